@@ -1,0 +1,270 @@
+"""TOML and JSON to frozen dataclasses and back. The one module that knows pydantic.
+
+Owns how a mistake in a file is told: every mistake at once, each with file, field, what was got, what is allowed and
+the fix. Refuses unknown fields, values of another type, and files over a megabyte.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, dataclass_transform
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from resnetlab.errors import InputError, Problem, mistake, nearest
+
+T = TypeVar("T")
+
+MAX_BYTES = 1_000_000
+
+Positive = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveAmount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
+class FieldError(ValueError):
+    """Raised in a `__post_init__`: this field, given this value, is wrong, and this mends it."""
+
+    def __init__(self, field: str, what: str, fix: str) -> None:
+        super().__init__(f"{field}: {what}. Fix: {fix}" if field else f"{what}. Fix: {fix}")
+        self.field, self.what, self.fix = field, what, fix
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
+def spec(cls: type[T]) -> type[T]:
+    """A frozen dataclass whose fields are given by name and whose file form refuses what it does not know."""
+    cls.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
+    return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+
+
+def tagged(field: str) -> Any:
+    """Mark a union of dataclasses as told apart by `field`: `Annotated[SGD | Adam, tagged("name")]`."""
+    return Field(discriminator=field)
+
+
+_adapters: dict[Any, TypeAdapter[Any]] = {}
+
+
+def _adapter(form: Any) -> TypeAdapter[Any]:
+    if form not in _adapters:  # compiling one costs milliseconds
+        _adapters[form] = TypeAdapter(form)
+    return _adapters[form]
+
+
+def decode(form: Any, value: object, where: str, field: str = "") -> Any:
+    """`value` (plain tables, lists, strings and numbers) as an instance of `form`.
+
+    `where` and `field` name the file and the place in it for errors. Raises InputError with every mistake.
+    """
+    try:
+        return _adapter(form).validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        raise InputError(*(_problem(form, detail, where, field) for detail in details)) from None
+
+
+def encode(value: object) -> Any:
+    """A dataclass as plain tables, lists, strings and numbers."""
+    return _adapter(type(value)).dump_python(value, mode="json")
+
+
+def without_defaults(value: Any) -> Any:
+    """As `encode`, without the fields that hold their default; tags of unions (Literal fields) stay."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        table = {}
+        hints = typing.get_type_hints(type(value))
+        for item in dataclasses.fields(value):
+            held = getattr(value, item.name)
+            default = item.default_factory() if callable(item.default_factory) else item.default
+            is_tag = (
+                typing.get_origin(hints[item.name]) is typing.Literal and len(typing.get_args(hints[item.name])) == 1
+            )
+            if is_tag or held != default:
+                table[item.name] = without_defaults(held)
+        return table
+    if isinstance(value, tuple | list):
+        return [without_defaults(item) for item in value]
+    return value
+
+
+def digest(value: Any) -> str:
+    """The SHA-256 of a dataclass's canonical JSON: sorted keys, no fields at their defaults."""
+    whole = decode(type(value), encode(value), type(value).__name__)  # 1 and 1.0 in a float field are one value
+    text = json.dumps(without_defaults(whole), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises InputError when it is absent, too large or not TOML."""
+    return parse_toml(_read(path), str(path))
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """The tables of a TOML text; `where` names it in errors."""
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        found = re.match(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(error))
+        line = f":{found[2]}" if found and found[2] else ""
+        raise mistake(
+            f"{where}{line}", f"not TOML: {found[1] if found else error}", "write it as key = value"
+        ) from None
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file. Raises InputError when it is absent, too large or not JSON."""
+    try:
+        return json.loads(_read(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise mistake(str(path), f"not JSON: {error}", "restore the file, or remove the folder that it is in") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise mistake(str(path), f"larger than {MAX_BYTES:,} bytes", "a specification is a small text file")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise mistake(str(path), "not text in UTF-8", "save it as UTF-8") from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise mistake(str(path), f"cannot be read: {reason}", "give the path of a file that exists") from None
+
+
+# How a mistake is told ------------------------------------------------------------------------------------------------
+
+
+def _problem(form: Any, detail: ErrorDetails, where: str, prefix: str) -> Problem:
+    names, holder, held = _walk(form, detail["loc"])
+    field = ".".join(part for part in (prefix, *names) if part).replace(".[", "[")
+    got = _shown(detail["input"])
+    context = detail.get("ctx", {})
+    default = _default(holder, names[-1] if names else "")
+    last = names[-1] if names else ""
+    match detail["type"]:
+        case "unexpected_keyword_argument" | "extra_forbidden":
+            known = sorted(item.name for item in dataclasses.fields(holder)) if holder else []
+            fix = nearest(last, known) or "remove it"
+            return Problem(where, "unknown field", fix, field=field, allowed=", ".join(known))
+        case "missing" | "missing_argument" | "missing_keyword_only_argument":
+            return Problem(where, "missing", f"add {last} = {_example(held)}", field=field)
+        case "union_tag_not_found" | "union_tag_invalid":
+            tag = str(context.get("discriminator", "")).strip("'")
+            tags = [name.strip("' ") for name in str(context.get("expected_tags", "")).split(",") if name.strip("' ")]
+            tags = tags or list(_tags(held, tag))
+            got = _shown(context["tag"]) if "tag" in context else "none"
+            fix = nearest(str(context.get("tag", "")), tags) or f'{tag} = "{tags[0] if tags else "..."}"'
+            return Problem(where, "unknown", fix, field=f"{field}.{tag}", got=got, allowed=", ".join(tags))
+        case "literal_error":
+            options = [str(option) for option in typing.get_args(_bare(held))]
+            fix = nearest(str(detail["input"]), options) or f"{last} = {_shown(options[0])}"
+            return Problem(where, "unknown value", fix, field=field, got=got, allowed=", ".join(options))
+        case "value_error" if isinstance(context.get("error"), FieldError):
+            error = context["error"]
+            inner = f"{field}.{error.field}" if field and error.field else field or error.field
+            return Problem(where, error.what, error.fix, field=inner)
+        case "dataclass_type":
+            return Problem(where, "not a table", f"write it as [{last}] with its fields below", field=field, got=got)
+    allowed = _allowed(held)
+    what = "out of range" if "than" in detail["type"] else "not allowed"
+    fix = f"{last} = {_shown(default)}" if default is not None and last.isidentifier() else f"give {allowed}"
+    return Problem(where, what, fix, field=field, got=got, allowed=allowed)
+
+
+def _walk(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any]:
+    """The names along `loc`, the dataclass that holds the last of them, and the form that stands there."""
+    names: list[str] = []
+    holder: Any = None
+    held: Any = form
+    for part in loc:
+        bare = _bare(held)
+        if isinstance(bare, types.UnionType) or typing.get_origin(bare) is typing.Union:
+            members = [member for member in typing.get_args(bare) if member is not type(None)]
+            chosen = [m for m in members if dataclasses.is_dataclass(m) and part in _tag_values(m)]
+            if chosen:  # the tag of a union is a step of pydantic's, not of the file
+                held = chosen[0]
+                continue
+            held = members[0]
+            bare = _bare(held)
+        if isinstance(part, int):
+            names.append(f"[{part}]")
+            arguments = typing.get_args(bare)
+            held = arguments[0] if arguments else Any
+        else:
+            names.append(part)
+            holder = bare if dataclasses.is_dataclass(bare) else None
+            held = typing.get_type_hints(bare, include_extras=True).get(part, Any) if holder else Any
+    return names, holder, held
+
+
+def _bare(form: Any) -> Any:
+    return typing.get_args(form)[0] if typing.get_origin(form) is Annotated else form
+
+
+def _tag_values(cls: Any) -> set[str]:
+    hints = typing.get_type_hints(cls).values()
+    return {value for hint in hints if typing.get_origin(hint) is typing.Literal for value in typing.get_args(hint)}
+
+
+def _tags(form: Any, tag: str) -> list[str]:
+    members = typing.get_args(_bare(form))
+    return [str(v) for m in members for v in typing.get_args(typing.get_type_hints(m).get(tag, None))]
+
+
+def _default(holder: Any, name: str) -> Any:
+    for item in dataclasses.fields(holder) if holder else ():
+        if item.name == name and item.default is not dataclasses.MISSING:
+            return item.default
+    return None
+
+
+_KINDS: dict[Any, tuple[str, str]] = {
+    int: ("a whole number", "1"), float: ("a number", "0.1"),
+    str: ("a string", '"..."'), bool: ("true or false", "true"),
+}  # fmt: skip
+
+
+def _allowed(form: Any) -> str:
+    """In words: `whole number, at least 1`."""
+    bare = _bare(form)
+    if isinstance(bare, types.UnionType):
+        return _allowed(next(m for m in typing.get_args(bare) if m is not type(None)))
+    if typing.get_origin(bare) is tuple:
+        return f"a list, each {_allowed(typing.get_args(bare)[0])}"
+    words = [_KINDS.get(bare, ("another value", "..."))[0]]
+    phrases: dict[str, Callable[[Any], str]] = {
+        "ge": lambda bound: f"at least {bound:g}", "gt": lambda bound: f"above {bound:g}",
+        "le": lambda bound: f"at most {bound:g}", "lt": lambda bound: f"below {bound:g}",
+        "pattern": lambda _: "1 to 64 letters, digits, '.', '_' or '-'",
+    }  # fmt: skip
+    for mark in typing.get_args(form)[1:] if typing.get_origin(form) is Annotated else ():
+        for rule in getattr(mark, "metadata", [mark]):
+            for attribute, phrase in phrases.items():
+                bound = getattr(rule, attribute, None)
+                if bound is not None:
+                    words.append(phrase(bound))
+    return ", ".join(words)
+
+
+def _example(form: Any) -> str:
+    bare = _bare(form)
+    if typing.get_origin(bare) is typing.Literal:
+        return _shown(typing.get_args(bare)[0])
+    return _KINDS.get(bare, ("", "..."))[1]
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,100 @@
+"""What a data set is, as data: where it comes from, how it is cut, and what it holds. Free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnetlab.codec import FieldError, Fraction, Positive, Whole, spec
+
+Split = Literal["train", "validation", "test"]
+
+
+@spec
+class Data:
+    """A source of images and how it is cut into train, validation and test."""
+
+    source: str
+    """A name (`digits`, `cifar10`, ...), an `.npz` of arrays, or a folder of images."""
+    validation: Fraction = 0.1
+    """Share of the train images set apart for validation, by class; 0 for none. A source's own split goes before."""
+    split_seed: Whole = 0
+    """Names the streams that cut the splits; never the seed of a run."""
+    test_curve: bool = False
+    """Record the test split at every evaluation as well. Nothing is ever chosen by it."""
+    train_images: Positive | None = None
+    """Keep this many train images, by class: a shrunken protocol, and the report says so."""
+    image_size: Annotated[int, "pixels"] | None = None
+    """Side of the square to which a folder's photographs are resized and cropped."""
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            raise FieldError("source", "empty", 'source = "digits"')
+        if self.image_size is not None and not 4 <= self.image_size <= 1024:
+            raise FieldError("image_size", f"{self.image_size} is not between 4 and 1024", "image_size = 64")
+
+
+@spec
+class DataIdentity:
+    """What of the data decides a run: its content and its cut, never its path."""
+
+    sha256: str
+    validation: Fraction = 0.1
+    split_seed: Whole = 0
+    test_curve: bool = False
+    train_images: Positive | None = None
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images: `pixels` (N, H, W, C) uint8, C 1 or 3; `labels` (N,) int64 below the number of classes."""
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as its source gives it. `sha256` covers pixels, labels, classes and split of every image."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Images
+    test: Images
+    validation: Images | None
+    sha256: str
+    notes: tuple[str, ...] = ()
+    """Lines that a person should read: a split that was written, files that were passed over."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set cut for training. The test split is reported and never chooses."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Images
+    validation: Images | None
+    test: Images
+    identity: DataIdentity
+    notes: tuple[str, ...] = ()
+
+    @property
+    def channels(self) -> int:
+        return int(self.train.pixels.shape[3])
+
+    @property
+    def side(self) -> int:
+        """Height of an image in pixels."""
+        return int(self.train.pixels.shape[1])
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Share of each class among the test images (K,)."""
+        return np.bincount(self.test.labels, minlength=len(self.classes)) / max(1, len(self.test))
