@@ -190,7 +190,7 @@ def _walk(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any]:
     held: Any = form
     for part in loc:
         bare = _bare(held)
-        if isinstance(bare, types.UnionType) or typing.get_origin(bare) is typing.Union:
+        if _is_union(bare):
             members = [member for member in typing.get_args(bare) if member is not type(None)]
             chosen = [m for m in members if dataclasses.is_dataclass(m) and part in _tag_values(m)]
             if chosen:  # the tag of a union is a step of pydantic's, not of the file
@@ -211,6 +211,10 @@ def _walk(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any]:
 
 def _bare(form: Any) -> Any:
     return typing.get_args(form)[0] if typing.get_origin(form) is Annotated else form
+
+
+def _is_union(form: Any) -> bool:
+    return isinstance(form, types.UnionType) or typing.get_origin(form) is typing.Union
 
 
 def _tag_values(cls: Any) -> set[str]:
@@ -239,7 +243,7 @@ _KINDS: dict[Any, tuple[str, str]] = {
 def _allowed(form: Any) -> str:
     """In words: `whole number, at least 1`."""
     bare = _bare(form)
-    if isinstance(bare, types.UnionType):
+    if _is_union(bare):
         return _allowed(next(m for m in typing.get_args(bare) if m is not type(None)))
     if typing.get_origin(bare) is tuple:
         return f"a list, each {_allowed(typing.get_args(bare)[0])}"

@@ -55,7 +55,7 @@ def mistake(where: str, what: str, fix: str, *, field: str = "", got: object = "
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`did you mean "lr"?` for the nearest known name, or an empty string when nothing is near."""
-    match = difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=0.5)
+    match = difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=0.4)
     return f'did you mean "{match[0]}"?' if match else ""
 
 

@@ -1,0 +1,86 @@
+"""What a run leaves behind, as data. Free of torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from resnetlab.codec import spec
+from resnetlab.data.spec import Split
+from resnetlab.runs.spec import RunSpec
+
+Status = Literal["converged", "dead", "diverged", "out of memory"]
+"""How a finished run ended. A run that infrastructure broke has no result: it is missing."""
+
+
+@spec
+class Scores:
+    """Of one split, in evaluation mode."""
+
+    images: int
+    loss_nats: float | None
+    """None where it is not finite."""
+    top1_error_pct: float
+
+
+@spec
+class Evaluation:
+    """A line of metrics.jsonl. `running` is the loop's own mean over the epoch, in training mode."""
+
+    step: int
+    epoch: float
+    split: Split | Literal["running"]
+    loss_nats: float | None
+    top1_error_pct: float
+    seconds: float
+    """Spent training so far: the one clock field."""
+
+
+@spec
+class Result:
+    """result.json: its presence means that the run is finished."""
+
+    schema: int
+    status: Status
+    reason: str = ""
+    """Of a status that is not converged."""
+    step: int
+    """Steps taken."""
+    chosen_step: int
+    """Whose weights were kept and tested."""
+    train: Scores | None = None
+    """A fixed subset of the train split."""
+    validation: Scores | None = None
+    test: Scores | None = None
+    train_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    images_per_second: float = 0.0
+    """Of training steps alone."""
+    weights_sha256: str = ""
+
+
+@spec
+class RunFile:
+    """run.json."""
+
+    schema: int
+    run: RunSpec
+    data_name: str
+    data_source: str
+    """As it was given: where to look for the data when the run is resumed."""
+    image_size: int | None = None
+    classes: tuple[str, ...]
+    train_images: int
+    """Images of the train split."""
+    class_share: float
+    """Largest share of one class among the test images: the accuracy of a network that learned nothing."""
+
+
+@spec
+class RunRecord:
+    """A run's folder, read."""
+
+    id: str
+    file: RunFile
+    metrics: tuple[Evaluation, ...] = ()
+    provenance: tuple[dict[str, Any], ...] = ()
+    result: Result | None = None

@@ -1,0 +1,41 @@
+"""What decides a run's result, and the name that follows from it. Free of torch."""
+
+from __future__ import annotations
+
+import re
+
+from resnetlab.codec import Whole, digest, spec
+from resnetlab.data.spec import DataIdentity
+from resnetlab.models.spec import Model
+from resnetlab.training.numerics import Numerics
+from resnetlab.training.recipe import Recipe
+
+ALGORITHM_VERSION = 1
+"""Raised by hand when training comes to mean something else."""
+
+SCHEMA = 1
+"""Of the files in a run's folder."""
+
+
+@spec
+class RunSpec:
+    """One network, trained one way, on one cut of one data set, by one seed: a run."""
+
+    algorithm_version: int = 0  # never the default, so that it stands in every hash
+    model: Model
+    data: DataIdentity
+    recipe: Recipe
+    numerics: Numerics
+    """Resolved: without `auto`."""
+    seed: Whole
+
+    @property
+    def hash(self) -> str:
+        """Ten hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return digest(self)[:10]
+
+
+def run_id(run: RunSpec, data_name: str) -> str:
+    """`digits-cifar-resnet56-s3-1a2b3c4d5e`: a slug for people, a hash for identity."""
+    slug = re.sub(r"[^A-Za-z0-9.+-]+", "-", f"{data_name}-{run.model.slug}")[:48].strip("-")
+    return f"{slug}-s{run.seed}-{run.hash}"

@@ -1,0 +1,127 @@
+"""From a study to its runs, and from runs back to a study's record. Free of torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from resnetlab.codec import spec
+from resnetlab.data.spec import Data, DataIdentity
+from resnetlab.runs.record import RunFile, RunRecord
+from resnetlab.runs.spec import ALGORITHM_VERSION, SCHEMA, RunSpec, run_id
+from resnetlab.studies.spec import Condition, Study
+from resnetlab.training.numerics import Numerics
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a plan must know of a data set that was opened."""
+
+    name: str
+    identity: DataIdentity
+    classes: tuple[str, ...]
+    channels: int
+    side: int
+    train_images: int
+    class_share: float
+
+
+@spec
+class PlannedRun:
+    """A cell of a study: a condition and a seed, and the run that answers it."""
+
+    condition: str
+    seed: int
+    id: str
+    file: RunFile
+    macs: int
+    """Multiply-adds of one pass over the train split: what a run costs, up to a factor."""
+
+
+@spec
+class Plan:
+    """A study's runs, in the order in which they are tried. `plan.json` of a report's folder."""
+
+    study: Study
+    runs: tuple[PlannedRun, ...]
+
+
+State = Literal["waiting", "running", "missing", "finished"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A planned run and what has come of it."""
+
+    run: PlannedRun
+    state: State
+    record: RunRecord | None
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study and all its cells: what a report is built from."""
+
+    study: Study
+    cells: tuple[Cell, ...]
+
+    def of(self, label: str) -> tuple[Cell, ...]:
+        """The cells of a condition, by seed."""
+        return tuple(sorted((c for c in self.cells if c.run.condition == label), key=lambda cell: cell.run.seed))
+
+
+def expand(study: Study, facts: Mapping[Data, DataFacts], numerics: Numerics) -> Plan:
+    """The runs of a study: every condition with every seed, seed by seed, the costliest of a seed first.
+
+    `numerics` is resolved. Two cells of one run id would be one run; conditions differ, so there are none.
+    """
+    runs = []
+    for seed in study.seeds:
+        row = [_planned(condition, seed, facts[condition.data], numerics) for condition in study.conditions]
+        runs += sorted(row, key=lambda run: -run.macs)
+    return Plan(study=study, runs=tuple(runs))
+
+
+def folder_name(study: Study) -> str:
+    """The report's folder: the study's name, and a hash when a command changed the study."""
+    if not study.overrides:
+        return study.name
+    return f"{study.name}-{hashlib.sha256('|'.join(study.overrides).encode()).hexdigest()[:6]}"
+
+
+def record(plan: Plan, read: Callable[[str], RunRecord | None], running: frozenset[str] = frozenset()) -> StudyRecord:
+    """The study's cells as `read` finds their runs."""
+    cells = []
+    for run in plan.runs:
+        held = read(run.id)
+        cells.append(Cell(run, _state(held, run.id in running), held))
+    return StudyRecord(plan.study, tuple(cells))
+
+
+def _state(held: RunRecord | None, running: bool) -> State:
+    if held is not None and held.result is not None:
+        return "finished"
+    if running:
+        return "running"
+    gave_up = held is not None and held.provenance and held.provenance[-1].get("event") == "gave up"
+    return "missing" if gave_up else "waiting"
+
+
+def _planned(condition: Condition, seed: int, facts: DataFacts, numerics: Numerics) -> PlannedRun:
+    run = RunSpec(
+        algorithm_version=ALGORITHM_VERSION, model=condition.model, data=facts.identity, recipe=condition.recipe,
+        numerics=numerics, seed=seed,
+    )  # fmt: skip
+    file = RunFile(
+        schema=SCHEMA, run=run, data_name=facts.name, data_source=condition.data.source,
+        image_size=condition.data.image_size, classes=facts.classes, train_images=facts.train_images,
+        class_share=facts.class_share,
+    )  # fmt: skip
+    _, macs = condition.model.cost(facts.channels, len(facts.classes), facts.side)
+    steps = condition.recipe.total_steps(facts.train_images)
+    return PlannedRun(
+        condition=condition.label, seed=seed, id=run_id(run, facts.name), file=file,
+        macs=macs * steps * condition.recipe.batch_size,
+    )  # fmt: skip

@@ -1,0 +1,37 @@
+"""What may change the bits of a run (numerics) and what must not (placement). Free of torch."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from resnetlab.codec import Amount, Whole, spec
+
+
+@spec
+class Numerics:
+    """Part of a run's identity, once `auto` and 0 are resolved to what this machine does."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    threads: Whole = 0
+    """Threads of one run on the processor; 0 for 1 in a study, all cores in a single run."""
+
+
+@spec
+class Placement:
+    """Where and how often; a test holds that none of it changes a bit."""
+
+    workers: Whole = 0
+    """Worker processes of a study; 0 for as many as the cores carry."""
+    device_index: Whole = 0
+    checkpoint_seconds: Amount = 30.0
+    """Checkpoints at the end of an epoch are no closer than this."""
+    longest_loss_seconds: Amount = 300.0
+    """Within an epoch, a checkpoint after this long."""
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

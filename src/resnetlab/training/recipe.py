@@ -1,0 +1,157 @@
+"""How a network is trained, as data. Free of torch. Each default that is borrowed names its source."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from resnetlab.codec import Amount, FieldError, Fraction, Positive, PositiveAmount, Whole, spec, tagged
+
+
+@spec
+class SGD:
+    """Stochastic gradient descent with momentum."""
+
+    name: Literal["sgd"] = "sgd"
+    lr: PositiveAmount = 0.1  # He et al. 2016, sec. 3.4
+    momentum: Fraction = 0.9  # He et al. 2016, sec. 3.4
+    nesterov: bool = False
+    weight_decay: Amount = 0.0
+
+    def __post_init__(self) -> None:
+        if self.nesterov and not self.momentum:
+            raise FieldError("nesterov", "needs a momentum above 0", "momentum = 0.9")
+
+
+@spec
+class Adam:
+    """Adam (Kingma and Ba 2015); weight decay is added to the gradient."""
+
+    name: Literal["adam"] = "adam"
+    lr: PositiveAmount = 1e-3
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: PositiveAmount = 1e-8
+    weight_decay: Amount = 0.0
+
+
+@spec
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: PositiveAmount = 1e-3
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: PositiveAmount = 1e-8
+    weight_decay: Amount = 0.01
+
+
+Optimiser = Annotated[SGD | Adam | AdamW, tagged("name")]
+
+
+@spec
+class Constant:
+    """The same learning rate throughout."""
+
+    name: Literal["constant"] = "constant"
+    warmup: Fraction = 0.0
+    """Share of the run over which the rate rises linearly from zero."""
+
+
+@spec
+class Step:
+    """Times `gamma` at each milestone, given as a share of the run."""
+
+    name: Literal["step"] = "step"
+    milestones: tuple[Fraction, ...] = (0.5, 0.75)  # 32k and 48k of 64k steps: He et al. 2016, sec. 4.2
+    gamma: PositiveAmount = 0.1
+    warmup: Fraction = 0.0
+
+
+@spec
+class Exponential:
+    """Times `gamma` after each epoch."""
+
+    name: Literal["exponential"] = "exponential"
+    gamma: PositiveAmount = 0.95
+    warmup: Fraction = 0.0
+
+
+@spec
+class Cosine:
+    """Half a cosine from the full rate to `final` times it (Loshchilov and Hutter 2017)."""
+
+    name: Literal["cosine"] = "cosine"
+    final: Fraction = 0.0
+    warmup: Fraction = 0.0
+
+
+@spec
+class OneCycle:
+    """Up by half a cosine until `peak`, a share of the run, then down by another (Smith and Topin 2018)."""
+
+    name: Literal["one-cycle"] = "one-cycle"
+    peak: Annotated[Fraction, "share of the run"] = 0.3
+    start: Fraction = 0.04
+    """Share of the full rate at the first step."""
+    final: Fraction = 0.0
+    """Share of the full rate at the end."""
+
+    def __post_init__(self) -> None:
+        if not self.peak:
+            raise FieldError("peak", "0 leaves no way up", "peak = 0.3")
+
+
+Schedule = Annotated[Constant | Step | Exponential | Cosine | OneCycle, tagged("name")]
+
+
+@spec
+class Augment:
+    """What is drawn anew for each training image of each epoch."""
+
+    crop_padding: Whole = 0
+    """Black pixels added to each side before a crop of the image's own size."""
+    flip: bool = False
+    """Mirror left and right with probability one half."""
+    cutout: Whole = 0
+    """Side in pixels of a square set to the mean, centred anywhere (DeVries and Taylor 2017)."""
+
+
+@spec
+class Recipe:
+    """How a network is trained. Give `epochs` or `steps`, not both."""
+
+    batch_size: Positive = 128
+    epochs: Positive | None = None
+    steps: Positive | None = None
+    optimiser: Optimiser = SGD()
+    schedule: Schedule = Constant()
+    augment: Augment = Augment()
+    normalise: Literal["train", "half", "none"] = "train"
+    """train: by mean and sd a channel of the train split; half: (x - .5) / .5; none: x from 0 to 1."""
+    label_smoothing: Fraction = 0.0
+    decay_norm_and_bias: bool = True
+    """Weight decay on normalisation and bias too, as the classic recipes have it."""
+    ema: Fraction = 0.0
+    """Decay a step of an exponential moving average of the weights, by which the network is judged; 0 for none."""
+    clip_norm: Amount = 0.0
+    """Largest norm of the whole gradient; 0 for no limit."""
+    choose: Literal["last", "best"] = "last"
+    """The weights that are kept and tested: the last, or those with the least validation error."""
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.steps is not None:
+            raise FieldError("epochs", "given beside steps", "keep one of the two")
+        if self.epochs is None and self.steps is None:
+            raise FieldError("epochs", "missing", "add epochs = 10")
+        if self.batch_size == 1:
+            raise FieldError("batch_size", "1 leaves batch normalisation no batch", "batch_size = 2")
+        if (self.epochs or 0) > 100_000 or (self.steps or 0) > 100_000_000 or self.batch_size > 1_000_000:
+            raise FieldError("", "larger than any machine's lifetime", "epochs up to 100000")
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Batches an epoch over `images` train images. A last batch of one image is left out."""
+        return max(1, math.ceil((images - 1) / self.batch_size))
+
+    def total_steps(self, images: int) -> int:
+        """Steps of the whole run over `images` train images."""
+        return self.steps or (self.epochs or 0) * self.steps_per_epoch(images)
