@@ -38,6 +38,18 @@ class Data:
 
 
 @spec
+class Augment:
+    """What is drawn anew for each training image of each epoch."""
+
+    crop_padding: Whole = 0
+    """Black pixels added to each side before a crop of the image's own size."""
+    flip: bool = False
+    """Mirror left and right with probability one half."""
+    cutout: Whole = 0
+    """Side in pixels of a square set to the mean, centred anywhere (DeVries and Taylor 2017)."""
+
+
+@spec
 class DataIdentity:
     """What of the data decides a run: its content and its cut, never its path."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from resnetlab.codec import Amount, FieldError, Fraction, Positive, PositiveAmount, Whole, spec, tagged
+from resnetlab.codec import Amount, FieldError, Fraction, Positive, PositiveAmount, spec, tagged
+from resnetlab.data.spec import Augment
 
 
 @spec
@@ -102,18 +103,6 @@ class OneCycle:
 
 
 Schedule = Annotated[Constant | Step | Exponential | Cosine | OneCycle, tagged("name")]
-
-
-@spec
-class Augment:
-    """What is drawn anew for each training image of each epoch."""
-
-    crop_padding: Whole = 0
-    """Black pixels added to each side before a crop of the image's own size."""
-    flip: bool = False
-    """Mirror left and right with probability one half."""
-    cutout: Whole = 0
-    """Side in pixels of a square set to the mean, centred anywhere (DeVries and Taylor 2017)."""
 
 
 @spec

@@ -1,0 +1,134 @@
+"""One run, one folder: its files, who may write them, and how they are read. Free of torch."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resnetlab.codec import decode, encode, read_json
+from resnetlab.errors import InputError, mistake
+from resnetlab.files import append_line, create_once, read_lines, write_json, write_text
+from resnetlab.runs.record import Evaluation, Result, RunFile, RunRecord
+from resnetlab.runs.spec import SCHEMA
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The folder `runs/<slug>-<hash>` of a run."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, root: Path, run_id: str) -> RunDirectory:
+        """The run's folder under `root`. A run is its hash: one that has another slug there is the same run."""
+        runs = root / "runs"
+        ending = run_id.rpartition("-")[2]
+        held = sorted(runs.glob(f"*-{ending}")) if runs.is_dir() and not (runs / run_id).exists() else []
+        return cls(held[0] if held else runs / run_id)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[bool]:
+        """Hold the run for this process; false when another holds it. The system lets go when a process dies."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def open(self, file: RunFile) -> None:
+        """Write run.json, or hold what is there against `file`; where the data lie may differ."""
+        path = self.path / "run.json"
+        if not path.exists():
+            write_json(path, encode(file))
+            return
+        held = self.file()
+        if held.run != file.run:
+            differing = ", ".join(_differing(encode(held.run), encode(file.run)))
+            raise mistake(str(self.path), f"is another run: {differing}", "remove the folder, or use another --output")
+
+    def file(self) -> RunFile:
+        """run.json. Raises InputError when it is absent or not of this schema."""
+        table = read_json(self.path / "run.json")
+        schema = table.get("schema") if isinstance(table, dict) else None
+        if schema != SCHEMA:
+            fix = "read it with the resnetlab that wrote it"
+            raise mistake(str(self.path / "run.json"), "another schema", fix, got=schema, allowed=str(SCHEMA))
+        file: RunFile = decode(RunFile, table, str(self.path / "run.json"))
+        return file
+
+    def result(self) -> Result | None:
+        """The result of a finished run."""
+        path = self.path / "result.json"
+        return decode(Result, read_json(path), str(path)) if path.exists() else None
+
+    def commit(self, result: Result) -> bool:
+        """Write the result, once; false when another process did. Checkpoints are not needed after it."""
+        text = json.dumps(encode(result), indent=1) + "\n"
+        won = create_once(self.path / "result.json", text)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        return won
+
+    def metrics(self) -> list[Evaluation]:
+        """The evaluations so far; a line that a kill tore is passed over."""
+        evaluations = []
+        for line in read_lines(self.path / "metrics.jsonl"):
+            with contextlib.suppress(InputError):
+                evaluations.append(decode(Evaluation, line, "metrics.jsonl"))
+        return evaluations
+
+    def append(self, *evaluations: Evaluation) -> None:
+        """Add lines to metrics.jsonl."""
+        for evaluation in evaluations:
+            append_line(self.path / "metrics.jsonl", encode(evaluation))
+
+    def rewind(self, step: int) -> list[Evaluation]:
+        """Forget the evaluations after `step`: the run goes on from a checkpoint there. Gives those that stay."""
+        kept = [evaluation for evaluation in self.metrics() if evaluation.step <= step]
+        if (self.path / "metrics.jsonl").exists():
+            text = "".join(json.dumps(encode(evaluation)) + "\n" for evaluation in kept)
+            write_text(self.path / "metrics.jsonl", text)
+        return kept
+
+    def note(self, line: dict[str, Any]) -> None:
+        """Add a line to provenance.jsonl."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        append_line(self.path / "provenance.jsonl", line)
+
+    def record(self) -> RunRecord | None:
+        """All that the folder holds; None when the run has not begun."""
+        if not (self.path / "run.json").exists():
+            return None
+        return RunRecord(
+            id=self.path.name, file=self.file(), metrics=tuple(self.metrics()),
+            provenance=tuple(read_lines(self.path / "provenance.jsonl")), result=self.result(),
+        )  # fmt: skip
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that may still be written where `folder` is, or will be."""
+    while not folder.exists():
+        folder = folder.parent
+    held = os.statvfs(folder)
+    return held.f_bavail * held.f_frsize
+
+
+def _differing(left: Any, right: Any, path: str = "") -> list[str]:
+    """The dotted fields in which two tables differ, with both values."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        names = sorted(left.keys() | right.keys())
+        return [line for name in names for line in _differing(left.get(name), right.get(name), f"{path}{name}.")]
+    return [] if left == right else [f"{path.rstrip('.')} is {json.dumps(left)} there, {json.dumps(right)} here"]

@@ -1,0 +1,77 @@
+"""Where a result came from: commit, packages, machine."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnetlab.training.numerics import Numerics
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "safetensors", "Pillow")
+
+
+def provenance(event: str, step: int, numerics: Numerics, data_sha256: str, **more: object) -> dict[str, Any]:
+    """A line of provenance.jsonl: when, from which code, with what, on what."""
+    return {
+        "event": event, "time": now(), "step": step, **_software(), **_machine(),
+        "device": torch.cuda.get_device_name() if numerics.device == "cuda" else numerics.device,
+        "threads": numerics.threads, "data_sha256": data_sha256, **more,
+    }  # fmt: skip
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@functools.cache
+def _software() -> dict[str, Any]:
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            packages[name] = "absent"
+    try:
+        version = importlib.metadata.version("resnetlab")
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree
+        version = "source tree"
+    here = Path(__file__).resolve().parent
+    commit = _git(here, "rev-parse", "HEAD")
+    dirty = bool(_git(here, "status", "--porcelain", "--untracked-files=no", "--", ".")) if commit else False
+    return {"commit": commit, "dirty": dirty, "version": version, "packages": packages}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git says of the checkout that holds this package; nothing when it is installed otherwise."""
+    if not any((parent / ".git").exists() and (parent / "src" / "resnetlab").is_dir() for parent in folder.parents):
+        return ""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+@functools.cache
+def _machine() -> dict[str, Any]:
+    return {"python": platform.python_version(), "platform": platform.platform(), "processor": _processor()}
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,55 @@
+"""Scores of a split. Leaves the network as it found it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnetlab.data.resident import Resident
+from resnetlab.training.random import stream
+
+BATCH = 500
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Of one split in evaluation mode."""
+
+    logits: Tensor  # (N, K) fp32 on the processor, in the split's order
+    loss_nats: float
+    """Mean cross-entropy; not finite where a logit is not."""
+    top1_error_pct: float
+
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.loss_nats)
+
+
+def evaluate(model: nn.Module, forward: Callable[[Tensor], Tensor], images: Resident) -> Scored:
+    """Score `images` with `forward`, which takes uint8 pixels (B, H, W, C) and gives logits (B, K).
+
+    Batches come in a fixed shuffled order, so that a network which looks at its batch meets all classes; every
+    buffer and the mode of `model` are put back.
+    """
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    training = model.training
+    order = torch.randperm(len(images), generator=stream(0, "evaluation")).to(images.pixels.device)
+    try:
+        model.eval()
+        with torch.inference_mode():
+            shuffled = torch.cat([forward(images.pixels[part]).float() for part in torch.split(order, BATCH)])
+    finally:
+        model.train(training)
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+    logits = torch.empty_like(shuffled).index_copy_(0, order, shuffled).cpu()
+    labels = images.labels.cpu()
+    loss = F.cross_entropy(logits.double(), labels)
+    wrong = logits.argmax(1) != labels
+    return Scored(logits, float(loss), 100 * int(wrong.sum()) / len(labels))

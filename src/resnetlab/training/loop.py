@@ -1,0 +1,216 @@
+"""The training loop. Writes no file, evaluates nothing: it yields, and the body of the caller's loop does both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnetlab.data.augment import normalise, train_batch
+from resnetlab.data.plan import plan_epoch
+from resnetlab.data.resident import Resident, channel_statistics
+from resnetlab.data.spec import Images
+from resnetlab.models.build import build_model
+from resnetlab.models.spec import Model
+from resnetlab.training.accelerate import autocast, layout
+from resnetlab.training.numerics import Numerics
+from resnetlab.training.optimise import build_optimiser, optimiser_tensors, restore_optimiser
+from resnetlab.training.random import stream, stream_seed
+from resnetlab.training.recipe import Recipe
+from resnetlab.training.schedule import rate
+
+PULSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the loop stands when it yields.
+
+    start: nothing is trained yet; pulse: some time has passed; epoch: an epoch, or the run, is complete;
+    stopped: `stop` said so, and the generator ends.
+    """
+
+    moment: Literal["start", "pulse", "epoch", "stopped"]
+    step: int
+    total: int
+    epoch: float
+    images: int
+    """Trained since the generator began."""
+    seconds: float
+    """Spent in steps since the generator began."""
+
+
+class Learner:
+    """One network in training: weights, optimiser, average, and the sums of the epoch so far."""
+
+    def __init__(
+        self,
+        model: Model,
+        recipe: Recipe,
+        numerics: Numerics,
+        seed: int,
+        train: Images,
+        classes: int,
+        device: torch.device,
+    ) -> None:
+        self.recipe, self.numerics, self.seed, self.device = recipe, numerics, seed, device
+        channels = train.pixels.shape[3]
+        built = build_model(model, channels, classes, lambda name: stream(seed, "init", name))
+        self.model: nn.Module = built.to(device).to(memory_format=layout(numerics))
+        self.optimiser = build_optimiser(recipe, self.model)
+        self.full_rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.average = [p.detach().clone() for p in self.model.parameters()] if recipe.ema else []
+        self.step = 0
+        self.total = recipe.total_steps(len(train))
+        self.steps_per_epoch = recipe.steps_per_epoch(len(train))
+        self.losses = torch.zeros(self.steps_per_epoch, device=device)  # of the epoch so far, one a step
+        self.wrong = torch.zeros(self.steps_per_epoch, dtype=torch.int64, device=device)
+        self.preprocessing = _preprocessing(recipe, train)
+        self.mean, self.deviation = (torch.tensor(values, device=device) for values in self.preprocessing)
+        self.train_images = len(train)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 (B, H, W, C) to the logits (B, K) by which the network is judged: of the average, if there is one."""
+        images = self._laid_out(normalise(pixels, self.mean, self.deviation))
+        with autocast(self.numerics):
+            if not self.average:
+                logits: Tensor = self.model(images)
+                return logits
+            names = [name for name, _ in self.model.named_parameters()]
+            weights = dict(zip(names, self.average, strict=True))
+            judged: Tensor = torch.func.functional_call(self.model, weights, (images,))
+            return judged
+
+    def judged_weights(self) -> dict[str, Tensor]:
+        """The state by which the network is judged: buffers, and the average in place of the weights."""
+        state = dict(self.model.state_dict())
+        names = [name for name, _ in self.model.named_parameters()]
+        return state | dict(zip(names, self.average, strict=False))
+
+    def running(self) -> tuple[float, float]:
+        """The loop's own mean loss in nats and top-1 error in per cent over the epoch so far, in training mode."""
+        steps = (self.step - 1) % self.steps_per_epoch + 1 if self.step else 0
+        sizes = torch.full((steps,), float(self.recipe.batch_size), dtype=torch.float64)
+        seen = min(self.train_images, steps * self.recipe.batch_size)
+        if steps:
+            sizes[-1] -= steps * self.recipe.batch_size - seen
+        losses, wrong = self.losses[:steps].double().cpu(), self.wrong[:steps].cpu()
+        return float((losses * sizes).sum() / max(1, seen)), 100 * int(wrong.sum()) / max(1, seen)
+
+    def first_bad_step(self) -> int | None:
+        """The first step of the epoch so far whose loss is not finite; the step itself when only a weight is not."""
+        steps = (self.step - 1) % self.steps_per_epoch + 1 if self.step else 0
+        bad = torch.nonzero(~torch.isfinite(self.losses[:steps]))
+        if len(bad):
+            return self.step - steps + int(bad[0]) + 1
+        held = [*self.model.parameters(), *self.model.buffers()]
+        whole = all(bool(torch.isfinite(tensor).all()) for tensor in held if tensor.is_floating_point())
+        return None if whole else self.step
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint must hold to go on with the same bits, beside the step."""
+        held = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        held |= {f"optimiser/{name}": t for name, t in optimiser_tensors(self.optimiser, self.model).items()}
+        held |= {f"average/{index}": tensor for index, tensor in enumerate(self.average)}
+        return held | {"epoch/losses": self.losses, "epoch/wrong": self.wrong}
+
+    def restore(self, held: dict[str, Tensor], step: int) -> None:
+        """Put back what `tensors` gave at `step`."""
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}, "average": {}, "epoch": {}}
+        for name, tensor in held.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = tensor
+        self.model.load_state_dict(parts["model"])
+        restore_optimiser(self.optimiser, self.model, parts["optimiser"])
+        with torch.no_grad():
+            for index, tensor in enumerate(self.average):
+                tensor.copy_(parts["average"][str(index)])
+            self.losses.copy_(parts["epoch"]["losses"])
+            self.wrong.copy_(parts["epoch"]["wrong"])
+        self.step = step
+
+    def train_step(self, images: Tensor, labels: Tensor) -> None:
+        """One step on a batch: images (B, C, H, W), labels (B,). The definition, whatever is faster."""
+        factor = rate(self.recipe.schedule, self.step, self.total, self.steps_per_epoch)
+        for group, full in zip(self.optimiser.param_groups, self.full_rates, strict=True):
+            group["lr"] = full * factor
+        # What a layer draws (dropout) follows from the step, so that a resumed run draws the same.
+        torch.manual_seed(stream_seed(self.seed, "step", self.step))
+        with autocast(self.numerics):
+            logits = self.model(self._laid_out(images))
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        self.optimiser.step()
+        with torch.no_grad():
+            if self.average:
+                weights = [p.detach() for p in self.model.parameters()]
+                torch._foreach_lerp_(self.average, weights, 1 - self.recipe.ema)
+            index = self.step % self.steps_per_epoch
+            self.losses[index] = loss.detach()
+            self.wrong[index] = (logits.argmax(1) != labels).sum()
+        self.step += 1
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=layout(self.numerics))
+
+
+def train(learner: Learner, images: Resident, stop: Callable[[], bool]) -> Iterator[Progress]:
+    """Train `learner` on the train split until its last step, or until `stop()`; go on from where it stands.
+
+    Order, crops and flips of an epoch follow from the seed and the epoch alone. The process's own random state is put
+    back when the generator ends.
+    """
+    recipe, per_epoch = learner.recipe, learner.steps_per_epoch
+    began, seconds, seen, plan, planned = time.monotonic(), 0.0, 0, None, -1
+    pulse = began
+
+    def progress(moment: Literal["start", "pulse", "epoch", "stopped"]) -> Progress:
+        nonlocal seconds, began
+        seconds += time.monotonic() - began
+        return Progress(moment, learner.step, learner.total, learner.step / per_epoch, seen, seconds)
+
+    with torch.random.fork_rng(devices=[learner.device] if learner.device.type == "cuda" else []):
+        if learner.step == 0:
+            yield progress("start")
+            began = time.monotonic()
+        while learner.step < learner.total:
+            if stop():
+                yield progress("stopped")
+                return
+            epoch, index = divmod(learner.step, per_epoch)
+            if plan is None or planned != epoch:
+                draw = partial(stream, learner.seed, "epoch", epoch)
+                drawn = plan_epoch(len(images), images.pixels.shape[1], recipe.augment.crop_padding, draw)
+                plan, planned = drawn.to(learner.device), epoch
+            part = slice(index * recipe.batch_size, (index + 1) * recipe.batch_size)
+            batch = train_batch(images.pixels, plan, part, recipe.augment, learner.mean, learner.deviation)
+            learner.train_step(batch, images.labels[plan.order[part]])
+            seen += len(batch)
+            if learner.step % per_epoch == 0 or learner.step == learner.total:
+                yield progress("epoch")
+                began = pulse = time.monotonic()
+            elif time.monotonic() - pulse > PULSE_SECONDS:
+                yield progress("pulse")
+                began = pulse = time.monotonic()
+
+
+def _preprocessing(recipe: Recipe, train: Images) -> tuple[list[float], list[float]]:
+    """Mean and deviation a channel, in units of x from 0 to 1."""
+    channels = train.pixels.shape[3]
+    match recipe.normalise:
+        case "train":
+            mean, deviation = channel_statistics(train)
+            return mean, [value or 1.0 for value in deviation]  # a constant channel stays constant
+        case "half":
+            return [0.5] * channels, [0.5] * channels
+        case "none":
+            return [0.0] * channels, [1.0] * channels

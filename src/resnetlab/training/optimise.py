@@ -1,0 +1,51 @@
+"""Optimisers of torch, set up as a recipe says."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import torch
+from torch import Tensor, nn
+
+from resnetlab.training.recipe import SGD, Adam, AdamW, Recipe
+
+
+def build_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """The recipe's optimiser over all parameters, in one or two groups; one fused kernel a step."""
+    settings = recipe.optimiser
+    parameters = dict(model.named_parameters())
+    decayed = [p for p in parameters.values() if recipe.decay_norm_and_bias or p.ndim > 1]
+    spared = [p for p in parameters.values() if not recipe.decay_norm_and_bias and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    match settings:
+        case SGD():
+            return torch.optim.SGD(
+                groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov, fused=True
+            )
+        case Adam():
+            return torch.optim.Adam(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
+        case AdamW():
+            return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
+        case _:
+            assert_never(settings)
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """The optimiser's state as `<parameter>/<quantity>`."""
+    held = {}
+    for name, parameter in model.named_parameters():
+        for quantity, value in optimiser.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                held[f"{name}/{quantity}"] = value
+    return held
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, held: dict[str, Tensor]) -> None:
+    """Put back what `optimiser_tensors` gave; each tensor takes its parameter's device and memory layout."""
+    for name, parameter in model.named_parameters():
+        prefix = f"{name}/"
+        state = {key.removeprefix(prefix): value for key, value in held.items() if key.startswith(prefix)}
+        for quantity, value in state.items():
+            place = torch.empty_like(parameter) if value.shape == parameter.shape else value.to(parameter.device)
+            optimiser.state[parameter][quantity] = place.copy_(value)
