@@ -1,0 +1,114 @@
+"""Intervals and summaries, against published values and scipy.stats as the oracle."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from resnetlab.stats.estimate import clopper_pearson, hurdle_interval, mean, summarise, t_interval, variance, wilson
+
+accuracies = st.floats(0, 100)
+
+
+def test_t_interval_of_five_runs():
+    assert t_interval((91.3, 91.0, 91.6, 91.2, 91.4)) == pytest.approx((91.0224, 91.5776), abs=1e-4)
+
+
+def test_t_interval_needs_two_runs_and_is_a_point_for_a_constant():
+    assert t_interval((91.0,)) is None
+    assert t_interval((91.1, 91.1, 91.1)) == (91.1, 91.1)
+
+
+def test_success_rate_of_7_of_50_and_5_of_5():
+    assert clopper_pearson(7, 50) == pytest.approx((0.0581917, 0.2673960), abs=1e-7)
+    assert wilson(7, 50) == pytest.approx((0.0695083, 0.2618619), abs=1e-7)
+    assert wilson(5, 5).low == pytest.approx(0.5655175, abs=1e-7)
+    assert clopper_pearson(5, 5).low == pytest.approx(0.4781762, abs=1e-7)
+
+
+def test_none_dead_of_five_still_has_an_upper_bound():
+    assert wilson(0, 5).high == pytest.approx(0.4345, abs=1e-4)
+    assert clopper_pearson(0, 5).high == pytest.approx(0.5218, abs=1e-4)
+
+
+@given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_intervals_of_a_rate_equal_scipys(pair):
+    k, n = pair
+    for ours, method in ((clopper_pearson, "exact"), (wilson, "wilson")):
+        oracle = stats.binomtest(k, n).proportion_ci(method=method)
+        assert ours(k, n) == pytest.approx((oracle.low, oracle.high), abs=1e-9)
+
+
+@given(st.lists(accuracies, min_size=2, max_size=12).filter(lambda x: np.std(x) > 1e-6))
+def test_t_interval_equals_scipys(values):
+    oracle = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+    assert t_interval(values) == pytest.approx(oracle)
+
+
+def test_hurdle_interval_is_the_bonferroni_product_and_the_whole_range_below_two_runs():
+    values = (30.0, 40.0, 50.0)
+    low, high = stats.t.interval(0.975, 2, 40, stats.sem(values))
+    a, b = stats.binomtest(3, 5).proportion_ci(0.975)
+    expected = max(0, 10 + min(a * (low - 10), b * (low - 10))), 10 + max(a * (high - 10), b * (high - 10))
+    assert hurdle_interval(values, 5, 10.0) == pytest.approx((expected[0], min(100, expected[1])))
+    assert hurdle_interval((40.0,), 5, 10.0) == (0, 100)
+
+
+@given(st.lists(accuracies, min_size=2, max_size=8), st.randoms())
+def test_the_order_of_seeds_changes_nothing(values, random):
+    runs = [("converged", value) for value in values] + [("dead", 10.0), ("diverged", None)]
+    shuffled = list(runs)
+    random.shuffle(shuffled)
+    assert summarise(runs, 10.0) == summarise(shuffled, 10.0)
+    assert (mean(values), variance(values)) == (mean(values[::-1]), variance(values[::-1]))
+
+
+@given(st.lists(accuracies, min_size=1, max_size=8))
+def test_a_diverged_run_changes_the_success_rate_and_never_lowers_n(values):
+    runs = [("converged", value) for value in values]
+    before, after = summarise(runs, 10.0), summarise([*runs, ("diverged", None)], 10.0)
+    assert after.success_rate < before.success_rate == 1
+    assert after.counts.planned == before.counts.planned + 1
+    assert after.converged_pct == before.converged_pct
+    assert after.all_pct == tuple(sorted([*values, 10.0]))
+
+
+def test_runs_without_an_accuracy_stay_in_the_denominators():
+    summary = summarise([("converged", 90.0), ("converged", 91.0), ("missing", None), ("diverged", None)], 10.0)
+    assert summary.success_rate == 0.5
+    assert summary.success_wilson == (wilson(2, 4).low, wilson(3, 4).high)
+    assert summary.all_mean_pct == pytest.approx((90 + 91 + 10) / 3)
+    assert summary.all_rule == "hurdle"
+    assert summarise([("out of memory", None)] * 3, 10.0).success_rate == 0
+
+
+def test_interval_over_all_runs_is_students_only_where_all_ended_alike():
+    alike = summarise([("dead", x) for x in (10.0, 11.0, 12.0)], 10.0)
+    assert (alike.all_rule, alike.all_interval_pct) == ("t", t_interval((10.0, 11.0, 12.0)))
+    assert alike.interval_pct is None
+    mixed = summarise([("dead", 10.0), ("dead", 11.0), ("converged", 60.0)], 10.0)
+    assert (mixed.all_rule, mixed.all_interval_pct) == ("whole range", (0.0, 100.0))
+
+
+def test_a_condition_that_has_not_begun_has_no_numbers():
+    summary = summarise([("waiting", None), ("running", None)], 10.0)
+    assert (summary.mean_pct, summary.success_rate, summary.all_mean_pct, summary.all_rule) == (None,) * 3 + ("none",)
+
+
+def _coverage(draws: int) -> float:
+    """Share of t-intervals of 5 normal values that hold the truth, in percent."""
+    samples = np.random.default_rng(0).normal(90.0, 0.5, (draws, 5))
+    intervals = [t_interval(sample.tolist()) for sample in samples]
+    return 100 * math.fsum(low <= 90.0 <= high for low, high in intervals) / draws
+
+
+def test_t_interval_covers_what_it_says():
+    assert _coverage(2_000) == pytest.approx(95, abs=1.5)
+
+
+@pytest.mark.slow
+def test_t_interval_covers_what_it_says_in_many_draws():
+    assert _coverage(20_000) == pytest.approx(95, abs=0.6)

@@ -1,0 +1,191 @@
+"""Welch's difference, Holm's correction and the verdicts on planted truths."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import stats
+
+from resnetlab.stats.compare import welch
+from resnetlab.stats.estimate import summarise
+from resnetlab.stats.verdict import GREATER, Question, Region, forecast, holm, judge, region_test
+
+DRUG_1 = (0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0)  # Student 1908: hours of sleep gained
+DRUG_2 = (1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4)
+
+arms = st.lists(st.floats(0, 100).map(lambda x: round(x, 1)), min_size=2, max_size=6)
+
+
+def arm(values=(), **others):
+    """A summary with these converged accuracies, and others given as outcome = accuracies."""
+    runs = [("converged", value) for value in values]
+    for outcome, held in others.items():
+        runs += [(outcome.replace("_", " "), value) for value in held]
+    return summarise(runs, 10.0)
+
+
+def greater(left, right):
+    return Question(left, right, GREATER)
+
+
+def verdict(left, right):
+    return judge([greater(left, right)])[0]
+
+
+def test_welch_on_the_sleep_data():
+    effect = welch(DRUG_1, DRUG_2)
+    p_in, p_out = region_test(effect, GREATER)
+    assert effect.d / effect.se == pytest.approx(-1.8608135, abs=1e-7)
+    assert effect.nu == pytest.approx(17.776474, abs=1e-6)
+    assert 2 * min(p_in, p_out) == pytest.approx(0.0793941, abs=1e-7)
+    assert effect.interval() == pytest.approx((-3.3654832, 0.2054832), abs=1e-7)
+
+
+def test_two_one_sided_tests_on_the_sleep_data():
+    assert region_test(welch(DRUG_1, DRUG_2), Region(-3.5, 3.5))[0] == pytest.approx(0.0182654, abs=1e-7)
+
+
+def test_one_constant_arm_and_two():
+    effect = welch((10, 10, 10), (91, 91.2, 90.9))
+    assert (effect.d / effect.se, effect.nu) == (pytest.approx(-918.83, abs=0.01), pytest.approx(2))
+    both = welch((10, 10, 10), (10, 10, 10))
+    assert (both.deterministic, both.d, both.interval()) == (True, 0, (0, 0))
+
+
+@given(arms, arms)
+def test_welch_equals_scipys(a, b):
+    assume(min(np.std(a), np.std(b)) > 0)  # scipy warns of a constant arm
+    ours, oracle = welch(a, b), stats.ttest_ind(a, b, equal_var=False)
+    assert (ours.d / ours.se, ours.nu) == pytest.approx((oracle.statistic, oracle.df))
+    assert ours.interval() == pytest.approx(tuple(oracle.confidence_interval()))
+
+
+def test_holm_of_four():
+    assert holm((0.01, 0.04, 0.03, 0.005)) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_never_lowers_a_p_value(p):
+    assert all(after >= before for before, after in zip(p, holm(p), strict=True))
+
+
+@given(arms, arms)
+def test_reproduced_exactly_when_the_interval_lies_in_the_region(a, b):
+    found = verdict(arm(a), arm(b))
+    low, high = welch(a, b).interval()
+    assume(abs(low) > 1e-9)
+    assume(abs(high) > 1e-9)
+    assert found.word == ("reproduced" if low > 0 else "contradicted" if high < 0 else "inconclusive")
+
+
+@given(st.lists(st.tuples(arms, arms), min_size=1, max_size=4))
+def test_holm_never_creates_a_verdict(pairs):
+    together = judge([greater(arm(a), arm(b)) for a, b in pairs])
+    for (a, b), found in zip(pairs, together, strict=True):
+        assert found.word in ("inconclusive", verdict(arm(a), arm(b)).word)
+
+
+@given(arms, arms, st.randoms())
+def test_the_order_of_seeds_changes_no_verdict(a, b, random):
+    shuffled = list(a)
+    random.shuffle(shuffled)
+    assert verdict(arm(a), arm(b)) == verdict(arm(shuffled), arm(b))
+
+
+def test_planted_truths_are_found():
+    high, low = arm((97.0, 96.5, 97.5, 96.8, 97.2)), arm((30.0, 25.0, 36.0, 28.0, 22.0))
+    assert verdict(high, low).word == "reproduced"
+    assert verdict(low, high).word == "contradicted"
+    close = verdict(arm((97.0, 96.0, 97.5)), arm((96.5, 96.9, 95.8)))
+    assert close.word == "inconclusive"
+    assert close.forecast.about > 3
+
+
+def test_constant_arms_differ_deterministically_without_a_p_value():
+    found = verdict(arm((97.0, 97.0)), arm((10.5, 10.5)))
+    assert (found.word, found.effect.deterministic, found.p, found.p_holm) == ("reproduced", True, None, None)
+    assert verdict(arm((99.0, 99.0)), arm((99.0, 99.0))).word == "inconclusive"
+
+
+def test_out_of_memory_makes_a_claim_untestable():
+    found = verdict(arm((97.0, 96.0), out_of_memory=[None]), arm((30.0, 31.0)))
+    assert found.word == "untestable"
+    assert "memory" in found.why
+
+
+def test_failed_runs_make_a_verdict_conditional_on_convergence():
+    found = verdict(arm((97.0, 96.5, 97.5)), arm((30.0, 25.0, 36.0), dead=[10.0], diverged=[None]))
+    assert found.qualified == "reproduced (conditional on convergence)"
+
+
+def test_too_few_converged_runs_give_the_success_rates_and_no_verdict():
+    found = verdict(arm((97.0, 96.5, 97.5)), arm((30.0,), dead=[10.0, 11.0]))
+    assert found.word == "inconclusive"
+    assert "3 of 3 against 1 of 3" in found.why
+    assert (found.effect, found.p, found.forecast) == (None, None, None)
+
+
+def test_converged_runs_cannot_overrule_the_mean_over_all_runs():
+    left = arm((60.0, 61.0), dead=[10.0] * 200)  # better when it learns, which is hardly ever
+    right = arm([50.0 + i / 10 for i in range(20)])
+    assert verdict(left, right).word == "inconclusive"
+
+
+def test_a_missing_run_must_not_matter():
+    high, low = (97.0, 96.5, 97.5, 96.8), (30.0, 25.0, 36.0)
+    assert verdict(arm(high, missing=[None]), arm(low)).word == "reproduced"
+    left, right = arm((60.0, 60.4, 60.2), missing=[None]), arm((59.9, 59.5, 59.7))
+    present = welch(left.converged_pct, right.converged_pct).interval()
+    assert present.low > 0
+    assert verdict(left, right).conditional
+    borderline = verdict(arm((60.0, 61.0), missing=[None]), arm((57.6, 58.6)))
+    assert borderline.word == "inconclusive"  # significant only if the missing run is like the others
+
+
+def test_an_unfinished_study_judges_nothing():
+    waiting = arm((97.0, 96.0), waiting=[None])
+    found = judge([greater(waiting, arm((10.0, 11.0)))], finished=False)[0]
+    assert (found.word, found.effect, found.p) == ("waiting", None, None)
+
+
+def test_forecast_grows_with_noise_and_stops_at_fifty():
+    left, right = (97.0, 96.0, 97.5), (96.5, 96.9, 95.8)
+    question = greater(arm(left), arm(right))
+    low, about, high = forecast(welch(left, right), question)
+    assert low <= about
+    assert high is None
+    even = (50.0, 51.0, 52.0)
+    assert forecast(welch(even, even), greater(arm(even), arm(even))).about is None
+
+
+def test_forecast_is_the_seeds_for_80_percent_power():
+    s = 1.0
+    left = tuple(90 + x for x in stats.norm.ppf((0.1, 0.3, 0.5, 0.7, 0.9)))
+    scale = s / np.std(left, ddof=1)
+    left = tuple(90 + (x - 90) * scale for x in left)
+    right = tuple(x - 0.8 for x in left)  # effect .8 sd
+    about = forecast(welch(left, right), greater(arm(left), arm(right))).about
+    nu, shift = 2 * (about - 1), 0.8 / math.sqrt(2 / about)
+    assert stats.nct.sf(stats.t.ppf(0.975, nu), nu, shift) == pytest.approx(0.8, abs=0.02)
+
+
+def _false_verdicts(draws: int) -> float:
+    """Share of verdicts on claims about equal arms of unequal noise, in percent."""
+    generator = np.random.default_rng(1)
+    left, right = generator.normal(90, 0.5, (draws, 5)), generator.normal(90, 1.0, (draws, 5))
+    wrong = 0
+    for a, b in zip(left.tolist(), right.tolist(), strict=True):
+        p_in, p_out = region_test(welch(a, b), GREATER)
+        wrong += 2 * min(p_in, p_out) < 0.05
+    return 100 * wrong / draws
+
+
+def test_welch_is_seldom_wrong():
+    assert _false_verdicts(2_000) <= 6.5
+
+
+@pytest.mark.slow
+def test_welch_is_seldom_wrong_in_many_draws():
+    assert _false_verdicts(20_000) <= 5.6
