@@ -1,0 +1,78 @@
+"""Where images come from: a name, an `.npz` of arrays, or a folder. One module for each kind; none imports torch.
+
+`open_source` checks at the door, so that what it returns needs no check: every image is uint8 and square, every
+label has a class, every class has a train image, and every file of a folder was used or has a line that says why not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from resnetlab.data.spec import Source
+from resnetlab.errors import InputError, mistake, nearest
+
+HUB_NAMES = ("cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")
+NAMES = ("digits", *HUB_NAMES)
+"""What may stand for `source` besides a path. A folder of such a name is reached as `./digits`."""
+
+Say = Callable[[str], None]
+
+
+def silent(line: str) -> None:
+    """Say nothing."""
+
+
+def open_source(
+    source: str, *, image_size: int | None = None, cache: Path, say: Say = silent, skip_bad: bool = False
+) -> Source:
+    """The images of `source`, one of `NAMES`, an `.npz` or a folder.
+
+    `image_size` is the side in pixels of a folder's images; `cache` is the folder for downloads, decoded images and
+    split files; `say` is told what takes long; with `skip_bad` a folder's broken files are left out, counted and
+    hashed. Raises InputError with every mistake found.
+    """
+    path = Path(source)
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError as error:
+        what = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        raise mistake(source, what, "give a path that you may read") from error
+    if source in NAMES:
+        named = _open_named(source, image_size, cache, say)
+        note = f"{source} is the data set of that name; the folder beside it is ./{source}"
+        return replace(named, notes=(*named.notes, note)) if is_folder else named
+    if is_folder:
+        from resnetlab.data.sources.folder import open_folder
+
+        return open_folder(path, image_size=image_size, cache=cache, say=say, skip_bad=skip_bad)
+    if not exists:
+        raise _unknown(source)
+    from resnetlab.data.sources.arrays import open_arrays
+
+    _refuse_size(source, image_size)
+    return open_arrays(path)
+
+
+def _open_named(name: str, image_size: int | None, cache: Path, say: Say) -> Source:
+    _refuse_size(name, image_size)
+    if name == "digits":
+        from resnetlab.data.sources.digits import open_digits
+
+        return open_digits()
+    from resnetlab.data.sources.hub import open_hub
+
+    return open_hub(name, cache=cache, say=say)
+
+
+def _refuse_size(source: str, image_size: int | None) -> None:
+    if image_size is not None:
+        raise mistake("data", f"{source} is not a folder of images", "remove it", field="image_size", got=image_size)
+
+
+def _unknown(source: str) -> InputError:
+    looks_like_path = "/" in source or source.endswith(".npz")
+    near = "" if looks_like_path else nearest(source, NAMES)
+    what = "no such file or folder" if looks_like_path else "no such name, file or folder"
+    return mistake(source, what, near or "give a name, an .npz or a folder that exists", allowed=", ".join(NAMES))

@@ -1,0 +1,185 @@
+"""A folder of images as a Source: list, hash, decode, cut, and account for every file.
+
+Order of the images: by path. Order of the classes: by name. The SHA-256 covers, line by line of JSON, the decoder's
+version, the side and channels of the pixels, the classes, `[path, label, split, SHA-256 of the file]` of each image,
+and each file that was passed over (path and reason) or is bad (path and SHA-256); never where the folder is.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnetlab import files
+from resnetlab.data.sources import Say, decoded, images, manifest, silent
+from resnetlab.data.sources.listing import Listing, Passed, list_folder
+from resnetlab.data.sources.manifest import Row
+from resnetlab.data.spec import Images, Source
+from resnetlab.errors import InputError, Problem
+
+DEFAULT_SIDE = 64
+"""Pixels; where photographs differ in size and nobody said which to take."""
+
+
+@dataclass(frozen=True)
+class Bad:
+    """An image file that cannot be used, and why."""
+
+    path: str
+    sha256: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A folder, every file of it accounted for: used as `rows` and `pixels` (N, S, S, C), passed over, or bad."""
+
+    root: Path
+    classes: tuple[str, ...]
+    rows: tuple[Row, ...]
+    pixels: NDArray[np.uint8]
+    passed: tuple[Passed, ...]
+    bad: tuple[Bad, ...]
+    notes: tuple[str, ...]
+
+
+def open_folder(
+    root: Path, *, image_size: int | None, cache: Path, say: Say = silent, skip_bad: bool = False,
+    workers: int | None = None,
+) -> Source:  # fmt: skip
+    """The Source in a folder. Raises InputError with every mistake found; bad files are one unless `skip_bad`."""
+    return to_source(survey(root, image_size=image_size, cache=cache, say=say, skip_bad=skip_bad, workers=workers))
+
+
+def to_source(found: Survey) -> Source:
+    """The Source that a survey found."""
+    number = {name: k for k, name in enumerate(found.classes)}
+    labels = np.array([number[row.label] for row in found.rows], np.int64)
+    splits = np.array([row.split for row in found.rows])
+
+    def part(split: str) -> Images:
+        chosen = splits == split
+        return Images(found.pixels[chosen], labels[chosen])
+
+    validation = part("validation") if (splits == "validation").any() else None
+    name = found.root.resolve().name
+    return Source(name, found.classes, part("train"), part("test"), validation, manifest_sha256(found), found.notes)
+
+
+def survey(
+    root: Path, *, image_size: int | None, cache: Path, say: Say = silent, skip_bad: bool = False,
+    workers: int | None = None,
+) -> Survey:  # fmt: skip
+    """List, hash, decode and cut a folder. Raises InputError."""
+    workers = workers or decoded.default_workers()
+    listing = list_folder(root)
+    paths = [file.path for file in listing.files]
+    say(f"reading {len(paths):,} files of {root}")
+    probes = decoded.probe(root, paths, workers)
+    todo = [place for place, probe in enumerate(probes) if not probe.reason]
+    sizes = {probes[place].size for place in todo}
+    side, notes = _side(image_size, sizes)
+    result = decoded.decode(
+        root, [paths[place] for place in todo], [probes[place].sha256 for place in todo], side,
+        cache=cache, workers=workers, say=say,
+    )  # fmt: skip
+    reasons = [probe.reason for probe in probes]
+    for place, reason in zip(todo, result.reasons, strict=True):
+        reasons[place] = reason
+    bad = tuple(
+        Bad(path, probe.sha256, reason) for path, probe, reason in zip(paths, probes, reasons, strict=True) if reason
+    )
+    rows = [
+        Row(file.path, file.label, file.split, probe.sha256, probe.size)
+        for file, probe, reason in zip(listing.files, probes, reasons, strict=True)
+        if not reason
+    ]
+    notes += _account(listing, bad, rows, cache, skip_bad=skip_bad)
+    complete, more = manifest.complete(rows, listing.classes, root, cache)
+    return Survey(root, listing.classes, complete, result.pixels, listing.passed, bad, (*notes, *more))
+
+
+def manifest_sha256(found: Survey) -> str:
+    """The SHA-256, in hexadecimal, of the lines that the module's docstring names."""
+    side, channels = found.pixels.shape[2:]
+    lines: list[list[object]] = [["resnetlab folder 1", images.DECODER, side, channels, *found.classes]]
+    lines += [["used", row.path, row.label, row.split, row.sha256] for row in found.rows]
+    lines += [["passed", item.path, item.reason] for item in found.passed]
+    lines += [["bad", item.path, item.sha256] for item in found.bad]
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(json.dumps(line).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _side(image_size: int | None, sizes: set[tuple[int, int]]) -> tuple[int, tuple[str, ...]]:
+    """The side of the squares in pixels: as asked, or the images' own when all are one square, or the default."""
+    if image_size is not None:
+        return image_size, ()
+    height, width = next(iter(sizes), (0, 1))
+    if len(sizes) == 1 and height == width:
+        return height, ()
+    note = f"images differ in size or are not square: resized to {DEFAULT_SIDE} pixels (image_size says otherwise)"
+    return DEFAULT_SIDE, (note,) if sizes else ()
+
+
+def _account(
+    listing: Listing, bad: tuple[Bad, ...], rows: list[Row], cache: Path, *, skip_bad: bool
+) -> tuple[str, ...]:
+    """Notes on what is left out. Raises InputError for bad files, and for a class or a split without images."""
+    problems, notes = [], []
+    if bad:
+        path = cache / f"{manifest.stem(listing.root, [file.path for file in listing.files])}-bad.csv"
+        _write_bad(path, bad)
+        first, files_ = bad[0], "1 bad file" if len(bad) == 1 else f"1 of {len(bad)} bad files"
+        if skip_bad:
+            notes.append(f"{len(bad)} bad files left out (first: {first.path}: {first.reason}); listed in {path}")
+        else:
+            what = f"{first.reason} ({files_}, listed in {path})"
+            problems.append(Problem(f"{listing.root}/{first.path}", what, "replace them, or --skip-bad"))
+    problems += _empty(listing, bad, rows)
+    if problems:
+        raise InputError(*problems)
+    if listing.passed:
+        kinds = Counter(item.reason for item in listing.passed)
+        shown = ", ".join(f"{count} {reason}" for reason, count in kinds.most_common())
+        notes.append(f"{len(listing.passed)} files passed over: {shown}")
+    notes += _twins(listing)
+    return tuple(notes)
+
+
+def _empty(listing: Listing, bad: tuple[Bad, ...], rows: list[Row]) -> list[Problem]:
+    trained = {row.label for row in rows if row.split in (None, "train")}
+    broken = [item.path for item in bad]
+    problems = [listing.problem_of_empty(label, broken) for label in listing.classes if label not in trained]
+    for split in sorted(
+        {file.split for file in listing.files if file.split} - {row.split for row in rows if row.split}
+    ):
+        problems.append(Problem(str(listing.root), f"no usable image in {split}", "add images, or remove the split"))
+    return problems
+
+
+def _twins(listing: Listing) -> list[str]:
+    """A note on names that a file system which folds case could not hold side by side."""
+    folded = defaultdict(list)
+    for file in listing.files:
+        folded[file.path.casefold()].append(file.path)
+    twins = [paths for paths in folded.values() if len(paths) > 1]
+    return [f"{len(twins)} names differ in case only (first: {', '.join(twins[0])}); all are used"] if twins else []
+
+
+def _write_bad(path: Path, bad: tuple[Bad, ...]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "reason"))
+    writer.writerows((item.path, item.reason) for item in bad)
+    with files.atomic(path, "wb") as file:
+        file.write(text.getvalue().encode(errors="surrogateescape"))
