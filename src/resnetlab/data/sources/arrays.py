@@ -123,11 +123,12 @@ def _splits(check: _Check) -> dict[str, str]:
     if len(given) > 1:
         check.add(f"x_{given[1]}", f"a second validation split beside x_{given[0]}", "keep one of them")
     splits = {"train": "train", "test": "test"} | ({"validation": given[0]} if given else {})
+    known = {"classes", *(f"{kind}_{word}" for kind in "xy" for word in splits.values())}
     whole = {}
     for split, word in splits.items():
         missing = [key for key in (f"x_{word}", f"y_{word}") if key not in check.headers]
         for key in missing:
-            near = nearest(key, set(check.headers) - {"classes"})
+            near = nearest(key, set(check.headers) - known)
             check.add(key, "missing", near or f"add {key}", got=f"arrays {', '.join(sorted(check.headers))}")
         if not missing:
             whole[split] = word
@@ -156,7 +157,8 @@ def _check_pixels(check: _Check, key: str, like: str) -> None:
     if not shape[0]:
         check.add(key, "no images", "add images, or leave the split out" if "train" not in key else "add images")
     first = check.headers[like].shape if like in check.headers else shape
-    if _image_shape(first) != _image_shape(shape):
+    told = any(problem.field in (key, like) for problem in check.problems)
+    if not told and _image_shape(first) != _image_shape(shape):
         check.add(key, f"images differ in shape from those of {like}", f"give both {first[1:]}", got=shape[1:])
 
 

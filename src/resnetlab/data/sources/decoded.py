@@ -51,7 +51,7 @@ def probe(root: Path, paths: Sequence[str], workers: int) -> list[Probe]:
         except images.BadImageError as error:
             return Probe(digest, (0, 0), str(error))
 
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    with images.quiet(), ThreadPoolExecutor(max_workers=workers) as pool:
         return list(pool.map(one, paths))
 
 
@@ -97,7 +97,7 @@ def _decode(root: Path, paths: Sequence[str], hashes: Sequence[str], side: int, 
         pixels[place] = tile[..., np.newaxis] if grey else tile
         return "", grey
 
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    with images.quiet(), ThreadPoolExecutor(max_workers=workers) as pool:
         found = list(pool.map(one, range(len(paths))))
     good = np.array([not reason for reason, _ in found], dtype=np.bool_)
     pixels = pixels if good.all() else pixels[good]
@@ -109,7 +109,8 @@ def _decode(root: Path, paths: Sequence[str], hashes: Sequence[str], side: int, 
 def _load(path: Path, key: str, count: int, side: int) -> Decoded | None:
     """What was kept, or None when a byte of it is not what was written."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # The file is opened here because numpy leaves it open when it is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             pixels, text = archive["pixels"], archive["reasons"].tobytes()
             if str(archive["digest"]) != _digest(key, pixels, text):
                 return None

@@ -12,10 +12,12 @@ What is done to each mode:
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +35,6 @@ MIN_SIDE = 4
 # Pillow warns above its own limit and refuses above twice that; with ours in its place, what it lets pass with a
 # warning is refused below by name.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _GREY = ("1", "L", "LA", "La")
 _ORIENTATION_TAG = 0x0112
@@ -60,6 +61,17 @@ _DISGUISES = {
 
 class BadImageError(Exception):
     """A file that is no image we read; the message is the reason."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Pillow's warnings (damaged EXIF, large images): what matters of them is a reason below.
+
+    To be held around a batch of decoding, by the thread that starts the others: filters belong to the process.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 def read(path: str | Path) -> bytes:

@@ -68,7 +68,7 @@ def _file(
     path, label, split = row["path"].removeprefix("./"), row["label"], row.get("split", "")
     entry = known.get(path)  # what the walk found: neither `..`, nor an absolute path, nor a way through a link
     if entry is None:
-        return None, (f'no file "{path}" in the folder', nearest(path, list(known)[:1000]) or "remove the row")
+        return None, (f'no file "{path}" in the folder', "write paths below the folder, or remove the row")
     if entry.hindrance:
         return None, (f'"{path}" is {entry.hindrance}', "put the file itself there, or remove the row")
     if path in taken:

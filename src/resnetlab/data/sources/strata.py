@@ -23,7 +23,7 @@ def order(size: int, purpose: str, seed: int, name: str) -> NDArray[np.int64]:
     """The permutation of `range(size)` that these names give, (size,); a longer one ranks the same images alike."""
     key = json.dumps(["resnetlab split 1", purpose, seed, name]).encode()
     words = np.random.PCG64(int.from_bytes(hashlib.sha256(key).digest(), "big")).random_raw(size)
-    return np.asarray(np.argsort(words, kind="stable"), dtype=np.int64)
+    return np.argsort(words, kind="stable")
 
 
 def quotas(counts: NDArray[np.int64], total: int, classes: Sequence[str]) -> NDArray[np.int64]:
@@ -32,9 +32,9 @@ def quotas(counts: NDArray[np.int64], total: int, classes: Sequence[str]) -> NDA
     One image of each class always stays. `total` is at most the sum of `counts - 1` over the classes that have any.
     """
     room = np.maximum(counts - 1, 0)
-    exact = counts * total
-    take = exact // max(1, counts.sum())
-    ranked = sorted(range(len(counts)), key=lambda k: (-(exact[k] % counts.sum()), classes[k]))
+    share, remainder = divmod(counts * total, max(1, int(counts.sum())))
+    take = np.array(share, dtype=np.int64)
+    ranked = sorted(range(len(counts)), key=lambda k: (-remainder[k], classes[k]))
     left = total - int(take.sum())
     while left:  # a second round happens only where classes of one image have no room
         for k in ranked:
@@ -64,9 +64,9 @@ def draw(
 
 
 def split_test(labels: NDArray[np.int64], classes: Sequence[str], share: float, where: str) -> NDArray[np.bool_]:
-    """Mark round(share N) images as the test split, by split seed 0: a source is cut the same way for everyone."""
+    """Mark round(share N) images, one at least, as the test split, by split seed 0: it is one split for everyone."""
     fix = "add images, or give the test images"
-    return draw(labels, classes, round(share * len(labels)), "test", 0, where=where, fix=fix)
+    return draw(labels, classes, max(1, round(share * len(labels))), "test", 0, where=where, fix=fix)
 
 
 def split_three_ways(labels: NDArray[np.int64], classes: Sequence[str], share: float, where: str) -> tuple[Split, ...]:

@@ -1,0 +1,50 @@
+"""Small photographs and folders of them, generated: no picture of a data set is needed to test."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def picture(seed: int, width: int = 24, height: int = 16, mode: str = "RGB") -> Image.Image:
+    """A smooth gradient with a colour of its own, which survives JPEG and resizing recognisably."""
+    rng = np.random.default_rng(seed)
+    ramp = np.linspace(0, 1, width)[None, :, None] * np.linspace(0.2, 1, height)[:, None, None]
+    pixels = (ramp * rng.integers(60, 255, 3) + rng.integers(0, 3, (height, width, 3))).clip(0, 255)
+    return Image.fromarray(pixels.astype(np.uint8)).convert(mode)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """The bytes of an image file."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def save(path: Path, image: Image.Image, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **options)
+    return path
+
+
+def tree(root: Path, counts: dict[str, int], *, size: tuple[int, int] = (24, 16), mode: str = "RGB") -> Path:
+    """Write `counts[folder]` pictures, each unlike the others, into each folder below `root`."""
+    seed = 0
+    for folder, count in counts.items():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            save(root / folder / f"{number:03}.png", picture(seed, *size, mode=mode))
+            seed += 1
+    return root
+
+
+def split_tree(root: Path, **options: object) -> Path:
+    """Cats and dogs: four of each in train, two in test."""
+    return tree(root, {"train/cat": 4, "train/dog": 4, "test/cat": 2, "test/dog": 2}, **options)
+
+
+def lines_of(error: BaseException) -> list[str]:
+    return str(error).splitlines()

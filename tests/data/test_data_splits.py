@@ -1,0 +1,173 @@
+"""What a cut promises: no image lost or twice, every class in its share, and nothing but `split_seed` behind it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resnetlab.data.sources import content, strata
+from resnetlab.data.spec import Data, Source
+from resnetlab.data.splits import cut
+from resnetlab.errors import InputError
+
+COUNTS = st.lists(st.integers(1, 40), min_size=2, max_size=8)
+SHARES = st.floats(0, 0.6)
+
+
+GOLDEN_ORDER = [9, 4, 8, 5, 1, 0, 7, 6, 2, 3]
+GOLDEN_CUT = [3, 5, 8, 15, 17]
+
+
+def source_of(counts: list[int], own_validation: bool = False, order: list[int] | None = None) -> Source:
+    """A source whose images carry their own number; `order` renumbers the classes without moving an image."""
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+    names = [f"class {k}" for k in range(len(counts))]
+    if order is not None:
+        labels = np.argsort(order)[labels]
+        names = [names[k] for k in order]
+    pixels = np.zeros((len(labels), 4, 4, 1), np.uint8)
+    pixels[:, 0, :4, 0] = np.arange(len(labels), dtype="<u4").view(np.uint8).reshape(-1, 4)
+    images = content.images(pixels, labels)
+    return content.assemble("numbers", names, train=images, test=images, validation=images if own_validation else None)
+
+
+def numbers(images: object) -> list[int]:
+    return images.pixels[:, 0, :4, 0].copy().view("<u4")[:, 0].tolist() if images is not None else []
+
+
+def cuttable(counts: list[int], share: float) -> bool:
+    return round(share * sum(counts)) <= sum(counts) - len(counts)
+
+
+@settings(deadline=None)
+@given(COUNTS, SHARES, st.integers(0, 5))
+def test_a_cut_is_disjoint_complete_and_in_the_order_of_the_source(counts: list[int], share: float, seed: int) -> None:
+    data = Data(source="numbers", validation=share, split_seed=seed)
+    if not cuttable(counts, share):
+        with pytest.raises(InputError, match="cannot be set apart"):
+            cut(source_of(counts), data)
+        return
+    made = cut(source_of(counts), data)
+    train, validation = numbers(made.train), numbers(made.validation)
+    assert sorted(train + validation) == list(range(sum(counts)))
+    assert train == sorted(train)
+    assert validation == sorted(validation)
+    assert len(validation) == round(share * sum(counts))
+    assert set(made.train.labels) == set(range(len(counts)))
+    assert numbers(made.test) == list(range(sum(counts)))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(10, 60), min_size=2, max_size=8), st.floats(0.01, 0.5))
+def test_every_class_is_within_one_of_its_share(counts: list[int], share: float) -> None:
+    made = cut(source_of(counts), Data(source="numbers", validation=share))
+    total = round(share * sum(counts))
+    drawn = np.bincount(made.validation.labels, minlength=len(counts)) if made.validation else np.zeros(len(counts))
+    assert (np.abs(drawn - np.array(counts) * total / sum(counts)) < 1).all()
+
+
+@settings(deadline=None)
+@given(COUNTS, st.floats(0, 0.3), st.randoms(use_true_random=False))
+def test_the_order_of_the_classes_moves_no_image(counts: list[int], share: float, random: object) -> None:
+    if not cuttable(counts, share):
+        return
+    order = list(range(len(counts)))
+    random.shuffle(order)
+    data = Data(source="numbers", validation=share)
+    assert numbers(cut(source_of(counts), data).validation) == numbers(
+        cut(source_of(counts, order=order), data).validation
+    )
+
+
+def test_the_same_seed_gives_the_same_split_whatever_numpy_drew_before() -> None:
+    data = Data(source="numbers", validation=0.2, split_seed=3)
+    first = cut(source_of([30, 20, 10]), data)
+    np.random.seed(99)  # noqa: NPY002 - the very state that must not matter
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    second = cut(source_of([30, 20, 10]), data)
+    assert numbers(first.validation) == numbers(second.validation)
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+
+
+def test_another_seed_gives_another_split() -> None:
+    cuts = {tuple(numbers(cut(source_of([30, 30]), Data(source="n", split_seed=seed)).validation)) for seed in range(8)}
+    assert len(cuts) == 8
+
+
+def test_the_draw_is_the_one_that_was_published() -> None:
+    """Golden: a change here changes every run's data and must raise the form's number."""
+    assert strata.order(10, "validation", 0, "cat").tolist() == GOLDEN_ORDER
+    assert numbers(cut(source_of([12, 8]), Data(source="n", validation=0.25)).validation) == GOLDEN_CUT
+
+
+def test_another_class_growing_moves_no_image_of_this_one() -> None:
+    labels = np.array([0] * 20 + [1] * 20)
+    grown = np.array([0] * 20 + [1] * 60)
+    few = strata.draw(labels, ["a", "b"], 8, "validation", 0, where="", fix="")
+    many = strata.draw(grown, ["a", "b"], 16, "validation", 0, where="", fix="")
+    assert few[:20].tolist() == many[:20].tolist()
+
+
+def test_without_a_share_there_is_no_validation_split() -> None:
+    made = cut(source_of([5, 5]), Data(source="numbers", validation=0))
+    assert made.validation is None
+    assert len(made.train) == 10
+
+
+def test_a_sources_own_validation_split_goes_before_a_share() -> None:
+    source = source_of([5, 5], own_validation=True)
+    made = cut(source, Data(source="numbers", validation=0.4))
+    assert made.validation is source.validation
+    assert len(made.train) == 10
+    assert made.identity.validation == 0
+
+
+def test_classes_of_one_image_keep_it_in_train() -> None:
+    made = cut(source_of([1, 1, 1, 17]), Data(source="numbers", validation=0.5))
+    assert np.bincount(made.train.labels).tolist() == [1, 1, 1, 7]
+    assert set(made.validation.labels) == {3}
+
+
+@settings(deadline=None)
+@given(COUNTS, st.data())
+def test_train_images_keeps_that_many_by_class_and_leaves_validation_alone(
+    counts: list[int], data: st.DataObject
+) -> None:
+    share = 0.1 if cuttable(counts, 0.1) else 0
+    whole = cut(source_of(counts), Data(source="numbers", validation=share))
+    size = data.draw(st.integers(len(counts), len(whole.train)))
+    small = cut(source_of(counts), Data(source="numbers", validation=share, train_images=size))
+    assert len(small.train) == size
+    assert set(numbers(small.train)) <= set(numbers(whole.train))
+    assert numbers(small.validation) == numbers(whole.validation)
+    assert set(small.train.labels) == set(range(len(counts)))
+    assert small.identity.train_images == size
+
+
+@pytest.mark.parametrize(("size", "fix"), [(19, "train_images = 18"), (1, "train_images = 2")])
+def test_more_train_images_than_there_are_or_fewer_than_classes_is_one_line(size: int, fix: str) -> None:
+    with pytest.raises(InputError) as caught:
+        cut(source_of([10, 10]), Data(source="numbers", train_images=size))
+    assert str(caught.value) == (
+        f"numbers: train_images: not that many, or fewer than the classes (got {size}; allowed: 2 to 18). Fix: {fix}"
+    )
+
+
+def test_the_identity_holds_the_content_and_the_cut() -> None:
+    source = source_of([10, 10])
+    identity = cut(source, Data(source="elsewhere", validation=0.2, split_seed=4, test_curve=True)).identity
+    assert (identity.sha256, identity.validation, identity.split_seed, identity.test_curve, identity.train_images) == (
+        source.sha256, 0.2, 4, True, None,
+    )  # fmt: skip
+
+
+@given(st.lists(st.integers(7, 30), min_size=2, max_size=6))
+def test_three_ways_are_seventy_fifteen_fifteen_by_class(counts: list[int]) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    splits = np.array(strata.split_three_ways(labels, [str(k) for k in range(len(counts))], 0.15, "here"))
+    assert (splits == "test").sum() == round(0.15 * len(labels)) == (splits == "validation").sum()
+    for k, count in enumerate(counts):
+        assert abs((splits[labels == k] == "test").sum() - 0.15 * count) < 1.5
+        assert (splits[labels == k] == "train").any()

@@ -1,0 +1,464 @@
+"""A folder of images: every file is used or has its reason, and the hash says so (G11)."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pictures import encoded, lines_of, picture, save, split_tree, tree
+
+from resnetlab.data.sources import decoded, folder, images, open_source
+from resnetlab.data.spec import Source
+from resnetlab.errors import InputError
+
+DOGS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dogs"
+
+
+def opened(root: Path, **options: object) -> Source:
+    cache = options.pop("cache", root.parent / "cache")
+    return open_source(str(root), cache=cache, **options)
+
+
+def refused(root: Path, **options: object) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        opened(root, **options)
+    return lines_of(caught.value)
+
+
+def survey(root: Path) -> folder.Survey:
+    return folder.survey(root, image_size=8, cache=root.parent / "cache", skip_bad=True)
+
+
+# What is used ---------------------------------------------------------------------------------------------------------
+
+
+def test_train_and_test_folders_are_the_splits_and_class_names_travel(tmp_path: Path) -> None:
+    source = opened(split_tree(tmp_path / "pets"), image_size=8)
+    assert (source.name, source.classes) == ("pets", ("cat", "dog"))
+    assert source.train.pixels.shape == (8, 8, 8, 3)
+    assert source.train.labels.tolist() == [0] * 4 + [1] * 4
+    assert source.test.labels.tolist() == [0, 0, 1, 1]
+    assert (source.validation, source.notes) == (None, ())
+    expected = images.square(picture(1), 8)
+    np.testing.assert_array_equal(source.train.pixels[1], expected)
+
+
+@pytest.mark.parametrize("word", ["val", "valid", "validation"])
+def test_a_validation_folder_is_one_word_in_three_spellings(tmp_path: Path, word: str) -> None:
+    root = tree(split_tree(tmp_path / "pets"), {f"{word}/cat": 1, f"{word}/dog": 1})
+    assert len(opened(root).validation) == 2
+
+
+def test_two_validation_folders_are_a_mistake(tmp_path: Path) -> None:
+    root = tree(split_tree(tmp_path / "pets"), {"val/cat": 1, "valid/cat": 1})
+    assert refused(root) == [f"{root}: two validation splits: val, valid. Fix: keep one of them"]
+
+
+def test_a_flat_folder_is_cut_seventy_fifteen_fifteen_and_the_cut_is_written_down(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", {"cat": 20, "dog": 20})
+    source = opened(root)
+    assert (len(source.train), len(source.validation), len(source.test)) == (28, 6, 6)
+    assert np.bincount(source.test.labels).tolist() == [3, 3]
+    (written,) = (tmp_path / "cache").glob("pets-*-splits.csv")
+    assert str(written) in source.notes[-1]
+    rows = list(csv.DictReader(written.read_text().splitlines()))
+    assert list(rows[0]) == ["path", "label", "split", "sha256"]
+    assert [row["path"] for row in rows] == sorted(str(p.relative_to(root)) for p in root.rglob("*.png"))
+    assert not list(root.rglob("*.csv"))
+    assert opened(root).sha256 == source.sha256
+
+
+def test_a_split_that_was_written_down_is_kept_while_it_fits_the_files(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", {"cat": 20, "dog": 20})
+    first = opened(root)
+    (written,) = (tmp_path / "cache").glob("pets-*-splits.csv")
+    text = written.read_text()
+    swapped = text.replace(",train,", ",x,", 1).replace(",test,", ",train,", 1).replace(",x,", ",test,", 1)
+    written.write_text(swapped)
+    assert opened(root).sha256 != first.sha256  # a person moved two images, and the hash says so
+    for broken in (text.replace(",train,", ",exam,", 1), text[: len(text) // 2], text.replace("a", "b"), "", "\0"):
+        written.write_text(broken)
+        assert opened(root).sha256 == first.sha256
+        assert written.read_text() == text
+
+
+def test_train_without_test_gives_fifteen_percent_and_never_lends_validation(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", {"train/cat": 20, "train/dog": 20, "val/cat": 2, "val/dog": 2})
+    source = opened(root)
+    assert (len(source.train), len(source.validation), len(source.test)) == (34, 4, 6)
+    assert "15 % of train as the test split" in source.notes[-1]
+
+
+def test_labels_csv_says_what_is_what(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", {"a": 4, "b": 4})
+    rows = [
+        f"{d}/{n:03}.png,{'cat' if n % 2 else 'dog'},{'test' if d == 'b' else 'train'}" for d in "ab" for n in range(4)
+    ]
+    (root / "labels.csv").write_text("\ufeffpath,label,split\n" + "\n".join(rows[:-1]) + "\n", encoding="utf-8")
+    source = opened(root)
+    assert source.classes == ("cat", "dog")
+    assert source.train.labels.tolist() == [1, 0, 1, 0]
+    assert len(source.test) == 3
+    assert source.notes == ("images differ in size or are not square: resized to 64 pixels (image_size says otherwise)",
+                            "1 files passed over: 1 not in labels.csv")  # fmt: skip
+
+
+def test_mistakes_of_labels_csv_are_told_with_their_lines(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", {"a": 3})
+    (root / "link.png").symlink_to(root / "a" / "000.png")
+    save(tmp_path / "outside.png", picture(1))
+    rows = [
+        "a/000.png,cat,train",
+        "a/0001.png,cat,train",
+        "../outside.png,cat,train",
+        "link.png,cat,train",
+        f"{tmp_path}/outside.png,cat,train",
+        "a/000.png,dog,train",
+        "a/001.png,,train",
+        "a/002.png,dog,tran",
+        "a",
+    ]
+    (root / "labels.csv").write_text("path,label,split\n" + "\n".join(rows) + "\n")
+    lines = refused(root)
+    where = f"{root}/labels.csv"
+    assert lines == [
+        f'{where}:3: no file "a/0001.png" in the folder. Fix: write paths below the folder, or remove the row',
+        f'{where}:4: no file "../outside.png" in the folder. Fix: write paths below the folder, or remove the row',
+        f'{where}:5: "link.png" is a link. Fix: put the file itself there, or remove the row',
+        f'{where}:6: no file "{tmp_path}/outside.png" in the folder. Fix: write paths below the folder, or remove the row',
+        f'{where}:7: "a/000.png" a second time. Fix: keep one row for each file',
+        f'{where}:8: "a/001.png" has no label. Fix: give it one, or remove the row',
+        f'{where}:9: split "tran" is none of train, validation, test. Fix: did you mean "train"?',
+        f"{where}:10: more or fewer values than columns. Fix: quote a value that holds a comma",
+    ]
+
+
+@pytest.mark.parametrize("raw", [b"", b"path;label\n", b"\xff\xfe\0", b'path,label\n"a', b"path,label\n", b"\0\0\0"])
+def test_a_labels_csv_that_is_none_is_one_line(tmp_path: Path, raw: bytes) -> None:
+    root = tree(tmp_path / "pets", {"a": 1})
+    (root / "labels.csv").write_bytes(raw)
+    (line,) = refused(root)
+    assert line.startswith(f"{root}/labels.csv")
+    assert ". Fix: " in line
+
+
+def test_images_of_one_square_size_keep_it_and_others_become_sixty_four(tmp_path: Path) -> None:
+    same = opened(split_tree(tmp_path / "same", size=(20, 20)))
+    assert same.train.pixels.shape[1:] == (20, 20, 3)
+    np.testing.assert_array_equal(same.train.pixels[0], np.asarray(picture(0, 20, 20)))
+    other = opened(split_tree(tmp_path / "other", size=(20, 24)))
+    assert other.train.pixels.shape[1:] == (64, 64, 3)
+    assert "resized to 64 pixels" in other.notes[0]
+
+
+def test_a_folder_of_grey_images_has_one_channel_and_one_colour_makes_three(tmp_path: Path) -> None:
+    root = split_tree(tmp_path / "grey", mode="L")
+    grey = opened(root, image_size=8)
+    assert grey.train.pixels.shape[3] == 1
+    save(root / "test/cat/colour.png", picture(1))
+    mixed = opened(root, image_size=8)
+    assert mixed.train.pixels.shape[3] == 3
+    np.testing.assert_array_equal(mixed.train.pixels[..., 1:2], grey.train.pixels)
+
+
+# What is passed over --------------------------------------------------------------------------------------------------
+
+
+def test_every_file_that_is_no_image_is_listed_with_its_reason(tmp_path: Path) -> None:
+    root = split_tree(tmp_path / "pets")
+    cat = root / "train" / "cat"
+    for name in (
+        ".DS_Store",
+        "._000.png",
+        "Thumbs.db",
+        "notes.txt",
+        "noend",
+        ".ipynb_checkpoints/000.png",
+        "deep/x.png",
+    ):
+        (cat / name).parent.mkdir(exist_ok=True)
+        (cat / name).write_bytes(encoded(picture(1)))
+    (root / "README.md").write_text("pets")
+    save(root / "train" / "loose.png", picture(1))
+    save(root / "extra" / "cat" / "1.png", picture(1))
+    (cat / "link.png").symlink_to(cat / "000.png")
+    (cat / "dangling.png").symlink_to(cat / "nowhere.png")
+    (cat / "loop.png").symlink_to(cat / "loop.png")
+    (cat / "up").symlink_to(root / "train")
+    os.mkfifo(cat / "fifo.png")
+    found = survey(root)
+    assert {item.path.removeprefix("train/cat/"): item.reason for item in found.passed} == {
+        ".DS_Store": "hidden",
+        "._000.png": "hidden",
+        ".ipynb_checkpoints/000.png": "hidden",
+        "Thumbs.db": "system file",
+        "notes.txt": "not an image by its name",
+        "noend": "not an image by its name",
+        "deep/x.png": "not directly in a class's folder",
+        "train/loose.png": "not directly in a class's folder",
+        "README.md": "outside train, validation and test",
+        "extra/cat/1.png": "outside train, validation and test",
+        "link.png": "a link",
+        "dangling.png": "a link",
+        "loop.png": "a link",
+        "up": "a link",
+        "fifo.png": "not a regular file",
+    }
+    assert len(found.rows) == 12
+    assert found.bad == ()
+    assert found.notes[0].startswith("15 files passed over: 4 a link, 3 hidden, 2 ")
+
+
+def test_names_that_are_not_utf8_or_hold_control_characters_are_used(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", {"cat": 6, "dog": 6})
+    try:
+        for name in (b"\xff\xfe.png", b'new\nline,"quote".png', b"\x1b[31m.png"):
+            Path(os.fsdecode(os.fsencode(root / "cat") + b"/" + name)).write_bytes(encoded(picture(9)))
+    except OSError as error:
+        pytest.skip(f"the file system refuses such names: {error}")
+    first = opened(root, image_size=8)
+    assert len(first.train) + len(first.validation) + len(first.test) == 15
+    assert opened(root, image_size=8).sha256 == first.sha256
+    Path(os.fsdecode(os.fsencode(root / "cat") + b"/\xff\x1b.png")).write_bytes(b"")
+    (line,) = refused(root)
+    assert "\\udcff\\x1b.png: empty file (1 bad file" in line
+    assert line.isprintable()
+
+
+def test_names_that_differ_in_case_only_are_all_used_and_told(tmp_path: Path) -> None:
+    root = split_tree(tmp_path / "pets")
+    save(root / "train/cat/000.PNG", picture(50))
+    if len(list((root / "train/cat").iterdir())) == 4:
+        pytest.skip("the file system folds case")
+    source = opened(root, image_size=8)
+    assert len(source.train) == 9
+    assert source.notes == ("1 names differ in case only (first: train/cat/000.PNG, train/cat/000.png); all are used",)
+    tree(root, {"train/Cat": 1})
+    assert refused(root) == [f"{root}: classes whose names differ in case only: Cat, cat. Fix: rename or merge them"]
+
+
+# What is bad ----------------------------------------------------------------------------------------------------------
+
+
+def spoil(root: Path) -> None:
+    """Three bad files, each of its own kind."""
+    whole = encoded(picture(3, 200, 150), "JPEG")
+    (root / "train/cat/017.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "train/dog/empty.png").write_bytes(b"")
+    (root / "test/dog/scan.tiff").write_bytes(encoded(picture(3), "TIFF"))
+
+
+def test_bad_files_are_one_line_that_names_the_first_and_the_list(tmp_path: Path) -> None:
+    root = split_tree(tmp_path / "pets")
+    spoil(root)
+    (line,) = refused(root)
+    (listed,) = (tmp_path / "cache").glob("pets-*-bad.csv")
+    what = f"a TIFF (allowed: JPEG, PNG, WEBP, BMP, GIF) (1 of 3 bad files, listed in {listed})"
+    assert line == f"{root}/test/dog/scan.tiff: {what}. Fix: replace them, or --skip-bad"
+    assert [
+        (row["path"], row["reason"].partition(" (")[0]) for row in csv.DictReader(listed.read_text().splitlines())
+    ] == [
+        ("test/dog/scan.tiff", "a TIFF"),
+        ("train/cat/017.jpg", "truncated JPEG"),
+        ("train/dog/empty.png", "empty file"),
+    ]
+
+
+def test_skipped_bad_files_are_counted_and_hashed_and_the_rest_is_as_without_them(tmp_path: Path) -> None:
+    root = split_tree(tmp_path / "pets")
+    clean = opened(root, image_size=8, skip_bad=True)
+    spoil(root)
+    skipped = opened(root, image_size=8, skip_bad=True)
+    np.testing.assert_array_equal(skipped.train.pixels, clean.train.pixels)
+    assert skipped.notes[0].startswith("3 bad files left out (first: test/dog/scan.tiff: a TIFF")
+    (root / "train/dog/empty.png").unlink()
+    assert len({clean.sha256, skipped.sha256, opened(root, image_size=8, skip_bad=True).sha256}) == 3
+
+
+def test_a_bad_file_moves_no_image_of_a_cut(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", {"cat": 20, "dog": 20})
+    before = opened(root, image_size=8)
+    (root / "cat" / "0.png").write_bytes(b"")
+    after = opened(root, image_size=8, skip_bad=True)
+    np.testing.assert_array_equal(before.test.pixels, after.test.pixels)
+
+
+def test_a_class_without_usable_images_names_what_was_skipped(tmp_path: Path) -> None:
+    root = split_tree(tmp_path / "pets")
+    save(root / "train/emu/.ipynb_checkpoints/1.png", picture(1))
+    (root / "train/fox").mkdir()
+    (root / "train/fox/1.png").write_bytes(b"")
+    (root / "train/gnu").mkdir()
+    assert refused(root, skip_bad=True) == [
+        f'{root}/train/emu: 0 images (hidden ".ipynb_checkpoints" skipped). Fix: add images or remove the folder',
+        f"{root}/train/fox: 0 images (1 bad skipped). Fix: add images or remove the folder",
+        f"{root}/train/gnu: 0 images. Fix: add images or remove the folder",
+    ]
+
+
+def test_a_class_of_test_that_is_not_in_train_is_named(tmp_path: Path) -> None:
+    root = tree(split_tree(tmp_path / "pets"), {"test/emu": 1, "val/fox": 1})
+    fix = "Fix: add train images of it, or remove it"
+    assert refused(root) == [f"{root}/{name}: a class that is not in train. {fix}" for name in ("test/emu", "val/fox")]
+
+
+def test_a_split_without_a_usable_image_is_a_mistake(tmp_path: Path) -> None:
+    root = tree(split_tree(tmp_path / "pets"), {"val/cat": 0})
+    (root / "val/cat/1.png").write_bytes(b"")
+    assert refused(root, skip_bad=True) == [
+        f"{root}: no usable image in validation. Fix: add images, or remove the split"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "what"),
+    [
+        ({}, "no folders of images in it"),
+        ({"cat": 9}, "fewer than two classes (got cat)"),
+        ({"train": 3, "test": 3}, "no folders of classes in it"),
+        ({"test/cat": 3, "test/dog": 3}, "no folders of classes in it"),
+        (dict.fromkeys("abcdefg", 1), "test: 1 of 7 images cannot be set apart with one left of each class"),
+        ({"inner/train/cat": 1, "inner/test/cat": 1}, "fewer than two classes (got inner)"),
+    ],
+)
+def test_a_folder_of_another_layout_is_one_line(tmp_path: Path, counts: dict[str, int], what: str) -> None:
+    root = tree(tmp_path / "pets", counts)
+    root.mkdir(exist_ok=True)
+    lines = refused(root, skip_bad=True)
+    assert len(lines) == 1
+    assert what in lines[0]
+    assert ". Fix: " in lines[0]
+
+
+NAMES = st.sampled_from(
+    ["cat", "dog", ".hid", "train", "test", "val", "a.png", "b.jpg", "c.txt", "._d.png", "labels.csv"]
+)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.lists(NAMES, min_size=1, max_size=4), st.sampled_from(["good", "bad", "folder"])), max_size=14
+    )
+)
+def test_of_any_tree_every_file_is_used_or_listed_or_the_folder_is_refused(tmp_path: Path, made: list) -> None:
+    root = tmp_path / "tree"
+    shutil.rmtree(root, ignore_errors=True)
+    tree(root, {"train/cat": 1, "train/dog": 1, "test/cat": 1})
+    for parts, kind in made:
+        path = root.joinpath(*parts)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir() if kind == "folder" else path.write_bytes(encoded(picture(1)) if kind == "good" else b"bad")
+        except OSError:
+            continue
+    try:
+        found = survey(root)
+    except InputError as error:
+        refusal = lines_of(error)
+    else:
+        refusal = []
+    assert all(". Fix: " in line for line in refusal)
+    if refusal:
+        return
+    accounted = [item.path for item in (*found.rows, *found.passed, *found.bad)]
+    there = [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name != "labels.csv"]
+    assert sorted(path for path in accounted if not path.endswith("labels.csv")) == sorted(there)
+
+
+# The hash and the cache -----------------------------------------------------------------------------------------------
+
+
+def test_the_hash_depends_neither_on_the_place_nor_on_the_number_of_workers(tmp_path: Path) -> None:
+    root = split_tree(tmp_path / "pets")
+    sources = [
+        folder.open_folder(root, image_size=16, cache=tmp_path / f"cache{workers}", workers=workers)
+        for workers in (1, 2, 7)
+    ]
+    shutil.copytree(root, tmp_path / "elsewhere" / "other")
+    sources.append(opened(tmp_path / "elsewhere" / "other", image_size=16))
+    assert len({source.sha256 for source in sources}) == 1
+    for source in sources:
+        np.testing.assert_array_equal(source.train.pixels, sources[0].train.pixels)
+
+
+def test_what_changes_the_content_changes_the_hash(tmp_path: Path) -> None:
+    root = split_tree(tmp_path / "pets")
+    seen = {opened(root, image_size=16).sha256, opened(root, image_size=8).sha256}
+    changes = [
+        lambda: save(root / "train/cat/000.png", picture(77)),
+        lambda: (root / "train/cat/000.png").rename(root / "train/dog/new.png"),
+        lambda: (root / "train/dog/new.png").rename(root / "test/dog/new.png"),
+        lambda: (root / "test/dog/new.png").rename(root / "test/dog/newer.png"),
+        lambda: (root / "train/cat/.hidden").write_text(""),
+        lambda: (root / "train/cat").rename(root / "train/lion") and (root / "test/cat").rename(root / "test/lion"),
+    ]
+    for change in changes:
+        change()
+        seen.add(opened(root, image_size=16).sha256)
+    assert len(seen) == 2 + len(changes)
+
+
+def test_a_second_open_decodes_nothing_and_says_nothing_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = split_tree(tmp_path / "pets")
+    (root / "train/cat/bad.png").write_bytes(encoded(picture(1))[:-30])
+    first = opened(root, image_size=8, skip_bad=True)
+    monkeypatch.setattr(images, "decode", lambda _: pytest.fail("decoded again"))
+    second = opened(root, image_size=8, skip_bad=True)
+    np.testing.assert_array_equal(first.train.pixels, second.train.pixels)
+    assert (first.sha256, first.notes) == (second.sha256, second.notes)
+
+
+def test_a_damaged_cache_is_noticed_and_built_again(tmp_path: Path) -> None:
+    root = split_tree(tmp_path / "pets")
+    first = opened(root, image_size=8)
+    (kept,) = (tmp_path / "cache").glob("*.npz")
+    whole = kept.read_bytes()
+    rng = np.random.default_rng(0)
+    flips = [bytearray(whole) for _ in range(40)]
+    for raw in flips:
+        raw[rng.integers(len(raw))] ^= 1 << int(rng.integers(8))
+    for raw in (b"", b"words", whole[: len(whole) // 2], *flips):
+        kept.write_bytes(raw)
+        assert opened(root, image_size=8).sha256 == first.sha256
+        np.testing.assert_array_equal(opened(root, image_size=8).train.pixels, first.train.pixels)
+    said: list[str] = []
+    kept.write_bytes(whole[:-9])
+    opened(root, image_size=8, say=said.append)
+    assert any("is damaged: decoding the images again" in line for line in said)
+
+
+def test_pixels_forged_with_a_right_zip_checksum_are_noticed(tmp_path: Path) -> None:
+    root = split_tree(tmp_path / "pets")
+    first = opened(root, image_size=8)
+    (kept,) = (tmp_path / "cache").glob("*.npz")
+    with np.load(kept) as archive:
+        arrays = dict(archive)
+    arrays["pixels"][0] = 0
+    np.savez(kept, **arrays)
+    np.testing.assert_array_equal(opened(root, image_size=8).train.pixels, first.train.pixels)
+
+
+def test_a_file_that_changes_between_hash_and_decoding_is_bad(tmp_path: Path) -> None:
+    save(tmp_path / "1.png", picture(1))
+    result = decoded.decode(tmp_path, ["1.png"], ["0" * 64], 8, cache=tmp_path / "cache", workers=1, say=print)
+    assert result.reasons == ("changed while it was read",)
+
+
+def test_real_photographs_open_as_generated_ones_do(tmp_path: Path) -> None:
+    if not DOGS.is_dir():
+        pytest.skip("the shared photographs of dogs are not beside this repository")
+    for split in ("train", "test"):
+        for breed in sorted((DOGS / split).iterdir())[:2]:
+            (tmp_path / "dogs" / split / breed.name).mkdir(parents=True)
+            for photograph in sorted(breed.iterdir())[:3]:
+                shutil.copyfile(photograph, tmp_path / "dogs" / split / breed.name / photograph.name)
+    source = opened(tmp_path / "dogs", image_size=64)
+    assert source.train.pixels.shape == (6, 64, 64, 3)
+    assert source.train.pixels.std() > 30
