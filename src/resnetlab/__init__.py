@@ -1,0 +1,54 @@
+"""resnetlab: controlled experiments with residual networks for image classification.
+
+import resnetlab as rl
+
+rl.load_study("digits").run()                                    # a study, and its report
+rl.train("cifar-resnet20", "digits", "digits").result.test      # one network
+rl.resume("runs/digits-cifar-resnet20-s0-0123456789")            # what was interrupted
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resnetlab.api import LoadedStudy, Outcome, UnfinishedError, load_study, open_study, resume, train
+    from resnetlab.data.spec import Data
+    from resnetlab.errors import InputError, ResnetlabError, ResourceError
+    from resnetlab.models.build import build_model
+    from resnetlab.models.spec import CifarNet, cifar
+    from resnetlab.runs.record import Evaluation, Result, RunRecord, Scores
+    from resnetlab.studies.spec import Claim, Condition, Study, load_recipe
+    from resnetlab.training.numerics import Numerics, Placement
+    from resnetlab.training.recipe import SGD, Adam, AdamW, Recipe
+
+# Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
+_HOMES = {
+    "api": ("LoadedStudy", "Outcome", "UnfinishedError", "load_study", "open_study", "resume", "train"),
+    "data.spec": ("Data",),
+    "errors": ("InputError", "ResnetlabError", "ResourceError"),
+    "models.build": ("build_model",),
+    "models.spec": ("CifarNet", "cifar"),
+    "runs.record": ("Evaluation", "Result", "RunRecord", "Scores"),
+    "studies.spec": ("Claim", "Condition", "Study", "load_recipe"),
+    "training.numerics": ("Numerics", "Placement"),
+    "training.recipe": ("SGD", "Adam", "AdamW", "Recipe"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "SGD", "Adam", "AdamW", "CifarNet", "Claim", "Condition", "Data", "Evaluation", "InputError", "LoadedStudy",
+    "Numerics", "Outcome", "Placement", "Recipe", "ResnetlabError", "ResourceError", "Result", "RunRecord", "Scores",
+    "Study", "UnfinishedError", "build_model", "cifar", "load_recipe", "load_study", "open_study", "resume", "train",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'resnetlab' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"resnetlab.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -29,6 +29,8 @@ class Data:
     """Keep this many train images, by class: a shrunken protocol, and the report says so."""
     image_size: Annotated[int, "pixels"] | None = None
     """Side of the square to which a folder's photographs are resized and cropped."""
+    skip_bad: bool = False
+    """Leave out the broken files of a folder; which they are is part of the data's hash."""
 
     def __post_init__(self) -> None:
         if not self.source:

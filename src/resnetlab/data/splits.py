@@ -15,9 +15,9 @@ from resnetlab.data.spec import Data, DataIdentity, Dataset, Images, Source
 from resnetlab.errors import mistake
 
 
-def load(data: Data, cache: Path, say: Say = silent, skip_bad: bool = False) -> Dataset:
+def load(data: Data, cache: Path, say: Say = silent) -> Dataset:
     """Open `data.source` and cut it. Raises InputError, as `open_source` and `cut` do."""
-    source = open_source(data.source, image_size=data.image_size, cache=cache, say=say, skip_bad=skip_bad)
+    source = open_source(data.source, image_size=data.image_size, cache=cache, say=say, skip_bad=data.skip_bad)
     return cut(source, data)
 
 

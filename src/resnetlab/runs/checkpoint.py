@@ -42,8 +42,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         fix = "free some space, then give the same command again"
         raise ResourceError(Problem(str(folder), f"no room for a checkpoint of {needed:,} bytes", fix))
     place = folder / str(checkpoint.facts["step"])
-    if place.exists():
-        shutil.rmtree(place)  # of this step, but from before a resume: the same bits are written again
+    whole = saved_steps(folder)
+    for other in folder.iterdir() if folder.is_dir() else ():
+        if other == place or not (other.name.isdigit() and int(other.name) in whole):
+            shutil.rmtree(other)  # cut short by a kill, or of this very step before a resume
     place.mkdir(parents=True)
     files = {}
     for name, tensors in checkpoint.tensors.items():
@@ -81,6 +83,13 @@ def load_checkpoint(folder: Path, step: int) -> Checkpoint:
             raise mistake(str(place), f"{name} differs from its SHA-256 in MANIFEST.json", fix)
         tensors[path.stem] = read_tensors(path)
     return Checkpoint(tensors, facts)
+
+
+def forget_after(folder: Path, step: int) -> None:
+    """Remove the checkpoints after `step`: the run goes on from there, another way."""
+    for later in saved_steps(folder):
+        if later > step:
+            shutil.rmtree(folder / str(later))
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:

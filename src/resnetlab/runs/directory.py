@@ -49,6 +49,13 @@ class RunDirectory:
                 return
             yield True
 
+    def busy(self) -> bool:
+        """Whether a process works on the run now."""
+        if not (self.path / "lock").exists():
+            return False
+        with self.claimed() as mine:
+            return not mine
+
     def open(self, file: RunFile) -> None:
         """Write run.json, or hold what is there against `file`; where the data lie may differ."""
         path = self.path / "run.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from resnetlab.codec import spec
-from resnetlab.data.spec import Split
+from resnetlab.data.spec import Data, Split
 from resnetlab.runs.spec import RunSpec
 
 Status = Literal["converged", "dead", "diverged", "out of memory"]
@@ -65,9 +65,8 @@ class RunFile:
     schema: int
     run: RunSpec
     data_name: str
-    data_source: str
+    data: Data
     """As it was given: where to look for the data when the run is resumed."""
-    image_size: int | None = None
     classes: tuple[str, ...]
     train_images: int
     """Images of the train split."""

@@ -84,11 +84,13 @@ def expand(study: Study, facts: Mapping[Data, DataFacts], numerics: Numerics) ->
     return Plan(study=study, runs=tuple(runs))
 
 
-def folder_name(study: Study) -> str:
+def folder_name(plan: Plan) -> str:
     """The report's folder: the study's name, and a hash when a command changed the study."""
+    study = plan.study
     if not study.overrides:
         return study.name
-    return f"{study.name}-{hashlib.sha256('|'.join(study.overrides).encode()).hexdigest()[:6]}"
+    changed = [*study.overrides, *sorted({run.file.run.data.sha256 for run in plan.runs})]
+    return f"{study.name}-{hashlib.sha256('|'.join(changed).encode()).hexdigest()[:6]}"
 
 
 def record(plan: Plan, read: Callable[[str], RunRecord | None], running: frozenset[str] = frozenset()) -> StudyRecord:
@@ -115,9 +117,8 @@ def _planned(condition: Condition, seed: int, facts: DataFacts, numerics: Numeri
         numerics=numerics, seed=seed,
     )  # fmt: skip
     file = RunFile(
-        schema=SCHEMA, run=run, data_name=facts.name, data_source=condition.data.source,
-        image_size=condition.data.image_size, classes=facts.classes, train_images=facts.train_images,
-        class_share=facts.class_share,
+        schema=SCHEMA, run=run, data_name=facts.name, data=condition.data, classes=facts.classes,
+        train_images=facts.train_images, class_share=facts.class_share,
     )  # fmt: skip
     _, macs = condition.model.cost(facts.channels, len(facts.classes), facts.side)
     steps = condition.recipe.total_steps(facts.train_images)

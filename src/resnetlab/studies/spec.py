@@ -130,8 +130,12 @@ def load_study(source: str | Path, overrides: Overrides | None = None) -> Study:
     Raises InputError with every mistake of the file: unknown fields, conditions that cannot be built, claims about
     conditions that do not exist.
     """
-    overrides = overrides or Overrides()
     raw, where = _read("studies", str(source), "study")
+    return parse_study(raw, where, overrides or Overrides())
+
+
+def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
+    """As `load_study`, from tables; `where` names them in errors."""
     tables, said = _overridden(raw, where, overrides)
     file, problems = _attempt(lambda: decode(_File, tables, where))
     # The parts are read even when the outline has mistakes, so that a person mends a file once.
@@ -293,8 +297,10 @@ def _overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> tuple[
         else:
             if root == "recipe":
                 tables["recipe"] = _recipe_table(tables.get("recipe"), where, "recipe")
-            was = _get(tables, key)
-            _put(tables, key, _value(text))
+            was, value = _get(tables, key), _value(text)
+            if key.endswith(".name") and was not in (None, value):
+                key, value = key.removesuffix(".name"), {"name": value}  # another kind has other fields
+            _put(tables, key, value)
             said.append(f"{key} = {text}" + (f" (was {was})" if was is not None else ""))
     if problems:
         raise InputError(*problems)

@@ -1,0 +1,5 @@
+"""`python -m resnetlab`."""
+
+from resnetlab.cli.main import main
+
+main()

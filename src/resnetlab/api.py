@@ -1,0 +1,212 @@
+"""What a person calls from Python; each command of the command line calls one of these."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from resnetlab.codec import encode
+from resnetlab.data.spec import Data
+from resnetlab.data.splits import load
+from resnetlab.errors import Problem, ResnetlabError, mistake
+from resnetlab.models.spec import Model
+from resnetlab.reports.build import assemble
+from resnetlab.reports.evidence import gather
+from resnetlab.reports.write import write
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.record import RunRecord
+from resnetlab.studies.backends.local import Event, Job, LocalBackend
+from resnetlab.studies.plan import Plan, StudyRecord, expand, folder_name
+from resnetlab.studies.run import data_facts, plan_study, read_plan, read_record, run_plan
+from resnetlab.studies.spec import Overrides, Study, parse_study
+from resnetlab.studies.spec import load_study as read_study
+from resnetlab.training.accelerate import resolve
+from resnetlab.training.numerics import Placement
+from resnetlab.training.recipe import Recipe
+
+REPORT_SHARE = 0.1
+"""Of the time since the last report, that writing a partial one may take."""
+
+Stop = Callable[[], bool]
+
+
+def _never() -> bool:
+    return False
+
+
+def _quiet(line: str) -> None:
+    """Say nothing."""
+
+
+class UnfinishedError(ResnetlabError):
+    """A run was tried and has no result; `problems` say why."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What has come of a study."""
+
+    record: StudyRecord
+    answer: str
+    """In a sentence or two."""
+    report: Path
+    """The page that was written."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether every planned run has a result."""
+        return all(cell.state == "finished" for cell in self.record.cells)
+
+
+@dataclass(frozen=True)
+class LoadedStudy:
+    """A study that was read and checked: `rl.load_study("digits").run()`."""
+
+    study: Study
+    command: str = ""
+    """What a person types to repeat it."""
+
+    def plan(self, output: str | Path = ".", say: Callable[[str], None] = _quiet) -> Plan:
+        """Open the data and lay out the runs under `output`; trains nothing. Raises InputError."""
+        return plan_study(self.study, Path(output), say)
+
+    def events(
+        self, plan: Plan, output: str | Path = ".", placement: Placement | None = None, stop: Stop = _never
+    ) -> Iterator[Event]:
+        """Do what is missing of `plan`, tell of it as it happens, and keep the report up to date.
+
+        A partial report follows each run, unless writing it would take more than a tenth of the time since the last.
+        Raises ResourceError when the disk is full; what was finished stays.
+        """
+        root, written, cost = Path(output), time.monotonic(), 0.0
+        for event in run_plan(plan, root, placement or Placement(), stop):
+            yield event
+            now = time.monotonic()
+            if event.kind in ("finished", "missing") and cost <= REPORT_SHARE * (now - written):
+                self.report(plan, root)
+                written = time.monotonic()
+                cost = written - now
+
+    def report(self, plan: Plan, output: str | Path = ".") -> Outcome:
+        """Write the report of what the runs' folders hold now, and give it."""
+        root = Path(output)
+        record = read_record(plan, root)
+        evidence = gather(record, self.command)
+        page = write(evidence, root / "studies" / folder_name(plan))
+        return Outcome(record, assemble(evidence).answer, page)
+
+    def run(self, output: str | Path = ".", *, workers: int = 0, stop: Stop = _never) -> Outcome:
+        """Do what is missing of the study under `output`/runs and write its report under `output`/studies.
+
+        `workers` processes, 0 for as many as the cores carry. Finished runs are read, not run again; an interrupted
+        one goes on from its checkpoint. Raises InputError and ResourceError.
+        """
+        plan = self.plan(output)
+        for _ in self.events(plan, output, Placement(workers=workers), stop):
+            pass
+        return self.report(plan, output)
+
+
+def load_study(
+    source: str | Path,
+    *,
+    data: str | None = None,
+    settings: Sequence[str] = (),
+    seeds: int | Sequence[int] | None = None,
+) -> LoadedStudy:
+    """The study of a catalog name (`digits`) or a TOML file, ready to run.
+
+    `data` replaces its data (a name, an .npz, a folder), `settings` single fields (`"recipe.epochs=2"`), `seeds` its
+    seeds (3 is 0, 1, 2). Raises InputError with every mistake.
+    """
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds) if seeds is not None else None
+    study = read_study(source, Overrides(data=data, settings=tuple(settings), seeds=chosen))
+    words = ["resnetlab", "study", "run", str(source)]
+    words += ["--data", Path(data).name if "/" in data else data] if data else []
+    words += [word for setting in settings for word in ("--set", setting)]
+    if chosen is not None:
+        words += ["--seeds", str(len(chosen)) if chosen == tuple(range(len(chosen))) else ",".join(map(str, chosen))]
+    return LoadedStudy(study, shlex.join(words))
+
+
+def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
+    """A study that was begun, from its report's folder. Raises InputError."""
+    plan = read_plan(Path(folder))
+    return LoadedStudy(plan.study, f"resnetlab study run {plan.study.name}"), plan
+
+
+def plan_run(
+    model: str | Model, data: str | Data, recipe: str | Recipe, *, seed: int = 0, settings: Sequence[str] = (),
+    output: str | Path = ".", say: Callable[[str], None] = _quiet,
+) -> Plan:  # fmt: skip
+    """A plan of one run, which takes all cores. Raises InputError."""
+    parts = {"model": model, "data": data, "recipe": recipe}
+    tables = {name: part if isinstance(part, str) else encode(part) for name, part in parts.items()}
+    tables |= {"name": "train", "question": "", "seeds": [seed]}
+    study = parse_study(tables, "", Overrides(settings=tuple(settings)))
+    dataset = load(study.conditions[0].data, Path(output) / "cache", say)
+    return expand(study, {study.conditions[0].data: data_facts(dataset)}, resolve(study.numerics, single=True))
+
+
+def train(
+    model: str | Model, data: str | Data, recipe: str | Recipe = "cifar", *, seed: int = 0,
+    settings: Sequence[str] = (), output: str | Path = ".", stop: Stop = _never,
+) -> RunRecord:  # fmt: skip
+    """Train one network and give its record: `rl.train("cifar-resnet20", "digits", "digits").result.test`.
+
+    `settings` change single fields, as `"recipe.epochs=2"` or `"numerics.precision=fp32"`. A finished run is read, not
+    run again. Raises InputError, ResourceError, and UnfinishedError when it has no result.
+    """
+    plan = plan_run(model, data, recipe, seed=seed, settings=settings, output=output)
+    return _train(Job(plan.runs[0].id, plan.runs[0].file), Path(output), stop)
+
+
+def resume_job(folder: str | Path, *, from_step: int | None = None, data: str | None = None) -> tuple[Job, Path]:
+    """The job that goes on with the run in `folder`, and the root that holds it. Raises InputError."""
+    directory = RunDirectory(Path(folder))
+    if not (directory.path / "run.json").exists():
+        raise mistake(str(folder), "not a run's folder", "give a folder such as runs/digits-cifar-resnet56-s0-...")
+    file = directory.file()
+    if data is not None:
+        file = replace(file, data=replace(file.data, source=data))
+    return Job(directory.path.name, file, from_step), directory.path.resolve().parent.parent
+
+
+def resume(
+    folder: str | Path, *, from_step: int | None = None, data: str | None = None, stop: Stop = _never
+) -> RunRecord:
+    """Go on with the run in `folder` from its last checkpoint, or that of `from_step` (0: from the start).
+
+    `data` says where the data lie now. Raises as `train` does.
+    """
+    job, root = resume_job(folder, from_step=from_step, data=data)
+    return _train(job, root, stop)
+
+
+def run_job(job: Job, root: Path, placement: Placement, stop: Stop) -> Iterator[Event]:
+    """Do one run in a worker process, and tell of it."""
+    yield from LocalBackend(root, placement).run([job], stop)
+
+
+def read_run(root: Path, run_id: str) -> RunRecord:
+    """The record of a run that was begun. Raises InputError."""
+    record = RunDirectory.of(root, run_id).record()
+    if record is None:
+        raise mistake(str(root / "runs" / run_id), "no such run", "resnetlab study status STUDY lists them")
+    return record
+
+
+def _train(job: Job, root: Path, stop: Stop) -> RunRecord:
+    reason = "it was stopped"
+    for event in run_job(job, root, Placement(), stop):
+        reason = event.reason if event.kind == "missing" else reason
+    record = RunDirectory.of(root, job.id).record()
+    if record is None or record.result is None:
+        where = str(root / "runs" / job.id)
+        raise UnfinishedError(Problem(where, reason, f"resnetlab resume {where}"))
+    return record

@@ -1,0 +1,157 @@
+"""What a person sees while runs train: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from resnetlab.runs.record import Result
+from resnetlab.studies.backends.local import Event
+from resnetlab.studies.estimate import Estimate
+from resnetlab.studies.plan import PlannedRun
+
+PLAIN_SECONDS = 60.0
+"""Between two lines on how it goes, where the output is no terminal."""
+
+
+@dataclass
+class _Active:
+    """A run that is being trained."""
+
+    step: int = 0
+    total: int = 1
+    epoch: float = 0.0
+    images_per_second: float = 0.0
+    error_pct: float | None = None
+    split: str = ""
+
+
+class Display:
+    """Shows events as they come; `with Display(...) as display: display.see(event)`."""
+
+    def __init__(
+        self,
+        title: str,
+        runs: tuple[PlannedRun, ...],
+        finished: set[str],
+        workers: int,
+        result: Callable[[str], Result | None],
+    ) -> None:
+        self.title, self.result = title, result
+        self.runs = {run.id: run for run in runs}
+        self.finished = set(finished)
+        self.active: dict[str, _Active] = {}
+        self.estimate = Estimate(runs, finished, workers)
+        self.began = self.last_line = time.monotonic()
+        self.promised = False
+        self.console = Console(stderr=True, highlight=False)
+        self.live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
+
+    def __enter__(self) -> Display:
+        left = len(self.runs) - len(self.finished)
+        done = f", {len(self.finished)} finished before" if self.finished else ""
+        self.say(f"{self.title}: {left} of {len(self.runs)} runs to do{done}")
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self.live:
+            self.live.stop()
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self.console.print(line, soft_wrap=True, markup=False)
+
+    def see(self, event: Event) -> None:
+        """Take in an event, and show what follows."""
+        now = time.monotonic()
+        if event.kind == "progress":
+            active = self.active.setdefault(event.id, _Active())
+            active.step, active.total, active.epoch = event.step, event.total, event.epoch
+            active.images_per_second = event.images_per_second
+            self.estimate.see(event.id, event.step, event.total, now)
+            for evaluation in event.evaluations:
+                if evaluation.split in ("validation", "test", "running"):
+                    if evaluation.split == "running" and active.split not in ("", "running"):
+                        continue
+                    active.error_pct, active.split = evaluation.top1_error_pct, evaluation.split
+        elif event.kind != "tick":
+            self.active.pop(event.id, None)
+            if event.kind in ("finished", "missing"):
+                self.finished.add(event.id)
+                self.estimate.done(event.id)
+            self.say(self._ended(event))
+        if not self.promised and (left := self.estimate.seconds_left()) is not None:
+            self.promised = True
+            self.say(f"about {clock(left)} for all of it")
+        if self.live:
+            self.live.update(self._picture(), refresh=True)
+        elif now - self.last_line >= PLAIN_SECONDS and self.active:
+            self.last_line = now
+            self.say(self._summary())
+            for run_id, active in self.active.items():
+                self.say(f"  {self._name(run_id)}: {_state(active)}")
+
+    def _name(self, run_id: str) -> str:
+        run = self.runs.get(run_id)
+        return f"{run.condition}, seed {run.seed}" if run else run_id
+
+    def _ended(self, event: Event) -> str:
+        count = f"[{len(self.finished):>{len(str(len(self.runs)))}}/{len(self.runs)}]"
+        if event.kind == "stopped":
+            return f"{self._name(event.id)}: stopped, to be gone on with"
+        if event.kind == "failed":
+            return f"{self._name(event.id)}: an attempt failed, it is tried again ({event.reason})"
+        if event.kind == "missing":
+            return f"{count} {self._name(event.id)}: missing ({event.reason})"
+        result = self.result(event.id)
+        test = f", test {100 - result.test.top1_error_pct:.1f} %" if result and result.test else ""
+        took = f", {clock(result.train_seconds + result.evaluation_seconds)}" if result else ""
+        return f"{count} {self._name(event.id)}: {event.status}{test}{took}"
+
+    def _summary(self) -> str:
+        speed = sum(active.images_per_second for active in self.active.values())
+        left = self.estimate.seconds_left()
+        parts = [f"{len(self.finished)} of {len(self.runs)} runs", f"{clock(time.monotonic() - self.began)} gone"]
+        parts += [f"about {clock(left)} left"] if left is not None else []
+        return ", ".join(parts) + (f", {speed:,.0f} images/s" if speed else "")
+
+    def _picture(self) -> Group:
+        done = sum(run.macs for run in self.runs.values() if run.id in self.finished)
+        done += int(sum(self.runs[i].macs * a.step / a.total for i, a in self.active.items() if i in self.runs))
+        total = sum(run.macs for run in self.runs.values())
+        rows = Table.grid(padding=(0, 2))
+        rows.add_row(Text(self.title, style="bold"), ProgressBar(total, done, width=30), Text(self._summary()))
+        for run_id, active in self.active.items():
+            bar = ProgressBar(active.total, active.step, width=30)
+            rows.add_row(Text("  " + self._name(run_id)), bar, Text(_state(active), style="dim"))
+        return Group(rows)
+
+
+def _state(active: _Active) -> str:
+    score = f", {active.split} {100 - active.error_pct:.1f} %" if active.error_pct is not None else ""
+    return f"epoch {active.epoch:.1f}{score}, {active.images_per_second:,.0f} images/s"
+
+
+def clock(seconds: float) -> str:
+    """`8 s`, `1:05 min`, `2:03 h`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+    return f"{int(seconds) // 3600}:{int(seconds) % 3600 // 60:02d} h"
+
+
+def to_stderr(line: str) -> None:
+    """A note that is not the command's result."""
+    print(line, file=sys.stderr)

@@ -1,0 +1,234 @@
+"""The command line: parse, call one function, print. Heavy imports stay inside the commands: help is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from resnetlab.errors import ResnetlabError, mistake, printable
+
+SECTIONS = {
+    "Experiments": ("study", "train", "resume"),
+    "Your photographs": ("data",),
+    "Looking inside": ("models",),
+}
+
+
+class _Sections(TyperGroup):
+    """Help that groups the commands by what people come for."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                held = [(name, command) for name in names if (command := commands[name]) is not None]
+                formatter.write_dl([(name, command.get_short_help_str(80)) for name, command in held])
+
+
+app = typer.Typer(
+    cls=_Sections, add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="Controlled experiments with residual networks for image classification.\n\n"
+    "Start with:  resnetlab study run digits",
+)  # fmt: skip
+study = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run a study over several seeds and report it.")
+data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a data set before training on it.")
+app.add_typer(study, name="study")
+app.add_typer(data, name="data")
+
+Output = Annotated[Path, typer.Option("--output", help="Root of runs/ and studies/.", metavar="DIR")]
+Set = Annotated[
+    list[str], typer.Option("--set", help="Change a field: recipe.epochs=2. May be repeated.", metavar="FIELD=VALUE")
+]
+Seeds = Annotated[str, typer.Option(help="A number of seeds (3 is 0, 1, 2) or a list (0,1,7).", metavar="SEEDS")]
+DataSource = Annotated[
+    str, typer.Option("--data", help="digits, cifar10, ..., an .npz of arrays, or a folder of images.", metavar="DATA")
+]
+Workers = Annotated[
+    int, typer.Option("-j", "--workers", help="Worker processes; 0: as many as the cores carry.", min=0)
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="DEVICE")]
+StudyName = Annotated[str, typer.Argument(help="A study of the catalog, or a TOML file.", metavar="STUDY")]
+
+
+@study.command("run")
+def study_run(
+    source: StudyName, data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(),  # noqa: B006
+    workers: Workers = 0, device: Device = "",
+) -> None:  # fmt: skip
+    """Train what a study lacks, and write its report."""
+    from resnetlab.cli.work import run_study
+
+    raise typer.Exit(run_study(_load(source, data, settings, seeds, device), output, workers))
+
+
+@study.command("status")
+def study_status(
+    source: Annotated[str, typer.Argument(help="A study, or the folder of its report.", metavar="STUDY")],
+    data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(), device: Device = "",  # noqa: B006
+) -> None:  # fmt: skip
+    """Say which runs of a study are finished, running, missing or waiting."""
+    from resnetlab.cli.work import show_status
+
+    loaded, plan, root = _find(source, data, settings, seeds, device, output)
+    show_status(loaded, plan, root)
+
+
+@study.command("report")
+def study_report(
+    source: Annotated[str, typer.Argument(help="A study, or the folder of its report.", metavar="STUDY")],
+    data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(), device: Device = "",  # noqa: B006
+) -> None:  # fmt: skip
+    """Write the report again from the runs that are there."""
+    loaded, plan, root = _find(source, data, settings, seeds, device, output)
+    typer.echo(loaded.report(plan, root).report)
+
+
+@study.command("list")
+def study_list() -> None:
+    """Name the studies of the catalog."""
+    from resnetlab.studies.spec import load_study, study_names
+
+    for name in study_names():
+        found = load_study(name)
+        typer.echo(f"{name:14} {found.question}  [{len(found.conditions)} conditions x {len(found.seeds)} seeds]")
+
+
+@study.command("check")
+def study_check(source: StudyName) -> None:
+    """Read a study file and tell every mistake; trains nothing."""
+    from resnetlab.studies.spec import load_study
+
+    found = load_study(source)
+    runs = len(found.conditions) * len(found.seeds)
+    typer.echo(f"{source}: {len(found.conditions)} conditions x {len(found.seeds)} seeds = {runs} runs")
+    for condition in found.conditions:
+        typer.echo(f"  {condition.label}")
+    for claim in found.claims:
+        typer.echo(f"  claim: {claim.says} ({claim.left} above {claim.right})")
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="A name such as cifar-resnet20; `resnetlab models` lists them.")],
+    data: DataSource = "digits",
+    recipe: Annotated[str, typer.Option(help="A recipe of the catalog, or a TOML file.", metavar="RECIPE")] = "cifar",
+    settings: Set = [],  # noqa: B006
+    epochs: Annotated[int | None, typer.Option(help="Short for --set recipe.epochs=N.")] = None,
+    batch_size: Annotated[int | None, typer.Option("-b", "--batch-size", help="Images a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Full learning rate.")] = None,
+    opt: Annotated[str | None, typer.Option(help="sgd, adam or adamw.")] = None,
+    sched: Annotated[str | None, typer.Option(help="constant, step, exponential, cosine or one-cycle.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
+    img_size: Annotated[int | None, typer.Option(help="Side in pixels for a folder of photographs.")] = None,
+    seed: Annotated[int, typer.Option(help="Names every random stream of the run.", min=0)] = 0,
+    output: Output = Path(),
+    device: Device = "",
+) -> None:
+    """Train one network."""
+    from resnetlab.cli.work import train_one
+
+    short = {
+        "recipe.epochs": epochs, "recipe.batch_size": batch_size,
+        "recipe.optimiser.name": opt, "recipe.optimiser.lr": lr, "recipe.optimiser.weight_decay": weight_decay,
+        "recipe.schedule.name": sched, "data.image_size": img_size,
+        "numerics.device": device or None,
+    }  # fmt: skip
+    given = [f"{field}={value}" for field, value in short.items() if value is not None]
+    raise typer.Exit(train_one(model, data, recipe, [*given, *settings], seed, output))
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
+    from_step: Annotated[int | None, typer.Option("--from", help="A checkpoint's step; 0 starts again.", min=0)] = None,
+    data: DataSource = "",
+) -> None:
+    """Go on with a run that was interrupted."""
+    from resnetlab.cli.work import resume_one
+
+    raise typer.Exit(resume_one(run, from_step, data or None))
+
+
+@app.command()
+def models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List the networks, with parameters and cost."""
+    from resnetlab.cli.listing import list_models
+
+    list_models(json)
+
+
+@data.command("check")
+def data_check(
+    source: Annotated[str, typer.Argument(help="A name, an .npz or a folder of images.", metavar="DATA")],
+    img_size: Annotated[int | None, typer.Option(help="Side in pixels for a folder of photographs.")] = None,
+    output: Output = Path(),
+) -> None:
+    """Count images by class and split; list broken files and duplicates."""
+    from resnetlab.data.audit import check
+
+    audit = check(source, image_size=img_size, cache=output / "cache", say=lambda line: typer.echo(line, err=True))
+    for line in audit.lines():
+        typer.echo(line)
+    raise typer.Exit(2 if audit.bad else 0)
+
+
+def _load(source: str, data: str, settings: list[str], seeds: str, device: str) -> Any:
+    from resnetlab.api import load_study
+
+    settings = [*settings, *([f"numerics.device={device}"] if device else [])]
+    return load_study(source, data=data or None, settings=settings, seeds=_seeds(seeds))
+
+
+def _find(source: str, data: str, settings: list[str], seeds: str, device: str, output: Path) -> tuple[Any, Any, Path]:
+    """A study with its plan and root: from the folder of its report, or by name as it was run."""
+    from resnetlab.api import open_study
+
+    if (Path(source) / "plan.json").exists():
+        loaded, plan = open_study(source)
+        return loaded, plan, Path(source).resolve().parent.parent
+    loaded = _load(source, data, settings, seeds, device)
+    return loaded, loaded.plan(output, lambda line: typer.echo(line, err=True)), output
+
+
+def _seeds(text: str) -> int | list[int] | None:
+    if not text:
+        return None
+    parts = text.split(",")
+    if not all(part.strip().isdigit() for part in parts) or (len(parts) == 1 and not 1 <= int(text) <= 1000):
+        raise mistake("--seeds", "not a number or a list of seeds", "--seeds 3, or --seeds 0,1,7", got=text)
+    return int(text) if len(parts) == 1 else [int(part) for part in parts]
+
+
+def main() -> None:
+    """The entry point: every foreseen mistake is a line with its fix, and never a traceback."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    if debug:
+        arguments.remove("--debug")
+    try:
+        app(arguments, prog_name="resnetlab")
+    except ResnetlabError as error:
+        if debug:
+            raise
+        for problem in error.problems:
+            print(f"resnetlab: error: {problem}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `resnetlab ... | head`
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        text = printable(f"{type(error).__name__}: {error}")
+        print(f"resnetlab: error: unforeseen: {text}. Fix: give --debug to see where, and report it", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The commands that train, as a person meets them: signals, display, what to type next."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import typer
+
+from resnetlab import api
+from resnetlab.cli.display import Display, clock, to_stderr
+from resnetlab.errors import Problem, ResourceError
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.record import Result
+from resnetlab.studies.backends.local import Job, worker_count
+from resnetlab.studies.plan import Plan, PlannedRun
+from resnetlab.studies.run import missing, read_record
+from resnetlab.training.numerics import Placement
+
+SOME_FAILED = 3
+
+
+class _Interrupt:
+    """Whether a signal asked for the end, and which."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def asked(self) -> bool:
+        return self.number != 0
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[_Interrupt]:
+        """SIGINT and SIGTERM set a flag, once; a second one ends the program, whose runs stay resumable."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+
+        def take(number: int, _: object) -> None:
+            if self.number:
+                raise KeyboardInterrupt
+            self.number = number
+            to_stderr("\nStopping: each run writes a checkpoint.")
+
+        before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run_study(loaded: api.LoadedStudy, output: Path, workers: int) -> int:
+    """Do what a study lacks and report it; the exit code."""
+    placement = Placement(workers=workers)
+    with _Interrupt().watched() as interrupt:
+        plan = loaded.plan(output, to_stderr)
+        left = missing(plan, output)
+        finished = {run.id for run in plan.runs} - {run.id for run in left}
+        count = worker_count([Job(run.id, run.file) for run in left], placement)
+        again = f"{loaded.command}{f' --output {shlex.quote(str(output))}' if output != Path() else ''}"
+        try:
+            with Display(plan.study.name, plan.runs, finished, count, _results(output)) as display:
+                for event in loaded.events(plan, output, placement, interrupt.asked):
+                    display.see(event)
+        except ResourceError as error:
+            fix = f"free some space, then: {again}"
+            raise ResourceError(*(Problem(p.where, p.what, fix) for p in error.problems)) from None
+        outcome = loaded.report(plan, output)
+    if interrupt.asked() and not outcome.finished:
+        to_stderr(f"Nothing finished is lost. To go on: {again}")
+        return 128 + interrupt.number
+    typer.echo(outcome.answer)
+    typer.echo(f"Report: {outcome.report}")
+    return 0 if outcome.finished else SOME_FAILED
+
+
+def train_one(model: str, data: str, recipe: str, settings: list[str], seed: int, output: Path) -> int:
+    """Train one network; the exit code."""
+    plan = api.plan_run(model, data, recipe, seed=seed, settings=settings, output=output, say=to_stderr)
+    return _one(Job(plan.runs[0].id, plan.runs[0].file), output)
+
+
+def resume_one(folder: Path, from_step: int | None, data: str | None) -> int:
+    """Go on with one run; the exit code."""
+    job, root = api.resume_job(folder, from_step=from_step, data=data)
+    return _one(job, root)
+
+
+def show_status(loaded: api.LoadedStudy, plan: Plan, root: Path) -> None:
+    """A line a condition: how many of its runs stand where."""
+    record = read_record(plan, root)
+    for condition in plan.study.conditions:
+        cells = record.of(condition.label)
+        counts: dict[str, int] = {}
+        for cell in cells:
+            result = cell.record.result if cell.record else None
+            state = result.status if result else cell.state
+            counts[state] = counts.get(state, 0) + 1
+        said = ", ".join(f"{count} {state}" for state, count in counts.items())
+        typer.echo(f"{condition.label:24} {len(cells)} planned: {said}")
+    left = sum(cell.state != "finished" for cell in record.cells)
+    typer.echo(
+        f"{len(record.cells) - left} of {len(record.cells)} runs finished" + (f"; {loaded.command}" if left else "")
+    )
+
+
+def _one(job: Job, root: Path) -> int:
+    directory = RunDirectory.of(root, job.id)
+    with _Interrupt().watched() as interrupt:
+        reason = ""
+        if directory.result() is None:
+            run = job.file.run
+            planned = PlannedRun(condition=run.model.title, seed=run.seed, id=job.id, file=job.file, macs=1)
+            with Display(job.id, (planned,), set(), 1, _results(root)) as display:
+                for event in api.run_job(job, root, Placement(), interrupt.asked):
+                    display.see(event)
+                    reason = event.reason if event.kind == "missing" else reason
+    result = directory.result()
+    if result is None and interrupt.asked():
+        to_stderr(f"Nothing is lost. To go on: resnetlab resume {directory.path}")
+        return 128 + interrupt.number
+    if result is None:
+        raise api.UnfinishedError(Problem(str(directory.path), reason, f"resnetlab resume {directory.path}"))
+    _show(directory.path, result)
+    return 0
+
+
+def _show(folder: Path, result: Result) -> None:
+    typer.echo(f"{result.status}{f': {result.reason}' if result.reason else ''}")
+    for name, scores in (("train", result.train), ("validation", result.validation), ("test", result.test)):
+        if scores is not None:
+            typer.echo(f"{name:10} {100 - scores.top1_error_pct:5.1f} % of {scores.images:,} images")
+    typer.echo(f"{clock(result.train_seconds)} of training, {result.images_per_second:,.0f} images/s")
+    typer.echo(f"Run: {folder}")
+
+
+def _results(root: Path) -> Callable[[str], Result | None]:
+    return lambda run_id: RunDirectory.of(root, run_id).result()

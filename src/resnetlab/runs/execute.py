@@ -1,0 +1,288 @@
+"""One run, from wherever its folder stands to its result. All side effects of training happen here."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from resnetlab.codec import encode
+from resnetlab.data.resident import Resident
+from resnetlab.data.spec import Dataset, Images, Split
+from resnetlab.errors import ResnetlabError, mistake
+from resnetlab.files import sha256
+from resnetlab.runs.checkpoint import (
+    Checkpoint,
+    forget_after,
+    load_checkpoint,
+    save_checkpoint,
+    saved_steps,
+    torch_version,
+    write_tensors,
+)
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.provenance import provenance
+from resnetlab.runs.record import Evaluation, Result, RunFile, Scores, Status
+from resnetlab.runs.spec import SCHEMA
+from resnetlab.stats.outcome import is_dead
+from resnetlab.training.accelerate import prepare
+from resnetlab.training.evaluate import Scored, evaluate
+from resnetlab.training.loop import Learner, Progress, train
+from resnetlab.training.numerics import Placement
+from resnetlab.training.random import stream
+
+Say = Callable[[Progress, tuple[Evaluation, ...]], None]
+"""Told of each pause of the loop, with the evaluations made there."""
+
+
+class BusyError(ResnetlabError):
+    """Another process trains this run."""
+
+
+def execute(
+    run_id: str, file: RunFile, dataset: Dataset, root: Path, placement: Placement,
+    stop: Callable[[], bool], say: Say, from_step: int | None = None,
+) -> Result | None:  # fmt: skip
+    """Train the run under `root`/runs until it has a result, and give it; None when `stop()` ended it before.
+
+    Goes on from the last checkpoint, or from that of `from_step` (0: from the start). A finished run is read, not run
+    again. Raises BusyError, InputError (other data, a checkpoint that is not whole) or ResourceError (a full disk).
+    """
+    directory = RunDirectory.of(root, run_id)
+    with directory.claimed() as mine:
+        if not mine:
+            raise BusyError(mistake(str(directory.path), "another process trains this run", "wait for it").problems[0])
+        if (held := directory.result()) is not None:
+            return held
+        if dataset.identity != file.run.data:
+            had, has = file.run.data, dataset.identity
+            fix = "give the data that the run began with, or start a new run"
+            raise mistake(str(directory.path), "the data differ from the run's", fix, got=has, allowed=str(had))
+        directory.open(file)
+        device = prepare(file.run.numerics, placement.device_index)
+        try:
+            return _Session(directory, file, dataset, placement, device).run(stop, say, from_step)
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            step = max(saved_steps(directory.checkpoints), default=0)
+            result = Result(
+                schema=SCHEMA,
+                status="out of memory",
+                reason=str(error).splitlines()[0][:200],
+                step=step,
+                chosen_step=step,
+            )
+            directory.commit(result)
+            return result
+
+
+@dataclass
+class _Best:
+    step: int
+    error_pct: float
+    weights: dict[str, Tensor]
+
+
+class _Session:
+    """One attempt at a run in this process."""
+
+    def __init__(
+        self, directory: RunDirectory, file: RunFile, dataset: Dataset, placement: Placement, device: torch.device
+    ) -> None:
+        self.directory, self.file, self.dataset, self.placement = directory, file, dataset, placement
+        run = file.run
+        self.learner = Learner(
+            run.model, run.recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device
+        )
+        self.train = Resident.of(dataset.train, device)
+        self.splits: dict[Split, Resident] = {"train": _subset(dataset.train, run.data.split_seed, device)}
+        if dataset.validation is not None:
+            self.splits["validation"] = Resident.of(dataset.validation, device)
+        self.test = Resident.of(dataset.test, device)
+        if run.data.test_curve:
+            self.splits["test"] = self.test
+        self.best: _Best | None = None
+        self.latest: dict[Split, Scored] = {}
+        self.train_seconds = self.evaluation_seconds = 0.0  # of earlier sessions, and of evaluations in this one
+        self.images = 0
+
+    def run(self, stop: Callable[[], bool], say: Say, from_step: int | None) -> Result | None:
+        self._restore(from_step)
+        saved, base_seconds, base_images = time.monotonic(), self.train_seconds, self.images
+        for progress in train(self.learner, self.train, stop):
+            self.train_seconds, self.images = base_seconds + progress.seconds, base_images + progress.images
+            evaluations: tuple[Evaluation, ...] = ()
+            if progress.moment in ("start", "epoch"):
+                evaluations = self._judge(progress)
+                self.directory.append(*evaluations)
+            say(progress, evaluations)
+            waited = time.monotonic() - saved
+            due = {
+                "start": False,
+                "pulse": waited >= self.placement.longest_loss_seconds,
+                "epoch": waited >= self.placement.checkpoint_seconds and progress.step < progress.total,
+                "stopped": progress.step > 0,
+            }[progress.moment]
+            # Before anything is kept: a checkpoint never holds what is not finite.
+            if (due or progress.moment == "epoch") and (bad := self._diverged_at()) is not None:
+                return self._diverged(bad)
+            if due:
+                self._save()
+                saved = time.monotonic()
+            if progress.moment == "stopped":
+                return None
+        return self._finish()
+
+    def _restore(self, from_step: int | None) -> None:
+        steps = saved_steps(self.directory.checkpoints)
+        step = from_step if from_step is not None else max(steps, default=0)
+        where = str(self.directory.path)
+        if step and step not in steps:
+            known = ", ".join(map(str, steps)) or "none"
+            raise mistake(where, f"no checkpoint of step {step}", "--from 0 starts again", allowed=known)
+        if step:
+            checkpoint = load_checkpoint(self.directory.checkpoints, step)
+            facts = checkpoint.facts
+            if facts["torch"] != torch_version():
+                fix = f"install torch {facts['torch']}, or resnetlab resume {where} --from 0 to start again"
+                raise mistake(where, f"torch: the checkpoint has {facts['torch']}, here is {torch_version()}", fix)
+            self.learner.restore(checkpoint.tensors["state"], step)
+            self.train_seconds, self.images = facts["train_seconds"], facts["images"]
+            self.evaluation_seconds = facts["evaluation_seconds"]
+            if "best" in checkpoint.tensors:
+                self.best = _Best(facts["best"]["step"], facts["best"]["error_pct"], checkpoint.tensors["best"])
+        forget_after(self.directory.checkpoints, step)
+        self.directory.rewind(step if step else -1)
+        run = self.file.run
+        self.directory.note(provenance("resume" if step else "start", step, run.numerics, run.data.sha256))
+
+    def _judge(self, progress: Progress) -> tuple[Evaluation, ...]:
+        began = time.monotonic()
+        self.latest = {name: self._score(images) for name, images in self.splits.items()}
+        self.evaluation_seconds += time.monotonic() - began
+        validation = self.latest.get("validation")
+        if self.file.run.recipe.choose == "best" and validation is not None and progress.moment == "epoch":
+            better = self.best is None or validation.top1_error_pct < self.best.error_pct
+            if better and validation.finite:
+                weights = {name: t.detach().clone() for name, t in self.learner.judged_weights().items()}
+                self.best = _Best(progress.step, validation.top1_error_pct, weights)
+        lines = [
+            _evaluation(progress, name, scored.loss_nats, scored.top1_error_pct, self.train_seconds)
+            for name, scored in self.latest.items()
+        ]
+        if progress.moment == "epoch":
+            lines.append(_evaluation(progress, "running", *self.learner.running(), self.train_seconds))
+        return tuple(lines)
+
+    def _score(self, images: Resident) -> Scored:
+        return evaluate(self.learner.model, self.learner.forward, images)
+
+    def _diverged_at(self) -> int | None:
+        bad = self.learner.first_bad_step()
+        if bad is None and not all(scored.finite for scored in self.latest.values()):
+            bad = self.learner.step
+        return bad
+
+    def _save(self) -> None:
+        facts = {
+            "step": self.learner.step, "torch": torch_version(), "train_seconds": self.train_seconds,
+            "evaluation_seconds": self.evaluation_seconds, "images": self.images,
+        }  # fmt: skip
+        tensors = {"state": self.learner.tensors()}
+        if self.best is not None:
+            facts["best"] = {"step": self.best.step, "error_pct": self.best.error_pct}
+            tensors["best"] = self.best.weights
+        save_checkpoint(self.directory.checkpoints, Checkpoint(tensors, facts))
+
+    def _diverged(self, step: int) -> Result:
+        return self._commit("diverged", f"the loss or a weight is not finite at step {step}", step, {})
+
+    def _finish(self) -> Result:
+        scores = dict(self.latest)
+        if self.best is not None and self.best.step != self.learner.step:
+            self.learner.average = []
+            self.learner.model.load_state_dict(self.best.weights)
+            scores = {}
+        began = time.monotonic()
+        judged: dict[Split, Resident] = {**self.splits, "test": self.test}
+        scores |= {name: self._score(images) for name, images in judged.items() if name not in scores}
+        self.evaluation_seconds += time.monotonic() - began
+        if not all(scored.finite for scored in scores.values()):
+            return self._diverged(self.learner.step)
+        status, reason = self._status(scores["test"])
+        self._write_outputs(scores["test"])
+        return self._commit(status, reason, self.learner.step, scores)
+
+    def _status(self, test: Scored) -> tuple[Status, str]:
+        """Dead when no evaluation of the split that is evaluated each epoch rose above chance."""
+        watched: Split = "validation" if "validation" in self.splits else "test"
+        errors = [line.top1_error_pct for line in self.directory.metrics() if line.split == watched]
+        errors = errors or [test.top1_error_pct]  # neither split is looked at by epoch: one look, at the end
+        images = len(self.splits.get(watched, self.test))
+        best = 100 - min(errors)
+        if is_dead(best, self.file.class_share, images, len(errors)):
+            return "dead", f"never above chance: at best {best:.1f} % of {images:,} {watched} images"
+        return "converged", ""
+
+    def _write_outputs(self, test: Scored) -> None:
+        mean, deviation = self.learner.preprocessing
+        description = {
+            "model": encode(self.file.run.model), "classes": self.file.classes, "channels": self.dataset.channels,
+            "side": self.dataset.side, "mean": mean, "deviation": deviation, "run": self.directory.path.name,
+        }  # fmt: skip
+        metadata = {"resnetlab": json.dumps(description)}
+        write_tensors(self.directory.path / "weights.safetensors", self.learner.judged_weights(), metadata)
+        write_tensors(self.directory.path / "logits-test.safetensors", {"logits": test.logits})
+
+    def _commit(self, status: Status, reason: str, step: int, scores: dict[Split, Scored]) -> Result:
+        sizes = {
+            "train": len(self.splits["train"]),
+            "validation": len(self.splits.get("validation", ())),
+            "test": len(self.test),
+        }
+        held = {
+            name: Scores(images=sizes[name], loss_nats=scored.loss_nats, top1_error_pct=scored.top1_error_pct)
+            for name, scored in scores.items()
+        }
+        weights = self.directory.path / "weights.safetensors"
+        result = Result(
+            schema=SCHEMA, status=status, reason=reason, step=step, chosen_step=self.best.step if self.best else step,
+            train=held.get("train"), validation=held.get("validation"), test=held.get("test"),
+            train_seconds=round(self.train_seconds, 3), evaluation_seconds=round(self.evaluation_seconds, 3),
+            images_per_second=round(self.images / self.train_seconds, 1) if self.train_seconds else 0.0,
+            weights_sha256=sha256(weights) if scores else "",
+        )  # fmt: skip
+        self.directory.commit(result)
+        return result
+
+
+def _subset(images: Images, split_seed: int, device: torch.device) -> Resident:
+    """A fixed part of the train split, on which what was learned is measured: a twentieth, 500 to 5,000 images."""
+    count = min(len(images), max(500, min(5_000, len(images) // 20)))
+    chosen = torch.randperm(len(images), generator=stream(split_seed, "train subset"))[:count].sort().values.numpy()
+    return Resident.of(Images(images.pixels[chosen], images.labels[chosen]), device)
+
+
+def _evaluation(
+    progress: Progress, split: Split | Literal["running"], loss: float, error: float, seconds: float
+) -> Evaluation:
+    finite = loss if abs(loss) < float("inf") else None  # false for nan too
+    return Evaluation(
+        step=progress.step, epoch=round(progress.epoch, 6), split=split, loss_nats=finite, top1_error_pct=error,
+        seconds=round(seconds, 3),
+    )  # fmt: skip
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        sign in str(error) for sign in ("not enough memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED")
+    )

@@ -1,0 +1,106 @@
+"""A worker process: takes jobs as JSON lines, trains them one after another, tells of them as JSON lines.
+
+`python -m resnetlab.studies.backends.worker`. It ends when its input ends: a driver that dies takes its workers with
+it, each leaving a checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+from resnetlab.codec import decode, encode
+from resnetlab.data.spec import Data, Dataset
+from resnetlab.data.splits import load
+from resnetlab.errors import ResnetlabError
+from resnetlab.runs.execute import BusyError, execute
+from resnetlab.runs.record import Evaluation, RunFile
+from resnetlab.training.loop import Progress
+from resnetlab.training.numerics import Placement
+
+
+def main() -> None:
+    """Serve the driver at the other end of standard input and output."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints must not stand between the lines of the driver
+    stop, jobs = threading.Event(), queue.Queue[dict[str, Any] | None]()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Thread(target=_listen, args=(stop, jobs), daemon=True).start()
+    worker = _Worker(out, stop)
+    worker.tell(kind="ready")
+    while (job := jobs.get()) is not None and not stop.is_set():
+        worker.work(job)
+    os._exit(0)  # the listening thread may hold standard input: nothing is left to close
+
+
+def _listen(stop: threading.Event, jobs: queue.Queue[dict[str, Any] | None]) -> None:
+    for line in sys.stdin:
+        message = json.loads(line)
+        if message.get("stop"):
+            break
+        jobs.put(message)
+    stop.set()
+    jobs.put(None)
+
+
+class _Worker:
+    def __init__(self, out: TextIO, stop: threading.Event) -> None:
+        self.out, self.stop = out, stop
+        self.data: Data | None = None
+        self.dataset: Dataset | None = None
+
+    def tell(self, **message: object) -> None:
+        try:
+            self.out.write(json.dumps(message) + "\n")
+            self.out.flush()
+        except OSError:  # the driver is gone
+            self.stop.set()
+
+    def work(self, job: dict[str, Any]) -> None:
+        run_id, root = job["id"], Path(job["root"])
+        try:
+            file = decode(RunFile, job["file"], "job")
+            placement = decode(Placement, job["placement"], "job")
+            dataset = self._dataset(file.data, root)
+
+            def say(progress: Progress, evaluations: tuple[Evaluation, ...]) -> None:
+                self.tell(
+                    kind="progress", id=run_id, moment=progress.moment, step=progress.step, total=progress.total,
+                    epoch=progress.epoch, images=progress.images, seconds=progress.seconds,
+                    evaluations=[encode(evaluation) for evaluation in evaluations],
+                )  # fmt: skip
+
+            result = execute(run_id, file, dataset, root, placement, self.stop.is_set, say, job["from_step"])
+        except BusyError:
+            self.tell(kind="busy", id=run_id)
+        except ResnetlabError as error:
+            self.tell(kind="failed", id=run_id, reason=str(error), exit_code=error.exit_code, again=False)
+        except OSError as error:
+            self.tell(kind="failed", id=run_id, reason=str(error), exit_code=1, again=True)
+        except Exception as error:
+            traceback.print_exc()  # the whole of it goes to the worker's log
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            self.tell(kind="failed", id=run_id, reason=reason, exit_code=1, again=False)
+        else:
+            if result is None:
+                self.tell(kind="stopped", id=run_id)
+            else:
+                self.tell(kind="finished", id=run_id, status=result.status)
+
+    def _dataset(self, data: Data, root: Path) -> Dataset:
+        if self.dataset is None or self.data != data:
+            self.dataset = None  # let the old one go before the new one comes
+            self.dataset, self.data = load(data, root / "cache"), data
+        return self.dataset
+
+
+if __name__ == "__main__":
+    main()

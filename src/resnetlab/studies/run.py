@@ -1,0 +1,70 @@
+"""A study, from its file to its results. Writes no report: floors above do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from resnetlab.codec import decode, encode, read_json
+from resnetlab.data.spec import Data, Dataset
+from resnetlab.data.splits import load
+from resnetlab.errors import mistake
+from resnetlab.files import write_json
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.record import RunRecord
+from resnetlab.studies.backends.local import Event, Job, LocalBackend
+from resnetlab.studies.plan import DataFacts, Plan, PlannedRun, StudyRecord, expand, folder_name, record
+from resnetlab.studies.spec import Study
+from resnetlab.training.accelerate import resolve
+from resnetlab.training.numerics import Placement
+
+
+def plan_study(study: Study, root: Path, say: Callable[[str], None]) -> Plan:
+    """Open the study's data, settle what this machine decides, and lay out its runs; plan.json holds them.
+
+    Raises InputError: data that cannot be read, a network that does not fit them.
+    """
+    facts: dict[Data, DataFacts] = {}
+    for condition in study.conditions:
+        if condition.data not in facts:
+            facts[condition.data] = data_facts(load(condition.data, root / "cache", say))
+    plan = expand(study, facts, resolve(study.numerics, single=False))
+    write_json(root / "studies" / folder_name(plan) / "plan.json", encode(plan))
+    return plan
+
+
+def data_facts(dataset: Dataset) -> DataFacts:
+    """What a plan must know of an open data set."""
+    return DataFacts(
+        name=dataset.name, identity=dataset.identity, classes=dataset.classes, channels=dataset.channels,
+        side=dataset.side, train_images=len(dataset.train), class_share=float(dataset.shares.max()),
+    )  # fmt: skip
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan of a report's folder. Raises InputError when there is none."""
+    path = folder / "plan.json"
+    if not path.exists():
+        raise mistake(str(folder), "no study was begun there", "resnetlab study run STUDY")
+    plan: Plan = decode(Plan, read_json(path), str(path))
+    return plan
+
+
+def read_record(plan: Plan, root: Path) -> StudyRecord:
+    """The study's cells as the runs' folders stand."""
+
+    def read(run_id: str) -> RunRecord | None:
+        return RunDirectory.of(root, run_id).record()
+
+    return record(plan, read, frozenset(run.id for run in plan.runs if RunDirectory.of(root, run.id).busy()))
+
+
+def missing(plan: Plan, root: Path) -> list[PlannedRun]:
+    """The planned runs that have no result yet, in order."""
+    return [run for run in plan.runs if not (RunDirectory.of(root, run.id).path / "result.json").exists()]
+
+
+def run_plan(plan: Plan, root: Path, placement: Placement, stop: Callable[[], bool]) -> Iterator[Event]:
+    """Do what is missing on this machine's workers, and tell of it."""
+    jobs = [Job(run.id, run.file) for run in missing(plan, root)]
+    yield from LocalBackend(root, placement).run(jobs, stop)
