@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from resnetlab.data.sources import open_source
+from resnetlab.data.spec import Source
+
 
 def picture(seed: int, width: int = 24, height: int = 16, mode: str = "RGB") -> Image.Image:
     """A smooth gradient with a colour of its own, which survives JPEG and resizing recognisably."""
@@ -44,6 +47,12 @@ def tree(root: Path, counts: dict[str, int], *, size: tuple[int, int] = (24, 16)
 def split_tree(root: Path, **options: object) -> Path:
     """Cats and dogs: four of each in train, two in test."""
     return tree(root, {"train/cat": 4, "train/dog": 4, "test/cat": 2, "test/dog": 2}, **options)
+
+
+def opened(root: Path, **options: object) -> Source:
+    """The source in a folder, with its cache beside it."""
+    cache = options.pop("cache", root.parent / "cache")
+    return open_source(str(root), cache=cache, **options)
 
 
 def lines_of(error: BaseException) -> list[str]:

@@ -58,6 +58,15 @@ def test_a_truncated_file_is_refused_whatever_is_cut_off(kind: str) -> None:
         assert f"truncated {kind}" in reasons
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_what_is_cut_at_any_byte_is_refused_or_has_every_pixel(kind: str) -> None:
+    whole = encoded(picture(1), kind)
+    pixels = np.asarray(images.decode(whole))
+    for size in range(len(whole)):
+        with contextlib.suppress(images.BadImageError):
+            np.testing.assert_array_equal(np.asarray(images.decode(whole[:size])), pixels)
+
+
 def test_a_truncated_jpeg_is_called_so() -> None:
     whole = encoded(picture(1, 200, 150), "JPEG")
     assert refused(whole[: len(whole) // 2]) == "truncated JPEG"

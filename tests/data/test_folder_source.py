@@ -11,18 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pictures import encoded, lines_of, picture, save, split_tree, tree
+from pictures import encoded, lines_of, opened, picture, save, split_tree, tree
 
-from resnetlab.data.sources import decoded, folder, images, open_source
-from resnetlab.data.spec import Source
+from resnetlab.data.sources import folder, images
 from resnetlab.errors import InputError
 
 DOGS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dogs"
-
-
-def opened(root: Path, **options: object) -> Source:
-    cache = options.pop("cache", root.parent / "cache")
-    return open_source(str(root), cache=cache, **options)
 
 
 def refused(root: Path, **options: object) -> list[str]:
@@ -106,7 +100,7 @@ def test_labels_csv_says_what_is_what(tmp_path: Path) -> None:
     assert source.train.labels.tolist() == [1, 0, 1, 0]
     assert len(source.test) == 3
     assert source.notes == ("images differ in size or are not square: resized to 64 pixels (image_size says otherwise)",
-                            "1 files passed over: 1 not in labels.csv")  # fmt: skip
+                            "1 file passed over: 1 not in labels.csv")  # fmt: skip
 
 
 def test_mistakes_of_labels_csv_are_told_with_their_lines(tmp_path: Path) -> None:
@@ -126,12 +120,12 @@ def test_mistakes_of_labels_csv_are_told_with_their_lines(tmp_path: Path) -> Non
     ]
     (root / "labels.csv").write_text("path,label,split\n" + "\n".join(rows) + "\n")
     lines = refused(root)
-    where = f"{root}/labels.csv"
+    where, fix = f"{root}/labels.csv", "Fix: write paths below the folder, or remove the row"
     assert lines == [
-        f'{where}:3: no file "a/0001.png" in the folder. Fix: write paths below the folder, or remove the row',
-        f'{where}:4: no file "../outside.png" in the folder. Fix: write paths below the folder, or remove the row',
+        f'{where}:3: no file "a/0001.png" in the folder. {fix}',
+        f'{where}:4: no file "../outside.png" in the folder. {fix}',
         f'{where}:5: "link.png" is a link. Fix: put the file itself there, or remove the row',
-        f'{where}:6: no file "{tmp_path}/outside.png" in the folder. Fix: write paths below the folder, or remove the row',
+        f'{where}:6: no file "{tmp_path}/outside.png" in the folder. {fix}',
         f'{where}:7: "a/000.png" a second time. Fix: keep one row for each file',
         f'{where}:8: "a/001.png" has no label. Fix: give it one, or remove the row',
         f'{where}:9: split "tran" is none of train, validation, test. Fix: did you mean "train"?',
@@ -227,7 +221,7 @@ def test_names_that_are_not_utf8_or_hold_control_characters_are_used(tmp_path: P
     assert opened(root, image_size=8).sha256 == first.sha256
     Path(os.fsdecode(os.fsencode(root / "cat") + b"/\xff\x1b.png")).write_bytes(b"")
     (line,) = refused(root)
-    assert "\\udcff\\x1b.png: empty file (1 bad file" in line
+    assert "\\udcff\\x1b.png: empty file (the one bad file" in line
     assert line.isprintable()
 
 
@@ -238,7 +232,8 @@ def test_names_that_differ_in_case_only_are_all_used_and_told(tmp_path: Path) ->
         pytest.skip("the file system folds case")
     source = opened(root, image_size=8)
     assert len(source.train) == 9
-    assert source.notes == ("1 names differ in case only (first: train/cat/000.PNG, train/cat/000.png); all are used",)
+    twins = "train/cat/000.PNG, train/cat/000.png"
+    assert source.notes == (f"files whose names differ in case only are all used: {twins}",)
     tree(root, {"train/Cat": 1})
     assert refused(root) == [f"{root}: classes whose names differ in case only: Cat, cat. Fix: rename or merge them"]
 
@@ -372,83 +367,11 @@ def test_of_any_tree_every_file_is_used_or_listed_or_the_folder_is_refused(tmp_p
     assert sorted(path for path in accounted if not path.endswith("labels.csv")) == sorted(there)
 
 
-# The hash and the cache -----------------------------------------------------------------------------------------------
-
-
-def test_the_hash_depends_neither_on_the_place_nor_on_the_number_of_workers(tmp_path: Path) -> None:
+def test_the_output_may_not_lie_in_the_folder_of_images(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
-    sources = [
-        folder.open_folder(root, image_size=16, cache=tmp_path / f"cache{workers}", workers=workers)
-        for workers in (1, 2, 7)
-    ]
-    shutil.copytree(root, tmp_path / "elsewhere" / "other")
-    sources.append(opened(tmp_path / "elsewhere" / "other", image_size=16))
-    assert len({source.sha256 for source in sources}) == 1
-    for source in sources:
-        np.testing.assert_array_equal(source.train.pixels, sources[0].train.pixels)
-
-
-def test_what_changes_the_content_changes_the_hash(tmp_path: Path) -> None:
-    root = split_tree(tmp_path / "pets")
-    seen = {opened(root, image_size=16).sha256, opened(root, image_size=8).sha256}
-    changes = [
-        lambda: save(root / "train/cat/000.png", picture(77)),
-        lambda: (root / "train/cat/000.png").rename(root / "train/dog/new.png"),
-        lambda: (root / "train/dog/new.png").rename(root / "test/dog/new.png"),
-        lambda: (root / "test/dog/new.png").rename(root / "test/dog/newer.png"),
-        lambda: (root / "train/cat/.hidden").write_text(""),
-        lambda: (root / "train/cat").rename(root / "train/lion") and (root / "test/cat").rename(root / "test/lion"),
-    ]
-    for change in changes:
-        change()
-        seen.add(opened(root, image_size=16).sha256)
-    assert len(seen) == 2 + len(changes)
-
-
-def test_a_second_open_decodes_nothing_and_says_nothing_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = split_tree(tmp_path / "pets")
-    (root / "train/cat/bad.png").write_bytes(encoded(picture(1))[:-30])
-    first = opened(root, image_size=8, skip_bad=True)
-    monkeypatch.setattr(images, "decode", lambda _: pytest.fail("decoded again"))
-    second = opened(root, image_size=8, skip_bad=True)
-    np.testing.assert_array_equal(first.train.pixels, second.train.pixels)
-    assert (first.sha256, first.notes) == (second.sha256, second.notes)
-
-
-def test_a_damaged_cache_is_noticed_and_built_again(tmp_path: Path) -> None:
-    root = split_tree(tmp_path / "pets")
-    first = opened(root, image_size=8)
-    (kept,) = (tmp_path / "cache").glob("*.npz")
-    whole = kept.read_bytes()
-    rng = np.random.default_rng(0)
-    flips = [bytearray(whole) for _ in range(40)]
-    for raw in flips:
-        raw[rng.integers(len(raw))] ^= 1 << int(rng.integers(8))
-    for raw in (b"", b"words", whole[: len(whole) // 2], *flips):
-        kept.write_bytes(raw)
-        assert opened(root, image_size=8).sha256 == first.sha256
-        np.testing.assert_array_equal(opened(root, image_size=8).train.pixels, first.train.pixels)
-    said: list[str] = []
-    kept.write_bytes(whole[:-9])
-    opened(root, image_size=8, say=said.append)
-    assert any("is damaged: decoding the images again" in line for line in said)
-
-
-def test_pixels_forged_with_a_right_zip_checksum_are_noticed(tmp_path: Path) -> None:
-    root = split_tree(tmp_path / "pets")
-    first = opened(root, image_size=8)
-    (kept,) = (tmp_path / "cache").glob("*.npz")
-    with np.load(kept) as archive:
-        arrays = dict(archive)
-    arrays["pixels"][0] = 0
-    np.savez(kept, **arrays)
-    np.testing.assert_array_equal(opened(root, image_size=8).train.pixels, first.train.pixels)
-
-
-def test_a_file_that_changes_between_hash_and_decoding_is_bad(tmp_path: Path) -> None:
-    save(tmp_path / "1.png", picture(1))
-    result = decoded.decode(tmp_path, ["1.png"], ["0" * 64], 8, cache=tmp_path / "cache", workers=1, say=print)
-    assert result.reasons == ("changed while it was read",)
+    (line,) = refused(root, cache=root / "output" / "cache")
+    assert line.startswith(f"{root}: {root}/output/cache lies in the folder of images. Fix: ")
+    assert not (root / "output").exists()
 
 
 def test_real_photographs_open_as_generated_ones_do(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from resnetlab.data.sources import Say, decoded, images, manifest, silent
 from resnetlab.data.sources.listing import Listing, Passed, list_folder
 from resnetlab.data.sources.manifest import Row
 from resnetlab.data.spec import Images, Source
-from resnetlab.errors import InputError, Problem
+from resnetlab.errors import InputError, Problem, mistake
 
 DEFAULT_SIDE = 64
 """Pixels; where photographs differ in size and nobody said which to take."""
@@ -79,6 +79,9 @@ def survey(
     workers: int | None = None,
 ) -> Survey:  # fmt: skip
     """List, hash, decode and cut a folder. Raises InputError."""
+    if cache.resolve().is_relative_to(root.resolve()):  # what is written would be listed, and hashed, the next time
+        what = f"{cache} lies in the folder of images"
+        raise mistake(str(root), what, "give an output folder outside it, or name the folder of images itself")
     workers = workers or decoded.default_workers()
     listing = list_folder(root)
     paths = [file.path for file in listing.files]
@@ -139,9 +142,11 @@ def _account(
     if bad:
         path = cache / f"{manifest.stem(listing.root, [file.path for file in listing.files])}-bad.csv"
         _write_bad(path, bad)
-        first, files_ = bad[0], "1 bad file" if len(bad) == 1 else f"1 of {len(bad)} bad files"
+        first, files_ = bad[0], f"1 of {len(bad)} bad files" if len(bad) > 1 else "the one bad file"
         if skip_bad:
-            notes.append(f"{len(bad)} bad files left out (first: {first.path}: {first.reason}); listed in {path}")
+            notes.append(
+                f"{_files(len(bad), 'bad file')} left out (first: {first.path}: {first.reason}); listed in {path}"
+            )
         else:
             what = f"{first.reason} ({files_}, listed in {path})"
             problems.append(Problem(f"{listing.root}/{first.path}", what, "replace them, or --skip-bad"))
@@ -151,7 +156,7 @@ def _account(
     if listing.passed:
         kinds = Counter(item.reason for item in listing.passed)
         shown = ", ".join(f"{count} {reason}" for reason, count in kinds.most_common())
-        notes.append(f"{len(listing.passed)} files passed over: {shown}")
+        notes.append(f"{_files(len(listing.passed), 'file')} passed over: {shown}")
     notes += _twins(listing)
     return tuple(notes)
 
@@ -173,7 +178,12 @@ def _twins(listing: Listing) -> list[str]:
     for file in listing.files:
         folded[file.path.casefold()].append(file.path)
     twins = [paths for paths in folded.values() if len(paths) > 1]
-    return [f"{len(twins)} names differ in case only (first: {', '.join(twins[0])}); all are used"] if twins else []
+    more = f" and {len(twins) - 1:,} more such" if twins[1:] else ""
+    return [f"files whose names differ in case only are all used: {', '.join(twins[0])}{more}"] if twins else []
+
+
+def _files(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' if count > 1 else ''}"
 
 
 def _write_bad(path: Path, bad: tuple[Bad, ...]) -> None:
