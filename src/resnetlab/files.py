@@ -67,7 +67,7 @@ def create_once(path: Path, text: str) -> bool:
 
 def append_line(path: Path, value: object) -> None:
     """Append one JSON line and flush it to the disk. A torn last line, left by a kill, is closed first."""
-    with _full_disk(path), path.open("ab+") as file:
+    with full_disk(path), path.open("ab+") as file:
         size = file.seek(0, os.SEEK_END)
         torn = False
         if size:
@@ -108,7 +108,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _temporary(path: Path, mode: str) -> Iterator[tuple[IO[Any], str]]:
-    with _full_disk(path):
+    with full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         try:
@@ -120,7 +120,8 @@ def _temporary(path: Path, mode: str) -> Iterator[tuple[IO[Any], str]]:
 
 
 @contextlib.contextmanager
-def _full_disk(path: Path) -> Iterator[None]:
+def full_disk(path: Path) -> Iterator[None]:
+    """Tell a full disk as a ResourceError that names `path`; other errors of the system pass."""
     try:
         yield
     except OSError as error:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from resnetlab.codec import read_json
 from resnetlab.errors import Problem, ResourceError, mistake
-from resnetlab.files import atomic, sha256, sync_folder, write_json
+from resnetlab.files import atomic, full_disk, sha256, sync_folder, write_json
 from resnetlab.runs.directory import free_bytes
 
 KEEP = 2
@@ -41,6 +41,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     if free_bytes(folder) < needed + SPARE_BYTES:
         fix = "free some space, then give the same command again"
         raise ResourceError(Problem(str(folder), f"no room for a checkpoint of {needed:,} bytes", fix))
+    with full_disk(folder):
+        _save(folder, checkpoint)
+
+
+def _save(folder: Path, checkpoint: Checkpoint) -> None:
     place = folder / str(checkpoint.facts["step"])
     whole = saved_steps(folder)
     for other in folder.iterdir() if folder.is_dir() else ():

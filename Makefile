@@ -1,0 +1,42 @@
+# resnetlab, for contributors and the curious. `make help` lists what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format pins clean
+
+help: ## Say what each target does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: $(READY) ## Run the study `digits` (two minutes on two cores) and name its report
+	$(BIN)/resnetlab study run digits
+
+test: $(READY) lint ## Check style, types and floors, and run the fast tests (set-up included)
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
+
+test-all: $(READY) lint ## As test, with the slow suites: kills, races, calibration
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+lint: $(READY) ## Check style, types and floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+pins: $(READY) ## Write constraints.txt from what is installed
+	@echo '# Exact versions that the tests ran with. Made by `make pins`; used by `make` and .ci/run.' > constraints.txt
+	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | grep -viE '^(uv|resnetlab)==' >> constraints.txt
+
+clean: ## Remove the environment and what tools left (runs and reports stay)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* dist
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "resnetlab needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
+	@touch $@

@@ -1,0 +1,57 @@
+"""What many tests need: a small data set on disk, a small network, records made by hand."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+STUDY = """
+name = "small"
+question = "Is the residual network better?"
+data = "{data}"
+recipe = {{ batch_size = 16, epochs = 2, optimiser = {{ name = "adam", lr = 1e-3 }} }}
+model = {{ depth = 8, widths = [4, 4, 8] }}
+numerics = {{ precision = "fp32" }}
+seeds = [0, 1]
+[grid]
+model.shortcut = ["none", "A"]
+[[claim]]
+says = "A residual network is more accurate than a plain one."
+left = {{ model.shortcut = "A" }}
+right = {{ model.shortcut = "none" }}
+"""
+
+
+def small_arrays(per_class: int = 40, test_per_class: int = 20, seed: int = 0) -> dict[str, np.ndarray]:
+    """Three classes of 8x8 grey images: bright on the left, on the right, or in the middle; easy, but not trivial."""
+    draw = np.random.default_rng(seed)
+    parts: dict[str, np.ndarray] = {"classes": np.array(["left", "right", "middle"])}
+    for split, count in (("train", per_class), ("test", test_per_class)):
+        labels = draw.permutation(np.repeat(np.arange(3), count))
+        images = draw.integers(0, 120, (len(labels), 8, 8))
+        for label, columns in enumerate((slice(0, 3), slice(5, 8), slice(3, 5))):
+            images[labels == label, :, columns] += 90
+        parts[f"x_{split}"], parts[f"y_{split}"] = images.astype(np.uint8), labels.astype(np.int64)
+    return parts
+
+
+@pytest.fixture(scope="session")
+def small_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three classes as an .npz."""
+    path = tmp_path_factory.mktemp("data") / "bands.npz"
+    np.savez(path, **small_arrays())
+    return path
+
+
+@pytest.fixture
+def study_file(tmp_path: Path, small_npz: Path) -> Path:
+    """A study of two conditions and two seeds, a second or two a run."""
+    path = tmp_path / "small.toml"
+    path.write_text(STUDY.format(data=small_npz))
+    return path

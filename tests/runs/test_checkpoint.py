@@ -1,0 +1,128 @@
+"""Checkpoints are whole or refused."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from resnetlab.errors import InputError, ResourceError
+from resnetlab.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, saved_steps
+
+
+def checkpoint(step: int) -> Checkpoint:
+    draw = torch.Generator().manual_seed(step)
+    state = {"model/a": torch.randn(3, 4, generator=draw), "optimiser/step": torch.tensor(float(step))}
+    return Checkpoint({"state": state, "best": {"a": torch.arange(5)}}, {"step": step, "torch": "2"})
+
+
+def same(left: Checkpoint, right: Checkpoint) -> bool:
+    return left.facts == right.facts and all(
+        torch.equal(tensor, right.tensors[part][name])
+        for part, held in left.tensors.items()
+        for name, tensor in held.items()
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("run") / "checkpoints"
+    save_checkpoint(place, checkpoint(10))
+    return place
+
+
+def test_what_is_loaded_is_what_was_saved(folder: Path) -> None:
+    assert same(load_checkpoint(folder, 10), checkpoint(10))
+
+
+def test_the_last_two_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 3, 30, 200):
+        save_checkpoint(tmp_path, checkpoint(step))
+    assert saved_steps(tmp_path) == [30, 200]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_truncated_or_flipped_checkpoint_is_accepted(
+    tmp_path_factory: pytest.TempPathFactory, folder: Path, data: st.DataObject
+) -> None:
+    place = tmp_path_factory.mktemp("damaged") / "checkpoints"
+    shutil.copytree(folder, place)
+    victim = data.draw(st.sampled_from(sorted((place / "10").glob("*.safetensors"))))
+    whole = victim.read_bytes()
+    at = data.draw(st.integers(0, len(whole) - 1))
+    flip = data.draw(st.integers(0, 255))  # 0 stands for a cut
+    victim.write_bytes(whole[:at] if flip == 0 else whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :])
+    with pytest.raises(InputError, match=victim.name):
+        load_checkpoint(place, 10)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"facts": 3, "files": 4}', '{"facts": {}, "files": {"a": 1}}'])
+def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    save_checkpoint(tmp_path, checkpoint(3))
+    (tmp_path / "3" / "MANIFEST.json").write_text(text)
+    with pytest.raises(InputError, match="MANIFEST"):
+        load_checkpoint(tmp_path, 3)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_after_any_single_fault_the_last_or_the_previous_checkpoint_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Each call that touches the disk fails once, in turn, while the second of two checkpoints is written."""
+    count = faulty_calls(tmp_path / "dry", monkeypatch, -1, code)
+    assert count > 15
+    for number in range(count):
+        place = tmp_path / str(number)
+        faulty_calls(place, monkeypatch, number, code)
+        steps = saved_steps(place)
+        assert steps in ([1], [1, 2])
+        assert same(load_checkpoint(place, steps[-1]), checkpoint(steps[-1]))
+        save_checkpoint(place, checkpoint(2))  # the fault is over
+        assert same(load_checkpoint(place, 2), checkpoint(2))
+        assert sorted(p.name for p in place.iterdir()) == ["1", "2"]
+
+
+def faulty_calls(place: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int, code: int) -> int:
+    """Save checkpoints 1 and 2, the call numbered `fail_at` of the second failing; how many calls there were."""
+    save_checkpoint(place, checkpoint(1))
+    seen = -1
+
+    def guarded(plain: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            if seen == fail_at:
+                raise OSError(code, os.strerror(code))
+            return plain(*arguments, **named)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("fsync", "fdopen", "open", "replace", "rename", "mkdir", "unlink"):
+            patch.setattr(os, name, guarded(getattr(os, name)))
+        try:
+            save_checkpoint(place, checkpoint(2))
+        except ResourceError:
+            told = errno.ENOSPC
+        except OSError:
+            told = errno.EIO
+        else:
+            told = code
+    assert told == code
+    return seen + 1
+
+
+def test_no_room_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_checkpoint(tmp_path, checkpoint(1))
+    monkeypatch.setattr("resnetlab.runs.checkpoint.free_bytes", lambda _: 100)
+    with pytest.raises(ResourceError, match="no room"):
+        save_checkpoint(tmp_path, checkpoint(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]

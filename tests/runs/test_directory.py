@@ -1,0 +1,87 @@
+"""A run's folder: who may write it, what a reader sees after a kill."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from resnetlab.codec import encode
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.record import Evaluation, Result
+
+
+def evaluation(step: int) -> Evaluation:
+    return Evaluation(step=step, epoch=step / 7, split="train", loss_nats=1 / 3, top1_error_pct=2 / 3, seconds=0.1)
+
+
+def test_evaluations_are_read_as_they_were_written(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.append(*map(evaluation, range(4)))
+    assert directory.metrics() == list(map(evaluation, range(4)))
+
+
+def test_a_line_that_a_kill_tore_is_passed_over_and_the_next_one_is_whole(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.append(evaluation(0), evaluation(1))
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    directory.append(evaluation(2))
+    assert directory.metrics() == [evaluation(0), evaluation(2)]
+
+
+def test_rewinding_forgets_what_came_after_a_checkpoint(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.append(*map(evaluation, (0, 7, 14, 21)))
+    assert directory.rewind(14) == directory.metrics() == list(map(evaluation, (0, 7, 14)))
+    assert directory.rewind(-1) == directory.metrics() == []
+
+
+def test_a_result_is_committed_once(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    first, second = (Result(schema=1, status="converged", step=step, chosen_step=step) for step in (1, 2))
+    assert directory.commit(first)
+    assert not directory.commit(second)
+    assert directory.result() == first
+    assert json.loads((tmp_path / "result.json").read_text()) == encode(first)
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from resnetlab.runs.directory import RunDirectory
+with RunDirectory(Path(sys.argv[1])).claimed() as mine:
+    print(mine, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_claim_keeps_other_processes_away_and_ends_with_its_process(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        assert directory.busy()
+        with directory.claimed() as mine:
+            assert not mine
+    finally:
+        holder.kill()
+        holder.communicate()
+    deadline = time.monotonic() + 5
+    while directory.busy() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with directory.claimed() as mine:
+        assert mine
+
+
+def test_a_run_is_its_hash_whatever_its_data_are_called(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "bands-cifar-resnet8-s0-0123456789").mkdir(parents=True)
+    assert (
+        RunDirectory.of(tmp_path, "other-cifar-resnet8-s0-0123456789").path.name == "bands-cifar-resnet8-s0-0123456789"
+    )
+    assert (
+        RunDirectory.of(tmp_path, "other-cifar-resnet8-s0-aaaaaaaaaa").path.name == "other-cifar-resnet8-s0-aaaaaaaaaa"
+    )

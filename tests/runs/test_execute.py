@@ -1,0 +1,351 @@
+"""One run, from its folder to its result, in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import resnetlab as rl
+from resnetlab.errors import InputError, ResourceError
+from resnetlab.runs import execute as module
+from resnetlab.runs.checkpoint import read_tensors, saved_steps
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.execute import BusyError, execute
+from resnetlab.runs.record import Result
+from resnetlab.studies.plan import Plan
+from resnetlab.training.loop import Learner, Progress
+
+EVERY_STEP = rl.Placement(checkpoint_seconds=0, longest_loss_seconds=0)
+RECIPE = 'recipe.optimiser={name="adam",lr=0.003}'
+
+
+@pytest.fixture(autouse=True)
+def pulses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pulse after each step, so that every step may be a checkpoint's."""
+    monkeypatch.setattr("resnetlab.training.loop.PULSE_SECONDS", -1.0)
+
+
+def plan_of(data: Path, *settings: str, seed: int = 0, output: Path) -> Plan:
+    from resnetlab.api import plan_run
+
+    model = rl.CifarNet(blocks=(1, 1), widths=(4, 8), dropout=0.1)
+    fixed = ("numerics.threads=1", "numerics.precision=fp32", "recipe.batch_size=16", "recipe.epochs=3")
+    return plan_run(model, str(data), "adam", seed=seed, settings=[*fixed, *settings], output=output)
+
+
+class Runner:
+    """Runs one plan under a root, stopping where a test says."""
+
+    def __init__(self, data: Path, root: Path, *settings: str) -> None:
+        from resnetlab.data.splits import load
+
+        self.plan, self.root = plan_of(data, *settings, output=root), root
+        self.run = self.plan.runs[0]
+        self.dataset = load(self.run.file.data, root / "cache")
+        self.seen: list[int] = []
+
+    @property
+    def directory(self) -> RunDirectory:
+        return RunDirectory.of(self.root, self.run.id)
+
+    def __call__(
+        self, until: int | None = None, placement: rl.Placement = EVERY_STEP, from_step: int | None = None
+    ) -> Result | None:
+        self.seen = []
+
+        def say(progress: Progress, _: object) -> None:
+            self.seen.append(progress.step)
+
+        def stop() -> bool:
+            return until is not None and bool(self.seen) and self.seen[-1] >= until
+
+        return execute(self.run.id, self.run.file, self.dataset, self.root, placement, stop, say, from_step)
+
+    def outcome(self) -> tuple[dict[str, bytes], list[dict[str, Any]], dict[str, Any]]:
+        """Weights as bytes, history and result without their clock fields."""
+        folder = self.directory.path
+        weights = {name: t.numpy().tobytes() for name, t in read_tensors(folder / "weights.safetensors").items()}
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        result = json.loads((folder / "result.json").read_text())
+        clocks = ("seconds", "train_seconds", "evaluation_seconds", "images_per_second")
+        for table in (*lines, result):
+            for clock in clocks:
+                table.pop(clock, None)
+        return weights, lines, result
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("recipe.ema=0.9", "recipe.choose=best", "data.validation=0.2"),
+        (
+            'recipe.optimiser={name="sgd",lr=0.1,nesterov=true}',
+            "recipe.schedule={name='one-cycle'}",
+            "recipe.clip_norm=1.0",
+        ),
+        ("recipe.augment={crop_padding=2,flip=true,cutout=3}", "numerics.precision=bf16", "data.test_curve=true"),
+    ],
+)
+def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(
+    tmp_path: Path, small_npz: Path, options: tuple[str, ...]
+) -> None:
+    whole = Runner(small_npz, tmp_path / "whole", *options)
+    assert whole() is not None
+    steps = whole.plan.runs[0].file.run.recipe.total_steps(whole.run.file.train_images)
+    for first, second in ((1, 2), (5, 6), (steps // 3, steps - 1), (steps // 3 + 1, steps)):
+        broken = Runner(small_npz, tmp_path / f"broken-{first}", *options)
+        assert broken(until=first) is None
+        assert saved_steps(broken.directory.checkpoints)[-1] == first
+        assert broken(until=second) is None or second == steps
+        broken()
+        assert broken.outcome() == whole.outcome()
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(stops=st.lists(st.integers(1, 20), max_size=4))
+def test_any_sequence_of_stops_leaves_the_same_bits(
+    tmp_path_factory: pytest.TempPathFactory, small_npz: Path, stops: list[int]
+) -> None:
+    whole = Runner(small_npz, tmp_path_factory.mktemp("whole"), RECIPE)
+    whole()
+    broken = Runner(small_npz, tmp_path_factory.mktemp("broken"), RECIPE)
+    for stop in sorted(stops):
+        broken(until=stop)
+    broken()
+    assert broken.outcome() == whole.outcome()
+
+
+def test_how_often_checkpoints_are_written_changes_no_bit(tmp_path: Path, small_npz: Path) -> None:
+    often, never = Runner(small_npz, tmp_path / "often"), Runner(small_npz, tmp_path / "never")
+    often(), never(placement=rl.Placement(checkpoint_seconds=1e9, longest_loss_seconds=1e9))
+    assert often.outcome() == never.outcome()
+
+
+def test_a_finished_run_is_read_and_not_run_again(tmp_path: Path, small_npz: Path) -> None:
+    runner = Runner(small_npz, tmp_path)
+    result = runner()
+    before = {path: path.stat().st_mtime_ns for path in runner.directory.path.iterdir() if path.name != "lock"}
+    assert runner() == result
+    assert runner.seen == []
+    assert before == {path: path.stat().st_mtime_ns for path in runner.directory.path.iterdir() if path.name != "lock"}
+
+
+def test_a_run_leaves_the_files_that_its_readers_expect(tmp_path: Path, small_npz: Path) -> None:
+    runner = Runner(small_npz, tmp_path)
+    result = runner()
+    assert result is not None
+    assert result.test is not None
+    folder = runner.directory.path
+    assert {path.name for path in folder.iterdir()} == {
+        "lock", "run.json", "provenance.jsonl", "metrics.jsonl", "result.json", "weights.safetensors",
+        "logits-test.safetensors",
+    }  # fmt: skip
+    logits = read_tensors(folder / "logits-test.safetensors")["logits"]
+    error = 100 * (logits.argmax(1).numpy() != runner.dataset.test.labels).mean()
+    assert error == pytest.approx(result.test.top1_error_pct)
+    import safetensors
+
+    with safetensors.safe_open(folder / "weights.safetensors", "pt") as file:
+        described = json.loads(file.metadata()["resnetlab"])
+    assert described["classes"] == ["left", "right", "middle"]
+    record = runner.directory.record()
+    assert record is not None
+    assert [line["event"] for line in record.provenance] == ["start"]
+    first = {line.split: line for line in record.metrics if line.step == 0}
+    assert set(first) == {"train", "validation"}
+    assert {line.split for line in record.metrics if line.step} == {"train", "validation", "running"}
+
+
+def test_the_test_split_is_not_looked_at_before_the_end_unless_its_curve_is_asked_for(
+    tmp_path: Path, small_npz: Path
+) -> None:
+    quiet, curve = Runner(small_npz, tmp_path), Runner(small_npz, tmp_path, "data.test_curve=true")
+    quiet(), curve()
+    assert not any(line.split == "test" for line in quiet.directory.metrics())
+    assert any(line.split == "test" for line in curve.directory.metrics())
+    assert quiet.outcome()[0] == curve.outcome()[0]
+
+
+def test_best_keeps_the_weights_with_the_least_validation_error(tmp_path: Path, small_npz: Path) -> None:
+    runner = Runner(small_npz, tmp_path, "recipe.choose=best", "data.validation=0.3", "recipe.epochs=6", RECIPE)
+    result = runner()
+    errors = {e.step: e.top1_error_pct for e in runner.directory.metrics() if e.split == "validation" and e.step}
+    assert result is not None
+    assert result.validation is not None
+    assert result.chosen_step == min(errors, key=lambda step: (errors[step], step))
+    assert result.validation.top1_error_pct == min(errors.values())
+
+
+def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path, small_npz: Path) -> None:
+    runner = Runner(small_npz, tmp_path)
+    with runner.directory.claimed() as mine:
+        assert mine
+        with pytest.raises(BusyError):
+            runner()
+    assert runner() is not None
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[Learner], None]) -> None:
+    """Let `act` happen after `step` of training."""
+    plain = Learner.train_step
+
+    def train_step(self: Learner, images: torch.Tensor, labels: torch.Tensor) -> None:
+        plain(self, images, labels)
+        if self.step == step:
+            act(self)
+
+    monkeypatch.setattr(Learner, "train_step", train_step)
+
+
+@pytest.mark.parametrize("step", [1, 4, 13, 21])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_before_a_good_checkpoint_is_overwritten(
+    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, step: int, precision: str
+) -> None:
+    runner = Runner(small_npz, tmp_path, f"numerics.precision={precision}")
+    saved: list[bool] = []
+    plain = module.save_checkpoint
+
+    def save(folder: Path, checkpoint: Any) -> None:
+        saved.append(
+            all(bool(t.isfinite().all()) for t in checkpoint.tensors["state"].values() if t.is_floating_point())
+        )
+        plain(folder, checkpoint)
+
+    monkeypatch.setattr(module, "save_checkpoint", save)
+    poison(monkeypatch, step, lambda learner: next(learner.model.parameters()).data.fill_(float("nan")))
+    result = runner()
+    assert result is not None
+    assert result.status == "diverged"
+    assert step <= result.step <= step + 1
+    assert result.test is None
+    assert all(saved)
+    assert runner() == result
+
+
+def test_a_network_that_never_leaves_chance_is_dead(tmp_path: Path, small_npz: Path) -> None:
+    runner = Runner(small_npz, tmp_path, 'recipe.optimiser={name="sgd",lr=1e-12,momentum=0.0}')
+    result = runner()
+    assert result is not None
+    assert result.status == "dead"
+    assert "never above chance" in result.reason
+    assert result.test is not None
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("no memory")])
+def test_out_of_memory_is_a_result_and_changes_no_batch_size(
+    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    runner = Runner(small_npz, tmp_path)
+
+    def fail(_: Learner) -> None:
+        raise error
+
+    poison(monkeypatch, 5, fail)
+    result = runner()
+    assert result is not None
+    assert (result.status, result.test) == ("out of memory", None)
+    assert runner.directory.file().run.recipe.batch_size == 16
+
+
+def test_other_errors_are_not_taken_for_results(
+    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = Runner(small_npz, tmp_path)
+
+    def fail(_: Learner) -> None:
+        raise RuntimeError("a bug")
+
+    poison(monkeypatch, 5, fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        runner()
+    assert runner.directory.result() is None
+
+
+def test_a_full_disk_is_said_before_a_checkpoint_is_written_and_the_run_goes_on_later(
+    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, runner = Runner(small_npz, tmp_path / "whole"), Runner(small_npz, tmp_path / "full")
+    whole()
+    assert runner(until=6) is None
+    with monkeypatch.context() as patch:
+        patch.setattr("resnetlab.runs.checkpoint.free_bytes", lambda _: 1000)
+        with pytest.raises(ResourceError, match="no room for a checkpoint"):
+            runner()
+    assert saved_steps(runner.directory.checkpoints)[-1] == 6
+    runner()
+    assert runner.outcome() == whole.outcome()
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (("recipe.batch_size=8",), "batch_size"),
+        (("recipe.optimiser.lr=0.5",), "lr"),
+        (("numerics.precision=bf16",), "precision"),
+    ],
+)
+def test_a_folder_that_holds_another_run_is_refused_and_the_fields_are_listed(
+    tmp_path: Path, small_npz: Path, settings: tuple[str, ...], named: str
+) -> None:
+    runner, other = Runner(small_npz, tmp_path), Runner(small_npz, tmp_path, *settings)
+    assert runner(until=3) is None
+    path = runner.directory.path
+    path.rename(path.parent / other.run.id)
+    with pytest.raises(InputError, match=named):
+        other()
+
+
+def test_other_data_are_refused(tmp_path: Path, small_npz: Path) -> None:
+    runner = Runner(small_npz, tmp_path)
+    assert runner(until=3) is None
+    runner.dataset = replace(runner.dataset, identity=replace(runner.dataset.identity, sha256="0" * 64))
+    with pytest.raises(InputError, match="the data differ"):
+        runner()
+
+
+def test_another_torch_version_is_refused_and_named(
+    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = Runner(small_npz, tmp_path)
+    assert runner(until=3) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "torch_version", lambda: "9.9.9")
+        with pytest.raises(InputError, match=r"torch: the checkpoint has .*, here is 9\.9\.9"):
+            runner()
+    assert runner() is not None
+
+
+def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_offered(tmp_path: Path, small_npz: Path) -> None:
+    whole, runner = Runner(small_npz, tmp_path / "whole"), Runner(small_npz, tmp_path / "damaged")
+    whole()
+    assert runner(until=8) is None
+    state = runner.directory.checkpoints / "8" / "state.safetensors"
+    damaged = bytearray(state.read_bytes())
+    damaged[-5] ^= 16
+    state.write_bytes(damaged)
+    with pytest.raises(InputError, match=r"state.safetensors differs .* --from 7"):
+        runner()
+    assert runner(from_step=7) is not None
+    assert runner.outcome() == whole.outcome()
+
+
+def test_starting_again_forgets_what_came_later(tmp_path: Path, small_npz: Path) -> None:
+    whole, runner = Runner(small_npz, tmp_path / "whole"), Runner(small_npz, tmp_path / "again")
+    whole()
+    assert runner(until=9) is None
+    assert runner(until=2, from_step=0) is None
+    assert saved_steps(runner.directory.checkpoints) == [1, 2]
+    runner()
+    assert runner.outcome() == whole.outcome()
+    with pytest.raises(InputError, match="no checkpoint of step 5"):
+        Runner(small_npz, tmp_path / "other")(from_step=5)
