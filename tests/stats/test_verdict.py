@@ -56,7 +56,7 @@ def test_one_constant_arm_and_two():
 
 @given(arms, arms)
 def test_welch_equals_scipys(a, b):
-    assume(min(np.std(a), np.std(b)) > 0)  # scipy warns of a constant arm
+    assume(min(len(set(a)), len(set(b))) > 1)  # scipy warns of a constant arm
     ours, oracle = welch(a, b), stats.ttest_ind(a, b, equal_var=False)
     assert (ours.d / ours.se, ours.nu) == pytest.approx((oracle.statistic, oracle.df))
     assert ours.interval() == pytest.approx(tuple(oracle.confidence_interval()))

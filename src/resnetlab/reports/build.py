@@ -1,0 +1,94 @@
+"""From a study's evidence to its report: summaries, verdicts, and every word and number that a reader sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resnetlab.reports import plots, sentences, tables
+from resnetlab.reports.evidence import DataFacts, Evidence, Row, gather
+from resnetlab.reports.model import Cell, Report, shown
+from resnetlab.stats.estimate import Summary, summarise
+from resnetlab.stats.outcome import Counts, count
+from resnetlab.stats.verdict import GREATER, Question, Verdict, judge
+from resnetlab.studies.plan import StudyRecord
+from resnetlab.studies.spec import Study
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The evidence with what the statistics make of it."""
+
+    evidence: Evidence
+    counts: Counts
+    """Of the whole study."""
+    summaries: dict[str, Summary]
+    """By condition's label."""
+    verdicts: tuple[Verdict, ...]
+    """In the order of the study's claims."""
+
+    @property
+    def study(self) -> Study:
+        return self.evidence.study
+
+    def rows(self, label: str) -> tuple[Row, ...]:
+        """The planned runs of a condition, by seed."""
+        return tuple(row for row in self.evidence.rows if row.condition == label)
+
+    def data(self, label: str) -> DataFacts:
+        """The data of a condition."""
+        return next(facts for facts in self.evidence.data if label in facts.conditions)
+
+    def style(self, label: str) -> int:
+        """Number of a condition's colour, mark and line: by shortcut where the study varies it, else its own."""
+        kinds = list(dict.fromkeys(condition.model.shortcut for condition in self.study.conditions))
+        if len(kinds) > 1:
+            return ("none", "A", "B", "C").index(self.study.condition(label).model.shortcut)
+        return [condition.label for condition in self.study.conditions].index(label)
+
+
+def build(record: StudyRecord, command: str = "") -> Report:
+    """The report of a study, finished or not. `command` is what a person types to repeat it."""
+    return assemble(gather(record, command))
+
+
+def assemble(evidence: Evidence) -> Report:
+    """The report of gathered evidence: the same evidence gives the same report."""
+    judged = weigh(evidence)
+    report = Report(
+        name=evidence.study.name,
+        question=evidence.study.question,
+        about=evidence.study.about,
+        banner=sentences.banner(judged),
+        verdicts=tuple(
+            Cell(claim.says, badge=verdict.word, note=verdict.qualified)
+            for claim, verdict in zip(evidence.study.claims, judged.verdicts, strict=True)
+        ),
+        answer=sentences.answer(judged),
+        dots=plots.dots(judged),
+        limits=sentences.limits(judged),
+        conditions=tables.conditions(judged),
+        claims=tables.claims(judged),
+        outcomes=tables.outcomes(judged),
+        curves=plots.curves(judged),
+        ledger=tables.ledger(judged),
+        test_split=sentences.test_split(judged),
+        command=sentences.command(judged),
+        facts=tables.facts(judged),
+        common=tables.settings(judged)[0],
+        differing=tables.settings(judged)[1],
+        made_by=sentences.made_by(judged),
+    )
+    return shown(report)
+
+
+def weigh(evidence: Evidence) -> Judged:
+    """Summaries of the conditions and verdicts on the claims."""
+    summaries = {}
+    for condition in evidence.study.conditions:
+        facts = next(facts for facts in evidence.data if condition.label in facts.conditions)
+        rows = [row for row in evidence.rows if row.condition == condition.label]
+        runs = [(row.status, None if row.test_error_pct is None else 100 - row.test_error_pct) for row in rows]
+        summaries[condition.label] = summarise(runs, 100 * facts.class_share)
+    counts = count(row.status for row in evidence.rows)
+    questions = [Question(summaries[claim.left], summaries[claim.right], GREATER) for claim in evidence.study.claims]
+    return Judged(evidence, counts, summaries, tuple(judge(questions, finished=counts.complete)))

@@ -1,0 +1,325 @@
+"""The figures of a report as SVG: drawn once wide and once narrow, coloured by the page that shows them.
+
+matplotlib draws through its object interface, without pyplot's global state. Colours are sentinels that become CSS
+variables in the page and fixed colours in a file of its own. The same values give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from resnetlab.reports.model import Curves, DotRow, Dots, Line, Panel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+# Sentinel: CSS variable, colour in a file of its own. Series: Okabe and Ito 2008, darkened where text needs it.
+COLOURS = {
+    "#010101": ("--ink", "#1c1e21"),
+    "#020202": ("--muted", "#5b626b"),
+    "#030303": ("--grid", "#dfe3e8"),
+    "#040404": ("--card", "#ffffff"),
+    "#050501": ("--series-1", "#c2540a"),
+    "#050502": ("--series-2", "#0072b2"),
+    "#050503": ("--series-3", "#00805c"),
+    "#050504": ("--series-4", "#a8518a"),
+    "#050505": ("--series-5", "#8a6d00"),
+    "#050506": ("--series-6", "#4a4f57"),
+}
+INK, MUTED, GRID, CARD, *SERIES = COLOURS
+MARKS = ("o", "s", "^", "D", "P", "h")
+DASHES: tuple[Any, ...] = ((0, (4, 1.6)), "-", (0, (6, 1.5, 1.2, 1.5)), (0, (1.2, 1.2)), (0, (8, 2)), "-")
+
+EDGE = ("out of memory", "missing")
+"""Outcomes without an accuracy: their marks stand at the left edge of the axis."""
+
+WIDE, NARROW = 880, 342
+"""Width in CSS pixels: a desktop's column, and a phone of 390 pixels less its margins."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure at both widths, colours still sentinels."""
+
+    wide: str
+    narrow: str
+
+
+def draw(picture: Dots | Curves) -> Drawing:
+    """A figure's SVG at both widths."""
+    paint: Callable[[Any, bool], Figure] = _dots if isinstance(picture, Dots) else _curves
+    with _style():
+        wide, narrow = (_svg(paint(picture, small), f"{picture.key}-{small:d}") for small in (False, True))
+    return Drawing(wide, narrow)
+
+
+def themed(svg: str, label: str) -> str:
+    """The SVG for a page that defines the colours as CSS variables; `label` is its text alternative, escaped."""
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return _coloured(svg, lambda variable, _: f"var({variable})")
+
+
+def standalone(svg: str) -> str:
+    """The SVG as a file: fixed colours on a white card, legible on a light page and on a dark one."""
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    width, height = (box[1], box[2]) if box else ("100%", "100%")
+    svg = svg.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" ', 1)
+    card = f'<rect width="{width}" height="{height}" rx="6" fill="#ffffff"/>'
+    svg = re.sub(r"(<svg [^>]*>)", rf"\1{card}", svg, count=1)
+    font = "font-family: system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
+    return _coloured(svg, lambda _, colour: colour).replace("font-family: inherit", font)
+
+
+def _coloured(svg: str, choose: Callable[[str, str], str]) -> str:
+    for sentinel, (variable, colour) in COLOURS.items():
+        svg = svg.replace(sentinel, choose(variable, colour))
+    return svg
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    import matplotlib as mpl
+
+    settings: dict[Any, Any] = {
+        "svg.fonttype": "none", "font.size": 13, "font.family": "DejaVu Sans", "text.parse_math": False,
+        "text.color": INK, "axes.edgecolor": MUTED, "axes.labelcolor": MUTED, "axes.titlecolor": INK,
+        "axes.titlesize": 13, "axes.titleweight": "bold", "xtick.color": MUTED, "ytick.color": MUTED,
+        "axes.labelsize": 12, "xtick.labelsize": 12, "ytick.labelsize": 12,
+        "xtick.major.size": 0, "ytick.major.size": 0,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "axes.linewidth": 0.8,
+        "grid.color": GRID, "grid.linewidth": 1, "axes.axisbelow": True, "legend.frameon": False,
+        "figure.facecolor": "none", "axes.facecolor": "none", "axes.unicode_minus": True, "path.simplify": False,
+    }  # fmt: skip
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a glyph that matplotlib's font lacks is the browser's to draw
+        yield
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """The figure's SVG element alone, with ids of its own: several of them stand in one page."""
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(
+            buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = (
+        re.sub(r' (?:xmlns(?::xlink)?|width|height|version)="[^"]*"', "", svg[: svg.index(">")]) + svg[svg.index(">") :]
+    )
+    svg = svg.replace("xlink:href=", "href=")
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'(href="|url\()#', rf"\1#{name}-", svg)
+    svg = re.sub(r"font-family: [^;\"]+", "font-family: inherit", svg)
+    svg = re.sub(r' transform="rotate\(-0 [^)]*\)"', "", svg)
+    return re.sub(r"\s*\n\s*", " ", svg)
+
+
+def _new(width: int, height: float) -> Figure:
+    """An empty figure of that many CSS pixels: matplotlib's points are the SVG's units."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    FigureCanvasSVG(figure)
+    return figure
+
+
+# Every run as a dot ---------------------------------------------------------------------------------------------------
+
+
+def _dots(picture: Dots, small: bool) -> Figure:
+    rows, width = picture.rows, NARROW if small else WIDE
+    handles = _legend(rows)
+    columns = 2 if small else 5
+    foot, row_height = 34 + 19 * -(-len(handles) // columns), 106 if small else 68
+    height = row_height * len(rows) + foot + 6
+    figure = _new(width, height)
+    left, right = (10 / width, 1 - 14 / width) if small else (176 / width, 1 - 196 / width)
+    ax = figure.add_axes((left, foot / height, right - left, row_height * len(rows) / height))
+    ax.set(xlim=_range(rows), ylim=(len(rows) - 0.5, -0.5), yticks=[])
+    ax.grid(axis="x")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} %" if 0 <= value <= 100 else "")
+    ax.locator_params(axis="x", nbins=4 if small else 6)
+    for index, row in enumerate(rows):
+        _dot_row(ax, row, index, row_height, small)
+    figure.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(4 / width if small else left, 0), borderaxespad=0.2,
+        ncols=columns, fontsize=12, labelcolor=MUTED, handlelength=1.5, handletextpad=0.5, columnspacing=1.4,
+        borderpad=0,
+    )  # fmt: skip
+    return figure
+
+
+def _range(rows: tuple[DotRow, ...]) -> tuple[float, float]:
+    """From below the lowest run to above the highest; chance is in sight unless it is far away."""
+    values = [dot.value_pct for row in rows for dot in row.dots if dot.value_pct is not None]
+    if not values:
+        return 0.0, 100.0
+    chance = min(row.chance_pct for row in rows)
+    low, high = min(values), max(values)
+    spread = max(high - low, 1.0)
+    low = min(low, chance) if low - chance < 3 * spread else low
+    pad = 0.05 * (high - low) + 0.1
+    left, right = max(-1.0, low - pad), min(101.0, high + pad)
+    edge = any(dot.value_pct is None and dot.outcome in EDGE for row in rows for dot in row.dots)
+    return left - 0.06 * (right - left) * edge, right
+
+
+def _dot_row(ax: Axes, row: DotRow, index: int, height: int, small: bool) -> None:
+    """A condition's band, `height` pixels high."""
+
+    def y(pixels: float) -> float:
+        """Pixels below the band's upper edge in the axis' units."""
+        return index - 0.5 + pixels / height
+
+    colour = SERIES[row.style % len(SERIES)]
+    top, bottom, bar = (46, 76, 91) if small else (11, 43, 56)
+    ax.plot([row.chance_pct] * 2, [index - 0.5, index + 0.5], color=MUTED, lw=1.2, ls=(0, (2, 2)), zorder=1)
+    ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
+    step = (bottom - top) / max(4, len(row.dots) - 1)
+    for place, dot in enumerate(row.dots):
+        at = (top + bottom) / 2 + (place - (len(row.dots) - 1) / 2) * step
+        _dot(ax, dot.outcome, dot.value_pct, y(at), row.style, colour)
+    if row.mean_pct is not None:
+        if row.low_pct is not None and row.high_pct is not None:
+            ax.plot([row.low_pct, row.high_pct], [y(bar)] * 2, color=INK, lw=2, solid_capstyle="butt", zorder=4)
+        ax.plot([row.mean_pct] * 2, [y(bar - 6), y(bar + 6)], color=INK, lw=3, solid_capstyle="butt", zorder=5)
+    rate, numbers = row.said
+    edge = _edge(row)
+    text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
+    if small:
+        text["bbox"] = {"facecolor": CARD, "edgecolor": "none", "pad": 1.5}  # lines stop at words
+        ax.text(0, y(15), textwrap.shorten(row.label, 19, placeholder="…"), fontweight="bold", **text)
+        ax.text(1, y(15), numbers, ha="right", **text)
+        ax.text(1, y(32), f"{rate}, {edge}" if edge else rate, color=MUTED, ha="right", **text)
+    else:
+        wrapped = "\n".join(textwrap.wrap(row.label, 20)[:3])
+        ax.text(-0.03, y(34), wrapped, ha="right", fontweight="bold", linespacing=1.35, **text)
+        lines = [(rate, MUTED), *([(numbers, INK)] if numbers else []), *([(edge, MUTED)] if edge else [])]
+        for place, (line, shade) in enumerate(lines):
+            ax.text(1.04, y(34 + 20 * (place - (len(lines) - 1) / 2)), line, color=shade, **text)
+
+
+def _dot(ax: Axes, outcome: str, value: float | None, y: float, style: int, colour: str) -> None:
+    """A converged run is filled, a failed one open; one without an accuracy stands at the axis' left edge."""
+    form: dict[str, Any] = {"color": colour, "ls": "none", "zorder": 3, "clip_on": False}
+    match outcome:
+        case "converged" if value is not None:
+            edge: dict[str, Any] = {"markeredgecolor": CARD, "markeredgewidth": 0.8}
+            ax.plot(value, y, marker=MARKS[style % len(MARKS)], ms=7.5, **(form | edge))
+        case "dead" if value is not None:
+            ax.plot(value, y, marker="x", ms=7.5, mew=2, **form)
+        case "diverged" if value is not None:
+            ax.plot(value, y, marker="v", ms=8, mfc="none", mew=1.7, **form)
+        case "out of memory" | "missing":
+            marker = "X" if outcome == "out of memory" else "d"
+            ax.plot(0.012, y, marker=marker, ms=8, mfc="none", mew=1.5, transform=ax.get_yaxis_transform(), **form)
+        case _:
+            pass
+
+
+def _edge(row: DotRow) -> str:
+    """What the marks at the left edge are: `2 out of memory, 1 missing`."""
+    held = [dot.outcome for dot in row.dots]
+    return ", ".join(f"{held.count(name)} {name}" for name in EDGE if name in held)
+
+
+def _legend(rows: tuple[DotRow, ...]) -> list[Line2D]:
+    """The marks that are there, each with its name."""
+    from matplotlib.lines import Line2D
+
+    seen = {dot.outcome for row in rows for dot in row.dots}
+    styles = [row.style for row in rows for dot in row.dots if dot.outcome == "converged"]
+    marks: dict[str, tuple[str, dict[str, Any]]] = {
+        "converged": ("converged run", {"marker": MARKS[min(styles, default=0) % len(MARKS)], "ms": 7.5}),
+        "dead": ("dead", {"marker": "x", "ms": 7.5, "mew": 2}),
+        "diverged": ("diverged", {"marker": "v", "ms": 8, "mfc": "none", "mew": 1.7}),
+        "out of memory": ("out of memory", {"marker": "X", "ms": 8, "mfc": "none", "mew": 1.5}),
+        "missing": ("missing", {"marker": "d", "ms": 8, "mfc": "none", "mew": 1.5}),
+    }
+    handles = [
+        Line2D([], [], color=MUTED, ls="none", label=text, **form) for key, (text, form) in marks.items() if key in seen
+    ]
+    if any(row.low_pct is not None for row in rows):
+        handles.append(Line2D([], [], color=INK, lw=2, marker="|", ms=9, mew=3, label="mean, 95 % t-interval"))
+    handles.append(Line2D([], [], color=MUTED, lw=1.2, ls=(0, (2, 2)), label="chance"))
+    return handles
+
+
+# Curves ---------------------------------------------------------------------------------------------------------------
+
+
+def _curves(picture: Curves, small: bool) -> Figure:
+    from matplotlib.ticker import MaxNLocator
+
+    width = NARROW if small else WIDE
+    columns = min(len(picture.panels), 2 if small else 4)
+    lines = -(-len(picture.panels) // columns)
+    panel_height, head, foot = (150, 26, 44) if small else (190, 26, 44)
+    height = lines * (panel_height + head) + foot
+    figure = _new(width, height)
+    side, gap = 44, 24
+    panel_width = (width - side - 6 - gap * (columns - 1)) / columns
+    ends = [x for panel in picture.panels for line in panel.runs for x in line.x]
+    for index, panel in enumerate(picture.panels):
+        row, column = divmod(index, columns)
+        x = side + column * (panel_width + gap)
+        y = height - head - panel_height - row * (panel_height + head)
+        ax = figure.add_axes((x / width, y / height, panel_width / width, panel_height / height))
+        ax.set(xlim=(0, max(ends, default=1.0) or 1.0), ylim=(0, picture.top))
+        ax.grid(axis="y")
+        ax.yaxis.set_major_locator(MaxNLocator(4 if small else 5, steps=[1, 2, 2.5, 5, 10]))
+        ax.xaxis.set_major_locator(
+            MaxNLocator(3 if small else 5, steps=[1, 2, 2.5, 5, 10], integer=max(ends, default=1.0) >= 2)
+        )
+        letters = int(panel_width / (7.9 if small else 8.2))
+        ax.set_title(textwrap.shorten(panel.label, letters, placeholder="…"), loc="left", pad=6)
+        ax.tick_params(labelleft=column == 0, labelbottom=index + columns >= len(picture.panels))
+        _panel(ax, panel, picture)
+    figure.text(side / width, 6 / height, "epoch", color=MUTED, fontsize=12)
+    figure.text(4 / width, 1 - (head - 6) / height, picture.unit, color=MUTED, fontsize=12)
+    return figure
+
+
+def _panel(ax: Axes, panel: Panel, picture: Curves) -> None:
+    colour = SERIES[panel.style % len(SERIES)]
+    if picture.reference is not None:
+        ax.axhline(picture.reference, color=MUTED, lw=1.2, ls=(0, (1.5, 2)), zorder=1)
+        ax.text(
+            0.98, picture.reference, picture.reference_label, transform=ax.get_yaxis_transform(), color=MUTED,
+            ha="right", va="bottom", fontsize=12,
+        )  # fmt: skip
+    for other in picture.panels:
+        if other is not panel and other.mean:
+            ax.plot(other.mean.x, other.mean.y, color=MUTED, lw=1, alpha=0.45, zorder=1)
+    if panel.mean and panel.band:
+        ax.fill_between(panel.mean.x, *panel.band, color=colour, alpha=0.16, lw=0, zorder=2)
+    for line in panel.runs:
+        _run(ax, line, colour, picture.top)
+    if panel.mean:
+        ax.plot(panel.mean.x, panel.mean.y, color=colour, lw=2.6, ls=DASHES[panel.style % len(DASHES)], zorder=4)
+
+
+def _run(ax: Axes, line: Line, colour: str, top: float) -> None:
+    failed = line.outcome in ("dead", "diverged", "out of memory", "missing")
+    style: dict[str, Any] = {"ls": (0, (3, 2))} if failed else {}
+    ax.plot(line.x, line.y, color=colour, lw=1.1 if failed else 0.9, alpha=0.9 if failed else 0.55, zorder=3, **style)
+    end = (line.x[-1], min(line.y[-1], top))
+    mark = {"dead": "x", "diverged": "v", "out of memory": "X", "missing": "d"}.get(line.outcome)
+    if mark:
+        ax.plot(*end, marker=mark, color=colour, ms=7, mfc="none", mew=1.7, clip_on=False, zorder=5)
+    elif len(line.x) == 1:
+        ax.plot(*end, marker=".", color=colour, zorder=3)

@@ -1,0 +1,64 @@
+"""The report as Markdown, for a repository's page: the same words and numbers, its figures beside it as SVG files."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from resnetlab.reports.model import Cell, Picture, Report, Table
+
+
+def render(report: Report) -> str:
+    """The document; figures are expected in `figures/<key>.svg`."""
+    parts = [f"# {escape(report.question)}", f"*resnetlab study* · {escape(report.name)}"]
+    if report.banner:
+        parts.append(f"> **{escape(report.banner)}**")
+    if report.verdicts:
+        parts.append("\n".join(f"- **{escape(item.note)}**: {escape(item.text)}" for item in report.verdicts))
+    parts += [escape(report.answer), *_picture(report.dots)]
+    parts.append(f"**What this does not show.** {escape(report.limits)}")
+    parts += ["## Conditions", escape(report.about), *_table(report.conditions)]
+    parts += ["### What became of the runs", *_table(report.outcomes)]
+    if report.claims:
+        parts += ["## Claims", *_table(report.claims)]
+    if report.curves:
+        parts.append("## Learning curves")
+        for curve in report.curves:
+            parts += [f"### {escape(curve.title)}", *_picture(curve)]
+    parts += ["## Ledger of runs", *_table(report.ledger), "## How to repeat it", _code(report.command)]
+    parts.append(escape(report.test_split))
+    parts.append("\n".join(f"- {escape(fact.term)}: {escape(fact.said)}" for fact in report.facts))
+    if report.differing:
+        parts += ["### Where the conditions differ", *_table(report.differing)]
+    parts += ["### What all conditions share", *_table(report.common), escape(report.made_by)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text as text: no markup of Markdown or HTML in it takes effect, a bare address included."""
+    text = html.escape(text, quote=False)
+    text = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
+    text = re.sub(r"(?<=\w)(://|@)", r"<span>\1</span>", text)
+    return re.sub(r"^(#|[-+>]|\d+[.)])", r"\\\1", text)
+
+
+def _picture(picture: Picture) -> list[str]:
+    return [f"![{escape(picture.alt)}](figures/{picture.key}.svg)", escape(picture.caption)]
+
+
+def _table(table: Table) -> list[str]:
+    lines = [
+        "| " + " | ".join(escape(column.name) for column in table.columns) + " |",
+        "|" + "|".join(" ---: " if column.numeric else " --- " for column in table.columns) + "|",
+        *("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows),
+    ]
+    return ["\n".join(lines), escape(table.note)]
+
+
+def _cell(cell: Cell) -> str:
+    return escape(cell.text) + (f"<br>{escape(cell.note)}" if cell.note else "")
+
+
+def _code(text: str) -> str:
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}sh\n{text}\n{fence}"

@@ -1,0 +1,162 @@
+"""A report as plain values: what every renderer shows, already rounded and worded. Draws nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from resnetlab.errors import printable
+from resnetlab.stats.outcome import Outcome
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: its text, a smaller second line, and the badge that it wears, if any."""
+
+    text: str
+    note: str = ""
+    badge: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; numbers stand to the right."""
+
+    name: str
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells; `narrow` says how a phone shows it."""
+
+    key: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    narrow: Literal["cards", "scroll"] = "cards"
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A run in the first figure; without a value it stands at the edge of the axis."""
+
+    seed: int
+    outcome: Outcome
+    value_pct: float | None
+
+
+@dataclass(frozen=True)
+class DotRow:
+    """A condition in the first figure."""
+
+    label: str
+    style: int
+    chance_pct: float
+    dots: tuple[Dot, ...]
+    mean_pct: float | None
+    low_pct: float | None
+    high_pct: float | None
+    said: tuple[str, str]
+    """`4/5 converged`, `23.4 % [18.2, 28.6]`."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What stands with every figure: a file name, a caption, and words for those who cannot see it."""
+
+    key: str
+    title: str
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Dots(Picture):
+    """Every run as a dot by condition."""
+
+    rows: tuple[DotRow, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A run's curve: `x` in epochs."""
+
+    outcome: Outcome
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The curves of a condition; `band` is (low, high) at the mean's x, of converged runs as the mean is."""
+
+    label: str
+    style: int
+    runs: tuple[Line, ...]
+    mean: Line | None
+    band: tuple[tuple[float, ...], tuple[float, ...]] | None
+
+
+@dataclass(frozen=True)
+class Curves(Picture):
+    """One quantity over the epochs, a panel a condition, on one scale."""
+
+    unit: str
+    panels: tuple[Panel, ...]
+    reference: float | None
+    """A line across: ln K, the loss of a guess."""
+    reference_label: str
+    top: float
+    """Where the scale ends."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A term and what it is."""
+
+    term: str
+    said: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """A study's report. Both renderers show all of it, in this order."""
+
+    name: str
+    question: str
+    about: str
+    banner: str
+    """Of a study that is not finished; else empty."""
+    verdicts: tuple[Cell, ...]
+    """A badge a claim: what it says, the verdict."""
+    answer: str
+    dots: Dots
+    limits: str
+    conditions: Table
+    claims: Table | None
+    outcomes: Table
+    curves: tuple[Curves, ...]
+    ledger: Table
+    test_split: str
+    command: str
+    facts: tuple[Fact, ...]
+    common: Table
+    differing: Table | None
+    made_by: str
+
+
+def shown(value: T) -> T:
+    """The same values with control characters of every string escaped: a name cannot drive a terminal or a page."""
+    held: Any = value
+    if isinstance(held, str):
+        held = printable(held)
+    elif isinstance(held, tuple):
+        held = tuple(shown(item) for item in held)
+    elif dataclasses.is_dataclass(held) and not isinstance(held, type):
+        held = type(held)(**{field.name: shown(getattr(held, field.name)) for field in dataclasses.fields(held)})
+    safe: T = held
+    return safe

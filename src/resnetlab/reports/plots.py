@@ -1,0 +1,130 @@
+"""What the figures of a report draw, as plain values: dots, curves, means, bands and captions. Draws nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from resnetlab.reports import sentences
+from resnetlab.reports.evidence import Point
+from resnetlab.reports.model import Curves, Dot, DotRow, Dots, Line, Panel
+from resnetlab.reports.words import pct, places, span
+from resnetlab.stats.estimate import Summary, mean, t_interval
+
+if TYPE_CHECKING:
+    from resnetlab.reports.build import Judged
+
+BAND_RUNS = 5
+"""Runs from which on a t-band says more than the envelope of all."""
+
+
+def dots(judged: Judged) -> Dots:
+    """Every planned run by condition."""
+    rows = tuple(_dot_row(judged, label, summary) for label, summary in judged.summaries.items())
+    return Dots("accuracy", "Test accuracy", sentences.dots_caption(judged), sentences.dots_alt(judged), rows)
+
+
+def _dot_row(judged: Judged, label: str, summary: Summary) -> DotRow:
+    held = []
+    for row in judged.rows(label):
+        accuracy = None if row.test_error_pct is None else 100 - row.test_error_pct
+        held.append(Dot(row.seed, row.status, summary.chance_pct if row.status == "diverged" else accuracy))
+    counts, digits = summary.counts, places(summary.interval_pct)
+    left = f", {counts.running + counts.waiting} to come" if not counts.complete else ""
+    mean_said = "" if summary.mean_pct is None else pct(summary.mean_pct, digits)
+    if summary.interval_pct:
+        mean_said += f" {span(summary.interval_pct, digits)}"
+    low, high = summary.interval_pct or (None, None)
+    return DotRow(
+        label=label, style=judged.style(label), chance_pct=summary.chance_pct, dots=tuple(held),
+        mean_pct=summary.mean_pct, low_pct=low, high_pct=high,
+        said=(f"{counts.converged}/{counts.finished} converged{left}", mean_said),
+    )  # fmt: skip
+
+
+def curves(judged: Judged) -> tuple[Curves, ...]:
+    """Loss of the train subset, and the error of the split that the study followed."""
+    points = judged.evidence.points
+    found = []
+    if any(point.split == "train" for point in points):
+        found.append(_curves(judged, "train", "loss"))
+    recorded = {point.split for point in points}
+    for split in ("test", "validation", "train"):
+        if split in recorded:
+            found.append(_curves(judged, split, "error"))
+            break
+    return tuple(found)
+
+
+def _curves(judged: Judged, split: str, quantity: str) -> Curves:
+    panels = tuple(_panel(judged, label, split, quantity) for label in judged.summaries)
+    values = [y for panel in panels for line in panel.runs for y in line.y]
+    classes = {len(facts.classes) for facts in judged.evidence.data}
+    reference = math.log(max(classes)) if quantity == "loss" and len(classes) == 1 else None
+    top = max(values, default=1.0) * 1.05
+    cut = False
+    if reference:
+        top = max(1.15 * reference, min(top, 3 * reference))
+        cut = max(values, default=0.0) > top
+    elif quantity == "error":
+        top = min(100.0, top)
+    unit = "nats" if quantity == "loss" else "%"
+    title = {
+        "loss": "Loss on the train subset",
+        "error": f"{'Train subset' if split == 'train' else split.capitalize()} error",
+    }[quantity]
+    caption = _caption(judged, panels, split, quantity, reference, cut)
+    finals = [f"{p.label} {p.mean.y[-1]:.2f}" for p in panels if p.mean]
+    alt = f"{title} by epoch, a panel a condition. Last value of the mean: {'; '.join(finals) or 'none yet'}."
+    label = f"ln {max(classes)}" if reference else ""
+    return Curves(f"{split}-{quantity}", title, caption, alt, unit, panels, reference, label, top)
+
+
+def _caption(
+    judged: Judged, panels: tuple[Panel, ...], split: str, quantity: str, reference: float | None, cut: bool
+) -> str:
+    drawn = [sum(line.outcome == "converged" for line in panel.runs) for panel in panels if panel.band]
+    kinds = []
+    if any(n >= BAND_RUNS for n in drawn):
+        kinds.append("a pointwise 95 % t-interval of the mean")
+    if any(n < BAND_RUNS for n in drawn):
+        kinds.append(f"the range of the runs where fewer than {BAND_RUNS} converged")
+    said = ["Thin lines: runs, dashed where they did not converge. Bold: mean of the converged runs."]
+    said += [f"Band: {', and '.join(kinds)}."] if kinds else []
+    said += ["Grey: the means of the other conditions."] if sum(panel.mean is not None for panel in panels) > 1 else []
+    if split == "train":
+        images = {facts.train_subset_images for facts in judged.evidence.data} - {None}
+        of = f" of {max(n for n in images if n):,} images" if len(images) == 1 else ""
+        said.append(f"A fixed train subset{of}, in evaluation mode; step 0 is the network before training.")
+    if reference:
+        said.append(f"Dotted: {reference:.2f} nats, the loss of a uniform guess.")
+    if quantity == "error" and split == "test":
+        said.append("Nothing was chosen by this curve.")
+    return " ".join([*said, *(["Values above the scale are cut."] if cut else [])])
+
+
+def _panel(judged: Judged, label: str, split: str, quantity: str) -> Panel:
+    by_seed: dict[int, list[Point]] = {}
+    for point in judged.evidence.points:
+        if point.condition == label and point.split == split:
+            by_seed.setdefault(point.seed, []).append(point)
+    runs, converged = [], []
+    for row in judged.rows(label):
+        held = {p.epoch: p.loss_nats if quantity == "loss" else p.top1_error_pct for p in by_seed.get(row.seed, [])}
+        xy = {x: y for x, y in sorted(held.items()) if y is not None}
+        if xy:
+            runs.append(Line(row.status, tuple(xy), tuple(xy.values())))
+            converged += [xy] if row.status == "converged" else []
+    style = judged.style(label)
+    shared = [x for x in converged[0] if all(x in run for run in converged)] if converged else []
+    if not shared:
+        return Panel(label, style, tuple(runs), None, None)
+    columns = [[run[x] for run in converged] for x in shared]
+    average = Line("converged", tuple(shared), tuple(mean(column) for column in columns))
+    band = None
+    if len(converged) >= 2:
+        use_t = len(converged) >= BAND_RUNS
+        edges = [t_interval(column) if use_t else (min(column), max(column)) for column in columns]
+        pairs = [edge for edge in edges if edge is not None]
+        band = (tuple(max(0.0, low) for low, _ in pairs), tuple(high for _, high in pairs))
+    return Panel(label, style, tuple(runs), average, band)

@@ -1,0 +1,160 @@
+"""The sentences of a report: the answer, what it does not show, how it was made."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from resnetlab.reports.words import capital, listed, p_value, pct, places, plural, rate_span, span
+from resnetlab.stats.estimate import Summary
+from resnetlab.stats.verdict import Verdict
+from resnetlab.studies.spec import Claim
+
+if TYPE_CHECKING:
+    from resnetlab.reports.build import Judged
+
+
+def banner(judged: Judged) -> str:
+    """Says that a study is not finished; empty once it is."""
+    counts = judged.counts
+    if counts.complete:
+        return ""
+    rest = [f"{counts.running:,} running" if counts.running else "", f"{counts.waiting:,} waiting"]
+    return f"Partial report: {counts.finished:,} of {plural(counts.planned, 'run')} finished, " + listed(
+        [part for part in rest if part and not part.startswith("0 ")]
+    )
+
+
+def answer(judged: Judged) -> str:
+    """The study's answer in one sentence."""
+    claims, verdicts = judged.study.claims, judged.verdicts
+    if not judged.counts.complete:
+        done = f"{judged.counts.finished:,} of {plural(judged.counts.planned, 'run')}"
+        judged_when = "no claim is judged before the last one" if claims else "the means may still move"
+        return f"{done} {'is' if judged.counts.finished == 1 else 'are'} finished: {judged_when}."
+    if not claims:
+        return _without_claims(judged)
+    first = _comparison(judged, claims[0], verdicts[0])
+    if len(claims) == 1:
+        return f"{capital(first)}."
+    words = Counter(verdict.word for verdict in verdicts)
+    told = listed([f"{number} {'is' if number == 1 else 'are'} {word}" for word, number in words.items()])
+    return f"Of {len(claims)} claims, {told}; the first: {first}."
+
+
+def _comparison(judged: Judged, claim: Claim, verdict: Verdict) -> str:
+    left, right = judged.summaries[claim.left], judged.summaries[claim.right]
+    word = verdict.qualified.replace(" (", ", ").removesuffix(")")
+    why = f" ({verdict.why})" if verdict.why else ""
+    told = f"{reached(claim.left, left)}, {reached(claim.right, right)}"
+    if left.interval_pct and right.interval_pct:
+        digits = places(right.interval_pct)
+        other = f"{pct(right.mean_pct, digits)} {span(right.interval_pct, digits)}"
+        rate = f"({right.counts.converged} of {right.counts.finished})"
+        told = f"{reached(claim.left, left)}, against {other} for {claim.right} {rate}"
+    return f"{told}: {word}{why}"
+
+
+def reached(label: str, summary: Summary) -> str:
+    """`plain 56 23.4 % [18.2, 28.6] (4 of 5 converged)`."""
+    counts = summary.counts
+    rate = f"{counts.converged} of {counts.finished} converged"
+    if counts.out_of_memory:
+        return f"{label} ran out of memory"
+    if summary.mean_pct is None:
+        return f"{label} learned in no run ({rate})"
+    if summary.interval_pct is None:
+        return f"{label} reached {pct(summary.mean_pct)} in its one converged run ({rate})"
+    digits = places(summary.interval_pct)
+    return (
+        f"{label} reached {pct(summary.mean_pct, digits)} {span(summary.interval_pct, digits)} test accuracy ({rate})"
+    )
+
+
+def _without_claims(judged: Judged) -> str:
+    labels = list(judged.summaries)
+    told = listed([reached(label, judged.summaries[label]) for label in labels[:4]])
+    more = f", and {plural(len(labels) - 4, 'condition')} more below" if len(labels) > 4 else ""
+    return f"{capital(told)}{more}; the study declares no claim, so none is judged."
+
+
+def limits(judged: Judged) -> str:
+    """What the report does not show, and how its protocol was changed."""
+    said = [judged.study.limits.strip()] if judged.study.limits.strip() else []
+    if judged.study.overrides:
+        said.append(f"Not the protocol of the study file: {'; '.join(judged.study.overrides)}.")
+    kept = {condition.data.train_images for condition in judged.study.conditions if condition.data.train_images}
+    if kept:
+        said.append(f"A shrunken protocol: trained on {listed([f'{n:,}' for n in sorted(kept)])} images alone.")
+    if not said:
+        said.append("Other data, other recipes, longer training: nothing here speaks of them.")
+    return " ".join(said)
+
+
+def test_split(judged: Judged) -> str:
+    """That the test images chose nothing, and what chose instead."""
+    best = any(condition.recipe.choose == "best" for condition in judged.study.conditions)
+    kept = "the weights with the least validation error are kept" if best else "the last weights are kept"
+    curve = ""
+    if any(condition.data.test_curve for condition in judged.study.conditions):
+        curve = " Its curve was recorded because the study asks for it; nothing was chosen by it."
+    return f"The test images chose nothing: {kept}, and they are tested once, at the end.{curve}"
+
+
+def command(judged: Judged) -> str:
+    """What a person types to repeat the study."""
+    if judged.evidence.command:
+        return judged.evidence.command
+    words = ["resnetlab", "study", "run", judged.study.name]
+    for override in judged.study.overrides:
+        key, _, value = override.partition(" = ")
+        value = value.split(" (was ")[0]
+        if key == "seeds":
+            seeds = value.strip("[]").replace(" ", "")
+            count = len(seeds.split(","))
+            plain = seeds == ",".join(str(seed) for seed in range(count))
+            words += ["--seeds", str(count) if plain else seeds]
+        else:
+            words += ["--data", value] if key == "data" else ["--set", f"{key}={value}"]
+    return shlex.join(words)
+
+
+def made_by(judged: Judged) -> str:
+    """The last line."""
+    versions = listed(list(dict.fromkeys(m.version for m in judged.evidence.machines if m.version)))
+    return f"Written by resnetlab {versions}".strip() + " from results.csv, curves.csv and report.json beside it."
+
+
+def dots_caption(judged: Judged) -> str:
+    """Under the first figure."""
+    said = "Every planned run. The bar is the mean of the converged runs, the line its 95 % t-interval"
+    chances = sorted({round(summary.chance_pct, 1) for summary in judged.summaries.values()})
+    guess = f"chance, the share of the largest class, is {listed([pct(chance) for chance in chances])}"
+    extra = "; a diverged run stands at chance" if judged.counts.diverged else ""
+    edge = judged.counts.out_of_memory + judged.counts.missing
+    extra += "; runs without an accuracy stand at the left edge" if edge else ""
+    return f"{said}; {guess}{extra}."
+
+
+def dots_alt(judged: Judged) -> str:
+    """The first figure in words."""
+    parts = []
+    for label, summary in judged.summaries.items():
+        digits = places(summary.interval_pct)
+        mean = f"mean {pct(summary.mean_pct, digits)} {span(summary.interval_pct, digits)}"
+        counts = summary.counts
+        parts.append(f"{label}: {mean if summary.mean_pct is not None else 'no mean'}, "
+                     f"{counts.converged} of {counts.planned} converged")  # fmt: skip
+    return "Test accuracy of every run by condition. " + "; ".join(parts) + "."
+
+
+def p_note(verdict: Verdict) -> str:
+    """Raw and corrected p-values in words, for a note."""
+    return f"p {p_value(verdict.p)}, Holm {p_value(verdict.p_holm)}"
+
+
+def rate(summary: Summary) -> str:
+    """`4 of 5`, with its interval apart: `[38, 96] %`."""
+    counts = summary.counts
+    return f"{counts.converged} of {counts.finished} {rate_span(summary.success_wilson)}"

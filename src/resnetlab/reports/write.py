@@ -1,0 +1,33 @@
+"""A report as files: one HTML page, one Markdown document with its figures, and the values they are built from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resnetlab import files
+from resnetlab.reports import figures, html, markdown
+from resnetlab.reports.build import assemble
+from resnetlab.reports.evidence import Evidence, load, save
+from resnetlab.reports.model import Curves, Dots
+
+
+def write(evidence: Evidence, folder: Path) -> Path:
+    """Write the whole report into `folder`, each file whole or not at all; the path of `report.html`.
+
+    The page comes last: who sees it finds its numbers beside it. Raises ResourceError when the disk is full.
+    """
+    report = assemble(evidence)
+    pictures: list[Dots | Curves] = [report.dots, *report.curves]
+    drawings = {picture.key: figures.draw(picture) for picture in pictures}
+    save(evidence, folder)
+    for key, drawing in drawings.items():
+        files.write_text(folder / "figures" / f"{key}.svg", figures.standalone(drawing.wide))
+    files.write_text(folder / "report.md", markdown.render(report))
+    page = folder / "report.html"
+    files.write_text(page, html.render(report, drawings))
+    return page
+
+
+def rebuild(folder: Path, into: Path | None = None) -> Path:
+    """Write the report again from the `report.json`, `results.csv` and `curves.csv` of `folder`."""
+    return write(load(folder), into or folder)

@@ -1,0 +1,183 @@
+"""The files of a report: safe against hostile names, alike in content, the same bytes from the same evidence."""
+
+import csv
+import html
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from synthetic import EVERY_STATUS, study_record
+
+from resnetlab import reports
+from resnetlab.errors import InputError
+from resnetlab.reports import figures
+from resnetlab.studies.spec import load_study
+
+HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e|`x`$a$ ![x](https://evil.example/x.png)"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return reports.write(reports.gather(study_record(EVERY_STATUS)), tmp_path_factory.mktemp("report")).parent
+
+
+def hostile_record():
+    """Every name that a person or a data set gives is hostile."""
+    study = load_study("digits")
+    labels = {condition.label: condition.label + HOSTILE for condition in study.conditions}
+    conditions = tuple(replace(c, label=labels[c.label]) for c in study.conditions)
+    claims = tuple(replace(c, says=HOSTILE, source=HOSTILE, left=labels[c.left], right=labels[c.right])
+                   for c in study.claims)  # fmt: skip
+    study = replace(study, question=HOSTILE, about=HOSTILE, limits=HOSTILE, conditions=conditions, claims=claims)
+    study = replace(study, overrides=(f"recipe.epochs = 2 (was {HOSTILE})",))
+    truth = {labels[label]: runs for label, runs in EVERY_STATUS.items()}
+    return study_record(truth, study=study, classes=(HOSTILE, "a"))
+
+
+class Page(HTMLParser):
+    """Tags, their attributes and the text of the tables."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.rows, self.cell = [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append([])
+            self.cell = self.rows[-1][-1]
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.cell = None
+
+    def handle_data(self, data):
+        if self.cell is not None and data.strip():
+            self.cell.append(data.replace("\N{NO-BREAK SPACE}", " ").strip())
+
+
+def test_names_are_text_in_html_and_markdown(tmp_path):
+    page = reports.write(reports.gather(hostile_record()), tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert not [tag for tag, _ in Page(text).tags if tag in ("script", "img", "iframe", "object", "link")]
+    document = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "<script" not in text + document
+    assert "![x]" not in document
+    drawn = [path.read_text(encoding="utf-8") for path in (tmp_path / "figures").iterdir()]
+    for held in (text, document, *drawn):
+        assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", held)
+        assert "<script" not in held
+
+
+def test_the_page_loads_nothing_from_elsewhere(folder):
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    policy = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == ["default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"]
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "img", "iframe", "base", "form")]
+    loads = [a[name] for _, a in page.tags for name in ("src", "href", "xlink:href") if name in a]
+    assert all(target.startswith("#") for target in loads)
+    assert not re.search(r"@import|https?:|url\((?!#)", text)
+
+
+def test_ids_are_unique_and_every_reference_has_its_target(folder):
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) <= set(ids)
+
+
+def test_figures_have_words_and_colours_of_the_page(folder):
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    drawn = [a for tag, a in Page(text).tags if tag == "svg"]
+    assert len(drawn) == 6
+    assert all(a["role"] == "img" and len(a["aria-label"]) > 60 for a in drawn)
+    assert not [sentinel for sentinel in figures.COLOURS if sentinel in text]
+    variables = set(re.findall(r"var\((--[\w-]+)\)", text))
+    assert all(f"{variable}:" in text for variable in variables)
+
+
+def test_figures_of_the_markdown_are_whole_svg_files(folder):
+    document = (folder / "report.md").read_text(encoding="utf-8")
+    names = re.findall(r"\]\((figures/[\w-]+\.svg)\)", document)
+    assert len(names) == 3
+    for name in names:
+        text = (folder / name).read_text(encoding="utf-8")
+        root = ElementTree.fromstring(text)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "var(" not in text
+
+
+def test_markdown_and_html_show_the_same_tables(folder):
+    page = [[" ".join(cell) for cell in row] for row in Page((folder / "report.html").read_text("utf-8")).rows]
+    lines = [line for line in (folder / "report.md").read_text("utf-8").splitlines() if re.match(r"\| (?!---)", line)]
+    split = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+    plain = [
+        [html.unescape(re.sub(r"\\(.)", r"\1", cell)).strip().replace("<br>", " ") for cell in row] for row in split
+    ]
+    assert [[re.sub("; | +", " ", cell) for cell in row] for row in plain] == [
+        [re.sub("; | +", " ", cell) for cell in row] for row in page
+    ]
+
+
+def test_the_same_evidence_gives_the_same_bytes(folder, tmp_path):
+    reports.write(reports.gather(study_record(EVERY_STATUS)), tmp_path)
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
+    assert len(names) == 8
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_report_is_rebuilt_from_its_committed_data(folder, tmp_path):
+    for name in ("report.json", "results.csv", "curves.csv"):
+        shutil.copy(folder / name, tmp_path)
+    page = reports.rebuild(tmp_path)
+    assert page.read_bytes() == (folder / "report.html").read_bytes()
+    assert (tmp_path / "results.csv").read_bytes() == (folder / "results.csv").read_bytes()
+
+
+def test_results_hold_a_row_a_planned_run(folder):
+    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == [outcome for runs in EVERY_STATUS.values() for outcome, _ in runs]
+    assert rows[1]["test_error_pct"] == rows[1]["test_loss_nats"] == ""
+    assert float(rows[0]["test_error_pct"]) == pytest.approx(1.1)
+
+
+def test_a_damaged_file_is_named(folder, tmp_path):
+    for name in ("report.json", "results.csv", "curves.csv"):
+        shutil.copy(folder / name, tmp_path)
+    text = (tmp_path / "results.csv").read_text(encoding="utf-8")
+    (tmp_path / "results.csv").write_text(text.replace("converged", "splendid"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"results\.csv:2"):
+        reports.rebuild(tmp_path)
+    held = json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) | {"schema": 99}
+    (tmp_path / "report.json").write_text(json.dumps(held), encoding="utf-8")
+    with pytest.raises(InputError, match="schema"):
+        reports.rebuild(tmp_path)
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_never_scrolls_sideways(tmp_path, width):
+    page = reports.write(reports.gather(study_record(EVERY_STATUS)), tmp_path).read_text(encoding="utf-8")
+    measure = (
+        "const page = this.contentDocument.documentElement, told = this.parentNode.dataset;"
+        "told.room = page.clientWidth; told.over = page.scrollWidth - page.clientWidth"
+    )
+    frame = f'<iframe style="border:0;width:{width}px;height:900px" onload="{measure}" srcdoc="{html.escape(page)}">'
+    (tmp_path / "frame.html").write_text(f"<!doctype html><body>{frame}</iframe></body>", encoding="utf-8")
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+               "--virtual-time-budget=3000", "--dump-dom", (tmp_path / "frame.html").as_uri()]  # fmt: skip
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert 'data-over="0"' in shown
+    assert width - 20 <= int(re.search(r'data-room="(\d+)"', shown)[1]) <= width  # less a scroll bar

@@ -1,0 +1,162 @@
+"""What a report says of studies whose truth is known."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from synthetic import EVENT, EVERY_STATUS, TRUTH, study_record
+
+from resnetlab import reports
+from resnetlab.stats.estimate import hurdle_interval, t_interval, wilson
+from resnetlab.studies.spec import Overrides, load_study
+
+FINISHED = {label: [(o, x) if o not in ("running", "waiting") else ("dead", 10.0) for o, x in runs]
+            for label, runs in EVERY_STATUS.items()}  # fmt: skip
+
+
+def texts(table):
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+def test_the_answer_names_both_arms_their_intervals_their_rates_and_the_verdict():
+    report = reports.build(study_record())
+    low, high = t_interval((35.8, 28.1, 22.8))
+    assert report.answer.startswith("Residual 56 (A) reached 97.2 % [96.2, 98.1] test accuracy (5 of 5 converged)")
+    assert f"28.9 % [{low:.1f}, {high:.1f}] for plain 56 (3 of 5)" in report.answer
+    assert report.answer.endswith("reproduced, conditional on convergence.")
+    assert [cell.badge for cell in report.verdicts] == ["reproduced"]
+
+
+def test_planted_verdicts_are_told():
+    same = TRUTH | {"plain 56": [("converged", x) for x in (97.4, 96.2, 98.0, 97.0, 97.1)]}
+    report = reports.build(study_record(same))
+    assert report.verdicts[0].badge == "inconclusive"
+    assert "seeds a condition" in report.claims.rows[0][-1].note
+    swapped = TRUTH | {"plain 56": TRUTH["residual 56 (A)"], "residual 56 (A)": TRUTH["plain 56"]}
+    assert reports.build(study_record(swapped)).verdicts[0].badge == "contradicted"
+
+
+def test_too_few_converged_runs_give_the_success_rates():
+    dead = TRUTH | {"plain 56": [("converged", 35.8), *[("dead", 10.0)] * 4]}
+    report = reports.build(study_record(dead))
+    assert report.verdicts[0].badge == "inconclusive"
+    assert "5 of 5 against 1 of 5 converged" in report.answer
+    assert "35.8 % in its one converged run" in report.answer
+
+
+def test_out_of_memory_is_untestable():
+    lost = TRUTH | {"residual 56 (A)": [("out of memory", None)] * 5}
+    report = reports.build(study_record(lost))
+    assert report.verdicts[0].badge == "untestable"
+    assert "residual 56 (A) ran out of memory" in report.answer.lower().replace("(a)", "(A)")
+
+
+@pytest.mark.parametrize("truth", [TRUTH, EVERY_STATUS, FINISHED])
+def test_no_status_leaves_a_denominator(truth):
+    report = reports.build(study_record(truth))
+    names = [column.name.lower() for column in report.outcomes.columns]
+    for row, (label, runs) in zip(texts(report.outcomes), truth.items(), strict=False):
+        held = dict(zip(names, row, strict=True))
+        assert held["condition"] == label
+        assert int(held["planned"]) == len(runs) == sum(int(cell) for cell in row[2:])
+        for outcome in {outcome for outcome, _ in runs}:
+            assert int(held[outcome]) == sum(o == outcome for o, _ in runs)
+    assert texts(report.outcomes)[-1][:2] == ["all", "20"]
+    assert len(report.ledger.rows) == 20
+    assert [row[2] for row in texts(report.ledger)] == [o for runs in truth.values() for o, _ in runs]
+    assert [dot.outcome for row in report.dots.rows for dot in row.dots] == [o for r in truth.values() for o, _ in r]
+    for row in texts(report.conditions):
+        assert row[1].endswith(f"of {sum(o not in ('running', 'waiting') for o, _ in truth[row[0]])}")
+
+
+def test_conditions_show_the_specified_estimates():
+    report = reports.build(study_record())
+    row = next(row for row in report.conditions.rows if row[0].text == "plain 56")
+    values, every = (35.8, 28.1, 22.8), (35.8, 28.1, 22.8, 10.3, 14.7)
+    low, high = wilson(3, 5)
+    assert (row[1].text, row[1].note) == ("3 of 5", f"[{100 * low:.0f}, {100 * high:.0f}] %")
+    hurdle = hurdle_interval(values, 5, 10.11)
+    assert row[5].text == f"{sum(every) / 5:.1f} %"
+    assert f"[{hurdle.low:.1f}, {hurdle.high:.1f}] hurdle" in row[5].note
+    assert "runs 10.3 to 35.8" in row[5].note
+
+
+def test_a_diverged_run_counts_as_a_guess_and_says_so():
+    report = reports.build(study_record(FINISHED))
+    row = next(row for row in report.ledger.rows if row[2].text == "diverged")
+    assert (row[3].text, row[3].note) == ("10.1 %", "counted as a guess")
+
+
+def test_a_partial_study_judges_nothing_and_says_how_far_it_is():
+    report = reports.build(study_record(EVERY_STATUS))
+    assert report.banner == "Partial report: 18 of 20 runs finished, 1 running and 1 waiting"
+    assert report.verdicts[0].badge == "waiting"
+    assert texts(report.claims)[0][1:] == ["–"] * 5 + ["Waiting"]
+
+
+def test_a_study_that_has_not_begun_has_a_report(tmp_path):
+    waiting = {label: [("waiting", None)] * 5 for label in TRUTH}
+    record = study_record(waiting, events=())
+    assert reports.write(reports.gather(record), tmp_path).exists()
+    assert reports.build(record).answer == "0 of 20 runs are finished: no claim is judged before the last one."
+
+
+def test_a_shrunken_protocol_says_so_and_its_command_repeats_it():
+    study = load_study("digits", Overrides(settings=("recipe.epochs=2",), seeds=(0, 1)))
+    report = reports.build(study_record({label: runs[:2] for label, runs in TRUTH.items()}, study=study))
+    assert "recipe.epochs = 2 (was 10)" in report.limits
+    assert report.command == "resnetlab study run digits --seeds 2 --set recipe.epochs=2"
+    assert reports.build(study_record(), "resnetlab study run x.toml").command == "resnetlab study run x.toml"
+
+
+def test_bands_are_named_as_what_they_are():
+    report = reports.build(study_record())
+    loss = report.curves[0]
+    assert "t-interval" in loss.caption
+    assert "fewer than 5" in loss.caption
+    plain = next(panel for panel in loss.panels if panel.label == "plain 56")
+    learned = [line.y for line in plain.runs if line.outcome == "converged"]
+    assert plain.band[0] == tuple(min(column) for column in zip(*learned, strict=True))
+    assert loss.reference == pytest.approx(2.302585)
+
+
+def test_the_test_curve_is_drawn_when_it_was_recorded_and_chose_nothing():
+    report = reports.build(study_record(test_curve=True))
+    assert [curve.key for curve in report.curves] == ["train-loss", "test-error"]
+    assert "nothing was chosen by it" in report.test_split
+    assert [curve.key for curve in reports.build(study_record()).curves] == ["train-loss", "validation-error"]
+
+
+def test_all_machines_and_commits_are_named():
+    moved = EVENT | {"event": "resume", "commit": "fff9999", "dirty": True, "processor": "Another processor"}
+    report = reports.build(study_record(events=(EVENT, moved)))
+    said = " ".join(fact.said for fact in report.facts)
+    for part in ("abc1234", "fff9999 with uncommitted changes", "A processor", "Another processor", "d" * 64, "1,294"):
+        assert part in said
+    assert {row[7] for row in texts(report.ledger)} == {"2"}
+
+
+def test_several_claims_and_none():
+    study = load_study("digits")
+    claim = study.claims[0]
+    back = replace(claim, says="Plain 56 is more accurate.", left=claim.right, right=claim.left)
+    report = reports.build(study_record(study=replace(study, claims=(claim, back))))
+    assert report.answer.startswith("Of 2 claims, 1 is reproduced and 1 is contradicted; the first: ")
+    without = reports.build(study_record(study=replace(study, claims=())))
+    assert without.claims is None
+    assert "declares no claim" in without.answer
+
+
+def test_no_path_of_the_machine_is_told(tmp_path):
+    study = load_study("digits", Overrides(data="/home/someone/secret/pictures.npz"))
+    folder = reports.write(reports.gather(study_record(study=study)), tmp_path).parent
+    for path in folder.rglob("*.*"):
+        assert "/home/someone" not in path.read_text(encoding="utf-8")
+
+
+def test_numbers_are_rounded_and_never_a_negative_zero():
+    report = reports.build(study_record())
+    for table in (report.conditions, report.claims, report.ledger):
+        for row in table.rows:
+            for cell in row:
+                assert not re.search(r"\d\.\d{4,}(?! )|-0\.0\b|nan|inf", cell.text)
