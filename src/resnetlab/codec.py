@@ -1,7 +1,7 @@
 """TOML and JSON to frozen dataclasses and back. The one module that knows pydantic.
 
 Owns how a mistake in a file is told: every mistake at once, each with file, field, what was got, what is allowed and
-the fix. Refuses unknown fields, values of another type, and files over a megabyte.
+the fix. Refuses unknown fields, values of another type, files over a megabyte and tables nested without end.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from resnetlab.errors import InputError, Problem, mistake, nearest
 T = TypeVar("T")
 
 MAX_BYTES = 1_000_000
+MAX_DEPTH = 20
+"""Of tables and lists within each other."""
 
 Positive = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
@@ -69,7 +71,12 @@ def decode(form: Any, value: object, where: str, field: str = "") -> Any:
     `where` and `field` name the file and the place in it for errors. Raises InputError with every mistake.
     """
     try:
-        return _adapter(form).validate_json(json.dumps(value, default=str), strict=True)
+        text = json.dumps(value, default=str)
+    except (ValueError, RecursionError):  # a number of thousands of digits; tables within tables within tables
+        fix = "a specification is a small table"
+        raise mistake(where, "holds what cannot be written as JSON", fix, field=field) from None
+    try:
+        return _adapter(form).validate_json(text, strict=True)
     except ValidationError as error:
         details = error.errors(include_url=False)
         raise InputError(*(_problem(form, detail, where, field) for detail in details)) from None
@@ -88,10 +95,7 @@ def without_defaults(value: Any) -> Any:
         for item in dataclasses.fields(value):
             held = getattr(value, item.name)
             default = item.default_factory() if callable(item.default_factory) else item.default
-            is_tag = (
-                typing.get_origin(hints[item.name]) is typing.Literal and len(typing.get_args(hints[item.name])) == 1
-            )
-            if is_tag or held != default:
+            if _is_tag(hints[item.name]) or held != default:
                 table[item.name] = without_defaults(held)
         return table
     if isinstance(value, tuple | list):
@@ -114,32 +118,48 @@ def read_toml(path: Path) -> dict[str, Any]:
 def parse_toml(text: str, where: str) -> dict[str, Any]:
     """The tables of a TOML text; `where` names it in errors."""
     try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        tables = tomllib.loads(text.removeprefix("\ufeff"))  # some editors put a mark before the first line
+    except tomllib.TOMLDecodeError as error:
         found = re.match(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(error))
         line = f":{found[2]}" if found and found[2] else ""
         raise mistake(
             f"{where}{line}", f"not TOML: {found[1] if found else error}", "write it as key = value"
         ) from None
+    except (ValueError, RecursionError):
+        raise mistake(where, f"{_OUTSIZE}{MAX_DEPTH}", "a specification is a small text file") from None
+    level: list[Any] = [tables]
+    for _ in range(MAX_DEPTH):
+        if any(type(item) is int and not -(2**63) <= item < 2**63 for item in level):
+            break
+        inside = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = [item for items in inside for item in items]
+    if level:
+        raise mistake(where, f"{_OUTSIZE}{MAX_DEPTH}", "a specification is a small text file")
+    return tables
+
+
+_OUTSIZE = "a whole number beyond 64 bits, or tables nested deeper than "
 
 
 def read_json(path: Path) -> Any:
     """The value of a JSON file. Raises InputError when it is absent, too large or not JSON."""
     try:
         return json.loads(_read(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise mistake(str(path), f"not JSON: {error}", "restore the file, or remove the folder that it is in") from None
 
 
 def _read(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)  # bounded by what is read: a device tells no size
+        if len(content) > MAX_BYTES:
             raise mistake(str(path), f"larger than {MAX_BYTES:,} bytes", "a specification is a small text file")
-        return path.read_text(encoding="utf-8")
+        return content.decode()
     except UnicodeDecodeError:
         raise mistake(str(path), "not text in UTF-8", "save it as UTF-8") from None
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise mistake(str(path), f"cannot be read: {reason}", "give the path of a file that exists") from None
 
 
@@ -159,7 +179,8 @@ def _problem(form: Any, detail: ErrorDetails, where: str, prefix: str) -> Proble
             fix = nearest(last, known) or "remove it"
             return Problem(where, "unknown field", fix, field=field, allowed=", ".join(known))
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
-            return Problem(where, "missing", f"add {last} = {_example(held)}", field=field)
+            fix = "give one value more" if last.startswith("[") else f"add {last} = {_example(held)}"
+            return Problem(where, "missing", fix, field=field)
         case "union_tag_not_found" | "union_tag_invalid":
             tag = str(context.get("discriminator", "")).strip("'")
             tags = [name.strip("' ") for name in str(context.get("expected_tags", "")).split(",") if name.strip("' ")]
@@ -175,11 +196,17 @@ def _problem(form: Any, detail: ErrorDetails, where: str, prefix: str) -> Proble
             error = context["error"]
             inner = f"{field}.{error.field}" if field and error.field else field or error.field
             return Problem(where, error.what, error.fix, field=inner)
-        case "dataclass_type":
-            return Problem(where, "not a table", f"write it as [{last}] with its fields below", field=field, got=got)
+        case "dataclass_type" | "dict_type":
+            fix = f"write it as [{last}] with its fields below" if last.isidentifier() else "give it as a table"
+            if _is_union(_bare(held)):
+                fix = f"{last} = {_example(held)}"
+            return Problem(where, "not a table", fix, field=field, got=got)
+        case "json_invalid":
+            return Problem(where, "holds text that is not UTF-8", "give it in UTF-8", field=field)
     allowed = _allowed(held)
     what = "out of range" if "than" in detail["type"] else "not allowed"
-    fix = f"{last} = {_shown(default)}" if default is not None and last.isidentifier() else f"give {allowed}"
+    example = _shown(default) if default is not None else _example(held)
+    fix = f"give {allowed}" if "..." in example or not last.isidentifier() else f"{last} = {example}"
     return Problem(where, what, fix, field=field, got=got, allowed=allowed)
 
 
@@ -215,6 +242,10 @@ def _bare(form: Any) -> Any:
 
 def _is_union(form: Any) -> bool:
     return isinstance(form, types.UnionType) or typing.get_origin(form) is typing.Union
+
+
+def _is_tag(form: Any) -> bool:
+    return typing.get_origin(form) is typing.Literal and len(typing.get_args(form)) == 1
 
 
 def _tag_values(cls: Any) -> set[str]:
@@ -264,8 +295,15 @@ def _allowed(form: Any) -> str:
 
 def _example(form: Any) -> str:
     bare = _bare(form)
+    if _is_union(bare):
+        return _example(next(m for m in typing.get_args(bare) if m is not type(None)))
     if typing.get_origin(bare) is typing.Literal:
         return _shown(typing.get_args(bare)[0])
+    if typing.get_origin(bare) is tuple:
+        return f"[{_example(typing.get_args(bare)[0])}]"
+    if dataclasses.is_dataclass(bare):
+        tags = [f"{name} = {_example(hint)}" for name, hint in typing.get_type_hints(bare).items() if _is_tag(hint)]
+        return f"{{ {', '.join(tags) or '...'} }}"
     return _KINDS.get(bare, ("", "..."))[1]
 
 

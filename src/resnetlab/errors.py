@@ -49,14 +49,17 @@ class ResourceError(ResnetlabError):
 
 
 def mistake(where: str, what: str, fix: str, *, field: str = "", got: object = "", allowed: str = "") -> InputError:
-    """An `InputError` with one problem."""
-    return InputError(Problem(where, what, fix, field=field, got=str(got), allowed=allowed))
+    """An `InputError` with one problem; what was got is shown in 300 letters at most."""
+    text = str(got)
+    shown = text if len(text) <= 300 else text[:297] + "..."
+    return InputError(Problem(where, what, fix, field=field, got=shown, allowed=allowed))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`did you mean "lr"?` for the nearest known name, or an empty string when nothing is near."""
-    match = difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=0.4)
-    return f'did you mean "{match[0]}"?' if match else ""
+    by_lower = {word.lower(): word for word in sorted(known)}
+    match = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
+    return f'did you mean "{by_lower[match[0]]}"?' if match else ""
 
 
 def printable(text: str) -> str:

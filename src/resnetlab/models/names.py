@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from resnetlab.errors import mistake, nearest
 from resnetlab.models.spec import Model, Shortcut, cifar
 
-_CIFAR = re.compile(r"cifar-(?:(plain)|resnet)(\d+)(?:-([bc]))?")
+_CIFAR = re.compile(r"cifar-(?:(plain)|resnet)([0-9]{1,6})(?:-([bc]))?")
 _DEPTHS = (20, 32, 44, 56, 110, 1202)
 
 

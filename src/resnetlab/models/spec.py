@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from typing import Any, Literal
 
 from resnetlab.codec import FieldError, Fraction, Positive, Whole, decode, spec
-from resnetlab.errors import mistake
+from resnetlab.errors import InputError, Problem, mistake, nearest
 
 Shortcut = Literal["none", "A", "B", "C"]
+
+MAX_DEPTH = 100_000
+"""Weighted layers; a slip of the keyboard should not fill the memory."""
 
 
 @spec
@@ -33,9 +37,15 @@ class CifarNet:
     """he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: the framework's own uniform default."""
 
     def __post_init__(self) -> None:
-        if len(self.blocks) != len(self.widths) or not sum(self.blocks):
-            fix = f"give {len(self.widths)} numbers that are not all 0"
+        if not self.widths:
+            raise FieldError("widths", "empty", "widths = [16, 32, 64]")
+        if len(self.blocks) != len(self.widths):
+            fix = f"give {len(self.widths)} numbers"
             raise FieldError("blocks", f"{len(self.blocks)} stages of blocks for {len(self.widths)} widths", fix)
+        if not sum(self.blocks):
+            raise FieldError("blocks", "all 0 leave a network without blocks", f"blocks = {[1] * len(self.blocks)}")
+        if self.depth > MAX_DEPTH:
+            raise FieldError("blocks", f"the network is deeper than {MAX_DEPTH:,} layers", "blocks = [18, 18, 18]")
         if self.shortcut == "A" and list(self.widths) != sorted(self.widths):
             raise FieldError("widths", "shortcut A can add channels, not remove them", 'shortcut = "B"')
 
@@ -98,35 +108,47 @@ def parse_model(value: object, where: str, field: str = "model") -> Model:
         return named_model(value, where, field)
     if not isinstance(value, dict):
         raise mistake(where, "not a model", 'model = "cifar-resnet20"', field=field, got=value)
-    table = dict(value)
-    if "name" in table:
-        base = named_model(table.pop("name"), where, f"{field}.name")
-        depth = table.pop("depth", None)
-        table = {"blocks": base.blocks, "widths": base.widths, "shortcut": base.shortcut} | table
-        table |= {} if depth is None else {"depth": depth, "blocks": None}
-    table = {key: held for key, held in table.items() if held is not None}
-    if "depth" in table:
-        if "blocks" in table:
+    # A mistake in one part hides none in the others; `name` and `depth` are what the file form adds to the fields.
+    table, problems = dict(value), []
+    known = sorted([*(item.name for item in dataclass_fields(CifarNet)), "depth", "name"])
+    for key in [key for key in table if key not in known]:
+        fix = nearest(str(key), known) or "remove it"
+        problems.append(Problem(where, "unknown field", fix, field=f"{field}.{key}", allowed=", ".join(known)))
+        del table[key]
+    widths = table.get("widths")
+    stages = len(widths) if isinstance(widths, list | tuple) and widths else 3
+    try:
+        if "name" in table:
+            base = named_model(table.pop("name"), where, f"{field}.name")
+            shape = {} if "depth" in table else {"blocks": base.blocks}
+            table = {"widths": base.widths, "shortcut": base.shortcut} | shape | table
+        if "depth" in table and "blocks" in table:
             raise mistake(where, "given beside blocks", "keep one of the two", field=f"{field}.depth")
-        widths = table.get("widths", (16, 32, 64))
-        stages = len(widths) if isinstance(widths, list | tuple) else 3
-        depth = table.pop("depth")
-        try:
-            table["blocks"] = _blocks(depth, stages, "depth")
-        except FieldError as error:
-            raise mistake(where, error.what, error.fix, field=f"{field}.{error.field}") from None
-    model: Model = decode(CifarNet, table, where, field)
+        if "depth" in table:
+            try:
+                table["blocks"] = _blocks(table.pop("depth"), stages, "depth")
+            except FieldError as error:
+                raise mistake(where, error.what, error.fix, field=f"{field}.{error.field}") from None
+    except InputError as error:
+        problems += error.problems
+        table = {key: held for key, held in table.items() if key != "depth"} | {"blocks": [1] * stages}
+    try:
+        model: Model = decode(CifarNet, table, where, field)
+    except InputError as error:
+        problems += error.problems
+    if problems:
+        raise InputError(*problems)
     return model
 
 
 def _blocks(depth: object, stages: int, field: str) -> tuple[int, ...]:
     step = 2 * stages
     if not isinstance(depth, int) or isinstance(depth, bool):
-        raise FieldError(field, f"not a whole number (got {depth!r})", f"{3 * step + 2}")
+        raise FieldError(field, f"not a whole number (got {str(depth)[:60]})", f"{3 * step + 2}")
+    if abs(depth) > MAX_DEPTH:
+        raise FieldError(field, f"not between {step + 2} and {MAX_DEPTH:,}", f"{step * 3 + 2}")
     if depth < step + 2 or (depth - 2) % step:
         below = max(step + 2, (depth - 2) // step * step + 2)
         fix = f"{below} or {below + step}" if depth > step + 2 else f"{step + 2}"
         raise FieldError(field, f"{depth} is not {step}n + 2", fix)
-    if depth > 100_000:
-        raise FieldError(field, f"{depth} is deeper than 100,000", f"{step * 100 + 2}")
     return ((depth - 2) // step,) * stages

@@ -7,14 +7,14 @@ every mistake of a file at once.
 from __future__ import annotations
 
 import itertools
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from resnetlab.codec import Name, Whole, decode, parse_toml, read_toml, spec
+from resnetlab.codec import MAX_DEPTH, Name, Whole, decode, parse_toml, read_toml, spec
 from resnetlab.data.spec import Data
 from resnetlab.errors import InputError, Problem, mistake, nearest
 from resnetlab.models.spec import Model, parse_model
@@ -89,8 +89,8 @@ class _File:
     question: str
     about: str = ""
     limits: str = ""
-    data: Any
-    recipe: Any
+    data: Any = None
+    recipe: Any = None
     model: Any = None
     numerics: Numerics = Numerics()
     seeds: Annotated[tuple[Whole, ...], "run seeds"]
@@ -136,11 +136,13 @@ def load_study(source: str | Path, overrides: Overrides | None = None) -> Study:
 
 def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
     """As `load_study`, from tables; `where` names them in errors."""
-    tables, said = _overridden(raw, where, overrides)
+    tables, later, said = _overridden(raw, where, overrides)
     file, problems = _attempt(lambda: decode(_File, tables, where))
     # The parts are read even when the outline has mistakes, so that a person mends a file once.
-    conditions, more = _conditions(tables, where)
+    conditions, more = _conditions(tables, where, later)
     problems += more
+    if "seeds" not in tables:
+        problems += (Problem(where, "missing", "seeds = [0, 1, 2]", field="seeds"),)
     if file is not None and not file.seeds:
         problems += (Problem(where, "empty", "seeds = [0, 1, 2]", field="seeds"),)
     if file is not None and len(set(file.seeds)) < len(file.seeds):
@@ -159,20 +161,31 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
 # Parts of a file ------------------------------------------------------------------------------------------------------
 
 
-def _conditions(tables: Mapping[str, Any], where: str) -> tuple[list[Condition], tuple[Problem, ...]]:
-    grid = _flat(tables.get("grid", {})) if isinstance(tables.get("grid", {}), dict) else {}
+def _conditions(
+    tables: Mapping[str, Any], where: str, later: Mapping[str, Any]
+) -> tuple[list[Condition], tuple[Problem, ...]]:
+    """`later` holds what a command sets below an axis (`recipe.epochs` below `recipe`): put after the axis's value."""
+    grid = _grid(tables)
     problems: tuple[Problem, ...] = ()
     for axis, values in grid.items():
         if not isinstance(values, list) or not values:
             problems += (Problem(where, "not a list of values", f"{axis} = [1, 2]", field=f"grid.{axis}"),)
+        elif any(value in values[:index] for index, value in enumerate(values)):
+            problems += (Problem(where, "a value stands twice", "give each value once", field=f"grid.{axis}"),)
         if axis.split(".")[0] not in ("model", "data", "recipe"):
             fix = nearest(axis.split(".")[0], ["model", "data", "recipe"]) or "model.depth = [20, 56]"
             problems += (Problem(where, "not a field of model, data or recipe", fix, field=f"grid.{axis}"),)
-    bases: dict[str, Any] = {"model": tables.get("model"), "data": tables.get("data")}
-    bases["recipe"], more = _attempt(lambda: _recipe_table(tables.get("recipe"), where, "recipe"))
+    bases: dict[str, Any] = {name: tables.get(name) for name in ("model", "data")}
+    bases["recipe"], more = _attempt(
+        lambda: _recipe_table(tables.get("recipe"), where, "recipe") if tables.get("recipe") is not None else None
+    )
     problems += more
-    if isinstance(bases["data"], str):
-        bases["data"] = {"source": bases["data"]}
+    for name, example in (("model", "cifar-resnet20"), ("data", "digits"), ("recipe", "adam")):
+        fix = f'{name} = "{example}"'
+        if tables.get(name) is None and name not in grid and (name == "recipe" or not _below(name, grid)):
+            problems += (Problem(where, "missing", fix, field=name),)
+        elif name != "recipe" and not isinstance(tables.get(name), str | dict | None):
+            problems += (Problem(where, "neither a name nor a table", fix, field=name),)
     if problems:
         return [], problems
     size = 1
@@ -183,33 +196,42 @@ def _conditions(tables: Mapping[str, Any], where: str) -> tuple[list[Condition],
     conditions = []
     for point in itertools.product(*grid.values()):
         values = dict(zip(grid, point, strict=True))
-        condition, more = _condition(bases, values, where)
+        condition, more = _condition(bases, values, where, later)
         problems += more
         if condition:
             conditions.append(condition)
     return _labelled(conditions), problems
 
 
+def _grid(tables: Mapping[str, Any]) -> dict[str, Any]:
+    grid = tables.get("grid", {})
+    return _flat(grid) if isinstance(grid, dict) else {}
+
+
+def _below(name: str, keys: Iterable[str]) -> bool:
+    return any(key.startswith(f"{name}.") for key in keys)
+
+
 def _condition(
-    bases: Mapping[str, Any], values: dict[str, Any], where: str
+    bases: Mapping[str, Any], values: dict[str, Any], where: str, later: Mapping[str, Any]
 ) -> tuple[Condition | None, tuple[Problem, ...]]:
     parts = {name: _copy(base) for name, base in bases.items()}
-    for axis, value in values.items():
-        _put(parts, axis, value)
     problems: tuple[Problem, ...] = ()
-    model, more = _attempt(
-        lambda: parse_model(parts["model"], where) if parts["model"] is not None else _no_model(where)
-    )
+    for axis, value in sorted(values.items(), key=lambda item: item[0].count(".")):  # a whole before its parts
+        problems += _attempt(partial(_put, parts, axis, value, where))[1]
+    for key, value in later.items():
+        problems += _attempt(partial(_put, parts, key, value, where))[1]
+    if problems:
+        return None, problems
+    if isinstance(parts["data"], str):
+        parts["data"] = {"source": parts["data"]}
+    model, more = _attempt(lambda: parse_model(parts["model"], where))
     data, more_data = _attempt(lambda: decode(Data, parts["data"], where, "data"))
     recipe, more_recipe = _attempt(lambda: load_recipe(parts["recipe"], where))
     problems = more + more_data + more_recipe
     if problems or model is None:
         return None, problems
     return Condition(label=model.title, values=values, model=model, data=data, recipe=recipe), ()
-
-
-def _no_model(where: str) -> Model:
-    raise mistake(where, "missing", 'model = "cifar-resnet20"', field="model")
 
 
 def _labelled(conditions: list[Condition]) -> list[Condition]:
@@ -242,7 +264,7 @@ def _claims(
             field = f"claim[{index}].{side}"
             shown = ", ".join(f"{axis} = {value}" for axis, value in wanted.items()) or "nothing"
             if unknown := [axis for axis in wanted if axis not in conditions[0].values]:
-                fix = nearest(unknown[0], conditions[0].values) or f"choose from {axes}"
+                fix = nearest(unknown[0], conditions[0].values) or (f"choose from {axes}" if axes else "add a [grid]")
                 problems.append(Problem(where, f"{unknown[0]} is not an axis of the grid", fix, field, allowed=axes))
             elif len(found) != 1:
                 what = "no condition" if not found else f"{len(found)} conditions"
@@ -272,46 +294,57 @@ def _recipe_table(value: object, where: str, field: str) -> dict[str, Any]:
 # Overrides ------------------------------------------------------------------------------------------------------------
 
 
-def _overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _overridden(
+    raw: dict[str, Any], where: str, overrides: Overrides
+) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:
+    """The tables as a command changes them, what it sets below an axis, and both as sentences."""
     tables = _copy(raw)
-    said = []
+    grid = _grid(tables)
+    later: dict[str, Any] = {}
+    said, problems = [], []
     if overrides.data is not None:
         said.append(f"data = {Path(overrides.data).name}")
-        if isinstance(tables.get("data"), dict):
+        if "data" in grid or "data.source" in grid:
+            problems.append(Problem("--data", "data is an axis of the study's grid", "edit a copy of the study file"))
+        elif isinstance(tables.get("data"), dict):
             tables["data"]["source"] = overrides.data
         else:
             tables["data"] = {"source": overrides.data}
     if overrides.seeds is not None:
         said.append(f"seeds = {list(overrides.seeds)}")
         tables["seeds"] = list(overrides.seeds)
-    problems = []
     for setting in overrides.settings:
         key, _, text = (part.strip() for part in setting.partition("="))
-        root = key.split(".")[0]
-        if not text or "." not in key or root not in ("model", "data", "recipe", "numerics"):
+        root, value = key.split(".")[0], _value(text)
+        axis = next((axis for axis in grid if axis == key or key.startswith(f"{axis}.")), "")
+        if not text or not 1 <= key.count(".") <= MAX_DEPTH or root not in ("model", "data", "recipe", "numerics"):
             fix = nearest(root, ["model", "data", "recipe", "numerics"]) or "--set recipe.epochs=2"
             allowed = "model.*, data.*, recipe.*, numerics.*"
-            problems.append(Problem("--set", "not FIELD=VALUE", fix, got=setting, allowed=allowed))
-        elif key in _flat(tables.get("grid", {})):
+            problems.append(Problem("--set", "not FIELD=VALUE", fix, got=setting[:60], allowed=allowed))
+        elif key in grid or _below(key, grid):
             problems.append(Problem("--set", f"{key} is an axis of the study's grid", "edit a copy of the study file"))
+        elif axis:
+            later[key] = value
+            said.append(f"{key} = {text}")
         else:
             if root == "recipe":
                 tables["recipe"] = _recipe_table(tables.get("recipe"), where, "recipe")
-            was, value = _get(tables, key), _value(text)
+            was = _get(tables, key)
             if key.endswith(".name") and was not in (None, value):
-                key, value = key.removesuffix(".name"), {"name": value}  # another kind has other fields
-            _put(tables, key, value)
+                _put(tables, key.removesuffix(".name"), {"name": value}, where)  # another kind has other fields
+            else:
+                _put(tables, key, value, where)
             said.append(f"{key} = {text}" + (f" (was {was})" if was is not None else ""))
     if problems:
         raise InputError(*problems)
-    return tables, tuple(said)
+    return tables, later, tuple(said)
 
 
 def _value(text: str) -> object:
     """A TOML value; bare words are strings, so that a shell needs no quotes within quotes."""
     try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"v = {text}", "--set")["v"]
+    except InputError:
         return text
 
 
@@ -379,16 +412,22 @@ def _get(tables: Mapping[str, Any], key: str) -> Any:
     return held
 
 
-def _put(tables: dict[str, Any], key: str, value: object) -> None:
-    """Set a dotted field; a part that is a bare name (`model = "cifar-resnet20"`) becomes the table it stands for."""
+def _put(tables: dict[str, Any], key: str, value: object, where: str) -> None:
+    """Set a dotted field; a part that is a bare name (`model = "cifar-resnet20"`) becomes the table it stands for.
+
+    Raises InputError where a part is neither.
+    """
     *parts, last = key.split(".")
     held: Any = tables
-    for part in parts:
+    for depth, part in enumerate(parts):
         inner = held.get(part)
         if isinstance(inner, str):
             inner = {"source" if part == "data" else "base" if part == "recipe" else "name": inner}
-        elif not isinstance(inner, dict):
+        elif inner is None:
             inner = {}
+        elif not isinstance(inner, dict):
+            place = ".".join(parts[: depth + 1])
+            raise mistake(where, f"not a table, so that {key} has no place in it", f"remove {place}", field=place)
         held[part] = inner
         held = inner
     held[last] = value
