@@ -20,10 +20,9 @@ from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import RunRecord
 from resnetlab.studies.backends.local import Event, Job, LocalBackend
 from resnetlab.studies.plan import Plan, StudyRecord, expand, folder_name
-from resnetlab.studies.run import data_facts, plan_study, read_plan, read_record, run_plan
+from resnetlab.studies.run import data_facts, plan_study, read_plan, read_record, run_plan, settle
 from resnetlab.studies.spec import Overrides, Study, parse_study
 from resnetlab.studies.spec import load_study as read_study
-from resnetlab.training.accelerate import resolve
 from resnetlab.training.numerics import Placement
 from resnetlab.training.recipe import Recipe
 
@@ -150,7 +149,7 @@ def plan_run(
     tables |= {"name": "train", "question": "", "seeds": [seed]}
     study = parse_study(tables, "", Overrides(settings=tuple(settings)))
     dataset = load(study.conditions[0].data, Path(output) / "cache", say)
-    return expand(study, {study.conditions[0].data: data_facts(dataset)}, resolve(study.numerics, single=True))
+    return expand(study, {study.conditions[0].data: data_facts(dataset)}, settle(study, single=True))
 
 
 def train(

@@ -15,8 +15,7 @@ from resnetlab.runs.record import RunRecord
 from resnetlab.studies.backends.local import Event, Job, LocalBackend
 from resnetlab.studies.plan import DataFacts, Plan, PlannedRun, StudyRecord, expand, folder_name, record
 from resnetlab.studies.spec import Study
-from resnetlab.training.accelerate import resolve
-from resnetlab.training.numerics import Placement
+from resnetlab.training.numerics import Numerics, Placement
 
 
 def plan_study(study: Study, root: Path, say: Callable[[str], None]) -> Plan:
@@ -28,9 +27,16 @@ def plan_study(study: Study, root: Path, say: Callable[[str], None]) -> Plan:
     for condition in study.conditions:
         if condition.data not in facts:
             facts[condition.data] = data_facts(load(condition.data, root / "cache", say))
-    plan = expand(study, facts, resolve(study.numerics, single=False))
+    plan = expand(study, facts, settle(study, single=False))
     write_json(root / "studies" / folder_name(plan) / "plan.json", encode(plan))
     return plan
+
+
+def settle(study: Study, *, single: bool) -> Numerics:
+    """The study's numerics as this machine resolves them."""
+    from resnetlab.training.accelerate import resolve  # torch takes seconds: a mistake in a file is told before them
+
+    return resolve(study.numerics, single=single)
 
 
 def data_facts(dataset: Dataset) -> DataFacts:

@@ -1,0 +1,188 @@
+"""Real processes, real signals: nothing finished is lost, and what goes on has the bits of what was never stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+LONGER = ("--set", "recipe.epochs=40")
+
+
+def start(study: Path, root: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "resnetlab", "study", "run", str(study), "--output", str(root), *more]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
+    )
+
+
+def finish(study: Path, root: Path, *more: str) -> str:
+    process = start(study, root, *more)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return out + err
+
+
+def outcome(root: Path) -> dict[str, Any]:
+    """Of every run: the SHA-256 of its weights, its history and its result without their clock fields."""
+    runs = {}
+    for folder in sorted((root / "runs").iterdir()):
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        result = json.loads((folder / "result.json").read_text())
+        for table in (*lines, result):
+            for clock in ("seconds", "train_seconds", "evaluation_seconds", "images_per_second"):
+                table.pop(clock, None)
+        weights = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+        runs[folder.name] = (weights, lines, result)
+    return runs
+
+
+def workers_of(root: Path) -> list[int]:
+    """The worker processes that belong to the study under `root`: their log is their standard error."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                target = (entry / "fd" / "2").readlink()
+            except OSError:
+                continue
+            if str(root.resolve()) in str(target):
+                found.append(int(entry.name))
+    return found
+
+
+def wait_for(condition: Any, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def events_of(provenance: Path) -> list[str]:
+    return [json.loads(line)["event"] for line in provenance.read_text().splitlines()]
+
+
+def finished(root: Path) -> dict[str, int]:
+    return {path.parent.name: path.stat().st_mtime_ns for path in root.glob("runs/*/result.json")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> tuple[Path, dict[str, Any]]:
+    """A study that was never interrupted, with one worker."""
+    folder = tmp_path_factory.mktemp("whole")
+    study = folder / "small.toml"
+    study.write_text(study_text)
+    said = finish(study, folder / "out", "-j", "1", *LONGER)
+    assert "Report:" in said
+    return study, outcome(folder / "out")
+
+
+def test_two_workers_give_the_results_of_one(tmp_path: Path, whole: tuple[Path, dict[str, Any]]) -> None:
+    study, expected = whole
+    finish(study, tmp_path, "-j", "2", *LONGER)
+    assert outcome(tmp_path) == expected
+
+
+def kill_and_go_on(tmp_path: Path, study: Path, expected: dict[str, Any], kills: list[float]) -> None:
+    for delay in kills:
+        process = start(study, tmp_path, *LONGER)
+        assert wait_for(lambda: any(tmp_path.glob("runs/*/metrics.jsonl")), 60)
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        for worker in workers_of(tmp_path):  # they were in sessions of their own
+            os.kill(worker, signal.SIGKILL)
+        assert wait_for(lambda: not workers_of(tmp_path), 30)
+    before = finished(tmp_path)
+    finish(study, tmp_path, *LONGER)
+    after = finished(tmp_path)
+    assert {name: after[name] for name in before} == before
+    assert outcome(tmp_path) == expected
+
+
+def test_after_kill_9_nothing_finished_is_run_again_and_the_rest_has_the_same_bits(
+    tmp_path: Path, whole: tuple[Path, dict[str, Any]]
+) -> None:
+    kill_and_go_on(tmp_path, *whole, kills=[0.4])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(10))
+def test_kills_at_random_instants_lose_nothing(tmp_path: Path, whole: tuple[Path, dict[str, Any]], seed: int) -> None:
+    draw = random.Random(seed)
+    kill_and_go_on(tmp_path, *whole, kills=[draw.uniform(0, 3) for _ in range(2)])
+
+
+def test_a_driver_that_is_killed_leaves_no_orphan_and_its_workers_leave_checkpoints(
+    tmp_path: Path, whole: tuple[Path, dict[str, Any]]
+) -> None:
+    study, expected = whole
+    process = start(study, tmp_path, *LONGER)
+    assert wait_for(lambda: any(tmp_path.glob("runs/*/metrics.jsonl")), 60)
+    process.kill()
+    process.communicate()
+    assert wait_for(lambda: not workers_of(tmp_path), 30)
+    assert list(tmp_path.glob("runs/*/checkpoints/*/MANIFEST.json"))
+    finish(study, tmp_path, *LONGER)
+    assert outcome(tmp_path) == expected
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_writes_checkpoints_says_how_to_go_on_and_leaves_no_orphan(
+    tmp_path: Path, whole: tuple[Path, dict[str, Any]], number: signal.Signals, code: int
+) -> None:
+    study, expected = whole
+    process = start(study, tmp_path, *LONGER)
+    assert wait_for(lambda: any(tmp_path.glob("runs/*/metrics.jsonl")), 60)
+    began = time.monotonic()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - began < 30
+    assert process.returncode == code
+    assert "Traceback" not in said
+    assert f"resnetlab study run {study}" in said
+    assert not workers_of(tmp_path)
+    assert list(tmp_path.glob("runs/*/checkpoints/*/MANIFEST.json"))
+    assert (next(tmp_path.glob("studies/*")) / "report.html").exists()
+    finish(study, tmp_path, *LONGER)
+    assert outcome(tmp_path) == expected
+
+
+def test_a_worker_that_is_killed_takes_its_attempt_and_no_other_run(
+    tmp_path: Path, whole: tuple[Path, dict[str, Any]]
+) -> None:
+    study, expected = whole
+    process = start(study, tmp_path, "-j", "1", *LONGER)
+    assert wait_for(lambda: any(tmp_path.glob("runs/*/metrics.jsonl")), 60)
+    os.kill(workers_of(tmp_path)[0], signal.SIGKILL)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert "killed by signal 9" in said
+    assert outcome(tmp_path) == expected
+    events = [event for path in tmp_path.glob("runs/*/provenance.jsonl") for event in events_of(path)]
+    assert events.count("failed") == 1
+    assert "gave up" not in events
+
+
+def test_two_drivers_on_one_study_record_each_run_once(tmp_path: Path, whole: tuple[Path, dict[str, Any]]) -> None:
+    study, expected = whole
+    drivers = [start(study, tmp_path, "-j", "1", *LONGER) for _ in range(2)]
+    for driver in drivers:
+        _, said = driver.communicate(timeout=240)
+        assert driver.returncode == 0, said
+    assert outcome(tmp_path) == expected
+    for path in tmp_path.glob("runs/*/provenance.jsonl"):
+        assert events_of(path) == ["start"]
