@@ -142,19 +142,22 @@ def _new(width: int, height: float) -> Figure:
 
 def _dots(picture: Dots, small: bool) -> Figure:
     rows, width = picture.rows, NARROW if small else WIDE
-    handles = _legend(rows)
+    low, high = picture.low_pct, picture.high_pct
+    edge = any(dot.outcome in EDGE for row in rows for dot in row.dots)
+    handles = _legend(rows, any(low <= row.chance_pct <= high for row in rows))
     columns = 2 if small else 5
-    foot, row_height = 34 + 19 * -(-len(handles) // columns), 106 if small else 68
+    extra = max(len(_wrapped(row.label, 40)) for row in rows) * 18 if max(len(row.label) for row in rows) > 18 else 0
+    foot, row_height = 34 + 19 * -(-len(handles) // columns), 106 + extra if small else 68
     height = row_height * len(rows) + foot + 6
     figure = _new(width, height)
     left, right = (10 / width, 1 - 14 / width) if small else (176 / width, 1 - 196 / width)
     ax = figure.add_axes((left, foot / height, right - left, row_height * len(rows) / height))
-    ax.set(xlim=_range(rows), ylim=(len(rows) - 0.5, -0.5), yticks=[])
+    ax.set(xlim=(low - 0.06 * (high - low) * edge, high), ylim=(len(rows) - 0.5, -0.5), yticks=[])
     ax.grid(axis="x")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} %" if 0 <= value <= 100 else "")
     ax.locator_params(axis="x", nbins=4 if small else 6)
     for index, row in enumerate(rows):
-        _dot_row(ax, row, index, row_height, small)
+        _dot_row(ax, row, index, row_height, extra if small else None)
     figure.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(4 / width if small else left, 0), borderaxespad=0.2,
         ncols=columns, fontsize=12, labelcolor=MUTED, handlelength=1.5, handletextpad=0.5, columnspacing=1.4,
@@ -163,30 +166,16 @@ def _dots(picture: Dots, small: bool) -> Figure:
     return figure
 
 
-def _range(rows: tuple[DotRow, ...]) -> tuple[float, float]:
-    """From below the lowest run to above the highest; chance is in sight unless it is far away."""
-    values = [dot.value_pct for row in rows for dot in row.dots if dot.value_pct is not None]
-    if not values:
-        return 0.0, 100.0
-    chance = min(row.chance_pct for row in rows)
-    low, high = min(values), max(values)
-    spread = max(high - low, 1.0)
-    low = min(low, chance) if low - chance < 3 * spread else low
-    pad = 0.05 * (high - low) + 0.1
-    left, right = max(-1.0, low - pad), min(101.0, high + pad)
-    edge = any(dot.value_pct is None and dot.outcome in EDGE for row in rows for dot in row.dots)
-    return left - 0.06 * (right - left) * edge, right
-
-
-def _dot_row(ax: Axes, row: DotRow, index: int, height: int, small: bool) -> None:
-    """A condition's band, `height` pixels high."""
+def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) -> None:
+    """A condition's band, `height` pixels high; narrow ones have `extra` pixels for a long label, wide ones None."""
 
     def y(pixels: float) -> float:
         """Pixels below the band's upper edge in the axis' units."""
         return index - 0.5 + pixels / height
 
     colour = SERIES[row.style % len(SERIES)]
-    top, bottom, bar = (46, 76, 91) if small else (11, 43, 56)
+    small, below = extra is not None, extra or 0
+    top, bottom, bar = (46 + below, 76 + below, 91 + below) if small else (11, 43, 56)
     ax.plot([row.chance_pct] * 2, [index - 0.5, index + 0.5], color=MUTED, lw=1.2, ls=(0, (2, 2)), zorder=1)
     ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
     step = (bottom - top) / max(4, len(row.dots) - 1)
@@ -202,12 +191,14 @@ def _dot_row(ax: Axes, row: DotRow, index: int, height: int, small: bool) -> Non
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
     if small:
         text["bbox"] = {"facecolor": CARD, "edgecolor": "none", "pad": 1.5}  # lines stop at words
-        ax.text(0, y(15), textwrap.shorten(row.label, 19, placeholder="…"), fontweight="bold", **text)
-        ax.text(1, y(15), numbers, ha="right", **text)
-        ax.text(1, y(32), f"{rate}, {edge}" if edge else rate, color=MUTED, ha="right", **text)
+        for place, line in enumerate(_wrapped(row.label, 40)):
+            ax.text(0, y(15 + 18 * place), line, fontweight="bold", **text)
+        ax.text(1, y(15 + below), numbers, ha="right", **text)
+        ax.text(1, y(32 + below), f"{rate}, {edge}" if edge else rate, color=MUTED, ha="right", **text)
     else:
-        wrapped = "\n".join(textwrap.wrap(row.label, 20)[:3])
-        ax.text(-0.03, y(34), wrapped, ha="right", fontweight="bold", linespacing=1.35, **text)
+        ax.text(
+            -0.03, y(34), "\n".join(_wrapped(row.label, 20)), ha="right", fontweight="bold", linespacing=1.35, **text
+        )
         lines = [(rate, MUTED), *([(numbers, INK)] if numbers else []), *([(edge, MUTED)] if edge else [])]
         for place, (line, shade) in enumerate(lines):
             ax.text(1.04, y(34 + 20 * (place - (len(lines) - 1) / 2)), line, color=shade, **text)
@@ -237,7 +228,12 @@ def _edge(row: DotRow) -> str:
     return ", ".join(f"{held.count(name)} {name}" for name in EDGE if name in held)
 
 
-def _legend(rows: tuple[DotRow, ...]) -> list[Line2D]:
+def _wrapped(text: str, letters: int) -> list[str]:
+    """At most 3 lines."""
+    return textwrap.wrap(text, letters, max_lines=3, placeholder="…") or [""]
+
+
+def _legend(rows: tuple[DotRow, ...], chance: bool) -> list[Line2D]:
     """The marks that are there, each with its name."""
     from matplotlib.lines import Line2D
 
@@ -255,7 +251,8 @@ def _legend(rows: tuple[DotRow, ...]) -> list[Line2D]:
     ]
     if any(row.low_pct is not None for row in rows):
         handles.append(Line2D([], [], color=INK, lw=2, marker="|", ms=9, mew=3, label="mean, 95 % t-interval"))
-    handles.append(Line2D([], [], color=MUTED, lw=1.2, ls=(0, (2, 2)), label="chance"))
+    if chance:
+        handles.append(Line2D([], [], color=MUTED, lw=1.2, ls=(0, (2, 2)), label="chance"))
     return handles
 
 
@@ -268,11 +265,13 @@ def _curves(picture: Curves, small: bool) -> Figure:
     width = NARROW if small else WIDE
     columns = min(len(picture.panels), 2 if small else 4)
     lines = -(-len(picture.panels) // columns)
-    panel_height, head, foot = (150, 26, 44) if small else (190, 26, 44)
-    height = lines * (panel_height + head) + foot
-    figure = _new(width, height)
     side, gap = 44, 24
     panel_width = (width - side - 6 - gap * (columns - 1)) / columns
+    titles = [_wrapped(panel.label, int(panel_width / 8.6)) for panel in picture.panels]
+    panel_height, head, foot = (150, 26, 44) if small else (190, 26, 44)
+    head += 16 * (max(len(title) for title in titles) - 1)
+    height = lines * (panel_height + head) + foot
+    figure = _new(width, height)
     ends = [x for panel in picture.panels for line in panel.runs for x in line.x]
     for index, panel in enumerate(picture.panels):
         row, column = divmod(index, columns)
@@ -285,8 +284,7 @@ def _curves(picture: Curves, small: bool) -> Figure:
         ax.xaxis.set_major_locator(
             MaxNLocator(3 if small else 5, steps=[1, 2, 2.5, 5, 10], integer=max(ends, default=1.0) >= 2)
         )
-        letters = int(panel_width / (7.9 if small else 8.2))
-        ax.set_title(textwrap.shorten(panel.label, letters, placeholder="…"), loc="left", pad=6)
+        ax.set_title("\n".join(titles[index]), loc="left", pad=6)
         ax.tick_params(labelleft=column == 0, labelbottom=index + columns >= len(picture.panels))
         _panel(ax, panel, picture)
     figure.text(side / width, 6 / height, "epoch", color=MUTED, fontsize=12)

@@ -39,7 +39,8 @@ def escape(text: str) -> str:
     text = html.escape(text, quote=False)
     text = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
     text = re.sub(r"(?<=\w)(://|@)", r"<span>\1</span>", text)
-    return re.sub(r"^(#|[-+>]|\d+[.)])", r"\\\1", text)
+    text = re.sub(r"^([#+-])", r"\\\1", text)  # no heading, no list
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)
 
 
 def _picture(picture: Picture) -> list[str]:

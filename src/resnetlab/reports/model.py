@@ -76,9 +76,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Dots(Picture):
-    """Every run as a dot by condition."""
+    """Every run as a dot by condition, on an axis from `low_pct` to `high_pct`."""
 
     rows: tuple[DotRow, ...]
+    low_pct: float
+    high_pct: float
 
 
 @dataclass(frozen=True)

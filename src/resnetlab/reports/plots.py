@@ -21,7 +21,26 @@ BAND_RUNS = 5
 def dots(judged: Judged) -> Dots:
     """Every planned run by condition."""
     rows = tuple(_dot_row(judged, label, summary) for label, summary in judged.summaries.items())
-    return Dots("accuracy", "Test accuracy", sentences.dots_caption(judged), sentences.dots_alt(judged), rows)
+    low, high = _scale(rows)
+    hidden = all(row.chance_pct < low for row in rows)
+    caption, alt = sentences.dots_caption(judged, hidden), sentences.dots_alt(judged)
+    return Dots("accuracy", "Test accuracy", caption, alt, rows, low, high)
+
+
+def _scale(rows: tuple[DotRow, ...]) -> tuple[float, float]:
+    """From below the lowest run to above the highest; chance is in sight unless it is far away."""
+    values = [dot.value_pct for row in rows for dot in row.dots if dot.value_pct is not None]
+    if not values:
+        return 0.0, 100.0
+    low, high = min(values), max(values)
+    spread = max(high - low, 1.0)
+    # Intervals of few runs may be far wider than the runs: they are cut, and stand in the text.
+    low = max([low - spread, min([low, *(row.low_pct for row in rows if row.low_pct is not None)])])
+    high = min([high + spread, max([high, *(row.high_pct for row in rows if row.high_pct is not None)])])
+    chance = min(row.chance_pct for row in rows)
+    low = min(low, chance) if low - chance < 3 * spread else low
+    pad = 0.05 * (high - low) + 0.1
+    return max(-1.0, low - pad), min(101.0, high + pad)
 
 
 def _dot_row(judged: Judged, label: str, summary: Summary) -> DotRow:

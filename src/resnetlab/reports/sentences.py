@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.words import capital, listed, p_value, pct, places, plural, rate_span, span
+from resnetlab.reports.words import capital, listed, pct, places, plural, span
 from resnetlab.stats.estimate import Summary
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.spec import Claim
@@ -40,7 +40,8 @@ def answer(judged: Judged) -> str:
         return f"{capital(first)}."
     words = Counter(verdict.word for verdict in verdicts)
     told = listed([f"{number} {'is' if number == 1 else 'are'} {word}" for word, number in words.items()])
-    return f"Of {len(claims)} claims, {told}; the first: {first}."
+    told = f"Of {len(claims)} claims, {told}" if len(words) > 1 else f"All {len(claims)} claims are {verdicts[0].word}"
+    return f"{told}; the first: {first}."
 
 
 def _comparison(judged: Judged, claim: Claim, verdict: Verdict) -> str:
@@ -96,10 +97,10 @@ def test_split(judged: Judged) -> str:
     """That the test images chose nothing, and what chose instead."""
     best = any(condition.recipe.choose == "best" for condition in judged.study.conditions)
     kept = "the weights with the least validation error are kept" if best else "the last weights are kept"
-    curve = ""
     if any(condition.data.test_curve for condition in judged.study.conditions):
-        curve = " Its curve was recorded because the study asks for it; nothing was chosen by it."
-    return f"The test images chose nothing: {kept}, and they are tested once, at the end.{curve}"
+        curve = "Their curve was recorded because the study asks for it; nothing was chosen by it."
+        return f"The test images chose nothing: {kept}. {curve}"
+    return f"The test images chose nothing: {kept}, and they are tested once, at the end."
 
 
 def command(judged: Judged) -> str:
@@ -126,11 +127,12 @@ def made_by(judged: Judged) -> str:
     return f"Written by resnetlab {versions}".strip() + " from results.csv, curves.csv and report.json beside it."
 
 
-def dots_caption(judged: Judged) -> str:
-    """Under the first figure."""
+def dots_caption(judged: Judged, hidden: bool) -> str:
+    """Under the first figure; `hidden` says that chance is off its scale."""
     said = "Every planned run. The bar is the mean of the converged runs, the line its 95 % t-interval"
     chances = sorted({round(summary.chance_pct, 1) for summary in judged.summaries.values()})
     guess = f"chance, the share of the largest class, is {listed([pct(chance) for chance in chances])}"
+    guess += ", off the scale" if hidden else ""
     extra = "; a diverged run stands at chance" if judged.counts.diverged else ""
     edge = judged.counts.out_of_memory + judged.counts.missing
     extra += "; runs without an accuracy stand at the left edge" if edge else ""
@@ -142,19 +144,9 @@ def dots_alt(judged: Judged) -> str:
     parts = []
     for label, summary in judged.summaries.items():
         digits = places(summary.interval_pct)
-        mean = f"mean {pct(summary.mean_pct, digits)} {span(summary.interval_pct, digits)}"
+        interval = f" {span(summary.interval_pct, digits)}" if summary.interval_pct else ""
+        mean = f"mean {pct(summary.mean_pct, digits)}{interval}"
         counts = summary.counts
         parts.append(f"{label}: {mean if summary.mean_pct is not None else 'no mean'}, "
                      f"{counts.converged} of {counts.planned} converged")  # fmt: skip
     return "Test accuracy of every run by condition. " + "; ".join(parts) + "."
-
-
-def p_note(verdict: Verdict) -> str:
-    """Raw and corrected p-values in words, for a note."""
-    return f"p {p_value(verdict.p)}, Holm {p_value(verdict.p_holm)}"
-
-
-def rate(summary: Summary) -> str:
-    """`4 of 5`, with its interval apart: `[38, 96] %`."""
-    counts = summary.counts
-    return f"{counts.converged} of {counts.finished} {rate_span(summary.success_wilson)}"

@@ -30,8 +30,6 @@ from resnetlab.studies.spec import Claim
 if TYPE_CHECKING:
     from resnetlab.reports.build import Judged
 
-WORDS = Column("", numeric=False)
-
 
 def conditions(judged: Judged) -> Table:
     """Accuracy a condition, over its converged runs and over all."""
@@ -173,7 +171,7 @@ def facts(judged: Judged) -> tuple[Fact, ...]:
         images = listed([f"{n:,} {split}" for n, split in counts if n])
         names = ", ".join(data.classes[:12]) + (", …" if len(data.classes) > 12 else "")
         said += [
-            Fact(f"Data{where}", f"{data.name}: {images} images, {len(data.classes):,} classes ({names})"),
+            Fact(f"Data{where}", f"{data.name}; {images} images; {len(data.classes):,} classes ({names})"),
             Fact("SHA-256 of the data", data.sha256),
         ]
     for machine in evidence.machines:
@@ -190,7 +188,8 @@ def facts(judged: Judged) -> tuple[Fact, ...]:
 def _machine(machine: Machine, where: str) -> list[Fact]:
     commit = f", commit {machine.commit}" if machine.commit else ""
     dirty = " with uncommitted changes" if machine.dirty else ""
-    hardware = listed([part for part in dict.fromkeys((machine.processor, machine.device)) if part])
+    device = machine.device if machine.device != "cpu" else ""
+    hardware = listed([part for part in dict.fromkeys((machine.processor, device)) if part])
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     held = [
         (f"Software{where}", f"resnetlab {machine.version}{commit}{dirty}"),
