@@ -150,7 +150,7 @@ def _dots(picture: Dots, small: bool) -> Figure:
     foot, row_height = 34 + 19 * -(-len(handles) // columns), 106 + extra if small else 68
     height = row_height * len(rows) + foot + 6
     figure = _new(width, height)
-    left, right = (10 / width, 1 - 14 / width) if small else (176 / width, 1 - 196 / width)
+    left, right = (10 / width, 1 - 14 / width) if small else (176 / width, 1 - 214 / width)
     ax = figure.add_axes((left, foot / height, right - left, row_height * len(rows) / height))
     ax.set(xlim=(low - 0.06 * (high - low) * edge, high), ylim=(len(rows) - 0.5, -0.5), yticks=[])
     ax.grid(axis="x")
