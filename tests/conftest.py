@@ -49,9 +49,15 @@ def small_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def study_file(tmp_path: Path, small_npz: Path) -> Path:
+@pytest.fixture(scope="session")
+def study_text(small_npz: Path) -> str:
     """A study of two conditions and two seeds, a second or two a run."""
+    return STUDY.format(data=small_npz)
+
+
+@pytest.fixture
+def study_file(tmp_path: Path, study_text: str) -> Path:
+    """The same as a file."""
     path = tmp_path / "small.toml"
-    path.write_text(STUDY.format(data=small_npz))
+    path.write_text(study_text)
     return path

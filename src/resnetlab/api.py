@@ -68,11 +68,11 @@ class LoadedStudy:
 
     study: Study
     command: str = ""
-    """What a person types to repeat it."""
+    """What a person types to repeat it; the report says it."""
 
     def plan(self, output: str | Path = ".", say: Callable[[str], None] = _quiet) -> Plan:
         """Open the data and lay out the runs under `output`; trains nothing. Raises InputError."""
-        return plan_study(self.study, Path(output), say)
+        return plan_study(self.study, Path(output), say, self.command)
 
     def events(
         self, plan: Plan, output: str | Path = ".", placement: Placement | None = None, stop: Stop = _never
@@ -95,7 +95,7 @@ class LoadedStudy:
         """Write the report of what the runs' folders hold now, and give it."""
         root = Path(output)
         record = read_record(plan, root)
-        evidence = gather(record, self.command)
+        evidence = gather(record, plan.command)
         page = write(evidence, root / "studies" / folder_name(plan))
         return Outcome(record, assemble(evidence).answer, page)
 
@@ -125,7 +125,8 @@ def load_study(
     """
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds) if seeds is not None else None
     study = read_study(source, Overrides(data=data, settings=tuple(settings), seeds=chosen))
-    words = ["resnetlab", "study", "run", str(source)]
+    # In a report, a path of this machine would say nothing to its reader.
+    words = ["resnetlab", "study", "run", Path(source).name if Path(source).is_absolute() else str(source)]
     words += ["--data", Path(data).name if "/" in data else data] if data else []
     words += [word for setting in settings for word in ("--set", setting)]
     if chosen is not None:
@@ -136,7 +137,7 @@ def load_study(
 def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
     """A study that was begun, from its report's folder. Raises InputError."""
     plan = read_plan(Path(folder))
-    return LoadedStudy(plan.study, f"resnetlab study run {plan.study.name}"), plan
+    return LoadedStudy(plan.study, plan.command), plan
 
 
 def plan_run(

@@ -73,8 +73,8 @@ def study_status(
     """Say which runs of a study are finished, running, missing or waiting."""
     from resnetlab.cli.work import show_status
 
-    loaded, plan, root = _find(source, data, settings, seeds, device, output)
-    show_status(loaded, plan, root)
+    _, plan, root = _find(source, data, settings, seeds, device, output)
+    show_status(plan, root)
 
 
 @study.command("report")

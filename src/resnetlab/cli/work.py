@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,7 +63,7 @@ def run_study(loaded: api.LoadedStudy, output: Path, workers: int) -> int:
         left = missing(plan, output)
         finished = {run.id for run in plan.runs} - {run.id for run in left}
         count = worker_count([Job(run.id, run.file) for run in left], placement)
-        again = f"{loaded.command}{f' --output {shlex.quote(str(output))}' if output != Path() else ''}"
+        again = shlex.join(["resnetlab", *sys.argv[1:]])
         try:
             with Display(plan.study.name, plan.runs, finished, count, _results(output)) as display:
                 for event in loaded.events(plan, output, placement, interrupt.asked):
@@ -91,7 +92,7 @@ def resume_one(folder: Path, from_step: int | None, data: str | None) -> int:
     return _one(job, root)
 
 
-def show_status(loaded: api.LoadedStudy, plan: Plan, root: Path) -> None:
+def show_status(plan: Plan, root: Path) -> None:
     """A line a condition: how many of its runs stand where."""
     record = read_record(plan, root)
     for condition in plan.study.conditions:
@@ -105,7 +106,7 @@ def show_status(loaded: api.LoadedStudy, plan: Plan, root: Path) -> None:
         typer.echo(f"{condition.label:24} {len(cells)} planned: {said}")
     left = sum(cell.state != "finished" for cell in record.cells)
     typer.echo(
-        f"{len(record.cells) - left} of {len(record.cells)} runs finished" + (f"; {loaded.command}" if left else "")
+        f"{len(record.cells) - left} of {len(record.cells)} runs finished" + (f"; {plan.command}" if left else "")
     )
 
 

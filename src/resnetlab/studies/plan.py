@@ -46,6 +46,8 @@ class Plan:
 
     study: Study
     runs: tuple[PlannedRun, ...]
+    command: str = ""
+    """What a person types to repeat it."""
 
 
 State = Literal["waiting", "running", "missing", "finished"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from resnetlab.codec import decode, encode, read_json
@@ -18,7 +19,7 @@ from resnetlab.studies.spec import Study
 from resnetlab.training.numerics import Numerics, Placement
 
 
-def plan_study(study: Study, root: Path, say: Callable[[str], None]) -> Plan:
+def plan_study(study: Study, root: Path, say: Callable[[str], None], command: str = "") -> Plan:
     """Open the study's data, settle what this machine decides, and lay out its runs; plan.json holds them.
 
     Raises InputError: data that cannot be read, a network that does not fit them.
@@ -27,7 +28,7 @@ def plan_study(study: Study, root: Path, say: Callable[[str], None]) -> Plan:
     for condition in study.conditions:
         if condition.data not in facts:
             facts[condition.data] = data_facts(load(condition.data, root / "cache", say))
-    plan = expand(study, facts, settle(study, single=False))
+    plan = replace(expand(study, facts, settle(study, single=False)), command=command)
     write_json(root / "studies" / folder_name(plan) / "plan.json", encode(plan))
     return plan
 

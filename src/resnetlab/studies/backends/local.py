@@ -139,7 +139,8 @@ class LocalBackend:
 
     def _died(self, worker: _Worker, job: Job) -> Event:
         """A worker's process ended in the middle of `job`."""
-        code = worker.process.wait() if worker.process else 0
+        worker.end()
+        code = worker.process.returncode if worker.process else 0
         kills, worker.gone = _memory_kills(), True
         if code == -9 and kills > worker.memory_kills:
             directory = RunDirectory.of(self.root, job.id)
@@ -150,7 +151,7 @@ class LocalBackend:
                     directory.commit(result)
                     return Event("finished", job.id, status="out of memory", reason=reason)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        return Event("failed", job.id, reason=f"its process {how}; its log is {worker.log.name}")
+        return Event("failed", job.id, reason=f"its process {how}; its log is cache/logs/{worker.log.name}")
 
     def _note(self, job: Job, event: str, reason: str) -> None:
         with contextlib.suppress(ResourceError):  # a full disk is told of elsewhere
@@ -169,6 +170,7 @@ class _Worker:
     threads: int
     process: subprocess.Popen[str] | None = None
     job: Job | None = None
+    listener: threading.Thread | None = None
     gone: bool = True
     memory_kills: int = field(default_factory=lambda: _memory_kills())
 
@@ -205,6 +207,8 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self.listener:
+            self.listener.join(5)
 
     def _spawn(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -221,13 +225,15 @@ class _Worker:
                 start_new_session=True,  # Ctrl-C in a terminal is for the driver, which passes it on
             )  # fmt: skip
         self.gone, self.memory_kills = False, _memory_kills()
-        threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, args=(self.process,), daemon=True)
+        self.listener.start()
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         if process.stdout:
-            for line in process.stdout:
-                with contextlib.suppress(ValueError):  # a line cut short by a kill
-                    self.backend.messages.put((self, json.loads(line)))
+            with process.stdout as lines:
+                for line in lines:
+                    with contextlib.suppress(ValueError):  # a line cut short by a kill
+                        self.backend.messages.put((self, json.loads(line)))
         self.backend.messages.put((self, None))
 
 

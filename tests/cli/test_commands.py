@@ -1,0 +1,144 @@
+"""What the commands say, in this process; what they do to runs is proven in tests/promises."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from resnetlab.cli.main import main
+
+Resnetlab = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def resnetlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Resnetlab:
+    """Call the command line in an empty folder; exit code, output and errors."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["resnetlab", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        out, err = capfd.readouterr()
+        return int(done.value.code or 0), out, err
+
+    return call
+
+
+MISTAKES = {
+    "an unknown study": (("study", "run", "digitz"), 'did you mean "digits"?'),
+    "an unknown recipe": (("train", "cifar-resnet20", "--recipe", "adamm"), 'did you mean "adam"?'),
+    "an unknown model": (("train", "cifar-resnt20"), 'did you mean "cifar-resnet20"?'),
+    "a depth that is none": (("train", "cifar-resnet21"), "21 is not 6n + 2. Fix: 20 or 26"),
+    "a data set that is not there": (("train", "cifar-resnet20", "--data", "nowhere/x.npz"), "no such file or folder"),
+    "a name of no data set": (("train", "cifar-resnet20", "--data", "digit"), 'did you mean "digits"?'),
+    "seeds that are none": (("study", "run", "digits", "--seeds", "a"), "--seeds 3, or --seeds 0,1,7"),
+    "an override of nothing": (("study", "run", "digits", "--set", "epochs"), "not FIELD=VALUE"),
+    "an override of an axis": (("study", "run", "digits", "--set", "model.depth=20"), "is an axis of the study's grid"),
+    "an unknown field": (("train", "cifar-resnet20", "--set", "recipe.epoch=3"), 'did you mean "epochs"?'),
+    "a folder that is no run": (("resume", "."), "not a run's folder"),
+    "a study that was not begun": (("study", "report", "nothing.toml"), "no such file or directory"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_with_its_fix_and_leaves_nothing_behind(resnetlab: Resnetlab, mistake: str) -> None:
+    arguments, expected = MISTAKES[mistake]
+    code, out, err = resnetlab(*arguments)
+    assert code == 2
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("resnetlab: error: ")
+    assert ". Fix: " in err
+    assert expected in err
+    assert not [path for path in Path().rglob("*") if path.is_file()]
+
+
+def test_a_study_file_with_three_mistakes_tells_three(resnetlab: Resnetlab, tmp_path: Path, study_text: str) -> None:
+    path = tmp_path / "three.toml"
+    text = study_text.replace("depth = 8", "depth = 9").replace("epochs = 2", 'epochs = "ten"')
+    path.write_text(text.replace("lr = 1e-3", "lr_rate = 1e-3"))
+    code, _, err = resnetlab("study", "check", path)
+    assert code == 2
+    lines = err.splitlines()
+    assert [line.split(": ")[3] for line in lines] == ["model.depth", "recipe.epochs", "recipe.optimiser.lr_rate"]
+    assert all(line.startswith(f"resnetlab: error: {path}: ") and ". Fix: " in line for line in lines)
+
+
+def test_debug_shows_where_a_mistake_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from resnetlab.errors import InputError
+
+    monkeypatch.setattr("sys.argv", ["resnetlab", "study", "run", "digitz", "--debug"])
+    with pytest.raises(InputError):
+        main()
+
+
+def test_what_was_not_foreseen_is_a_line_too(resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("by \x1b[31mzero")
+
+    monkeypatch.setattr("resnetlab.cli.listing.list_models", fail)
+    code, _, err = resnetlab("models")
+    assert code == 1
+    assert err.startswith("resnetlab: error: unforeseen: ZeroDivisionError: by \\x1b[31mzero. Fix: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_models_are_listed_with_what_they_cost(resnetlab: Resnetlab) -> None:
+    code, out, _ = resnetlab("models")
+    assert code == 0
+    assert re.search(r"^cifar-resnet20 +269,722 +40,551,040 +He et al", out, re.M)
+    _, out, _ = resnetlab("models", "--json")
+    assert {"name": "cifar-plain56", "parameters": 853018} in [
+        {key: row[key] for key in ("name", "parameters")} for row in json.loads(out)
+    ]
+
+
+def test_the_catalog_is_listed(resnetlab: Resnetlab) -> None:
+    code, out, _ = resnetlab("study", "list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["degradation", "digits"]
+
+
+def test_data_check_counts_what_is_there(resnetlab: Resnetlab, small_npz: Path) -> None:
+    code, out, _ = resnetlab("data", "check", small_npz)
+    assert code == 0
+    assert "left" in out
+    assert "120" in out
+
+
+def test_one_run_is_trained_stopped_by_nothing_and_read_again(resnetlab: Resnetlab, small_npz: Path) -> None:
+    arguments = ("train", "cifar-resnet8", "--data", small_npz, "--recipe", "adam", "--epochs", "2", "-b", "16")
+    code, out, err = resnetlab(*arguments)
+    assert code == 0, err
+    assert re.search(r"test +\d+\.\d % of 60 images", out)
+    folder = re.search(r"Run: (.*)", out)
+    assert folder
+    assert (Path(folder[1]) / "result.json").exists()
+    again, out_again, err = resnetlab(*arguments)
+    assert (again, out_again) == (0, out)
+    assert err == ""
+    assert resnetlab("resume", folder[1])[1].splitlines()[:-1] == out.splitlines()[:-1]
+
+
+def test_a_study_is_run_said_and_reported_again(resnetlab: Resnetlab, study_file: Path) -> None:
+    code, out, err = resnetlab("study", "run", study_file, "--seeds", "1")
+    assert code == 0, err
+    assert "2 of 2 runs to do" in err
+    report = Path(re.search(r"Report: (.*)", out)[1])  # type: ignore[index]
+    assert report.parent.name.startswith("small-")
+    assert "seeds = [0]" in report.read_text()
+    code, out, _ = resnetlab("study", "status", report.parent)
+    assert code == 0
+    assert "2 of 2 runs finished" in out
+    before = report.read_bytes()
+    report.unlink()
+    assert resnetlab("study", "report", report.parent)[:2] == (0, f"{report.resolve()}\n")
+    assert report.read_bytes() == before
+    code, out, _ = resnetlab("study", "status", study_file)
+    assert "2 of 4 runs finished" in out  # the runs belong to no study: those of seed 0 are shared
