@@ -85,6 +85,8 @@ class Source:
     sha256: str
     notes: tuple[str, ...] = ()
     """Lines that a person should read: a split that was written, files that were passed over."""
+    about: str = ""
+    """What a reader of a report must know of the images: where they are not what their name says, say."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Dataset:
     test: Images
     identity: DataIdentity
     notes: tuple[str, ...] = ()
+    about: str = ""
 
     @property
     def channels(self) -> int:

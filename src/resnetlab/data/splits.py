@@ -46,7 +46,7 @@ def cut(source: Source, data: Data) -> Dataset:
         test_curve=data.test_curve,
         train_images=data.train_images,
     )
-    return Dataset(source.name, source.classes, train, validation, source.test, identity, source.notes)
+    return Dataset(source.name, source.classes, train, validation, source.test, identity, source.notes, source.about)
 
 
 def _shrink(source: Source, train: Images, size: int, seed: int) -> Images:

@@ -74,6 +74,8 @@ class DataFacts:
 
     conditions: tuple[str, ...]
     name: str
+    about: str = ""
+    """What must be known of the images."""
     sha256: str
     classes: tuple[str, ...]
     class_share: float
@@ -183,8 +185,8 @@ def _data_facts(cells: Iterable[Cell]) -> tuple[DataFacts, ...]:
         file, result = cell.run.file, cell.record.result if cell.record else None
         key = (file.data_name, file.run.data, file.class_share, file.train_images)
         facts = found.get(key) or DataFacts(
-            conditions=(), name=file.data_name, sha256=file.run.data.sha256, classes=file.classes,
-            class_share=file.class_share, train_images=file.train_images,
+            conditions=(), name=file.data_name, about=file.data_about, sha256=file.run.data.sha256,
+            classes=file.classes, class_share=file.class_share, train_images=file.train_images,
         )  # fmt: skip
         found[key] = replace(
             facts,

@@ -85,6 +85,7 @@ def limits(judged: Judged) -> str:
     said = [judged.study.limits.strip()] if judged.study.limits.strip() else []
     if judged.study.overrides:
         said.append(f"Not the protocol of the study file: {'; '.join(judged.study.overrides)}.")
+    said += [f"About {data.name}: {data.about.strip()}" for data in judged.evidence.data if data.about]
     kept = {condition.data.train_images for condition in judged.study.conditions if condition.data.train_images}
     if kept:
         said.append(f"A shrunken protocol: trained on {listed([f'{n:,}' for n in sorted(kept)])} images alone.")

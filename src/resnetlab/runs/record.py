@@ -65,6 +65,8 @@ class RunFile:
     schema: int
     run: RunSpec
     data_name: str
+    data_about: str = ""
+    """What a reader of a report must know of the images."""
     data: Data
     """As it was given: where to look for the data when the run is resumed."""
     classes: tuple[str, ...]

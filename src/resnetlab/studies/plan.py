@@ -26,6 +26,7 @@ class DataFacts:
     side: int
     train_images: int
     class_share: float
+    about: str = ""
 
 
 @spec
@@ -119,8 +120,8 @@ def _planned(condition: Condition, seed: int, facts: DataFacts, numerics: Numeri
         numerics=numerics, seed=seed,
     )  # fmt: skip
     file = RunFile(
-        schema=SCHEMA, run=run, data_name=facts.name, data=condition.data, classes=facts.classes,
-        train_images=facts.train_images, class_share=facts.class_share,
+        schema=SCHEMA, run=run, data_name=facts.name, data_about=facts.about, data=condition.data,
+        classes=facts.classes, train_images=facts.train_images, class_share=facts.class_share,
     )  # fmt: skip
     _, macs = condition.model.cost(facts.channels, len(facts.classes), facts.side)
     steps = condition.recipe.total_steps(facts.train_images)

@@ -45,6 +45,7 @@ def data_facts(dataset: Dataset) -> DataFacts:
     return DataFacts(
         name=dataset.name, identity=dataset.identity, classes=dataset.classes, channels=dataset.channels,
         side=dataset.side, train_images=len(dataset.train), class_share=float(dataset.shares.max()),
+        about=dataset.about,
     )  # fmt: skip
 
 

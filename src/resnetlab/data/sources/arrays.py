@@ -1,5 +1,5 @@
 """A data set in one `.npz`: x_train (N, H, W[, C]) uint8, y_train (N,), x_test, y_test; optional classes (K,) str,
-x_validation and y_validation (also spelled `val` or `valid`).
+about (a text for reports), x_validation and y_validation (also spelled `val` or `valid`).
 
 Reads headers first, so that every mistake of a file is told before a pixel is loaded. Refuses pickles.
 """
@@ -11,7 +11,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,18 +88,22 @@ def _read(archive: zipfile.ZipFile, where: str, name: str, notes: tuple[str, ...
         _check_pixels(check, f"x_{word}", "" if split == "train" else "x_train")
         _check_labels(check, f"y_{word}", f"x_{word}")
     named = _check_classes(check)
+    if "about" in check.headers and (check.headers["about"].shape or check.headers["about"].dtype.kind != "U"):
+        check.add("about", "not one text", "about=np.array('where the images come from')")
     labels = {} if check.problems else {split: load(f"y_{word}") for split, word in splits.items()}
     classes = _classes(check, load("classes") if named else None, labels, splits)
     if check.problems:
         raise InputError(*check.problems)
     parts = {split: content.images(load(f"x_{word}"), labels[split]) for split, word in splits.items()}
-    known = {"classes", *(f"{kind}_{word}" for kind in "xy" for word in splits.values())}
+    known = {"about", "classes", *(f"{kind}_{word}" for kind in "xy" for word in splits.values())}
     extra = sorted(set(check.headers) - known)
     if extra:
         notes = (*notes, f"{where}: arrays not used: {', '.join(extra)}")
-    return content.assemble(
+    about = str(load("about")) if "about" in check.headers else ""
+    source = content.assemble(
         name, classes, train=parts["train"], test=parts["test"], validation=parts.get("validation"), notes=notes
     )
+    return replace(source, about=about)
 
 
 def _headers(archive: zipfile.ZipFile, where: str) -> dict[str, Header]:
