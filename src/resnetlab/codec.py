@@ -25,6 +25,8 @@ from resnetlab.errors import InputError, Problem, mistake, nearest
 T = TypeVar("T")
 
 MAX_BYTES = 1_000_000
+MAX_TOLD = 100
+"""Mistakes of one table."""
 MAX_DEPTH = 20
 """Of tables and lists within each other."""
 
@@ -79,7 +81,11 @@ def decode(form: Any, value: object, where: str, field: str = "") -> Any:
         return _adapter(form).validate_json(text, strict=True)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        raise InputError(*(_problem(form, detail, where, field) for detail in details)) from None
+        problems = dict.fromkeys(_problem(form, detail, where, field) for detail in details[:MAX_TOLD])
+        if len(details) > MAX_TOLD:
+            fix = "mend these first"
+            problems |= {Problem(where, f"and {len(details) - MAX_TOLD:,} mistakes more", fix, field=field): None}
+        raise InputError(*problems) from None
 
 
 def encode(value: object) -> Any:
@@ -100,7 +106,7 @@ def without_defaults(value: Any) -> Any:
         return table
     if isinstance(value, tuple | list):
         return [without_defaults(item) for item in value]
-    return value
+    return value + 0.0 if isinstance(value, float) else value  # -0.0 is 0.0
 
 
 def digest(value: Any) -> str:
@@ -117,6 +123,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
     """The tables of a TOML text; `where` names it in errors."""
+    if sum(line.count(".") ** 2 for line in text.splitlines()) > 4_000_000:  # tomllib's time and memory for dotted keys
+        raise mistake(where, "a key of thousands of parts", "a specification is a small text file")
     try:
         tables = tomllib.loads(text.removeprefix("\ufeff"))  # some editors put a mark before the first line
     except tomllib.TOMLDecodeError as error:
@@ -189,7 +197,7 @@ def _problem(form: Any, detail: ErrorDetails, where: str, prefix: str) -> Proble
             fix = nearest(str(context.get("tag", "")), tags) or f'{tag} = "{tags[0] if tags else "..."}"'
             return Problem(where, "unknown", fix, field=f"{field}.{tag}", got=got, allowed=", ".join(tags))
         case "literal_error":
-            options = [str(option) for option in typing.get_args(_bare(held))]
+            options = [str(option) for option in _options(held)]
             fix = nearest(str(detail["input"]), options) or f"{last} = {_shown(options[0])}"
             return Problem(where, "unknown value", fix, field=field, got=got, allowed=", ".join(options))
         case "value_error" if isinstance(context.get("error"), FieldError):
@@ -223,6 +231,8 @@ def _walk(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any]:
             if chosen:  # the tag of a union is a step of pydantic's, not of the file
                 held = chosen[0]
                 continue
+            if isinstance(part, str) and part.startswith("literal["):
+                continue
             held = members[0]
             bare = _bare(held)
         if isinstance(part, int):
@@ -251,6 +261,12 @@ def _is_tag(form: Any) -> bool:
 def _tag_values(cls: Any) -> set[str]:
     hints = typing.get_type_hints(cls).values()
     return {value for hint in hints if typing.get_origin(hint) is typing.Literal for value in typing.get_args(hint)}
+
+
+def _options(form: Any) -> list[Any]:
+    """The values of a Literal, or of a union of them."""
+    bare = _bare(form)
+    return [v for member in typing.get_args(bare) for v in (_options(member) if _is_union(bare) else [member])]
 
 
 def _tags(form: Any, tag: str) -> list[str]:

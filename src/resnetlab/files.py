@@ -10,7 +10,7 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -42,7 +42,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write `value` as JSON to `path`, whole or not at all."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, _json(value, indent=1) + "\n")
 
 
 def create_once(path: Path, text: str) -> bool:
@@ -73,9 +73,10 @@ def append_line(path: Path, value: object) -> None:
         if size:
             file.seek(size - 1)
             torn = file.read(1) != b"\n"
-        file.write((b"\n" if torn else b"") + json.dumps(value, ensure_ascii=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+        file.write((b"\n" if torn else b"") + _json(value).encode() + b"\n")
+        _flush(file)
+        if not size:
+            sync_folder(path.parent)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -110,9 +111,10 @@ def sync_folder(folder: Path) -> None:
 def _temporary(path: Path, mode: str) -> Iterator[tuple[IO[Any], str]]:
     with full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        # Not tempfile: it keeps others of a group from reading a report, whatever the umask says.
+        name = str(path.parent / f".{path.name[:100]}.{secrets.token_hex(8)}.part")
         try:
-            with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            with open(name, mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as file:  # noqa: PTH123
                 yield file, name
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -129,6 +131,12 @@ def full_disk(path: Path) -> Iterator[None]:
             raise
         fix = "free some space, then give the same command again"
         raise ResourceError(Problem(str(path), "the disk is full; what was there before is whole", fix)) from error
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    """JSON in plain UTF-8; the bytes of a file's name that are not UTF-8 come back as they were."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return text.encode(errors="backslashreplace").decode()  # \udcff is an escape of JSON too
 
 
 def _flush(file: IO[Any]) -> None:

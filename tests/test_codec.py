@@ -1,0 +1,433 @@
+"""How files become specs: every mistake told at once with its remedy, one identity for one meaning."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import resnetlab.data.spec
+import resnetlab.models.spec
+import resnetlab.runs.record
+import resnetlab.runs.spec
+import resnetlab.studies.spec
+import resnetlab.training.numerics
+import resnetlab.training.recipe
+from resnetlab import codec
+from resnetlab.codec import FieldError, Fraction, Name, Positive, decode, digest, encode, spec, tagged
+from resnetlab.data.spec import Augment, Data, DataIdentity
+from resnetlab.errors import InputError
+from resnetlab.models.spec import CifarNet
+from resnetlab.runs.spec import RunSpec
+from resnetlab.studies.spec import Claim, Condition, Study
+from resnetlab.training.numerics import Numerics, Placement
+from resnetlab.training.recipe import SGD, Adam, AdamW, Constant, Cosine, Exponential, OneCycle, Recipe, Step
+
+MODULES = [
+    resnetlab.data.spec, resnetlab.models.spec, resnetlab.runs.record, resnetlab.runs.spec, resnetlab.studies.spec,
+    resnetlab.training.numerics, resnetlab.training.recipe,
+]  # fmt: skip
+SPECS = sorted(
+    {
+        held
+        for module in MODULES
+        for held in vars(module).values()
+        if isinstance(held, type) and dataclasses.is_dataclass(held) and "__pydantic_config__" in vars(held)
+    },
+    key=lambda cls: cls.__name__,
+)
+
+
+@spec
+class Cat:
+    kind: Literal["cat"] = "cat"
+    lives: Positive = 9
+
+
+@spec
+class Dog:
+    kind: Literal["dog"] = "dog"
+    tricks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if "bite" in self.tricks:
+            raise FieldError("tricks", "a dog must not bite", 'tricks = ["sit"]')
+
+
+@spec
+class House:
+    street: str
+    animal: Annotated[Cat | Dog, tagged("kind")] = Cat()
+    animals: tuple[Annotated[Cat | Dog, tagged("kind")], ...] = ()
+    share: Fraction = 0.5
+    colour: Literal["red", "green"] = "red"
+    floors: Positive | None = None
+    label: Name = "home"
+
+
+FIELDS = "animal, animals, colour, floors, label, share, street"
+NAMES = "a string, 1 to 64 letters, digits, '.', '_' or '-'"
+
+
+def told(form: Any, value: object, field: str = "") -> list[str]:
+    with pytest.raises(InputError) as caught:
+        decode(form, value, "house.toml", field)
+    return str(caught.value).splitlines()
+
+
+# Mistakes -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ({}, 'house.toml: street: missing. Fix: add street = "..."'),
+        ({"street": "a", "colr": 1},
+         f"house.toml: colr: unknown field (allowed: {FIELDS}). " + 'Fix: did you mean "colour"?'),
+        ({"street": 3}, "house.toml: street: not allowed (got 3; allowed: a string). Fix: give a string"),
+        ({"street": "a", "floors": "ten"},
+         'house.toml: floors: not allowed (got "ten"; allowed: a whole number, at least 1). Fix: floors = 1'),
+        ({"street": "a", "floors": 0},
+         "house.toml: floors: out of range (got 0; allowed: a whole number, at least 1). Fix: floors = 1"),
+        ({"street": "a", "share": 1},
+         "house.toml: share: out of range (got 1; allowed: a number, at least 0, below 1). Fix: share = 0.5"),
+        ({"street": "a", "colour": "gren"},
+         'house.toml: colour: unknown value (got "gren"; allowed: red, green). Fix: did you mean "green"?'),
+        ({"street": "a", "animal": {"kind": "cow"}},
+         'house.toml: animal.kind: unknown (got "cow"; allowed: cat, dog). Fix: kind = "cat"'),
+        ({"street": "a", "animal": {"lives": 3}},
+         'house.toml: animal.kind: unknown (got none; allowed: cat, dog). Fix: kind = "cat"'),
+        ({"street": "a", "animal": "cat"},
+         'house.toml: animal: not a table (got "cat"). Fix: animal = { kind = "cat" }'),
+        ({"street": "a", "animal": {"kind": "cat", "live": 3}},
+         'house.toml: animal.live: unknown field (allowed: kind, lives). Fix: did you mean "lives"?'),
+        ({"street": "a", "animals": [{"kind": "cat"}, {"kind": "dog", "tricks": ["sit", 4]}]},
+         "house.toml: animals[1].tricks[1]: not allowed (got 4; allowed: a string). Fix: give a string"),
+        ({"street": "a", "animals": [{"kind": "dog", "tricks": ["bite"]}]},
+         'house.toml: animals[0].tricks: a dog must not bite. Fix: tricks = ["sit"]'),
+        ({"street": "a", "label": "a/b"},
+         f'house.toml: label: not allowed (got "a/b"; allowed: {NAMES}). Fix: label = "home"'),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_place_got_allowed_and_fix(table: dict[str, Any], line: str) -> None:
+    assert told(House, table) == [line]
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    lines = told(House, {"colr": 1, "share": 2, "animal": {"kind": "cat", "lives": 0}, "animals": [{"kind": "x"}]})
+    assert sorted(line.split(":")[1].strip() for line in lines) == [
+        "animal.lives", "animals[0].kind", "colr", "share", "street",
+    ]  # fmt: skip
+
+
+def test_a_place_within_a_file_is_named_from_the_top() -> None:
+    assert told(House, {"street": "a", "share": 2}, "city.house")[0].startswith("house.toml: city.house.share: ")
+
+
+def test_thousands_of_mistakes_are_counted_and_do_not_take_all_day() -> None:
+    began = time.monotonic()
+    lines = told(House, {f"x{index}": 1 for index in range(80_000)})
+    assert time.monotonic() - began < 2
+    assert lines[-1] == "house.toml: and 79,901 mistakes more. Fix: mend these first"
+    assert len(lines) == 101
+
+
+@spec
+class Ring:
+    bell: Literal["soft", "loud"] | Literal["never"]
+
+
+def test_a_choice_made_of_two_choices_is_told_as_one() -> None:
+    line = 'house.toml: bell: unknown value (got "sof"; allowed: soft, loud, never). Fix: did you mean "soft"?'
+    assert told(Ring, {"bell": "sof"}) == [line]
+
+
+@pytest.mark.parametrize("value", [[], 3, "house", None, True])
+def test_what_is_no_table_is_told(value: object) -> None:
+    assert len(told(House, value)) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "table"),
+    [
+        (Positive, 1.0), (Positive, True), (Positive, "1"), (float, True), (float, "1"), (bool, 1), (bool, "true"),
+        (str, 1),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_never_converted(form: Any, table: object) -> None:
+    told(form, table, "field")
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 10**400], ids=["nan", "inf", "-inf", "huge"])
+@pytest.mark.parametrize("form", [codec.Amount, codec.PositiveAmount, codec.Fraction])
+def test_what_is_not_a_finite_number_is_refused(form: Any, number: float) -> None:
+    told(form, number, "lr")
+
+
+@pytest.mark.parametrize("value", [10**5000, {"a": "\udcff"}], ids=["huge", "not UTF-8"])
+def test_what_json_cannot_hold_is_a_mistake_and_not_a_crash(value: object) -> None:
+    told(House, {"street": value})
+
+
+def test_a_table_nested_without_end_is_a_mistake_and_not_a_crash() -> None:
+    value: Any = 1
+    for _ in range(100_000):
+        value = [value]
+    told(House, {"street": value})
+
+
+# Any table ------------------------------------------------------------------------------------------------------------
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+    | st.sampled_from(["sgd", "adam", "step", "cosine", "cifar", "A", "cpu", "digits", "cifar-resnet20", "greater"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+RUN = RunSpec(
+    algorithm_version=1,
+    model=CifarNet(blocks=(3, 3, 3), shortcut="B"),
+    data=DataIdentity(sha256="0" * 64, validation=0.0),
+    recipe=Recipe(epochs=10, optimiser=SGD(lr=0.05, weight_decay=1e-4), schedule=Step(milestones=(0.5,))),
+    numerics=Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1),
+    seed=3,
+)
+STUDY = Study(
+    name="depth", question="?", seeds=(0, 1), claims=(Claim(says="better", left="a", right="b"),),
+    conditions=(Condition(label="a", values={"model.depth": 20}, model=RUN.model, data=Data(source="digits"),
+                          recipe=RUN.recipe),),
+)  # fmt: skip
+
+
+def decodes_or_says_why(form: type, value: object) -> None:
+    refused: InputError | None = None
+    try:
+        assert isinstance(decode(form, value, "x.toml"), form)
+    except InputError as error:
+        refused = error
+    if refused:
+        lines = str(refused).splitlines()
+        assert len(lines) == len(refused.problems) > 0
+        for line in lines:
+            assert line.startswith("x.toml: ")
+            assert line.isprintable()
+            assert "Fix: " in line
+
+
+@pytest.mark.parametrize("form", SPECS, ids=lambda cls: cls.__name__)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_any_table_decodes_or_is_refused_in_lines_that_a_person_can_read(form: type, data: st.DataObject) -> None:
+    names = st.sampled_from([item.name for item in dataclasses.fields(form)]) | st.text(max_size=6)
+    decodes_or_says_why(form, data.draw(st.dictionaries(names, json_like, max_size=6) | json_like))
+
+
+@settings(max_examples=200, deadline=None)
+@given(whole=st.sampled_from([RUN, STUDY]), data=st.data())
+def test_any_one_value_of_a_right_table_may_be_anything(whole: Any, data: st.DataObject) -> None:
+    spoil(whole, data)
+
+
+@pytest.mark.slow
+@settings(max_examples=2000, deadline=None)
+@given(whole=st.sampled_from([RUN, STUDY]), data=st.data())
+def test_any_one_value_of_a_right_table_may_be_anything_many_times(whole: Any, data: st.DataObject) -> None:
+    spoil(whole, data)
+
+
+def spoil(whole: Any, data: st.DataObject) -> None:
+    table = copy.deepcopy(encode(whole))
+    holder, key = table, data.draw(st.sampled_from(sorted(table)))
+    while isinstance(holder[key], dict | list) and holder[key] and data.draw(st.booleans()):
+        holder = holder[key]
+        key = data.draw(st.sampled_from(sorted(holder) if isinstance(holder, dict) else range(len(holder))))
+    holder[key] = data.draw(json_like)
+    decodes_or_says_why(type(whole), table)
+
+
+# There and back -------------------------------------------------------------------------------------------------------
+
+fraction = st.floats(0, 1, exclude_max=True)
+positive_amount = st.floats(1e-6, 10)
+optimisers = st.one_of(
+    st.builds(SGD, lr=positive_amount, momentum=st.floats(0.1, 0.9), nesterov=st.booleans(), weight_decay=fraction),
+    st.builds(Adam, lr=positive_amount, betas=st.tuples(fraction, fraction)),
+    st.builds(AdamW, lr=positive_amount, weight_decay=fraction),
+)
+schedules = st.one_of(
+    st.builds(Constant, warmup=fraction),
+    st.builds(Step, milestones=st.lists(fraction, max_size=3).map(tuple), gamma=positive_amount),
+    st.builds(Exponential, gamma=positive_amount),
+    st.builds(Cosine, final=fraction, warmup=fraction),
+    st.builds(OneCycle, peak=st.floats(0.1, 0.9), start=fraction),
+)
+recipes = st.builds(
+    Recipe, batch_size=st.integers(2, 512), epochs=st.integers(1, 300), optimiser=optimisers, schedule=schedules,
+    augment=st.builds(Augment, crop_padding=st.integers(0, 4), flip=st.booleans(), cutout=st.integers(0, 8)),
+    normalise=st.sampled_from(["train", "half", "none"]), label_smoothing=fraction, decay_norm_and_bias=st.booleans(),
+    ema=fraction, clip_norm=fraction, choose=st.sampled_from(["last", "best"]),
+)  # fmt: skip
+models = st.builds(
+    CifarNet, blocks=st.tuples(*[st.integers(1, 9)] * 3), shortcut=st.sampled_from(["none", "A", "B", "C"]),
+    widths=st.lists(st.integers(1, 64), min_size=3, max_size=3).map(sorted).map(tuple), batch_norm=st.booleans(),
+    dropout=fraction, init=st.sampled_from(["he", "pytorch"]),
+)  # fmt: skip
+runs = st.builds(
+    RunSpec, algorithm_version=st.integers(1, 3), model=models, recipe=recipes, seed=st.integers(0, 2**40),
+    data=st.builds(DataIdentity, sha256=st.text("0123456789abcdef", min_size=4, max_size=4), validation=fraction),
+    numerics=st.builds(Numerics, device=st.sampled_from(["cpu", "cuda"]), threads=st.integers(1, 8)),
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60)
+@given(runs)
+def test_what_is_encoded_decodes_to_itself_even_through_a_file(run: RunSpec) -> None:
+    assert decode(RunSpec, encode(run), "x") == run
+    assert decode(RunSpec, json.loads(json.dumps(encode(run))), "x") == run
+    assert decode(RunSpec, codec.without_defaults(run), "x") == run
+
+
+@settings(deadline=None, max_examples=60)
+@given(runs, runs)
+def test_two_runs_have_one_digest_only_when_they_are_equal(left: RunSpec, right: RunSpec) -> None:
+    assert (digest(left) == digest(right)) == (left == right)
+
+
+@settings(deadline=None, max_examples=100)
+@given(runs, runs, st.data())
+def test_a_change_of_any_one_field_changes_the_digest(run: RunSpec, other: RunSpec, data: st.DataObject) -> None:
+    path: list[str] = []
+    held, theirs = run, other
+    while dataclasses.is_dataclass(held) and type(held) is type(theirs):
+        name = data.draw(st.sampled_from([item.name for item in dataclasses.fields(held)]))
+        path, held, theirs = [*path, name], getattr(held, name), getattr(theirs, name)
+    changed = _with(run, path, theirs)
+    assert (digest(run) == digest(changed)) == (held == theirs)
+
+
+def _with(value: Any, path: list[str], new: object) -> Any:
+    name, *rest = path
+    return dataclasses.replace(value, **{name: _with(getattr(value, name), rest, new) if rest else new})
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        lambda: dataclasses.replace(RUN, data=DataIdentity(sha256="0" * 64, validation=0)),
+        lambda: dataclasses.replace(RUN, data=DataIdentity(sha256="0" * 64, validation=-0.0)),
+        lambda: _with(RUN, ["recipe", "optimiser"], SGD(lr=0.05, weight_decay=1e-4, momentum=0.9, nesterov=False)),
+        lambda: _with(RUN, ["recipe", "ema"], 0),
+        lambda: _with(RUN, ["model", "widths"], (16, 32, 64)),
+        lambda: decode(RunSpec, dict(reversed(encode(RUN).items())), "x"),
+        lambda: decode(RunSpec, codec.without_defaults(RUN), "x"),
+    ],
+    ids=["1 for 1.0", "-0.0", "defaults given", "0 for 0.0", "default tuple", "fields in another order", "left out"],
+)
+def test_one_meaning_has_one_digest(same: Callable[[], RunSpec]) -> None:
+    assert digest(same()) == digest(RUN)
+
+
+def test_the_identity_of_a_run_is_what_it_was() -> None:
+    """Whoever changes this hash makes every finished run on every disk a stranger."""
+    canonical = (
+        '{"algorithm_version":1,"data":{"sha256":"' + "0" * 64 + '","validation":0.0},'
+        '"model":{"blocks":[3,3,3],"family":"cifar","shortcut":"B"},'
+        '"numerics":{"device":"cpu","memory_format":"channels_last","precision":"fp32","threads":1},'
+        '"recipe":{"epochs":10,"optimiser":{"lr":0.05,"name":"sgd","weight_decay":0.0001},'
+        '"schedule":{"milestones":[0.5],"name":"step"}},"seed":3}'
+    )
+    assert hashlib.sha256(canonical.encode()).hexdigest() == digest(RUN)
+    assert digest(RUN) == "9e297b21eb6be165996ebccf097916bf2109125bfdbaad7d204619c2f3c31bf1"
+
+
+def test_the_kind_of_a_part_stands_in_the_canonical_form_even_by_default() -> None:
+    assert codec.without_defaults(Recipe(epochs=1, optimiser=AdamW())) == {"epochs": 1, "optimiser": {"name": "adamw"}}
+    assert codec.without_defaults(CifarNet(blocks=(1, 1, 1)))["family"] == "cifar"
+
+
+def test_a_recipe_that_names_its_default_optimiser_is_the_one_that_leaves_it_out() -> None:
+    assert digest(decode(Recipe, {"epochs": 1, "optimiser": {"name": "sgd"}}, "x")) == digest(Recipe(epochs=1))
+
+
+def test_placement_is_no_part_of_a_run() -> None:
+    assert Placement not in {type(getattr(RUN, item.name)) for item in dataclasses.fields(RUN)}
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"a = 1\nb =\n", ":2: not TOML: Invalid value. Fix: "),
+        (b"a = 1\n\na = 2\n", ":3: not TOML: Cannot overwrite a value. Fix: "),
+        (b'a = "\n', ":1: not TOML: "),
+        (b"a = '", ": not TOML: "),
+        (b"\xff\xfe", ": not text in UTF-8. Fix: save it as UTF-8"),
+        (b"#" * 1_000_001, ": larger than 1,000,000 bytes. Fix: "),
+        (b"a = " + b"9" * 5000, ": a whole number beyond 64 bits"),
+        (b"a = 0x" + b"f" * 5000, ": a whole number beyond 64 bits"),
+        (b"a = [1, 9223372036854775808]", ": a whole number beyond 64 bits"),
+        (b"a = " + b"[" * 300 + b"]" * 300, "nested deeper than 20"),
+        (b"a = " + b"[" * 100_000, "nested deeper than 20"),
+        (b".".join([b"a"] * 1_000) + b" = 1", "nested deeper than 20"),
+        (b".".join([b"a"] * 400_000) + b" = 1", "a key of thousands of parts"),
+        ((b".".join([b"a"] * 100) + b" = 1\n") * 4_000, "a key of thousands of parts"),
+    ],
+    ids=range(14),
+)
+def test_a_file_that_is_no_toml_is_told_in_a_line_at_once(tmp_path: Path, content: bytes, line: str) -> None:
+    path = tmp_path / "study.toml"
+    path.write_bytes(content)
+    began = time.monotonic()
+    with pytest.raises(InputError) as caught:
+        codec.read_toml(path)
+    assert time.monotonic() - began < 2
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(path) in str(caught.value)
+    assert line in str(caught.value)
+
+
+def test_toml_is_read_whatever_editor_wrote_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_bytes("\ufeffa = 1\r\n[b]\r\nc = 'ö'\r\n".encode())
+    assert codec.read_toml(path) == {"a": 1, "b": {"c": "ö"}}
+
+
+@pytest.mark.parametrize("name", ["absent.toml", ".", "a\0b"])
+def test_a_path_that_cannot_be_read_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        codec.read_toml(tmp_path / name)
+
+
+def test_a_device_without_end_is_refused_and_not_read() -> None:
+    with pytest.raises(InputError, match="larger than"):
+        codec.read_toml(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"[" * 100_000, b"9" * 5000, b"\xff"], ids=range(5))
+def test_a_file_that_is_no_json_is_told_in_a_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "run.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        codec.read_json(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.text(st.sampled_from("ab.=[]{}\"'0_1\n#, -:TZé\\")))
+def test_any_text_is_toml_or_told(text: str) -> None:
+    with contextlib.suppress(InputError):
+        assert isinstance(codec.parse_toml(text, "a.toml"), dict)

@@ -1,0 +1,67 @@
+"""Errors are one line each, carry their remedy, and cannot drive a terminal."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resnetlab.errors import InputError, Problem, ResnetlabError, ResourceError, mistake, nearest, printable
+
+
+def test_a_problem_reads_as_place_fault_facts_and_fix() -> None:
+    problem = Problem("study.toml", "out of range", "epochs = 10", field="epochs", got='"ten"', allowed="at least 1")
+    assert str(problem) == 'study.toml: epochs: out of range (got "ten"; allowed: at least 1). Fix: epochs = 10'
+
+
+@pytest.mark.parametrize(
+    ("problem", "line"),
+    [
+        (Problem("a.toml", "empty", ""), "a.toml: empty"),
+        (Problem("", "empty", "fill it", field="name"), "name: empty. Fix: fill it"),
+        (Problem("a.toml", "odd", "even", got="3"), "a.toml: odd (got 3). Fix: even"),
+        (Problem("a.toml", "odd", "even", allowed="2, 4"), "a.toml: odd (allowed: 2, 4). Fix: even"),
+    ],
+)
+def test_parts_that_are_not_known_leave_no_hole(problem: Problem, line: str) -> None:
+    assert str(problem) == line
+
+
+def test_an_error_holds_every_problem_a_line_each() -> None:
+    error = InputError(Problem("a", "odd", "x"), Problem("b", "even", "y"))
+    assert str(error).splitlines() == ["a: odd. Fix: x", "b: even. Fix: y"]
+    assert len(error.problems) == 2
+
+
+def test_exit_codes_tell_what_went_wrong() -> None:
+    assert (ResnetlabError.exit_code, InputError.exit_code, ResourceError.exit_code) == (1, 2, 4)
+
+
+@given(st.tuples(*[st.text()] * 6))
+def test_whatever_a_problem_holds_it_is_one_printable_line(parts: tuple[str, ...]) -> None:
+    where, what, fix, field, got, allowed = parts
+    line = str(Problem(where, what, fix, field=field, got=got, allowed=allowed))
+    assert line.isprintable()
+    line.encode("utf-8")
+
+
+@given(st.text())
+def test_printable_text_stays_as_it_is_and_the_rest_is_escaped(text: str) -> None:
+    shown = printable(text)
+    assert shown.isprintable()
+    if text.isprintable():
+        assert shown == text
+
+
+def test_a_name_cannot_move_the_cursor_or_forge_a_line() -> None:
+    assert printable("a\x1b[31m\nb\u202ec\udcff") == "a\\x1b[31m\\nb\\u202ec\\udcff"
+
+
+def test_the_nearest_known_name_is_suggested_whatever_its_case() -> None:
+    assert nearest("lr_rate", ["lr", "momentum"]) == 'did you mean "lr"?'
+    assert nearest("a", ["none", "A", "B"]) == 'did you mean "A"?'
+    assert nearest("zzz", ["lr", "momentum"]) == ""
+
+
+def test_a_long_value_is_shown_in_part() -> None:
+    assert len(str(mistake("a.toml", "odd", "x", got=list(range(10_000))))) < 400

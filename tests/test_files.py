@@ -1,0 +1,291 @@
+"""Files are whole or absent, commits happen once, and no acknowledged line is lost."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resnetlab import files
+from resnetlab.errors import ResourceError
+
+FAULTS = ["open", "write", "flush", "fsync", "rename", "fsync of the folder"]
+
+
+class Broken:
+    """A file one of whose calls fails."""
+
+    def __init__(self, file: Any, call: str, error: OSError) -> None:
+        self.file, self.call, self.error = file, call, error
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self.call:
+            self._fail()
+        return getattr(self.file, name)
+
+    def _fail(self) -> None:
+        raise self.error
+
+    def __enter__(self) -> Broken:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+@pytest.fixture
+def break_call(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, OSError], None]:
+    """Make one call of the system fail from now on."""
+
+    def install(call: str, error: OSError) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise error
+
+        real_open, real_sync = open, os.fsync
+        if call == "open":
+            monkeypatch.setattr(files, "open", fail, raising=False)
+        elif call in ("write", "flush"):
+            monkeypatch.setattr(files, "open", lambda *a, **k: Broken(real_open(*a, **k), call, error), raising=False)
+        elif call == "fsync":
+            monkeypatch.setattr(os, "fsync", fail)
+        elif call == "rename":
+            monkeypatch.setattr(Path, "replace", fail)
+        else:
+            monkeypatch.setattr(
+                os, "fsync", lambda handle: fail() if stat.S_ISDIR(os.fstat(handle).st_mode) else real_sync(handle)
+            )
+
+    return install
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "new" / "a.txt", "höhe\n")
+    assert (tmp_path / "new" / "a.txt").read_bytes() == "höhe\n".encode()
+    with files.atomic(tmp_path / "b", "wb") as file:
+        file.write(b"\x00\xff")
+    assert (tmp_path / "b").read_bytes() == b"\x00\xff"
+
+
+def test_a_writer_that_raises_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def half() -> None:
+        with files.atomic(path) as file:
+            file.write("new, but not al")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        half()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("call", FAULTS)
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_after_any_fault_the_file_is_the_old_one_or_the_new_one_and_a_full_disk_is_named(
+    tmp_path: Path, break_call: Callable[[str, OSError], None], call: str, number: int
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    break_call(call, OSError(number, os.strerror(number)))
+    with pytest.raises(OSError if number == errno.EIO else ResourceError) as caught:
+        files.write_text(path, "new")
+    assert path.read_text() == ("new" if call == "fsync of the folder" else "old")
+    assert names(tmp_path) == ["a.txt"], "no temporary file stays"
+    if number != errno.EIO:
+        assert caught.value.exit_code == 4
+        assert str(path) in str(caught.value)
+        assert "Fix: free some space" in str(caught.value)
+
+
+@pytest.mark.parametrize("call", [fault for fault in FAULTS if fault != "rename"])
+def test_a_commit_that_fails_commits_nothing_half(
+    tmp_path: Path, break_call: Callable[[str, OSError], None], call: str
+) -> None:
+    path = tmp_path / "result.json"
+    break_call(call, OSError(errno.ENOSPC, "full"))
+    with pytest.raises(ResourceError):
+        files.create_once(path, "whole")
+    assert not path.exists() or path.read_text() == "whole"
+    assert set(names(tmp_path)) <= {"result.json"}
+
+
+def test_a_reader_never_sees_a_half_written_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"0" * 200_000)
+    code = (
+        "import sys; from pathlib import Path; from resnetlab.files import write_text\n"
+        "for n in range(40): write_text(Path(sys.argv[1]), str(n % 10) * 200_000)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(path)]) as writer:
+        while writer.poll() is None:
+            content = path.read_bytes()
+            assert len(content) == 200_000
+            assert len(set(content)) == 1
+    assert writer.returncode == 0
+
+
+def test_a_file_has_the_permissions_that_the_umask_gives(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        files.write_text(tmp_path / "a", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+RACER = """
+import os, sys, time
+from pathlib import Path
+from resnetlab.files import create_once
+place, me = Path(sys.argv[1]), sys.argv[2]
+(place / f"ready-{me}").touch()
+while not (place / "go").exists():
+    time.sleep(0.001)
+print([index for index in range(25) if create_once(place / f"result-{index}", me)])
+"""
+
+
+def test_among_eight_processes_each_commit_is_made_once_and_by_the_one_that_says_so(tmp_path: Path) -> None:
+    racers = [
+        subprocess.Popen([sys.executable, "-c", RACER, str(tmp_path), str(me)], stdout=subprocess.PIPE, text=True)
+        for me in range(8)
+    ]
+    deadline = time.monotonic() + 60
+    while sum((tmp_path / f"ready-{me}").exists() for me in range(8)) < 8:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    won = [json.loads(racer.communicate(timeout=60)[0]) for racer in racers]
+    assert sorted(index for mine in won for index in mine) == list(range(25))
+    for me, mine in enumerate(won):
+        assert all((tmp_path / f"result-{index}").read_text() == str(me) for index in mine)
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_a_commit_keeps_the_first_text(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    assert files.create_once(path, "first")
+    assert not files.create_once(path, "second")
+    assert path.read_text() == "first"
+
+
+def test_a_file_system_without_hard_links_commits_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    path = tmp_path / "result.json"
+    assert files.create_once(path, "first")
+    assert not files.create_once(path, "second")
+    assert path.read_text() == "first"
+    assert names(tmp_path) == ["result.json"]
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+records = st.dictionaries(st.text(), scalars | st.lists(scalars, max_size=3), max_size=4)
+
+
+@settings(deadline=None, max_examples=60)
+@given(before=st.lists(records, max_size=4), torn=records, cut=st.floats(0, 1), after=st.lists(records, min_size=1))
+def test_a_torn_tail_takes_no_acknowledged_line_with_it(
+    before: list[dict[str, Any]], torn: dict[str, Any], cut: float, after: list[dict[str, Any]]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "metrics.jsonl"
+        for record in before:
+            files.append_line(path, record)
+        line = json.dumps(torn, ensure_ascii=False).encode(errors="backslashreplace")
+        tail = line[: int(cut * len(line))]
+        with path.open("ab") as file:
+            file.write(tail)
+        assert files.read_lines(path) in ([*before], [*before, torn])
+        for record in after:
+            files.append_line(path, record)
+        held = [torn] if tail == line else []
+        assert files.read_lines(path) == [*before, *held, *after]
+
+
+@pytest.mark.parametrize(
+    "noise", [b"", b"\n\n", b"\0\0\0\n", b"[1, 2]\n", b"3\n", b"\xff\xfe\n", b'{"a": \n', b'{"a": 1}{"b": 2}\n']
+)
+def test_what_is_no_record_is_passed_over(tmp_path: Path, noise: bytes) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + noise + b'{"step": 2}\n')
+    assert files.read_lines(path) == [{"step": 1}, {"step": 2}]
+
+
+def test_an_absent_file_has_no_records(tmp_path: Path) -> None:
+    assert files.read_lines(tmp_path / "none.jsonl") == []
+
+
+def test_a_name_that_is_not_utf8_comes_back_as_it_was(tmp_path: Path) -> None:
+    record = {"path": os.fsdecode(b"caf\xe9.png")}
+    files.append_line(tmp_path / "a.jsonl", record)
+    files.write_json(tmp_path / "a.json", record)
+    assert files.read_lines(tmp_path / "a.jsonl") == [record]
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == record
+
+
+def test_a_full_disk_while_appending_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "metrics.jsonl"
+    files.append_line(path, {"step": 1})
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ResourceError, match="the disk is full"):
+        files.append_line(path, {"step": 2})
+    assert files.read_lines(path)[0] == {"step": 1}
+
+
+APPENDER = """
+import itertools, sys
+from pathlib import Path
+from resnetlab.files import append_line
+for step in itertools.count(int(sys.argv[2])):
+    append_line(Path(sys.argv[1]), {"step": step, "words": "w" * 5000})
+    print(step, flush=True)
+"""
+
+
+def test_writers_that_are_killed_lose_no_acknowledged_line(tmp_path: Path) -> None:
+    path, acknowledged, first = tmp_path / "metrics.jsonl", [], 0
+    for kill in range(6):
+        writer = subprocess.Popen([sys.executable, "-c", APPENDER, str(path), str(first)], stdout=subprocess.PIPE)
+        assert writer.stdout
+        assert writer.stdout.readline().strip() == str(first).encode()
+        time.sleep(0.003 * kill)
+        writer.send_signal(signal.SIGKILL)
+        said = [first, *(int(line) for line in writer.stdout.read().splitlines(keepends=True) if line.endswith(b"\n"))]
+        writer.stdout.close()
+        writer.wait()
+        acknowledged += said
+        first = said[-1] + 1000
+    found = {record["step"] for record in files.read_lines(path)}
+    assert set(acknowledged) <= found
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"abc" * 100_000)
+    assert files.sha256(path) == hashlib.sha256(b"abc" * 100_000).hexdigest()
