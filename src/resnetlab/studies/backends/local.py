@@ -23,6 +23,8 @@ from resnetlab.runs.record import Evaluation, Result, RunFile, Status
 from resnetlab.runs.spec import SCHEMA
 from resnetlab.training.numerics import Placement, cores
 
+COMMAND = (sys.executable, "-m", "resnetlab.studies.backends.worker")
+
 ATTEMPTS = 3
 """Of one run, before it is missing."""
 
@@ -220,7 +222,7 @@ class _Worker:
         }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "resnetlab.studies.backends.worker"],
+                COMMAND,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
                 start_new_session=True,  # Ctrl-C in a terminal is for the driver, which passes it on
             )  # fmt: skip

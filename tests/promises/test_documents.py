@@ -1,0 +1,126 @@
+"""What README and docs say is true: their commands run, their files load, their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "results" / "README.md",
+]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def commands(word: str) -> list[str]:
+    lines = [
+        line.partition("#")[0].strip() for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()
+    ]
+    return [line for line in lines if line.split()[:1] == [word]]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_that_are_there(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_every_make_target_that_is_named_exists_and_explains_itself() -> None:
+    done = subprocess.run(["make", "-C", str(ROOT), "help"], capture_output=True, text=True, check=True)
+    explained = set(re.findall(r"^  make (\S+) +\S", done.stdout, re.M))
+    named = {word for line in commands("make") for word in line.split()[1:] if "=" not in word}
+    assert named
+    assert named <= explained
+
+
+@pytest.fixture
+def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], list[str]]:
+    """Give a command of the documents to the command line, whose work is replaced by a note of what was asked."""
+    from resnetlab.api import LoadedStudy
+    from resnetlab.cli import main as module
+    from resnetlab.cli import work
+
+    called: list[str] = []
+
+    def note(name: str) -> Callable[..., Any]:
+        def act(*_: Any, **__: Any) -> int:
+            called.append(name)
+            return 0
+
+        return act
+
+    for name in ("run_study", "train_one", "resume_one", "show_status"):
+        monkeypatch.setattr(work, name, note(name))
+    monkeypatch.setattr(LoadedStudy, "plan", note("plan"))
+    monkeypatch.setattr("resnetlab.data.audit.check", lambda *_, **__: type("Audit", (), {"lines": list, "bad": ()})())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-depth.toml").write_text(blocks(ROOT / "README.md", "toml")[0])
+
+    def call(line: str) -> list[str]:
+        called.clear()
+        monkeypatch.setattr("sys.argv", shlex.split(line))
+        with pytest.raises(SystemExit) as done:
+            module.main()
+        assert not done.value.code, line
+        return called
+
+    return call
+
+
+@pytest.mark.parametrize("line", [line for line in commands("resnetlab") if "studies/" not in line])
+def test_every_command_of_the_documents_is_understood(spied: Callable[[str], list[str]], line: str) -> None:
+    called = spied(line)
+    verb = " ".join(shlex.split(line)[1:3])
+    expected = {"study run": "run_study", "study status": "show_status"}.get(verb)
+    expected = expected or {"train": "train_one", "resume": "resume_one"}.get(shlex.split(line)[1])
+    assert expected is None or expected in called
+
+
+def test_the_study_file_of_the_readme_loads_and_judges_two_of_its_conditions() -> None:
+    from resnetlab.studies.spec import Overrides, parse_study
+
+    study = parse_study(tomllib.loads(blocks(ROOT / "README.md", "toml")[0]), "README.md", Overrides())
+    assert [condition.label for condition in study.conditions] == [
+        "residual 8 (A)", "residual 8 (B)", "residual 20 (A)", "residual 20 (B)",
+    ]  # fmt: skip
+    assert (study.claims[0].left, study.claims[0].right) == ("residual 20 (A)", "residual 8 (A)")
+
+
+def test_every_field_of_a_spec_stands_in_the_page_on_study_files() -> None:
+    import dataclasses
+
+    import resnetlab as rl
+    from resnetlab.data.spec import Augment, Data
+    from resnetlab.models.spec import CifarNet
+    from resnetlab.training import recipe
+
+    text = (ROOT / "docs" / "study-files.md").read_text(encoding="utf-8")
+    schedules = (recipe.Constant, recipe.Step, recipe.Exponential, recipe.Cosine, recipe.OneCycle)
+    for form in (Data, CifarNet, Augment, recipe.Recipe, rl.SGD, rl.Adam, rl.Numerics, *schedules):
+        for field in dataclasses.fields(form):
+            assert re.search(rf"\b{field.name}\b", text) or field.name == "family", f"{form.__name__}.{field.name}"
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
+    code = blocks(ROOT / "README.md", "python")[0]
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert "report.html" in done.stdout
+    assert re.search(r"converged \d", done.stdout)

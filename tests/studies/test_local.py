@@ -1,0 +1,172 @@
+"""The local backend, with stand-ins for its workers: what it makes of each way in which a run can go."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import resnetlab as rl
+from resnetlab.api import plan_run
+from resnetlab.errors import ResourceError
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.studies.backends import local
+from resnetlab.studies.backends.local import Event, Job, LocalBackend, worker_count
+
+WORKER = """
+import json, os, sys, time
+def tell(**message):
+    print(json.dumps(message), flush=True)
+tell(kind="ready")
+for line in sys.stdin:
+    job = json.loads(line)
+    if job.get("stop"):
+        break
+    root, run = job["root"], job["id"]
+    tries = os.path.join(root, run)
+    with open(tries, "a") as file:
+        file.write("x")
+    attempt = os.path.getsize(tries)
+    {act}
+"""
+
+FINISH = 'tell(kind="finished", id=run, status="converged")'
+
+
+@pytest.fixture
+def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[Event]]:
+    """Run jobs under `tmp_path` with workers that do `act`."""
+
+    def run(jobs: list[Job], act: str, workers: int = 1, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+        script = tmp_path / "worker.py"
+        script.write_text(WORKER.format(act=act))
+        monkeypatch.setattr(local, "COMMAND", (sys.executable, str(script)))
+        return LocalBackend(tmp_path, rl.Placement(workers=workers)).run(jobs, stop)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def jobs(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Job]:
+    output = tmp_path_factory.mktemp("plan")
+    plans = [plan_run("cifar-plain8", str(small_npz), "adam", seed=seed, output=output) for seed in range(4)]
+    return [Job(plan.runs[0].id, plan.runs[0].file) for plan in plans]
+
+
+def told(events: Iterator[Event]) -> list[tuple[str, str]]:
+    return [(event.kind, event.id) for event in events if event.kind not in ("tick", "progress")]
+
+
+def events_of(root: Path, job: Job) -> list[str]:
+    path = RunDirectory.of(root, job.id).path / "provenance.jsonl"
+    return [json.loads(line)["event"] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_jobs_are_done_once_each_in_their_order(backend: Callable[..., Iterator[Event]], jobs: list[Job]) -> None:
+    assert told(backend(jobs, FINISH)) == [("finished", job.id) for job in jobs]
+
+
+def test_a_run_whose_process_dies_is_tried_three_times_and_then_missing(
+    backend: Callable[..., Iterator[Event]], jobs: list[Job], tmp_path: Path
+) -> None:
+    victim, others = jobs[0], jobs[1:]
+    act = f'os.kill(os.getpid(), 9) if run == "{victim.id}" else {FINISH}'
+    said = list(backend(jobs, act))
+    assert sorted(told(iter(said))) == sorted(
+        [("failed", victim.id)] * 2 + [("missing", victim.id)] + [("finished", job.id) for job in others]
+    )
+    assert events_of(tmp_path, victim) == ["failed", "failed", "failed", "gave up"]
+    reason = next(event.reason for event in said if event.kind == "missing")
+    assert "killed by signal 9" in reason
+    assert str(tmp_path) not in reason
+
+
+def test_a_run_that_dies_once_is_finished_at_its_second_attempt(
+    backend: Callable[..., Iterator[Event]], jobs: list[Job], tmp_path: Path
+) -> None:
+    act = f"os._exit(7) if attempt == 1 else {FINISH}"
+    assert told(backend(jobs[:1], act)) == [("failed", jobs[0].id), ("finished", jobs[0].id)]
+    assert events_of(tmp_path, jobs[0]) == ["failed"]
+
+
+def test_a_mistake_that_another_attempt_would_repeat_is_not_tried_again(
+    backend: Callable[..., Iterator[Event]], jobs: list[Job], tmp_path: Path
+) -> None:
+    act = 'tell(kind="failed", id=run, reason="ValueError: no", exit_code=1, again=False)'
+    assert told(backend(jobs[:2], act)) == [("missing", job.id) for job in jobs[:2]]
+    assert events_of(tmp_path, jobs[0]) == ["failed", "gave up"]
+
+
+def test_an_error_of_the_system_is_tried_again(backend: Callable[..., Iterator[Event]], jobs: list[Job]) -> None:
+    act = f'tell(kind="failed", id=run, reason="EIO", exit_code=1, again=True) if attempt < 3 else {FINISH}'
+    assert told(backend(jobs[:1], act)) == [("failed", jobs[0].id)] * 2 + [("finished", jobs[0].id)]
+
+
+def test_a_full_disk_ends_the_study_and_counts_for_no_run(
+    backend: Callable[..., Iterator[Event]], jobs: list[Job], tmp_path: Path
+) -> None:
+    act = 'tell(kind="failed", id=run, reason="the disk is full", exit_code=4, again=False)'
+    with pytest.raises(ResourceError, match="the disk is full"):
+        list(backend(jobs, act))
+    assert "gave up" not in events_of(tmp_path, jobs[0])
+
+
+def test_a_process_that_the_system_killed_for_want_of_memory_gives_an_out_of_memory_result(
+    backend: Callable[..., Iterator[Event]], jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = tmp_path / jobs[0].id
+    monkeypatch.setattr(local, "_memory_kills", lambda: int(killed.exists()))
+    said = [e for e in backend(jobs[:1], "os.kill(os.getpid(), 9)") if e.kind == "finished"]
+    assert [event.status for event in said] == ["out of memory"]
+    result = RunDirectory.of(tmp_path, jobs[0].id).result()
+    assert result is not None
+    assert result.status == "out of memory"
+
+
+def test_a_run_that_another_driver_holds_is_waited_for(
+    backend: Callable[..., Iterator[Event]], jobs: list[Job]
+) -> None:
+    act = f'tell(kind="busy", id=run) if attempt == 1 and run == "{jobs[0].id}" else {FINISH}'
+    assert told(backend(jobs[:2], act)) == [("finished", jobs[1].id), ("finished", jobs[0].id)]
+
+
+def test_stopping_waits_for_each_worker_and_leaves_none(
+    backend: Callable[..., Iterator[Event]], jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "STOP_SECONDS", 5.0)
+    began = time.monotonic()
+    act = 'sys.stdin.readline(); tell(kind="stopped", id=run); sys.exit()'
+    said = told(backend(jobs, act, workers=2, stop=lambda: time.monotonic() - began > 1))
+    assert sorted(said) == sorted([("stopped", job.id) for job in jobs[:2]])
+
+
+def test_a_worker_that_hangs_is_killed_after_its_time(
+    backend: Callable[..., Iterator[Event]], jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "STOP_SECONDS", 0.5)
+    began = time.monotonic()
+    assert told(backend(jobs, "time.sleep(60)", stop=lambda: time.monotonic() - began > 1)) == []
+    assert time.monotonic() - began < 10
+
+
+def test_no_more_threads_are_given_out_than_there_are_cores(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    monkeypatch.setattr(local, "cores", lambda: 8)
+
+    def of(threads: int, device: str = "cpu") -> Job:
+        file = jobs[0].file
+        numerics = replace(file.run.numerics, threads=threads, device=device)
+        return Job("x", replace(file, run=replace(file.run, numerics=numerics)))
+
+    assert worker_count([of(1)] * 20, rl.Placement()) == 8
+    assert worker_count([of(3)] * 20, rl.Placement()) == 2
+    assert worker_count([of(16)] * 20, rl.Placement()) == 1
+    assert worker_count([of(1)] * 3, rl.Placement()) == 3
+    assert worker_count([of(1, "cuda")] * 3, rl.Placement()) == 1
+    assert worker_count([of(1)] * 20, rl.Placement(workers=5)) == 5
+    assert worker_count([], rl.Placement()) == 0

@@ -1,0 +1,128 @@
+"""From a study to runs: what is one run, what is another, and what is left to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import resnetlab as rl
+from resnetlab.codec import decode, encode
+from resnetlab.data.spec import DataIdentity
+from resnetlab.studies.estimate import Estimate
+from resnetlab.studies.plan import DataFacts, Plan, expand, folder_name, record
+from resnetlab.studies.spec import Overrides, Study, load_study
+
+FACTS = DataFacts(
+    name="digits", identity=DataIdentity(sha256="ab" * 32), classes=tuple("0123456789"), channels=1, side=8,
+    train_images=1000, class_share=0.1,
+)  # fmt: skip
+RESOLVED = rl.Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
+
+
+def plan_of(study: Study, numerics: rl.Numerics = RESOLVED) -> Plan:
+    return expand(study, {condition.data: FACTS for condition in study.conditions}, numerics)
+
+
+def test_every_condition_meets_every_seed_once_and_the_costliest_of_a_seed_comes_first() -> None:
+    plan = plan_of(load_study("digits"))
+    assert len(plan.runs) == len({run.id for run in plan.runs}) == 20
+    assert {(run.condition, run.seed) for run in plan.runs} == {
+        (label, seed) for label in ("plain 8", "residual 8 (A)", "plain 56", "residual 56 (A)") for seed in range(5)
+    }
+    assert [run.seed for run in plan.runs] == sorted(run.seed for run in plan.runs)
+    for seed in range(5):
+        costs = [run.macs for run in plan.runs if run.seed == seed]
+        assert costs == sorted(costs, reverse=True)
+
+
+def test_the_id_of_a_run_is_what_it_was() -> None:
+    """A change here orphans every run that people have: raise ALGORITHM_VERSION, or find what moved."""
+    assert plan_of(load_study("digits")).runs[0].id == "digits-cifar-plain56-s0-52dd8a6425"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        Overrides(settings=("recipe.epochs=9",)),
+        Overrides(settings=("recipe.optimiser.lr=0.002",)),
+        Overrides(settings=("model.dropout=0.1",)),
+        Overrides(seeds=(7,)),
+    ],
+)
+def test_what_changes_a_result_changes_the_run(changed: Overrides) -> None:
+    before = {run.id for run in plan_of(load_study("digits")).runs}
+    assert not before & {run.id for run in plan_of(load_study("digits", changed)).runs}
+
+
+def test_numerics_and_the_content_of_the_data_are_part_of_a_run() -> None:
+    study = load_study("digits")
+    before = {run.id for run in plan_of(study).runs}
+    assert not before & {run.id for run in plan_of(study, replace(RESOLVED, threads=2)).runs}
+    assert not before & {run.id for run in plan_of(study, replace(RESOLVED, precision="bf16")).runs}
+    other = replace(FACTS, identity=replace(FACTS.identity, sha256="cd" * 32))
+    assert not before & {run.id for run in expand(study, {c.data: other for c in study.conditions}, RESOLVED).runs}
+
+
+def test_where_the_data_lie_and_what_they_are_called_is_not() -> None:
+    study, moved = load_study("digits"), load_study("digits", Overrides(data="elsewhere/digits.npz"))
+    hashes = [run.file.run.hash for run in plan_of(study).runs]
+    named = replace(FACTS, name="other")
+    assert [
+        run.file.run.hash for run in expand(moved, {c.data: named for c in moved.conditions}, RESOLVED).runs
+    ] == hashes
+
+
+def test_two_studies_that_ask_for_the_same_run_share_it() -> None:
+    some, more = load_study("digits", Overrides(seeds=(0, 1))), load_study("digits")
+    assert {run.id for run in plan_of(some).runs} < {run.id for run in plan_of(more).runs}
+
+
+def test_a_changed_study_has_a_report_of_its_own() -> None:
+    shorter, longer = (Overrides(settings=(f"recipe.epochs={epochs}",)) for epochs in (2, 3))
+    names = {
+        folder_name(plan_of(load_study("digits", o))) for o in (Overrides(), shorter, longer, Overrides(seeds=(0,)))
+    }
+    assert len(names) == 4
+    assert "digits" in names
+
+
+def test_a_plan_survives_its_file() -> None:
+    plan = plan_of(load_study("digits"))
+    assert decode(Plan, encode(plan), "plan.json") == plan
+
+
+def test_a_run_without_a_folder_waits() -> None:
+    plan = plan_of(load_study("digits"))
+    held = record(plan, lambda _: None, frozenset({plan.runs[3].id}))
+    assert [cell.state for cell in held.cells] == ["running" if i == 3 else "waiting" for i in range(20)]
+    assert [cell.run.seed for cell in held.of("plain 8")] == [0, 1, 2, 3, 4]
+
+
+def test_the_time_that_is_left_is_what_a_steady_machine_takes() -> None:
+    """Two workers, a tenth of a microsecond a multiply-add: the estimate after 20 steps is the truth."""
+    plan = plan_of(load_study("digits"))
+    estimate = Estimate(plan.runs, (), 2)
+    assert estimate.seconds_left() is None
+    truth = sum(run.macs for run in plan.runs) * 1e-10 / 2
+    total = plan.runs[0].file.run.recipe.total_steps(FACTS.train_images)
+    for step in range(25):
+        for run in plan.runs[:2]:
+            estimate.see(run.id, step, total, step * run.macs * 1e-10 / total)
+    left = estimate.seconds_left()
+    gone = 24 * plan.runs[0].macs * 1e-10 / total
+    assert left == pytest.approx(truth - gone, rel=0.01)
+    for run in plan.runs:
+        estimate.done(run.id)
+    assert estimate.seconds_left() == 0
+
+
+def test_an_unreadable_plan_is_a_mistake_with_its_file(tmp_path: Path) -> None:
+    from resnetlab.studies.run import read_plan
+
+    with pytest.raises(rl.InputError, match="no study was begun there"):
+        read_plan(tmp_path)
+    (tmp_path / "plan.json").write_text("{")
+    with pytest.raises(rl.InputError, match=r"plan\.json: not JSON"):
+        read_plan(tmp_path)
