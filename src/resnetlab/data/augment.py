@@ -35,7 +35,7 @@ def cut_out(images: Tensor, hole: Tensor, size: int) -> Tensor:
     rows = torch.arange(height, device=images.device)[None, :] - hole[:, :1] + size // 2
     columns = torch.arange(width, device=images.device)[None, :] - hole[:, 1:] + size // 2
     inside = ((rows >= 0) & (rows < size))[:, None, :, None] & ((columns >= 0) & (columns < size))[:, None, None, :]
-    return images.masked_fill(inside, 0.0)
+    return torch.where(inside, 0.0, images)  # keeps channels-last, which masked_fill does not
 
 
 def normalise(pixels: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
