@@ -36,15 +36,17 @@ def evaluate(model: nn.Module, forward: Callable[[Tensor], Tensor], images: Resi
     Batches come in a fixed shuffled order, so that a network which looks at its batch meets all classes; every
     buffer and the mode of `model` are put back.
     """
+    modules = [(module, module.training, dict(module._buffers)) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    training = model.training
     order = torch.randperm(len(images), generator=stream(0, "evaluation")).to(images.pixels.device)
     try:
         model.eval()
         with torch.inference_mode():
             shuffled = torch.cat([forward(images.pixels[part]).float() for part in torch.split(order, BATCH)])
     finally:
-        model.train(training)
+        for module, training, held in modules:
+            module.training = training
+            module._buffers.update(held)  # also where a module put a new tensor in its place
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)

@@ -47,5 +47,6 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, held: 
         prefix = f"{name}/"
         state = {key.removeprefix(prefix): value for key, value in held.items() if key.startswith(prefix)}
         for quantity, value in state.items():
-            place = torch.empty_like(parameter) if value.shape == parameter.shape else value.to(parameter.device)
+            like = parameter if value.shape == parameter.shape else value
+            place = torch.empty_like(like, device=parameter.device)  # its own: fused Adam counts its steps in place
             optimiser.state[parameter][quantity] = place.copy_(value)

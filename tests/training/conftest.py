@@ -1,0 +1,97 @@
+"""A small network on small images, and the means to stop it anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from resnetlab.data.resident import Resident
+from resnetlab.data.spec import Images
+from resnetlab.models.spec import CifarNet
+from resnetlab.training.loop import Learner, train
+from resnetlab.training.numerics import Numerics
+from resnetlab.training.recipe import Recipe
+
+NETWORK = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8))
+
+
+class Small:
+    """Ways to make and run small learners."""
+
+    network = NETWORK
+    cpu = torch.device("cpu")
+
+    @staticmethod
+    def images(count: int = 20, side: int = 8, channels: int = 1, seed: int = 0) -> Images:
+        """Random images of four classes."""
+        draw = np.random.default_rng(seed)
+        return Images(draw.integers(0, 256, (count, side, side, channels), np.uint8), draw.integers(0, 4, count))
+
+    @staticmethod
+    def numbered(count: int, side: int = 8) -> Images:
+        """Image i is i all over, and its label says so modulo 4."""
+        pixels = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, side, side, 1))
+        return Images(pixels.copy(), np.arange(count) % 4)
+
+    def learner(
+        self, recipe: Recipe, images: Images | None = None, *, seed: int = 0, precision: str = "fp32",
+        model: CifarNet = NETWORK, layout: str = "contiguous",
+    ) -> Learner:  # fmt: skip
+        """A learner on the processor, one thread."""
+        numerics = Numerics(device="cpu", precision=precision, memory_format=layout, threads=1)  # type: ignore[arg-type]
+        return Learner(model, recipe, numerics, seed, images or self.images(), 4, self.cpu)
+
+    def run(self, learner: Learner, images: Images | None = None, until: int | None = None) -> list[Any]:
+        """Train until a step, or the end; what the loop yielded."""
+        held = Resident.of(images or self.images(), self.cpu)
+        return list(train(learner, held, lambda: until is not None and learner.step >= until))
+
+    @staticmethod
+    def snapshot(learner: Learner) -> dict[str, Tensor]:
+        """What a checkpoint would hold, copied."""
+        return {name: tensor.clone() for name, tensor in learner.tensors().items()}
+
+    @staticmethod
+    def watched(learner: Learner) -> list[tuple[Tensor, Tensor]]:
+        """The batches that the learner will meet, as they come."""
+        batches: list[tuple[Tensor, Tensor]] = []
+        step = learner.train_step
+
+        def watch(images: Tensor, labels: Tensor) -> None:
+            batches.append((images.clone(), labels.clone()))
+            step(images, labels)
+
+        learner.train_step = watch  # type: ignore[method-assign]
+        return batches
+
+
+@pytest.fixture(scope="session")
+def small() -> Small:
+    return Small()
+
+
+@pytest.fixture
+def same() -> Callable[[dict[str, Tensor], dict[str, Tensor]], None]:
+    """Assert that two sets of tensors have the same names, types and bits."""
+
+    def check(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
+        assert list(left) == list(right)
+        for name, tensor in left.items():
+            other = right[name]
+            assert tensor.dtype == other.dtype, name
+            assert torch.equal(tensor, other), f"{name} differs by {(tensor.double() - other.double()).abs().max()}"
+
+    return check
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,99 @@
+"""Numerics are resolved to what this machine does before anything is hashed."""
+
+from __future__ import annotations
+
+import typing
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resnetlab.errors import InputError
+from resnetlab.training.accelerate import autocast, layout, prepare, resolve
+from resnetlab.training.numerics import Numerics, cores
+
+
+@pytest.fixture
+def no_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@given(
+    precision=st.sampled_from(["auto", "fp32", "bf16"]),
+    memory_format=st.sampled_from(["auto", "contiguous", "channels_last"]),
+    threads=st.integers(0, 4),
+    single=st.booleans(),
+)
+def test_nothing_is_left_to_choose_and_what_was_chosen_stays(
+    precision: typing.Any, memory_format: typing.Any, threads: int, single: bool
+) -> None:
+    asked = Numerics(device="cpu", precision=precision, memory_format=memory_format, threads=threads)
+    found = resolve(asked, single=single)
+    assert "auto" not in (found.device, found.precision, found.memory_format)
+    assert found.threads == (threads or (cores() if single else 1))
+    assert precision in ("auto", found.precision)
+    assert memory_format in ("auto", found.memory_format)
+    assert resolve(found, single=not single) == found, "what is resolved stays resolved"
+
+
+@pytest.mark.usefixtures("no_accelerator")
+def test_auto_on_a_machine_without_accelerator_is_the_processor() -> None:
+    assert resolve(Numerics(), single=False).device == "cpu"
+
+
+@pytest.mark.usefixtures("no_accelerator")
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_here_is_told_in_a_line(device: typing.Any) -> None:
+    with pytest.raises(InputError) as caught:
+        resolve(Numerics(device=device), single=True)
+    expected = f"device: no {device} device on this machine (allowed: cpu). Fix: --device auto"
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")])
+def test_a_gpu_takes_bf16_where_it_has_the_units_and_one_thread(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], precision: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    found = resolve(Numerics(threads=8), single=True)
+    assert found == Numerics(device="cuda", precision=precision, memory_format="channels_last", threads=1)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [({}, "fp32"), ({"avx512_f": True}, "fp32"), ({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16")],
+)
+def test_a_processor_takes_bf16_only_where_it_multiplies_it_itself(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], precision: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert resolve(Numerics(device="cpu"), single=True).precision == precision
+
+
+def test_a_torch_that_does_not_tell_its_capabilities_gets_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert resolve(Numerics(device="cpu"), single=True).precision == "fp32"
+
+
+def test_prepare_sets_the_threads_of_the_run() -> None:
+    before = torch.get_num_threads()
+    try:
+        device = prepare(Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=2))
+        assert device == torch.device("cpu")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_context_computes_in_the_precision_asked_for(precision: typing.Any, dtype: torch.dtype) -> None:
+    with autocast(Numerics(device="cpu", precision=precision)):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_layouts_are_torchs() -> None:
+    assert layout(Numerics(memory_format="channels_last")) == torch.channels_last
+    assert layout(Numerics(memory_format="contiguous")) == torch.contiguous_format

@@ -1,0 +1,148 @@
+"""Scores of a split are those of a plain loop, and the network is left as it was found."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from resnetlab.data.resident import Resident
+from resnetlab.data.spec import Images
+from resnetlab.training import evaluate as module
+from resnetlab.training.evaluate import evaluate
+from resnetlab.training.recipe import Recipe
+
+CPU = torch.device("cpu")
+
+
+def numbered(count: int) -> Resident:
+    """Image i holds i in its pixels, as two bytes."""
+    pixels = np.zeros((count, 2, 2, 1), np.uint8)
+    pixels[:, 0, 0, 0], pixels[:, 0, 1, 0] = np.arange(count) % 256, np.arange(count) // 256
+    return Resident.of(Images(pixels, np.arange(count) % 3), CPU)
+
+
+def number(pixels: Tensor) -> Tensor:
+    return pixels[:, 0, 0, 0].long() + 256 * pixels[:, 0, 1, 0].long()
+
+
+class Meddler(nn.Module):
+    """A network that changes its buffers even in evaluation, in place and by putting new ones there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(3))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        self.frozen = nn.BatchNorm1d(3)
+        self.batches: list[Tensor] = []
+        self.modes: list[bool] = []
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        self.seen.add_(1)
+        self.count = self.count + 1
+        self.modes.append(self.training or self.frozen.training)
+        which = number(pixels)
+        self.batches.append(which)
+        return torch.stack([which.float() / 100, torch.ones(len(which)), -which.float() / 100], 1)
+
+
+@pytest.mark.parametrize("count", [1, 7, 500, 501, 1200])
+def test_logits_come_in_the_splits_order_and_every_image_is_met_once(count: int) -> None:
+    model, images = Meddler(), numbered(count)
+    scored = evaluate(model, model, images)
+    assert scored.logits.shape == (count, 3)
+    assert scored.logits.dtype == torch.float32
+    assert scored.logits.device.type == "cpu"
+    torch.testing.assert_close(scored.logits[:, 0], torch.arange(count) / 100)
+    assert sorted(torch.cat(model.batches).tolist()) == list(range(count))
+    assert max(len(batch) for batch in model.batches) <= module.BATCH
+
+
+def test_the_order_is_shuffled_and_always_the_same() -> None:
+    first, second = Meddler(), Meddler()
+    evaluate(first, first, numbered(300))
+    torch.rand(3)
+    evaluate(second, second, numbered(300))
+    order = torch.cat(first.batches).tolist()
+    assert order == torch.cat(second.batches).tolist()
+    assert order != sorted(order)
+
+
+def test_scores_are_those_of_a_plain_loop(small: Any) -> None:
+    images = small.images(60)
+    learner = small.learner(Recipe(batch_size=8, epochs=2), images)
+    small.run(learner, images)
+    held = Resident.of(images, CPU)
+    scored = evaluate(learner.model, learner.forward, held)
+    learner.model.eval()
+    loss = wrong = 0.0
+    for pixels, label in zip(held.pixels, images.labels, strict=True):
+        with torch.no_grad():
+            logits = learner.forward(pixels[None])[0].double()
+        loss -= float(logits[label] - torch.log(torch.exp(logits).sum()))
+        wrong += int(logits.argmax()) != label
+    assert scored.loss_nats == pytest.approx(loss / 60, rel=1e-5)
+    assert scored.top1_error_pct == pytest.approx(100 * wrong / 60)
+    assert scored.finite
+
+
+def test_a_network_that_knows_nothing_scores_ln_k_nats() -> None:
+    images = numbered(30)
+    scored = evaluate(nn.Identity(), lambda pixels: torch.zeros(len(pixels), 3), images)
+    assert scored.loss_nats == pytest.approx(math.log(3), rel=1e-12)
+    assert scored.top1_error_pct == pytest.approx(100 * 2 / 3)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_logits_that_are_not_finite_are_said_to_be_so(value: float) -> None:
+    scored = evaluate(nn.Identity(), lambda pixels: torch.full((len(pixels), 3), value), numbered(30))
+    assert not scored.finite
+
+
+@pytest.mark.parametrize("raises", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_mode_and_buffers_are_put_back_whatever_the_network_does(training: bool, raises: bool) -> None:
+    model = Meddler().train(training)
+    model.frozen.eval()
+    seen, count = model.seen, model.count
+
+    def forward(pixels: Tensor) -> Tensor:
+        out = model(pixels)
+        if raises and len(model.batches) == 2:
+            raise RuntimeError("no more")
+        return out
+
+    if raises:
+        with pytest.raises(RuntimeError, match="no more"):
+            evaluate(model, forward, numbered(1200))
+    else:
+        evaluate(model, forward, numbered(1200))
+    assert model.modes
+    assert not any(model.modes), "evaluation mode throughout"
+    assert model.training == training
+    assert not model.frozen.training, "each part keeps the mode that it had"
+    assert model.seen is seen
+    assert model.count is count
+    assert not model.seen.any()
+    assert model.count == 0
+
+
+def test_evaluation_leaves_a_learner_with_the_bits_that_it_had(small: Any) -> None:
+    images = small.images()
+    learner = small.learner(Recipe(batch_size=8, epochs=1, ema=0.9), images)
+    small.run(learner, images)
+    before, state = small.snapshot(learner), torch.get_rng_state()
+    gradients = [p.grad.clone() for p in learner.model.parameters()]
+    evaluate(learner.model, learner.forward, Resident.of(images, CPU))
+    assert all(torch.equal(before[name], tensor) for name, tensor in learner.tensors().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert learner.model.training
+    for parameter, gradient in zip(learner.model.parameters(), gradients, strict=True):
+        assert torch.equal(parameter.grad, gradient)
+        assert not parameter.is_inference()
+    assert not any(buffer.is_inference() for buffer in learner.model.buffers())
+    small.run(learner, images)

@@ -1,0 +1,396 @@
+"""The loop: what it yields, which batches it meets, and the same bits however often it is stopped."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from resnetlab.data.resident import Resident
+from resnetlab.data.spec import Augment, Images
+from resnetlab.models.spec import CifarNet
+from resnetlab.training import loop
+from resnetlab.training.loop import train
+from resnetlab.training.recipe import SGD, Adam, AdamW, Cosine, OneCycle, Recipe
+
+Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
+
+
+def never() -> bool:
+    return False
+
+
+def numbers(batch: Tensor) -> list[int]:
+    """Which numbered images a batch holds."""
+    return [round(float(image.max()) * 255) for image in batch]
+
+
+# What it yields -------------------------------------------------------------------------------------------------------
+
+
+def test_it_yields_a_start_and_then_each_epoch(small: Any) -> None:
+    learner = small.learner(Recipe(batch_size=8, epochs=3))  # 20 images: 3 steps an epoch
+    found = [(p.moment, p.step, p.total, p.epoch, p.images) for p in small.run(learner)]
+    assert found == [
+        ("start", 0, 9, 0.0, 0), ("epoch", 3, 9, 1.0, 20), ("epoch", 6, 9, 2.0, 40), ("epoch", 9, 9, 3.0, 60),
+    ]  # fmt: skip
+
+
+def test_steps_that_are_no_whole_epochs_end_with_the_run(small: Any) -> None:
+    learner = small.learner(Recipe(batch_size=8, steps=7))
+    found = [(p.moment, p.step, p.images) for p in small.run(learner)]
+    assert found == [("start", 0, 0), ("epoch", 3, 20), ("epoch", 6, 40), ("epoch", 7, 48)]
+
+
+def test_it_pauses_for_those_who_watch_when_time_has_passed(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "PULSE_SECONDS", -1.0)
+    learner = small.learner(Recipe(batch_size=8, steps=4))
+    assert [p.moment for p in small.run(learner)] == ["start", "pulse", "pulse", "epoch", "epoch"]
+
+
+def test_stop_is_asked_before_each_step_and_ends_the_loop(small: Any) -> None:
+    asked = []
+
+    def stop() -> bool:
+        asked.append(learner.step)
+        return learner.step >= 4
+
+    learner = small.learner(Recipe(batch_size=8, epochs=3))
+    found = [(p.moment, p.step) for p in train(learner, Resident.of(small.images(), small.cpu), stop)]
+    assert found == [("start", 0), ("epoch", 3), ("stopped", 4)]
+    assert asked == [0, 1, 2, 3, 4]
+
+
+def test_a_stop_before_the_first_step_trains_nothing(small: Any) -> None:
+    learner = small.learner(Recipe(batch_size=8, epochs=1))
+    before = small.snapshot(learner)
+    assert [p.moment for p in small.run(learner, until=0)] == ["start", "stopped"]
+    assert all(torch.equal(before[name], tensor) for name, tensor in learner.tensors().items())
+
+
+def test_a_run_that_goes_on_does_not_start_again_and_a_finished_one_does_nothing(small: Any) -> None:
+    learner = small.learner(Recipe(batch_size=8, epochs=2))
+    small.run(learner, until=2)
+    assert [(p.moment, p.step, p.images) for p in small.run(learner)] == [("epoch", 3, 4), ("epoch", 6, 24)]
+    assert small.run(learner) == []
+
+
+def test_seconds_are_those_of_training_and_not_of_the_body_of_the_callers_loop(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(loop, "PULSE_SECONDS", 1e9)
+    learner = small.learner(Recipe(batch_size=8, epochs=3))
+    step = learner.train_step
+
+    def slow(images: Tensor, labels: Tensor) -> None:
+        clock[0] += 1.0
+        step(images, labels)
+
+    learner.train_step = slow
+    seconds = []
+    for progress in train(learner, Resident.of(small.images(), small.cpu), never):
+        seconds.append(progress.seconds)
+        clock[0] += 1000.0
+    assert seconds == [0.0, 3.0, 6.0, 9.0]
+
+
+@pytest.mark.parametrize("how", ["to the end", "closed", "a body that raises"])
+def test_the_random_state_of_the_process_is_put_back(small: Any, how: str) -> None:
+    model = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
+    learner = small.learner(Recipe(batch_size=8, epochs=1), model=model)
+    torch.manual_seed(11)
+    before = torch.get_rng_state()
+    running = train(learner, Resident.of(small.images(), small.cpu), never)
+    if how == "to the end":
+        list(running)
+    elif how == "closed":
+        next(running), next(running)
+        running.close()
+    else:
+        next(running)
+        with pytest.raises(ZeroDivisionError):
+            running.throw(ZeroDivisionError())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# Which batches --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "batch", "sizes"), [
+    (20, 8, [8, 8, 4]), (17, 8, [8, 8]), (16, 8, [8, 8]), (18, 8, [8, 8, 2]), (5, 8, [5]), (9, 8, [8]), (2, 2, [2]),
+])  # fmt: skip
+def test_a_last_batch_of_one_image_is_left_out(small: Any, count: int, batch: int, sizes: list[int]) -> None:
+    images = small.numbered(count)
+    learner = small.learner(Recipe(batch_size=batch, epochs=2), images)
+    batches = small.watched(learner)
+    yielded = small.run(learner, images)
+    assert [len(labels) for _, labels in batches] == sizes * 2
+    assert yielded[-1].images == sum(sizes) * 2
+
+
+def test_every_image_of_an_epoch_is_met_once_with_its_label_and_each_epoch_in_an_order_of_its_own(small: Any) -> None:
+    images = small.numbered(30)
+    learner = small.learner(Recipe(batch_size=8, epochs=3, normalise="none"), images)
+    batches = small.watched(learner)
+    small.run(learner, images)
+    orders = []
+    for epoch in range(3):
+        met = [n for batch, _ in batches[4 * epoch : 4 * epoch + 4] for n in numbers(batch)]
+        labels = [int(label) for _, some in batches[4 * epoch : 4 * epoch + 4] for label in some]
+        assert sorted(met) == list(range(30))
+        assert labels == [n % 4 for n in met]
+        orders.append(tuple(met))
+    assert len(set(orders)) == 3
+
+
+def order_of(small: Any, recipe: Recipe, seed: int = 0, model: CifarNet | None = None) -> list[int]:
+    images = small.numbered(30)
+    learner = small.learner(recipe, images, seed=seed, model=model or small.network)
+    batches = small.watched(learner)
+    small.run(learner, images)
+    return [n for batch, _ in batches for n in numbers(batch)]
+
+
+def test_the_order_follows_from_seed_and_epoch_and_from_nothing_else(small: Any) -> None:
+    plain: dict[str, Any] = {"batch_size": 8, "epochs": 2, "normalise": "none"}
+    base = order_of(small, Recipe(**plain))
+    for other in (
+        Recipe(**plain | {"augment": Augment(flip=True)}),
+        Recipe(**plain | {"augment": Augment(crop_padding=1, flip=True, cutout=2)}),
+        Recipe(**plain | {"batch_size": 15}),
+        Recipe(**plain | {"optimiser": Adam(), "label_smoothing": 0.1}),
+        Recipe(**plain | {"epochs": None, "steps": 8}),
+    ):
+        assert order_of(small, other) == base
+    assert order_of(small, Recipe(**plain), seed=1) != base
+    dropping = CifarNet(blocks=(2, 1, 1), widths=(4, 6, 8), dropout=0.5, shortcut="none")
+    assert order_of(small, Recipe(**plain), model=dropping) == base
+
+
+def test_conditions_of_one_seed_meet_the_same_batches_down_to_the_pixel(small: Any) -> None:
+    recipe = Recipe(batch_size=8, epochs=2, augment=Augment(crop_padding=2, flip=True, cutout=3))
+    met = []
+    for shortcut in ("none", "A"):
+        learner = small.learner(recipe, model=CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut=shortcut))
+        batches = small.watched(learner)
+        small.run(learner)
+        met.append(batches)
+    for (left, left_labels), (right, right_labels) in zip(*met, strict=True):
+        assert torch.equal(left, right)
+        assert torch.equal(left_labels, right_labels)
+
+
+def test_an_image_is_augmented_anew_each_epoch(small: Any) -> None:
+    recipe = Recipe(batch_size=20, epochs=6, augment=Augment(crop_padding=2, flip=True))
+    images = Images(small.images(1).pixels.repeat(20, 0), small.images(20).labels)
+    learner = small.learner(recipe, images)
+    batches = small.watched(learner)
+    small.run(learner, images)
+    seen = Counter(image.contiguous().numpy().tobytes() for batch, _ in batches for image in batch)
+    assert len(seen) > 35, "of 25 corners times 2 sides"
+
+
+# The same bits --------------------------------------------------------------------------------------------------------
+
+SHORT: dict[str, Any] = {"batch_size": 8, "steps": 8}  # 3 steps an epoch: two epochs and two steps
+DROPPING = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
+PLAIN = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut="B", batch_norm=False)
+CASES: dict[str, tuple[Recipe, CifarNet]] = {
+    "momentum": (Recipe(optimiser=SGD(lr=0.05, nesterov=True, weight_decay=1e-3), **SHORT), DROPPING),
+    "no momentum": (Recipe(optimiser=SGD(lr=0.05, momentum=0.0), **SHORT), PLAIN),
+    "adam": (Recipe(optimiser=Adam(), schedule=OneCycle(), **SHORT), PLAIN),
+    "adamw": (Recipe(optimiser=AdamW(), schedule=Cosine(warmup=0.3), decay_norm_and_bias=False, **SHORT), DROPPING),
+    "average": (Recipe(optimiser=SGD(lr=0.05), ema=0.9, clip_norm=1.0, **SHORT), DROPPING),
+    "augmented": (
+        Recipe(optimiser=SGD(lr=0.05), augment=Augment(crop_padding=2, flip=True, cutout=3), label_smoothing=0.1,
+               **SHORT), DROPPING,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("precision", "layout"), [("fp32", "contiguous"), ("bf16", "channels_last")])
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_stopped_at_any_step_and_restored_has_the_bits_of_one_that_never_stopped(
+    small: Any, same: Same, case: str, precision: str, layout: str
+) -> None:
+    recipe, model = CASES[case]
+    options = {"precision": precision, "layout": layout, "model": model, "seed": 5}
+    whole = small.learner(recipe, **options)
+    small.run(whole)
+    first = small.learner(recipe, **options)
+    for step in range(recipe.steps + 1):
+        small.run(first, until=step)
+        held = small.snapshot(first)
+        torch.rand(step)  # the process's own state is nobody's business
+        second = small.learner(recipe, **options)
+        second.restore(held, step)
+        assert second.running() == first.running()
+        small.run(second)
+        same(second.tensors(), whole.tensors())
+        assert second.running() == whole.running()
+        assert second.step == whole.step == 8
+
+
+def test_a_run_stopped_at_every_step_has_the_bits_of_one_that_never_stopped(small: Any, same: Same) -> None:
+    recipe, model = CASES["augmented"]
+    whole = small.learner(recipe, model=model)
+    small.run(whole)
+    learner = small.learner(recipe, model=model)
+    for step in itertools.count(1):
+        small.run(learner, until=step)
+        if learner.step == learner.total:
+            break
+        fresh = small.learner(recipe, model=model)
+        fresh.restore(small.snapshot(learner), learner.step)
+        learner = fresh
+    same(learner.tensors(), whole.tensors())
+
+
+def test_what_the_callers_body_does_between_steps_changes_no_bit(small: Any, same: Same) -> None:
+    recipe, model = CASES["average"]
+    calm, busy = (small.learner(recipe, model=model) for _ in range(2))
+    small.run(calm)
+    held = Resident.of(small.images(), small.cpu)
+    for _ in train(busy, held, never):
+        torch.manual_seed(3)
+        torch.rand(7)
+        with torch.no_grad():
+            busy.model.eval()
+            busy.forward(held.pixels)
+            busy.model.train()
+    same(busy.tensors(), calm.tensors())
+
+
+def test_two_learners_of_one_seed_are_equal_and_of_two_seeds_are_not(small: Any) -> None:
+    recipe = Recipe(batch_size=8, steps=4)
+    learners = [small.learner(recipe, seed=seed) for seed in (0, 0, 1)]
+    for learner in learners:
+        small.run(learner)
+    states = [learner.model.state_dict() for learner in learners]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["head.weight"], states[2]["head.weight"])
+
+
+def test_a_restored_learner_owns_its_tensors(small: Any) -> None:
+    recipe = Recipe(batch_size=8, steps=6, optimiser=Adam(), ema=0.5)
+    first = small.learner(recipe)
+    small.run(first, until=3)
+    second = small.learner(recipe)
+    second.restore(first.tensors(), 3)
+    before = small.snapshot(first)
+    small.run(second)
+    assert all(torch.equal(before[name], tensor) for name, tensor in first.tensors().items())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_checkpoint_names_each_tensor_once_and_holds_all_that_a_step_changes(small: Any, case: str) -> None:
+    recipe, model = CASES[case]
+    learner = small.learner(recipe, model=model)
+    small.run(learner, until=2)
+    held = learner.tensors()
+    assert {name.split("/")[0] for name in held} <= {"model", "optimiser", "average", "epoch"}
+    places = [tensor.data_ptr() for tensor in held.values()]
+    assert len(set(places)) == len(places)
+    assert all(f"model/{name}" in held for name in learner.model.state_dict())
+
+
+# What it tells of itself ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [20, 17])
+def test_the_running_loss_and_error_are_means_over_the_images_of_the_epoch_so_far(small: Any, count: int) -> None:
+    images = small.images(count)
+    learner = small.learner(Recipe(batch_size=8, epochs=2, label_smoothing=0.1), images)
+    assert learner.running() == (0.0, 0.0)
+    step, sums = learner.train_step, []
+
+    def watch(pixels: Tensor, labels: Tensor) -> None:
+        with torch.no_grad():
+            logits = copy.deepcopy(learner.model).train()(pixels)
+        loss = F.cross_entropy(logits, labels, label_smoothing=0.1, reduction="sum")
+        if learner.step % learner.steps_per_epoch == 0:
+            sums.clear()
+        sums.append((float(loss), int((logits.argmax(1) != labels).sum()), len(labels)))
+        step(pixels, labels)
+        seen = sum(size for _, _, size in sums)
+        assert learner.running() == (
+            pytest.approx(sum(loss for loss, _, _ in sums) / seen, rel=1e-5),
+            pytest.approx(100 * sum(wrong for _, wrong, _ in sums) / seen),
+        )
+
+    learner.train_step = watch
+    small.run(learner, images)
+    assert learner.step == learner.total
+
+
+@pytest.mark.parametrize("bad", [1, 2, 3, 5, 6])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_the_first_step_whose_loss_is_not_finite_is_found(small: Any, bad: int, value: float) -> None:
+    learner = small.learner(Recipe(batch_size=8, epochs=2))
+    step = learner.train_step
+
+    def plant(images: Tensor, labels: Tensor) -> None:
+        if learner.step + 1 == bad:
+            with torch.no_grad():
+                learner.model.head.bias[0] = value
+        step(images, labels)
+
+    learner.train_step = plant
+    found = [learner.first_bad_step() for _ in train(learner, Resident.of(small.images(), small.cpu), never)]
+    epoch = math.ceil(bad / 3)
+    assert found[: epoch + 1] == [None] * epoch + [bad]
+
+
+def test_a_weight_that_is_not_finite_is_found_even_when_no_loss_shows_it(small: Any) -> None:
+    learner = small.learner(Recipe(batch_size=8, epochs=1))
+    small.run(learner)
+    assert learner.first_bad_step() is None
+    with torch.no_grad():
+        learner.model.stem_norm.running_var[0] = math.inf
+    assert learner.first_bad_step() == 3
+
+
+def test_a_learner_is_judged_by_its_average_where_it_has_one(small: Any) -> None:
+    images = small.images()
+    learner = small.learner(Recipe(batch_size=8, epochs=2, ema=0.9, optimiser=SGD(lr=0.3)), images)
+    small.run(learner, images)
+    judged = copy.deepcopy(learner.model).eval()
+    judged.load_state_dict(learner.judged_weights())
+    learner.model.eval()
+    held = Resident.of(images, small.cpu)
+    x = (held.pixels.permute(0, 3, 1, 2) / 255 - learner.mean[:, None, None]) / learner.deviation[:, None, None]
+    with torch.no_grad():
+        torch.testing.assert_close(learner.forward(held.pixels), judged(x), rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(learner.model(x), judged(x), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mean", "deviation"), [("half", [0.5] * 3, [0.5] * 3), ("none", [0.0] * 3, [1.0] * 3)]
+)
+def test_normalisation_is_as_the_recipe_says(small: Any, kind: Any, mean: list[float], deviation: list[float]) -> None:
+    learner = small.learner(Recipe(steps=1, normalise=kind), small.images(channels=3))
+    assert learner.preprocessing == (mean, deviation)
+
+
+def test_normalisation_by_the_train_split_is_by_its_own_mean_and_sd(small: Any) -> None:
+    images = small.images(channels=3)
+    mean, deviation = small.learner(Recipe(steps=1), images).preprocessing
+    assert mean == pytest.approx((images.pixels / 255).mean((0, 1, 2)))
+    assert deviation == pytest.approx((images.pixels / 255).std((0, 1, 2)))
+
+
+def test_images_of_one_grey_are_trained_on_without_a_division_by_zero(small: Any) -> None:
+    images = Images(small.images().pixels * 0 + 9, small.images().labels)
+    learner = small.learner(Recipe(batch_size=8, epochs=1), images)
+    small.run(learner, images)
+    assert learner.first_bad_step() is None

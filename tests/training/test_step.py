@@ -1,0 +1,226 @@
+"""One step of training is the textbook's: against plain gradients and optimisers written out by hand."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnetlab.data.resident import Resident
+from resnetlab.models.spec import CifarNet
+from resnetlab.training.loop import train
+from resnetlab.training.optimise import build_optimiser, optimiser_tensors, restore_optimiser
+from resnetlab.training.random import stream_seed
+from resnetlab.training.recipe import SGD, Adam, AdamW, Recipe, Step
+from resnetlab.training.schedule import rate
+
+
+def soft_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    classes = logits.shape[1]
+    target = torch.full_like(logits, smoothing / classes)
+    target[torch.arange(len(labels)), labels] += 1 - smoothing
+    return -(target * (logits - logits.logsumexp(1, keepdim=True))).sum(1).mean()
+
+
+class ByHand:
+    """The same training, in double precision, from the definitions in the papers."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+        self.model = copy.deepcopy(model).double().train()
+        self.recipe, self.step = recipe, 0
+        self.first: dict[str, Tensor] = {}
+        self.second: dict[str, Tensor] = {}
+        self.average = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+
+    def train_step(self, images: Tensor, labels: Tensor, factor: float) -> float:
+        recipe, named = self.recipe, dict(self.model.named_parameters())
+        loss = soft_cross_entropy(self.model(images.double()), labels, recipe.label_smoothing)
+        gradients = dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
+        if recipe.clip_norm:
+            norm = math.sqrt(sum(float((g**2).sum()) for g in gradients.values()))
+            shrink = min(1.0, recipe.clip_norm / norm)
+            gradients = {name: g * shrink for name, g in gradients.items()}
+        self.step += 1
+        with torch.no_grad():
+            for name, parameter in named.items():
+                decays = recipe.decay_norm_and_bias or parameter.ndim > 1
+                decay = recipe.optimiser.weight_decay if decays else 0.0
+                self._update(name, parameter, gradients[name], recipe.optimiser.lr * factor, decay)
+                self.average[name] = recipe.ema * self.average[name] + (1 - recipe.ema) * parameter
+        return float(loss.detach())
+
+    def _update(self, name: str, parameter: Tensor, gradient: Tensor, lr: float, decay: float) -> None:
+        settings = self.recipe.optimiser
+        if isinstance(settings, AdamW):
+            parameter *= 1 - lr * decay
+        else:
+            gradient = gradient + decay * parameter
+        if isinstance(settings, SGD):
+            velocity = settings.momentum * self.first[name] + gradient if name in self.first else gradient
+            self.first[name] = velocity
+            parameter -= lr * (gradient + settings.momentum * velocity if settings.nesterov else velocity)
+            return
+        beta1, beta2 = settings.betas
+        self.first[name] = beta1 * self.first.get(name, torch.zeros_like(gradient)) + (1 - beta1) * gradient
+        self.second[name] = beta2 * self.second.get(name, torch.zeros_like(gradient)) + (1 - beta2) * gradient**2
+        mean = self.first[name] / (1 - beta1**self.step)
+        variance = self.second[name] / (1 - beta2**self.step)
+        parameter -= lr * mean / (variance.sqrt() + settings.eps)
+
+
+SHORT: dict[str, Any] = {"steps": 6, "batch_size": 8}
+RECIPES = {
+    "sgd": Recipe(optimiser=SGD(lr=0.1, momentum=0.0), **SHORT),
+    "momentum": Recipe(optimiser=SGD(lr=0.1, momentum=0.9, weight_decay=0.01), **SHORT),
+    "nesterov": Recipe(optimiser=SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01), **SHORT),
+    "falling rate": Recipe(optimiser=SGD(lr=0.1), schedule=Step(milestones=(0.5,), gamma=0.1), **SHORT),
+    "no decay of norm and bias": Recipe(
+        optimiser=SGD(lr=0.1, weight_decay=0.1), decay_norm_and_bias=False, **SHORT
+    ),
+    "label smoothing": Recipe(optimiser=SGD(lr=0.1), label_smoothing=0.2, **SHORT),
+    "clipped": Recipe(optimiser=SGD(lr=0.1), clip_norm=0.5, **SHORT),
+    "hardly clipped": Recipe(optimiser=SGD(lr=0.1), clip_norm=1e6, **SHORT),
+    # A large epsilon, since where the gradient is nearly 0 the sign of a rounding error would be a whole step.
+    "adam": Recipe(optimiser=Adam(lr=0.01, eps=1e-2, weight_decay=0.1), **SHORT),
+    "adamw": Recipe(optimiser=AdamW(lr=0.01, eps=1e-2, weight_decay=0.1), decay_norm_and_bias=False, **SHORT),
+    "average": Recipe(optimiser=SGD(lr=0.1), ema=0.8, **SHORT),
+    "everything": Recipe(
+        optimiser=SGD(lr=0.1, nesterov=True, weight_decay=0.01), label_smoothing=0.1, clip_norm=1.0, ema=0.9,
+        decay_norm_and_bias=False, schedule=Step(milestones=(0.3,), gamma=0.5), **SHORT,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_norm", [True, False], ids=["norm", "bias"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_steps_are_those_of_the_textbook(small: Any, name: str, batch_norm: bool) -> None:
+    recipe = RECIPES[name]
+    learner = small.learner(recipe, model=CifarNet(blocks=(1, 1), widths=(4, 6), shortcut="B", batch_norm=batch_norm))
+    by_hand = ByHand(learner.model, recipe)
+    draw = torch.Generator().manual_seed(1)
+    for step in range(4):
+        images, labels = torch.randn(8, 1, 8, 8, generator=draw), torch.randint(4, (8,), generator=draw)
+        loss = by_hand.train_step(images, labels, rate(recipe.schedule, step, 6, 3))
+        learner.train_step(images, labels)
+        assert learner.losses[step % learner.steps_per_epoch] == pytest.approx(loss, rel=1e-5)
+    assert learner.step == 4
+    for key, parameter in by_hand.model.named_parameters():
+        torch.testing.assert_close(
+            dict(learner.model.named_parameters())[key].double(),
+            parameter,
+            rtol=1e-6,
+            atol=2e-6,
+        )
+    for key, buffer in by_hand.model.named_buffers():
+        torch.testing.assert_close(dict(learner.model.named_buffers())[key].to(buffer), buffer, rtol=1e-5, atol=1e-5)
+    judged = learner.judged_weights()
+    for key, tensor in (by_hand.average if recipe.ema else {}).items():
+        torch.testing.assert_close(judged[key].double(), tensor, rtol=1e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_in_each_layout_and_precision_goes_downhill(small: Any, precision: str) -> None:
+    images = small.images()
+    for layout in ("contiguous", "channels_last"):
+        recipe = Recipe(batch_size=10, epochs=15, optimiser=Adam(lr=0.01))
+        learner = small.learner(recipe, images, precision=precision, layout=layout)
+        held = Resident.of(images, small.cpu)
+        losses = [learner.running()[0] for _ in train(learner, held, lambda: False)]
+        assert losses[-1] < 0.6 * math.log(4) < losses[1]
+        assert all(p.dtype == torch.float32 for p in learner.model.parameters())
+
+
+def test_logits_in_bf16_are_judged_in_fp32(small: Any) -> None:
+    """The loss of logits that bf16 rounds is their own, not rounded once more."""
+    learner = small.learner(Recipe(batch_size=8, steps=3, optimiser=SGD(lr=1e-9)), precision="bf16")
+    draw = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(8, 1, 8, 8, generator=draw), torch.randint(4, (8,), generator=draw)
+    model = copy.deepcopy(learner.model)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(images)
+    assert logits.dtype == torch.bfloat16
+    learner.train_step(images, labels)
+    assert float(learner.losses[0]) == float(F.cross_entropy(logits.float(), labels).detach())
+
+
+def test_the_rate_that_a_step_takes_is_the_schedules(small: Any) -> None:
+    recipe = Recipe(batch_size=8, steps=6, optimiser=SGD(lr=0.2), schedule=Step(milestones=(0.5,)),
+                    decay_norm_and_bias=False)  # fmt: skip
+    learner = small.learner(recipe)
+    batch = torch.randn(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64)
+    taken = []
+    for _ in range(6):
+        learner.train_step(*batch)
+        taken.append({group["lr"] for group in learner.optimiser.param_groups})
+    assert [list(rates) for rates in taken] == [[pytest.approx(r)] for r in (0.2, 0.2, 0.2, 0.02, 0.02, 0.02)]
+
+
+# Optimisers -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [SGD(weight_decay=0.1), Adam(weight_decay=0.1), AdamW(weight_decay=0.1)])
+@pytest.mark.parametrize("everything", [True, False])
+def test_norms_and_biases_decay_only_where_the_recipe_says_so(small: Any, settings: Any, everything: bool) -> None:
+    model = small.learner(Recipe(steps=1)).model
+    optimiser = build_optimiser(Recipe(steps=1, optimiser=settings, decay_norm_and_bias=everything), model)
+    decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    assert sum(len(group["params"]) for group in optimiser.param_groups) == len(list(model.parameters())) == len(decay)
+    for name, parameter in model.named_parameters():
+        spared = not everything and ("norm" in name or name.endswith("bias"))
+        assert decay[id(parameter)] == (0.0 if spared else 0.1), name
+
+
+def test_an_optimiser_restored_goes_on_as_if_never_stopped(small: Any) -> None:
+    for settings in (SGD(), SGD(momentum=0.0), Adam(), AdamW()):
+        models = [small.learner(Recipe(steps=1)).model for _ in range(2)]
+        one, two = (build_optimiser(Recipe(steps=1, optimiser=settings), model) for model in models)
+        draw = torch.Generator().manual_seed(0)
+        gradients = [[torch.randn(p.shape, generator=draw) for p in models[0].parameters()] for _ in range(4)]
+
+        def steps(optimiser: Any, model: nn.Module, some: list[list[Tensor]]) -> None:
+            for of_step in some:
+                for parameter, gradient in zip(model.parameters(), of_step, strict=True):
+                    parameter.grad = gradient.clone()
+                optimiser.step()
+
+        steps(one, models[0], gradients[:2])
+        models[1].load_state_dict(models[0].state_dict())
+        restore_optimiser(two, models[1], optimiser_tensors(one, models[0]))
+        steps(one, models[0], gradients[2:])
+        steps(two, models[1], gradients[2:])
+        for left, right in zip(models[0].parameters(), models[1].parameters(), strict=True):
+            assert torch.equal(left, right)
+
+
+# Dropout and determinism ----------------------------------------------------------------------------------------------
+
+
+def test_what_dropout_drops_follows_from_seed_and_step(small: Any) -> None:
+    model = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.5)
+    recipe = Recipe(batch_size=8, steps=3)
+    batch = torch.randn(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64)
+
+    def losses(seed: int, disturb: Callable[[], object]) -> list[float]:
+        learner = small.learner(recipe, seed=seed, model=model)
+        for _ in range(3):
+            disturb()
+            learner.train_step(*batch)
+        return learner.losses.tolist()
+
+    with torch.random.fork_rng():
+        calm = losses(0, lambda: None)
+        assert losses(0, lambda: torch.rand(100)) == calm
+        torch.manual_seed(stream_seed(0, "other"))
+        assert losses(0, lambda: None) == calm
+
+
+def test_each_step_drops_anew() -> None:
+    seeds = {stream_seed(seed, "step", step) for seed, step in itertools.product(range(3), range(20))}
+    assert len(seeds) == 60
