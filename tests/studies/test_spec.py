@@ -1,0 +1,464 @@
+"""Study files: what they say becomes conditions and claims, and every mistake in them is told at once."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resnetlab.errors import InputError
+from resnetlab.models.spec import CifarNet, cifar
+from resnetlab.studies.spec import (
+    MAX_CONDITIONS,
+    Overrides,
+    Study,
+    load_recipe,
+    load_study,
+    parse_study,
+    recipe_names,
+    study_names,
+)
+from resnetlab.training.recipe import SGD, Adam, Cosine, Recipe, Step
+
+RIGHT = """
+name = "depth"
+question = "Does depth hurt?"
+data = "digits"
+recipe = "digits"
+seeds = [0, 1]
+[grid]
+model.depth = [8, 14]
+model.shortcut = ["none", "A"]
+[[claim]]
+says = "Residual 14 is better than plain 14."
+source = "a paper"
+left = { model.depth = 14, model.shortcut = "A" }
+right = { model.depth = 14, model.shortcut = "none" }
+"""
+
+
+def tables(**changes: Any) -> dict[str, Any]:
+    """The right study with changes; None takes a field away."""
+    whole = tomllib.loads(RIGHT) | changes
+    return {key: value for key, value in whole.items() if value is not None}
+
+
+def single(**changes: Any) -> dict[str, Any]:
+    """A study without a grid."""
+    return tables(**{"grid": None, "claim": None, "model": "cifar-resnet8"} | changes)
+
+
+def parse(raw: dict[str, Any], **overrides: Any) -> Study:
+    return parse_study(raw, "study.toml", Overrides(**overrides))
+
+
+def told(raw: dict[str, Any], **overrides: Any) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        parse(raw, **overrides)
+    assert len(str(caught.value).splitlines()) == len(caught.value.problems)
+    return str(caught.value).splitlines()
+
+
+def labels(study: Study) -> list[str]:
+    return [condition.label for condition in study.conditions]
+
+
+# What a file says -----------------------------------------------------------------------------------------------------
+
+
+def test_a_study_has_the_product_of_its_axes_and_its_claims_by_label() -> None:
+    study = parse(tables())
+    assert labels(study) == ["plain 8", "residual 8 (A)", "plain 14", "residual 14 (A)"]
+    assert [c.model for c in study.conditions] == [cifar(d, s) for d in (8, 14) for s in ("none", "A")]  # type: ignore[arg-type]
+    assert study.conditions[0].values == {"model.depth": 8, "model.shortcut": "none"}
+    assert {c.data.source for c in study.conditions} == {"digits"}
+    assert {c.recipe for c in study.conditions} == {load_recipe("digits")}
+    (claim,) = study.claims
+    assert (claim.left, claim.right, claim.kind, claim.source) == ("residual 14 (A)", "plain 14", "greater", "a paper")
+    assert study.condition("plain 14").model == cifar(14, "none")
+    assert (study.seeds, study.overrides) == ((0, 1), ())
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        'grid = { "model.depth" = [8, 14], "model.shortcut" = ["none", "A"] }',
+        "[grid]\nmodel.depth = [8, 14]\nmodel.shortcut = ['none', 'A']",
+        "[grid.model]\ndepth = [8, 14]\nshortcut = ['none', 'A']",
+    ],
+)
+def test_axes_may_be_dotted_or_nested(grid: str) -> None:
+    head = 'name = "x"\nquestion = "?"\ndata = "digits"\nrecipe = "digits"\nseeds = [0]\n'
+    assert labels(parse(tomllib.loads(head + grid))) == labels(parse(tables()))
+
+
+def test_a_study_without_a_grid_is_one_condition() -> None:
+    assert labels(parse(single())) == ["residual 8 (A)"]
+
+
+def test_models_data_and_recipes_may_be_axes_by_name() -> None:
+    grid = {"model": ["cifar-plain8", "cifar-resnet8"], "data": ["digits", "mnist"], "recipe": ["digits", "adam"]}
+    study = parse(tables(grid=grid, claim=None, data=None, recipe=None))
+    assert len(study.conditions) == len(set(labels(study))) == 8
+    assert {c.data.source for c in study.conditions} == {"digits", "mnist"}
+    assert {c.recipe.batch_size for c in study.conditions} == {64, 128}
+    assert {c.model for c in study.conditions} == {cifar(8, "none"), cifar(8)}
+
+
+def test_a_field_below_an_axis_is_set_after_it_in_whatever_order_they_stand() -> None:
+    grid = {"model.dropout": [0.0, 0.5], "model": ["cifar-plain8", "cifar-resnet8"]}
+    study = parse(tables(grid=grid, claim=None))
+    assert [(c.model.shortcut, c.model.dropout) for c in study.conditions] == [
+        ("none", 0.0), ("A", 0.0), ("none", 0.5), ("A", 0.5),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"recipe.optimiser.lr": [0.1, 0.2]},
+        {"model.widths": [[4, 8, 16], [8, 16, 32]], "recipe.batch_size": [8, 16]},
+        {"model.depth": [8, 14], "data.validation": [0.0, 0.1]},
+        {"recipe.optimiser.lr": [0.1, 0.2], "recipe.schedule": [{"name": "cosine"}, {"name": "constant"}]},
+        {"data.split_seed": [0, 1], "data.validation": [0, 0.5]},
+        {"model.dropout": [0.0, 0.1], "model.init": ["he", "pytorch"], "model.shortcut": ["none", "B", "C"]},
+    ],
+)
+def test_labels_tell_all_conditions_apart(grid: dict[str, Any]) -> None:
+    study = parse(single(grid=grid, recipe={"epochs": 1, "optimiser": {"name": "sgd"}}))
+    assert len(set(labels(study))) == len(study.conditions)
+
+
+def test_a_recipe_may_be_a_name_a_table_or_a_table_with_a_base() -> None:
+    whole = load_recipe("cifar")
+    changed = load_recipe({"base": "cifar", "epochs": 2, "optimiser": {"lr": 0.5}, "schedule": {"name": "cosine"}})
+    assert changed.optimiser == SGD(lr=0.5, nesterov=True, weight_decay=5e-4)
+    assert (changed.epochs, changed.schedule, changed.augment) == (2, Cosine(), whole.augment)
+    assert load_recipe({"epochs": 3}) == Recipe(epochs=3)
+
+
+def test_another_kind_of_optimiser_takes_no_field_of_the_base_with_it() -> None:
+    changed = load_recipe({"base": "he2016", "optimiser": {"name": "adam"}})
+    assert changed.optimiser == Adam()
+    assert changed.schedule == Step()
+
+
+def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("epochs = 3\n")
+    (tmp_path / "study.toml").write_text(RIGHT.replace('recipe = "digits"', f'recipe = "{tmp_path}/mine.toml"'))
+    study = load_study(tmp_path / "study.toml")
+    assert study == load_study(str(tmp_path / "study.toml"))
+    assert study.conditions[0].recipe == Recipe(epochs=3)
+
+
+# The catalog ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_every_study_of_the_catalog_loads_and_says_its_source_and_limits(name: str) -> None:
+    study = load_study(name)
+    assert study.name == name
+    assert study.question.endswith("?")
+    assert study.about
+    assert study.limits
+    assert study.conditions
+    assert study.seeds
+    assert len(set(labels(study))) == len(study.conditions)
+    for claim in study.claims:
+        assert {claim.left, claim.right} <= set(labels(study))
+        assert claim.source
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_of_the_catalog_loads(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.total_steps(50_000) > 0
+
+
+def test_the_study_of_digits_is_the_one_that_the_readme_promises() -> None:
+    study = load_study("digits")
+    assert {(c.model.depth, c.model.shortcut) for c in study.conditions} == {
+        (8, "none"), (8, "A"), (56, "none"), (56, "A"),
+    }  # fmt: skip
+    assert study.seeds == (0, 1, 2, 3, 4)
+    recipe = study.conditions[0].recipe
+    assert (recipe.optimiser, recipe.batch_size, recipe.epochs) == (Adam(lr=1e-3), 64, 10)
+    assert [(claim.left, claim.right) for claim in study.claims] == [("residual 56 (A)", "plain 56")]
+
+
+def test_the_recipe_of_the_paper_is_the_papers() -> None:
+    recipe = load_recipe("he2016")
+    assert recipe.optimiser == SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
+    assert (recipe.batch_size, recipe.steps, recipe.schedule) == (128, 64_000, Step(milestones=(0.5, 0.75), gamma=0.1))
+    assert (recipe.augment.crop_padding, recipe.augment.flip, recipe.decay_norm_and_bias) == (4, True, True)
+
+
+# Overrides ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_command_changes_data_seeds_and_fields_and_says_what_was() -> None:
+    study = parse(tables(), data="cifar10", seeds=(0, 1, 2), settings=("recipe.epochs=2", "model.batch_norm = false"))
+    assert {c.data.source for c in study.conditions} == {"cifar10"}
+    assert {(c.recipe.epochs, c.recipe.batch_size, c.model.batch_norm) for c in study.conditions} == {(2, 64, False)}
+    assert study.seeds == (0, 1, 2)
+    assert study.overrides == (
+        "data = cifar10", "seeds = [0, 1, 2]", "recipe.epochs = 2 (was 10)", "model.batch_norm = false",
+    )  # fmt: skip
+
+
+def test_an_override_of_data_keeps_how_it_is_cut_and_does_not_tell_a_path() -> None:
+    raw = tables(data={"source": "digits", "validation": 0.0})
+    study = parse(raw, data="/home/me/pets.npz")
+    assert study.conditions[0].data.source == "/home/me/pets.npz"
+    assert study.conditions[0].data.validation == 0.0
+    assert study.overrides == ("data = pets.npz",)
+
+
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        ("recipe.optimiser.lr=0.5", lambda c: c.recipe.optimiser == Adam(lr=0.5)),
+        ("recipe.optimiser.name=sgd", lambda c: c.recipe.optimiser == SGD()),
+        ('recipe.optimiser={ name = "sgd", lr = 0.3 }', lambda c: c.recipe.optimiser == SGD(lr=0.3)),
+        ("recipe.schedule.name=cosine", lambda c: c.recipe.schedule == Cosine()),
+        ("recipe.augment.flip=true", lambda c: c.recipe.augment.flip),
+        ("recipe.normalise=half", lambda c: c.recipe.normalise == "half"),
+        ("data.validation=0.2", lambda c: c.data.validation == 0.2),
+        ("model.widths=[4, 8, 16]", lambda c: c.model.widths == (4, 8, 16)),
+        ("model.shortcut=B", lambda c: c.model.shortcut == "B"),
+        ("model.name=cifar-plain14", lambda c: c.model == cifar(14, "none")),
+        ("model.depth=14", lambda c: c.model == cifar(14)),
+    ],
+)
+def test_any_field_can_be_set_by_its_dotted_name(setting: str, found: Any) -> None:
+    study = parse(single(), settings=(setting,))
+    assert all(found(condition) for condition in study.conditions)
+    assert study.overrides[0].startswith(setting.split("=")[0])
+
+
+def test_numerics_can_be_set() -> None:
+    assert parse(single(), settings=("numerics.precision=fp32", "numerics.threads=2")).numerics.threads == 2
+
+
+def test_what_is_set_below_an_axis_holds_for_each_of_its_values() -> None:
+    grid = {"model": ["cifar-plain8", "cifar-resnet8"], "recipe": ["digits", "cifar"]}
+    study = parse(
+        tables(grid=grid, claim=None), settings=("recipe.epochs=2", "model.dropout=0.1", "recipe.optimiser.name=sgd")
+    )
+    assert {(c.recipe.epochs, c.model.dropout, c.recipe.optimiser.name) for c in study.conditions} == {(2, 0.1, "sgd")}
+    assert {c.recipe.batch_size for c in study.conditions} == {64, 128}
+    assert "recipe.epochs = 2" in study.overrides
+
+
+def test_a_study_is_the_same_after_it_was_read_with_overrides() -> None:
+    raw = tables()
+    before = copy.deepcopy(raw)
+    parse(raw, data="mnist", settings=("recipe.epochs=1", "model.dropout=0.1"), seeds=(5,))
+    assert raw == before
+
+
+@pytest.mark.parametrize(
+    ("settings_", "line"),
+    [
+        ("recipe.epochs", "--set: not FIELD=VALUE (got recipe.epochs; "),
+        ("epochs=2", "--set: not FIELD=VALUE (got epochs=2; "),
+        ("recipes.epochs=2", 'Fix: did you mean "recipe"?'),
+        ("=", "--set: not FIELD=VALUE"),
+        ("model.depth=20", "--set: model.depth is an axis of the study's grid. Fix: edit a copy of the study file"),
+        ("recipe.epoch=2", 'study.toml: recipe.epoch: unknown field '),
+        ("recipe.epochs=two", 'study.toml: recipe.epochs: not allowed (got "two"; '),
+        ("recipe.epochs=" + "9" * 5000, "study.toml: recipe.epochs: not allowed"),
+        ("recipe.epochs=" + "[" * 5000, "study.toml: recipe.epochs: not allowed"),
+        ("recipe." + "a." * 5000 + "b=1", "--set: not FIELD=VALUE"),
+        ("recipe.epochs.x=2", "study.toml: recipe.epochs: not a table"),
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_an_override_that_cannot_be_is_told(settings_: str, line: str) -> None:
+    assert any(line in found for found in told(tables(), settings=(settings_,)))
+
+
+def test_two_mistaken_overrides_are_two_lines() -> None:
+    assert len(told(tables(), settings=("epochs=2", "model.depth=20"))) == 2
+
+
+@pytest.mark.parametrize("grid", [{"data": ["digits", "mnist"]}, {"data.source": ["digits", "mnist"]}])
+def test_data_that_are_an_axis_are_not_overridden_in_silence(grid: dict[str, Any]) -> None:
+    assert told(single(grid=grid), data="cifar10")[0].startswith("--data: data is an axis of the study's grid")
+
+
+# Mistakes -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_with_three_mistakes_tells_three() -> None:
+    raw = tables(
+        seed=3, recipe={"base": "digits", "epochs": "ten"}, grid={"model.depth": [21], "model.shortcut": ["A"]}
+    )
+    assert told(raw) == [
+        (
+            "study.toml: seed: unknown field (allowed: about, claim, data, grid, limits, model, name, numerics, question, "
+            'recipe, seeds). Fix: did you mean "seeds"?'
+        ),
+        "study.toml: model.depth: 21 is not 6n + 2. Fix: 20 or 26",
+        'study.toml: recipe.epochs: not allowed (got "ten"; allowed: a whole number, at least 1). Fix: epochs = 1',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({"seeds": None}, ["seeds: missing. Fix: seeds = [0, 1, 2]"]),
+        ({"seeds": []}, ["seeds: empty. Fix: seeds = [0, 1, 2]"]),
+        ({"seeds": [1, 1]}, ["seeds: a seed stands twice. Fix: give each seed once"]),
+        ({"name": None}, ['name: missing. Fix: add name = "..."']),
+        ({"data": None}, ['data: missing. Fix: data = "digits"']),
+        ({"recipe": None}, ['recipe: missing. Fix: recipe = "adam"']),
+        ({"grid": None, "claim": None}, ['model: missing. Fix: model = "cifar-resnet20"']),
+        ({"grid": 3}, ["grid: not a table (got 3). Fix: write it as [grid] with its fields below",
+                       'model: missing. Fix: model = "cifar-resnet20"']),
+        ({"model": 5}, ['model: neither a name nor a table. Fix: model = "cifar-resnet20"']),
+        ({"data": []}, ['data: neither a name nor a table. Fix: data = "digits"']),
+        ({"recipe": "digit"}, [("recipe: unknown recipe (got digit; allowed: adam, cifar, digits, he2016, "
+                               'he2016-200-epochs). Fix: did you mean "digits"?')]),
+        ({"recipe": {"base": "x/\0.toml"}}, None),
+        ({"grid": {"model.depth": 8}}, ["grid.model.depth: not a list of values. Fix: model.depth = [1, 2]"]),
+        ({"grid": {"model.depth": []}}, ["grid.model.depth: not a list of values. Fix: model.depth = [1, 2]"]),
+        ({"grid": {"model.depth": [8, 8]}}, ["grid.model.depth: a value stands twice. Fix: give each value once"]),
+        ({"grid": {"modle.depth": [8]}, "model": "cifar-resnet8"},
+         ['grid.modle.depth: not a field of model, data or recipe. Fix: did you mean "model"?']),
+        ({"grid": {"model.depth": list(range(8, 9000, 6))}}, ["grid: 1,499 conditions. Fix: at most 1,000"]),
+        ({"numerics": {"device": "gpu"}},
+         ['numerics.device: unknown value (got "gpu"; allowed: auto, cpu, cuda, mps). Fix: did you mean "cpu"?']),
+    ],
+    ids=range(18),
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_remedy(changes: dict[str, Any], lines: list[str] | None) -> None:
+    found = told(tables(**changes))
+    if lines is not None:
+        assert found == [f"study.toml: {line}" for line in lines]
+
+
+def test_at_most_a_thousand_conditions_are_a_study() -> None:
+    raw = single(grid={"recipe.batch_size": list(range(2, 2 + MAX_CONDITIONS))})
+    assert len(parse(raw).conditions) == MAX_CONDITIONS
+
+
+def claim(left: Any, right: Any, **more: Any) -> dict[str, Any]:
+    return {"claim": [{"says": "better", "left": left, "right": right} | more]}
+
+
+RESIDUAL, PLAIN = {"model.depth": 14, "model.shortcut": "A"}, {"model.depth": 14, "model.shortcut": "none"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (claim({"model": {"depth": 15, "shortcut": "A"}}, PLAIN),
+         ("claim[0].left: no condition with model.depth = 15, model.shortcut = A "
+         "(allowed: model.depth, model.shortcut). Fix: use values of the grid")),
+        (claim(RESIDUAL, {"model.depth": 14}),
+         ("claim[0].right: 2 conditions with model.depth = 14 (allowed: model.depth, model.shortcut). "
+         "Fix: name one condition by its axes")),
+        (claim(RESIDUAL, {"model.dept": 14}),
+         ("claim[0].right: model.dept is not an axis of the grid (allowed: model.depth, model.shortcut). "
+         'Fix: did you mean "model.depth"?')),
+        (claim(RESIDUAL, {}),
+         ("claim[0].right: 4 conditions with nothing (allowed: model.depth, model.shortcut). "
+         "Fix: name one condition by its axes")),
+        (claim(RESIDUAL, RESIDUAL), "claim[0]: left and right are one condition. Fix: compare two"),
+        (claim(RESIDUAL, PLAIN, kind="grater"),
+         'claim[0].kind: unknown value (got "grater"; allowed: greater). Fix: did you mean "greater"?'),
+        (claim(3, PLAIN), "claim[0].left: not a table (got 3). Fix: write it as [left] with its fields below"),
+    ],
+)  # fmt: skip
+def test_a_claim_about_what_is_not_there_is_told(changes: dict[str, Any], line: str) -> None:
+    assert told(tables(**changes)) == [f"study.toml: {line}"]
+
+
+def test_two_mistaken_claims_are_told_together() -> None:
+    raw = tables(claim=[{"says": "a", "left": {"x": 1}, "right": PLAIN}, {"says": "b", "left": RESIDUAL, "right": {}}])
+    assert [line.split(":")[1] for line in told(raw)] == [" claim[0].left", " claim[1].right"]
+
+
+def test_a_claim_in_a_study_without_a_grid_is_told_what_is_missing() -> None:
+    (line, _) = told(single(**claim({"model.depth": 8}, {"model.depth": 14})))
+    assert line.endswith("Fix: add a [grid]")
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("digit", 'unknown study (got digit; allowed: degradation, digits). Fix: did you mean "digits"?'),
+        ("absent.toml", "absent.toml: cannot be read: no such file or directory. Fix: "),
+        ("./", "cannot be read: is a directory"),
+        ("a\0/b", "cannot be read: embedded null byte"),
+    ],
+)
+def test_a_study_that_is_not_there_is_told(source: str, line: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        load_study(source)
+    assert line in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+# Any table ------------------------------------------------------------------------------------------------------------
+
+words = st.sampled_from(
+    ["cifar-resnet8", "cifar-plain20", "digits", "adam", "he2016", "sgd", "cosine", "A", "none", "greater", "x.toml"]
+)  # fmt: skip
+keys = st.sampled_from(
+    [
+        "model", "data", "recipe", "depth", "shortcut", "blocks", "widths", "name", "base", "optimiser", "lr", "epochs",
+        "source", "validation", "left", "right", "says", "model.depth", "recipe.epochs", "schedule", "",
+    ]
+)  # fmt: skip
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 60) | st.integers() | st.floats() | words | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys | st.text(max_size=4), inner, max_size=4),
+    max_leaves=10,
+)
+fields = st.sampled_from([*tomllib.loads(RIGHT), "model", "numerics", "about", "limits"])
+changes = st.dictionaries(fields | st.text(max_size=4), values, min_size=1, max_size=4)
+commands = st.builds(
+    Overrides,
+    data=st.none() | words | st.text(max_size=4),
+    seeds=st.none() | st.lists(st.integers(-1, 3), max_size=3).map(tuple),
+    settings=st.lists(
+        st.builds("{}={}".format, st.lists(keys, max_size=3).map(".".join), st.text(max_size=6) | words)
+        | st.text(max_size=6),
+        max_size=2,
+    ).map(tuple),
+)
+
+
+def reads_or_says_why(changed: dict[str, Any], overrides: Overrides) -> None:
+    refused: InputError | None = None
+    try:
+        study = parse_study(tomllib.loads(RIGHT) | changed, "study.toml", overrides)
+        assert len(set(labels(study))) == len(study.conditions) > 0
+        assert all(isinstance(condition.model, CifarNet) for condition in study.conditions)
+    except InputError as error:
+        refused = error
+    if refused:
+        lines = str(refused).splitlines()
+        assert len(lines) == len(refused.problems) > 0
+        assert all(line.isprintable() and len(line) < 2000 for line in lines)
+
+
+@settings(max_examples=200, deadline=5000)
+@given(changes, commands)
+def test_any_table_is_a_study_or_told_why_not(changed: dict[str, Any], overrides: Overrides) -> None:
+    reads_or_says_why(changed, overrides)
+
+
+@pytest.mark.slow
+@settings(max_examples=2000, deadline=5000)
+@given(changes, commands)
+def test_any_table_is_a_study_or_told_why_not_many_times(changed: dict[str, Any], overrides: Overrides) -> None:
+    reads_or_says_why(changed, overrides)
