@@ -10,7 +10,6 @@ from pathlib import Path
 
 from resnetlab.codec import encode
 from resnetlab.data.spec import Data
-from resnetlab.data.splits import load
 from resnetlab.errors import Problem, ResnetlabError, mistake
 from resnetlab.models.spec import Model
 from resnetlab.reports.build import assemble
@@ -20,7 +19,7 @@ from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import RunRecord
 from resnetlab.studies.backends.local import Event, Job, LocalBackend
 from resnetlab.studies.plan import Plan, StudyRecord, expand, folder_name
-from resnetlab.studies.run import data_facts, plan_study, read_plan, read_record, run_plan, settle
+from resnetlab.studies.run import data_facts, open_data, plan_study, read_plan, read_record, run_plan, settle
 from resnetlab.studies.spec import Overrides, Study, parse_study
 from resnetlab.studies.spec import load_study as read_study
 from resnetlab.training.numerics import Placement
@@ -149,7 +148,7 @@ def plan_run(
     tables = {name: part if isinstance(part, str) else encode(part) for name, part in parts.items()}
     tables |= {"name": "train", "question": "", "seeds": [seed]}
     study = parse_study(tables, "", Overrides(settings=tuple(settings)))
-    dataset = load(study.conditions[0].data, Path(output) / "cache", say)
+    dataset = open_data(study.conditions[0].data, Path(output), say)
     return expand(study, {study.conditions[0].data: data_facts(dataset)}, settle(study, single=True))
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +187,48 @@ def test_two_drivers_on_one_study_record_each_run_once(tmp_path: Path, whole: tu
     assert outcome(tmp_path) == expected
     for path in tmp_path.glob("runs/*/provenance.jsonl"):
         assert events_of(path) == ["start"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 32 MB of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(place)], check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def fill_and_go_on(disk: Path, study: Path, expected: dict[str, Any], room: int) -> None:
+    filler = disk / "filler"
+    free = os.statvfs(disk)
+    with filler.open("wb") as file:
+        file.write(bytes(free.f_bavail * free.f_frsize - room))
+    process = start(study, disk, *LONGER)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 4, said
+    assert said.splitlines()[-1].startswith("resnetlab: error: ")
+    assert "the disk is full" in said
+    assert "Fix: free some space, then" in said
+    assert not workers_of(disk)
+    filler.unlink()
+    before = finished(disk)
+    finish(study, disk, *LONGER)
+    assert {name: time for name, time in finished(disk).items() if name in before} == before
+    assert outcome(disk) == expected
+
+
+@pytest.mark.parametrize("room", [120_000])
+def test_a_full_disk_leaves_what_is_there_whole_and_the_study_goes_on_when_there_is_room(
+    small_disk: Path, whole: tuple[Path, dict[str, Any]], room: int
+) -> None:
+    fill_and_go_on(small_disk, *whole, room=room)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", range(4_096, 170_000, 9_000))
+def test_a_disk_that_is_full_at_any_point_does_too(
+    small_disk: Path, whole: tuple[Path, dict[str, Any]], room: int
+) -> None:
+    fill_and_go_on(small_disk, *whole, room=room)

@@ -122,18 +122,19 @@ class Display:
     def _summary(self) -> str:
         speed = sum(active.images_per_second for active in self.active.values())
         left = self.estimate.seconds_left()
-        parts = [f"{len(self.finished)} of {len(self.runs)} runs", f"{clock(time.monotonic() - self.began)} gone"]
-        parts += [f"about {clock(left)} left"] if left is not None else []
-        return ", ".join(parts) + (f", {speed:,.0f} images/s" if speed else "")
+        pace = f"about {clock(left)} left" if left is not None else f"{clock(time.monotonic() - self.began)} gone"
+        parts = [f"{len(self.finished)} of {len(self.runs)} runs", pace]
+        parts += [f"{speed:,.0f} images/s"] if speed else []
+        return ", ".join(parts) if self.active else f"{parts[0]}, starting"
 
     def _picture(self) -> Group:
         done = sum(run.macs for run in self.runs.values() if run.id in self.finished)
         done += int(sum(self.runs[i].macs * a.step / a.total for i, a in self.active.items() if i in self.runs))
         total = sum(run.macs for run in self.runs.values())
         rows = Table.grid(padding=(0, 2))
-        rows.add_row(Text(self.title, style="bold"), ProgressBar(total, done, width=30), Text(self._summary()))
+        rows.add_row(Text(self.title, style="bold"), ProgressBar(total, done, width=24), Text(self._summary()))
         for run_id, active in self.active.items():
-            bar = ProgressBar(active.total, active.step, width=30)
+            bar = ProgressBar(active.total, active.step, width=24)
             rows.add_row(Text("  " + self._name(run_id)), bar, Text(_state(active), style="dim"))
         return Group(rows)
 

@@ -50,6 +50,7 @@ DataSource = Annotated[
 Workers = Annotated[
     int, typer.Option("-j", "--workers", help="Worker processes; 0: as many as the cores carry.", min=0)
 ]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out the broken files of a folder of images.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="DEVICE")]
 StudyName = Annotated[str, typer.Argument(help="A study of the catalog, or a TOML file.", metavar="STUDY")]
 
@@ -57,11 +58,12 @@ StudyName = Annotated[str, typer.Argument(help="A study of the catalog, or a TOM
 @study.command("run")
 def study_run(
     source: StudyName, data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(),  # noqa: B006
-    workers: Workers = 0, device: Device = "",
+    workers: Workers = 0, device: Device = "", skip_bad: SkipBad = False,
 ) -> None:  # fmt: skip
     """Train what a study lacks, and write its report."""
     from resnetlab.cli.work import run_study
 
+    settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
     raise typer.Exit(run_study(_load(source, data, settings, seeds, device), output, workers))
 
 
@@ -125,6 +127,7 @@ def train(
     weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
     img_size: Annotated[int | None, typer.Option(help="Side in pixels for a folder of photographs.")] = None,
     seed: Annotated[int, typer.Option(help="Names every random stream of the run.", min=0)] = 0,
+    skip_bad: SkipBad = False,
     output: Output = Path(),
     device: Device = "",
 ) -> None:
@@ -135,7 +138,7 @@ def train(
         "recipe.epochs": epochs, "recipe.batch_size": batch_size,
         "recipe.optimiser.name": opt, "recipe.optimiser.lr": lr, "recipe.optimiser.weight_decay": weight_decay,
         "recipe.schedule.name": sched, "data.image_size": img_size,
-        "numerics.device": device or None,
+        "numerics.device": device or None, "data.skip_bad": "true" if skip_bad else None,
     }  # fmt: skip
     given = [f"{field}={value}" for field, value in short.items() if value is not None]
     raise typer.Exit(train_one(model, data, recipe, [*given, *settings], seed, output))

@@ -27,10 +27,18 @@ def plan_study(study: Study, root: Path, say: Callable[[str], None], command: st
     facts: dict[Data, DataFacts] = {}
     for condition in study.conditions:
         if condition.data not in facts:
-            facts[condition.data] = data_facts(load(condition.data, root / "cache", say))
+            facts[condition.data] = data_facts(open_data(condition.data, root, say))
     plan = replace(expand(study, facts, settle(study, single=False)), command=command)
     write_json(root / "studies" / folder_name(plan) / "plan.json", encode(plan))
     return plan
+
+
+def open_data(data: Data, root: Path, say: Callable[[str], None]) -> Dataset:
+    """Open and cut a data set, and say what a person should know of how it was read."""
+    dataset = load(data, root / "cache", say)
+    for note in dataset.notes:
+        say(note)
+    return dataset
 
 
 def settle(study: Study, *, single: bool) -> Numerics:

@@ -100,7 +100,7 @@ class Learner:
         seen = min(self.train_images, steps * self.recipe.batch_size)
         if steps:
             sizes[-1] -= steps * self.recipe.batch_size - seen
-        losses, wrong = self.losses[:steps].double().cpu(), self.wrong[:steps].cpu()
+        losses, wrong = self.losses[:steps].cpu().double(), self.wrong[:steps].cpu()
         return float((losses * sizes).sum() / max(1, seen)), 100 * int(wrong.sum()) / max(1, seen)
 
     def first_bad_step(self) -> int | None:
