@@ -136,9 +136,9 @@ def test_a_place_within_a_file_is_named_from_the_top() -> None:
 
 
 def test_thousands_of_mistakes_are_counted_and_do_not_take_all_day() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     lines = told(House, {f"x{index}": 1 for index in range(80_000)})
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert lines[-1] == "house.toml: and 79,901 mistakes more. Fix: mend these first"
     assert len(lines) == 101
 
@@ -391,10 +391,10 @@ def test_placement_is_no_part_of_a_run() -> None:
 def test_a_file_that_is_no_toml_is_told_in_a_line_at_once(tmp_path: Path, content: bytes, line: str) -> None:
     path = tmp_path / "study.toml"
     path.write_bytes(content)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(InputError) as caught:
         codec.read_toml(path)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert len(str(caught.value).splitlines()) == 1
     assert str(path) in str(caught.value)
     assert line in str(caught.value)
