@@ -18,9 +18,10 @@ from resnetlab.reports.write import write
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import RunRecord
 from resnetlab.studies.backends.local import Event, Job, LocalBackend
+from resnetlab.studies.overrides import Overrides
 from resnetlab.studies.plan import Plan, StudyRecord, expand, folder_name
 from resnetlab.studies.run import data_facts, open_data, plan_study, read_plan, read_record, run_plan, settle
-from resnetlab.studies.spec import Overrides, Study, parse_study
+from resnetlab.studies.spec import Study, parse_study
 from resnetlab.studies.spec import load_study as read_study
 from resnetlab.training.numerics import Placement
 from resnetlab.training.recipe import Recipe

@@ -93,7 +93,8 @@ def test_every_command_of_the_documents_is_understood(spied: Callable[[str], lis
 
 
 def test_the_study_file_of_the_readme_loads_and_judges_two_of_its_conditions() -> None:
-    from resnetlab.studies.spec import Overrides, parse_study
+    from resnetlab.studies.overrides import Overrides
+    from resnetlab.studies.spec import parse_study
 
     study = parse_study(tomllib.loads(blocks(ROOT / "README.md", "toml")[0]), "README.md", Overrides())
     assert [condition.label for condition in study.conditions] == [

@@ -8,7 +8,8 @@ from synthetic import EVENT, EVERY_STATUS, TRUTH, study_record
 
 from resnetlab import reports
 from resnetlab.stats.estimate import hurdle_interval, t_interval, wilson
-from resnetlab.studies.spec import Overrides, load_study
+from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.spec import load_study
 
 FINISHED = {label: [(o, x) if o not in ("running", "waiting") else ("dead", 10.0) for o, x in runs]
             for label, runs in EVERY_STATUS.items()}  # fmt: skip

@@ -11,8 +11,9 @@ import resnetlab as rl
 from resnetlab.codec import decode, encode
 from resnetlab.data.spec import DataIdentity
 from resnetlab.studies.estimate import Estimate
+from resnetlab.studies.overrides import Overrides
 from resnetlab.studies.plan import DataFacts, Plan, expand, folder_name, record
-from resnetlab.studies.spec import Overrides, Study, load_study
+from resnetlab.studies.spec import Study, load_study
 
 FACTS = DataFacts(
     name="digits", identity=DataIdentity(sha256="ab" * 32), classes=tuple("0123456789"), channels=1, side=8,
