@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format pins clean
+.PHONY: help demo test test-all lint format pins results clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ format: $(READY) ## Put the code into shape
 pins: $(READY) ## Write constraints.txt from what is installed
 	@echo '# Exact versions that the tests ran with. Made by `make pins`; used by `make` and .ci/run.' > constraints.txt
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | grep -viE '^(uv|resnetlab)==' >> constraints.txt
+
+results: $(READY) ## Write the committed reports again from the values beside them
+	$(BIN)/python -c 'from pathlib import Path; from resnetlab.reports.write import rebuild; [rebuild(p.parent) for p in Path("results").glob("*/report.json")]'
 
 clean: ## Remove the environment and what tools left (runs and reports stay)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* dist

@@ -86,6 +86,7 @@ class Runner:
     "options",
     [
         (),
+        ("numerics.threads=2",),
         ("recipe.ema=0.9", "recipe.choose=best", "data.validation=0.2"),
         (
             'recipe.optimiser={name="sgd",lr=0.1,nesterov=true}',
