@@ -460,3 +460,23 @@ def test_any_table_is_a_study_or_told_why_not(changed: dict[str, Any], overrides
 @given(changes, commands)
 def test_any_table_is_a_study_or_told_why_not_many_times(changed: dict[str, Any], overrides: Overrides) -> None:
     reads_or_says_why(changed, overrides)
+
+
+def test_a_label_shows_a_file_by_its_name_and_never_where_it_lay(tmp_path: Path) -> None:
+    raw = {
+        "name": "x", "question": "", "recipe": "adam", "seeds": [0], "model": "cifar-resnet8",
+        "grid": {"data": [str(tmp_path / "a.npz"), str(tmp_path / "b.npz"), str(tmp_path / "c" / "b.npz")]},
+    }  # fmt: skip
+    labels = [condition.label for condition in parse_study(raw, "x.toml", Overrides()).conditions]
+    assert labels == ["data a.npz, 1", "data b.npz, 2", "data b.npz, 3"]
+
+
+def test_a_recipe_that_a_study_names_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "mine.toml").write_text("epochs = 7\n")
+    path = tmp_path / "studies" / "x.toml"
+    path.write_text(
+        'name = "x"\nquestion = ""\nrecipe = "mine.toml"\nseeds = [0]\nmodel = "cifar-resnet8"\ndata = "digits"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    assert load_study(path).conditions[0].recipe.epochs == 7

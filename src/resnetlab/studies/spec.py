@@ -222,15 +222,19 @@ def _labelled(conditions: list[Condition]) -> list[Condition]:
     if len(set(labels)) == len(labels):
         return conditions
     hidden = ("model", "model.depth", "model.shortcut", "model.blocks", "model.name")
-    named = [
-        ", ".join(
-            [c.label, *(f"{axis.split('.')[-1]} {value}" for axis, value in c.values.items() if axis not in hidden)]
-        )
-        for c in conditions
-    ]
+    open_axes = [[(axis.split(".")[-1], v) for axis, v in c.values.items() if axis not in hidden] for c in conditions]
+    named = [", ".join([c.label, *map(_said, axes)]) for c, axes in zip(conditions, open_axes, strict=True)]
     if len(set(named)) < len(named):
-        named = [", ".join(f"{axis} {value}" for axis, value in c.values.items()) for c in conditions]
+        named = [", ".join(map(_said, c.values.items())) for c in conditions]
+    if len(set(named)) < len(named):  # two files of one name
+        named = [f"{label}, {number}" for number, label in enumerate(named, 1)]
     return [replace(condition, label=label) for condition, label in zip(conditions, named, strict=True)]
+
+
+def _said(axis: tuple[str, Any]) -> str:
+    """`lr 0.1`; of a path its last part, for a report has no use for where a file lay."""
+    name, value = axis
+    return f"{name} {Path(value).name if isinstance(value, str) else value}"
 
 
 def _claims(

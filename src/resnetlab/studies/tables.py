@@ -17,7 +17,8 @@ def read_named(kind: str, source: str, noun: str, where: str = "", field: str = 
         path = resources.files("resnetlab.catalog") / kind / f"{source}.toml"
         return parse_toml(path.read_text(encoding="utf-8"), f"{source}.toml"), f"{source}.toml"
     if source.endswith(".toml") or "/" in source:
-        return read_toml(Path(source)), source
+        beside = Path(where).parent / source  # what a study file names lies beside it
+        return read_toml(beside if where.endswith(".toml") and beside.exists() else Path(source)), source
     known = names(kind)
     fix = nearest(source, known) or f"one of {', '.join(known)}, or a path that ends in .toml"
     raise mistake(where or source, f"unknown {noun}", fix, field=field, got=source, allowed=", ".join(known))
