@@ -10,7 +10,8 @@ from scipy import stats
 
 from resnetlab.stats.compare import welch
 from resnetlab.stats.estimate import summarise
-from resnetlab.stats.verdict import GREATER, Question, Region, forecast, holm, judge, region_test
+from resnetlab.stats.power import forecast
+from resnetlab.stats.verdict import GREATER, Arm, Means, Region, holm, judge, region_test
 
 DRUG_1 = (0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0)  # Student 1908: hours of sleep gained
 DRUG_2 = (1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4)
@@ -19,15 +20,16 @@ arms = st.lists(st.floats(0, 100).map(lambda x: round(x, 1)), min_size=2, max_si
 
 
 def arm(values=(), **others):
-    """A summary with these converged accuracies, and others given as outcome = accuracies."""
+    """An arm with these converged accuracies, and others given as outcome = accuracies."""
     runs = [("converged", value) for value in values]
     for outcome, held in others.items():
         runs += [(outcome.replace("_", " "), value) for value in held]
-    return summarise(runs, 10.0)
+    held = summarise(runs, 10.0)
+    return Arm(held.counts, held.converged_pct, held.chance_pct)
 
 
 def greater(left, right):
-    return Question(left, right, GREATER)
+    return Means((left, right))
 
 
 def verdict(left, right):
@@ -137,7 +139,7 @@ def test_a_missing_run_must_not_matter():
     high, low = (97.0, 96.5, 97.5, 96.8), (30.0, 25.0, 36.0)
     assert verdict(arm(high, missing=[None]), arm(low)).word == "reproduced"
     left, right = arm((60.0, 60.4, 60.2), missing=[None]), arm((59.9, 59.5, 59.7))
-    present = welch(left.converged_pct, right.converged_pct).interval()
+    present = welch(left.converged, right.converged).interval()
     assert present.low > 0
     assert verdict(left, right).conditional
     borderline = verdict(arm((60.0, 61.0), missing=[None]), arm((57.6, 58.6)))
@@ -152,12 +154,11 @@ def test_an_unfinished_study_judges_nothing():
 
 def test_forecast_grows_with_noise_and_stops_at_fifty():
     left, right = (97.0, 96.0, 97.5), (96.5, 96.9, 95.8)
-    question = greater(arm(left), arm(right))
-    low, about, high = forecast(welch(left, right), question)
+    low, about, high = forecast(welch(left, right), (3, 3), GREATER)
     assert low <= about
     assert high is None
     even = (50.0, 51.0, 52.0)
-    assert forecast(welch(even, even), greater(arm(even), arm(even))).about is None
+    assert forecast(welch(even, even), (3, 3), GREATER).about is None
 
 
 def test_forecast_is_the_seeds_for_80_percent_power():
@@ -166,7 +167,7 @@ def test_forecast_is_the_seeds_for_80_percent_power():
     scale = s / np.std(left, ddof=1)
     left = tuple(90 + (x - 90) * scale for x in left)
     right = tuple(x - 0.8 for x in left)  # effect .8 sd
-    about = forecast(welch(left, right), greater(arm(left), arm(right))).about
+    about = forecast(welch(left, right), (5, 5), GREATER).about
     nu, shift = 2 * (about - 1), 0.8 / math.sqrt(2 / about)
     assert stats.nct.sf(stats.t.ppf(0.975, nu), nu, shift) == pytest.approx(0.8, abs=0.02)
 

@@ -9,7 +9,7 @@ from resnetlab.reports.evidence import DataFacts, Evidence, Row, gather
 from resnetlab.reports.model import Cell, Report, shown
 from resnetlab.stats.estimate import Summary, summarise
 from resnetlab.stats.outcome import Counts, count
-from resnetlab.stats.verdict import GREATER, Question, Verdict, judge
+from resnetlab.stats.verdict import Arm, Means, Verdict, judge
 from resnetlab.studies.plan import StudyRecord
 from resnetlab.studies.spec import Study
 
@@ -90,5 +90,6 @@ def weigh(evidence: Evidence) -> Judged:
         runs = [(row.status, None if row.test_error_pct is None else 100 - row.test_error_pct) for row in rows]
         summaries[condition.label] = summarise(runs, 100 * facts.class_share)
     counts = count(row.status for row in evidence.rows)
-    questions = [Question(summaries[claim.left], summaries[claim.right], GREATER) for claim in evidence.study.claims]
+    arms = {label: Arm(held.counts, held.converged_pct, held.chance_pct) for label, held in summaries.items()}
+    questions = [Means((arms[claim.left], arms[claim.right])) for claim in evidence.study.claims]
     return Judged(evidence, counts, summaries, tuple(judge(questions, finished=counts.complete)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from resnetlab.stats.estimate import Interval
-from resnetlab.stats.verdict import MOST_SEEDS, Forecast
+from resnetlab.stats.power import MOST_SEEDS, Forecast
 
 NOTHING = "–"
 MINUS = "−"

@@ -73,22 +73,28 @@ def wilson(successes: int, runs: int, confidence: float = 0.95) -> Interval:
     return Interval(max(0.0, low), min(1.0, high))
 
 
-def hurdle_interval(converged_pct: Sequence[float], runs: int, chance_pct: float, unknown: int = 0) -> Interval:
-    """The 95 % interval of the mean accuracy over all runs when some did not learn, in percent.
+WHOLE = Interval(0.0, 100.0)
+"""Where an accuracy in percent can lie."""
+
+
+def hurdle_interval(
+    converged: Sequence[float], runs: int, chance: float, unknown: int = 0, whole: Interval = WHOLE
+) -> Interval:
+    """The 95 % interval of the mean over all runs when some did not learn: of accuracies in percent, or within `whole`.
 
     A run converges with probability pi, else it stays at chance: mu = c + pi (mu_converged - c). A 97.5 % exact
     interval of pi and a 97.5 % t-interval of mu_converged together cover 95 % (Bonferroni); below 2 converged runs
     nothing is known of mu_converged, and the interval is the whole range. Of `runs`, `unknown` ones may be either.
     """
-    inner = t_interval(converged_pct, 0.975)
+    inner = t_interval(converged, 0.975)
     if inner is None:
-        return Interval(0.0, 100.0)
-    a = clopper_pearson(len(converged_pct), runs, 0.975).low
-    b = clopper_pearson(len(converged_pct) + unknown, runs, 0.975).high
-    down, up = inner.low - chance_pct, inner.high - chance_pct
-    low = chance_pct + min(a * down, b * down)
-    high = chance_pct + max(a * up, b * up)
-    return Interval(max(0.0, low), min(100.0, high))
+        return whole
+    a = clopper_pearson(len(converged), runs, 0.975).low
+    b = clopper_pearson(len(converged) + unknown, runs, 0.975).high
+    down, up = inner.low - chance, inner.high - chance
+    low = chance + min(a * down, b * down)
+    high = chance + max(a * up, b * up)
+    return Interval(max(whole.low, low), min(whole.high, high))
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal, NamedTuple
 
-from resnetlab.stats.compare import Effect, welch
-from resnetlab.stats.estimate import Interval, Summary, hurdle_interval, mean, t_quantile
+from resnetlab.stats import compare, exact
+from resnetlab.stats.compare import Effect
+from resnetlab.stats.estimate import WHOLE, Interval, hurdle_interval, mean
+from resnetlab.stats.outcome import Counts
+from resnetlab.stats.power import ALPHA, Forecast, forecast
+from resnetlab.stats.sequential import ONCE, Looks
 
-ALPHA = 0.05
-MOST_SEEDS = 50
-"""A forecast beyond it is not affordable."""
+Word = Literal["reproduced", "partly reproduced", "contradicted", "inconclusive", "untestable", "waiting"]
 
-Word = Literal["reproduced", "contradicted", "inconclusive", "untestable", "waiting"]
+MOST_UNCERTAIN = 8
+"""Conditions with missing runs in one claim: each has two fates, and all of them are tried together."""
 
 
 class Region(NamedTuple):
@@ -34,24 +37,76 @@ class Region(NamedTuple):
 
 
 GREATER = Region(0.0, math.inf)
-"""left is greater than right."""
+LESS = Region(-math.inf, 0.0)
 
 
 @dataclass(frozen=True)
-class Question:
-    """A claim in numbers: the effect is the mean of `left` less that of `right`, both in percent."""
+class Arm:
+    """A condition as a claim sees it, in a value of which more is better: accuracy in percent, or minus a loss."""
 
-    left: Summary
-    right: Summary
-    region: Region
+    counts: Counts
+    converged: tuple[float, ...]
+    chance: float
+    """The value of a guess."""
+    whole: Interval = WHOLE
+    """Where a value can lie."""
+
+    def fates(self) -> list[tuple[float, ...]]:
+        """The converged values with the missing runs taken as dead, and as the mean of the converged ones."""
+        there, missing = self.converged, self.counts.missing
+        return [there, (*there, *[mean(there)] * missing)] if missing else [there]
+
+    def overall(self, converged: Sequence[float]) -> Interval:
+        """The 95 % interval of the mean over all runs, had these converged."""
+        return hurdle_interval(converged, self.counts.finished, self.chance, whole=self.whole)
 
 
-class Forecast(NamedTuple):
-    """Seeds an arm that decide with 80 % power: the estimate and its range; None beyond 50."""
+@dataclass(frozen=True)
+class Means:
+    """A claim about means: each contrast (a row of weights, one an arm) lies in the region.
 
-    low: int | None
-    about: int | None
-    high: int | None
+    Several contrasts are an intersection-union test: the largest one-sided p without a correction (Berger 1982); one
+    that goes the other way after Holm contradicts the claim. `pairs` holds differences where runs share more than a
+    seed; `relative` reads the arms as left, right, left, ... and the effect in percent of right.
+    """
+
+    arms: tuple[Arm, ...]
+    weights: tuple[tuple[float, ...], ...] = ((1.0, -1.0),)
+    region: Region = GREATER
+    relative: bool = False
+    pairs: tuple[float, ...] | None = None
+    direction: Region | None = None
+    """Of a claim about a size: its direction, which is judged on a line of its own."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Values an arm, of those that a forecast would add to."""
+        return (len(self.pairs),) if self.pairs is not None else tuple(len(arm.converged) for arm in self.arms)
+
+    def effects(self, values: Sequence[Sequence[float]]) -> list[Effect]:
+        """An effect a contrast, had these runs converged."""
+        if self.pairs is not None:
+            return [compare.paired(self.pairs)]
+        return [compare.relative(values)] if self.relative else [compare.contrast(values, row) for row in self.weights]
+
+
+@dataclass(frozen=True)
+class Fails:
+    """A claim that the first arm fails to train (dead or diverged) and the second does train."""
+
+    arms: tuple[Arm, Arm]
+
+
+@dataclass(frozen=True)
+class Faster:
+    """A claim that the first arm reaches a level in fewer epochs: a time for each run that is not missing, inf where it
+    never came within the epochs that both arms were given."""
+
+    arms: tuple[Arm, Arm]
+    epochs: tuple[tuple[float, ...], tuple[float, ...]]
+
+
+Question = Means | Fails | Faster
 
 
 @dataclass(frozen=True)
@@ -64,15 +119,20 @@ class Verdict:
     conditional: bool = False
     """On convergence: an arm has dead, diverged or missing runs, and converged ones were compared."""
     effect: Effect | None = None
-    """Of the converged runs."""
+    """Of the converged runs; of several contrasts the one that says the least for the claim."""
     p: float | None = None
     p_holm: float | None = None
     forecast: Forecast | None = None
+    direction: Verdict | None = None
+    """Of a claim about a size: the verdict on its direction alone."""
+    look: int = 1
+    confidence: float = 1 - ALPHA
+    """Of the interval at this look."""
 
     @property
     def qualified(self) -> str:
         """`reproduced (conditional on convergence)`."""
-        decided = self.word in ("reproduced", "contradicted")
+        decided = self.word in ("reproduced", "partly reproduced", "contradicted")
         return f"{self.word} (conditional on convergence)" if self.conditional and decided else self.word
 
 
@@ -92,127 +152,196 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def benjamini_hochberg(p: Sequence[float]) -> list[float]:
+    """Adjusted p-values that hold the false discovery rate: for exploratory grids, never for declared claims."""
+    adjusted, least = [0.0] * len(p), 1.0
+    for rank, index in enumerate(sorted(range(len(p)), key=lambda i: -p[i])):
+        least = min(least, p[index] * len(p) / (len(p) - rank))
+        adjusted[index] = least
+    return adjusted
+
+
 def judge(questions: Sequence[Question], *, finished: bool = True) -> list[Verdict]:
     """The verdict of each claim of a study; `finished` says that every planned run of the study is.
 
-    Every declared claim counts in Holm's correction, one that cannot be tested with p = 1. With fewer than 2 converged
-    runs in an arm there is no Welch test, and the runs that failed are no accuracies to test instead: the verdict is
-    inconclusive and its reason names the success rates.
+    Every declared claim counts in Holm's correction, one that cannot be tested with p = 1; a claim about a size counts
+    twice, for its direction is a line of its own. With fewer than 2 converged runs in an arm there is no test of means,
+    and the runs that failed are no accuracies to test instead: the verdict is inconclusive and names the success rates.
     """
     if not finished:
         return [Verdict("waiting", "not judged before the last run of the study") for _ in questions]
-    first = [_weigh(question) for question in questions]
-    adjusted = holm([trial.p for trial in first])
+    return _judged([[question] for question in questions], ONCE)
+
+
+def judge_looks(history: Sequence[Sequence[Question]], looks: Looks) -> list[Verdict]:
+    """As `judge`, of claims whose arms grew: each has its questions at the looks that it has had, in order.
+
+    Raises ValueError for seeds that were added off the schedule, and for a claim that a network fails at a second look:
+    it is judged once, since counts so small have no error to share.
+    """
+    for questions in history:
+        once = len(questions) == 1 and isinstance(questions[0], Fails)
+        for number, question in enumerate(questions):
+            if number and isinstance(question, Fails):
+                raise ValueError("a claim that a network fails is judged at one look")
+            for arm in question.arms:
+                if looks.number(arm.counts.planned) != number and not once:
+                    raise ValueError(f"look {number + 1} is at {looks.seeds[number]} seeds a condition")
+    return _judged(history, looks)
+
+
+def _judged(history: Sequence[Sequence[Question]], looks: Looks) -> list[Verdict]:
+    lines: list[Sequence[Question]] = []
+    directions: list[int | None] = []  # where a claim's direction stands among the lines
+    for questions in history:
+        sized = [q for q in questions if isinstance(q, Means) and q.direction is not None]
+        directions.append(len(history) + sum(place is not None for place in directions) if sized else None)
+        lines += [[replace(q, region=q.direction or GREATER, direction=None) for q in sized]] if sized else []
+    lines = [*history, *lines]
+    trials = [[_weigh(question) for question in line] for line in lines]
+    spent = [
+        looks.spent([trial.p for trial in held]) if not isinstance(line[0], Fails) else (held[0].p, 0)
+        for line, held in zip(lines, trials, strict=True)
+    ]
+    adjusted = holm([p for p, _ in spent])
+    verdicts = [
+        _verdict(line, held, p, p_holm, looks, len(lines))
+        for line, held, p, p_holm in zip(lines, trials, spent, adjusted, strict=True)
+    ]
     return [
-        _verdict(question, trial, p, len(questions))
-        for question, trial, p in zip(questions, first, adjusted, strict=True)
+        verdict if place is None else _sized(verdict, verdicts[place])
+        for verdict, place in zip(verdicts, directions, strict=False)
     ]
 
 
 class _Trial(NamedTuple):
     """What stands before the correction."""
 
-    direction: Literal["in", "out", "none"]
+    side: Literal["in", "out", "none"]
     p: float
-    why: str
+    why: str = ""
     word: Word = "inconclusive"
     effect: Effect | None = None
 
 
 def _weigh(question: Question) -> _Trial:
-    left, right = question.left, question.right
-    if left.counts.out_of_memory or right.counts.out_of_memory:
+    """The least favourable trial over what the missing runs could have been; none where they could change the side."""
+    arms = question.arms
+    if any(arm.counts.out_of_memory for arm in arms):
         return _Trial("none", 1.0, "a condition does not fit into this machine's memory", "untestable")
-    if min(len(left.converged_pct), len(right.converged_pct)) < 2:
-        rates = f"{_rate(left)} against {_rate(right)}"
-        return _Trial("none", 1.0, f"too few converged runs for a test of means: {rates} converged")
-    effect = welch(left.converged_pct, right.converged_pct)
-    trials = [_scenario(question, *fates) for fates in product(_fates(left), _fates(right))]
+    if sum(arm.counts.missing > 0 for arm in arms) > MOST_UNCERTAIN:
+        return _Trial("none", 1.0, f"runs are missing in more than {MOST_UNCERTAIN} of the conditions")
+    effect: Effect | None = None
+    match question:
+        case Means():
+            short = [arm for arm in arms if len(arm.converged) < 2]
+            if short and len(arms) == 2:
+                rates = " against ".join(f"{arm.counts.converged} of {arm.counts.finished}" for arm in arms)
+                return _Trial("none", 1.0, f"too few converged runs for a test of means: {rates} converged")
+            if short or (question.pairs is not None and len(question.pairs) < 2):
+                what = f"{len(short)} of the {len(arms)} conditions have" if short else "the pairs have"
+                return _Trial("none", 1.0, f"too few converged runs for a test of means: {what} fewer than 2")
+            trials = [_means(question, fates) for fates in product(*(arm.fates() for arm in arms))]
+            effect = _weakest(question, question.effects([arm.converged for arm in arms]))
+        case Fails():
+            lost = [(arm.counts.dead + arm.counts.diverged, arm.counts.missing) for arm in arms]
+            trials = [_fails(question, fates) for fates in product(*({k, k + m} for k, m in lost))]
+        case Faster():
+            trials = [_faster(*fates) for fates in product(*map(_arrivals, arms, question.epochs))]
     worst = max(trials, key=lambda trial: trial.p)
-    if any(trial.direction != worst.direction for trial in trials):
+    if any(trial.side != worst.side for trial in trials):
         return _Trial("none", 1.0, "missing runs could change the verdict", effect=effect)
     return worst._replace(effect=effect)
 
 
-def _rate(arm: Summary) -> str:
-    return f"{arm.counts.converged} of {arm.counts.finished}"
+def _weakest(question: Means, effects: Sequence[Effect]) -> Effect:
+    return max(effects, key=lambda effect: region_test(effect, question.region)[0])
 
 
-class _Arm(NamedTuple):
-    converged_pct: tuple[float, ...]
-    everything: Interval
-    """95 % interval of the mean over all runs."""
-
-
-def _fates(arm: Summary) -> list[_Arm]:
-    """The arm with its missing runs taken as dead, and as the mean of the converged ones."""
-    runs, there = arm.counts.finished, arm.converged_pct
-    fates = [there]
-    if arm.counts.missing:
-        fates.append((*there, *[mean(there)] * arm.counts.missing))
-    return [_Arm(values, hurdle_interval(values, runs, arm.chance_pct)) for values in fates]
-
-
-def _scenario(question: Question, left: _Arm, right: _Arm) -> _Trial:
-    """One fate of the missing runs: Welch over converged runs, unless the means over all runs say otherwise."""
-    region = question.region
-    effect = welch(left.converged_pct, right.converged_pct)
-    p_in, p_out = region_test(effect, region)
-    p = min(1.0, 2 * min(p_in, p_out))
-    if effect.deterministic and p_in == p_out:
+def _means(question: Means, converged: Sequence[tuple[float, ...]]) -> _Trial:
+    """One fate of the missing runs: converged runs, unless the means over all runs say otherwise."""
+    region, effects = question.region, question.effects(converged)
+    tests = [region_test(effect, region) for effect in effects]
+    p_in, p_out = max(test[0] for test in tests), min(1.0, len(tests) * min(test[1] for test in tests))
+    if len(effects) == 1 and effects[0].deterministic and p_in == p_out:
         return _Trial("none", 1.0, "the arms are constant and the difference is on the edge of the claim")
-    direction: Literal["in", "out"] = "in" if p_in <= p_out else "out"
-    if len(left.converged_pct) < question.left.counts.finished or (
-        len(right.converged_pct) < question.right.counts.finished
-    ):
-        low = left.everything.low - right.everything.high
-        high = left.everything.high - right.everything.low
-        outside = high <= region.low or low >= region.high
-        inside = region.low < low and high < region.high
-        if (direction == "in" and outside) or (direction == "out" and inside):
+    side: Literal["in", "out"] = "in" if p_in <= p_out else "out"
+    if any(len(values) < arm.counts.finished for values, arm in zip(converged, question.arms, strict=True)):
+        overall = [arm.overall(values) for arm, values in zip(question.arms, converged, strict=True)]
+        spans = [_ratio_span(overall)] if question.relative else [_span(overall, row) for row in question.weights]
+        outside = any(span.high <= region.low or span.low >= region.high for span in spans)
+        inside = all(region.low < span.low and span.high < region.high for span in spans)
+        if (side == "in" and outside) or (side == "out" and inside):
             return _Trial("none", 1.0, "converged runs say one thing and the mean over all runs another")
-    return _Trial(direction, p, "")
+    return _Trial(side, min(1.0, 2 * min(p_in, p_out)))
 
 
-def _verdict(question: Question, trial: _Trial, p_holm: float, claims: int) -> Verdict:
-    effect = trial.effect
-    word = trial.word
-    if trial.direction != "none" and p_holm < ALPHA:
-        word = "reproduced" if trial.direction == "in" else "contradicted"
-    arms = (question.left.counts, question.right.counts)
-    tested = trial.direction != "none" and effect is not None and not effect.deterministic
-    undecided = word == "inconclusive" and tested and effect is not None
+def _span(arms: Sequence[Interval], weights: Sequence[float]) -> Interval:
+    used = [(c * arm.low, c * arm.high) for c, arm in zip(weights, arms, strict=True) if c]
+    return Interval(math.fsum(map(min, used)), math.fsum(map(max, used)))
+
+
+def _ratio_span(arms: Sequence[Interval]) -> Interval:
+    pairs = list(zip(arms[::2], arms[1::2], strict=True))
+    if any(right.low <= 0 <= right.high or math.isinf(right.low) for _, right in pairs):
+        return Interval(-math.inf, math.inf)
+    corners = [[100 * (a - b) / abs(b) for a in left for b in right] for left, right in pairs]
+    return Interval(mean([min(corner) for corner in corners]), mean([max(corner) for corner in corners]))
+
+
+def _fails(question: Fails, failed: Sequence[int]) -> _Trial:
+    """Reproduced: fails more often, in half of its runs or more, and the other in half or fewer. Contradicted: fails in
+    surely less than half, by the one-sided 95 % bound (Clopper and Pearson 1934)."""
+    (k_a, k_b), (n_a, n_b) = failed, [arm.counts.finished for arm in question.arms]
+    if 2 * k_a < n_a:
+        return _Trial("out", exact.below_half(k_a, n_a))
+    if 2 * k_b > n_b:
+        return _Trial("none", 1.0, "both conditions fail in most of their runs")
+    return _Trial("in", min(1.0, 2 * exact.boschloo(k_a, n_a, k_b, n_b)))
+
+
+def _arrivals(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ...]]:
+    """Missing runs that never arrive, and ones that arrive as the median run does."""
+    missing = arm.counts.missing
+    middle = sorted(epochs)[(len(epochs) - 1) // 2] if epochs else math.inf
+    return [(*epochs, *[fate] * missing) for fate in ((math.inf, middle) if missing else (math.inf,))]
+
+
+def _faster(left: tuple[float, ...], right: tuple[float, ...]) -> _Trial:
+    if not any(math.isfinite(x) for x in (*left, *right)):
+        return _Trial("none", 1.0, "no run of either condition reached the level")
+    sooner, later, _ = exact.race(left, right)
+    return _Trial("in" if sooner <= later else "out", min(1.0, 2 * min(sooner, later)))
+
+
+def _verdict(
+    line: Sequence[Question], held: Sequence[_Trial], spent: tuple[float, int], p_holm: float, looks: Looks, lines: int
+) -> Verdict:
+    """A line's verdict: the side that the deciding look took, the effect of the latest look."""
+    question, latest, (p, decided) = line[-1], held[-1], spent
+    trial = latest if latest.word == "untestable" else held[decided]
+    word, effect = trial.word, latest.effect
+    if trial.side != "none" and p_holm < ALPHA:
+        word = "reproduced" if trial.side == "in" else "contradicted"
+    means = isinstance(question, Means)
+    tested = trial.side != "none" and not (effect is not None and effect.deterministic)
+    seeds = None
+    if isinstance(question, Means) and word == "inconclusive" and tested and effect is not None:
+        seeds = forecast(effect, question.sizes, question.region, ALPHA / lines)
     return Verdict(
         word=word,
         why=trial.why if word in ("inconclusive", "untestable") else "",
-        conditional=any(arm.converged < arm.finished for arm in arms),
+        conditional=means and any(arm.counts.converged < arm.counts.finished for arm in question.arms),
         effect=effect,
-        p=trial.p if tested else None,
+        p=p if tested else None,
         p_holm=p_holm if tested else None,
-        forecast=forecast(effect, question, ALPHA / claims) if undecided and effect is not None else None,
+        forecast=seeds,
+        look=len(line),
+        confidence=1 - ALPHA * looks.weights[len(line) - 1],
     )
 
 
-def forecast(effect: Effect, question: Question, alpha: float = ALPHA) -> Forecast:
-    """Seeds an arm for 80 % power at the effect seen: n = 2 ((t_{1 - alpha / 2} + t_{.8}) s / Delta)^2.
-
-    Delta is the distance from d to the nearest edge of the region, s the standard deviation of a run, both arms taken
-    together; the range comes from the 95 % chi-square interval of s. t is at 2 (n - 1) degrees of freedom.
-    """
-    from scipy.special import chdtri
-
-    arms = (question.left.converged_pct, question.right.converged_pct)
-    s = effect.se / math.sqrt(sum(1 / len(arm) for arm in arms))
-    nu = effect.nu or 1.0
-    delta = min(abs(effect.d - edge) for edge in question.region if math.isfinite(edge))
-    least = min(len(arm) for arm in arms) + 1  # what is there did not decide
-    narrow, wide = (s * math.sqrt(nu / float(chdtri(nu, tail))) for tail in (0.025, 0.975))
-    return Forecast(*(_seeds(sd, delta, alpha, least) for sd in (narrow, s, wide)))
-
-
-def _seeds(sd: float, delta: float, alpha: float, least: int) -> int | None:
-    for n in range(least, MOST_SEEDS + 1):
-        both = t_quantile(1 - alpha / 2, 2 * (n - 1)) + t_quantile(0.8, 2 * (n - 1))
-        if n * delta**2 >= 2 * (both * sd) ** 2:
-            return n
-    return None
+def _sized(size: Verdict, direction: Verdict) -> Verdict:
+    """A claim about a size: where the size is contradicted and the direction holds, it is partly reproduced."""
+    partly = size.word == "contradicted" and direction.word == "reproduced"
+    return replace(size, word="partly reproduced" if partly else size.word, direction=direction)

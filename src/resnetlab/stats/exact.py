@@ -1,0 +1,43 @@
+"""Exact tests for what has no mean: shares of runs that fail, and epochs to a level that some runs never reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def boschloo(failed_a: int, runs_a: int, failed_b: int, runs_b: int) -> float:
+    """One-sided p of "runs of a fail more often than runs of b" (Boschloo 1970): exact, and stronger than Fisher's."""
+    from scipy.stats import boschloo_exact
+
+    if failed_a * runs_b <= failed_b * runs_a:  # no sign of it: scipy's answer is 1 or nearly, and not always a number
+        return 1.0
+    table = [[failed_a, failed_b], [runs_a - failed_a, runs_b - failed_b]]  # scipy's groups are columns
+    return float(boschloo_exact(table, alternative="greater").pvalue)
+
+
+def below_half(failed: int, runs: int) -> float:
+    """One-sided exact p of "fewer than half of the runs fail"."""
+    from scipy.special import bdtr
+
+    return float(bdtr(failed, runs, 0.5))
+
+
+def race(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
+    """Whether a arrives sooner: one-sided p of "sooner" and of "later", and the chance that a run of a beats one of b.
+
+    A run that never arrives is inf: it is behind all that do and level with the others that never do. Where all runs
+    are watched equally long that is Gehan's test of censored times (1965), and with a failed run as the worst rank it
+    is Lachin's (1999). The p-values are exact: the sum of midranks over every way to deal the runs to two arms.
+    """
+    every = [*a, *b]
+    doubled = [2 * sum(y < x for y in every) + sum(y == x for y in every) + 1 for x in every]  # midranks, twice
+    ways: list[dict[int, int]] = [{0: 1}, *({} for _ in a)]  # ways[k][s]: subsets of k runs whose ranks sum to s
+    for rank in doubled:
+        for k in range(len(a) - 1, -1, -1):
+            for total, count in ways[k].items():
+                ways[k + 1][total + rank] = ways[k + 1].get(total + rank, 0) + count
+    observed, deals = sum(doubled[: len(a)]), sum(ways[-1].values())
+    sooner = sum(count for total, count in ways[-1].items() if total <= observed) / deals
+    later = sum(count for total, count in ways[-1].items() if total >= observed) / deals
+    beats = sum((x < y) + 0.5 * (x == y) for x in a for y in b) / (len(a) * len(b))
+    return sooner, later, beats

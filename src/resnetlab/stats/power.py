@@ -1,0 +1,80 @@
+"""How many seeds decide, and what so many seeds can decide. Two arms of n runs each unless said otherwise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from resnetlab.stats.compare import Effect
+from resnetlab.stats.estimate import t_quantile
+
+ALPHA = 0.05
+MOST_SEEDS = 50
+"""A forecast beyond it is not affordable."""
+
+
+class Forecast(NamedTuple):
+    """Seeds an arm that decide with 80 % power: the estimate and its range; None beyond 50."""
+
+    low: int | None
+    about: int | None
+    high: int | None
+
+
+def forecast(effect: Effect, sizes: Sequence[int], edges: Sequence[float], alpha: float = ALPHA) -> Forecast:
+    """Seeds an arm for 80 % power at the effect seen: n = 2 ((t_{1 - alpha / 2} + t_{.8}) s / Delta)^2 for two arms.
+
+    Delta is the distance from d to the nearest of the claim's `edges`, s the standard deviation of a run; the range
+    comes from its 95 % chi-square interval. Generally 2 s^2 is n se^2, with n the harmonic mean of the arms' `sizes`.
+    """
+    from scipy.special import chdtri
+
+    nu = effect.nu or 1.0
+    spread = effect.se * math.sqrt(len(sizes) / sum(1 / n for n in sizes))  # at one run an arm
+    delta = min(abs(effect.d - edge) for edge in edges if math.isfinite(edge))
+    narrow, wide = (spread * math.sqrt(nu / float(chdtri(nu, tail))) for tail in (0.025, 0.975))
+    least = min(sizes) + 1  # what is there did not decide
+    return Forecast(*(_seeds(it, delta, alpha, least, len(sizes)) for it in (narrow, spread, wide)))
+
+
+def _seeds(spread: float, delta: float, alpha: float, least: int, arms: int) -> int | None:
+    for n in range(least, MOST_SEEDS + 1):
+        both = t_quantile(1 - alpha / 2, arms * (n - 1)) + t_quantile(0.8, arms * (n - 1))
+        if n * delta**2 >= (both * spread) ** 2:
+            return n
+    return None
+
+
+def smallest_margin(runs: int, sd: float = 1.0) -> float:
+    """The least equivalence margin that n runs an arm can confirm: half the interval's width, met by no difference."""
+    return t_quantile(1 - ALPHA / 2, 2 * (runs - 1)) * sd * math.sqrt(2 / runs)
+
+
+def power(effect: float, runs: float, sd: float = 1.0) -> float:
+    """How often n runs an arm tell that difference from none, by the noncentral t (Cohen 1988)."""
+    from scipy.special import nctdtr
+
+    nu, shift = 2 * (runs - 1), effect / sd * math.sqrt(runs / 2)
+    t = t_quantile(1 - ALPHA / 2, nu)
+    return float(1 - nctdtr(nu, shift, t) + nctdtr(nu, shift, -t))
+
+
+def smallest_effect(runs: int, sd: float = 1.0, chance: float = 0.8) -> float:
+    """The difference that n runs an arm, at least 2, find with that power."""
+    return sd * _crossing(lambda effect: power(effect, runs), chance, 0.0, 100.0)
+
+
+def runs_for(effect: float, sd: float = 1.0, chance: float = 0.8) -> float:
+    """Runs an arm, as a real number, at which a difference is found with that power; inf beyond ten thousand."""
+    most = 10_000.0
+    return (
+        _crossing(lambda n: power(effect, n, sd), chance, 1.01, most) if power(effect, most, sd) > chance else math.inf
+    )
+
+
+def _crossing(rising: Callable[[float], float], level: float, low: float, high: float) -> float:
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < level else (low, middle)
+    return high

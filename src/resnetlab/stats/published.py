@@ -1,0 +1,75 @@
+"""A published number beside what was measured: is it one that these runs could have given? A badge, never a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from resnetlab.stats.compare import Effect, contrast, welch
+from resnetlab.stats.estimate import Interval, t_quantile, variance
+
+Badge = Literal["compatible", "incompatible"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number of a source: the mean, or the best, of `runs` of its runs (1 if it does not say), printed to
+    +- `half_width`. `values` are those runs where the source gives them."""
+
+    value: float
+    runs: int = 1
+    best: bool = False
+    half_width: float = 0.0
+    values: tuple[float, ...] = ()
+    independent: bool = True
+    """False where its runs share initial weights or optimiser states: they are drawn and get a badge, never a test."""
+
+
+def best_of(m: int) -> tuple[float, float]:
+    """Mean and variance of the largest of m standard normal values: the mean is .846 (m = 3), 1.163 (5), 1.539 (10)."""
+    import numpy as np
+    from scipy.special import ndtr
+
+    x = np.linspace(-12, 12, 4801)
+    density = m * np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi) * ndtr(x) ** (m - 1) * (x[1] - x[0])
+    first = float(np.sum(x * density))
+    return first, float(np.sum(x**2 * density)) - first**2
+
+
+def prediction(arms: Sequence[tuple[Sequence[float], Published]], confidence: float = 0.95) -> Interval:
+    """The interval in which the published number, or the first less the second of two, falls if nothing differs.
+
+    mean +- [t s sqrt(1 / n + 1 / m) + r] (Spence and Stanley 2016): s of the n runs here, m runs behind the published
+    value, r its rounding. A best of m is shifted by the expected excess c s, and 1 / m gives way to the variance of the
+    largest of m and that of the shift, c^2 / (2 (n - 1)), without which the interval is too short at few runs.
+    At least 2 runs an arm, or ValueError.
+    """
+    middle = contrast([values for values, _ in arms], (1, -1)[: len(arms)])
+    d, parts, rounding = middle.d, [], 0.0
+    for sign, (values, source) in zip((1, -1), arms, strict=False):
+        n, s2 = len(values), variance(values)
+        behind = 1 / (source.runs if source.independent else 1)
+        if source.best:
+            excess, spread = best_of(source.runs)
+            d += sign * excess * math.sqrt(s2)
+            behind = spread + excess**2 / (2 * (n - 1))
+        parts.append((s2 * (1 / n + behind), n))
+        rounding += source.half_width
+    total = math.fsum(share for share, _ in parts)
+    if total == 0:
+        return Interval(d - rounding, d + rounding)
+    nu = 1 / math.fsum((share / total) ** 2 / (n - 1) for share, n in parts)
+    half = t_quantile((1 + confidence) / 2, nu) * math.sqrt(total) + rounding
+    return Interval(d - half, d + half)
+
+
+def against(values: Sequence[float], source: Published) -> tuple[Badge, Interval, Effect | None]:
+    """The badge, the prediction interval, and Welch's difference where the source gives independent runs: then it
+    decides the badge, which is compatible while 0 is within its 95 % interval."""
+    interval = prediction([(values, source)])
+    effect = welch(values, source.values) if source.independent and len(source.values) > 1 else None
+    low, high = effect.interval() if effect else interval
+    inside = low <= (0.0 if effect else source.value) <= high
+    return ("compatible" if inside else "incompatible"), interval, effect

@@ -1,0 +1,15 @@
+"""Arms with a known truth."""
+
+from __future__ import annotations
+
+from resnetlab.stats.estimate import Interval, summarise
+from resnetlab.stats.verdict import Arm
+
+
+def arm(values=(), whole=None, chance=10.0, **others):
+    """An arm with these converged values, and others given as outcome = values."""
+    runs = [("converged", value) for value in values]
+    for outcome, held in others.items():
+        runs += [(outcome.replace("_", " "), value) for value in held]
+    held = summarise(runs, chance)
+    return Arm(held.counts, held.converged_pct, chance, *([Interval(*whole)] if whole else []))

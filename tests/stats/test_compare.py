@@ -1,0 +1,81 @@
+"""Contrasts, pairs and ratios, against published values, scipy and the formulas written out."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import stats
+
+from resnetlab.stats.compare import contrast, paired, relative, welch
+from resnetlab.stats.verdict import Region, region_test
+
+DRUG_1 = (0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0)  # Student 1908: hours of sleep gained
+DRUG_2 = (1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4)
+DIFFERENCES = tuple(a - b for a, b in zip(DRUG_1, DRUG_2, strict=True))
+
+values = st.lists(st.floats(1, 100).map(lambda x: round(x, 1)), min_size=2, max_size=6).filter(
+    lambda v: len(set(v)) > 1
+)
+
+
+def test_pairs_on_the_sleep_data():
+    effect = paired(DIFFERENCES)
+    assert effect.d / effect.se == pytest.approx(-4.0621277, abs=1e-7)
+    assert 2 * effect.below(0) == pytest.approx(0.0028329, abs=1e-7)
+    assert effect.interval() == pytest.approx((-2.4598858, -0.7001142), abs=1e-7)
+    assert region_test(effect, Region(-3, 3))[0] == pytest.approx(0.0026556, abs=1e-7)
+
+
+@given(st.lists(st.tuples(values, st.floats(-3, 3).filter(lambda c: abs(c) > 0.01)), min_size=1, max_size=4))
+def test_a_contrast_has_satterthwaites_degrees_of_freedom(terms):
+    effect = contrast([arm for arm, _ in terms], [c for _, c in terms])
+    parts = [(c**2 * np.var(arm, ddof=1) / len(arm), len(arm)) for arm, c in terms]
+    whole = sum(part for part, _ in parts)
+    assert effect.d == pytest.approx(sum(c * np.mean(arm) for arm, c in terms), abs=1e-9)
+    assert effect.se == pytest.approx(math.sqrt(whole))
+    assert effect.nu == pytest.approx(whole**2 / sum(part**2 / (n - 1) for part, n in parts))
+
+
+@given(values, values, values)
+def test_a_contrast_of_one_pair_is_welchs_and_arms_without_weight_change_nothing(a, b, c):
+    assert contrast((a, b, c), (1, -1, 0)) == welch(a, b)
+
+
+@given(values, values)
+def test_a_ratio_has_the_variance_of_the_delta_method(a, b):
+    effect = relative((a, b))
+    r = np.mean(a) / np.mean(b)
+    inside = np.var(a, ddof=1) / len(a) / np.mean(a) ** 2 + np.var(b, ddof=1) / len(b) / np.mean(b) ** 2
+    assert effect.d == pytest.approx(100 * (r - 1), abs=1e-9)
+    assert effect.se == pytest.approx(100 * math.sqrt(r**2 * inside))
+
+
+@given(st.lists(st.tuples(values, values), min_size=2, max_size=3))
+def test_the_mean_of_ratios_averages_the_effects_and_their_variances(pairs):
+    effect = relative([arm for pair in pairs for arm in pair])
+    each = [relative(pair) for pair in pairs]
+    assert effect.d == pytest.approx(np.mean([one.d for one in each]), abs=1e-9)
+    assert effect.se == pytest.approx(math.sqrt(sum(one.se**2 for one in each)) / len(each))
+
+
+def test_28_percent_less_error_is_plus_28_percent():
+    left, right = (-7.2, -7.2, -7.2), (-10.0, -10.0, -10.0)  # minus the error: more is better
+    assert relative((left, right)).d == pytest.approx(28)
+    assert relative((left, right)).deterministic
+    with pytest.raises(ValueError, match="percentage of 0"):
+        relative((left, (0.0, 0.0)))
+
+
+def test_one_value_is_too_few():
+    with pytest.raises(ValueError, match="2 runs an arm"):
+        contrast(((1.0, 2.0), (1.0,)), (1, -1))
+
+
+@given(values)
+def test_pairs_equal_scipys(a):
+    oracle = stats.ttest_rel(a, [0.0] * len(a))
+    effect = paired(a)
+    assume(effect.se > 0)
+    assert (effect.d / effect.se, effect.nu) == (pytest.approx(oracle.statistic), pytest.approx(oracle.df))

@@ -1,0 +1,69 @@
+"""Exact tests, against published values, scipy and plain enumeration."""
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from resnetlab.stats.exact import below_half, boschloo, race
+
+times = st.lists(st.sampled_from([1.0, 2.0, 3.0, 5.0, math.inf]), min_size=1, max_size=5)
+
+
+def test_boschloos_published_example():
+    assert boschloo(74, 117, 31, 63) == pytest.approx(0.0355641, abs=1e-7)
+
+
+@pytest.mark.parametrize(("n", "p"), [(3, 0.015625), (5, 0.00097656)])
+def test_all_dead_against_none(n, p):
+    assert boschloo(n, n, 0, n) == pytest.approx(p, abs=1e-8)
+
+
+def test_four_of_five_dead_against_none():
+    assert boschloo(4, 5, 0, 5) == pytest.approx(0.0107422, abs=1e-7)
+
+
+@given(st.integers(2, 6), st.integers(2, 6), st.data())
+def test_boschloo_is_never_weaker_than_fisher_and_says_nothing_without_a_sign(n, m, data):
+    k, j = data.draw(st.integers(0, n)), data.draw(st.integers(0, m))
+    p = boschloo(k, n, j, m)
+    if k * m <= j * n:
+        assert p == 1
+    else:
+        assert p <= stats.fisher_exact([[k, j], [n - k, m - j]], alternative="greater").pvalue + 1e-9
+
+
+def test_the_upper_bound_of_none_dead_of_five_is_below_a_half():
+    assert stats.binomtest(0, 5).proportion_ci(0.90).high == pytest.approx(0.451, abs=5e-4)
+    assert below_half(0, 5) == pytest.approx(1 / 32)
+    assert below_half(1, 5) > 0.05
+
+
+@given(times, times)
+def test_a_race_is_decided_by_every_way_to_deal_the_runs(a, b):
+    every = [*a, *b]
+    ranks = stats.rankdata(every)
+    observed = ranks[: len(a)].sum()
+    sums = [sum(ranks[i] for i in dealt) for dealt in itertools.combinations(range(len(every)), len(a))]
+    sooner, later, beats = race(a, b)
+    assert sooner == pytest.approx(sum(s <= observed + 1e-9 for s in sums) / len(sums))
+    assert later == pytest.approx(sum(s >= observed - 1e-9 for s in sums) / len(sums))
+    u = observed - len(a) * (len(a) + 1) / 2
+    assert beats == pytest.approx(1 - u / (len(a) * len(b)))
+
+
+def test_a_race_without_ties_is_mann_whitneys():
+    a, b = (1.0, 2.5, 4.0, 7.0), (3.0, 6.0, 8.0, 9.0, 11.0)
+    oracle = stats.mannwhitneyu(a, b, alternative="less", method="exact")
+    assert race(a, b)[0] == pytest.approx(oracle.pvalue)
+
+
+def test_runs_that_never_arrive_are_behind_all_that_do_and_are_not_dropped():
+    assert race((1, 2, 3, 4), (math.inf,) * 4)[0] == pytest.approx(1 / 70)
+    assert race((math.inf, 1), (1, math.inf))[2] == 0.5
+    slow = (5.0, 6.0, math.inf, math.inf, math.inf)
+    fast = (3.0, 3.0, 4.0, 4.0, 7.0)
+    assert race(fast, slow)[0] < race(fast, slow[:2])[0]

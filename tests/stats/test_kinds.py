@@ -1,0 +1,277 @@
+"""Claims of each kind about planted truths."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from arms import arm
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from resnetlab.stats.compare import contrast, relative, welch
+from resnetlab.stats.verdict import (
+    GREATER,
+    LESS,
+    Fails,
+    Faster,
+    Means,
+    Region,
+    benjamini_hochberg,
+    judge,
+)
+
+HIGH = (97.0, 96.5, 97.5, 96.8, 97.2)
+MIDDLE = (92.1, 91.8, 92.3, 91.9, 92.4)
+LOW = (88.0, 87.6, 88.3, 87.9, 88.2)
+NOISY = (60.0, 99.0, 75.0, 85.0, 91.0)
+INF = math.inf
+
+
+def word(question, *others):
+    return judge([question, *others])[0].word
+
+
+def about(left, right, size, margin):
+    region = Region(size - margin, size + margin)
+    return Means((left, right), region=region, direction=GREATER if size > 0 else LESS)
+
+
+def equal(left, right, margin):
+    return Means((left, right), region=Region(-margin, margin))
+
+
+def chain(*arms):
+    """Each better than the next."""
+    rows = [[0.0] * len(arms) for _ in arms[1:]]
+    for index, row in enumerate(rows):
+        row[index], row[index + 1] = 1.0, -1.0
+    return Means(arms, tuple(map(tuple, rows)))
+
+
+def best(first, *rivals):
+    rows = [[1.0, *[0.0] * len(rivals)] for _ in rivals]
+    for index, row in enumerate(rows):
+        row[index + 1] = -1.0
+    return Means((first, *rivals), tuple(map(tuple, rows)))
+
+
+# A size ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_size_is_reproduced_with_its_direction_on_a_line_of_its_own():
+    found = judge([about(arm(HIGH), arm(MIDDLE), 4.9, 2.0)])[0]
+    assert (found.word, found.direction.word) == ("reproduced", "reproduced")
+    assert found.p_holm == found.p  # the weaker of two lines
+    assert found.direction.p_holm == pytest.approx(2 * found.direction.p)
+
+
+def test_a_size_that_is_contradicted_while_its_direction_holds_is_partly_reproduced():
+    found = judge([about(arm(HIGH), arm(LOW), 1.0, 0.5)])[0]
+    assert (found.word, found.direction.word) == ("partly reproduced", "reproduced")
+
+
+def test_a_size_in_the_other_direction_is_contradicted():
+    found = judge([about(arm(LOW), arm(HIGH), 9.0, 2.0)])[0]
+    assert (found.word, found.direction.word) == ("contradicted", "contradicted")
+    assert word(about(arm(LOW), arm(HIGH), -9.0, 2.0)) == "reproduced"
+
+
+def test_the_line_of_a_direction_counts_in_holms_correction():
+    claim, other = about(arm(HIGH), arm(MIDDLE), 4.9, 2.0), Means((arm(NOISY), arm(NOISY)))
+    assert judge([other, claim])[1].direction.word == "reproduced"
+    p = judge([Means((arm(HIGH), arm(MIDDLE)))])[0].p
+    assert judge([claim, other])[0].direction.p_holm == pytest.approx(3 * p)
+
+
+# Equal ----------------------------------------------------------------------------------------------------------------
+
+
+def test_equality_needs_evidence_and_not_the_lack_of_it():
+    shifted = tuple(x + 0.05 for x in HIGH)
+    assert word(equal(arm(HIGH), arm(shifted), 1.0)) == "reproduced"
+    assert word(equal(arm(HIGH), arm(shifted), 0.1)) == "inconclusive"
+    assert word(equal(arm(HIGH), arm(LOW), 1.0)) == "contradicted"
+    assert word(equal(arm((10.0,) * 3), arm((10.0,) * 3), 0.5)) == "reproduced"
+
+
+# Fails, and the other trains ------------------------------------------------------------------------------------------
+
+
+def fails(dead, trained, other_dead=0, n=5, **more):
+    return Fails(
+        (arm(MIDDLE[:trained], dead=[10.0] * dead, **more), arm(MIDDLE[: n - other_dead], dead=[10.0] * other_dead))
+    )
+
+
+def test_a_network_that_fails_while_the_other_trains():
+    found = judge([fails(5, 0)])[0]
+    assert (found.word, found.p) == ("reproduced", pytest.approx(2 * 0.00097656, abs=1e-7))
+    assert word(fails(4, 1)) == "reproduced"
+    assert word(fails(3, 2)) == "inconclusive"
+    assert word(fails(3, 0, n=3)) == "reproduced"
+
+
+def test_a_network_that_trains_contradicts_the_claim_that_it_fails():
+    found = judge([fails(0, 5)])[0]
+    assert (found.word, found.p) == ("contradicted", pytest.approx(1 / 32))
+    assert word(fails(1, 4)) == "inconclusive"
+
+
+def test_two_networks_that_fail_do_not_reproduce_it():
+    found = judge([fails(5, 0, other_dead=4)])[0]
+    assert (found.word, found.why) == ("inconclusive", "both conditions fail in most of their runs")
+
+
+def test_a_diverged_run_failed_and_a_missing_one_must_not_matter():
+    assert word(fails(3, 0, diverged=[None] * 2)) == "reproduced"
+    assert word(fails(4, 0, missing=[None])) == "reproduced"  # 4 of 5 or 5 of 5
+    assert word(fails(3, 1, missing=[None])) == "inconclusive"
+    assert word(fails(0, 4, missing=[None])) == "inconclusive"
+    assert word(fails(4, 0, out_of_memory=[None])) == "untestable"
+
+
+# Averages and ratios --------------------------------------------------------------------------------------------------
+
+
+def test_an_average_over_conditions_is_a_contrast():
+    arms = (arm(HIGH), arm(MIDDLE), arm(MIDDLE), arm(LOW))
+    found = judge([Means(arms, ((0.5, 0.5, -0.5, -0.5),))])[0]
+    assert found.word == "reproduced"
+    assert found.effect == contrast((sorted(HIGH), sorted(MIDDLE), sorted(MIDDLE), sorted(LOW)), (0.5, 0.5, -0.5, -0.5))
+
+
+def test_a_relative_claim_is_in_percent_of_right():
+    left, right = (-7.2, -7.1, -7.3, -7.2, -7.2), (-10.0, -10.1, -9.9, -10.0, -10.0)
+    arms = (arm(left, whole=(-100, 0), chance=-90.0), arm(right, whole=(-100, 0), chance=-90.0))
+    claim = Means(arms, region=Region(18, 38), relative=True, direction=GREATER)
+    found = judge([claim])[0]
+    assert (found.word, found.effect) == ("reproduced", relative((sorted(left), sorted(right))))
+    far = Means(arms, region=Region(40, 60), relative=True, direction=GREATER)
+    assert word(far) == "partly reproduced"
+
+
+def test_a_ratio_is_not_read_from_converged_runs_when_most_runs_are_dead():
+    left = arm((60.0, 61.0), dead=[10.0] * 200)
+    right = arm([50.0 + i / 10 for i in range(20)])
+    assert word(Means((left, right), relative=True)) == "inconclusive"
+
+
+# Several at once ------------------------------------------------------------------------------------------------------
+
+
+def test_a_chain_holds_when_every_link_does():
+    assert word(chain(arm(HIGH), arm(MIDDLE), arm(LOW))) == "reproduced"
+    assert word(chain(arm(HIGH), arm(LOW), arm(MIDDLE))) == "contradicted"
+    assert word(chain(arm(HIGH), arm(MIDDLE), arm(MIDDLE))) == "inconclusive"
+
+
+def test_a_chains_p_is_that_of_its_weakest_link_and_its_effect_too():
+    close = tuple(x - 0.6 for x in HIGH)
+    found = judge([chain(arm(HIGH), arm(close), arm(LOW))])[0]
+    assert found.p == pytest.approx(stats.ttest_ind(HIGH, close, equal_var=False).pvalue)
+    assert found.effect == welch(sorted(HIGH), sorted(close))
+
+
+def test_the_best_is_contradicted_when_a_rival_wins_after_holm():
+    assert word(best(arm(HIGH), arm(MIDDLE), arm(LOW))) == "reproduced"
+    found = judge([best(arm(MIDDLE), arm(LOW), arm(HIGH))])[0]
+    assert found.word == "contradicted"
+    oracle = stats.ttest_ind(MIDDLE, HIGH, equal_var=False, alternative="less").pvalue
+    assert found.p == pytest.approx(2 * 2 * oracle)
+    assert word(best(arm(HIGH), arm(LOW), arm(out_of_memory=[None]))) == "untestable"
+
+
+@given(st.lists(st.lists(st.floats(0, 100).map(lambda x: round(x, 1)), min_size=2, max_size=4), min_size=2, max_size=4))
+def test_a_chain_is_never_surer_than_each_of_its_links(values):
+    arms = [arm(each) for each in values]
+    if word(chain(*arms)) == "reproduced":
+        assert all(word(Means(pair)) == "reproduced" for pair in itertools.pairwise(arms))
+
+
+# Pairs ----------------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_are_compared_within_themselves():
+    other = tuple(x + d for x, d in zip(NOISY, (0.5, 0.6, 0.4, 0.5, 0.55), strict=True))
+    arms = (arm(other), arm(NOISY))
+    pairs = tuple(a - b for a, b in zip(other, NOISY, strict=True))
+    assert word(Means(arms)) == "inconclusive"
+    found = judge([Means(arms, pairs=pairs)])[0]
+    assert (found.word, found.p) == ("reproduced", pytest.approx(stats.ttest_rel(other, NOISY).pvalue))
+    assert judge([Means(arms, pairs=(0.5,))])[0].why.endswith("the pairs have fewer than 2")
+
+
+# Faster ---------------------------------------------------------------------------------------------------------------
+
+
+def faster(left, right, n=5, **more):
+    return Faster((arm(MIDDLE[: len(left)], **more), arm(MIDDLE[:n])), (tuple(left), tuple(right)))
+
+
+def test_fewer_epochs_to_a_level():
+    assert word(faster((2, 3, 3, 4, 4), (6, 7, 7, 8, INF))) == "reproduced"
+    assert word(faster((6, 7, INF, 8, INF), (2, 3, 3, 4, 4))) == "contradicted"
+    assert word(faster((2, 6, 3, 9, 4), (6, 3, 7, 4, 5))) == "inconclusive"
+    assert judge([faster((INF,) * 5, (INF,) * 5)])[0].why == "no run of either condition reached the level"
+
+
+def test_a_missing_run_may_have_been_slow():
+    assert word(faster((2, 3, 3, 4), (6, 7, 7, 8, 9))) == "reproduced"
+    assert word(faster((2, 3, 3, 4), (6, 7, 7, 8, 9), missing=[None])) == "inconclusive"
+    assert word(faster((2, 3, 3, 4, 4, 2, 2, 3), (6, 7, 7, 8, 9), missing=[None])) == "reproduced"
+
+
+# Of all kinds ---------------------------------------------------------------------------------------------------------
+
+
+def test_more_than_two_conditions_say_how_many_have_too_few_runs():
+    found = judge([chain(arm(HIGH), arm((92.0,), dead=[10.0] * 4), arm(LOW))])[0]
+    assert (found.word, found.why) == (
+        "inconclusive", "too few converged runs for a test of means: 1 of the 3 conditions have fewer than 2"
+    )  # fmt: skip
+
+
+def test_missing_runs_in_very_many_conditions_are_not_enumerated():
+    lost = [arm(HIGH, missing=[None]) for _ in range(9)]
+    assert "more than 8" in judge([chain(*lost)])[0].why
+
+
+def test_a_loss_has_no_upper_end():
+    left = arm((-0.2, -0.21, -0.19), whole=(-INF, 0), chance=-2.3, dead=[-2.3])
+    right = arm((-0.8, -0.81, -0.79), whole=(-INF, 0), chance=-2.3)
+    found = judge([Means((left, right))])[0]
+    assert found.qualified == "reproduced (conditional on convergence)"
+
+
+def test_benjamini_hochberg_of_four():
+    assert benjamini_hochberg((0.01, 0.04, 0.03, 0.005)) == pytest.approx((0.02, 0.04, 0.04, 0.02))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_benjamini_hochberg_equals_scipys(p):
+    assert benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p))
+
+
+@given(st.floats(-5, 5), st.floats(0.1, 8))
+def test_reproduced_exactly_when_the_interval_lies_in_the_region(shift, margin):
+    left, right = arm(HIGH), arm([x - shift for x in MIDDLE])
+    low, high = welch(HIGH, [x - shift for x in MIDDLE]).interval()
+    expected = "reproduced" if -margin < low and high < margin else "inconclusive"
+    expected = "contradicted" if high < -margin or low > margin else expected
+    if min(abs(edge - end) for edge in (-margin, margin) for end in (low, high)) > 1e-6:
+        assert word(equal(left, right, margin)) == expected
+
+
+def test_a_family_of_every_kind_is_judged_together():
+    questions = [
+        Means((arm(HIGH), arm(LOW))), about(arm(HIGH), arm(MIDDLE), 4.9, 2.0), equal(arm(LOW), arm(LOW), 1.0),
+        fails(5, 0), chain(arm(HIGH), arm(MIDDLE), arm(LOW)), best(arm(HIGH), arm(LOW)),
+        faster((1, 1, 1, 1, 2), (6, 6, 6, 6, 6)), Means((arm(out_of_memory=[None]), arm(HIGH))),
+        Means((arm(NOISY), arm(NOISY))),
+    ]  # fmt: skip
+    words = [found.word for found in judge(questions)]
+    assert words == ["reproduced"] * 7 + ["untestable", "inconclusive"]
+    assert {found.word for found in judge(questions, finished=False)} == {"waiting"}
+    assert np.isfinite([found.p for found in judge(questions) if found.p is not None]).all()

@@ -1,0 +1,59 @@
+"""Published numbers beside measured ones."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resnetlab.stats.compare import welch
+from resnetlab.stats.estimate import mean, t_interval
+from resnetlab.stats.published import Published, against, best_of, prediction
+
+RUNS = (91.3, 91.0, 91.6, 91.2, 91.4)
+
+
+def test_prediction_of_one_published_run():
+    assert prediction([(RUNS, Published(91.25))]) == pytest.approx((90.6199, 91.9801), abs=1e-4)
+
+
+def test_rounding_widens_and_more_runs_behind_the_value_narrow():
+    low, high = prediction([(RUNS, Published(91.25, half_width=0.005))])
+    assert (low, high) == pytest.approx((90.6149, 91.9851), abs=1e-4)
+    assert prediction([(RUNS, Published(91.25, runs=10**9))]) == pytest.approx(t_interval(RUNS), abs=1e-4)
+
+
+@pytest.mark.parametrize(("m", "shift"), [(1, 0.0), (3, 0.846), (5, 1.163), (10, 1.539)])
+def test_the_best_of_some_runs_is_expected_above_their_mean(m, shift):
+    assert best_of(m)[0] == pytest.approx(shift, abs=5e-4)
+    low, high = prediction([(RUNS, Published(91.5, m, best=True))])
+    assert (low + high) / 2 == pytest.approx(mean(RUNS) + best_of(m)[0] * 0.2236068)
+    assert best_of(1) == pytest.approx((0, 1), abs=1e-9)
+
+
+def test_a_difference_of_published_numbers_has_the_error_of_both():
+    other = (90.1, 90.4, 90.0, 90.2, 90.5)
+    low, high = prediction([(RUNS, Published(91.3)), (other, Published(90.3))])
+    one = prediction([(RUNS, Published(91.3))])
+    assert (low + high) / 2 == pytest.approx(mean(RUNS) - mean(other))
+    assert high - low > one.high - one.low
+
+
+def test_runs_of_the_source_are_compared_by_welch_unless_they_share_something():
+    source = Published(91.2, 3, values=(91.1, 91.2, 91.3))
+    badge, _, effect = against(RUNS, source)
+    assert (badge, effect) == ("compatible", welch(RUNS, source.values))
+    shared = Published(91.2, 3, values=(91.1, 91.2, 91.3), independent=False)
+    badge, interval, effect = against(RUNS, shared)
+    assert (badge, effect) == ("compatible", None)
+    assert interval == prediction([(RUNS, Published(91.2))])  # what is shared is one draw
+
+
+def test_a_number_that_these_runs_do_not_give_is_incompatible():
+    assert against(RUNS, Published(93.6))[0] == "incompatible"
+    assert against(RUNS, Published(93.6, 3, values=(93.5, 93.6, 93.7)))[0] == "incompatible"
+    assert against((91.0, 91.0), Published(91.0))[0] == "compatible"
+
+
+@given(st.floats(85, 97), st.integers(1, 10), st.booleans(), st.floats(0, 0.5))
+def test_the_badge_is_whether_the_value_lies_in_the_interval(value, m, best, r):
+    badge, (low, high), _ = against(RUNS, Published(value, m, best, r))
+    assert badge == ("compatible" if low <= value <= high else "incompatible")
