@@ -7,6 +7,7 @@ variables in the page and fixed colours in a file of its own. The same values gi
 from __future__ import annotations
 
 import io
+import math
 import re
 import textwrap
 import warnings
@@ -302,19 +303,31 @@ def _panel(ax: Axes, panel: Panel, picture: Curves) -> None:
         )  # fmt: skip
     for other in picture.panels:
         if other is not panel and other.mean:
-            ax.plot(other.mean.x, other.mean.y, color=MUTED, lw=1, alpha=0.45, zorder=1)
+            ax.plot(other.mean.x, _on_scale(other.mean, picture.top), color=MUTED, lw=1, alpha=0.45, zorder=1)
     if panel.mean and panel.band:
-        ax.fill_between(panel.mean.x, *panel.band, color=colour, alpha=0.16, lw=0, zorder=2)
+        shown = [high <= picture.top for high in panel.band[1]]
+        ax.fill_between(panel.mean.x, *panel.band, where=shown, color=colour, alpha=0.16, lw=0, zorder=2)
     for line in panel.runs:
         _run(ax, line, colour, picture.top)
     if panel.mean:
-        ax.plot(panel.mean.x, panel.mean.y, color=colour, lw=2.6, ls=DASHES[panel.style % len(DASHES)], zorder=4)
+        means, dashes = _on_scale(panel.mean, picture.top), DASHES[panel.style % len(DASHES)]
+        ax.plot(panel.mean.x, means, color=colour, lw=2.6, ls=dashes, zorder=4)
+        above = [x for x, y in zip(panel.mean.x, means, strict=True) if math.isnan(y)]
+        ax.plot(
+            above, [0.95 * picture.top] * len(above), color=colour, ls="none", marker="^", ms=7, clip_on=False, zorder=4
+        )
+
+
+def _on_scale(line: Line, top: float) -> list[float]:
+    """The values of a line, with gaps where they leave the scale: a fall from 1,000 would be a stroke across all."""
+    return [y if y <= top else math.nan for y in line.y]
 
 
 def _run(ax: Axes, line: Line, colour: str, top: float) -> None:
     failed = line.outcome in ("dead", "diverged", "out of memory", "missing")
     style: dict[str, Any] = {"ls": (0, (3, 2))} if failed else {}
-    ax.plot(line.x, line.y, color=colour, lw=1.1 if failed else 0.9, alpha=0.9 if failed else 0.55, zorder=3, **style)
+    values = _on_scale(line, top)
+    ax.plot(line.x, values, color=colour, lw=1.1 if failed else 0.9, alpha=0.9 if failed else 0.55, zorder=3, **style)
     end = (line.x[-1], min(line.y[-1], top))
     mark = {"dead": "x", "diverged": "v", "out of memory": "X", "missing": "d"}.get(line.outcome)
     if mark:

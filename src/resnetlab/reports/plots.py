@@ -119,7 +119,7 @@ def _caption(
         said.append(f"Dotted: {reference:.2f} nats, the loss of a uniform guess.")
     if quantity == "error" and split == "test":
         said.append("Nothing was chosen by this curve.")
-    return " ".join([*said, *(["Values above the scale are cut."] if cut else [])])
+    return " ".join([*said, *(["A triangle at the top stands for a mean above the scale."] if cut else [])])
 
 
 def _panel(judged: Judged, label: str, split: str, quantity: str) -> Panel:
