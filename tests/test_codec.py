@@ -30,7 +30,8 @@ from resnetlab.data.spec import Augment, Data, DataIdentity
 from resnetlab.errors import InputError
 from resnetlab.models.spec import CifarNet
 from resnetlab.runs.spec import RunSpec
-from resnetlab.studies.spec import Claim, Condition, Study
+from resnetlab.studies.claims import Greater
+from resnetlab.studies.spec import Condition, Study
 from resnetlab.training.numerics import Numerics, Placement
 from resnetlab.training.recipe import SGD, Adam, AdamW, Constant, Cosine, Exponential, OneCycle, Recipe, Step
 
@@ -205,7 +206,7 @@ RUN = RunSpec(
     seed=3,
 )
 STUDY = Study(
-    name="depth", question="?", seeds=(0, 1), claims=(Claim(says="better", left="a", right="b"),),
+    name="depth", question="?", seeds=(0, 1), claims=(Greater(says="better", left="a", right="b"),),
     conditions=(Condition(label="a", values={"model.depth": 20}, model=RUN.model, data=Data(source="digits"),
                           recipe=RUN.recipe),),
 )  # fmt: skip

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from resnetlab.models.build import build_model
     from resnetlab.models.spec import CifarNet, cifar
     from resnetlab.runs.record import Evaluation, Result, RunRecord, Scores
-    from resnetlab.studies.spec import Claim, Condition, Study, load_recipe
+    from resnetlab.studies.claims import Claim
+    from resnetlab.studies.spec import Condition, Study, load_recipe
     from resnetlab.training.numerics import Numerics, Placement
     from resnetlab.training.recipe import SGD, Adam, AdamW, Recipe
 
@@ -31,7 +32,8 @@ _HOMES = {
     "models.build": ("build_model",),
     "models.spec": ("CifarNet", "cifar"),
     "runs.record": ("Evaluation", "Result", "RunRecord", "Scores"),
-    "studies.spec": ("Claim", "Condition", "Study", "load_recipe"),
+    "studies.claims": ("Claim",),
+    "studies.spec": ("Condition", "Study", "load_recipe"),
     "training.numerics": ("Numerics", "Placement"),
     "training.recipe": ("SGD", "Adam", "AdamW", "Recipe"),
 }

@@ -49,7 +49,7 @@ def test_prediction_intervals_cover_in_many_draws(capsys, runs):
 @pytest.mark.parametrize(("n", "m"), [(3, 5), (5, 5), (10, 5), (5, 3), (5, 10)])
 def test_prediction_intervals_of_a_best_cover_in_many_draws(capsys, n, m):
     share = prediction_coverage(DRAWS, n, Published(0.0, m, best=True))
-    assert told(capsys, f"prediction interval of the best of {m}, {n} runs", share) == pytest.approx(95, abs=1.5)
+    assert 93 <= told(capsys, f"prediction interval of the best of {m}, {n} runs", share) <= 97
 
 
 @pytest.mark.slow

@@ -370,7 +370,8 @@ RESIDUAL, PLAIN = {"model.depth": 14, "model.shortcut": "A"}, {"model.depth": 14
          "Fix: name one condition by its axes")),
         (claim(RESIDUAL, RESIDUAL), "claim[0]: left and right are one condition. Fix: compare two"),
         (claim(RESIDUAL, PLAIN, kind="grater"),
-         'claim[0].kind: unknown value (got "grater"; allowed: greater). Fix: did you mean "greater"?'),
+         ('claim[0].kind: unknown (got "grater"; allowed: greater, about, equal, fails-and-trains, average, relative, '
+          'monotone, best, faster). Fix: did you mean "greater"?')),
         (claim(3, PLAIN), "claim[0].left: not a table (got 3). Fix: write it as [left] with its fields below"),
     ],
 )  # fmt: skip

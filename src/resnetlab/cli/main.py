@@ -102,6 +102,7 @@ def study_list() -> None:
 @study.command("check")
 def study_check(source: StudyName) -> None:
     """Read a study file and tell every mistake; trains nothing."""
+    from resnetlab.studies.claims import described
     from resnetlab.studies.spec import load_study
 
     found = load_study(source)
@@ -110,7 +111,7 @@ def study_check(source: StudyName) -> None:
     for condition in found.conditions:
         typer.echo(f"  {condition.label}")
     for claim in found.claims:
-        typer.echo(f"  claim: {claim.says} ({claim.left} above {claim.right})")
+        typer.echo(f"  claim: {claim.says} ({described(claim)})")
 
 
 @app.command()

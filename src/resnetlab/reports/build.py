@@ -9,9 +9,10 @@ from resnetlab.reports.evidence import DataFacts, Evidence, Row, gather
 from resnetlab.reports.model import Cell, Report, shown
 from resnetlab.stats.estimate import Summary, summarise
 from resnetlab.stats.outcome import Counts, count
-from resnetlab.stats.verdict import Arm, Means, Verdict, judge
+from resnetlab.stats.verdict import Question, Verdict, judge
+from resnetlab.studies.claims import Ran, Runs, question
 from resnetlab.studies.plan import StudyRecord
-from resnetlab.studies.spec import Study
+from resnetlab.studies.spec import Condition, Study
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class Judged:
     """Of the whole study."""
     summaries: dict[str, Summary]
     """By condition's label."""
+    questions: tuple[Question, ...]
+    """The study's claims in numbers, in their order."""
     verdicts: tuple[Verdict, ...]
-    """In the order of the study's claims."""
 
     @property
     def study(self) -> Study:
@@ -90,6 +92,27 @@ def weigh(evidence: Evidence) -> Judged:
         runs = [(row.status, None if row.test_error_pct is None else 100 - row.test_error_pct) for row in rows]
         summaries[condition.label] = summarise(runs, 100 * facts.class_share)
     counts = count(row.status for row in evidence.rows)
-    arms = {label: Arm(held.counts, held.converged_pct, held.chance_pct) for label, held in summaries.items()}
-    questions = [Means((arms[claim.left], arms[claim.right])) for claim in evidence.study.claims]
-    return Judged(evidence, counts, summaries, tuple(judge(questions, finished=counts.complete)))
+    by_label = {condition.label: _runs(evidence, condition) for condition in evidence.study.conditions}
+    questions = tuple(question(claim, by_label) for claim in evidence.study.claims)
+    return Judged(evidence, counts, summaries, questions, tuple(judge(questions, finished=counts.complete)))
+
+
+def _runs(evidence: Evidence, condition: Condition) -> Runs:
+    """A condition's planned runs as its claims see them."""
+    facts = next(facts for facts in evidence.data if condition.label in facts.conditions)
+    curves: dict[int, dict[str, list[tuple[float, float]]]] = {}
+    for point in evidence.points:
+        if point.condition == condition.label:
+            held = curves.setdefault(point.seed, {}).setdefault(point.split, [])
+            held.append((point.epoch, 100 - point.top1_error_pct))
+    runs = tuple(
+        Ran(
+            row.seed, row.status, row.test_error_pct, row.test_loss_nats,
+            {split: tuple(sorted(held)) for split, held in curves.get(row.seed, {}).items()},
+        )
+        for row in evidence.rows
+        if row.condition == condition.label
+    )  # fmt: skip
+    recipe = condition.recipe
+    epochs = recipe.total_steps(facts.train_images) / recipe.steps_per_epoch(facts.train_images)
+    return Runs(runs, facts.class_share, len(facts.classes), epochs)

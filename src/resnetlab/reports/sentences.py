@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from resnetlab.reports.words import capital, listed, pct, places, plural, span
 from resnetlab.stats.estimate import Summary
 from resnetlab.stats.verdict import Verdict
-from resnetlab.studies.spec import Claim
+from resnetlab.studies.claims import About, AnyClaim, Equal, FailsAndTrains, Greater
 
 if TYPE_CHECKING:
     from resnetlab.reports.build import Judged
@@ -44,10 +44,13 @@ def answer(judged: Judged) -> str:
     return f"{told}; the first: {first}."
 
 
-def _comparison(judged: Judged, claim: Claim, verdict: Verdict) -> str:
-    left, right = judged.summaries[claim.left], judged.summaries[claim.right]
+def _comparison(judged: Judged, claim: AnyClaim, verdict: Verdict) -> str:
     word = verdict.qualified.replace(" (", ", ").removesuffix(")")
     why = f" ({verdict.why})" if verdict.why else ""
+    by_loss = isinstance(claim, Greater | About | Equal) and claim.metric == "loss"
+    if by_loss or not isinstance(claim, Greater | About | Equal | FailsAndTrains):
+        return f"{claim.says.strip().rstrip('.')}: {word}{why}"
+    left, right = judged.summaries[claim.left], judged.summaries[claim.right]
     told = f"{reached(claim.left, left)}, {reached(claim.right, right)}"
     if left.interval_pct and right.interval_pct:
         digits = places(right.interval_pct)

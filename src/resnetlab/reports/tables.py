@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.codec import encode
+from resnetlab.reports import estimands
 from resnetlab.reports.evidence import Machine, Row
 from resnetlab.reports.model import Cell, Column, Fact, Table
 from resnetlab.reports.words import (
@@ -24,8 +26,8 @@ from resnetlab.reports.words import (
 )  # fmt: skip
 from resnetlab.stats.estimate import Summary, mean
 from resnetlab.stats.outcome import OUTCOMES, Counts
-from resnetlab.stats.verdict import Verdict
-from resnetlab.studies.spec import Claim
+from resnetlab.stats.verdict import GREATER, Means, Question, Verdict
+from resnetlab.studies.claims import AnyClaim, Greater
 
 if TYPE_CHECKING:
     from resnetlab.reports.build import Judged
@@ -96,37 +98,62 @@ def claims(judged: Judged) -> Table | None:
     """The claims and their verdicts; None where the study declares none."""
     if not judged.study.claims:
         return None
+    plain = all(isinstance(c, Greater) and c.metric == "top1" and not c.paired for c in judged.study.claims)
+    one_unit = all(estimands.unit(claim) == "points" for claim in judged.study.claims)
     columns = (
-        Column("Claim", numeric=False), Column("Difference, points"), Column("95 % CI"), Column("ν"),
-        Column("p"), Column("p, Holm"), Column("Verdict", numeric=False),
+        Column("Claim", numeric=False), Column("Difference, points" if one_unit else "Difference"), Column("95 % CI"),
+        Column("ν"), Column("p"), Column("p, Holm"), Column("Verdict", numeric=False),
     )  # fmt: skip
-    rows = tuple(_claim(*pair) for pair in zip(judged.study.claims, judged.verdicts, strict=True))
-    family = f"corrected over the study's {len(rows)} claims (Holm 1979)" if len(rows) > 1 else "one claim: uncorrected"
+    held = zip(judged.study.claims, judged.questions, judged.verdicts, strict=True)
+    rows = tuple(row for triple in held for row in _claim(*triple, one_unit))
+    lines = "claims" if len(rows) == len(judged.study.claims) else "lines, of which directions are ones of their own,"
+    family = (
+        f"corrected over the study's {len(rows)} {lines} (Holm 1979)" if len(rows) > 1 else "one claim: uncorrected"
+    )
     note = (
         f"Left less right, over converged runs, by Welch's t with ν degrees of freedom. Where p ({family}) is below "
         "0.05, the claim that left is greater is reproduced by a difference above 0 and contradicted by one below; "
         "otherwise it is inconclusive."
     )
-    return Table("claims", columns, rows, note)
+    return Table("claims", columns, rows, note if plain else estimands.note(judged.study.claims, family))
 
 
-def _claim(claim: Claim, verdict: Verdict) -> tuple[Cell, ...]:
-    effect = verdict.effect
-    compared = f"{claim.left} − {claim.right}"
+def _claim(claim: AnyClaim, question: Question, verdict: Verdict, one_unit: bool) -> Iterable[tuple[Cell, ...]]:
+    """The row of a claim, and one for the direction of a claim about a size."""
+    compared = estimands.compared(claim)
     says = Cell(claim.says, f"{compared} · {claim.source}" if claim.source else compared)
+    digits = places(verdict.effect.interval()) if verdict.effect else 1
+    unit = estimands.unit(claim)
+    numbers = _numbers(verdict, 3 if unit == "nats" else digits, "" if one_unit else f" {unit}")
+    if verdict.word != "waiting" and not isinstance(question, Means):
+        numbers[0] = estimands.counted(question)
+    yield (says, *numbers, _word(verdict))
+    if verdict.direction is not None and isinstance(question, Means):
+        side = "above" if question.direction == GREATER else "below"
+        _, _, nu, p, p_holm = _numbers(verdict.direction, digits, "")
+        said = Cell("Its direction", f"{side} 0, a line of its own")
+        yield (said, Cell(NOTHING), Cell(NOTHING), nu, p, p_holm, _word(verdict.direction))
+
+
+def _word(verdict: Verdict) -> Cell:
     why = verdict.why or (forecast(verdict.forecast) if verdict.forecast else "")
-    if effect is not None and effect.deterministic:
+    if verdict.effect is not None and verdict.effect.deterministic:
         why = "; ".join(part for part in (why, "deterministic difference: no run of an arm differs") if part)
     word = Cell(capital(verdict.word), why or verdict.qualified[len(verdict.word) :].strip(" ()"), verdict.word)
-    if verdict.conditional and verdict.word in ("reproduced", "contradicted") and why:
+    if verdict.conditional and verdict.word in ("reproduced", "partly reproduced", "contradicted") and why:
         word = Cell(word.text, f"conditional on convergence; {why}", word.badge)
+    return word
+
+
+def _numbers(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
+    """Difference, interval, degrees of freedom and both p-values, where there are such."""
+    effect = verdict.effect
+    p_values = [Cell(p_value(verdict.p)), Cell(p_value(verdict.p_holm))]
     if effect is None:
-        return (says, *[Cell(NOTHING)] * 5, word)
-    interval = None if effect.deterministic else effect.interval()
-    digits = places(interval)
+        return [Cell(NOTHING), Cell(NOTHING), Cell(NOTHING), *p_values]
+    interval = None if effect.deterministic else effect.interval(verdict.confidence)
     nu = NOTHING if effect.nu is None else number(effect.nu)
-    numbers = (signed(effect.d, digits), span(interval, digits), nu, p_value(verdict.p), p_value(verdict.p_holm))
-    return (says, *(Cell(text) for text in numbers), word)
+    return [Cell(signed(effect.d, digits) + unit), Cell(span(interval, digits)), Cell(nu), *p_values]
 
 
 def ledger(judged: Judged) -> Table:

@@ -7,18 +7,19 @@ every mistake of a file at once.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from resnetlab.codec import Name, Whole, decode, spec
 from resnetlab.data.spec import Data
 from resnetlab.errors import InputError, Problem, nearest
 from resnetlab.models.spec import Model, parse_model
+from resnetlab.studies.claims import Claim, parse_claims
 from resnetlab.studies.overrides import Overrides, overridden
-from resnetlab.studies.tables import below, copied, flat, grid_of, names, put_field, read_named, recipe_table
+from resnetlab.studies.tables import below, copied, grid_of, names, put_field, read_named, recipe_table
 from resnetlab.training.numerics import Numerics
 from resnetlab.training.recipe import Recipe
 
@@ -36,19 +37,6 @@ class Condition:
     model: Model
     data: Data
     recipe: Recipe
-
-
-@spec
-class Claim:
-    """A sentence, as an estimand that measurements can reproduce or contradict."""
-
-    says: str
-    source: str = ""
-    kind: Literal["greater"] = "greater"
-    """greater: the mean test accuracy of `left` is above that of `right`."""
-    left: str
-    """Label of a condition."""
-    right: str
 
 
 @spec
@@ -74,15 +62,6 @@ class Study:
 
 
 @spec
-class _ClaimTable:
-    says: str
-    source: str = ""
-    kind: Literal["greater"] = "greater"
-    left: dict[str, Any]
-    right: dict[str, Any]
-
-
-@spec
 class _File:
     """A study file as it stands, before names are looked up."""
 
@@ -96,7 +75,7 @@ class _File:
     numerics: Numerics = Numerics()
     seeds: Annotated[tuple[Whole, ...], "run seeds"]
     grid: dict[str, Any] = field(default_factory=dict)
-    claim: tuple[_ClaimTable, ...] = ()
+    claim: tuple[dict[str, Any], ...] = ()
 
 
 def study_names() -> list[str]:
@@ -138,11 +117,13 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         problems += (Problem(where, "empty", "seeds = [0, 1, 2]", field="seeds"),)
     if file is not None and len(set(file.seeds)) < len(file.seeds):
         problems += (Problem(where, "a seed stands twice", "give each seed once", field="seeds"),)
+    held = tables.get("claim", [])
+    stated = [table for table in held if isinstance(table, dict)] if isinstance(held, list) else []
+    seeds = len(file.seeds) if file is not None else 0
+    claims, more = parse_claims(stated, [] if problems else conditions, seeds, where)
+    problems += more
     if problems or file is None:
         raise InputError(*{(problem.field, problem.what): problem for problem in problems}.values())
-    claims, problems = _claims(file.claim, conditions, where)
-    if problems:
-        raise InputError(*problems)
     return Study(
         name=file.name, question=file.question, about=file.about, limits=file.limits, conditions=tuple(conditions),
         seeds=file.seeds, claims=tuple(claims), numerics=file.numerics, overrides=said,
@@ -235,33 +216,6 @@ def _said(axis: tuple[str, Any]) -> str:
     """`lr 0.1`; of a path its last part, for a report has no use for where a file lay."""
     name, value = axis
     return f"{name} {Path(value).name if isinstance(value, str) else value}"
-
-
-def _claims(
-    tables: Iterable[_ClaimTable], conditions: list[Condition], where: str
-) -> tuple[list[Claim], tuple[Problem, ...]]:
-    claims, problems = [], []
-    axes = ", ".join(conditions[0].values) if conditions else ""
-    for index, table in enumerate(tables):
-        labels = []
-        for side in ("left", "right"):
-            wanted = flat(getattr(table, side))
-            found = [c.label for c in conditions if all(c.values.get(axis) == value for axis, value in wanted.items())]
-            field = f"claim[{index}].{side}"
-            shown = ", ".join(f"{axis} = {value}" for axis, value in wanted.items()) or "nothing"
-            if unknown := [axis for axis in wanted if axis not in conditions[0].values]:
-                fix = nearest(unknown[0], conditions[0].values) or (f"choose from {axes}" if axes else "add a [grid]")
-                problems.append(Problem(where, f"{unknown[0]} is not an axis of the grid", fix, field, allowed=axes))
-            elif len(found) != 1:
-                what = "no condition" if not found else f"{len(found)} conditions"
-                fix = "name one condition by its axes" if found else "use values of the grid"
-                problems.append(Problem(where, f"{what} with {shown}", fix, field, allowed=axes))
-            labels += found[:1]
-        if len(labels) == 2 and labels[0] == labels[1]:
-            problems.append(Problem(where, "left and right are one condition", "compare two", f"claim[{index}]"))
-        elif len(labels) == 2:
-            claims.append(Claim(says=table.says, source=table.source, kind=table.kind, left=labels[0], right=labels[1]))
-    return claims, tuple(problems)
 
 
 def _attempt(action: Callable[[], Any]) -> tuple[Any, tuple[Problem, ...]]:

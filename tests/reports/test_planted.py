@@ -1,0 +1,177 @@
+"""A study of every kind of claim whose truth is known: an effect, none, an equivalence, a dead arm, a missing run, a
+condition out of memory."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+
+import pytest
+from synthetic import study_record
+
+from resnetlab import reports
+from resnetlab.reports.evidence import load
+from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.spec import parse_study
+
+STUDY = """
+name = "planted"
+question = "Are truths found?"
+data = { source = "digits", validation = 0.1 }
+recipe = "digits"
+seeds = [0, 1, 2, 3, 4]
+[grid]
+model.depth = [8, 14, 20, 56]
+model.shortcut = ["none", "A", "B"]
+"""
+
+
+def converged(*values):
+    return [("converged", value) for value in values]
+
+
+TRUTH = {
+    "plain 8": converged(91.0, 91.3, 90.8, 91.1, 91.4),
+    "residual 8 (A)": converged(91.1, 91.2, 90.9, 91.0, 91.3),  # equal to plain 8
+    "residual 8 (B)": converged(91.0, 94.0, 88.0, 92.5, 89.0),  # the same in the mean, and noisy
+    "plain 14": converged(88.0, 88.3, 87.8, 88.2, 88.1),
+    "residual 14 (A)": converged(93.0, 93.4, 92.8, 93.1, 93.3),
+    "residual 14 (B)": [*converged(93.2, 93.0, 93.4, 92.9), ("missing", None)],
+    "plain 20": [*converged(84.0, 84.5, 83.8), ("dead", 10.2), ("diverged", None)],
+    "residual 20 (A)": converged(95.0, 95.2, 94.8, 95.1, 95.3),
+    "residual 20 (B)": [("out of memory", None)] * 5,
+    "plain 56": [("dead", 10.3), ("dead", 14.7), ("dead", 10.3), ("diverged", None), ("dead", 10.1)],
+    "residual 56 (A)": converged(97.1, 97.3, 96.9, 97.2, 97.0),
+    "residual 56 (B)": [*converged(95.6, 96.4), ("missing", None), ("missing", None), ("missing", None)],
+}
+
+
+def at(depth, shortcut):
+    return f'{{ model.depth = {depth}, model.shortcut = "{shortcut}" }}'
+
+
+CLAIMS = {
+    "an effect": ("reproduced", f'left = {at(14, "A")}\nright = {at(14, "none")}'),
+    "an effect the other way": ("contradicted", f'left = {at(14, "none")}\nright = {at(14, "A")}'),
+    "an effect in loss": ("reproduced", f'metric = "loss"\nleft = {at(14, "A")}\nright = {at(14, "none")}'),
+    "no effect": ("inconclusive", f'left = {at(8, "B")}\nright = {at(8, "A")}'),
+    "an equivalence": ("reproduced", f'kind = "equal"\nmargin = 1.0\nleft = {at(8, "A")}\nright = {at(8, "none")}'),
+    "no equivalence": ("contradicted", f'kind = "equal"\nmargin = 1.0\nleft = {at(14, "A")}\nright = {at(14, "none")}'),
+    "a size": ("reproduced", f'kind = "about"\nsize = 5.0\nleft = {at(14, "A")}\nright = {at(14, "none")}'),
+    "a size, half": ("partly reproduced",
+                     f'kind = "about"\nsize = 1.0\nleft = {at(14, "A")}\nright = {at(14, "none")}'),
+    "failed runs": ("reproduced", f'left = {at(20, "A")}\nright = {at(20, "none")}'),
+    "a dead arm": ("inconclusive", f'left = {at(56, "A")}\nright = {at(56, "none")}'),
+    "it fails": ("reproduced", f'kind = "fails-and-trains"\nleft = {at(56, "none")}\nright = {at(56, "A")}'),
+    "it does not fail": ("inconclusive", f'kind = "fails-and-trains"\nleft = {at(14, "A")}\nright = {at(8, "A")}'),
+    "a missing run": ("reproduced", f'left = {at(14, "B")}\nright = {at(14, "none")}'),
+    "missing runs that matter": ("inconclusive", f'left = {at(56, "B")}\nright = {at(20, "A")}'),
+    "out of memory": ("untestable", f'left = {at(20, "B")}\nright = {at(20, "none")}'),
+    "an average": ("inconclusive",
+                   'kind = "average"\nleft = { model.shortcut = "A" }\nright = { model.shortcut = "none" }'),
+    "a ratio": ("reproduced", ('kind = "relative"\nsize = 42.0\nmargin = 20.0\n'
+                               f'left = {at(14, "A")}\nright = {at(14, "none")}')),
+    "a chain": ("reproduced", 'kind = "monotone"\nalong = "model.depth"\nwhere = { model.shortcut = "A" }'),
+    "a broken chain": ("contradicted", ('kind = "monotone"\nalong = "model.depth"\nchange = "worsens"\n'
+                                        'where = { model.shortcut = "A" }')),
+    "the best": ("reproduced", f'kind = "best"\nleft = {at(56, "A")}\namong = {{ model.shortcut = "A" }}'),
+    "not the best": ("contradicted", f'kind = "best"\nleft = {at(14, "A")}\namong = {{ model.shortcut = "A" }}'),
+    "a race": ("inconclusive", f'kind = "faster"\naccuracy_pct = 80.0\nleft = {at(56, "A")}\nright = {at(14, "none")}'),
+}  # fmt: skip
+
+
+def planted(names=tuple(CLAIMS)):
+    text = STUDY + "".join(f'[[claim]]\nsays = "{name}"\n{CLAIMS[name][1]}\n' for name in names)
+    return parse_study(tomllib.loads(text), "study.toml", Overrides())
+
+
+@pytest.fixture(scope="module")
+def report():
+    return reports.build(study_record(TRUTH, study=planted()))
+
+
+def rows(report):
+    """Rows of the table of claims by what they say; a direction's stands after its claim's."""
+    return {row[0].text: row for row in report.claims.rows if row[0].text != "Its direction"}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_each_planted_truth_is_found(report, name):
+    wanted = CLAIMS[name][0]
+    assert rows(report)[name][-1].badge == wanted
+    assert next(cell.badge for cell in report.verdicts if cell.text == name) == wanted
+
+
+@pytest.mark.parametrize(("name", "word"), [("it does not fail", "contradicted"), ("a race", "reproduced")])
+def test_exact_tests_of_five_runs_decide_alone_and_not_within_a_family_of_many(name, word):
+    alone = reports.build(study_record(TRUTH, study=planted((name,))))
+    assert alone.verdicts[0].badge == word
+
+
+def test_a_missing_run_like_the_others_would_have_decided_what_a_dead_one_does_not():
+    there = TRUTH | {"residual 56 (B)": converged(95.6, 96.4, 96.0, 96.0, 96.0)}
+    names = ("missing runs that matter",)
+    found = [reports.build(study_record(truth, study=planted(names))).verdicts[0].badge for truth in (TRUTH, there)]
+    assert found == ["inconclusive", "reproduced"]
+
+
+def test_a_direction_stands_below_its_size(report):
+    table = report.claims.rows
+    index = next(index for index, row in enumerate(table) if row[0].text == "a size, half")
+    assert (table[index + 1][0].text, table[index + 1][-1].badge) == ("Its direction", "reproduced")
+    assert sum(row[0].text == "Its direction" for row in table) == 3
+
+
+def test_each_claim_says_what_it_compares_and_in_which_unit(report):
+    held = rows(report)
+    assert held["an effect in loss"][0].note == "plain 14 − residual 14 (A) in test loss"
+    assert held["an effect in loss"][1].text.endswith(" nats")
+    assert held["a size"][0].note == "residual 14 (A) − plain 14: from 2.50 to 7.50 points"
+    assert held["a ratio"][1].text.endswith(" %")
+    assert (held["it fails"][1].text, held["it fails"][1].note) == ("5 of 5 fail", "against 0 of 5")
+    assert held["a race"][1].note == "medians; never: 0 of 5 against 0 of 5"
+    assert held["a broken chain"][0].note.endswith("every step worsens test accuracy")
+
+
+def test_failed_and_missing_runs_qualify_and_are_named(report):
+    held = rows(report)
+    assert held["failed runs"][-1].note == "conditional on convergence"
+    assert held["a dead arm"][-1].note.endswith("5 of 5 against 0 of 5 converged")
+    assert "seeds a condition" in held["missing runs that matter"][-1].note
+    assert "memory" in held["out of memory"][-1].note
+
+
+def test_the_note_explains_the_kinds_that_are_there_and_counts_the_lines(report):
+    assert f"corrected over the study's {len(CLAIMS) + 3} lines" in report.claims.note
+    few = reports.build(study_record(TRUTH, study=planted(("a chain",)))).claims
+    assert "weakest link" in few.note
+    assert "Boschloo" not in few.note
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_each_kind_alone_has_an_answer(name):
+    report = reports.build(study_record(TRUTH, study=planted((name,))))
+    assert report.answer.endswith(".")
+    assert report.verdicts[0].badge in report.answer
+
+
+def test_a_partial_study_of_every_kind_judges_nothing():
+    partial = TRUTH | {"plain 8": [*TRUTH["plain 8"][:4], ("waiting", None)]}
+    report = reports.build(study_record(partial, study=planted()))
+    assert {cell.badge for cell in report.verdicts} == {"waiting"}
+    assert {cell.text for row in report.claims.rows for cell in row[1:-1]} == {"–"}
+
+
+def test_a_report_of_every_kind_is_built_again_from_its_files(tmp_path):
+    evidence = reports.gather(study_record(TRUTH, study=planted()))
+    reports.write(evidence, tmp_path / "first")
+    assert load(tmp_path / "first").study.claims == evidence.study.claims
+    reports.rebuild(tmp_path / "first", tmp_path / "second")
+    for path in (tmp_path / "first").rglob("*.*"):
+        assert (tmp_path / "second" / path.relative_to(tmp_path / "first")).read_bytes() == path.read_bytes()
+
+
+def test_the_order_of_seeds_changes_no_verdict(report):
+    record = study_record(TRUTH, study=planted())
+    other = reports.build(replace(record, cells=record.cells[::-1]))
+    assert [cell.badge for cell in other.verdicts] == [cell.badge for cell in report.verdicts]

@@ -1,0 +1,281 @@
+"""Claims of study files: their conditions are found, what cannot be answered is refused, and runs become questions."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resnetlab.codec import decode, without_defaults
+from resnetlab.errors import InputError
+from resnetlab.stats.verdict import GREATER, LESS, Fails, Means, Region, judge
+from resnetlab.stats.verdict import Faster as Race
+from resnetlab.studies.claims import Claim, Ran, Runs, cautions, described, labels, parse_claims, question
+from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.spec import Study, parse_study
+
+GRID = """
+name = "depth"
+question = "Does depth hurt?"
+data = { source = "digits", validation = 0.0 }
+recipe = "digits"
+seeds = [0, 1, 2, 3, 4]
+[grid]
+model.depth = [8, 14, 20]
+model.shortcut = ["none", "A"]
+"""
+
+PLAIN = ("plain 8", "plain 14", "plain 20")
+RESIDUAL = ("residual 8 (A)", "residual 14 (A)", "residual 20 (A)")
+TWO = 'left = { model.depth = 20, model.shortcut = "A" }\nright = { model.depth = 20, model.shortcut = "none" }\n'
+SIDES = 'left = { model.shortcut = "A" }\nright = { model.shortcut = "none" }\n'
+
+
+def study(*claims: str, grid: str = GRID, **changes: Any) -> Study:
+    text = grid + "".join(f'[[claim]]\nsays = "It is so."\n{claim}\n' for claim in claims)
+    return parse_study(tomllib.loads(text) | changes, "study.toml", Overrides())
+
+
+def claim(text: str, **changes: Any) -> Any:
+    (found,) = study(text, **changes).claims
+    return found
+
+
+def told(*claims: str, **changes: Any) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        study(*claims, **changes)
+    return [line.removeprefix("study.toml: ") for line in str(caught.value).splitlines()]
+
+
+EVERY = {
+    "greater": TWO + 'metric = "loss"',
+    "about": TWO + "size = 3.0",
+    "equal": TWO + "margin = 0.5\nexpected_sd = 0.2",
+    "fails-and-trains": TWO,
+    "average": SIDES,
+    "relative": SIDES + "size = 28.0\nmargin = 10.0",
+    "monotone": 'along = "model.depth"\nchange = "worsens"\nwhere = { model.shortcut = "none" }',
+    "best": 'left = { model.depth = 20, model.shortcut = "A" }',
+    "faster": TWO + "accuracy_pct = 90.0",
+}
+
+
+def every() -> Study:
+    validation = {"source": "digits", "validation": 0.1}
+    return study(*(f'kind = "{kind}"\n{text}' for kind, text in EVERY.items()), data=validation)
+
+
+# What a file says -----------------------------------------------------------------------------------------------------
+
+
+def test_each_kind_finds_its_conditions_in_the_grid() -> None:
+    held = {found.kind: labels(found) for found in every().claims}
+    two = (RESIDUAL[2], PLAIN[2])
+    pairs = tuple(label for pair in zip(RESIDUAL, PLAIN, strict=True) for label in pair)
+    assert held == {
+        "greater": two, "about": two, "equal": two, "fails-and-trains": two, "faster": two,
+        "average": pairs, "relative": pairs, "monotone": PLAIN,
+        "best": (RESIDUAL[2], "plain 8", "residual 8 (A)", "plain 14", "residual 14 (A)", "plain 20"),
+    }  # fmt: skip
+
+
+def test_a_claim_without_a_kind_is_greater() -> None:
+    found = claim(TWO)
+    assert (found.kind, found.metric, found.paired) == ("greater", "top1", False)
+
+
+def test_every_kind_is_written_and_read_back_the_same_and_said_in_a_line() -> None:
+    for found in every().claims:
+        assert decode(Claim, without_defaults(found), "report.json") == found
+        assert RESIDUAL[2] in described(found) or PLAIN[2] in described(found)
+
+
+def test_a_size_has_a_margin_of_half_of_it_and_of_a_fifth_of_a_point_at_least() -> None:
+    assert claim('kind = "about"\nsize = 3.0\n' + TWO).allowed == 1.5
+    assert claim('kind = "about"\nsize = -0.1\n' + TWO).allowed == 0.2
+    assert claim('kind = "about"\nsize = 3.0\nmargin = 1.0\n' + TWO).allowed == 1.0
+
+
+def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file() -> None:
+    mixed = GRID.replace("[8, 14, 20]", "[20, 8, 14]")
+    text = 'kind = "monotone"\nalong = "model.depth"\nwhere = { model.shortcut = "none" }'
+    assert study(text, grid=mixed).claims[0].order == PLAIN  # type: ignore[union-attr]
+
+
+# What is refused ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('kind = "about"\n' + TWO, "claim[0].size: missing. Fix: add size = 0.1"),
+        ('kind = "about"\nsize = 0.0\n' + TWO, 'claim[0].size: not a difference. Fix: size = 2.5, or kind = "equal"'),
+        ('kind = "equal"\n' + TWO, "claim[0].margin: missing. Fix: add margin = 0.1"),
+        ('kind = "relative"\nsize = 5.0\n' + SIDES, "claim[0].margin: missing. Fix: add margin = 0.1"),
+        ('kind = "faster"\naccuracy_pct = 100.0\n' + TWO,
+         "claim[0].accuracy_pct: not below 100 %. Fix: accuracy_pct = 90.0"),
+        ('kind = "faster"\naccuracy_pct = 90.0\n' + TWO,
+         ("claim[0]: no split is followed over the epochs in both conditions. "
+          "Fix: data.validation = 0.1, or data.test_curve = true")),
+        ('metric = "accuracy"\n' + TWO,
+         'claim[0].metric: unknown value (got "accuracy"; allowed: top1, error, loss). Fix: metric = "top1"'),
+        ('kind = "average"\nleft = { model.shortcut = "A" }\nright = { model.depth = 8 }',
+         ("claim[0]: 3 conditions on the left and 2 on the right are no pairs (allowed: model.depth, model.shortcut). "
+          "Fix: name the same axes on both sides, with other values")),
+        ('kind = "average"\nleft = { model.shortcut = "A" }\nright = { model.shortcut = "A" }',
+         ("claim[0]: 3 conditions on the left and 3 on the right are no pairs (allowed: model.depth, model.shortcut). "
+          "Fix: name the same axes on both sides, with other values")),
+        ('kind = "monotone"\nalong = "model.dept"\n',
+         ("claim[0].along: model.dept is not an axis of the grid (allowed: model.depth, model.shortcut). "
+          'Fix: did you mean "model.depth"?')),
+        ('kind = "monotone"\nalong = "model.depth"\n',
+         ("claim[0].where: 6 conditions with nothing are no steps along model.depth. "
+          "Fix: where = { model.shortcut = ... }")),
+        ('kind = "monotone"\nalong = "model.depth"\nwhere = { model.depth = 8, model.shortcut = "A" }',
+         ("claim[0].where: 1 conditions with model.depth = 8, model.shortcut = A are no steps along model.depth. "
+          "Fix: two values or more of model.depth")),
+        ('kind = "monotone"\nalong = "model.depth"\nwhere = { model.shortcut = "A" }\norder = ["a"]',
+         "claim[0].order: unknown field. Fix: remove it"),
+        (('kind = "best"\nleft = { model.depth = 8, model.shortcut = "A" }\n'
+         'among = { model.depth = 8, model.shortcut = "A" }'),
+         "claim[0].among: no condition besides left. Fix: pick two or more"),
+        ('kind = "best"\nleft = { model.depth = 8 }',
+         ("claim[0].left: 2 conditions with model.depth = 8 (allowed: model.depth, model.shortcut). "
+          "Fix: name one condition by its axes")),
+        ("paired = true\n" + TWO,
+         ("claim[0].paired: runs of left and right share nothing but a seed, which is not a pair. "
+          "Fix: remove it: Welch's test compares them")),
+        ('kind = "equal"\nmargin = 0.5\nexpected_sd = 0.4\n' + TWO,
+         ("claim[0].margin: 5 seeds cannot confirm ± 0.5 at a standard deviation of 0.4. "
+          "Fix: margin = 0.59, or 7 seeds")),
+        ('kind = "about"\nsize = 0.4\nexpected_sd = 2.0\n' + TWO,
+         ("claim[0].margin: 5 seeds cannot confirm ± 0.2 at a standard deviation of 2. "
+          "Fix: margin = 2.92, or more than 50 seeds, which is not affordable")),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_answered_is_refused_in_a_line(text: str, line: str) -> None:
+    assert told(text) == [line]
+
+
+def test_one_seed_confirms_no_margin() -> None:
+    (line,) = told('kind = "equal"\nmargin = 5.0\nexpected_sd = 1.0\n' + TWO, seeds=[0])
+    assert line.startswith("claim[0].margin: 1 seed cannot confirm ± 5 at a standard deviation of 1. Fix: 2 seeds")
+
+
+def test_every_mistake_of_claims_is_told_with_those_of_the_file() -> None:
+    lines = told(
+        'kind = "about"\nleft = 3\nright = { model.depth = 8 }\nsize = 0.0\n',
+        'kind = "best"\nleft = { x = 1 }',
+        seeds=[],
+    )
+    assert [line.split(":")[0] for line in lines] == ["seeds", "claim[0].left", "claim[0].size"]
+    lines = told(
+        'kind = "about"\nleft = 3\nright = { model.depth = 8 }\nsize = 0.0\n', 'kind = "best"\nleft = { x = 1 }'
+    )
+    assert [line.split(":")[0] for line in lines] == [
+        "claim[0].left",
+        "claim[0].right",
+        "claim[0].size",
+        "claim[1].left",
+    ]
+
+
+def test_runs_of_one_training_are_pairs() -> None:
+    grid = GRID.split("[grid]")[0] + 'model = "cifar-resnet8"\n[grid]\nrecipe.choose = ["last", "best"]\n'
+    text = 'paired = true\nleft = { recipe.choose = "best" }\nright = { recipe.choose = "last" }'
+    found = study(text, grid=grid, data={"source": "digits", "validation": 0.1}).claims[0]
+    runs = {label: Runs(tuple(Ran(seed, "converged", 10.0 * seed + e) for seed, e in enumerate(errors)), 0.1, 10, 1.0)
+            for label, errors in zip(labels(found), ((1.0, 2.0, 3.0), (3.0, 4.5, 5.0)), strict=True)}  # fmt: skip
+    asked = question(found, runs)
+    assert isinstance(asked, Means)
+    assert asked.pairs == (2.0, 2.5, 2.0)
+
+
+def test_what_so_few_seeds_cannot_decide_is_said_before_they_are_run() -> None:
+    held = every()
+    assert [line.split(": ")[1] for line in cautions(held.claims, 5)] == [
+        "no expected_sd, so nothing says whether 5 seeds can confirm its margin"
+    ]
+    few = cautions(held.claims, 3)
+    assert "3 seeds cannot decide it, whatever they give; 4 can" in few[-1]
+    assert len(cautions(held.claims, 1)) == len(held.claims)
+
+
+FIELDS = st.sampled_from(["kind", "left", "right", "along", "where", "among", "model.depth", "size"])
+PARTS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(sorted(EVERY))
+TABLES = st.recursive(
+    PARTS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner), max_leaves=12
+).filter(lambda value: isinstance(value, dict))
+
+
+@given(TABLES)
+def test_no_table_ends_in_a_traceback(table: dict[str, Any]) -> None:
+    claims, problems = parse_claims([table], every().conditions, 5, "study.toml")
+    assert len(claims) == 1 or problems
+
+
+# To a question --------------------------------------------------------------------------------------------------------
+
+
+def runs(*errors: float, epochs: float = 10.0, **more: Any) -> Runs:
+    return Runs(tuple(Ran(i, "converged", e, e / 100, **more) for i, e in enumerate(errors)), 0.1, 10, epochs)
+
+
+def asked(kind: str) -> Any:
+    found = next(found for found in every().claims if found.kind == kind)
+    good, bad = runs(3.0, 3.2, 2.9), runs(6.0, 6.3, 5.8)
+    return question(found, {label: good if "residual" in label else bad for label in (*PLAIN, *RESIDUAL)})
+
+
+def test_regions_and_directions_are_those_of_the_claims() -> None:
+    assert asked("about").region == Region(1.5, 4.5)
+    assert (asked("about").direction, asked("equal").direction) == (GREATER, None)
+    assert asked("equal").region == Region(-0.5, 0.5)
+    assert (asked("relative").region, asked("relative").relative) == (Region(18, 38), True)
+    negative = claim('kind = "about"\nsize = -3.0\n' + TWO)
+    both = {RESIDUAL[2]: runs(3.0, 3.1), PLAIN[2]: runs(6.0, 6.1)}
+    assert question(negative, both).direction == LESS  # type: ignore[union-attr]
+
+
+def test_less_loss_and_less_error_are_better() -> None:
+    found = asked("greater")  # by loss
+    assert found.arms[0].converged == pytest.approx((-0.032, -0.03, -0.029))
+    assert found.arms[0].chance == -math.log(10)
+    assert judge([found])[0].word == "reproduced"
+    effect = judge([asked("relative")])[0].effect
+    assert effect is not None
+    assert effect.d == pytest.approx(100 * (1 - (9.1 / 3) / (18.1 / 3)))
+
+
+def test_weights_of_averages_chains_and_rivals() -> None:
+    assert asked("average").weights == (pytest.approx((1 / 3, -1 / 3) * 3),)
+    assert asked("monotone").weights == ((1.0, -1.0, 0.0), (0.0, 1.0, -1.0))  # worsens: each better than the next
+    assert asked("best").weights[1] == (1.0, 0.0, -1.0, 0.0, 0.0, 0.0)
+
+
+def test_failing_counts_runs_and_no_accuracy() -> None:
+    assert isinstance(asked("fails-and-trains"), Fails)
+
+
+def test_a_race_is_run_within_the_epochs_of_both_and_nobody_leaves_it() -> None:
+    found = next(found for found in every().claims if found.kind == "faster")
+    quick = {"validation": ((1.0, 50.0), (2.0, 91.0), (3.0, 89.0))}
+    late = {"validation": ((1.0, 50.0), (2.0, 60.0), (30.0, 95.0))}
+    left = Runs((Ran(0, "converged", 5.0, curves=quick), Ran(1, "converged", 5.0, curves=late), Ran(2, "diverged"),
+                 Ran(3, "missing"), Ran(4, "dead", 90.0)), 0.1, 10, 30.0)  # fmt: skip
+    asked = question(found, {RESIDUAL[2]: left, PLAIN[2]: runs(1.0, 1.0, curves=late, epochs=10.0)})
+    assert isinstance(asked, Race)
+    assert asked.epochs == ((2.0, math.inf, math.inf, math.inf), (math.inf, math.inf))  # 30 is beyond the other's 10
+
+
+def test_a_race_is_run_on_the_test_curve_where_both_recorded_it() -> None:
+    found = next(found for found in every().claims if found.kind == "faster")
+    curves = {"validation": ((1.0, 95.0),), "test": ((1.0, 10.0), (2.0, 95.0))}
+    both = {RESIDUAL[2]: runs(1.0, curves=curves), PLAIN[2]: runs(1.0, curves=curves)}
+    assert question(found, both).epochs == ((2.0,), (2.0,))  # type: ignore[union-attr]
+    both[PLAIN[2]] = runs(1.0, curves={"validation": ((3.0, 95.0),)})
+    assert question(found, both).epochs == ((1.0,), (3.0,))  # type: ignore[union-attr]
