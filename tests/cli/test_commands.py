@@ -92,7 +92,7 @@ def test_what_was_not_foreseen_is_a_line_too(resnetlab: Resnetlab, monkeypatch: 
 def test_models_are_listed_with_what_they_cost(resnetlab: Resnetlab) -> None:
     code, out, _ = resnetlab("models")
     assert code == 0
-    assert re.search(r"^cifar-resnet20 +269,722 +40,551,040 +He et al", out, re.M)
+    assert re.search(r"^cifar-resnet20 +269,722 +40,551,040 .*He et al", out, re.M)
     _, out, _ = resnetlab("models", "--json")
     assert {"name": "cifar-plain56", "parameters": 853018} in [
         {key: row[key] for key in ("name", "parameters")} for row in json.loads(out)
@@ -140,5 +140,10 @@ def test_a_study_is_run_said_and_reported_again(resnetlab: Resnetlab, study_file
     report.unlink()
     assert resnetlab("study", "report", report.parent)[:2] == (0, f"{report.resolve()}\n")
     assert report.read_bytes() == before
+    code, out, _ = resnetlab("study", "plan", study_file)
+    assert code == 0
+    assert "4 runs, 2 of them finished" in out
+    assert re.search(r"2 runs, 1 to do, about \d+ s each", out)
+    assert "2 seeds a condition find a difference of" in out
     code, out, _ = resnetlab("study", "status", study_file)
     assert "2 of 4 runs finished" in out  # the runs belong to no study: those of seed 0 are shared

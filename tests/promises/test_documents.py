@@ -65,7 +65,9 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
 
         return act
 
-    for name in ("run_study", "train_one", "resume_one", "show_status"):
+    monkeypatch.setattr("resnetlab.studies.compare.compare", lambda *_: None)
+    monkeypatch.setattr("resnetlab.studies.compare.lines", lambda _: [])
+    for name in ("run_study", "show_plan", "train_one", "resume_one", "show_status"):
         monkeypatch.setattr(work, name, note(name))
     monkeypatch.setattr(LoadedStudy, "plan", note("plan"))
     monkeypatch.setattr("resnetlab.data.audit.check", lambda *_, **__: type("Audit", (), {"lines": list, "bad": ()})())

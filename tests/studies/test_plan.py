@@ -127,3 +127,24 @@ def test_an_unreadable_plan_is_a_mistake_with_its_file(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(rl.InputError, match=r"plan\.json: not JSON"):
         read_plan(tmp_path)
+
+
+def test_past_runs_tell_how_long_a_study_takes() -> None:
+    from resnetlab.runs.record import Result, RunRecord
+    from resnetlab.studies.estimate import expected_seconds
+
+    def finished(run: int, speed: float) -> RunRecord:
+        result = Result(schema=1, status="converged", step=1, chosen_step=1, images_per_second=speed)
+        return RunRecord(id=str(run), file=plan.runs[run].file, result=result)
+
+    plan = plan_of(load_study("digits"))
+    deep, shallow = plan.runs[0], plan.runs[3]
+    assert expected_seconds(deep, []) is None
+    images = deep.macs / deep.file.macs
+    assert expected_seconds(deep, [finished(0, 100.0), finished(4, 300.0)]) == pytest.approx(images / 200)
+    assert expected_seconds(deep, [finished(3, 100.0)]) == pytest.approx(
+        images / (100.0 * shallow.file.macs / deep.file.macs)
+    )
+    other = replace(deep.file.run, numerics=replace(RESOLVED, precision="bf16"))
+    moved = replace(deep, file=replace(deep.file, run=other))
+    assert expected_seconds(moved, [finished(0, 100.0)]) is None

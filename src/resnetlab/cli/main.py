@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from resnetlab.errors import ResnetlabError, mistake, printable
 
 SECTIONS = {
-    "Experiments": ("study", "train", "resume"),
+    "Experiments": ("study", "train", "resume", "compare"),
     "Your photographs": ("data",),
     "Looking inside": ("models",),
 }
@@ -65,6 +65,17 @@ def study_run(
 
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
     raise typer.Exit(run_study(_load(source, data, settings, seeds, device), output, workers))
+
+
+@study.command("plan")
+def study_plan(
+    source: StudyName, data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(),  # noqa: B006
+    workers: Workers = 0, device: Device = "",
+) -> None:  # fmt: skip
+    """Say what a study will take and what its seeds can find; trains nothing."""
+    from resnetlab.cli.work import show_plan
+
+    show_plan(_load(source, data, settings, seeds, device), output, workers)
 
 
 @study.command("status")
@@ -155,6 +166,19 @@ def resume(
     from resnetlab.cli.work import resume_one
 
     raise typer.Exit(resume_one(run, from_step, data or None))
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="A run's folder, or a quoted pattern: 'runs/*-plain56-*'.", metavar="A")],
+    b: Annotated[str, typer.Argument(help="Likewise.", metavar="B")],
+) -> None:
+    """Set two sets of finished runs against each other."""
+    from resnetlab.studies.compare import compare as compared
+    from resnetlab.studies.compare import lines
+
+    for line in lines(compared(a, b)):
+        typer.echo(line)
 
 
 @app.command()

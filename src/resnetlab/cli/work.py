@@ -17,9 +17,12 @@ from resnetlab.cli.display import Display, clock, to_stderr
 from resnetlab.errors import Problem, ResourceError
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import Result
+from resnetlab.stats.estimate import variance
+from resnetlab.stats.power import smallest_effect
 from resnetlab.studies.backends.local import Job, worker_count
+from resnetlab.studies.estimate import expected_seconds
 from resnetlab.studies.plan import Plan, PlannedRun
-from resnetlab.studies.run import missing, read_record
+from resnetlab.studies.run import missing, past_runs, read_record
 from resnetlab.training.numerics import Placement
 
 SOME_FAILED = 3
@@ -78,6 +81,43 @@ def run_study(loaded: api.LoadedStudy, output: Path, workers: int) -> int:
     typer.echo(outcome.answer)
     typer.echo(f"Report: {outcome.report}")
     return 0 if outcome.finished else SOME_FAILED
+
+
+def show_plan(loaded: api.LoadedStudy, output: Path, workers: int) -> None:
+    """What a study will take, by past throughput, and the smallest difference that its seeds can find."""
+    plan = loaded.plan(output, to_stderr)
+    past = past_runs(output)
+    left = {run.id for run in missing(plan, output)}
+    typer.echo(f"{plan.study.name}: {len(plan.runs)} runs, {len(plan.runs) - len(left)} of them finished")
+    total, unknown = 0.0, 0
+    for condition in plan.study.conditions:
+        runs = [run for run in plan.runs if run.condition == condition.label]
+        seconds = expected_seconds(runs[0], past)
+        to_do = sum(run.id in left for run in runs)
+        total, unknown = total + to_do * (seconds or 0.0), unknown + to_do * (seconds is None)
+        pace = f"about {clock(seconds)} each" if seconds is not None else "no past run tells how long"
+        typer.echo(f"  {condition.label:24} {len(runs)} runs, {to_do} to do, {pace}")
+    count = worker_count([Job(run.id, run.file) for run in plan.runs if run.id in left], Placement(workers=workers))
+    if left and not unknown:
+        typer.echo(f"about {clock(total / count)} of training on {count} workers: {total / 3600:.2f} worker-hours")
+    for line in _findable(plan, output):
+        typer.echo(line)
+
+
+def _findable(plan: Plan, output: Path) -> Iterator[str]:
+    """The smallest difference between two conditions that the seeds find with 80 % power."""
+    seeds = len(plan.study.seeds)
+    if seeds < 2:
+        yield "one seed: no interval and no test; two are the least"
+        return
+    found = smallest_effect(seeds)
+    yield f"{seeds} seeds a condition find a difference of {found:.2f} standard deviations of a run with 80 % power"
+    record = read_record(plan, output)
+    for condition in plan.study.conditions:
+        results = [cell.record.result for cell in record.of(condition.label) if cell.record is not None]
+        values = [100 - r.test.top1_error_pct for r in results if r and r.status == "converged" and r.test]
+        if len(values) > 1 and (sd := variance(values) ** 0.5):
+            yield f"  {condition.label:24} sd {sd:.2f} points over {len(values)} runs so far: {found * sd:.1f} points"
 
 
 def train_one(model: str, data: str, recipe: str, settings: list[str], seed: int, output: Path) -> int:

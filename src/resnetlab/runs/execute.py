@@ -239,7 +239,8 @@ class _Session:
         }  # fmt: skip
         metadata = {"resnetlab": json.dumps(description)}
         write_tensors(self.directory.path / "weights.safetensors", self.learner.judged_weights(), metadata)
-        write_tensors(self.directory.path / "logits-test.safetensors", {"logits": test.logits})
+        outputs = {"logits": test.logits, "labels": self.test.labels}
+        write_tensors(self.directory.path / "logits-test.safetensors", outputs)
 
     def _commit(self, status: Status, reason: str, step: int, scores: dict[Split, Scored]) -> Result:
         sizes = {

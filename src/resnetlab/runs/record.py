@@ -72,6 +72,8 @@ class RunFile:
     classes: tuple[str, ...]
     train_images: int
     """Images of the train split."""
+    macs: int = 0
+    """Multiply-adds of the network for one image, forward."""
     class_share: float
     """Largest share of one class among the test images: the accuracy of a network that learned nothing."""
 

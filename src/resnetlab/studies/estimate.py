@@ -1,10 +1,12 @@
-"""How long the rest of a study will take, from what its runs have shown. Free of torch."""
+"""How long a study will take: from past runs before it begins, from its own steps while it runs. Free of torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
+from resnetlab.runs.record import RunRecord
 from resnetlab.studies.plan import PlannedRun
 
 STEPS = 20
@@ -74,3 +76,26 @@ class Estimate:
             seconds += rest
             longest = max(longest, rest)
         return max(longest, seconds / self.workers)
+
+
+def expected_seconds(run: PlannedRun, past: Sequence[RunRecord]) -> float | None:
+    """What a run will take by the throughput of finished ones with its numerics; None when there are none.
+
+    Runs of the same network on the same images say it best; else all are asked by their multiply-adds.
+    """
+    file = run.file
+    alike = [record for record in past if record.file.run.numerics == file.run.numerics and record.result is not None]
+    speeds = [(record.file, record.result.images_per_second) for record in alike if record.result]
+    same = [
+        speed
+        for other, speed in speeds
+        if speed and other.run.model == file.run.model and other.run.data.sha256 == file.run.data.sha256
+    ]
+    if same:
+        speed = median(same)
+    else:
+        rates = [speed * other.macs for other, speed in speeds if speed and other.macs]
+        if not rates or not file.macs:
+            return None
+        speed = median(rates) / file.macs
+    return run.macs / file.macs / speed if file.macs else None

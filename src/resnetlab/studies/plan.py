@@ -119,11 +119,11 @@ def _planned(condition: Condition, seed: int, facts: DataFacts, numerics: Numeri
         algorithm_version=ALGORITHM_VERSION, model=condition.model, data=facts.identity, recipe=condition.recipe,
         numerics=numerics, seed=seed,
     )  # fmt: skip
+    _, macs = condition.model.cost(facts.channels, len(facts.classes), facts.side)
     file = RunFile(
         schema=SCHEMA, run=run, data_name=facts.name, data_about=facts.about, data=condition.data,
-        classes=facts.classes, train_images=facts.train_images, class_share=facts.class_share,
+        classes=facts.classes, train_images=facts.train_images, macs=macs, class_share=facts.class_share,
     )  # fmt: skip
-    _, macs = condition.model.cost(facts.channels, len(facts.classes), facts.side)
     steps = condition.recipe.total_steps(facts.train_images)
     return PlannedRun(
         condition=condition.label, seed=seed, id=run_id(run, facts.name), file=file,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from resnetlab.codec import decode, encode, read_json
 from resnetlab.data.spec import Data, Dataset
 from resnetlab.data.splits import load
-from resnetlab.errors import mistake
+from resnetlab.errors import InputError, mistake
 from resnetlab.files import write_json
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import RunRecord
@@ -78,6 +79,16 @@ def read_record(plan: Plan, root: Path) -> StudyRecord:
 def missing(plan: Plan, root: Path) -> list[PlannedRun]:
     """The planned runs that have no result yet, in order."""
     return [run for run in plan.runs if not (RunDirectory.of(root, run.id).path / "result.json").exists()]
+
+
+def past_runs(root: Path) -> list[RunRecord]:
+    """The finished runs under `root`, of whatever study."""
+    records = []
+    for path in sorted((root / "runs").glob("*/result.json")):
+        with contextlib.suppress(InputError):  # of another schema: nothing to learn from
+            if (found := RunDirectory(path.parent).record()) is not None:
+                records.append(found)
+    return records
 
 
 def run_plan(plan: Plan, root: Path, placement: Placement, stop: Callable[[], bool]) -> Iterator[Event]:

@@ -1,0 +1,199 @@
+"""Two sets of finished runs, set against each other. Free of torch.
+
+Owns the effect, its test, and the warnings that fit; judges no claim, for none was declared before looking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resnetlab.codec import encode
+from resnetlab.errors import mistake
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.record import RunRecord
+from resnetlab.stats.compare import Effect, welch
+from resnetlab.stats.estimate import Summary, summarise
+from resnetlab.stats.outcome import Outcome
+from resnetlab.studies.tables import flat
+
+FEW = 5
+"""Runs a set, below which an interval is so wide that it deserves a word."""
+
+
+@dataclass(frozen=True)
+class RunSet:
+    """Runs that differ in nothing but their seed."""
+
+    name: str
+    records: tuple[RunRecord, ...]
+    summary: Summary
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """Two networks on the same test images: how often one alone is right (McNemar 1947, exact)."""
+
+    only_a: int
+    only_b: int
+    images: int
+    p: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A less B, and what a reader must know of it."""
+
+    a: RunSet
+    b: RunSet
+    differs: tuple[str, ...]
+    """The fields of the specifications that differ, with both values."""
+    effect: Effect | None
+    """Difference of the mean test accuracies of converged runs, in points; None below two an arm."""
+    p: float | None
+    """Two-sided, Welch; None where there is no test."""
+    disagreement: Disagreement | None
+    """Only of one run against one."""
+    warnings: tuple[str, ...]
+
+
+def compare(a: str, b: str) -> Comparison:
+    """Compare the runs of two paths, each a run's folder or a pattern of folders (`'runs/*-plain56-*'`).
+
+    Raises InputError when a path holds no finished run, or runs that differ in more than their seed.
+    """
+    left, right = read_set(a), read_set(b)
+    effect = None
+    if min(len(left.summary.converged_pct), len(right.summary.converged_pct)) >= 2:
+        effect = welch(left.summary.converged_pct, right.summary.converged_pct)
+    tested = effect is not None and not effect.deterministic
+    p = min(1.0, 2 * min(effect.above(0), effect.below(0))) if tested and effect is not None else None
+    alone = len(left.records) == len(right.records) == 1
+    return Comparison(
+        left, right, _differing(left, right), effect, p,
+        _disagreement(a, b, left, right) if alone else None, _warnings(left, right, effect),
+    )  # fmt: skip
+
+
+def read_set(pattern: str) -> RunSet:
+    """The runs of a path or a pattern. Raises InputError as `compare` does."""
+    folders = sorted(path for path in _matches(pattern) if (path / "run.json").exists())
+    records = [record for path in folders if (record := RunDirectory(path).record()) is not None]
+    if not any(record.result for record in records):
+        fix = "give a run's folder, or a pattern of folders in quotes"
+        raise mistake(pattern, "no finished run there", fix, got=f"{len(records)} unfinished" if records else "nothing")
+    first = _without_seed(records[0])
+    for record in records[1:]:
+        if (other := _without_seed(record)) != first:
+            fields = ", ".join(sorted(key for key in first.keys() | other.keys() if first.get(key) != other.get(key)))
+            fix = "give a pattern that picks one condition"
+            raise mistake(pattern, f"runs that differ in more than their seed: {fields}", fix)
+    file = records[0].file
+    runs: list[tuple[Outcome, float | None]] = [_outcome(record) for record in records]
+    name = f"{file.run.model.title} on {file.data_name}"
+    return RunSet(name, tuple(records), summarise(runs, 100 * file.class_share))
+
+
+def _matches(pattern: str) -> list[Path]:
+    if Path(pattern).is_dir():
+        return [Path(pattern)]
+    anchor = Path(Path(pattern).anchor)
+    return list(anchor.glob(str(Path(pattern).relative_to(anchor))))
+
+
+def _outcome(record: RunRecord) -> tuple[Outcome, float | None]:
+    result = record.result
+    if result is None:
+        return "waiting", None
+    return result.status, None if result.test is None else 100 - result.test.top1_error_pct
+
+
+def _without_seed(record: RunRecord) -> dict[str, Any]:
+    return {key: value for key, value in flat(encode(record.file.run)).items() if key != "seed"}
+
+
+def _differing(a: RunSet, b: RunSet) -> tuple[str, ...]:
+    left, right = _without_seed(a.records[0]), _without_seed(b.records[0])
+    names = [key for key in sorted(left.keys() | right.keys()) if left.get(key) != right.get(key)]
+    return tuple(f"{key}: {left.get(key)} against {right.get(key)}" for key in names if key != "data.sha256")
+
+
+def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
+    said = []
+    left, right = a.records[0].file.run, b.records[0].file.run
+    if left.data.sha256 != right.data.sha256:
+        said.append("the data differ (another SHA-256): the difference is also one of images")
+    elif left.data != right.data:
+        said.append("the same images are cut otherwise: the networks did not learn from the same train split")
+    for runs in (a, b):
+        counts = runs.summary.counts
+        if counts.converged < counts.finished:
+            said.append(
+                f"{counts.converged} of {counts.finished} runs of {runs.name} converged: the means are of those alone"
+            )
+        if counts.waiting:
+            said.append(f"{counts.waiting} runs of {runs.name} are not finished")
+    if effect is None:
+        said.append("fewer than two converged runs a set: no interval and no test of means")
+    elif min(len(runs.summary.converged_pct) for runs in (a, b)) < FEW:
+        said.append(f"fewer than {FEW} converged runs a set: the interval is wide, and honest")
+    shared = {record.file.run.seed for record in a.records} & {record.file.run.seed for record in b.records}
+    if shared and left.model == right.model:
+        said.append(
+            f"{len(shared)} seeds are common to both sets and so are those runs' first weights; "
+            "Welch's test takes the sets as independent"
+        )
+    if left.numerics != right.numerics:
+        said.append("the numerics differ: part of the difference may be arithmetic")
+    said.append("no claim was declared before looking: an exploration, not a verdict")
+    return tuple(said)
+
+
+def _disagreement(path_a: str, path_b: str, a: RunSet, b: RunSet) -> Disagreement | None:
+    """McNemar's exact test over test images, when both runs kept their logits on the same ones."""
+    import numpy as np
+    from safetensors.numpy import load_file
+    from scipy.special import bdtr
+
+    if a.records[0].file.run.data.sha256 != b.records[0].file.run.data.sha256:
+        return None
+    files = [_matches(path)[0] / "logits-test.safetensors" for path in (path_a, path_b)]
+    if not all(path.exists() for path in files):
+        return None
+    held = [load_file(path) for path in files]
+    if not all("labels" in tensors for tensors in held):
+        return None
+    right = [tensors["logits"].argmax(1) == tensors["labels"] for tensors in held]
+    only_a, only_b = int(np.sum(right[0] & ~right[1])), int(np.sum(right[1] & ~right[0]))
+    discordant = only_a + only_b
+    p = min(1.0, 2 * float(bdtr(min(only_a, only_b), discordant, 0.5))) if discordant else 1.0
+    return Disagreement(only_a, only_b, len(right[0]), p)
+
+
+def lines(comparison: Comparison) -> Sequence[str]:
+    """The comparison as a person reads it."""
+    said = []
+    for letter, runs in (("A", comparison.a), ("B", comparison.b)):
+        summary = runs.summary
+        interval = summary.interval_pct
+        span = f" [{interval.low:.1f}, {interval.high:.1f}]" if interval else ""
+        mean = f"{summary.mean_pct:.1f} %{span}" if summary.mean_pct is not None else "no converged run"
+        counts = summary.counts
+        said.append(f"{letter}: {runs.name}: {mean}, {counts.converged} of {counts.planned} runs converged")
+    said += [f"differs in {field}" for field in comparison.differs]
+    effect = comparison.effect
+    if effect is not None and effect.deterministic:
+        said.append(f"A - B: {effect.d:+.1f} points: both sets are constant, a deterministic difference")
+    elif effect is not None and comparison.p is not None:
+        low, high = effect.interval()
+        p = f"p = {comparison.p:.4f}" if comparison.p >= 1e-4 else "p < 0.0001"
+        said.append(f"A - B: {effect.d:+.1f} points [{low:.1f}, {high:.1f}], Welch, nu = {effect.nu:.1f}, {p}")
+    if comparison.disagreement is not None:
+        found = comparison.disagreement
+        said.append(
+            f"of {found.images:,} test images A alone is right on {found.only_a:,}, B alone on {found.only_b:,}: "
+            f"McNemar, exact, p = {found.p:.4f}. It says whether these two networks differ, nothing of their recipes"
+        )
+    return [*said, *(f"note: {warning}" for warning in comparison.warnings)]

@@ -1,0 +1,114 @@
+"""Two sets of runs against each other: the effect, its test, and the warnings that fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from scipy import stats
+
+import resnetlab as rl
+from resnetlab.codec import encode
+from resnetlab.data.spec import DataIdentity
+from resnetlab.files import write_json
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.record import Result, RunFile, Status
+from resnetlab.runs.spec import RunSpec, run_id
+from resnetlab.studies.compare import compare, lines
+
+SPEC = RunSpec(
+    algorithm_version=1, model=rl.cifar(8), data=DataIdentity(sha256="ab" * 32), recipe=rl.Recipe(epochs=1),
+    numerics=rl.Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1), seed=0,
+)  # fmt: skip
+
+
+def write(root: Path, spec: RunSpec, accuracy_pct: float | None, status: Status = "converged") -> Path:
+    """A finished run, or with None one that is not."""
+    file = RunFile(
+        schema=1, run=spec, data_name="digits", data=rl.Data(source="digits"), classes=("a", "b"), train_images=10,
+        class_share=0.5,
+    )  # fmt: skip
+    directory = RunDirectory(root / "runs" / run_id(spec, "digits"))
+    write_json(directory.path / "run.json", encode(file))
+    if accuracy_pct is not None:
+        scores = rl.Scores(images=4, loss_nats=0.5, top1_error_pct=100 - accuracy_pct)
+        directory.commit(Result(schema=1, status=status, step=1, chosen_step=1, test=scores))
+    return directory.path
+
+
+def many(root: Path, spec: RunSpec, values: list[float]) -> None:
+    for seed, value in enumerate(values):
+        write(root, replace(spec, seed=seed), value)
+
+
+PLAIN = replace(SPEC, model=rl.cifar(8, "none"))
+
+
+def test_the_effect_is_welchs(tmp_path: Path) -> None:
+    a, b = [91.0, 92.5, 90.4, 93.0, 91.9], [88.0, 90.1, 87.5, 89.9, 88.2]
+    many(tmp_path, SPEC, a)
+    many(tmp_path, PLAIN, b)
+    found = compare(f"{tmp_path}/runs/*resnet8*", f"{tmp_path}/runs/*plain8*")
+    oracle = stats.ttest_ind(a, b, equal_var=False)
+    assert found.effect is not None
+    assert found.effect.d == pytest.approx(np.mean(a) - np.mean(b))
+    assert (found.p, found.effect.nu) == (pytest.approx(oracle.pvalue), pytest.approx(oracle.df))
+    assert tuple(found.effect.interval()) == pytest.approx(tuple(oracle.confidence_interval()))
+    assert found.differs == ("model.shortcut: A against none",)
+    assert any(line.startswith("A - B: +3.0 points") for line in lines(found))
+    assert found.warnings == ("no claim was declared before looking: an exploration, not a verdict",)
+
+
+def test_each_warning_is_given_where_it_fits(tmp_path: Path) -> None:
+    many(tmp_path, SPEC, [90.0, 91.0])
+    write(tmp_path, replace(SPEC, seed=2), 50.0, "dead")
+    write(tmp_path, replace(SPEC, seed=3), None)
+    other = replace(SPEC, data=DataIdentity(sha256="cd" * 32), recipe=rl.Recipe(epochs=2))
+    many(tmp_path, replace(other, numerics=replace(SPEC.numerics, threads=2)), [90.0, 91.5, 92.0])
+    first = f"{tmp_path}/runs/*"
+    with pytest.raises(rl.InputError, match=r"differ in more than their seed: data\.sha256"):
+        compare(first, first)
+    hashes = [run_id(replace(SPEC, seed=seed), "digits") for seed in range(4)]
+    for name in hashes:
+        (tmp_path / "runs" / name).rename(tmp_path / "runs" / f"first-{name}")
+    said = " ".join(compare(f"{tmp_path}/runs/first-*", f"{tmp_path}/runs/digits-*").warnings)
+    for words in ("the data differ", "2 of 3 runs", "1 runs", "fewer than 5 converged", "first weights", "numerics"):
+        assert words in said
+
+
+def test_two_networks_are_compared_image_by_image(tmp_path: Path) -> None:
+    paths = [write(tmp_path, SPEC, 75.0), write(tmp_path, PLAIN, 50.0)]
+    labels = np.zeros(35, dtype=np.int64)
+    right = [
+        np.r_[np.ones(10), np.ones(10), np.zeros(3), np.zeros(12)],
+        np.r_[np.ones(10), np.zeros(10), np.ones(3), np.zeros(12)],
+    ]
+    for path, hits in zip(paths, right, strict=True):
+        save_file(
+            {"logits": np.stack([hits, 1 - hits], 1).astype(np.float32), "labels": labels},
+            path / "logits-test.safetensors",
+        )
+    found = compare(str(paths[0]), str(paths[1]))
+    assert found.effect is None
+    assert found.disagreement is not None
+    assert (found.disagreement.only_a, found.disagreement.only_b) == (10, 3)
+    assert found.disagreement.p == pytest.approx(stats.binomtest(3, 13, 0.5).pvalue)
+    assert any("nothing of their recipes" in line for line in lines(found))
+
+
+def test_what_holds_no_finished_run_is_a_mistake(tmp_path: Path) -> None:
+    write(tmp_path, SPEC, None)
+    for pattern in (f"{tmp_path}/runs/*", f"{tmp_path}/nothing", f"{tmp_path}"):
+        with pytest.raises(rl.InputError, match="no finished run there"):
+            compare(pattern, pattern)
+
+
+def test_two_constant_sets_have_a_difference_and_no_p(tmp_path: Path) -> None:
+    many(tmp_path, SPEC, [90.0, 90.0])
+    many(tmp_path, PLAIN, [80.0, 80.0])
+    found = compare(f"{tmp_path}/runs/*resnet8*", f"{tmp_path}/runs/*plain8*")
+    assert found.p is None
+    assert any("deterministic difference" in line for line in lines(found))
