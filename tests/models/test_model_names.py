@@ -123,7 +123,7 @@ def test_a_table_may_name_a_network_and_say_what_differs(table: dict[str, Any], 
         ({"depth": 20, "widths": [32, 16, 8]},
          ['widths: shortcut A can add channels, not remove them. Fix: shortcut = "B"']),
         ({"depth": 20, "shortcut": "a"},
-         ['shortcut: unknown value (got "a"; allowed: none, A, B, C). Fix: did you mean "A"?']),
+         ['shortcut: unknown value (got "a"; allowed: none, A, B, C, gated). Fix: did you mean "A"?']),
     ],
 )  # fmt: skip
 def test_a_network_that_cannot_be_is_told(table: dict[str, Any], lines: list[str]) -> None:

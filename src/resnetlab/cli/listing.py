@@ -10,15 +10,26 @@ from resnetlab.models.names import entries
 
 
 def list_models(as_json: bool) -> None:
-    """The networks by name, counted for 32x32 colour images of ten classes."""
+    """The networks by name, counted for the images and classes of their source."""
     rows = []
     for entry in entries():
-        parameters, macs = entry.model.cost(3, 10, 32)
-        rows.append({"name": entry.name, "parameters": parameters, "macs": macs, "source": entry.source})
+        parameters, macs = entry.model.cost(entry.channels, entry.classes, entry.side)
+        image = f"{entry.channels}x{entry.side}x{entry.side}"
+        rows.append(
+            {
+                "name": entry.name, "parameters": parameters, "macs": macs, "input": image, "classes": entry.classes,
+                "source": entry.source,
+            }
+        )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
-    typer.echo(f"{'name':20} {'parameters':>12} {'multiply-adds':>15}  source")
+    names, sources = (max(len(str(row[key])) for row in rows) for key in ("name", "source"))
+    typer.echo(f"{'name':{names}} {'parameters':>12} {'multiply-adds':>15}  {'source':{sources}}  counted for")
     for row in rows:
-        typer.echo(f"{row['name']:20} {row['parameters']:>12,} {row['macs']:>15,}  {row['source']}")
-    typer.echo("\nFor 3x32x32 images and 10 classes. Any other depth of 6n + 2 has a name by the same rule.")
+        counts = f"{row['parameters']:>12,} {row['macs']:>15,}"
+        typer.echo(
+            f"{row['name']:{names}} {counts}  {row['source']:{sources}}  {row['input']}, {row['classes']} classes"
+        )
+    typer.echo("\nAny other depth of 6n + 2 has a name by the same rule: cifar-plain14, cifar-resnet164-b.")
+    typer.echo("Networks of others: timm/NAME, torchvision/NAME, package.module:function.")

@@ -8,8 +8,11 @@ import torch
 from torch import nn
 
 from resnetlab.models.cifar import CifarNetwork
+from resnetlab.models.classic import AlexNetCifarNetwork, DenseNetwork, LeNet5Network, VGGNetwork
+from resnetlab.models.imagenet import ImageNetNetwork
 from resnetlab.models.initialise import Draw, initialise
-from resnetlab.models.spec import CifarNet, Model
+from resnetlab.models.pretrained import construct, load_external
+from resnetlab.models.spec import VGG, AlexNetCifar, CifarNet, DenseNet, External, ImageNetResNet, LeNet5, Model
 
 
 def build_model(spec: Model, channels: int, classes: int, draw: Draw) -> nn.Module:
@@ -17,12 +20,31 @@ def build_model(spec: Model, channels: int, classes: int, draw: Draw) -> nn.Modu
 
     `draw` gives each parameter its own generator: `lambda name: stream(seed, "init", name)`.
     """
+    if isinstance(spec, External):
+        return load_external(spec, channels, classes, draw)
+    with torch.device("meta"):  # no weights are drawn that `initialise` would draw again
+        model = skeleton(spec, channels, classes)
+    model = model.to_empty(device="cpu")
+    initialise(model, spec.init, draw)
+    return model
+
+
+def skeleton(spec: Model, channels: int, classes: int) -> nn.Module:
+    """The network of `spec` with whatever weights; `with torch.device("meta")` it takes no memory."""
     match spec:
         case CifarNet():
-            with torch.device("meta"):  # no weights are drawn that `initialise` would draw again
-                model = CifarNetwork(spec, channels, classes)
-            model = model.to_empty(device="cpu")
-            initialise(model, spec.init, draw)
-            return model
+            return CifarNetwork(spec, channels, classes)
+        case ImageNetResNet():
+            return ImageNetNetwork(spec, channels, classes)
+        case LeNet5():
+            return LeNet5Network(spec, channels, classes)
+        case AlexNetCifar():
+            return AlexNetCifarNetwork(spec, channels, classes)
+        case VGG():
+            return VGGNetwork(spec, channels, classes)
+        case DenseNet():
+            return DenseNetwork(spec, channels, classes)
+        case External():
+            return construct(spec, channels, classes)
         case _:
             assert_never(spec)

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from resnetlab.models.shortcuts import GateConv
+
 Draw = Callable[[str], torch.Generator]
 """A generator on the processor for the parameter of that name."""
 
@@ -23,6 +25,8 @@ def initialise(model: nn.Module, kind: Literal["he", "pytorch"], draw: Draw) -> 
         if isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()  # draws nothing: weight 1, bias 0, mean 0, variance 1
         if not isinstance(module, nn.Conv2d | nn.Linear):
+            own = next(module.parameters(recurse=False), None)
+            assert own is None or isinstance(module, nn.BatchNorm2d), f"no rule for {name}"  # else memory as it was
             continue
         fan_in = module.weight[0].numel()
         if kind == "he":
@@ -33,6 +37,8 @@ def initialise(model: nn.Module, kind: Literal["he", "pytorch"], draw: Draw) -> 
             _fill(module.weight, draw(f"{name}.weight"), normal=False, scale=fan_in**-0.5)
             if module.bias is not None:
                 _fill(module.bias, draw(f"{name}.bias"), normal=False, scale=fan_in**-0.5)
+        if isinstance(module, GateConv) and module.bias is not None:
+            module.bias.fill_(module.first_bias)
 
 
 def _fill(parameter: Tensor, generator: torch.Generator, normal: bool, scale: float) -> None:

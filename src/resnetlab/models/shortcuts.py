@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,7 +25,48 @@ class Pad(nn.Module):
 class Project(nn.Sequential):
     """Options B and C: a 1x1 convolution and, where the network has it, batch normalisation."""
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int, batch_norm: bool) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, stride: int, batch_norm: bool, bias: bool | None = None
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, 1, stride, bias=not batch_norm)
+        self.conv = nn.Conv2d(channels_in, channels_out, 1, stride, bias=not batch_norm if bias is None else bias)
         self.norm = nn.BatchNorm2d(channels_out) if batch_norm else nn.Identity()
+
+
+class Gate(Pad):
+    """A learned share of each number for the branch, the rest for the way around it, as in option A.
+
+    g = sigmoid of a 1x1 convolution of the block's input; the block gives g x branch + (1 - g) x way: the exclusive
+    gating of He et al. 2016b, sec. 3.1, after the highways of Srivastava et al. 2015.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__(channels_in, channels_out, stride)
+        self.gate = GateConv(channels_in, channels_out, 1, stride)
+
+    def mix(self, x: Tensor, branch: Tensor) -> Tensor:
+        """The input (N, C_in, H, W) and the branch's output, mixed (N, C_out, ...)."""
+        share = torch.sigmoid(self.gate(x))
+        mixed: Tensor = share * branch + (1 - share) * self(x)
+        return mixed
+
+
+class GateConv(nn.Conv2d):
+    """A convolution whose bias starts where the gate is nearly shut."""
+
+    first_bias = -6.0  # He et al. 2016b, table 1: from 0 to -5 training fails
+
+
+def way_around(
+    option: Literal["A", "B", "C"],
+    channels_in: int,
+    channels_out: int,
+    stride: int,
+    batch_norm: bool,
+    bias: bool | None = None,
+) -> nn.Module:
+    """The way around a block that `option` asks for; a projection has a bias where it has no norm, unless told."""
+    changes = stride != 1 or channels_in != channels_out
+    if option == "C" or (option == "B" and changes):
+        return Project(channels_in, channels_out, stride, batch_norm, bias)
+    return Pad(channels_in, channels_out, stride) if changes else nn.Identity()

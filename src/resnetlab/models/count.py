@@ -1,0 +1,40 @@
+"""What any network costs, as built on the meta device: no memory, no weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from resnetlab.errors import mistake
+from resnetlab.models.build import skeleton
+from resnetlab.models.spec import External, Model
+
+
+def cost(spec: Model, channels: int, classes: int, side: int) -> tuple[int, int]:
+    """Parameters, and multiply-adds for one image of `side` pixels: from the spec, of networks of others as built."""
+    return (
+        built_cost(spec, channels, classes, side) if isinstance(spec, External) else spec.cost(channels, classes, side)
+    )
+
+
+def built_cost(spec: Model, channels: int, classes: int, side: int) -> tuple[int, int]:
+    """As `cost`, counted on the network itself. Raises InputError when it cannot take such images."""
+    with torch.device("meta"):
+        model = skeleton(spec, channels, classes).eval()
+        images = torch.zeros(1, channels, side, side)
+    counter: Any = FlopCounterMode(display=False)
+    try:
+        with counter, torch.no_grad():
+            model(images)
+    except RuntimeError as error:
+        what = f"cannot take images of {channels}x{side}x{side}: {str(error).splitlines()[0]}"
+        raise mistake(spec.slug, what, "images of another size, or another network") from None
+    return parameters(model), counter.get_total_flops() // 2
+
+
+def parameters(model: nn.Module, trainable: bool = False) -> int:
+    """Numbers that training may change; with `trainable`, those that it does change."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)

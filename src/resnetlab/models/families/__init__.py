@@ -1,0 +1,1 @@
+"""The families of networks as data, a module each. Free of torch."""

@@ -1,0 +1,78 @@
+"""Networks of others as data: by name in timm or torchvision, or by a function. Free of torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Literal
+
+from resnetlab.codec import FieldError, PositiveAmount, spec
+from resnetlab.errors import mistake
+
+Value = bool | int | float | str | list[int]
+
+_LIBRARY = re.compile(r"(timm|torchvision)/([A-Za-z0-9_.-]{1,100})")
+_FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*")
+
+
+@spec
+class External:
+    """A network that another package builds. It is counted by building it, so its cost is not known without torch."""
+
+    family: Literal["external"] = "external"
+    source: str
+    """`timm/NAME`, `torchvision/NAME` or `package.module:function`."""
+    kwargs: dict[str, Value] = dataclasses.field(default_factory=dict, hash=False)
+    """Arguments of the function that builds it; the number of classes is given unless it stands here."""
+    weights: str = ""
+    """Empty: first weights drawn from the run's seed. `hub`: those of timm or torchvision. Else a file."""
+    sha256: str = ""
+    """Of the weights file: part of what the network is, checked when it is read, filled in when a name is parsed."""
+    mean: tuple[float, ...] = ()
+    """A channel, of pixels from 0 to 1, that the weights were trained with; empty: as the weights say."""
+    deviation: tuple[PositiveAmount, ...] = ()
+    """As `mean`."""
+    class_names: tuple[str, ...] = ()
+    """Of the outputs, in order; empty: as the weights say."""
+
+    shortcut = "none"
+
+    def __post_init__(self) -> None:
+        if not (_LIBRARY.fullmatch(self.source) or _FUNCTION.fullmatch(self.source)):
+            raise FieldError("source", "names no network", 'source = "torchvision/resnet18"')
+        if len(self.mean) != len(self.deviation):
+            raise FieldError("mean", "mean and deviation differ in length", "give both a channel")
+        if self.weights == "hub" and self.library == "":
+            raise FieldError("weights", "a function has no hub", "the path of a safetensors file")
+
+    @property
+    def library(self) -> str:
+        """`timm`, `torchvision` or, of a function, nothing."""
+        found = _LIBRARY.fullmatch(self.source)
+        return found[1] if found else ""
+
+    @property
+    def name(self) -> str:
+        """Without the library; of a function, its own name."""
+        found = _LIBRARY.fullmatch(self.source)
+        return found[2] if found else self.source.rpartition(":")[2]
+
+    @property
+    def slug(self) -> str:
+        """`timm/NAME`; a spec that says more ends with a `+`."""
+        return self.source if self == External(source=self.source) else f"{self.source}+"
+
+    @property
+    def title(self) -> str:
+        """For a table or a figure: `mobilenetv2_100 (timm)`."""
+        where = self.library or self.source.rpartition(":")[0]
+        return f"{self.name} ({where}{', pre-trained' if self.weights else ''})"
+
+    def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:  # noqa: ARG002
+        """Not known from the spec. Raises InputError; `resnetlab.models.count.cost` builds the network and counts."""
+        raise mistake(self.slug, "counted by building it, not from its spec", "use resnetlab.models.count.cost")
+
+
+def is_external(name: str) -> bool:
+    """Whether `name` has the form of a network of others."""
+    return bool(_LIBRARY.fullmatch(name) or _FUNCTION.fullmatch(name))

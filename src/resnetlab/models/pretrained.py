@@ -1,0 +1,171 @@
+"""Networks of others: built by name or by a function, with weights from a hub or from a local safetensors file."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from resnetlab.errors import InputError, ResnetlabError, mistake
+from resnetlab.files import sha256
+from resnetlab.models.families.external import External
+from resnetlab.models.initialise import Draw
+from resnetlab.models.weights import Facts, load_weights, read_weights
+
+
+def construct(spec: External, channels: int, classes: int) -> nn.Module:
+    """The network of `spec` with whatever first weights its builder gives, on the current default device.
+
+    timm and torchvision are told the number of classes, and a function that has an argument `num_classes`, unless
+    `kwargs` says it. Raises InputError that names what the builder refused.
+    """
+    kwargs: dict[str, Any] = {"num_classes": classes} | dict(spec.kwargs)
+    match spec.library:
+        case "timm":
+            if channels != 3:
+                kwargs = {"in_chans": channels} | kwargs
+            build = _timm(spec).create_model
+            arguments: tuple[Any, ...] = (spec.name,)
+        case "torchvision":
+            build, arguments = _module("torchvision.models", spec).get_model, (spec.name,)
+            kwargs = {"weights": None} | kwargs
+        case _:
+            build, arguments = _function(spec), ()
+            if "num_classes" not in spec.kwargs and not _takes(build, "num_classes"):
+                del kwargs["num_classes"]
+    try:
+        model = build(*arguments, **kwargs)
+    except ResnetlabError:
+        raise
+    except Exception as error:  # what another package raises is its own affair; a person needs its first line
+        what = f"cannot be built: {_line(error)}"
+        raise mistake(spec.slug, what, "a name that the package knows, and kwargs that it takes") from None
+    if not isinstance(model, nn.Module):
+        raise mistake(spec.slug, f"gives a {type(model).__name__}, not a torch.nn.Module", "name another function")
+    return model
+
+
+def load_external(spec: External, channels: int, classes: int, draw: Draw) -> nn.Module:
+    """The network of `spec` on the processor, with the weights that it names, or first weights drawn from `draw("")`.
+
+    The process's own random numbers are left as they were.
+    """
+    before = torch.get_rng_state()
+    try:
+        torch.default_generator.manual_seed(draw("").initial_seed())
+        with torch.device("cpu"):
+            model = construct(spec, channels, classes)
+    finally:
+        torch.set_rng_state(before)
+    path = weights_file(spec)
+    if path is not None:
+        if spec.sha256 and path.is_file() and sha256(path) != spec.sha256:
+            raise mistake(
+                str(path), "differs from the SHA-256 of the spec", "give the file that the spec was made with"
+            )
+        load_weights(model, read_weights(path)[0], str(path))
+    elif spec.weights:
+        load_weights(model, _from_hub(spec), spec.slug)
+    return model
+
+
+def weights_file(spec: External) -> Path | None:
+    """The local file that holds the weights of `spec`, if it names one or one was placed for its hub."""
+    if spec.weights == "hub":
+        placed = place_of(spec)
+        return placed if placed.is_file() else None
+    return Path(spec.weights).expanduser() if spec.weights else None
+
+
+def place_of(spec: External) -> Path:
+    """Where a safetensors file is looked for before the hub is asked."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "resnetlab" / "weights" / spec.library / f"{spec.name}.safetensors"
+
+
+def external_facts(spec: External) -> Facts:
+    """Names of the outputs and preprocessing: as the spec says, else as the file says, else as the library says."""
+    path = weights_file(spec)
+    held = read_weights(path)[1] if path is not None else Facts()
+    if spec.weights and not (held.mean or spec.mean) and spec.library:
+        held = _library_facts(spec, held)
+    return Facts(spec.class_names or held.classes, spec.mean or held.mean, spec.deviation or held.deviation, held.side)
+
+
+def _library_facts(spec: External, held: Facts) -> Facts:
+    if spec.library == "timm":
+        found = _timm(spec).get_pretrained_cfg(spec.name)
+        if found is None:
+            return held
+        return Facts(held.classes, tuple(found.mean), tuple(found.std), held.side or int(found.input_size[1]))
+    meta = _torchvision_weights(spec)
+    shown = meta.transforms()
+    classes = held.classes or tuple(meta.meta.get("categories", ()))
+    return Facts(classes, tuple(shown.mean), tuple(shown.std), held.side or int(shown.crop_size[0]))
+
+
+def _from_hub(spec: External) -> dict[str, torch.Tensor]:
+    try:
+        if spec.library == "timm":
+            state: dict[str, torch.Tensor] = _timm(spec).create_model(
+                spec.name, pretrained=True, **spec.kwargs
+            ).state_dict()  # fmt: skip
+            return state
+        found: dict[str, torch.Tensor] = _torchvision_weights(spec).get_state_dict(progress=False)
+        return found
+    except InputError:
+        raise
+    except Exception as error:
+        place = place_of(spec)
+        fix = f"place {place.name} in {place.parent}, or give its path as weights"
+        raise mistake(spec.slug, f"the hub of {spec.library} cannot be reached: {_line(error)}", fix) from None
+
+
+def _torchvision_weights(spec: External) -> Any:
+    try:
+        return _module("torchvision.models", spec).get_model_weights(spec.name).DEFAULT
+    except (ValueError, AttributeError) as error:
+        raise mistake(spec.slug, f"no weights: {_line(error)}", "a name that torchvision.models knows") from None
+
+
+def _timm(spec: External) -> Any:
+    try:
+        return importlib.import_module("timm")
+    except ImportError:
+        raise mistake(spec.slug, "timm is not installed", 'pip install "resnetlab[timm]"') from None
+
+
+def _module(name: str, spec: External) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        fix = "install it, or put its folder on PYTHONPATH"
+        raise mistake(spec.slug, f"{name} cannot be imported: {_line(error)}", fix) from None
+
+
+def _function(spec: External) -> Callable[..., Any]:
+    module, _, name = spec.source.partition(":")
+    found = getattr(_module(module, spec), name, None)
+    if not callable(found):
+        raise mistake(spec.slug, f"{module} has no function {name}", "package.module:function")
+    build: Callable[..., Any] = found
+    return build
+
+
+def _takes(build: Callable[..., Any], argument: str) -> bool:
+    import inspect
+
+    try:
+        return argument in inspect.signature(build).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]
