@@ -1,0 +1,96 @@
+"""The golden tables: what every named network costs, as built, as its spec says, and as others have published."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from resnetlab.models.count import built_cost, cost
+from resnetlab.models.names import entries, named_model
+from resnetlab.models.spec import parse_model
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+ROWS = {line.split("\t")[0]: line.split("\t")[1:] for line in (GOLDEN / "networks.tsv").read_text().splitlines()[1:]}
+
+
+def regenerate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("regenerate", GOLDEN / "regenerate.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_golden_table_holds_every_network_with_a_name() -> None:
+    assert list(ROWS) == [entry.name for entry in entries()]
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
+def test_a_spec_tells_what_the_golden_table_holds(entry: object) -> None:
+    image, classes, depth, parameters, macs = ROWS[entry.name]  # type: ignore[attr-defined]
+    channels, side = int(image.split("x")[0]), int(image.split("x")[1])
+    model = named_model(entry.name, "", "")  # type: ignore[attr-defined]
+    assert cost(model, channels, int(classes), side) == (int(parameters), int(macs))
+    assert model.depth == int(depth)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "depth-report-resnet18", "depth-report-plain50", "plain34", "resnet18", "resnet50", "resnext101_32x48d",
+        "densenet40-k12", "lenet5", "alexnet-cifar", "vgg16", "cifar-resnet20-c",
+    ],
+)  # fmt: skip
+def test_the_golden_table_is_what_the_built_network_costs(name: str) -> None:
+    image, classes, _, parameters, macs = ROWS[name]
+    channels, side = int(image.split("x")[0]), int(image.split("x")[1])
+    assert built_cost(named_model(name, "", ""), channels, int(classes), side) == (int(parameters), int(macs))
+
+
+@pytest.mark.slow
+def test_the_golden_tables_are_what_the_command_writes() -> None:
+    module = regenerate()
+    assert module.networks() == (GOLDEN / "networks.tsv").read_text().splitlines()
+    assert module.layers() == (GOLDEN / "layers.tsv").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("resnet18", 11_689_512), ("resnet34", 21_797_672), ("resnet50", 25_557_032), ("resnet101", 44_549_160),
+        ("resnet152", 60_192_808), ("resnext50_32x4d", 25_028_904), ("resnext101_32x8d", 88_791_336),
+        ("resnext101_32x48d", 828_411_176), ("vgg16", 138_357_544), ("densenet40-k12", 1_019_722),
+        ("alexnet-cifar", 1_191_170), ("lenet5", 61_706),
+    ],
+)  # fmt: skip
+def test_parameters_are_those_that_are_published(name: str, parameters: int) -> None:
+    assert int(ROWS[name][3]) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "macs"),
+    [("resnet18", 1.8e9), ("resnet34", 3.6e9), ("resnet50", 3.86e9), ("resnet101", 7.57e9), ("resnet152", 11.28e9)],
+)
+def test_multiply_adds_are_those_of_the_slides_when_the_first_convolution_halves_the_image(
+    name: str, macs: float
+) -> None:
+    table = {"name": name, "stride_on": "first"}
+    told = parse_model(table, "").cost(3, 1000, 224)[1]
+    assert told == pytest.approx(macs, rel=0.02 if macs < 3.8e9 else 0.002)
+
+
+def test_layers_of_the_practical_are_as_in_its_question_10() -> None:
+    rows = [line.split("\t") for line in (GOLDEN / "layers.tsv").read_text().splitlines()[1:]]
+    net = {layer: (out, int(w), int(b)) for title, layer, out, w, b in rows if title == "alexnet-cifar 3x32x32"}
+    assert net == {
+        "conv1": ("32x32x32", 5 * 5 * 3 * 32, 32), "pool1": ("32x16x16", 0, 0),
+        "conv2": ("64x16x16", 5 * 5 * 32 * 64, 64), "pool2": ("64x8x8", 0, 0),
+        "conv3": ("64x8x8", 5 * 5 * 64 * 64, 64), "pool3": ("64x4x4", 0, 0),
+        "fc4": ("1000", 1024 * 1000, 1000), "fc5": ("10", 10_000, 10),
+    }  # fmt: skip
+    assert sum(w + b for _, w, b in net.values()) == 1_191_170
+    assert regenerate().layers() == (GOLDEN / "layers.tsv").read_text().splitlines()

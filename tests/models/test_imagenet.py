@@ -1,0 +1,108 @@
+"""Networks for photographs: torchvision's weights and logits, options, groups, and counts that need no memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from resnetlab.models.build import build_model, skeleton
+from resnetlab.models.count import built_cost, parameters
+from resnetlab.models.importing import our_name
+from resnetlab.models.spec import ImageNetResNet, parse_model
+from resnetlab.models.weights import load_weights
+from resnetlab.training.random import stream
+
+SMALL = [
+    ImageNetResNet(blocks=(1, 1, 1, 2), shortcut=shortcut, block=block)
+    for shortcut in ("none", "A", "B", "C")
+    for block in ("basic", "bottleneck")
+]  # type: ignore[arg-type]
+
+
+def empty(name: str | dict[str, Any], classes: int = 1000) -> nn.Module:
+    with torch.device("meta"):
+        return skeleton(parse_model(name, ""), 3, classes)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d"])
+def test_torchvisions_weights_load_and_give_torchvisions_logits(name: str) -> None:
+    from torchvision.models import get_model
+
+    torch.manual_seed(0)
+    theirs = get_model(name, weights=None).eval()
+    with torch.no_grad():
+        for key, tensor in theirs.state_dict().items():
+            if "running" in key:  # as initialised they would hide a norm in another's place
+                tensor.uniform_(0.9, 1.1) if "var" in key else tensor.normal_(0, 0.1)
+        ours = empty(name).to_empty(device="cpu").eval()
+        load_weights(ours, {our_name(key): tensor for key, tensor in theirs.state_dict().items()}, name)
+        images = torch.randn(2, 3, 64, 64)
+        expected = theirs(images)
+        assert float(expected.std()) > 0.01
+        torch.testing.assert_close(ours(images), expected, rtol=1e-5, atol=1e-5)
+    assert parameters(ours) == parameters(theirs)
+
+
+def test_a_wide_network_is_counted_without_memory() -> None:
+    whole = empty("resnext101_32x48d")
+    assert parameters(whole) == 828_411_176
+    fine = empty("resnext101_32x48d", classes=120)
+    for name, parameter in fine.named_parameters():
+        parameter.requires_grad_(name.startswith("head."))
+    assert (parameters(fine, trainable=True), parameters(fine)) == (245_880, 826_608_056)
+
+
+@pytest.mark.parametrize("spec", SMALL, ids=lambda spec: f"{spec.shortcut}-{spec.block}")
+@pytest.mark.parametrize("side", [64, 33, 1])
+def test_a_spec_tells_what_the_built_network_costs(spec: ImageNetResNet, side: int) -> None:
+    assert spec.cost(3, 7, side) == built_cost(spec, 3, 7, side)
+
+
+@pytest.mark.parametrize("name", ["plain18", "plain34"])
+def test_a_plain_network_is_its_residual_twin_without_ways_around(name: str) -> None:
+    plain, residual = empty(name).state_dict(), empty(name.replace("plain", "resnet")).state_dict()
+    assert list(plain) == [key for key in residual if "shortcut" not in key]
+    assert any("shortcut" in key for key in residual)
+
+
+def test_options_put_projections_where_they_say() -> None:
+    counts = {
+        option: sum("shortcut.conv" in key for key in empty({"name": "resnet18", "shortcut": option}).state_dict())
+        for option in ("A", "B", "C")
+    }
+    assert counts == {"A": 0, "B": 3, "C": 8}
+
+
+def test_twins_start_from_the_same_weights() -> None:
+    specs = (ImageNetResNet(blocks=(1, 1, 1, 1), shortcut=option) for option in ("none", "B"))
+    plain, residual = (build_model(s, 3, 10, lambda n: stream(4, "init", n)).state_dict() for s in specs)
+    assert all(torch.equal(plain[name], residual[name]) for name in plain)
+    sd = float(residual["stages.3.0.conv2.weight"].std())
+    assert sd == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.01)
+
+
+def test_stride_on_first_or_middle_halves_the_same_stages_at_another_cost() -> None:
+    first, middle = (
+        empty({"name": "resnet50", "stride_on": where}).stages[1][0]  # type: ignore[index]
+        for where in ("first", "middle")
+    )
+    assert (first.conv1.stride, first.conv2.stride) == ((2, 2), (1, 1))
+    assert (middle.conv1.stride, middle.conv2.stride) == ((1, 1), (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("table", "slug", "title"),
+    [
+        ("resnet50", "resnet50", "ResNet-50"), ("plain34", "plain34", "plain 34 (ImageNet)"),
+        ({"name": "resnet34", "shortcut": "C"}, "resnet34+", "ResNet-34 (C)"),
+        ("resnext101_32x8d", "resnext101_32x8d", "ResNeXt-101 32x8d"),
+        ({"name": "resnet50", "stride_on": "first"}, "resnet50+", "ResNet-50 (stride on first)"),
+        ({"family": "imagenet", "blocks": [1, 1, 1, 1]}, "resnet10+", "ResNet-10"),
+    ],
+)  # fmt: skip
+def test_names_and_titles(table: Any, slug: str, title: str) -> None:
+    spec = parse_model(table, "")
+    assert (spec.slug, spec.title) == (slug, title)
