@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,7 +118,8 @@ def _from_hub(spec: External) -> dict[str, torch.Tensor]:
                 spec.name, pretrained=True, **spec.kwargs
             ).state_dict()  # fmt: skip
             return state
-        found: dict[str, torch.Tensor] = _torchvision_weights(spec).get_state_dict(progress=False)
+        with contextlib.redirect_stdout(sys.stderr):  # where it tells of a download
+            found: dict[str, torch.Tensor] = _torchvision_weights(spec).get_state_dict(progress=False)
         return found
     except InputError:
         raise

@@ -10,7 +10,7 @@ from resnetlab.errors import InputError, Problem, mistake, nearest
 from resnetlab.models.families.cifar import MAX_DEPTH, CifarNet, Shortcut, cifar, same_blocks
 from resnetlab.models.families.classic import VGG, AlexNetCifar, LeNet5
 from resnetlab.models.families.dense import DenseNet
-from resnetlab.models.families.external import External
+from resnetlab.models.families.external import External, with_hash
 from resnetlab.models.families.imagenet import ImageNetResNet
 
 __all__ = [
@@ -79,7 +79,7 @@ def parse_model(value: object, where: str, field: str = "model") -> Model:
         problems += error.problems
     if problems:
         raise InputError(*problems)
-    return model
+    return with_hash(model)
 
 
 def _short(table: dict[Any, Any]) -> tuple[str, ...]:

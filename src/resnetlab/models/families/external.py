@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeVar
 
 from resnetlab.codec import FieldError, PositiveAmount, spec
 from resnetlab.errors import mistake
+from resnetlab.files import sha256
+
+T = TypeVar("T")
 
 Value = bool | int | float | str | list[int]
 
@@ -71,6 +75,14 @@ class External:
     def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:  # noqa: ARG002
         """Not known from the spec. Raises InputError; `resnetlab.models.count.cost` builds the network and counts."""
         raise mistake(self.slug, "counted by building it, not from its spec", "use resnetlab.models.count.cost")
+
+
+def with_hash(model: T) -> T:
+    """`model`, told by the content of its weights file as well as by the path, if it names a file that exists."""
+    if isinstance(model, External) and model.weights not in ("", "hub") and not model.sha256:
+        path = Path(model.weights).expanduser()
+        return dataclasses.replace(model, sha256=sha256(path)) if path.is_file() else model
+    return model
 
 
 def is_external(name: str) -> bool:

@@ -1,0 +1,247 @@
+"""Networks of others: by name or function, weights from files, preprocessing, and a hub that cannot be reached."""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from resnetlab.codec import decode, digest, encode
+from resnetlab.errors import InputError
+from resnetlab.files import sha256
+from resnetlab.models import pretrained
+from resnetlab.models.build import build_model
+from resnetlab.models.count import built_cost, cost
+from resnetlab.models.pretrained import external_facts, place_of
+from resnetlab.models.spec import External, Model, parse_model
+from resnetlab.models.weights import Facts, read_weights, write_weights
+from resnetlab.training.random import stream
+
+SMALL = External(source="torchvision/squeezenet1_1")
+REAL = os.environ.get("RESNETLAB_TEST_WEIGHTS", "")
+
+
+def build(spec: External, channels: int = 3, classes: int = 7, seed: int = 0) -> nn.Module:
+    return build_model(spec, channels, classes, lambda name: stream(seed, "init", name))
+
+
+def tiny(num_classes: int = 2, width: int = 4, channels: int = 3) -> nn.Module:
+    """What a package of a person's own may hold."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes)
+    )
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> str:
+    module: Any = types.ModuleType("ownpackage")
+    module.tiny, module.wrong, module.fixed = tiny, lambda: 5, lambda: tiny(3)
+    monkeypatch.setitem(sys.modules, "ownpackage", module)
+    return "ownpackage:tiny"
+
+
+def told(spec: External) -> str:
+    with pytest.raises(InputError) as caught:
+        build(spec)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["timm/mobilenetv2_100", "torchvision/resnet18", "package.module:function"])
+def test_a_network_of_others_is_named_and_comes_back_from_a_file(name: str) -> None:
+    spec = parse_model(name, "x")
+    assert spec == External(source=name)
+    assert spec.slug == name
+    table = {"name": name, "kwargs": {"num_classes": 1001, "pad_type": "same", "rates": [1, 2]}}
+    more = parse_model(table, "x")
+    assert isinstance(more, External)
+    assert more.kwargs == {"num_classes": 1001, "pad_type": "same", "rates": [1, 2]}
+    assert decode(Model, encode(more), "x") == more
+    assert digest(more) != digest(spec)
+    assert more.slug == f"{name}+"
+    assert {more, spec, replace(spec)} == {more, spec}
+
+
+def test_a_network_of_torchvisions_is_built_for_the_classes_of_the_data() -> None:
+    model = build(SMALL).eval()
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
+    macs = cost(SMALL, 3, 7, 64)
+    assert macs == built_cost(SMALL, 3, 7, 64)
+    assert macs[0] == sum(p.numel() for p in model.parameters())
+    with_kwargs = build(External(source=SMALL.source, kwargs={"num_classes": 11}))
+    assert with_kwargs.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 11)
+
+
+def test_first_weights_follow_from_the_seed_and_the_process_draws_as_before() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    one, same, other = (build(SMALL, seed=seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["features.0.weight"], other["features.0.weight"])
+
+
+def test_a_function_of_a_persons_own_is_called_with_kwargs_and_classes(own: str) -> None:
+    spec = External(source=own, kwargs={"width": 6})
+    assert build(spec)[3].weight.shape == (7, 6)
+    assert cost(spec, 3, 7, 8) == (6 * 27 + 6 + 7 * 6 + 7, 6 * 27 * 36 + 42)
+    assert build(External(source="ownpackage:fixed"))[3].weight.shape == (3, 4)
+
+
+def test_a_local_file_goes_there_and_back_with_classes_and_preprocessing(own: str, tmp_path: Path) -> None:
+    model, path = build(External(source=own)), tmp_path / "w.safetensors"
+    write_weights(path, model.state_dict(), {"classes": ["a", "b"], "mean": [0.5], "deviation": [0.25], "side": 8})
+    spec = External(source=own, weights=str(path), sha256=sha256(path))
+    again = build(spec, seed=5).state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
+    assert external_facts(spec) == Facts(("a", "b"), (0.5,), (0.25,), 8)
+    said = replace(spec, mean=(0.1,), deviation=(0.2,), class_names=("x", "y"))
+    assert external_facts(said) == Facts(("x", "y"), (0.1,), (0.2,), 8)
+
+
+def test_a_file_that_is_not_the_one_of_the_spec_is_refused(own: str, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    write_weights(path, build(External(source=own)).state_dict(), {})
+    line = told(External(source=own, weights=str(path), sha256="0" * 64))
+    assert line == f"{path}: differs from the SHA-256 of the spec. Fix: give the file that the spec was made with"
+
+
+def test_a_file_that_misses_or_adds_names_lists_five_and_how_many(own: str, tmp_path: Path) -> None:
+    path, state = tmp_path / "w.safetensors", build(External(source=own)).state_dict()
+    held = {f"more.{index}": torch.zeros(1) for index in range(1234)} | {"0.weight": torch.zeros(2, 2)}
+    write_weights(path, held, {})
+    lines = told(External(source=own, weights=str(path))).splitlines()
+    assert lines[0].startswith(f"{path}: is missing 0.bias, 3.weight, 3.bias (3 tensors). Fix: ")
+    assert ".0" in lines[1]
+    assert lines[1].count("more.") == 5
+    assert "(1,234 tensors)" in lines[1]
+    assert lines[2].startswith(f"{path}: has another shape: 0.weight 2x2 for 4x3x3x3. Fix: ")
+    assert len(state) == 4
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no tensors", b"\xff" * 100])
+def test_what_is_no_weights_file_is_told(own: str, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "w.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    line = told(External(source=own, weights=str(path)))
+    assert line.startswith(f"{path}: " + ("no such file" if content is None else "not a whole safetensors file"))
+    assert len(line.splitlines()) == 1
+
+
+def test_a_hub_that_cannot_be_reached_names_the_file_to_place_and_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import urllib.error
+
+    def refuse(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+    spec = replace(SMALL, weights="hub")
+    folder = tmp_path / "resnetlab" / "weights" / "torchvision"
+    line = told(spec)
+    assert line == (
+        "torchvision/squeezenet1_1+: the hub of torchvision cannot be reached: <urlopen error no route to host>. "
+        f"Fix: place squeezenet1_1.safetensors in {folder}, or give its path as weights"
+    )
+    assert place_of(spec) == folder / "squeezenet1_1.safetensors"
+    folder.mkdir(parents=True)
+    state = build(SMALL, classes=1000).state_dict()
+    write_weights(place_of(spec), state, {})
+    placed = build(spec, classes=1000, seed=9).state_dict()
+    assert all(torch.equal(placed[name], state[name]) for name in state)
+    facts = external_facts(spec)
+    assert (len(facts.classes), facts.mean, facts.side) == (1000, (0.485, 0.456, 0.406), 224)
+
+
+def test_a_library_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    line = told(External(source="timm/resnet18"))
+    assert line == 'timm/resnet18: timm is not installed. Fix: pip install "resnetlab[timm]"'
+
+
+@pytest.mark.parametrize(
+    ("spec", "start"),
+    [
+        (External(source="torchvision/nonet"), "torchvision/nonet: cannot be built: Unknown model nonet."),
+        (External(source="torchvision/resnet18", kwargs={"nowidth": 3}), "torchvision/resnet18+: cannot be built: "),
+        (External(source="no_such_package:f"), "no_such_package:f: no_such_package cannot be imported: "),
+        (External(source="ownpackage:none"), "ownpackage:none: ownpackage has no function none."),
+        (External(source="ownpackage:wrong"), "ownpackage:wrong: gives a int, not a torch.nn.Module."),
+    ],
+)
+@pytest.mark.usefixtures("own")
+def test_what_cannot_be_built_is_one_line(spec: External, start: str) -> None:
+    line = told(spec)
+    assert line.startswith(start)
+    assert len(line.splitlines()) == 1
+    assert ". Fix: " in line
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ({"source": "resnet18"}, 'model.source: names no network. Fix: source = "torchvision/resnet18"'),
+        ({"source": "timm/a", "mean": [0.5]},
+         "model.mean: mean and deviation differ in length. Fix: give both a channel"),
+        ({"source": "a:b", "weights": "hub"},
+         "model.weights: a function has no hub. Fix: the path of a safetensors file"),
+        ({"source": "a:b", "kwargs": 3}, "model.kwargs: not a table "),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_table_of_a_network_of_others_are_told(table: dict[str, Any], line: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_model({"family": "external"} | table, "s.toml")
+    assert str(caught.value).startswith("s.toml: " + line.split("(")[0])
+
+
+def test_an_image_that_a_network_of_others_cannot_take_is_told() -> None:
+    with pytest.raises(InputError) as caught:
+        cost(SMALL, 3, 7, 4)
+    assert str(caught.value).startswith("torchvision/squeezenet1_1: cannot take images of 3x4x4: ")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_weights_file_named_in_a_study_is_part_of_what_the_network_is(own: str, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    write_weights(path, build(External(source=own)).state_dict(), {})
+    table = {"name": own, "weights": str(path)}
+    spec = parse_model(table, "x")
+    assert isinstance(spec, External)
+    assert spec.sha256 == sha256(path)
+    write_weights(path, build(External(source=own), seed=1).state_dict(), {})
+    assert digest(parse_model(table, "x")) != digest(spec)
+
+
+@pytest.mark.parametrize(
+    ("file", "kwargs"),
+    [
+        ("mobilenetv2_100.safetensors", {"num_classes": 1001, "pad_type": "same"}),
+        ("mobilenetv2_035_features.safetensors", {"num_classes": 0, "pad_type": "same", "bn_eps": 1e-3}),
+    ],
+)
+def test_real_weights_load_into_timms_network(file: str, kwargs: dict[str, Any]) -> None:
+    pytest.importorskip("timm", reason="the extra [timm] is not installed")
+    path = Path(REAL) / file
+    if not REAL or not path.is_file():
+        pytest.skip(f"RESNETLAB_TEST_WEIGHTS names no folder that holds {file}")
+    name = file.split(".")[0].removesuffix("_features")
+    spec = External(source=f"timm/{name}", kwargs=kwargs, weights=str(path), mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    model = build(spec).eval()
+    tensors, _ = read_weights(path)
+    assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in tensors.items())
+    with torch.no_grad():
+        out = model(torch.zeros(1, 3, 96, 96))
+    assert out.shape == (1, kwargs["num_classes"] or 1280)
+    assert torch.isfinite(out).all()
+    assert external_facts(spec).mean == (0.5, 0.5, 0.5)
+    assert pretrained.weights_file(spec) == path
