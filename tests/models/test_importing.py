@@ -1,0 +1,171 @@
+"""Weights of the well-known repositories under our names, read without running what is in the file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from resnetlab.codec import decode
+from resnetlab.errors import InputError
+from resnetlab.models.build import build_model
+from resnetlab.models.importing import CIFAR10, import_weights
+from resnetlab.models.spec import Model, parse_model
+from resnetlab.models.weights import load_weights, read_weights
+from resnetlab.training.random import stream
+
+
+class TheirBlock(nn.Module):
+    """As those repositories write it: every second pixel, zero channels at both ends (option A)."""
+
+    def __init__(self, taken: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(taken, out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out)
+        self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out)
+        self.shortcut = nn.Sequential()
+        self.more, self.stride = (out - taken) // 2, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        way = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.more, self.more))
+        return F.relu(way + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+
+
+class TheirNetwork(nn.Module):
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        for stage, (taken, out) in enumerate(((16, 16), (16, 32), (32, 64)), 1):
+            first = TheirBlock(taken, out, 1 if stage == 1 else 2)
+            others = [TheirBlock(out, out, 1) for _ in range(blocks - 1)]
+            self.add_module(f"layer{stage}", nn.Sequential(first, *others))
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def theirs() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = TheirNetwork(3).eval()
+        with torch.no_grad():
+            for key, tensor in model.state_dict().items():
+                if "running" in key:
+                    tensor.uniform_(0.9, 1.1) if "var" in key else tensor.normal_(0, 0.1)
+    return model
+
+
+def built(name: str, path: Path, classes: int = 10) -> nn.Module:
+    model = build_model(parse_model(name, ""), 3, classes, lambda n: stream(7, "init", n))
+    load_weights(model, read_weights(path)[0], "")
+    return model.eval()
+
+
+def told(file: Path, name: str, out: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        import_weights(file, name, out)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("prefix", ["module.", ""])
+@pytest.mark.parametrize("older", [True, False])
+def test_a_cifar_checkpoint_gives_the_logits_it_gave(
+    theirs: nn.Module, tmp_path: Path, prefix: str, older: bool
+) -> None:
+    state = {prefix + key: tensor for key, tensor in theirs.state_dict().items()}
+    if older:  # before torch counted batches
+        state = {key: tensor for key, tensor in state.items() if "num_batches" not in key}
+    torch.save({"state_dict": state, "best_prec1": 91.7}, tmp_path / "resnet20.th")
+    path = import_weights(tmp_path / "resnet20.th", "cifar-resnet20", tmp_path / "out" / "deep")
+    assert path == tmp_path / "out" / "deep" / "weights.safetensors"
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(built("cifar-resnet20", path)(images), theirs(images), rtol=1e-5, atol=1e-5)
+
+
+def test_class_names_preprocessing_and_origin_stand_beside_the_weights(theirs: nn.Module, tmp_path: Path) -> None:
+    torch.save(theirs.state_dict(), tmp_path / "resnet20.th")
+    path = import_weights(tmp_path / "resnet20.th", "cifar-resnet20", tmp_path)
+    with safe_open(path, framework="pt") as file:
+        held = json.loads(file.metadata()["resnetlab"])
+    assert decode(Model, held["model"], "") == parse_model("cifar-resnet20", "")
+    assert tuple(held["classes"]) == CIFAR10
+    assert (held["channels"], held["side"], held["mean"]) == (3, 32, [0.485, 0.456, 0.406])
+    assert (held["imported_from"], len(held["imported_sha256"])) == ("resnet20.th", 64)
+    assert read_weights(path)[1].classes == CIFAR10
+
+
+def test_torchvisions_checkpoints_are_read(tmp_path: Path) -> None:
+    from torchvision.models import resnet18
+
+    theirs = resnet18(weights=None).eval()
+    torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
+    path = import_weights(tmp_path / "resnet18.pth", "resnet18", tmp_path)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(built("resnet18", path, 1000)(images), theirs(images), rtol=1e-5, atol=1e-5)
+    assert read_weights(path)[1].classes[:2] == ("tench", "goldfish")
+
+
+def test_a_checkpoint_of_another_network_lists_five_names_and_how_many(theirs: nn.Module, tmp_path: Path) -> None:
+    torch.save(theirs.state_dict(), tmp_path / "resnet20.th")
+    (line,) = told(tmp_path / "resnet20.th", "cifar-resnet32", tmp_path / "out").splitlines()
+    assert line.startswith(f"{tmp_path / 'resnet20.th'}: is missing stages.0.3.conv1.weight, ")
+    assert line.count("stages.") == 5
+    assert "(60 tensors). Fix: " in line
+    (line,) = told(tmp_path / "resnet20.th", "cifar-resnet14", tmp_path / "out").splitlines()
+    assert "has no place in the network: stages.0.2.conv1.weight" in line
+    assert "(36 tensors)" in line
+    assert not (tmp_path / "out").exists()
+
+
+class Trap:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch trapped",)
+
+
+def test_a_file_that_would_run_something_is_refused_and_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": Trap()}, "bad.th")
+    line = told(Path("bad.th"), "cifar-resnet20", tmp_path / "out")
+    assert line == (
+        "bad.th: holds more than weights, or is not a file of torch's; nothing in it was run. "
+        "Fix: save it again as a state_dict, with torch.save"
+    )
+    assert not Path("trapped").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04rest", None])
+def test_what_is_no_checkpoint_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "x.th"
+    if content is not None:
+        path.write_bytes(content)
+    line = told(path, "cifar-resnet20", tmp_path / "out")
+    assert line.startswith(f"{path}: ")
+    assert ". Fix: " in line
+    assert len(line.splitlines()) == 1
+
+
+@pytest.mark.parametrize("held", [{}, [], {"a": 1}, {"state_dict": {"x": "y"}}, {"conv1.weight": torch.zeros(1)}])
+def test_a_checkpoint_without_a_network_is_told(tmp_path: Path, held: Any) -> None:
+    torch.save(held, tmp_path / "x.th")
+    assert ". Fix: " in told(tmp_path / "x.th", "cifar-resnet20", tmp_path / "out")
+
+
+def test_a_family_without_known_repositories_is_told(tmp_path: Path) -> None:
+    assert told(tmp_path / "x.th", "lenet5", tmp_path).startswith("--as: no weights of this family are known")
