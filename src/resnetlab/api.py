@@ -12,12 +12,13 @@ from resnetlab.codec import encode
 from resnetlab.data.spec import Data
 from resnetlab.errors import Problem, ResnetlabError, mistake
 from resnetlab.models.spec import Model
-from resnetlab.reports.build import assemble
+from resnetlab.reports.build import assemble, weigh
 from resnetlab.reports.evidence import gather
 from resnetlab.reports.write import write
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import RunRecord
 from resnetlab.studies.backends.local import Event, Job, LocalBackend
+from resnetlab.studies.looks import next_counts, with_looks
 from resnetlab.studies.overrides import Overrides
 from resnetlab.studies.plan import Plan, StudyRecord, expand, folder_name
 from resnetlab.studies.run import data_facts, open_data, plan_study, read_plan, read_record, run_plan, settle
@@ -74,6 +75,29 @@ class LoadedStudy:
         """Open the data and lay out the runs under `output`; trains nothing. Raises InputError."""
         return plan_study(self.study, Path(output), say, self.command)
 
+    def stages(
+        self, output: str | Path = ".", say: Callable[[str], None] = _quiet, most_seeds: int | None = None
+    ) -> Iterator[Plan]:
+        """The plans of a study, one after another as the caller does them: one, or with `most_seeds` one a look.
+
+        Looks are at 3, 5 and 10 seeds a condition; the arms of claims that a look left undecided get more. Raises
+        InputError.
+        """
+        if most_seeds is None:
+            yield self.plan(output, say)
+            return
+        study = with_looks(self.study, most_seeds)
+        counts: dict[str, int] | None = {condition.label: study.looks[0] for condition in study.conditions}
+        while counts is not None:
+            plan = plan_study(
+                study, Path(output), say, f"{self.command} --until-decided --max-seeds {most_seeds}", counts
+            )
+            yield plan
+            record = read_record(plan, Path(output))
+            if any(cell.state != "finished" and cell.state != "missing" for cell in record.cells):
+                return
+            counts = next_counts(study, counts, weigh(gather(record)).verdicts)
+
     def events(
         self, plan: Plan, output: str | Path = ".", placement: Placement | None = None, stop: Stop = _never
     ) -> Iterator[Event]:
@@ -99,16 +123,20 @@ class LoadedStudy:
         page = write(evidence, root / "studies" / folder_name(plan))
         return Outcome(record, assemble(evidence).answer, page)
 
-    def run(self, output: str | Path = ".", *, workers: int = 0, stop: Stop = _never) -> Outcome:
+    def run(
+        self, output: str | Path = ".", *, workers: int = 0, stop: Stop = _never, most_seeds: int | None = None
+    ) -> Outcome:
         """Do what is missing of the study under `output`/runs and write its report under `output`/studies.
 
         `workers` processes, 0 for as many as the cores carry. Finished runs are read, not run again; an interrupted
-        one goes on from its checkpoint. Raises InputError and ResourceError.
+        one goes on from its checkpoint. With `most_seeds`, seeds are added at looks until every claim is decided.
+        Raises InputError and ResourceError.
         """
-        plan = self.plan(output)
-        for _ in self.events(plan, output, Placement(workers=workers), stop):
-            pass
-        return self.report(plan, output)
+        for plan in self.stages(output, most_seeds=most_seeds):
+            for _ in self.events(plan, output, Placement(workers=workers), stop):
+                pass
+            outcome = self.report(plan, output)
+        return outcome
 
 
 def load_study(

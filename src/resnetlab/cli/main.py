@@ -59,12 +59,16 @@ StudyName = Annotated[str, typer.Argument(help="A study of the catalog, or a TOM
 def study_run(
     source: StudyName, data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(),  # noqa: B006
     workers: Workers = 0, device: Device = "", skip_bad: SkipBad = False,
+    until_decided: Annotated[bool, typer.Option("--until-decided", help="Add seeds, at looks of 3, 5 and 10, to the "
+                                                "arms of undecided claims.")] = False,
+    max_seeds: Annotated[int, typer.Option(help="With --until-decided: no more than this many a condition.")] = 10,
 ) -> None:  # fmt: skip
     """Train what a study lacks, and write its report."""
     from resnetlab.cli.work import run_study
 
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
-    raise typer.Exit(run_study(_load(source, data, settings, seeds, device), output, workers))
+    most = max_seeds if until_decided else None
+    raise typer.Exit(run_study(_load(source, data, settings, seeds, device), output, workers, most))
 
 
 @study.command("plan")

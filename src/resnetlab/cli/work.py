@@ -58,29 +58,34 @@ class _Interrupt:
                 signal.signal(number, handler)
 
 
-def run_study(loaded: api.LoadedStudy, output: Path, workers: int) -> int:
-    """Do what a study lacks and report it; the exit code."""
-    placement = Placement(workers=workers)
+def run_study(loaded: api.LoadedStudy, output: Path, workers: int, most_seeds: int | None) -> int:
+    """Do what a study lacks and report it, in one go or look by look; the exit code."""
+    again = shlex.join(["resnetlab", *sys.argv[1:]])
     with _Interrupt().watched() as interrupt:
-        plan = loaded.plan(output, to_stderr)
-        left = missing(plan, output)
-        finished = {run.id for run in plan.runs} - {run.id for run in left}
-        count = worker_count([Job(run.id, run.file) for run in left], placement)
-        again = shlex.join(["resnetlab", *sys.argv[1:]])
-        try:
-            with Display(plan.study.name, plan.runs, finished, count, _results(output)) as display:
-                for event in loaded.events(plan, output, placement, interrupt.asked):
-                    display.see(event)
-        except ResourceError as error:
-            fix = f"free some space, then: {again}"
-            raise ResourceError(*(Problem(p.where, p.what, fix) for p in error.problems)) from None
-        outcome = loaded.report(plan, output)
+        for plan in loaded.stages(output, to_stderr, most_seeds):
+            try:
+                _run_plan(loaded, plan, output, Placement(workers=workers), interrupt)
+            except ResourceError as error:
+                fix = f"free some space, then: {again}"
+                raise ResourceError(*(Problem(p.where, p.what, fix) for p in error.problems)) from None
+            outcome = loaded.report(plan, output)
+            if interrupt.asked():
+                break
     if interrupt.asked() and not outcome.finished:
         to_stderr(f"Nothing finished is lost. To go on: {again}")
         return 128 + interrupt.number
     typer.echo(outcome.answer)
     typer.echo(f"Report: {outcome.report}")
     return 0 if outcome.finished else SOME_FAILED
+
+
+def _run_plan(loaded: api.LoadedStudy, plan: Plan, output: Path, placement: Placement, interrupt: _Interrupt) -> None:
+    left = missing(plan, output)
+    finished = {run.id for run in plan.runs} - {run.id for run in left}
+    count = worker_count([Job(run.id, run.file) for run in left], placement)
+    with Display(plan.study.name, plan.runs, finished, count, _results(output)) as display:
+        for event in loaded.events(plan, output, placement, interrupt.asked):
+            display.see(event)
 
 
 def show_plan(loaded: api.LoadedStudy, output: Path, workers: int) -> None:

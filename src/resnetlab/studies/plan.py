@@ -75,14 +75,17 @@ class StudyRecord:
         return tuple(sorted((c for c in self.cells if c.run.condition == label), key=lambda cell: cell.run.seed))
 
 
-def expand(study: Study, facts: Mapping[Data, DataFacts], numerics: Numerics) -> Plan:
+def expand(
+    study: Study, facts: Mapping[Data, DataFacts], numerics: Numerics, counts: Mapping[str, int] | None = None
+) -> Plan:
     """The runs of a study: every condition with every seed, seed by seed, the costliest of a seed first.
 
-    `numerics` is resolved. Two cells of one run id would be one run; conditions differ, so there are none.
+    `numerics` is resolved. `counts` holds, by label, how many of the seeds a condition has at a look; None: all.
     """
     runs = []
-    for seed in study.seeds:
-        row = [_planned(condition, seed, facts[condition.data], numerics) for condition in study.conditions]
+    for number, seed in enumerate(study.seeds):
+        due = [c for c in study.conditions if counts is None or number < counts[c.label]]
+        row = [_planned(condition, seed, facts[condition.data], numerics) for condition in due]
         runs += sorted(row, key=lambda run: -run.macs)
     return Plan(study=study, runs=tuple(runs))
 

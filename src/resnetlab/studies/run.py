@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +20,12 @@ from resnetlab.studies.spec import Study
 from resnetlab.training.numerics import Numerics, Placement
 
 
-def plan_study(study: Study, root: Path, say: Callable[[str], None], command: str = "") -> Plan:
+def plan_study(
+    study: Study, root: Path, say: Callable[[str], None], command: str = "", counts: Mapping[str, int] | None = None
+) -> Plan:
     """Open the study's data, settle what this machine decides, and lay out its runs; plan.json holds them.
+
+    `counts` says how many seeds each condition has so far, where they are added in looks.
 
     Raises InputError: data that cannot be read, a network that does not fit them.
     """
@@ -29,7 +33,7 @@ def plan_study(study: Study, root: Path, say: Callable[[str], None], command: st
     for condition in study.conditions:
         if condition.data not in facts:
             facts[condition.data] = data_facts(open_data(condition.data, root, say))
-    plan = replace(expand(study, facts, settle(study, single=False)), command=command)
+    plan = replace(expand(study, facts, settle(study, single=False), counts), command=command)
     write_json(root / "studies" / folder_name(plan) / "plan.json", encode(plan))
     return plan
 

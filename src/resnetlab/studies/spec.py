@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from resnetlab.codec import Name, Whole, decode, spec
+from resnetlab.codec import Name, Positive, Whole, decode, spec
 from resnetlab.data.spec import Data
 from resnetlab.errors import InputError, Problem, nearest
 from resnetlab.models.spec import Model, parse_model
@@ -53,6 +53,8 @@ class Study:
     seeds: tuple[Whole, ...]
     claims: tuple[Claim, ...] = ()
     numerics: Numerics = Numerics()
+    looks: tuple[Positive, ...] = ()
+    """Seeds a condition at each look, where seeds are added until the claims are decided; empty: all at once."""
     overrides: tuple[str, ...] = ()
     """What a command changed of the file: `recipe.epochs = 2 (was 10)`."""
 
