@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from resnetlab.models.count import built_cost, cost
+from resnetlab.models.count import built_cost
 from resnetlab.models.names import entries, named_model
 from resnetlab.models.spec import parse_model
 
@@ -34,7 +34,7 @@ def test_a_spec_tells_what_the_golden_table_holds(entry: object) -> None:
     image, classes, depth, parameters, macs = ROWS[entry.name]  # type: ignore[attr-defined]
     channels, side = int(image.split("x")[0]), int(image.split("x")[1])
     model = named_model(entry.name, "", "")  # type: ignore[attr-defined]
-    assert cost(model, channels, int(classes), side) == (int(parameters), int(macs))
+    assert model.cost(channels, int(classes), side) == (int(parameters), int(macs))
     assert model.depth == int(depth)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -10,18 +11,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from resnetlab.errors import mistake
 from resnetlab.models.build import skeleton
-from resnetlab.models.spec import External, Model
+from resnetlab.models.spec import Model
 
 
-def cost(spec: Model, channels: int, classes: int, side: int) -> tuple[int, int]:
-    """Parameters, and multiply-adds for one image of `side` pixels: from the spec, of networks of others as built."""
-    return (
-        built_cost(spec, channels, classes, side) if isinstance(spec, External) else spec.cost(channels, classes, side)
-    )
-
-
+@functools.lru_cache(maxsize=256)  # a study asks once a run
 def built_cost(spec: Model, channels: int, classes: int, side: int) -> tuple[int, int]:
-    """As `cost`, counted on the network itself. Raises InputError when it cannot take such images."""
+    """Parameters, and multiply-adds of convolutions and linear layers for one image of `side` pixels.
+
+    Raises InputError when the network cannot take such images.
+    """
     with torch.device("meta"):
         model = skeleton(spec, channels, classes).eval()
         images = torch.zeros(1, channels, side, side)
