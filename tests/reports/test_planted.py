@@ -175,3 +175,33 @@ def test_the_order_of_seeds_changes_no_verdict(report):
     record = study_record(TRUTH, study=planted())
     other = reports.build(replace(record, cells=record.cells[::-1]))
     assert [cell.badge for cell in other.verdicts] == [cell.badge for cell in report.verdicts]
+
+
+def test_the_forest_plot_has_a_row_a_claim_with_its_failed_runs(report):
+    held = {row.label: row for row in report.forest.rows}
+    assert set(held) == set(CLAIMS)
+    assert held["a size"].region == (2.5, 7.5)
+    assert held["a size"].low < held["a size"].d < held["a size"].high
+    assert (held["failed runs"].conditional, held["failed runs"].said[1:]) == (
+        True, ("5/5 and 3/5 converged", "1 dead, 1 diverged")
+    )  # fmt: skip
+    assert held["out of memory"].said[2] == "1 dead, 1 diverged, 5 out of memory"
+    assert (held["it fails"].d, held["it fails"].said[0]) == (None, "5 of 5 fail")
+    assert {row.unit for row in held.values()} == {"points", "nats", "%", ""}
+    for name in CLAIMS:
+        assert f"{name} {held[name].said[0]}: {held[name].word}" in report.forest.alt
+
+
+def test_the_forest_plot_stands_in_the_page_and_in_the_document(tmp_path):
+    page = reports.write(reports.gather(study_record(TRUTH, study=planted())), tmp_path)
+    assert "Effect of each claim." in page.read_text(encoding="utf-8")
+    assert "](figures/claims.svg)" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    drawing = (tmp_path / "figures" / "claims.svg").read_text(encoding="utf-8")
+    assert "1 dead, 1 diverged" in drawing
+    assert "left better by, nats" in drawing
+
+
+def test_claims_that_left_is_greater_need_no_forest_plot_and_a_partial_study_has_none():
+    assert reports.build(study_record(TRUTH, study=planted(("an effect",)))).forest is None
+    partial = TRUTH | {"plain 8": [*TRUTH["plain 8"][:4], ("waiting", None)]}
+    assert reports.build(study_record(partial, study=planted())).forest is None

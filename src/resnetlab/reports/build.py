@@ -9,8 +9,9 @@ from resnetlab.reports.evidence import DataFacts, Evidence, Row, gather
 from resnetlab.reports.model import Cell, Report, shown
 from resnetlab.stats.estimate import Summary, summarise
 from resnetlab.stats.outcome import Counts, count
-from resnetlab.stats.verdict import Question, Verdict, judge
-from resnetlab.studies.claims import Ran, Runs, question
+from resnetlab.stats.verdict import Question, Verdict
+from resnetlab.studies.claims import Ran, Runs
+from resnetlab.studies.looks import judged
 from resnetlab.studies.plan import StudyRecord
 from resnetlab.studies.spec import Condition, Study
 
@@ -70,6 +71,7 @@ def assemble(evidence: Evidence) -> Report:
         limits=sentences.limits(judged),
         conditions=tables.conditions(judged),
         claims=tables.claims(judged),
+        forest=plots.forest(judged),
         outcomes=tables.outcomes(judged),
         curves=plots.curves(judged),
         ledger=tables.ledger(judged),
@@ -93,8 +95,7 @@ def weigh(evidence: Evidence) -> Judged:
         summaries[condition.label] = summarise(runs, 100 * facts.class_share)
     counts = count(row.status for row in evidence.rows)
     by_label = {condition.label: _runs(evidence, condition) for condition in evidence.study.conditions}
-    questions = tuple(question(claim, by_label) for claim in evidence.study.claims)
-    return Judged(evidence, counts, summaries, questions, tuple(judge(questions, finished=counts.complete)))
+    return Judged(evidence, counts, summaries, *judged(evidence.study, by_label, counts.complete))
 
 
 def _runs(evidence: Evidence, condition: Condition) -> Runs:

@@ -17,7 +17,7 @@ def render(report: Report, drawings: Mapping[str, figures.Drawing]) -> str:
     from markupsafe import Markup, escape
 
     pictures = {}
-    for picture in (report.dots, *report.curves):
+    for picture in report.pictures:
         label, drawing = str(escape(picture.alt)), drawings[picture.key]
         # matplotlib escapes the text that it draws; nothing else of ours stands in its SVG.
         pictures[picture.key] = Markup(

@@ -20,7 +20,7 @@ def render(report: Report) -> str:
     parts += ["## Conditions", escape(report.about), *_table(report.conditions)]
     parts += ["### What became of the runs", *_table(report.outcomes)]
     if report.claims:
-        parts += ["## Claims", *_table(report.claims)]
+        parts += ["## Claims", *(_picture(report.forest) if report.forest else []), *_table(report.claims)]
     if report.curves:
         parts.append("## Learning curves")
         for curve in report.curves:

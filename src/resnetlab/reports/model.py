@@ -117,6 +117,30 @@ class Curves(Picture):
 
 
 @dataclass(frozen=True)
+class ForestRow:
+    """A claim in the forest plot; without an effect its words stand alone."""
+
+    label: str
+    unit: str
+    region: tuple[float, float]
+    d: float | None
+    low: float | None
+    high: float | None
+    word: str
+    conditional: bool
+    """Converged runs alone were compared."""
+    said: tuple[str, str, str]
+    """`+67.3 [59.4, 75.2] points`, `5/5 and 3/5 converged`, `2 dead`; empty where there is nothing to say."""
+
+
+@dataclass(frozen=True)
+class Forest(Picture):
+    """A row a claim: its region, the effect and its interval, on one axis a unit."""
+
+    rows: tuple[ForestRow, ...]
+
+
+@dataclass(frozen=True)
 class Fact:
     """A term and what it is."""
 
@@ -140,6 +164,7 @@ class Report:
     limits: str
     conditions: Table
     claims: Table | None
+    forest: Forest | None
     outcomes: Table
     curves: tuple[Curves, ...]
     ledger: Table
@@ -149,6 +174,11 @@ class Report:
     common: Table
     differing: Table | None
     made_by: str
+
+    @property
+    def pictures(self) -> tuple[Dots | Curves | Forest, ...]:
+        """Every figure, in order."""
+        return (self.dots, *([self.forest] if self.forest else []), *self.curves)
 
 
 def shown(value: T) -> T:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from resnetlab.reports import sentences
+from resnetlab.reports import estimands, sentences
 from resnetlab.reports.evidence import Point
-from resnetlab.reports.model import Curves, Dot, DotRow, Dots, Line, Panel
-from resnetlab.reports.words import pct, places, span
+from resnetlab.reports.model import Curves, Dot, DotRow, Dots, Forest, ForestRow, Line, Panel
+from resnetlab.reports.words import pct, places, signed, span
 from resnetlab.stats.estimate import Summary, mean, t_interval
+from resnetlab.stats.verdict import Means, Question, Verdict
+from resnetlab.studies.claims import AnyClaim, Greater
 
 if TYPE_CHECKING:
     from resnetlab.reports.build import Judged
@@ -59,6 +61,44 @@ def _dot_row(judged: Judged, label: str, summary: Summary) -> DotRow:
         mean_pct=summary.mean_pct, low_pct=low, high_pct=high,
         said=(f"{counts.converged}/{counts.finished} converged{left}", mean_said),
     )  # fmt: skip
+
+
+def forest(judged: Judged) -> Forest | None:
+    """Region, effect and verdict of each claim; None where the table of claims says it all: one kind, one unit."""
+    claims = judged.study.claims
+    if not judged.counts.complete or all(isinstance(claim, Greater) and claim.metric == "top1" for claim in claims):
+        return None
+    rows = tuple(map(_forest_row, claims, judged.questions, judged.verdicts))
+    caption = (
+        "Shaded: the region in which a claim holds. Dot: the effect, how much better left is; line: its interval as in "
+        "the table, cut where it leaves the scale. An open dot compares converged runs alone, where others failed or "
+        "are missing."
+    )
+    alt = "Effect of each claim. " + "; ".join(f"{row.label} {row.said[0]}: {row.word}" for row in rows) + "."
+    return Forest("claims", "Claims", caption, alt, rows)
+
+
+def _forest_row(claim: AnyClaim, question: Question, verdict: Verdict) -> ForestRow:
+    effect, unit = verdict.effect, estimands.unit(claim)
+    region = (question.region.low, question.region.high) if isinstance(question, Means) else (math.nan, math.nan)
+    counts = [arm.counts for arm in question.arms]
+    failed = {
+        name: sum(getattr(held, name.replace(" ", "_")) for held in counts)
+        for name in ("dead", "diverged", "out of memory", "missing")
+    }
+    lost = ", ".join(f"{number} {name}" for name, number in failed.items() if number)
+    rates = " and ".join(f"{held.converged}/{held.finished}" for held in counts)
+    if len(counts) > 2:
+        rates = f"{sum(held.converged for held in counts)}/{sum(held.finished for held in counts)}"
+    said = (f"{rates} converged", lost)
+    if effect is None:
+        told = "" if isinstance(question, Means) else estimands.counted(question).text
+        return ForestRow(claim.says, "", region, None, None, None, verdict.word, False, (told, *said))
+    interval = effect.interval(verdict.confidence)
+    digits = 3 if unit == "nats" else places(interval)
+    told = f"{signed(effect.d, digits)} {span(interval, digits)} {unit}"
+    only = verdict.conditional
+    return ForestRow(claim.says, unit, region, effect.d, *interval, verdict.word, only, (told, *said))
 
 
 def curves(judged: Judged) -> tuple[Curves, ...]:

@@ -26,11 +26,15 @@ from resnetlab.reports.words import (
 )  # fmt: skip
 from resnetlab.stats.estimate import Summary, mean
 from resnetlab.stats.outcome import OUTCOMES, Counts
+from resnetlab.stats.power import ALPHA
 from resnetlab.stats.verdict import GREATER, Means, Question, Verdict
 from resnetlab.studies.claims import AnyClaim, Greater
 
 if TYPE_CHECKING:
     from resnetlab.reports.build import Judged
+
+FINAL = 1 - ALPHA
+"""Confidence of an interval that is looked at once."""
 
 
 def conditions(judged: Judged) -> Table:
@@ -100,9 +104,11 @@ def claims(judged: Judged) -> Table | None:
         return None
     plain = all(isinstance(c, Greater) and c.metric == "top1" and not c.paired for c in judged.study.claims)
     one_unit = all(estimands.unit(claim) == "points" for claim in judged.study.claims)
+    looked = any(verdict.look > 1 or verdict.confidence != FINAL for verdict in judged.verdicts)
     columns = (
-        Column("Claim", numeric=False), Column("Difference, points" if one_unit else "Difference"), Column("95 % CI"),
-        Column("ν"), Column("p"), Column("p, Holm"), Column("Verdict", numeric=False),
+        Column("Claim", numeric=False), Column("Difference, points" if one_unit else "Difference"),
+        Column("CI" if looked else "95 % CI"), Column("ν"), Column("p"), Column("p, Holm"),
+        Column("Verdict", numeric=False),
     )  # fmt: skip
     held = zip(judged.study.claims, judged.questions, judged.verdicts, strict=True)
     rows = tuple(row for triple in held for row in _claim(*triple, one_unit))
@@ -153,7 +159,8 @@ def _numbers(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
         return [Cell(NOTHING), Cell(NOTHING), Cell(NOTHING), *p_values]
     interval = None if effect.deterministic else effect.interval(verdict.confidence)
     nu = NOTHING if effect.nu is None else number(effect.nu)
-    return [Cell(signed(effect.d, digits) + unit), Cell(span(interval, digits)), Cell(nu), *p_values]
+    look = "" if verdict.confidence == FINAL else f"{100 * verdict.confidence:g} %, look {verdict.look}"
+    return [Cell(signed(effect.d, digits) + unit), Cell(span(interval, digits), look), Cell(nu), *p_values]
 
 
 def ledger(judged: Judged) -> Table:

@@ -8,7 +8,6 @@ from resnetlab import files
 from resnetlab.reports import figures, html, markdown
 from resnetlab.reports.build import assemble
 from resnetlab.reports.evidence import Evidence, load, save
-from resnetlab.reports.model import Curves, Dots
 
 
 def write(evidence: Evidence, folder: Path) -> Path:
@@ -17,8 +16,7 @@ def write(evidence: Evidence, folder: Path) -> Path:
     The page comes last: who sees it finds its numbers beside it. Raises ResourceError when the disk is full.
     """
     report = assemble(evidence)
-    pictures: list[Dots | Curves] = [report.dots, *report.curves]
-    drawings = {picture.key: figures.draw(picture) for picture in pictures}
+    drawings = {picture.key: figures.draw(picture) for picture in report.pictures}
     save(evidence, folder)
     for key, drawing in drawings.items():
         files.write_text(folder / "figures" / f"{key}.svg", figures.standalone(drawing.wide))
