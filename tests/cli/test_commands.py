@@ -147,3 +147,16 @@ def test_a_study_is_run_said_and_reported_again(resnetlab: Resnetlab, study_file
     assert "2 seeds a condition find a difference of" in out
     code, out, _ = resnetlab("study", "status", study_file)
     assert "2 of 4 runs finished" in out  # the runs belong to no study: those of seed 0 are shared
+
+
+def test_weights_that_are_not_whole_are_refused_with_what_is_missing(resnetlab: Resnetlab, tmp_path: Path) -> None:
+    import torch
+
+    file = tmp_path / "net.pth"
+    torch.save({"state_dict": {"linear.weight": torch.zeros(10, 64)}}, file)
+    code, _, err = resnetlab("import-weights", file, "--as", "cifar-resnet8", "--out", tmp_path / "out")
+    assert code == 2
+    assert "missing" in err
+    code, _, err = resnetlab("import-weights", tmp_path / "none.pth", "--as", "cifar-resnet8")
+    assert code == 2
+    assert len(err.splitlines()) == 1

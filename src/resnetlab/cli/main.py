@@ -14,7 +14,7 @@ from resnetlab.errors import ResnetlabError, mistake, printable
 SECTIONS = {
     "Experiments": ("study", "train", "resume", "compare"),
     "Your photographs": ("data",),
-    "Looking inside": ("models",),
+    "Looking inside": ("models", "import-weights"),
 }
 
 
@@ -191,6 +191,18 @@ def models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fals
     from resnetlab.cli.listing import list_models
 
     list_models(json)
+
+
+@app.command("import-weights")
+def import_weights(
+    file: Annotated[Path, typer.Argument(help="A .pth or .th of a well-known repository, or torchvision's.")],
+    as_model: Annotated[str, typer.Option("--as", help="The network that it holds: cifar-resnet20, resnet50, ...")],
+    out: Annotated[Path, typer.Option(help="Folder for the safetensors file.", metavar="DIR")] = Path(),
+) -> None:
+    """Turn the weights of others into a safetensors file."""
+    from resnetlab.models.importing import import_weights as convert
+
+    typer.echo(convert(file, as_model, out))
 
 
 @data.command("check")

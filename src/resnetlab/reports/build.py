@@ -43,9 +43,10 @@ class Judged:
 
     def style(self, label: str) -> int:
         """Number of a condition's colour, mark and line: by shortcut where the study varies it, else its own."""
-        kinds = list(dict.fromkeys(condition.model.shortcut for condition in self.study.conditions))
-        if len(kinds) > 1:
-            return ("none", "A", "B", "C").index(self.study.condition(label).model.shortcut)
+        known = ("none", "A", "B", "C", "gated")
+        kinds = {c.label: getattr(c.model, "shortcut", "") for c in self.study.conditions}
+        if len(set(kinds.values())) > 1 and set(kinds.values()) <= set(known):
+            return known.index(kinds[label])
         return [condition.label for condition in self.study.conditions].index(label)
 
 

@@ -1,0 +1,127 @@
+"""Seeds are added by the declared looks, to the arms of undecided claims alone, and the rule says when to stop."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import resnetlab as rl
+from resnetlab.codec import encode
+from resnetlab.files import write_json
+from resnetlab.reports.build import weigh
+from resnetlab.reports.evidence import gather
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.record import Result
+from resnetlab.studies.plan import Plan
+from resnetlab.studies.run import read_record
+
+TEXT = """
+name = "three"
+question = ""
+data = "{data}"
+recipe = "adam"
+numerics = {{ precision = "fp32" }}
+seeds = [7, 8]
+[grid]
+model.depth = [8, 14, 20]
+[[claim]]
+says = "far apart"
+left = {{ model.depth = 14 }}
+right = {{ model.depth = 8 }}
+[[claim]]
+says = "close"
+left = {{ model.depth = 20 }}
+right = {{ model.depth = 14 }}
+"""
+
+
+def study_of(tmp_path: Path, small_npz: Path, more: str = "") -> rl.LoadedStudy:
+    path = tmp_path / "three.toml"
+    path.write_text(TEXT.format(data=small_npz) + more)
+    return rl.load_study(path)
+
+
+def pretend(plan: Plan, root: Path, accuracy: Callable[[str, int], float]) -> None:
+    """Write the results of a plan as if its runs had been trained."""
+    for run in plan.runs:
+        directory = RunDirectory.of(root, run.id)
+        write_json(directory.path / "run.json", encode(run.file))
+        scores = rl.Scores(images=60, loss_nats=1.0, top1_error_pct=100 - accuracy(run.condition, run.seed))
+        directory.commit(Result(schema=1, status="converged", step=1, chosen_step=1, test=scores))
+
+
+def run(study: rl.LoadedStudy, root: Path, accuracy: Callable[[str, int], float], most: int = 10) -> list[Plan]:
+    plans = []
+    for plan in study.stages(root, most_seeds=most):
+        pretend(plan, root, accuracy)
+        plans.append(plan)
+    return plans
+
+
+def noisy(level: dict[str, float]) -> Callable[[str, int], float]:
+    return lambda label, seed: level[label] + np.random.default_rng([seed, len(label), int(label.split()[1])]).normal()
+
+
+def test_only_the_arms_of_undecided_claims_get_more_seeds(tmp_path: Path, small_npz: Path) -> None:
+    level = noisy({"residual 8 (A)": 50.0, "residual 14 (A)": 80.0, "residual 20 (A)": 80.1})
+    plans = run(study_of(tmp_path, small_npz), tmp_path, level)
+    counts = [Counter(cell.condition for cell in plan.runs) for plan in plans]
+    assert counts == [
+        {"residual 8 (A)": 3, "residual 14 (A)": 3, "residual 20 (A)": 3},
+        {"residual 8 (A)": 3, "residual 14 (A)": 5, "residual 20 (A)": 5},
+        {"residual 8 (A)": 3, "residual 14 (A)": 10, "residual 20 (A)": 10},
+    ]
+    seeds = [sorted({cell.seed for cell in plan.runs}) for plan in plans]
+    assert seeds == [[0, 7, 8], [0, 1, 2, 7, 8], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]]  # its own first, then new ones
+    judged = weigh(gather(read_record(plans[-1], tmp_path)))
+    assert [verdict.word for verdict in judged.verdicts] == ["reproduced", "inconclusive"]
+    assert judged.counts.planned == 23
+
+
+def test_a_study_whose_claims_are_decided_ends_at_the_first_look(tmp_path: Path, small_npz: Path) -> None:
+    level = noisy({"residual 8 (A)": 20.0, "residual 14 (A)": 50.0, "residual 20 (A)": 90.0})
+    plans = run(study_of(tmp_path, small_npz), tmp_path, level)
+    assert len(plans) == 1
+    assert [v.word for v in weigh(gather(read_record(plans[0], tmp_path))).verdicts] == ["reproduced"] * 2
+
+
+def test_no_more_seeds_are_added_than_were_allowed(tmp_path: Path, small_npz: Path) -> None:
+    level = noisy({"residual 8 (A)": 80.0, "residual 14 (A)": 80.0, "residual 20 (A)": 80.0})
+    plans = run(study_of(tmp_path, small_npz), tmp_path, level, most=5)
+    assert [len({cell.seed for cell in plan.runs}) for plan in plans] == [3, 5]
+
+
+def test_an_unfinished_look_is_the_last_of_this_time(tmp_path: Path, small_npz: Path) -> None:
+    stages = study_of(tmp_path, small_npz).stages(tmp_path, most_seeds=10)
+    next(stages)
+    with pytest.raises(StopIteration):
+        next(stages)
+
+
+def test_a_claim_that_a_network_fails_is_looked_at_once_at_five_seeds(tmp_path: Path, small_npz: Path) -> None:
+    sides = "left = { model.depth = 20 }\nright = { model.depth = 8 }\n"
+    more = f'[[claim]]\nsays = "fails"\nkind = "fails-and-trains"\n{sides}'
+    level = noisy({"residual 8 (A)": 50.0, "residual 14 (A)": 80.0, "residual 20 (A)": 80.1})
+    plans = run(study_of(tmp_path, small_npz, more), tmp_path, level)
+    counts = [Counter(cell.condition for cell in plan.runs) for plan in plans]
+    assert [count["residual 8 (A)"] for count in counts] == [5, 5]
+    assert [count["residual 20 (A)"] for count in counts] == [5, 10]
+
+
+@pytest.mark.parametrize(("more", "most", "words"), [("", 2, "no look at so few seeds")])
+def test_what_cannot_be_looked_at_is_a_mistake(
+    tmp_path: Path, small_npz: Path, more: str, most: int, words: str
+) -> None:
+    with pytest.raises(rl.InputError, match=words):
+        next(study_of(tmp_path, small_npz, more).stages(tmp_path, most_seeds=most))
+
+
+def test_a_study_without_a_claim_has_nothing_to_decide(tmp_path: Path, small_npz: Path) -> None:
+    path = tmp_path / "none.toml"
+    path.write_text(TEXT.format(data=small_npz).partition("[[claim]]")[0])
+    with pytest.raises(rl.InputError, match="no claim to decide"):
+        next(rl.load_study(path).stages(tmp_path, most_seeds=10))
