@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnetlab.stats.exact import below_half, boschloo, race
+from resnetlab.stats.exact import below_half, boschloo, mcnemar, race
 
 times = st.lists(st.sampled_from([1.0, 2.0, 3.0, 5.0, math.inf]), min_size=1, max_size=5)
 
@@ -40,6 +40,17 @@ def test_the_upper_bound_of_none_dead_of_five_is_below_a_half():
     assert stats.binomtest(0, 5).proportion_ci(0.90).high == pytest.approx(0.451, abs=5e-4)
     assert below_half(0, 5) == pytest.approx(1 / 32)
     assert below_half(1, 5) > 0.05
+
+
+def test_mcnemars_exact_test_reads_only_the_images_on_which_two_checkpoints_differ():
+    assert mcnemar(3, 12) == pytest.approx(0.03515625)  # of the table [[10, 3], [12, 10]]
+    assert mcnemar(12, 3) == mcnemar(3, 12)
+    assert (mcnemar(4, 4), mcnemar(0, 0)) == (1, 1)
+
+
+@given(st.integers(0, 40), st.integers(0, 40).filter(bool))
+def test_mcnemars_exact_test_is_the_binomial_test(b, c):
+    assert mcnemar(b, c) == pytest.approx(stats.binomtest(b, b + c).pvalue)
 
 
 @given(times, times)

@@ -22,6 +22,17 @@ def below_half(failed: int, runs: int) -> float:
     return float(bdtr(failed, runs, 0.5))
 
 
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Two-sided exact p of "these two checkpoints differ", from the images that one alone gets right (McNemar 1947).
+
+    It says nothing of two recipes: seeds differ more than images do, and as a test of recipes it errs in 24 to 39 %
+    (our simulations; Dietterich 1998 has the same in kind).
+    """
+    from scipy.special import bdtr
+
+    return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+
+
 def race(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
     """Whether a arrives sooner: one-sided p of "sooner" and of "later", and the chance that a run of a beats one of b.
 
