@@ -201,7 +201,7 @@ def test_the_forest_plot_stands_in_the_page_and_in_the_document(tmp_path):
     assert "left better by, nats" in drawing
 
 
-def test_claims_that_left_is_greater_need_no_forest_plot_and_a_partial_study_has_none():
+def test_one_claim_alone_needs_no_forest_plot_and_a_partial_study_has_none():
     assert reports.build(study_record(TRUTH, study=planted(("an effect",)))).forest is None
     partial = TRUTH | {"plain 8": [*TRUTH["plain 8"][:4], ("waiting", None)]}
     assert reports.build(study_record(partial, study=planted())).forest is None

@@ -11,7 +11,7 @@ from resnetlab.reports.model import Curves, Dot, DotRow, Dots, Forest, ForestRow
 from resnetlab.reports.words import pct, places, signed, span
 from resnetlab.stats.estimate import Summary, mean, t_interval
 from resnetlab.stats.verdict import Means, Question, Verdict
-from resnetlab.studies.claims import AnyClaim, Greater
+from resnetlab.studies.claims import AnyClaim
 
 if TYPE_CHECKING:
     from resnetlab.reports.build import Judged
@@ -64,9 +64,9 @@ def _dot_row(judged: Judged, label: str, summary: Summary) -> DotRow:
 
 
 def forest(judged: Judged) -> Forest | None:
-    """Region, effect and verdict of each claim; None where the table of claims says it all: one kind, one unit."""
+    """Region, effect and verdict of each claim; None where there is but one, which the answer tells whole."""
     claims = judged.study.claims
-    if not judged.counts.complete or all(isinstance(claim, Greater) and claim.metric == "top1" for claim in claims):
+    if not judged.counts.complete or len(claims) < 2:
         return None
     rows = tuple(map(_forest_row, claims, judged.questions, judged.verdicts))
     caption = (
