@@ -126,6 +126,21 @@ def test_a_file_that_misses_or_adds_names_lists_five_and_how_many(own: str, tmp_
     assert len(state) == 4
 
 
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/w.safetensors", "a" * 5000, "nul\0", "/", "."])
+def test_a_path_that_cannot_be_is_told_when_it_is_read(own: str, path: str) -> None:
+    spec = parse_model({"name": own, "weights": path}, "x")
+    assert isinstance(spec, External)
+    assert spec.sha256 == ""
+    assert len(told(spec).splitlines()) == 1
+
+
+@pytest.mark.parametrize("facts", [[], {"classes": 3}, {"mean": ["x"]}, {"side": None}])
+def test_facts_of_another_program_are_none(own: str, tmp_path: Path, facts: Any) -> None:
+    path = tmp_path / "w.safetensors"
+    write_weights(path, build(External(source=own)).state_dict(), facts)
+    assert read_weights(path)[1] == Facts()
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no tensors", b"\xff" * 100])
 def test_what_is_no_weights_file_is_told(own: str, tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "w.safetensors"

@@ -66,11 +66,11 @@ def load_external(spec: External, channels: int, classes: int, draw: Draw) -> nn
         torch.set_rng_state(before)
     path = weights_file(spec)
     if path is not None:
-        if spec.sha256 and path.is_file() and sha256(path) != spec.sha256:
-            raise mistake(
-                str(path), "differs from the SHA-256 of the spec", "give the file that the spec was made with"
-            )
-        load_weights(model, read_weights(path)[0], str(path))
+        tensors, _ = read_weights(path)
+        if spec.sha256 and sha256(path) != spec.sha256:
+            fix = "give the file that the spec was made with"
+            raise mistake(str(path), "differs from the SHA-256 of the spec", fix)
+        load_weights(model, tensors, str(path))
     elif spec.weights:
         load_weights(model, _from_hub(spec), spec.slug)
     return model
@@ -81,7 +81,10 @@ def weights_file(spec: External) -> Path | None:
     if spec.weights == "hub":
         placed = place_of(spec)
         return placed if placed.is_file() else None
-    return Path(spec.weights).expanduser() if spec.weights else None
+    try:
+        return Path(spec.weights).expanduser() if spec.weights else None
+    except RuntimeError:  # a home of nobody: told as a file that is not there
+        return Path(spec.weights)
 
 
 def place_of(spec: External) -> Path:

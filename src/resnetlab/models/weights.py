@@ -44,11 +44,14 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Facts]:
         raise mistake(str(path), "no such file", "give the path of a safetensors file") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise mistake(str(path), f"not a whole safetensors file: {error}", "restore it from a copy") from None
-    held = held if isinstance(held, dict) else {}
-    return tensors, Facts(
-        tuple(held.get("classes", ())), tuple(held.get("mean", ())), tuple(held.get("deviation", ())),
-        int(held.get("side", 0)),
-    )  # fmt: skip
+    try:
+        facts = Facts(
+            tuple(map(str, held.get("classes", ()))), tuple(map(float, held.get("mean", ()))),
+            tuple(map(float, held.get("deviation", ()))), int(held.get("side", 0)),
+        )  # fmt: skip
+    except (AttributeError, TypeError, ValueError):  # another program's word for something else
+        facts = Facts()
+    return tensors, facts
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:

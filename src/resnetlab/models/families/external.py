@@ -86,8 +86,11 @@ class External:
 def with_hash(model: T) -> T:
     """`model`, told by the content of its weights file as well as by the path, if it names a file that exists."""
     if isinstance(model, External) and model.weights not in ("", "hub") and not model.sha256:
-        path = Path(model.weights).expanduser()
-        return dataclasses.replace(model, sha256=sha256(path)) if path.is_file() else model
+        try:
+            path = Path(model.weights).expanduser()
+            return dataclasses.replace(model, sha256=sha256(path)) if path.is_file() else model
+        except (OSError, RuntimeError):  # a name too long, a folder not ours, a home of nobody: told when it is read
+            return model
     return model
 
 
