@@ -149,6 +149,17 @@ def test_a_study_is_run_said_and_reported_again(resnetlab: Resnetlab, study_file
     assert "2 of 4 runs finished" in out  # the runs belong to no study: those of seed 0 are shared
 
 
+def test_a_plan_says_what_its_seeds_cannot_decide(resnetlab: Resnetlab, study_file: Path) -> None:
+    text = study_file.read_text()
+    same = text[text.index("[[claim]]") :].replace("[[claim]]", '[[claim]]\nkind = "equal"\nmargin = 1.0')
+    study_file.write_text(text + "\n" + same)
+    code, out, err = resnetlab("study", "plan", study_file)
+    assert code == 0, err
+    assert "no expected_sd, so nothing says whether 2 seeds can confirm its margin" in out
+    code, out, _ = resnetlab("study", "plan", study_file, "--seeds", "1")
+    assert out.count("one seed cannot decide it, whatever they give; 2 can") == 2
+
+
 def test_weights_that_are_not_whole_are_refused_with_what_is_missing(resnetlab: Resnetlab, tmp_path: Path) -> None:
     import torch
 

@@ -20,6 +20,7 @@ from resnetlab.runs.record import Result
 from resnetlab.stats.estimate import variance
 from resnetlab.stats.power import smallest_effect
 from resnetlab.studies.backends.local import Job, worker_count
+from resnetlab.studies.claims import cautions
 from resnetlab.studies.estimate import expected_seconds
 from resnetlab.studies.plan import Plan, PlannedRun
 from resnetlab.studies.run import missing, past_runs, read_record
@@ -114,6 +115,7 @@ def _findable(plan: Plan, output: Path) -> Iterator[str]:
     seeds = len(plan.study.seeds)
     if seeds < 2:
         yield "one seed: no interval and no test; two are the least"
+        yield from cautions(plan.study.claims, seeds)
         return
     found = smallest_effect(seeds)
     yield f"{seeds} seeds a condition find a difference of {found:.2f} standard deviations of a run with 80 % power"
@@ -123,6 +125,7 @@ def _findable(plan: Plan, output: Path) -> Iterator[str]:
         values = [100 - r.test.top1_error_pct for r in results if r and r.status == "converged" and r.test]
         if len(values) > 1 and (sd := variance(values) ** 0.5):
             yield f"  {condition.label:24} sd {sd:.2f} points over {len(values)} runs so far: {found * sd:.1f} points"
+    yield from cautions(plan.study.claims, seeds)
 
 
 def train_one(model: str, data: str, recipe: str, settings: list[str], seed: int, output: Path) -> int:

@@ -388,7 +388,8 @@ def cautions(claims: Iterable[AnyClaim], seeds: int) -> tuple[str, ...]:
     for claim in claims:
         least = {"faster": 4, "fails-and-trains": 3}.get(claim.kind, 2)
         if seeds < least:
-            said.append(f"{claim.says}: {seeds} seeds cannot decide it, whatever they give; {least} can")
+            count = "one seed" if seeds == 1 else f"{seeds} seeds"
+            said.append(f"{claim.says}: {count} cannot decide it, whatever they give; {least} can")
         elif isinstance(claim, About | Equal) and claim.expected_sd is None:
             said.append(f"{claim.says}: no expected_sd, so nothing says whether {seeds} seeds can confirm its margin")
     return tuple(said)
