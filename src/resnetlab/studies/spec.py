@@ -19,6 +19,7 @@ from resnetlab.errors import InputError, Problem, nearest
 from resnetlab.models.spec import Model, parse_model
 from resnetlab.studies.claims import Claim, parse_claims
 from resnetlab.studies.overrides import Overrides, overridden
+from resnetlab.studies.published import Beside, parse_published
 from resnetlab.studies.tables import below, copied, grid_of, names, put_field, read_named, recipe_table
 from resnetlab.training.numerics import Numerics
 from resnetlab.training.recipe import Recipe
@@ -52,6 +53,8 @@ class Study:
     conditions: tuple[Condition, ...]
     seeds: tuple[Whole, ...]
     claims: tuple[Claim, ...] = ()
+    published: tuple[Beside, ...] = ()
+    """Numbers of sources, each with the condition that it stands beside."""
     numerics: Numerics = Numerics()
     looks: tuple[Positive, ...] = ()
     """Seeds a condition at each look, where seeds are added until the claims are decided; empty: all at once."""
@@ -78,6 +81,7 @@ class _File:
     seeds: Annotated[tuple[Whole, ...], "run seeds"]
     grid: dict[str, Any] = field(default_factory=dict)
     claim: tuple[dict[str, Any], ...] = ()
+    published: Any = ()
 
 
 def study_names() -> list[str]:
@@ -124,11 +128,14 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
     seeds = len(file.seeds) if file is not None else 0
     claims, more = parse_claims(stated, [] if problems else conditions, seeds, where)
     problems += more
+    beside, more = parse_published(tables.get("published", []), [] if problems else conditions, where)
+    problems += more
     if problems or file is None:
         raise InputError(*{(problem.field, problem.what): problem for problem in problems}.values())
     return Study(
         name=file.name, question=file.question, about=file.about, limits=file.limits, conditions=tuple(conditions),
-        seeds=file.seeds, claims=tuple(claims), numerics=file.numerics, overrides=said,
+        seeds=file.seeds, claims=tuple(claims), published=beside, numerics=file.numerics,
+        overrides=said,
     )  # fmt: skip
 
 

@@ -1,0 +1,122 @@
+"""Published numbers: each file loads, holds the values of its source, and refuses what is not one."""
+
+import math
+
+import pytest
+
+from resnetlab.codec import without_defaults
+from resnetlab.errors import InputError
+from resnetlab.stats.estimate import mean, variance
+from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.published import load_published, published_names
+from resnetlab.studies.spec import load_study, parse_study
+from resnetlab.studies.tables import read_named
+
+HE = (
+    'name = "x"\ntitle = "X"\ncitation = "Y"\n[protocol]\nsaid = "as it was"\n'
+    '[[value]]\nlabel = "a"\nmodel = "cifar-resnet20"\nquantity = "error"\n'
+)
+
+
+def value(source, label):
+    return next(held for held in load_published(source).value if held.label == label)
+
+
+@pytest.mark.parametrize("name", published_names())
+def test_each_file_loads_and_is_named_as_its_file(name):
+    source = load_published(name)
+    assert source.name == name
+    for held in source.value:
+        if held.runs and held.sd:
+            assert math.sqrt(variance(held.runs)) == pytest.approx(held.sd, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("source", "label", "number"),
+    [
+        ("he2016-cifar10", "ResNet-20", 8.75),
+        ("he2016-cifar10", "ResNet-110, best of 5", 6.43),
+        ("shortcut-report", "plain 56", 58.41),
+        ("depth-report", "residual 18", 58.0),
+        ("pytorch-repetition-cifar10", "ResNet-56", 6.61),
+        ("he2016b-cifar10", "full preactivation", 6.37),
+        ("fixres-dogs", "train 320, test 224", 94.73),
+        ("he2015-imagenet", "ResNet-152, top-5", 4.49),
+        ("practical-mnist", "LeNet-5", 98.62),
+        ("amartyn-cifar10", "plain 56, epoch 10", 62.3),
+    ],
+)
+def test_values_are_those_of_the_source(source, label, number):
+    assert value(source, label).value == number
+
+
+def test_a_value_keeps_what_its_source_says_of_it():
+    best, own = value("he2016-cifar10", "ResNet-110, best of 5").source(), value("shortcut-report", "plain 20")
+    assert (best.value, best.runs, best.best, best.half_width) == (pytest.approx(93.57), 5, True, 0.005)
+    assert not own.independent
+    assert mean(own.runs) == pytest.approx(own.value, abs=0.005)
+    assert value("fixres-dogs", "train 320, test 380").status == "out of memory"
+    assert value("he2016-figure6", "plain 20").rounding == 0.5
+    assert value("depth-report", "plain 8").split == "train"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (HE + "value = 8.75\nsplitt = 1\n", r"value\[0\].splitt: unknown field"),
+        (HE, "neither or both of value and status"),
+        (HE + 'value = 8.75\nstatus = "dead"\n', "neither or both"),
+        (HE + "value = 8.75\nruns = [8.7, 8.8]\n", r"m: 1 for 2 runs"),
+        (HE + "value = 8.75\nm = 2\nruns = [8.0, 8.1]\n", "the mean of the runs is 8.05"),
+        (HE.replace("resnet20", "resnet21") + "value = 8.75\n", r"value\[0\].model: 21 is not 6n"),
+        (HE.replace('quantity = "error"', 'quantity = "eror"') + "value = 8.75\n", "error"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(tmp_path, text, said):
+    path = tmp_path / "x.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=said) as caught:
+        load_published(str(path))
+    assert all("\n" not in str(problem) for problem in caught.value.problems)
+
+
+def study(published, **changes):
+    raw, where = read_named("studies", "degradation", "study")
+    return parse_study(raw | {"published": published} | changes, where, Overrides())
+
+
+def test_a_number_stands_beside_the_condition_of_its_network():
+    held = study("he2016-cifar10").published
+    told = [(item.condition, item.value.value) for item in held]
+    assert told == [("residual 20 (A)", 8.75), ("residual 56 (A)", 6.97)]
+    assert len(study(["he2016-cifar10", "he2016-figure6"]).published) == 4
+    assert load_study("degradation").published == ()
+    assert "published" not in without_defaults(load_study("degradation"))
+
+
+@pytest.mark.parametrize(
+    ("published", "said"),
+    [
+        ("he2016-cifar11", 'did you mean "he2016-cifar10"'),
+        ("fixres-dogs", "no number of fixres-dogs is of a condition"),
+        (3, "neither a name nor a list of names"),
+        (["he2016-cifar10", "he2016-cifar10"], "a source stands twice"),
+    ],
+)
+def test_a_study_that_names_no_number_is_refused(published, said):
+    with pytest.raises(InputError, match=said):
+        study(published)
+
+
+def test_at_tells_the_numbers_of_one_network_apart(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(HE + 'value = 8.75\nat = { "recipe.epochs" = 10 }\n', encoding="utf-8")
+    assert [item.condition for item in study(str(path)).published] == ["residual 20 (A)"]
+    path.write_text(HE + 'value = 8.75\nat = { "recipe.epochs" = 11 }\n', encoding="utf-8")
+    with pytest.raises(InputError, match="no number of"):
+        study(str(path))
+
+
+def test_the_runs_of_the_shortcut_report_average_to_its_losses():
+    told = [value("shortcut-report", f"ResNet {depth} B, loss").value for depth in (20, 32, 44, 56)]
+    assert told == [0.583, 0.567, 0.564, 0.555]
