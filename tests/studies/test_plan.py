@@ -148,3 +148,20 @@ def test_past_runs_tell_how_long_a_study_takes() -> None:
     other = replace(deep.file.run, numerics=replace(RESOLVED, precision="bf16"))
     moved = replace(deep, file=replace(deep.file, run=other))
     assert expected_seconds(moved, [finished(0, 100.0)]) is None
+
+
+def test_a_weights_file_is_part_of_a_run_by_its_content_and_not_by_its_path() -> None:
+    from resnetlab.models.families.external import External
+
+    first = plan_of(load_study("digits")).runs[0].file.run
+    here, there, other = (
+        replace(first, model=External(source="torchvision/resnet18", weights=path, sha256=sha))
+        for path, sha in (
+            ("a/w.safetensors", "ab" * 32),
+            ("b/v.safetensors", "ab" * 32),
+            ("a/w.safetensors", "cd" * 32),
+        )
+    )
+    assert here.hash == there.hash != other.hash
+    hub = replace(first, model=External(source="torchvision/resnet18", weights="hub"))
+    assert hub.hash != replace(first, model=External(source="torchvision/resnet18")).hash

@@ -63,7 +63,7 @@ class RunDirectory:
             write_json(path, encode(file))
             return
         held = self.file()
-        if held.run != file.run:
+        if held.run.identity != file.run.identity:
             differing = ", ".join(_differing(encode(held.run), encode(file.run)))
             raise mistake(str(self.path), f"is another run: {differing}", "remove the folder, or use another --output")
 

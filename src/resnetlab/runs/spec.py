@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from resnetlab.codec import Whole, digest, spec
 from resnetlab.data.spec import DataIdentity
+from resnetlab.models.families.external import External
 from resnetlab.models.spec import Model
 from resnetlab.training.numerics import Numerics
 from resnetlab.training.recipe import Recipe
@@ -32,7 +34,14 @@ class RunSpec:
     @property
     def hash(self) -> str:
         """Ten hexadecimal digits of the SHA-256 of the canonical JSON."""
-        return digest(self)[:10]
+        return digest(self.identity)[:10]
+
+    @property
+    def identity(self) -> RunSpec:
+        """The same without the place of a weights file: its content, not its path, is part of a run."""
+        if isinstance(self.model, External) and self.model.sha256:
+            return replace(self, model=replace(self.model, weights="file"))
+        return self
 
 
 def run_id(run: RunSpec, data_name: str) -> str:
