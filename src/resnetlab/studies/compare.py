@@ -16,6 +16,7 @@ from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import RunRecord
 from resnetlab.stats.compare import Effect, welch
 from resnetlab.stats.estimate import Summary, summarise
+from resnetlab.stats.exact import mcnemar
 from resnetlab.stats.outcome import Outcome
 from resnetlab.studies.tables import flat
 
@@ -155,7 +156,6 @@ def _disagreement(path_a: str, path_b: str, a: RunSet, b: RunSet) -> Disagreemen
     """McNemar's exact test over test images, when both runs kept their logits on the same ones."""
     import numpy as np
     from safetensors.numpy import load_file
-    from scipy.special import bdtr
 
     if a.records[0].file.run.data.sha256 != b.records[0].file.run.data.sha256:
         return None
@@ -167,9 +167,7 @@ def _disagreement(path_a: str, path_b: str, a: RunSet, b: RunSet) -> Disagreemen
         return None
     right = [tensors["logits"].argmax(1) == tensors["labels"] for tensors in held]
     only_a, only_b = int(np.sum(right[0] & ~right[1])), int(np.sum(right[1] & ~right[0]))
-    discordant = only_a + only_b
-    p = min(1.0, 2 * float(bdtr(min(only_a, only_b), discordant, 0.5))) if discordant else 1.0
-    return Disagreement(only_a, only_b, len(right[0]), p)
+    return Disagreement(only_a, only_b, len(right[0]), mcnemar(only_a, only_b))
 
 
 def lines(comparison: Comparison) -> Sequence[str]:
