@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resnetlab.reports import plots, sentences, tables
+from resnetlab.reports import beside, plots, sentences, tables
 from resnetlab.reports.evidence import DataFacts, Evidence, Row, gather
 from resnetlab.reports.model import Cell, Report, shown
 from resnetlab.stats.estimate import Summary, summarise
@@ -82,6 +82,7 @@ def assemble(evidence: Evidence) -> Report:
         common=tables.settings(judged)[0],
         differing=tables.settings(judged)[1],
         made_by=sentences.made_by(judged),
+        beside=beside.table(judged),
     )
     return shown(report)
 

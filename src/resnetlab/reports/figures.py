@@ -40,6 +40,9 @@ INK, MUTED, GRID, CARD, *SERIES = COLOURS
 MARKS = ("o", "s", "^", "D", "P", "h")
 DASHES: tuple[Any, ...] = ((0, (4, 1.6)), "-", (0, (6, 1.5, 1.2, 1.5)), (0, (1.2, 1.2)), (0, (8, 2)), "-")
 
+PUBLISHED: dict[str, Any] = {"color": INK, "marker": "D", "ms": 7, "mfc": CARD, "mew": 1.6, "ls": "none"}
+"""A published number: an open diamond."""
+
 EDGE = ("out of memory", "missing")
 """Outcomes without an accuracy: their marks stand at the left edge of the axis."""
 
@@ -150,6 +153,7 @@ def _dots(picture: Dots, small: bool) -> Figure:
     columns = 2 if small else 5
     extra = max(len(_wrapped(row.label, 40)) for row in rows) * 18 if max(len(row.label) for row in rows) > 18 else 0
     foot, row_height = 34 + 19 * -(-len(handles) // columns), 106 + extra if small else 68
+    row_height += 15 * max(len(row.published) for row in rows)
     height = row_height * len(rows) + foot + 6
     figure = _new(width, height)
     left, right = (10 / width, 1 - 14 / width) if small else (176 / width, 1 - 214 / width)
@@ -188,6 +192,11 @@ def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) 
         if row.low_pct is not None and row.high_pct is not None:
             ax.plot([row.low_pct, row.high_pct], [y(bar)] * 2, color=INK, lw=2, solid_capstyle="butt", zorder=4)
         ax.plot([row.mean_pct] * 2, [y(bar - 6), y(bar + 6)], color=INK, lw=3, solid_capstyle="butt", zorder=5)
+    for place, mark in enumerate(row.published, 1):
+        at = y(bar + 15 * place)
+        if mark.low_pct is not None and mark.high_pct is not None:
+            ax.plot([mark.low_pct, mark.high_pct], [at] * 2, color=MUTED, lw=1.4, solid_capstyle="butt", zorder=4)
+        ax.plot(mark.value_pct, at, **PUBLISHED, clip_on=False, zorder=5)
     rate, numbers = row.said
     edge = _edge(row)
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
@@ -253,6 +262,8 @@ def _legend(rows: tuple[DotRow, ...], chance: bool) -> list[Line2D]:
     ]
     if any(row.low_pct is not None for row in rows):
         handles.append(Line2D([], [], color=INK, lw=2, marker="|", ms=9, mew=3, label="mean, 95 % t-interval"))
+    if any(row.published for row in rows):
+        handles.append(Line2D([], [], label="published", **PUBLISHED))
     if chance:
         handles.append(Line2D([], [], color=MUTED, lw=1.2, ls=(0, (2, 2)), label="chance"))
     return handles

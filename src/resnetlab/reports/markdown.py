@@ -21,6 +21,8 @@ def render(report: Report) -> str:
     parts += ["### What became of the runs", *_table(report.outcomes)]
     if report.claims:
         parts += ["## Claims", *(_picture(report.forest) if report.forest else []), *_table(report.claims)]
+    if report.beside:
+        parts += ["## Published beside measured", *_table(report.beside)]
     if report.curves:
         parts.append("## Learning curves")
         for curve in report.curves:

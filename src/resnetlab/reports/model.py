@@ -50,6 +50,15 @@ class Dot:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A published number in the first figure, with its prediction interval where a badge is due."""
+
+    value_pct: float
+    low_pct: float | None
+    high_pct: float | None
+
+
+@dataclass(frozen=True)
 class DotRow:
     """A condition in the first figure."""
 
@@ -62,6 +71,7 @@ class DotRow:
     high_pct: float | None
     said: tuple[str, str]
     """`4/5 converged`, `23.4 % [18.2, 28.6]`."""
+    published: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,6 +184,8 @@ class Report:
     common: Table
     differing: Table | None
     made_by: str
+    beside: Table | None = None
+    """Published beside measured."""
 
     @property
     def pictures(self) -> tuple[Dots | Curves | Forest, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from resnetlab.reports import estimands, sentences
+from resnetlab.reports import beside, estimands, sentences
 from resnetlab.reports.evidence import Point
 from resnetlab.reports.model import Curves, Dot, DotRow, Dots, Forest, ForestRow, Line, Panel
 from resnetlab.reports.words import pct, places, signed, span
@@ -25,7 +25,7 @@ def dots(judged: Judged) -> Dots:
     rows = tuple(_dot_row(judged, label, summary) for label, summary in judged.summaries.items())
     low, high = _scale(rows)
     hidden = all(row.chance_pct < low for row in rows)
-    caption, alt = sentences.dots_caption(judged, hidden), sentences.dots_alt(judged)
+    caption, alt = sentences.dots_caption(judged, hidden) + beside.caption(rows), sentences.dots_alt(judged)
     return Dots("accuracy", "Test accuracy", caption, alt, rows, low, high)
 
 
@@ -34,6 +34,7 @@ def _scale(rows: tuple[DotRow, ...]) -> tuple[float, float]:
     values = [dot.value_pct for row in rows for dot in row.dots if dot.value_pct is not None]
     if not values:
         return 0.0, 100.0
+    values += [mark.value_pct for row in rows for mark in row.published]
     low, high = min(values), max(values)
     spread = max(high - low, 1.0)
     # Intervals of few runs may be far wider than the runs: they are cut, and stand in the text.
@@ -60,6 +61,7 @@ def _dot_row(judged: Judged, label: str, summary: Summary) -> DotRow:
         label=label, style=judged.style(label), chance_pct=summary.chance_pct, dots=tuple(held),
         mean_pct=summary.mean_pct, low_pct=low, high_pct=high,
         said=(f"{counts.converged}/{counts.finished} converged{left}", mean_said),
+        published=beside.marks(judged, label),
     )  # fmt: skip
 
 

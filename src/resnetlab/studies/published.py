@@ -88,10 +88,10 @@ class Value:
         return self.value if self.quantity == "accuracy" else 100 - self.value
 
     def source(self) -> Published:
-        """A top-1 value for the statistics: as accuracy, in percent."""
-        value = self.accuracy_pct
+        """A top-1 value for the statistics: as accuracy, in percent; of another quantity, as it is."""
+        value = self.value if self.accuracy_pct is None else self.accuracy_pct
         assert value is not None, self.label
-        runs = self.runs if self.quantity == "accuracy" else tuple(100 - run for run in self.runs)
+        runs = tuple(100 - run for run in self.runs) if self.quantity == "error" else self.runs
         return Published(
             value=value, runs=self.m, best=self.statistic == "best" and self.m > 1, half_width=self.rounding,
             values=runs, independent=self.independent,

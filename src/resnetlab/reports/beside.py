@@ -1,0 +1,199 @@
+"""Published numbers beside measured ones: both values, what differs in the protocol, and a badge where one is due.
+
+A badge is never a verdict. It is refused, with the reason, where the number was measured otherwise than here: on other
+data or images, or where this protocol is a shrunken one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from resnetlab.reports.model import Cell, Column, DotRow, Mark, Table
+from resnetlab.reports.words import NOTHING, capital, listed, number, pct, places, plural, span
+from resnetlab.stats.estimate import Interval, mean
+from resnetlab.stats.published import Badge, against
+from resnetlab.studies.published import Beside, settled
+
+if TYPE_CHECKING:
+    from resnetlab.reports.build import Judged
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A published number and the converged runs of its condition; accuracies in percent."""
+
+    beside: Beside
+    measured: tuple[float, ...]
+    badge: Badge | None
+    interval: Interval | None
+    """In which the published number falls if nothing differs; None where no badge is due."""
+    why: str
+    """Why there is no badge."""
+    differences: tuple[str, ...]
+    drawn: bool
+    """Whether the number is of the same images, so that it has a place on their axis."""
+
+
+def compared(judged: Judged) -> tuple[Compared, ...]:
+    """Every number that the study names, in the order of the conditions."""
+    order = list(judged.summaries)
+    pairs = sorted(judged.study.published, key=lambda pair: order.index(pair.condition))
+    return tuple(_compared(judged, pair) for pair in pairs)
+
+
+def table(judged: Judged) -> Table | None:
+    """Published beside measured; None where the study names no number."""
+    rows = tuple(map(_row, compared(judged)))
+    if not rows:
+        return None
+    columns = (
+        Column("Condition", numeric=False), Column("Source", numeric=False), Column("Published"), Column("Measured"),
+        Column("95 % prediction interval"), Column("Badge", numeric=False), Column("What differs", numeric=False),
+    )  # fmt: skip
+    note = (
+        "Test accuracy, where nothing else is said. A published number is compatible where it falls into the interval "
+        "in which it would fall if nothing differed, from n converged runs here and m runs behind it, its rounding "
+        "included (Spence and Stanley 2016); where the source gives independent runs, by Welch's t. A badge is not a "
+        "verdict, and a shrunken protocol gets none. What a source does not say of its protocol is not compared."
+    )
+    return Table("beside", columns, rows, note, "scroll")
+
+
+def marks(judged: Judged, label: str) -> tuple[Mark, ...]:
+    """The diamonds of a condition in the first figure."""
+    held = []
+    for item in compared(judged):
+        value = item.beside.value.accuracy_pct
+        if item.beside.condition == label and item.drawn and value is not None:
+            low, high = item.interval or (None, None)
+            held.append(Mark(value, low, high))
+    return tuple(held)
+
+
+def caption(rows: tuple[DotRow, ...]) -> str:
+    """What the diamonds are; empty where there is none."""
+    held = [mark for row in rows for mark in row.published]
+    if not held:
+        return ""
+    bare = any(mark.low_pct is None for mark in held)
+    intervals = any(mark.low_pct is not None for mark in held)
+    said = " Diamond: a published number"
+    said += ", its line the 95 % prediction interval" if intervals else ""
+    return said + ("; one without a line is of another protocol." if bare else ".")
+
+
+def _compared(judged: Judged, pair: Beside) -> Compared:
+    value = pair.value
+    if value.quantity == "loss":
+        rows = judged.rows(pair.condition)
+        losses = [row.test_loss_nats for row in rows if row.status == "converged" and row.test_loss_nats is not None]
+        measured = tuple(losses)
+    else:
+        measured = judged.summaries[pair.condition].converged_pct
+    differences, shrunken = _differences(judged, pair)
+    other = _other(judged, pair)
+    why = value.status or other or shrunken or _unready(judged, pair, measured)
+    badge, interval = None, None
+    if not why:
+        badge, interval, _ = against(measured, value.source())
+    drawn = not other and value.accuracy_pct is not None
+    return Compared(pair, measured, badge, interval, why, differences, drawn)
+
+
+def _other(judged: Judged, pair: Beside) -> str:
+    """Why the number is of something else than what was measured here."""
+    value, name = pair.value, judged.data(pair.condition).name
+    if value.quantity not in ("accuracy", "error", "loss"):
+        return f"{value.quantity}, which is not measured here"
+    if pair.protocol.data and pair.protocol.data != name:
+        return f"measured on {pair.protocol.data}, here on {name}"
+    if value.split != "test":
+        return f"measured on the {value.split} images, here on the test images"
+    return f"read at epoch {value.epoch:g}, before the end" if value.epoch else ""
+
+
+def _unready(judged: Judged, pair: Beside, measured: tuple[float, ...]) -> str:
+    if not judged.counts.complete:
+        return "waiting for the last run"
+    if len(measured) < 2:
+        return f"{plural(len(measured), 'converged run')}: no interval"
+    lower_best = pair.value.quantity == "loss" and pair.value.statistic == "best"
+    return "a best loss, for which no interval is known" if lower_best else ""
+
+
+def _differences(judged: Judged, pair: Beside) -> tuple[tuple[str, ...], str]:
+    """What differs from the source's protocol, and why this one is shrunken, if it is."""
+    condition, facts, protocol = judged.study.condition(pair.condition), judged.data(pair.condition), pair.protocol
+    recipe, said, shrunken = condition.recipe, [], []
+    fields = settled(condition)
+    steps = recipe.total_steps(facts.train_images)
+    if protocol.steps is not None:
+        theirs = protocol.steps * int(protocol.fields.get("recipe.batch_size", recipe.batch_size))
+        if steps != protocol.steps:
+            said.append(f"{steps:,} steps (published {protocol.steps:,})")
+        if steps * recipe.batch_size < theirs:
+            shrunken.append("fewer steps than the published one")
+    if protocol.epochs is not None:
+        epochs = steps / recipe.steps_per_epoch(facts.train_images)
+        if epochs != protocol.epochs:
+            said.append(f"{epochs:g} epochs (published {protocol.epochs:g})")
+        if epochs < protocol.epochs:
+            shrunken.append("fewer epochs than the published one")
+    if protocol.train_images is not None and protocol.train_images != facts.train_images:
+        said.append(f"{facts.train_images:,} train images (published {protocol.train_images:,})")
+        if facts.train_images < protocol.train_images:
+            shrunken.append("fewer train images than the published one")
+    if condition.data.train_images is not None:
+        shrunken.append(f"trained on {condition.data.train_images:,} images alone")
+    for key, theirs in protocol.fields.items():
+        if key in fields and fields[key] != theirs:
+            said.append(f"{key.split('.', 1)[-1]} {fields[key]} (published {theirs})")
+    if pair.value.chosen != ("validation" if recipe.choose == "best" else ""):
+        published = f"by the {pair.value.chosen} images" if pair.value.chosen else "the last, or not said"
+        said.append(f"the epoch: {'by validation' if recipe.choose == 'best' else 'the last'} (published {published})")
+    if judged.summaries[pair.condition].counts.converged < judged.summaries[pair.condition].counts.finished:
+        said.append("converged runs alone")
+    changed = [item for item in judged.study.overrides if not item.startswith("seeds = ")]
+    shrunken += [f"changed by the command: {item}" for item in changed]
+    return tuple(said), f"a shrunken protocol: {listed(shrunken)}" if shrunken else ""
+
+
+def _row(item: Compared) -> tuple[Cell, ...]:
+    value, measured = item.beside.value, item.measured
+    loss = value.quantity == "loss"
+    digits = 3 if loss else places(item.interval)
+    here = Cell(NOTHING, "n = 0")
+    if measured:
+        here = Cell(_said(mean(measured), digits, loss), f"n = {len(measured)}")
+    word = Cell(capital(item.badge), "", item.badge) if item.badge else Cell("None", item.why)
+    return (
+        Cell(item.beside.condition),
+        Cell(item.beside.title, value.label),
+        _published(item.beside),
+        here,
+        Cell(span(item.interval, digits)),
+        word,
+        Cell("; ".join(item.differences) or "nothing that the source says"),
+    )
+
+
+def _published(pair: Beside) -> Cell:
+    """The value to the decimals of the source, with what stands behind it."""
+    value = pair.value
+    if value.value is None:
+        return Cell(NOTHING, value.status)
+    behind = [f"{value.statistic} of {value.m}" if value.m > 1 else "m = 1"]
+    behind += [f"sd {number(value.sd, 3 if value.quantity == 'loss' else 2)}"] if value.sd is not None else []
+    behind += [] if value.independent else ["runs not independent"]
+    behind += [f"{value.quantity} {value.value:.{value.decimals}f} in the source"] if value.quantity == "error" else []
+    behind += [value.note] if value.note else []
+    shown = value.accuracy_pct
+    if shown is not None:
+        return Cell(pct(shown, value.decimals), "; ".join(behind))
+    unit = {"loss": "nats", "top-5 error": "% top-5 error", "multiply-adds": "x 10^9"}[value.quantity]
+    return Cell(f"{value.value:.{value.decimals}f} {unit}", "; ".join(behind))
+
+
+def _said(value: float, digits: int, loss: bool) -> str:
+    return f"{number(value, digits)} nats" if loss else pct(value, digits)

@@ -1,0 +1,139 @@
+"""Published beside measured: the badge, its interval, and when there is none."""
+
+from dataclasses import replace
+
+import pytest
+from synthetic import TRUTH, study_record
+
+from resnetlab import reports
+from resnetlab.reports import figures
+from resnetlab.stats.estimate import t_quantile
+from resnetlab.studies.published import Beside, Protocol, Value
+from resnetlab.studies.spec import load_study
+
+RESIDUAL = "residual 56 (A)"  # 97.5, 96.1, 98.1, 96.9, 97.2
+PROTOCOL = Protocol(said="as it was", data="digits", epochs=10, fields={"recipe.batch_size": 64})
+
+
+def report(value, *, protocol=PROTOCOL, condition=RESIDUAL, truth=TRUTH, **changes):
+    held = replace(
+        load_study("digits"),
+        published=(Beside(condition=condition, title="A source", citation="", protocol=protocol, value=value),),
+        **changes,
+    )
+    return reports.build(study_record(truth, study=held))
+
+
+def row(report):
+    return dict(zip([column.name for column in report.beside.columns], report.beside.rows[0], strict=True))
+
+
+def error(value=2.84, **fields):
+    return Value(label="its name", model="cifar-resnet56", quantity="error", value=value, **fields)
+
+
+def test_a_compatible_number_stands_with_its_interval_and_as_a_diamond():
+    held = report(error())
+    told = row(held)
+    half = t_quantile(0.975, 4) * 0.7402702209328702 * (1 / 5 + 1) ** 0.5 + 0.005
+    assert told["Published"].text == "97.16 %"
+    assert "error 2.84 in the source" in told["Published"].note
+    assert (told["Measured"].text, told["Measured"].note) == ("97.2 %", "n = 5")
+    assert told["95 % prediction interval"].text == f"[{97.16 - half:.1f}, {97.16 + half:.1f}]"
+    assert told["Badge"].badge == "compatible"
+    assert told["What differs"].text == "nothing that the source says"
+    marks = {row.label: row.published for row in held.dots.rows}
+    assert [mark.value_pct for mark in marks[RESIDUAL]] == [pytest.approx(97.16)]
+    assert marks[RESIDUAL][0].low_pct == pytest.approx(97.16 - half)
+    assert not marks["plain 56"]
+    assert "Diamond: a published number" in held.dots.caption
+    assert ">published<" in figures.draw(held.dots).wide
+
+
+def test_a_distant_number_is_incompatible_and_stays_on_the_axis():
+    held = report(error(12.0, m=5, sd=0.3))
+    assert row(held)["Badge"].badge == "incompatible"
+    assert "mean of 5; sd 0.30" in row(held)["Published"].note
+    assert held.dots.low_pct < 88
+    assert held.verdicts[0].badge == "reproduced"  # a badge is no verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "protocol", "why"),
+    [
+        (error(), replace(PROTOCOL, epochs=200), "a shrunken protocol: fewer epochs than the published one"),
+        (error(), replace(PROTOCOL, epochs=None, steps=64000), "a shrunken protocol: fewer steps"),
+        (error(), replace(PROTOCOL, train_images=45000), "a shrunken protocol: fewer train images"),
+        (error(), replace(PROTOCOL, data="cifar10"), "measured on cifar10, here on digits"),
+        (error(split="train"), PROTOCOL, "measured on the train images"),
+        (error(epoch=5.0), PROTOCOL, "read at epoch 5"),
+        (replace(error(), value=None, status="not trained"), PROTOCOL, "not trained"),
+        (replace(error(), quantity="top-5 error"), PROTOCOL, "top-5 error, which is not measured here"),
+    ],
+)
+def test_no_badge_where_the_number_is_of_something_else_and_the_reason_is_told(value, protocol, why):
+    told = row(report(value, protocol=protocol))["Badge"]
+    assert (told.text, told.badge) == ("None", "")
+    assert told.note.startswith(why)
+
+
+def test_what_a_command_changed_costs_the_badge_and_more_seeds_do_not():
+    assert row(report(error(), overrides=("seeds = [0, 1, 2, 3, 4]",)))["Badge"].badge == "compatible"
+    told = row(report(error(), overrides=("recipe.optimiser.lr = 0.1 (was 0.001)",)))["Badge"]
+    assert told.note == "a shrunken protocol: changed by the command: recipe.optimiser.lr = 0.1 (was 0.001)"
+
+
+def test_a_shrunken_data_set_costs_the_badge():
+    study = load_study("digits")
+    kept = tuple(replace(c, data=replace(c.data, train_images=500)) for c in study.conditions)
+    assert "trained on 500 images alone" in row(report(error(), conditions=kept))["Badge"].note
+
+
+def test_differences_of_the_protocol_are_told_beside_a_badge():
+    fields = {"recipe.batch_size": 128, "recipe.optimiser.name": "sgd", "recipe.optimiser.momentum": 0.9}
+    told = row(report(error(chosen="test"), protocol=replace(PROTOCOL, epochs=5, fields=fields)))
+    assert told["Badge"].badge == "compatible"
+    assert told["What differs"].text == (
+        "10 epochs (published 5); batch_size 64 (published 128); optimiser.name adam (published sgd); "
+        "the epoch: the last (published by the test images)"
+    )
+
+
+def test_failed_runs_are_told():
+    told = row(report(error(70.0), condition="plain 56"))
+    assert told["Measured"].note == "n = 3"
+    assert "converged runs alone" in told["What differs"].text
+
+
+def test_losses_are_compared_with_losses():
+    loss = Value(label="loss", model="cifar-resnet56", quantity="loss", value=0.134, decimals=3)
+    told = row(report(loss))
+    assert (told["Published"].text, told["Badge"].badge) == ("0.134 nats", "compatible")
+    assert told["Measured"].text.endswith("nats")
+
+
+def test_a_partial_study_and_one_run_get_no_badge():
+    one = TRUTH | {RESIDUAL: [("converged", 97.0), *[("dead", 10.0)] * 4]}
+    assert row(report(error(), truth=one))["Badge"].note == "1 converged run: no interval"
+    waiting = TRUTH | {"plain 8": [("waiting", None)] * 5}
+    assert row(report(error(), truth=waiting))["Badge"].note == "waiting for the last run"
+
+
+def test_dependent_runs_get_a_badge_by_their_mean():
+    value = error(2.0, m=2, runs=(1.9, 2.1), independent=False)
+    told = row(report(value))
+    assert told["Badge"].badge == "compatible"
+    assert "runs not independent" in told["Published"].note
+
+
+def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
+    held = replace(
+        load_study("digits"),
+        published=(Beside(condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()),),
+    )
+    page = reports.write(reports.gather(study_record(study=held)), tmp_path)
+    before = page.read_bytes()
+    assert b"Published beside measured" in before
+    assert "## Published beside measured" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert reports.rebuild(tmp_path).read_bytes() == before
+    assert reports.build(study_record()).beside is None
