@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from resnetlab.cli.inspect import inspect
 from resnetlab.errors import ResnetlabError, mistake, printable
 
 SECTIONS = {
     "Experiments": ("study", "train", "resume", "compare"),
     "Your photographs": ("data",),
-    "Looking inside": ("models", "import-weights"),
+    "Looking inside": ("models", "inspect", "import-weights"),
 }
 
 
@@ -38,6 +39,7 @@ study = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run a stu
 data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a data set before training on it.")
 app.add_typer(study, name="study")
 app.add_typer(data, name="data")
+app.add_typer(inspect, name="inspect")
 
 Output = Annotated[Path, typer.Option("--output", help="Root of runs/ and studies/.", metavar="DIR")]
 Set = Annotated[

@@ -1,0 +1,140 @@
+"""`resnetlab inspect`: parse, call one instrument, print. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resnetlab.errors import mistake
+
+if TYPE_CHECKING:
+    from resnetlab.inspection.tables import Form
+
+inspect = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look inside a network or a run.")
+
+ModelName = Annotated[str, typer.Argument(help="A name of `resnetlab models`, or timm/NAME.", metavar="MODEL")]
+Input = Annotated[str, typer.Option("--input", help="Channels x height x width of an image.", metavar="CxHxW")]
+Classes = Annotated[int, typer.Option("--classes", help="Outputs; 0: as the source has.", min=0)]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Csv = Annotated[bool, typer.Option("--csv", help="As CSV.")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="As Markdown.")]
+
+
+@inspect.command("model")
+def model(
+    name: ModelName, image: Input = "", classes: Classes = 0,
+    stride_on: Annotated[str, typer.Option(help="Of a bottleneck: first (the paper) or middle.")] = "",
+    json: Json = False, csv: Csv = False, markdown: Markdown = False,
+) -> None:  # fmt: skip
+    """Layers of a network: sizes, parameters, cost, receptive field, memory."""
+    form = _form(json, csv, markdown)
+    spec = _spec(name, stride_on)
+    from resnetlab.inspection.cost import layer_rows, notes, totals
+    from resnetlab.inspection.layers import read_layers
+    from resnetlab.inspection.tables import render
+
+    size, count = _image(name, image), classes or _default(name)[3]
+    layers = read_layers(spec, size, count)
+    typer.echo(render(layer_rows(layers), form, facts=totals(layers), notes=notes(spec, size)))
+
+
+def _form(json: bool, csv: bool, markdown: bool) -> Form:
+    if json + csv + markdown > 1:
+        raise mistake("--json, --csv, --markdown", "more than one form", "give one of them")
+    return "json" if json else "csv" if csv else "markdown" if markdown else "text"
+
+
+def _spec(name: str, stride_on: str = "") -> Any:
+    from resnetlab.models.spec import parse_model
+
+    return parse_model({"name": name, "stride_on": stride_on} if stride_on else name, "MODEL", "")
+
+
+def _default(name: str) -> tuple[int, int, int, int]:
+    """Channels, height, width and classes for which a network is made."""
+    from resnetlab.models.names import entries
+
+    for entry in entries():
+        if entry.name == name:
+            return entry.channels, entry.side, entry.side, entry.classes
+    return (3, 224, 224, 1000) if "/" in name else (3, 32, 32, 10)
+
+
+def _image(name: str, text: str) -> tuple[int, int, int]:
+    return _sizes(text, "--input", "--input 3x32x32") if text else _default(name)[:3]
+
+
+def _sizes(text: str, where: str, fix: str) -> tuple[int, int, int]:
+    found = re.fullmatch(r"([0-9]{1,5})[xX*]([0-9]{1,5})[xX*]([0-9]{1,5})", text.strip())
+    sizes = tuple(map(int, found.groups())) if found else ()
+    if len(sizes) != 3 or 0 in sizes:
+        raise mistake(where, "not three sizes, each at least 1", fix, got=text)
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _written(path: Path, text: str) -> None:
+    from resnetlab.files import write_text
+
+    if path.is_dir():
+        raise mistake(str(path), "is a folder", "name a file in it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+    typer.echo(f"wrote {path}", err=True)
+
+
+Kernel = Annotated[int, typer.Option(help="Side of the window in pixels.")]
+Draw = Annotated[Path | None, typer.Option("--draw", help="Write the sliding window as SVG.", metavar="FILE")]
+
+
+@inspect.command("conv")
+def conv(
+    image: Annotated[str, typer.Option("--input", help="Height x width x maps, as 32x32x3.", metavar="HxWxD")],
+    kernel: Kernel,
+    filters: Annotated[int, typer.Option(help="Maps of the output.")] = 1,
+    stride: Annotated[int, typer.Option(help="Pixels of a step.")] = 1,
+    padding: Annotated[int, typer.Option(help="Rows of zeros on each side.")] = 0,
+    keep_size: Annotated[bool, typer.Option("--keep-size", help="Solve for the padding.")] = False,
+    bias: Annotated[bool, typer.Option(help="One more weight a filter.")] = True,
+    draw: Draw = None, json: Json = False, csv: Csv = False, markdown: Markdown = False,
+) -> None:  # fmt: skip
+    """One convolution: its output, its weights, and those of a fully connected layer."""
+    _window(image, kernel, stride, padding, filters, keep_size, bias, draw, _form(json, csv, markdown))
+
+
+@inspect.command("pool")
+def pool(
+    image: Annotated[str, typer.Option("--input", help="Height x width x maps, as 32x32x32.", metavar="HxWxD")],
+    kernel: Kernel = 2,
+    stride: Annotated[int, typer.Option(help="Pixels of a step; 0: as the kernel.")] = 0,
+    padding: Annotated[int, typer.Option(help="Rows on each side.")] = 0,
+    draw: Draw = None, json: Json = False, csv: Csv = False, markdown: Markdown = False,
+) -> None:  # fmt: skip
+    """One pooling: its output, and how much of the input it keeps."""
+    _window(image, kernel, stride or kernel, padding, None, False, True, draw, _form(json, csv, markdown))
+
+
+def _window(
+    image: str, kernel: int, stride: int, padding: int, filters: int | None, keep: bool, bias: bool,
+    file: Path | None, form: Form,
+) -> None:  # fmt: skip
+    from resnetlab.inspection.tables import by_size, render
+    from resnetlab.inspection.window import Window, draw, facts, keep_size
+
+    height, width, depth = _sizes(image, "--input", "--input 32x32x3")
+    if keep:  # the padding is what is asked for: begin with one that lets the window fit
+        fits = max(padding, kernel)
+        window = keep_size(Window(height, width, depth, kernel, stride, fits, filters, bias))
+    else:
+        window = Window(height, width, depth, kernel, stride, padding, filters, bias)
+    picture = draw(window) if file else ""
+    held = facts(window)
+    if form == "text" or form == "json":
+        typer.echo(render([], form, facts=held))
+    else:
+        rows = [{"what": name, "value": by_size(v) if isinstance(v, tuple) else v} for name, v in held.items()]
+        typer.echo(render(rows, form))
+    if file:
+        _written(file, picture)

@@ -1,0 +1,216 @@
+"""Layers as they are: sizes, counts, cost, receptive fields, in text, Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from resnetlab.errors import InputError
+from resnetlab.inspection.cost import SLIDES, slides_rows
+from resnetlab.inspection.layers import read_layers, trace
+from resnetlab.inspection.receptive_field import Paths
+from resnetlab.models.build import skeleton
+from resnetlab.models.names import entries
+from resnetlab.models.spec import parse_model
+
+Call = Callable[..., tuple[int, str, str]]
+
+NAMES = ("cifar-plain20", "cifar-resnet56", "cifar-resnet110-gated", "depth-report-resnet18", "resnet18", "resnet152",
+         "resnext50_32x4d", "resnext101_32x48d", "densenet40-k12", "lenet5", "alexnet-cifar", "vgg16")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_costs_and_counts_are_those_of_torch(name: str) -> None:
+    entry = next(entry for entry in entries() if entry.name == name)
+    image = (entry.channels, entry.side, entry.side)
+    layers = read_layers(entry.model, image, entry.classes)
+    with torch.device("meta"):
+        model = skeleton(entry.model, entry.channels, entry.classes).eval()
+        counter: Any = FlopCounterMode(display=False)
+        with counter, torch.no_grad():
+            model(torch.zeros(1, *image))
+    assert layers.flops == pytest.approx(counter.get_total_flops(), rel=1e-3)
+    assert layers.parameters == sum(row.parameters for row in layers.rows)
+    assert (layers.parameters, layers.macs) == entry.model.cost(entry.channels, entry.classes, entry.side)
+    assert layers.unused == 0
+
+
+def test_the_practical_s_question_10_layer_by_layer() -> None:
+    rows = read_layers(parse_model("alexnet-cifar", "test"), (3, 32, 32), 10).rows
+    assert [(row.name, row.output, row.weights) for row in rows] == [
+        ("conv1", (32, 32, 32), 2432), ("pool1", (32, 16, 16), 0), ("conv2", (64, 16, 16), 51264),
+        ("pool2", (64, 8, 8), 0), ("conv3", (64, 8, 8), 102464), ("pool3", (64, 4, 4), 0), ("fc4", (1000,), 1025000),
+        ("fc5", (10,), 10010),
+    ]  # fmt: skip
+    assert [row.paths.size[0] for row in rows[:6] if row.paths] == [5, 6, 14, 16, 32, 36]
+
+
+def test_the_deepest_network_is_read_in_three_seconds() -> None:
+    before = time.process_time()
+    assert len(read_layers(parse_model("cifar-resnet1202", "test"), (3, 32, 32), 10).rows) == 1803
+    assert time.process_time() - before < 3
+
+
+def test_the_slides_row_of_flops_counts_multiply_adds_with_the_stride_on_the_first_convolution() -> None:
+    first = {row["model"]: row["macs_stride_on_first"] for row in slides_rows()}
+    assert {name: round(macs / 1e9, 1) for name, macs in first.items()} == {
+        "resnet18": 1.8, "resnet34": 3.7, "resnet50": 3.9, "resnet101": 7.6, "resnet152": 11.3,
+    }  # fmt: skip
+    assert all(abs(first[name] - said) < 0.075e9 for name, said in SLIDES.items())  # cut, not rounded, in the table
+    assert first["resnet101"] == pytest.approx(7.57e9, rel=1e-3)
+
+
+class Average(nn.Module):
+    """A pooling that passes every gradient on: the support of a maximum is the place of one number."""
+
+    def __init__(self, like: nn.MaxPool2d) -> None:
+        super().__init__()
+        self.size = (like.kernel_size, like.stride, like.padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(x, *self.size)
+
+
+def _positive(model: nn.Module) -> nn.Module:
+    """In evaluation mode, in fp64, every weight positive, so that no path cancels another."""
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.MaxPool2d):
+                setattr(module, name, Average(child))
+    for parameter in model.parameters():
+        torch.nn.init.constant_(parameter, 0.01)
+    return model.double().eval()
+
+
+def _support(model: nn.Module, layer: str, place: tuple[int, int], side: int, channels: int) -> tuple[range, range]:
+    """Rows and columns of the image to which the output of the module `layer` at `place` has a gradient."""
+    held: list[Tensor] = []
+    dict(model.named_modules())[layer].register_forward_hook(lambda *given: held.append(given[2]))
+    images = torch.ones(1, channels, side, side, dtype=torch.float64, requires_grad=True)
+    model(images)
+    held[0][0, :, place[0], place[1]].sum().backward()
+    assert images.grad is not None
+    seen = images.grad[0].abs().sum(0).nonzero()
+    (top, left), (bottom, right) = seen.min(0).values.tolist(), seen.max(0).values.tolist()
+    return range(top, bottom + 1), range(left, right + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "row", "side"),
+    [
+        ("cifar-plain8", "stages.1.0.conv2", "stages.1.0.conv2", 64),
+        ("cifar-resnet14", "stages.1.1", "stages.1.1.add", 64),
+        ("cifar-resnet14-c", "stages.2.1", "stages.2.1.add", 96),
+        ("cifar-resnet8-gated", "stages.1.0", "stages.1.0.add", 48),
+        ("densenet7-k2", "blocks.2.0", "blocks.2.0.concatenate", 48),
+        ("alexnet-cifar", "pool3", "pool3", 32),
+    ],
+)
+@pytest.mark.parametrize("place", [(0, 0), (2, 1)])
+def test_a_receptive_field_is_the_support_of_the_gradient_of_the_image(
+    name: str, layer: str, row: str, side: int, place: tuple[int, int]
+) -> None:
+    spec = parse_model(name, "test")
+    paths = _paths(spec, row, side)
+    seen = _support(_positive(skeleton(spec, 3, 10)), layer, place, side, 3)
+    assert seen == tuple(span.pixels(at, side) for span, at in zip(paths.largest, place, strict=True))
+
+
+@pytest.mark.parametrize("place", [(0, 0), (3, 2)])
+def test_the_smallest_field_is_what_is_left_when_the_branches_are_zero(place: tuple[int, int]) -> None:
+    spec = parse_model("cifar-resnet20-b", "test")
+    model = _positive(skeleton(spec, 3, 10))
+    for name, module in model.named_modules():
+        if name.endswith("conv2"):
+            torch.nn.init.zeros_(module.weight)
+    paths = _paths(spec, "stages.2.2.add", 32)
+    seen = _support(model, "stages.2.2", place, 32, 3)
+    assert paths.smallest_size == (3, 3)
+    assert seen == tuple(span.pixels(at, 32) for span, at in zip(paths.smallest, place, strict=True))
+
+
+def _paths(spec: Any, row: str, side: int) -> Paths:
+    paths = next(held.paths for held in read_layers(spec, (3, side, side), 10).rows if held.name == row)
+    assert paths
+    return paths
+
+
+def test_networks_of_others_are_read_alike_and_what_cannot_be_told_is_not_guessed() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, (3, 5), (1, 2), (1, 2)), nn.ReLU(), nn.Upsample(scale_factor=2), nn.Conv2d(4, 2, 1, bias=False)
+    )
+    layers = trace(model, (1, 8, 8))
+    assert [(row.kind, row.output, row.parameters, row.macs) for row in layers.rows] == [
+        ("conv", (4, 8, 4), 64, 60 * 32), ("conv", (2, 16, 8), 8, 8 * 128),
+    ]  # fmt: skip
+    assert layers.rows[0].paths
+    assert layers.rows[0].paths.size == (3, 5)
+    assert layers.rows[1].paths is None
+    assert "relu" in layers.uncounted
+
+
+def test_torchvision_s_network_has_the_rows_of_ours() -> None:
+    pytest.importorskip("torchvision")
+    ours, theirs = (
+        read_layers(parse_model(name, "test"), (3, 224, 224), 1000) for name in ("resnet18", "torchvision/resnet18")
+    )
+    assert (ours.macs, ours.parameters) == (theirs.macs, theirs.parameters)
+    assert sorted(str(row.paths) for row in ours.rows) == sorted(str(row.paths) for row in theirs.rows)
+
+
+def test_a_size_that_a_network_of_others_cannot_take_names_the_layer_and_a_size_that_works() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Conv2d(3, 4, 7), nn.Flatten(), nn.Linear(4 * 10 * 10, 2))
+    with pytest.raises(InputError, match=r"layer 2 cannot take .* 16x16 pixels|no square image"):
+        trace(model, (3, 32, 32))
+    with torch.device("meta"), pytest.raises(InputError, match=r"smallest images that it took.* are 7x7"):
+        trace(nn.Sequential(nn.Conv2d(3, 4, 5)), (3, 2, 2))
+
+
+def test_inspect_model_speaks_text_markdown_csv_and_json(call: Call) -> None:
+    code, text, _ = call("model", "cifar-resnet20", "--input", "3x32x32", "--classes", "10")
+    assert code == 0
+    assert "parameters        269,722" in text
+    table = json.loads(call("model", "cifar-resnet20", "--json")[1])
+    assert table["flops"] == 2 * table["macs"] == sum(row["flops"] for row in table["rows"])
+    lines = list(csv.DictReader(call("model", "cifar-resnet20", "--csv")[1].splitlines()))
+    assert [line["layer"] for line in lines] == [row["layer"] for row in table["rows"]]
+    assert call("model", "lenet5", "--markdown")[1].startswith("| layer | kind | output |")
+
+
+def test_the_difference_to_the_slides_is_explained_where_they_have_the_network(call: Call) -> None:
+    assert "3,857,973,248 multiply-adds with the stride on the first" in call("model", "resnet50")[1]
+    assert json.loads(call("model", "resnet50", "--stride-on", "first", "--json")[1])["macs"] == 3_857_973_248
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("model", "lenet5", "--input", "1x20x20"), "layer fc3 takes maps of 5x5 and gets 3x3. Fix: the smallest"),
+        (("model", "cifar-resnt20"), 'did you mean "cifar-resnet20"?'),
+        (("model", "lenet5", "--input", "28x28"), "not three sizes"),
+        (("model", "lenet5", "--json", "--csv"), "more than one form"),
+        (("model", "lenet5", "--stride-on", "first"), "unknown field"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(call: Call, arguments: tuple[str, ...], said: str) -> None:
+    code, out, err = call(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+
+
+def test_help_of_inspect_imports_no_torch(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, resnetlab.cli.main; print([m for m in ('torch', 'numpy', 'rich') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path).stdout == "[]\n"

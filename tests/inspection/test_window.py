@@ -1,0 +1,101 @@
+"""One layer's arithmetic is that of torch, and its picture shows what the window sees."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from resnetlab.errors import InputError
+from resnetlab.inspection.window import Window, draw, keep_size
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("padding", [0, 1, 2])
+def test_a_layer_has_the_output_and_the_weights_of_torch(kernel: int, stride: int, padding: int) -> None:
+    window = Window(9, 12, 3, kernel, stride, padding, 4)
+    layer = nn.Conv2d(3, 4, kernel, stride, padding)
+    out = layer(torch.zeros(1, 3, 9, 12))
+    assert window.output == (*out.shape[2:], 4)
+    assert window.weights == sum(p.numel() for p in layer.parameters())
+    assert window.macs == out.numel() * 3 * kernel**2
+    if padding <= kernel // 2:
+        pooled = nn.MaxPool2d(kernel, stride, padding)(torch.zeros(1, 3, 9, 12))
+        assert Window(9, 12, 3, kernel, stride, padding).output == (*pooled.shape[2:], 3)
+
+
+def test_the_practical_s_first_convolution_against_a_fully_connected_layer(call: Call) -> None:
+    code, out, _ = call(
+        "conv", "--input", "32x32x3", "--kernel", "5", "--padding", "2", "--filters", "32", "--json"
+    )  # fmt: skip
+    held = json.loads(out)
+    assert code == 0
+    assert (held["output"], held["weights"]) == ([32, 32, 32], 2432)
+    assert held["fully_connected_weights"] == (32 * 32 * 3 + 1) * 32 * 32 * 32
+    assert "weights" in call("pool", "--input", "32x32x32", "--markdown")[1]
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (7, 1), (1, 1), (3, 2), (4, 2)])
+def test_keep_size_finds_the_padding_that_keeps_the_size(kernel: int, stride: int) -> None:
+    held = keep_size(Window(8, 8, 3, kernel, stride, 7, 4))
+    out = nn.Conv2d(3, 4, kernel, stride, held.padding)(torch.zeros(1, 3, 8, 8))
+    assert tuple(out.shape[2:]) == (8, 8)
+    assert stride > 1 or held.padding == (kernel - 1) // 2
+
+
+def test_keep_size_says_where_no_padding_does() -> None:
+    with pytest.raises(InputError, match=r"no padding keeps 8x8 with kernel 4 and stride 1.* Fix: an odd kernel"):
+        keep_size(Window(8, 8, 3, 4, 1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("window", "padding", "seen"),
+    [
+        (Window(4, 4, 1, 3, 1, 0, 1), 0, 9),  # the practical's figure 1a
+        (Window(5, 5, 1, 3, 1, 1, 1), 24, 9),  # 1b
+        (Window(4, 4, 1, 2, 2, 0), 0, 4),  # 1c
+        (Window(5, 5, 1, 3, 2, 1, 1), 24, 9),  # 1d
+    ],
+)
+def test_the_four_cases_of_figure_1_are_drawn(window: Window, padding: int, seen: int) -> None:
+    drawn = ET.fromstring(draw(window))
+    squares = [e.get("class", "") for e in drawn.iter("{http://www.w3.org/2000/svg}rect")]
+    down, across, _ = window.output
+    assert squares.count("given") == 1
+    assert squares.count("output") == down * across - 1
+    assert sum(name.startswith("padding") for name in squares) == padding
+    assert sum(name.startswith("input") for name in squares) == window.height * window.width
+    assert sum(name.endswith("seen") for name in squares) == seen
+
+
+def test_draw_writes_a_file_and_refuses_what_cannot_be_seen(call: Call, tmp_path: Path) -> None:
+    file = tmp_path / "figure" / "1b.svg"
+    assert call("conv", "--input", "5x5x1", "--kernel", "3", "--keep-size", "--draw", str(file))[0] == 0
+    assert ET.parse(file).getroot().tag.endswith("svg")
+    code, out, err = call("conv", "--input", "224x224x3", "--kernel", "3", "--draw", str(file))
+    assert (code, out) == (2, "")
+    assert "cannot be told apart" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("conv", "--input", "2x2x3", "--kernel", "5"), "the smallest side that works is 5"),
+        (("conv", "--input", "8x8", "--kernel", "3"), "not three sizes"),
+        (("conv", "--input", "8x8x1", "--kernel", "0"), "--kernel: less than 1"),
+        (("pool", "--input", "8x8x1", "--padding", "2"), "at most 1"),
+        (("conv", "--input", "8x8x1", "--kernel", "4", "--keep-size"), "an odd kernel, such as 5"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_exit_2(call: Call, arguments: tuple[str, ...], said: str) -> None:
+    code, out, err = call(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
