@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from resnetlab.errors import InputError
-from resnetlab.inspection.cost import SLIDES, slides_rows
+from resnetlab.inspection.family import SLIDES, family_rows
 from resnetlab.inspection.layers import read_layers, trace
 from resnetlab.inspection.receptive_field import Paths
 from resnetlab.models.build import skeleton
@@ -61,7 +61,7 @@ def test_the_deepest_network_is_read_in_three_seconds() -> None:
 
 
 def test_the_slides_row_of_flops_counts_multiply_adds_with_the_stride_on_the_first_convolution() -> None:
-    first = {row["model"]: row["macs_stride_on_first"] for row in slides_rows()}
+    first = {row["model"]: row["macs_stride_on_first"] for row in family_rows("imagenet")}
     assert {name: round(macs / 1e9, 1) for name, macs in first.items()} == {
         "resnet18": 1.8, "resnet34": 3.7, "resnet50": 3.9, "resnet101": 7.6, "resnet152": 11.3,
     }  # fmt: skip

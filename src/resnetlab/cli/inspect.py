@@ -138,3 +138,49 @@ def _window(
         typer.echo(render(rows, form))
     if file:
         _written(file, picture)
+
+
+@inspect.command("family")
+def family(
+    name: Annotated[str, typer.Argument(help="depth-report or imagenet.", metavar="FAMILY")],
+    data: Annotated[str, typer.Option("--data", help="Add parameters for each image of its training part.")] = "",
+    output: Annotated[Path, typer.Option("--output", help="Root of cache/.", metavar="DIR")] = Path(),
+    json: Json = False, csv: Csv = False, markdown: Markdown = False,
+) -> None:  # fmt: skip
+    """A source's table of networks, from the specs."""
+    form = _form(json, csv, markdown)
+    from resnetlab.inspection.family import NOTES, family_rows
+    from resnetlab.inspection.tables import render
+
+    rows, facts = family_rows(name), {}
+    if data:
+        from resnetlab.data.spec import Data
+        from resnetlab.data.splits import load
+
+        held = load(Data(source=data), output / "cache", lambda line: typer.echo(line, err=True))
+        images = len(held.train)
+        rows = family_rows(name, held.channels, len(held.classes), held.side, images)
+        facts = {"data": held.name, "training_images": images}
+    typer.echo(render(rows, form, facts=facts, notes=NOTES[name]))
+
+
+@inspect.command("fully-conv")
+def fully_conv(
+    name: ModelName, image: Annotated[str, typer.Option("--input", help="The larger image.", metavar="CxHxW")],
+    train_input: Annotated[str, typer.Option(help="The image it is made for.", metavar="CxHxW")] = "",
+    classes: Classes = 0, json: Json = False,
+) -> None:  # fmt: skip
+    """Fully connected layers as convolutions: the map of scores on a larger image."""
+    spec = _spec(name)
+    size, trained = _image(name, image), _image(name, train_input)
+    if size[0] != trained[0] or size[1] < trained[1] or size[2] < trained[2]:
+        least = "x".join(map(str, trained))
+        raise mistake("--input", "smaller than, or unlike, the training image", f"at least {least}", got=image)
+    from resnetlab.inspection.convolutional import score_map
+    from resnetlab.inspection.tables import render
+    from resnetlab.models.build import build_model
+    from resnetlab.training.random import stream
+
+    model = build_model(spec, trained[0], classes or _default(name)[3], lambda part: stream(0, "init", part))
+    held = score_map(model, trained, size, name)
+    typer.echo(render([], "json" if json else "text", facts=held))

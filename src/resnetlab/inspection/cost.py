@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from resnetlab.inspection.family import SLIDES
 from resnetlab.inspection.layers import Layers
 from resnetlab.inspection.tables import square
 from resnetlab.models.families.imagenet import IMAGENET
 from resnetlab.models.spec import ImageNetResNet, Model
-
-SLIDES = {"resnet18": 1.8e9, "resnet34": 3.6e9, "resnet50": 3.8e9, "resnet101": 7.6e9, "resnet152": 11.3e9}
-"""The row named FLOPs of the slides' table, as He et al. 2016, table 1, have it: multiply-adds at 224x224."""
 
 
 def layer_rows(layers: Layers) -> list[dict[str, Any]]:
@@ -61,18 +59,6 @@ def notes(model: Model, image: tuple[int, int, int]) -> list[str]:
             if replace(model, stride_on=held.stride_on) == held:
                 more.append(explained(name, said))
     return [*NOTES, *more]
-
-
-def slides_rows() -> list[dict[str, Any]]:
-    """The slides' row of FLOPs beside what the networks cost, with the stride on either convolution."""
-    rows = []
-    for name, said in SLIDES.items():
-        first, middle = (_macs(name, place) for place in ("first", "middle"))
-        rows.append(
-            {"model": name, "slides": said, "macs_stride_on_first": first, "macs_stride_on_middle": middle,
-             "flops_stride_on_middle": 2 * middle, "why": explained(name, said).partition(": ")[2]}
-        )  # fmt: skip
-    return rows
 
 
 def explained(name: str, said: float) -> str:
