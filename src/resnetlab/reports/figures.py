@@ -60,11 +60,50 @@ class Drawing:
 
 def draw(picture: Dots | Curves | Forest) -> Drawing:
     """A figure's SVG at both widths."""
-    painters: dict[type, Callable[[Any, bool], Figure]] = {Dots: _dots, Curves: _curves, Forest: _forest}
-    paint = painters[type(picture)]
     with _style():
-        wide, narrow = (_svg(paint(picture, small), f"{picture.key}-{small:d}") for small in (False, True))
+        wide, narrow = (_svg(_painted(picture, small), f"{picture.key}-{small:d}") for small in (False, True))
     return Drawing(wide, narrow)
+
+
+def pdf(picture: Dots | Curves | Forest) -> bytes:
+    """The wide figure as a PDF file with its fonts, in fixed colours; the same values give the same bytes."""
+    import matplotlib as mpl
+
+    buffer = io.BytesIO()
+    with _style(), mpl.rc_context({"pdf.fonttype": 42}):
+        figure = _painted(picture, False)
+        _fix_colours(figure)
+        figure.savefig(buffer, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+    return buffer.getvalue()
+
+
+def _painted(picture: Dots | Curves | Forest, small: bool) -> Figure:
+    painters: dict[type, Callable[[Any, bool], Figure]] = {Dots: _dots, Curves: _curves, Forest: _forest}
+    return painters[type(picture)](picture, small)
+
+
+def _fix_colours(figure: Figure) -> None:
+    """Give every artist the colour that its sentinel stands for."""
+    from matplotlib.colors import to_hex, to_rgba
+
+    def fixed(colour: Any) -> Any:
+        if isinstance(colour, str) and colour.lower() in ("none", "auto"):
+            return colour
+        if getattr(colour, "ndim", 1) == 2:
+            return [fixed(row) for row in colour]
+        held = to_hex(colour)
+        return (*to_rgba(COLOURS[held][1])[:3], to_rgba(colour)[3]) if held in COLOURS else colour
+
+    figure.canvas.draw()  # ticks are made when they are drawn
+    for artist in figure.findobj():
+        for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            get, put = getattr(artist, f"get_{name}", None), getattr(artist, f"set_{name}", None)
+            if get is None or put is None:
+                continue
+            before = get()
+            after = fixed(before) if before is not None and len(before) else before
+            if after is not before:
+                put(after)
 
 
 def themed(svg: str, label: str) -> str:

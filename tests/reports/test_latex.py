@@ -1,0 +1,108 @@
+"""The report as LaTeX: the words and numbers of the page, safe against hostile names, and it compiles."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from synthetic import EVERY_STATUS, study_record
+
+from resnetlab import reports
+from resnetlab.errors import printable
+from resnetlab.reports import figures, latex
+from resnetlab.reports.latex import write_latex
+from test_files import HOSTILE, Page, hostile_record
+
+
+def plain(text):
+    """What a reader sees of LaTeX that `escape` wrote."""
+    text = text.replace(r"\allowbreak{}", "")
+    for letter, command in sorted(latex.CHARACTERS.items(), key=lambda item: -len(item[1])):
+        text = text.replace(command, f"\x00{ord(letter)}\x00")
+    text = text.replace("{-}", "-").replace("{,}", ",")
+    return re.sub("\x00(\\d+)\x00", lambda found: chr(int(found[1])), text)
+
+
+def rows(document):
+    """The cells of every table, notes included."""
+    found = []
+    for table in re.findall(r"\\toprule\n(.*?)\\end\{longtable\}", document, re.S):
+        for line in table.splitlines():
+            if line.endswith(r" \\"):
+                cells = re.split(r"(?<!\\) & ", line.removesuffix(r" \\"))
+                found.append([plain(re.sub(r"\\note\{((?:[^{}]|\{[^{}]*\})*)\}", r" \1", cell)) for cell in cells])
+    return found
+
+
+@pytest.fixture(scope="module")
+def evidence():
+    return reports.gather(study_record(EVERY_STATUS))
+
+
+def test_numbers_are_those_of_the_page(evidence, tmp_path):
+    document = write_latex(evidence, tmp_path).read_text(encoding="utf-8")
+    page = Page(reports.write(evidence, tmp_path / "page").read_text(encoding="utf-8"))
+    in_page = [[" ".join(cell) for cell in row] for row in page.rows]
+    assert rows(document) == in_page
+    assert plain(latex.escape(reports.assemble(evidence).answer)) == reports.assemble(evidence).answer
+
+
+def test_tables_have_rules_of_booktabs_alone_and_figures_are_pdf(evidence, tmp_path):
+    document = write_latex(evidence, tmp_path).read_text(encoding="utf-8")
+    assert document.count(r"\toprule") == document.count(r"\bottomrule") == document.count(r"\begin{longtable}")
+    assert r"\hline" not in document
+    named = re.findall(r"\{figures/([\w-]+)\.pdf\}", document)
+    assert named == [picture.key for picture in reports.assemble(evidence).pictures]
+    assert all((tmp_path / "figures" / f"{key}.pdf").read_bytes().startswith(b"%PDF") for key in named)
+
+
+def test_a_report_gives_what_its_evidence_gives_byte_for_byte(evidence, tmp_path):
+    write_latex(evidence, tmp_path / "a")
+    write_latex(reports.assemble(evidence), tmp_path / "b")
+    for path in sorted((tmp_path / "a").rglob("*.*")):
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+
+
+def test_colours_of_a_pdf_are_fixed(evidence):
+    import matplotlib as mpl
+
+    with mpl.rc_context({"pdf.compression": 0}):
+        drawn = figures.pdf(reports.assemble(evidence).dots).decode("latin-1")
+    sentinels = {tuple(int(name[i : i + 2], 16) for i in (1, 3, 5)) for name in figures.COLOURS}
+    used = re.findall(r"([\d.]+) ([\d.]+) ([\d.]+) (?:rg|RG)", drawn)
+    assert used
+    assert not {tuple(round(255 * float(part)) for part in colour) for colour in used} & sentinels
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("100 % of $a_1$ & #2", r"100 \% of \$a\_1\$ \& \#2"),
+        (r"\input{x}", r"\textbackslash{}input\{x\}"),
+        ("a--b [1]", "a-{-}b {[}1{]}"),
+        ("\N{MINUS SIGN}3.0, Dépelteau", r"\ensuremath{-}3.0, Dépelteau"),
+        ("\N{CJK UNIFIED IDEOGRAPH-4E2D}", "{[}U+4E2D{]}"),
+    ],
+)
+def test_text_is_text(text, said):
+    assert latex.escape(text) == said
+
+
+def test_no_name_becomes_a_command():
+    document = latex.render(reports.build(hostile_record()))
+    assert latex.escape(printable(HOSTILE)) in document
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", document)
+    assert document.count(r"\begin{document}") == document.count(r"\end{document}") == 1
+    body = document.split(r"\begin{document}")[1]
+    assert "`" not in body
+    assert "<" not in body
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
+@pytest.mark.parametrize("hostile", [False, True])
+def test_the_document_compiles(evidence, tmp_path, hostile):
+    path = write_latex(reports.gather(hostile_record()) if hostile else evidence, tmp_path)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", path.name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Missing character" not in (tmp_path / "report.log").read_text(encoding="utf-8", errors="replace")
