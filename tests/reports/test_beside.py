@@ -137,3 +137,17 @@ def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
     assert "## Published beside measured" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert reports.rebuild(tmp_path).read_bytes() == before
     assert reports.build(study_record()).beside is None
+    told = (tmp_path / "figures" / "accuracy.csv").read_text(encoding="utf-8").splitlines()
+    assert told[0].startswith("condition,mean_pct")
+    assert [line.split(",")[0] for line in told[1:]] == [RESIDUAL]
+
+
+def test_the_effects_of_a_forest_plot_stand_beside_it(tmp_path):
+    study = load_study("digits")
+    claim = study.claims[0]
+    back = replace(claim, says="Back.", left=claim.right, right=claim.left)
+    reports.write(reports.gather(study_record(study=replace(study, claims=(claim, back)))), tmp_path)
+    lines = (tmp_path / "figures" / "claims.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0].split(",")[:3] == ["claim", "unit", "region_low"]
+    assert lines[1].startswith("Residual 56 is more accurate than plain 56.,points,0.0,inf,68.2")
+    assert lines[2].startswith("Back.,points,0.0,inf,-68.2")

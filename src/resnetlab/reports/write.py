@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from resnetlab import files
-from resnetlab.reports import figures, html, markdown
+from resnetlab.reports import figures, html, markdown, values
 from resnetlab.reports.build import assemble
 from resnetlab.reports.evidence import Evidence, load, save
 
@@ -20,6 +20,9 @@ def write(evidence: Evidence, folder: Path) -> Path:
     save(evidence, folder)
     for key, drawing in drawings.items():
         files.write_text(folder / "figures" / f"{key}.svg", figures.standalone(drawing.wide))
+    for picture in report.pictures:
+        if held := values.table(picture):
+            files.write_text(folder / "figures" / f"{picture.key}.csv", held)
     files.write_text(folder / "report.md", markdown.render(report))
     page = folder / "report.html"
     files.write_text(page, html.render(report, drawings))

@@ -1,0 +1,51 @@
+"""What a figure draws that neither results.csv nor curves.csv holds, as CSV beside it: effects of claims, published
+numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+
+from resnetlab.reports.model import Curves, Dots, Forest
+
+Value = str | float | None
+
+
+def table(picture: Dots | Curves | Forest) -> str:
+    """The figure's values as CSV; empty where the report's other files hold them all."""
+    match picture:
+        case Forest():
+            names = ["claim", "unit", "region_low", "region_high", "effect", "low", "high", "verdict", "runs", "failed"]
+            return _csv(
+                names,
+                (
+                    [row.label, row.unit, *row.region, row.d, row.low, row.high, row.word, *row.said[1:]]
+                    for row in picture.rows
+                ),
+            )
+        case Dots() if any(row.published for row in picture.rows):
+            names = ["condition", "mean_pct", "low_pct", "high_pct", "published_pct", "predicted_low", "predicted_high"]
+            return _csv(
+                names,
+                (
+                    [row.label, row.mean_pct, row.low_pct, row.high_pct, mark.value_pct, mark.low_pct, mark.high_pct]
+                    for row in picture.rows
+                    for mark in row.published
+                ),
+            )
+        case _:
+            return ""
+
+
+def _csv(names: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([None if _nothing(value) else value for value in row] for row in rows)
+    return buffer.getvalue()
+
+
+def _nothing(value: Value) -> bool:
+    return isinstance(value, float) and math.isnan(value)
