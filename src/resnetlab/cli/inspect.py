@@ -203,3 +203,18 @@ def identity(
         f"Each stack is judged at the best of the learning rates {', '.join(map(str, RATES))}.",
     ]
     typer.echo(render(measure(seeds=seeds, steps=steps), form, notes=notes))
+
+
+@inspect.command("drop-blocks")
+def drop_blocks(
+    run: Annotated[Path, typer.Argument(help="A finished run's folder.", metavar="RUN")],
+    data: Annotated[str, typer.Option("--data", help="Where the data lie now.", metavar="DATA")] = "",
+    json: Json = False, csv: Csv = False, markdown: Markdown = False,
+) -> None:  # fmt: skip
+    """Accuracy of a run with each of its blocks switched off in turn."""
+    form = _form(json, csv, markdown)
+    from resnetlab.inspection.blocks import drop_blocks as dropped
+    from resnetlab.inspection.tables import render
+
+    rows = dropped(run, data, lambda line: typer.echo(line, err=True))
+    typer.echo(render(rows, form, notes=["Of the test images, in percentage points; nothing is trained again."]))

@@ -1,0 +1,54 @@
+"""A block switched off leaves its way around, and the network as it was afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from resnetlab import api
+from resnetlab.inspection.blocks import blocks_of, switched_off
+from resnetlab.models.build import build_model
+from resnetlab.models.spec import parse_model
+from resnetlab.training.random import stream
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize("name", ["cifar-resnet14", "cifar-resnet14-b", "cifar-plain14", "cifar-resnet14-gated"])
+def test_a_block_that_is_off_gives_what_goes_around_it_and_comes_back(name: str) -> None:
+    model = build_model(parse_model(name, "test"), 3, 10, lambda part: stream(0, "init", part)).eval()
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = model(images)
+        for name_of, block in blocks_of(model).items():
+            x = torch.rand(1, block.conv1.in_channels, 8, 8)
+            with switched_off(block):
+                out = block(x)
+                if name_of.endswith(".1") and "gated" not in name:
+                    assert torch.equal(out, F.relu(block.shortcut(x)) if block.shortcut else x)
+                assert not torch.equal(model(images), before)
+        assert torch.equal(model(images), before)
+
+
+def test_drop_blocks_of_a_run(call: Call, small_npz: Path, tmp_path: Path) -> None:
+    table = parse_model({"depth": 8, "widths": [4, 4, 8]}, "test")
+    record = api.train(table, str(small_npz), "digits", settings=["recipe.epochs=1"], output=tmp_path)
+    folder = tmp_path / "runs" / record.id
+    code, out, _ = call("drop-blocks", str(folder), "--json")
+    rows = json.loads(out)["rows"]
+    assert code == 0
+    assert [row["without"] for row in rows] == ["nothing", "stages.0.0", "stages.1.0", "stages.2.0"]
+    assert record.result
+    assert record.result.test
+    assert rows[0]["accuracy_pct"] == pytest.approx(100 - record.result.test.top1_error_pct)
+
+
+def test_a_folder_that_holds_no_finished_run_is_one_line_and_exit_2(call: Call, tmp_path: Path) -> None:
+    code, out, err = call("drop-blocks", str(tmp_path))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "no finished run" in err
