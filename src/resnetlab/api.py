@@ -14,6 +14,7 @@ from resnetlab.errors import Problem, ResnetlabError, mistake
 from resnetlab.models.spec import Model
 from resnetlab.reports.build import assemble, weigh
 from resnetlab.reports.evidence import gather
+from resnetlab.reports.latex import write_latex
 from resnetlab.reports.write import write
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import RunRecord
@@ -122,6 +123,11 @@ class LoadedStudy:
         evidence = gather(record, plan.command)
         page = write(evidence, root / "studies" / folder_name(plan))
         return Outcome(record, assemble(evidence).answer, page)
+
+    def latex(self, plan: Plan, output: str | Path = ".") -> Path:
+        """Write the report as LaTeX, with booktabs and figures as PDF, and give the path of its .tex file."""
+        root = Path(output)
+        return write_latex(gather(read_record(plan, root), plan.command), root / "studies" / folder_name(plan))
 
     def run(
         self, output: str | Path = ".", *, workers: int = 0, stop: Stop = _never, most_seeds: int | None = None

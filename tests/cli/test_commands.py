@@ -140,6 +140,9 @@ def test_a_study_is_run_said_and_reported_again(resnetlab: Resnetlab, study_file
     report.unlink()
     assert resnetlab("study", "report", report.parent)[:2] == (0, f"{report.resolve()}\n")
     assert report.read_bytes() == before
+    code, out, _ = resnetlab("study", "report", report.parent, "--latex")
+    assert code == 0
+    assert Path(out.splitlines()[-1]).read_text().startswith("\\documentclass")
     code, out, _ = resnetlab("study", "plan", study_file)
     assert code == 0
     assert "4 runs, 2 of them finished" in out

@@ -100,10 +100,13 @@ def study_status(
 def study_report(
     source: Annotated[str, typer.Argument(help="A study, or the folder of its report.", metavar="STUDY")],
     data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(), device: Device = "",  # noqa: B006
+    latex: Annotated[bool, typer.Option("--latex", help="Beside it, as LaTeX with figures as PDF.")] = False,
 ) -> None:  # fmt: skip
     """Write the report again from the runs that are there."""
     loaded, plan, root = _find(source, data, settings, seeds, device, output)
     typer.echo(loaded.report(plan, root).report)
+    if latex:
+        typer.echo(loaded.latex(plan, root))
 
 
 @study.command("list")
