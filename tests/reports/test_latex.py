@@ -67,7 +67,7 @@ def test_colours_of_a_pdf_are_fixed(evidence):
     import matplotlib as mpl
 
     with mpl.rc_context({"pdf.compression": 0}):
-        drawn = figures.pdf(reports.assemble(evidence).dots).decode("latin-1")
+        drawn = "".join(figures.pdf(held).decode("latin-1") for held in reports.assemble(evidence).pictures)
     sentinels = {tuple(int(name[i : i + 2], 16) for i in (1, 3, 5)) for name in figures.COLOURS}
     used = re.findall(r"([\d.]+) ([\d.]+) ([\d.]+) (?:rg|RG)", drawn)
     assert used

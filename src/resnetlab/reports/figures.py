@@ -95,7 +95,9 @@ def _fix_colours(figure: Figure) -> None:
         return (*to_rgba(COLOURS[held][1])[:3], to_rgba(colour)[3]) if held in COLOURS else colour
 
     figure.canvas.draw()  # ticks are made when they are drawn
-    for artist in figure.findobj():
+    found: list[Any] = figure.findobj()
+    boxes = [artist.get_bbox_patch() for artist in found if hasattr(artist, "get_bbox_patch")]
+    for artist in [*found, *filter(None, boxes)]:
         for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
             get, put = getattr(artist, f"get_{name}", None), getattr(artist, f"set_{name}", None)
             if get is None or put is None:
