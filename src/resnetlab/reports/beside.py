@@ -80,7 +80,7 @@ def caption(rows: tuple[DotRow, ...]) -> str:
     intervals = any(mark.low_pct is not None for mark in held)
     said = " Diamond: a published number"
     said += ", its line the 95 % prediction interval" if intervals else ""
-    return said + ("; one without a line is of another protocol." if bare else ".")
+    return said + ("; one without a line has no badge, and the table says why." if bare else ".")
 
 
 def _compared(judged: Judged, pair: Beside) -> Compared:
