@@ -218,3 +218,42 @@ def drop_blocks(
 
     rows = dropped(run, data, lambda line: typer.echo(line, err=True))
     typer.echo(render(rows, form, notes=["Of the test images, in percentage points; nothing is trained again."]))
+
+
+@inspect.command("gradients")
+def gradients(
+    name: ModelName,
+    data: Annotated[str, typer.Option("--data", help="digits, cifar10, an .npz or a folder.", metavar="DATA")],
+    images: Annotated[int, typer.Option(help="Of one batch.", min=2)] = 128,
+    seed: Annotated[int, typer.Option(help="Of the first weights.", min=0)] = 0,
+    output: Annotated[Path, typer.Option("--output", help="Root of cache/.", metavar="DIR")] = Path(),
+    json: Json = False, csv: Csv = False, markdown: Markdown = False,
+) -> None:  # fmt: skip
+    """Norms of gradients, weights and responses by depth, at the first weights."""
+    form = _form(json, csv, markdown)
+    spec = _spec(name)
+    import torch
+
+    from resnetlab.data.augment import normalise
+    from resnetlab.data.resident import Resident, channel_statistics
+    from resnetlab.data.spec import Data
+    from resnetlab.data.splits import load
+    from resnetlab.inspection.gradients import gradients as measured
+    from resnetlab.inspection.tables import render
+    from resnetlab.models.build import build_model
+    from resnetlab.training.random import stream
+
+    held = load(Data(source=data), output / "cache", lambda line: typer.echo(line, err=True))
+    spec.cost(held.channels, len(held.classes), held.side)
+    train = Resident.of(held.train, torch.device("cpu"))
+    batch = torch.randperm(len(train), generator=stream(seed, "inspect"))[:images]
+    mean, deviation = (torch.tensor(values) for values in channel_statistics(held.train))
+    model = build_model(spec, held.channels, len(held.classes), lambda part: stream(seed, "init", part))
+    torch.manual_seed(seed)  # of dropout
+    rows = measured(model, normalise(train.pixels[batch], mean, deviation), train.labels[batch])
+    notes = [
+        f"One batch of {len(batch)} images of {held.name}, training mode, seed {seed}.",
+        "response: what a layer gives, after its normalisation; its sd is that of He et al. 2016, fig. 7.",
+        "never active: cut off by the next ReLU, before another layer, at every place of every image.",
+    ]
+    typer.echo(render(rows, form, notes=notes))
