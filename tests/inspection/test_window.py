@@ -41,6 +41,7 @@ def test_the_practical_s_first_convolution_against_a_fully_connected_layer(call:
     assert (held["output"], held["weights"]) == ([32, 32, 32], 2432)
     assert held["fully_connected_weights"] == (32 * 32 * 3 + 1) * 32 * 32 * 32
     assert "weights" in call("pool", "--input", "32x32x32", "--markdown")[1]
+    assert call("pool", "--input", "32x32x32")[1].startswith("input ")
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (7, 1), (1, 1), (3, 2), (4, 2)])

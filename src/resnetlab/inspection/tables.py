@@ -37,7 +37,7 @@ def render(
         return "\n".join([*lines, *([""] if below or notes else []), *below, *(f"- {note}" for note in notes)])
     widths = [max(len(line[at]) for line in [titles, *cells]) for at in range(len(names))]
     right = [all(isinstance(row[name], int | float | None) for row in rows) for name in names]
-    lines = [_line(line, widths, right) for line in [titles, *cells]]
+    lines = [_line(line, widths, right) for line in [titles, *cells]] if rows else []
     wide = max((len(name) for name in facts), default=0)
     below = [f"{name.replace('_', ' '):{wide}}  {_text(value)}" for name, value in facts.items()]
     return "\n".join([*lines, *([""] if lines and (below or notes) else []), *below, *notes])
