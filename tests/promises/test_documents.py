@@ -67,6 +67,8 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
 
     monkeypatch.setattr("resnetlab.studies.compare.compare", lambda *_: None)
     monkeypatch.setattr("resnetlab.studies.compare.lines", lambda _: [])
+    monkeypatch.setattr("resnetlab.inspection.blocks.drop_blocks", lambda *_: [])
+    monkeypatch.setattr("resnetlab.inspection.tables.render", lambda *_, **__: "")
     monkeypatch.setattr("resnetlab.models.importing.import_weights", lambda *_: "weights.safetensors")
     for name in ("run_study", "show_plan", "train_one", "resume_one", "show_status"):
         monkeypatch.setattr(work, name, note(name))
