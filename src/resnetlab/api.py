@@ -227,14 +227,6 @@ def run_job(job: Job, root: Path, placement: Placement, stop: Stop) -> Iterator[
     yield from LocalBackend(root, placement).run([job], stop)
 
 
-def read_run(root: Path, run_id: str) -> RunRecord:
-    """The record of a run that was begun. Raises InputError."""
-    record = RunDirectory.of(root, run_id).record()
-    if record is None:
-        raise mistake(str(root / "runs" / run_id), "no such run", "resnetlab study status STUDY lists them")
-    return record
-
-
 def _train(job: Job, root: Path, stop: Stop) -> RunRecord:
     reason = "it was stopped"
     for event in run_job(job, root, Placement(), stop):

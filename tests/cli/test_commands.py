@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -174,3 +174,29 @@ def test_weights_that_are_not_whole_are_refused_with_what_is_missing(resnetlab: 
     code, _, err = resnetlab("import-weights", tmp_path / "none.pth", "--as", "cifar-resnet8")
     assert code == 2
     assert len(err.splitlines()) == 1
+
+
+def test_a_signal_between_two_looks_is_not_taken_for_the_end(
+    resnetlab: Resnetlab, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runs of a look are all finished, its claims are not decided, and Ctrl-C was pressed."""
+    import os
+    import signal
+
+    from resnetlab.api import LoadedStudy, Outcome
+
+    def stages(*_: object) -> Iterator[None]:
+        yield None
+        raise AssertionError("another look was begun after the signal")
+
+    def run_plan(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    finished = Outcome.__new__(Outcome)
+    monkeypatch.setattr(Outcome, "finished", True)
+    monkeypatch.setattr("resnetlab.cli.work._run_plan", run_plan)
+    monkeypatch.setattr(LoadedStudy, "stages", stages)
+    monkeypatch.setattr(LoadedStudy, "report", lambda *_: finished)
+    code, out, err = resnetlab("study", "run", study_file, "--until-decided")
+    assert (code, out) == (130, "")
+    assert "To go on: resnetlab study run" in err

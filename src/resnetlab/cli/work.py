@@ -72,7 +72,7 @@ def run_study(loaded: api.LoadedStudy, output: Path, workers: int, most_seeds: i
             outcome = loaded.report(plan, output)
             if interrupt.asked():
                 break
-    if interrupt.asked() and not outcome.finished:
+    if interrupt.asked() and (most_seeds is not None or not outcome.finished):  # a look may not be the last one
         to_stderr(f"Nothing finished is lost. To go on: {again}")
         return 128 + interrupt.number
     typer.echo(outcome.answer)
