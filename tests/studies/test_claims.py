@@ -14,8 +14,11 @@ from resnetlab.codec import decode, without_defaults
 from resnetlab.errors import InputError
 from resnetlab.stats.verdict import GREATER, LESS, Fails, Means, Region, judge
 from resnetlab.stats.verdict import Faster as Race
-from resnetlab.studies.claims import Claim, Ran, Runs, cautions, described, labels, parse_claims, question
+from resnetlab.studies.claims import Claim, described, labels
 from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.picking import parse_claims
+from resnetlab.studies.questions import Ran, Runs, question
+from resnetlab.studies.refusals import cautions
 from resnetlab.studies.spec import Study, parse_study
 
 GRID = """

@@ -20,9 +20,9 @@ from resnetlab.runs.record import Result
 from resnetlab.stats.estimate import variance
 from resnetlab.stats.power import smallest_effect
 from resnetlab.studies.backends.local import Job, worker_count
-from resnetlab.studies.claims import cautions
 from resnetlab.studies.estimate import expected_seconds
 from resnetlab.studies.plan import Plan, PlannedRun
+from resnetlab.studies.refusals import cautions
 from resnetlab.studies.run import missing, past_runs, read_record
 from resnetlab.training.numerics import Placement
 

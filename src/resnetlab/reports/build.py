@@ -10,9 +10,9 @@ from resnetlab.reports.model import Cell, Report, shown
 from resnetlab.stats.estimate import Summary, summarise
 from resnetlab.stats.outcome import Counts, count
 from resnetlab.stats.verdict import Question, Verdict
-from resnetlab.studies.claims import Ran, Runs
 from resnetlab.studies.looks import judged
 from resnetlab.studies.plan import StudyRecord
+from resnetlab.studies.questions import Ran, Runs
 from resnetlab.studies.spec import Condition, Study
 
 

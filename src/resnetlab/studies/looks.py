@@ -11,7 +11,8 @@ from dataclasses import replace
 from resnetlab.errors import mistake
 from resnetlab.stats.sequential import Looks
 from resnetlab.stats.verdict import Question, Verdict, judge, judge_looks
-from resnetlab.studies.claims import FailsAndTrains, Runs, labels, question
+from resnetlab.studies.claims import FailsAndTrains, labels
+from resnetlab.studies.questions import Runs, question
 from resnetlab.studies.spec import Study
 
 WEIGHTS = {3: 0.2, 5: 0.3, 10: 0.5}

@@ -17,8 +17,9 @@ from resnetlab.codec import Name, Positive, Whole, decode, spec
 from resnetlab.data.spec import Data
 from resnetlab.errors import InputError, Problem, nearest
 from resnetlab.models.spec import Model, parse_model
-from resnetlab.studies.claims import Claim, parse_claims
+from resnetlab.studies.claims import Claim
 from resnetlab.studies.overrides import Overrides, overridden
+from resnetlab.studies.picking import parse_claims
 from resnetlab.studies.published import Beside, parse_published
 from resnetlab.studies.tables import below, copied, grid_of, names, put_field, read_named, recipe_table
 from resnetlab.training.numerics import Numerics

@@ -1,0 +1,49 @@
+"""The figures of a report as SVG, drawn once wide and once narrow, and as PDF."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from resnetlab.reports.figures import curves, dots, forest
+from resnetlab.reports.figures.canvas import COLOURS, fix_colours, standalone, style, svg, themed
+from resnetlab.reports.model import Curves, Dots, Forest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["COLOURS", "Drawing", "draw", "pdf", "standalone", "themed"]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure at both widths, colours still sentinels."""
+
+    wide: str
+    narrow: str
+
+
+def draw(picture: Dots | Curves | Forest) -> Drawing:
+    """A figure's SVG at both widths."""
+    with style():
+        wide, narrow = (svg(_painted(picture, small), f"{picture.key}-{small:d}") for small in (False, True))
+    return Drawing(wide, narrow)
+
+
+def pdf(picture: Dots | Curves | Forest) -> bytes:
+    """The wide figure as a PDF file with its fonts, in fixed colours; the same values give the same bytes."""
+    import matplotlib as mpl
+
+    buffer = io.BytesIO()
+    with style(), mpl.rc_context({"pdf.fonttype": 42}):
+        figure = _painted(picture, False)
+        fix_colours(figure)
+        figure.savefig(buffer, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+    return buffer.getvalue()
+
+
+def _painted(picture: Dots | Curves | Forest, small: bool) -> Figure:
+    painters: dict[type, Callable[[Any, bool], Figure]] = {Dots: dots.paint, Curves: curves.paint, Forest: forest.paint}
+    return painters[type(picture)](picture, small)

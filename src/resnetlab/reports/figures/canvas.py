@@ -1,0 +1,147 @@
+"""What every figure is drawn on: its size, its style, and colours that the page which shows it decides.
+
+matplotlib draws through its object interface, without pyplot's global state. Colours are sentinels that become CSS
+variables in the page and fixed colours in a file of its own. The same values give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Sentinel: CSS variable, colour in a file of its own. Series: Okabe and Ito 2008, darkened where text needs it.
+COLOURS = {
+    "#010101": ("--ink", "#1c1e21"),
+    "#020202": ("--muted", "#5b626b"),
+    "#030303": ("--grid", "#dfe3e8"),
+    "#040404": ("--card", "#ffffff"),
+    "#050501": ("--series-1", "#c2540a"),
+    "#050502": ("--series-2", "#0072b2"),
+    "#050503": ("--series-3", "#00805c"),
+    "#050504": ("--series-4", "#a8518a"),
+    "#050505": ("--series-5", "#8a6d00"),
+    "#050506": ("--series-6", "#4a4f57"),
+}
+INK, MUTED, GRID, CARD, *SERIES = COLOURS
+MARKS = ("o", "s", "^", "D", "P", "h")
+DASHES: tuple[Any, ...] = ((0, (4, 1.6)), "-", (0, (6, 1.5, 1.2, 1.5)), (0, (1.2, 1.2)), (0, (8, 2)), "-")
+
+PUBLISHED: dict[str, Any] = {"color": INK, "marker": "D", "ms": 7, "mfc": CARD, "mew": 1.6, "ls": "none"}
+"""A published number: an open diamond."""
+
+WIDE, NARROW = 880, 342
+"""Width in CSS pixels: a desktop's column, and a phone of 390 pixels less its margins."""
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The settings under which figures are made and saved."""
+    import matplotlib as mpl
+
+    settings: dict[Any, Any] = {
+        "svg.fonttype": "none", "font.size": 13, "font.family": "DejaVu Sans", "text.parse_math": False,
+        "text.color": INK, "axes.edgecolor": MUTED, "axes.labelcolor": MUTED, "axes.titlecolor": INK,
+        "axes.titlesize": 13, "axes.titleweight": "bold", "xtick.color": MUTED, "ytick.color": MUTED,
+        "axes.labelsize": 12, "xtick.labelsize": 12, "ytick.labelsize": 12,
+        "xtick.major.size": 0, "ytick.major.size": 0,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "axes.linewidth": 0.8,
+        "grid.color": GRID, "grid.linewidth": 1, "axes.axisbelow": True, "legend.frameon": False,
+        "figure.facecolor": "none", "axes.facecolor": "none", "axes.unicode_minus": True, "path.simplify": False,
+    }  # fmt: skip
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a glyph that matplotlib's font lacks is the browser's to draw
+        yield
+
+
+def svg(figure: Figure, name: str) -> str:
+    """The figure's SVG element alone, with ids of its own: several of them stand in one page."""
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(
+            buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].strip()
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>", "", text, flags=re.S)
+    head, rest = text.split(">", 1)
+    text = re.sub(r' (?:xmlns(?::xlink)?|width|height|version)="[^"]*"', "", head) + ">" + rest
+    text = text.replace("xlink:href=", "href=")
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
+    text = re.sub(r'(href="|url\()#', rf"\1#{name}-", text)
+    text = re.sub(r"font-family: [^;\"]+", "font-family: inherit", text)
+    text = re.sub(r' transform="rotate\(-0 [^)]*\)"', "", text)
+    return re.sub(r"\s*\n\s*", " ", text)
+
+
+def new(width: int, height: float) -> Figure:
+    """An empty figure of that many CSS pixels: matplotlib's points are the SVG's units."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    FigureCanvasSVG(figure)
+    return figure
+
+
+def wrapped(text: str, letters: int) -> list[str]:
+    """At most 3 lines."""
+    return textwrap.wrap(text, letters, max_lines=3, placeholder="…") or [""]
+
+
+def fix_colours(figure: Figure) -> None:
+    """Give every artist the colour that its sentinel stands for."""
+    from matplotlib.colors import to_hex, to_rgba
+
+    def fixed(colour: Any) -> Any:
+        if isinstance(colour, str) and colour.lower() in ("none", "auto"):
+            return colour
+        if getattr(colour, "ndim", 1) == 2:
+            return [fixed(row) for row in colour]
+        held = to_hex(colour)
+        return (*to_rgba(COLOURS[held][1])[:3], to_rgba(colour)[3]) if held in COLOURS else colour
+
+    figure.canvas.draw()  # ticks are made when they are drawn
+    found: list[Any] = figure.findobj()
+    boxes = [artist.get_bbox_patch() for artist in found if hasattr(artist, "get_bbox_patch")]
+    for artist in [*found, *filter(None, boxes)]:
+        for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            get, put = getattr(artist, f"get_{name}", None), getattr(artist, f"set_{name}", None)
+            if get is None or put is None:
+                continue
+            before = get()
+            after = fixed(before) if before is not None and len(before) else before
+            if after is not before:
+                put(after)
+
+
+def themed(svg: str, label: str) -> str:
+    """The SVG for a page that defines the colours as CSS variables; `label` is its text alternative, escaped."""
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return _coloured(svg, lambda variable, _: f"var({variable})")
+
+
+def standalone(svg: str) -> str:
+    """The SVG as a file: fixed colours on a white card, legible on a light page and on a dark one."""
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    width, height = (box[1], box[2]) if box else ("100%", "100%")
+    svg = svg.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" ', 1)
+    card = f'<rect width="{width}" height="{height}" rx="6" fill="#ffffff"/>'
+    svg = re.sub(r"(<svg [^>]*>)", rf"\1{card}", svg, count=1)
+    font = "font-family: system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
+    return _coloured(svg, lambda _, colour: colour).replace("font-family: inherit", font)
+
+
+def _coloured(svg: str, choose: Callable[[str, str], str]) -> str:
+    for sentinel, (variable, colour) in COLOURS.items():
+        svg = svg.replace(sentinel, choose(variable, colour))
+    return svg

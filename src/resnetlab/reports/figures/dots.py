@@ -1,0 +1,147 @@
+"""The first figure: every run as a dot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resnetlab.reports.figures.canvas import (
+    CARD,
+    GRID,
+    INK,
+    MARKS,
+    MUTED,
+    NARROW,
+    PUBLISHED,
+    SERIES,
+    WIDE,
+    new,
+    wrapped,
+)
+from resnetlab.reports.model import DotRow, Dots
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+EDGE = ("out of memory", "missing")
+"""Outcomes without an accuracy: their marks stand at the left edge of the axis."""
+
+
+def paint(picture: Dots, small: bool) -> Figure:
+    rows, width = picture.rows, NARROW if small else WIDE
+    low, high = picture.low_pct, picture.high_pct
+    edge = any(dot.outcome in EDGE for row in rows for dot in row.dots)
+    handles = _legend(rows, any(low <= row.chance_pct <= high for row in rows))
+    columns = 2 if small else 5
+    extra = max(len(wrapped(row.label, 40)) for row in rows) * 18 if max(len(row.label) for row in rows) > 18 else 0
+    foot, row_height = 34 + 19 * -(-len(handles) // columns), 106 + extra if small else 68
+    row_height += 15 * max(len(row.published) for row in rows)
+    height = row_height * len(rows) + foot + 6
+    figure = new(width, height)
+    left, right = (10 / width, 1 - 14 / width) if small else (176 / width, 1 - 214 / width)
+    ax = figure.add_axes((left, foot / height, right - left, row_height * len(rows) / height))
+    ax.set(xlim=(low - 0.06 * (high - low) * edge, high), ylim=(len(rows) - 0.5, -0.5), yticks=[])
+    ax.grid(axis="x")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} %" if 0 <= value <= 100 else "")
+    ax.locator_params(axis="x", nbins=4 if small else 6)
+    for index, row in enumerate(rows):
+        _dot_row(ax, row, index, row_height, extra if small else None)
+    figure.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(4 / width if small else left, 0), borderaxespad=0.2,
+        ncols=columns, fontsize=12, labelcolor=MUTED, handlelength=1.5, handletextpad=0.5, columnspacing=1.4,
+        borderpad=0,
+    )  # fmt: skip
+    return figure
+
+
+def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) -> None:
+    """A condition's band, `height` pixels high; narrow ones have `extra` pixels for a long label, wide ones None."""
+
+    def y(pixels: float) -> float:
+        """Pixels below the band's upper edge in the axis' units."""
+        return index - 0.5 + pixels / height
+
+    colour = SERIES[row.style % len(SERIES)]
+    small, below = extra is not None, extra or 0
+    top, bottom, bar = (46 + below, 76 + below, 91 + below) if small else (11, 43, 56)
+    ax.plot([row.chance_pct] * 2, [index - 0.5, index + 0.5], color=MUTED, lw=1.2, ls=(0, (2, 2)), zorder=1)
+    ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
+    step = (bottom - top) / max(4, len(row.dots) - 1)
+    for place, dot in enumerate(row.dots):
+        at = (top + bottom) / 2 + (place - (len(row.dots) - 1) / 2) * step
+        _dot(ax, dot.outcome, dot.value_pct, y(at), row.style, colour)
+    if row.mean_pct is not None:
+        if row.low_pct is not None and row.high_pct is not None:
+            ax.plot([row.low_pct, row.high_pct], [y(bar)] * 2, color=INK, lw=2, solid_capstyle="butt", zorder=4)
+        ax.plot([row.mean_pct] * 2, [y(bar - 6), y(bar + 6)], color=INK, lw=3, solid_capstyle="butt", zorder=5)
+    for place, mark in enumerate(row.published, 1):
+        at = y(bar + 15 * place)
+        if mark.low_pct is not None and mark.high_pct is not None:
+            ax.plot([mark.low_pct, mark.high_pct], [at] * 2, color=MUTED, lw=1.4, solid_capstyle="butt", zorder=4)
+        ax.plot(mark.value_pct, at, **PUBLISHED, clip_on=False, zorder=5)
+    rate, numbers = row.said
+    edge = _edge(row)
+    text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
+    if small:
+        text["bbox"] = {"facecolor": CARD, "edgecolor": "none", "pad": 1.5}  # lines stop at words
+        for place, line in enumerate(wrapped(row.label, 40)):
+            ax.text(0, y(15 + 18 * place), line, fontweight="bold", **text)
+        ax.text(1, y(15 + below), numbers, ha="right", **text)
+        ax.text(1, y(32 + below), f"{rate}, {edge}" if edge else rate, color=MUTED, ha="right", **text)
+    else:
+        ax.text(
+            -0.03, y(34), "\n".join(wrapped(row.label, 20)), ha="right", fontweight="bold", linespacing=1.35, **text
+        )
+        lines = [(rate, MUTED), *([(numbers, INK)] if numbers else []), *([(edge, MUTED)] if edge else [])]
+        for place, (line, shade) in enumerate(lines):
+            ax.text(1.04, y(34 + 20 * (place - (len(lines) - 1) / 2)), line, color=shade, **text)
+
+
+def _dot(ax: Axes, outcome: str, value: float | None, y: float, style: int, colour: str) -> None:
+    """A converged run is filled, a failed one open; one without an accuracy stands at the axis' left edge."""
+    form: dict[str, Any] = {"color": colour, "ls": "none", "zorder": 3, "clip_on": False}
+    match outcome:
+        case "converged" if value is not None:
+            edge: dict[str, Any] = {"markeredgecolor": CARD, "markeredgewidth": 0.8}
+            ax.plot(value, y, marker=MARKS[style % len(MARKS)], ms=7.5, **(form | edge))
+        case "dead" if value is not None:
+            ax.plot(value, y, marker="x", ms=7.5, mew=2, **form)
+        case "diverged" if value is not None:
+            ax.plot(value, y, marker="v", ms=8, mfc="none", mew=1.7, **form)
+        case "out of memory" | "missing":
+            marker = "X" if outcome == "out of memory" else "d"
+            ax.plot(0.012, y, marker=marker, ms=8, mfc="none", mew=1.5, transform=ax.get_yaxis_transform(), **form)
+        case _:
+            pass
+
+
+def _edge(row: DotRow) -> str:
+    """What the marks at the left edge are: `2 out of memory, 1 missing`."""
+    held = [dot.outcome for dot in row.dots]
+    return ", ".join(f"{held.count(name)} {name}" for name in EDGE if name in held)
+
+
+def _legend(rows: tuple[DotRow, ...], chance: bool) -> list[Line2D]:
+    """The marks that are there, each with its name."""
+    from matplotlib.lines import Line2D
+
+    seen = {dot.outcome for row in rows for dot in row.dots}
+    styles = [row.style for row in rows for dot in row.dots if dot.outcome == "converged"]
+    marks: dict[str, tuple[str, dict[str, Any]]] = {
+        "converged": ("converged run", {"marker": MARKS[min(styles, default=0) % len(MARKS)], "ms": 7.5}),
+        "dead": ("dead", {"marker": "x", "ms": 7.5, "mew": 2}),
+        "diverged": ("diverged", {"marker": "v", "ms": 8, "mfc": "none", "mew": 1.7}),
+        "out of memory": ("out of memory", {"marker": "X", "ms": 8, "mfc": "none", "mew": 1.5}),
+        "missing": ("missing", {"marker": "d", "ms": 8, "mfc": "none", "mew": 1.5}),
+    }
+    handles = [
+        Line2D([], [], color=MUTED, ls="none", label=text, **form) for key, (text, form) in marks.items() if key in seen
+    ]
+    if any(row.low_pct is not None for row in rows):
+        handles.append(Line2D([], [], color=INK, lw=2, marker="|", ms=9, mew=3, label="mean, 95 % t-interval"))
+    if any(row.published for row in rows):
+        handles.append(Line2D([], [], label="published", **PUBLISHED))
+    if chance:
+        handles.append(Line2D([], [], color=MUTED, lw=1.2, ls=(0, (2, 2)), label="chance"))
+    return handles

@@ -1,0 +1,86 @@
+"""The forest plot: a row a claim."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resnetlab.reports.figures.canvas import CARD, GRID, INK, MUTED, NARROW, SERIES, WIDE, new, wrapped
+from resnetlab.reports.model import Forest, ForestRow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def paint(picture: Forest, small: bool) -> Figure:
+    """Rows by unit, each unit on an axis of its own; claims without an effect come last, without one."""
+    units = list(dict.fromkeys(row.unit for row in sorted(picture.rows, key=lambda row: not row.unit)))
+    groups = [[row for row in picture.rows if row.unit == unit] for unit in units]
+    width, foot = NARROW if small else WIDE, 46
+    row_height = (126 if small else 84) if any(row.said[2] for row in picture.rows) else (110 if small else 66)
+    feet = [foot if unit else 8 for unit in units]
+    height = sum(row_height * len(rows) + below for rows, below in zip(groups, feet, strict=True)) + 4
+    figure = new(width, height)
+    left, right = (10 / width, 1 - 14 / width) if small else (252 / width, 1 - 276 / width)
+    top: float = height - 4
+    for unit, rows, below in zip(units, groups, feet, strict=True):
+        top -= row_height * len(rows)
+        ax = figure.add_axes((left, top / height, right - left, row_height * len(rows) / height))
+        top -= below
+        low, high = _forest_scale(rows)
+        ax.set(xlim=(low, high), ylim=(len(rows) - 0.5, -0.5), yticks=[])
+        if unit:
+            ax.grid(axis="x")
+            ax.axvline(0, color=MUTED, lw=1, zorder=2)
+            ax.locator_params(axis="x", nbins=4 if small else 6)
+            figure.text(left, (top + 4) / height, f"left better by, {unit}", color=MUTED, fontsize=12)
+        else:
+            ax.set_xticks([])
+            ax.spines["bottom"].set_visible(False)
+        for index, row in enumerate(rows):
+            _forest_row(ax, row, index, row_height, small)
+    return figure
+
+
+def _forest_scale(rows: list[ForestRow]) -> tuple[float, float]:
+    """Every effect, zero and the finite ends of regions; intervals are cut at twice the spread."""
+    held = [row.d for row in rows if row.d is not None]
+    ends = [end for row in rows for end in row.region if row.d is not None and -1e9 < end < 1e9]
+    low, high = min([0.0, *held, *ends]), max([0.0, *held, *ends])
+    spread = max(high - low, 1e-6)
+    low = max(low - spread, min([low, *(row.low for row in rows if row.low is not None)]))
+    high = min(high + spread, max([high, *(row.high for row in rows if row.high is not None)]))
+    pad = 0.06 * (high - low)
+    return low - pad, high + pad
+
+
+def _forest_row(ax: Axes, row: ForestRow, index: int, height: int, small: bool) -> None:
+    def y(pixels: float) -> float:
+        return index - 0.5 + pixels / height
+
+    at, half = y(height - 20 if small else height / 2), (12 if small else 24) / height
+    ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
+    low, high = ax.get_xlim()
+    if row.d is not None and row.low is not None and row.high is not None:
+        ends = (max(low, row.region[0]), min(high, row.region[1]))
+        ax.fill_between(ends, at - half, at + half, color=SERIES[2], alpha=0.16, lw=0, zorder=1)
+        ax.plot([max(low, row.low), min(high, row.high)], [at] * 2, color=INK, lw=2, solid_capstyle="butt", zorder=3)
+        for end, beyond, mark in ((low, row.low < low, "<"), (high, row.high > high, ">")):
+            if beyond:
+                ax.plot(end, at, marker=mark, color=INK, ms=6, ls="none", clip_on=False, zorder=4)
+        face = CARD if row.conditional else INK
+        ax.plot(row.d, at, marker="o", ms=8, mfc=face, mec=INK, mew=1.6, ls="none", zorder=5)
+    text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
+    lines = [(row.word, INK, "bold"), *((line, INK if not n else MUTED, "normal") for n, line in enumerate(row.said))]
+    lines = [line for line in lines if line[0]]
+    if small:
+        text["bbox"] = {"facecolor": CARD, "edgecolor": "none", "pad": 1.0}
+        label = wrapped(row.label, 42)
+        ax.text(0, y(12), label[0] + ("…" if len(label) > 1 else ""), fontweight="bold", fontsize=12, **text)
+        for place, (line, shade, _) in enumerate(lines):
+            ax.text(0, y(29 + 16 * place), line[:56], color=shade, fontsize=12, **text)
+        return
+    ax.text(-0.04, y(height / 2), "\n".join(wrapped(row.label, 32)), ha="right", linespacing=1.3, **text)
+    for place, (line, shade, weight) in enumerate(lines):
+        below = height / 2 + 19 * (place - (len(lines) - 1) / 2)
+        ax.text(1.03, y(below), line, color=shade, fontweight=weight, **text)

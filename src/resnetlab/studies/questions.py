@@ -1,0 +1,147 @@
+"""Claims and the runs of their conditions as questions of `resnetlab.stats.verdict`. Judges nothing. Free of torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from resnetlab.stats import verdict
+from resnetlab.stats.estimate import WHOLE, Interval
+from resnetlab.stats.outcome import Outcome, count
+from resnetlab.stats.verdict import GREATER, LESS, Arm, Fails, Means, Question, Region
+from resnetlab.studies.claims import (
+    About,
+    AnyClaim,
+    Average,
+    Best,
+    Equal,
+    FailsAndTrains,
+    Faster,
+    Greater,
+    Metric,
+    Monotone,
+    Relative,
+    labels,
+)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A planned run as claims see it: its outcome and what it reached on the test images."""
+
+    seed: int
+    outcome: Outcome
+    error_pct: float | None = None
+    loss_nats: float | None = None
+    curves: Mapping[str, tuple[tuple[float, float], ...]] | None = None
+    """By split: epoch and accuracy in percent, in order."""
+
+    def value(self, metric: Metric) -> float | None:
+        """The metric, turned so that more is better."""
+        if metric == "loss":
+            return None if self.loss_nats is None else -self.loss_nats
+        return None if self.error_pct is None else (100 if metric == "top1" else 0) - self.error_pct
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The planned runs of a condition, with what a guess would reach."""
+
+    runs: tuple[Ran, ...]
+    class_share: float
+    """Accuracy of the best constant guess, 0 to 1."""
+    classes: int
+    epochs: float
+    """That a run is given."""
+
+    def arm(self, metric: Metric = "top1") -> Arm:
+        """As the statistics see it. A converged run whose loss is not a number is a diverged one to a claim on loss."""
+        lost = {run.seed for run in self.runs if run.outcome == "converged" and run.value(metric) is None}
+        counts = count("diverged" if run.seed in lost else run.outcome for run in self.runs)
+        held = [run.value(metric) for run in self.runs if run.outcome == "converged"]
+        values = tuple(sorted(value for value in held if value is not None))
+        match metric:
+            case "top1":
+                return Arm(counts, values, 100 * self.class_share, WHOLE)
+            case "error":
+                return Arm(counts, values, 100 * self.class_share - 100, Interval(-100.0, 0.0))
+            case "loss":
+                return Arm(counts, values, -math.log(self.classes), Interval(-math.inf, 0.0))
+
+    def arrivals(self, accuracy_pct: float, split: str, within: float) -> tuple[float, ...]:
+        """Epochs at which each run that is not missing first had that accuracy; inf where it never did."""
+        return tuple(
+            next(
+                (epoch for epoch, reached in _curve(run, split) if reached >= accuracy_pct and epoch <= within),
+                math.inf,
+            )
+            for run in self.runs
+            if run.outcome in ("converged", "dead", "diverged")
+        )
+
+
+def _curve(run: Ran, split: str) -> tuple[tuple[float, float], ...]:
+    return (run.curves or {}).get(split, ())
+
+
+def question(claim: AnyClaim, runs: Mapping[str, Runs]) -> Question:
+    """A claim in numbers; `runs` by condition's label."""
+    match claim:
+        case Greater():
+            return _two(claim, runs, GREATER)
+        case About():
+            region = Region(claim.size - claim.allowed, claim.size + claim.allowed)
+            return _two(claim, runs, region, GREATER if claim.size > 0 else LESS)
+        case Equal():
+            return _two(claim, runs, Region(-claim.margin, claim.margin))
+        case FailsAndTrains():
+            return Fails((runs[claim.left].arm(), runs[claim.right].arm()))
+        case Average():
+            arms = tuple(runs[label].arm(claim.metric) for label in labels(claim))
+            return Means(arms, ((1 / len(claim.left), -1 / len(claim.left)) * len(claim.left),))
+        case Relative():
+            arms = tuple(runs[label].arm(claim.metric) for label in labels(claim))
+            region = Region(claim.size - claim.margin, claim.size + claim.margin)
+            return Means(arms, region=region, relative=True, direction=GREATER if claim.size > 0 else LESS)
+        case Monotone():
+            arms = tuple(runs[label].arm(claim.metric) for label in claim.order)
+            sign = 1.0 if claim.change == "improves" else -1.0
+            steps = range(len(arms) - 1)
+            return Means(arms, tuple(_row(len(arms), {k: -sign, k + 1: sign}) for k in steps))
+        case Best():
+            arms = tuple(runs[label].arm(claim.metric) for label in labels(claim))
+            return Means(arms, tuple(_row(len(arms), {0: 1.0, k: -1.0}) for k in range(1, len(arms))))
+        case Faster():
+            left, right = runs[claim.left], runs[claim.right]
+            within, split = min(left.epochs, right.epochs), followed((left, right))
+            times = [held.arrivals(claim.accuracy_pct, split, within) for held in (left, right)]
+            return verdict.Faster((left.arm(), right.arm()), (times[0], times[1]))
+        case _:
+            assert_never(claim)
+
+
+def followed(runs: Iterable[Runs]) -> str:
+    """The split whose curve a race is run on: the test images where every condition recorded them, else validation."""
+    recorded = [{split for run in held.runs for split in run.curves or {}} for held in runs]
+    return "test" if all("test" in splits or not splits for splits in recorded) else "validation"
+
+
+def _two(
+    claim: Greater | About | Equal, runs: Mapping[str, Runs], region: Region, direction: Region | None = None
+) -> Means:
+    left, right = runs[claim.left], runs[claim.right]
+    pairs = None
+    if claim.paired:
+        values = [
+            {run.seed: run.value(claim.metric) for run in held.runs if run.outcome == "converged"}
+            for held in (left, right)
+        ]
+        both = [(values[0][seed], values[1].get(seed)) for seed in values[0]]
+        pairs = tuple(a - b for a, b in both if a is not None and b is not None)
+    return Means((left.arm(claim.metric), right.arm(claim.metric)), region=region, pairs=pairs, direction=direction)
+
+
+def _row(length: int, weights: Mapping[int, float]) -> tuple[float, ...]:
+    return tuple(weights.get(index, 0.0) for index in range(length))
