@@ -68,6 +68,8 @@ def import_weights(file: Path, as_model: str, out: Path) -> Path:
         "mean": MEAN[:channels], "deviation": DEVIATION[:channels],
         "imported_from": file.name, "imported_sha256": sha256(file),
     }  # fmt: skip
+    if isinstance(spec, ImageNetResNet):
+        facts["resize"] = 256  # of the shorter side, before the crop: as torchvision evaluates them
     out.mkdir(parents=True, exist_ok=True)
     path = out / "weights.safetensors"
     write_weights(path, model.state_dict(), facts)

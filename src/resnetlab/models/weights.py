@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,22 +37,35 @@ class Facts:
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], Facts]:
     """The tensors of a safetensors file, on the processor, and its facts. Raises InputError when it is not one."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            held = json.loads((file.metadata() or {}).get("resnetlab", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
-    except FileNotFoundError:
-        raise mistake(str(path), "no such file", "give the path of a safetensors file") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise mistake(str(path), f"not a whole safetensors file: {error}", "restore it from a copy") from None
+    with _opened(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+    held = describe_weights(path)
     try:
         facts = Facts(
             tuple(map(str, held.get("classes", ()))), tuple(map(float, held.get("mean", ()))),
             tuple(map(float, held.get("deviation", ()))), int(held.get("side", 0)),
         )  # fmt: skip
-    except (AttributeError, TypeError, ValueError):  # another program's word for something else
+    except (TypeError, ValueError):  # another program's word for something else
         facts = Facts()
     return tensors, facts
+
+
+def describe_weights(path: Path) -> dict[str, Any]:
+    """What stands beside the tensors of a safetensors file; nothing where others wrote it. Raises InputError."""
+    with _opened(path) as file:
+        held = json.loads((file.metadata() or {}).get("resnetlab", "{}"))
+    return held if isinstance(held, dict) else {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            yield file
+    except FileNotFoundError:
+        raise mistake(str(path), "no such file", "give the path of a safetensors file") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise mistake(str(path), f"not a whole safetensors file: {error}", "restore it from a copy") from None
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:

@@ -1,0 +1,77 @@
+"""The model card of a model folder, from model.json alone. Free of torch."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator
+
+from resnetlab.bundle.spec import Metric, ModelFile
+from resnetlab.codec import encode
+
+SHOWN_CLASSES = 120
+
+
+def card(file: ModelFile) -> str:
+    """The card in Markdown; every number in it stands in model.json."""
+    return "\n\n".join(_parts(file)) + "\n"
+
+
+def view_words(file: ModelFile) -> str:
+    """What is done to a photograph, in a sentence."""
+    view = file.view
+    match view.rule:
+        case "crop":
+            cut = f"the shorter side is resized to {view.shorter_side} pixels, the centre {view.size} kept"
+        case "whole":
+            cut = f"the longer side is resized to {view.size} pixels, and nothing is cut off"
+        case "square":
+            cut = f"the largest centre square is resized to {view.size} x {view.size} pixels"
+    colour = "grey" if view.channels == 1 else "RGB"
+    mean, deviation = (", ".join(f"{value:.4g}" for value in values) for values in (view.mean, view.deviation))
+    return f"Upright, {colour}; {cut} ({view.interpolation}); (x / 255 - [{mean}]) / [{deviation}]."
+
+
+def _parts(file: ModelFile) -> Iterator[str]:
+    yield f"# {_text(file.name)}"
+    yield (
+        f"An image classifier: {_text(file.model.title)}, {file.parameters:,} parameters, "
+        f"{len(file.classes):,} classes. Written by resnetlab; `model.json` has all of this as data."
+    )
+    yield "## Use"
+    yield "```sh\nresnetlab predict . photo.jpg\nresnetlab evaluate . photos\nresnetlab serve .\n```"
+    yield '```python\nimport resnetlab as rl\n\nprint(rl.load_model(".").predict(["photo.jpg"]))\n```'
+    yield f"What the network is shown of a photograph: {view_words(file)}"
+    yield "## Licence"
+    source = f" Said in {_text(file.licence.source)}." if file.licence.source else ""
+    yield f"{_text(str(file.licence))}.{source}" + (" **No commercial use.**" if file.licence.non_commercial else "")
+    if file.caveats:
+        yield "## Caveats"
+        yield "\n".join(f"- {_text(line)}" for line in file.caveats)
+    if file.metrics:
+        yield "## Measured"
+        yield "\n".join(_table(file.metrics))
+    yield "## Classes"
+    shown = ", ".join(_text(name) for name in file.classes[:SHOWN_CLASSES])
+    yield shown + (f" and {len(file.classes) - SHOWN_CLASSES:,} more" if len(file.classes) > SHOWN_CLASSES else "")
+    yield "## Provenance"
+    yield f"```json\n{json.dumps(encode(file)['model'] | {'weights_sha256': file.weights_sha256}, indent=1)}\n```"
+    if file.provenance:
+        yield "\n".join(f"- {_text(name)}: {_text(str(held))}" for name, held in file.provenance.items())
+
+
+def _table(metrics: tuple[Metric, ...]) -> Iterator[str]:
+    yield "| what | value | 95 % interval over images | data | split | images |"
+    yield "| --- | ---: | ---: | --- | --- | ---: |"
+    for metric in metrics:
+        span = f"[{metric.low:.4g}, {metric.high:.4g}]" if metric.low is not None and metric.high is not None else "–"
+        yield (
+            f"| {_text(metric.name)} | {metric.value:.4g} | {span} | {_text(metric.data)} | {metric.split} "
+            f"| {metric.images:,} |"
+        )
+
+
+def _text(text: str) -> str:
+    """Text as text: a class may be called anything."""
+    return re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", html.escape(" ".join(text.split()), quote=False))

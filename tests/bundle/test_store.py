@@ -1,0 +1,154 @@
+"""A model's folder: whole or absent, checked when read, and the same predictions wherever it is opened."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from resnetlab.bundle import store
+from resnetlab.bundle.spec import Licence, Metric, ModelFile
+from resnetlab.bundle.store import load_bundle, read_file, save_bundle
+from resnetlab.data.view import View
+from resnetlab.errors import InputError, ResourceError
+from resnetlab.models.build import build_model
+from resnetlab.models.spec import CifarNet, External, Model
+from resnetlab.models.weights import write_weights
+
+VIEW = View(size=32, mean=(0.5, 0.5, 0.5), deviation=(0.25, 0.25, 0.25))
+SMALL = CifarNet(blocks=(1, 1), widths=(4, 8))
+SQUEEZE = External(source="torchvision/squeezenet1_1")
+
+
+def network(model: Model, classes: int = 3, seed: int = 0) -> nn.Module:
+    return build_model(model, 3, classes, lambda name: torch.Generator().manual_seed(seed + len(name))).eval()
+
+
+def described(model: Model, **fields: object) -> ModelFile:
+    return ModelFile(**{"name": "pets", "model": model, "classes": ("cat", "dog", "newt"), "view": VIEW} | fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("model", [SMALL, SQUEEZE, External(source="timm/mobilenetv2_035", kwargs={"num_classes": 7})])
+def test_a_model_comes_back_from_its_folder_with_the_same_outputs(tmp_path: Path, model: Model) -> None:
+    """The last was built with seven outputs, and its classifier was replaced."""
+    kwargs = {"num_classes": 3} if isinstance(model, External) else {}
+    module = network(replace(model, kwargs=kwargs) if isinstance(model, External) else model)
+    save_bundle(tmp_path / "pets", module, described(model))
+    held = load_bundle(tmp_path / "pets")
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert torch.equal(held.module(images), module(images))
+    assert not held.module.training
+    assert held.file.parameters == sum(p.numel() for p in module.parameters())
+
+
+def test_no_path_of_the_machine_that_made_it_stands_in_a_models_folder(tmp_path: Path) -> None:
+    write_weights(tmp_path / "start.safetensors", network(SQUEEZE, 3).state_dict(), {})
+    made = External(source="torchvision/squeezenet1_1", weights=str(tmp_path / "start.safetensors"), class_names=("a",))
+    save_bundle(tmp_path / "pets", network(made), described(made))
+    for name in ("model.json", "README.md"):
+        assert str(tmp_path) not in (tmp_path / "pets" / name).read_text()
+    shutil.move(tmp_path / "pets", tmp_path / "elsewhere")
+    (tmp_path / "start.safetensors").unlink()
+    assert load_bundle(tmp_path / "elsewhere").file.classes == ("cat", "dog", "newt")
+
+
+def test_a_flipped_bit_of_the_weights_is_refused_by_name(tmp_path: Path) -> None:
+    save_bundle(tmp_path / "pets", network(SMALL), described(SMALL))
+    path = tmp_path / "pets" / "weights.safetensors"
+    raw = bytearray(path.read_bytes())
+    raw[-3] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match=r"weights\.safetensors: differs from its SHA-256"):
+        load_bundle(tmp_path / "pets")
+
+
+def test_a_folder_is_replaced_whole_or_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "pets"
+    save_bundle(folder, network(SMALL), described(SMALL))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for part in ("write_text", "write_json", "write_weights"):
+        with monkeypatch.context() as patch:
+            patch.setattr(store, part, full)
+            with pytest.raises(ResourceError):
+                save_bundle(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
+            with pytest.raises(ResourceError):
+                save_bundle(tmp_path / "other", network(SMALL), described(SMALL))
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        assert [path.name for path in tmp_path.iterdir()] == ["pets"]
+    save_bundle(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
+    assert read_file(folder).name == "newer"
+    assert [path.name for path in tmp_path.iterdir()] == ["pets"]
+
+
+def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="is there and is no model's folder"):
+        save_bundle(tmp_path, network(SMALL), described(SMALL))
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_weights_of_another_network_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has another shape: head"):
+        save_bundle(tmp_path / "pets", network(SMALL, classes=5), described(SMALL))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_card_says_what_the_file_says_and_takes_no_markup_from_names(tmp_path: Path) -> None:
+    file = described(
+        SMALL, name="<script>", classes=("a|b", "*c*", "d"), licence=Licence(name="CC-BY-NC-4.0", of="the backbone"),
+        caveats=("The pre-training saw the test images.",),
+        metrics=(Metric(name="top1_error_pct", value=12.5, low=8.1, high=18.2, data="photos", images=160),),
+        provenance={"run": "photos-s0"},
+    )  # fmt: skip
+    save_bundle(tmp_path / "pets", network(SMALL), file)
+    text = (tmp_path / "pets" / "README.md").read_text()
+    for said in ("CC-BY-NC-4.0", "No commercial use", "saw the test images", "| 12.5 | [8.1, 18.2] |", "photos-s0"):
+        assert said in text
+    assert "<script>" not in text
+    assert r"a\|b, \*c\*, d" in text
+
+
+def test_what_is_no_model_is_told_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no model in it"):
+        load_bundle(tmp_path)
+    with pytest.raises(InputError, match="no model in it"):
+        load_bundle(tmp_path / "absent")
+    write_weights(tmp_path / "weights.safetensors", {"a": torch.zeros(2)}, {})
+    with pytest.raises(InputError, match="does not say of which network it is"):
+        load_bundle(tmp_path)
+    (tmp_path / "model.json").write_text(json.dumps({"schema": 99}))
+    with pytest.raises(InputError, match="another schema"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "non_commercial"), [("Apache-2.0", False), ("CC-BY-NC-4.0", True), ("cc-by-nc", True)]
+)
+def test_a_licence_that_rules_out_commerce_is_known_by_its_name(name: str, non_commercial: bool) -> None:
+    assert Licence(name=name).non_commercial is non_commercial
+
+
+def test_a_finished_run_is_a_model_and_is_shown_the_pixels_that_it_trained_on(tmp_path: Path, small_npz: Path) -> None:
+    import resnetlab as rl
+
+    record = rl.train(SMALL, str(small_npz), "adam", settings=["recipe.epochs=1"], output=tmp_path)
+    held = load_bundle(tmp_path / "runs" / record.id)
+    assert held.file.classes == ("left", "right", "middle")
+    assert (held.file.view.rule, held.file.view.size, held.file.view.channels) == ("square", 8, 1)
+    assert held.file.provenance["run"] == record.id
+    assert record.result is not None
+    assert held.file.weights_sha256 == record.result.weights_sha256
+    (tmp_path / "runs" / record.id / "weights.safetensors").unlink()
+    with pytest.raises(InputError, match="a run that keeps no weights"):
+        load_bundle(tmp_path / "runs" / record.id)

@@ -1,0 +1,62 @@
+"""What a network is shown of a photograph, against torchvision and against values worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pictures import picture
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+from resnetlab.codec import FieldError
+from resnetlab.data.sources import images
+from resnetlab.data.view import View, resized, show
+
+HALF = {"mean": (0.5,) * 3, "deviation": (0.5,) * 3}
+
+
+@given(st.integers(8, 90), st.integers(8, 90), st.integers(5, 40), st.integers(0, 20), st.booleans())
+def test_a_crop_is_torchvisions_resize_and_centre_crop(
+    width: int, height: int, size: int, more: int, bicubic: bool
+) -> None:
+    kind = "bicubic" if bicubic else "bilinear"
+    view = View(size=size, resize=size + more, interpolation=kind, **HALF)
+    image = picture(1, width, height)
+    mode = InterpolationMode.BICUBIC if bicubic else InterpolationMode.BILINEAR
+    theirs = Compose([Resize(size + more, interpolation=mode), CenterCrop(size)])(image)
+    assert np.array_equal(show(image, view), np.asarray(theirs))
+
+
+@pytest.mark.parametrize(("size", "shorter"), [(224, 256), (288, 329), (128, 146), (161, 184)])
+def test_the_shorter_side_is_256_to_224_of_the_crop_rounded_down(size: int, shorter: int) -> None:
+    view = View(size=size, **HALF)
+    assert view.shorter_side == shorter
+    assert min(resized(picture(0, 501, 375), view).size) == shorter
+
+
+def test_a_whole_image_keeps_its_shape_and_loses_nothing() -> None:
+    view = View(rule="whole", size=64, **HALF)
+    assert show(picture(0, 501, 375), view).shape == (47, 64, 3)  # 64 x 375 / 501 = 47.9
+    assert show(picture(0, 375, 501), view).shape == (64, 47, 3)
+    assert show(picture(0, 1000, 5), view).shape == (1, 64, 3)
+
+
+def test_a_square_has_the_pixels_that_a_run_trains_on() -> None:
+    image = picture(3, 57, 41)
+    assert np.array_equal(show(image, View(rule="square", size=16, **HALF)), images.square(image, 16))
+
+
+def test_grey_and_colour_become_what_the_network_takes() -> None:
+    grey = View(size=16, channels=1, mean=(0.5,), deviation=(0.5,))
+    assert show(picture(0, 30, 20), grey).shape == (16, 16, 1)
+    assert show(picture(0, 30, 20, "L"), View(size=16, **HALF)).shape == (16, 16, 3)
+
+
+def test_a_view_that_contradicts_itself_is_refused() -> None:
+    with pytest.raises(FieldError, match="resize"):
+        View(size=64, resize=32, **HALF)
+    with pytest.raises(FieldError, match="resize"):
+        View(rule="square", size=64, resize=70, **HALF)
+    with pytest.raises(FieldError, match="mean"):
+        View(size=64, channels=1, **HALF)
