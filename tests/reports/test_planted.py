@@ -133,6 +133,24 @@ def test_each_claim_says_what_it_compares_and_in_which_unit(report):
     assert held["a broken chain"][0].note.endswith("every step worsens test accuracy")
 
 
+def test_a_claim_on_the_train_images_is_judged_there_and_says_so():
+    sides = f"left = {at(14, 'A')}\nright = {at(14, 'none')}\n"
+    text = STUDY + "".join(
+        f'[[claim]]\nsays = "Better on {split}."\n{sides}split = "{split}"\n' for split in ("test", "train")
+    )
+    evidence = reports.gather(study_record(TRUTH, study=parse_study(tomllib.loads(text), "study.toml", Overrides())))
+    learned = {"plain 14": 1.0, "residual 14 (A)": 9.0}  # by heart: the plain one knows its train images better
+    known = tuple(
+        replace(row, train_error_pct=learned[row.condition] + row.seed / 10) if row.condition in learned else row
+        for row in evidence.rows
+    )
+    report = reports.assemble(replace(evidence, rows=known))
+    assert [cell.badge for cell in report.verdicts] == ["reproduced", "contradicted"]
+    assert rows(report)["Better on train."][0].note == "residual 14 (A) − plain 14 in accuracy on the train images"
+    assert rows(report)["Better on test."][0].note == "residual 14 (A) − plain 14"
+    assert "a fixed part of the train split" in report.claims.note
+
+
 def test_failed_and_missing_runs_qualify_and_are_named(report):
     held = rows(report)
     assert held["failed runs"][-1].note == "conditional on convergence"

@@ -124,6 +124,9 @@ def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file
         ('kind = "faster"\naccuracy_pct = 90.0\n' + TWO,
          ("claim[0]: no split is followed over the epochs in both conditions. "
           "Fix: data.validation = 0.1, or data.test_curve = true")),
+        ('kind = "fails-and-trains"\nsplit = "train"\n' + TWO,
+         ("claim[0].split: unknown field (allowed: kind, left, right, says, source). "
+          'Fix: did you mean "left"?')),
         ('metric = "accuracy"\n' + TWO,
          'claim[0].metric: unknown value (got "accuracy"; allowed: top1, error, loss). Fix: metric = "top1"'),
         ('kind = "average"\nleft = { model.shortcut = "A" }\nright = { model.depth = 8 }',
@@ -252,6 +255,26 @@ def test_less_loss_and_less_error_are_better() -> None:
     effect = judge([asked("relative")])[0].effect
     assert effect is not None
     assert effect.d == pytest.approx(100 * (1 - (9.1 / 3) / (18.1 / 3)))
+
+
+def test_a_claim_on_the_train_images_is_judged_by_what_the_runs_reached_there() -> None:
+    text = 'kind = "{}"\nsplit = "train"\nmetric = "error"\n'
+    found = [claim(text.format(kind) + EVERY[kind].replace('metric = "loss"', "")) for kind in
+             ("greater", "about", "equal", "average", "relative", "monotone", "best")]  # fmt: skip
+    learned = Runs((Ran(0, "converged", 9.0, train_error_pct=1.0), Ran(1, "converged", 9.0, train_error_pct=2.0)),
+                   0.1, 10, 10.0)  # fmt: skip
+    for one in found:
+        assert described(one).endswith(", on the train images")
+        assert without_defaults(one)["split"] == "train"
+        arms = question(one, dict.fromkeys((*PLAIN, *RESIDUAL), learned)).arms
+        assert {arm.converged for arm in arms} == {(-2.0, -1.0)}
+    by_loss = Ran(0, "converged", 9.0, 0.3, train_error_pct=1.0, train_loss_nats=0.1)
+    assert [by_loss.value("loss", split) for split in ("test", "train")] == [-0.3, -0.1]
+    assert by_loss.value("top1", "train") == 99.0
+
+
+def test_a_claim_on_the_test_images_says_nothing_of_its_split_in_a_report() -> None:
+    assert "split" not in without_defaults(claim('split = "test"\n' + TWO))
 
 
 def test_weights_of_averages_chains_and_rivals() -> None:

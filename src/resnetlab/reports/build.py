@@ -110,7 +110,7 @@ def _runs(evidence: Evidence, condition: Condition) -> Runs:
             held.append((point.epoch, 100 - point.top1_error_pct))
     runs = tuple(
         Ran(
-            row.seed, row.status, row.test_error_pct, row.test_loss_nats,
+            row.seed, row.status, row.test_error_pct, row.test_loss_nats, row.train_error_pct, row.train_loss_nats,
             {split: tuple(sorted(held)) for split, held in curves.get(row.seed, {}).items()},
         )
         for row in evidence.rows

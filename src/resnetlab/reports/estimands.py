@@ -11,7 +11,7 @@ from resnetlab.reports.model import Cell
 from resnetlab.reports.words import NOTHING, listed, number
 from resnetlab.stats.verdict import Fails, Faster
 from resnetlab.studies import claims
-from resnetlab.studies.claims import AnyClaim, Metric
+from resnetlab.studies.claims import AnyClaim, Measured
 
 
 def unit(claim: AnyClaim) -> str:
@@ -25,27 +25,27 @@ def compared(claim: AnyClaim) -> str:
     """The estimand and its region: `residual 56 (A) − plain 56`, `...: from 1.0 to 3.0 points`."""
     match claim:
         case claims.Greater():
-            return _less(claim.left, claim.right, claim.metric) + _pairs(claim.paired)
+            return _less(claim.left, claim.right, claim) + _pairs(claim.paired)
         case claims.About():
             ends = (number(claim.size - claim.allowed, 2), number(claim.size + claim.allowed, 2))
-            compared = _less(claim.left, claim.right, claim.metric) + _pairs(claim.paired)
+            compared = _less(claim.left, claim.right, claim) + _pairs(claim.paired)
             return f"{compared}: from {ends[0]} to {ends[1]} {unit(claim)}"
         case claims.Equal():
-            compared = _less(claim.left, claim.right, claim.metric) + _pairs(claim.paired)
+            compared = _less(claim.left, claim.right, claim) + _pairs(claim.paired)
             return f"{compared}: within ± {claim.margin:g} {unit(claim)}"
         case claims.FailsAndTrains():
             return f"runs that fail, {claim.left} against {claim.right}"
         case claims.Average():
-            pairs = [_less(*pair, claim.metric) for pair in zip(claim.left, claim.right, strict=True)]
+            pairs = [_less(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)]
             return f"mean of {listed(pairs)}"
         case claims.Relative():
-            pairs = [_less(*pair, claim.metric) for pair in zip(claim.left, claim.right, strict=True)]
+            pairs = [_less(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)]
             ends = (number(claim.size - claim.margin, 1), number(claim.size + claim.margin, 1))
             return f"mean of {listed(pairs)}, each in percent of the right: from {ends[0]} to {ends[1]} %"
         case claims.Monotone():
-            return f"{' → '.join(claim.order)}: every step {claim.change} {_metric(claim.metric)}"
+            return f"{' → '.join(claim.order)}: every step {claim.change} {_metric(claim)}"
         case claims.Best():
-            return f"{claim.left} against {listed(claim.rivals)}, by {_metric(claim.metric)}"
+            return f"{claim.left} against {listed(claim.rivals)}, by {_metric(claim)}"
         case claims.Faster():
             return f"epochs to {claim.accuracy_pct:g} %, {claim.left} against {claim.right}"
         case _:
@@ -82,6 +82,8 @@ _HOW = {
 def note(held: Sequence[AnyClaim], family: str) -> str:
     """Under the table of claims."""
     how = "; ".join(_HOW[kind] for kind in dict.fromkeys(claim.kind for claim in held))
+    if any(claims.images(claim) == "train" for claim in held):
+        how += ". The train images: a fixed part of the train split, evaluated as the test images are"
     paired = " Pairs: runs of one training, compared within themselves." if any(_is_paired(c) for c in held) else ""
     return (
         "Differences say how much better left is: accuracy, or how much lower error or loss, over converged runs by "
@@ -98,10 +100,13 @@ def _pairs(paired: bool) -> str:
     return ", run by run" if paired else ""
 
 
-def _metric(metric: Metric) -> str:
-    return {"top1": "test accuracy", "error": "test error", "loss": "test loss"}[metric]
+def _metric(claim: Measured) -> str:
+    metric = {"top1": "accuracy", "error": "error", "loss": "loss"}[claim.metric]
+    return f"test {metric}" if claim.split == "test" else f"{metric} on the train images"
 
 
-def _less(left: str, right: str, metric: Metric) -> str:
+def _less(left: str, right: str, claim: Measured) -> str:
     """Turned so that above 0 is better."""
-    return f"{left} − {right}" if metric == "top1" else f"{right} − {left} in {_metric(metric)}"
+    if claim.metric == "top1":
+        return f"{left} − {right}" + (f" in {_metric(claim)}" if claim.split == "train" else "")
+    return f"{right} − {left} in {_metric(claim)}"

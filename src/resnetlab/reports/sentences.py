@@ -47,8 +47,8 @@ def answer(judged: Judged) -> str:
 def _comparison(judged: Judged, claim: AnyClaim, verdict: Verdict) -> str:
     word = verdict.qualified.replace(" (", ", ").removesuffix(")")
     why = f" ({verdict.why})" if verdict.why else ""
-    by_loss = isinstance(claim, Greater | About | Equal) and claim.metric == "loss"
-    if by_loss or not isinstance(claim, Greater | About | Equal | FailsAndTrains):
+    elsewhere = isinstance(claim, Greater | About | Equal) and (claim.metric == "loss" or claim.split == "train")
+    if elsewhere or not isinstance(claim, Greater | About | Equal | FailsAndTrains):
         return f"{claim.says.strip().rstrip('.')}: {word}{why}"
     left, right = judged.summaries[claim.left], judged.summaries[claim.right]
     told = f"{reached(claim.left, left)}, {reached(claim.right, right)}"

@@ -102,7 +102,9 @@ def claims(judged: Judged) -> Table | None:
     """The claims and their verdicts; None where the study declares none."""
     if not judged.study.claims:
         return None
-    plain = all(isinstance(c, Greater) and c.metric == "top1" and not c.paired for c in judged.study.claims)
+    plain = all(
+        isinstance(c, Greater) and (c.metric, c.split, c.paired) == ("top1", "test", False) for c in judged.study.claims
+    )
     one_unit = all(estimands.unit(claim) == "points" for claim in judged.study.claims)
     looked = any(verdict.look > 1 or verdict.confidence != FINAL for verdict in judged.verdicts)
     columns = (

@@ -14,8 +14,11 @@ from typing import Annotated, Literal, assert_never
 from resnetlab.codec import FieldError, PositiveAmount, spec, tagged
 
 Metric = Literal["top1", "error", "loss"]
-"""What is compared on the test images: accuracy in percent, or error in percent or loss in nats, of which less is
-better. A difference in error is one in accuracy; a percentage of it is not."""
+"""What is compared: accuracy in percent, or error in percent or loss in nats, of which less is better. A difference in
+error is one in accuracy; a percentage of it is not."""
+
+Images = Literal["test", "train"]
+"""On which it is compared: the test images, or the fixed train images that every run evaluates in evaluation mode."""
 
 
 @spec
@@ -33,6 +36,7 @@ class Greater(_Said):
     """Label of a condition; in a file, its axes: `{ model.depth = 56 }`."""
     right: str
     metric: Metric = "top1"
+    split: Images = "test"
     paired: bool = False
     """Compare run by run of one seed: only where the two share their training, and not a seed alone."""
 
@@ -51,6 +55,7 @@ class About(_Said):
     expected_sd: PositiveAmount | None = None
     """Of a run, by which a margin that the seeds cannot reach is refused before anything is run."""
     metric: Metric = "top1"
+    split: Images = "test"
     paired: bool = False
 
     def __post_init__(self) -> None:
@@ -73,6 +78,7 @@ class Equal(_Said):
     margin: PositiveAmount
     expected_sd: PositiveAmount | None = None
     metric: Metric = "top1"
+    split: Images = "test"
     paired: bool = False
 
     @property
@@ -98,6 +104,7 @@ class Average(_Said):
     left: tuple[str, ...]
     right: tuple[str, ...]
     metric: Metric = "top1"
+    split: Images = "test"
 
 
 @spec
@@ -111,6 +118,7 @@ class Relative(_Said):
     """In percent: 28 for 28 % less error."""
     margin: PositiveAmount
     metric: Metric = "error"
+    split: Images = "test"
 
     def __post_init__(self) -> None:
         if self.size == 0 or not math.isfinite(self.size):
@@ -128,6 +136,7 @@ class Monotone(_Said):
     order: tuple[str, ...]
     """Labels along the axis."""
     metric: Metric = "top1"
+    split: Images = "test"
 
 
 @spec
@@ -139,6 +148,7 @@ class Best(_Said):
     rivals: tuple[str, ...]
     """In a file, `among` picks them; all other conditions without it."""
     metric: Metric = "top1"
+    split: Images = "test"
 
 
 @spec
@@ -156,10 +166,13 @@ class Faster(_Said):
             raise FieldError("accuracy_pct", "not below 100 %", "accuracy_pct = 90.0")
 
 
+Measured = Greater | About | Equal | Average | Relative | Monotone | Best
+"""Kinds that compare a metric."""
+
 Claim = Annotated[
     Greater | About | Equal | FailsAndTrains | Average | Relative | Monotone | Best | Faster, tagged("kind")
 ]
-AnyClaim = Greater | About | Equal | FailsAndTrains | Average | Relative | Monotone | Best | Faster
+AnyClaim = Measured | FailsAndTrains | Faster
 
 
 def labels(claim: AnyClaim) -> tuple[str, ...]:
@@ -175,8 +188,17 @@ def labels(claim: AnyClaim) -> tuple[str, ...]:
             return (claim.left, claim.right)
 
 
+def images(claim: AnyClaim) -> Images:
+    """The images on which a claim is judged; a kind that compares no metric has no choice."""
+    return claim.split if isinstance(claim, Measured) else "test"
+
+
 def described(claim: AnyClaim) -> str:
     """What is compared, in a line: `residual 56 (A) above plain 56`."""
+    return _said(claim) + (", on the train images" if images(claim) == "train" else "")
+
+
+def _said(claim: AnyClaim) -> str:
     match claim:
         case Greater():
             return f"{claim.left} above {claim.right}"

@@ -20,6 +20,8 @@ from resnetlab.studies.claims import (
     FailsAndTrains,
     Faster,
     Greater,
+    Images,
+    Measured,
     Metric,
     Monotone,
     Relative,
@@ -29,20 +31,25 @@ from resnetlab.studies.claims import (
 
 @dataclass(frozen=True)
 class Ran:
-    """A planned run as claims see it: its outcome and what it reached on the test images."""
+    """A planned run as claims see it: its outcome and what it reached, on the test images unless it says otherwise."""
 
     seed: int
     outcome: Outcome
     error_pct: float | None = None
     loss_nats: float | None = None
+    train_error_pct: float | None = None
+    train_loss_nats: float | None = None
     curves: Mapping[str, tuple[tuple[float, float], ...]] | None = None
     """By split: epoch and accuracy in percent, in order."""
 
-    def value(self, metric: Metric) -> float | None:
-        """The metric, turned so that more is better."""
+    def value(self, metric: Metric, split: Images = "test") -> float | None:
+        """The metric on those images, turned so that more is better."""
+        train = split == "train"
         if metric == "loss":
-            return None if self.loss_nats is None else -self.loss_nats
-        return None if self.error_pct is None else (100 if metric == "top1" else 0) - self.error_pct
+            loss = self.train_loss_nats if train else self.loss_nats
+            return None if loss is None else -loss
+        error = self.train_error_pct if train else self.error_pct
+        return None if error is None else (100 if metric == "top1" else 0) - error
 
 
 @dataclass(frozen=True)
@@ -51,17 +58,17 @@ class Runs:
 
     runs: tuple[Ran, ...]
     class_share: float
-    """Accuracy of the best constant guess, 0 to 1."""
+    """Accuracy of the best constant guess, 0 to 1: on the test images, and taken to be that on the train images."""
     classes: int
     epochs: float
     """That a run is given."""
 
-    def arm(self, metric: Metric = "top1") -> Arm:
+    def arm(self, metric: Metric = "top1", split: Images = "test") -> Arm:
         """As the statistics see it. A converged run whose loss is not a number is a diverged one to a claim on loss."""
-        lost = {run.seed for run in self.runs if run.outcome == "converged" and run.value(metric) is None}
+        held = {run.seed: run.value(metric, split) for run in self.runs if run.outcome == "converged"}
+        lost = {seed for seed, value in held.items() if value is None}
         counts = count("diverged" if run.seed in lost else run.outcome for run in self.runs)
-        held = [run.value(metric) for run in self.runs if run.outcome == "converged"]
-        values = tuple(sorted(value for value in held if value is not None))
+        values = tuple(sorted(value for value in held.values() if value is not None))
         match metric:
             case "top1":
                 return Arm(counts, values, 100 * self.class_share, WHOLE)
@@ -99,19 +106,19 @@ def question(claim: AnyClaim, runs: Mapping[str, Runs]) -> Question:
         case FailsAndTrains():
             return Fails((runs[claim.left].arm(), runs[claim.right].arm()))
         case Average():
-            arms = tuple(runs[label].arm(claim.metric) for label in labels(claim))
-            return Means(arms, ((1 / len(claim.left), -1 / len(claim.left)) * len(claim.left),))
+            return Means(_arms(claim, runs), ((1 / len(claim.left), -1 / len(claim.left)) * len(claim.left),))
         case Relative():
-            arms = tuple(runs[label].arm(claim.metric) for label in labels(claim))
             region = Region(claim.size - claim.margin, claim.size + claim.margin)
-            return Means(arms, region=region, relative=True, direction=GREATER if claim.size > 0 else LESS)
+            return Means(
+                _arms(claim, runs), region=region, relative=True, direction=GREATER if claim.size > 0 else LESS
+            )
         case Monotone():
-            arms = tuple(runs[label].arm(claim.metric) for label in claim.order)
+            arms = _arms(claim, runs)
             sign = 1.0 if claim.change == "improves" else -1.0
             steps = range(len(arms) - 1)
             return Means(arms, tuple(_row(len(arms), {k: -sign, k + 1: sign}) for k in steps))
         case Best():
-            arms = tuple(runs[label].arm(claim.metric) for label in labels(claim))
+            arms = _arms(claim, runs)
             return Means(arms, tuple(_row(len(arms), {0: 1.0, k: -1.0}) for k in range(1, len(arms))))
         case Faster():
             left, right = runs[claim.left], runs[claim.right]
@@ -131,16 +138,19 @@ def followed(runs: Iterable[Runs]) -> str:
 def _two(
     claim: Greater | About | Equal, runs: Mapping[str, Runs], region: Region, direction: Region | None = None
 ) -> Means:
-    left, right = runs[claim.left], runs[claim.right]
     pairs = None
     if claim.paired:
         values = [
-            {run.seed: run.value(claim.metric) for run in held.runs if run.outcome == "converged"}
-            for held in (left, right)
+            {run.seed: run.value(claim.metric, claim.split) for run in held.runs if run.outcome == "converged"}
+            for held in (runs[claim.left], runs[claim.right])
         ]
         both = [(values[0][seed], values[1].get(seed)) for seed in values[0]]
         pairs = tuple(a - b for a, b in both if a is not None and b is not None)
-    return Means((left.arm(claim.metric), right.arm(claim.metric)), region=region, pairs=pairs, direction=direction)
+    return Means(_arms(claim, runs), region=region, pairs=pairs, direction=direction)
+
+
+def _arms(claim: Measured, runs: Mapping[str, Runs]) -> tuple[Arm, ...]:
+    return tuple(runs[label].arm(claim.metric, claim.split) for label in labels(claim))
 
 
 def _row(length: int, weights: Mapping[int, float]) -> tuple[float, ...]:
