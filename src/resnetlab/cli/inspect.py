@@ -241,10 +241,11 @@ def gradients(
     from resnetlab.inspection.gradients import gradients as measured
     from resnetlab.inspection.tables import render
     from resnetlab.models.build import build_model
+    from resnetlab.models.count import cost
     from resnetlab.training.random import stream
 
     held = load(Data(source=data), output / "cache", lambda line: typer.echo(line, err=True))
-    spec.cost(held.channels, len(held.classes), held.side)
+    cost(spec, held.channels, len(held.classes), held.side)
     train = Resident.of(held.train, torch.device("cpu"))
     batch = torch.randperm(len(train), generator=stream(seed, "inspect"))[:images]
     mean, deviation = (torch.tensor(values) for values in channel_statistics(held.train))
