@@ -50,7 +50,7 @@ class Layer:
     """From the image's pixels to a number of the output; None where it cannot be told."""
     then: list[str] = field(default_factory=list)
     takes: tuple[int, ...] = ()
-    """The rows whose output it takes; -1 is the image."""
+    """The rows whose output it, or what follows it, takes; -1 is the image."""
 
     @property
     def flops(self) -> int:
@@ -263,7 +263,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             moved = moved.padded(tuple(args[1]))
         elif x.dim() == 4 and y.dim() == 4 and x.shape[2:] != y.shape[2:] and len(data) == 1:
             moved = None  # an operation that moves pixels in a way that is not known here
-        row = self._follow(name, max(self.row_of[id(tensor)] for tensor in data), y, moved)
+        rows = list(dict.fromkeys(self.row_of[id(tensor)] for tensor in data))
+        row = self._follow(name, max(rows), y, moved)
+        held = self.rows[row]
+        held.takes = tuple(dict.fromkeys([*held.takes, *(taken for taken in rows if taken != row)]))
         self.uncounted[name] += y.numel()
         self._charge(row, weights, y, own=False)
         for tensor in outputs:
