@@ -14,6 +14,7 @@ from resnetlab.data.resident import Resident
 from resnetlab.training.random import stream
 
 BATCH = 500
+"""Images at a time, unless the network declares its own number as `stateful_evaluation`."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,17 @@ class Scored:
 def evaluate(model: nn.Module, forward: Callable[[Tensor], Tensor], images: Resident) -> Scored:
     """Score `images` with `forward`, which takes uint8 pixels (B, H, W, C) and gives logits (B, K).
 
-    Batches come in a fixed shuffled order, so that a network which looks at its batch meets all classes; every
-    buffer and the mode of `model` are put back.
+    Batches come in a fixed shuffled order, so that a network which looks at its batch meets all classes; one that does
+    declares how many images a batch has, as `stateful_evaluation`. Every buffer and the mode of `model` are put back.
     """
     modules = [(module, module.training, dict(module._buffers)) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     order = torch.randperm(len(images), generator=stream(0, "evaluation")).to(images.pixels.device)
+    size: int = getattr(model, "stateful_evaluation", BATCH)
     try:
         model.eval()
         with torch.inference_mode():
-            shuffled = torch.cat([forward(images.pixels[part]).float() for part in torch.split(order, BATCH)])
+            shuffled = torch.cat([forward(images.pixels[part]).float() for part in torch.split(order, size)])
     finally:
         for module, training, held in modules:
             module.training = training

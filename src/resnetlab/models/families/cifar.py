@@ -78,12 +78,15 @@ class CifarNet:
     @property
     def title(self) -> str:
         """For a table or a figure: `residual 56 (A)`, `plain 56`."""
-        if name := _name(self).removeprefix("depth-report-"):
-            return f"{name.replace('plain', 'plain ').replace('resnet', 'residual ')} (depth report)"
+        norm = [] if self.batch_norm else ["no batch norm"]
+        if name := _name(replace(self, batch_norm=True)).removeprefix("depth-report-"):
+            said = ", ".join(["depth report", *norm])
+            return f"{name.replace('plain', 'plain ').replace('resnet', 'residual ')} ({said})"
         kind = "plain" if self.shortcut == "none" else "gated" if self.shortcut == "gated" else "residual"
         more: list[str] = [self.shortcut] if kind == "residual" else []
         more += ["bottleneck"] if self.block == "bottleneck" else []
         more += [self.arrangement.replace("-", " ")] if self.arrangement != "original" else []
+        more += norm
         return f"{kind} {self.depth}" + (f" ({', '.join(more)})" if more else "")
 
     def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:

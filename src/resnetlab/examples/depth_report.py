@@ -1,0 +1,98 @@
+"""The networks of "Exploration d'un Resnet pour la classification d'images", as its authors' code runs them.
+
+The text's networks are `depth-report-plain8` and so on. The code differs from it, and from what the text leaves open
+one would guess, in three ways that change what is learned, each of which can be had alone:
+
+- double softmax: the network ends in a softmax, and the cross-entropy takes that for logits;
+- one norm: both convolutions of a block go through one batch-normalisation module;
+- evaluation mode: the network trains in evaluation mode, so batch normalisation keeps its initial statistics, mean 0
+  and variance 1, and dropout draws nothing.
+
+`run = "as described"` has none of them, "as run" all three, and their names joined by " + " those. In all of them
+convolutions have a bias, the 1x1 of a shortcut has no norm, and depth 18 has two blocks of 16 channels, where the
+report's table 1 has one: the code's 18 has 18 weighted layers.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+INGREDIENTS = ("double softmax", "one norm", "evaluation mode")
+
+BLOCKS = {8: (0, 1, 1, 1), 14: (1, 2, 1, 2), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (6, 6, 6, 6)}
+"""Blocks of 16, 32, 64 and 128 channels."""
+
+
+def plain(depth: int = 8, run: str = "as run", num_classes: int = 10) -> nn.Module:
+    """The plain network. Raises ValueError for a depth or a run that the report does not have."""
+    return Network(depth, False, ingredients(run), num_classes)
+
+
+def residual(depth: int = 8, run: str = "as run", num_classes: int = 10) -> nn.Module:
+    """The residual network. Raises ValueError for a depth or a run that the report does not have."""
+    return Network(depth, True, ingredients(run), num_classes)
+
+
+def ingredients(run: str) -> frozenset[str]:
+    """Of `INGREDIENTS`, those that `run` names."""
+    if run in ("as described", "as run"):
+        return frozenset(INGREDIENTS if run == "as run" else ())
+    named = frozenset(run.split(" + "))
+    if not named <= set(INGREDIENTS):
+        raise ValueError(f'run = "{run}" is neither "as described" nor "as run" nor of {", ".join(INGREDIENTS)}')
+    return named
+
+
+class Network(nn.Module):
+    """Stem, blocks, average pooling, classifier, for RGB images of 32 x 32 pixels."""
+
+    def __init__(self, depth: int, residual: bool, run: frozenset[str], classes: int) -> None:
+        super().__init__()
+        if depth not in BLOCKS:
+            raise ValueError(f"depth = {depth} is none of {', '.join(map(str, BLOCKS))}")
+        self.double_softmax, self.evaluation_mode = "double softmax" in run, "evaluation mode" in run
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.stem_norm = nn.BatchNorm2d(16)
+        channels, blocks = 16, []
+        for count, width in zip(BLOCKS[depth], (16, 32, 64, 128), strict=True):
+            for _ in range(count):
+                blocks.append(Block(channels, width, residual, "one norm" in run))
+                channels = width
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(channels, classes)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but for the one that trains in evaluation mode."""
+        return super().train(mode and not self.evaluation_mode)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) to what the cross-entropy takes, (N, K): logits, or with double softmax probabilities."""
+        x = self.blocks(F.relu(self.stem_norm(self.stem(images))))
+        logits: Tensor = self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return F.softmax(logits, 1) if self.double_softmax else logits
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions, dropout of channels, and a way around them in the residual network."""
+
+    def __init__(self, channels_in: int, channels: int, residual: bool, one_norm: bool) -> None:
+        super().__init__()
+        changes = channels != channels_in
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, 2 if changes else 1, 1)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.norm2 = None if one_norm else nn.BatchNorm2d(channels)  # None: norm1 again
+        self.dropout = nn.Dropout2d(0.5)
+        self.shortcut = None
+        if residual:
+            self.shortcut = nn.Conv2d(channels_in, channels, 1, 2) if changes else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) to (N, C, H / stride, W / stride)."""
+        out = self.conv2(F.relu(self.norm1(self.conv1(x))))
+        out = self.dropout((self.norm2 or self.norm1)(out))
+        return F.relu(out if self.shortcut is None else out + self.shortcut(x))

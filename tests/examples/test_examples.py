@@ -1,0 +1,188 @@
+"""What each ingredient of the authors' own code does, as described beside as run."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnetlab.data.resident import Resident
+from resnetlab.errors import InputError
+from resnetlab.examples import depth_report, shortcut_report
+from resnetlab.models.build import build_model
+from resnetlab.models.names import named_model
+from resnetlab.models.spec import External, Model
+from resnetlab.training.evaluate import evaluate
+from resnetlab.training.random import stream
+
+DEPTHS = (8, 14, 18, 34, 50)
+
+
+def built(spec: Model, seed: int = 0) -> nn.Module:
+    return build_model(spec, 3, 10, lambda name: stream(seed, "init", name))
+
+
+def external(function: str, **kwargs: int | str) -> External:
+    return External(source=f"resnetlab.examples.{function}", kwargs=dict(kwargs))
+
+
+def images(count: int = 6, seed: int = 0) -> Tensor:
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def stepped(model: nn.Module, steps: int = 3) -> nn.Module:
+    """A few steps of training, as the loop does them: in whatever mode the network is."""
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for step in range(steps):
+        optimiser.zero_grad()
+        F.cross_entropy(model(images(seed=step)), torch.arange(6)).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return model
+
+
+def norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize("build", [depth_report.plain, depth_report.residual])
+def test_in_evaluation_mode_training_statistics_never_move_and_dropout_draws_nothing(
+    build: Callable[..., nn.Module],
+) -> None:
+    model = stepped(build(8, "evaluation mode").train())
+    assert not model.training
+    for norm in norms(model):
+        assert torch.equal(norm.running_mean, torch.zeros_like(norm.running_mean))
+        assert torch.equal(norm.running_var, torch.ones_like(norm.running_var))
+    assert torch.equal(model(images()), model(images()))
+    described = stepped(build(8, "as described"))
+    assert described.training
+    assert all(float(norm.running_mean.abs().max()) > 0 for norm in norms(described))
+    assert not torch.equal(described(images()), described(images()))
+    assert not described.eval().training
+
+
+@torch.no_grad()
+def test_a_double_softmax_keeps_the_loss_of_ten_classes_between_its_bounds() -> None:
+    model = depth_report.plain(8, "double softmax").eval()
+    model.head.weight *= 1e4  # as sure as a network can be
+    scores, right = model(images(50)), torch.randint(10, (50,), generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(scores.sum(1), torch.ones(50))
+    losses = F.cross_entropy(scores, right, reduction="none")
+    low, high = math.log(math.e + 9) - 1, math.log(math.e + 9)
+    assert low - 1e-5 <= float(losses.min()) < float(losses.max()) <= high + 1e-5
+    assert float(F.cross_entropy(torch.eye(10), torch.arange(10))) == pytest.approx(low)
+    alone = depth_report.plain(8, "as described").eval()
+    alone.load_state_dict(model.state_dict())
+    assert float(F.cross_entropy(alone(images(50)), right)) > high  # without it a loss has no such bound
+    assert torch.equal(alone(images(50)).argmax(1), scores.argmax(1))  # and the prediction is the same
+
+
+def test_with_one_norm_both_convolutions_of_a_block_go_through_the_same_module() -> None:
+    one, two = (depth_report.residual(14, run) for run in ("one norm", "as described"))
+    assert len(norms(two)) - len(norms(one)) == 6  # one a block
+    calls: list[nn.Module] = []
+    for norm in norms(one):
+        norm.register_forward_hook(lambda module, *_: calls.append(module))
+    one(images())
+    assert [len(list(group)) for _, group in itertools.groupby(calls)] == [1] + [2] * 6
+    assert len(one.state_dict()) == len({tensor.data_ptr() for tensor in one.state_dict().values()})
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("kind", ["plain", "residual"])
+def test_with_every_ingredient_off_the_networks_are_ours_but_for_what_the_text_leaves_open(
+    depth: int, kind: str
+) -> None:
+    theirs = built(external(f"depth_report:{kind}", depth=depth, run="as described"))
+    ours = built(named_model(f"depth-report-{kind.replace('residual', 'resnet')}{depth}", "test", ""))
+
+    def weights(model: nn.Module) -> list[tuple[int, ...]]:
+        return sorted(tuple(p.shape) for p in model.parameters() if p.ndim > 1)
+
+    more = [(16, 16, 3, 3)] * 2 if depth == 18 else []  # its code has a second block of 16 channels
+    assert weights(theirs) == sorted(weights(ours) + more)
+    biases = sum(m.bias is not None for m in theirs.modules() if isinstance(m, nn.Conv2d))
+    assert biases == sum(isinstance(m, nn.Conv2d) for m in theirs.modules())
+    main = [m for m in theirs.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert len(main) + 1 == depth  # and the classifier
+    assert len(norms(theirs)) == len(main)  # a shortcut has none
+    assert theirs.eval()(images(2)).shape == (2, 10)
+
+
+def test_first_weights_are_the_frameworks_own_and_follow_from_the_seed() -> None:
+    spec = external("depth_report:plain", depth=8)
+    one, same, other = built(spec), built(spec), built(spec, 1)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
+    assert not torch.equal(one.head.weight, other.head.weight)
+    for module in one.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            bound = module.weight[0].numel() ** -0.5
+            for parameter in (module.weight, module.bias):
+                assert float(parameter.detach().abs().max()) <= bound
+            assert float(module.weight.detach().std()) == pytest.approx(bound / 3**0.5, rel=0.2)
+
+
+def test_scores_by_batch_statistics_hang_on_the_company_of_an_image_and_leave_no_trace() -> None:
+    model = built(external("shortcut_report:plain", depth=8))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert model.eval().training
+    with torch.no_grad():
+        alone, other = model(images(32))[0], model(torch.cat([images(1), images(31, seed=5)]))[0]
+    assert not torch.allclose(alone, other, atol=1e-3)
+    usual = built(external("shortcut_report:plain", depth=8, evaluation="running statistics"))
+    with torch.no_grad():
+        both = [usual.eval()(batch)[0] for batch in (images(32), torch.cat([images(1), images(31, seed=5)]))]
+    assert torch.allclose(*both, atol=1e-5)
+    model.load_state_dict(before)
+    sizes: list[int] = []
+    pixels = torch.randint(0, 255, (70, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+    def forward(batch: Tensor) -> Tensor:
+        sizes.append(len(batch))
+        out: Tensor = model(batch.permute(0, 3, 1, 2).float() / 255)
+        return out
+
+    evaluate(model, forward, Resident(pixels, torch.arange(70) % 10))
+    assert sizes == [32, 32, 6]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["plain", "residual"])
+def test_one_seed_trains_both_evaluations_to_the_same_weights(kind: str) -> None:
+    ways = [external(f"shortcut_report:{kind}", depth=8, evaluation=way) for way in shortcut_report.EVALUATIONS]
+    one, other = (stepped(built(way)) for way in ways)
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("option", ["A", "B"])
+def test_the_networks_of_the_shortcut_report_have_the_counts_of_he_et_al(option: str) -> None:
+    ours = named_model("cifar-resnet20" if option == "A" else "cifar-resnet20-b", "test", "")
+    theirs = external("shortcut_report:residual", depth=20, option=option)
+    assert theirs.cost(3, 10, 32) == ours.cost(3, 10, 32)
+    plain = external("shortcut_report:plain", depth=20)
+    assert plain.cost(3, 10, 32) == named_model("cifar-plain20", "test", "").cost(3, 10, 32)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (external("depth_report:plain", depth=9), "depth = 9 is none of 8, 14, 18, 34, 50"),
+        (external("depth_report:plain", run="as ran"), 'run = "as ran" is neither "as described" nor "as run"'),
+        (external("shortcut_report:plain", depth=21), "not 6n"),
+        (external("shortcut_report:plain", evaluation="none"), 'evaluation = "none" is none of batch statistics'),
+    ],
+)
+def test_an_argument_that_is_not_of_the_report_is_refused_in_a_line(spec: External, said: str) -> None:
+    with pytest.raises(InputError, match=said.replace("(", r"\(")) as caught:
+        built(spec)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_label_says_the_kind_and_what_is_switched_on() -> None:
+    assert external("depth_report:plain", depth=8, run="as run").title == "plain (depth 8, as run)"
+    assert external("depth_report:plain").title == "plain (resnetlab.examples.depth_report)"
