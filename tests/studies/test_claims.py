@@ -54,6 +54,13 @@ def told(*claims: str, **changes: Any) -> list[str]:
     return [line.removeprefix("study.toml: ") for line in str(caught.value).splitlines()]
 
 
+def test_a_condition_is_picked_by_an_axis_whose_value_is_a_table() -> None:
+    head = GRID.split("[grid]")[0] + '[grid]\nmodel = ["cifar-resnet20", { name = "cifar-resnet20", dropout = 0.5 }]\n'
+    sides = 'left = { model = { name = "cifar-resnet20", dropout = 0.5 } }\nright = { model = "cifar-resnet20" }\n'
+    found = study(sides, grid=head)
+    assert (found.claims[0].left, found.claims[0].right) == tuple(c.label for c in reversed(found.conditions))
+
+
 EVERY = {
     "greater": TWO + 'metric = "loss"',
     "about": TWO + "size = 3.0",

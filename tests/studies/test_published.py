@@ -117,6 +117,16 @@ def test_at_tells_the_numbers_of_one_network_apart(tmp_path):
         study(str(path))
 
 
+def test_a_number_of_a_network_that_is_built_in_several_ways_stands_beside_each(tmp_path):
+    path = tmp_path / "mine.toml"
+    text = HE.replace('"cifar-resnet20"', '["cifar-resnet20", { name = "cifar-plain20" }]') + "value = 8.75\n"
+    path.write_text(text, encoding="utf-8")
+    assert [item.condition for item in study(str(path)).published] == ["plain 20", "residual 20 (A)"]
+    path.write_text(text.replace("plain20", "plain21"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"value\[0\].model: 21 is not 6n|value\[0\].model.name: 21 is not 6n"):
+        load_published(str(path))
+
+
 def test_the_runs_of_the_shortcut_report_average_to_its_losses():
     told = [value("shortcut-report", f"ResNet {depth} B, loss").value for depth in (20, 32, 44, 56)]
     assert told == [0.583, 0.567, 0.564, 0.555]

@@ -86,7 +86,7 @@ class _Picker:
         if not isinstance(axes, dict):
             self._tell("not a table", f"write it as [{field}] with its fields below", field, got=str(axes)[:60])
             return [], ""
-        wanted = flat(axes)
+        wanted = self._wanted(axes)
         said = ", ".join(f"{axis} = {value}" for axis, value in wanted.items()) or "nothing"
         if not self.conditions:
             return [], ""
@@ -99,6 +99,12 @@ class _Picker:
         if not held:
             self._tell(f"no condition with {said}", "use values of the grid", field, known)
         return held, said
+
+    def _wanted(self, axes: object) -> dict[str, Any]:
+        """The axes as dotted fields; the value of one may be a table, as of a network that has no name."""
+        held = axes if isinstance(axes, dict) else {}
+        whole = {key: value for key, value in held.items() if key in self.axes}
+        return whole | flat({key: value for key, value in held.items() if key not in whole})
 
     def _one(self, axes: object, field: str) -> str:
         held, said = self._found(axes, field)
@@ -115,7 +121,7 @@ class _Picker:
         sides = [self._found(left, "left")[0], self._found(right, "right")[0]]
         if not all(sides):
             return ["?"], ["?"]
-        named = {axis for axes in (left, right) if isinstance(axes, dict) for axis in flat(axes)}
+        named = {axis for axes in (left, right) for axis in self._wanted(axes)}
         rest = [axis for axis in self.axes if axis not in named]
         keyed = [{repr([c.values.get(axis) for axis in rest]): c.label for c in side} for side in sides]
         if any(len(keys) < len(side) for keys, side in zip(keyed, sides, strict=True)) or (
@@ -135,9 +141,7 @@ class _Picker:
             return ["?"]
         values = [condition.values[along] for condition in held]
         if len(held) < 2 or any(value in values[:index] for index, value in enumerate(values)):
-            other = [
-                axis for axis in self.axes if axis != along and axis not in flat(axes if isinstance(axes, dict) else {})
-            ]
+            other = [axis for axis in self.axes if axis != along and axis not in self._wanted(axes)]
             fix = f"where = {{ {other[0]} = ... }}" if other else f"two values or more of {along}"
             self._tell(f"{len(held)} conditions with {said} are no steps along {along}", fix, "where")
         if all(isinstance(value, int | float) for value in values):

@@ -32,7 +32,8 @@ class Value:
     label: str
     """What the source calls it."""
     model: Any = None
-    """The network, by a name or a table of resnetlab; None: one that it does not build, so the number is read only."""
+    """The network, by a name or a table of resnetlab, or a list of such where it is built in several ways. None: one
+    that it does not build, so the number is read only."""
     at: dict[str, Any] = field(default_factory=dict)
     """Fields that a condition must have besides, where one network has several numbers: `{ "recipe.epochs" = 50 }`."""
     quantity: Quantity
@@ -74,6 +75,11 @@ class Value:
             if abs(held - self.value) > 1.01 * self.rounding:
                 what = f"the {self.statistic} of the runs is {held:.{self.decimals + 1}f}"
                 raise FieldError("value", what, f"value = {held:.{self.decimals}f}")
+
+    @property
+    def models(self) -> tuple[Any, ...]:
+        """The networks that it is of."""
+        return tuple(self.model) if isinstance(self.model, list) else () if self.model is None else (self.model,)
 
     @property
     def rounding(self) -> float:
@@ -159,9 +165,9 @@ def load_published(source: str, where: str = "", field: str = "published") -> So
     found: Source = decode(Source, raw, called)
     problems: list[Problem] = []
     for index, value in enumerate(found.value):
-        if value.model is not None:
+        for model in value.models:
             try:
-                parse_model(value.model, called, f"value[{index}].model")
+                parse_model(model, called, f"value[{index}].model")
             except InputError as error:
                 problems += error.problems
     if problems:
@@ -200,7 +206,7 @@ def parse_published(
             if _matches(value, condition)
         ]  # fmt: skip
         if conditions and not found:
-            known = [str(value.model) for value in source.value if value.model is not None]
+            known = list(dict.fromkeys(str(model) for value in source.value for model in value.models))
             slug = conditions[0].model.slug
             fix = nearest(slug, known) or f"remove {item}, or add a condition that it has"
             what = f"no number of {item} is of a condition of this study"
@@ -215,7 +221,7 @@ def settled(condition: Condition) -> dict[str, Any]:
 
 
 def _matches(value: Value, condition: Condition) -> bool:
-    if value.model is None or parse_model(value.model, value.label) != condition.model:
+    if all(parse_model(model, value.label) != condition.model for model in value.models):
         return False
     fields: Mapping[str, Any] = settled(condition) if value.at else {}
     return all(fields.get(key) == wanted for key, wanted in flat(value.at).items())
