@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from resnetlab.errors import InputError
 from resnetlab.models.spec import CifarNet, cifar
+from resnetlab.studies.claims import labels as compared
 from resnetlab.studies.spec import (
     MAX_CONDITIONS,
     Overrides,
@@ -170,7 +171,7 @@ def test_every_study_of_the_catalog_loads_and_says_its_source_and_limits(name: s
     assert study.seeds
     assert len(set(labels(study))) == len(study.conditions)
     for claim in study.claims:
-        assert {claim.left, claim.right} <= set(labels(study))
+        assert set(compared(claim)) <= set(labels(study))
         assert claim.source
 
 
@@ -321,8 +322,8 @@ def test_a_study_with_three_mistakes_tells_three() -> None:
                        'model: missing. Fix: model = "cifar-resnet20"']),
         ({"model": 5}, ['model: neither a name nor a table. Fix: model = "cifar-resnet20"']),
         ({"data": []}, ['data: neither a name nor a table. Fix: data = "digits"']),
-        ({"recipe": "digit"}, [("recipe: unknown recipe (got digit; allowed: adam, cifar, digits, he2016, "
-                               'he2016-200-epochs). Fix: did you mean "digits"?')]),
+        ({"recipe": "digit"}, [(f"recipe: unknown recipe (got digit; allowed: {', '.join(recipe_names())}). "
+                               'Fix: did you mean "digits"?')]),
         ({"recipe": {"base": "x/\0.toml"}}, None),
         ({"grid": {"model.depth": 8}}, ["grid.model.depth: not a list of values. Fix: model.depth = [1, 2]"]),
         ({"grid": {"model.depth": []}}, ["grid.model.depth: not a list of values. Fix: model.depth = [1, 2]"]),
