@@ -184,7 +184,9 @@ def plan_run(
     tables |= {"name": "train", "question": "", "seeds": [seed]}
     study = parse_study(tables, "", Overrides(settings=tuple(settings)))
     dataset = open_data(study.conditions[0].data, Path(output), say)
-    return expand(study, {study.conditions[0].data: data_facts(dataset)}, settle(study, single=True))
+    from resnetlab.models.count import cost  # torch, which a mistake in a file does not wait for
+
+    return expand(study, {study.conditions[0].data: data_facts(dataset)}, settle(study, single=True), cost)
 
 
 def train(

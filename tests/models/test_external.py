@@ -19,7 +19,7 @@ from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.models import pretrained
 from resnetlab.models.build import build_model
-from resnetlab.models.count import built_cost
+from resnetlab.models.count import cost
 from resnetlab.models.pretrained import external_facts, place_of
 from resnetlab.models.spec import External, Model, parse_model
 from resnetlab.models.weights import Facts, read_weights, write_weights
@@ -72,9 +72,7 @@ def test_a_network_of_others_is_named_and_comes_back_from_a_file(name: str) -> N
 def test_a_network_of_torchvisions_is_built_for_the_classes_of_the_data() -> None:
     model = build(SMALL).eval()
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
-    macs = SMALL.cost(3, 7, 64)
-    assert macs == built_cost(SMALL, 3, 7, 64)
-    assert macs[0] == sum(p.numel() for p in model.parameters())
+    assert cost(SMALL, 3, 7, 64)[0] == sum(p.numel() for p in model.parameters())
     with_kwargs = build(External(source=SMALL.source, kwargs={"num_classes": 11}))
     assert with_kwargs.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 11)
 
@@ -91,7 +89,7 @@ def test_first_weights_follow_from_the_seed_and_the_process_draws_as_before() ->
 def test_a_function_of_a_persons_own_is_called_with_kwargs_and_classes(own: str) -> None:
     spec = External(source=own, kwargs={"width": 6})
     assert build(spec)[3].weight.shape == (7, 6)
-    assert spec.cost(3, 7, 8) == (6 * 27 + 6 + 7 * 6 + 7, 6 * 27 * 36 + 42)
+    assert cost(spec, 3, 7, 8) == (6 * 27 + 6 + 7 * 6 + 7, 6 * 27 * 36 + 42)
     assert build(External(source="ownpackage:fixed"))[3].weight.shape == (3, 4)
 
 
@@ -222,7 +220,7 @@ def test_mistakes_in_the_table_of_a_network_of_others_are_told(table: dict[str, 
 
 def test_an_image_that_a_network_of_others_cannot_take_is_told() -> None:
     with pytest.raises(InputError) as caught:
-        SMALL.cost(3, 7, 4)
+        cost(SMALL, 3, 7, 4)
     assert str(caught.value).startswith("torchvision/squeezenet1_1: cannot take images of 3x4x4: ")
     assert len(str(caught.value).splitlines()) == 1
 
@@ -279,4 +277,4 @@ def test_a_study_may_set_a_network_of_others_beside_ours() -> None:
     }  # fmt: skip
     study = parse_study(text, "study.toml", Overrides())
     assert [condition.label for condition in study.conditions] == ["resnet18 (torchvision)", "residual 8 (A)"]
-    assert study.conditions[0].model.cost(3, 10, 32) == parse_model("resnet18", "").cost(3, 10, 32)
+    assert cost(study.conditions[0].model, 3, 10, 32) == cost(parse_model("resnet18", ""), 3, 10, 32)

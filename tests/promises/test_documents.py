@@ -74,6 +74,10 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
         monkeypatch.setattr(work, name, note(name))
     monkeypatch.setattr(LoadedStudy, "plan", note("plan"))
     monkeypatch.setattr("resnetlab.data.audit.check", lambda *_, **__: type("Audit", (), {"lines": list, "bad": ()})())
+    monkeypatch.setattr("resnetlab.data.describe.describe", lambda *_, **__: type("Found", (), {"lines": list}))
+    survey = type("Survey", (), {"rows": (), "notes": ()})
+    monkeypatch.setattr("resnetlab.data.sources.folder.survey", lambda *_, **__: survey)
+    monkeypatch.setattr("resnetlab.data.fetch.fetch", lambda *_: "")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-depth.toml").write_text(blocks(ROOT / "README.md", "toml")[0])
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from resnetlab.data.spec import DataIdentity
+from resnetlab.models.count import cost
 from resnetlab.runs.record import Evaluation, Result, RunRecord, Scores
 from resnetlab.studies.plan import DataFacts, StudyRecord, expand, record
 from resnetlab.studies.spec import Study, load_study
@@ -51,7 +52,7 @@ def study_record(truth=TRUTH, *, study: Study | None = None, classes=DIGITS, eve
         study = replace(study, conditions=conditions)
     identity = DataIdentity(sha256="d" * 64, test_curve=test_curve)
     facts = DataFacts("digits", identity, classes, 1, 8, 1294, 0.1011)
-    plan = expand(study, {condition.data: facts for condition in study.conditions}, NUMERICS)
+    plan = expand(study, {condition.data: facts for condition in study.conditions}, NUMERICS, cost)
     held, running = {}, set()
     for run in plan.runs:
         outcome, accuracy = truth[run.condition][study.seeds.index(run.seed)]

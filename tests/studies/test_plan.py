@@ -10,6 +10,7 @@ import pytest
 import resnetlab as rl
 from resnetlab.codec import decode, encode
 from resnetlab.data.spec import DataIdentity
+from resnetlab.models.count import cost
 from resnetlab.studies.estimate import Estimate
 from resnetlab.studies.overrides import Overrides
 from resnetlab.studies.plan import DataFacts, Plan, expand, folder_name, record
@@ -23,7 +24,7 @@ RESOLVED = rl.Numerics(device="cpu", precision="fp32", memory_format="channels_l
 
 
 def plan_of(study: Study, numerics: rl.Numerics = RESOLVED) -> Plan:
-    return expand(study, {condition.data: FACTS for condition in study.conditions}, numerics)
+    return expand(study, {condition.data: FACTS for condition in study.conditions}, numerics, cost)
 
 
 def test_every_condition_meets_every_seed_once_and_the_costliest_of_a_seed_comes_first() -> None:
@@ -63,7 +64,9 @@ def test_numerics_and_the_content_of_the_data_are_part_of_a_run() -> None:
     assert not before & {run.id for run in plan_of(study, replace(RESOLVED, threads=2)).runs}
     assert not before & {run.id for run in plan_of(study, replace(RESOLVED, precision="bf16")).runs}
     other = replace(FACTS, identity=replace(FACTS.identity, sha256="cd" * 32))
-    assert not before & {run.id for run in expand(study, {c.data: other for c in study.conditions}, RESOLVED).runs}
+    assert not before & {
+        run.id for run in expand(study, {c.data: other for c in study.conditions}, RESOLVED, cost).runs
+    }
 
 
 def test_where_the_data_lie_and_what_they_are_called_is_not() -> None:
@@ -71,7 +74,7 @@ def test_where_the_data_lie_and_what_they_are_called_is_not() -> None:
     hashes = [run.file.run.hash for run in plan_of(study).runs]
     named = replace(FACTS, name="other")
     assert [
-        run.file.run.hash for run in expand(moved, {c.data: named for c in moved.conditions}, RESOLVED).runs
+        run.file.run.hash for run in expand(moved, {c.data: named for c in moved.conditions}, RESOLVED, cost).runs
     ] == hashes
 
 

@@ -27,6 +27,7 @@ Markdown = Annotated[bool, typer.Option("--markdown", help="As Markdown.")]
 def model(
     name: ModelName, image: Input = "", classes: Classes = 0,
     stride_on: Annotated[str, typer.Option(help="Of a bottleneck: first (the paper) or middle.")] = "",
+    draw: Annotated[Path | None, typer.Option("--draw", help="Write the network as SVG.", metavar="FILE")] = None,
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
     """Layers of a network: sizes, parameters, cost, receptive field, memory."""
@@ -39,6 +40,10 @@ def model(
     size, count = _image(name, image), classes or _default(name)[3]
     layers = read_layers(spec, size, count)
     typer.echo(render(layer_rows(layers), form, facts=totals(layers), notes=notes(spec, size)))
+    if draw:
+        from resnetlab.inspection.drawing import draw as drawn
+
+        _written(draw, drawn(layers))
 
 
 def _form(json: bool, csv: bool, markdown: bool) -> Form:
@@ -241,10 +246,11 @@ def gradients(
     from resnetlab.inspection.gradients import gradients as measured
     from resnetlab.inspection.tables import render
     from resnetlab.models.build import build_model
+    from resnetlab.models.count import cost
     from resnetlab.training.random import stream
 
     held = load(Data(source=data), output / "cache", lambda line: typer.echo(line, err=True))
-    spec.cost(held.channels, len(held.classes), held.side)
+    cost(spec, held.channels, len(held.classes), held.side)
     train = Resident.of(held.train, torch.device("cpu"))
     batch = torch.randperm(len(train), generator=stream(seed, "inspect"))[:images]
     mean, deviation = (torch.tensor(values) for values in channel_statistics(held.train))

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from resnetlab.cli.data import data
 from resnetlab.cli.inspect import inspect
 from resnetlab.errors import ResnetlabError, mistake, printable
 
@@ -36,7 +37,6 @@ app = typer.Typer(
     "Start with:  resnetlab study run digits",
 )  # fmt: skip
 study = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run a study over several seeds and report it.")
-data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a data set before training on it.")
 app.add_typer(study, name="study")
 app.add_typer(data, name="data")
 app.add_typer(inspect, name="inspect")
@@ -208,21 +208,6 @@ def import_weights(
     from resnetlab.models.importing import import_weights as convert
 
     typer.echo(convert(file, as_model, out))
-
-
-@data.command("check")
-def data_check(
-    source: Annotated[str, typer.Argument(help="A name, an .npz or a folder of images.", metavar="DATA")],
-    img_size: Annotated[int | None, typer.Option(help="Side in pixels for a folder of photographs.")] = None,
-    output: Output = Path(),
-) -> None:
-    """Count images by class and split; list broken files and duplicates."""
-    from resnetlab.data.audit import check
-
-    audit = check(source, image_size=img_size, cache=output / "cache", say=lambda line: typer.echo(line, err=True))
-    for line in audit.lines():
-        typer.echo(line)
-    raise typer.Exit(2 if audit.bad else 0)
 
 
 def _load(source: str, data: str, settings: list[str], seeds: str, device: str) -> Any:

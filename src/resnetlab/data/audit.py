@@ -10,12 +10,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resnetlab.data.sources import NAMES, Say, open_source, silent
 from resnetlab.data.spec import Images, Source, Split
 from resnetlab.errors import printable
+
+if TYPE_CHECKING:
+    from resnetlab.data.sources.folder import Survey
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,15 @@ def check(source: str, *, image_size: int | None = None, cache: Path, say: Say =
 
 
 def _check_folder(root: Path, image_size: int | None, cache: Path, say: Say) -> Audit:
-    from resnetlab.data.sources import folder
+    from resnetlab.data.sources.folder import survey
 
-    found = folder.survey(root, image_size=image_size, cache=cache, say=say, skip_bad=True)
+    return audit_folder(survey(root, image_size=image_size, cache=cache, say=say, skip_bad=True))
+
+
+def audit_folder(found: Survey) -> Audit:
+    """The audit of a folder that was surveyed."""
+    from resnetlab.data.sources.folder import to_source
+
     names = defaultdict(list)
     for row in found.rows:
         names[row.split].append(row.path)
@@ -95,7 +105,7 @@ def _check_folder(root: Path, image_size: int | None, cache: Path, say: Say) -> 
     passed = tuple(LeftOut(item.path, item.reason) for item in found.passed)
     bad = tuple(LeftOut(item.path, item.reason) for item in found.bad)
     by_split = {split: paths for split, paths in names.items() if split is not None}
-    return _audit(folder.to_source(found), by_split, sizes, passed, bad)
+    return _audit(to_source(found), by_split, sizes, passed, bad)
 
 
 def _audit(

@@ -50,7 +50,7 @@ class Layer:
     """From the image's pixels to a number of the output; None where it cannot be told."""
     then: list[str] = field(default_factory=list)
     takes: tuple[int, ...] = ()
-    """The rows whose output it takes; -1 is the image."""
+    """The rows whose output it, or what follows it, takes; -1 is the image."""
 
     @property
     def flops(self) -> int:
@@ -232,64 +232,45 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         outputs: list[Tensor],
     ) -> None:  # fmt: skip
         op = func.overloadpacket.__name__
-        x, y = data[0], outputs[0]
-        row, paths = self.row_of[id(x)], self.paths[id(x)]
-        counted = flop_registry.get(func.overloadpacket)
-        rows = tuple(dict.fromkeys(self.row_of[id(tensor)] for tensor in data))
-        if op in _CONV:
-            kernel = args[1].shape[2:]
-            stride, padding, dilation = (_pair(args[i]) for i in (3, 4, 5))
-            transposed, groups = (args[6], args[8]) if op == "convolution" else (False, 1)
-            macs = (x if transposed else y).numel() * args[1].shape[1] * kernel.numel()
-            kind = "transposed conv" if transposed else f"conv, {groups} groups" if groups > 1 else "conv"
-            size = _pair(kernel)
-            moved = None if transposed or paths is None else paths.window(size, stride, padding, dilation)
-            row = self._row(Layer("", kind, _shape(y), size, stride, padding, macs=macs, paths=moved, takes=rows), "")
-        elif op in _LINEAR:
-            macs = counted(*args, **kwargs, out_val=y) // 2 if counted else y.numel() * x.shape[-1]
-            moved = paths if x.dim() < 4 else None
-            kind = "linear" if weights else "product"
-            row = self._row(Layer("", kind, _shape(y), macs=macs, paths=moved, takes=rows), "")
-        elif counted is not None:
-            macs = counted(*args, **kwargs, out_val=outputs if len(outputs) > 1 else y) // 2
-            row = self._row(Layer("", op.strip("_").replace("_", " "), _shape(y), macs=macs, takes=rows), "")
-        elif op in _POOL:
-            size = _pair(args[1])
-            stride = _pair(args[2]) if len(args) > 2 and args[2] else size
-            padding = _pair(args[3]) if len(args) > 3 else (0, 0)
-            dilation = _pair(args[4]) if op.startswith("max") and len(args) > 4 else (1, 1)
-            moved = paths.window(size, stride, padding, dilation) if paths else None
-            layer = Layer("", _POOL[op], _shape(y), size, stride, padding, paths=moved, takes=rows)
-            row = self._row(layer, "pool")
-            self.uncounted[_POOL[op]] += y.numel()
-        elif op in _WHOLE and x.dim() == 4 and (op != "mean" or _spatial(args)):
-            moved = _pooled(paths, x, y)
-            row = self._row(Layer("", _WHOLE[op], _shape(y), paths=moved, takes=rows), "pool")
-            self.uncounted[_WHOLE[op]] += y.numel()
-        elif op in _JOIN and len(data) > 1:
-            moved = joined([self.paths[id(tensor)] for tensor in data])
-            row = self._row(Layer("", _JOIN[op], _shape(y), paths=moved, takes=rows), _JOIN[op])
-            self.uncounted[_JOIN[op]] += y.numel()
-        elif op in _VIEWS:
+        x = data[0]
+        if op in _VIEWS:
             for tensor in outputs:
-                self._keep(tensor, row, _seen(op, args, paths, x, tensor))
+                self._keep(tensor, self.row_of[id(x)], _seen(op, args, self.paths[id(x)], x, tensor))
             return
-        else:
-            name = _NAMES.get(op, op.strip("_").replace("_", " "))
-            moved = joined([self.paths[id(tensor)] for tensor in data])
-            if op == "constant_pad_nd" and moved is not None and x.dim() == 4:
-                moved = moved.padded(tuple(args[1]))
-            elif x.dim() == 4 and y.dim() == 4 and x.shape[2:] != y.shape[2:] and len(data) == 1:
-                moved = None  # an operation that moves pixels in a way that is not known here
-            row = self._follow(name, max(rows), y, moved)
-            self.uncounted[name] += y.numel()
-            self._charge(row, weights, y, own=False)
-            for tensor in outputs:
-                self._keep(tensor, row, moved)
+        ways = [self.paths[id(tensor)] for tensor in data]
+        layer = _layer(func, args, kwargs, data, ways, outputs, bool(weights))
+        if layer is None:
+            self._pass_on(op, args, data, ways, weights, outputs)
             return
-        self._charge(row, weights, y, own=True)
+        layer.takes = tuple(dict.fromkeys(self.row_of[id(tensor)] for tensor in data))
+        part = "pool" if layer.kind.endswith("pool") else layer.kind if op in _JOIN else ""
+        if part:
+            self.uncounted[layer.kind] += outputs[0].numel()
+        row = self._row(layer, part)
+        self._charge(row, weights, outputs[0], own=True)
         for tensor in outputs:
-            self._keep(tensor, row, self.rows[row].paths)
+            self._keep(tensor, row, layer.paths)
+
+    def _pass_on(
+        self, op: str, args: tuple[Any, ...], data: list[Tensor], ways: list[Paths | None], weights: list[Tensor],
+        outputs: list[Tensor],
+    ) -> None:  # fmt: skip
+        """What works number by number belongs to the row before it."""
+        x, y = data[0], outputs[0]
+        name = _NAMES.get(op, op.strip("_").replace("_", " "))
+        moved = joined(ways)
+        if op == "constant_pad_nd" and moved is not None and x.dim() == 4:
+            moved = moved.padded(tuple(args[1]))
+        elif x.dim() == 4 and y.dim() == 4 and x.shape[2:] != y.shape[2:] and len(data) == 1:
+            moved = None  # an operation that moves pixels in a way that is not known here
+        rows = list(dict.fromkeys(self.row_of[id(tensor)] for tensor in data))
+        row = self._follow(name, max(rows), y, moved)
+        held = self.rows[row]
+        held.takes = tuple(dict.fromkeys([*held.takes, *(taken for taken in rows if taken != row)]))
+        self.uncounted[name] += y.numel()
+        self._charge(row, weights, y, own=False)
+        for tensor in outputs:
+            self._keep(tensor, row, moved)
 
     def _row(self, layer: Layer, part: str) -> int:
         layer.name = ".".join(piece for piece in (self.stack[-1] if self.stack else "", part) if piece) or layer.kind
@@ -314,6 +295,51 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.rows[row].parameters += sum(new.values())
         self.rows[row].weights += sum(new.values()) if own else 0
         self.rows[row].activation_bytes += BYTES * y.numel()
+
+
+def _layer(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], data: list[Tensor], ways: list[Paths | None],
+    outputs: list[Tensor], weighted: bool,
+) -> Layer | None:  # fmt: skip
+    """The row that an operation makes, yet without a name; None where it makes none."""
+    op, x, y, paths = func.overloadpacket.__name__, data[0], outputs[0], ways[0]
+    if op in _CONV:
+        return _convolution(op, args, x, y, paths)
+    counted = flop_registry.get(func.overloadpacket)
+    if op in _LINEAR:
+        macs = counted(*args, **kwargs, out_val=y) // 2 if counted else y.numel() * x.shape[-1]
+        kind = "linear" if weighted else "product"
+        return Layer("", kind, _shape(y), macs=macs, paths=paths if x.dim() < 4 else None)
+    if counted is not None:
+        macs = counted(*args, **kwargs, out_val=outputs if len(outputs) > 1 else y) // 2
+        return Layer("", op.strip("_").replace("_", " "), _shape(y), macs=macs)
+    if op in _POOL:
+        return _pooling(op, args, y, paths)
+    if op in _WHOLE and x.dim() == 4 and (op != "mean" or _spatial(args)):
+        return Layer("", _WHOLE[op], _shape(y), paths=_pooled(paths, x, y))
+    if op in _JOIN and len(data) > 1:
+        return Layer("", _JOIN[op], _shape(y), paths=joined(ways))
+    return None
+
+
+def _convolution(op: str, args: tuple[Any, ...], x: Tensor, y: Tensor, paths: Paths | None) -> Layer:
+    kernel = args[1].shape[2:]
+    stride, padding, dilation = (_pair(args[i]) for i in (3, 4, 5))
+    transposed, groups = (args[6], args[8]) if op == "convolution" else (False, 1)
+    macs = (x if transposed else y).numel() * args[1].shape[1] * kernel.numel()
+    kind = "transposed conv" if transposed else f"conv, {groups} groups" if groups > 1 else "conv"
+    size = _pair(kernel)
+    moved = None if transposed or paths is None else paths.window(size, stride, padding, dilation)
+    return Layer("", kind, _shape(y), size, stride, padding, macs=macs, paths=moved)
+
+
+def _pooling(op: str, args: tuple[Any, ...], y: Tensor, paths: Paths | None) -> Layer:
+    size = _pair(args[1])
+    stride = _pair(args[2]) if len(args) > 2 and args[2] else size
+    padding = _pair(args[3]) if len(args) > 3 else (0, 0)
+    dilation = _pair(args[4]) if op.startswith("max") and len(args) > 4 else (1, 1)
+    moved = paths.window(size, stride, padding, dilation) if paths else None
+    return Layer("", _POOL[op], _shape(y), size, stride, padding, paths=moved)
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

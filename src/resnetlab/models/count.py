@@ -1,4 +1,4 @@
-"""What any network costs, as built on the meta device: no memory, no weights."""
+"""What any network costs: as its spec says, or as built on the meta device: no memory, no weights."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from resnetlab.errors import mistake
 from resnetlab.models.build import skeleton
-from resnetlab.models.spec import Model
+from resnetlab.models.spec import External, Model
+
+
+def cost(spec: Model, channels: int, classes: int, side: int) -> tuple[int, int]:
+    """Parameters, and multiply-adds of convolutions and linear layers for one image of `side` pixels.
+
+    A network of others is built to be counted. Raises InputError when the network cannot take such images.
+    """
+    if isinstance(spec, External):
+        return built_cost(spec, channels, classes, side)
+    return spec.cost(channels, classes, side)
 
 
 @functools.lru_cache(maxsize=256)  # a study asks once a run
 def built_cost(spec: Model, channels: int, classes: int, side: int) -> tuple[int, int]:
-    """Parameters, and multiply-adds of convolutions and linear layers for one image of `side` pixels.
-
-    Raises InputError when the network cannot take such images.
-    """
+    """As `cost`, counted on the network as built."""
     with torch.device("meta"):
         model = skeleton(spec, channels, classes).eval()
         images = torch.zeros(1, channels, side, side)

@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 
 from resnetlab.errors import mistake, nearest
-from resnetlab.models.families.cifar import DEPTH_REPORT, Shortcut, cifar, depth_report
+from resnetlab.models.families.cifar import DEPTH_REPORT, CifarNet, Shortcut, cifar, depth_report
 from resnetlab.models.families.classic import VGG, AlexNetCifar, LeNet5
 from resnetlab.models.families.dense import DenseNet
 from resnetlab.models.families.external import External, is_external
 from resnetlab.models.families.imagenet import IMAGENET
-from resnetlab.models.spec import Model
+from resnetlab.models.spec import Model, Own
 
 _CIFAR = re.compile(r"cifar-(?:(plain)|resnet)([0-9]{1,6})(?:-(b|c|gated))?")
 _DENSE = re.compile(r"densenet([0-9]{1,4})-k([0-9]{1,4})")
@@ -24,7 +24,7 @@ class Entry:
     """A line of `resnetlab models`: a name, what it stands for, and the images for which it is counted."""
 
     name: str
-    model: Model
+    model: Own
     source: str
     channels: int = 3
     side: int = 32
@@ -83,7 +83,7 @@ def named_model(name: str, where: str, field: str) -> Model:
     raise mistake(where, "unknown model", fix, field=field, got=name)
 
 
-def _cifar(name: str) -> Model:
+def _cifar(name: str) -> CifarNet:
     found = _CIFAR.fullmatch(name)
     assert found, name
     shortcuts: dict[str | None, Shortcut] = {None: "A", "b": "B", "c": "C", "gated": "gated"}

@@ -9,10 +9,14 @@ from typing import Literal
 
 from resnetlab.codec import spec
 from resnetlab.data.spec import Data, DataIdentity
+from resnetlab.models.spec import Model
 from resnetlab.runs.record import RunFile, RunRecord
 from resnetlab.runs.spec import ALGORITHM_VERSION, SCHEMA, RunSpec, run_id
 from resnetlab.studies.spec import Condition, Study
 from resnetlab.training.numerics import Numerics
+
+Cost = Callable[[Model, int, int, int], tuple[int, int]]
+"""Of a network for channels, classes and side: parameters, and multiply-adds for one image."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +80,18 @@ class StudyRecord:
 
 
 def expand(
-    study: Study, facts: Mapping[Data, DataFacts], numerics: Numerics, counts: Mapping[str, int] | None = None
-) -> Plan:
+    study: Study, facts: Mapping[Data, DataFacts], numerics: Numerics, cost: Cost,
+    counts: Mapping[str, int] | None = None,
+) -> Plan:  # fmt: skip
     """The runs of a study: every condition with every seed, seed by seed, the costliest of a seed first.
 
-    `numerics` is resolved. `counts` holds, by label, how many of the seeds a condition has at a look; None: all.
+    `numerics` is resolved; `cost` counts a network, which for one of others means to build it. `counts` holds, by
+    label, how many of the seeds a condition has at a look; None: all.
     """
     runs = []
     for number, seed in enumerate(study.seeds):
         due = [c for c in study.conditions if counts is None or number < counts[c.label]]
-        row = [_planned(condition, seed, facts[condition.data], numerics) for condition in due]
+        row = [_planned(condition, seed, facts[condition.data], numerics, cost) for condition in due]
         runs += sorted(row, key=lambda run: -run.macs)
     return Plan(study=study, runs=tuple(runs))
 
@@ -117,12 +123,12 @@ def _state(held: RunRecord | None, running: bool) -> State:
     return "missing" if gave_up else "waiting"
 
 
-def _planned(condition: Condition, seed: int, facts: DataFacts, numerics: Numerics) -> PlannedRun:
+def _planned(condition: Condition, seed: int, facts: DataFacts, numerics: Numerics, cost: Cost) -> PlannedRun:
     run = RunSpec(
         algorithm_version=ALGORITHM_VERSION, model=condition.model, data=facts.identity, recipe=condition.recipe,
         numerics=numerics, seed=seed,
     )  # fmt: skip
-    _, macs = condition.model.cost(facts.channels, len(facts.classes), facts.side)
+    _, macs = cost(condition.model, facts.channels, len(facts.classes), facts.side)
     file = RunFile(
         schema=SCHEMA, run=run, data_name=facts.name, data_about=facts.about, data=condition.data,
         classes=facts.classes, train_images=facts.train_images, macs=macs, class_share=facts.class_share,

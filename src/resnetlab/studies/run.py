@@ -29,11 +29,13 @@ def plan_study(
 
     Raises InputError: data that cannot be read, a network that does not fit them.
     """
+    from resnetlab.models.count import cost  # torch, as below
+
     facts: dict[Data, DataFacts] = {}
     for condition in study.conditions:
         if condition.data not in facts:
             facts[condition.data] = data_facts(open_data(condition.data, root, say))
-    plan = replace(expand(study, facts, settle(study, single=False), counts), command=command)
+    plan = replace(expand(study, facts, settle(study, single=False), cost, counts), command=command)
     write_json(root / "studies" / folder_name(plan) / "plan.json", encode(plan))
     return plan
 

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from resnetlab import files
 from resnetlab.data.sources import Say, decoded, images, manifest, silent
 from resnetlab.data.sources.listing import Listing, Passed, list_folder
-from resnetlab.data.sources.manifest import Row
+from resnetlab.data.sources.manifest import Cut, Row
 from resnetlab.data.spec import Images, Source
 from resnetlab.errors import InputError, Problem, mistake
 
@@ -76,9 +77,9 @@ def to_source(found: Survey) -> Source:
 
 def survey(
     root: Path, *, image_size: int | None, cache: Path, say: Say = silent, skip_bad: bool = False,
-    workers: int | None = None,
+    workers: int | None = None, cut: Cut | Path | None = None,
 ) -> Survey:  # fmt: skip
-    """List, hash, decode and cut a folder. Raises InputError."""
+    """List, hash, decode and cut a folder: anew, by a manifest, or, with None, as it lies. Raises InputError."""
     if cache.resolve().is_relative_to(root.resolve()):  # what is written would be listed, and hashed, the next time
         what = f"{cache} lies in the folder of images"
         raise mistake(str(root), what, "give an output folder outside it, or name the folder of images itself")
@@ -106,8 +107,25 @@ def survey(
         if not reason
     ]
     notes += _account(listing, bad, rows, cache, skip_bad=skip_bad)
-    complete, more = manifest.complete(rows, listing.classes, root, cache)
+    more: tuple[str, ...] = ()
+    match cut:
+        case None:
+            complete, more = manifest.complete(rows, listing.classes, root, cache)
+        case Cut():
+            complete = manifest.cut_anew(rows, listing.classes, root, cut)
+        case Path():
+            complete = manifest.follow(rows, root, cut)
+            _need_train(complete, cut)
     return Survey(root, listing.classes, complete, result.pixels, listing.passed, bad, (*notes, *more))
+
+
+def _need_train(rows: Sequence[Row], path: Path) -> None:
+    """Raise InputError for each class that the manifest at `path` leaves without a train image."""
+    trained = {row.label for row in rows if row.split == "train"}
+    strangers = sorted({row.label for row in rows} - trained)
+    fix = "give it train images, or remove it"
+    if strangers:
+        raise InputError(*(Problem(str(path), f'class "{name}" is not in train', fix) for name in strangers))
 
 
 def manifest_sha256(found: Survey) -> str:

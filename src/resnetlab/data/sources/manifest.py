@@ -1,6 +1,7 @@
-"""The split of a folder that has none: cut once, written as `path,label,split,sha256` beside the cache, and read back.
+"""Splits as manifests: `path,label,split,sha256`, a line an image. Cut once, written, read back; no image is copied.
 
-Never writes into the folder of images. A manifest that no longer fits its folder is cut again.
+The split of a folder that has none lies beside the cache, and is cut again when it no longer fits its folder; one that
+a person gave must fit. Never writes into the folder of images by itself.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +22,7 @@ import numpy as np
 from resnetlab import files
 from resnetlab.data.sources import strata
 from resnetlab.data.spec import Split
+from resnetlab.errors import InputError, Problem, mistake
 
 SHARE = 0.15
 HEADER = ("path", "label", "split", "sha256")
@@ -34,6 +37,39 @@ class Row:
     split: Split | None
     sha256: str
     size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How to cut all images of a folder anew: train, validation and test, as shares that add up to 1 or as counts."""
+
+    parts: tuple[float, float, float]
+    seed: int = 0
+
+    @classmethod
+    def parse(cls, text: str, seed: int = 0, option: str = "--split") -> Cut:
+        """`.6,.2,.2` or `12240,4200,4140`. Raises InputError."""
+        fix = f"{option} .6,.2,.2, or counts that add up to the images: {option} 12240,4200,4140"
+        try:
+            parts = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            parts = ()
+        whole = all(part == int(part) for part in parts if math.isfinite(part))
+        good = len(parts) == 3 and all(math.isfinite(part) and part >= 0 for part in parts) and parts[0] and parts[2]
+        if not good or not (whole or abs(sum(parts) - 1) < 1e-6):
+            raise mistake(option, "not shares or counts of train, validation and test", fix, got=text)
+        return cls((parts[0], parts[1], parts[2]), seed)
+
+    def counts(self, images: int, where: str) -> tuple[int, int, int]:
+        """Train, validation and test images of `images`. Raises InputError when counts do not add up to them."""
+        if sum(self.parts) < 1.5:  # shares
+            validation, test = (round(share * images) for share in self.parts[1:])
+            return images - validation - max(1, test), validation, max(1, test)
+        train, validation, test = (int(part) for part in self.parts)
+        if train + validation + test != images:
+            what = f"{train:,} + {validation:,} + {test:,} = {train + validation + test:,}, of {images:,} images"
+            raise mistake(where, what, "counts that add up, or shares such as .6,.2,.2", field="split")
+        return train, validation, test
 
 
 def stem(root: Path, paths: Sequence[str]) -> str:
@@ -56,9 +92,53 @@ def complete(
     held = _read(path, rows)
     cut = held or _cut(rows, classes, str(root))
     if held is None:
-        _write(path, cut)
+        write(path, cut)
     what = "15 % test and 15 % validation" if rows[0].split is None else "15 % of train as the test split"
     return cut, (f"{root} has no test split: {what} were set apart, by class, by seed 0; listed in {path}",)
+
+
+def cut_anew(rows: Sequence[Row], classes: Sequence[str], root: Path, cut: Cut) -> tuple[Row, ...]:
+    """The rows, each with the split that `cut` gives it, whatever split it had; by class. Raises InputError."""
+    number = {name: k for k, name in enumerate(classes)}
+    labels = np.array([number[row.label] for row in rows], np.int64)
+    _, validation, test = cut.counts(len(rows), str(root))
+    splits = strata.split_by_counts(labels, classes, validation, test, cut.seed, str(root))
+    return tuple(replace(row, split=split) for row, split in zip(rows, splits, strict=True))
+
+
+def follow(rows: Sequence[Row], root: Path, path: Path) -> tuple[Row, ...]:
+    """The rows, each with its split in the manifest at `path`. Raises InputError unless the two fit."""
+    again = "make it again: resnetlab data split"
+    try:
+        text = path.read_bytes().decode(errors="surrogateescape")
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except (OSError, csv.Error, ValueError) as error:
+        raise mistake(str(path), f"cannot be read: {error}", "give a manifest of resnetlab data split") from None
+    if not lines or tuple(lines[0]) != HEADER or any(len(line) != len(HEADER) for line in lines):
+        raise mistake(str(path), "not a manifest", again, allowed=",".join(HEADER))
+    listed = {line[0]: (line[1], line[3]) for line in lines[1:]}
+    splits = {line[0]: line[2] for line in lines[1:]}
+    held = {row.path: (row.label, row.sha256) for row in rows}
+    faults = {
+        f"lists what {root} does not have:": listed.keys() - held.keys(),
+        "does not list": held.keys() - listed.keys(),
+        "has another class or content for": {
+            name for name in held.keys() & listed.keys() if held[name] != listed[name]
+        },
+        "has another word than train, validation or test for": {
+            name for name, split in splits.items() if split not in get_args(Split)
+        },
+    }
+    problems = [
+        Problem(str(path), f'{what} "{names[0]}"' + (f" and {len(names) - 1:,} more" if names[1:] else ""), again)
+        for what, names in ((what, sorted(found)) for what, found in faults.items())
+        if names
+    ]
+    missing = {"train", "test"} - set(splits.values())
+    problems += [Problem(str(path), f"no {split} images", again) for split in sorted(missing)]
+    if problems:
+        raise InputError(*problems)
+    return tuple(replace(row, split=splits[row.path]) for row in rows)  # type: ignore[arg-type]
 
 
 def _cut(rows: Sequence[Row], classes: Sequence[str], where: str) -> tuple[Row, ...]:
@@ -74,7 +154,8 @@ def _cut(rows: Sequence[Row], classes: Sequence[str], where: str) -> tuple[Row, 
     return tuple(replace(row, split="test") if place in chosen else row for place, row in enumerate(rows))
 
 
-def _write(path: Path, rows: Sequence[Row]) -> None:
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """Write a manifest, whole or not at all."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)

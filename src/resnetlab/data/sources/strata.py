@@ -71,11 +71,22 @@ def split_test(labels: NDArray[np.int64], classes: Sequence[str], share: float, 
 
 def split_three_ways(labels: NDArray[np.int64], classes: Sequence[str], share: float, where: str) -> tuple[Split, ...]:
     """A split for each image: `share` of all is test, `share` is validation, the rest is train; by split seed 0."""
+    validation, test = round(share * len(labels)), max(1, round(share * len(labels)))
+    return split_by_counts(labels, classes, validation, test, 0, where)
+
+
+def split_by_counts(
+    labels: NDArray[np.int64], classes: Sequence[str], validation: int, test: int, seed: int, where: str
+) -> tuple[Split, ...]:
+    """A split for each image: `test` images by class, then `validation` of the rest, train keeps what is left.
+
+    Raises InputError, at `where`, when a class would lose its last image of train.
+    """
     splits = np.full(len(labels), "train", dtype=object)
-    test = split_test(labels, classes, share, where)
-    splits[test] = "test"
-    rest = np.flatnonzero(~test)
-    fix = "add images, or give the validation images"
-    total = round(share * len(labels))
-    splits[rest[draw(labels[rest], classes, total, "validation", 0, where=where, fix=fix)]] = "validation"
+    fix = "add images, or give the {} images"
+    tested = draw(labels, classes, test, "test", seed, where=where, fix=fix.format("test"))
+    splits[tested] = "test"
+    rest = np.flatnonzero(~tested)
+    apart = draw(labels[rest], classes, validation, "validation", seed, where=where, fix=fix.format("validation"))
+    splits[rest[apart]] = "validation"
     return tuple(splits)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import re
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from resnetlab.codec import FieldError, PositiveAmount, spec
 from resnetlab.files import sha256
@@ -21,7 +20,7 @@ _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za
 
 @spec
 class External:
-    """A network that another package builds. Nothing is known of it but by building it."""
+    """A network that another package builds. Nothing is known of it, its cost least of all, but by building it."""
 
     family: Literal["external"] = "external"
     source: str
@@ -74,16 +73,6 @@ class External:
             return f"{self.name} ({', '.join(said)})"
         where = self.library or self.source.rpartition(":")[0]
         return f"{self.name} ({where}{', pre-trained' if self.weights else ''})"
-
-    def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
-        """Parameters, and multiply-adds of the convolutions and the linear layers for one image of `side` pixels.
-
-        Counted on the network as built, on the meta device: the one count that needs torch, and it is imported here,
-        when such a network is planned, and nowhere else.
-        """
-        count: Any = importlib.import_module("resnetlab.models.count")
-        counted: tuple[int, int] = count.built_cost(self, channels, classes, side)
-        return counted
 
 
 def with_hash(model: T) -> T:

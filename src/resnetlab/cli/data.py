@@ -1,0 +1,102 @@
+"""`resnetlab data`: look at a data set, cut it, fetch a known one. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from resnetlab.data.sources.manifest import Cut
+
+data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a data set before training on it.")
+
+Output = Annotated[Path, typer.Option("--output", help="Root of cache/.", metavar="DIR")]
+Folder = Annotated[Path, typer.Argument(help="A folder of photographs.", metavar="DIR")]
+Seed = Annotated[int, typer.Option(help="Names the streams that draw the splits.", min=0)]
+SplitAs = Annotated[
+    str,
+    typer.Option(help="Train, validation and test as counts (12240,4200,4140) or shares (.6,.2,.2), or a manifest."),
+]
+
+
+@data.command("check")
+def data_check(
+    source: Annotated[str, typer.Argument(help="A name, an .npz or a folder of images.", metavar="DATA")],
+    img_size: Annotated[int | None, typer.Option(help="Side in pixels for a folder of photographs.")] = None,
+    output: Output = Path(),
+) -> None:
+    """Count images by class and split; list broken files and duplicates."""
+    from resnetlab.data.audit import check
+
+    audit = check(source, image_size=img_size, cache=output / "cache", say=_say)
+    for line in audit.lines():
+        typer.echo(line)
+    raise typer.Exit(2 if audit.bad else 0)
+
+
+@data.command("describe")
+def data_describe(folder: Folder, split: SplitAs = "", output: Output = Path()) -> None:
+    """Sizes, broken files, copies across splits, and who has seen the images.
+
+    Example:  resnetlab data describe photos
+    """
+    from resnetlab.data.describe import describe
+
+    found = describe(folder, cache=output / "cache", cut=cut_of(split), say=_say)
+    for line in found.lines():
+        typer.echo(line)
+
+
+@data.command("split")
+def data_split(
+    folder: Folder,
+    shares: Annotated[str, typer.Option(help="Of train, validation and test; they add up to 1.")] = ".6,.2,.2",
+    split: Annotated[str, typer.Option(help="Counts in place of shares: 12240,4200,4140.")] = "",
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="The manifest; else <folder>-split.csv.", metavar="FILE")] = None,
+    output: Output = Path(),
+) -> None:
+    """Cut a folder into train, validation and test by class, as a manifest.
+
+    Example:  resnetlab data split photos --shares .6,.2,.2
+    """
+    from resnetlab.data.sources import manifest
+    from resnetlab.data.sources.folder import DEFAULT_SIDE, survey
+
+    cut = manifest.Cut.parse(split or shares, seed, "--split" if split else "--shares")
+    found = survey(folder, image_size=DEFAULT_SIDE, cache=output / "cache", say=_say, skip_bad=True, cut=cut)
+    path = out or Path(f"{folder.resolve().name}-split.csv")
+    manifest.write(path, found.rows)
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
+    counts = [sum(row.split == part for row in found.rows) for part in ("train", "validation", "test")]
+    typer.echo(f"{counts[0]:,} train, {counts[1]:,} validation, {counts[2]:,} test: {path}")
+
+
+@data.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="stanford-dogs, oxford-pets or flowers.", metavar="NAME")],
+    out: Annotated[Path, typer.Option(help="Where its folder goes.", metavar="DIR")] = Path(),
+) -> None:
+    """Fetch a known set of photographs, with its splits.
+
+    Example:  resnetlab data fetch oxford-pets --out photographs
+    """
+    from resnetlab.data.fetch import fetch
+
+    typer.echo(fetch(name, out, _say))
+
+
+def cut_of(text: str) -> Cut | Path | None:
+    """What `--split` says: a cut, the path of a manifest, or None."""
+    from resnetlab.data.sources.manifest import Cut
+
+    if not text:
+        return None
+    return Path(text) if text.endswith(".csv") else Cut.parse(text)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

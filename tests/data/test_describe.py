@@ -1,0 +1,86 @@
+"""What `data describe` tells of photographs: sizes, near copies across splits, and who has seen them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import picture, save, split_tree, tree
+from PIL import Image, ImageEnhance
+
+from resnetlab.data.describe import describe, imagenet_overlap
+
+DOGS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dogs"
+
+
+def textured(seed: int) -> Image.Image:
+    """A picture with structure of its own at every scale that a hash looks at."""
+    noise = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)
+    return Image.fromarray(noise).resize((160, 120), Image.Resampling.BICUBIC)
+
+
+def test_widths_heights_and_their_ratio_are_those_of_the_files(tmp_path: Path) -> None:
+    root = split_tree(tmp_path / "pets")
+    save(root / "train/cat/tall.png", picture(70, 20, 50))
+    found = describe(root, cache=tmp_path / "cache")
+    assert sorted(zip(found.widths.tolist(), found.heights.tolist(), strict=True)) == [(20, 50)] + [(24, 16)] * 12
+    assert "width / height 0.40 / 1.06 / 1.50 / 1.50 / 1.50 (min, 5 %, median, 95 %, max)" in found.lines()
+
+
+def test_another_version_of_a_photograph_in_another_split_is_found_and_others_are_not(tmp_path: Path) -> None:
+    root = tmp_path / "pets"
+    for place in range(8):
+        save(root / f"train/{'cat' if place % 2 else 'dog'}/{place}.png", textured(place))
+    shown = textured(3)
+    save(root / "test/cat/small.jpg", shown.resize((80, 60)), quality=40)
+    save(root / "test/dog/bright.png", ImageEnhance.Brightness(textured(4)).enhance(1.2))
+    save(root / "test/dog/cropped.png", textured(6).crop((2, 2, 158, 118)))
+    save(root / "test/cat/own.png", textured(100))
+    pairs = {(near.left, near.right) for near in describe(root, cache=tmp_path / "cache").near}
+    assert pairs == {
+        ("train/cat/3.png", "test/cat/small.jpg"), ("train/dog/4.png", "test/dog/bright.png"),
+        ("train/dog/6.png", "test/dog/cropped.png"),
+    }  # fmt: skip
+
+
+def test_exact_copies_are_told_as_such_and_not_again_as_near_ones(tmp_path: Path) -> None:
+    root = split_tree(tmp_path / "pets")
+    save(root / "test/cat/copy.bmp", picture(1))
+    found = describe(root, cache=tmp_path / "cache")
+    assert found.audit.duplicates == (("train/cat/001.png", "test/cat/copy.bmp"),)
+    assert "test/cat/copy.bmp" not in {near.right for near in found.near if near.left == "train/cat/001.png"}
+
+
+@pytest.mark.parametrize(
+    ("classes", "warned"),
+    [
+        (("n02085620-Chihuahua", "n02086240-Shih-Tzu"), True),
+        (("n02085620", "n02086240", "mongrel"), True),
+        (("n02085620-Chihuahua", "cat", "dog"), False),
+        (("n0208562", "nothing"), False),
+    ],
+)
+def test_classes_that_bear_imagenet_names_are_warned_of(classes: tuple[str, ...], warned: bool) -> None:
+    assert bool(imagenet_overlap(classes)) == warned
+
+
+def test_the_command_tells_bad_files_and_the_warning(tmp_path: Path) -> None:
+    root = tree(tmp_path / "woof", {"n02085620-Chihuahua": 8, "n02086240-Shih-Tzu": 8})
+    (root / "n02085620-Chihuahua/bad.jpg").write_text("words")
+    done = subprocess.run(
+        [sys.executable, "-m", "resnetlab", "data", "describe", str(root), "--split", ".5,.25,.25"],
+        capture_output=True, text=True, timeout=120, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "  n02085620-Chihuahua/bad.jpg: not an image (allowed: JPEG, PNG, WEBP, BMP, GIF)" in done.stdout
+    assert "warning: 2 of 2 classes bear names of ImageNet's synsets" in done.stdout
+
+
+@pytest.mark.skipif(not DOGS.is_dir(), reason="the photographs of ten breeds are not here")
+def test_no_two_of_twelve_hundred_real_photographs_are_taken_for_copies(tmp_path: Path) -> None:
+    found = describe(DOGS, cache=tmp_path / "cache")
+    assert (len(found.rows), found.near, found.audit.duplicates) == (1200, (), ())
+    assert found.overlap
