@@ -26,7 +26,7 @@ import resnetlab.training.numerics
 import resnetlab.training.recipe
 from resnetlab import codec
 from resnetlab.codec import FieldError, Fraction, Name, Positive, decode, digest, encode, spec, tagged
-from resnetlab.data.spec import Augment, Data, DataIdentity
+from resnetlab.data.spec import Augment, Data, DataIdentity, Fixed, RandAugment
 from resnetlab.errors import InputError
 from resnetlab.models.spec import CifarNet
 from resnetlab.runs.spec import RunSpec
@@ -276,8 +276,12 @@ schedules = st.one_of(
 )
 recipes = st.builds(
     Recipe, batch_size=st.integers(2, 512), epochs=st.integers(1, 300), optimiser=optimisers, schedule=schedules,
-    augment=st.builds(Augment, crop_padding=st.integers(0, 4), flip=st.booleans(), cutout=st.integers(0, 8)),
-    normalise=st.sampled_from(["train", "half", "none"]), label_smoothing=fraction, decay_norm_and_bias=st.booleans(),
+    augment=st.builds(
+        Augment, crop_padding=st.integers(0, 4), flip=st.booleans(), cutout=st.integers(0, 8),
+        randaugment=st.sampled_from([None, RandAugment(operations=3)]), mixup=st.sampled_from([0.0, 0.2]),
+    ),
+    normalise=st.sampled_from(["train", "half", "none", "zca", Fixed(mean=(0.5,), deviation=(0.2,))]),
+    label_smoothing=fraction, decay_norm_and_bias=st.booleans(),
     ema=fraction, clip_norm=fraction, choose=st.sampled_from(["last", "best"]),
 )  # fmt: skip
 models = st.builds(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resnetlab.studies.claims import Claim
     from resnetlab.studies.spec import Condition, Study, load_recipe
     from resnetlab.training.numerics import Numerics, Placement
-    from resnetlab.training.recipe import SGD, Adam, AdamW, Recipe
+    from resnetlab.training.recipe import SGD, Adam, AdamW, Recipe, RMSprop
 
 # Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
 _HOMES = {
@@ -35,14 +35,15 @@ _HOMES = {
     "studies.claims": ("Claim",),
     "studies.spec": ("Condition", "Study", "load_recipe"),
     "training.numerics": ("Numerics", "Placement"),
-    "training.recipe": ("SGD", "Adam", "AdamW", "Recipe"),
+    "training.recipe": ("SGD", "Adam", "AdamW", "RMSprop", "Recipe"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "SGD", "Adam", "AdamW", "CifarNet", "Claim", "Condition", "Data", "Evaluation", "InputError", "LoadedStudy",
-    "Numerics", "Outcome", "Placement", "Recipe", "ResnetlabError", "ResourceError", "Result", "RunRecord", "Scores",
-    "Study", "UnfinishedError", "build_model", "cifar", "load_recipe", "load_study", "open_study", "resume", "train",
+    "Numerics", "Outcome", "Placement", "RMSprop", "Recipe", "ResnetlabError", "ResourceError", "Result", "RunRecord",
+    "Scores", "Study", "UnfinishedError", "build_model", "cifar", "load_recipe", "load_study", "open_study", "resume",
+    "train",
 ]  # fmt: skip
 
 

@@ -80,7 +80,7 @@ def decode(form: Any, value: object, where: str, field: str = "") -> Any:
     try:
         return _adapter(form).validate_json(text, strict=True)
     except ValidationError as error:
-        details = error.errors(include_url=False)
+        details = list(filter(_meant, error.errors(include_url=False)))
         problems = dict.fromkeys(_problem(form, detail, where, field) for detail in details[:MAX_TOLD])
         if len(details) > MAX_TOLD:
             fix = "mend these first"
@@ -218,6 +218,14 @@ def _problem(form: Any, detail: ErrorDetails, where: str, prefix: str) -> Proble
     return Problem(where, what, fix, field=field, got=got, allowed=allowed)
 
 
+def _meant(detail: ErrorDetails) -> bool:
+    """Of a choice between words and a table, only what was tried is told."""
+    step = str(detail["loc"][-1]) if detail["loc"] else ""
+    if step.startswith("literal["):
+        return not isinstance(detail["input"], dict)
+    return detail["type"] != "dataclass_type" or not step[:1].isupper()
+
+
 def _walk(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any]:
     """The names along `loc`, the dataclass that holds the last of them, and the form that stands there."""
     names: list[str] = []
@@ -232,6 +240,9 @@ def _walk(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any]:
                 held = chosen[0]
                 continue
             if isinstance(part, str) and part.startswith("literal["):
+                continue
+            if named := [member for member in members if getattr(member, "__name__", "") == part]:
+                held = named[0]
                 continue
             held = members[0]
             bare = _bare(held)

@@ -152,3 +152,15 @@ def test_a_finished_run_is_a_model_and_is_shown_the_pixels_that_it_trained_on(tm
     (tmp_path / "runs" / record.id / "weights.safetensors").unlink()
     with pytest.raises(InputError, match="a run that keeps no weights"):
         load_bundle(tmp_path / "runs" / record.id)
+
+
+def test_a_run_on_crops_is_shown_the_centre_and_a_whitened_one_is_refused(tmp_path: Path, small_npz: Path) -> None:
+    import resnetlab as rl
+
+    cropped = ["recipe.epochs=1", "recipe.augment.crop=6"]
+    record = rl.train(SMALL, str(small_npz), "adam", settings=cropped, output=tmp_path)
+    view = read_file(tmp_path / "runs" / record.id).view
+    assert (view.rule, view.resize, view.size) == ("crop", 8, 6)
+    record = rl.train(SMALL, str(small_npz), "adam", settings=[*cropped, "recipe.normalise=zca"], output=tmp_path)
+    with pytest.raises(InputError, match="scaled by zca"):
+        read_file(tmp_path / "runs" / record.id)

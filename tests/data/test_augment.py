@@ -11,10 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnetlab.data.augment import crop_and_flip, cut_out, normalise, train_batch
-from resnetlab.data.plan import plan_epoch
-from resnetlab.data.spec import Augment
+from resnetlab.data.augment import centre, crop_and_flip, cut_out, mix, normalise, train_batch, train_labels
+from resnetlab.data.plan import OPERATIONS, plan_epoch
+from resnetlab.data.spec import Augment, RandAugment
 from resnetlab.training.random import stream
+
+UNSCALED = partial(normalise, mean=torch.zeros(1), deviation=torch.ones(1))
 
 
 def naive_crop(image: np.ndarray, top: int, left: int, padding: int) -> np.ndarray:
@@ -108,22 +110,24 @@ def test_normalised_images_are_those_of_torchvision() -> None:
     "augment",
     [
         Augment(), Augment(flip=True), Augment(crop_padding=2), Augment(cutout=3), Augment(cutout=4, flip=True),
-        Augment(crop_padding=3, flip=True, cutout=5),
+        Augment(crop_padding=3, flip=True, cutout=5), Augment(crop=4), Augment(crop=5, flip=True, cutout=2),
     ],
 )  # fmt: skip
 def test_a_batch_is_its_images_one_by_one_each_with_its_own_draws(augment: Augment) -> None:
     pixels = pixels_of(17, 6, 6, 3)
-    plan = plan_epoch(17, 6, augment.crop_padding, partial(stream, 3, "epoch", 0))
+    plan = plan_epoch(17, 6, augment, partial(stream, 3, "epoch", 0))
     mean, deviation = np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.25, 0.3])
     part = slice(5, 12)
-    got = train_batch(
-        torch.from_numpy(pixels), plan, part, augment, torch.tensor(mean).float(), torch.tensor(deviation).float()
-    )
+    scale = partial(normalise, mean=torch.tensor(mean).float(), deviation=torch.tensor(deviation).float())
+    got = train_batch(torch.from_numpy(pixels), plan, part, augment, scale)
     assert got.is_contiguous(memory_format=torch.channels_last)
     for place, image in zip(range(5, 12), got.numpy(), strict=True):
         one = pixels[plan.order[place]]
         if augment.crop_padding:
             one = naive_crop(one, *plan.corner[place].tolist(), augment.crop_padding)
+        if augment.crop:
+            top, left = plan.corner[place].tolist()
+            one = one[top : top + augment.crop, left : left + augment.crop]
         if augment.flip and plan.mirror[place]:
             one = one[:, ::-1]
         expected = ((one / 255 - mean) / deviation).transpose(2, 0, 1)
@@ -134,18 +138,18 @@ def test_a_batch_is_its_images_one_by_one_each_with_its_own_draws(augment: Augme
 
 def test_images_of_one_batch_are_drawn_apart() -> None:
     pixels = torch.from_numpy(pixels_of(1, 8, 8, 1)).expand(64, -1, -1, -1)
-    plan = plan_epoch(64, 8, 2, partial(stream, 0, "epoch", 0))
     augment = Augment(crop_padding=2, flip=True)
-    got = train_batch(pixels, plan, slice(0, 64), augment, torch.zeros(1), torch.ones(1))
+    plan = plan_epoch(64, 8, augment, partial(stream, 0, "epoch", 0))
+    got = train_batch(pixels, plan, slice(0, 64), augment, UNSCALED)
     assert len({image.numpy().tobytes() for image in got.contiguous()}) > 30
 
 
 def test_the_split_itself_is_not_written_to() -> None:
     pixels = torch.from_numpy(pixels_of(8, 6, 6, 1))
     before = pixels.clone()
-    plan = plan_epoch(8, 6, 2, partial(stream, 0, "epoch", 0))
-    augment = Augment(crop_padding=2, flip=True, cutout=3)
-    train_batch(pixels, plan, slice(0, 8), augment, torch.zeros(1), torch.ones(1)).add_(1)
+    augment = Augment(crop_padding=2, flip=True, cutout=3, randaugment=RandAugment(), mixup=1.0)
+    plan = plan_epoch(8, 6, augment, partial(stream, 0, "epoch", 0))
+    train_batch(pixels, plan, slice(0, 8), augment, UNSCALED).add_(1)
     normalise(pixels, torch.zeros(1), torch.ones(1)).add_(1)
     assert torch.equal(pixels, before)
 
@@ -154,3 +158,81 @@ def test_the_split_itself_is_not_written_to() -> None:
 def test_without_crop_and_flip_the_pixels_are_the_same_tensor(draws: tuple[Any, Any]) -> None:
     pixels = torch.from_numpy(pixels_of(2, 4, 4, 1))
     assert crop_and_flip(pixels, *draws, 0) is pixels
+
+
+@pytest.mark.parametrize(("side", "size"), [(32, 28), (8, 8), (9, 4), (5, 1)])
+def test_the_middle_is_that_of_torchvision(side: int, size: int) -> None:
+    from torchvision.transforms.v2 import functional
+
+    pixels = torch.from_numpy(pixels_of(2, side, side, 3))
+    if (side - size) % 2 == 0:  # torchvision rounds a half to the even number
+        usual = functional.center_crop(pixels.permute(0, 3, 1, 2), [size, size]).permute(0, 2, 3, 1)
+        assert torch.equal(centre(pixels, size), usual)
+    assert centre(pixels, size).shape == (2, size, size, 3)
+    assert centre(pixels, 0) is pixels
+
+
+BLENDS = range(6, 10)
+"""Brightness, saturation, contrast and sharpness, which round a weighted mean."""
+
+
+@pytest.mark.parametrize("magnitude", [0, 4, 9, 15, 30])
+@pytest.mark.parametrize("opposite", [False, True])
+@pytest.mark.parametrize("kind", range(OPERATIONS))
+def test_operations_are_those_of_torchvision_image_by_image(
+    kind: int, opposite: bool, magnitude: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.transforms import v2
+
+    from resnetlab.data.randaugment import rand_augment
+
+    usual = v2.RandAugment(num_ops=1, magnitude=magnitude)
+    names = list(usual._AUGMENTATION_SPACE)
+    monkeypatch.setattr(usual, "_get_random_item", lambda space: (names[kind], space[names[kind]]))
+    pixels = torch.from_numpy(pixels_of(3, 12, 12, 3))
+    draws = torch.full((3, 1), kind), torch.full((3, 1), opposite)
+    got = rand_augment(pixels, *draws, magnitude).permute(0, 3, 1, 2)
+    monkeypatch.setattr(torch, "rand", lambda *_: torch.tensor(0.0 if opposite else 1.0))
+    for ours, image in zip(got, pixels.permute(0, 3, 1, 2), strict=True):
+        off = (ours.int() - usual(image).int()).abs()
+        assert off.max() <= (1 if kind in BLENDS else 0)  # theirs has the magnitude in fp32
+
+
+def test_an_image_meets_its_own_operations_one_after_another_whatever_else_is_in_the_batch() -> None:
+    from resnetlab.data.randaugment import rand_augment
+
+    pixels = torch.from_numpy(pixels_of(40, 8, 8, 3))
+    plan = plan_epoch(40, 8, Augment(randaugment=RandAugment(operations=3)), partial(stream, 0, "epoch", 0))
+    together = rand_augment(pixels, plan.operation, plan.opposite, 12)
+    for place in range(40):
+        alone = pixels[place : place + 1]
+        for kind, opposite in zip(plan.operation[place], plan.opposite[place], strict=True):
+            alone = rand_augment(alone, kind.view(1, 1), opposite.view(1, 1), 12)
+        assert torch.equal(together[place], alone[0]), place
+
+
+def test_a_mixture_holds_its_image_by_its_share_and_a_mate_of_the_batch_by_the_rest() -> None:
+    pixels = torch.from_numpy(pixels_of(24, 6, 6, 1))
+    labels = torch.arange(24) % 5
+    augment = Augment(mixup=0.7)
+    plan = plan_epoch(24, 6, augment, partial(stream, 0, "epoch", 0))
+    part = slice(8, 16)
+    plain = train_batch(pixels, plan, part, Augment(), UNSCALED)
+    mixed = train_batch(pixels, plan, part, augment, UNSCALED)
+    shares = train_labels(labels, plan, part, augment, 5)
+    mates = sorted(range(8), key=lambda place: plan.mate[8 + place])
+    assert sorted(mates) == list(range(8))
+    for place, mate in enumerate(mates):
+        share = float(plan.share[8 + place])
+        torch.testing.assert_close(mixed[place], share * plain[place] + (1 - share) * plain[mate])
+        expected = torch.zeros(5)
+        expected[labels[plan.order[8 + place]]] += share
+        expected[labels[plan.order[8 + mate]]] += 1 - share
+        torch.testing.assert_close(shares[place], expected)
+    torch.testing.assert_close(shares.sum(1), torch.ones(8))
+    assert torch.equal(train_labels(labels, plan, part, Augment(), 5), labels[plan.order[part]])
+
+
+def test_a_share_of_one_is_the_image_itself() -> None:
+    values = torch.randn(4, 3)
+    assert torch.equal(mix(values, torch.ones(4), torch.rand(4).double()), values)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnetlab.data.plan import EpochPlan, plan_epoch
+from resnetlab.data.plan import OPERATIONS, EpochPlan, plan_epoch
+from resnetlab.data.spec import Augment, RandAugment
 from resnetlab.training.random import stream
 
 
-def plan(images: int = 60, side: int = 8, padding: int = 4, seed: int = 0, epoch: int = 0) -> EpochPlan:
-    return plan_epoch(images, side, padding, partial(stream, seed, "epoch", epoch))
+def plan(images: int = 60, side: int = 8, padding: int = 4, seed: int = 0, epoch: int = 0, **augment: Any) -> EpochPlan:
+    held = Augment(**({"crop_padding": padding} | augment))
+    return plan_epoch(images, side, held, partial(stream, seed, "epoch", epoch))
 
 
-PARTS = ("order", "corner", "mirror", "hole")
+PARTS = ("order", "corner", "mirror", "hole", "operation", "opposite", "share", "mate")
+EVERYTHING: dict[str, Any] = {"padding": 0, "crop": 5, "randaugment": RandAugment(operations=3), "mixup": 0.4}
 
 
 @settings(deadline=None, max_examples=40)
@@ -37,9 +41,9 @@ def test_an_epoch_meets_every_image_once_with_draws_within_their_bounds(
 
 def test_a_plan_follows_from_seed_and_epoch_alone() -> None:
     torch.manual_seed(1)
-    first = plan()
+    first = plan(**EVERYTHING)
     torch.rand(100)
-    again = plan()
+    again = plan(**EVERYTHING)
     assert all(torch.equal(getattr(first, part), getattr(again, part)) for part in PARTS)
 
 
@@ -48,8 +52,8 @@ def test_other_seeds_and_epochs_have_other_orders() -> None:
     assert len(orders) == 16
 
 
-@pytest.mark.parametrize("change", [{"padding": 0}, {"padding": 2}, {"side": 32}])
-def test_what_is_drawn_for_augmentation_changes_no_order(change: dict[str, int]) -> None:
+@pytest.mark.parametrize("change", [{"padding": 0}, {"padding": 2}, {"side": 32}, EVERYTHING])
+def test_what_is_drawn_for_augmentation_changes_no_order(change: dict[str, Any]) -> None:
     assert torch.equal(plan().order, plan(**change).order)
     assert torch.equal(plan().mirror, plan(**change).mirror)
 
@@ -66,5 +70,32 @@ def test_draws_are_fair() -> None:
 
 
 def test_a_plan_moves_whole() -> None:
-    moved = plan().to(torch.device("meta"))
+    moved = plan(**EVERYTHING).to(torch.device("meta"))
     assert all(getattr(moved, part).device.type == "meta" for part in PARTS)
+
+
+def test_a_smaller_crop_lies_anywhere_within_the_image() -> None:
+    corner = plan(images=5_000, side=8, padding=0, crop=5).corner
+    assert (int(corner.min()), int(corner.max())) == (0, 3)
+    assert torch.allclose(torch.bincount(corner.flatten()) / 10_000, torch.full((4,), 0.25), atol=0.02)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
+def test_shares_of_mixtures_have_the_mean_and_the_variance_of_their_beta(alpha: float) -> None:
+    share = plan(images=40_000, mixup=alpha).share.double()
+    assert 0 <= share.min() <= share.max() <= 1
+    assert abs(share.mean() - 0.5) < 0.01
+    assert share.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.03)
+
+
+def test_operations_are_drawn_alike_and_each_with_its_direction() -> None:
+    drawn = plan(images=28_000, randaugment=RandAugment(operations=2))
+    counts = torch.bincount(drawn.operation.flatten(), minlength=OPERATIONS)
+    assert torch.allclose(counts / 56_000, torch.full((OPERATIONS,), 1 / OPERATIONS), atol=0.005)
+    assert abs(drawn.opposite.float().mean() - 0.5) < 0.01
+    assert drawn.operation.shape == drawn.opposite.shape == (28_000, 2)
+
+
+def test_what_is_not_asked_for_is_not_drawn() -> None:
+    drawn = plan()
+    assert (drawn.operation.numel(), drawn.opposite.numel(), drawn.share.numel(), drawn.mate.numel()) == (0, 0, 0, 0)

@@ -116,13 +116,17 @@ def test_every_field_of_a_spec_stands_in_the_page_on_study_files() -> None:
     import dataclasses
 
     import resnetlab as rl
-    from resnetlab.data.spec import Augment, Data
+    from resnetlab.data.spec import Augment, Data, Fixed, RandAugment
     from resnetlab.models.spec import CifarNet
     from resnetlab.training import recipe
 
     text = (ROOT / "docs" / "study-files.md").read_text(encoding="utf-8")
     schedules = (recipe.Constant, recipe.Step, recipe.Exponential, recipe.Cosine, recipe.OneCycle)
-    for form in (Data, CifarNet, Augment, recipe.Recipe, rl.SGD, rl.Adam, rl.Numerics, *schedules):
+    forms = (
+        Data, CifarNet, Augment, RandAugment, Fixed, recipe.Recipe, rl.SGD, rl.Adam, recipe.RMSprop, rl.Numerics,
+        *schedules,
+    )  # fmt: skip
+    for form in forms:
         for field in dataclasses.fields(form):
             assert re.search(rf"\b{field.name}\b", text) or field.name == "family", f"{form.__name__}.{field.name}"
 

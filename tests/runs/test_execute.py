@@ -94,6 +94,11 @@ class Runner:
             "recipe.clip_norm=1.0",
         ),
         ("recipe.augment={crop_padding=2,flip=true,cutout=3}", "numerics.precision=bf16", "data.test_curve=true"),
+        (
+            "recipe.augment={crop=6,flip=true,mixup=0.4,randaugment={operations=2}}",
+            "recipe.normalise=zca",
+            'recipe.optimiser={name="rmsprop"}',
+        ),
     ],
 )
 def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(
@@ -164,6 +169,42 @@ def test_a_run_leaves_the_files_that_its_readers_expect(tmp_path: Path, small_np
     first = {line.split: line for line in record.metrics if line.step == 0}
     assert set(first) == {"train", "validation"}
     assert {line.split for line in record.metrics if line.step} == {"train", "validation", "running"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("recipe.normalise=per-image",),
+        ("recipe.normalise=zca", "recipe.augment.crop=6"),
+        ("recipe.normalise=half",),
+    ],
+)
+def test_the_weights_file_holds_all_that_a_prediction_needs(
+    tmp_path: Path, small_npz: Path, options: tuple[str, ...]
+) -> None:
+    from resnetlab.models.build import build_model
+    from resnetlab.models.weights import load_weights, read_weights
+
+    runner = Runner(small_npz, tmp_path, *options)
+    runner()
+    tensors, facts = read_weights(runner.directory.path / "weights.safetensors")
+    model = build_model(runner.run.file.run.model, 1, 3, lambda _: torch.Generator()).eval()
+    load_weights(model, tensors, "weights.safetensors")
+    x = torch.from_numpy(runner.dataset.test.pixels) / 255
+    edge = (runner.dataset.side - facts.side) // 2
+    x = x[:, edge : edge + facts.side, edge : edge + facts.side]
+    match facts.normalise:
+        case "per-image":
+            x = (x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), correction=0, keepdim=True)
+        case "zca":
+            x = ((x.flatten(1) - facts.whitening["mean"]) @ facts.whitening["matrix"]).view(x.shape)
+        case _:
+            x = (x - torch.tensor(facts.mean)) / torch.tensor(facts.deviation)
+    with torch.inference_mode():
+        logits = model(x.permute(0, 3, 1, 2))
+    held = read_tensors(runner.directory.path / "logits-test.safetensors")["logits"]
+    torch.testing.assert_close(logits, held, rtol=1e-3, atol=1e-4)
 
 
 def test_the_test_split_is_not_looked_at_before_the_end_unless_its_curve_is_asked_for(

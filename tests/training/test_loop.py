@@ -368,25 +368,46 @@ def test_a_learner_is_judged_by_its_average_where_it_has_one(small: Any) -> None
     judged.load_state_dict(learner.judged_weights())
     learner.model.eval()
     held = Resident.of(images, small.cpu)
-    x = (held.pixels.permute(0, 3, 1, 2) / 255 - learner.mean[:, None, None]) / learner.deviation[:, None, None]
+    x = learner.scale(held.pixels)
     with torch.no_grad():
         torch.testing.assert_close(learner.forward(held.pixels), judged(x), rtol=1e-4, atol=1e-5)
         assert not torch.allclose(learner.model(x), judged(x), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("kind", "mean", "deviation"), [("half", [0.5] * 3, [0.5] * 3), ("none", [0.0] * 3, [1.0] * 3)]
+    ("recipe", "seen"),
+    [(Recipe(steps=1, augment=Augment(crop=6)), 6), (Recipe(steps=1, normalise="zca", augment=Augment(crop=4)), 4)],
 )
-def test_normalisation_is_as_the_recipe_says(small: Any, kind: Any, mean: list[float], deviation: list[float]) -> None:
-    learner = small.learner(Recipe(steps=1, normalise=kind), small.images(channels=3))
-    assert learner.preprocessing == (mean, deviation)
+def test_a_network_trained_on_crops_is_judged_on_centres(small: Any, recipe: Recipe, seen: int) -> None:
+    learner = small.learner(recipe)
+    held = Resident.of(small.images(), small.cpu)
+    edge = (8 - seen) // 2
+    changed = held.pixels.clone()
+    changed[:, :edge] = changed[:, -edge:] = 255
+    with torch.no_grad():
+        assert torch.equal(learner.forward(held.pixels), learner.forward(changed))
+        middle = held.pixels[:, edge:-edge, edge:-edge]
+        learner.model.eval()
+        torch.testing.assert_close(learner.forward(held.pixels), learner.model(learner.scale(middle)))
 
 
-def test_normalisation_by_the_train_split_is_by_its_own_mean_and_sd(small: Any) -> None:
-    images = small.images(channels=3)
-    mean, deviation = small.learner(Recipe(steps=1), images).preprocessing
-    assert mean == pytest.approx((images.pixels / 255).mean((0, 1, 2)))
-    assert deviation == pytest.approx((images.pixels / 255).std((0, 1, 2)))
+def test_with_mixup_the_running_numbers_are_those_of_mixtures_and_of_their_larger_label(small: Any) -> None:
+    learner = small.learner(Recipe(batch_size=8, epochs=1, augment=Augment(mixup=1.0)))
+    step, sums = learner.train_step, []
+
+    def watch(images: torch.Tensor, labels: torch.Tensor) -> None:
+        model = copy.deepcopy(learner.model)
+        with torch.no_grad():
+            logits = model(images).double()
+        loss = -(labels.double() * logits.log_softmax(1)).sum(1)
+        sums.append((float(loss.sum()), int((logits.argmax(1) != labels.argmax(1)).sum()), len(labels)))
+        step(images, labels)
+
+    learner.train_step = watch
+    small.run(learner)
+    seen = sum(count for *_, count in sums)
+    loss, wrong = (sum(row[place] for row in sums) for place in (0, 1))
+    assert learner.running() == (pytest.approx(loss / seen, rel=1e-5), 100 * wrong / seen)
 
 
 def test_images_of_one_grey_are_trained_on_without_a_division_by_zero(small: Any) -> None:

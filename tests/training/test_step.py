@@ -17,7 +17,7 @@ from resnetlab.models.spec import CifarNet
 from resnetlab.training.loop import train
 from resnetlab.training.optimise import build_optimiser, optimiser_tensors, restore_optimiser
 from resnetlab.training.random import stream_seed
-from resnetlab.training.recipe import SGD, Adam, AdamW, Recipe, Step
+from resnetlab.training.recipe import SGD, Adam, AdamW, Recipe, RMSprop, Step
 from resnetlab.training.schedule import rate
 
 
@@ -66,6 +66,11 @@ class ByHand:
             self.first[name] = velocity
             parameter -= lr * (gradient + settings.momentum * velocity if settings.nesterov else velocity)
             return
+        if isinstance(settings, RMSprop):
+            held = self.second.get(name, torch.zeros_like(gradient))
+            self.second[name] = settings.alpha * held + (1 - settings.alpha) * gradient**2
+            parameter -= lr * gradient / (self.second[name].sqrt() + settings.eps)
+            return
         beta1, beta2 = settings.betas
         self.first[name] = beta1 * self.first.get(name, torch.zeros_like(gradient)) + (1 - beta1) * gradient
         self.second[name] = beta2 * self.second.get(name, torch.zeros_like(gradient)) + (1 - beta2) * gradient**2
@@ -89,6 +94,7 @@ RECIPES = {
     # A large epsilon, since where the gradient is nearly 0 the sign of a rounding error would be a whole step.
     "adam": Recipe(optimiser=Adam(lr=0.01, eps=1e-2, weight_decay=0.1), **SHORT),
     "adamw": Recipe(optimiser=AdamW(lr=0.01, eps=1e-2, weight_decay=0.1), decay_norm_and_bias=False, **SHORT),
+    "rmsprop": Recipe(optimiser=RMSprop(lr=0.01, eps=1e-2, weight_decay=0.1), **SHORT),
     "average": Recipe(optimiser=SGD(lr=0.1), ema=0.8, **SHORT),
     "everything": Recipe(
         optimiser=SGD(lr=0.1, nesterov=True, weight_decay=0.01), label_smoothing=0.1, clip_norm=1.0, ema=0.9,
@@ -164,7 +170,7 @@ def test_the_rate_that_a_step_takes_is_the_schedules(small: Any) -> None:
 # Optimisers -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [SGD(weight_decay=0.1), Adam(weight_decay=0.1), AdamW(weight_decay=0.1)])
+@pytest.mark.parametrize("settings", [kind(weight_decay=0.1) for kind in (SGD, Adam, AdamW, RMSprop)])
 @pytest.mark.parametrize("everything", [True, False])
 def test_norms_and_biases_decay_only_where_the_recipe_says_so(small: Any, settings: Any, everything: bool) -> None:
     model = small.learner(Recipe(steps=1)).model
@@ -177,7 +183,7 @@ def test_norms_and_biases_decay_only_where_the_recipe_says_so(small: Any, settin
 
 
 def test_an_optimiser_restored_goes_on_as_if_never_stopped(small: Any) -> None:
-    for settings in (SGD(), SGD(momentum=0.0), Adam(), AdamW()):
+    for settings in (SGD(), SGD(momentum=0.0), Adam(), AdamW(), RMSprop()):
         models = [small.learner(Recipe(steps=1)).model for _ in range(2)]
         one, two = (build_optimiser(Recipe(steps=1, optimiser=settings), model) for model in models)
         draw = torch.Generator().manual_seed(0)

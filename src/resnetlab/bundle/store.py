@@ -114,6 +114,9 @@ def _described(folder: Path, held: Mapping[str, Any]) -> ModelFile:
     where = str(folder / WEIGHTS)
     if "model" not in held:
         raise mistake(where, "does not say of which network it is", HERE)
+    if "normalise" in held:
+        what = f"a network whose pixels are scaled by {held['normalise']}, which a model's folder cannot say"
+        raise mistake(where, what, 'train it with recipe.normalise = "train"')
     resize = {"rule": "crop", "resize": held["resize"]} if "resize" in held else {"rule": "square"}
     view = resize | {name: held.get(name) for name in ("mean", "deviation")}
     result = read_json(folder / "result.json") if (folder / "result.json").is_file() else {}

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.codec import FieldError, Fraction, Positive, Whole, spec
+from resnetlab.codec import Amount, FieldError, Fraction, Positive, PositiveAmount, Whole, spec
 
 Split = Literal["train", "validation", "test"]
 
@@ -40,6 +40,44 @@ class Data:
 
 
 @spec
+class Fixed:
+    """Mean and standard deviation a channel, of pixels from 0 to 1, that a recipe gives."""
+
+    mean: tuple[Amount, ...]
+    deviation: tuple[PositiveAmount, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.deviation) or len(self.mean) not in (1, 3):
+            what = f"{len(self.mean)} means and {len(self.deviation)} deviations"
+            raise FieldError("mean", what, "give one of each a channel, 1 or 3")
+
+
+Normalise = Literal["train", "half", "none", "per-image", "zca", "imagenet", "practical"] | Fixed
+"""How pixels are put on a scale; the words in `Recipe.normalise`."""
+
+PRESETS = {
+    # Of ImageNet's train images, as torchvision's networks expect them.
+    "imagenet": Fixed(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225)),
+    # Deep Learning practical 5-6, sec. 3.1, as printed. Its deviations are the means of the images' own ones, not those
+    # of a channel over CIFAR-10's train images, which are 0.247, 0.243 and 0.262.
+    "practical": Fixed(mean=(0.491, 0.482, 0.447), deviation=(0.202, 0.199, 0.201)),
+}
+
+
+@spec
+class RandAugment:
+    """Operations drawn anew for each image, all of one magnitude (Cubuk et al. 2020)."""
+
+    operations: Positive = 2
+    """One after another."""
+    magnitude: Annotated[Whole, "of 30"] = 9
+
+    def __post_init__(self) -> None:
+        if self.magnitude > 30:
+            raise FieldError("magnitude", "above 30, the largest", "magnitude = 9")
+
+
+@spec
 class Augment:
     """What is drawn anew for each training image of each epoch."""
 
@@ -49,6 +87,16 @@ class Augment:
     """Mirror left and right with probability one half."""
     cutout: Whole = 0
     """Side in pixels of a square set to the mean, centred anywhere (DeVries and Taylor 2017)."""
+    crop: Whole = 0
+    """Side in pixels of a smaller crop, without padding: anywhere in training, the centre in evaluation; 0 for none."""
+    randaugment: RandAugment | None = None
+    """After crop and flip."""
+    mixup: Amount = 0.0
+    """Each image is mixed with another of its batch by a share from Beta(mixup, mixup) (Zhang et al. 2018); 0: none."""
+
+    def __post_init__(self) -> None:
+        if self.crop and self.crop_padding:
+            raise FieldError("crop", "given beside crop_padding", "keep one of the two")
 
 
 @spec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 from resnetlab.errors import InputError, Problem, mistake
 from resnetlab.files import atomic
+
+SCALE = "scale/"
+"""Before the names of tensors that are no weights but put pixels on a scale: the mean and matrix of a whitening."""
 
 SHOWN = 5
 """Names of tensors in an error; then their count."""
@@ -33,17 +36,23 @@ class Facts:
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
     side: int = 0
+    normalise: str = ""
+    """Where it is not by mean and deviation a channel: `per-image` or `zca`."""
+    whitening: dict[str, Tensor] = field(default_factory=dict)
+    """Of `zca`: `mean` (D,) and `matrix` (D, D)."""
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], Facts]:
-    """The tensors of a safetensors file, on the processor, and its facts. Raises InputError when it is not one."""
+    """The weights of a safetensors file, on the processor, and its facts. Raises InputError when it is not one."""
     with _opened(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
     held = describe_weights(path)
+    whitening = {name.removeprefix(SCALE): tensors.pop(name) for name in list(tensors) if name.startswith(SCALE)}
     try:
         facts = Facts(
             tuple(map(str, held.get("classes", ()))), tuple(map(float, held.get("mean", ()))),
             tuple(map(float, held.get("deviation", ()))), int(held.get("side", 0)),
+            str(held.get("normalise", "")), whitening,
         )  # fmt: skip
     except (TypeError, ValueError):  # another program's word for something else
         facts = Facts()

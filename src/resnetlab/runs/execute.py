@@ -14,9 +14,11 @@ from torch import Tensor
 
 from resnetlab.codec import encode
 from resnetlab.data.resident import Resident
+from resnetlab.data.scale import described
 from resnetlab.data.spec import Dataset, Images, Split
 from resnetlab.errors import ResnetlabError, mistake
 from resnetlab.files import sha256
+from resnetlab.models.weights import SCALE
 from resnetlab.runs.checkpoint import (
     Checkpoint,
     forget_after,
@@ -232,13 +234,15 @@ class _Session:
         return "converged", ""
 
     def _write_outputs(self, test: Scored) -> None:
-        mean, deviation = self.learner.preprocessing
+        how, fitted = described(self.learner.scale)
+        side, crop = self.dataset.side, self.file.run.recipe.augment.crop
         description = {
             "model": encode(self.file.run.model), "classes": self.file.classes, "channels": self.dataset.channels,
-            "side": self.dataset.side, "mean": mean, "deviation": deviation, "run": self.directory.path.name,
+            "side": crop or side, **({"resize": side} if crop else {}), **how, "run": self.directory.path.name,
         }  # fmt: skip
         metadata = {"resnetlab": json.dumps(description)}
-        write_tensors(self.directory.path / "weights.safetensors", self.learner.judged_weights(), metadata)
+        tensors = self.learner.judged_weights() | {f"{SCALE}{name}": tensor for name, tensor in fitted.items()}
+        write_tensors(self.directory.path / "weights.safetensors", tensors, metadata)
         outputs = {"logits": test.logits, "labels": self.test.labels}
         write_tensors(self.directory.path / "logits-test.safetensors", outputs)
 

@@ -128,7 +128,8 @@ def _planned(condition: Condition, seed: int, facts: DataFacts, numerics: Numeri
         algorithm_version=ALGORITHM_VERSION, model=condition.model, data=facts.identity, recipe=condition.recipe,
         numerics=numerics, seed=seed,
     )  # fmt: skip
-    _, macs = cost(condition.model, facts.channels, len(facts.classes), facts.side)
+    side = condition.recipe.seen(facts.side, facts.channels)
+    _, macs = cost(condition.model, facts.channels, len(facts.classes), side)
     file = RunFile(
         schema=SCHEMA, run=run, data_name=facts.name, data_about=facts.about, data=condition.data,
         classes=facts.classes, train_images=facts.train_images, macs=macs, class_share=facts.class_share,

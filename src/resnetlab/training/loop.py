@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.data.augment import normalise, train_batch
+from resnetlab.data.augment import centre, train_batch, train_labels
 from resnetlab.data.plan import plan_epoch
-from resnetlab.data.resident import Resident, channel_statistics
+from resnetlab.data.resident import Resident
+from resnetlab.data.scale import fitted
 from resnetlab.data.spec import Images
 from resnetlab.models.build import build_model
 from resnetlab.models.spec import Model
@@ -71,13 +72,12 @@ class Learner:
         self.steps_per_epoch = recipe.steps_per_epoch(len(train))
         self.losses = torch.zeros(self.steps_per_epoch, device=device)  # of the epoch so far, one a step
         self.wrong = torch.zeros(self.steps_per_epoch, dtype=torch.int64, device=device)
-        self.preprocessing = _preprocessing(recipe, train)
-        self.mean, self.deviation = (torch.tensor(values, device=device) for values in self.preprocessing)
-        self.train_images = len(train)
+        self.scale = fitted(recipe.normalise, train, recipe.augment.crop, device)
+        self.train_images, self.classes = len(train), classes
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 (B, H, W, C) to the logits (B, K) by which the network is judged: of the average, if there is one."""
-        images = self._laid_out(normalise(pixels, self.mean, self.deviation))
+        images = self._laid_out(self.scale(centre(pixels, self.recipe.augment.crop)))
         with autocast(self.numerics):
             if not self.average:
                 logits: Tensor = self.model(images)
@@ -94,7 +94,10 @@ class Learner:
         return state | dict(zip(names, self.average, strict=False))
 
     def running(self) -> tuple[float, float]:
-        """The loop's own mean loss in nats and top-1 error in per cent over the epoch so far, in training mode."""
+        """The loop's own mean loss in nats and top-1 error in per cent over the epoch so far, in training mode.
+
+        With mixup, the loss of mixtures; one is right where the network says the class with the largest share.
+        """
         steps = (self.step - 1) % self.steps_per_epoch + 1 if self.step else 0
         sizes = torch.full((steps,), float(self.recipe.batch_size), dtype=torch.float64)
         seen = min(self.train_images, steps * self.recipe.batch_size)
@@ -136,7 +139,10 @@ class Learner:
         self.step = step
 
     def train_step(self, images: Tensor, labels: Tensor) -> None:
-        """One step on a batch: images (B, C, H, W), labels (B,). The definition, whatever is faster."""
+        """One step on a batch: images (B, C, H, W), labels (B,) or shares of the classes (B, K).
+
+        The definition, whatever is faster.
+        """
         factor = rate(self.recipe.schedule, self.step, self.total, self.steps_per_epoch)
         for group, full in zip(self.optimiser.param_groups, self.full_rates, strict=True):
             group["lr"] = full * factor
@@ -156,7 +162,8 @@ class Learner:
                 torch._foreach_lerp_(self.average, weights, 1 - self.recipe.ema)
             index = self.step % self.steps_per_epoch
             self.losses[index] = loss.detach()
-            self.wrong[index] = (logits.argmax(1) != labels).sum()
+            largest = labels.argmax(1) if labels.dim() > 1 else labels
+            self.wrong[index] = (logits.argmax(1) != largest).sum()
         self.step += 1
 
     def _laid_out(self, images: Tensor) -> Tensor:
@@ -189,11 +196,11 @@ def train(learner: Learner, images: Resident, stop: Callable[[], bool]) -> Itera
             epoch, index = divmod(learner.step, per_epoch)
             if plan is None or planned != epoch:
                 draw = partial(stream, learner.seed, "epoch", epoch)
-                drawn = plan_epoch(len(images), images.pixels.shape[1], recipe.augment.crop_padding, draw)
+                drawn = plan_epoch(len(images), images.pixels.shape[1], recipe.augment, draw)
                 plan, planned = drawn.to(learner.device), epoch
             part = slice(index * recipe.batch_size, (index + 1) * recipe.batch_size)
-            batch = train_batch(images.pixels, plan, part, recipe.augment, learner.mean, learner.deviation)
-            learner.train_step(batch, images.labels[plan.order[part]])
+            batch = train_batch(images.pixels, plan, part, recipe.augment, learner.scale)
+            learner.train_step(batch, train_labels(images.labels, plan, part, recipe.augment, learner.classes))
             seen += len(batch)
             if learner.step % per_epoch == 0 or learner.step == learner.total:
                 yield progress("epoch")
@@ -201,16 +208,3 @@ def train(learner: Learner, images: Resident, stop: Callable[[], bool]) -> Itera
             elif time.monotonic() - pulse > PULSE_SECONDS:
                 yield progress("pulse")
                 began = pulse = time.monotonic()
-
-
-def _preprocessing(recipe: Recipe, train: Images) -> tuple[list[float], list[float]]:
-    """Mean and deviation a channel, in units of x from 0 to 1."""
-    channels = train.pixels.shape[3]
-    match recipe.normalise:
-        case "train":
-            mean, deviation = channel_statistics(train)
-            return mean, [value or 1.0 for value in deviation]  # a constant channel stays constant
-        case "half":
-            return [0.5] * channels, [0.5] * channels
-        case "none":
-            return [0.0] * channels, [1.0] * channels

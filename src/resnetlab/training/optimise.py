@@ -7,11 +7,11 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
-from resnetlab.training.recipe import SGD, Adam, AdamW, Recipe
+from resnetlab.training.recipe import SGD, Adam, AdamW, Recipe, RMSprop
 
 
 def build_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """The recipe's optimiser over all parameters, in one or two groups; one fused kernel a step."""
+    """The recipe's optimiser over all parameters, in one or two groups; one fused kernel a step where there is one."""
     settings = recipe.optimiser
     parameters = dict(model.named_parameters())
     decayed = [p for p in parameters.values() if recipe.decay_norm_and_bias or p.ndim > 1]
@@ -27,6 +27,8 @@ def build_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
             return torch.optim.Adam(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
         case AdamW():
             return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
+        case RMSprop():  # of which torch has no fused kernel
+            return torch.optim.RMSprop(groups, lr=settings.lr, alpha=settings.alpha, eps=settings.eps, foreach=True)
         case _:
             assert_never(settings)
 

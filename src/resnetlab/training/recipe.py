@@ -6,7 +6,8 @@ import math
 from typing import Annotated, Literal
 
 from resnetlab.codec import Amount, FieldError, Fraction, Positive, PositiveAmount, spec, tagged
-from resnetlab.data.spec import Augment
+from resnetlab.data.spec import PRESETS, Augment, Fixed, Normalise
+from resnetlab.errors import mistake
 
 
 @spec
@@ -46,7 +47,19 @@ class AdamW:
     weight_decay: Amount = 0.01
 
 
-Optimiser = Annotated[SGD | Adam | AdamW, tagged("name")]
+@spec
+class RMSprop:
+    """The gradient by a moving root mean square of itself (Tieleman and Hinton 2012, lecture 6.5)."""
+
+    name: Literal["rmsprop"] = "rmsprop"
+    lr: PositiveAmount = 1e-3  # as they advise
+    alpha: Fraction = 0.9  # as they advise
+    """Decay a step of the mean square."""
+    eps: PositiveAmount = 1e-8
+    weight_decay: Amount = 0.0
+
+
+Optimiser = Annotated[SGD | Adam | AdamW | RMSprop, tagged("name")]
 
 
 @spec
@@ -115,8 +128,9 @@ class Recipe:
     optimiser: Optimiser = SGD()
     schedule: Schedule = Constant()
     augment: Augment = Augment()
-    normalise: Literal["train", "half", "none"] = "train"
-    """train: by mean and sd a channel of the train split; half: (x - .5) / .5; none: x from 0 to 1."""
+    normalise: Normalise = "train"
+    """train: by mean and sd a channel of the train split; half: (x - .5) / .5; none: x from 0 to 1; per-image: each by
+    its own mean and sd; zca: whitened as the train split is; imagenet, practical or a table: by given numbers."""
     label_smoothing: Fraction = 0.0
     decay_norm_and_bias: bool = True
     """Weight decay on normalisation and bias too, as the classic recipes have it."""
@@ -136,6 +150,19 @@ class Recipe:
             raise FieldError("batch_size", "1 leaves batch normalisation no batch", "batch_size = 2")
         if (self.epochs or 0) > 100_000 or (self.steps or 0) > 100_000_000 or self.batch_size > 1_000_000:
             raise FieldError("", "larger than any machine's lifetime", "epochs up to 100000")
+
+    def seen(self, side: int, channels: int) -> int:
+        """Side in pixels of what a network sees of images of `side` pixels. Raises InputError where they do not fit."""
+        crop = self.augment.crop
+        if crop > side:
+            fix = f"recipe.augment.crop = {side * 7 // 8}, or 0 for none"
+            raise mistake("recipe", f"larger than the images, which have {side} pixels a side", fix,
+                          field="augment.crop", got=crop)  # fmt: skip
+        given = PRESETS.get(self.normalise) if isinstance(self.normalise, str) else self.normalise
+        if isinstance(given, Fixed) and len(given.mean) != channels:
+            what = f"numbers for {len(given.mean)} channels, of images that have {channels}"
+            raise mistake("recipe", what, 'recipe.normalise = "train"', field="normalise")
+        return crop or side
 
     def steps_per_epoch(self, images: int) -> int:
         """Batches an epoch over `images` train images. A last batch of one image is left out."""

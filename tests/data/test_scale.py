@@ -1,0 +1,171 @@
+"""Pixels on the scale that a recipe asks for, and whitening against its definition."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from resnetlab.codec import decode
+from resnetlab.data import whiten
+from resnetlab.data.augment import centre
+from resnetlab.data.scale import ByChannel, ByImage, described, fitted
+from resnetlab.data.spec import Augment, Fixed, Images
+from resnetlab.errors import InputError
+from resnetlab.training.recipe import Recipe
+
+CPU = torch.device("cpu")
+
+
+def images(count: int = 40, side: int = 6, channels: int = 3, seed: int = 0) -> Images:
+    """Smooth images: neighbours are alike, as in photographs."""
+    draw = np.random.default_rng(seed)
+    noise = draw.normal(size=(count, side + 2, side + 2, channels)).cumsum(1).cumsum(2)[:, 2:, 2:]
+    pixels = np.clip(128 + 12 * noise, 0, 255).astype(np.uint8)
+    return Images(pixels, draw.integers(0, 4, count))
+
+
+@pytest.mark.parametrize(
+    ("how", "mean", "deviation"),
+    [
+        ("half", [0.5] * 3, [0.5] * 3),
+        ("none", [0.0] * 3, [1.0] * 3),
+        ("imagenet", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ("practical", [0.491, 0.482, 0.447], [0.202, 0.199, 0.201]),
+        (Fixed(mean=(0.1, 0.2, 0.3), deviation=(1.0, 2.0, 3.0)), [0.1, 0.2, 0.3], [1.0, 2.0, 3.0]),
+    ],
+)
+def test_given_numbers_are_applied_as_they_are(how: Any, mean: list[float], deviation: list[float]) -> None:
+    held = images()
+    scale = fitted(how, held, 0, CPU)
+    assert described(scale) == ({"mean": mean, "deviation": deviation}, {})
+    expected = (held.pixels / 255 - mean) / deviation
+    assert np.abs(scale(torch.from_numpy(held.pixels)).numpy() - expected.transpose(0, 3, 1, 2)).max() < 1e-5
+
+
+def test_the_train_split_is_normalised_by_its_own_mean_and_sd() -> None:
+    held = images()
+    scale = fitted("train", held, 0, CPU)
+    assert isinstance(scale, ByChannel)
+    assert scale.values[0] == pytest.approx((held.pixels / 255).mean((0, 1, 2)))
+    assert scale.values[1] == pytest.approx((held.pixels / 255).std((0, 1, 2)))
+
+
+def test_per_image_each_image_has_mean_0_and_sd_1_and_an_even_one_is_0() -> None:
+    held = images()
+    pixels = torch.from_numpy(np.concatenate([held.pixels, held.pixels[:1] * 0 + 77]))
+    got = ByImage()(pixels)
+    for image, one in zip(got[:-1], held.pixels, strict=True):
+        expected = (one - one.astype(float).mean()) / one.astype(float).std()
+        np.testing.assert_allclose(image.numpy(), expected.transpose(2, 0, 1), atol=1e-5)
+    assert torch.equal(got[-1], torch.zeros(3, 6, 6))
+
+
+def naive_zca(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From the definition, by numpy's singular values: (mean, matrix)."""
+    x = pixels.reshape(len(pixels), -1) / 255
+    u, s, _ = np.linalg.svd(np.cov(x, rowvar=False, bias=True))
+    return x.mean(0), u @ np.diag(1 / np.sqrt(s + 0.1)) @ u.T
+
+
+def test_whitening_is_that_of_its_definition() -> None:
+    held = images(count=300)
+    mean, matrix = naive_zca(held.pixels)
+    scale = whiten.fit(held.pixels)
+    np.testing.assert_allclose(scale.mean.numpy(), mean, atol=1e-6)
+    np.testing.assert_allclose(scale.matrix.numpy(), matrix, atol=1e-5)
+    got = scale(torch.from_numpy(held.pixels))
+    expected = ((held.pixels.reshape(300, -1) / 255 - mean) @ matrix).reshape(300, 6, 6, 3).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(got.numpy(), expected, atol=2e-5)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_whitened_directions_have_the_variance_that_epsilon_leaves() -> None:
+    held = images(count=400)
+    flat = whiten.fit(held.pixels)(torch.from_numpy(held.pixels)).permute(0, 2, 3, 1).flatten(1).double().numpy()
+    before = np.linalg.eigvalsh(np.cov(held.pixels.reshape(400, -1) / 255, rowvar=False, bias=True))
+    after = np.linalg.eigvalsh(np.cov(flat, rowvar=False, bias=True))
+    np.testing.assert_allclose(after, np.sort(before / (before + 0.1)), atol=1e-4)
+
+
+def test_moments_are_exact_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = images(count=70)
+    mean, covariance = whiten.moments(held.pixels)
+    monkeypatch.setattr(whiten, "BLOCK", 7)
+    again = whiten.moments(held.pixels[::-1].copy())
+    assert torch.equal(mean, again[0])
+    assert torch.equal(covariance, again[1])
+    np.testing.assert_allclose(
+        covariance, np.cov(held.pixels.reshape(70, -1) / 255, rowvar=False, bias=True), atol=1e-12
+    )
+
+
+def test_whitening_sees_what_the_network_sees() -> None:
+    held = images()
+    small = fitted("zca", held, 4, CPU)
+    assert torch.equal(small.matrix, whiten.fit(held.pixels[:, 1:5, 1:5]).matrix)  # type: ignore[union-attr]
+    assert small(centre(torch.from_numpy(held.pixels), 4)).shape == (40, 3, 4, 4)
+
+
+def test_whitening_has_the_same_bits_in_another_process() -> None:
+    code = (
+        "import hashlib, numpy as np, torch; torch.set_num_threads(1); from resnetlab.data import whiten\n"
+        "pixels = np.random.default_rng(0).integers(0, 256, (200, 8, 8, 3), np.uint8)\n"
+        "print(hashlib.sha256(whiten.fit(pixels).matrix.numpy().tobytes()).hexdigest())"
+    )
+    done = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    matrix = whiten.fit(np.random.default_rng(0).integers(0, 256, (200, 8, 8, 3), np.uint8)).matrix
+    torch.set_num_threads(before)
+    assert {run.stdout.strip() for run in done} == {hashlib.sha256(matrix.numpy().tobytes()).hexdigest()}
+
+
+def test_whitening_is_fitted_once_a_process_and_again_for_other_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    plain = whiten.moments
+    monkeypatch.setattr(whiten, "moments", lambda pixels: calls.append(1) or plain(pixels))
+    first, other = images(seed=5), images(seed=6)
+    one, again, two = whiten.fit(first.pixels), whiten.fit(first.pixels.copy()), whiten.fit(other.pixels)
+    assert one is again
+    assert not torch.equal(one.matrix, two.matrix)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("zac", "recipe.normalise: unknown value"),
+        (3, "recipe.normalise: unknown value"),
+        ({"mean": [0.5]}, "recipe.normalise.deviation: missing"),
+        ({"mean": [0.5], "deviation": [0.5, 0.5]}, "recipe.normalise.mean: 1 means and 2 deviations"),
+        ({"mean": [0.5], "deviation": [0.0]}, "recipe.normalise.deviation[0]: out of range"),
+        ({"mean": [0.5], "sd": [0.5], "deviation": [0.5]}, "recipe.normalise.sd: unknown field"),
+    ],
+)
+def test_a_mistake_in_a_scale_is_told_in_one_line(value: object, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        decode(Recipe, {"epochs": 1, "normalise": value}, "study.toml", "recipe")
+    (line,) = str(caught.value).splitlines()
+    assert said in line
+    assert "Fix: " in line
+
+
+@pytest.mark.parametrize(
+    ("recipe", "side", "channels", "said"),
+    [
+        (Recipe(epochs=1, augment=Augment(crop=28)), 8, 1, "recipe: augment.crop: larger than the images"),
+        (Recipe(epochs=1, normalise="imagenet"), 32, 1, "recipe: normalise: numbers for 3 channels"),
+        (Recipe(epochs=1, normalise=Fixed(mean=(0.5,), deviation=(0.5,))), 32, 3, "recipe: normalise: numbers for 1"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_images_says_so(recipe: Recipe, side: int, channels: int, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        recipe.seen(side, channels)
+    assert Recipe(epochs=1, augment=Augment(crop=28), normalise="practical").seen(32, 3) == 28
+    assert Recipe(epochs=1).seen(32, 3) == 32
