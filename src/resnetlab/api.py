@@ -18,11 +18,12 @@ from resnetlab.reports.latex import write_latex
 from resnetlab.reports.write import write
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import RunRecord
-from resnetlab.studies.backends.local import Event, Job, LocalBackend
+from resnetlab.studies.backends.jobs import Backend, Event, Job
+from resnetlab.studies.backends.local import LocalBackend
 from resnetlab.studies.looks import next_counts, with_looks
 from resnetlab.studies.overrides import Overrides
 from resnetlab.studies.plan import Plan, StudyRecord, expand, folder_name
-from resnetlab.studies.run import data_facts, open_data, plan_study, read_plan, read_record, run_plan, settle
+from resnetlab.studies.run import data_facts, open_data, plan_study, read_plan, read_record, run_plan
 from resnetlab.studies.spec import Study, parse_study
 from resnetlab.studies.spec import load_study as read_study
 from resnetlab.training.numerics import Placement
@@ -72,27 +73,29 @@ class LoadedStudy:
     command: str = ""
     """What a person types to repeat it; the report says it."""
 
-    def plan(self, output: str | Path = ".", say: Callable[[str], None] = _quiet) -> Plan:
+    def plan(
+        self, output: str | Path = ".", say: Callable[[str], None] = _quiet, backend: Backend | None = None
+    ) -> Plan:
         """Open the data and lay out the runs under `output`; trains nothing. Raises InputError."""
-        return plan_study(self.study, Path(output), say, self.command)
+        return plan_study(self.study, Path(output), backend or _local(output), say, self.command)
 
     def stages(
-        self, output: str | Path = ".", say: Callable[[str], None] = _quiet, most_seeds: int | None = None
-    ) -> Iterator[Plan]:
+        self, output: str | Path = ".", say: Callable[[str], None] = _quiet, most_seeds: int | None = None,
+        backend: Backend | None = None,
+    ) -> Iterator[Plan]:  # fmt: skip
         """The plans of a study, one after another as the caller does them: one, or with `most_seeds` one a look.
 
         Looks are at 3, 5 and 10 seeds a condition; the arms of claims that a look left undecided get more. Raises
         InputError.
         """
         if most_seeds is None:
-            yield self.plan(output, say)
+            yield self.plan(output, say, backend)
             return
         study = with_looks(self.study, most_seeds)
         counts: dict[str, int] | None = {condition.label: study.looks[0] for condition in study.conditions}
         while counts is not None:
-            plan = plan_study(
-                study, Path(output), say, f"{self.command} --until-decided --max-seeds {most_seeds}", counts
-            )
+            command = f"{self.command} --until-decided --max-seeds {most_seeds}"
+            plan = plan_study(study, Path(output), backend or _local(output), say, command, counts)
             yield plan
             record = read_record(plan, Path(output))
             if any(cell.state != "finished" and cell.state != "missing" for cell in record.cells):
@@ -100,7 +103,7 @@ class LoadedStudy:
             counts = next_counts(study, counts, weigh(gather(record)).verdicts)
 
     def events(
-        self, plan: Plan, output: str | Path = ".", placement: Placement | None = None, stop: Stop = _never
+        self, plan: Plan, output: str | Path = ".", backend: Backend | None = None, stop: Stop = _never
     ) -> Iterator[Event]:
         """Do what is missing of `plan`, tell of it as it happens, and keep the report up to date.
 
@@ -108,7 +111,7 @@ class LoadedStudy:
         Raises ResourceError when the disk is full; what was finished stays.
         """
         root, written, cost = Path(output), time.monotonic(), 0.0
-        for event in run_plan(plan, root, placement or Placement(), stop):
+        for event in run_plan(plan, root, backend or _local(root), stop):
             yield event
             now = time.monotonic()
             if event.kind in ("finished", "missing") and cost <= REPORT_SHARE * (now - written):
@@ -130,19 +133,25 @@ class LoadedStudy:
         return write_latex(gather(read_record(plan, root), plan.command), root / "studies" / folder_name(plan))
 
     def run(
-        self, output: str | Path = ".", *, workers: int = 0, stop: Stop = _never, most_seeds: int | None = None
-    ) -> Outcome:
+        self, output: str | Path = ".", *, workers: int = 0, stop: Stop = _never, most_seeds: int | None = None,
+        backend: Backend | None = None,
+    ) -> Outcome:  # fmt: skip
         """Do what is missing of the study under `output`/runs and write its report under `output`/studies.
 
-        `workers` processes, 0 for as many as the cores carry. Finished runs are read, not run again; an interrupted
-        one goes on from its checkpoint. With `most_seeds`, seeds are added at looks until every claim is decided.
-        Raises InputError and ResourceError.
+        On `workers` processes of this machine, 0 for as many as the cores carry, or on `backend`. Finished runs are
+        read, not run again; an interrupted one goes on from its checkpoint. With `most_seeds`, seeds are added at looks
+        until every claim is decided. Raises InputError and ResourceError.
         """
-        for plan in self.stages(output, most_seeds=most_seeds):
-            for _ in self.events(plan, output, Placement(workers=workers), stop):
+        backend = backend or LocalBackend(Path(output), Placement(workers=workers))
+        for plan in self.stages(output, most_seeds=most_seeds, backend=backend):
+            for _ in self.events(plan, output, backend, stop):
                 pass
             outcome = self.report(plan, output)
         return outcome
+
+
+def _local(output: str | Path) -> Backend:
+    return LocalBackend(Path(output), Placement())
 
 
 def load_study(
@@ -183,10 +192,11 @@ def plan_run(
     tables = {name: part if isinstance(part, str) else encode(part) for name, part in parts.items()}
     tables |= {"name": "train", "question": "", "seeds": [seed]}
     study = parse_study(tables, "", Overrides(settings=tuple(settings)))
-    dataset = open_data(study.conditions[0].data, Path(output), say)
-    from resnetlab.models.count import cost  # torch, which a mistake in a file does not wait for
+    from resnetlab.models.count import cost  # torch takes seconds: a mistake is told before them
+    from resnetlab.training.accelerate import resolve
 
-    return expand(study, {study.conditions[0].data: data_facts(dataset)}, settle(study, single=True), cost)
+    dataset = open_data(study.conditions[0].data, Path(output), say)
+    return expand(study, {study.conditions[0].data: data_facts(dataset)}, resolve(study.numerics, single=True), cost)
 
 
 def train(

@@ -15,7 +15,8 @@ from resnetlab.api import plan_run
 from resnetlab.errors import ResourceError
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.backends import local
-from resnetlab.studies.backends.local import Event, Job, LocalBackend, worker_count
+from resnetlab.studies.backends.jobs import Event, Job
+from resnetlab.studies.backends.local import LocalBackend
 
 WORKER = """
 import json, os, sys, time
@@ -163,10 +164,10 @@ def test_no_more_threads_are_given_out_than_there_are_cores(jobs: list[Job], mon
         numerics = replace(file.run.numerics, threads=threads, device=device)
         return Job("x", replace(file, run=replace(file.run, numerics=numerics)))
 
-    assert worker_count([of(1)] * 20, rl.Placement()) == 8
-    assert worker_count([of(3)] * 20, rl.Placement()) == 2
-    assert worker_count([of(16)] * 20, rl.Placement()) == 1
-    assert worker_count([of(1)] * 3, rl.Placement()) == 3
-    assert worker_count([of(1, "cuda")] * 3, rl.Placement()) == 1
-    assert worker_count([of(1)] * 20, rl.Placement(workers=5)) == 5
-    assert worker_count([], rl.Placement()) == 0
+    assert LocalBackend(Path(), rl.Placement()).width([of(1)] * 20) == 8
+    assert LocalBackend(Path(), rl.Placement()).width([of(3)] * 20) == 2
+    assert LocalBackend(Path(), rl.Placement()).width([of(16)] * 20) == 1
+    assert LocalBackend(Path(), rl.Placement()).width([of(1)] * 3) == 3
+    assert LocalBackend(Path(), rl.Placement()).width([of(1, "cuda")] * 3) == 1
+    assert LocalBackend(Path(), rl.Placement(workers=5)).width([of(1)] * 20) == 5
+    assert LocalBackend(Path(), rl.Placement()).width([]) == 0

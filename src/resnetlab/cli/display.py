@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnetlab.runs.record import Result
-from resnetlab.studies.backends.local import Event
+from resnetlab.studies.backends.jobs import Event
 from resnetlab.studies.estimate import Estimate
 from resnetlab.studies.plan import PlannedRun
 

@@ -64,13 +64,18 @@ def study_run(
     until_decided: Annotated[bool, typer.Option("--until-decided", help="Add seeds, at looks of 3, 5 and 10, to the "
                                                 "arms of undecided claims.")] = False,
     max_seeds: Annotated[int, typer.Option(help="With --until-decided: no more than this many a condition.")] = 10,
+    backend: Annotated[str, typer.Option(help="local, or ray for the machines of a cluster.")] = "local",
+    address: Annotated[str, typer.Option(help="Of a Ray cluster; auto finds one here; empty starts one.")] = "",
+    gpus_per_run: Annotated[float, typer.Option(help="With Ray: GPUs a run, or a share of one.")] = 1.0,
 ) -> None:  # fmt: skip
     """Train what a study lacks, and write its report."""
-    from resnetlab.cli.work import run_study
+    from resnetlab.cli.work import choose_backend, run_study
+    from resnetlab.training.numerics import Placement
 
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
     most = max_seeds if until_decided else None
-    raise typer.Exit(run_study(_load(source, data, settings, seeds, device), output, workers, most))
+    chosen = choose_backend(backend, output, Placement(workers=workers, gpus_per_run=gpus_per_run), address)
+    raise typer.Exit(run_study(_load(source, data, settings, seeds, device), output, chosen, most))
 
 
 @study.command("plan")

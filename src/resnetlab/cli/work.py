@@ -14,12 +14,13 @@ import typer
 
 from resnetlab import api
 from resnetlab.cli.display import Display, clock, to_stderr
-from resnetlab.errors import Problem, ResourceError
+from resnetlab.errors import Problem, ResourceError, mistake
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import Result
 from resnetlab.stats.estimate import variance
 from resnetlab.stats.power import smallest_effect
-from resnetlab.studies.backends.local import Job, worker_count
+from resnetlab.studies.backends.jobs import Backend, Job
+from resnetlab.studies.backends.local import LocalBackend
 from resnetlab.studies.estimate import expected_seconds
 from resnetlab.studies.plan import Plan, PlannedRun
 from resnetlab.studies.refusals import cautions
@@ -59,13 +60,28 @@ class _Interrupt:
                 signal.signal(number, handler)
 
 
-def run_study(loaded: api.LoadedStudy, output: Path, workers: int, most_seeds: int | None) -> int:
+def choose_backend(name: str, output: Path, placement: Placement, address: str) -> Backend:
+    """The backend of that name. Raises InputError when there is none, or what it needs is not installed."""
+    match name:
+        case "local":
+            return LocalBackend(output, placement)
+        case "ray":
+            try:
+                from resnetlab.studies.backends.ray import RayBackend
+            except ImportError:
+                raise mistake("", "ray is not installed", "pip install 'resnetlab[ray]'", field="backend") from None
+            return RayBackend(output, placement, address)
+        case _:
+            raise mistake("", "no such backend", "--backend local", field="backend", got=name, allowed="local, ray")
+
+
+def run_study(loaded: api.LoadedStudy, output: Path, backend: Backend, most_seeds: int | None) -> int:
     """Do what a study lacks and report it, in one go or look by look; the exit code."""
     again = shlex.join(["resnetlab", *sys.argv[1:]])
     with _Interrupt().watched() as interrupt:
-        for plan in loaded.stages(output, to_stderr, most_seeds):
+        for plan in loaded.stages(output, to_stderr, most_seeds, backend):
             try:
-                _run_plan(loaded, plan, output, Placement(workers=workers), interrupt)
+                _run_plan(loaded, plan, output, backend, interrupt)
             except ResourceError as error:
                 fix = f"free some space, then: {again}"
                 raise ResourceError(*(Problem(p.where, p.what, fix) for p in error.problems)) from None
@@ -80,12 +96,12 @@ def run_study(loaded: api.LoadedStudy, output: Path, workers: int, most_seeds: i
     return 0 if outcome.finished else SOME_FAILED
 
 
-def _run_plan(loaded: api.LoadedStudy, plan: Plan, output: Path, placement: Placement, interrupt: _Interrupt) -> None:
+def _run_plan(loaded: api.LoadedStudy, plan: Plan, output: Path, backend: Backend, interrupt: _Interrupt) -> None:
     left = missing(plan, output)
     finished = {run.id for run in plan.runs} - {run.id for run in left}
-    count = worker_count([Job(run.id, run.file) for run in left], placement)
+    count = backend.width([Job(run.id, run.file) for run in left])
     with Display(plan.study.name, plan.runs, finished, count, _results(output)) as display:
-        for event in loaded.events(plan, output, placement, interrupt.asked):
+        for event in loaded.events(plan, output, backend, interrupt.asked):
             display.see(event)
 
 
@@ -103,7 +119,8 @@ def show_plan(loaded: api.LoadedStudy, output: Path, workers: int) -> None:
         total, unknown = total + to_do * (seconds or 0.0), unknown + to_do * (seconds is None)
         pace = f"about {clock(seconds)} each" if seconds is not None else "no past run tells how long"
         typer.echo(f"  {condition.label:24} {len(runs)} runs, {to_do} to do, {pace}")
-    count = worker_count([Job(run.id, run.file) for run in plan.runs if run.id in left], Placement(workers=workers))
+    backend = LocalBackend(output, Placement(workers=workers))
+    count = backend.width([Job(run.id, run.file) for run in plan.runs if run.id in left])
     if left and not unknown:
         typer.echo(f"about {clock(total / count)} of training on {count} workers: {total / 3600:.2f} worker-hours")
     for line in _findable(plan, output):

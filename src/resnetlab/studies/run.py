@@ -14,16 +14,16 @@ from resnetlab.errors import InputError, mistake
 from resnetlab.files import write_json
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import RunRecord
-from resnetlab.studies.backends.local import Event, Job, LocalBackend
+from resnetlab.studies.backends.jobs import Backend, Event, Job
 from resnetlab.studies.plan import DataFacts, Plan, PlannedRun, StudyRecord, expand, folder_name, record
 from resnetlab.studies.spec import Study
-from resnetlab.training.numerics import Numerics, Placement
 
 
 def plan_study(
-    study: Study, root: Path, say: Callable[[str], None], command: str = "", counts: Mapping[str, int] | None = None
-) -> Plan:
-    """Open the study's data, settle what this machine decides, and lay out its runs; plan.json holds them.
+    study: Study, root: Path, backend: Backend, say: Callable[[str], None], command: str = "",
+    counts: Mapping[str, int] | None = None,
+) -> Plan:  # fmt: skip
+    """Open the study's data, settle what the backend's machines decide, and lay out its runs; plan.json holds them.
 
     `counts` says how many seeds each condition has so far, where they are added in looks.
 
@@ -35,7 +35,7 @@ def plan_study(
     for condition in study.conditions:
         if condition.data not in facts:
             facts[condition.data] = data_facts(open_data(condition.data, root, say))
-    plan = replace(expand(study, facts, settle(study, single=False), cost, counts), command=command)
+    plan = replace(expand(study, facts, backend.settle(study.numerics), cost, counts), command=command)
     write_json(root / "studies" / folder_name(plan) / "plan.json", encode(plan))
     return plan
 
@@ -46,13 +46,6 @@ def open_data(data: Data, root: Path, say: Callable[[str], None]) -> Dataset:
     for note in dataset.notes:
         say(note)
     return dataset
-
-
-def settle(study: Study, *, single: bool) -> Numerics:
-    """The study's numerics as this machine resolves them."""
-    from resnetlab.training.accelerate import resolve  # torch takes seconds: a mistake in a file is told before them
-
-    return resolve(study.numerics, single=single)
 
 
 def data_facts(dataset: Dataset) -> DataFacts:
@@ -97,7 +90,6 @@ def past_runs(root: Path) -> list[RunRecord]:
     return records
 
 
-def run_plan(plan: Plan, root: Path, placement: Placement, stop: Callable[[], bool]) -> Iterator[Event]:
-    """Do what is missing on this machine's workers, and tell of it."""
-    jobs = [Job(run.id, run.file) for run in missing(plan, root)]
-    yield from LocalBackend(root, placement).run(jobs, stop)
+def run_plan(plan: Plan, root: Path, backend: Backend, stop: Callable[[], bool]) -> Iterator[Event]:
+    """Do what is missing, and tell of it."""
+    yield from backend.run([Job(run.id, run.file) for run in missing(plan, root)], stop)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import Annotated, Literal
 
-from resnetlab.codec import Amount, Whole, spec
+from resnetlab.codec import Amount, PositiveAmount, Whole, spec
 
 
 @spec
@@ -26,6 +26,8 @@ class Placement:
     workers: Whole = 0
     """Worker processes of a study; 0 for as many as the cores carry."""
     device_index: Whole = 0
+    gpus_per_run: Annotated[PositiveAmount, "GPUs, or a share of one"] = 1.0
+    """What a run is given of a cluster's GPUs, where it computes on one."""
     checkpoint_seconds: Amount = 30.0
     """Checkpoints at the end of an epoch are no closer than this."""
     longest_loss_seconds: Amount = 300.0

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -34,10 +35,11 @@ def main() -> None:
     stop, jobs = threading.Event(), queue.Queue[dict[str, Any] | None]()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_listen, args=(stop, jobs), daemon=True).start()
-    worker = _Worker(out, stop)
-    worker.tell(kind="ready")
+    driver = _Driver(out, stop)
+    driver.tell(kind="ready")
+    bench = Bench(stop.is_set, driver.tell)
     while (job := jobs.get()) is not None and not stop.is_set():
-        worker.work(job)
+        bench.work(job)
     os._exit(0)  # the listening thread may hold standard input: nothing is left to close
 
 
@@ -51,11 +53,11 @@ def _listen(stop: threading.Event, jobs: queue.Queue[dict[str, Any] | None]) -> 
     jobs.put(None)
 
 
-class _Worker:
+class _Driver:
+    """The process at the other end."""
+
     def __init__(self, out: TextIO, stop: threading.Event) -> None:
         self.out, self.stop = out, stop
-        self.data: Data | None = None
-        self.dataset: Dataset | None = None
 
     def tell(self, **message: object) -> None:
         try:
@@ -64,7 +66,17 @@ class _Worker:
         except OSError:  # the driver is gone
             self.stop.set()
 
+
+class Bench:
+    """Where a process does one job after another; data that the next one shares stay open."""
+
+    def __init__(self, stop: Callable[[], bool], tell: Callable[..., None]) -> None:
+        self.stop, self.tell = stop, tell
+        self.data: Data | None = None
+        self.dataset: Dataset | None = None
+
     def work(self, job: dict[str, Any]) -> None:
+        """Do a job of `message_of`, and tell of it; the last word is busy, failed, stopped or finished."""
         run_id, root = job["id"], Path(job["root"])
         try:
             file = decode(RunFile, job["file"], "job")
@@ -78,7 +90,7 @@ class _Worker:
                     evaluations=[encode(evaluation) for evaluation in evaluations],
                 )  # fmt: skip
 
-            result = execute(run_id, file, dataset, root, placement, self.stop.is_set, say, job["from_step"])
+            result = execute(run_id, file, dataset, root, placement, self.stop, say, job["from_step"])
         except BusyError:
             self.tell(kind="busy", id=run_id)
         except ResnetlabError as error:

@@ -1,0 +1,164 @@
+"""Studies on a Ray cluster: real nodes on this machine, one of which is killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import resnetlab as rl
+from resnetlab.runs.record import RunRecord
+from resnetlab.studies.run import past_runs
+
+STUDY = """
+name = "cluster"
+question = "Do machines change a result?"
+data = {{ source = "{data}", validation = 0.0 }}
+recipe = {{ batch_size = 8, epochs = {epochs}, optimiser = {{ name = "adam" }} }}
+model = "cifar-plain8"
+seeds = [0, 1, 2, 3]
+"""
+
+DRIVER = """
+import sys
+from pathlib import Path
+import resnetlab as rl
+from resnetlab.studies.backends.ray import RayBackend
+study, output, address = sys.argv[1:]
+backend = RayBackend(Path(output), rl.Placement(checkpoint_seconds=0), address)
+outcome = rl.load_study(study).run(output, backend=backend)
+sys.exit(0 if outcome.finished else 3)
+"""
+
+NODE: dict[str, Any] = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80_000_000, "include_dashboard": False}
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Two nodes of one processor each."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    utils = pytest.importorskip("ray.cluster_utils")
+    nodes = utils.Cluster(initialize_head=True, head_node_args=NODE)
+    yield nodes
+    nodes.shutdown()
+
+
+def begin(study: Path, output: Path, address: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", DRIVER, str(study), str(output), address]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def checkpointed(output: Path) -> list[Path]:
+    """The runs that have a checkpoint and no result."""
+    runs = {path.parents[2] for path in output.glob("runs/*/checkpoints/*/MANIFEST.json")}
+    return [run for run in runs if not (run / "result.json").exists()]
+
+
+def wait_for(what: Any, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not what():
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def bits(records: list[RunRecord]) -> dict[str, Any]:
+    """What of each run must not depend on where it was done: all but clocks."""
+    return {
+        record.id: (
+            record.result and (record.result.status, record.result.weights_sha256, record.result.test),
+            [(line.step, line.split, line.loss_nats, line.top1_error_pct) for line in record.metrics],
+        )
+        for record in records
+    }
+
+
+def test_a_study_on_a_cluster_that_loses_a_machine_has_the_bits_of_one_on_this_machine(
+    cluster: Any, small_npz: Path, tmp_path: Path
+) -> None:
+    study = tmp_path / "cluster.toml"
+    study.write_text(STUDY.format(data=small_npz, epochs=40))
+    second = cluster.add_node(**NODE)
+    driver = begin(study, tmp_path / "ray", cluster.address)
+    wait_for(lambda: len(checkpointed(tmp_path / "ray")) == 2, driver)
+    cluster.remove_node(second, allow_graceful=False)
+    said, _ = driver.communicate(timeout=200)
+    assert driver.returncode == 0, said
+    events = [
+        json.loads(line)
+        for path in (tmp_path / "ray").glob("runs/*/provenance.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    lost = [event for event in events if event["event"] == "failed"]
+    assert len(lost) == 1
+    assert "machine or process was lost" in lost[0]["reason"]
+    assert [event["step"] > 0 for event in events if event["event"] == "resume"] == [True]
+
+    rl.load_study(study).run(tmp_path / "local", workers=1)
+    on_cluster, here = (bits(past_runs(tmp_path / name)) for name in ("ray", "local"))
+    assert len(here) == 4
+    assert on_cluster == here
+
+
+@pytest.mark.slow
+def test_a_driver_may_stop_or_die_and_another_goes_on(cluster: Any, small_npz: Path, tmp_path: Path) -> None:
+    study, output = tmp_path / "cluster.toml", tmp_path / "ray"
+    study.write_text(STUDY.format(data=small_npz, epochs=60))
+    words = [sys.executable, "-m", "resnetlab", "study", "run", str(study), "--output", str(output), "--seeds", "2"]
+    words += ["--backend", "ray", "--address", cluster.address]
+
+    def drive() -> subprocess.Popen[str]:
+        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    stopped = drive()
+    wait_for(lambda: list(output.glob("runs/*/metrics.jsonl")), stopped)
+    stopped.send_signal(signal.SIGINT)
+    said, _ = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130, said
+    assert "To go on: resnetlab study run" in said
+    assert checkpointed(output)
+
+    killed = drive()
+    wait_for(lambda: list(output.glob("runs/*/result.json")), killed)
+    killed.kill()
+    killed.communicate()
+
+    last = drive()
+    said, _ = last.communicate(timeout=200)
+    assert last.returncode == 0, said
+    rl.load_study(study, seeds=2).run(tmp_path / "local", workers=1)
+    assert bits(past_runs(output)) == bits(past_runs(tmp_path / "local"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--backend", "slurm"], "backend: no such backend (got slurm; allowed: local, ray). Fix: --backend local"),
+        (["--backend", "ray", "--address", "127.0.0.1:1"], "address: no Ray cluster answers"),
+    ],
+)
+def test_a_backend_that_is_not_there_is_one_line(words: list[str], said: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "resnetlab", "study", "run", "digits", "--output", str(tmp_path), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_machine_that_differs_from_the_drivers_says_how(tmp_path: Path) -> None:
+    backend = pytest.importorskip("resnetlab.studies.backends.ray")
+    mark = tmp_path / "cache" / "cluster"
+    here = {"folder": str(tmp_path), "mark": str(mark), "text": "7", **backend._versions()}
+    with pytest.raises(rl.InputError, match="does not see .* storage that all machines share"):
+        backend._entered(here)
+    with pytest.raises(rl.InputError, match="another torch than the driver's .*allowed: 1.0"):
+        backend._entered(here | {"torch": "1.0"})
