@@ -158,7 +158,7 @@ def test_a_machine_that_differs_from_the_drivers_says_how(tmp_path: Path) -> Non
     backend = pytest.importorskip("resnetlab.studies.backends.ray")
     mark = tmp_path / "cache" / "cluster"
     here = {"folder": str(tmp_path), "mark": str(mark), "text": "7", **backend._versions()}
-    with pytest.raises(rl.InputError, match="does not see .* storage that all machines share"):
+    with pytest.raises(rl.InputError, match=r"does not see .* storage that all machines share"):
         backend._entered(here)
-    with pytest.raises(rl.InputError, match="another torch than the driver's .*allowed: 1.0"):
+    with pytest.raises(rl.InputError, match=r"another torch than the driver's .*allowed: 1\.0"):
         backend._entered(here | {"torch": "1.0"})

@@ -11,6 +11,7 @@ import contextlib
 import importlib.metadata
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,8 +42,9 @@ class RayBackend:
         self.root, self.placement = root.absolute(), placement
         if not ray.is_initialized():
             try:
+                _reach(address)
                 ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]
                 fix = "ray start --head, or --address of a cluster that runs"
                 raise mistake("", f"no Ray cluster answers: {reason}", fix, field="address", got=address) from None
@@ -134,6 +136,13 @@ def _ended_of(running: dict[Any, Job]) -> list[Any]:
         return []
     ended: list[Any] = ray.wait(list(running), num_returns=len(running), timeout=POLL_SECONDS)[0]
     return ended
+
+
+def _reach(address: str) -> None:
+    """Raises OSError where nothing listens at HOST:PORT, which Ray itself would find out after minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 class _Board:
