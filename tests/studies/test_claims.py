@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from resnetlab.codec import decode, without_defaults
 from resnetlab.errors import InputError
@@ -165,6 +167,9 @@ def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file
         ('kind = "equal"\nmargin = 0.5\nexpected_sd = 0.4\n' + TWO,
          ("claim[0].margin: 5 seeds cannot confirm ± 0.5 at a standard deviation of 0.4. "
           "Fix: margin = 0.59, or 7 seeds")),
+        ('kind = "relative"\nsize = 28.0\nmargin = 2.0\nexpected_sd = 5.0\n' + SIDES,
+         ("claim[0].margin: 5 seeds cannot confirm ± 2 at a standard deviation of 5 %. "
+          "Fix: margin = 3.31, or 13 seeds")),
         ('kind = "about"\nsize = 0.4\nexpected_sd = 2.0\n' + TWO,
          ("claim[0].margin: 5 seeds cannot confirm ± 0.2 at a standard deviation of 2. "
           "Fix: margin = 2.92, or more than 50 seeds, which is not affordable")),
@@ -172,6 +177,63 @@ def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file
 )  # fmt: skip
 def test_what_cannot_be_answered_is_refused_in_a_line(text: str, line: str) -> None:
     assert told(text) == [line]
+
+
+HE = """
+name = "he"
+title = "He et al. 2016"
+citation = "He et al. 2016"
+protocol = { said = "as it was" }
+[[value]]
+label = "plain"
+model = "cifar-plain20"
+quantity = "error"
+value = 10.0
+[[value]]
+label = "residual"
+model = "cifar-resnet20"
+quantity = "error"
+value = 8.0
+m = 5
+sd = 0.4
+"""
+
+
+def beside(folder: Path, text: str = HE) -> str:
+    (folder / "he.toml").write_text(text, encoding="utf-8")
+    return str(folder / "he.toml")
+
+
+def test_a_margin_below_what_the_spread_of_the_source_allows_is_refused_and_the_source_named(tmp_path: Path) -> None:
+    source = beside(tmp_path)
+    equal = 'kind = "equal"\nmargin = 0.5\n' + TWO
+    said = (
+        "claim[0].margin: 5 seeds cannot confirm ± 0.5 at a standard deviation of 0.4 (residual 20 (A): He et al. "
+        "2016). Fix: margin = 0.59, or 7 seeds, or an expected_sd of your own"
+    )
+    assert told(equal, published=source) == [said]
+    assert claim(equal + "expected_sd = 0.2", published=source).expected_sd == 0.2
+    assert claim(equal.replace("0.5", "0.6"), published=source).margin == 0.6
+    for elsewhere in ('metric = "loss"\n', 'split = "train"\n'):  # no spread of that is published
+        assert claim(equal + elsewhere, published=source).margin == 0.5
+
+
+def test_the_runs_of_a_source_give_its_spread(tmp_path: Path) -> None:
+    source = beside(tmp_path, HE.replace("m = 5\nsd = 0.4", "m = 3\nruns = [7.6, 8.0, 8.4]"))
+    (line,) = told('kind = "about"\nsize = 1.0\n' + TWO, published=source)
+    assert "cannot confirm ± 0.5 at a standard deviation of 0.4 (residual 20 (A): He et al. 2016)" in line
+
+
+def test_a_ratio_has_the_spread_of_the_source_in_percent_of_its_level(tmp_path: Path) -> None:
+    sides = TWO.replace("left", "?").replace("right", "left").replace("?", "right")
+    text = f'kind = "relative"\nsize = -25.0\n{sides}'
+    # In percent of an error of 8 the sd is 5; plain over residual is r, and the variance of a ratio has two parts.
+    r = 1.25
+    nu = 4 * (1 + r**2) ** 2 / (1 + r**4)
+    reach = stats.t.ppf(0.975, nu) * 5 * math.sqrt((1 + r**2) / 5)
+    (line,) = told(f"{text}margin = {reach - 0.01:.2f}", published=beside(tmp_path))
+    assert "at a standard deviation of 0.4 (residual 20 (A): He et al. 2016)" in line
+    assert claim(f"{text}margin = {reach + 0.01:.2f}", published=beside(tmp_path)).kind == "relative"
 
 
 def test_one_seed_confirms_no_margin() -> None:
@@ -211,8 +273,8 @@ def test_runs_of_one_training_are_pairs() -> None:
 def test_what_so_few_seeds_cannot_decide_is_said_before_they_are_run() -> None:
     held = every()
     assert [line.split(": ")[1] for line in cautions(held.claims, 5)] == [
-        "no expected_sd, so nothing says whether 5 seeds can confirm its margin"
-    ]
+        "neither an expected_sd nor a published one, so nothing says whether 5 seeds can confirm its margin"
+    ] * 2
     few = cautions(held.claims, 3)
     assert "3 seeds cannot decide it, whatever they give; 4 can" in few[-1]
     assert len(cautions(held.claims, 1)) == len(held.claims)

@@ -132,7 +132,7 @@ def _findable(plan: Plan, output: Path) -> Iterator[str]:
     seeds = len(plan.study.seeds)
     if seeds < 2:
         yield "one seed: no interval and no test; two are the least"
-        yield from cautions(plan.study.claims, seeds)
+        yield from cautions(plan.study.claims, seeds, plan.study.published)
         return
     found = smallest_effect(seeds)
     yield f"{seeds} seeds a condition find a difference of {found:.2f} standard deviations of a run with 80 % power"
@@ -142,7 +142,7 @@ def _findable(plan: Plan, output: Path) -> Iterator[str]:
         values = [100 - r.test.top1_error_pct for r in results if r and r.status == "converged" and r.test]
         if len(values) > 1 and (sd := variance(values) ** 0.5):
             yield f"  {condition.label:24} sd {sd:.2f} points over {len(values)} runs so far: {found * sd:.1f} points"
-    yield from cautions(plan.study.claims, seeds)
+    yield from cautions(plan.study.claims, seeds, plan.study.published)
 
 
 def train_one(model: str, data: str, recipe: str, settings: list[str], seed: int, output: Path) -> int:

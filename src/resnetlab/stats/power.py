@@ -46,9 +46,14 @@ def _seeds(spread: float, delta: float, alpha: float, least: int, arms: int) -> 
     return None
 
 
-def smallest_margin(runs: int, sd: float = 1.0) -> float:
-    """The least equivalence margin that n runs an arm can confirm: half the interval's width, met by no difference."""
-    return t_quantile(1 - ALPHA / 2, 2 * (runs - 1)) * sd * math.sqrt(2 / runs)
+def smallest_margin(runs: int, variances: Sequence[float] = (1.0, 1.0)) -> float:
+    """The least margin that n runs an arm can confirm: half the interval's width, met by the very size claimed.
+
+    `variances` are those of a run of each arm, times the square of its weight in the effect.
+    """
+    total = math.fsum(variances)
+    nu = (runs - 1) / math.fsum((share / total) ** 2 for share in variances)  # Satterthwaite's, as in `compare`
+    return t_quantile(1 - ALPHA / 2, nu) * math.sqrt(total / runs)
 
 
 def power(effect: float, runs: float, sd: float = 1.0) -> float:

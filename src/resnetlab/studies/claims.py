@@ -117,12 +117,19 @@ class Relative(_Said):
     size: float
     """In percent: 28 for 28 % less error."""
     margin: PositiveAmount
+    expected_sd: PositiveAmount | None = None
+    """Of a run, in percent of right as size and margin are."""
     metric: Metric = "error"
     split: Images = "test"
 
     def __post_init__(self) -> None:
         if self.size == 0 or not math.isfinite(self.size):
             raise FieldError("size", "not a difference", "size = 28.0")
+
+    @property
+    def allowed(self) -> float:
+        """The margin."""
+        return self.margin
 
 
 @spec

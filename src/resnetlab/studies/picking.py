@@ -12,6 +12,7 @@ from resnetlab.studies.refusals import refusals
 from resnetlab.studies.tables import flat
 
 if TYPE_CHECKING:
+    from resnetlab.studies.published import Beside
     from resnetlab.studies.spec import Condition
 
 _ONE: dict[str, tuple[str, ...]] = {
@@ -23,11 +24,16 @@ _RESOLVED = {"monotone": "order", "best": "rivals"}
 
 
 def parse_claims(
-    tables: Iterable[dict[str, Any]], conditions: Sequence[Condition], seeds: int, where: str
+    tables: Iterable[dict[str, Any]],
+    conditions: Sequence[Condition],
+    seeds: int,
+    where: str,
+    published: Sequence[Beside] = (),
 ) -> tuple[list[AnyClaim], tuple[Problem, ...]]:
     """The `[[claim]]` tables with their conditions looked up, and every mistake in them.
 
-    Without conditions, which had mistakes of their own, only the tables' form is looked at.
+    The spread of `published` numbers beside the conditions may refuse a margin. Without conditions, which had mistakes
+    of their own, only the tables' form is looked at.
     """
     claims: list[AnyClaim] = []
     problems: list[Problem] = []
@@ -41,7 +47,7 @@ def parse_claims(
             problems += error.problems
             continue
         if conditions and not picker.problems:
-            problems += refusals(claim, conditions, seeds, where, picker.field)
+            problems += refusals(claim, conditions, seeds, published, where, picker.field)
             claims.append(claim)
     return claims, tuple(problems)
 

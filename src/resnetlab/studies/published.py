@@ -87,6 +87,11 @@ class Value:
         return self.half_width or 0.5 * 10.0**-self.decimals
 
     @property
+    def spread(self) -> float | None:
+        """The standard deviation of a run, as the source says it or as its runs give it."""
+        return self.sd or (statistics.stdev(self.runs) if len(self.runs) > 1 else None) or None
+
+    @property
     def accuracy_pct(self) -> float | None:
         """A top-1 value as accuracy; None for another quantity, and where there is none."""
         if self.value is None or self.quantity not in ("accuracy", "error"):

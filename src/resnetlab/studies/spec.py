@@ -127,10 +127,10 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
     held = tables.get("claim", [])
     stated = [table for table in held if isinstance(table, dict)] if isinstance(held, list) else []
     seeds = len(file.seeds) if file is not None else 0
-    claims, more = parse_claims(stated, [] if problems else conditions, seeds, where)
-    problems += more
-    beside, more = parse_published(tables.get("published", []), [] if problems else conditions, where)
-    problems += more
+    known = [] if problems else conditions
+    beside, others = parse_published(tables.get("published", []), known, where)
+    claims, more = parse_claims(stated, known, seeds, where, beside)
+    problems += more + others
     if problems or file is None:
         raise InputError(*{(problem.field, problem.what): problem for problem in problems}.values())
     return Study(
