@@ -6,7 +6,7 @@ import pytest
 from synthetic import TRUTH, study_record
 
 from resnetlab import reports
-from resnetlab.reports import figures
+from resnetlab.reports import figures, values
 from resnetlab.stats.estimate import t_quantile
 from resnetlab.studies.published import Beside, Protocol, Value
 from resnetlab.studies.spec import load_study
@@ -140,6 +140,64 @@ def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
     told = (tmp_path / "figures" / "accuracy.csv").read_text(encoding="utf-8").splitlines()
     assert told[0].startswith("condition,mean_pct")
     assert [line.split(",")[0] for line in told[1:]] == [RESIDUAL]
+
+
+PLAIN = Beside(condition="plain 56", title="Another", citation="", protocol=PROTOCOL,
+               value=Value(label="plain", model="cifar-plain56", quantity="accuracy", value=30.0))  # fmt: skip
+
+
+def known_effect(**changes):
+    """Of residual 56 above plain 56, which one source has at an error of 2.84 and another at 30 %."""
+    study = load_study("digits")
+    claim = study.claims[0]
+    back = replace(claim, says="Back.", left=claim.right, right=claim.left)
+    residual = Beside(condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error())
+    pair = tuple(replace(held, **changes.get(held.title, {})) for held in (residual, PLAIN))
+    held = replace(study, claims=(changes.get("claim", claim), back), published=pair)
+    return reports.build(study_record(study=held)).forest
+
+
+def test_the_effect_in_published_numbers_stands_in_the_forest_plot():
+    held = known_effect()
+    assert [known.d for row in held.rows for known in row.published] == pytest.approx([67.16, -67.16])
+    assert held.rows[0].published[0].source == "A source and Another"
+    assert held.caption.endswith("Diamond: the effect in published numbers (A source and Another).")
+    assert "published +67.16 (A source and Another)" in held.alt
+    line = values.table(held).splitlines()[1]
+    assert line.endswith(",A source and Another")
+    assert float(line.split(",")[-2]) == pytest.approx(67.16)
+    before, after = figures.draw(known_effect(Another={"condition": "plain 8"})), figures.draw(held)
+    assert len(after.wide) > len(before.wide)  # a mark more in each row
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"Another": {"condition": "plain 8"}},
+        {"Another": {"protocol": replace(PROTOCOL, epochs=20)}},
+        {"Another": {"value": replace(PLAIN.value, quantity="loss", value=1.2)}},
+        {"Another": {"value": replace(PLAIN.value, split="train")}},
+        {"Another": {"value": replace(PLAIN.value, value=None, status="not trained")}},
+        {"Another": {"value": replace(PLAIN.value, m=5, statistic="best")}},
+        {
+            "Another": {"protocol": replace(PROTOCOL, data="cifar10")},
+            "A source": {"protocol": replace(PROTOCOL, data="cifar10")},
+        },
+        {"claim": replace(load_study("digits").claims[0], metric="loss")},
+        {"claim": replace(load_study("digits").claims[0], split="train")},
+    ],
+)
+def test_no_effect_is_made_of_numbers_that_were_measured_otherwise(changes):
+    assert not known_effect(**changes).rows[0].published
+
+
+def test_one_source_is_compared_within_itself_where_it_has_both_numbers():
+    study = load_study("digits")
+    own = replace(PLAIN, title="A source", value=replace(PLAIN.value, value=40.0))
+    residual = Beside(condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error())
+    held = replace(study, claims=(study.claims[0],) * 2, published=(PLAIN, own, residual))
+    (known,) = reports.build(study_record(study=held)).forest.rows[0].published
+    assert (known.source, known.d) == ("A source", pytest.approx(57.16))
 
 
 def test_the_effects_of_a_forest_plot_stand_beside_it(tmp_path):

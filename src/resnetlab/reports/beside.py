@@ -6,13 +6,14 @@ data or images, or where this protocol is a shrunken one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.model import Cell, Column, DotRow, Mark, Table
+from resnetlab.reports.model import Cell, Column, DotRow, Known, Mark, Table
 from resnetlab.reports.words import NOTHING, capital, listed, number, pct, places, plural, span
 from resnetlab.stats.estimate import Interval, mean
 from resnetlab.stats.published import Badge, against
+from resnetlab.studies.claims import About, AnyClaim, Average, Equal, Greater, Images, Relative, labels
 from resnetlab.studies.published import Beside, settled
 
 if TYPE_CHECKING:
@@ -71,6 +72,46 @@ def marks(judged: Judged, label: str) -> tuple[Mark, ...]:
     return tuple(held)
 
 
+def effects(judged: Judged, claim: AnyClaim) -> tuple[Known, ...]:
+    """A claim's effect in published numbers: of one quantity and protocol, one for each of its conditions."""
+    if not isinstance(claim, Greater | About | Equal | Average | Relative):
+        return ()
+    groups: dict[tuple[str, ...], list[Beside]] = {}
+    for pair in judged.study.published:
+        value = pair.value
+        kind = "loss" if value.quantity == "loss" else "top1"
+        alike = (kind == "loss") == (claim.metric == "loss") and not _other(judged, pair, claim.split)
+        if alike and value.value is not None and pair.condition in labels(claim):
+            best = value.m > 1 and value.statistic == "best"
+            key = (repr(replace(pair.protocol, said="")), value.chosen, "best" if best else "")
+            groups.setdefault(key, []).append(pair)
+    found = []
+    for pairs in groups.values():
+        whole = [title for title in dict.fromkeys(pair.title for pair in pairs) if _covers(pairs, claim, title)]
+        for title in whole or [""]:
+            held = [pair for pair in pairs if pair.title == title or not title]
+            first = [next((pair for pair in held if pair.condition == label), None) for label in labels(claim)]
+            chosen = [pair for pair in first if pair is not None]
+            if len(chosen) == len(first):
+                titles = list(dict.fromkeys(pair.title for pair in pairs if pair in chosen))
+                found.append(Known(_effect(claim, chosen), listed(titles)))
+    return tuple(found)
+
+
+def _covers(pairs: list[Beside], claim: AnyClaim, title: str) -> bool:
+    return {pair.condition for pair in pairs if pair.title == title} >= set(labels(claim))
+
+
+def _effect(claim: Greater | About | Equal | Average | Relative, pairs: list[Beside]) -> float:
+    """How much better left is, in points or nats, or in percent of right."""
+    values = []
+    for pair in pairs:
+        held = pair.value.source().value
+        values.append(-held if claim.metric == "loss" else held - (100 if claim.metric == "error" else 0))
+    sides = list(zip(values[::2], values[1::2], strict=True))
+    return mean([100 * (a - b) / abs(b) if isinstance(claim, Relative) else a - b for a, b in sides])
+
+
 def caption(rows: tuple[DotRow, ...]) -> str:
     """What the diamonds are; empty where there is none."""
     held = [mark for row in rows for mark in row.published]
@@ -101,15 +142,15 @@ def _compared(judged: Judged, pair: Beside) -> Compared:
     return Compared(pair, measured, badge, interval, why, differences, drawn)
 
 
-def _other(judged: Judged, pair: Beside) -> str:
-    """Why the number is of something else than what was measured here."""
+def _other(judged: Judged, pair: Beside, split: Images = "test") -> str:
+    """Why the number is of something else than what was measured here on those images."""
     value, name = pair.value, judged.data(pair.condition).name
     if value.quantity not in ("accuracy", "error", "loss"):
         return f"{value.quantity}, which is not measured here"
     if pair.protocol.data and pair.protocol.data != name:
         return f"measured on {pair.protocol.data}, here on {name}"
-    if value.split != "test":
-        return f"measured on the {value.split} images, here on the test images"
+    if value.split != split:
+        return f"measured on the {value.split} images, here on the {split} images"
     return f"read at epoch {value.epoch:g}, before the end" if value.epoch else ""
 
 

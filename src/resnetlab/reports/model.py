@@ -127,6 +127,14 @@ class Curves(Picture):
 
 
 @dataclass(frozen=True)
+class Known:
+    """The effect that a claim has in published numbers, and where they stand."""
+
+    d: float
+    source: str
+
+
+@dataclass(frozen=True)
 class ForestRow:
     """A claim in the forest plot; without an effect its words stand alone."""
 
@@ -141,6 +149,7 @@ class ForestRow:
     """Converged runs alone were compared."""
     said: tuple[str, str, str]
     """`+67.3 [59.4, 75.2] points`, `5/5 and 3/5 converged`, `2 dead`; empty where there is nothing to say."""
+    published: tuple[Known, ...] = ()
 
 
 @dataclass(frozen=True)

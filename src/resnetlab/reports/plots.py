@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from resnetlab.reports import beside, estimands, sentences
 from resnetlab.reports.evidence import Point
-from resnetlab.reports.model import Curves, Dot, DotRow, Dots, Forest, ForestRow, Line, Panel
-from resnetlab.reports.words import pct, places, signed, span
+from resnetlab.reports.model import Curves, Dot, DotRow, Dots, Forest, ForestRow, Known, Line, Panel
+from resnetlab.reports.words import listed, pct, places, signed, span
 from resnetlab.stats.estimate import Summary, mean, t_interval
 from resnetlab.stats.verdict import Means, Question, Verdict
 from resnetlab.studies.claims import AnyClaim
@@ -70,17 +70,26 @@ def forest(judged: Judged) -> Forest | None:
     claims = judged.study.claims
     if not judged.counts.complete or len(claims) < 2:
         return None
-    rows = tuple(map(_forest_row, claims, judged.questions, judged.verdicts))
+    held = zip(claims, judged.questions, judged.verdicts, strict=True)
+    rows = tuple(_forest_row(claim, asked, found, beside.effects(judged, claim)) for claim, asked, found in held)
     caption = (
         "Shaded: the region in which a claim holds. Dot: the effect, how much better left is; line: its interval as in "
         "the table, cut where it leaves the scale. An open dot compares converged runs alone, where others failed or "
         "are missing."
     )
-    alt = "Effect of each claim. " + "; ".join(f"{row.label} {row.said[0]}: {row.word}" for row in rows) + "."
+    if sources := list(dict.fromkeys(known.source for row in rows for known in row.published)):
+        caption += f" Diamond: the effect in published numbers ({listed(sources)})."
+    alt = "Effect of each claim. " + "; ".join(map(_forest_words, rows)) + "."
     return Forest("claims", "Claims", caption, alt, rows)
 
 
-def _forest_row(claim: AnyClaim, question: Question, verdict: Verdict) -> ForestRow:
+def _forest_words(row: ForestRow) -> str:
+    """A row for those who cannot see it."""
+    known = [f", published {signed(known.d, 2)} ({known.source})" for known in row.published]
+    return f"{row.label} {row.said[0]}: {row.word}" + "".join(known)
+
+
+def _forest_row(claim: AnyClaim, question: Question, verdict: Verdict, published: tuple[Known, ...]) -> ForestRow:
     effect, unit = verdict.effect, estimands.unit(claim)
     region = (question.region.low, question.region.high) if isinstance(question, Means) else (math.nan, math.nan)
     counts = [arm.counts for arm in question.arms]
@@ -99,8 +108,9 @@ def _forest_row(claim: AnyClaim, question: Question, verdict: Verdict) -> Forest
     interval = effect.interval(verdict.confidence)
     digits = 3 if unit == "nats" else places(interval)
     told = f"{signed(effect.d, digits)} {span(interval, digits)} {unit}"
-    only = verdict.conditional
-    return ForestRow(claim.says, unit, region, effect.d, *interval, verdict.word, only, (told, *said))
+    return ForestRow(
+        claim.says, unit, region, effect.d, *interval, verdict.word, verdict.conditional, (told, *said), published
+    )
 
 
 def curves(judged: Judged) -> tuple[Curves, ...]:

@@ -8,7 +8,7 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 
-from resnetlab.reports.model import Curves, Dots, Forest
+from resnetlab.reports.model import Curves, Dots, Forest, ForestRow, Known
 
 Value = str | float | None
 
@@ -17,14 +17,11 @@ def table(picture: Dots | Curves | Forest) -> str:
     """The figure's values as CSV; empty where the report's other files hold them all."""
     match picture:
         case Forest():
-            names = ["claim", "unit", "region_low", "region_high", "effect", "low", "high", "verdict", "runs", "failed"]
-            return _csv(
-                names,
-                (
-                    [row.label, row.unit, *row.region, row.d, row.low, row.high, row.word, *row.said[1:]]
-                    for row in picture.rows
-                ),
-            )
+            names = [
+                "claim", "unit", "region_low", "region_high", "effect", "low", "high", "verdict", "runs", "failed",
+                "published", "source",
+            ]  # fmt: skip
+            return _csv(names, (_effect(row, known) for row in picture.rows for known in row.published or (None,)))
         case Dots() if any(row.published for row in picture.rows):
             names = ["condition", "mean_pct", "low_pct", "high_pct", "published_pct", "predicted_low", "predicted_high"]
             return _csv(
@@ -37,6 +34,11 @@ def table(picture: Dots | Curves | Forest) -> str:
             )
         case _:
             return ""
+
+
+def _effect(row: ForestRow, known: Known | None) -> list[Value]:
+    held: list[Value] = [row.label, row.unit, *row.region, row.d, row.low, row.high, row.word, *row.said[1:]]
+    return [*held, known.d, known.source] if known else [*held, None, None]
 
 
 def _csv(names: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:

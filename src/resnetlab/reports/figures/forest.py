@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports.figures.canvas import CARD, GRID, INK, MUTED, NARROW, SERIES, WIDE, new, wrapped
+from resnetlab.reports.figures.canvas import CARD, GRID, INK, MUTED, NARROW, PUBLISHED, SERIES, WIDE, new, wrapped
 from resnetlab.reports.model import Forest, ForestRow
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def paint(picture: Forest, small: bool) -> Figure:
 
 def _forest_scale(rows: list[ForestRow]) -> tuple[float, float]:
     """Every effect, zero and the finite ends of regions; intervals are cut at twice the spread."""
-    held = [row.d for row in rows if row.d is not None]
+    held = [row.d for row in rows if row.d is not None] + [known.d for row in rows for known in row.published]
     ends = [end for row in rows for end in row.region if row.d is not None and -1e9 < end < 1e9]
     low, high = min([0.0, *held, *ends]), max([0.0, *held, *ends])
     spread = max(high - low, 1e-6)
@@ -70,6 +70,8 @@ def _forest_row(ax: Axes, row: ForestRow, index: int, height: int, small: bool) 
                 ax.plot(end, at, marker=mark, color=INK, ms=6, ls="none", clip_on=False, zorder=4)
         face = CARD if row.conditional else INK
         ax.plot(row.d, at, marker="o", ms=8, mfc=face, mec=INK, mew=1.6, ls="none", zorder=5)
+        for known in row.published:
+            ax.plot(known.d, at + 0.75 * half, **PUBLISHED, clip_on=False, zorder=4)
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
     lines = [(row.word, INK, "bold"), *((line, INK if not n else MUTED, "normal") for n, line in enumerate(row.said))]
     lines = [line for line in lines if line[0]]
