@@ -6,7 +6,7 @@ import pytest
 from synthetic import TRUTH, study_record
 
 from resnetlab import reports
-from resnetlab.reports import figures, values
+from resnetlab.reports import figures, latex, values
 from resnetlab.stats.estimate import t_quantile
 from resnetlab.studies.published import Beside, Protocol, Value
 from resnetlab.studies.spec import load_study
@@ -126,6 +126,28 @@ def test_dependent_runs_get_a_badge_by_their_mean():
     assert "runs not independent" in told["Published"].note
 
 
+def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only(tmp_path):
+    other = Value(label="FPNet-20", quantity="error", value=7.9, m=3, sd=0.2)
+    held = replace(
+        load_study("digits"),
+        published=(Beside(condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()),),
+        published_only=tuple(
+            Beside(condition="", title="A source", citation="", protocol=PROTOCOL, value=value)
+            for value in (other, error(3.0))
+        ),
+    )
+    page = reports.write(reports.gather(study_record(study=held)), tmp_path).read_text(encoding="utf-8")
+    table = reports.assemble(reports.gather(study_record(study=held))).alone
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["FPNet-20", "A source", "92.10 %", "Published only"], ["its name", "A source", "97.00 %", "Published only"],
+    ]  # fmt: skip
+    assert [row[-1].note for row in table.rows] == ["resnetlab does not build it", "of no condition of this study"]
+    assert "Published only: 2 more numbers of these sources" in page
+    assert "### Published only" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "Published only" in latex.render(reports.assemble(reports.gather(study_record(study=held))))
+    assert reports.build(study_record()).alone is None
+
+
 def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
     held = replace(
         load_study("digits"),
@@ -160,11 +182,11 @@ def known_effect(**changes):
 def test_the_effect_in_published_numbers_stands_in_the_forest_plot():
     held = known_effect()
     assert [known.d for row in held.rows for known in row.published] == pytest.approx([67.16, -67.16])
-    assert held.rows[0].published[0].source == "A source and Another"
+    assert held.rows[0].published[0].sources == ("A source", "Another")
     assert held.caption.endswith("Diamond: the effect in published numbers (A source and Another).")
     assert "published +67.16 (A source and Another)" in held.alt
     line = values.table(held).splitlines()[1]
-    assert line.endswith(",A source and Another")
+    assert line.endswith(",A source; Another")
     assert float(line.split(",")[-2]) == pytest.approx(67.16)
     before, after = figures.draw(known_effect(Another={"condition": "plain 8"})), figures.draw(held)
     assert len(after.wide) > len(before.wide)  # a mark more in each row
@@ -197,7 +219,7 @@ def test_one_source_is_compared_within_itself_where_it_has_both_numbers():
     residual = Beside(condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error())
     held = replace(study, claims=(study.claims[0],) * 2, published=(PLAIN, own, residual))
     (known,) = reports.build(study_record(study=held)).forest.rows[0].published
-    assert (known.source, known.d) == ("A source", pytest.approx(57.16))
+    assert (known.sources, known.d) == (("A source",), pytest.approx(57.16))
 
 
 def test_the_effects_of_a_forest_plot_stand_beside_it(tmp_path):

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
+from typing import get_args
 from xml.etree import ElementTree
 
 import pytest
@@ -16,6 +18,9 @@ from synthetic import EVERY_STATUS, study_record
 from resnetlab import reports
 from resnetlab.errors import InputError
 from resnetlab.reports import figures
+from resnetlab.stats.outcome import OUTCOMES
+from resnetlab.stats.published import Badge
+from resnetlab.stats.verdict import Word
 from resnetlab.studies.spec import load_study
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e|`x`$a$ ![x](https://evil.example/x.png)"
@@ -37,6 +42,31 @@ def hostile_record():
     study = replace(study, overrides=(f"recipe.epochs = 2 (was {HOSTILE})",))
     truth = {labels[label]: runs for label, runs in EVERY_STATUS.items()}
     return study_record(truth, study=study, classes=(HOSTILE, "a"))
+
+
+def test_every_badge_has_its_colours_and_is_read_in_both_themes():
+    css = (files("resnetlab.reports") / "templates" / "report.css").read_text(encoding="utf-8")
+    light, dark = re.findall(r":root \{(.*?)\n *\}", css, flags=re.S)[:2]
+    ours = {word: (fill, ink) for words, fill, ink in re.findall(
+        r"((?:\.badge\[[^{]+)+)\{ background: var\((--[\w-]+)\); color: var\((--[\w-]+)\)", css
+    ) for word in re.findall(r'data-word="([^"]+)"', words)}  # fmt: skip
+    assert {*get_args(Word), *get_args(Badge), *OUTCOMES} - set(ours) == {"untestable", "waiting", "running"}  # plain
+    for theme in (light, dark):
+        colours = dict(re.findall(r"(--[\w-]+): (#\w{6})", theme))
+        for fill, ink in {*ours.values(), ("--idle-fill", "--idle")}:
+            assert contrast(colours[fill], colours[ink]) >= 4.5
+
+
+def contrast(one, other):
+    """WCAG 2: relative luminances, the lighter over the darker."""
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
 
 
 class Page(HTMLParser):

@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from resnetlab.codec import without_defaults
+from resnetlab.codec import decode, encode, without_defaults
 from resnetlab.errors import InputError
 from resnetlab.stats.estimate import mean, variance
 from resnetlab.studies.overrides import Overrides
 from resnetlab.studies.published import load_published, published_names
-from resnetlab.studies.spec import load_study, parse_study
+from resnetlab.studies.spec import Study, load_study, parse_study
 from resnetlab.studies.tables import read_named
 
 HE = (
@@ -90,8 +90,17 @@ def test_a_number_stands_beside_the_condition_of_its_network():
     told = [(item.condition, item.value.value) for item in held]
     assert told == [("residual 20 (A)", 8.75), ("residual 56 (A)", 6.97)]
     assert len(study(["he2016-cifar10", "he2016-figure6"]).published) == 4
-    assert load_study("degradation").published == ()
-    assert "published" not in without_defaults(load_study("degradation"))
+    assert load_study("digits").published == load_study("digits").published_only == ()
+    assert not {"published", "published_only"} & set(without_defaults(load_study("digits")))
+
+
+def test_numbers_that_no_condition_has_are_kept_apart():
+    held = study(["he2016-cifar10", "he2016-figure6"])
+    told = {pair.value.label for pair in held.published_only}
+    assert {"ResNet-32", "ResNet-110, mean of 5", "plain 44"} <= told
+    assert not told & {pair.value.label for pair in held.published}
+    assert {pair.condition for pair in held.published_only} == {""}
+    assert decode(Study, encode(held), "report.json") == held
 
 
 @pytest.mark.parametrize(

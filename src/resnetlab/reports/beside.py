@@ -61,6 +61,29 @@ def table(judged: Judged) -> Table | None:
     return Table("beside", columns, rows, note, "scroll")
 
 
+def alone(judged: Judged) -> Table | None:
+    """The numbers of the study's sources that nothing here was measured beside; None where there are none."""
+    rows = tuple(
+        (
+            Cell(pair.value.label),
+            Cell(pair.title),
+            _published(pair),
+            Cell(
+                "Published only",
+                "of no condition of this study" if pair.value.model else "resnetlab does not build it",
+                "published only",
+            ),
+        )
+        for pair in judged.study.published_only
+    )
+    columns = (
+        Column("Number", numeric=False), Column("Source", numeric=False), Column("Published"),
+        Column("Here", numeric=False),
+    )  # fmt: skip
+    note = "Numbers of the sources named above beside which nothing was measured here: they are repeated, not tested."
+    return Table("alone", columns, rows, note) if rows else None
+
+
 def marks(judged: Judged, label: str) -> tuple[Mark, ...]:
     """The diamonds of a condition in the first figure."""
     held = []
@@ -93,8 +116,8 @@ def effects(judged: Judged, claim: AnyClaim) -> tuple[Known, ...]:
             first = [next((pair for pair in held if pair.condition == label), None) for label in labels(claim)]
             chosen = [pair for pair in first if pair is not None]
             if len(chosen) == len(first):
-                titles = list(dict.fromkeys(pair.title for pair in pairs if pair in chosen))
-                found.append(Known(_effect(claim, chosen), listed(titles)))
+                titles = dict.fromkeys(pair.title for pair in pairs if pair in chosen)
+                found.append(Known(_effect(claim, chosen), tuple(titles)))
     return tuple(found)
 
 
@@ -189,7 +212,7 @@ def _differences(judged: Judged, pair: Beside) -> tuple[tuple[str, ...], str]:
         shrunken.append(f"trained on {condition.data.train_images:,} images alone")
     for key, theirs in protocol.fields.items():
         if key in fields and fields[key] != theirs:
-            said.append(f"{key.split('.', 1)[-1]} {fields[key]} (published {theirs})")
+            said.append(f"{key.split('.', 1)[-1]} {_plain(fields[key])} (published {_plain(theirs)})")
     if pair.value.chosen != ("validation" if recipe.choose == "best" else ""):
         published = f"by the {pair.value.chosen} images" if pair.value.chosen else "the last, or not said"
         said.append(f"the epoch: {'by validation' if recipe.choose == 'best' else 'the last'} (published {published})")
@@ -198,6 +221,10 @@ def _differences(judged: Judged, pair: Beside) -> tuple[tuple[str, ...], str]:
     changed = [item for item in judged.study.overrides if not item.startswith("seeds = ")]
     shrunken += [f"changed by the command: {item}" for item in changed]
     return tuple(said), f"a shrunken protocol: {listed(shrunken)}" if shrunken else ""
+
+
+def _plain(value: object) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value}"
 
 
 def _row(item: Compared) -> tuple[Cell, ...]:

@@ -80,6 +80,8 @@ def render(report: Report) -> str:
         parts += [r"\section*{Claims}", *(_picture(report.forest) if report.forest else []), *_table(report.claims)]
     if report.beside:
         parts += [r"\section*{Published beside measured}", *_table(report.beside)]
+    if report.alone:
+        parts += [r"\subsection*{Published only}", *_table(report.alone)]
     if report.curves:
         parts.append(r"\section*{Learning curves}")
         for curve in report.curves:

@@ -23,6 +23,8 @@ def render(report: Report) -> str:
         parts += ["## Claims", *(_picture(report.forest) if report.forest else []), *_table(report.claims)]
     if report.beside:
         parts += ["## Published beside measured", *_table(report.beside)]
+    if report.alone:
+        parts += ["### Published only", *_table(report.alone)]
     if report.curves:
         parts.append("## Learning curves")
         for curve in report.curves:

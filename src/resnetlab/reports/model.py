@@ -131,7 +131,7 @@ class Known:
     """The effect that a claim has in published numbers, and where they stand."""
 
     d: float
-    source: str
+    sources: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -195,6 +195,8 @@ class Report:
     made_by: str
     beside: Table | None = None
     """Published beside measured."""
+    alone: Table | None = None
+    """Published, with nothing measured beside it."""
 
     @property
     def pictures(self) -> tuple[Dots | Curves | Forest, ...]:

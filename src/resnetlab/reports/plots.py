@@ -77,7 +77,7 @@ def forest(judged: Judged) -> Forest | None:
         "the table, cut where it leaves the scale. An open dot compares converged runs alone, where others failed or "
         "are missing."
     )
-    if sources := list(dict.fromkeys(known.source for row in rows for known in row.published)):
+    if sources := list(dict.fromkeys(title for row in rows for known in row.published for title in known.sources)):
         caption += f" Diamond: the effect in published numbers ({listed(sources)})."
     alt = "Effect of each claim. " + "; ".join(map(_forest_words, rows)) + "."
     return Forest("claims", "Claims", caption, alt, rows)
@@ -85,7 +85,7 @@ def forest(judged: Judged) -> Forest | None:
 
 def _forest_words(row: ForestRow) -> str:
     """A row for those who cannot see it."""
-    known = [f", published {signed(known.d, 2)} ({known.source})" for known in row.published]
+    known = [f", published {signed(known.d, 2)} ({listed(known.sources)})" for known in row.published]
     return f"{row.label} {row.said[0]}: {row.word}" + "".join(known)
 
 

@@ -38,7 +38,7 @@ def table(picture: Dots | Curves | Forest) -> str:
 
 def _effect(row: ForestRow, known: Known | None) -> list[Value]:
     held: list[Value] = [row.label, row.unit, *row.region, row.d, row.low, row.high, row.word, *row.said[1:]]
-    return [*held, known.d, known.source] if known else [*held, None, None]
+    return [*held, known.d, "; ".join(known.sources)] if known else [*held, None, None]
 
 
 def _csv(names: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:

@@ -153,6 +153,7 @@ class Beside:
     """A published number and the condition that it stands beside, whole: a report needs no catalog."""
 
     condition: str
+    """Its label; empty for a number that stands beside none."""
     title: str
     citation: str
     protocol: Protocol
@@ -185,7 +186,8 @@ def parse_published(
 ) -> tuple[tuple[Beside, ...], tuple[Problem, ...]]:
     """What a study's `published = "he2016-cifar10"` (or a list of such) puts beside its conditions.
 
-    A number belongs to the conditions that have its network and the fields that it names in `at`.
+    A number belongs to the conditions that have its network and the fields that it names in `at`; one that no condition
+    has comes last and names none.
     """
     held = [named] if isinstance(named, str) else named
     fix = 'published = "he2016-cifar10"'
@@ -194,6 +196,7 @@ def parse_published(
     if len(set(held)) < len(held):
         return (), (Problem(where, "a source stands twice", "give each source once", field="published"),)
     pairs: list[Beside] = []
+    alone: list[Beside] = []
     problems: tuple[Problem, ...] = ()
     for item in held:
         try:
@@ -217,7 +220,13 @@ def parse_published(
             what = f"no number of {item} is of a condition of this study"
             problems += (Problem(where, what, fix, field="published", got=slug, allowed=", ".join(known)[:200]),)
         pairs += found
-    return tuple(pairs), problems
+        beside = [pair.value for pair in found]
+        alone += [
+            Beside(condition="", title=source.title, citation=source.citation, protocol=source.protocol, value=value)
+            for value in source.value
+            if value not in beside
+        ]
+    return (*pairs, *alone), problems
 
 
 def settled(condition: Condition) -> dict[str, Any]:

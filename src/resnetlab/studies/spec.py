@@ -56,6 +56,8 @@ class Study:
     claims: tuple[Claim, ...] = ()
     published: tuple[Beside, ...] = ()
     """Numbers of sources, each with the condition that it stands beside."""
+    published_only: tuple[Beside, ...] = ()
+    """Those of the same sources that no condition has."""
     numerics: Numerics = Numerics()
     looks: tuple[Positive, ...] = ()
     """Seeds a condition at each look, where seeds are added until the claims are decided; empty: all at once."""
@@ -135,7 +137,8 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         raise InputError(*{(problem.field, problem.what): problem for problem in problems}.values())
     return Study(
         name=file.name, question=file.question, about=file.about, limits=file.limits, conditions=tuple(conditions),
-        seeds=file.seeds, claims=tuple(claims), published=beside, numerics=file.numerics,
+        seeds=file.seeds, claims=tuple(claims), published=tuple(pair for pair in beside if pair.condition),
+        published_only=tuple(pair for pair in beside if not pair.condition), numerics=file.numerics,
         overrides=said,
     )  # fmt: skip
 
