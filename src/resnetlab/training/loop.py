@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from resnetlab.data.augment import centre, train_batch, train_labels
 from resnetlab.data.plan import plan_epoch
 from resnetlab.data.resident import Resident
 from resnetlab.data.scale import fitted
-from resnetlab.data.spec import Images
+from resnetlab.data.spec import Images as ImageArrays
 from resnetlab.models.build import build_model
 from resnetlab.models.spec import Model
 from resnetlab.training.accelerate import autocast, layout
@@ -27,6 +27,9 @@ from resnetlab.training.recipe import Recipe
 from resnetlab.training.schedule import rate
 
 PULSE_SECONDS = 0.5
+
+Images = TypeVar("Images")
+"""What a trainee takes its batches from."""
 
 
 @dataclass(frozen=True)
@@ -47,50 +50,60 @@ class Progress:
     """Spent in steps since the generator began."""
 
 
-class Learner:
-    """One network in training: weights, optimiser, average, and the sums of the epoch so far."""
+Batches = Callable[[slice], tuple[Tensor, Tensor]]
+"""Part of an epoch, as images (B, C, H, W) and labels (B,) or shares of the classes (B, K)."""
+
+
+class Trainee(Generic[Images]):
+    """One network in training: weights, optimiser, average, and the sums of the epoch so far.
+
+    Of the parameters, those that ask for a gradient are trained. A subclass says where batches come from.
+    """
 
     def __init__(
         self,
-        model: Model,
+        model: nn.Module,
+        optimiser: torch.optim.Optimizer,
         recipe: Recipe,
         numerics: Numerics,
         seed: int,
-        train: Images,
-        classes: int,
+        train_images: int,
         device: torch.device,
     ) -> None:
+        self.model, self.optimiser = model, optimiser
         self.recipe, self.numerics, self.seed, self.device = recipe, numerics, seed, device
-        channels = train.pixels.shape[3]
-        built = build_model(model, channels, classes, lambda name: stream(seed, "init", name))
-        self.model: nn.Module = built.to(device).to(memory_format=layout(numerics))
-        self.optimiser = build_optimiser(recipe, self.model)
         self.full_rates = [group["lr"] for group in self.optimiser.param_groups]
-        self.average = [p.detach().clone() for p in self.model.parameters()] if recipe.ema else []
+        self.average = [p.detach().clone() for _, p in self.trained()] if recipe.ema else []
         self.step = 0
-        self.total = recipe.total_steps(len(train))
-        self.steps_per_epoch = recipe.steps_per_epoch(len(train))
+        self.total = recipe.total_steps(train_images)
+        self.steps_per_epoch = recipe.steps_per_epoch(train_images)
         self.losses = torch.zeros(self.steps_per_epoch, device=device)  # of the epoch so far, one a step
         self.wrong = torch.zeros(self.steps_per_epoch, dtype=torch.int64, device=device)
-        self.scale = fitted(recipe.normalise, train, recipe.augment.crop, device)
-        self.train_images, self.classes = len(train), classes
+        self.train_images = train_images
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 (B, H, W, C) to the logits (B, K) by which the network is judged: of the average, if there is one."""
-        images = self._laid_out(self.scale(centre(pixels, self.recipe.augment.crop)))
+    def batches(self, images: Images, epoch: int) -> Batches:
+        """The batches of an epoch over `images`, a function of the seed and the epoch alone."""
+        raise NotImplementedError
+
+    def trained(self) -> list[tuple[str, nn.Parameter]]:
+        """The parameters that are trained, by name."""
+        return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+
+    def judge(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of what the network takes, by the weights by which it is judged."""
         with autocast(self.numerics):
             if not self.average:
-                logits: Tensor = self.model(images)
+                logits: Tensor = self.model(self._laid_out(images))
                 return logits
-            names = [name for name, _ in self.model.named_parameters()]
+            names = [name for name, _ in self.trained()]
             weights = dict(zip(names, self.average, strict=True))
-            judged: Tensor = torch.func.functional_call(self.model, weights, (images,))
+            judged: Tensor = torch.func.functional_call(self.model, weights, (self._laid_out(images),))
             return judged
 
     def judged_weights(self) -> dict[str, Tensor]:
         """The state by which the network is judged: buffers, and the average in place of the weights."""
         state = dict(self.model.state_dict())
-        names = [name for name, _ in self.model.named_parameters()]
+        names = [name for name, _ in self.trained()]
         return state | dict(zip(names, self.average, strict=False))
 
     def running(self) -> tuple[float, float]:
@@ -148,17 +161,13 @@ class Learner:
             group["lr"] = full * factor
         # What a layer draws (dropout) follows from the step, so that a resumed run draws the same.
         torch.manual_seed(stream_seed(self.seed, "step", self.step))
-        with autocast(self.numerics):
-            logits = self.model(self._laid_out(images))
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss, logits = self._gradients(images, labels)
         if self.recipe.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+            nn.utils.clip_grad_norm_([p for _, p in self.trained()], self.recipe.clip_norm)
         self.optimiser.step()
         with torch.no_grad():
             if self.average:
-                weights = [p.detach() for p in self.model.parameters()]
+                weights = [p.detach() for _, p in self.trained()]
                 torch._foreach_lerp_(self.average, weights, 1 - self.recipe.ema)
             index = self.step % self.steps_per_epoch
             self.losses[index] = loss.detach()
@@ -166,18 +175,63 @@ class Learner:
             self.wrong[index] = (logits.argmax(1) != largest).sum()
         self.step += 1
 
+    def _gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Put the batch's gradients in place of the last ones; its loss, and its logits (B, K)."""
+        with autocast(self.numerics):
+            logits: Tensor = self.model(self._laid_out(images))
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss, logits
+
     def _laid_out(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=layout(self.numerics))
 
 
-def train(learner: Learner, images: Resident, stop: Callable[[], bool]) -> Iterator[Progress]:
+class Learner(Trainee[Resident]):
+    """A network that is built from its spec and trained on images that stay on the device."""
+
+    def __init__(
+        self,
+        model: Model,
+        recipe: Recipe,
+        numerics: Numerics,
+        seed: int,
+        train: ImageArrays,
+        classes: int,
+        device: torch.device,
+    ) -> None:
+        channels = train.pixels.shape[3]
+        built = build_model(model, channels, classes, lambda name: stream(seed, "init", name))
+        network: nn.Module = built.to(device).to(memory_format=layout(numerics))
+        super().__init__(network, build_optimiser(recipe, network), recipe, numerics, seed, len(train), device)
+        self.scale = fitted(recipe.normalise, train, recipe.augment.crop, device)
+        self.classes = classes
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 (B, H, W, C) to the logits (B, K) by which the network is judged: of the average, if there is one."""
+        return self.judge(self.scale(centre(pixels, self.recipe.augment.crop)))
+
+    def batches(self, images: Resident, epoch: int) -> Batches:
+        """Batches of `images`, augmented and scaled."""
+        augment, draw = self.recipe.augment, partial(stream, self.seed, "epoch", epoch)
+        plan = plan_epoch(len(images), images.pixels.shape[1], augment, draw).to(self.device)
+
+        def batch(part: slice) -> tuple[Tensor, Tensor]:
+            shown = train_batch(images.pixels, plan, part, augment, self.scale)
+            return shown, train_labels(images.labels, plan, part, augment, self.classes)
+
+        return batch
+
+
+def train(learner: Trainee[Images], images: Images, stop: Callable[[], bool]) -> Iterator[Progress]:
     """Train `learner` on the train split until its last step, or until `stop()`; go on from where it stands.
 
     Order, crops and flips of an epoch follow from the seed and the epoch alone. The process's own random state is put
     back when the generator ends.
     """
     recipe, per_epoch = learner.recipe, learner.steps_per_epoch
-    began, seconds, seen, plan, planned = time.monotonic(), 0.0, 0, None, -1
+    began, seconds, seen, batches, planned = time.monotonic(), 0.0, 0, None, -1
     pulse = began
 
     def progress(moment: Literal["start", "pulse", "epoch", "stopped"]) -> Progress:
@@ -194,14 +248,12 @@ def train(learner: Learner, images: Resident, stop: Callable[[], bool]) -> Itera
                 yield progress("stopped")
                 return
             epoch, index = divmod(learner.step, per_epoch)
-            if plan is None or planned != epoch:
-                draw = partial(stream, learner.seed, "epoch", epoch)
-                drawn = plan_epoch(len(images), images.pixels.shape[1], recipe.augment, draw)
-                plan, planned = drawn.to(learner.device), epoch
+            if batches is None or planned != epoch:
+                batches, planned = learner.batches(images, epoch), epoch
             part = slice(index * recipe.batch_size, (index + 1) * recipe.batch_size)
-            batch = train_batch(images.pixels, plan, part, recipe.augment, learner.scale)
-            learner.train_step(batch, train_labels(images.labels, plan, part, recipe.augment, learner.classes))
-            seen += len(batch)
+            shown, labels = batches(part)
+            learner.train_step(shown, labels)
+            seen += len(shown)
             if learner.step % per_epoch == 0 or learner.step == learner.total:
                 yield progress("epoch")
                 began = pulse = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import assert_never
 
 import torch
@@ -10,14 +11,23 @@ from torch import Tensor, nn
 from resnetlab.training.recipe import SGD, Adam, AdamW, Recipe, RMSprop
 
 
-def build_optimiser(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """The recipe's optimiser over all parameters, in one or two groups; one fused kernel a step where there is one."""
+def build_optimiser(
+    recipe: Recipe, model: nn.Module, share: Callable[[str], float] = lambda _: 1.0
+) -> torch.optim.Optimizer:
+    """The recipe's optimiser over the parameters that ask for a gradient; one fused kernel a step where there is one.
+
+    `share` is the part of the full rate at which the parameter of that name learns.
+    """
     settings = recipe.optimiser
-    parameters = dict(model.named_parameters())
-    decayed = [p for p in parameters.values() if recipe.decay_norm_and_bias or p.ndim > 1]
-    spared = [p for p in parameters.values() if not recipe.decay_norm_and_bias and p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
+    by_kind: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            spared = not recipe.decay_norm_and_bias and parameter.ndim <= 1
+            by_kind.setdefault((spared, -share(name)), []).append(parameter)
+    groups = [
+        {"params": held, "weight_decay": 0.0 if spared else settings.weight_decay, "lr": -rate * settings.lr}
+        for (spared, rate), held in sorted(by_kind.items(), key=lambda item: item[0])
+    ]
     match settings:
         case SGD():
             return torch.optim.SGD(
