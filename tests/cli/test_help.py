@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from resnetlab.studies.spec import study_names
+
 IMPORTED = """
 import sys
 sys.argv = ["resnetlab", *{arguments!r}]
@@ -61,7 +63,7 @@ def test_a_mistake_in_a_file_is_told_in_two_seconds_without_torch() -> None:
     assert time.monotonic() - before < 10  # of a machine that may be busy; the imports are what is held below
     assert done.returncode == 2
     assert done.stderr == (
-        "resnetlab: error: digitz: unknown study (got digitz; allowed: degradation, digits). "
+        f"resnetlab: error: digitz: unknown study (got digitz; allowed: {', '.join(study_names())}). "
         'Fix: did you mean "digits"?\n'
     )
     code = IMPORTED.format(arguments=["study", "run", "digitz"])

@@ -46,12 +46,13 @@ def shrunken(name: str, folder: Path, images: int) -> Study:
     full = load_study(name)
     sources = {condition.data.source for condition in full.conditions}
     data = str(pictures(folder, images)) if sources == {"cifar10"} else None
-    study = load_study(name, Overrides(data=data, seeds=(0, 1)))
+    study = load_study(name, Overrides(data=data))
     conditions = sorted(study.conditions, key=lambda c: c.model.cost(3, 10, 32)[1])[:2]
     assert all(claim.says for claim in full.claims)
     return replace(
-        study, claims=(), published=(), conditions=tuple(replace(c, recipe=briefly(c.recipe)) for c in conditions)
-    )
+        study, seeds=(0, 1), claims=(), published=(),
+        conditions=tuple(replace(c, recipe=briefly(c.recipe)) for c in conditions),
+    )  # fmt: skip
 
 
 def ran(plan: Plan, root: Path) -> None:

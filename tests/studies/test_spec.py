@@ -256,6 +256,20 @@ def test_what_is_set_below_an_axis_holds_for_each_of_its_values() -> None:
     assert "recipe.epochs = 2" in study.overrides
 
 
+def test_a_part_of_the_grid_keeps_its_labels_and_the_claims_that_it_can_answer() -> None:
+    whole = parse(tables())
+    part = parse(tables(), settings=("grid.model.depth=[14]", "recipe.epochs=2"))
+    assert labels(part) == ["plain 14", "residual 14 (A)"]
+    assert part.overrides[0] == "grid.model.depth = [14] (was 2 values)"
+    assert (part.claims, part.left_out) == (whole.claims, ())
+    other = parse(tables(), settings=("grid.model.depth=[8]",))
+    assert (other.claims, other.left_out) == ((), ("Residual 14 is better than plain 14.",))
+    raw = tables(claim=[{"says": "Deeper is better.", "kind": "monotone", "along": "model.depth",
+                         "where": {"model.shortcut": "A"}}])  # fmt: skip
+    assert parse(raw, settings=("grid.model.depth=[14]",)).left_out == ("Deeper is better.",)
+    assert parse(raw, settings=('grid.model.shortcut=["A"]',)).left_out == ()
+
+
 def test_a_study_is_the_same_after_it_was_read_with_overrides() -> None:
     raw = tables()
     before = copy.deepcopy(raw)
@@ -270,7 +284,11 @@ def test_a_study_is_the_same_after_it_was_read_with_overrides() -> None:
         ("epochs=2", "--set: not FIELD=VALUE (got epochs=2; "),
         ("recipes.epochs=2", 'Fix: did you mean "recipe"?'),
         ("=", "--set: not FIELD=VALUE"),
-        ("model.depth=20", "--set: model.depth is an axis of the study's grid. Fix: edit a copy of the study file"),
+        ("model.depth=20", "--set: model.depth is an axis of the study's grid. Fix: --set 'grid.model.depth=["),
+        ("grid.model.dept=[8]", '--set: grid.model.dept: not an axis of the study\'s grid (allowed: model.depth, '),
+        ("grid.model.depth=8", "--set: grid.model.depth: not a list of values (got 8; allowed: 8, 14). Fix: "),
+        ("grid.model.depth=[8, 9]", "--set: grid.model.depth: not a value of the axis (got 9; allowed: 8, 14). "),
+        ("grid.model.depth=[]", "--set: grid.model.depth: not a list of values"),
         ("recipe.epoch=2", 'study.toml: recipe.epoch: unknown field '),
         ("recipe.epochs=two", 'study.toml: recipe.epochs: not allowed (got "two"; '),
         ("recipe.epochs=" + "9" * 5000, "study.toml: recipe.epochs: not allowed"),
@@ -278,7 +296,7 @@ def test_a_study_is_the_same_after_it_was_read_with_overrides() -> None:
         ("recipe." + "a." * 5000 + "b=1", "--set: not FIELD=VALUE"),
         ("recipe.epochs.x=2", "study.toml: recipe.epochs: not a table"),
     ],
-    ids=range(11),
+    ids=range(15),
 )  # fmt: skip
 def test_an_override_that_cannot_be_is_told(settings_: str, line: str) -> None:
     assert any(line in found for found in told(tables(), settings=(settings_,)))
@@ -393,7 +411,7 @@ def test_a_claim_in_a_study_without_a_grid_is_told_what_is_missing() -> None:
 @pytest.mark.parametrize(
     ("source", "line"),
     [
-        ("digit", 'unknown study (got digit; allowed: degradation, digits). Fix: did you mean "digits"?'),
+        ("digit", f'unknown study (got digit; allowed: {", ".join(study_names())}). Fix: did you mean "digits"?'),
         ("absent.toml", "absent.toml: cannot be read: no such file or directory. Fix: "),
         ("./", "cannot be read: is a directory"),
         ("a\0/b", "cannot be read: embedded null byte"),

@@ -86,8 +86,14 @@ def _without_claims(judged: Judged) -> str:
 def limits(judged: Judged) -> str:
     """What the report does not show, and how its protocol was changed."""
     said = [judged.study.limits.strip()] if judged.study.limits.strip() else []
-    if judged.study.overrides:
-        said.append(f"Not the protocol of the study file: {'; '.join(judged.study.overrides)}.")
+    parts = [item for item in judged.study.overrides if item.startswith("grid.")]
+    changed = [item for item in judged.study.overrides if item not in parts]
+    if changed:
+        said.append(f"Not the protocol of the study file: {'; '.join(changed)}.")
+    if parts:
+        said.append(f"Not all conditions of the study file: {'; '.join(parts)}.")
+    if judged.study.left_out:
+        said.append(f"Claims that need the others, and are not judged: {' '.join(judged.study.left_out)}")
     said += [f"About {data.name}: {data.about.strip()}" for data in judged.evidence.data if data.about]
     kept = {condition.data.train_images for condition in judged.study.conditions if condition.data.train_images}
     if kept:

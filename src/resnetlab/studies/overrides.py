@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from resnetlab.codec import MAX_DEPTH, parse_toml
 from resnetlab.errors import InputError, Problem, nearest
@@ -17,17 +17,29 @@ class Overrides:
 
     data: str | None = None
     settings: tuple[str, ...] = ()
-    """`recipe.epochs=2`: a dotted field of model, data, recipe or numerics, and a TOML value."""
+    """`recipe.epochs=2`: a dotted field of model, data, recipe or numerics, and a TOML value. `grid.model.depth=[20]`
+    keeps these values of an axis."""
     seeds: tuple[int, ...] | None = None
 
 
-def overridden(
-    raw: dict[str, Any], where: str, overrides: Overrides
-) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:
-    """The tables as a command changes them, what it sets below an axis, and both as sentences."""
+class Changed(NamedTuple):
+    """A study file as a command changes it."""
+
+    tables: dict[str, Any]
+    later: dict[str, Any]
+    """What it sets below an axis."""
+    kept: dict[str, list[Any]]
+    """Values of an axis to which it keeps."""
+    said: tuple[str, ...]
+    """All of it as sentences."""
+
+
+def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed:
+    """The tables as a command changes them. Raises InputError with every mistake of the command."""
     tables = copied(raw)
     grid = grid_of(tables)
     later: dict[str, Any] = {}
+    kept: dict[str, list[Any]] = {}
     said, problems = [], []
     if overrides.data is not None:
         said.append(f"data = {Path(overrides.data).name}")
@@ -44,12 +56,20 @@ def overridden(
         key, _, text = (part.strip() for part in setting.partition("="))
         root, value = key.split(".")[0], _value(text)
         axis = next((axis for axis in grid if axis == key or key.startswith(f"{axis}.")), "")
-        if not text or not 1 <= key.count(".") <= MAX_DEPTH or root not in ("model", "data", "recipe", "numerics"):
+        if root == "grid" and text:
+            part = key.removeprefix("grid.")
+            if problem := _unkept(part, value, grid):
+                problems.append(problem)
+            else:
+                kept[part] = list(value)
+                said.append(f"{key} = {text} (was {len(grid[part])} values)")
+        elif not text or not 1 <= key.count(".") <= MAX_DEPTH or root not in ("model", "data", "recipe", "numerics"):
             fix = nearest(root, ["model", "data", "recipe", "numerics"]) or "--set recipe.epochs=2"
-            allowed = "model.*, data.*, recipe.*, numerics.*"
+            allowed = "model.*, data.*, recipe.*, numerics.*, grid.*"
             problems.append(Problem("--set", "not FIELD=VALUE", fix, got=setting[:60], allowed=allowed))
         elif key in grid or below(key, grid):
-            problems.append(Problem("--set", f"{key} is an axis of the study's grid", "edit a copy of the study file"))
+            fix = f"--set 'grid.{key}=[...]' keeps some of its values; for others edit a copy of the study file"
+            problems.append(Problem("--set", f"{key} is an axis of the study's grid", fix))
         elif axis:
             later[key] = value
             said.append(f"{key} = {text}")
@@ -64,10 +84,26 @@ def overridden(
             said.append(f"{key} = {text}" + (f" (was {was})" if was is not None else ""))
     if problems:
         raise InputError(*problems)
-    return tables, later, tuple(said)
+    return Changed(tables, later, kept, tuple(said))
 
 
-def _value(text: str) -> object:
+def _unkept(axis: str, value: Any, grid: dict[str, Any]) -> Problem | None:
+    """Why an axis cannot be kept to that value."""
+    field = f"grid.{axis}"
+    if axis not in grid:
+        fix = nearest(axis, grid) or ("name an axis of the study" if grid else "remove it: the study has no grid")
+        return Problem("--set", "not an axis of the study's grid", fix, field, allowed=", ".join(grid))
+    held = grid[axis] if isinstance(grid[axis], list) else []
+    allowed = ", ".join(map(str, held))[:200]
+    if not isinstance(value, list) or not value:
+        return Problem("--set", "not a list of values", f"--set 'grid.{axis}=[...]'", field, str(value)[:60], allowed)
+    strange = [str(item)[:60] for item in value if item not in held]
+    if strange:
+        return Problem("--set", "not a value of the axis", "keep some of its own", field, strange[0], allowed)
+    return None
+
+
+def _value(text: str) -> Any:
     """A TOML value; bare words are strings, so that a shell needs no quotes within quotes."""
     try:
         return parse_toml(f"v = {text}", "--set")["v"]

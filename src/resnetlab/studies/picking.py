@@ -52,6 +52,23 @@ def parse_claims(
     return claims, tuple(problems)
 
 
+def kept_claims(
+    tables: Iterable[dict[str, Any]],
+    conditions: Sequence[Condition],
+    seeds: int,
+    where: str,
+    published: Sequence[Beside] = (),
+) -> tuple[list[AnyClaim], tuple[str, ...]]:
+    """Of claims that the whole grid can answer, those that some of its `conditions` can; and what the others say."""
+    claims: list[AnyClaim] = []
+    left_out = []
+    for table in tables:
+        found, problems = parse_claims([table], conditions, seeds, where, published)
+        claims += [] if problems else found
+        left_out += [str(table["says"])] if problems else []
+    return claims, tuple(left_out)
+
+
 class _Picker:
     """Looks up the conditions of one claim and gathers what is wrong with how it names them."""
 

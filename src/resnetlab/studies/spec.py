@@ -19,7 +19,7 @@ from resnetlab.errors import InputError, Problem, nearest
 from resnetlab.models.spec import Model, parse_model
 from resnetlab.studies.claims import Claim
 from resnetlab.studies.overrides import Overrides, overridden
-from resnetlab.studies.picking import parse_claims
+from resnetlab.studies.picking import kept_claims, parse_claims
 from resnetlab.studies.published import Beside, parse_published
 from resnetlab.studies.tables import below, copied, grid_of, names, put_field, read_named, recipe_table
 from resnetlab.training.numerics import Numerics
@@ -63,6 +63,8 @@ class Study:
     """Seeds a condition at each look, where seeds are added until the claims are decided; empty: all at once."""
     overrides: tuple[str, ...] = ()
     """What a command changed of the file: `recipe.epochs = 2 (was 10)`."""
+    left_out: tuple[str, ...] = ()
+    """Claims of the file that need conditions which a command left out of the grid: what they say."""
 
     def condition(self, label: str) -> Condition:
         """The condition of that label."""
@@ -115,7 +117,7 @@ def load_study(source: str | Path, overrides: Overrides | None = None) -> Study:
 
 def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
     """As `load_study`, from tables; `where` names them in errors."""
-    tables, later, said = overridden(raw, where, overrides)
+    tables, later, kept, said = overridden(raw, where, overrides)
     file, problems = _attempt(lambda: decode(_File, tables, where))
     # The parts are read even when the outline has mistakes, so that a person mends a file once.
     conditions, more = _conditions(tables, where, later)
@@ -133,13 +135,18 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
     beside, others = parse_published(tables.get("published", []), known, where)
     claims, more = parse_claims(stated, known, seeds, where, beside)
     problems += more + others
+    left_out: tuple[str, ...] = ()
+    if kept and not problems:
+        conditions = [c for c in conditions if all(c.values[axis] in values for axis, values in kept.items())]
+        beside, problems = parse_published(tables.get("published", []), conditions, where)
+        claims, left_out = kept_claims(stated, conditions, seeds, where, beside)
     if problems or file is None:
         raise InputError(*{(problem.field, problem.what): problem for problem in problems}.values())
     return Study(
         name=file.name, question=file.question, about=file.about, limits=file.limits, conditions=tuple(conditions),
         seeds=file.seeds, claims=tuple(claims), published=tuple(pair for pair in beside if pair.condition),
         published_only=tuple(pair for pair in beside if not pair.condition), numerics=file.numerics,
-        overrides=said,
+        overrides=said, left_out=left_out,
     )  # fmt: skip
 
 
