@@ -1,12 +1,15 @@
 """Published numbers beside measured ones."""
 
+import math
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from resnetlab.stats.compare import welch
 from resnetlab.stats.estimate import mean, t_interval
-from resnetlab.stats.published import Published, against, best_of, prediction
+from resnetlab.stats.published import Published, against, best_half_width, best_of, prediction
 
 RUNS = (91.3, 91.0, 91.6, 91.2, 91.4)
 
@@ -23,10 +26,23 @@ def test_rounding_widens_and_more_runs_behind_the_value_narrow():
 
 @pytest.mark.parametrize(("m", "shift"), [(1, 0.0), (3, 0.846), (5, 1.163), (10, 1.539)])
 def test_the_best_of_some_runs_is_expected_above_their_mean(m, shift):
-    assert best_of(m)[0] == pytest.approx(shift, abs=5e-4)
+    assert best_of(m) == pytest.approx(shift, abs=5e-4)
     low, high = prediction([(RUNS, Published(91.5, m, best=True))])
-    assert (low + high) / 2 == pytest.approx(mean(RUNS) + best_of(m)[0] * 0.2236068)
-    assert best_of(1) == pytest.approx((0, 1), abs=1e-9)
+    assert (low + high) / 2 == pytest.approx(mean(RUNS) + best_of(m) * 0.2236068)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 200), st.floats(0.5, 0.999))
+def test_the_best_of_one_run_has_students_prediction_interval(n, confidence):
+    t = stats.t.ppf((1 + confidence) / 2, n - 1)
+    assert best_half_width(n, 1, confidence) == pytest.approx(t * math.sqrt(1 + 1 / n), rel=1e-7)
+
+
+def test_the_best_of_some_has_the_interval_that_the_studentised_largest_gives():
+    # Of a known deviation (n very large): the largest of m lies within h of its mean with probability .95.
+    for m in (3, 5, 10):
+        h, c = best_half_width(100_000, m, 0.95), best_of(m)
+        assert stats.norm.cdf(c + h) ** m - stats.norm.cdf(c - h) ** m == pytest.approx(0.95, abs=1e-4)
 
 
 def test_a_difference_of_published_numbers_has_the_error_of_both():

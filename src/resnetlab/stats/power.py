@@ -67,18 +67,19 @@ def power(effect: float, runs: float, sd: float = 1.0) -> float:
 
 def smallest_effect(runs: int, sd: float = 1.0, chance: float = 0.8) -> float:
     """The difference that n runs an arm, at least 2, find with that power."""
-    return sd * _crossing(lambda effect: power(effect, runs), chance, 0.0, 100.0)
+    return sd * crossing(lambda effect: power(effect, runs), chance, 0.0, 100.0)
 
 
 def runs_for(effect: float, sd: float = 1.0, chance: float = 0.8) -> float:
     """Runs an arm, as a real number, at which a difference is found with that power; inf beyond ten thousand."""
     most = 10_000.0
     return (
-        _crossing(lambda n: power(effect, n, sd), chance, 1.01, most) if power(effect, most, sd) > chance else math.inf
+        crossing(lambda n: power(effect, n, sd), chance, 1.01, most) if power(effect, most, sd) > chance else math.inf
     )
 
 
-def _crossing(rising: Callable[[float], float], level: float, low: float, high: float) -> float:
+def crossing(rising: Callable[[float], float], level: float, low: float, high: float) -> float:
+    """Where a rising function reaches a level between `low` and `high`, by bisection."""
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if rising(middle) < level else (low, middle)
