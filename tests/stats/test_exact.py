@@ -4,11 +4,11 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnetlab.stats.exact import below_half, boschloo, mcnemar, race
+from resnetlab.stats.exact import below_half, boschloo, decision_power, mcnemar, race
 
 times = st.lists(st.sampled_from([1.0, 2.0, 3.0, 5.0, math.inf]), min_size=1, max_size=5)
 
@@ -34,6 +34,21 @@ def test_boschloo_is_never_weaker_than_fisher_and_says_nothing_without_a_sign(n,
         assert p == 1
     else:
         assert p <= stats.fisher_exact([[k, j], [n - k, m - j]], alternative="greater").pvalue + 1e-9
+
+
+@given(st.integers(2, 9), st.floats(0, 1), st.floats(0, 1), st.sampled_from([0.05, 0.01]))
+@settings(max_examples=15, deadline=None)
+def test_the_power_of_a_claim_that_a_network_fails_is_that_of_every_outcome_enumerated(n, rate_a, rate_b, alpha):
+    power = 0.0
+    for k, j in itertools.product(range(n + 1), repeat=2):
+        if 2 * k < n:
+            decided = stats.binomtest(k, n, 0.5, alternative="less").pvalue < alpha
+        else:
+            p = boschloo(k, n, j, n)
+            assume(abs(2 * p - alpha) > 2e-3 * alpha)  # a grid of rates and scipy's search differ by less
+            decided = 2 * j <= n and 2 * p < alpha
+        power += decided * stats.binom.pmf(k, n, rate_a) * stats.binom.pmf(j, n, rate_b)
+    assert decision_power(n, rate_a, rate_b, alpha) == pytest.approx(power, abs=1e-9)
 
 
 def test_the_upper_bound_of_none_dead_of_five_is_below_a_half():

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from resnetlab.stats import exact
 from resnetlab.stats.compare import contrast, relative, welch
+from resnetlab.stats.power import race_seeds
 from resnetlab.stats.verdict import (
     GREATER,
     LESS,
@@ -132,6 +134,16 @@ def test_a_diverged_run_failed_and_a_missing_one_must_not_matter():
     assert word(fails(4, 0, out_of_memory=[None])) == "untestable"
 
 
+def test_an_undecided_failure_says_how_many_seeds_would_decide_it():
+    low, about, high = judge([fails(3, 2)])[0].forecast  # 3 of 5 against 0 of 5
+    assert low == about == high
+    enough = [n for n in range(6, 51) if exact.decision_power(n, 0.6, 0.0, 0.05) >= 0.8]
+    assert about == enough[0] > 5
+    assert judge([fails(3, 2, other_dead=2)])[0].forecast.about is None  # 60 % against 40 %: not affordable
+    assert judge([fails(5, 0)])[0].forecast is None
+    assert judge([fails(5, 0, other_dead=4)])[0].forecast is None  # no test, whatever the number
+
+
 # Averages and ratios --------------------------------------------------------------------------------------------------
 
 
@@ -215,6 +227,23 @@ def test_fewer_epochs_to_a_level():
     assert word(faster((6, 7, INF, 8, INF), (2, 3, 3, 4, 4))) == "contradicted"
     assert word(faster((2, 6, 3, 9, 4), (6, 3, 7, 4, 5))) == "inconclusive"
     assert judge([faster((INF,) * 5, (INF,) * 5)])[0].why == "no run of either condition reached the level"
+
+
+def test_an_undecided_race_says_how_many_seeds_would_decide_it():
+    z = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    left, right = (2, 3, 6, 4, 4), (3, 4, 7, 5, 5)
+    beats = np.mean([(x < y) + 0.5 * (x == y) for x in left for y in right])
+    assert judge([faster(left, right)])[0].forecast.about == math.ceil(z**2 / (6 * (beats - 0.5) ** 2))
+    assert judge([faster((2, 6, 3, 9, 4), (6, 3, 7, 4, 4))])[0].forecast.about is None  # nearly level
+
+
+@pytest.mark.slow
+def test_the_seeds_foreseen_for_a_race_decide_four_of_five():
+    generator = np.random.default_rng(8)
+    shift = 2**0.5 * stats.norm.ppf(0.8)  # a run of one arm beats one of the other with probability .8
+    n = race_seeds(float(stats.norm.cdf(shift / 2**0.5)), 0.05, 2).about
+    a, b = generator.normal(0, 1, (600, n)).tolist(), generator.normal(shift, 1, (600, n)).tolist()
+    assert np.mean([2 * exact.race(x, y)[0] < 0.05 for x, y in zip(a, b, strict=True)]) == pytest.approx(0.8, abs=0.1)
 
 
 def test_a_missing_run_may_have_been_slow():

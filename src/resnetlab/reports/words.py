@@ -77,7 +77,9 @@ def capital(text: str) -> str:
 def forecast(seeds: Forecast) -> str:
     """`about 12 seeds a condition would decide it (7 to 30)`."""
     if seeds.about is None:
-        return f"more than {MOST_SEEDS} seeds a condition would be needed"
+        return f"more than {MOST_SEEDS} seeds a condition would be needed: not affordable"
+    if seeds.low == seeds.high:  # no range is known
+        return f"about {seeds.about} seeds a condition would decide it, by what was seen"
     low = seeds.low or seeds.about
     high = f"more than {MOST_SEEDS}" if seeds.high is None else str(seeds.high)
     return f"about {seeds.about} seeds a condition would decide it ({low} to {high})"

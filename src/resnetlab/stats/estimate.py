@@ -137,10 +137,7 @@ def summarise(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -
     interval, rule = _over_all(counts, converged, every, chance_pct)
     reachable = wilson(counts.converged + counts.missing, counts.finished)
     return Summary(
-        counts=counts,
-        chance_pct=chance_pct,
-        converged_pct=converged,
-        all_pct=every,
+        counts=counts, chance_pct=chance_pct, converged_pct=converged, all_pct=every,
         mean_pct=mean(converged) if converged else None,
         sd_pct=math.sqrt(variance(converged)) if len(converged) > 1 else None,
         interval_pct=t_interval(converged),
@@ -148,9 +145,8 @@ def summarise(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -
         success_wilson=Interval(wilson(counts.converged, counts.finished).low, reachable.high),
         all_mean_pct=mean(every) if every else None,
         all_range_pct=Interval(every[0], every[-1]) if every else None,
-        all_interval_pct=interval,
-        all_rule=rule,
-    )
+        all_interval_pct=interval, all_rule=rule,
+    )  # fmt: skip
 
 
 def _over_all(

@@ -15,6 +15,25 @@ def boschloo(failed_a: int, runs_a: int, failed_b: int, runs_b: int) -> float:
     return float(boschloo_exact(table, alternative="greater").pvalue)
 
 
+def decision_power(runs: int, rate_a: float, rate_b: float, alpha: float) -> float:
+    """How often n runs an arm that fail at these rates decide the claim that a fails and b trains, either way.
+
+    Boschloo's p of every outcome, as tails of Fisher's: the largest over a grid of common rates.
+    """
+    import numpy as np
+    from scipy.stats import binom, hypergeom
+
+    a, b = np.ogrid[: runs + 1, : runs + 1]
+    fisher = hypergeom.sf(a - 1, 2 * runs, runs, a + b).ravel()
+    order = np.argsort(fisher)
+    common = binom.pmf(b, runs, np.linspace(0.005, 0.995, 199)[:, None])
+    tails = np.cumsum((common[:, :, None] * common[:, None, :]).reshape(199, -1)[:, order], 1).max(0)
+    p = tails[np.searchsorted(fisher[order], fisher * (1 + 1e-9), "right") - 1].reshape(runs + 1, -1)
+    reproduced = (2 * a >= runs) & (2 * b <= runs) & (2 * p < alpha)
+    contradicted = (2 * a < runs) & (binom.cdf(a, runs, 0.5) < alpha)
+    return float(np.sum(binom.pmf(a, runs, rate_a) * (reproduced | contradicted) * binom.pmf(b, runs, rate_b)))
+
+
 def below_half(failed: int, runs: int) -> float:
     """One-sided exact p of "fewer than half of the runs fail"."""
     from scipy.special import bdtr

@@ -46,6 +46,20 @@ def _seeds(spread: float, delta: float, alpha: float, least: int, arms: int) -> 
     return None
 
 
+def first_enough(enough: Callable[[int], bool], least: int) -> Forecast:
+    """The fewest seeds an arm, from `least` on, of which a statement without a range is true."""
+    return Forecast(*[next((n for n in range(least, MOST_SEEDS + 1) if enough(n)), None)] * 3)
+
+
+def race_seeds(beats: float, alpha: float, least: int) -> Forecast:
+    """Seeds an arm for 80 % power of a rank test, n = (z_{1 - alpha / 2} + z_{.8})^2 / (6 (P - 1 / 2)^2), where a run
+    of one arm beats one of the other with probability P = `beats` (Noether 1987)."""
+    from scipy.special import ndtri
+
+    both = float(ndtri(1 - alpha / 2) + ndtri(0.8))
+    return first_enough(lambda n: 6 * n * (beats - 0.5) ** 2 >= both**2, least)
+
+
 def smallest_margin(runs: int, variances: Sequence[float] = (1.0, 1.0)) -> float:
     """The least margin that n runs an arm can confirm: half the interval's width, met by the very size claimed.
 
@@ -72,10 +86,9 @@ def smallest_effect(runs: int, sd: float = 1.0, chance: float = 0.8) -> float:
 
 def runs_for(effect: float, sd: float = 1.0, chance: float = 0.8) -> float:
     """Runs an arm, as a real number, at which a difference is found with that power; inf beyond ten thousand."""
-    most = 10_000.0
-    return (
-        crossing(lambda n: power(effect, n, sd), chance, 1.01, most) if power(effect, most, sd) > chance else math.inf
-    )
+    if power(effect, 10_000, sd) <= chance:
+        return math.inf
+    return crossing(lambda n: power(effect, n, sd), chance, 1.01, 10_000)
 
 
 def crossing(rising: Callable[[float], float], level: float, low: float, high: float) -> float:

@@ -20,7 +20,7 @@ from resnetlab.stats import compare, exact
 from resnetlab.stats.compare import Effect
 from resnetlab.stats.estimate import WHOLE, Interval, hurdle_interval, mean
 from resnetlab.stats.outcome import Counts
-from resnetlab.stats.power import ALPHA, Forecast, forecast
+from resnetlab.stats.power import ALPHA, Forecast, first_enough, forecast, race_seeds
 from resnetlab.stats.sequential import ONCE, Looks
 
 Word = Literal["reproduced", "partly reproduced", "contradicted", "inconclusive", "untestable", "waiting"]
@@ -325,20 +325,24 @@ def _verdict(
         word = "reproduced" if trial.side == "in" else "contradicted"
     means = isinstance(question, Means)
     tested = trial.side != "none" and not (effect is not None and effect.deterministic)
-    seeds = None
-    if isinstance(question, Means) and word == "inconclusive" and tested and effect is not None:
-        seeds = forecast(effect, question.sizes, question.region, ALPHA / lines)
     return Verdict(
-        word=word,
-        why=trial.why if word in ("inconclusive", "untestable") else "",
+        word=word, effect=effect, why=trial.why if word in ("inconclusive", "untestable") else "",
         conditional=means and any(arm.counts.converged < arm.counts.finished for arm in question.arms),
-        effect=effect,
-        p=p if tested else None,
-        p_holm=p_holm if tested else None,
-        forecast=seeds,
-        look=len(line),
-        confidence=1 - ALPHA * looks.weights[len(line) - 1],
-    )
+        p=p if tested else None, p_holm=p_holm if tested else None,
+        forecast=_forecast(question, effect, ALPHA / lines) if word == "inconclusive" and tested else None,
+        look=len(line), confidence=1 - ALPHA * looks.weights[len(line) - 1],
+    )  # fmt: skip
+
+
+def _forecast(question: Question, effect: Effect | None, alpha: float) -> Forecast | None:
+    """Seeds that would decide a claim, were what was seen the truth."""
+    if isinstance(question, Means):
+        return forecast(effect, question.sizes, question.region, alpha) if effect else None
+    least = 1 + min(arm.counts.finished for arm in question.arms)
+    if isinstance(question, Faster):
+        return race_seeds(exact.race(*question.epochs)[2], alpha, least)
+    rates = [(arm.counts.dead + arm.counts.diverged) / arm.counts.finished for arm in question.arms]
+    return first_enough(lambda n: exact.decision_power(n, rates[0], rates[1], alpha) >= 0.8, least)
 
 
 def _sized(size: Verdict, direction: Verdict) -> Verdict:
