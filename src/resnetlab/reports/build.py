@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resnetlab.reports import beside, plots, sentences, tables
+from resnetlab.reports import beside, exploring, plots, sentences, tables
 from resnetlab.reports.evidence import DataFacts, Evidence, Row, gather
 from resnetlab.reports.model import Cell, Report, shown
 from resnetlab.stats.estimate import Summary, summarise
@@ -84,6 +84,7 @@ def assemble(evidence: Evidence) -> Report:
         made_by=sentences.made_by(judged),
         beside=beside.table(judged),
         alone=beside.alone(judged),
+        exploratory=exploring.table(judged),
     )
     return shown(report)
 

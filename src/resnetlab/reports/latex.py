@@ -82,6 +82,8 @@ def render(report: Report) -> str:
         parts += [r"\section*{Published beside measured}", *_table(report.beside)]
     if report.alone:
         parts += [r"\subsection*{Published only}", *_table(report.alone)]
+    if report.exploratory:
+        parts += [r"\section*{Exploration}", *_table(report.exploratory)]
     if report.curves:
         parts.append(r"\section*{Learning curves}")
         for curve in report.curves:

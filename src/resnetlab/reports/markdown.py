@@ -25,6 +25,8 @@ def render(report: Report) -> str:
         parts += ["## Published beside measured", *_table(report.beside)]
     if report.alone:
         parts += ["### Published only", *_table(report.alone)]
+    if report.exploratory:
+        parts += ["## Exploration", *_table(report.exploratory)]
     if report.curves:
         parts.append("## Learning curves")
         for curve in report.curves:

@@ -197,6 +197,8 @@ class Report:
     """Published beside measured."""
     alone: Table | None = None
     """Published, with nothing measured beside it."""
+    exploratory: Table | None = None
+    """Differences that no claim declared."""
 
     @property
     def pictures(self) -> tuple[Dots | Curves | Forest, ...]:

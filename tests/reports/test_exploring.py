@@ -1,0 +1,92 @@
+"""Differences that no claim declared."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+from synthetic import TRUTH, study_record
+
+from resnetlab import reports
+from resnetlab.reports import latex
+from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.spec import load_study, parse_study
+
+
+def explored(truth=TRUTH, study=None):
+    return reports.build(study_record(truth, study=study or replace(load_study("digits"), claims=()))).exploratory
+
+
+def accuracies(label):
+    return [value for outcome, value in TRUTH[label] if outcome == "converged"]
+
+
+def test_a_study_without_claims_explores_every_pair_by_welch_and_benjamini_hochberg():
+    table = explored()
+    names = [row[0].text.split(" − ") for row in table.rows]
+    assert len(names) == 6
+    p = [stats.ttest_ind(accuracies(a), accuracies(b), equal_var=False).pvalue for a, b in names]
+    wanted = stats.false_discovery_control(p)
+    assert wanted.tolist() == sorted(wanted)
+    for row, (a, b), corrected in zip(table.rows, names, wanted, strict=True):
+        wanted_difference = np.mean(accuracies(a)) - np.mean(accuracies(b))
+        assert float(row[1].text.replace("−", "-")) == pytest.approx(wanted_difference, abs=0.051)
+        assert row[-1].text == ("< 0.0001" if corrected < 1e-4 else f"{corrected:.{4 if corrected < 1e-3 else 3}f}")
+    assert "so none is judged" in table.note
+    assert "over 6 differences" in table.note
+
+
+def test_what_a_claim_compares_is_not_explored_again():
+    names = [row[0].text for row in explored(study=load_study("digits")).rows]
+    assert len(names) == 5
+    assert "plain 56 − residual 56 (A)" not in names
+    study = load_study("digits")
+    every = tuple(replace(study.claims[0], left=a, right=b) for a, b in
+                  (("plain 8", "plain 56"), ("residual 8 (A)", "residual 56 (A)")))  # fmt: skip
+    assert explored(study=replace(study, claims=every)) is None
+
+
+def grid(depths):
+    tables = {"name": "wide", "question": "Which?", "data": "digits", "recipe": "digits", "seeds": [0, 1, 2],
+              "grid": {"model.depth": depths}}  # fmt: skip
+    return parse_study(tables, "study.toml", Overrides())
+
+
+def test_a_large_grid_is_set_against_its_best_and_cut():
+    study = grid([6 * n + 2 for n in range(1, 31)])
+    generator = np.random.default_rng(0)
+    truth = {condition.label: [("converged", 90 + n / 10 + x) for x in generator.normal(0, 0.3, 3)]
+             for n, condition in enumerate(study.conditions)}  # fmt: skip
+    table = explored(truth, study)
+    best = max(truth, key=lambda label: np.mean([value for _, value in truth[label]]))
+    assert len(table.rows) == 20
+    assert all(row[0].text.startswith(f"{best} − ") for row in table.rows)
+    assert f"against {best}, the best in the mean, which was chosen after looking" in table.note
+    assert "over 29 differences" in table.note
+    assert "9 rows with a larger p are left out" in table.note
+
+
+def test_conditions_that_cannot_be_compared_are_named_and_constant_ones_get_no_p():
+    truth = TRUTH | {"plain 8": [("converged", 99.0)] * 5, "residual 8 (A)": [("converged", 98.0)] * 5,
+                     "plain 56": [("dead", 10.0)] * 5}  # fmt: skip
+    table = explored(truth)
+    first = table.rows[0]
+    assert (first[0].text, first[1].note, first[2].text, first[-1].text) == (
+        "plain 8 − residual 8 (A)", "deterministic", "–", "–"
+    )  # fmt: skip
+    assert "over 2 differences" in table.note
+    assert table.note.endswith("fewer than 2 converged runs: plain 56.")
+
+
+def test_an_unfinished_study_explores_nothing():
+    assert explored(TRUTH | {"plain 8": [*TRUTH["plain 8"][:4], ("waiting", None)]}) is None
+
+
+@pytest.mark.parametrize("form", ["html", "md", "tex"])
+def test_every_form_of_a_report_labels_it_an_exploration(tmp_path, form):
+    evidence = reports.gather(study_record())
+    reports.write(evidence, tmp_path)
+    latex.write_latex(evidence, tmp_path)
+    text = (tmp_path / f"report.{form}").read_text(encoding="utf-8")
+    assert "Exploration" in text
+    assert "No claim declared these differences" in text
