@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from resnetlab.codec import MAX_DEPTH, parse_toml
 from resnetlab.errors import InputError, Problem, nearest
+from resnetlab.studies.ladder import setter
 from resnetlab.studies.tables import below, copied, get_field, grid_of, put_field, recipe_table
 
 
@@ -70,6 +71,8 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
         elif key in grid or below(key, grid):
             fix = f"--set 'grid.{key}=[...]' keeps some of its values; for others edit a copy of the study file"
             problems.append(Problem("--set", f"{key} is an axis of the study's grid", fix))
+        elif rung := setter(tables, key):
+            problems.append(Problem("--set", f'{key} is set by the rung "{rung}"', "edit a copy of the study file"))
         elif axis:
             later[key] = value
             said.append(f"{key} = {text}")

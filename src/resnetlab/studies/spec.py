@@ -18,6 +18,7 @@ from resnetlab.data.spec import Data
 from resnetlab.errors import InputError, Problem, nearest
 from resnetlab.models.spec import Model, parse_model
 from resnetlab.studies.claims import Claim
+from resnetlab.studies.ladder import Rung, climb, parse_rungs
 from resnetlab.studies.overrides import Overrides, overridden
 from resnetlab.studies.picking import kept_claims, parse_claims
 from resnetlab.studies.published import Beside, parse_published
@@ -65,6 +66,8 @@ class Study:
     """What a command changed of the file: `recipe.epochs = 2 (was 10)`."""
     left_out: tuple[str, ...] = ()
     """Claims of the file that need conditions which a command left out of the grid: what they say."""
+    ladder: tuple[Rung, ...] = ()
+    """Where the conditions are the rungs of one; their claims come first among the study's."""
 
     def condition(self, label: str) -> Condition:
         """The condition of that label."""
@@ -85,6 +88,7 @@ class _File:
     numerics: Numerics = Numerics()
     seeds: Annotated[tuple[Whole, ...], "run seeds"]
     grid: dict[str, Any] = field(default_factory=dict)
+    rung: tuple[dict[str, Any], ...] = ()
     claim: tuple[dict[str, Any], ...] = ()
     published: Any = ()
 
@@ -120,7 +124,11 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
     tables, later, kept, said = overridden(raw, where, overrides)
     file, problems = _attempt(lambda: decode(_File, tables, where))
     # The parts are read even when the outline has mistakes, so that a person mends a file once.
-    conditions, more = _conditions(tables, where, later)
+    rungs: tuple[Rung, ...] = ()
+    if "rung" in tables:
+        rungs, conditions, more = _rungs(tables, where)
+    else:
+        conditions, more = _conditions(tables, where, later)
     problems += more
     if "seeds" not in tables:
         problems += (Problem(where, "missing", "seeds = [0, 1, 2]", field="seeds"),)
@@ -144,9 +152,10 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         raise InputError(*{(problem.field, problem.what): problem for problem in problems}.values())
     return Study(
         name=file.name, question=file.question, about=file.about, limits=file.limits, conditions=tuple(conditions),
-        seeds=file.seeds, claims=tuple(claims), published=tuple(pair for pair in beside if pair.condition),
+        seeds=file.seeds, claims=(*(rung.claim for rung in rungs if rung.claim), *claims),
+        published=tuple(pair for pair in beside if pair.condition),
         published_only=tuple(pair for pair in beside if not pair.condition), numerics=file.numerics,
-        overrides=said, left_out=left_out,
+        overrides=said, left_out=left_out, ladder=rungs,
     )  # fmt: skip
 
 
@@ -167,17 +176,8 @@ def _conditions(
         if axis.split(".")[0] not in ("model", "data", "recipe"):
             fix = nearest(axis.split(".")[0], ["model", "data", "recipe"]) or "model.depth = [20, 56]"
             problems += (Problem(where, "not a field of model, data or recipe", fix, field=f"grid.{axis}"),)
-    bases: dict[str, Any] = {name: tables.get(name) for name in ("model", "data")}
-    bases["recipe"], more = _attempt(
-        lambda: recipe_table(tables.get("recipe"), where, "recipe") if tables.get("recipe") is not None else None
-    )
+    bases, more = _bases(tables, where, grid)
     problems += more
-    for name, example in (("model", "cifar-resnet20"), ("data", "digits"), ("recipe", "adam")):
-        fix = f'{name} = "{example}"'
-        if tables.get(name) is None and name not in grid and (name == "recipe" or not below(name, grid)):
-            problems += (Problem(where, "missing", fix, field=name),)
-        elif name != "recipe" and not isinstance(tables.get(name), str | dict | None):
-            problems += (Problem(where, "neither a name nor a table", fix, field=name),)
     if problems:
         return [], problems
     size = 1
@@ -195,6 +195,51 @@ def _conditions(
     return _labelled(conditions), problems
 
 
+def _bases(
+    tables: Mapping[str, Any], where: str, grid: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+    """The file's own model, data and recipe, which an axis of the grid may stand in for."""
+    bases: dict[str, Any] = {name: tables.get(name) for name in ("model", "data")}
+    bases["recipe"], problems = _attempt(
+        lambda: recipe_table(tables.get("recipe"), where, "recipe") if tables.get("recipe") is not None else None
+    )
+    for name, example in (("model", "cifar-resnet20"), ("data", "digits"), ("recipe", "adam")):
+        fix = f'{name} = "{example}"'
+        if tables.get(name) is None and name not in grid and (name == "recipe" or not below(name, grid)):
+            problems += (Problem(where, "missing", fix, field=name),)
+        elif name != "recipe" and not isinstance(tables.get(name), str | dict | None):
+            problems += (Problem(where, "neither a name nor a table", fix, field=name),)
+    return bases, problems
+
+
+def _rungs(tables: Mapping[str, Any], where: str) -> tuple[tuple[Rung, ...], list[Condition], tuple[Problem, ...]]:
+    """The rungs of a ladder and their conditions."""
+    bases, problems = _bases(tables, where, {})
+    rungs, more = parse_rungs(tables, where)
+    problems += more
+    if problems:
+        return (), [], problems
+    whole = climb(tables, bases)
+    found: dict[str, Condition] = {}
+    for index, rung in enumerate(rungs):
+        if rung.parent and rung.parent not in found:
+            continue  # its parent's mistakes come first
+        condition, more = _resolved(copied(whole[rung.condition]), {"rung": rung.condition}, where)
+        place = f"rung[{index}].adds" if rung.parent else ""
+        problems += tuple(replace(p, field=".".join(part for part in (place, p.field) if part)) for p in more)
+        if condition is None:
+            continue
+        found[rung.condition] = condition = replace(condition, label=rung.condition)
+        if rung.parent and _same(condition, found[rung.parent]):
+            what, fix = f"changes nothing of {rung.parent}", "give a field another value than its parent has"
+            problems += (Problem(where, what, fix, field=place, got="; ".join(rung.adds)),)
+    return rungs, list(found.values()), problems
+
+
+def _same(left: Condition, right: Condition) -> bool:
+    return (left.model, left.data, left.recipe) == (right.model, right.data, right.recipe)
+
+
 def _condition(
     bases: Mapping[str, Any], values: dict[str, Any], where: str, later: Mapping[str, Any]
 ) -> tuple[Condition | None, tuple[Problem, ...]]:
@@ -204,14 +249,19 @@ def _condition(
         problems += _attempt(partial(put_field, parts, axis, value, where))[1]
     for key, value in later.items():
         problems += _attempt(partial(put_field, parts, key, value, where))[1]
-    if problems:
-        return None, problems
+    return (None, problems) if problems else _resolved(parts, values, where)
+
+
+def _resolved(
+    parts: dict[str, Any], values: dict[str, Any], where: str
+) -> tuple[Condition | None, tuple[Problem, ...]]:
+    """The condition of these tables, labelled by its network."""
     if isinstance(parts["data"], str):
         parts["data"] = {"source": parts["data"]}
     model, more = _attempt(lambda: parse_model(parts["model"], where))
     data, more_data = _attempt(lambda: decode(Data, parts["data"], where, "data"))
     recipe, more_recipe = _attempt(lambda: load_recipe(parts["recipe"], where))
-    problems = more + more_data + more_recipe
+    problems: tuple[Problem, ...] = more + more_data + more_recipe
     if problems or model is None:
         return None, problems
     return Condition(label=model.title, values=values, model=model, data=data, recipe=recipe), ()
