@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from resnetlab.codec import FieldError, Name, Positive, PositiveAmount, Whole, decode, encode, spec
@@ -35,7 +35,8 @@ class Value:
     """The network, by a name or a table of resnetlab, or a list of such where it is built in several ways. None: one
     that it does not build, so the number is read only."""
     at: dict[str, Any] = field(default_factory=dict)
-    """Fields that a condition must have besides, where one network has several numbers: `{ "recipe.epochs" = 50 }`."""
+    """Fields that a condition must have besides, where one network has several numbers: `{ "recipe.epochs" = 50 }`, or
+    `{ rung = "baseline" }` of a ladder."""
     quantity: Quantity
     value: float | None = None
     status: str = ""
@@ -57,6 +58,8 @@ class Value:
     """The images on which it was measured."""
     chosen: Literal["", "validation", "test"] = ""
     """The split that chose the epoch; empty: the last one, or not said."""
+    epochs: PositiveAmount | None = None
+    """That it was trained for, where the file's numbers differ in that; else its protocol says so."""
     epoch: PositiveAmount | None = None
     """Where it was read before the end of training."""
     note: str = ""
@@ -146,6 +149,13 @@ class Source:
         twice = next((label for label in told if told.count(label) > 1), None)
         if twice:
             raise FieldError("value", f'"{twice}" stands twice', "give each value a label of its own")
+        if self.protocol.steps is not None and any(value.epochs for value in self.value):
+            raise FieldError("protocol.steps", "given beside a value's epochs", "keep one of the two")
+
+    def beside(self, value: Value, condition: str) -> Beside:
+        """One of its numbers beside the condition of that label; an empty one: beside none."""
+        protocol = replace(self.protocol, epochs=value.epochs) if value.epochs else self.protocol
+        return Beside(condition=condition, title=self.title, citation=self.citation, protocol=protocol, value=value)
 
 
 @spec
@@ -205,14 +215,11 @@ def parse_published(
             problems += error.problems
             continue
         found = [
-            Beside(
-                condition=condition.label, title=source.title, citation=source.citation, protocol=source.protocol,
-                value=value,
-            )
+            source.beside(value, condition.label)
             for condition in conditions
             for value in source.value
             if _matches(value, condition)
-        ]  # fmt: skip
+        ]
         if conditions and not found:
             known = list(dict.fromkeys(str(model) for value in source.value for model in value.models))
             slug = conditions[0].model.slug
@@ -221,11 +228,7 @@ def parse_published(
             problems += (Problem(where, what, fix, field="published", got=slug, allowed=", ".join(known)[:200]),)
         pairs += found
         beside = [pair.value for pair in found]
-        alone += [
-            Beside(condition="", title=source.title, citation=source.citation, protocol=source.protocol, value=value)
-            for value in source.value
-            if value not in beside
-        ]
+        alone += [source.beside(value, "") for value in source.value if value not in beside]
     return (*pairs, *alone), problems
 
 
@@ -237,5 +240,5 @@ def settled(condition: Condition) -> dict[str, Any]:
 def _matches(value: Value, condition: Condition) -> bool:
     if all(parse_model(model, value.label) != condition.model for model in value.models):
         return False
-    fields: Mapping[str, Any] = settled(condition) if value.at else {}
+    fields: Mapping[str, Any] = settled(condition) | condition.values if value.at else {}
     return all(fields.get(key) == wanted for key, wanted in flat(value.at).items())
