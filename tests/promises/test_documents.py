@@ -112,6 +112,19 @@ def test_the_study_file_of_the_readme_loads_and_judges_two_of_its_conditions() -
     assert (study.claims[0].left, study.claims[0].right) == ("residual 20 (A)", "residual 8 (A)")
 
 
+def test_the_ladder_of_the_page_on_study_files_loads_and_claims_what_the_page_says() -> None:
+    from resnetlab.studies.overrides import Overrides
+    from resnetlab.studies.spec import parse_study
+
+    (text,) = [block for block in blocks(ROOT / "docs" / "study-files.md", "toml") if "[[rung]]" in block]
+    study = parse_study(tomllib.loads(text), "study-files.md", Overrides())
+    assert [(rung.condition, rung.parent) for rung in study.ladder] == [
+        ("baseline", ""), ("+ normalisation", "baseline"), ("+ momentum", "+ normalisation"),
+        ("+ momentum, constant rate", "+ normalisation"),
+    ]  # fmt: skip
+    assert len(study.claims) == 2
+
+
 def test_every_field_of_a_spec_stands_in_the_page_on_study_files() -> None:
     import dataclasses
 

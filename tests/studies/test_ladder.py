@@ -1,0 +1,200 @@
+"""Ladders: rungs that add to the one before, side rungs from the same parent, and what a file may not say of them."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from typing import Any
+
+import pytest
+
+from resnetlab.codec import decode, encode
+from resnetlab.errors import InputError
+from resnetlab.studies.claims import Equal, Greater
+from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.spec import Condition, Study, load_study, parse_study
+from resnetlab.training.recipe import SGD, Adam, Cosine, Exponential
+
+RIGHT = """
+name = "steps"
+question = "Which step helps?"
+data = "digits"
+model = "cifar-resnet8"
+recipe = { epochs = 2, optimiser = { name = "sgd", lr = 0.1, momentum = 0.0 }, normalise = "none" }
+seeds = [0, 1]
+[[rung]]
+name = "baseline"
+why = "Where it begins."
+[[rung]]
+name = "+ normalisation"
+adds = { "recipe.normalise" = "train" }
+why = "One rate suits all directions."
+source = "a paper, sec. 1"
+[[rung]]
+name = "halves"
+instead_of = "+ normalisation"
+adds = { "recipe.normalise" = "half" }
+expect = "none"
+why = "Without statistics."
+[[rung]]
+name = "+ momentum"
+adds = { recipe.optimiser.momentum = 0.9, recipe.schedule = { name = "exponential" } }
+why = "A mean of past gradients."
+[[rung]]
+name = "Adam"
+instead_of = "+ momentum"
+adds = { "recipe.optimiser" = { name = "adam" }, "recipe.schedule" = { name = "cosine" } }
+expect = "equal"
+margin = 1.0
+why = "A rate a weight."
+[[rung]]
+name = "+ dropout"
+adds = { "model.dropout" = 0.1, "recipe.augment.flip" = true }
+expect = "less"
+why = "Units that are silent."
+"""
+
+
+def tables(**changes: Any) -> dict[str, Any]:
+    return tomllib.loads(RIGHT) | changes
+
+
+def changed(index: int, **changes: Any) -> dict[str, Any]:
+    """The right file with changes of one rung."""
+    whole = copy.deepcopy(tables())
+    whole["rung"][index] |= changes
+    return whole
+
+
+def parse(raw: dict[str, Any], **overrides: Any) -> Study:
+    return parse_study(raw, "study.toml", Overrides(**overrides))
+
+
+def told(raw: dict[str, Any], **overrides: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        parse(raw, **overrides)
+    return str(caught.value)
+
+
+def by_name(study: Study) -> dict[str, Condition]:
+    return {condition.label: condition for condition in study.conditions}
+
+
+def test_a_rung_adds_to_the_one_before_and_a_side_rung_to_the_parent_of_the_one_it_stands_for() -> None:
+    held = by_name(parse(tables()))
+    assert list(held) == ["baseline", "+ normalisation", "halves", "+ momentum", "Adam", "+ dropout"]
+    recipes = {name: condition.recipe for name, condition in held.items()}
+    assert [recipes[name].normalise for name in held] == ["none", "train", "half", "train", "train", "train"]
+    assert recipes["halves"].optimiser == recipes["baseline"].optimiser == SGD(lr=0.1, momentum=0.0)
+    assert recipes["+ momentum"].optimiser == recipes["+ dropout"].optimiser == SGD(lr=0.1, momentum=0.9)
+    assert recipes["+ momentum"].schedule == recipes["+ dropout"].schedule == Exponential()
+    assert (recipes["Adam"].optimiser, recipes["Adam"].schedule) == (Adam(), Cosine())
+    assert [condition.model.dropout for condition in held.values()] == [0.0] * 5 + [0.1]  # type: ignore[union-attr]
+    assert [recipe.augment.flip for recipe in recipes.values()] == [False] * 5 + [True]
+    assert {condition.recipe.epochs for condition in held.values()} == {2}
+    assert [condition.values for condition in held.values()] == [{"rung": name} for name in held]
+
+
+def test_every_rung_knows_its_parent_and_what_it_added() -> None:
+    rungs = {rung.condition: rung for rung in parse(tables()).ladder}
+    assert {name: rung.parent for name, rung in rungs.items()} == {
+        "baseline": "", "+ normalisation": "baseline", "halves": "baseline", "+ momentum": "+ normalisation",
+        "Adam": "+ normalisation", "+ dropout": "+ momentum",
+    }  # fmt: skip
+    assert rungs["halves"].instead_of == "+ normalisation"
+    assert rungs["+ momentum"].adds == ("recipe.optimiser.momentum = 0.9", "recipe.schedule.name = exponential")
+    assert rungs["+ dropout"].adds == ("model.dropout = 0.1", "recipe.augment.flip = true")
+
+
+def test_a_rung_claims_what_is_expected_of_it_against_its_parent() -> None:
+    first, second, third, fourth = parse(tables()).claims
+    assert (first, second) == (
+        Greater(
+            says="“+ normalisation” is more accurate than “baseline”.", source="a paper, sec. 1",
+            left="+ normalisation", right="baseline",
+        ),
+        Greater(
+            says="“+ momentum” is more accurate than “+ normalisation”.", left="+ momentum", right="+ normalisation"
+        ),
+    )  # fmt: skip
+    assert third == Equal(
+        says="“Adam” and “+ normalisation” are within 1 points.", left="Adam", right="+ normalisation", margin=1.0
+    )
+    assert isinstance(fourth, Greater)
+    assert (fourth.left, fourth.right) == ("+ momentum", "+ dropout"), "less is the parent above the rung"
+
+
+def test_claims_of_a_file_pick_rungs_by_name_and_come_after_those_of_the_rungs() -> None:
+    own = {"says": "Adam wins.", "left": {"rung": "Adam"}, "right": {"rung": "baseline"}}
+    study = parse(tables(claim=[own]))
+    assert (study.claims[-1].left, study.claims[-1].right) == ("Adam", "baseline")  # type: ignore[union-attr]
+    assert len(study.claims) == 5
+
+
+def test_a_command_changes_what_all_rungs_share_and_no_field_that_a_rung_sets() -> None:
+    study = parse(tables(), settings=("recipe.epochs=3", "data.train_images=500"), seeds=(0, 1, 2))
+    assert {(c.recipe.epochs, c.data.train_images) for c in study.conditions} == {(3, 500)}
+    assert study.seeds == (0, 1, 2)
+    for key, rung in (("recipe.normalise=half", "+ normalisation"), ("recipe.schedule={name='cosine'}", "+ momentum")):
+        assert f'is set by the rung "{rung}"' in told(tables(), settings=(key,))
+
+
+def test_a_plan_keeps_its_ladder() -> None:
+    study = parse(tables())
+    assert decode(Study, encode(study), "plan.json") == study
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (changed(1, adds={"recipe.normalise": "none"}), "rung[1].adds: changes nothing of baseline"),
+        (changed(3, adds={"recipe.optimiser.momentum": 0.0}), "rung[3].adds: changes nothing of + normalisation"),
+        (changed(1, adds={}), "rung[1].adds: changes nothing"),
+        (changed(1, adds={"recipe.normalize": "train"}), "rung[1].adds.recipe.normalize: unknown field"),
+        (changed(1, adds={"recipe.normalise": "trian"}), "rung[1].adds.recipe.normalise: unknown value"),
+        (changed(1, adds={"recipes.normalise": "train"}), "rung[1].adds.recipes.normalise: not a field of model, data"),
+        (changed(3, name="baseline"), "rung[3].name: a name stands twice"),
+        (changed(2, instead_of="+ normalization"), 'rung[2].instead_of: no such rung before it'),
+        (changed(2, instead_of="baseline"), "rung[2].instead_of: no such rung before it"),
+        (changed(2, instead_of="+ dropout"), "rung[2].instead_of: no such rung before it"),
+        (changed(5, instead_of="Adam"), "rung[5].instead_of: no such rung before it"),
+        (changed(0, adds={"recipe.normalise": "half"}), "rung[0].adds: the first rung is the baseline"),
+        (changed(1, expect="better"), "rung[1].expect: unknown value"),
+        (changed(1, expect="equal"), "rung[1].margin: goes with expect"),
+        (changed(1, margin=1.0), "rung[1].margin: goes with expect"),
+        (changed(1, whys="?"), "rung[1].whys: unknown field"),
+        (tables(grid={"model.depth": [8, 14]}), "rung: given beside [grid]"),
+        (tables(rung={"name": "x"}), "rung: not tables"),
+        (tables(recipe={"epochs": 2, "normalize": "none"}), "recipe.normalize: unknown field"),
+        (tables(model=None), "model: missing"),
+        (tables(claim=[{"says": "?", "left": {"rung": "Adma"}, "right": {"rung": "Adam"}}]), "no condition with rung"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_ladder_is_told_with_its_place_and_its_remedy(raw: dict[str, Any], said: str) -> None:
+    raw = {key: value for key, value in raw.items() if value is not None}
+    lines = told(raw).splitlines()
+    found = [line for line in lines if said in line]
+    assert found, lines
+    assert "Fix: " in found[0]
+
+
+def test_a_mistake_below_is_told_once_and_not_again_of_every_rung_above() -> None:
+    assert len(told(tables(recipe={"epochs": 0})).splitlines()) == 1
+    assert len(told(changed(1, adds={"recipe.normalise": "trian"})).splitlines()) == 1
+
+
+def test_the_ladder_of_the_catalog_is_the_practicals() -> None:
+    study = load_study("ladder")
+    main = [rung.condition for rung in study.ladder if not rung.instead_of]
+    assert main == [
+        "baseline", "+ normalisation", "+ crop 28 and flip", "+ momentum and decay", "+ dropout", "+ batch norm",
+    ]  # fmt: skip
+    held = by_name(study)
+    last = held["+ batch norm"]
+    assert (last.recipe.normalise, last.recipe.augment.crop, last.recipe.augment.flip) == ("train", 28, True)
+    assert (last.recipe.optimiser, last.recipe.schedule) == (SGD(lr=0.1, momentum=0.9), Exponential(gamma=0.95))
+    assert (last.model.dropout, last.model.batch_norm, last.model.ceil_mode) == (0.5, True, True)  # type: ignore[union-attr]
+    assert held["baseline"].recipe.optimiser == SGD(lr=0.1, momentum=0.0)
+    beside = {pair.condition: pair.value.value for pair in study.published if not pair.value.chosen}
+    assert set(main[:4]) < set(beside)
+    assert {pair.protocol.epochs for pair in study.published if pair.condition == "baseline"} == {40}
