@@ -13,24 +13,29 @@ from resnetlab import reports
 from resnetlab.data.spec import Augment
 from resnetlab.data.splits import load
 from resnetlab.runs.execute import execute
+from resnetlab.studies.backends.local import LocalBackend
 from resnetlab.studies.overrides import Overrides
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import plan_study, read_record
-from resnetlab.studies.spec import Study, load_study, study_names
+from resnetlab.studies.spec import Condition, Study, load_study, study_names
 from resnetlab.training.recipe import Recipe
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TEXT = Path(rl.__file__).parent / "catalog" / "studies"
 
 
-def pictures(folder: Path, images: int) -> Path:
-    """CIFAR-10 in form, noise around a colour of its own a class in content."""
-    draw, path = np.random.default_rng(0), folder / "cifar10.npz"
-    parts: dict[str, np.ndarray] = {"classes": np.array(CIFAR10)}
+FORMS = {"cifar10": (CIFAR10, 32, 3), "mnist": (tuple("0123456789"), 28, 1)}
+
+
+def pictures(folder: Path, images: int, name: str) -> Path:
+    """CIFAR-10 or MNIST in form, noise around a colour of its own a class in content."""
+    draw, path = np.random.default_rng(0), folder / f"{name}.npz"
+    classes, side, channels = FORMS[name]
+    parts: dict[str, np.ndarray] = {"classes": np.array(classes)}
     for split, count in (("train", images), ("test", 100)):
         labels = np.arange(count) % 10
-        colours = np.random.default_rng(1).integers(40, 215, (10, 1, 1, 3))
-        pixels = colours[labels] + draw.integers(-40, 40, (count, 32, 32, 3))
+        colours = np.random.default_rng(1).integers(40, 215, (10, 1, 1, channels))
+        pixels = colours[labels] + draw.integers(-40, 40, (count, side, side, channels))
         parts |= {f"x_{split}": pixels.astype(np.uint8), f"y_{split}": labels.astype(np.int64)}
     np.savez(path, **parts)
     return path
@@ -45,13 +50,18 @@ def shrunken(name: str, folder: Path, images: int) -> Study:
     """The study with two seeds and short recipes, of its two cheapest conditions; the claims go with the others."""
     full = load_study(name)
     sources = {condition.data.source for condition in full.conditions}
-    data = str(pictures(folder, images)) if sources == {"cifar10"} else None
+    source = sources.pop() if len(sources) == 1 else ""
+    data = str(pictures(folder, images, source)) if source in FORMS else None
     study = load_study(name, Overrides(data=data))
-    conditions = sorted(study.conditions, key=lambda c: c.model.cost(3, 10, 32)[1])[:2]
+    _, side, channels = FORMS.get(source, FORMS["cifar10"])
+
+    def macs(condition: Condition) -> int:
+        return condition.model.cost(channels, 10, condition.recipe.augment.crop or side)[1]
+
     assert all(claim.says for claim in full.claims)
     return replace(
-        study, seeds=(0, 1), claims=(), published=(),
-        conditions=tuple(replace(c, recipe=briefly(c.recipe)) for c in conditions),
+        study, seeds=(0, 1), claims=(), published=(), ladder=(),
+        conditions=tuple(replace(c, recipe=briefly(c.recipe)) for c in sorted(study.conditions, key=macs)[:2]),
     )  # fmt: skip
 
 
@@ -65,7 +75,7 @@ def ran(plan: Plan, root: Path) -> None:
 @pytest.mark.parametrize("name", study_names())
 def test_a_shrunken_copy_runs_to_its_report(name: str, images: int, tmp_path: Path) -> None:
     study = shrunken(name, tmp_path, images)
-    plan = plan_study(study, tmp_path, lambda _: None)
+    plan = plan_study(study, tmp_path, LocalBackend(tmp_path, rl.Placement()), lambda _: None)
     assert len(plan.runs) == len({run.id for run in plan.runs}) == 4
     ran(plan, tmp_path)
     report = reports.build(read_record(plan, tmp_path))
