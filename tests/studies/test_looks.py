@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import resnetlab as rl
+from resnetlab.cli.main import main
 from resnetlab.codec import encode
 from resnetlab.files import write_json
 from resnetlab.reports.build import weigh
@@ -125,3 +126,28 @@ def test_a_study_without_a_claim_has_nothing_to_decide(tmp_path: Path, small_npz
     path.write_text(TEXT.format(data=small_npz).partition("[[claim]]")[0])
     with pytest.raises(rl.InputError, match="no claim to decide"):
         next(rl.load_study(path).stages(tmp_path, most_seeds=10))
+
+
+def test_a_name_alone_finds_the_study_that_was_begun_with_looks(
+    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = study_of(tmp_path, small_npz)
+    folder = study.report(run(study, tmp_path, lambda _, seed: 90 + seed / 10)[-1], tmp_path).report.parent
+
+    def told(*arguments: str) -> tuple[str, str]:
+        words = ["resnetlab", "study", *arguments, str(tmp_path / "three.toml"), "--output", str(tmp_path)]
+        monkeypatch.setattr("sys.argv", words)
+        with pytest.raises(SystemExit):
+            main()
+        return capfd.readouterr()
+
+    assert folder.name.startswith("three-")
+    out, err = told("status")
+    assert err == f"As it was begun in {folder}\n"
+    assert "30 of 30 runs finished" in out
+    assert told("report")[0] == f"{folder / 'report.html'}\n"
+    assert not (tmp_path / "studies" / "three").exists()
+    study.report(study.plan(tmp_path), tmp_path)
+    out, err = told("status")
+    assert f"Also begun, changed by a command: {folder}" in err
+    assert "6 of 6 runs finished" in out

@@ -223,13 +223,24 @@ def _load(source: str, data: str, settings: list[str], seeds: str, device: str) 
 
 
 def _find(source: str, data: str, settings: list[str], seeds: str, device: str, output: Path) -> tuple[Any, Any, Path]:
-    """A study with its plan and root: from the folder of its report, or by name as it was run."""
+    """A study with its plan and root: from the folder of its report, or by name.
+
+    A name alone finds what was begun under it, changed by a command or not; with several of that, its file decides.
+    """
     from resnetlab.api import open_study
+    from resnetlab.studies.run import begun
 
     if (Path(source) / "plan.json").exists():
         loaded, plan = open_study(source)
         return loaded, plan, Path(source).resolve().parent.parent
     loaded = _load(source, data, settings, seeds, device)
+    folders = [] if data or settings or seeds or device else begun(loaded.study.name, output)
+    changed = [folder for folder in folders if folder.name != loaded.study.name]
+    if len(folders) == len(changed) == 1:
+        typer.echo(f"As it was begun in {changed[0]}", err=True)
+        return *open_study(changed[0]), output
+    for folder in changed:
+        typer.echo(f"Also begun, changed by a command: {folder}", err=True)
     return loaded, loaded.plan(output, lambda line: typer.echo(line, err=True)), output
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shlex
 import signal
 import sys
@@ -18,7 +19,7 @@ from resnetlab.errors import Problem, ResourceError, mistake
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import Result
 from resnetlab.stats.estimate import variance
-from resnetlab.stats.power import smallest_effect
+from resnetlab.stats.power import runs_for, smallest_effect
 from resnetlab.studies.backends.jobs import Backend, Job
 from resnetlab.studies.backends.local import LocalBackend
 from resnetlab.studies.estimate import expected_seconds
@@ -135,7 +136,10 @@ def _findable(plan: Plan, output: Path) -> Iterator[str]:
         yield from cautions(plan.study.claims, seeds, plan.study.published)
         return
     found = smallest_effect(seeds)
-    yield f"{seeds} seeds a condition find a difference of {found:.2f} standard deviations of a run with 80 % power"
+    yield (
+        f"{seeds} seeds a condition find a difference of {found:.2f} standard deviations of a run with 80 % power; "
+        f"one of a single standard deviation takes {math.ceil(runs_for(1.0))}"
+    )
     record = read_record(plan, output)
     for condition in plan.study.conditions:
         results = [cell.record.result for cell in record.of(condition.label) if cell.record is not None]

@@ -66,6 +66,13 @@ def read_plan(folder: Path) -> Plan:
     return plan
 
 
+def begun(name: str, root: Path) -> list[Path]:
+    """The folders under `root` that hold a report of a study: as its file has it, and as commands changed it."""
+    folders = [root / "studies" / name, *sorted((root / "studies").glob(f"{name}-" + "[0-9a-f]" * 6))]
+    held = [folder for folder in folders if (folder / "plan.json").exists() and (folder / "report.json").exists()]
+    return [folder for folder in held if read_plan(folder).study.name == name]
+
+
 def read_record(plan: Plan, root: Path) -> StudyRecord:
     """The study's cells as the runs' folders stand."""
 

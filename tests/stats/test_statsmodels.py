@@ -1,0 +1,119 @@
+"""statsmodels as an oracle, wherever it has the method: the same numbers to seven digits and better."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from arms import arm
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.oneway import anova_oneway
+from statsmodels.stats.power import TTestIndPower
+from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.weightstats import CompareMeans, DescrStatsW, ttost_ind, ttost_paired
+
+from resnetlab.stats.compare import contrast, paired, welch
+from resnetlab.stats.estimate import clopper_pearson, t_interval, wilson
+from resnetlab.stats.exact import below_half, mcnemar
+from resnetlab.stats.power import power, runs_for, smallest_effect
+from resnetlab.stats.verdict import GREATER, Means, Region, benjamini_hochberg, holm, judge, region_test
+
+SAME = {"rel": 1e-7, "abs": 1e-9}
+
+values = st.lists(st.floats(1, 100).map(lambda x: round(x, 2)), min_size=2, max_size=10).filter(
+    lambda held: np.std(held) > 0.01
+)
+rates = st.integers(1, 80).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+p_values = st.lists(st.floats(1e-9, 1), min_size=1, max_size=12)
+confidences = st.floats(0.5, 0.999)
+
+
+@given(rates, confidences)
+def test_intervals_of_a_rate(rate, confidence):
+    for ours, method in ((wilson, "wilson"), (clopper_pearson, "beta")):
+        low, high = proportion_confint(*rate, alpha=1 - confidence, method=method)
+        assert ours(*rate, confidence) == pytest.approx((max(0.0, low), min(1.0, high)), **SAME)
+
+
+@given(values, confidences)
+def test_the_interval_of_a_mean(a, confidence):
+    assert t_interval(a, confidence) == pytest.approx(DescrStatsW(a).tconfint_mean(alpha=1 - confidence), **SAME)
+
+
+@given(values, values, confidences)
+def test_welchs_t_and_its_interval(a, b, confidence):
+    both = CompareMeans(DescrStatsW(a), DescrStatsW(b))
+    t, p, nu = both.ttest_ind(usevar="unequal")
+    effect = welch(a, b)
+    assert (effect.d / effect.se, effect.nu) == pytest.approx((t, nu), **SAME)
+    assert 2 * min(region_test(effect, GREATER)) == pytest.approx(p, **SAME)
+    assert effect.interval(confidence) == pytest.approx(both.tconfint_diff(1 - confidence, usevar="unequal"), **SAME)
+
+
+@given(values, values)
+def test_a_verdicts_p_is_that_of_welchs_anova_of_two_arms(a, b):
+    found = judge([Means((arm(a), arm(b)))])[0]
+    assert found.p == pytest.approx(anova_oneway((a, b), use_var="unequal").pvalue, **SAME)
+
+
+@given(values, values, st.floats(-50, 50), st.floats(0.1, 60))
+def test_two_one_sided_tests(a, b, middle, margin):
+    p = ttost_ind(a, b, middle - margin, middle + margin, usevar="unequal")[0]
+    assert region_test(welch(a, b), Region(middle - margin, middle + margin))[0] == pytest.approx(p, **SAME)
+
+
+@given(st.lists(st.tuples(st.floats(1, 100), st.floats(1, 100)), min_size=2, max_size=10), st.floats(0.1, 60))
+def test_two_one_sided_tests_of_pairs(pairs, margin):
+    differences = [a - b for a, b in pairs]
+    assume(np.std(differences) > 1e-3)
+    a, b = np.array(pairs).T
+    p = ttost_paired(a, b, -margin, margin)[0]
+    assert region_test(paired(differences), Region(-margin, margin))[0] == pytest.approx(p, **SAME)
+
+
+@given(st.lists(st.tuples(values, st.floats(-3, 3)), min_size=2, max_size=4))
+def test_a_contrast_has_the_error_of_a_regression_on_arms_with_variances_apart(terms):
+    arms, weights = [held for held, _ in terms], [weight for _, weight in terms]
+    assume(max(map(abs, weights)) > 0.01)
+    design = np.concatenate([np.tile(np.eye(len(arms))[k], (len(held), 1)) for k, held in enumerate(arms)])
+    fit = OLS(np.concatenate(arms), design).fit(cov_type="HC2")  # of a mean: its own variance over its own number
+    test = fit.t_test(np.array(weights))
+    effect = contrast(arms, weights)
+    assert (effect.d, effect.se) == pytest.approx((test.effect[0], test.sd[0, 0]), rel=1e-7, abs=1e-7)
+
+
+@given(p_values)
+def test_corrections_of_many_tests(p):
+    for ours, method in ((holm, "holm"), (benjamini_hochberg, "fdr_bh")):
+        assert ours(p) == pytest.approx(multipletests(p, method=method)[1], **SAME)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0.05, 4), st.integers(2, 40))
+def test_power_and_what_it_takes(effect, n):
+    theirs = TTestIndPower()
+    wanted = theirs.power(effect, n, 0.05)
+    if np.isfinite(wanted):  # theirs is NaN where scipy's noncentral t has no lower tail left
+        assert power(effect, n) == pytest.approx(wanted, **SAME)
+    assert theirs.power(smallest_effect(n), n, 0.05) == pytest.approx(0.8, abs=1e-7)
+
+
+def test_runs_for_half_a_standard_deviation():
+    assert runs_for(0.5) == pytest.approx(TTestIndPower().solve_power(0.5, power=0.8, alpha=0.05), rel=1e-6)
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_mcnemars_exact_test(b, c):
+    assume(b + c)
+    assert mcnemar(b, c) == pytest.approx(their_mcnemar([[5, b], [c, 7]], exact=True).pvalue, **SAME)
+
+
+@given(rates.filter(lambda rate: 2 * rate[0] < rate[1]))
+def test_surely_fewer_than_half_is_that_the_upper_bound_is_below_a_half(rate):
+    """Contradicted by the one-sided 95 % bound of Clopper and Pearson."""
+    upper = proportion_confint(*rate, alpha=0.1, method="beta")[1]
+    assume(abs(upper - 0.5) > 1e-9)
+    assert (below_half(*rate) < 0.05) == (upper < 0.5)
