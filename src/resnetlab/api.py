@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from resnetlab.codec import encode
@@ -196,7 +197,7 @@ def plan_run(
     from resnetlab.training.accelerate import resolve
 
     dataset = open_data(study.conditions[0].data, Path(output), say)
-    return expand(study, {study.conditions[0].data: data_facts(dataset)}, resolve(study.numerics, single=True), cost)
+    return expand(study, {study.conditions[0].data: data_facts(dataset)}, partial(resolve, single=True), cost)
 
 
 def train(

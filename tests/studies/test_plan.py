@@ -14,7 +14,7 @@ from resnetlab.models.count import cost
 from resnetlab.studies.estimate import Estimate
 from resnetlab.studies.overrides import Overrides
 from resnetlab.studies.plan import DataFacts, Plan, expand, folder_name, record
-from resnetlab.studies.spec import Study, load_study
+from resnetlab.studies.spec import Study, load_study, parse_study
 
 FACTS = DataFacts(
     name="digits", identity=DataIdentity(sha256="ab" * 32), classes=tuple("0123456789"), channels=1, side=8,
@@ -24,7 +24,7 @@ RESOLVED = rl.Numerics(device="cpu", precision="fp32", memory_format="channels_l
 
 
 def plan_of(study: Study, numerics: rl.Numerics = RESOLVED) -> Plan:
-    return expand(study, {condition.data: FACTS for condition in study.conditions}, numerics, cost)
+    return expand(study, {c.data: FACTS for c in study.conditions}, lambda _: numerics, cost)
 
 
 def test_every_condition_meets_every_seed_once_and_the_costliest_of_a_seed_comes_first() -> None:
@@ -65,8 +65,31 @@ def test_numerics_and_the_content_of_the_data_are_part_of_a_run() -> None:
     assert not before & {run.id for run in plan_of(study, replace(RESOLVED, precision="bf16")).runs}
     other = replace(FACTS, identity=replace(FACTS.identity, sha256="cd" * 32))
     assert not before & {
-        run.id for run in expand(study, {c.data: other for c in study.conditions}, RESOLVED, cost).runs
+        run.id for run in expand(study, {c.data: other for c in study.conditions}, lambda _: RESOLVED, cost).runs
     }
+
+
+def test_numerics_as_an_axis_are_conditions_of_their_own_and_the_rest_is_the_studys() -> None:
+    grid = {"model.depth": [8], "numerics.precision": ["fp32", "bf16"]}
+    table = {"name": "precision", "question": "?", "data": "digits", "recipe": "digits", "seeds": [0], "grid": grid}
+    study = parse_study(table | {"numerics": {"threads": 2}}, "study.toml", Overrides())
+    assert [condition.label for condition in study.conditions] == [
+        "residual 8 (A), precision fp32", "residual 8 (A), precision bf16",
+    ]  # fmt: skip
+    plan = expand(study, {c.data: FACTS for c in study.conditions}, lambda asked: replace(asked, device="cpu"), cost)
+    held = {run.condition: run.file.run.numerics for run in plan.runs}
+    assert [(n.precision, n.threads, n.device) for n in held.values()] == [("fp32", 2, "cpu"), ("bf16", 2, "cpu")]
+    fixed = parse_study(table | {"grid": {"model.depth": [8]}}, "study.toml", Overrides())
+    same = next(run for run in plan_of(fixed).runs)
+    alone = parse_study(table, "study.toml", Overrides())
+    by_axis = expand(
+        alone, {c.data: FACTS for c in alone.conditions}, lambda n: replace(RESOLVED, precision=n.precision), cost
+    )
+    assert same.id == by_axis.runs[0].id  # an axis is a way to ask for a run, and not part of it
+    with pytest.raises(rl.InputError, match=r"numerics\.precision: unknown value"):
+        parse_study(
+            table | {"grid": {"numerics.precision": ["fp32", "fp8"]}, "model": "cifar-resnet8"}, "x", Overrides()
+        )
 
 
 def test_where_the_data_lie_and_what_they_are_called_is_not() -> None:
@@ -74,7 +97,8 @@ def test_where_the_data_lie_and_what_they_are_called_is_not() -> None:
     hashes = [run.file.run.hash for run in plan_of(study).runs]
     named = replace(FACTS, name="other")
     assert [
-        run.file.run.hash for run in expand(moved, {c.data: named for c in moved.conditions}, RESOLVED, cost).runs
+        run.file.run.hash
+        for run in expand(moved, {c.data: named for c in moved.conditions}, lambda _: RESOLVED, cost).runs
     ] == hashes
 
 

@@ -347,7 +347,7 @@ def test_a_study_with_three_mistakes_tells_three() -> None:
         ({"grid": {"model.depth": []}}, ["grid.model.depth: not a list of values. Fix: model.depth = [1, 2]"]),
         ({"grid": {"model.depth": [8, 8]}}, ["grid.model.depth: a value stands twice. Fix: give each value once"]),
         ({"grid": {"modle.depth": [8]}, "model": "cifar-resnet8"},
-         ['grid.modle.depth: not a field of model, data or recipe. Fix: did you mean "model"?']),
+         ['grid.modle.depth: not a field of model, data, recipe, numerics. Fix: did you mean "model"?']),
         ({"grid": {"model.depth": list(range(8, 9000, 6))}}, ["grid: 1,499 conditions. Fix: at most 1,000"]),
         ({"numerics": {"device": "gpu"}},
          ['numerics.device: unknown value (got "gpu"; allowed: auto, cpu, cuda, mps). Fix: did you mean "cpu"?']),

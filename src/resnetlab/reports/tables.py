@@ -29,6 +29,7 @@ from resnetlab.stats.outcome import OUTCOMES, Counts
 from resnetlab.stats.power import ALPHA
 from resnetlab.stats.verdict import GREATER, Means, Question, Verdict
 from resnetlab.studies.claims import AnyClaim, Greater
+from resnetlab.studies.spec import PARTS
 
 if TYPE_CHECKING:
     from resnetlab.reports.build import Judged
@@ -241,11 +242,12 @@ def _time(iso: str) -> str:
 
 
 def settings(judged: Judged) -> tuple[Table, Table | None]:
-    """Model, data and recipe: fields that all conditions share, and those in which they differ."""
+    """Model, data, recipe and numerics that are varied: fields that all conditions share, and where they differ."""
     flat = {
         condition.label: {
             f"{part}.{name}": value
-            for part in ("model", "data", "recipe")
+            for part in PARTS
+            if getattr(condition, part) is not None
             for name, value in _flat(encode(getattr(condition, part))).items()
         }
         for condition in judged.study.conditions

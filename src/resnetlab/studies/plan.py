@@ -18,6 +18,9 @@ from resnetlab.training.numerics import Numerics
 Cost = Callable[[Model, int, int, int], tuple[int, int]]
 """Of a network for channels, classes and side: parameters, and multiply-adds for one image."""
 
+Resolve = Callable[[Numerics], Numerics]
+"""Numerics without `auto`, as the machine that runs them settles it."""
+
 
 @dataclass(frozen=True)
 class DataFacts:
@@ -80,18 +83,18 @@ class StudyRecord:
 
 
 def expand(
-    study: Study, facts: Mapping[Data, DataFacts], numerics: Numerics, cost: Cost,
+    study: Study, facts: Mapping[Data, DataFacts], resolve: Resolve, cost: Cost,
     counts: Mapping[str, int] | None = None,
 ) -> Plan:  # fmt: skip
     """The runs of a study: every condition with every seed, seed by seed, the costliest of a seed first.
 
-    `numerics` is resolved; `cost` counts a network, which for one of others means to build it. `counts` holds, by
+    `cost` counts a network, which for one of others means to build it. `counts` holds, by
     label, how many of the seeds a condition has at a look; None: all.
     """
     runs = []
     for number, seed in enumerate(study.seeds):
         due = [c for c in study.conditions if counts is None or number < counts[c.label]]
-        row = [_planned(condition, seed, facts[condition.data], numerics, cost) for condition in due]
+        row = [_planned(c, seed, facts[c.data], resolve(study.numerics_of(c)), cost) for c in due]
         runs += sorted(row, key=lambda run: -run.macs)
     return Plan(study=study, runs=tuple(runs))
 

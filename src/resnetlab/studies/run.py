@@ -35,7 +35,7 @@ def plan_study(
     for condition in study.conditions:
         if condition.data not in facts:
             facts[condition.data] = data_facts(open_data(condition.data, root, say))
-    plan = replace(expand(study, facts, backend.settle(study.numerics), cost, counts), command=command)
+    plan = replace(expand(study, facts, backend.settle, cost, counts), command=command)
     write_json(root / "studies" / folder_name(plan) / "plan.json", encode(plan))
     return plan
 

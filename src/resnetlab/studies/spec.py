@@ -28,6 +28,9 @@ from resnetlab.training.recipe import Recipe
 
 MAX_CONDITIONS = 1_000
 
+PARTS = ("model", "data", "recipe", "numerics")
+"""What an axis of the grid may vary."""
+
 
 @spec
 class Condition:
@@ -40,6 +43,8 @@ class Condition:
     model: Model
     data: Data
     recipe: Recipe
+    numerics: Numerics | None = None
+    """Its own, where the grid varies them; None: the study's."""
 
 
 @spec
@@ -72,6 +77,10 @@ class Study:
     def condition(self, label: str) -> Condition:
         """The condition of that label."""
         return next(condition for condition in self.conditions if condition.label == label)
+
+    def numerics_of(self, condition: Condition) -> Numerics:
+        """What is asked for the runs of a condition: its own numerics, or the study's."""
+        return condition.numerics or self.numerics
 
 
 @spec
@@ -173,9 +182,9 @@ def _conditions(
             problems += (Problem(where, "not a list of values", f"{axis} = [1, 2]", field=f"grid.{axis}"),)
         elif any(value in values[:index] for index, value in enumerate(values)):
             problems += (Problem(where, "a value stands twice", "give each value once", field=f"grid.{axis}"),)
-        if axis.split(".")[0] not in ("model", "data", "recipe"):
-            fix = nearest(axis.split(".")[0], ["model", "data", "recipe"]) or "model.depth = [20, 56]"
-            problems += (Problem(where, "not a field of model, data or recipe", fix, field=f"grid.{axis}"),)
+        if axis.split(".")[0] not in PARTS:
+            fix = nearest(axis.split(".")[0], PARTS) or "model.depth = [20, 56]"
+            problems += (Problem(where, f"not a field of {', '.join(PARTS)}", fix, field=f"grid.{axis}"),)
     bases, more = _bases(tables, where, grid)
     problems += more
     if problems:
@@ -198,8 +207,8 @@ def _conditions(
 def _bases(
     tables: Mapping[str, Any], where: str, grid: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-    """The file's own model, data and recipe, which an axis of the grid may stand in for."""
-    bases: dict[str, Any] = {name: tables.get(name) for name in ("model", "data")}
+    """The file's own model, data, recipe and numerics, which an axis of the grid may stand in for."""
+    bases: dict[str, Any] = {name: tables.get(name) for name in ("model", "data", "numerics")}
     bases["recipe"], problems = _attempt(
         lambda: recipe_table(tables.get("recipe"), where, "recipe") if tables.get("recipe") is not None else None
     )
@@ -262,9 +271,13 @@ def _resolved(
     data, more_data = _attempt(lambda: decode(Data, parts["data"], where, "data"))
     recipe, more_recipe = _attempt(lambda: load_recipe(parts["recipe"], where))
     problems: tuple[Problem, ...] = more + more_data + more_recipe
+    numerics = None
+    if below("numerics", values):
+        numerics, more = _attempt(lambda: decode(Numerics, parts["numerics"], where, "numerics"))
+        problems += more
     if problems or model is None:
         return None, problems
-    return Condition(label=model.title, values=values, model=model, data=data, recipe=recipe), ()
+    return Condition(label=model.title, values=values, model=model, data=data, recipe=recipe, numerics=numerics), ()
 
 
 def _labelled(conditions: list[Condition]) -> list[Condition]:
