@@ -55,7 +55,7 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
         tables["seeds"] = list(overrides.seeds)
     for setting in overrides.settings:
         key, _, text = (part.strip() for part in setting.partition("="))
-        root, value = key.split(".")[0], _value(text)
+        root, value = key.split(".")[0], toml_value(text)
         axis = next((axis for axis in grid if axis == key or key.startswith(f"{axis}.")), "")
         if root == "grid" and text:
             part = key.removeprefix("grid.")
@@ -106,7 +106,7 @@ def _unkept(axis: str, value: Any, grid: dict[str, Any]) -> Problem | None:
     return None
 
 
-def _value(text: str) -> Any:
+def toml_value(text: str) -> Any:
     """A TOML value; bare words are strings, so that a shell needs no quotes within quotes."""
     try:
         return parse_toml(f"v = {text}", "--set")["v"]

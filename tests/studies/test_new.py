@@ -1,0 +1,100 @@
+"""`study new`: what a person asks becomes a study file that holds, and no file is lost to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resnetlab.codec import parse_toml
+from resnetlab.errors import InputError
+from resnetlab.studies.new import Answers, axes, text_of, write_study
+from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.spec import load_study, parse_study
+
+TWO = ("model.depth=20,56", "model.shortcut=none,A")
+
+
+def answers(*vary: str, **changes: object) -> Answers:
+    held = {"question": "Is deeper better?", "data": "digits", "recipe": "digits", "seeds": 3}
+    return Answers(vary=vary, **(held | changes))
+
+
+def test_the_file_is_a_study_of_the_axes_that_were_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "deeper.toml"
+    write_study(answers(*TWO), path)
+    study = load_study(path)
+    assert study.name == "deeper"
+    assert study.seeds == (0, 1, 2)
+    assert [c.label for c in study.conditions] == ["plain 20", "residual 20 (A)", "plain 56", "residual 56 (A)"]
+    assert not study.claims
+
+
+def test_the_claim_that_it_proposes_holds_once_a_person_removes_the_marks() -> None:
+    text = text_of(answers(*TWO), Path("x.toml"))
+    comment, claim = text.split("# A claim is a sentence")
+    study = parse_study(
+        parse_toml(comment + claim.partition("\n")[2].replace("# ", ""), "x.toml"), "x.toml", Overrides()
+    )
+    assert [(c.left, c.right) for c in study.claims] == [("plain 56", "plain 20")]
+
+
+@given(
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40),
+    st.lists(st.sampled_from([8, 14, 20, 26, 32]), min_size=1, max_size=4, unique=True),
+    st.lists(st.sampled_from(["none", "A", "B", "C"]), min_size=1, max_size=4, unique=True),
+)
+def test_whatever_is_asked_the_file_says_it(question: str, depths: list[int], shortcuts: list[str]) -> None:
+    vary = (f"model.depth={','.join(map(str, depths))}", f"model.shortcut={','.join(shortcuts)}")
+    text = text_of(answers(*vary, question=question), Path("x.toml"))
+    study = parse_study(parse_toml(text, "x.toml"), "x.toml", Overrides())
+    assert study.question == question
+    assert len(study.conditions) == len(depths) * len(shortcuts)
+
+
+def test_values_are_read_as_toml_and_a_list_may_be_one_value() -> None:
+    assert axes(["recipe.optimiser.lr=1e-3,0.1"]) == {"recipe.optimiser.lr": [1e-3, 0.1]}
+    assert axes(["model.blocks=[[1, 1, 1], [2, 2, 2]]"]) == {"model.blocks": [[1, 1, 1], [2, 2, 2]]}
+    assert axes(["model.batch_norm=true,false"]) == {"model.batch_norm": [True, False]}
+
+
+@pytest.mark.parametrize(
+    ("vary", "said"),
+    [
+        (("depth=20,56",), r"--vary: not FIELD=VALUE,VALUE \(got depth=20,56"),
+        (("model.depth",), "--vary: not FIELD=VALUE,VALUE"),
+        (("model.depth=20", "model.depth=56"), "model.depth is given twice"),
+        (("model.depth=21",), r"21 is not 6n \+ 2. Fix: 20 or 26"),
+        (("recipe.epoch=1,2",), 'unknown field .*did you mean "epochs"'),
+    ],
+)
+def test_a_mistake_is_told_and_nothing_is_written(tmp_path: Path, vary: tuple[str, ...], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        write_study(answers(*vary), tmp_path / "x.toml")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("# mine\n")
+    with pytest.raises(InputError, match="is there already"):
+        write_study(answers(*TWO), path)
+    assert path.read_text() == "# mine\n"
+
+
+def test_bare_in_a_terminal_it_asks_and_asks_again_where_an_answer_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from resnetlab.cli.new import asked
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    typed = iter(
+        ["Is it so?", "depth=8", "model.depth=8,14", "model.shortcut=A,B", "", "digits", "adam", "4", "so.toml"]
+    )
+    monkeypatch.setattr("typer.prompt", lambda *_, type=str, **__: type(next(typed)))
+    found, out = asked(answers(), Path("study.toml"))
+    assert found == answers("model.depth=8,14", "model.shortcut=A,B", question="Is it so?", recipe="adam", seeds=4)
+    assert out == Path("so.toml")
+    assert "not FIELD=VALUE,VALUE" in capsys.readouterr().out
