@@ -31,7 +31,7 @@ def model(
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
     """Layers of a network: sizes, parameters, cost, receptive field, memory."""
-    form = _form(json, csv, markdown)
+    form = form_of(json, csv, markdown)
     spec = _spec(name, stride_on)
     from resnetlab.inspection.cost import layer_rows, notes, totals
     from resnetlab.inspection.layers import read_layers
@@ -46,7 +46,7 @@ def model(
         _written(draw, drawn(layers))
 
 
-def _form(json: bool, csv: bool, markdown: bool) -> Form:
+def form_of(json: bool, csv: bool, markdown: bool) -> Form:
     if json + csv + markdown > 1:
         raise mistake("--json, --csv, --markdown", "more than one form", "give one of them")
     return "json" if json else "csv" if csv else "markdown" if markdown else "text"
@@ -106,7 +106,7 @@ def conv(
     draw: Draw = None, json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
     """One convolution: its output, its weights, and those of a fully connected layer."""
-    _window(image, kernel, stride, padding, filters, keep_size, bias, draw, _form(json, csv, markdown))
+    _window(image, kernel, stride, padding, filters, keep_size, bias, draw, form_of(json, csv, markdown))
 
 
 @inspect.command("pool")
@@ -118,7 +118,7 @@ def pool(
     draw: Draw = None, json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
     """One pooling: its output, and how much of the input it keeps."""
-    _window(image, kernel, stride or kernel, padding, None, False, True, draw, _form(json, csv, markdown))
+    _window(image, kernel, stride or kernel, padding, None, False, True, draw, form_of(json, csv, markdown))
 
 
 def _window(
@@ -153,7 +153,7 @@ def family(
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
     """A source's table of networks, from the specs."""
-    form = _form(json, csv, markdown)
+    form = form_of(json, csv, markdown)
     from resnetlab.inspection.family import NOTES, family_rows
     from resnetlab.inspection.tables import render
 
@@ -198,7 +198,7 @@ def identity(
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
     """Measure how well plain and residual stacks learn to give what they take."""
-    form = _form(json, csv, markdown)
+    form = form_of(json, csv, markdown)
     from resnetlab.inspection.identity import RATES, measure
     from resnetlab.inspection.tables import render
 
@@ -217,7 +217,7 @@ def drop_blocks(
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
     """Accuracy of a run with each of its blocks switched off in turn."""
-    form = _form(json, csv, markdown)
+    form = form_of(json, csv, markdown)
     from resnetlab.inspection.blocks import drop_blocks as dropped
     from resnetlab.inspection.tables import render
 
@@ -235,7 +235,7 @@ def gradients(
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
     """Norms of gradients, weights and responses by depth, at the first weights."""
-    form = _form(json, csv, markdown)
+    form = form_of(json, csv, markdown)
     spec = _spec(name)
     import torch
 

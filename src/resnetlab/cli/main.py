@@ -119,9 +119,10 @@ def study_list() -> None:
     """Name the studies of the catalog."""
     from resnetlab.studies.spec import load_study, study_names
 
+    wide = max(map(len, study_names()))
     for name in study_names():
         found = load_study(name)
-        typer.echo(f"{name:14} {found.question}  [{len(found.conditions)} conditions x {len(found.seeds)} seeds]")
+        typer.echo(f"{name:{wide}} {found.question}  [{len(found.conditions)} conditions x {len(found.seeds)} seeds]")
 
 
 @study.command("check")
@@ -137,6 +138,48 @@ def study_check(source: StudyName) -> None:
         typer.echo(f"  {condition.label}")
     for claim in found.claims:
         typer.echo(f"  claim: {claim.says} ({described(claim)})")
+
+
+@study.command("new")
+def study_new(
+    question: Annotated[str, typer.Option(help="What the report will answer.")] = "",
+    vary: Annotated[list[str], typer.Option(help="An axis: model.depth=20,56. May be repeated.",
+                                            metavar="FIELD=VALUES")] = [],  # noqa: B006
+    data: DataSource = "digits",
+    recipe: Annotated[str, typer.Option(help="A recipe of the catalog, or a TOML file.", metavar="RECIPE")] = "adam",
+    model: Annotated[str, typer.Option(help="Where no axis names one.", metavar="MODEL")] = "cifar-resnet20",
+    seeds: Annotated[int, typer.Option(help="Seeds of each condition.", min=1, max=1000)] = 5,
+    out: Annotated[Path, typer.Option(help="The file; its name is the study's.", metavar="FILE")] = Path("study.toml"),
+) -> None:  # fmt: skip
+    """Write a study file from options, or from answers; it passes `study check`."""
+    from resnetlab.cli.new import asked
+    from resnetlab.studies.new import Answers, write_study
+
+    answers = Answers(question=question, vary=tuple(vary), data=data, recipe=recipe, seeds=seeds, model=model)
+    if not vary:
+        answers, out = asked(answers, out)
+    write_study(answers, out)
+    typer.echo(f"wrote {out}; next: resnetlab study check {out}")
+
+
+@study.command("published")
+def study_published(
+    source: StudyName,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown.")] = False,
+) -> None:
+    """What a study's networks cost and what is published of them; needs no data."""
+    from resnetlab.cli.inspect import form_of
+    from resnetlab.inspection.tables import render
+    from resnetlab.studies.costs import rows
+    from resnetlab.studies.spec import load_study
+
+    form, found = form_of(json, csv, markdown), load_study(source)
+    from resnetlab.models.count import cost  # torch, which a mistake does not wait for
+
+    notes = ["Published only: nothing in this table but parameters and MACs was measured here."]
+    typer.echo(render(rows(found, cost), form, notes=notes))
 
 
 @app.command()

@@ -120,6 +120,8 @@ class Protocol:
     """In a sentence."""
     data: str = ""
     """The data, by resnetlab's name where it has one."""
+    classes: Positive | None = None
+    """Of the data: a study of data with others cannot stand beside it."""
     train_images: Positive | None = None
     epochs: PositiveAmount | None = None
     steps: Positive | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 from resnetlab.codec import decode, encode, read_json
 from resnetlab.data.spec import Data, Dataset
 from resnetlab.data.splits import load
-from resnetlab.errors import InputError, mistake
+from resnetlab.errors import InputError, Problem, mistake
 from resnetlab.files import write_json
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import RunRecord
@@ -35,6 +35,7 @@ def plan_study(
     for condition in study.conditions:
         if condition.data not in facts:
             facts[condition.data] = data_facts(open_data(condition.data, root, say))
+    refuse_other_classes(study, facts)
     plan = replace(expand(study, facts, backend.settle, cost, counts), command=command)
     write_json(root / "studies" / folder_name(plan) / "plan.json", encode(plan))
     return plan
@@ -46,6 +47,20 @@ def open_data(data: Data, root: Path, say: Callable[[str], None]) -> Dataset:
     for note in dataset.notes:
         say(note)
     return dataset
+
+
+def refuse_other_classes(study: Study, facts: Mapping[Data, DataFacts]) -> None:
+    """Raise InputError where a published table is of data with another number of classes: no number of it would say
+    anything here."""
+    problems = {}
+    for pair in study.published:
+        held, wanted = facts[study.condition(pair.condition).data], pair.protocol.classes
+        if wanted is not None and len(held.classes) != wanted:
+            what = f"{pair.title} is of {wanted} classes, and {held.name} has {len(held.classes)}"
+            fix = f"give {pair.protocol.data or 'such data'}, or remove the source from a copy of the study file"
+            problems[pair.title, held.name] = Problem(study.name, what, fix, field="published")
+    if problems:
+        raise InputError(*problems.values())
 
 
 def data_facts(dataset: Dataset) -> DataFacts:
