@@ -129,7 +129,7 @@ def test_a_claim_that_is_turned_round_comes_out_contradicted(tmp_path: Path) -> 
     """Planted: a network that has learned its digits, and one that has begun."""
     held = {
         "name": "reversed", "question": "Does training help?", "seeds": [0, 1, 2],
-        "data": {"source": "digits", "validation": 0.0}, "model": {"depth": 8, "widths": [4, 8, 8]},
+        "data": {"source": "digits", "validation": 0.0}, "model": "cifar-resnet8",
         "recipe": {"batch_size": 64, "optimiser": {"name": "adam"}}, "grid": {"recipe.steps": [15, 80]},
         "claim": [
             {"says": "Training helps.", "left": {"recipe.steps": 80}, "right": {"recipe.steps": 15}},
