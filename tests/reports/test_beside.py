@@ -8,7 +8,7 @@ from synthetic import TRUTH, study_record
 from resnetlab import reports
 from resnetlab.reports import figures, latex, values
 from resnetlab.stats.estimate import t_quantile
-from resnetlab.studies.published import Beside, Protocol, Value
+from resnetlab.studies.published import Beside, Differs, Protocol, Value
 from resnetlab.studies.spec import load_study
 
 RESIDUAL = "residual 56 (A)"  # 97.5, 96.1, 98.1, 96.9, 97.2
@@ -65,8 +65,8 @@ def test_a_distant_number_is_incompatible_and_stays_on_the_axis():
         (error(), replace(PROTOCOL, epochs=None, steps=64000), "a shrunken protocol: fewer steps"),
         (error(), replace(PROTOCOL, train_images=45000), "a shrunken protocol: fewer train images"),
         (error(), replace(PROTOCOL, data="cifar10"), "measured on cifar10, here on digits"),
-        (error(split="train"), PROTOCOL, "measured on the train images"),
-        (error(epoch=5.0), PROTOCOL, "read at epoch 5"),
+        (error(epoch=5.0), PROTOCOL, "measured on the test images at epoch 5, of which nothing is recorded here"),
+        (error(split="train", epoch=5.5), PROTOCOL, "measured on the train images at epoch 5.5, of which nothing"),
         (replace(error(), value=None, status="not trained"), PROTOCOL, "not trained"),
         (replace(error(), quantity="top-5 error"), PROTOCOL, "top-5 error, which is not measured here"),
     ],
@@ -103,6 +103,65 @@ def test_failed_runs_are_told():
     told = row(report(error(70.0), condition="plain 56"))
     assert told["Measured"].note == "n = 3"
     assert "converged runs alone" in told["What differs"].text
+
+
+@pytest.mark.parametrize("epoch", [None, 9.0])
+def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoch(epoch):
+    """Its interval allows for the part of the train images on which it is measured here, and no diamond is drawn."""
+    held = report(
+        Value(label="train", model="cifar-resnet56", quantity="accuracy", value=97.0, split="train", epoch=epoch)
+    )
+    told, evidence = row(held), reports.gather(study_record())
+    rows = [100 - line.train_error_pct for line in evidence.rows if line.condition == RESIDUAL]
+    read = {line.seed: 100 - line.top1_error_pct for line in evidence.points
+            if (line.condition, line.split, line.epoch) == (RESIDUAL, "train", 9.0)}  # fmt: skip
+    values = list(read.values()) if epoch else rows
+    assert len(values) == 5
+    middle = sum(values) / 5
+    facts = next(facts for facts in evidence.data if RESIDUAL in facts.conditions)
+    part = facts.train_subset_images / facts.train_images
+    slack = 1.959964 * (middle * (100 - middle) / facts.train_subset_images * (1 - part)) ** 0.5
+    sd = (sum((value - middle) ** 2 for value in values) / 4) ** 0.5
+    half = t_quantile(0.975, 4) * sd * (1 / 5 + 1) ** 0.5 + 0.005 + slack
+    assert told["Measured"].text == f"{middle:.1f} %"
+    assert told["Measured"].note == "n = 5; train images" + ("; after epoch 9" if epoch else "")
+    assert told["95 % prediction interval"].text == f"[{middle - half:.1f}, {middle + half:.1f}]"
+    assert told["Badge"].badge == ("compatible" if abs(middle - 97.0) < half else "incompatible")
+    assert f"{facts.train_subset_images:,} of the train images" in told["What differs"].text
+    assert not any(row.published for row in held.dots.rows)
+
+
+def test_a_rebuilt_copy_of_the_data_is_told_and_compared():
+    record = study_record()
+    value = Beside(condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error())
+    evidence = reports.gather(study_record(study=replace(record.study, published=(value,))))
+    evidence = replace(evidence, data=tuple(replace(facts, name="digits-rebuilt") for facts in evidence.data))
+    told = row(reports.assemble(evidence))
+    assert told["Badge"].badge == "compatible"
+    assert told["What differs"].text == "data digits-rebuilt (published digits)"
+
+
+def test_what_no_field_says_of_a_protocol_stands_in_words_in_every_file(tmp_path):
+    differs = (
+        Differs(published="weights shared", here="weights of each seed"),
+        Differs(published="plain by batch", here="plain by running", unless={"model.shortcut": "A"}),
+        Differs(published="ten epochs", here="never", unless={"recipe.epochs": 10}),
+    )
+    protocol = replace(PROTOCOL, differs=differs)
+    beside = tuple(
+        Beside(condition=label, title="a source", citation="", protocol=protocol, value=error())
+        for label in (RESIDUAL, "plain 56")
+    )
+    evidence = reports.gather(study_record(study=replace(load_study("digits"), published=beside)))
+    held = reports.assemble(evidence)
+    assert [(fact.term, fact.said) for fact in held.protocols] == [
+        ("A source, the protocol", "as it was"),
+        ("What differs", "published: weights shared; here: weights of each seed"),
+        ("What differs", "published: plain by batch; here: plain by running (plain 56)"),
+    ]
+    page = reports.write(evidence, tmp_path).read_text(encoding="utf-8")
+    for text in (page, (tmp_path / "report.md").read_text(encoding="utf-8"), latex.render(held)):
+        assert "published: plain by batch; here: plain by running (plain 56)" in text
 
 
 def test_losses_are_compared_with_losses():

@@ -6,15 +6,17 @@ data or images, or where this protocol is a shrunken one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.model import Cell, Column, DotRow, Known, Mark, Table
+from resnetlab.reports.model import Cell, Column, DotRow, Fact, Known, Mark, Table
 from resnetlab.reports.words import NOTHING, capital, listed, number, pct, places, plural, span
 from resnetlab.stats.estimate import Interval, mean
 from resnetlab.stats.published import Badge, against
 from resnetlab.studies.claims import About, AnyClaim, Average, Equal, Greater, Images, Relative, labels
-from resnetlab.studies.published import Beside, settled
+from resnetlab.studies.published import Beside, has, settled
 
 if TYPE_CHECKING:
     from resnetlab.reports.build import Judged
@@ -84,6 +86,25 @@ def alone(judged: Judged) -> Table | None:
     return Table("alone", columns, rows, note) if rows else None
 
 
+def protocols(judged: Judged) -> tuple[Fact, ...]:
+    """How each source came to its numbers, and what of it no field of a condition says."""
+    sources: dict[str, list[Beside]] = {}
+    for pair in judged.study.published:
+        sources.setdefault(pair.title, []).append(pair)
+    told = []
+    for title, pairs in sources.items():
+        labelled = tuple(dict.fromkeys(pair.condition for pair in pairs))
+        told.append(Fact(f"{capital(title)}, the protocol", pairs[0].protocol.said))
+        for item in pairs[0].protocol.differs:
+            held = [
+                label for label in labelled if not item.unless or not has(judged.study.condition(label), item.unless)
+            ]
+            where = f" ({listed(held)})" if len(held) < len(labelled) else ""
+            if held:
+                told.append(Fact("What differs", f"published: {item.published}; here: {item.here}{where}"))
+    return tuple(told)
+
+
 def marks(judged: Judged, label: str) -> tuple[Mark, ...]:
     """The diamonds of a condition in the first figure."""
     held = []
@@ -149,32 +170,63 @@ def caption(rows: tuple[DotRow, ...]) -> str:
 
 def _compared(judged: Judged, pair: Beside) -> Compared:
     value = pair.value
-    if value.quantity == "loss":
-        rows = judged.rows(pair.condition)
-        losses = [row.test_loss_nats for row in rows if row.status == "converged" and row.test_loss_nats is not None]
-        measured = tuple(losses)
-    else:
-        measured = judged.summaries[pair.condition].converged_pct
+    measured = _measured(judged, pair)
     differences, shrunken = _differences(judged, pair)
-    other = _other(judged, pair)
-    why = value.status or other or shrunken or _unready(judged, pair, measured)
+    why = value.status or _apart(judged, pair) or shrunken or _unready(judged, pair, measured)
     badge, interval = None, None
     if not why:
-        badge, interval, _ = against(measured, value.source())
-    drawn = not other and value.accuracy_pct is not None
+        source = value.source()
+        slack = _subset_error(judged, pair, mean(measured))
+        badge, interval, _ = against(measured, replace(source, half_width=source.half_width + slack))
+    drawn = not _other(judged, pair) and value.accuracy_pct is not None
     return Compared(pair, measured, badge, interval, why, differences, drawn)
 
 
-def _other(judged: Judged, pair: Beside, split: Images = "test") -> str:
-    """Why the number is of something else than what was measured here on those images."""
-    value, name = pair.value, judged.data(pair.condition).name
+def _measured(judged: Judged, pair: Beside) -> tuple[float, ...]:
+    """What the converged runs reached on the images of the number, at its epoch or the end: nats, or percent right."""
+    value, held = pair.value, []
+    points = {(p.seed, p.split, p.epoch): p for p in judged.evidence.points if p.condition == pair.condition}
+    for row in judged.rows(pair.condition):
+        if row.status != "converged":
+            continue
+        if value.epoch:
+            point = points.get((row.seed, value.split, value.epoch))
+            error, loss = (point.top1_error_pct, point.loss_nats) if point else (None, None)
+        else:
+            error, loss = getattr(row, f"{value.split}_error_pct"), getattr(row, f"{value.split}_loss_nats")
+        held.append(loss if value.quantity == "loss" else None if error is None else 100 - error)
+    return tuple(number for number in held if number is not None)
+
+
+def _subset_error(judged: Judged, pair: Beside, accuracy: float) -> float:
+    """Half a 95 % interval of an accuracy in percent that is measured on a part of the train images, for the whole."""
+    facts = judged.data(pair.condition)
+    part, whole = facts.train_subset_images, facts.train_images
+    if pair.value.split != "train" or pair.value.quantity == "loss" or not part:
+        return 0.0
+    return NormalDist().inv_cdf(0.975) * math.sqrt(accuracy * (100 - accuracy) / part * (1 - part / whole))
+
+
+def _apart(judged: Judged, pair: Beside) -> str:
+    """Why the number is of something that was not measured here."""
+    value, name, theirs = pair.value, judged.data(pair.condition).name, pair.protocol.data
     if value.quantity not in ("accuracy", "error", "loss"):
         return f"{value.quantity}, which is not measured here"
-    if pair.protocol.data and pair.protocol.data != name:
-        return f"measured on {pair.protocol.data}, here on {name}"
+    if theirs and name not in (theirs, f"{theirs}-rebuilt"):
+        return f"measured on {theirs}, here on {name}"
+    at = f" at epoch {value.epoch:g}" if value.epoch else ""
+    recorded = {p.split for p in judged.evidence.points if p.condition == pair.condition and p.epoch == value.epoch}
+    if value.epoch and judged.counts.complete and value.split not in recorded:
+        return f"measured on the {value.split} images{at}, of which nothing is recorded here"
+    return ""
+
+
+def _other(judged: Judged, pair: Beside, split: Images = "test") -> str:
+    """Why the number is of something else than what was measured here on those images at the end of training."""
+    value = pair.value
     if value.split != split:
         return f"measured on the {value.split} images, here on the {split} images"
-    return f"read at epoch {value.epoch:g}, before the end" if value.epoch else ""
+    return _apart(judged, pair) or (f"read at epoch {value.epoch:g}, before the end" if value.epoch else "")
 
 
 def _unready(judged: Judged, pair: Beside, measured: tuple[float, ...]) -> str:
@@ -190,6 +242,12 @@ def _differences(judged: Judged, pair: Beside) -> tuple[tuple[str, ...], str]:
     """What differs from the source's protocol, and why this one is shrunken, if it is."""
     condition, facts, protocol = judged.study.condition(pair.condition), judged.data(pair.condition), pair.protocol
     recipe, said, shrunken = condition.recipe, [], []
+    if facts.name == f"{protocol.data}-rebuilt":
+        said.append(f"data {facts.name} (published {protocol.data})")
+    if pair.value.split == "train" and facts.train_subset_images:
+        said.append(
+            f"{facts.train_subset_images:,} of the train images, for which the interval allows (published: all)"
+        )
     fields = settled(condition)
     steps = recipe.total_steps(facts.train_images)
     if protocol.steps is not None:
@@ -233,7 +291,9 @@ def _row(item: Compared) -> tuple[Cell, ...]:
     digits = 3 if loss else places(item.interval)
     here = Cell(NOTHING, "n = 0")
     if measured:
-        here = Cell(_said(mean(measured), digits, loss), f"n = {len(measured)}")
+        where = f"; {value.split} images" if value.split != "test" else ""
+        when = f"; after epoch {value.epoch:g}" if value.epoch else ""
+        here = Cell(_said(mean(measured), digits, loss), f"n = {len(measured)}{where}{when}")
     word = Cell(capital(item.badge), "", item.badge) if item.badge else Cell("None", item.why)
     return (
         Cell(item.beside.condition),

@@ -83,6 +83,7 @@ def assemble(evidence: Evidence) -> Report:
         differing=tables.settings(judged)[1],
         made_by=sentences.made_by(judged),
         beside=beside.table(judged),
+        protocols=beside.protocols(judged),
         alone=beside.alone(judged),
         exploratory=exploring.table(judged),
     )

@@ -12,7 +12,7 @@ from resnetlab import files
 from resnetlab.reports import figures
 from resnetlab.reports.build import assemble
 from resnetlab.reports.evidence import Evidence
-from resnetlab.reports.model import Cell, Picture, Report, Table
+from resnetlab.reports.model import Cell, Fact, Picture, Report, Table
 
 PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
 \usepackage[utf8]{inputenc}
@@ -79,7 +79,7 @@ def render(report: Report) -> str:
     if report.claims:
         parts += [r"\section*{Claims}", *(_picture(report.forest) if report.forest else []), *_table(report.claims)]
     if report.beside:
-        parts += [r"\section*{Published beside measured}", *_table(report.beside)]
+        parts += [r"\section*{Published beside measured}", *_table(report.beside), _facts(report.protocols)]
     if report.alone:
         parts += [r"\subsection*{Published only}", *_table(report.alone)]
     if report.exploratory:
@@ -90,13 +90,16 @@ def render(report: Report) -> str:
             parts += [rf"\subsection*{{{escape(curve.title)}}}", *_picture(curve)]
     parts += [r"\section*{Ledger of runs}", *_table(report.ledger), r"\section*{How to repeat it}"]
     parts += [rf"{{\ttfamily\raggedright {escape(report.command)}\par}}", escape(report.test_split)]
-    facts = "\n".join(rf"\item[{{{escape(fact.term)}}}] {escape(fact.said)}" for fact in report.facts)
-    if facts:
-        parts.append(f"{{\\small\\begin{{description}}\n{facts}\n\\end{{description}}}}")
+    parts.append(_facts(report.facts))
     if report.differing:
         parts += [r"\subsection*{Where the conditions differ}", *_table(report.differing)]
     parts += [r"\subsection*{What all conditions share}", *_table(report.common), escape(report.made_by)]
     return "\n\n".join(part for part in [*parts, r"\end{document}"] if part) + "\n"
+
+
+def _facts(facts: tuple[Fact, ...]) -> str:
+    items = "\n".join(rf"\item[{{{escape(fact.term)}}}] {escape(fact.said)}" for fact in facts)
+    return f"{{\\small\\begin{{description}}\n{items}\n\\end{{description}}}}" if items else ""
 
 
 def escape(text: str) -> str:

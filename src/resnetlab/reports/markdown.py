@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 
-from resnetlab.reports.model import Cell, Picture, Report, Table
+from resnetlab.reports.model import Cell, Fact, Picture, Report, Table
 
 
 def render(report: Report) -> str:
@@ -22,7 +22,7 @@ def render(report: Report) -> str:
     if report.claims:
         parts += ["## Claims", *(_picture(report.forest) if report.forest else []), *_table(report.claims)]
     if report.beside:
-        parts += ["## Published beside measured", *_table(report.beside)]
+        parts += ["## Published beside measured", *_table(report.beside), _facts(report.protocols)]
     if report.alone:
         parts += ["### Published only", *_table(report.alone)]
     if report.exploratory:
@@ -33,7 +33,7 @@ def render(report: Report) -> str:
             parts += [f"### {escape(curve.title)}", *_picture(curve)]
     parts += ["## Ledger of runs", *_table(report.ledger), "## How to repeat it", _code(report.command)]
     parts.append(escape(report.test_split))
-    parts.append("\n".join(f"- {escape(fact.term)}: {escape(fact.said)}" for fact in report.facts))
+    parts.append(_facts(report.facts))
     if report.differing:
         parts += ["### Where the conditions differ", *_table(report.differing)]
     parts += ["### What all conditions share", *_table(report.common), escape(report.made_by)]
@@ -47,6 +47,10 @@ def escape(text: str) -> str:
     text = re.sub(r"(?<=\w)(://|@)", r"<span>\1</span>", text)
     text = re.sub(r"^([#+-])", r"\\\1", text)  # no heading, no list
     return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)
+
+
+def _facts(facts: tuple[Fact, ...]) -> str:
+    return "\n".join(f"- {escape(fact.term)}: {escape(fact.said)}" for fact in facts)
 
 
 def _picture(picture: Picture) -> list[str]:

@@ -195,6 +195,8 @@ class Report:
     made_by: str
     beside: Table | None = None
     """Published beside measured."""
+    protocols: tuple[Fact, ...] = ()
+    """How the sources came to their numbers, in words."""
     alone: Table | None = None
     """Published, with nothing measured beside it."""
     exploratory: Table | None = None

@@ -113,6 +113,17 @@ class Value:
 
 
 @spec
+class Differs:
+    """What a source did otherwise than it is done here, where no field of a condition says it."""
+
+    published: str
+    """In a clause: `evaluated by the statistics of each batch`."""
+    here: str
+    unless: dict[str, Any] = field(default_factory=dict)
+    """Fields of a condition that does it as the source did."""
+
+
+@spec
 class Protocol:
     """How the numbers of a file were made, as far as the source says."""
 
@@ -127,6 +138,8 @@ class Protocol:
     steps: Positive | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     """Fields of a condition that the source settles: `"recipe.batch_size" = 128`."""
+    differs: tuple[Differs, ...] = ()
+    """In words, what such fields cannot say."""
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.steps is not None:
@@ -239,8 +252,12 @@ def settled(condition: Condition) -> dict[str, Any]:
     return flat({part: encode(getattr(condition, part)) for part in ("model", "data", "recipe")})
 
 
+def has(condition: Condition, wanted: Mapping[str, Any]) -> bool:
+    """Whether a condition has all of these fields."""
+    fields: Mapping[str, Any] = settled(condition) | condition.values if wanted else {}
+    return all(fields.get(key) == value for key, value in flat(wanted).items())
+
+
 def _matches(value: Value, condition: Condition) -> bool:
-    if all(parse_model(model, value.label) != condition.model for model in value.models):
-        return False
-    fields: Mapping[str, Any] = settled(condition) | condition.values if value.at else {}
-    return all(fields.get(key) == wanted for key, wanted in flat(value.at).items())
+    named = any(parse_model(model, value.label) == condition.model for model in value.models)
+    return named and has(condition, value.at)
