@@ -5,6 +5,7 @@ import resnetlab as rl
 rl.load_study("digits").run()                                    # a study, and its report
 rl.train("cifar-resnet20", "digits", "digits").result.test      # one network
 rl.resume("runs/digits-cifar-resnet20-s0-0123456789")            # what was interrupted
+rl.load_model("pets").predict(["cat.jpg"])                       # a trained network, used
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from resnetlab.api import LoadedStudy, Outcome, UnfinishedError, load_study, open_study, resume, train
     from resnetlab.data.spec import Data
+    from resnetlab.deploy.predict import Classifier, Prediction, load_model
     from resnetlab.errors import InputError, ResnetlabError, ResourceError
     from resnetlab.models.build import build_model
     from resnetlab.models.spec import CifarNet, cifar
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "api": ("LoadedStudy", "Outcome", "UnfinishedError", "load_study", "open_study", "resume", "train"),
     "data.spec": ("Data",),
+    "deploy.predict": ("Classifier", "Prediction", "load_model"),
     "errors": ("InputError", "ResnetlabError", "ResourceError"),
     "models.build": ("build_model",),
     "models.spec": ("CifarNet", "cifar"),
@@ -40,10 +43,10 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "SGD", "Adam", "AdamW", "CifarNet", "Claim", "Condition", "Data", "Evaluation", "InputError", "LoadedStudy",
-    "Numerics", "Outcome", "Placement", "RMSprop", "Recipe", "ResnetlabError", "ResourceError", "Result", "RunRecord",
-    "Scores", "Study", "UnfinishedError", "build_model", "cifar", "load_recipe", "load_study", "open_study", "resume",
-    "train",
+    "SGD", "Adam", "AdamW", "CifarNet", "Claim", "Classifier", "Condition", "Data", "Evaluation", "InputError",
+    "LoadedStudy", "Numerics", "Outcome", "Placement", "Prediction", "RMSprop", "Recipe", "ResnetlabError",
+    "ResourceError", "Result", "RunRecord", "Scores", "Study", "UnfinishedError", "build_model", "cifar", "load_model",
+    "load_recipe", "load_study", "open_study", "resume", "train",
 ]  # fmt: skip
 
 

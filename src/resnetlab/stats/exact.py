@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+from resnetlab.stats.estimate import Interval
 
 
 def boschloo(failed_a: int, runs_a: int, failed_b: int, runs_b: int) -> float:
@@ -50,6 +53,20 @@ def mcnemar(only_a: int, only_b: int) -> float:
     from scipy.special import bdtr
 
     return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+
+
+def paired_interval(only_a: int, only_b: int, images: int) -> Interval:
+    """The 95 % interval of how many per cent points a is more accurate than b, of the same images.
+
+    Wald's, with one image more in each cell where a and b differ: it keeps its 95 % where few do, and has a width
+    where none is (Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions
+    based on paired data").
+    """
+    from scipy.special import ndtri
+
+    a, b = (only_a + 1) / (images + 2), (only_b + 1) / (images + 2)
+    half = float(ndtri(0.975)) * math.sqrt((a + b - (a - b) ** 2) / (images + 2))
+    return Interval(100 * max(-1.0, a - b - half), 100 * min(1.0, a - b + half))
 
 
 def race(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:

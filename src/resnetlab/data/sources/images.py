@@ -102,13 +102,18 @@ def decode(raw: bytes) -> Image.Image:
     kind = image.format or "image"
     try:
         image.load()
-        return _flat(_upright(image))
+        return flatten(image)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly every kind for a damaged file
         if "truncated" in str(error).lower():
             raise BadImageError(f"truncated {kind}") from error
         raise BadImageError(f"broken {kind}: {str(error)[:80] or type(error).__name__}") from error
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """A loaded image of any mode, upright, as mode L or RGB, by the rules above."""
+    return _flat(_upright(image))
 
 
 def square(image: Image.Image, side: int) -> NDArray[np.uint8]:
