@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from resnetlab.studies.spec import Condition, Study, load_recipe
     from resnetlab.training.numerics import Numerics, Placement
     from resnetlab.training.recipe import SGD, Adam, AdamW, Recipe, RMSprop
+    from resnetlab.use import evaluate
 
 # Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
 _HOMES = {
@@ -39,14 +40,15 @@ _HOMES = {
     "studies.spec": ("Condition", "Study", "load_recipe"),
     "training.numerics": ("Numerics", "Placement"),
     "training.recipe": ("SGD", "Adam", "AdamW", "RMSprop", "Recipe"),
+    "use": ("evaluate",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "SGD", "Adam", "AdamW", "CifarNet", "Claim", "Classifier", "Condition", "Data", "Evaluation", "InputError",
     "LoadedStudy", "Numerics", "Outcome", "Placement", "Prediction", "RMSprop", "Recipe", "ResnetlabError",
-    "ResourceError", "Result", "RunRecord", "Scores", "Study", "UnfinishedError", "build_model", "cifar", "load_model",
-    "load_recipe", "load_study", "open_study", "resume", "train",
+    "ResourceError", "Result", "RunRecord", "Scores", "Study", "UnfinishedError", "build_model", "cifar", "evaluate",
+    "load_model", "load_recipe", "load_study", "open_study", "resume", "train",
 ]  # fmt: skip
 
 

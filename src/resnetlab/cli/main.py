@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from resnetlab.cli import deploy
 from resnetlab.cli.data import data
 from resnetlab.cli.inspect import inspect
 from resnetlab.errors import ResnetlabError, mistake, printable
@@ -16,6 +17,7 @@ from resnetlab.errors import ResnetlabError, mistake, printable
 SECTIONS = {
     "Experiments": ("study", "train", "resume", "compare"),
     "Your photographs": ("data",),
+    "Using a model": ("predict", "evaluate", "ensemble", "explain", "export", "serve"),
     "Looking inside": ("models", "inspect", "import-weights"),
 }
 
@@ -40,6 +42,8 @@ study = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run a stu
 app.add_typer(study, name="study")
 app.add_typer(data, name="data")
 app.add_typer(inspect, name="inspect")
+for command in (deploy.predict, deploy.evaluate, deploy.ensemble, deploy.explain, deploy.export, deploy.serve):
+    app.command()(command)
 
 Output = Annotated[Path, typer.Option("--output", help="Root of runs/ and studies/.", metavar="DIR")]
 Set = Annotated[

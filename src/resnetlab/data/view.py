@@ -85,5 +85,5 @@ def show(image: Image.Image, view: View) -> NDArray[np.uint8]:
 
 def pixels(image: Image.Image) -> NDArray[np.uint8]:
     """(H, W, C) of a picture in mode L or RGB."""
-    array = np.asarray(image)
+    array = np.array(image)  # a copy: what Pillow lends cannot be written to, and torch warns of it
     return array[..., np.newaxis] if array.ndim == 2 else array

@@ -14,7 +14,7 @@ from PIL import Image
 from resnetlab.data.sources import Say, decoded, images, manifest, open_source, silent
 from resnetlab.data.sources.listing import FOREIGN, SUFFIXES, Listing, Passed, list_folder, walk
 from resnetlab.data.sources.manifest import Row
-from resnetlab.errors import mistake
+from resnetlab.errors import mistake, printable
 
 Part = Literal["train", "validation", "test", "all"]
 
@@ -24,6 +24,7 @@ class Picture:
     """`load` gives the decoded photograph, or raises BadImageError."""
 
     name: str
+    """A path whose unprintable characters are escaped."""
     load: Callable[[], Image.Image]
 
 
@@ -43,7 +44,7 @@ class Labelled:
 
 def picture(path: Path) -> Picture:
     """The photograph in a file."""
-    return Picture(str(path), partial(_load, path))
+    return Picture(printable(str(path)), partial(_load, path))
 
 
 def find_pictures(paths: Sequence[Path]) -> tuple[list[Picture], list[Passed]]:
@@ -70,27 +71,34 @@ def passed_words(passed: Iterable[Passed]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in Counter(item.reason for item in passed).most_common())
 
 
-def open_labelled(data: str, split: Part, cache: Path, say: Say = silent) -> Labelled:
+def open_labelled(
+    data: str, split: Part, cache: Path, say: Say = silent, *, by: Path | None = None
+) -> Labelled:  # fmt: skip
     """The pictures of `split` in a folder, an `.npz` or a data set that has a name.
 
-    A folder without a test split is cut as training cuts it, by the manifest in `cache`, so that a model is never
-    scored on what it learned from unless `split` says so. Raises InputError.
+    A folder is cut by the manifest `by`, else as it lies; one without a test split as training cuts it, by the
+    manifest in `cache`, so that a model is not scored on what it learned from unless `split` says so. Raises
+    InputError.
     """
     if split not in get_args(Part):
         raise mistake("--split", "no such split", "--split test", got=split, allowed=", ".join(get_args(Part)))
-    return _folder(Path(data), split, cache, say) if Path(data).is_dir() else _arrays(data, split, cache, say)
+    if Path(data).is_dir():
+        return _folder(Path(data), split, cache, say, by)
+    if by is not None:
+        raise mistake("--manifest", f"{data} is no folder of photographs", "leave it out", got=by)
+    return _arrays(data, split, cache, say)
 
 
 def _load(path: Path) -> Image.Image:
     return images.decode(images.read(path))
 
 
-def _folder(root: Path, split: Part, cache: Path, say: Say) -> Labelled:
+def _folder(root: Path, split: Part, cache: Path, say: Say, by: Path | None) -> Labelled:
     listing = list_folder(root)
     paths = [file.path for file in listing.files]
     say(f"reading {len(paths):,} files of {root}")
     probes = decoded.probe(root, paths, decoded.default_workers())
-    bad = tuple((path, found.reason) for path, found in zip(paths, probes, strict=True) if found.reason)
+    bad = tuple((printable(path), found.reason) for path, found in zip(paths, probes, strict=True) if found.reason)
     rows: tuple[Row, ...] = tuple(
         Row(file.path, file.label, file.split, found.sha256, found.size)
         for file, found in zip(listing.files, probes, strict=True)
@@ -99,20 +107,22 @@ def _folder(root: Path, split: Part, cache: Path, say: Say) -> Labelled:
     if not rows:
         raise mistake(str(root), "no usable image", "give a folder of photographs in folders of classes")
     notes: tuple[str, ...] = (f"passed over: {passed_words(listing.passed)}",) if listing.passed else ()
-    if split != "all":
+    if by is not None:
+        rows = manifest.follow(rows, root, by)
+    elif split != "all":
         rows, more = manifest.complete(rows, listing.classes, root, cache)
         notes += more
     chosen = [row for row in rows if split in ("all", row.split)]
     if not chosen:
         raise mistake(str(root), f"no {split} images", "--split test, or --split all")
-    pictures = tuple(Picture(row.path, partial(_load, root / row.path)) for row in chosen)
+    pictures = tuple(Picture(printable(row.path), partial(_load, root / row.path)) for row in chosen)
     labels = tuple(row.label for row in chosen)
     return Labelled(root.resolve().name, split, listing.classes, pictures, labels, _bad_of(bad, split, listing), notes)
 
 
 def _bad_of(bad: tuple[tuple[str, str], ...], split: Part, listing: Listing) -> tuple[tuple[str, str], ...]:
     """Those of the split, where the folder says of which split a file is."""
-    of = {file.path: file.split for file in listing.files}
+    of = {printable(file.path): file.split for file in listing.files}
     return tuple(item for item in bad if split == "all" or of[item[0]] in (None, split))
 
 

@@ -24,10 +24,11 @@ def render(report: Report, drawings: Mapping[str, figures.Drawing]) -> str:
             f'<div class="wide">{figures.themed(drawing.wide, label)}</div>'
             f'<div class="narrow">{figures.themed(drawing.narrow, label)}</div>'
         )
-    return _environment().get_template("report.html").render(report=report, pictures=pictures)
+    return environment().get_template("report.html").render(report=report, pictures=pictures)
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Of the pages: text is escaped, and a value that is missing is a mistake."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     def finalize(value: object) -> object:

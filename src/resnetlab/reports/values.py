@@ -21,10 +21,10 @@ def table(picture: Dots | Curves | Forest) -> str:
                 "claim", "unit", "region_low", "region_high", "effect", "low", "high", "verdict", "runs", "failed",
                 "published", "source",
             ]  # fmt: skip
-            return _csv(names, (_effect(row, known) for row in picture.rows for known in row.published or (None,)))
+            return csv_text(names, (_effect(row, known) for row in picture.rows for known in row.published or (None,)))
         case Dots() if any(row.published for row in picture.rows):
             names = ["condition", "mean_pct", "low_pct", "high_pct", "published_pct", "predicted_low", "predicted_high"]
-            return _csv(
+            return csv_text(
                 names,
                 (
                     [row.label, row.mean_pct, row.low_pct, row.high_pct, mark.value_pct, mark.low_pct, mark.high_pct]
@@ -41,7 +41,8 @@ def _effect(row: ForestRow, known: Known | None) -> list[Value]:
     return [*held, known.d, "; ".join(known.sources)] if known else [*held, None, None]
 
 
-def _csv(names: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
+def csv_text(names: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
+    """A table as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(names)

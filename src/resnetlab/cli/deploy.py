@@ -1,0 +1,276 @@
+"""The commands that use a trained network: parse, call one function, print. Heavy imports stay inside them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resnetlab.errors import mistake
+
+if TYPE_CHECKING:
+    from resnetlab.deploy.predict import Prediction
+    from resnetlab.deploy.record import Evaluated, Share
+
+SOME_FAILED = 3
+
+Model = Annotated[Path, typer.Argument(help="A model's folder, or a finished run's.", metavar="MODEL")]
+DataArgument = Annotated[str, typer.Argument(help="A folder of photographs, an .npz or a name.", metavar="DATA")]
+Top = Annotated[int, typer.Option(help="Classes a picture.", min=1)]
+TtaOption = Annotated[str, typer.Option("--tta", help="none, flip or ten-crop: views to average.", metavar="TTA")]
+Batch = Annotated[int, typer.Option("-b", "--batch-size", help="Pictures at a time.", min=1)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="DEVICE")]
+Accept = Annotated[bool, typer.Option("--accept-licence", help="Use weights that are not for commerce.")]
+Split = Annotated[str, typer.Option("--split", help="train, validation, test or all.", metavar="SPLIT")]
+Manifest = Annotated[
+    Path | None, typer.Option("--manifest", help="Of resnetlab data split: which image is of which split.")
+]
+Output = Annotated[Path, typer.Option("--output", help="Root of cache/.", metavar="DIR")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def predict(
+    model: Model,
+    files: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.", metavar="FILES|DIR")],
+    top: Top = 5, tta: TtaOption = "none", batch_size: Batch = 32, device: Device = "auto", accept: Accept = False,
+    json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="A line a class: path,rank,class,probability,error.")] = False,
+) -> None:  # fmt: skip
+    """Name what is in photographs.
+
+    A file that is no image is told and left out, and the exit code is 3 (2 when nothing is left).
+
+    Example:  resnetlab predict pets photo.jpg --top 2
+    """
+    if json and csv:
+        raise mistake("--json, --csv", "more than one form", "give one of them")
+    from resnetlab.deploy.pictures import find_pictures, passed_words
+    from resnetlab.deploy.predict import load_model
+
+    pictures, passed = find_pictures(files)
+    if passed:
+        typer.echo(f"passed over: {passed_words(passed)}", err=True)
+    if not pictures:
+        raise mistake(str(files[0]), "no photographs in it", "give photographs, or a folder of them")
+    loaded = load_model(model, device=device, accept_licence=accept)
+    write = _json_lines if json else _csv_lines if csv else _text_lines
+    if csv:
+        typer.echo("path,rank,class,probability,error")
+    failed = done = 0
+    for seen in loaded.look(pictures, tta=tta, batch=batch_size):  # type: ignore[arg-type]
+        if seen.reason:
+            failed += 1
+            typer.echo(f"resnetlab: {seen.picture.name}: {seen.reason}", err=True)
+        held = None if seen.reason else loaded.best(seen, top)
+        done += held is not None
+        for line in write(seen.picture.name, held, seen.reason):
+            typer.echo(line)
+    if failed:
+        typer.echo(f"{failed:,} of {len(pictures):,} files are no images", err=True)
+        raise typer.Exit(SOME_FAILED if done else 2)
+
+
+def evaluate(
+    model: Model, data: DataArgument, split: Split = "test", manifest: Manifest = None, tta: TtaOption = "none",
+    out: Annotated[Path | None, typer.Option(help="Folder for a page with the surest mistakes, and tables.",
+                                             metavar="DIR")] = None,
+    json: Json = False, batch_size: Batch = 32, device: Device = "auto", accept: Accept = False,
+    output: Output = Path(),
+) -> None:  # fmt: skip
+    """Score a model on photographs with labels.
+
+    Accuracy with its interval, by class, calibration, confusions, mistakes. The page of --out holds photographs:
+    keep it where they may be shown.
+
+    Example:  resnetlab evaluate pets photos --out scores
+    """
+    from resnetlab import use
+    from resnetlab.deploy.predict import load_model
+
+    loaded = load_model(model, device=device, accept_licence=accept)
+    found = use.evaluate(
+        loaded, data, split=split, manifest=manifest, tta=tta, batch=batch_size, cache=output / "cache", out=out,  # type: ignore[arg-type]
+        say=_say, pulse=_pulse,
+    )  # fmt: skip
+    if json:
+        typer.echo(_as_json(found))
+    else:
+        for line in _summary(found):
+            typer.echo(line)
+    if out is not None:
+        typer.echo(f"Page: {out / 'report.html'}", err=json)
+    raise typer.Exit(SOME_FAILED if found.bad else 0)
+
+
+def ensemble(
+    models: Annotated[list[Path], typer.Argument(help="Folders of models of the same classes.", metavar="MODELS...")],
+    data: Annotated[str, typer.Option("--data", help="A folder of photographs, an .npz or a name.", metavar="DATA")],
+    split: Split = "test", manifest: Manifest = None, tta: TtaOption = "none", json: Json = False,
+    batch_size: Batch = 32, device: Device = "auto", accept: Accept = False, output: Output = Path(),
+) -> None:  # fmt: skip
+    """Average several models, and say what that gains.
+
+    Example:  resnetlab ensemble pets pets-2 --data photos
+    """
+    from resnetlab.deploy.ensemble import combine
+    from resnetlab.deploy.pictures import open_labelled
+    from resnetlab.deploy.predict import load_model
+
+    loaded = [load_model(model, device=device, accept_licence=accept) for model in models]
+    labelled = open_labelled(data, split, output / "cache", _say, by=manifest)  # type: ignore[arg-type]
+    found = combine(loaded, labelled, tta=tta, batch=batch_size, pulse=_pulse)  # type: ignore[arg-type]
+    if json:
+        typer.echo(_as_json(found))
+        return
+    for name, member in zip(found.names, found.members, strict=True):
+        typer.echo(f"{name:24} {_said(member)}")
+    typer.echo(f"{'ensemble':24} {_said(found.together)} of {found.together.images:,} images")
+    best = found.names[found.best]
+    typer.echo(f"against the best member, {best}: {_gain(found.over_best)}; McNemar p = {found.p:.3g}")
+    typer.echo(f"against the mean of the members: {_gain(found.over_mean)}")
+    typer.echo(f"all members agree on {_said(found.agreed)}")
+    typer.echo(
+        "Intervals are over images, of these very models; the best was chosen on these images, which flatters it."
+    )
+
+
+def explain(
+    model: Model,
+    image: Annotated[Path, typer.Argument(help="A photograph.", metavar="IMAGE")],
+    out: Annotated[Path | None, typer.Option(help="Else <name>-explained.png, here.", metavar="PNG")] = None,
+    label: Annotated[str, typer.Option("--class", help="Else what the model says.", metavar="NAME")] = "",
+    device: Device = "auto", accept: Accept = False,
+) -> None:  # fmt: skip
+    """Show where in a photograph a class was seen (Grad-CAM).
+
+    Example:  resnetlab explain pets photo.jpg --out why.png
+    """
+    from resnetlab.data.sources.images import BadImageError, quiet
+    from resnetlab.deploy.explain import explain as explained
+    from resnetlab.deploy.pictures import picture
+    from resnetlab.deploy.predict import load_model
+    from resnetlab.files import atomic
+
+    path = out or Path(f"{image.stem}-explained.png")
+    if path.suffix.lower() != ".png":
+        raise mistake("--out", "no PNG by its name", "--out why.png", got=path)
+    try:
+        with quiet():
+            photograph = picture(image).load()
+    except BadImageError as error:
+        raise mistake(str(image), str(error), "give a photograph") from None
+    found = explained(load_model(model, device=device, accept_licence=accept), photograph, label)
+    with atomic(path, "wb") as file:
+        found.picture().save(file, "PNG")
+    typer.echo(f"{found.label} {100 * found.probability:.1f} %, by the features of {found.layer}: {path}")
+
+
+def export(
+    model: Model,
+    to: Annotated[str, typer.Option(help="onnx or torch-export.", metavar="FORM")],
+    out: Annotated[Path, typer.Option(help="The file.", metavar="FILE")],
+    check: Annotated[Path | None, typer.Option("--check-on", help="Folder of photographs for the check of parity; "
+                                               "else pictures are generated.", metavar="DIR")] = None,
+    accept: Accept = False,
+) -> None:  # fmt: skip
+    """Write a model for other programs: ONNX or torch.export.
+
+    The file is held against PyTorch before it is kept.
+
+    Example:  resnetlab export pets --to onnx --out pets.onnx
+    """
+    from resnetlab.deploy.export import export as exported
+    from resnetlab.deploy.predict import load_model
+
+    found = exported(load_model(model, device="cpu", accept_licence=accept), to, out, check)
+    typer.echo(f"{out}: {found.pictures} {found.kind} in batches of {found.batches}, at most {found.largest:.1e} apart")
+
+
+def serve(
+    model: Model,
+    port: Annotated[int, typer.Option(help="0 takes one that is free.", min=0, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(help="0.0.0.0 lets others on your network in, a phone say.")] = "127.0.0.1",
+    device: Device = "auto", accept: Accept = False,
+) -> None:  # fmt: skip
+    """Name photographs on a page, and for programs as JSON.
+
+    Example:  resnetlab serve pets --port 8000
+    """
+    from resnetlab.deploy.extras import need
+    from resnetlab.deploy.predict import load_model
+
+    for package in ("fastapi", "uvicorn", "multipart"):
+        need(package, "serve")
+    from resnetlab.deploy.serve import run
+
+    run(load_model(model, device=device, accept_licence=accept), host, port, lambda line: typer.echo(line))
+
+
+def _text_lines(name: str, held: Prediction | None, _: str) -> Iterator[str]:
+    if held is not None:
+        yield name
+        for guess in held.guesses:
+            yield f"  {100 * guess.probability:5.1f} %  {guess.label}"
+
+
+def _json_lines(name: str, held: Prediction | None, reason: str) -> Iterator[str]:
+    import json
+
+    guesses = [{"class": guess.label, "probability": guess.probability} for guess in held.guesses] if held else []
+    yield json.dumps({"path": name, "guesses": guesses} | ({"error": reason} if reason else {}), ensure_ascii=False)
+
+
+def _csv_lines(name: str, held: Prediction | None, reason: str) -> Iterator[str]:
+    import csv
+    import io
+
+    text = io.StringIO()
+    write = csv.writer(text, lineterminator="\n").writerow
+    for rank, guess in enumerate(held.guesses if held else (), 1):
+        write((name, rank, guess.label, guess.probability, ""))
+    if held is None:
+        write((name, "", "", "", reason))
+    yield text.getvalue().rstrip("\n")
+
+
+def _summary(found: Evaluated) -> Iterator[str]:
+    yield f"{found.model} on {found.data}, {found.split}: {found.top1.images:,} pictures"
+    yield f"top-1 {_said(found.top1)}, top-5 {_said(found.top5)} (95 % intervals over images)"
+    yield f"expected calibration error {found.ece_pct:.1f} %, cross-entropy {found.loss_nats:.3f} nats"
+    for one in sorted(found.classes, key=lambda one: one.recall.pct)[:5]:
+        yield f"  {one.name:32} {_said(one.recall)} of {one.recall.images:,}"
+    for pair in found.confusions[:3]:
+        yield f"  {pair.images:,} x {pair.true} called {pair.said}"
+    for line in (*found.caveats, *found.notes):
+        yield f"note: {line}"
+    for name, reason in found.bad:
+        yield f"not read: {name}: {reason}"
+
+
+def _said(share: Share) -> str:
+    return f"{share.pct:.1f} % [{share.low:.1f}, {share.high:.1f}]"
+
+
+def _gain(gain: Any) -> str:
+    span = f" [{gain.interval.low:+.1f}, {gain.interval.high:+.1f}]" if gain.interval else ""
+    return f"{gain.points:+.1f} points{span}"
+
+
+def _as_json(found: Any) -> str:
+    import json
+
+    from resnetlab.codec import encode
+
+    return json.dumps(encode(found), indent=1, ensure_ascii=False)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _pulse(done: int, total: int) -> None:
+    if sys.stderr.isatty() and (done == total or done % 16 == 0):
+        print(f"\r{done:,} of {total:,} pictures", end="\n" if done == total else "", file=sys.stderr, flush=True)

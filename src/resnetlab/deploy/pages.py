@@ -1,0 +1,64 @@
+"""The pages of the service: nothing in them is loaded from elsewhere, and no script runs but their own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from resnetlab.bundle.card import view_words
+from resnetlab.bundle.spec import ModelFile
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from resnetlab.deploy.serve import Limits
+
+_CLOSED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page and the content security policy that goes with it."""
+
+    text: str
+    policy: str
+
+
+def front(file: ModelFile, limits: Limits) -> Page:
+    """Where a photograph is dropped, pasted or taken, and named."""
+    style, script = _own("page.css"), _own("page.js")
+    policy = f"{_CLOSED}; style-src {_hash(style)}; script-src {_hash(script)}; img-src blob: data:; connect-src 'self'"
+    text = _environment().get_template("page.html").render(
+        file=file, limits=limits, style=_raw(style), script=_raw(script), view=view_words(file)
+    )  # fmt: skip
+    return Page(text, policy)
+
+
+def reference(schema: dict[str, Any]) -> Page:
+    """The routes of the service, from its OpenAPI description."""
+    style = _own("page.css")
+    text = _environment().get_template("reference.html").render(schema=schema, style=_raw(style))
+    return Page(text, f"{_CLOSED}; style-src {_hash(style)}")
+
+
+def _own(name: str) -> str:
+    return (resources.files("resnetlab.deploy") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _raw(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(loader=PackageLoader("resnetlab.deploy"), autoescape=True, undefined=StrictUndefined)
