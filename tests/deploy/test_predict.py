@@ -1,0 +1,172 @@
+"""Photographs in, classes out: what the network is shown, what is averaged, and what becomes of broken files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pictures import encoded, picture, save
+from PIL import Image
+from small import CLASSES, write_model
+from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, TenCrop, ToTensor
+
+from resnetlab.bundle.spec import Licence
+from resnetlab.bundle.store import load_bundle
+from resnetlab.data.view import View
+from resnetlab.deploy.pictures import find_pictures
+from resnetlab.deploy.predict import load_model, views
+from resnetlab.errors import InputError, ResourceError
+
+HALF = {"mean": (0.5,) * 3, "deviation": (0.5,) * 3}
+THEIRS = Compose([Resize(28), CenterCrop(24), ToTensor(), Normalize((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))])
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "resnetlab", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=250)
+
+
+def by_torchvision(folder: Path, image: Image.Image, *, mirror: bool = False) -> torch.Tensor:
+    """Probabilities (K,), without a line of ours between the file and the network."""
+    tensor = THEIRS(image)
+    with torch.inference_mode():
+        return load_bundle(folder).module((tensor.flip(2) if mirror else tensor)[None]).double().softmax(1)[0]
+
+
+def test_a_photograph_is_named_as_torchvision_would_show_it_to_the_network(pets: Path) -> None:
+    image = picture(5, 61, 45)
+    expected = by_torchvision(pets, image)
+    found = load_model(pets).predict([image], top=6)[0]
+    assert {guess.label for guess in found.guesses} == set(CLASSES)
+    given = [guess.probability for guess in found.guesses]
+    assert np.allclose(given, sorted(expected.tolist(), reverse=True), atol=1e-6)
+    assert found.guesses[0].label == CLASSES[int(expected.argmax())]
+
+
+def test_flip_averages_the_probabilities_of_a_photograph_and_its_mirror_image(pets: Path) -> None:
+    image = picture(5, 61, 45)
+    expected = (by_torchvision(pets, image) + by_torchvision(pets, image, mirror=True)) / 2
+    found = load_model(pets).predict([image], top=6, tta="flip")[0]
+    given = {guess.label: guess.probability for guess in found.guesses}
+    assert np.allclose([given[name] for name in CLASSES], expected.numpy(), atol=1e-6)
+
+
+@given(st.integers(8, 70), st.integers(8, 70), st.integers(4, 30), st.integers(0, 9))
+def test_the_ten_crops_are_torchvisions(width: int, height: int, size: int, more: int) -> None:
+    view = View(size=size, resize=size + more, **HALF)
+    image = picture(2, width, height)
+    theirs = Compose([Resize(size + more), TenCrop(size)])(image)
+    assert np.array_equal(views(image, view, "ten-crop"), np.stack([np.asarray(part) for part in theirs]))
+
+
+def test_ten_crops_need_a_model_that_crops(tmp_path: Path) -> None:
+    whole = write_model(tmp_path / "whole", view=View(rule="whole", size=32, **HALF))
+    with pytest.raises(InputError, match="leave no corners"):
+        load_model(whole).predict([picture(0)], tta="ten-crop")
+    with pytest.raises(InputError, match="allowed: none, flip, ten-crop"):
+        load_model(whole).predict([picture(0)], tta="five")  # type: ignore[arg-type]
+
+
+def test_whole_photographs_of_many_shapes_are_named_as_if_each_came_alone(tmp_path: Path) -> None:
+    model = load_model(write_model(tmp_path / "whole", view=View(rule="whole", size=32, **HALF)))
+    images = [picture(seed, 20 + 7 * seed, 60 - 5 * seed) for seed in range(6)]
+    together = model.predict(images)
+    alone = [model.predict([image])[0] for image in images]
+    for a, b in zip(together, alone, strict=True):
+        assert [guess.label for guess in a.guesses] == [guess.label for guess in b.guesses]
+        assert np.allclose([g.probability for g in a.guesses], [g.probability for g in b.guesses], atol=1e-6)
+
+
+def test_the_size_of_a_batch_changes_nothing(pets: Path, photos: Path) -> None:
+    model, pictures = load_model(pets), find_pictures([photos])[0]
+    rows = [[seen.probabilities for seen in model.look(pictures, batch=batch)] for batch in (1, 5, 64)]
+    assert len(rows[0]) == 22
+    assert np.allclose(rows[0], rows[1], atol=1e-6)
+    assert np.allclose(rows[0], rows[2], atol=1e-6)
+
+
+def test_a_photograph_is_turned_upright_before_it_is_named(pets: Path, tmp_path: Path) -> None:
+    image = picture(7, 60, 40)
+    save(tmp_path / "plain.png", image)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise when it is shown
+    save(tmp_path / "turned.png", image.transpose(Image.Transpose.ROTATE_90), exif=exif)
+    plain, turned = load_model(pets).predict([tmp_path / "plain.png", tmp_path / "turned.png"])
+    assert plain.guesses == turned.guesses
+
+
+def test_broken_files_are_told_and_left_out_and_the_exit_code_says_so(pets: Path, tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png", picture(0))
+    (tmp_path / "in" / "b.jpg").write_bytes(encoded(picture(1, 64, 64), "JPEG")[:900])
+    (tmp_path / "in" / "c.jpg").write_text("a text")
+    (tmp_path / "in" / "notes.txt").write_text("no picture, by its name")
+    save(tmp_path / "in" / "d.png", picture(3))
+    done = run("predict", pets, tmp_path / "in", "--json")
+    assert done.returncode == 3
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(line["path"]).name for line in lines] == ["a.png", "b.jpg", "c.jpg", "d.png"]
+    assert ["error" in line for line in lines] == [False, True, True, False]
+    assert "b.jpg: truncated JPEG" in done.stderr
+    assert "2 of 4 files are no images" in done.stderr
+    assert "passed over: 1 not an image by its name" in done.stderr
+    nothing = run("predict", pets, tmp_path / "in" / "c.jpg", tmp_path / "absent.jpg")
+    assert nothing.returncode == 2
+    assert "absent.jpg: cannot be read: no such file or directory" in nothing.stderr
+    with pytest.raises(InputError, match=r"c\.jpg: not an image"):
+        load_model(pets).predict([tmp_path / "in" / "a.png", tmp_path / "in" / "c.jpg"])
+
+
+def test_predictions_as_csv_are_a_line_a_class(pets: Path, photos: Path) -> None:
+    done = run(
+        "predict", pets, photos / "test" / "cat" / "000.jpg", photos / "test" / "dog" / "000.jpg", "--top", 2, "--csv"
+    )
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["rank"] for row in rows] == ["1", "2", "1", "2"]
+    assert all(0 < float(row["probability"]) < 1 and row["class"] in CLASSES and not row["error"] for row in rows)
+
+
+def test_weights_that_are_not_for_commerce_need_a_word(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "wsl", licence=Licence(name="CC-BY-NC-4.0", of="the backbone"))
+    with pytest.raises(InputError, match=r"CC-BY-NC-4.0 \(the backbone\).*--accept-licence"):
+        load_model(folder)
+    assert load_model(folder, accept_licence=True).predict([picture(0)])
+
+
+def test_a_batch_that_does_not_fit_in_memory_says_what_to_do(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model(pets)
+
+    def full(_: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model.module, "forward", full)
+    with pytest.raises(ResourceError, match="a smaller --batch-size"):
+        model.predict([picture(0)])
+
+
+def test_an_import_of_torchvisions_weights_is_a_model(tmp_path: Path) -> None:
+    from torchvision.models import resnet18
+
+    from resnetlab.models.importing import import_weights
+
+    theirs = resnet18(num_classes=4).eval()
+    torch.save(theirs.state_dict(), tmp_path / "r18.pth")
+    import_weights(tmp_path / "r18.pth", "resnet18", tmp_path / "r18")
+    image = picture(4, 300, 260)
+    transform = Compose(
+        [Resize(256), CenterCrop(224), ToTensor(), Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
+    )
+    with torch.inference_mode():
+        expected = theirs(transform(image)[None]).double().softmax(1)[0]
+    found = load_model(tmp_path / "r18").predict([image], top=4)[0]
+    given = {guess.label: guess.probability for guess in found.guesses}
+    assert np.allclose([given[f"class {k}"] for k in range(4)], expected.numpy(), atol=1e-5)
