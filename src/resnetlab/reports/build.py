@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resnetlab.reports import beside, exploring, plots, sentences, tables
+from resnetlab.reports import beside, exploring, ladder, plots, sentences, tables
 from resnetlab.reports.evidence import DataFacts, Evidence, Row, gather
 from resnetlab.reports.model import Cell, Report, shown
 from resnetlab.stats.estimate import Summary, summarise
@@ -42,7 +42,11 @@ class Judged:
         return next(facts for facts in self.evidence.data if label in facts.conditions)
 
     def style(self, label: str) -> int:
-        """Number of a condition's colour, mark and line: by shortcut where the study varies it, else its own."""
+        """Number of a condition's colour, mark and line: of a rung or a side rung, by shortcut where the study varies
+        it, else its own."""
+        for rung in self.study.ladder:
+            if rung.condition == label:
+                return 5 if rung.instead_of else 1
         known = ("none", "A", "B", "C", "gated")
         kinds = {c.label: getattr(c.model, "shortcut", "") for c in self.study.conditions}
         if len(set(kinds.values())) > 1 and set(kinds.values()) <= set(known):
@@ -85,6 +89,7 @@ def assemble(evidence: Evidence) -> Report:
         beside=beside.table(judged),
         protocols=beside.protocols(judged),
         alone=beside.alone(judged),
+        ladder=ladder.section(judged),
         exploratory=exploring.table(judged),
     )
     return shown(report)

@@ -74,6 +74,8 @@ def render(report: Report) -> str:
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
     parts += [escape(report.answer), *_picture(report.dots)]
     parts.append(rf"\textbf{{What this does not show.}} {escape(report.limits)}")
+    if report.ladder:
+        parts += [r"\section*{Ladder}", *_picture(report.ladder.steps), *_table(report.ladder.table)]
     parts += [r"\section*{Conditions}", escape(report.about), *_table(report.conditions)]
     parts += [r"\subsection*{What became of the runs}", *_table(report.outcomes)]
     if report.claims:

@@ -17,6 +17,8 @@ def render(report: Report) -> str:
         parts.append("\n".join(f"- **{escape(item.note)}**: {escape(item.text)}" for item in report.verdicts))
     parts += [escape(report.answer), *_picture(report.dots)]
     parts.append(f"**What this does not show.** {escape(report.limits)}")
+    if report.ladder:
+        parts += ["## Ladder", *_picture(report.ladder.steps), *_table(report.ladder.table)]
     parts += ["## Conditions", escape(report.about), *_table(report.conditions)]
     parts += ["### What became of the runs", *_table(report.outcomes)]
     if report.claims:

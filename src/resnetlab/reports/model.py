@@ -111,6 +111,8 @@ class Panel:
     runs: tuple[Line, ...]
     mean: Line | None
     band: tuple[tuple[float, ...], tuple[float, ...]] | None
+    beside: Line | None = None
+    """The mean of another split, drawn thinner."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,41 @@ class Forest(Picture):
 
 
 @dataclass(frozen=True)
+class StepRow:
+    """A rung of a ladder; `parent` is the place of its row."""
+
+    label: str
+    side: bool
+    parent: int | None
+    mean_pct: float | None
+    low_pct: float | None
+    high_pct: float | None
+    train_pct: float | None
+    said: tuple[str, str]
+    """`82.4 %`, `+7.3 [6.5, 8.1]`."""
+
+
+@dataclass(frozen=True)
+class Steps(Picture):
+    """A row a rung, each led to from its parent, on an axis from `low_pct` to `high_pct`."""
+
+    rows: tuple[StepRow, ...]
+    low_pct: float
+    high_pct: float
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What a ladder's rungs reach and add."""
+
+    table: Table
+    steps: Steps
+
+
+Figure = Dots | Curves | Forest | Steps
+
+
+@dataclass(frozen=True)
 class Fact:
     """A term and what it is."""
 
@@ -199,13 +236,15 @@ class Report:
     """How the sources came to their numbers, in words."""
     alone: Table | None = None
     """Published, with nothing measured beside it."""
+    ladder: Ladder | None = None
     exploratory: Table | None = None
     """Differences that no claim declared."""
 
     @property
-    def pictures(self) -> tuple[Dots | Curves | Forest, ...]:
+    def pictures(self) -> tuple[Figure, ...]:
         """Every figure, in order."""
-        return (self.dots, *([self.forest] if self.forest else []), *self.curves)
+        steps = [self.ladder.steps] if self.ladder else []
+        return (self.dots, *steps, *([self.forest] if self.forest else []), *self.curves)
 
 
 def shown(value: T) -> T:

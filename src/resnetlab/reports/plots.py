@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from resnetlab.reports import beside, estimands, sentences
@@ -129,6 +130,9 @@ def curves(judged: Judged) -> tuple[Curves, ...]:
 
 def _curves(judged: Judged, split: str, quantity: str) -> Curves:
     panels = tuple(_panel(judged, label, split, quantity) for label in judged.summaries)
+    if judged.study.ladder and (split, quantity) == ("test", "error"):
+        train = [_panel(judged, label, "train", quantity).mean for label in judged.summaries]
+        panels = tuple(replace(panel, beside=line) for panel, line in zip(panels, train, strict=True))
     values = [y for panel in panels for line in panel.runs for y in line.y]
     classes = {len(facts.classes) for facts in judged.evidence.data}
     reference = math.log(max(classes)) if quantity == "loss" and len(classes) == 1 else None
@@ -162,6 +166,8 @@ def _caption(
         kinds.append(f"the range of the runs where fewer than {BAND_RUNS} converged")
     said = ["Thin lines: runs, dashed where they did not converge. Bold: mean of the converged runs."]
     said += [f"Band: {', and '.join(kinds)}."] if kinds else []
+    if any(panel.beside for panel in panels):
+        said.append("Dashed: mean error on the fixed train images, whose way to the bold line is what was overfitted.")
     said += ["Grey: the means of the other conditions."] if sum(panel.mean is not None for panel in panels) > 1 else []
     if split == "train":
         images = {facts.train_subset_images for facts in judged.evidence.data} - {None}

@@ -8,12 +8,12 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 
-from resnetlab.reports.model import Curves, Dots, Forest, ForestRow, Known
+from resnetlab.reports.model import Dots, Figure, Forest, ForestRow, Known, StepRow, Steps
 
 Value = str | float | None
 
 
-def table(picture: Dots | Curves | Forest) -> str:
+def table(picture: Figure) -> str:
     """The figure's values as CSV; empty where the report's other files hold them all."""
     match picture:
         case Forest():
@@ -22,6 +22,9 @@ def table(picture: Dots | Curves | Forest) -> str:
                 "published", "source",
             ]  # fmt: skip
             return csv_text(names, (_effect(row, known) for row in picture.rows for known in row.published or (None,)))
+        case Steps():
+            names = ["rung", "parent", "side", "test_pct", "low_pct", "high_pct", "train_pct", "adds"]
+            return csv_text(names, (_step(row, picture.rows) for row in picture.rows))
         case Dots() if any(row.published for row in picture.rows):
             names = ["condition", "mean_pct", "low_pct", "high_pct", "published_pct", "predicted_low", "predicted_high"]
             return csv_text(
@@ -34,6 +37,12 @@ def table(picture: Dots | Curves | Forest) -> str:
             )
         case _:
             return ""
+
+
+def _step(row: StepRow, rows: Sequence[StepRow]) -> list[Value]:
+    parent = None if row.parent is None else rows[row.parent].label
+    held: list[Value] = [row.mean_pct, row.low_pct, row.high_pct, row.train_pct, row.said[1]]
+    return [row.label, parent, "yes" if row.side else "no", *held]
 
 
 def _effect(row: ForestRow, known: Known | None) -> list[Value]:

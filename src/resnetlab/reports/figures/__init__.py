@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports.figures import curves, dots, forest
+from resnetlab.reports import model
+from resnetlab.reports.figures import curves, dots, forest, steps
 from resnetlab.reports.figures.canvas import COLOURS, fix_colours, standalone, style, svg, themed
-from resnetlab.reports.model import Curves, Dots, Forest
+from resnetlab.reports.model import Curves, Dots, Forest, Steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,14 +26,14 @@ class Drawing:
     narrow: str
 
 
-def draw(picture: Dots | Curves | Forest) -> Drawing:
+def draw(picture: model.Figure) -> Drawing:
     """A figure's SVG at both widths."""
     with style():
         wide, narrow = (svg(_painted(picture, small), f"{picture.key}-{small:d}") for small in (False, True))
     return Drawing(wide, narrow)
 
 
-def pdf(picture: Dots | Curves | Forest) -> bytes:
+def pdf(picture: model.Figure) -> bytes:
     """The wide figure as a PDF file with its fonts, in fixed colours; the same values give the same bytes."""
     import matplotlib as mpl
 
@@ -44,6 +45,8 @@ def pdf(picture: Dots | Curves | Forest) -> bytes:
     return buffer.getvalue()
 
 
-def _painted(picture: Dots | Curves | Forest, small: bool) -> Figure:
-    painters: dict[type, Callable[[Any, bool], Figure]] = {Dots: dots.paint, Curves: curves.paint, Forest: forest.paint}
+def _painted(picture: model.Figure, small: bool) -> Figure:
+    painters: dict[type, Callable[[Any, bool], Figure]] = {
+        Dots: dots.paint, Curves: curves.paint, Forest: forest.paint, Steps: steps.paint,
+    }  # fmt: skip
     return painters[type(picture)](picture, small)

@@ -62,6 +62,8 @@ def _panel(ax: Axes, panel: Panel, picture: Curves) -> None:
         ax.fill_between(panel.mean.x, *panel.band, where=shown, color=colour, alpha=0.16, lw=0, zorder=2)
     for line in panel.runs:
         _run(ax, line, colour, picture.top)
+    if panel.beside:
+        ax.plot(panel.beside.x, _on_scale(panel.beside, picture.top), color=colour, lw=1.6, ls=(0, (4, 2)), zorder=4)
     if panel.mean:
         means, dashes = _on_scale(panel.mean, picture.top), DASHES[panel.style % len(DASHES)]
         ax.plot(panel.mean.x, means, color=colour, lw=2.6, ls=dashes, zorder=4)

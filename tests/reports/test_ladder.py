@@ -1,0 +1,165 @@
+"""The section on a ladder: what rungs reach and add, of runs whose truth is known."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+from synthetic import study_record
+
+from resnetlab.reports import assemble, gather, html, latex, markdown, write
+from resnetlab.reports.figures import draw
+from resnetlab.reports.model import Report
+from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.plan import StudyRecord
+from resnetlab.studies.spec import Study, parse_study
+
+TEXT = """
+name = "steps"
+question = "Which step helps?"
+data = { source = "digits", test_curve = true }
+model = "cifar-resnet8"
+recipe = { epochs = 10, optimiser = { name = "sgd", lr = 0.1, momentum = 0.0 }, normalise = "none" }
+seeds = [0, 1, 2, 3, 4]
+[[rung]]
+name = "baseline"
+why = "Where it begins."
+[[rung]]
+name = "+ normalisation"
+adds = { "recipe.normalise" = "train" }
+why = "One rate suits all directions."
+[[rung]]
+name = "halves"
+instead_of = "+ normalisation"
+adds = { "recipe.normalise" = "half" }
+expect = "none"
+why = "Without statistics."
+[[rung]]
+name = "+ momentum"
+adds = { "recipe.optimiser.momentum" = 0.9 }
+expect = "less"
+why = "Steps that are too long."
+"""
+TRUTH: dict[str, list[tuple[str, float | None]]] = {
+    "baseline": [("converged", x) for x in (80.1, 80.6, 79.8, 80.4, 80.0)],
+    "+ normalisation": [("converged", x) for x in (85.1, 85.9, 84.8, 85.4, 85.2)],
+    "halves": [("converged", x) for x in (82.0, 82.6, 81.5, 82.4, 82.2)],
+    "+ momentum": [("converged", 60.0), ("converged", 58.5), ("diverged", None), ("converged", 61.2), ("dead", 10.0)],
+}
+
+
+def study() -> Study:
+    return parse_study(tomllib.loads(TEXT), "steps.toml", Overrides())
+
+
+def record(truth: Any = None) -> StudyRecord:
+    return study_record(truth or TRUTH, study=study(), test_curve=True)
+
+
+def report(truth: Any = None) -> Report:
+    return assemble(gather(record(truth)))
+
+
+def values(name: str) -> list[float]:
+    return [value for outcome, value in TRUTH[name] if outcome == "converged" and value is not None]
+
+
+def test_each_rung_is_set_against_its_parent_by_welch() -> None:
+    held = report().ladder
+    assert held is not None
+    rows = {row[0].text: row for row in held.table.rows}
+    for name, parent in (("+ normalisation", "baseline"), ("halves", "baseline"), ("+ momentum", "+ normalisation")):
+        test = stats.ttest_ind(values(name), values(parent), equal_var=False)
+        interval = test.confidence_interval(0.95)
+        gained = f"{statistics.mean(values(name)) - statistics.mean(values(parent)):+.1f}".replace("-", "−")
+        assert rows[name][3].text == gained
+        assert rows[name][3].note == f"[{interval.low:.1f}, {interval.high:.1f}]".replace("-", "−")
+    assert rows["baseline"][3].text == rows["baseline"][4].text == "–"
+    assert rows["baseline"][1].text == "80.2 %"
+
+
+def test_what_is_expected_is_judged_and_the_rest_is_shown_without_a_verdict() -> None:
+    told = report()
+    assert told.ladder is not None
+    assert told.claims is not None
+    rows = {row[0].text: row for row in told.ladder.table.rows}
+    assert (rows["+ normalisation"][4].badge, rows["+ normalisation"][4].note.split("; ")[-1]) == (
+        "reproduced", "expected: better",
+    )  # fmt: skip
+    assert rows["+ momentum"][4].badge == "reproduced"
+    assert rows["+ momentum"][4].note.endswith("expected: worse")
+    assert rows["halves"][4].text == "no claim"
+    p = [stats.ttest_ind(values(a), values(b), equal_var=False).pvalue for a, b in
+         (("+ normalisation", "baseline"), ("+ momentum", "+ normalisation"))]  # fmt: skip
+    assert max(p) < 0.001, "far from the line in either order of Holm"
+    assert "no claim" not in {row[-1].text for row in told.claims.rows}
+    assert len(told.claims.rows) == 2
+
+
+def test_overfitting_shows_as_what_train_has_above_test() -> None:
+    held = report()
+    assert held.ladder is not None
+    row = held.ladder.table.rows[0]
+    errors = [100 - value for value in values("baseline")]
+    train = 100 - 0.9 * statistics.mean(errors)  # as the synthetic runs have it
+    assert row[2].text == f"{train:.1f} %"
+    assert row[2].note == f"{train - statistics.mean(values('baseline')):+.1f} to test"
+    (error,) = [curves for curves in held.curves if curves.key == "test-error"]
+    for panel in error.panels:
+        assert panel.beside is not None
+        assert panel.mean is not None
+        assert panel.beside.y[-1] < panel.mean.y[-1]
+    assert "Dashed: mean error on the fixed train images" in error.caption
+
+
+def test_the_figure_leads_from_parents_and_marks_side_rungs() -> None:
+    held = report().ladder
+    assert held is not None
+    assert [(row.label, row.side, row.parent) for row in held.steps.rows] == [
+        ("baseline", False, None), ("+ normalisation", False, 0), ("halves", True, 0), ("+ momentum", False, 1),
+    ]  # fmt: skip
+    drawing = draw(held.steps)
+    for svg in (drawing.wide, drawing.narrow):
+        for row in held.steps.rows:
+            assert f">{row.label}<" in svg
+
+
+def test_failed_runs_have_their_denominator() -> None:
+    held = report().ladder
+    assert held is not None
+    assert "3 of 5 converged" in held.table.rows[3][1].note
+
+
+@pytest.mark.parametrize("left", ["waiting", "running"])
+def test_nothing_is_judged_before_the_last_run(left: str) -> None:
+    held = report(TRUTH | {"halves": [*TRUTH["halves"][:4], (left, None)]}).ladder
+    assert held is not None
+    assert {row[3].text for row in held.table.rows} == {"–"}
+    assert {row[4].text for row in held.table.rows} == {"–", "Waiting", "no claim"}
+
+
+def test_a_rung_that_never_learned_is_drawn_without_a_point() -> None:
+    held = report(TRUTH | {"+ momentum": [("dead", 10.0)] * 5}).ladder
+    assert held is not None
+    assert held.steps.rows[3].mean_pct is None
+    assert "no converged run" in draw(held.steps).wide
+
+
+def test_all_renderers_show_the_ladder_and_other_studies_have_none(tmp_path: Path) -> None:
+    told = report()
+    drawings = {picture.key: draw(picture) for picture in told.pictures}
+    for text in (html.render(told, drawings), markdown.render(told), latex.render(told)):
+        for why in ("Where it begins.", "One rate suits all directions.", "Steps that are too long."):
+            assert why in text
+        assert "side rung" in text
+    write(gather(record()), tmp_path)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "figures" / "ladder.csv").read_text())))
+    assert [(row["rung"], row["parent"], row["side"]) for row in rows][2] == ("halves", "baseline", "yes")
+    assert float(rows[0]["test_pct"]) == pytest.approx(statistics.mean(values("baseline")))
+    assert assemble(gather(study_record())).ladder is None
