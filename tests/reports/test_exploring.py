@@ -32,6 +32,8 @@ def test_a_study_without_claims_explores_every_pair_by_welch_and_benjamini_hochb
         wanted_difference = np.mean(accuracies(a)) - np.mean(accuracies(b))
         assert float(row[1].text.replace("−", "-")) == pytest.approx(wanted_difference, abs=0.051)
         assert row[-1].text == ("< 0.0001" if corrected < 1e-4 else f"{corrected:.{4 if corrected < 1e-3 else 3}f}")
+        notes = [f"{k} of 5 runs of {name}" for name in (a, b) if (k := len(accuracies(name))) < 5]
+        assert row[0].note == (f"of converged runs alone: {' and '.join(notes)}" if notes else "")
     assert "so none is judged" in table.note
     assert "over 6 differences" in table.note
 

@@ -57,18 +57,24 @@ def table(judged: Judged) -> Table | None:
         note += f" {plural(len(rows) - MOST_ROWS, 'row')} with a larger p are left out."
     if short := [label for label in judged.summaries if label not in held]:
         note += f" Not compared, with fewer than 2 converged runs: {listed(short)}."
-    return Table("exploratory", columns, tuple(_row(*row) for row in rows[:MOST_ROWS]), note)
+    return Table("exploratory", columns, tuple(_row(judged, *row) for row in rows[:MOST_ROWS]), note)
 
 
 def _comparable(summary: Summary) -> bool:
     return len(summary.converged_pct) >= 2 and not summary.counts.out_of_memory
 
 
-def _row(pair: tuple[str, str], effect: Effect, p: float | None) -> tuple[Cell, ...]:
+def _row(judged: Judged, pair: tuple[str, str], effect: Effect, p: float | None) -> tuple[Cell, ...]:
+    counts = {label: judged.summaries[label].counts for label in pair}
+    lost = [
+        f"{held.converged} of {held.finished} runs of {label}"
+        for label, held in counts.items()
+        if held.converged < held.finished
+    ]
     interval = None if effect.deterministic else effect.interval()
     digits = places(interval)
     return (
-        Cell(f"{pair[0]} − {pair[1]}"),
+        Cell(f"{pair[0]} − {pair[1]}", f"of converged runs alone: {listed(lost)}" if lost else ""),
         Cell(signed(effect.d, digits), "deterministic" if effect.deterministic else ""),
         Cell(span(interval, digits)),
         Cell(NOTHING if effect.nu is None else number(effect.nu)),
