@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from resnetlab.data.spec import Data
     from resnetlab.deploy.predict import Classifier, Prediction, load_model
     from resnetlab.errors import InputError, ResnetlabError, ResourceError
+    from resnetlab.inspection.measured import Instruments
     from resnetlab.models.build import build_model
     from resnetlab.models.spec import CifarNet, cifar
     from resnetlab.runs.record import Evaluation, Result, RunRecord, Scores
@@ -33,6 +34,7 @@ _HOMES = {
     "data.spec": ("Data",),
     "deploy.predict": ("Classifier", "Prediction", "load_model"),
     "errors": ("InputError", "ResnetlabError", "ResourceError"),
+    "inspection.measured": ("Instruments",),
     "models.build": ("build_model",),
     "models.spec": ("CifarNet", "cifar"),
     "runs.record": ("Evaluation", "Result", "RunRecord", "Scores"),
@@ -46,9 +48,9 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "SGD", "Adam", "AdamW", "CifarNet", "Claim", "Classifier", "Condition", "Data", "Evaluation", "InputError",
-    "LoadedStudy", "Numerics", "Outcome", "Placement", "Prediction", "RMSprop", "Recipe", "ResnetlabError",
-    "ResourceError", "Result", "RunRecord", "Scores", "Study", "UnfinishedError", "build_model", "cifar", "evaluate",
-    "load_model", "load_recipe", "load_study", "open_study", "resume", "train",
+    "Instruments", "LoadedStudy", "Numerics", "Outcome", "Placement", "Prediction", "RMSprop", "Recipe",
+    "ResnetlabError", "ResourceError", "Result", "RunRecord", "Scores", "Study", "UnfinishedError", "build_model",
+    "cifar", "evaluate", "load_model", "load_recipe", "load_study", "open_study", "resume", "train",
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from resnetlab.codec import encode
 from resnetlab.data.spec import Data
 from resnetlab.errors import Problem, ResnetlabError, mistake
+from resnetlab.inspection.measured import Instruments
 from resnetlab.models.spec import Model
 from resnetlab.reports.build import assemble, weigh
 from resnetlab.reports.evidence import gather
@@ -186,12 +187,12 @@ def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
 
 def plan_run(
     model: str | Model, data: str | Data, recipe: str | Recipe, *, seed: int = 0, settings: Sequence[str] = (),
-    output: str | Path = ".", say: Callable[[str], None] = _quiet,
+    instruments: Instruments | None = None, output: str | Path = ".", say: Callable[[str], None] = _quiet,
 ) -> Plan:  # fmt: skip
-    """A plan of one run, which takes all cores. Raises InputError."""
+    """A plan of one run, which takes all cores and measures on its way what `instruments` ask. Raises InputError."""
     parts = {"model": model, "data": data, "recipe": recipe}
     tables = {name: part if isinstance(part, str) else encode(part) for name, part in parts.items()}
-    tables |= {"name": "train", "question": "", "seeds": [seed]}
+    tables |= {"name": "train", "question": "", "seeds": [seed], "instruments": encode(instruments or Instruments())}
     study = parse_study(tables, "", Overrides(settings=tuple(settings)))
     from resnetlab.models.count import cost  # torch takes seconds: a mistake is told before them
     from resnetlab.training.accelerate import resolve
@@ -202,14 +203,14 @@ def plan_run(
 
 def train(
     model: str | Model, data: str | Data, recipe: str | Recipe = "cifar", *, seed: int = 0,
-    settings: Sequence[str] = (), output: str | Path = ".", stop: Stop = _never,
+    settings: Sequence[str] = (), instruments: Instruments | None = None, output: str | Path = ".", stop: Stop = _never,
 ) -> RunRecord:  # fmt: skip
     """Train one network and give its record: `rl.train("cifar-resnet20", "digits", "digits").result.test`.
 
     `settings` change single fields, as `"recipe.epochs=2"` or `"numerics.precision=fp32"`. A finished run is read, not
     run again. Raises InputError, ResourceError, and UnfinishedError when it has no result.
     """
-    plan = plan_run(model, data, recipe, seed=seed, settings=settings, output=output)
+    plan = plan_run(model, data, recipe, seed=seed, settings=settings, instruments=instruments, output=output)
     return _train(Job(plan.runs[0].id, plan.runs[0].file), Path(output), stop)
 
 

@@ -22,14 +22,50 @@ def test_norms_are_those_of_a_backward_pass_and_a_dead_unit_is_seen() -> None:
     with torch.no_grad():
         model[0].bias[1] = -1e3
     images, labels = torch.randn(6, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2])
-    rows = gradients(model, images, labels)
-    F.cross_entropy(model(images), labels).backward()
-    assert [row["layer"] for row in rows] == ["0", "3"]
+    loss, rows = gradients(model, images, labels)
+    held = [images]
+    for module in model:
+        held.append(module(held[-1]))
+        held[-1].retain_grad()
+    expected = F.cross_entropy(held[-1], labels)
+    expected.backward()
+    assert loss == pytest.approx(float(expected.detach()))
+    assert [(row.depth, row.layer) for row in rows] == [(1, "0"), (2, "3")]
     for row in rows:
-        weight = model[int(row["layer"])].weight
-        assert row["weight_gradient_norm"] == pytest.approx(float(weight.grad.norm()), rel=1e-5)
-    assert rows[0]["response_sd"] == pytest.approx(float(model[0](images).detach().std()), rel=1e-5)
-    assert [row["never_active_pct"] for row in rows] == [25.0, None]
+        at = int(row.layer)
+        assert row.weight_gradient_norm == pytest.approx(float(model[at].weight.grad.norm()), rel=1e-5)
+        assert row.weight_norm == pytest.approx(float(model[at].weight.detach().norm()))
+        given = held[at + 1]
+        assert given.grad is not None
+        assert row.response_gradient_norm == pytest.approx(float(given.grad.norm()), rel=1e-5)
+        assert row.response_norm == pytest.approx(float(given.detach().norm()), rel=1e-5)
+        assert row.response_sd == pytest.approx(float(given.detach().std()), rel=1e-5)
+    assert [row.never_active_pct for row in rows] == [25.0, None]
+    assert rows[0].activation_norm == pytest.approx(float(held[2].detach().norm()), rel=1e-5)
+    assert rows[1].activation_norm is None
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_response_is_that_of_the_normalisation_whatever_is_written_over_it(inplace: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace), nn.Flatten(), nn.Dropout(), nn.Linear(4 * 36, 3)
+    )
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    _, rows = gradients(model.eval(), torch.randn(6, 1, 8, 8), torch.arange(6) % 3)
+    assert rows[0].response_sd == pytest.approx(1, rel=1e-2)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert not model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_what_is_not_finite_is_none() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    with torch.no_grad():
+        model[1].weight.fill_(float("inf"))
+    loss, rows = gradients(model, torch.randn(3, 1, 2, 2), torch.zeros(3, dtype=torch.long))
+    assert loss is None
+    assert rows[0].response_sd is None
 
 
 def test_inspect_gradients_has_a_row_a_layer(call: Call, small_npz: Path) -> None:

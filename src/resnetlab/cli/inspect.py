@@ -11,6 +11,7 @@ import typer
 from resnetlab.errors import mistake
 
 if TYPE_CHECKING:
+    from resnetlab.inspection.measured import Gradients
     from resnetlab.inspection.tables import Form
 
 inspect = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look inside a network or a run.")
@@ -162,7 +163,7 @@ def family(
         from resnetlab.data.spec import Data
         from resnetlab.data.splits import load
 
-        held = load(Data(source=data), output / "cache", lambda line: typer.echo(line, err=True))
+        held = load(Data(source=data), output / "cache", _aside)
         images = len(held.train)
         rows = family_rows(name, held.channels, len(held.classes), held.side, images)
         facts = {"data": held.name, "training_images": images}
@@ -210,56 +211,94 @@ def identity(
     typer.echo(render(measure(seeds=seeds, steps=steps), form, notes=notes))
 
 
+Run = Annotated[Path, typer.Argument(help="A finished run's folder.", metavar="RUN")]
+DataNow = Annotated[str, typer.Option("--data", help="Where the data lie now.", metavar="DATA")]
+
+
 @inspect.command("drop-blocks")
-def drop_blocks(
-    run: Annotated[Path, typer.Argument(help="A finished run's folder.", metavar="RUN")],
-    data: Annotated[str, typer.Option("--data", help="Where the data lie now.", metavar="DATA")] = "",
-    json: Json = False, csv: Csv = False, markdown: Markdown = False,
-) -> None:  # fmt: skip
+def drop_blocks(run: Run, data: DataNow = "", json: Json = False, csv: Csv = False, markdown: Markdown = False) -> None:
     """Accuracy of a run with each of its blocks switched off in turn."""
     form = form_of(json, csv, markdown)
+    from resnetlab.codec import encode
     from resnetlab.inspection.blocks import drop_blocks as dropped
     from resnetlab.inspection.tables import render
+    from resnetlab.runs.directory import RunDirectory
+    from resnetlab.runs.finished import open_finished
 
-    rows = dropped(run, data, lambda line: typer.echo(line, err=True))
-    typer.echo(render(rows, form, notes=["Of the test images, in percentage points; nothing is trained again."]))
+    held = RunDirectory(run).dropped()
+    if held is None:
+        opened = open_finished(run, data, _aside)
+        held = dropped(opened.learner, opened.test)
+    if len(held.blocks) == 1:
+        raise mistake(str(run), "its network has no blocks", "give the run of a residual or plain network")
+    notes = [f"Of {held.images:,} test images, in percentage points; nothing is trained again."]
+    typer.echo(render([encode(block) for block in held.blocks], form, notes=notes))
 
 
 @inspect.command("gradients")
 def gradients(
-    name: ModelName,
-    data: Annotated[str, typer.Option("--data", help="digits, cifar10, an .npz or a folder.", metavar="DATA")],
+    name: Annotated[str, typer.Argument(help="A name of `resnetlab models`, or a run's folder.", metavar="MODEL|RUN")],
+    data: Annotated[str, typer.Option("--data", help="digits, cifar10, an .npz or a folder.", metavar="DATA")] = "",
     images: Annotated[int, typer.Option(help="Of one batch.", min=2)] = 128,
-    seed: Annotated[int, typer.Option(help="Of the first weights.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of the first weights of a MODEL.", min=0)] = 0,
     output: Annotated[Path, typer.Option("--output", help="Root of cache/.", metavar="DIR")] = Path(),
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
-    """Norms of gradients, weights and responses by depth, at the first weights."""
+    """Norms of gradients, weights, responses and activations by depth: at the first weights, or as a run saved them."""
     form = form_of(json, csv, markdown)
-    spec = _spec(name)
-    import torch
-
-    from resnetlab.data.augment import normalise
-    from resnetlab.data.resident import Resident, channel_statistics
-    from resnetlab.data.spec import Data
-    from resnetlab.data.splits import load
-    from resnetlab.inspection.gradients import gradients as measured
+    from resnetlab.codec import encode
     from resnetlab.inspection.tables import render
-    from resnetlab.models.build import build_model
-    from resnetlab.models.count import cost
-    from resnetlab.training.random import stream
 
-    held = load(Data(source=data), output / "cache", lambda line: typer.echo(line, err=True))
-    cost(spec, held.channels, len(held.classes), held.side)
-    train = Resident.of(held.train, torch.device("cpu"))
-    batch = torch.randperm(len(train), generator=stream(seed, "inspect"))[:images]
-    mean, deviation = (torch.tensor(values) for values in channel_statistics(held.train))
-    model = build_model(spec, held.channels, len(held.classes), lambda part: stream(seed, "init", part))
-    torch.manual_seed(seed)  # of dropout
-    rows = measured(model, normalise(train.pixels[batch], mean, deviation), train.labels[batch])
+    run = Path(name)
+    if (run / "run.json").exists():
+        from resnetlab.runs.directory import RunDirectory
+
+        held = RunDirectory(run).gradients() or (_at_the_end(run, data, images),)
+        source = run.name
+    elif data:
+        held, source = (_at_the_start(_spec(name), data, output, seed, images),), f"{name}, seed {seed}"
+    else:
+        raise mistake("--data", "missing", "--data digits, or the folder of a run in place of MODEL")
+    rows = [{"epoch": at.epoch} | encode(layer) for at in held for layer in at.layers]
     notes = [
-        f"One batch of {len(batch)} images of {held.name}, training mode, seed {seed}.",
+        f"One batch of {held[0].images} train images, training mode, fp32: {source}.",
+        "Norms are over the whole batch, gradients of its mean loss.",
         "response: what a layer gives, after its normalisation; its sd is that of He et al. 2016, fig. 7.",
-        "never active: cut off by the next ReLU, before another layer, at every place of every image.",
+        "activation: what the activation after it gives, before another layer.",
+        "never active: cut off by the ReLU after it at every place of every image.",
     ]
     typer.echo(render(rows, form, notes=notes))
+
+
+def _at_the_end(run: Path, data: str, images: int) -> Gradients:
+    """Of a run that saved none: at the weights that it kept."""
+    from resnetlab.inspection.gradients import of_learner
+    from resnetlab.runs.finished import open_finished
+
+    opened = open_finished(run, data, _aside)
+    return of_learner(opened.learner, opened.train, images)
+
+
+def _at_the_start(spec: Any, data: str, output: Path, seed: int, images: int) -> Gradients:
+    import torch
+
+    from resnetlab.data.resident import Resident
+    from resnetlab.data.spec import Data
+    from resnetlab.data.splits import load
+    from resnetlab.inspection.gradients import of_learner
+    from resnetlab.models.count import cost
+    from resnetlab.training.loop import Learner
+    from resnetlab.training.numerics import Numerics
+    from resnetlab.training.recipe import Recipe
+
+    held, device = load(Data(source=data), output / "cache", _aside), torch.device("cpu")
+    cost(spec, held.channels, len(held.classes), held.side)
+    numerics = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
+    recipe = Recipe(batch_size=images, epochs=1)
+    learner = Learner(spec, recipe, numerics, seed, held.train, len(held.classes), device)
+    return of_learner(learner, Resident.of(held.train, device), images)
+
+
+def _aside(line: str) -> None:
+    """Beside the table, which may go to a file."""
+    typer.echo(line, err=True)

@@ -200,12 +200,17 @@ def train(
     weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
     img_size: Annotated[int | None, typer.Option(help="Side in pixels for a folder of photographs.")] = None,
     seed: Annotated[int, typer.Option(help="Names every random stream of the run.", min=0)] = 0,
+    gradients: Annotated[
+        str, typer.Option(help="Save norms by layer after these epochs; 0: before training.", metavar="EPOCHS")
+    ] = "",
+    drop_blocks: Annotated[bool, typer.Option("--drop-blocks", help="At the end, try it without each block.")] = False,
     skip_bad: SkipBad = False,
     output: Output = Path(),
     device: Device = "",
 ) -> None:
     """Train one network."""
     from resnetlab.cli.work import train_one
+    from resnetlab.inspection.measured import Instruments
 
     short = {
         "recipe.epochs": epochs, "recipe.batch_size": batch_size,
@@ -213,8 +218,12 @@ def train(
         "recipe.schedule.name": sched, "data.image_size": img_size,
         "numerics.device": device or None, "data.skip_bad": "true" if skip_bad else None,
     }  # fmt: skip
+    if not all(part.strip().isdigit() for part in gradients.split(",") if gradients):
+        raise mistake("--gradients", "not a list of epochs", "--gradients 0,1,5", got=gradients)
+    epochs_asked = tuple(dict.fromkeys(int(part) for part in gradients.split(",") if part))
+    instruments = Instruments(gradients=epochs_asked, drop_blocks=drop_blocks)
     given = [f"{field}={value}" for field, value in short.items() if value is not None]
-    raise typer.Exit(train_one(model, data, recipe, [*given, *settings], seed, output))
+    raise typer.Exit(train_one(model, data, recipe, [*given, *settings], seed, instruments, output))
 
 
 @app.command()

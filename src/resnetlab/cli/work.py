@@ -16,6 +16,7 @@ import typer
 from resnetlab import api
 from resnetlab.cli.display import Display, clock, to_stderr
 from resnetlab.errors import Problem, ResourceError, mistake
+from resnetlab.inspection.measured import Instruments
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import Result
 from resnetlab.stats.estimate import variance
@@ -149,9 +150,13 @@ def _findable(plan: Plan, output: Path) -> Iterator[str]:
     yield from cautions(plan.study.claims, seeds, plan.study.published)
 
 
-def train_one(model: str, data: str, recipe: str, settings: list[str], seed: int, output: Path) -> int:
+def train_one(
+    model: str, data: str, recipe: str, settings: list[str], seed: int, instruments: Instruments, output: Path
+) -> int:
     """Train one network; the exit code."""
-    plan = api.plan_run(model, data, recipe, seed=seed, settings=settings, output=output, say=to_stderr)
+    plan = api.plan_run(
+        model, data, recipe, seed=seed, settings=settings, instruments=instruments, output=output, say=to_stderr
+    )
     return _one(Job(plan.runs[0].id, plan.runs[0].file), output)
 
 
@@ -183,7 +188,7 @@ def _one(job: Job, root: Path) -> int:
     directory = RunDirectory.of(root, job.id)
     with _Interrupt().watched() as interrupt:
         reason = ""
-        if directory.result() is None:
+        if directory.lacks(job.file):
             run = job.file.run
             planned = PlannedRun(condition=run.model.title, seed=run.seed, id=job.id, file=job.file, macs=1)
             with Display(job.id, (planned,), set(), 1, _results(root)) as display:

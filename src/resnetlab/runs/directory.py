@@ -8,13 +8,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from resnetlab.codec import decode, encode, read_json
 from resnetlab.errors import InputError, mistake
 from resnetlab.files import append_line, create_once, read_lines, write_json, write_text
+from resnetlab.inspection.measured import DroppedBlocks, Gradients
 from resnetlab.runs.record import Evaluation, Result, RunFile, RunRecord
 from resnetlab.runs.spec import SCHEMA
 
@@ -66,6 +67,8 @@ class RunDirectory:
         if held.run.identity != file.run.identity:
             differing = ", ".join(_differing(encode(held.run), encode(file.run)))
             raise mistake(str(self.path), f"is another run: {differing}", "remove the folder, or use another --output")
+        if held.instruments != file.instruments:  # what is asked of a run may change on its way
+            write_json(path, encode(replace(held, instruments=file.instruments)))
 
     def file(self) -> RunFile:
         """run.json. Raises InputError when it is absent or not of this schema."""
@@ -108,7 +111,39 @@ class RunDirectory:
         if (self.path / "metrics.jsonl").exists():
             text = "".join(json.dumps(encode(evaluation)) + "\n" for evaluation in kept)
             write_text(self.path / "metrics.jsonl", text)
+        for held in self.gradients():
+            if held.step > step:
+                self._gradients(held).unlink()
         return kept
+
+    def gradients(self) -> tuple[Gradients, ...]:
+        """The norms by layer that the run has saved, by epoch."""
+        paths = (self.path / "instruments").glob("gradients-*.json")
+        held: list[Gradients] = [decode(Gradients, read_json(path), str(path)) for path in paths]
+        return tuple(sorted(held, key=lambda gradients: gradients.step))
+
+    def save_gradients(self, gradients: Gradients) -> None:
+        """Write the norms by layer after an epoch, whole or not at all."""
+        write_json(self._gradients(gradients), encode(gradients))
+
+    def dropped(self) -> DroppedBlocks | None:
+        """What each block is worth, where the run has measured it."""
+        path = self.path / "instruments" / "drop-blocks.json"
+        return decode(DroppedBlocks, read_json(path), str(path)) if path.exists() else None
+
+    def save_dropped(self, dropped: DroppedBlocks) -> None:
+        """Write what each block is worth, whole or not at all."""
+        write_json(self.path / "instruments" / "drop-blocks.json", encode(dropped))
+
+    def lacks(self, file: RunFile) -> bool:
+        """Whether the run has no result, or was not asked for its blocks until it had one. Norms need the training."""
+        if not (self.path / "result.json").exists():
+            return True
+        there = (self.path / "weights.safetensors").exists()
+        return file.instruments.drop_blocks and there and not (self.path / "instruments" / "drop-blocks.json").exists()
+
+    def _gradients(self, gradients: Gradients) -> Path:
+        return self.path / "instruments" / f"gradients-{gradients.epoch:g}.json"
 
     def note(self, line: dict[str, Any]) -> None:
         """Add a line to provenance.jsonl."""
@@ -122,6 +157,7 @@ class RunDirectory:
         return RunRecord(
             id=self.path.name, file=self.file(), metrics=tuple(self.metrics()),
             provenance=tuple(read_lines(self.path / "provenance.jsonl")), result=self.result(),
+            gradients=self.gradients(), dropped=self.dropped(),
         )  # fmt: skip
 
 

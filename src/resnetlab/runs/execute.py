@@ -18,6 +18,8 @@ from resnetlab.data.scale import described
 from resnetlab.data.spec import Dataset, Images, Split
 from resnetlab.errors import ResnetlabError, mistake
 from resnetlab.files import sha256
+from resnetlab.inspection.blocks import drop_blocks
+from resnetlab.inspection.gradients import of_learner
 from resnetlab.models.weights import SCALE
 from resnetlab.runs.checkpoint import (
     Checkpoint,
@@ -29,6 +31,7 @@ from resnetlab.runs.checkpoint import (
     write_tensors,
 )
 from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.finished import finished
 from resnetlab.runs.provenance import provenance
 from resnetlab.runs.record import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.spec import SCHEMA
@@ -60,12 +63,17 @@ def execute(
     with directory.claimed() as mine:
         if not mine:
             raise BusyError(mistake(str(directory.path), "another process trains this run", "wait for it").problems[0])
-        if (held := directory.result()) is not None:
+        held = directory.result()
+        if held is not None and not directory.lacks(file):
             return held
         if dataset.identity != file.run.data:
             had, has = file.run.data, dataset.identity
             fix = "give the data that the run began with, or start a new run"
             raise mistake(str(directory.path), "the data differ from the run's", fix, got=has, allowed=str(had))
+        if held is not None:  # it was asked for its blocks since
+            opened = finished(directory, file, dataset)
+            directory.save_dropped(drop_blocks(opened.learner, opened.test))
+            return held
         directory.open(file)
         device = prepare(file.run.numerics, placement.device_index)
         try:
@@ -124,6 +132,8 @@ class _Session:
             if progress.moment in ("start", "epoch"):
                 evaluations = self._judge(progress)
                 self.directory.append(*evaluations)
+                if progress.epoch in self.file.instruments.gradients:
+                    self._measure()
             say(progress, evaluations)
             waited = time.monotonic() - saved
             due = {
@@ -183,6 +193,16 @@ class _Session:
             lines.append(_evaluation(progress, "running", *self.learner.running(), self.train_seconds))
         return tuple(lines)
 
+    def _measure(self) -> None:
+        """Norms by layer, on the way; where memory does not suffice for them, the training goes on without."""
+        began = time.monotonic()
+        try:
+            self.directory.save_gradients(of_learner(self.learner, self.train))
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+        self.evaluation_seconds += time.monotonic() - began
+
     def _score(self, images: Resident) -> Scored:
         return evaluate(self.learner.model, self.learner.forward, images)
 
@@ -220,6 +240,8 @@ class _Session:
             return self._diverged(self.learner.step)
         status, reason = self._status(scores["test"])
         self._write_outputs(scores["test"])
+        if self.file.instruments.drop_blocks:
+            self.directory.save_dropped(drop_blocks(self.learner, self.test))
         return self._commit(status, reason, self.learner.step, scores)
 
     def _status(self, test: Scored) -> tuple[Status, str]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from resnetlab.codec import spec
 from resnetlab.data.spec import Data, Split
+from resnetlab.inspection.measured import DroppedBlocks, Gradients, Instruments
 from resnetlab.runs.spec import RunSpec
 
 Status = Literal["converged", "dead", "diverged", "out of memory"]
@@ -74,6 +75,8 @@ class RunFile:
     """Images of the train split."""
     macs: int = 0
     """Multiply-adds of the network for one image, forward."""
+    instruments: Instruments = Instruments()
+    """What is measured on the way: asked for, and no part of what the run is."""
     class_share: float
     """Largest share of one class among the test images: the accuracy of a network that learned nothing."""
 
@@ -87,3 +90,7 @@ class RunRecord:
     metrics: tuple[Evaluation, ...] = ()
     provenance: tuple[dict[str, Any], ...] = ()
     result: Result | None = None
+    gradients: tuple[Gradients, ...] = ()
+    """By epoch, where the run was asked for them."""
+    dropped: DroppedBlocks | None = None
+    """Likewise."""

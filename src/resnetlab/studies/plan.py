@@ -9,6 +9,7 @@ from typing import Literal
 
 from resnetlab.codec import spec
 from resnetlab.data.spec import Data, DataIdentity
+from resnetlab.inspection.measured import Instruments
 from resnetlab.models.spec import Model
 from resnetlab.runs.record import RunFile, RunRecord
 from resnetlab.runs.spec import ALGORITHM_VERSION, SCHEMA, RunSpec, run_id
@@ -94,7 +95,9 @@ def expand(
     runs = []
     for number, seed in enumerate(study.seeds):
         due = [c for c in study.conditions if counts is None or number < counts[c.label]]
-        row = [_planned(c, seed, facts[c.data], resolve(study.numerics_of(c)), cost) for c in due]
+        row = [
+            _planned(c, seed, facts[c.data], resolve(study.numerics_of(c)), cost, study.instruments) for c in due
+        ]
         runs += sorted(row, key=lambda run: -run.macs)
     return Plan(study=study, runs=tuple(runs))
 
@@ -126,7 +129,9 @@ def _state(held: RunRecord | None, running: bool) -> State:
     return "missing" if gave_up else "waiting"
 
 
-def _planned(condition: Condition, seed: int, facts: DataFacts, numerics: Numerics, cost: Cost) -> PlannedRun:
+def _planned(
+    condition: Condition, seed: int, facts: DataFacts, numerics: Numerics, cost: Cost, instruments: Instruments
+) -> PlannedRun:
     run = RunSpec(
         algorithm_version=ALGORITHM_VERSION, model=condition.model, data=facts.identity, recipe=condition.recipe,
         numerics=numerics, seed=seed,
@@ -136,6 +141,7 @@ def _planned(condition: Condition, seed: int, facts: DataFacts, numerics: Numeri
     file = RunFile(
         schema=SCHEMA, run=run, data_name=facts.name, data_about=facts.about, data=condition.data,
         classes=facts.classes, train_images=facts.train_images, macs=macs, class_share=facts.class_share,
+        instruments=instruments,
     )  # fmt: skip
     steps = condition.recipe.total_steps(facts.train_images)
     return PlannedRun(

@@ -98,8 +98,8 @@ def read_record(plan: Plan, root: Path) -> StudyRecord:
 
 
 def missing(plan: Plan, root: Path) -> list[PlannedRun]:
-    """The planned runs that have no result yet, in order."""
-    return [run for run in plan.runs if not (RunDirectory.of(root, run.id).path / "result.json").exists()]
+    """The planned runs that have no result yet, or lack what can still be measured of them, in order."""
+    return [run for run in plan.runs if RunDirectory.of(root, run.id).lacks(run.file)]
 
 
 def past_runs(root: Path) -> list[RunRecord]:

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from resnetlab.codec import Name, Positive, Whole, decode, spec
 from resnetlab.data.spec import Data
 from resnetlab.errors import InputError, Problem, nearest
+from resnetlab.inspection.measured import Instruments
 from resnetlab.models.spec import Model, parse_model
 from resnetlab.studies.claims import Claim
 from resnetlab.studies.ladder import Rung, climb, parse_rungs
@@ -67,6 +68,8 @@ class Study:
     numerics: Numerics = Numerics()
     looks: tuple[Positive, ...] = ()
     """Seeds a condition at each look, where seeds are added until the claims are decided; empty: all at once."""
+    instruments: Instruments = Instruments()
+    """What its runs measure on the way."""
     overrides: tuple[str, ...] = ()
     """What a command changed of the file: `recipe.epochs = 2 (was 10)`."""
     left_out: tuple[str, ...] = ()
@@ -100,6 +103,7 @@ class _File:
     rung: tuple[dict[str, Any], ...] = ()
     claim: tuple[dict[str, Any], ...] = ()
     published: Any = ()
+    instruments: Instruments = Instruments()
 
 
 def study_names() -> list[str]:
@@ -157,6 +161,7 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         conditions = [c for c in conditions if all(c.values[axis] in values for axis, values in kept.items())]
         beside, problems = parse_published(tables.get("published", []), conditions, where)
         claims, left_out = kept_claims(stated, conditions, seeds, where, beside)
+    problems += _never_reached(file.instruments, conditions, where) if file is not None else ()
     if problems or file is None:
         raise InputError(*{(problem.field, problem.what): problem for problem in problems}.values())
     return Study(
@@ -164,8 +169,19 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         seeds=file.seeds, claims=(*(rung.claim for rung in rungs if rung.claim), *claims),
         published=tuple(pair for pair in beside if pair.condition),
         published_only=tuple(pair for pair in beside if not pair.condition), numerics=file.numerics,
-        overrides=said, left_out=left_out, ladder=rungs,
+        instruments=file.instruments, overrides=said, left_out=left_out, ladder=rungs,
     )  # fmt: skip
+
+
+def _never_reached(instruments: Instruments, conditions: list[Condition], where: str) -> tuple[Problem, ...]:
+    """Epochs that no run reaches, where the recipes say how many there are."""
+    epochs = [condition.recipe.epochs for condition in conditions]
+    last = max((epoch for epoch in epochs if epoch is not None), default=0)
+    late = [epoch for epoch in instruments.gradients if epoch > last]
+    if not late or None in epochs or not epochs:
+        return ()
+    fix = f"epochs from 0 (before training) to {last}"
+    return (Problem(where, "after the last epoch", fix, field="instruments.gradients", got=str(late[0])),)
 
 
 # Parts of a file ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from resnetlab.data.resident import Resident
 from resnetlab.training.random import stream
+from resnetlab.training.unchanged import unchanged
 
 BATCH = 500
 """Images at a time, unless the network declares its own number as `stateful_evaluation`."""
@@ -37,21 +38,11 @@ def evaluate(model: nn.Module, forward: Callable[[Tensor], Tensor], images: Resi
     Batches come in a fixed shuffled order, so that a network which looks at its batch meets all classes; one that does
     declares how many images a batch has, as `stateful_evaluation`. Every buffer and the mode of `model` are put back.
     """
-    modules = [(module, module.training, dict(module._buffers)) for module in model.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     order = torch.randperm(len(images), generator=stream(0, "evaluation")).to(images.pixels.device)
     size: int = getattr(model, "stateful_evaluation", BATCH)
-    try:
+    with unchanged(model), torch.inference_mode():
         model.eval()
-        with torch.inference_mode():
-            shuffled = torch.cat([forward(images.pixels[part]).float() for part in torch.split(order, size)])
-    finally:
-        for module, training, held in modules:
-            module.training = training
-            module._buffers.update(held)  # also where a module put a new tensor in its place
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+        shuffled = torch.cat([forward(images.pixels[part]).float() for part in torch.split(order, size)])
     logits = torch.empty_like(shuffled).index_copy_(0, order, shuffled).cpu()
     labels = images.labels.cpu()
     loss = F.cross_entropy(logits.double(), labels)

@@ -210,7 +210,11 @@ class Learner(Trainee[Resident]):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 (B, H, W, C) to the logits (B, K) by which the network is judged: of the average, if there is one."""
-        return self.judge(self.scale(centre(pixels, self.recipe.augment.crop)))
+        return self.judge(self.prepared(pixels))
+
+    def prepared(self, pixels: Tensor) -> Tensor:
+        """uint8 (B, H, W, C) as the network takes them when it is judged, not augmented: (B, C, H, W)."""
+        return self._laid_out(self.scale(centre(pixels, self.recipe.augment.crop)))
 
     def batches(self, images: Resident, epoch: int) -> Batches:
         """Batches of `images`, augmented and scaled."""

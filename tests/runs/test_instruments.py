@@ -1,0 +1,189 @@
+"""What a run measures of itself on request: written whole, whole after a stop, and the training has its bits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import resnetlab as rl
+from resnetlab.api import plan_run
+from resnetlab.data.splits import load
+from resnetlab.errors import InputError
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.execute import execute
+from resnetlab.runs.record import Result, RunFile
+
+ALL = rl.Instruments(gradients=(0, 1, 3), drop_blocks=True)
+FIXED = ("numerics.threads=1", "numerics.precision=fp32", "recipe.batch_size=16", "recipe.epochs=3")
+EVERY_STEP = rl.Placement(checkpoint_seconds=0, longest_loss_seconds=0)
+
+
+@pytest.fixture(autouse=True)
+def pulses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resnetlab.training.loop.PULSE_SECONDS", -1.0)
+
+
+class Run:
+    """A small residual network with dropout, under a root of its own."""
+
+    def __init__(self, data: Path, root: Path, instruments: rl.Instruments = ALL, *settings: str) -> None:
+        model = rl.CifarNet(blocks=(1, 1), widths=(4, 8), dropout=0.1)
+        plan = plan_run(
+            model, str(data), "adam", settings=[*FIXED, *settings], instruments=instruments, output=root
+        )  # fmt: skip
+        self.file, self.root = plan.runs[0].file, root
+        self.directory = RunDirectory.of(root, plan.runs[0].id)
+        self.dataset = load(self.file.data, root / "cache")
+
+    def __call__(
+        self, until: int | None = None, from_step: int | None = None, file: RunFile | None = None
+    ) -> Result | None:
+        seen: list[int] = []
+        return execute(
+            self.directory.path.name, file or self.file, self.dataset, self.root, EVERY_STEP,
+            lambda: until is not None and bool(seen) and seen[-1] >= until, lambda at, _: seen.append(at.step),
+            from_step,
+        )  # fmt: skip
+
+    def measured(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (self.directory.path / "instruments").glob("*")}
+
+
+@pytest.mark.parametrize(
+    "settings", [(), ("recipe.ema=0.9", "recipe.choose=best", "data.validation=0.2", "numerics.precision=bf16")]
+)
+def test_instruments_change_no_bit_of_a_run_and_no_letter_of_its_name(
+    tmp_path: Path, small_npz: Path, settings: tuple[str, ...]
+) -> None:
+    watched = Run(small_npz, tmp_path / "watched", ALL, *settings)
+    alone = Run(small_npz, tmp_path / "alone", rl.Instruments(), *settings)
+    results = [run() for run in (watched, alone)]
+    assert watched.directory.path.name == alone.directory.path.name
+    assert results[0]
+    assert results[1]
+    assert results[0].weights_sha256 == results[1].weights_sha256
+    logits = [(run.directory.path / "logits-test.safetensors").read_bytes() for run in (watched, alone)]
+    assert logits[0] == logits[1]
+    assert not alone.measured()
+    assert {"gradients-0.json", "gradients-1.json", "gradients-3.json", "drop-blocks.json"} == set(watched.measured())
+
+
+def test_a_stopped_run_ends_with_the_measurements_of_an_uninterrupted_one(tmp_path: Path, small_npz: Path) -> None:
+    whole = Run(small_npz, tmp_path / "whole")
+    whole()
+    steps = whole.file.run.recipe.steps_per_epoch(whole.file.train_images)
+    for stop in (1, steps - 1, steps, steps + 1):
+        broken = Run(small_npz, tmp_path / f"broken-{stop}")
+        assert broken(until=stop) is None
+        assert ("gradients-1.json" in broken.measured()) == (stop >= steps)
+        broken()
+        assert broken.measured() == whole.measured()
+
+
+def test_a_run_that_begins_again_forgets_what_it_had_measured(tmp_path: Path, small_npz: Path) -> None:
+    run = Run(small_npz, tmp_path)
+    steps = run.file.run.recipe.steps_per_epoch(run.file.train_images)
+    run(until=steps + 1)
+    assert len(run.directory.gradients()) == 2
+    run(until=1, from_step=0)
+    assert [held.epoch for held in run.directory.gradients()] == [0]
+
+
+def test_a_measurement_has_a_row_a_layer_and_the_blocks_begin_with_the_run_s_own_accuracy(
+    tmp_path: Path, small_npz: Path
+) -> None:
+    run = Run(small_npz, tmp_path)
+    result = run()
+    record = run.directory.record()
+    assert record
+    assert result
+    assert result.test
+    assert [held.epoch for held in record.gradients] == [0, 1, 3]
+    layers = record.gradients[0].layers
+    assert [layer.depth for layer in layers] == list(range(1, 7))
+    assert (layers[0].layer, layers[-1].layer) == ("stem", "head")
+    assert record.gradients[0].images == 16
+    assert layers != record.gradients[1].layers
+    assert record.dropped
+    assert [block.without for block in record.dropped.blocks] == ["nothing", "stages.0.0", "stages.1.0"]
+    assert record.dropped.blocks[0].accuracy_pct == pytest.approx(100 - result.test.top1_error_pct)
+
+
+def test_blocks_may_be_asked_for_after_the_end_and_nothing_is_trained_again(tmp_path: Path, small_npz: Path) -> None:
+    run = Run(small_npz, tmp_path, rl.Instruments())
+    result = run()
+    asked = replace(run.file, instruments=rl.Instruments(drop_blocks=True))
+    assert run.directory.lacks(asked)
+    assert not run.directory.lacks(run.file)
+    before = (run.directory.path / "metrics.jsonl").read_bytes()
+    assert run(file=asked) == result
+    assert (run.directory.path / "metrics.jsonl").read_bytes() == before
+    assert not run.directory.lacks(asked)
+    whole = Run(small_npz, tmp_path / "whole")
+    whole()
+    assert run.measured()["drop-blocks.json"] == whole.measured()["drop-blocks.json"]
+
+
+def test_what_is_asked_of_a_run_on_its_way_is_what_a_resume_finds(tmp_path: Path, small_npz: Path) -> None:
+    run = Run(small_npz, tmp_path, rl.Instruments())
+    run(until=2)
+    run(until=3, file=replace(run.file, instruments=ALL))
+    assert run.directory.file().instruments == ALL
+
+
+def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_told(tmp_path: Path, study_text: str) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(study_text + "\n[instruments]\ngradients = [0, 1]\ndrop_blocks = true\n")
+    outcome = rl.load_study(file).run(tmp_path)
+    plain = rl.load_study(_written(tmp_path / "p.toml", study_text)).plan(tmp_path)
+    assert [cell.run.id for cell in outcome.record.cells] == [run.id for run in plain.runs]
+    for cell in outcome.record.cells:
+        assert cell.record
+        assert [held.epoch for held in cell.record.gradients] == [0, 1]
+        assert cell.record.dropped
+    for said, line in (
+        ("gradients = [0, 99]", "instruments.gradients: after the last epoch (got 99). Fix: epochs from 0"),
+        ("gradients = [1, 1]", "instruments.gradients: an epoch stands twice"),
+        ("drop_block = true", "instruments.drop_block: unknown field"),
+    ):
+        with pytest.raises(InputError, match=line.replace("(", r"\(").replace(")", r"\)")):
+            rl.load_study(_written(tmp_path / "bad.toml", f"{study_text}\n[instruments]\n{said}\n"))
+
+
+def test_train_takes_epochs_and_blocks(
+    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = _call(
+        monkeypatch, capsys, "train", "cifar-resnet8", "--data", str(small_npz), "--recipe", "digits", "--epochs", "1",
+        "--gradients", "0,1", "--drop-blocks", "--output", str(tmp_path),
+    )  # fmt: skip
+    assert code == 0
+    run = Path(out.rpartition("Run: ")[2].strip())
+    code, out, _ = _call(monkeypatch, capsys, "inspect", "gradients", str(run), "--json")
+    rows = json.loads(out)["rows"]
+    assert {row["epoch"] for row in rows} == {0, 1}
+    code, out, _ = _call(monkeypatch, capsys, "inspect", "drop-blocks", str(run), "--json")
+    assert json.loads(out)["rows"][0]["without"] == "nothing"
+    code, _, err = _call(monkeypatch, capsys, "train", "cifar-resnet8", "--gradients", "one")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def _call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    from resnetlab.cli.main import main
+
+    monkeypatch.setattr("sys.argv", ["resnetlab", *arguments])
+    code = 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
