@@ -302,3 +302,42 @@ def _at_the_start(spec: Any, data: str, output: Path, seed: int, images: int) ->
 def _aside(line: str) -> None:
     """Beside the table, which may go to a file."""
     typer.echo(line, err=True)
+
+
+@inspect.command("filters")
+def filters(
+    run: Run, data: DataNow = "",
+    images: Annotated[str, typer.Option(help="Numbers of test images, from 0.", metavar="LIST")] = "0,1,2",
+    out: Annotated[Path, typer.Option(help="Folder for the picture.", metavar="DIR")] = Path(),
+    json: Json = False, csv: Csv = False, markdown: Markdown = False,
+) -> None:  # fmt: skip
+    """Filters of a run's first layer, and their maps for test images, as a table and a PNG."""
+    form = _form(json, csv, markdown)
+    if not all(part.strip().isdigit() for part in images.split(",")):
+        raise mistake("--images", "not a list of numbers", "--images 0,1,2", got=images)
+    numbers = [int(part) for part in images.split(",")]
+    from resnetlab.data.resident import Resident
+    from resnetlab.files import atomic
+    from resnetlab.inspection.filters import Shown, first_filters, picture, rows
+    from resnetlab.inspection.tables import render
+    from resnetlab.runs.finished import open_finished
+    from resnetlab.training.evaluate import evaluate
+
+    opened = open_finished(run, data, _aside)
+    test, classes = opened.dataset.test, opened.dataset.classes
+    if max(numbers) >= len(test):
+        raise mistake("--images", f"the test split has {len(test):,} images", f"0 to {len(test) - 1}", got=max(numbers))
+    chosen = Resident(opened.test.pixels[numbers], opened.test.labels[numbers])
+    learner = opened.learner
+    found = first_filters(learner.model, learner.prepared(chosen.pixels), str(run))
+    said = evaluate(learner.model, learner.forward, chosen).logits.argmax(1).tolist()
+    shown = [
+        Shown(test.pixels[number], f"test image {number}: {classes[test.labels[number]]}, taken for {classes[guess]}")
+        for number, guess in zip(numbers, said, strict=True)
+    ]
+    drawn = picture(found, shown, run.resolve().name)
+    typer.echo(render(rows(found), form, notes=[f"{found.layer}, over the images {images} in evaluation mode."]))
+    path = out / f"{run.resolve().name}-filters.png"
+    with atomic(path, "wb") as file:
+        file.write(drawn)
+    _aside(f"wrote {path}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resnetlab.reports import beside, exploring, ladder, plots, sentences, tables
+from resnetlab.reports import beside, exploring, inside, ladder, plots, sentences, tables
 from resnetlab.reports.evidence import DataFacts, Evidence, Row, gather
 from resnetlab.reports.model import Cell, Report, shown
 from resnetlab.stats.estimate import Summary, summarise
@@ -91,6 +91,7 @@ def assemble(evidence: Evidence) -> Report:
         alone=beside.alone(judged),
         ladder=ladder.section(judged),
         exploratory=exploring.table(judged),
+        inside=inside.pictures(judged),
     )
     return shown(report)
 

@@ -1,7 +1,8 @@
 """What a report is built from, as plain values that can be committed and read back.
 
 `report.json` holds the study, its data and the machines; `results.csv` a row a planned run; `curves.csv` a row an
-evaluation. Judges nothing. Refuses to name a path of the machine on which the runs were made.
+evaluation; where the study asked for them, `layers.csv` a row a layer and epoch, `blocks.csv` a row a block. Judges
+nothing. Refuses to name a path of the machine on which the runs were made.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 from resnetlab import files
 from resnetlab.codec import decode, read_json, spec, without_defaults
 from resnetlab.errors import mistake
+from resnetlab.inspection.measured import BlockWorth, LayerNorms
 from resnetlab.runs.record import RunRecord, Scores
 from resnetlab.stats.outcome import Outcome
 from resnetlab.studies.plan import Cell, StudyRecord
@@ -66,6 +68,29 @@ class Point:
     epoch: float
     loss_nats: float | None = None
     top1_error_pct: float
+
+
+@spec
+class _OfRun:
+    condition: str
+    seed: int
+
+
+@spec
+class _OfEpoch(_OfRun):
+    epoch: float
+    images: int
+    """Of the batch."""
+
+
+@spec
+class Norm(LayerNorms, _OfEpoch):
+    """A layer after an epoch: a line of layers.csv, where the study asked for gradients."""
+
+
+@spec
+class Block(BlockWorth, _OfRun):
+    """A block of a run: a line of blocks.csv, where the study asked to drop them."""
 
 
 @spec
@@ -119,6 +144,8 @@ class Evidence:
     """What a person types to repeat it."""
     rows: tuple[Row, ...] = ()
     points: tuple[Point, ...] = ()
+    norms: tuple[Norm, ...] = ()
+    blocks: tuple[Block, ...] = ()
 
 
 def gather(record: StudyRecord, command: str = "") -> Evidence:
@@ -136,6 +163,8 @@ def gather(record: StudyRecord, command: str = "") -> Evidence:
         command=command,
         rows=tuple(_row(cell) for cell in cells),
         points=tuple(point for cell in cells for point in _points(cell)),
+        norms=tuple(norm for cell in cells for norm in _norms(cell, record.study)),
+        blocks=tuple(block for cell in cells for block in _blocks(cell, record.study)),
     )
 
 
@@ -173,6 +202,23 @@ def _points(cell: Cell) -> Iterable[Point]:
             condition=cell.run.condition, seed=cell.run.seed, split=line.split, step=line.step, epoch=line.epoch,
             loss_nats=_finite(line.loss_nats), top1_error_pct=line.top1_error_pct,
         )  # fmt: skip
+
+
+def _norms(cell: Cell, study: Study) -> Iterable[Norm]:
+    """Of the epochs that this study asks for; another that shares the run may ask for more."""
+    for held in cell.record.gradients if cell.record else ():
+        if held.epoch in study.instruments.gradients:
+            for layer in held.layers:
+                yield Norm(
+                    condition=cell.run.condition, seed=cell.run.seed, epoch=held.epoch, images=held.images,
+                    **vars(layer),
+                )  # fmt: skip
+
+
+def _blocks(cell: Cell, study: Study) -> Iterable[Block]:
+    if study.instruments.drop_blocks and cell.record and cell.record.dropped:
+        for block in cell.record.dropped.blocks:
+            yield Block(condition=cell.run.condition, seed=cell.run.seed, **vars(block))
 
 
 def _finite(value: float | None) -> float | None:
@@ -228,10 +274,15 @@ def _without_paths(study: Study) -> Study:
 
 
 def save(evidence: Evidence, folder: Path) -> None:
-    """Write `report.json`, `results.csv` and `curves.csv`, each whole or not at all."""
-    files.write_json(folder / "report.json", without_defaults(replace(evidence, rows=(), points=())))
+    """Write `report.json`, `results.csv` and `curves.csv`, and what instruments measured, each whole or not at all."""
+    bare = replace(evidence, rows=(), points=(), norms=(), blocks=())
+    files.write_json(folder / "report.json", without_defaults(bare))
     files.write_text(folder / "results.csv", _csv(Row, evidence.rows))
     files.write_text(folder / "curves.csv", _csv(Point, evidence.points))
+    if evidence.norms:
+        files.write_text(folder / "layers.csv", _csv(Norm, evidence.norms))
+    if evidence.blocks:
+        files.write_text(folder / "blocks.csv", _csv(Block, evidence.blocks))
 
 
 def load(folder: Path) -> Evidence:
@@ -241,7 +292,10 @@ def load(folder: Path) -> Evidence:
     if held.schema != SCHEMA:
         raise mistake(str(path), "of another resnetlab", "install the version that wrote it", field="schema")
     rows, points = _read_csv(Row, folder / "results.csv"), _read_csv(Point, folder / "curves.csv")
-    return replace(held, rows=tuple(rows), points=tuple(points))
+    layers, dropped = folder / "layers.csv", folder / "blocks.csv"
+    norms = _read_csv(Norm, layers) if layers.exists() else []
+    blocks = _read_csv(Block, dropped) if dropped.exists() else []
+    return replace(held, rows=tuple(rows), points=tuple(points), norms=tuple(norms), blocks=tuple(blocks))
 
 
 def _csv(form: type[Any], lines: Iterable[Any]) -> str:

@@ -90,6 +90,10 @@ def render(report: Report) -> str:
         parts.append(r"\section*{Learning curves}")
         for curve in report.curves:
             parts += [rf"\subsection*{{{escape(curve.title)}}}", *_picture(curve)]
+    if report.inside:
+        parts.append(r"\section*{Inside the networks}")
+        for picture in report.inside:
+            parts += [rf"\subsection*{{{escape(picture.title)}}}", *_picture(picture)]
     parts += [r"\section*{Ledger of runs}", *_table(report.ledger), r"\section*{How to repeat it}"]
     parts += [rf"{{\ttfamily\raggedright {escape(report.command)}\par}}", escape(report.test_split)]
     parts.append(_facts(report.facts))

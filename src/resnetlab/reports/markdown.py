@@ -33,6 +33,10 @@ def render(report: Report) -> str:
         parts.append("## Learning curves")
         for curve in report.curves:
             parts += [f"### {escape(curve.title)}", *_picture(curve)]
+    if report.inside:
+        parts.append("## Inside the networks")
+        for picture in report.inside:
+            parts += [f"### {escape(picture.title)}", *_picture(picture)]
     parts += ["## Ledger of runs", *_table(report.ledger), "## How to repeat it", _code(report.command)]
     parts.append(escape(report.test_split))
     parts.append(_facts(report.facts))

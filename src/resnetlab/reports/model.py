@@ -193,7 +193,43 @@ class Ladder:
     steps: Steps
 
 
-Figure = Dots | Curves | Forest | Steps
+@dataclass(frozen=True)
+class Quantity:
+    """One quantity by depth, a panel a condition, on one scale; with `log` the scale is of powers of ten."""
+
+    title: str
+    log: bool
+    panels: tuple[Panel, ...]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Depths(Picture):
+    """What was measured layer by layer after an epoch; `x` of a line is the layer's number."""
+
+    quantities: tuple[Quantity, ...]
+
+
+@dataclass(frozen=True)
+class Worth:
+    """A condition's accuracy in percent without each of its blocks; `x` of a line is the block's number."""
+
+    panel: Panel
+    whole_pct: float
+    chance_pct: float
+    stages: tuple[int, ...]
+    """Blocks with which a stage begins, but for the first."""
+
+
+@dataclass(frozen=True)
+class Worths(Picture):
+    """What each block is worth, a panel a condition, on one scale."""
+
+    worths: tuple[Worth, ...]
+
+
+Figure = Dots | Curves | Forest | Steps | Depths | Worths
 
 
 @dataclass(frozen=True)
@@ -239,12 +275,14 @@ class Report:
     ladder: Ladder | None = None
     exploratory: Table | None = None
     """Differences that no claim declared."""
+    inside: tuple[Depths | Worths, ...] = ()
+    """What the runs measured of themselves, where the study asked."""
 
     @property
     def pictures(self) -> tuple[Figure, ...]:
         """Every figure, in order."""
         steps = [self.ladder.steps] if self.ladder else []
-        return (self.dots, *steps, *([self.forest] if self.forest else []), *self.curves)
+        return (self.dots, *steps, *([self.forest] if self.forest else []), *self.curves, *self.inside)
 
 
 def shown(value: T) -> T:

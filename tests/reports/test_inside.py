@@ -1,0 +1,106 @@
+"""What runs measured of themselves stands in the report: figures with words, values as files, and nothing unasked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from synthetic import study_record
+
+from resnetlab.inspection.measured import Instruments
+from resnetlab.reports.build import assemble
+from resnetlab.reports.evidence import Block, Evidence, Norm, gather, load
+from resnetlab.reports.model import Depths, Worths
+from resnetlab.reports.write import rebuild, write
+
+LAYERS = ("stem", "stages.0.0.conv1", "stages.1.0.shortcut.conv", "stages.1.0.conv1", "head")
+
+
+def norm(condition: str, seed: int, epoch: float, depth: int, value: float | None) -> Norm:
+    return Norm(
+        condition=condition, seed=seed, epoch=epoch, images=64, depth=depth, layer=LAYERS[depth - 1],
+        weight_gradient_norm=value, weight_norm=1.0, response_gradient_norm=1.0, response_norm=8.0, response_sd=1.0,
+        activation_norm=4.0, never_active_pct=None if depth == 5 else 25.0 * (epoch > 0),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def measured() -> Evidence:
+    """Gradients that fall by ten a layer in the plain networks and by two in the residual ones."""
+    evidence = gather(study_record())
+    labels = [condition.label for condition in evidence.study.conditions]
+    norms, blocks = [], []
+    for label in labels:
+        base = 10.0 if label.startswith("plain") else 2.0
+        for seed in (0, 1, 2, 3, 4)[: 4 if label == labels[0] else 5]:
+            norms += [norm(label, seed, e, d, base ** (1 - d) * (1 + seed)) for e in (0.0, 2.0) for d in range(1, 6)]
+            worth = {"nothing": 90.0, "stages.0.0": 20.0 + seed, "stages.0.1": 88.0, "stages.1.0": 70.0}
+            blocks += [
+                Block(condition=label, seed=seed, without=name, accuracy_pct=left, lost_points=90.0 - left)
+                for name, left in worth.items()
+            ]
+    study = replace(evidence.study, instruments=Instruments(gradients=(0, 2), drop_blocks=True))
+    return replace(evidence, study=study, norms=tuple(norms), blocks=tuple(blocks))
+
+
+def test_a_study_that_did_not_ask_has_no_such_figure() -> None:
+    assert assemble(gather(study_record())).inside == ()
+
+
+def test_each_epoch_has_a_figure_by_depth_and_projections_are_left_out(measured: Evidence) -> None:
+    first, second, _ = assemble(measured).inside
+    assert isinstance(first, Depths)
+    assert isinstance(second, Depths)
+    assert (first.key, second.key) == ("depth-epoch-0", "depth-epoch-2")
+    panel = next(panel for panel in second.quantities[0].panels if panel.label == "plain 56")
+    assert [len(line.x) for line in panel.runs] == [4] * 5
+    assert panel.mean
+    assert panel.mean.x == (1.0, 2.0, 4.0, 5.0)
+    assert panel.mean.y == pytest.approx([3, 0.3, 0.003, 0.0003])  # of seeds 0 to 4, the third
+    assert [line.outcome for line in panel.runs] == ["converged", "converged", "dead", "converged", "dead"]
+    assert "plain 56 3 to 0.0003" in second.alt
+    assert "19 of 20 runs" in second.caption
+    titles = [quantity.title for quantity in first.quantities]
+    assert not any(title.startswith("Never") for title in titles)
+    assert "No unit was cut off" in first.caption
+    assert second.quantities[-1].title.startswith("Never")
+    assert "No unit was cut off" not in second.caption
+
+
+def test_blocks_are_drawn_by_number_with_the_places_where_stages_begin(measured: Evidence) -> None:
+    worths = assemble(measured).inside[-1]
+    assert isinstance(worths, Worths)
+    assert [worth.panel.label for worth in worths.worths] == list(dict.fromkeys(b.condition for b in measured.blocks))
+    worth = worths.worths[-1]
+    assert (worth.whole_pct, worth.stages) == (90.0, (3,))
+    assert worth.panel.mean
+    assert worth.panel.mean.y == (22.0, 88.0, 70.0)
+    assert "90.0 % whole, 22.0 % without the block that it misses most" in worths.alt
+
+
+def test_the_figures_are_files_with_words_and_the_report_is_built_again_from_its_values(
+    measured: Evidence, tmp_path: Path
+) -> None:
+    page = write(measured, tmp_path / "a").read_text(encoding="utf-8")
+    assert load(tmp_path / "a").norms == measured.norms
+    assert load(tmp_path / "a").blocks == measured.blocks
+    rebuild(tmp_path / "a", tmp_path / "b")
+    for path in sorted((tmp_path / "a").rglob("*.*")):
+        assert (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes() == path.read_bytes()
+    text = (tmp_path / "a" / "report.md").read_text(encoding="utf-8")
+    for picture in assemble(measured).inside:
+        assert (tmp_path / "a" / "figures" / f"{picture.key}.svg").read_text().count("<path") > 10
+        assert f"(figures/{picture.key}.svg)" in text
+        assert page.count(f'aria-label="{picture.alt}"') == 2
+    head = (tmp_path / "a" / "layers.csv").read_text().splitlines()[0]
+    assert head.startswith("condition,seed,epoch,images,depth,layer,weight_gradient_norm,")
+
+
+def test_a_run_in_which_nothing_is_finite_has_no_line(measured: Evidence) -> None:
+    norms = tuple(replace(n, weight_gradient_norm=None) if n.condition == "plain 56" else n for n in measured.norms)
+    first = assemble(replace(measured, norms=norms)).inside[0]
+    assert isinstance(first, Depths)
+    panel = next(panel for panel in first.quantities[0].panels if panel.label == "plain 56")
+    assert panel.mean is None
+    assert panel.runs == ()
