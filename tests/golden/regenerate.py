@@ -2,6 +2,9 @@
 
 networks.tsv: every network with a name, counted on the network as built (the meta device), not from its spec.
 layers.tsv: output size and weights of each layer of the small classic networks.
+fields.tsv: what `inspect model` says of each layer: output, parameters, multiply-adds, receptive fields, jump.
+families.tsv: what `inspect family` says of the depth report's table 1 and of the ImageNet networks.
+windows.tsv: the arithmetic of `inspect conv` and `inspect pool`, the cases of the practical's figure 1 among them.
 """
 
 from __future__ import annotations
@@ -11,6 +14,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from resnetlab.inspection.cost import layer_rows
+from resnetlab.inspection.family import FAMILIES, family_rows
+from resnetlab.inspection.layers import read_layers
+from resnetlab.inspection.tables import by_size
+from resnetlab.inspection.window import Window, facts
 from resnetlab.models.build import skeleton
 from resnetlab.models.count import built_cost
 from resnetlab.models.names import entries, named_model
@@ -23,6 +31,19 @@ LAYERS = {
     "alexnet-cifar 3x32x32": ("alexnet-cifar", 3, 32),
     "alexnet-cifar ceil_mode 3x28x28": ({"name": "alexnet-cifar", "ceil_mode": True}, 3, 28),
 }
+
+FIELDS = (
+    "lenet5", "alexnet-cifar", "cifar-plain20", "cifar-resnet20", "cifar-resnet20-b", "depth-report-resnet18",
+    "resnet18", "resnet50", "vgg16", "densenet40-k12",
+)  # fmt: skip
+
+WINDOWS = (
+    (4, 4, 1, 3, 1, 0, 1), (5, 5, 1, 3, 1, 1, 1), (4, 4, 1, 2, 2, 0, 0), (5, 5, 1, 3, 2, 1, 1),  # figure 1
+    (32, 32, 3, 5, 1, 2, 32), (16, 16, 32, 5, 1, 2, 64), (8, 8, 64, 5, 1, 2, 64), (28, 28, 1, 5, 1, 2, 6),
+    (14, 14, 6, 5, 1, 0, 16), (224, 224, 3, 7, 2, 3, 64), (224, 224, 3, 11, 4, 2, 96), (56, 56, 64, 1, 1, 0, 256),
+    (32, 32, 32, 2, 2, 0, 0), (112, 112, 64, 3, 2, 1, 0), (7, 7, 512, 7, 7, 0, 0), (9, 12, 3, 3, 2, 1, 4),
+)  # fmt: skip
+"""Height, width, depth, kernel, stride, padding, filters; of a pooling 0 filters."""
 
 
 def networks() -> list[str]:
@@ -66,10 +87,52 @@ def layers_of(spec: Model, channels: int, side: int) -> list[str]:
     return lines
 
 
+def fields() -> list[str]:
+    """A line a row of `inspect model`; fields and jumps in pixels, through the longest and the shortest way."""
+    names = ("layer", "kind", "output", "parameters", "macs", "field", "smallest_field", "jump", "activation_bytes")
+    lines = ["\t".join(("network", *names))]
+    for name in FIELDS:
+        entry = next(entry for entry in entries() if entry.name == name)
+        held = read_layers(entry.model, (entry.channels, entry.side, entry.side), entry.classes)
+        lines += ["\t".join((name, *(_cell(row[key]) for key in names))) for row in layer_rows(held)]
+    return lines
+
+
+def families() -> list[str]:
+    """A line a cell of each table: family, row, column, value."""
+    lines = ["family\trow\tcolumn\tvalue"]
+    for family in FAMILIES:
+        for row in family_rows(family):
+            name, *columns = row
+            lines += [f"{family}\t{row[name]}\t{column}\t{_cell(row[column])}" for column in columns]
+    return lines
+
+
+def windows() -> list[str]:
+    """A line a layer: filters 0 is a pooling."""
+    names = ("height", "width", "depth", "kernel", "stride", "padding", "filters")
+    given = ("output", "weights", "macs", "fully_connected_weights")
+    lines = ["\t".join((*names, *given))]
+    for *sizes, filters in WINDOWS:
+        held = facts(Window(*sizes, filters or None))
+        lines.append("\t".join((*map(str, (*sizes, filters)), *(_cell(held.get(name)) for name in given))))
+    return lines
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    return by_size(value) if isinstance(value, tuple) else "" if value is None else str(value)
+
+
+TABLES = {"networks": networks, "layers": layers, "fields": fields, "families": families, "windows": windows}
+
+
 def main() -> None:
-    """Write both tables."""
-    for name, lines in (("networks.tsv", networks()), ("layers.tsv", layers())):
-        (HERE / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """Write every table."""
+    for name, made in TABLES.items():
+        lines = made()
+        (HERE / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

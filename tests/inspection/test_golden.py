@@ -52,8 +52,8 @@ def test_a_window_of_the_golden_table_is_that_of_torch(row: dict[str, str]) -> N
     ("network", "layer", "field", "jump"),
     [  # by hand: r = 1 + sum of (k - 1) x the strides before
         ("lenet5", "conv2", 5 + 1 + 4 * 2, 2), ("alexnet-cifar", "pool3", 36, 8), ("vgg16", "stages.4.2.conv", 196, 16),
-        ("cifar-plain20", "stages.2.2.conv2", 3 + 6 * 2 + 2 + 5 * 4 + 4 + 5 * 8, 4), ("resnet18", "stages.3.1.add", 435, 32),
-        ("resnet50", "stages.3.2.add", 427, 32),
+        ("cifar-plain20", "stages.2.2.conv2", 3 + 6 * 2 + 2 + 5 * 4 + 4 + 5 * 8, 4),
+        ("resnet18", "stages.3.1.add", 435, 32), ("resnet50", "stages.3.2.add", 427, 32),
     ],
 )  # fmt: skip
 def test_receptive_fields_of_the_golden_table_are_those_that_are_known(

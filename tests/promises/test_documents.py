@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -65,9 +66,12 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
 
         return act
 
+    def opened(*_: Any) -> None:
+        raise typer.Exit
+
     monkeypatch.setattr("resnetlab.studies.compare.compare", lambda *_: None)
     monkeypatch.setattr("resnetlab.studies.compare.lines", lambda _: [])
-    monkeypatch.setattr("resnetlab.inspection.blocks.drop_blocks", lambda *_: [])
+    monkeypatch.setattr("resnetlab.runs.finished.open_finished", opened)
     monkeypatch.setattr("resnetlab.inspection.tables.render", lambda *_, **__: "")
     monkeypatch.setattr("resnetlab.models.importing.import_weights", lambda *_: "weights.safetensors")
     for name in ("run_study", "show_plan", "train_one", "resume_one", "show_status"):
