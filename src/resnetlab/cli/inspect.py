@@ -312,7 +312,7 @@ def filters(
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
     """Filters of a run's first layer, and their maps for test images, as a table and a PNG."""
-    form = _form(json, csv, markdown)
+    form = form_of(json, csv, markdown)
     if not all(part.strip().isdigit() for part in images.split(",")):
         raise mistake("--images", "not a list of numbers", "--images 0,1,2", got=images)
     numbers = [int(part) for part in images.split(",")]

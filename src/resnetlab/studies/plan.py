@@ -95,9 +95,7 @@ def expand(
     runs = []
     for number, seed in enumerate(study.seeds):
         due = [c for c in study.conditions if counts is None or number < counts[c.label]]
-        row = [
-            _planned(c, seed, facts[c.data], resolve(study.numerics_of(c)), cost, study.instruments) for c in due
-        ]
+        row = [_planned(c, seed, facts[c.data], resolve(study.numerics_of(c)), cost, study.instruments) for c in due]
         runs += sorted(row, key=lambda run: -run.macs)
     return Plan(study=study, runs=tuple(runs))
 
