@@ -55,7 +55,7 @@ def contrast(arms: Sequence[Sequence[float]], weights: Sequence[float]) -> Effec
     if min(len(arm) for _, arm in used) < 2:
         raise ValueError("Welch's test needs 2 runs an arm")
     d = math.fsum(c * mean(arm) for c, arm in used)
-    return _effect(d, [(c * c * variance(arm) / len(arm), len(arm)) for c, arm in used])
+    return combined(d, [(c * c * variance(arm) / len(arm), len(arm)) for c, arm in used])
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> Effect:
@@ -83,10 +83,10 @@ def relative(arms: Sequence[Sequence[float]]) -> Effect:
         d += scale * (a - b) / abs(b)
         parts.append((scale**2 * variance(left) / len(left) / b**2, len(left)))
         parts.append((scale**2 * variance(right) / len(right) * (a / b**2) ** 2, len(right)))
-    return _effect(d, parts)
+    return combined(d, parts)
 
 
-def _effect(d: float, parts: Sequence[tuple[float, int]]) -> Effect:
+def combined(d: float, parts: Sequence[tuple[float, int]]) -> Effect:
     """An estimate whose variance is the sum of parts, each of a number of runs (Satterthwaite 1946)."""
     whole = math.fsum(share for share, _ in parts)
     if whole == 0:

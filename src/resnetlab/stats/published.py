@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from resnetlab.stats.compare import Effect, contrast, welch
+from resnetlab.stats.compare import Effect, combined, contrast, welch
 from resnetlab.stats.estimate import Interval, t_quantile, variance
 from resnetlab.stats.power import crossing
 
@@ -73,8 +73,7 @@ def prediction(arms: Sequence[tuple[Sequence[float], Published]], confidence: fl
     value, r its rounding. A best of m is shifted by the expected excess c s, and t sqrt(1 / n + 1 / m) gives way to its
     own constant (`best_half_width`). At least 2 runs an arm, or ValueError.
     """
-    middle = contrast([values for values, _ in arms], (1, -1)[: len(arms)])
-    d, parts, rounding = middle.d, [], 0.0
+    d, parts, rounding = contrast([values for values, _ in arms], (1, -1)[: len(arms)]).d, [], 0.0
     for sign, (values, source) in zip((1, -1), arms, strict=False):
         n, s2 = len(values), variance(values)
         scale = 1 / n + 1 / (source.runs if source.independent else 1)
@@ -84,12 +83,8 @@ def prediction(arms: Sequence[tuple[Sequence[float], Published]], confidence: fl
             scale = (best_half_width(n, source.runs, confidence) / t) ** 2
         parts.append((s2 * scale, n))
         rounding += source.half_width
-    total = math.fsum(share for share, _ in parts)
-    if total == 0:
-        return Interval(d - rounding, d + rounding)
-    nu = 1 / math.fsum((share / total) ** 2 / (n - 1) for share, n in parts)
-    half = t_quantile((1 + confidence) / 2, nu) * math.sqrt(total) + rounding
-    return Interval(d - half, d + half)
+    low, high = combined(d, parts).interval(confidence)
+    return Interval(low - rounding, high + rounding)
 
 
 def against(values: Sequence[float], source: Published) -> tuple[Badge, Interval, Effect | None]:
