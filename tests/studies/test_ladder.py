@@ -139,6 +139,20 @@ def test_a_command_changes_what_all_rungs_share_and_no_field_that_a_rung_sets() 
         assert f'is set by the rung "{rung}"' in told(tables(), settings=(key,))
 
 
+def test_a_command_keeps_some_of_the_rungs_each_with_its_parent_and_names_the_claims_that_it_leaves_out() -> None:
+    study = parse(tables(), settings=('grid.rung=["baseline", "+ normalisation", "halves"]',))
+    assert (
+        list(by_name(study)) == [rung.condition for rung in study.ladder] == ["baseline", "+ normalisation", "halves"]
+    )
+    assert [claim.says for claim in study.claims] == ["“+ normalisation” is more accurate than “baseline”."]
+    assert len(study.left_out) == 3
+    line = told(tables(), settings=('grid.rung=["baseline", "Adam"]',))
+    assert '"Adam" stands upon "+ normalisation", which is left out' in line
+    assert "not a value of the axis" in told(tables(), settings=('grid.rung=["basline"]',))
+    kept = load_study("ladder", Overrides(settings=('grid.rung=["baseline", "+ normalisation"]',)))
+    assert {pair.condition for pair in kept.published} == {"baseline", "+ normalisation"}
+
+
 def test_a_plan_keeps_its_ladder() -> None:
     study = parse(tables())
     assert decode(Study, encode(study), "plan.json") == study

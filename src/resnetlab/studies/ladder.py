@@ -6,7 +6,7 @@ claim that a rung makes about its parent. Builds no condition and judges nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import field
 from typing import Any, Literal
 
@@ -150,6 +150,23 @@ def setter(tables: Mapping[str, Any], key: str) -> str:
         if key in keys or below(key, keys):
             return str(table.get("name"))
     return ""
+
+
+def axis_of(tables: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The axis on which the conditions of a ladder stand, by its name; none where the study is no ladder."""
+    held = tables.get("rung")
+    names = [str(table.get("name")) for table in held if isinstance(table, dict)] if isinstance(held, list) else []
+    return {"rung": names} if names else {}
+
+
+def kept_rungs(rungs: Iterable[Rung], names: Collection[str]) -> tuple[tuple[Rung, ...], tuple[Problem, ...]]:
+    """The rungs of those names, where each has its parent among them."""
+    held = tuple(rung for rung in rungs if rung.condition in names)
+    return held, tuple(
+        Problem("--set", f'"{rung.condition}" stands upon "{rung.parent}", which is left out', "keep both", "grid.rung")
+        for rung in held
+        if rung.parent and rung.parent not in names
+    )
 
 
 def _added(parts: Mapping[str, Any], adds: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from resnetlab.codec import MAX_DEPTH, parse_toml
 from resnetlab.errors import InputError, Problem, nearest
-from resnetlab.studies.ladder import setter
+from resnetlab.studies.ladder import axis_of, setter
 from resnetlab.studies.tables import below, copied, get_field, grid_of, put_field, recipe_table
 
 
@@ -40,6 +40,7 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
     tables = copied(raw)
     grid = grid_of(tables)
     later: dict[str, Any] = {}
+    axes = grid | axis_of(tables)
     kept: dict[str, list[Any]] = {}
     said, problems = [], []
     if overrides.data is not None:
@@ -59,11 +60,11 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
         axis = next((axis for axis in grid if axis == key or key.startswith(f"{axis}.")), "")
         if root == "grid" and text:
             part = key.removeprefix("grid.")
-            if problem := _unkept(part, value, grid):
+            if problem := _unkept(part, value, axes):
                 problems.append(problem)
             else:
                 kept[part] = list(value)
-                said.append(f"{key} = {text} (was {len(grid[part])} values)")
+                said.append(f"{key} = {text} (was {len(axes[part])} values)")
         elif not text or not 1 <= key.count(".") <= MAX_DEPTH or root not in ("model", "data", "recipe", "numerics"):
             fix = nearest(root, ["model", "data", "recipe", "numerics"]) or "--set recipe.epochs=2"
             allowed = "model.*, data.*, recipe.*, numerics.*, grid.*"

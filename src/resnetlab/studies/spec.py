@@ -19,7 +19,7 @@ from resnetlab.errors import InputError, Problem, nearest
 from resnetlab.inspection.measured import Instruments
 from resnetlab.models.spec import Model, parse_model
 from resnetlab.studies.claims import Claim
-from resnetlab.studies.ladder import Rung, climb, parse_rungs
+from resnetlab.studies.ladder import Rung, climb, kept_rungs, parse_rungs
 from resnetlab.studies.overrides import Overrides, overridden
 from resnetlab.studies.picking import kept_claims, parse_claims
 from resnetlab.studies.published import Beside, parse_published
@@ -159,8 +159,10 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
     left_out: tuple[str, ...] = ()
     if kept and not problems:
         conditions = [c for c in conditions if all(c.values[axis] in values for axis, values in kept.items())]
-        beside, problems = parse_published(tables.get("published", []), conditions, where)
+        beside, _ = parse_published(tables.get("published", []), conditions, where)  # a source may lose all its numbers
         claims, left_out = kept_claims(stated, conditions, seeds, where, beside)
+        whole, (rungs, problems) = rungs, kept_rungs(rungs, kept.get("rung", ()))
+        left_out = (*(rung.claim.says for rung in whole if rung.claim and rung not in rungs), *left_out)
     problems += _never_reached(file.instruments, conditions, where) if file is not None else ()
     if problems or file is None:
         raise InputError(*{(problem.field, problem.what): problem for problem in problems}.values())

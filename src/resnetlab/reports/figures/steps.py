@@ -20,7 +20,7 @@ def paint(picture: Steps, small: bool) -> Figure:
     row_height, foot = (66, 58) if small else (44, 58)
     height = row_height * len(rows) + foot + 4
     figure = new(width, height)
-    left, right = (10 / width, 1 - 14 / width) if small else (232 / width, 1 - 204 / width)
+    left, right = (10 / width, 1 - 14 / width) if small else (232 / width, 1 - 222 / width)
     ax = figure.add_axes((left, foot / height, right - left, row_height * len(rows) / height))
     ax.set(xlim=(picture.low_pct, picture.high_pct), ylim=(len(rows) - 0.5, -0.5), yticks=[])
     ax.grid(axis="x")
@@ -90,7 +90,7 @@ def _words(ax: Axes, row: StepRow, index: int, small: bool, height: int) -> None
     lines = wrapped(row.label, 24 if row.side else 26)
     ax.text(-0.03, y(height / 2), "\n".join(lines[:2]), ha="right", fontweight=weight, linespacing=1.2, **text)
     ax.text(1.03, y(height / 2), reached, **text)
-    ax.text(1.03 + 0.16, y(height / 2), gained, color=MUTED, fontsize=12, **text)
+    ax.text(1.03 + 0.17, y(height / 2), gained, color=MUTED, fontsize=12, **text)
 
 
 def _legend(rows: tuple[StepRow, ...]) -> list[Any]:
