@@ -56,6 +56,23 @@ def told(*claims: str, **changes: Any) -> list[str]:
     return [line.removeprefix("study.toml: ") for line in str(caught.value).splitlines()]
 
 
+def test_curves_are_picked_pair_by_pair_where_they_are_recorded() -> None:
+    apart = '[[distance]]\nsays = "They are alike."\n' + SIDES
+    followed = GRID.replace("validation = 0.0", "validation = 0.0, test_curve = true")
+    (found,) = study(grid=followed + apart).distances
+    assert (found.left, found.right, found.metric) == (RESIDUAL, PLAIN, "top1")
+    with pytest.raises(InputError, match=r"distance\[0\]: curves of the test images are not recorded"):
+        study(grid=GRID + apart)
+    with pytest.raises(InputError, match=r"distance\[0\].left: model.deep is not an axis"):
+        study(grid=followed + apart.replace('left = { model.shortcut = "A" }', "left = { model.deep = 8 }"))
+    with pytest.raises(InputError, match=r"distance\[0\].metrc: unknown field"):
+        study(grid=followed + apart + 'metrc = "loss"\n')
+    raw = tomllib.loads(followed + apart)
+    part = parse_study(raw, "study.toml", Overrides(settings=("grid.model.depth=[8]",)))
+    assert part.distances[0].left == ("residual 8 (A)",)
+    assert parse_study(raw, "study.toml", Overrides(settings=('grid.model.shortcut=["A"]',))).distances == ()
+
+
 def test_a_condition_is_picked_by_an_axis_whose_value_is_a_table() -> None:
     head = GRID.split("[grid]")[0] + '[grid]\nmodel = ["cifar-resnet20", { name = "cifar-resnet20", dropout = 0.5 }]\n'
     sides = 'left = { model = { name = "cifar-resnet20", dropout = 0.5 } }\nright = { model = "cifar-resnet20" }\n'

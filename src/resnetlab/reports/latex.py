@@ -90,6 +90,8 @@ def render(report: Report) -> str:
         parts.append(r"\section*{Learning curves}")
         for curve in report.curves:
             parts += [rf"\subsection*{{{escape(curve.title)}}}", *_picture(curve)]
+    if report.distances:
+        parts += [r"\subsection*{How far apart curves lie}", *_table(report.distances)]
     if report.inside:
         parts.append(r"\section*{Inside the networks}")
         for picture in report.inside:

@@ -33,6 +33,8 @@ def render(report: Report) -> str:
         parts.append("## Learning curves")
         for curve in report.curves:
             parts += [f"### {escape(curve.title)}", *_picture(curve)]
+    if report.distances:
+        parts += ["### How far apart curves lie", *_table(report.distances)]
     if report.inside:
         parts.append("## Inside the networks")
         for picture in report.inside:

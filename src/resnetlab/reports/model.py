@@ -270,6 +270,8 @@ class Report:
     """Published beside measured."""
     protocols: tuple[Fact, ...] = ()
     """How the sources came to their numbers, in words."""
+    distances: Table | None = None
+    """How far apart curves lie."""
     alone: Table | None = None
     """Published, with nothing measured beside it."""
     ladder: Ladder | None = None

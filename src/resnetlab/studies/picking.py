@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from resnetlab.codec import decode
 from resnetlab.errors import InputError, Problem, nearest
 from resnetlab.studies.claims import AnyClaim, Claim
+from resnetlab.studies.distances import Distance
 from resnetlab.studies.refusals import refusals
 from resnetlab.studies.tables import flat
 
@@ -69,6 +70,31 @@ def kept_claims(
     return claims, tuple(left_out)
 
 
+def parse_distances(
+    tables: Iterable[dict[str, Any]], conditions: Sequence[Condition], where: str
+) -> tuple[tuple[Distance, ...], tuple[Problem, ...]]:
+    """The `[[distance]]` tables with their pairs of conditions looked up, and every mistake in them."""
+    distances: list[Distance] = []
+    problems: list[Problem] = []
+    followed = {condition.label for condition in conditions if condition.data.test_curve}
+    for index, table in enumerate(tables):
+        picker = _Picker(conditions, where, f"distance[{index}]")
+        whole = dict(table)
+        if "left" in table and "right" in table:
+            whole["left"], whole["right"] = picker.matched(table["left"], table["right"])
+        try:
+            distance = decode(Distance, whole, where, picker.field)
+        except InputError as error:
+            problems += [*picker.problems, *error.problems]
+            continue
+        problems += picker.problems
+        if conditions and not picker.problems and not {*distance.left, *distance.right} <= followed:
+            what = "curves of the test images are not recorded"
+            problems.append(Problem(where, what, "data.test_curve = true", picker.field))
+        distances.append(distance)
+    return tuple(distances), tuple(problems)
+
+
 class _Picker:
     """Looks up the conditions of one claim and gathers what is wrong with how it names them."""
 
@@ -87,7 +113,7 @@ class _Picker:
             if side in table:
                 whole[side] = self._one(table[side], side)
         if kind in ("average", "relative") and "left" in table and "right" in table:
-            whole["left"], whole["right"] = self._matched(table["left"], table["right"])
+            whole["left"], whole["right"] = self.matched(table["left"], table["right"])
         if kind == "monotone":
             whole["order"] = self._along(whole.pop("where", {}), table.get("along"))
         if kind == "best":
@@ -139,7 +165,7 @@ class _Picker:
     def _many(self, axes: object, field: str) -> list[str]:
         return [condition.label for condition in self._found(axes, field)[0]]
 
-    def _matched(self, left: object, right: object) -> tuple[list[str], list[str]]:
+    def matched(self, left: object, right: object) -> tuple[list[str], list[str]]:
         """Conditions of both sides, pair by pair: they agree in every axis that neither side names."""
         sides = [self._found(left, "left")[0], self._found(right, "right")[0]]
         if not all(sides):

@@ -1,0 +1,61 @@
+"""How far apart curves lie: sums of squared residuals, as a table that judges nothing."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from synthetic import TRUTH, study_record
+
+from resnetlab import reports
+from resnetlab.reports import latex
+from resnetlab.studies.distances import Distance
+from resnetlab.studies.spec import load_study
+
+PAIRS = Distance(says="They are alike.", source="a figure", left=("residual 8 (A)", "plain 56"),
+                 right=("plain 8", "residual 56 (A)"))  # fmt: skip
+
+
+def evidence(distance=PAIRS):
+    study = replace(load_study("digits"), distances=(distance,))
+    return reports.gather(study_record(TRUTH, study=study, test_curve=True))
+
+
+def curves(held, label, field):
+    """An array (runs, epochs) of the converged runs, without step 0."""
+    seeds = [row.seed for row in held.rows if row.condition == label and row.status == "converged"]
+    told: dict[int, list[float]] = {seed: [] for seed in seeds}
+    for point in held.points:
+        if (point.condition, point.split) == (label, "test") and point.seed in told and point.step:
+            told[point.seed].append(getattr(point, field))
+    return seeds, np.array([told[seed] for seed in seeds])
+
+
+@pytest.mark.parametrize(("metric", "field", "digits"), [("top1", "top1_error_pct", 1), ("loss", "loss_nats", 4)])
+def test_the_sums_are_those_of_the_curves(metric, field, digits):
+    held = evidence(replace(PAIRS, metric=metric))
+    rows = reports.assemble(held).distances.rows
+    assert [row[0].text for row in rows] == ["residual 8 (A) and plain 8", "plain 56 and residual 56 (A)"]
+    for row, left, right in zip(rows, PAIRS.left, PAIRS.right, strict=True):
+        (seeds, a), (others, b) = curves(held, left, field), curves(held, right, field)
+        each = [((a[seeds.index(s)] - b[others.index(s)]) ** 2).sum() for s in seeds if s in others]
+        within = [((a[i] - a[j]) ** 2).sum() for i, j in combinations(range(len(seeds)), 2)]
+        means = ((a.mean(0) - b.mean(0)) ** 2).sum()
+        assert float(row[2].text.split()[0]) == pytest.approx(means, abs=0.6 * 10**-digits)
+        assert float(row[3].text.split()[0]) == pytest.approx(np.mean(each), abs=0.6 * 10**-digits)
+        assert row[3].note.endswith(f"; {len(each)} seeds")
+        assert float(row[4].text.split()[0]) == pytest.approx(np.mean(within), abs=0.6 * 10**-digits)
+        assert row[1].text == "They are alike."
+    assert len(seeds) == 3  # two of plain 56 died
+
+
+def test_the_table_is_in_every_file_and_in_none_of_a_study_that_asks_for_none(tmp_path):
+    held = evidence()
+    page = reports.write(held, tmp_path).read_text(encoding="utf-8")
+    for text in (page, (tmp_path / "report.md").read_text(encoding="utf-8"), latex.render(reports.assemble(held))):
+        assert "How far apart curves lie" in text
+    assert reports.build(study_record()).distances is None
+    failed = TRUTH | {"plain 8": [("dead", 10.0)] * 5}
+    study = replace(load_study("digits"), distances=(PAIRS,))
+    none = reports.build(study_record(failed, study=study, test_curve=True)).distances.rows[0]
+    assert [cell.text for cell in none[2:4]] == ["\u2013", "\u2013"]
