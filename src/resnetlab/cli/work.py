@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import shlex
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -21,7 +23,7 @@ from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import Result
 from resnetlab.stats.estimate import variance
 from resnetlab.stats.power import runs_for, smallest_effect
-from resnetlab.studies.backends.jobs import Backend, Job
+from resnetlab.studies.backends.jobs import Backend, Job, event_of, message_of
 from resnetlab.studies.backends.local import LocalBackend
 from resnetlab.studies.estimate import expected_seconds
 from resnetlab.studies.plan import Plan, PlannedRun
@@ -154,8 +156,10 @@ def train_one(
     model: str, data: str, recipe: str, settings: list[str], seed: int, instruments: Instruments, output: Path
 ) -> int:
     """Train one network; the exit code."""
+    shared = [f"numerics.ranks={size}"] if (size := int(os.environ.get("WORLD_SIZE", "1"))) > 1 else []
+    say = to_stderr if os.environ.get("RANK", "0") == "0" else lambda _: None
     plan = api.plan_run(
-        model, data, recipe, seed=seed, settings=settings, instruments=instruments, output=output, say=to_stderr
+        model, data, recipe, seed=seed, settings=[*settings, *shared], instruments=instruments, output=output, say=say
     )
     return _one(Job(plan.runs[0].id, plan.runs[0].file), output)
 
@@ -186,6 +190,8 @@ def show_status(plan: Plan, root: Path) -> None:
 
 def _one(job: Job, root: Path) -> int:
     directory = RunDirectory.of(root, job.id)
+    if "WORLD_SIZE" in os.environ:
+        return _shared(job, root)
     with _Interrupt().watched() as interrupt:
         reason = ""
         if directory.lacks(job.file):
@@ -202,6 +208,35 @@ def _one(job: Job, root: Path) -> int:
     if result is None:
         raise api.UnfinishedError(Problem(str(directory.path), reason, f"resnetlab resume {directory.path}"))
     _show(directory.path, result)
+    return 0
+
+
+def _shared(job: Job, root: Path) -> int:
+    """This process's part of a run that torchrun started several processes for; the exit code."""
+    from resnetlab.studies.backends.worker import Bench
+    from resnetlab.training.team import from_environment, joined
+
+    team, directory, last = from_environment(), RunDirectory.of(root, job.id), dict[str, Any]()
+    run = job.file.run
+    planned = PlannedRun(condition=run.model.title, seed=run.seed, id=job.id, file=job.file, macs=1)
+    with contextlib.ExitStack() as stack:
+        interrupt = stack.enter_context(_Interrupt().watched())
+        stack.enter_context(joined(team, run.numerics.device))
+        display = stack.enter_context(Display(job.id, (planned,), set(), 1, _results(root))) if team.first else None
+
+        def tell(**message: Any) -> None:
+            last.update(message)
+            if display:
+                display.see(event_of(message))
+
+        Bench(interrupt.asked, tell, team).work(message_of(job, root, Placement(device_index=team.local)))
+    if last["kind"] in ("failed", "busy"):
+        reason = last.get("reason", "another process trains this run")
+        raise api.UnfinishedError(Problem(str(directory.path), reason, "see above"))
+    if last["kind"] == "stopped":
+        return 128 + interrupt.number if interrupt.asked() else SOME_FAILED
+    if team.first and (result := directory.result()):
+        _show(directory.path, result)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -41,6 +42,7 @@ from resnetlab.training.evaluate import Scored, evaluate
 from resnetlab.training.loop import Learner, Progress, train
 from resnetlab.training.numerics import Placement
 from resnetlab.training.random import stream
+from resnetlab.training.team import ALONE, Team
 
 Say = Callable[[Progress, tuple[Evaluation, ...]], None]
 """Told of each pause of the loop, with the evaluations made there."""
@@ -52,19 +54,21 @@ class BusyError(ResnetlabError):
 
 def execute(
     run_id: str, file: RunFile, dataset: Dataset, root: Path, placement: Placement,
-    stop: Callable[[], bool], say: Say, from_step: int | None = None,
+    stop: Callable[[], bool], say: Say, from_step: int | None = None, team: Team = ALONE,
 ) -> Result | None:  # fmt: skip
     """Train the run under `root`/runs until it has a result, and give it; None when `stop()` ended it before.
 
     Goes on from the last checkpoint, or from that of `from_step` (0: from the start). A finished run is read, not run
-    again. Raises BusyError, InputError (other data, a checkpoint that is not whole) or ResourceError (a full disk).
+    again. Of the processes of a `team`, the first one reads and writes the folder. Raises BusyError, InputError (other
+    data, another number of processes, a checkpoint that is not whole) or ResourceError (a full disk).
     """
     directory = RunDirectory.of(root, run_id)
-    with directory.claimed() as mine:
+    _suited(file, len(dataset.train), team, directory)
+    with directory.claimed() if team.first else contextlib.nullcontext(True) as mine:
         if not mine:
             raise BusyError(mistake(str(directory.path), "another process trains this run", "wait for it").problems[0])
-        held = directory.result()
-        if held is not None and not directory.lacks(file):
+        held = team.from_first(directory.result() if team.first else None)
+        if held is not None and not (team.first and directory.lacks(file)):
             return held
         if dataset.identity != file.run.data:
             had, has = file.run.data, dataset.identity
@@ -74,12 +78,14 @@ def execute(
             opened = finished(directory, file, dataset)
             directory.save_dropped(drop_blocks(opened.learner, opened.test))
             return held
-        directory.open(file)
+        if team.first:
+            directory.open(file)
         device = prepare(file.run.numerics, placement.device_index)
         try:
-            return _Session(directory, file, dataset, placement, device).run(stop, say, from_step)
+            session = _Session(directory, file, dataset, placement, device, team)
+            return team.from_first(session.run(stop, say, from_step))
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not _out_of_memory(error) or not team.first:
                 raise
             step = max(saved_steps(directory.checkpoints), default=0)
             result = Result(
@@ -93,6 +99,20 @@ def execute(
             return result
 
 
+def _suited(file: RunFile, images: int, team: Team, directory: RunDirectory) -> None:
+    """Raises InputError unless so many processes can share the run's batches."""
+    numerics, recipe = file.run.numerics, file.run.recipe
+    if numerics.ranks != team.size:
+        command = f"torchrun --nproc-per-node {numerics.ranks} -m resnetlab resume {directory.path}"
+        fix = command if numerics.ranks > 1 else "start it without torchrun"
+        raise mistake(str(directory.path), "processes of the run", fix, got=team.size, allowed=str(numerics.ranks))
+    parts = numerics.ranks * numerics.accumulate
+    least = min(recipe.batch_size, images - (recipe.steps_per_epoch(images) - 1) * recipe.batch_size)
+    if parts > 1 and least // parts < 2:
+        what = f"a batch of {least} images (of {images:,}) leaves a part of it without two images"
+        raise mistake("", what, "another batch size", field="recipe.batch_size", got=recipe.batch_size)
+
+
 @dataclass
 class _Best:
     step: int
@@ -104,12 +124,14 @@ class _Session:
     """One attempt at a run in this process."""
 
     def __init__(
-        self, directory: RunDirectory, file: RunFile, dataset: Dataset, placement: Placement, device: torch.device
-    ) -> None:
+        self, directory: RunDirectory, file: RunFile, dataset: Dataset, placement: Placement, device: torch.device,
+        team: Team,
+    ) -> None:  # fmt: skip
         self.directory, self.file, self.dataset, self.placement = directory, file, dataset, placement
+        self.team = team
         run = file.run
         self.learner = Learner(
-            run.model, run.recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device
+            run.model, run.recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device, team
         )
         self.train = Resident.of(dataset.train, device)
         self.splits: dict[Split, Resident] = {"train": _subset(dataset.train, run.data.split_seed, device)}
@@ -124,17 +146,20 @@ class _Session:
         self.images = 0
 
     def run(self, stop: Callable[[], bool], say: Say, from_step: int | None) -> Result | None:
-        self._restore(from_step)
+        if self.team.first:
+            self._restore(from_step)
+        self._meet()
         saved, base_seconds, base_images = time.monotonic(), self.train_seconds, self.images
         for progress in train(self.learner, self.train, stop):
             self.train_seconds, self.images = base_seconds + progress.seconds, base_images + progress.images
             evaluations: tuple[Evaluation, ...] = ()
             if progress.moment in ("start", "epoch"):
                 evaluations = self._judge(progress)
+            if self.team.first:
                 self.directory.append(*evaluations)
                 if progress.epoch in self.file.instruments.gradients:
                     self._measure()
-            say(progress, evaluations)
+                say(progress, evaluations)
             waited = time.monotonic() - saved
             due = {
                 "start": False,
@@ -142,10 +167,12 @@ class _Session:
                 "epoch": waited >= self.placement.checkpoint_seconds and progress.step < progress.total,
                 "stopped": progress.step > 0,
             }[progress.moment]
-            # Before anything is kept: a checkpoint never holds what is not finite.
-            if (due or progress.moment == "epoch") and (bad := self._diverged_at()) is not None:
-                return self._diverged(bad)
-            if due:
+            # Before anything is kept: a checkpoint never holds what is not finite. Several processes end together, at
+            # the end of an epoch; the clock, which says when else to save, is each one's own.
+            bad = self._diverged_at() if due or progress.moment == "epoch" else None
+            if bad is not None and (self.team.size == 1 or progress.moment == "epoch"):
+                return self._diverged(bad) if self.team.first else None
+            if due and bad is None and self.team.first:
                 self._save()
                 saved = time.monotonic()
             if progress.moment == "stopped":
@@ -174,6 +201,14 @@ class _Session:
         self.directory.rewind(step if step else -1)
         run = self.file.run
         self.directory.note(provenance("resume" if step else "start", step, run.numerics, run.data.sha256))
+
+    def _meet(self) -> None:
+        """All processes stand where the first one's checkpoint left it."""
+        if self.team.size == 1:
+            return
+        held = self.learner.tensors(), self.learner.step, self.best
+        tensors, step, self.best = self.team.from_first(held)
+        self.learner.restore(tensors, step)
 
     def _judge(self, progress: Progress) -> tuple[Evaluation, ...]:
         began = time.monotonic()
@@ -204,7 +239,7 @@ class _Session:
         self.evaluation_seconds += time.monotonic() - began
 
     def _score(self, images: Resident) -> Scored:
-        return evaluate(self.learner.model, self.learner.forward, images)
+        return evaluate(self.learner.model, self.learner.forward, images, self.team)
 
     def _diverged_at(self) -> int | None:
         bad = self.learner.first_bad_step()
@@ -226,7 +261,7 @@ class _Session:
     def _diverged(self, step: int) -> Result:
         return self._commit("diverged", f"the loss or a weight is not finite at step {step}", step, {})
 
-    def _finish(self) -> Result:
+    def _finish(self) -> Result | None:
         scores = dict(self.latest)
         if self.best is not None and self.best.step != self.learner.step:
             self.learner.average = []
@@ -236,6 +271,8 @@ class _Session:
         judged: dict[Split, Resident] = {**self.splits, "test": self.test}
         scores |= {name: self._score(images) for name, images in judged.items() if name not in scores}
         self.evaluation_seconds += time.monotonic() - began
+        if not self.team.first:
+            return None
         if not all(scored.finite for scored in scores.values()):
             return self._diverged(self.learner.step)
         status, reason = self._status(scores["test"])

@@ -30,7 +30,10 @@ def resolve(numerics: Numerics, *, single: bool) -> Numerics:
     layout = numerics.memory_format
     if layout == "auto":
         layout = "contiguous" if device == "mps" else "channels_last"
-    threads = numerics.threads or (cores() if single else 1)
+    if numerics.batch_norm == "synchronised" and (device != "cuda" or numerics.ranks == 1):
+        fix = "--set numerics.batch_norm=local"
+        raise mistake("", "synchronised needs several processes, each with a GPU", fix, field="numerics.batch_norm")
+    threads = numerics.threads or (max(1, cores() // numerics.ranks) if single else 1)
     return replace(
         numerics, device=device, precision=precision, memory_format=layout, threads=threads if device == "cpu" else 1
     )

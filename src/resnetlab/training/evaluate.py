@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from resnetlab.data.resident import Resident
 from resnetlab.training.random import stream
+from resnetlab.training.team import ALONE, Team
 from resnetlab.training.unchanged import unchanged
 
 BATCH = 500
@@ -32,8 +33,10 @@ class Scored:
         return math.isfinite(self.loss_nats)
 
 
-def evaluate(model: nn.Module, forward: Callable[[Tensor], Tensor], images: Resident) -> Scored:
+def evaluate(model: nn.Module, forward: Callable[[Tensor], Tensor], images: Resident, team: Team = ALONE) -> Scored:
     """Score `images` with `forward`, which takes uint8 pixels (B, H, W, C) and gives logits (B, K).
+
+    The batches are dealt out to the processes of `team`, and each has all scores.
 
     Batches come in a fixed shuffled order, so that a network which looks at its batch meets all classes; one that does
     declares how many images a batch has, as `stateful_evaluation`. Every buffer and the mode of `model` are put back.
@@ -42,8 +45,11 @@ def evaluate(model: nn.Module, forward: Callable[[Tensor], Tensor], images: Resi
     size: int = getattr(model, "stateful_evaluation", BATCH)
     with unchanged(model), torch.inference_mode():
         model.eval()
-        shuffled = torch.cat([forward(images.pixels[part]).float() for part in torch.split(order, size)])
-    logits = torch.empty_like(shuffled).index_copy_(0, order, shuffled).cpu()
+        batches = torch.split(order, size)
+        mine = [forward(images.pixels[part]).float().cpu() for part in batches[team.rank :: team.size]]
+    dealt = team.gathered(mine)
+    shuffled = torch.cat([dealt[index % team.size][index // team.size] for index in range(len(batches))])
+    logits = torch.empty_like(shuffled).index_copy_(0, order.cpu(), shuffled)
     labels = images.labels.cpu()
     loss = F.cross_entropy(logits.double(), labels)
     wrong = logits.argmax(1) != labels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Literal, TypeVar
@@ -25,8 +26,12 @@ from resnetlab.training.optimise import build_optimiser, optimiser_tensors, rest
 from resnetlab.training.random import stream, stream_seed
 from resnetlab.training.recipe import Recipe
 from resnetlab.training.schedule import rate
+from resnetlab.training.team import ALONE, Team
 
 PULSE_SECONDS = 0.5
+
+AGREE_STEPS = 8
+"""Between two questions to the other processes of a run whether one of them was told to stop."""
 
 Images = TypeVar("Images")
 """What a trainee takes its batches from."""
@@ -69,9 +74,11 @@ class Trainee(Generic[Images]):
         seed: int,
         train_images: int,
         device: torch.device,
+        team: Team = ALONE,
     ) -> None:
         self.model, self.optimiser = model, optimiser
-        self.recipe, self.numerics, self.seed, self.device = recipe, numerics, seed, device
+        self.shared = nn.parallel.DistributedDataParallel(model) if team.size > 1 else model
+        self.recipe, self.numerics, self.seed, self.device, self.team = recipe, numerics, seed, device, team
         self.full_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.average = [p.detach().clone() for _, p in self.trained()] if recipe.ema else []
         self.step = 0
@@ -160,8 +167,9 @@ class Trainee(Generic[Images]):
         for group, full in zip(self.optimiser.param_groups, self.full_rates, strict=True):
             group["lr"] = full * factor
         # What a layer draws (dropout) follows from the step, so that a resumed run draws the same.
-        torch.manual_seed(stream_seed(self.seed, "step", self.step))
-        loss, logits = self._gradients(images, labels)
+        rank = (self.team.rank,) if self.team.rank else ()
+        torch.manual_seed(stream_seed(self.seed, "step", self.step, *rank))
+        loss, logits, mine = self._gradients(images, labels)
         if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_([p for _, p in self.trained()], self.recipe.clip_norm)
         self.optimiser.step()
@@ -170,19 +178,33 @@ class Trainee(Generic[Images]):
                 weights = [p.detach() for _, p in self.trained()]
                 torch._foreach_lerp_(self.average, weights, 1 - self.recipe.ema)
             index = self.step % self.steps_per_epoch
-            self.losses[index] = loss.detach()
-            largest = labels.argmax(1) if labels.dim() > 1 else labels
-            self.wrong[index] = (logits.argmax(1) != largest).sum()
+            largest = mine.argmax(1) if mine.dim() > 1 else mine
+            scores = torch.stack([loss.detach(), (logits.argmax(1) != largest).sum()])
+            self.losses[index], self.wrong[index] = self.team.total(scores)
         self.step += 1
 
-    def _gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Put the batch's gradients in place of the last ones; its loss, and its logits (B, K)."""
-        with autocast(self.numerics):
-            logits: Tensor = self.model(self._laid_out(images))
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+    def _gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Put the batch's gradients in place of the last ones.
+
+        Gives what this process's part adds to the batch's loss, and the part's logits (B, K) and labels.
+        """
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss, logits
+        losses, scores = [], []
+        parts = self.team.parts(len(images), self.numerics.accumulate)
+        for part in parts:
+            # The processes' gradients meet, and are averaged, with the last part.
+            with nullcontext() if part is parts[-1] or self.team.size == 1 else self.shared.no_sync():  # type: ignore[operator]
+                with autocast(self.numerics):
+                    logits: Tensor = self.shared(self._laid_out(images[part]))
+                loss = self.loss(logits, labels[part]) * ((part.stop - part.start) / len(images))
+                (loss * self.team.size).backward()
+            losses.append(loss.detach())
+            scores.append(logits.detach())
+        return torch.stack(losses).sum(), torch.cat(scores), labels[parts[0].start : parts[-1].stop]
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss of logits (B, K) for labels (B,) or shares of the classes (B, K)."""
+        return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
 
     def _laid_out(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=layout(self.numerics))
@@ -200,11 +222,14 @@ class Learner(Trainee[Resident]):
         train: ImageArrays,
         classes: int,
         device: torch.device,
+        team: Team = ALONE,
     ) -> None:
         channels = train.pixels.shape[3]
         built = build_model(model, channels, classes, lambda name: stream(seed, "init", name))
+        if numerics.batch_norm == "synchronised":
+            built = nn.SyncBatchNorm.convert_sync_batchnorm(built)  # type: ignore[no-untyped-call]
         network: nn.Module = built.to(device).to(memory_format=layout(numerics))
-        super().__init__(network, build_optimiser(recipe, network), recipe, numerics, seed, len(train), device)
+        super().__init__(network, build_optimiser(recipe, network), recipe, numerics, seed, len(train), device, team)
         self.scale = fitted(recipe.normalise, train, recipe.augment.crop, device)
         self.classes = classes
 
@@ -248,7 +273,7 @@ def train(learner: Trainee[Images], images: Images, stop: Callable[[], bool]) ->
             yield progress("start")
             began = time.monotonic()
         while learner.step < learner.total:
-            if stop():
+            if _told_to_stop(learner, stop):
                 yield progress("stopped")
                 return
             epoch, index = divmod(learner.step, per_epoch)
@@ -264,3 +289,10 @@ def train(learner: Trainee[Images], images: Images, stop: Callable[[], bool]) ->
             elif time.monotonic() - pulse > PULSE_SECONDS:
                 yield progress("pulse")
                 began = pulse = time.monotonic()
+
+
+def _told_to_stop(learner: Trainee[Images], stop: Callable[[], bool]) -> bool:
+    """Whether this process, or one that shares the run, was told to: the same answer for all, at the same step."""
+    if learner.team.size == 1:
+        return stop()
+    return learner.step % AGREE_STEPS == 0 and learner.team.agreed(stop())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Annotated, Literal
 
-from resnetlab.codec import Amount, PositiveAmount, Whole, spec
+from resnetlab.codec import Amount, Positive, PositiveAmount, Whole, spec
 
 
 @spec
@@ -15,6 +15,12 @@ class Numerics:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    ranks: Positive = 1
+    """Processes that share each batch of a run (torchrun); each computes its part of it."""
+    accumulate: Positive = 1
+    """Parts of a batch that one process computes one after another, for want of memory."""
+    batch_norm: Literal["local", "synchronised"] = "local"
+    """Over a process's part of a batch, or (on GPUs) over the parts of all processes."""
     threads: Whole = 0
     """Threads of one run on the processor; 0 for 1 in a study, all cores in a single run."""
 

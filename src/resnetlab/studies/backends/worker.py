@@ -25,6 +25,7 @@ from resnetlab.runs.execute import BusyError, execute
 from resnetlab.runs.record import Evaluation, RunFile
 from resnetlab.training.loop import Progress
 from resnetlab.training.numerics import Placement
+from resnetlab.training.team import ALONE, Team
 
 
 def main() -> None:
@@ -70,8 +71,8 @@ class _Driver:
 class Bench:
     """Where a process does one job after another; data that the next one shares stay open."""
 
-    def __init__(self, stop: Callable[[], bool], tell: Callable[..., None]) -> None:
-        self.stop, self.tell = stop, tell
+    def __init__(self, stop: Callable[[], bool], tell: Callable[..., None], team: Team = ALONE) -> None:
+        self.stop, self.tell, self.team = stop, tell, team
         self.data: Data | None = None
         self.dataset: Dataset | None = None
 
@@ -90,7 +91,7 @@ class Bench:
                     evaluations=[encode(evaluation) for evaluation in evaluations],
                 )  # fmt: skip
 
-            result = execute(run_id, file, dataset, root, placement, self.stop, say, job["from_step"])
+            result = execute(run_id, file, dataset, root, placement, self.stop, say, job["from_step"], self.team)
         except BusyError:
             self.tell(kind="busy", id=run_id)
         except ResnetlabError as error:

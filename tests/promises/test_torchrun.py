@@ -1,0 +1,140 @@
+"""One run shared by two processes that torchrun starts: the curve of one process, one writer, kills and refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resnetlab.runs.record import RunRecord
+from resnetlab.studies.run import past_runs
+
+RECIPE = """
+batch_size = 24
+epochs = {epochs}
+optimiser = {{ name = "sgd", lr = 0.05 }}
+augment = {{ crop_padding = 2, flip = true }}
+"""
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    """Train a network without batch normalisation on 100 images of 28 pixels; the last batch of an epoch has four."""
+    draw = np.random.default_rng(0)
+    labels = {"train": np.arange(100) % 4, "test": np.arange(40) % 4}
+    arrays = {f"y_{split}": held for split, held in labels.items()}
+    for split, held in labels.items():
+        images = draw.integers(0, 120, (len(held), 28, 28))
+        for number, label in enumerate(held):
+            images[number, :, 7 * label : 7 * label + 7] += 100
+        arrays[f"x_{split}"] = images.astype(np.uint8)
+    np.savez(tmp_path / "bars.npz", **arrays)
+    (tmp_path / "recipe.toml").write_text(RECIPE.format(epochs=4))
+    return ["train", "lenet5", "--data", str(tmp_path / "bars.npz"), "--recipe", str(tmp_path / "recipe.toml"),
+            "--set", "numerics.precision=fp32", "--set", "data.validation=0.0",
+            "--set", "data.test_curve=true"]  # fmt: skip
+
+
+def launch(size: int, *words: str, restarts: int = 0) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}"]
+    command += [f"--max-restarts={restarts}", "-m", "resnetlab", *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def done(process: subprocess.Popen[str], code: int = 0) -> str:
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == code, said
+    return said
+
+
+def one(words: list[str], output: Path) -> RunRecord:
+    command = [sys.executable, "-m", "resnetlab", *words, "--output", str(output)]
+    subprocess.run(command, check=True, capture_output=True, timeout=240)
+    return past_runs(output)[0]
+
+
+def curve(record: RunRecord) -> list[tuple[int, str, float | None]]:
+    return [(line.step, line.split, line.loss_nats) for line in record.metrics]
+
+
+def test_two_processes_learn_as_one_does_on_the_whole_batch(words: list[str], tmp_path: Path) -> None:
+    said = done(launch(2, *words, "--output", str(tmp_path / "two")))
+    assert said.count("of training") == 1  # the first alone speaks
+    two, alone = past_runs(tmp_path / "two")[0], one(words, tmp_path / "one")
+    parted = one([*words, "--set", "numerics.accumulate=2"], tmp_path / "parts")
+    expected = curve(alone)
+    assert len(expected) == 14  # train and test at 0 to 4 epochs, the loop's own mean from 1
+    for other in (two, parted):
+        assert [line[:2] for line in curve(other)] == [line[:2] for line in expected]
+        assert [line[2] for line in curve(other)] == pytest.approx([line[2] for line in expected], rel=2e-5)
+    assert len({record.id for record in (two, alone, parted)}) == 3  # what may change bits names the run
+
+
+def ranks(agent: subprocess.Popen[str]) -> list[int]:
+    """The processes that torchrun started, by rank."""
+    children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
+    found = {}
+    for child in children:
+        environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        found |= {int(item[5:]): int(child) for item in environment if item.startswith(b"RANK=")}
+    return [found[rank] for rank in sorted(found)]
+
+
+def wait_for_steps(output: Path, count: int, agent: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 200
+    while sum(len(path.read_text().splitlines()) for path in output.glob("runs/*/metrics.jsonl")) < count:
+        assert agent.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes through /proc")
+def test_stopped_and_killed_processes_start_again_and_end_with_the_bits_of_an_undisturbed_run(
+    words: list[str], tmp_path: Path
+) -> None:
+    long = [*words, "--set", "recipe.epochs=600"]
+    undisturbed, disturbed = tmp_path / "calm", tmp_path / "storm"
+    done(launch(2, *long, "--output", str(undisturbed)))
+
+    stopped = launch(2, *long, "--output", str(disturbed))
+    wait_for_steps(disturbed, 100, stopped)
+    stopped.send_signal(signal.SIGTERM)
+    stopped.communicate(timeout=60)
+    assert list(disturbed.glob("runs/*/checkpoints/*/MANIFEST.json"))
+    assert not list(disturbed.glob("runs/*/result.json"))
+
+    again = launch(2, *long, "--output", str(disturbed), restarts=1)
+    lines = len(next(disturbed.glob("runs/*/metrics.jsonl")).read_text().splitlines())
+    wait_for_steps(disturbed, lines + 100, again)
+    os.kill(ranks(again)[1], signal.SIGKILL)
+    done(again)
+
+    one, other = past_runs(undisturbed)[0], past_runs(disturbed)[0]
+    assert one.result
+    assert other.result
+    assert one.result.weights_sha256 == other.result.weights_sha256
+    assert curve(one) == curve(other)
+    events = [json.loads(line) for line in next(disturbed.glob("runs/*/provenance.jsonl")).read_text().splitlines()]
+    assert [event["event"] for event in events] == ["start", "resume", "resume"]
+    assert events[2]["step"] > 0
+
+
+def test_another_number_of_processes_is_refused_and_the_right_one_named(words: list[str], tmp_path: Path) -> None:
+    output = tmp_path / "two"
+    first = launch(2, *words, "--set", "recipe.epochs=1", "--output", str(output))
+    done(first)
+    run = next(output.glob("runs/*"))
+    (run / "result.json").unlink()
+    command = [sys.executable, "-m", "resnetlab", "resume", str(run)]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert refused.returncode != 0
+    assert f"torchrun --nproc-per-node 2 -m resnetlab resume {run}" in refused.stderr
