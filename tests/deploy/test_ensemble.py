@@ -1,0 +1,92 @@
+"""The mean of several models: what it gains, over whom, and how sure that is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from small import CLASSES, write_model
+
+from resnetlab.cli import deploy as commands
+from resnetlab.deploy.ensemble import combine, weigh
+from resnetlab.deploy.pictures import open_labelled
+from resnetlab.deploy.predict import load_model
+from resnetlab.errors import InputError
+from resnetlab.stats.exact import paired_interval
+
+
+def test_the_gain_is_counted_image_by_image() -> None:
+    """Three members, four images of two classes; worked out by hand."""
+    truth = np.array([0, 0, 1, 1])
+    members = [
+        np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.9, 0.1]]),  # right, wrong, right, wrong
+        np.array([[0.6, 0.4], [0.7, 0.3], [0.6, 0.4], [0.2, 0.8]]),  # right, right, wrong, right
+        np.array([[0.2, 0.8], [0.8, 0.2], [0.1, 0.9], [0.8, 0.2]]),  # wrong, right, right, wrong
+    ]
+    found = weigh(["a", "b", "c"], members, truth)
+    # Means of class 0: .567, .633, .333, .633: right, right, right, wrong.
+    assert (found.together.count, [one.count for one in found.members], found.best) == (3, [2, 3, 2], 1)
+    assert found.over_best.points == 0  # it alone is right on the third image, the best alone on the fourth
+    assert found.p == binomtest(1, 2).pvalue
+    assert found.over_mean.points == pytest.approx(100 * (3 - 7 / 3) / 4)
+    assert found.agreed.count == 0
+
+
+def test_members_are_the_same_whatever_the_order_of_their_outputs(tmp_path: Path, photos: Path) -> None:
+    """A model and itself with its outputs renamed back to front disagree; with rows in another order they do not."""
+    import torch
+
+    from resnetlab.bundle.store import load_bundle, save_bundle
+
+    first = load_bundle(write_model(tmp_path / "a"))
+    order = [3, 1, 5, 0, 2, 4]
+    with torch.no_grad():
+        for name in ("head.weight", "head.bias"):
+            held = first.module.get_parameter(name)
+            held.copy_(held[order].clone())
+    from dataclasses import replace
+
+    save_bundle(tmp_path / "b", first.module, replace(first.file, name="b", classes=tuple(CLASSES[k] for k in order)))
+    data = open_labelled(str(photos), "test", tmp_path / "cache")
+    found = combine([load_model(tmp_path / "a"), load_model(tmp_path / "b")], data)
+    assert found.agreed.count == 14
+    assert found.over_best.points == found.over_mean.points == 0
+
+
+def test_models_of_other_classes_are_no_ensemble(pets: Path, photos: Path, tmp_path: Path) -> None:
+    other = write_model(tmp_path / "other", classes=("cat", "dog", "emu", "newt", "owl", "pig"))
+    data = open_labelled(str(photos), "test", tmp_path / "cache")
+    with pytest.raises(InputError, match="have other classes: emu, rat"):
+        combine([load_model(pets), load_model(other)], data)
+    with pytest.raises(InputError, match="one model is no ensemble"):
+        combine([load_model(pets)], data)
+
+
+def test_the_paired_interval_keeps_its_promise_where_few_images_differ() -> None:
+    """Share of 4,000 draws whose interval holds the truth, at 200 images and small differences."""
+    draw = np.random.default_rng(0)
+    for only_a, only_b in ((0.03, 0.01), (0.01, 0.01), (0.10, 0.06)):
+        rest = 1 - only_a - only_b
+        counts = draw.multinomial(200, [only_a, only_b, rest], 4_000)
+        truth = 100 * (only_a - only_b)
+        held = [low <= truth <= high for low, high in (paired_interval(a, b, 200) for a, b, _ in counts.tolist())]
+        assert np.mean(held) > 0.94
+    low, high = paired_interval(0, 0, 50)
+    assert low < 0 < high  # nothing differed, and that is not certainty
+
+
+def test_the_command_says_the_gain_or_gives_it_as_json(
+    pets: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_model(tmp_path / "pets-2", seed=9)
+    commands.ensemble([pets, other], str(photos), output=tmp_path)
+    said = capsys.readouterr().out
+    assert "against the best member" in said
+    assert "McNemar p" in said
+    commands.ensemble([pets, other], str(photos), output=tmp_path, json=True)
+    held = json.loads(capsys.readouterr().out)
+    assert held["names"] == ["pets", "pets-2"]
+    assert held["together"]["images"] == 14

@@ -1,0 +1,135 @@
+"""Where a network looked: Grad-CAM against its formula written out, and how its stage is found."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from pictures import picture, save
+from PIL import Image
+from small import CLASSES, write_model
+from torch import nn
+from torchvision import models
+
+from resnetlab.bundle.store import load_bundle
+from resnetlab.cli import deploy as commands
+from resnetlab.deploy.explain import explain, last_stage
+from resnetlab.deploy.predict import load_model
+from resnetlab.errors import InputError
+
+
+def test_the_heat_is_grad_cam(pets: Path) -> None:
+    """Selvaraju et al. 2017, eq. 1 and 2, on the output of the last stage."""
+    model, image = load_model(pets), picture(11, 60, 50)
+    found = explain(model, image, "owl")
+    module = load_bundle(pets).module
+    held: list[torch.Tensor] = []
+    stage = module.get_submodule(found.layer)
+    hook = stage.register_forward_hook(lambda _, __, output: held.append(output))
+    images = model.images(found.shown[None]).requires_grad_(True)
+    logits = module(images)
+    hook.remove()
+    (gradient,) = torch.autograd.grad(logits[0, CLASSES.index("owl")], held[0])
+    heat = F.relu((gradient.mean((2, 3), keepdim=True) * held[0]).sum(1, keepdim=True)).detach()
+    heat = F.interpolate(heat, size=(24, 24), mode="bilinear", align_corners=False)[0, 0].numpy()
+    heat = (heat - heat.min()) / (heat.max() - heat.min() + 1e-7)
+    assert found.heat.shape == (24, 24)
+    assert np.abs(found.heat - heat).max() < 0.02
+    assert found.label == "owl"
+
+
+@pytest.mark.parametrize(
+    ("network", "stage"),
+    [
+        (models.resnet18, "layer4"),
+        (models.vgg11, "avgpool"),
+        (models.densenet121, "features"),
+        (models.mobilenet_v2, "features"),
+    ],
+)
+def test_the_last_stage_with_places_is_found_in_well_known_networks(network: object, stage: str) -> None:
+    module = network(weights=None).eval()  # type: ignore[operator]
+    assert last_stage(module, torch.zeros(1, 3, 224, 224), "x")[0] == stage
+
+
+def test_a_network_without_places_is_told() -> None:
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    with pytest.raises(InputError, match="no convolutional stage"):
+        last_stage(flat, torch.zeros(1, 3, 2, 2), "flat")
+
+
+def test_an_explanation_changes_no_later_prediction(pets: Path) -> None:
+    model, image = load_model(pets), picture(3, 60, 50)
+    before = model.predict([image])
+    explain(model, image)
+    assert model.predict([image]) == before
+    assert all(parameter.grad is None for parameter in model.module.parameters())
+
+
+def test_the_picture_shows_what_the_network_saw_beside_the_heat(pets: Path, tmp_path: Path) -> None:
+    save(tmp_path / "photo.png", picture(4, 48, 90))
+    commands.explain(pets, tmp_path / "photo.png", tmp_path / "why.png", "newt")
+    with Image.open(tmp_path / "why.png") as drawn:
+        assert drawn.size == (48, 24)
+    with pytest.raises(InputError, match="no PNG by its name"):
+        commands.explain(pets, tmp_path / "photo.png", tmp_path / "why.pdf")
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(InputError, match=r"text\.jpg: not an image"):
+        commands.explain(pets, tmp_path / "text.jpg", tmp_path / "no.png")
+    assert not (tmp_path / "no.png").exists()
+
+
+def test_a_class_that_the_model_lacks_is_told_with_the_nearest(pets: Path) -> None:
+    with pytest.raises(InputError, match='did you mean "newt"'):
+        explain(load_model(pets), picture(0), "newts")
+
+
+def test_a_grey_model_explains_in_colour(tmp_path: Path, small_npz: Path) -> None:
+    import resnetlab as rl
+    from resnetlab.models.spec import CifarNet
+
+    net = CifarNet(blocks=(1, 1), widths=(4, 8))
+    record = rl.train(net, str(small_npz), "adam", settings=["recipe.epochs=1"], output=tmp_path)
+    found = explain(load_model(tmp_path / "runs" / record.id), picture(0, 30, 30))
+    assert found.overlay().mode == "RGB"
+
+
+def test_a_missing_extra_is_a_line_with_the_pip_command(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "photo.png", picture(4))
+    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
+    with pytest.raises(InputError, match=r'pip install "resnetlab\[explain\]"'):
+        commands.explain(pets, tmp_path / "photo.png", tmp_path / "why.png")
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(InputError, match=r'pip install "resnetlab\[export\]"'):
+        commands.export(pets, "onnx", tmp_path / "pets.onnx")
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    with pytest.raises(InputError, match=r'pip install "resnetlab\[serve\]"'):
+        commands.serve(pets)
+
+
+def test_an_evaluation_without_the_extra_has_a_page_without_heat(
+    pets: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import resnetlab as rl
+
+    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
+    said: list[str] = []
+    rl.evaluate(rl.load_model(pets), str(photos), cache=tmp_path / "cache", out=tmp_path / "out", say=said.append)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert '<img src="data:image/jpeg' in page
+    assert "Grad-CAM" not in page
+    assert any("without heat maps" in line for line in said)
+
+
+def test_a_model_of_whole_photographs_is_explained_too(tmp_path: Path) -> None:
+    from resnetlab.data.view import View
+
+    whole = View(rule="whole", size=40, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    found = explain(load_model(write_model(tmp_path / "whole", view=whole)), picture(1, 60, 45))
+    assert found.heat.shape == (30, 40)
