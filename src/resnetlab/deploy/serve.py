@@ -142,6 +142,8 @@ class Service:
 def application(model: Classifier, limits: Limits | None = None, host: str = "127.0.0.1") -> FastAPI:
     """The service as an ASGI application; `host` is the name that it is bound to."""
     service = Service(model, limits or Limits())
+    with contextlib.suppress(InputError):  # the first look loads what the others need; not every network can explain
+        explain(model, Image.new("RGB", (256, 256), "grey"))
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -183,8 +185,6 @@ def application(model: Classifier, limits: Limits | None = None, host: str = "12
 
 def run(model: Classifier, host: str, port: int, say: Callable[[str], None]) -> None:
     """Serve until a signal. Raises InputError when the port is taken."""
-    with contextlib.suppress(InputError):  # the first look loads what the others need; not every network can explain
-        explain(model, Image.new("RGB", (256, 256), "grey"))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family)

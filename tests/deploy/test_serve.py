@@ -1,0 +1,209 @@
+"""The page and the JSON service: what it says, what it refuses, and that it loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from pictures import encoded, picture, save
+from PIL import Image
+from small import CLASSES, write_model
+
+from resnetlab.bundle.spec import Licence
+from resnetlab.deploy import serve
+from resnetlab.deploy.predict import load_model
+from resnetlab.deploy.serve import Limits, allowed_host, application
+from resnetlab.errors import InputError
+
+HERE = "http://localhost:8000"
+PHOTO = encoded(picture(3, 60, 50))
+
+
+def client(model: Path, limits: Limits | None = None) -> TestClient:
+    app = application(load_model(model, accept_licence=True), limits)
+    return TestClient(app, base_url=HERE, raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def service(pets: Path) -> Iterator[TestClient]:
+    with client(pets) as held:
+        yield held
+
+
+def told(response: httpx.Response, status: int) -> str:
+    """An error is one line of JSON."""
+    assert response.status_code == status, response.text
+    assert list(response.json()) == ["error"]
+    said = str(response.json()["error"])
+    assert "\n" not in said
+    return said
+
+
+def test_a_photograph_gets_what_predict_says_of_it(service: TestClient, pets: Path, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(PHOTO)
+    expected = load_model(pets).predict([path], top=3)[0].guesses
+    for response in (
+        service.post("/predict?top=3", content=PHOTO, headers={"Content-Type": "image/png"}),
+        service.post("/predict?top=3", content=PHOTO),
+        service.post("/predict?top=3", files={"photograph": ("photo.png", PHOTO)}),
+    ):
+        held = response.json()
+        assert response.status_code == 200
+        assert [one["name"] for one in held["classes"]] == [guess.label for guess in expected]
+        assert [one["probability"] for one in held["classes"]] == pytest.approx([g.probability for g in expected])
+        assert (held["model"], held["licence"], held["grad_cam"]) == ("pets", "MIT", "")
+
+
+def test_the_heat_comes_as_a_picture_where_it_is_asked_for(service: TestClient) -> None:
+    held = service.post("/predict?explain=true", content=PHOTO).json()
+    kind, _, text = held["grad_cam"].partition(",")
+    assert kind == "data:image/png;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(text))).size == (24, 24)
+
+
+def test_health_says_which_model_is_served_and_its_licence(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "wsl", licence=Licence(name="CC-BY-NC-4.0"))
+    with client(folder) as held:
+        assert held.get("/health").json() == {
+            "status": "ok", "model": "wsl", "classes": len(CLASSES), "licence": "CC-BY-NC-4.0",
+        }  # fmt: skip
+        assert "No commercial use" in held.get("/").text
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_a_page_loads_nothing_from_elsewhere_and_runs_no_script_but_its_own(service: TestClient, path: str) -> None:
+    page = service.get(path)
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    for kind in ("style", "script"):
+        for inside in re.findall(rf"<{kind}>(.*?)</{kind}>", page.text, re.S):
+            digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+            assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert not re.search(r"""(src|href)="(https?:)?//""", page.text)
+    assert not re.search(r"\son\w+=", page.text)
+
+
+def test_a_phone_is_offered_its_camera(service: TestClient) -> None:
+    assert re.search(r'<input id="camera" type="file" accept="[^"]+" capture="environment">', service.get("/").text)
+
+
+def test_the_routes_are_described_as_openapi(service: TestClient) -> None:
+    schema = service.get("/openapi.json").json()
+    assert sorted(schema["paths"]) == ["/health", "/predict"]
+    assert "multipart/form-data" in schema["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert "POST /predict" in service.get("/docs").text
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "said"),
+    [
+        (b"", 422, "empty file"),
+        (b"a text", 422, "not an image"),
+        (b"%PDF-1.7 in disguise", 422, "a PDF"),
+        (PHOTO[: len(PHOTO) // 2], 422, "truncated PNG"),
+        (encoded(Image.new("L", (5000, 4001))), 413, "20.0 megapixels, at most 20"),
+        (b"x" * 10_000_001, 413, "larger than 10 MB"),
+    ],
+)
+def test_what_is_no_photograph_is_a_line(service: TestClient, content: bytes, status: int, said: str) -> None:
+    assert said in told(service.post("/predict", content=content), status)
+    assert said in told(service.post("/predict", files={"photograph": ("a.jpg", content)}), status)
+
+
+def test_a_body_that_does_not_say_its_length_is_cut_off_at_the_limit(service: TestClient) -> None:
+    def long() -> Iterator[bytes]:
+        for _ in range(12):
+            yield b"x" * 1_000_000
+
+    assert "larger than 10 MB" in told(service.post("/predict", content=long()), 413)
+
+
+def test_mistakes_in_a_request_are_a_line(service: TestClient) -> None:
+    assert "top" in told(service.post("/predict?top=0", content=PHOTO), 422)
+    assert "without a file" in told(service.post("/predict", files={"a": (None, "text")}), 422)
+    broken = {"Content-Type": "multipart/form-data"}
+    assert "not a form" in told(service.post("/predict", content=b"x", headers=broken), 422)
+    told(service.get("/predict"), 405)
+    told(service.get("/weights.safetensors"), 404)
+    told(service.get("/../model.json"), 404)
+
+
+def test_only_this_machine_under_its_own_name_and_its_own_page_are_answered(service: TestClient) -> None:
+    assert "evil.example" in told(service.get("/health", headers={"Host": "evil.example"}), 403)
+    for origin in ("http://evil.example", "null"):
+        assert "another site" in told(service.post("/predict", content=PHOTO, headers={"Origin": origin}), 403)
+    assert service.post("/predict", content=PHOTO, headers={"Origin": HERE}).status_code == 200
+    for name in ("127.0.0.1:8000", "[::1]:8000", "192.168.1.7", "localhost"):
+        assert allowed_host(name, "127.0.0.1")
+    for name in ("evil.example", "127.0.0.1.evil.example", "", "localhost.evil.example:8000"):
+        assert not allowed_host(name, "127.0.0.1")
+
+
+def test_those_above_the_limit_are_told_to_wait_and_what_takes_long_is_ended(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, looking = threading.Event(), threading.Event()
+    look = serve.Service.look
+
+    def slow(self: serve.Service, raw: bytes, top: int, explained: bool) -> serve.Answer:
+        looking.set()
+        release.wait(20)
+        return look(self, raw, top, explained)
+
+    monkeypatch.setattr(serve.Service, "look", slow)
+    with client(pets, Limits(seconds=2, waiting=1)) as held:
+        answers: list[httpx.Response] = []
+        first = threading.Thread(target=lambda: answers.append(held.post("/predict", content=PHOTO)))
+        first.start()
+        assert looking.wait(20)
+        assert "busy" in told(held.post("/predict", content=PHOTO), 503)
+        first.join(20)
+        assert "took longer than 2 s" in told(answers[0], 408)
+        release.set()
+        time.sleep(0.2)
+        assert held.get("/health").status_code == 200
+
+
+def test_an_unforeseen_error_is_a_line_too(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> serve.Answer:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(serve.Service, "look", broken)
+    assert told(service.post("/predict", content=PHOTO), 500) == "unforeseen: ZeroDivisionError"
+
+
+def test_a_real_process_serves_a_photograph_and_ends_on_a_signal(pets: Path, tmp_path: Path) -> None:
+    save(tmp_path / "photo.png", picture(3, 60, 50))
+    command = [sys.executable, "-m", "resnetlab", "serve", str(pets), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            found = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
+            assert found is not None
+            with httpx.Client(base_url=found[0], timeout=60) as held:
+                assert held.get("/health").json()["model"] == "pets"
+                answer = held.post("/predict?explain=true", content=(tmp_path / "photo.png").read_bytes())
+                assert answer.status_code == 200, answer.text
+                assert answer.json()["grad_cam"].startswith("data:image/png")
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+        assert process.returncode == 130
+
+
+def test_a_port_that_is_taken_is_a_line(pets: Path) -> None:
+    with pytest.raises(InputError, match="cannot be bound"):
+        serve.run(load_model(pets), "192.0.2.1", 8000, lambda _: None)  # an address of no machine
