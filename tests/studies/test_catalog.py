@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import replace
 from importlib import resources
@@ -124,6 +125,17 @@ def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its
     assert outcome.finished
     assert outcome.report.exists()
     assert [verdict.word in WORDS for verdict in weigh(gather(outcome.record)).verdicts] == [True] * len(part.claims)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in study_names() if load_study(name).ladder])
+def test_every_rung_of_a_ladder_trains_and_has_its_row(name: str, images: dict[str, Path], tmp_path: Path) -> None:
+    loaded = LoadedStudy(shrunken(name, images))
+    plan = loaded.plan(tmp_path)
+    train_here(plan, tmp_path)
+    assert loaded.report(plan, tmp_path).finished
+    with (tmp_path / "studies" / name / "figures" / "ladder.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["rung"] for row in csv.DictReader(file)] == [rung.condition for rung in loaded.study.ladder]
 
 
 def test_a_claim_that_is_turned_round_comes_out_contradicted(tmp_path: Path) -> None:
