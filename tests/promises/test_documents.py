@@ -74,7 +74,7 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr("resnetlab.runs.finished.open_finished", opened)
     monkeypatch.setattr("resnetlab.inspection.tables.render", lambda *_, **__: "")
     monkeypatch.setattr("resnetlab.models.importing.import_weights", lambda *_: "weights.safetensors")
-    for name in ("run_study", "show_plan", "train_one", "resume_one", "show_status"):
+    for name in ("run_study", "show_plan", "train_one", "resume_one", "show_status", "verify_result"):
         monkeypatch.setattr(work, name, note(name))
     monkeypatch.setattr(LoadedStudy, "plan", note("plan"))
     monkeypatch.setattr("resnetlab.data.audit.check", lambda *_, **__: type("Audit", (), {"lines": list, "bad": ()})())

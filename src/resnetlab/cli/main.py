@@ -15,7 +15,7 @@ from resnetlab.cli.inspect import inspect
 from resnetlab.errors import ResnetlabError, mistake, printable
 
 SECTIONS = {
-    "Experiments": ("study", "train", "resume", "compare"),
+    "Experiments": ("study", "train", "resume", "compare", "verify"),
     "Your photographs": ("data",),
     "Using a model": ("predict", "evaluate", "ensemble", "explain", "export", "serve"),
     "Looking inside": ("models", "inspect", "import-weights"),
@@ -249,6 +249,22 @@ def compare(
 
     for line in lines(compared(a, b)):
         typer.echo(line)
+
+
+@app.command()
+def verify(
+    result: Annotated[Path, typer.Argument(help="A folder with a report: results/digits.", metavar="RESULT")],
+    cells: Annotated[int, typer.Option(help="Runs to repeat.", min=1)] = 2,
+    seed: Annotated[int, typer.Option(help="Draws which runs.", min=0)] = 0,
+    data: DataSource = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Root of runs/; a temporary one unless given.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Repeat some runs of a report, and say whether they fall where it foresees."""
+    from resnetlab.cli.work import verify_result
+
+    raise typer.Exit(verify_result(result, output, cells, seed, data))
 
 
 @app.command()
