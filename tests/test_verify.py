@@ -17,7 +17,8 @@ from resnetlab.verify import Repeated, chosen, line, summary, verify
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> Path:
     folder = tmp_path_factory.mktemp("made")
-    (folder / "small.toml").write_text(study_text)
+    learning = study_text.replace(", widths = [4, 4, 8]", "").replace("lr = 1e-3", "lr = 3e-3")
+    (folder / "small.toml").write_text(learning)
     return rl.load_study(folder / "small.toml").run(folder).report.parent
 
 
