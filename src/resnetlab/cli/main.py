@@ -182,7 +182,7 @@ def study_published(
     form, found = form_of(json, csv, markdown), load_study(source)
     from resnetlab.models.count import cost  # torch, which a mistake does not wait for
 
-    notes = ["Published only: nothing in this table but parameters and MACs was measured here."]
+    notes = ["Parameters and MACs are counted here; what is published was not measured here."]
     typer.echo(render(rows(found, cost), form, notes=notes))
 
 
