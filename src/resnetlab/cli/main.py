@@ -280,11 +280,12 @@ def import_weights(
     file: Annotated[Path, typer.Argument(help="A .pth or .th of a well-known repository, or torchvision's.")],
     as_model: Annotated[str, typer.Option("--as", help="The network that it holds: cifar-resnet20, resnet50, ...")],
     out: Annotated[Path, typer.Option(help="Folder for the safetensors file.", metavar="DIR")] = Path(),
+    licence: Annotated[str, typer.Option(help="Of the weights: Apache-2.0, CC-BY-NC-4.0, ...")] = "",
 ) -> None:
     """Turn the weights of others into a safetensors file."""
     from resnetlab.models.importing import import_weights as convert
 
-    typer.echo(convert(file, as_model, out))
+    typer.echo(convert(file, as_model, out, licence))
 
 
 def _load(source: str, data: str, settings: list[str], seeds: str, device: str) -> Any:
