@@ -72,10 +72,9 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr("resnetlab.studies.compare.compare", lambda *_: None)
     monkeypatch.setattr("resnetlab.studies.compare.lines", lambda _: [])
     monkeypatch.setattr("resnetlab.runs.finished.open_finished", opened)
-    monkeypatch.setattr("resnetlab.deploy.predict.load_model", lambda *_, **__: opened())
     monkeypatch.setattr("resnetlab.inspection.tables.render", lambda *_, **__: "")
     monkeypatch.setattr("resnetlab.models.importing.import_weights", lambda *_: "weights.safetensors")
-    for name in ("run_study", "show_plan", "train_one", "resume_one", "show_status", "verify_result"):
+    for name in ("run_study", "show_plan", "train_one", "resume_one", "show_status"):
         monkeypatch.setattr(work, name, note(name))
     monkeypatch.setattr(LoadedStudy, "plan", note("plan"))
     monkeypatch.setattr("resnetlab.data.audit.check", lambda *_, **__: type("Audit", (), {"lines": list, "bad": ()})())
@@ -83,6 +82,9 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     survey = type("Survey", (), {"rows": (), "notes": ()})
     monkeypatch.setattr("resnetlab.data.sources.folder.survey", lambda *_, **__: survey)
     monkeypatch.setattr("resnetlab.data.fetch.fetch", lambda *_: "")
+    tuned = type("Done", (), {"record": None, "model": None, "report": None})
+    monkeypatch.setattr("resnetlab.finetune.api.finetune", lambda *_, **__: tuned)
+    monkeypatch.setattr("resnetlab.cli.finetune.lines", lambda *_: [])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-depth.toml").write_text(blocks(ROOT / "README.md", "toml")[0])
 

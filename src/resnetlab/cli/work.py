@@ -8,7 +8,6 @@ import os
 import shlex
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,7 +34,7 @@ from resnetlab.training.numerics import Placement
 SOME_FAILED = 3
 
 
-class _Interrupt:
+class Interrupt:
     """Whether a signal asked for the end, and which."""
 
     def __init__(self) -> None:
@@ -45,7 +44,7 @@ class _Interrupt:
         return self.number != 0
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[_Interrupt]:
+    def watched(self) -> Iterator[Interrupt]:
         """SIGINT and SIGTERM set a flag, once; a second one ends the program, whose runs stay resumable."""
         if threading.current_thread() is not threading.main_thread():
             yield self
@@ -83,7 +82,7 @@ def choose_backend(name: str, output: Path, placement: Placement, address: str) 
 def run_study(loaded: api.LoadedStudy, output: Path, backend: Backend, most_seeds: int | None) -> int:
     """Do what a study lacks and report it, in one go or look by look; the exit code."""
     again = shlex.join(["resnetlab", *sys.argv[1:]])
-    with _Interrupt().watched() as interrupt:
+    with Interrupt().watched() as interrupt:
         for plan in loaded.stages(output, to_stderr, most_seeds, backend):
             try:
                 _run_plan(loaded, plan, output, backend, interrupt)
@@ -101,7 +100,7 @@ def run_study(loaded: api.LoadedStudy, output: Path, backend: Backend, most_seed
     return 0 if outcome.finished else SOME_FAILED
 
 
-def _run_plan(loaded: api.LoadedStudy, plan: Plan, output: Path, backend: Backend, interrupt: _Interrupt) -> None:
+def _run_plan(loaded: api.LoadedStudy, plan: Plan, output: Path, backend: Backend, interrupt: Interrupt) -> None:
     left = missing(plan, output)
     finished = {run.id for run in plan.runs} - {run.id for run in left}
     count = backend.width([Job(run.id, run.file) for run in left])
@@ -153,20 +152,6 @@ def _findable(plan: Plan, output: Path) -> Iterator[str]:
     yield from cautions(plan.study.claims, seeds, plan.study.published)
 
 
-def verify_result(folder: Path, output: Path | None, cells: int, seed: int, data: str) -> int:
-    """Repeat some runs of a report; 0 where each falls where it should, else 1."""
-    from resnetlab.verify import line, summary, verify
-
-    with contextlib.ExitStack() as stack:
-        root = output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        items = []
-        for item in verify(folder, root, cells=cells, seed=seed, data=data, say=to_stderr):
-            typer.echo(line(item))
-            items.append(item)
-    typer.echo(summary(items))
-    return 0 if all(item.holds for item in items) else 1
-
-
 def train_one(
     model: str, data: str, recipe: str, settings: list[str], seed: int, instruments: Instruments, output: Path
 ) -> int:
@@ -207,7 +192,7 @@ def _one(job: Job, root: Path) -> int:
     directory = RunDirectory.of(root, job.id)
     if "WORLD_SIZE" in os.environ:
         return _shared(job, root)
-    with _Interrupt().watched() as interrupt:
+    with Interrupt().watched() as interrupt:
         reason = ""
         if directory.lacks(job.file):
             run = job.file.run
@@ -235,7 +220,7 @@ def _shared(job: Job, root: Path) -> int:
     run = job.file.run
     planned = PlannedRun(condition=run.model.title, seed=run.seed, id=job.id, file=job.file, macs=1)
     with contextlib.ExitStack() as stack:
-        interrupt = stack.enter_context(_Interrupt().watched())
+        interrupt = stack.enter_context(Interrupt().watched())
         stack.enter_context(joined(team, run.numerics.device))
         display = stack.enter_context(Display(job.id, (planned,), set(), 1, _results(root))) if team.first else None
 

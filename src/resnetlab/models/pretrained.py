@@ -72,7 +72,7 @@ def load_external(spec: External, channels: int, classes: int, draw: Draw) -> nn
             raise mistake(str(path), "differs from the SHA-256 of the spec", fix)
         load_weights(model, tensors, str(path))
     elif spec.weights:
-        load_weights(model, _from_hub(spec), spec.slug)
+        load_weights(model, hub_weights(spec), spec.slug)
     return model
 
 
@@ -114,7 +114,8 @@ def _library_facts(spec: External, held: Facts) -> Facts:
     return Facts(classes, tuple(shown.mean), tuple(shown.std), held.side or int(shown.crop_size[0]))
 
 
-def _from_hub(spec: External) -> dict[str, torch.Tensor]:
+def hub_weights(spec: External) -> dict[str, torch.Tensor]:
+    """The weights that timm or torchvision keeps for `spec`. Raises InputError when the hub cannot be reached."""
     try:
         if spec.library == "timm":
             state: dict[str, torch.Tensor] = _timm(spec).create_model(

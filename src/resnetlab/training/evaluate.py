@@ -33,8 +33,10 @@ class Scored:
         return math.isfinite(self.loss_nats)
 
 
-def evaluate(model: nn.Module, forward: Callable[[Tensor], Tensor], images: Resident, team: Team = ALONE) -> Scored:
-    """Score `images` with `forward`, which takes uint8 pixels (B, H, W, C) and gives logits (B, K).
+def evaluate(
+    model: nn.Module, forward: Callable[[Tensor], Tensor], images: Resident, team: Team = ALONE, batch: int = BATCH
+) -> Scored:
+    """Score `images` with `forward`, which takes `batch` of their pixels and gives logits (B, K).
 
     The batches are dealt out to the processes of `team`, and each has all scores.
 
@@ -42,7 +44,7 @@ def evaluate(model: nn.Module, forward: Callable[[Tensor], Tensor], images: Resi
     declares how many images a batch has, as `stateful_evaluation`. Every buffer and the mode of `model` are put back.
     """
     order = torch.randperm(len(images), generator=stream(0, "evaluation")).to(images.pixels.device)
-    size: int = getattr(model, "stateful_evaluation", BATCH)
+    size: int = getattr(model, "stateful_evaluation", batch)
     with unchanged(model), torch.inference_mode():
         model.eval()
         batches = torch.split(order, size)

@@ -1,0 +1,99 @@
+"""`resnetlab finetune` and `fixres`: parse, call one function, print. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resnetlab.cli.data import SplitAs, cut_of
+from resnetlab.errors import mistake, printable
+
+if TYPE_CHECKING:
+    from resnetlab.finetune.record import Record
+
+Folder = Annotated[Path, typer.Argument(help="A folder of photographs, in folders of classes.", metavar="DIR")]
+ModelName = Annotated[
+    str, typer.Option("--model", help="timm/NAME, torchvision/NAME or a TOML file; else what is at hand.")
+]
+Weights = Annotated[Path | None, typer.Option("--weights", help="A safetensors file.", metavar="FILE")]
+Seed = Annotated[int, typer.Option(help="Names every random stream.", min=0)]
+Output = Annotated[Path, typer.Option("--output", help="Root of models/, reports/ and cache/.", metavar="DIR")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="DEVICE")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out broken files.")]
+Accept = Annotated[bool, typer.Option("--accept-licence", help="Keep to a licence that forbids commercial use.")]
+
+
+def finetune(
+    folder: Folder, model: ModelName = "", weights: Weights = None,
+    recipe: Annotated[str, typer.Option(help="full, probe, fixres, proof-of-concept or a TOML file.")] = "full",
+    freeze: Annotated[str, typer.Option(help="backbone, none, or so many of the first parts; of every stage.")] = "",
+    train_size: Annotated[int | None, typer.Option(help="Pixels a side while training.", min=8)] = None,
+    test_size: Annotated[int | None, typer.Option(help="Pixels a side in use; else as the train size.", min=8)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of each stage, at most.", min=1)] = None,
+    budget: Annotated[str, typer.Option(help="Time for all of it: 90s, 10m, 2h; 0 for none.")] = "10m",
+    split: SplitAs = "", seed: Seed = 0,
+    baseline: Annotated[Path | None, typer.Option(help="An earlier model, compared on the same test images.")] = None,
+    skip_bad: SkipBad = False, accept_licence: Accept = False, device: Device = "", output: Output = Path(),
+) -> None:  # fmt: skip
+    """Fit a pre-trained network to a folder of photographs.
+
+    Example:  resnetlab finetune photos --budget 10m
+    """
+    seconds = _seconds(budget)
+    from resnetlab.cli.work import Interrupt
+    from resnetlab.finetune import api
+
+    told = api.Told(
+        folder=folder, model=model, weights=weights, recipe=recipe, freeze=freeze, train_size=train_size,
+        test_size=test_size, epochs=epochs, cut=cut_of(split), seed=seed, skip_bad=skip_bad,
+        accept_licence=accept_licence, device=device or "auto", output=output,
+    )  # fmt: skip
+    with Interrupt().watched() as interrupt:
+        done = api.finetune(told, budget_seconds=seconds, baseline=baseline, stop=interrupt.asked, say=_say)
+    for line in lines(done.record, done.model, folder):
+        typer.echo(printable(line))
+    typer.echo(f"Report: {done.report}")
+
+
+def lines(record: Record, model: Path, folder: Path) -> list[str]:
+    """What was found, as a person reads it; the last line is to be pasted."""
+    said = []
+    for stage in record.stages:
+        chosen = " (chosen)" if stage.chosen else ""
+        state = "diverged; the weights before it stay" if stage.diverged else f"epoch {stage.best_epoch}"
+        said.append(f"{stage.name:12} validation {stage.validation.accuracy_pct:5.1f} %, {state}{chosen}")
+    test = record.test
+    interval = f"[{test.low_pct:.1f}, {test.high_pct:.1f}]"
+    said.append(f"test {test.accuracy_pct:.1f} % {interval} of {test.images:,} images, 95 % interval over images")
+    if record.comparison:
+        held = record.comparison
+        said.append(
+            f"{held.baseline} {held.baseline_accuracy_pct:.1f} %: this model alone is right on {held.only_this}, that "
+            f"one alone on {held.only_baseline}: McNemar, exact, p = {held.p:.4f}"
+        )
+    said += [f"caveat: {caveat}" for caveat in record.caveats]
+    if record.worst:
+        said.append("most confident mistakes:")
+        said += [
+            f"  {item.path}: {item.label} taken for {item.said} ({100 * item.probability:.0f} %)"
+            for item in record.worst[:5]
+        ]
+    said.append(shlex.join(["resnetlab", "predict", str(model), str(folder / record.example)]))
+    return said
+
+
+def _seconds(text: str) -> float | None:
+    """`10m` as seconds; None for 0, which is no bound. Raises InputError."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smh]?)", text.strip())
+    if found is None:
+        raise mistake("--budget", "not a time", "--budget 10m", got=text, allowed="90s, 10m, 2h, or 0 for none")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "": 1}[found[2]] or None
+
+
+def _say(line: str) -> None:
+    print(printable(line), file=sys.stderr, flush=True)

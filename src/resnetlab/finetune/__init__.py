@@ -1,0 +1,1 @@
+"""Fitting a pre-trained network to a folder of photographs."""

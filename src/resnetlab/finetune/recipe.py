@@ -1,0 +1,103 @@
+"""How a pre-trained network is fitted to photographs, as data. Free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from resnetlab.codec import FieldError, Fraction, Positive, PositiveAmount, Whole, decode, parse_toml, read_toml, spec
+from resnetlab.errors import mistake, nearest
+from resnetlab.training.recipe import Recipe
+
+Trains = Literal["classifier", "last norm", "all"] | Whole
+
+
+@spec
+class Stage:
+    """One stage of training: what learns, on what it is shown."""
+
+    name: str
+    trains: Trains = "classifier"
+    """classifier; last norm: the classifier and the last batch norm; all; or all but so many of the first parts."""
+    size: Literal["train", "test"] = "train"
+    """At which of the two sizes."""
+    augment: Literal["none", "standard", "test-like"] = "standard"
+    """none: as in evaluation. standard: RandomResizedCrop, flip, ColorJitter(.3). test-like: resize, flip,
+    ColorJitter(.05), the centre crop shifted at random."""
+    recipe: Recipe
+    """Optimiser, schedule, batch, epochs, EMA; what it says of pixels is for training runs and must be left out."""
+    rates: tuple[PositiveAmount, ...] = ()
+    """Learning rates to try in place of the recipe's; validation chooses."""
+    best_by: Literal["accuracy", "loss"] = "accuracy"
+    """What validation must have more, or less, of in the epoch that is kept; the other decides between equals."""
+    patience: Whole = 0
+    """Stop after so many epochs without a lower validation loss; 0 for never."""
+    depth_decay: Annotated[Fraction, "above 0"] | Literal[1] = 1
+    """Of the learning rate, from each part of the network to the one before it; 1 for one rate."""
+    accumulate: Positive = 1
+    """Pieces into which a batch is cut, one after another in memory; the step is that of the whole batch."""
+    checkpoint_parts: bool = False
+    """Compute the activations of each part again on the way back: less memory, more time."""
+
+    def __post_init__(self) -> None:
+        held = self.recipe
+        if (held.augment, held.normalise, held.choose) != (type(held.augment)(), "train", "last"):
+            raise FieldError("recipe", "its augment, normalise and choose have no place here", "leave them out")
+        if not self.depth_decay:
+            raise FieldError("depth_decay", "0 leaves one part to learn", "depth_decay = 0.8")
+
+
+@spec
+class Tuning:
+    """Stages, one after another, each from the best epoch of the one before; validation chooses among all."""
+
+    name: str
+    about: str = ""
+    train_size: Positive = 224
+    test_size: Positive = 224
+    view: Literal["crop", "whole"] = "crop"
+    """In evaluation: the shorter side to int(256/224 x size) and the centre crop, or the whole image."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: each class weighs as if all had as many train images."""
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise FieldError("stages", "none", "give one at least")
+        if self.view == "whole" and any(
+            stage.trains != "classifier" or stage.augment != "none" for stage in self.stages
+        ):
+            what = "whole images differ in shape, so only a classifier on constant features can be trained on them"
+            raise FieldError("view", what, 'view = "crop"')
+
+
+def tuning_names() -> list[str]:
+    """The recipes of the catalog."""
+    return sorted(path.name.removesuffix(".toml") for path in _catalog().iterdir() if path.name.endswith(".toml"))
+
+
+def load_tuning(source: str, settings: dict[str, Any] | None = None) -> Tuning:
+    """The recipe of that name, or of a TOML file, with fields replaced. Raises InputError with every mistake."""
+    if source in tuning_names():
+        table = parse_toml(_catalog().joinpath(f"{source}.toml").read_text(encoding="utf-8"), source)
+    elif source.endswith(".toml"):
+        table = read_toml(Path(source))
+    else:
+        fix = nearest(source, tuning_names()) or "a name, or a TOML file"
+        raise mistake(source, "unknown recipe of fine-tuning", fix, allowed=", ".join(tuning_names()))
+    held: Tuning = decode(Tuning, {"name": Path(source).stem} | table | (settings or {}), source)
+    return held
+
+
+def with_epochs(tuning: Tuning, epochs: int | None) -> Tuning:
+    """The same, each stage with so many epochs at most."""
+    if epochs is None:
+        return tuning
+    stages = tuple(replace(stage, recipe=replace(stage.recipe, epochs=epochs, steps=None)) for stage in tuning.stages)
+    return replace(tuning, stages=stages)
+
+
+def _catalog() -> Any:
+    return package_files("resnetlab.catalog") / "finetune"

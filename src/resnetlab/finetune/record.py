@@ -1,0 +1,81 @@
+"""What a fine-tuning found, as data. Free of torch."""
+
+from __future__ import annotations
+
+from resnetlab.codec import Positive, Whole, spec
+
+
+@spec
+class Look:
+    """Of one split: the share of images that are right, its exact 95 % interval over the images, and the loss."""
+
+    images: Positive
+    right: Whole
+    accuracy_pct: float
+    low_pct: float
+    high_pct: float
+    loss_nats: float
+
+
+@spec
+class StageRecord:
+    """One stage; `validation` is at the test size, with the weights of its best epoch."""
+
+    name: str
+    rate: float
+    trained: Whole
+    """Parameters that learned."""
+    epochs: Whole
+    best_epoch: Whole
+    validation: Look
+    seconds: float
+    diverged: bool = False
+    chosen: bool = False
+
+
+@spec
+class Mistake:
+    """A test image that is taken for another class."""
+
+    path: str
+    label: str
+    said: str
+    probability: float
+
+
+@spec
+class Comparison:
+    """With an earlier model on the same test images: McNemar's exact test."""
+
+    baseline: str = ""
+    baseline_accuracy_pct: float
+    only_this: Whole
+    """Images that this model alone gets right."""
+    only_baseline: Whole
+    p: float
+
+
+@spec
+class Record:
+    """A fine-tuning, from beginning to end."""
+
+    model: str
+    recipe: str
+    data: str
+    folder: str
+    """Name of the model's folder."""
+    classes: Positive
+    train_images: Positive
+    train_size: Positive
+    test_size: Positive
+    seed: Whole
+    chance_pct: float
+    stages: tuple[StageRecord, ...]
+    validation: Look
+    test: Look
+    example: str
+    """A test image."""
+    worst: tuple[Mistake, ...] = ()
+    caveats: tuple[str, ...] = ()
+    comparison: Comparison | None = None
+    seconds: float

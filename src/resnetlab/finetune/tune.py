@@ -1,0 +1,251 @@
+"""Stages after one another, the best by validation kept, tested once, and written as a model's folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from resnetlab.bundle.spec import Metric, ModelFile
+from resnetlab.bundle.store import load_bundle, save_bundle
+from resnetlab.codec import encode
+from resnetlab.data.augment import normalise
+from resnetlab.data.sources import images
+from resnetlab.data.view import View, show
+from resnetlab.errors import mistake
+from resnetlab.finetune.backbones import Backbone
+from resnetlab.finetune.photographs import Part, Photographs
+from resnetlab.finetune.recipe import Stage, Tuning
+from resnetlab.finetune.record import Comparison, Look, Mistake, Record, StageRecord
+from resnetlab.finetune.stage import Fitted, balanced, fit
+from resnetlab.finetune.subject import BATCH, Subject
+from resnetlab.models.transfer import run
+from resnetlab.runs.provenance import provenance
+from resnetlab.stats.estimate import clopper_pearson
+from resnetlab.stats.exact import mcnemar
+from resnetlab.training.accelerate import prepare
+from resnetlab.training.evaluate import evaluate
+from resnetlab.training.numerics import Numerics
+
+Say = Callable[[str], None]
+WORST = 12
+"""Mistakes that are told, the most confident first."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a fine-tuning is told: all that decides its result."""
+
+    photos: Photographs
+    backbone: Backbone
+    tuning: Tuning
+    seed: int
+    numerics: Numerics
+    """Resolved: without `auto`."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A network on a split: probabilities (N, K)."""
+
+    probabilities: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+    @property
+    def said(self) -> NDArray[np.int64]:
+        """The class that is most probable (N,)."""
+        found: NDArray[np.int64] = self.probabilities.argmax(1)
+        return found
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether it is the class of the image (N,)."""
+        found: NDArray[np.bool_] = self.said == self.labels
+        return found
+
+
+def fit_all(
+    job: Job, folder: Path, *, budget_seconds: float | None = None, baseline: Path | None = None,
+    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
+) -> Record:  # fmt: skip
+    """Fit the network, write the model as `folder`, and give what was found.
+
+    A usable model is written after the first stage, and replaced where a later one is better on validation. Stages
+    begin while the budget lasts; the first one always does. Raises InputError and ResourceError; a folder that was
+    there stays as it was until a whole one takes its place.
+    """
+    began = time.monotonic()
+    earlier = _baseline(baseline, job.photos) if baseline else None
+    device = prepare(job.numerics)
+    subject = Subject(job.backbone.spec, job.backbone.weights, job.photos.classes, job.seed, job.numerics, device)
+    tuning, photos = job.tuning, job.photos
+    views = {"train": subject.view(tuning.train_size), "test": subject.view(tuning.test_size, tuning.view)}
+    weights = balanced(photos.train.labels, len(photos.classes)).to(device) if tuning.class_weights != "none" else None
+    done: list[tuple[Fitted, Look]] = []
+    best: dict[str, torch.Tensor] = {}
+
+    def ended() -> bool:
+        return stop() or (bool(done) and budget_seconds is not None and time.monotonic() - began > budget_seconds)
+
+    for stage in tuning.stages:
+        if ended():
+            break
+        stage = _within(stage, subject, photos, views, budget_seconds, began) if done else stage
+        fitted = fit(subject, stage, photos, views, job.seed, weights=weights, stop=ended, say=say)
+        look = _look(subject, photos, views["test"])
+        say(f"{stage.name}: validation {look.accuracy_pct:.1f} % at {tuning.test_size} pixels, {fitted.seconds:.0f} s")
+        if not done or (look.accuracy_pct, -look.loss_nats) > max((x.accuracy_pct, -x.loss_nats) for _, x in done):
+            best = {name: tensor.detach().clone() for name, tensor in subject.model.state_dict().items()}
+            _save(job, subject, views["test"], folder, (_metric("validation", look, photos.name),))
+            say(f"usable from now on: {folder}")
+        done.append((fitted, look))
+    subject.model.load_state_dict(best)
+    scores = score(subject.model, photos.test, views["test"], device)
+    record = _record(job, folder, done, scores, earlier, time.monotonic() - began)
+    metrics = (_metric("validation", record.validation, photos.name), _metric("test", record.test, photos.name))
+    _save(job, subject, views["test"], folder, metrics)
+    return record
+
+
+def score(model: nn.Module, part: Part, view: View, device: torch.device) -> Scores:
+    """Probabilities of every photograph of `part`, in fp32 as `predict` gives them."""
+    mean, deviation = (torch.tensor(held, device=device) for held in (view.mean, view.deviation))
+    found = []
+    batch = BATCH if view.rule == "crop" else 1  # whole photographs differ in shape
+    with images.quiet():
+        for begin in range(0, len(part), batch):
+            places = range(begin, min(begin + batch, len(part)))
+            pixels = np.stack([show(part.load(place), view) for place in places])
+            logits = run(model, normalise(torch.from_numpy(pixels).to(device), mean, deviation))
+            found.append(torch.softmax(logits.double(), 1).cpu().numpy())
+    return Scores(np.concatenate(found), part.labels)
+
+
+def compare(ours: Scores, theirs: Scores) -> Comparison:
+    """McNemar's exact test of two networks on the same images."""
+    only_ours = int((ours.right & ~theirs.right).sum())
+    only_theirs = int((theirs.right & ~ours.right).sum())
+    return Comparison(
+        baseline_accuracy_pct=100 * float(theirs.right.mean()), only_this=only_ours, only_baseline=only_theirs,
+        p=mcnemar(only_ours, only_theirs),
+    )  # fmt: skip
+
+
+def look_of(scores: Scores) -> Look:
+    """Accuracy with its exact interval over the images, and the loss."""
+    right, count = int(scores.right.sum()), len(scores.labels)
+    low, high = clopper_pearson(right, count)
+    picked = scores.probabilities[np.arange(count), scores.labels]
+    loss = float(-np.log(np.maximum(picked, 1e-300)).mean())
+    return Look(
+        images=count, right=right, accuracy_pct=100 * right / count, low_pct=100 * low, high_pct=100 * high,
+        loss_nats=loss,
+    )  # fmt: skip
+
+
+def _look(subject: Subject, photos: Photographs, view: View) -> Look:
+    """Validation at the test size, from constant features where they are at hand."""
+    halves = subject.halves("classifier", view.size)
+    held = subject.held(halves, photos.validation, view)
+
+    def judge(rows: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = halves.tail(rows)
+        return logits
+
+    scored = evaluate(subject.model, subject.forward(halves, judge), held, batch=BATCH)
+    probabilities = torch.softmax(scored.logits.double(), 1).numpy()
+    return look_of(Scores(probabilities, photos.validation.labels))
+
+
+def _within(
+    stage: Stage, subject: Subject, photos: Photographs, views: dict[str, View], budget: float | None, began: float
+) -> Stage:
+    """The stage with no more epochs than the budget has time for, so that its schedule comes to an end."""
+    if budget is None or stage.recipe.epochs is None or stage.augment == "none":
+        return stage
+    view, timed = views[stage.size], time.monotonic()
+    few = replace(photos.validation, rows=photos.validation.rows[:BATCH], labels=photos.validation.labels[:BATCH])
+    score(subject.model, few, view, subject.device)
+    passes = 1 if stage.trains in ("classifier", "last norm") else 3  # forward; forward and backward
+    pace = (time.monotonic() - timed) / len(few)
+    epoch = pace * (passes * len(photos.train) + len(photos.validation))
+    left = budget - (time.monotonic() - began) - pace * (len(photos.test) + len(photos.validation))
+    epochs = max(1, min(stage.recipe.epochs, int(left / epoch)))
+    return replace(stage, recipe=replace(stage.recipe, epochs=epochs))
+
+
+def _save(job: Job, subject: Subject, view: View, folder: Path, metrics: tuple[Metric, ...]) -> None:
+    line = provenance("finetune", 0, job.numerics, job.photos.sha256)
+    file = ModelFile(
+        name=folder.name, model=subject.spec, classes=job.photos.classes, view=view, licence=job.backbone.licence,
+        caveats=caveats(job), metrics=metrics,
+        provenance={"recipe": encode(job.tuning), "seed": job.seed, "data": job.photos.name, **line},
+    )  # fmt: skip
+    save_bundle(folder, subject.model, file)
+
+
+def caveats(job: Job) -> tuple[str, ...]:
+    """What a reader of the numbers must know."""
+    said = []
+    if job.photos.overlap:
+        said.append(job.photos.overlap)
+    return tuple(said)
+
+
+def _metric(split: str, look: Look, data: str) -> Metric:
+    return Metric(
+        name="top1_accuracy_pct", value=look.accuracy_pct, low=look.low_pct, high=look.high_pct, data=data, split=split,
+        images=look.images,
+    )  # fmt: skip
+
+
+def _baseline(folder: Path, photos: Photographs) -> tuple[str, Scores]:
+    """An earlier model on the same test images. Raises InputError when it knows other classes."""
+    bundle = load_bundle(folder)
+    if set(bundle.file.classes) != set(photos.classes):
+        strangers = sorted(set(bundle.file.classes) ^ set(photos.classes))
+        what = f"knows other classes than {photos.root}: {', '.join(strangers[:3])}"
+        raise mistake(str(folder), what, "a model of these classes as --baseline")
+    device = torch.device("cpu")
+    scores = score(bundle.module, photos.test, bundle.file.view, device)
+    order = [bundle.file.classes.index(name) for name in photos.classes]
+    return folder.name, Scores(scores.probabilities[:, order], photos.test.labels)
+
+
+def _record(
+    job: Job, folder: Path, done: list[tuple[Fitted, Look]], scores: Scores, earlier: tuple[str, Scores] | None,
+    seconds: float,
+) -> Record:  # fmt: skip
+    photos = job.photos
+    chosen = max(range(len(done)), key=lambda k: (done[k][1].accuracy_pct, -done[k][1].loss_nats))
+    stages = tuple(
+        StageRecord(
+            name=fitted.stage, rate=fitted.rate, trained=fitted.trained, epochs=len(fitted.epochs),
+            best_epoch=fitted.best.epoch, validation=look, seconds=round(fitted.seconds, 1), diverged=fitted.diverged,
+            chosen=place == chosen,
+        )
+        for place, (fitted, look) in enumerate(done)
+    )  # fmt: skip
+    confident = scores.probabilities.max(1)
+    wrong = sorted(np.flatnonzero(~scores.right), key=lambda place: (-confident[place], place))
+    worst = tuple(
+        Mistake(
+            path=photos.test.rows[place].path, label=photos.classes[scores.labels[place]],
+            said=photos.classes[scores.said[place]], probability=float(confident[place]),
+        )
+        for place in wrong[:WORST]
+    )  # fmt: skip
+    comparison = replace(compare(scores, earlier[1]), baseline=earlier[0]) if earlier else None
+    return Record(
+        model=job.backbone.spec.slug, data=photos.name, classes=len(photos.classes), folder=folder.name,
+        train_images=len(photos.train), stages=stages, validation=done[chosen][1], test=look_of(scores), worst=worst,
+        example=photos.test.rows[0].path,
+        caveats=caveats(job), comparison=comparison, seconds=round(seconds, 1), train_size=job.tuning.train_size,
+        test_size=job.tuning.test_size, seed=job.seed, recipe=job.tuning.name, chance_pct=100 * photos.chance,
+    )  # fmt: skip

@@ -1,0 +1,219 @@
+"""A pre-trained network for another task: its classifier replaced, a part of it frozen, and cut where the frozen ends.
+
+A network is cut by tracing it (torch.fx) down the path to one module alone; the two halves share its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.split_module import split_module
+
+from resnetlab.errors import mistake
+from resnetlab.models.build import build_model
+from resnetlab.models.initialise import Draw
+from resnetlab.models.pretrained import hub_weights, weights_file
+from resnetlab.models.spec import External, Model
+from resnetlab.models.weights import load_weights, read_weights
+
+Freeze = Literal["backbone", "none"] | int
+"""backbone: all but the classifier; none; or so many of the first parts, as `parts` counts them."""
+
+
+def adapt(spec: Model, classes: int, draw: Draw) -> nn.Module:
+    """The network of `spec` for 3 channels and `classes` outputs: its pre-trained weights, and a new classifier.
+
+    The classifier's weights are uniform in +-1 / sqrt(fan-in), from `draw`. A network of ours has first weights; its
+    own are put in by `load_backbone`. Raises InputError when the weights are of another network.
+    """
+    if not isinstance(spec, External):
+        return build_model(spec, 3, classes, draw)
+    kwargs = spec.kwargs | ({"num_classes": classes} if "num_classes" in spec.kwargs else {})
+    model = build_model(replace(spec, weights="", sha256="", kwargs=kwargs), 3, classes, draw)
+    name, head = classifier(model, spec.slug)
+    if head.out_features != classes:
+        what = f"gives {head.out_features} outputs whatever it is asked"
+        raise mistake(spec.slug, what, "a function with an argument num_classes", allowed=str(classes))
+    bound = head.in_features**-0.5
+    with torch.no_grad():
+        for parameter, of in ((head.weight, "weight"), (head.bias, "bias")):
+            if parameter is not None:
+                parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=draw(f"{name}.{of}")))
+    path = weights_file(spec)
+    if path is not None:
+        load_backbone(model, read_weights(path)[0], str(path))
+    elif spec.weights:
+        load_backbone(model, hub_weights(spec), spec.slug)
+    return model
+
+
+def load_backbone(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    """Put `tensors` into all of `model` but its classifier, whose tensors may be absent or of another task."""
+    name, _ = classifier(model, where)
+    own = {key: tensor for key, tensor in model.state_dict().items() if key.startswith(f"{name}.")}
+    load_weights(model, {key: t for key, t in tensors.items() if not key.startswith(f"{name}.")} | own, where)
+
+
+def classifier(model: nn.Module, where: str) -> tuple[str, nn.Linear]:
+    """The name and the module of the classifier. Raises InputError when the network does not end in a linear layer."""
+    linear = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    named = getattr(model, "get_classifier", None)  # timm's
+    if callable(named):
+        chosen = named()
+        linear = [(name, module) for name, module in linear if module is chosen]
+    if not linear:
+        raise mistake(where, "does not end in a linear layer", "another network: its classifier cannot be replaced")
+    return linear[-1]
+
+
+def parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The network's parts in order: its children that have parameters, sequences of children taken apart."""
+    found: list[tuple[str, nn.Module]] = []
+    for name, child in model.named_children():
+        if isinstance(child, nn.Sequential | nn.ModuleList):
+            found += [(f"{name}.{inner}", module) for inner, module in child.named_children()]
+        else:
+            found.append((name, child))
+    return [(name, module) for name, module in found if next(module.parameters(), None) is not None]
+
+
+def freeze(model: nn.Module, what: Freeze, where: str) -> None:
+    """Freeze a part of `model`: no gradients, and evaluation mode, so that its running statistics stay.
+
+    The rest is set to training mode. Raises InputError when nothing would be left to train.
+    """
+    _, head = classifier(model, where)
+    model.train().requires_grad_(True)
+    if what == "backbone":
+        held: Sequence[nn.Module] = [model]
+    elif what == "none":
+        held = []
+    else:
+        known = parts(model)
+        if what >= len(known):
+            fix = f"freeze = {len(known) - 1} leaves {known[-1][0]}"
+            raise mistake(where, f"{what} of its {len(known)} parts leave nothing to train", fix, field="freeze")
+        held = [module for _, module in known[:what]]
+    for module in held:
+        module.eval().requires_grad_(False)
+    head.train().requires_grad_(True)
+
+
+def last_norm(model: nn.Module, side: int) -> str | None:
+    """The name of the batch norm that comes last before the classifier as images of `side` pixels pass; None for none.
+
+    Raises InputError when the network cannot take such images.
+    """
+    norms = {module: name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    met: list[str] = []
+    hooks = [module.register_forward_hook(lambda held, *_: met.append(norms[held])) for module in norms]
+    try:
+        run(model, torch.zeros(1, 3, side, side))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return met[-1] if met else None
+
+
+def check_side(model: nn.Module, side: int, where: str) -> None:
+    """Raise InputError unless the network takes images of `side` pixels."""
+    try:
+        run(model, torch.zeros(1, 3, side, side))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        what = f"the network does not take images of {side} x {side}: {str(error).splitlines()[0][:160]}"
+        raise mistake(where, what, "a larger size; 224 is what most are made for", got=side) from None
+
+
+@torch.inference_mode()
+def run(model: nn.Module, images: Tensor) -> Tensor:
+    """The outputs of `model` in evaluation mode, each module's own mode put back."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        logits: Tensor = model.eval()(images.to(next(model.parameters()).device))
+        return logits
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def is_folded(norm: nn.Module) -> bool:
+    """Whether a batch norm only scales: mean 0 and variance 1 - eps stand where statistics were folded away."""
+    if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
+        return True
+    still = torch.zeros_like(norm.running_mean), torch.full_like(norm.running_var, 1 - norm.eps)
+    return all(
+        torch.allclose(held, at, rtol=0, atol=1e-6)
+        for held, at in zip((norm.running_mean, norm.running_var), still, strict=True)
+    )
+
+
+class Tail(nn.Module):
+    """What comes from the cut on: takes what `Trunk` gives, (B, F), and gives logits (B, K)."""
+
+    def __init__(self, rest: nn.Module, shapes: tuple[torch.Size, ...]) -> None:
+        super().__init__()
+        self.rest, self.shapes = rest, shapes
+
+    def forward(self, held: Tensor) -> Tensor:
+        """Logits (B, K)."""
+        pieces = torch.split(held, [shape.numel() for shape in self.shapes], 1)
+        logits: Tensor = self.rest(
+            *(torch.unflatten(piece, 1, shape) for piece, shape in zip(pieces, self.shapes, strict=True))
+        )
+        return logits
+
+
+class Trunk(nn.Module):
+    """What comes before the cut: takes images (B, 3, S, S), and gives all that crosses the cut as rows (B, F)."""
+
+    def __init__(self, begin: nn.Module) -> None:
+        super().__init__()
+        self.begin = begin
+
+    def crossing(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The tensors that cross the cut."""
+        held = self.begin(images)
+        return held if isinstance(held, tuple) else (held,)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Rows (B, F)."""
+        return torch.cat([piece.flatten(1) for piece in self.crossing(images)], 1)
+
+
+def cut(model: nn.Module, at: str, side: int) -> tuple[Trunk, Tail] | None:
+    """`model` for images of `side` pixels as what comes before the module named `at`, and the rest.
+
+    None where it cannot be traced. Both halves are of the model's own modules.
+    """
+    try:
+        graph = _Along(at).trace(model)
+        begun = False
+
+        def half(node: fx.Node) -> int:
+            nonlocal begun
+            begun = begun or (node.op == "call_module" and node.target == at)
+            return int(begun)
+
+        halves = split_module(fx.GraphModule(model, graph), model, half)
+        trunk = Trunk(halves.get_submodule("submod_0"))
+    except Exception:  # a forward that asks its input anything cannot be traced; it is run whole instead
+        return None
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        shapes = tuple(piece.shape[1:] for piece in trunk.crossing(torch.zeros(2, 3, side, side, device=device)))
+    return trunk, Tail(halves.get_submodule("submod_1"), shapes)
+
+
+class _Along(fx.Tracer):
+    """Traces the modules that hold the one named; every other module stays one step."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
+        return not self.name.startswith(f"{module_qualified_name}.")

@@ -1,0 +1,59 @@
+"""A tiny network with weights of its own, and photographs of three kinds of texture that it can learn to tell apart."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from stripes import folder
+
+from resnetlab.models.spec import External
+from resnetlab.models.weights import write_weights
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Ten of each kind to learn from, four to choose by, six to test."""
+    return folder(tmp_path / "stripes", {"train": 10, "val": 4, "test": 6})
+
+
+@pytest.fixture
+def backbone(tmp_path: Path) -> Path:
+    """A model file with pre-trained weights beside it: a network that was made for five classes."""
+    from tiny import tiny
+
+    torch.manual_seed(0)
+    model = tiny(num_classes=5)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
+    write_weights(tmp_path / "tiny.safetensors", model.state_dict(), {})
+    file = tmp_path / "tiny.toml"
+    file.write_text(
+        'source = "tiny:tiny"\nweights = "tiny.safetensors"\nlicence = "Apache-2.0"\n'
+        "mean = [0.5, 0.5, 0.5]\ndeviation = [0.5, 0.5, 0.5]\n"
+    )
+    return file
+
+
+@pytest.fixture
+def spec(backbone: Path) -> External:
+    """The same as a spec."""
+    return External(
+        source="tiny:tiny", weights=str(backbone.with_suffix(".safetensors")), mean=(0.5,) * 3, deviation=(0.5,) * 3
+    )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,31 @@
+"""Photographs of three kinds of texture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+KINDS = ("across", "down", "plain")
+
+
+def texture(kind: str, seed: int, width: int = 40, height: int = 32) -> Image.Image:
+    """Stripes one way, the other, or none, in colours of their own, with noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    wave = {"across": np.sin(y / 2), "down": np.sin(x / 2), "plain": np.zeros((height, width))}[kind]
+    shade = 128 + 70 * wave[..., None] * rng.uniform(0.5, 1, 3) + rng.normal(0, 12, (height, width, 3))
+    return Image.fromarray(shade.clip(0, 255).astype(np.uint8))
+
+
+def folder(root: Path, counts: dict[str, int], **size: int) -> Path:
+    """`counts` photographs of each kind in each split, or flat where the split is ''."""
+    for split, count in counts.items():
+        for kind in KINDS:
+            place = root / split / kind
+            place.mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                seed = len(split) * 1000 + KINDS.index(kind) * 100 + number
+                texture(kind, seed, **size).save(place / f"{number:02}.png")
+    return root

@@ -1,0 +1,382 @@
+"""From a folder of photographs to a model's folder: usable, repeatable, honest about the test split."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from stripes import KINDS, folder, texture
+
+from resnetlab.bundle.store import load_bundle
+from resnetlab.data.resident import Resident
+from resnetlab.data.view import View, show
+from resnetlab.errors import InputError
+from resnetlab.finetune.api import Told, finetune, prepared
+from resnetlab.finetune.photographs import Part, open_photographs
+from resnetlab.finetune.recipe import Stage, Tuning, load_tuning, tuning_names
+from resnetlab.finetune.stage import Tuner, balanced, fit, recompute
+from resnetlab.finetune.subject import Subject
+from resnetlab.finetune.tune import Scores, compare, score
+from resnetlab.models.spec import External
+from resnetlab.training.evaluate import evaluate
+from resnetlab.training.numerics import Numerics
+from resnetlab.training.recipe import Adam, Recipe
+
+NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
+CPU = torch.device("cpu")
+
+
+def told(photos: Path, backbone: Path, **more: object) -> Told:
+    return Told(folder=photos, model=str(backbone), train_size=24, output=photos.parent / "out", **more)  # type: ignore[arg-type]
+
+
+def subject(spec: External, seed: int = 0) -> Subject:
+    return Subject(spec, None, KINDS, seed, NUMERICS, CPU)
+
+
+def stage(**fields: object) -> Stage:
+    recipe = Recipe(batch_size=8, epochs=2, optimiser=Adam(lr=1e-2))
+    return Stage(**({"name": "stage", "recipe": recipe} | fields))  # type: ignore[arg-type]
+
+
+def opened(photos: Path) -> object:
+    return open_photographs(photos, cache=photos.parent / "cache")
+
+
+def views(one: Subject) -> dict[str, View]:
+    return {"train": one.view(24), "test": one.view(24)}
+
+
+def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(photos: Path, backbone: Path) -> None:
+    said: list[str] = []
+    done = finetune(told(photos, backbone, recipe="probe"), say=said.append)
+    assert sorted(path.name for path in done.model.iterdir()) == ["README.md", "model.json", "weights.safetensors"]
+    bundle = load_bundle(done.model)
+    assert bundle.file.classes == KINDS
+    assert bundle.file.licence.name == "Apache-2.0"
+    assert [metric.split for metric in bundle.file.metrics] == ["validation", "test"]
+    view = bundle.file.view
+    with torch.no_grad():
+        right = 0
+        for number, kind in enumerate(KINDS):
+            for seed in range(5):
+                pixels = show(texture(kind, 900 + seed), view)
+                images = (torch.from_numpy(pixels).float() / 255 - 0.5).permute(2, 0, 1)[None] / 0.5
+                right += int(bundle.module(images).argmax() == number)
+    assert right >= 12
+    assert done.record.test.images == 18
+    assert done.record.test.low_pct < done.record.test.accuracy_pct <= done.record.test.high_pct
+    assert done.record.test.accuracy_pct > done.record.chance_pct + 20
+    assert "usable from now on" in " ".join(said)
+    assert json.loads((done.report / "finetune.json").read_text())["test"]["images"] == 18
+
+
+@pytest.mark.parametrize("trains", ["classifier", "last norm", "all", 2])
+@pytest.mark.parametrize("augment", ["none", "standard", "test-like"])
+def test_a_stage_repeated_has_the_same_bits_whatever_the_threads_that_decode(
+    photos: Path, spec: External, trains: object, augment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = opened(photos)
+    states = []
+    for workers in (1, 5):
+        one = subject(spec)
+        monkeypatch.setattr("resnetlab.finetune.stage.default_workers", lambda workers=workers: workers)
+        fit(one, stage(trains=trains, augment=augment), held, views(one), 3)  # type: ignore[arg-type]
+        states.append({name: tensor.clone() for name, tensor in one.model.state_dict().items()})
+    assert states[0].keys() == states[1].keys()
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name]), name
+    fresh = subject(spec).model.state_dict()
+    changed = {name.split(".")[0] for name, tensor in states[0].items() if not torch.equal(tensor, fresh[name])}
+    expected = {"classifier": {"head"}, "last norm": {"head", "blocks"}, "all": {"head", "blocks", "stem", "norm"}}
+    assert changed == expected.get(str(trains), {"head", "blocks"})
+
+
+def test_constant_features_give_the_predictions_of_the_whole_network(photos: Path, spec: External) -> None:
+    held, one = opened(photos), subject(spec)
+    view = one.view(24)
+    whole = torch.from_numpy(score(one.model, held.test, view, CPU).probabilities)  # type: ignore[attr-defined]
+    for trains in ("classifier", "last norm", 2):
+        halves = one.halves(trains, 24)  # type: ignore[arg-type]
+        rows = one.held(halves, held.test, view)  # type: ignore[attr-defined]
+        assert rows.pixels.dtype == torch.float32
+        scored = evaluate(halves.tail, lambda x, halves=halves: halves.tail(x), rows)
+        torch.testing.assert_close(torch.softmax(scored.logits.double(), 1), whole, rtol=0, atol=1e-5)
+
+
+def test_training_on_constant_features_is_training_on_the_photographs(photos: Path, spec: External) -> None:
+    """The same steps with the frozen part run each time: predictions within 1e-5."""
+
+    def fresh(_: object, part: Part, view: View) -> Resident:
+        return Resident(torch.from_numpy(part.shown(lambda image: show(image, view))), torch.from_numpy(part.labels))
+
+    held, found = opened(photos), []
+    for cached in (True, False):
+        one = subject(spec)
+        if not cached:
+            one.held = fresh  # type: ignore[method-assign]
+            one.memo.keep = lambda *_: None  # type: ignore[method-assign]
+        fit(one, stage(augment="none"), held, views(one), 0)  # type: ignore[arg-type]
+        found.append(score(one.model, held.test, one.view(24), CPU).probabilities)  # type: ignore[attr-defined]
+    assert np.abs(found[0] - found[1]).max() < 1e-5
+
+
+def test_a_network_that_cannot_be_cut_is_trained_whole_with_the_same_result(photos: Path, spec: External) -> None:
+    held, found = opened(photos), []
+    for source in ("tiny:tiny", "tiny:asking"):
+        one = subject(replace(spec, source=source))
+        assert (one.halves("classifier", 24).trunk is None) == (source == "tiny:asking")
+        fit(one, stage(augment="standard"), held, views(one), 0)  # type: ignore[arg-type]
+        found.append(score(one.model, held.test, one.view(24), CPU).probabilities)  # type: ignore[attr-defined]
+    assert np.abs(found[0] - found[1]).max() < 1e-5
+
+
+def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(photos: Path, spec: External) -> None:
+    held, one = opened(photos), subject(spec)
+    view, found = one.view(24), []
+    for pieces in (1, 3):
+        halves = one.halves("classifier", 24)
+        told = stage(accumulate=pieces)
+        tuner = Tuner(one, halves, told, told.recipe, view, 0, held.train, balanced(held.train.labels, 3))  # type: ignore[attr-defined]
+        halves.tail.eval()  # without dropout
+        rows = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
+        loss, logits, _ = tuner._gradients(rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]))
+        grad = one.model.get_submodule("head").weight.grad
+        found.append((loss.clone(), logits.clone(), grad.clone()))  # type: ignore[union-attr]
+    for one_way, other in zip(*found, strict=True):
+        torch.testing.assert_close(one_way, other, rtol=1e-5, atol=1e-6)
+
+
+def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(photos: Path, spec: External) -> None:
+    held, found = opened(photos), []
+    for again in (False, True):
+        one = subject(spec)
+        halves, told_ = one.halves("all", 24), stage(trains="all")
+        if again:
+            recompute(halves.tail)
+        tuner = Tuner(one, halves, told_, told_.recipe, one.view(24), 0, held.train, None)  # type: ignore[attr-defined]
+        torch.manual_seed(0)
+        tuner._gradients(torch.randn(8, 3, 24, 24), torch.arange(8) % 3)
+        found.append({name: p.grad.clone() for name, p in one.model.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys()
+    for name, grad in found[0].items():
+        torch.testing.assert_close(grad, found[1][name], rtol=1e-4, atol=1e-6)
+
+
+def test_classes_weigh_alike_when_balanced() -> None:
+    labels = np.array([0] * 8 + [1] * 2)
+    weights = balanced(labels, 2)
+    assert weights.tolist() == [0.625, 2.5]
+    assert sum(float(weights[k]) * int((labels == k).sum()) for k in range(2)) == 10
+
+
+def test_a_loss_that_is_not_finite_leaves_the_weights_of_before(photos: Path, spec: External) -> None:
+    held, one = opened(photos), subject(spec)
+    before = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
+    wild = stage(recipe=Recipe(batch_size=8, epochs=1, optimiser=Adam(lr=1e30)), trains="all", augment="none")
+    fitted = fit(one, wild, held, views(one), 0)  # type: ignore[arg-type]
+    assert fitted.diverged
+    for name, tensor in one.model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_folded_statistics_stay_and_the_affine_part_learns(photos: Path, spec: External) -> None:
+    held, one = opened(photos), subject(spec)
+    norm = one.model.get_submodule("blocks.1.norm2")
+    for module in one.model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.zero_()  # type: ignore[union-attr]
+            module.running_var.fill_(1 - module.eps)  # type: ignore[union-attr]
+    mean, weight = norm.running_mean.clone(), norm.weight.detach().clone()  # type: ignore[union-attr, operator]
+    fit(one, stage(trains="last norm", augment="test-like"), held, views(one), 0)  # type: ignore[arg-type]
+    assert torch.equal(norm.running_mean, mean)  # type: ignore[arg-type]
+    assert not torch.equal(norm.weight, weight)  # type: ignore[arg-type]
+    other = subject(spec)
+    own = other.model.get_submodule("blocks.1.norm2")
+    before = own.running_mean.clone()  # type: ignore[union-attr, operator]
+    fit(other, stage(trains="last norm", augment="test-like"), held, views(other), 0)  # type: ignore[arg-type]
+    assert not torch.equal(own.running_mean, before)  # type: ignore[arg-type]
+
+
+def test_the_test_split_chooses_nothing(photos: Path, backbone: Path) -> None:
+    """With other labels on the test images, the same weights come out."""
+    first = finetune(told(photos, backbone, recipe="fixres", epochs=2))
+    weights = (first.model / "weights.safetensors").read_bytes()
+    names = sorted((photos / "test" / "across").iterdir())
+    for path in names:
+        path.rename(photos / "test" / "down" / f"moved-{path.name}")
+    texture("across", 1).save(photos / "test" / "across" / "one.png")
+    again = finetune(replace(told(photos, backbone, recipe="fixres", epochs=2), output=photos.parent / "again"))
+    assert (again.model / "weights.safetensors").read_bytes() == weights
+    assert again.record.test.right < first.record.test.right
+
+
+def test_an_earlier_model_is_compared_on_the_same_images(photos: Path, backbone: Path) -> None:
+    first = finetune(told(photos, backbone, recipe="probe"))
+    second = finetune(told(photos, backbone, recipe="proof-of-concept", epochs=1), baseline=first.model)
+    held = second.record.comparison
+    assert held is not None
+    assert held.baseline == first.model.name
+    assert held.baseline_accuracy_pct == pytest.approx(first.record.test.accuracy_pct)
+    difference = second.record.test.right - first.record.test.right
+    assert held.only_this - held.only_baseline == difference
+
+
+def test_mcnemar_counts_the_images_that_one_alone_gets_right() -> None:
+    labels = np.array([0, 0, 1, 1, 0])
+    ours = Scores(np.eye(2)[[0, 0, 1, 0, 1]], labels)
+    theirs = Scores(np.eye(2)[[1, 1, 1, 1, 1]], labels)
+    held = compare(ours, theirs)
+    assert (held.only_this, held.only_baseline) == (2, 1)
+    assert held.p == 1.0  # of three coins, two or more one way or the other
+
+
+def test_a_budget_that_is_over_ends_with_a_usable_model(photos: Path, backbone: Path) -> None:
+    done = finetune(told(photos, backbone, recipe="full"), budget_seconds=1e-6)
+    assert [item.name for item in done.record.stages] == ["probe"]
+    load_bundle(done.model)
+
+
+def test_every_recipe_of_the_catalog_runs(photos: Path, backbone: Path) -> None:
+    assert tuning_names() == ["fixres", "full", "probe", "proof-of-concept"]
+    for name in ("fixres", "full", "proof-of-concept"):
+        done = finetune(told(photos, backbone, recipe=name, epochs=1))
+        assert len(done.record.stages) == len(load_tuning(name).stages)
+        assert sum(item.chosen for item in done.record.stages) == 1
+
+
+# Bad input -----------------------------------------------------------------------------------------------------------
+
+
+def refused(asked: Told) -> str:
+    with pytest.raises(InputError) as caught:
+        finetune(asked)
+    assert not (asked.output / "models").exists()
+    assert not (asked.output / "reports").exists()
+    return str(caught.value)
+
+
+def test_what_is_wrong_is_one_line_with_its_fix_and_leaves_nothing_half_written(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    assert "unknown recipe of fine-tuning (allowed: fixres, full, probe, proof-of-concept)" in refused(
+        told(photos, backbone, recipe="fixre")
+    )
+    assert "--freeze: unknown (got most; allowed: backbone, none, a number of parts)" in refused(
+        told(photos, backbone, freeze="most")
+    )
+    assert "freeze: 5 of its 5 parts leave nothing to train" in refused(
+        told(photos, backbone, freeze="5", recipe="proof-of-concept")
+    )
+    assert "no such folder" in refused(told(tmp_path / "absent", backbone))
+    backbone.write_text(backbone.read_text() + "\nlayers = 3\n")
+    assert "layers: unknown field" in refused(told(photos, backbone))
+
+
+def test_weights_of_another_network_are_refused(photos: Path, backbone: Path) -> None:
+    asked = replace(told(photos, backbone), model="torchvision/resnet18", weights=backbone.with_suffix(".safetensors"))
+    assert "Fix: give the file of this network, or the network of this file" in refused(asked)
+
+
+def test_a_size_below_what_the_network_takes_is_refused(photos: Path, backbone: Path) -> None:
+    backbone.write_text('source = "torchvision/alexnet"\n')
+    assert "does not take images of 24 x 24" in refused(told(photos, backbone))
+
+
+def test_non_commercial_weights_need_a_word(photos: Path, backbone: Path) -> None:
+    backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
+    assert "no commercial use. Fix: --accept-licence" in refused(told(photos, backbone))
+    done = finetune(told(photos, backbone, recipe="probe", accept_licence=True))
+    assert load_bundle(done.model).file.licence.non_commercial
+
+
+def test_a_class_in_test_that_train_lacks_is_named(photos: Path, backbone: Path) -> None:
+    (photos / "test" / "dots").mkdir()
+    texture("plain", 5).save(photos / "test" / "dots" / "a.png")
+    assert f"{photos}/test/dots: a class that is not in train" in refused(told(photos, backbone))
+
+
+def test_a_broken_photograph_is_named_and_left_out_on_request(photos: Path, backbone: Path) -> None:
+    (photos / "train" / "plain" / "zz.jpg").write_text("words")
+    assert "not an image (allowed: JPEG" in refused(told(photos, backbone))
+    assert finetune(told(photos, backbone, recipe="probe", skip_bad=True)).record.train_images == 30
+
+
+def test_a_bare_folder_is_cut_and_its_validation_is_cut_from_train(tmp_path: Path) -> None:
+    flat = folder(tmp_path / "flat", {"": 20})
+    held = open_photographs(flat, cache=tmp_path / "cache")
+    assert (len(held.train), len(held.validation), len(held.test)) == (42, 9, 9)
+    two = folder(tmp_path / "two", {"train": 20, "test": 4})
+    cut = open_photographs(two, cache=tmp_path / "cache")
+    assert (len(cut.train), len(cut.validation), len(cut.test)) == (51, 9, 12)
+    assert np.bincount(cut.validation.labels).tolist() == [3, 3, 3]
+
+
+def test_classes_with_imagenet_names_are_a_caveat_in_the_model(tmp_path: Path, backbone: Path) -> None:
+    root = folder(tmp_path / "stripes", {"train": 6, "val": 2, "test": 2})
+    for split in ("train", "val", "test"):
+        for number, kind in enumerate(KINDS):
+            (root / split / kind).rename(root / split / f"n0208562{number}-{kind}")
+    done = finetune(told(root, backbone, recipe="probe"))
+    assert "ImageNet" in load_bundle(done.model).file.caveats[0]
+    assert "ImageNet" in (done.model / "README.md").read_text()
+
+
+def test_the_bare_command_ends_with_the_line_that_uses_the_model(photos: Path, backbone: Path) -> None:
+    weights = photos.parent / "weights"
+    weights.mkdir()
+    for path in (backbone, backbone.with_suffix(".safetensors")):
+        path.rename(weights / path.name)
+    env = os.environ | {
+        "RESNETLAB_WEIGHTS": str(weights), "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "resnetlab", "finetune", str(photos), "--train-size", "24", "--budget", "8s"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=photos.parent, env=env, timeout=250)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("test ") and "95 % interval over images" in line for line in lines)
+    assert lines[-2].startswith("resnetlab predict models/stripes-tiny-full ")
+    assert "RESNETLAB_WEIGHTS: tiny.toml" in done.stderr
+
+
+def test_without_weights_and_without_a_network_one_line_says_what_to_do(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("RESNETLAB_WEIGHTS", raising=False)
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no route")))
+    text = refused(Told(folder=photos, output=tmp_path / "out"))
+    assert text.startswith("torchvision/resnet50+: the hub of torchvision cannot be reached: no route. Fix: place ")
+    assert "\n" not in text
+
+
+def test_a_recipe_says_what_it_cannot_take() -> None:
+    recipe = Recipe(epochs=1)
+    with pytest.raises(ValueError, match="no place here"):
+        stage(recipe=replace(recipe, normalise="half"))
+    with pytest.raises(ValueError, match="whole images differ in shape"):
+        Tuning(name="a", view="whole", stages=(stage(),))
+
+
+def test_whole_photographs_can_be_probed(photos: Path, backbone: Path, tmp_path: Path) -> None:
+    text = '[[stages]]\nname = "probe"\naugment = "none"\nsize = "test"\nrecipe = { batch_size = 8, steps = 20 }\n'
+    recipe = tmp_path / "whole.toml"
+    recipe.write_text('view = "whole"\n' + text)
+    texture("plain", 77, 80, 33).save(photos / "train" / "plain" / "wide.png")
+    done = finetune(told(photos, backbone, recipe=str(recipe)))
+    assert load_bundle(done.model).file.view.rule == "whole"
+
+
+def test_everything_is_read_before_anything_is_trained(photos: Path, backbone: Path) -> None:
+    job = prepared(told(photos, backbone, recipe="fixres", test_size=32), lambda _: None)
+    assert (job.tuning.train_size, job.tuning.test_size) == (24, 32)
+    assert (len(job.photos.train), job.photos.name) == (30, "stripes")

@@ -1,0 +1,97 @@
+"""Crops, flips and colours: in bounds, the same each time, and each draw's stream its own."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from stripes import texture
+
+from resnetlab.data.view import View, show
+from resnetlab.finetune.views import Draws, draw_epoch, random_box, shifted, show_train
+from resnetlab.training.random import stream
+
+VIEW = View(size=24, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+
+
+def draws(count: int = 50, seed: int = 0, epoch: int = 0) -> Draws:
+    return draw_epoch(count, partial(stream, seed, "epoch", epoch))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(4, 900), st.integers(4, 900), st.integers(0, 10_000))
+def test_a_random_box_lies_in_the_image_with_an_area_and_a_ratio_in_bounds(height: int, width: int, seed: int) -> None:
+    tries = draws(1, seed).crop[0].tolist()
+    top, left, h, w = random_box(height, width, tries)
+    assert 0 <= top <= height - h
+    assert 0 <= left <= width - w
+    assert h > 0
+    assert w > 0
+    slack = 1.5 / min(h, w)  # sides are whole pixels
+    assert 3 / 4 * (1 - slack) <= w / h <= 4 / 3 * (1 + slack)
+
+
+def test_areas_and_logarithms_of_ratios_are_spread_evenly() -> None:
+    boxes = [random_box(1000, 1000, held) for held in draws(4000).crop.tolist()]
+    areas = np.array([h * w / 1e6 for _, _, h, w in boxes])
+    ratios = np.array([math.log(w / h) for _, _, h, w in boxes])
+    assert abs(areas.mean() - 0.54) < 0.02  # of .08 to 1, and nearly all shapes fit a square
+    assert abs(ratios.mean()) < 0.01
+    assert abs(ratios.std() - 2 * math.log(4 / 3) / math.sqrt(12)) < 0.01
+
+
+def test_a_shifted_crop_moves_along_the_longer_side_alone() -> None:
+    wide = Image.fromarray(np.broadcast_to(np.arange(40, dtype=np.uint8), (26, 40)).copy())
+    for share, left in ((0.0, 0), (0.5, 8), (0.999, 16)):
+        held = np.asarray(shifted(wide, 24, share))
+        assert held.shape == (24, 24)
+        assert (held[0, 0], held[0, -1]) == (left, left + 23)
+    tall = np.asarray(shifted(wide.transpose(Image.Transpose.ROTATE_90), 24, 0.0))
+    assert tall.shape == (24, 24)
+
+
+def test_without_augmentation_training_sees_what_evaluation_sees() -> None:
+    image = texture("across", 1, 61, 47)
+    np.testing.assert_array_equal(show_train(image, VIEW, "none", draws(), 0), show(image, VIEW))
+
+
+@pytest.mark.parametrize("how", ["standard", "test-like"])
+def test_the_same_place_of_the_same_epoch_is_the_same_whatever_came_before(how: str) -> None:
+    image = texture("down", 2, 61, 47)
+    torch.manual_seed(1)
+    first = [show_train(image, VIEW, how, draws(), place) for place in range(5)]  # type: ignore[arg-type]
+    torch.manual_seed(2)
+    again = [show_train(image, VIEW, how, draws(), place) for place in reversed(range(5))]  # type: ignore[arg-type]
+    for one, other in zip(first, reversed(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len({one.tobytes() for one in first}) == 5
+    later = show_train(image, VIEW, how, draws(epoch=1), 0)  # type: ignore[arg-type]
+    assert (later != first[0]).any()
+
+
+def test_colours_of_stage_two_move_by_a_twentieth_at_most() -> None:
+    grey = Image.new("RGB", (48, 40), (100, 100, 100))
+    held = np.stack([show_train(grey, VIEW, "test-like", draws(), place) for place in range(50)])
+    assert held.min() >= 94
+    assert held.max() <= 106
+    assert np.ptp(held) > 4
+    wild = np.stack([show_train(grey, VIEW, "standard", draws(), place) for place in range(50)])
+    assert wild.min() < 85
+    assert wild.max() > 115
+    assert (wild.min(), wild.max()) >= (69, 0)
+    assert wild.max() <= 131
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    assert abs(draws(4000).mirror.float().mean() - 0.5) < 0.03
+    left = Image.fromarray(np.repeat(np.arange(40, dtype=np.uint8)[None], 26, 0)).convert("RGB")
+    every = draws()
+    for place in range(10):
+        row = show_train(left, VIEW, "test-like", every, place)[12, :, 0].astype(int)
+        assert (row[0] > row[-1]) == bool(every.mirror[place])

@@ -1,0 +1,157 @@
+"""A new classifier, what is frozen, and networks cut in two: the halves are the whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from resnetlab.errors import InputError
+from resnetlab.models.build import skeleton
+from resnetlab.models.count import parameters
+from resnetlab.models.names import named_model
+from resnetlab.models.spec import External
+from resnetlab.models.transfer import (
+    adapt,
+    check_side,
+    classifier,
+    cut,
+    freeze,
+    is_folded,
+    last_norm,
+    parts,
+    run,
+)
+from resnetlab.models.weights import write_weights
+
+WEIGHTS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "weights"
+SOURCES = ["torchvision/resnet18", "torchvision/mobilenet_v3_small", "timm/mobilenetv2_035", "timm/resnet18"]
+
+
+def generator(name: str) -> torch.Generator:
+    return torch.Generator().manual_seed(len(name))
+
+
+def pretrained(tmp_path: Path, source: str, classes: int) -> External:
+    """A spec with weights that were drawn for `classes`."""
+    spec = External(source=source, kwargs={"num_classes": classes})
+    model = adapt(spec, classes, generator)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()  # type: ignore[union-attr]
+    path = tmp_path / "weights.safetensors"
+    write_weights(path, model.state_dict(), {})
+    return External(source=source, weights=str(path))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_backbone_keeps_its_weights_and_the_classifier_is_new_and_the_same_each_time(
+    tmp_path: Path, source: str
+) -> None:
+    spec = pretrained(tmp_path, source, 7)
+    model, again = adapt(spec, 4, generator), adapt(spec, 4, generator)
+    name, head = classifier(model, source)
+    assert head.out_features == 4
+    assert 0 < head.weight.abs().max() <= head.in_features**-0.5
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[key]), key
+    held = adapt(External(source=source, weights=spec.weights), 7, generator).state_dict()
+    for key, tensor in model.state_dict().items():
+        assert key.startswith(f"{name}.") or torch.equal(tensor, held[key]), key
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("place", ["classifier", "last norm", "middle"])
+def test_the_halves_of_a_network_give_what_the_whole_gives(source: str, place: str) -> None:
+    model = adapt(External(source=source), 5, generator).eval()
+    names = {"classifier": classifier(model, "")[0], "last norm": last_norm(model, 64) or "", "middle": ""}
+    at = names[place] or parts(model)[len(parts(model)) // 2][0]
+    halves = cut(model, at, 64)
+    assert halves is not None
+    trunk, tail = halves
+    images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        rows = trunk(images)
+        assert rows.dim() == 2
+        torch.testing.assert_close(tail(rows), model(images), rtol=1e-5, atol=1e-5)
+    own = {id(p) for p in tail.parameters()}
+    assert own < {id(p) for p in model.parameters()}  # shared, not copied
+
+
+def test_the_last_norm_is_the_one_that_comes_last_on_the_way_not_in_the_list_of_modules() -> None:
+    model = adapt(named_model("resnet18", "", ""), 5, generator)
+    assert last_norm(model, 32) == "stages.3.1.norm2"
+    assert last_norm(adapt(External(source="timm/mobilenetv2_035"), 5, generator), 32) == "bn2"
+
+
+def test_the_source_s_parameters_are_counted_on_the_meta_device() -> None:
+    """Proof of concept of FixRes: 245,880 trainable of 826,608,056."""
+    with torch.device("meta"):
+        model = skeleton(named_model("resnext101_32x48d", "", ""), 3, 120)
+    freeze(model, "backbone", "")
+    assert (parameters(model, trainable=True), parameters(model)) == (245_880, 826_608_056)
+
+
+def test_what_is_frozen_has_no_gradient_and_its_statistics_do_not_drift() -> None:
+    model = adapt(External(source="torchvision/resnet18"), 3, generator)
+    for what, trained in (("backbone", {"fc"}), (9, {"layer4.1", "fc"})):
+        freeze(model, what, "")
+        assert {n.rpartition(".")[0].split(".conv")[0].split(".bn")[0] for n, p in model.named_parameters()
+                if p.requires_grad} >= trained  # fmt: skip
+        frozen = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and not m.training]
+        before = [m.running_mean.clone() for m in frozen]  # type: ignore[union-attr]
+        model(torch.randn(4, 3, 32, 32)).sum().backward()
+        assert frozen
+        for module, held in zip(frozen, before, strict=True):
+            assert torch.equal(module.running_mean, held)  # type: ignore[arg-type]
+            assert module.weight.grad is None
+        model.zero_grad(set_to_none=True)
+
+
+def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> None:
+    spec = pretrained(tmp_path, "torchvision/resnet18", 5)
+    with pytest.raises(InputError, match=r"is missing .*tensors.*Fix: give the file of this network"):
+        adapt(External(source="torchvision/resnet34", weights=spec.weights), 5, generator)
+
+
+def test_sizes_that_a_network_does_not_take_and_freezing_all_of_it_are_told() -> None:
+    model = adapt(External(source="torchvision/alexnet"), 3, generator)
+    with pytest.raises(InputError, match=r"does not take images of 32 x 32: .*Fix: a larger size"):
+        check_side(model, 32, "torchvision/alexnet")
+    count = len(parts(model))
+    with pytest.raises(InputError, match=f"freeze: {count} of its {count} parts leave nothing to train"):
+        freeze(model, count, "alexnet")
+    with pytest.raises(InputError, match="does not end in a linear layer"):
+        adapt(External(source="torchvision/squeezenet1_0"), 3, generator)
+
+
+def test_folded_statistics_are_recognised_and_others_are_not() -> None:
+    norm = nn.BatchNorm2d(4, eps=1e-3)
+    assert not is_folded(norm)  # mean 0, variance 1: what a norm starts with
+    assert norm.running_var is not None
+    norm.running_var.fill_(1 - 1e-3)
+    assert is_folded(norm)
+    assert norm.running_mean is not None
+    norm.running_mean[2] = 0.1
+    assert not is_folded(norm)
+
+
+def test_run_leaves_the_modes_as_they_were() -> None:
+    model = adapt(External(source="torchvision/resnet18"), 3, generator)
+    freeze(model, "backbone", "")
+    before = [module.training for module in model.modules()]
+    run(model, torch.zeros(2, 3, 32, 32))
+    assert [module.training for module in model.modules()] == before
+    assert not all(before)
+
+
+@pytest.mark.skipif(not WEIGHTS.is_dir(), reason="the pre-trained weights are not here")
+@pytest.mark.parametrize(("name", "folded"), [("mobilenetv2_100", True), ("mobilenetv2_035", False)])
+def test_of_the_real_networks_one_has_its_statistics_folded_away(name: str, folded: bool) -> None:
+    file = WEIGHTS / f"{name}{'' if folded else '_features'}.safetensors"
+    kwargs = {"pad_type": "same"} | ({} if folded else {"bn_eps": 1e-3})
+    model = adapt(External(source=f"timm/{name}", kwargs=kwargs, weights=str(file)), 10, generator)
+    norm = model.get_submodule(last_norm(model, 64) or "")
+    assert is_folded(norm) == folded
