@@ -244,7 +244,6 @@ def test_a_weights_file_named_in_a_study_is_part_of_what_the_network_is(own: str
     ],
 )
 def test_real_weights_load_into_timms_network(file: str, kwargs: dict[str, Any]) -> None:
-    pytest.importorskip("timm", reason="the extra [timm] is not installed")
     path = Path(REAL) / file
     if not REAL or not path.is_file():
         pytest.skip(f"RESNETLAB_TEST_WEIGHTS names no folder that holds {file}")

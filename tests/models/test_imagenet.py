@@ -27,7 +27,9 @@ def empty(name: str | dict[str, Any], classes: int = 1000) -> nn.Module:
         return skeleton(parse_model(name, ""), 3, classes)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d"]
+)
 def test_torchvisions_weights_load_and_give_torchvisions_logits(name: str) -> None:
     from torchvision.models import get_model
 
@@ -44,6 +46,28 @@ def test_torchvisions_weights_load_and_give_torchvisions_logits(name: str) -> No
         assert float(expected.std()) > 0.01
         torch.testing.assert_close(ours(images), expected, rtol=1e-5, atol=1e-5)
     assert parameters(ours) == parameters(theirs)
+
+
+def test_torchvisions_vgg_gives_our_logits() -> None:
+    """With narrower linear layers in both: those of the paper alone take half a gigabyte."""
+    from torchvision.models import vgg16
+
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        whole = vgg16(weights=None, init_weights=False)
+        assert parameters(whole) == parameters(skeleton(parse_model("vgg16", ""), 3, 1000))
+        theirs = vgg16(weights=None, init_weights=False)
+        theirs.classifier = nn.Sequential(
+            nn.Linear(25088, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 10)
+        )
+    theirs = theirs.to_empty(device="cpu").eval()
+    ours = build_model(parse_model({"name": "vgg16", "hidden": 8}, ""), 3, 10, lambda n: stream(0, "init", n)).eval()
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+    with torch.no_grad():
+        images = torch.randn(2, 3, 64, 64)
+        expected = theirs(images)
+        assert float(expected.std()) > 1e-3
+        torch.testing.assert_close(ours(images), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_wide_network_is_counted_without_memory() -> None:

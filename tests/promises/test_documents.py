@@ -72,9 +72,10 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr("resnetlab.studies.compare.compare", lambda *_: None)
     monkeypatch.setattr("resnetlab.studies.compare.lines", lambda _: [])
     monkeypatch.setattr("resnetlab.runs.finished.open_finished", opened)
+    monkeypatch.setattr("resnetlab.deploy.predict.load_model", lambda *_, **__: opened())
     monkeypatch.setattr("resnetlab.inspection.tables.render", lambda *_, **__: "")
     monkeypatch.setattr("resnetlab.models.importing.import_weights", lambda *_: "weights.safetensors")
-    for name in ("run_study", "show_plan", "train_one", "resume_one", "show_status"):
+    for name in ("run_study", "show_plan", "train_one", "resume_one", "show_status", "verify_result"):
         monkeypatch.setattr(work, name, note(name))
     monkeypatch.setattr(LoadedStudy, "plan", note("plan"))
     monkeypatch.setattr("resnetlab.data.audit.check", lambda *_, **__: type("Audit", (), {"lines": list, "bad": ()})())

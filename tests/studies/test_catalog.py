@@ -17,6 +17,7 @@ from resnetlab.data.splits import load
 from resnetlab.errors import InputError
 from resnetlab.models.families.cifar import CifarNet
 from resnetlab.models.families.imagenet import ImageNetResNet
+from resnetlab.models.families.words import BagOfWords
 from resnetlab.models.spec import Model
 from resnetlab.reports.build import weigh
 from resnetlab.reports.evidence import gather
@@ -78,6 +79,8 @@ def small(model: Model) -> Model:
         return replace(
             model, blocks=tuple(min(2, (b + 8) // 9) for b in model.blocks), widths=tuple(w // 4 for w in model.widths)
         )
+    if isinstance(model, BagOfWords):
+        return replace(model, words=16, stride=4)
     return replace(model, blocks=(1, 1, 1, 1)) if isinstance(model, ImageNetResNet) else model
 
 

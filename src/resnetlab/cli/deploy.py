@@ -157,12 +157,13 @@ def explain(
     path = out or Path(f"{image.stem}-explained.png")
     if path.suffix.lower() != ".png":
         raise mistake("--out", "no PNG by its name", "--out why.png", got=path)
+    loaded = load_model(model, device=device, accept_licence=accept)
     try:
         with quiet():
             photograph = picture(image).load()
     except BadImageError as error:
         raise mistake(str(image), str(error), "give a photograph") from None
-    found = explained(load_model(model, device=device, accept_licence=accept), photograph, label)
+    found = explained(loaded, photograph, label)
     with atomic(path, "wb") as file:
         found.picture().save(file, "PNG")
     typer.echo(f"{found.label} {100 * found.probability:.1f} %, by the features of {found.layer}: {path}")

@@ -34,13 +34,13 @@ def model(
     """Layers of a network: sizes, parameters, cost, receptive field, memory."""
     form = form_of(json, csv, markdown)
     spec = _spec(name, stride_on)
-    from resnetlab.inspection.cost import layer_rows, notes, totals
+    from resnetlab.inspection.cost import known, layer_rows, notes, totals
     from resnetlab.inspection.layers import read_layers
     from resnetlab.inspection.tables import render
 
     size, count = _image(name, image), classes or _default(name)[3]
     layers = read_layers(spec, size, count)
-    typer.echo(render(layer_rows(layers), form, facts=totals(layers), notes=notes(spec, size)))
+    typer.echo(render(layer_rows(layers), form, facts=totals(layers) | known(spec), notes=notes(spec, size)))
     if draw:
         from resnetlab.inspection.drawing import draw as drawn
 

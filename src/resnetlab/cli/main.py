@@ -16,7 +16,7 @@ from resnetlab.cli.inspect import inspect
 from resnetlab.errors import ResnetlabError, mistake, printable
 
 SECTIONS = {
-    "Experiments": ("study", "train", "resume", "compare"),
+    "Experiments": ("study", "train", "resume", "compare", "verify"),
     "Your photographs": ("finetune", "data"),
     "Using a model": ("predict", "evaluate", "ensemble", "explain", "export", "serve"),
     "Looking inside": ("models", "inspect", "import-weights"),
@@ -183,7 +183,7 @@ def study_published(
     form, found = form_of(json, csv, markdown), load_study(source)
     from resnetlab.models.count import cost  # torch, which a mistake does not wait for
 
-    notes = ["Published only: nothing in this table but parameters and MACs was measured here."]
+    notes = ["Parameters and MACs are counted here; what is published was not measured here."]
     typer.echo(render(rows(found, cost), form, notes=notes))
 
 
@@ -256,6 +256,22 @@ def compare(
 
 
 @app.command()
+def verify(
+    result: Annotated[Path, typer.Argument(help="A folder with a report: results/digits.", metavar="RESULT")],
+    cells: Annotated[int, typer.Option(help="Runs to repeat.", min=1)] = 2,
+    seed: Annotated[int, typer.Option(help="Draws which runs.", min=0)] = 0,
+    data: DataSource = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Root of runs/; a temporary one unless given.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Repeat some runs of a report, and say whether they fall where it foresees."""
+    from resnetlab.cli.work import verify_result
+
+    raise typer.Exit(verify_result(result, output, cells, seed, data))
+
+
+@app.command()
 def models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """List the networks, with parameters and cost."""
     from resnetlab.cli.listing import list_models
@@ -268,11 +284,12 @@ def import_weights(
     file: Annotated[Path, typer.Argument(help="A .pth or .th of a well-known repository, or torchvision's.")],
     as_model: Annotated[str, typer.Option("--as", help="The network that it holds: cifar-resnet20, resnet50, ...")],
     out: Annotated[Path, typer.Option(help="Folder for the safetensors file.", metavar="DIR")] = Path(),
+    licence: Annotated[str, typer.Option(help="Of the weights: Apache-2.0, CC-BY-NC-4.0, ...")] = "",
 ) -> None:
     """Turn the weights of others into a safetensors file."""
     from resnetlab.models.importing import import_weights as convert
 
-    typer.echo(convert(file, as_model, out))
+    typer.echo(convert(file, as_model, out, licence))
 
 
 def _load(source: str, data: str, settings: list[str], seeds: str, device: str) -> Any:

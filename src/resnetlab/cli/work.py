@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -150,6 +151,20 @@ def _findable(plan: Plan, output: Path) -> Iterator[str]:
         if len(values) > 1 and (sd := variance(values) ** 0.5):
             yield f"  {condition.label:24} sd {sd:.2f} points over {len(values)} runs so far: {found * sd:.1f} points"
     yield from cautions(plan.study.claims, seeds, plan.study.published)
+
+
+def verify_result(folder: Path, output: Path | None, cells: int, seed: int, data: str) -> int:
+    """Repeat some runs of a report; 0 where each falls where it should, else 1."""
+    from resnetlab.verify import line, summary, verify
+
+    with contextlib.ExitStack() as stack:
+        root = output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        items = []
+        for item in verify(folder, root, cells=cells, seed=seed, data=data, say=to_stderr):
+            typer.echo(line(item))
+            items.append(item)
+    typer.echo(summary(items))
+    return 0 if all(item.holds for item in items) else 1
 
 
 def train_one(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from resnetlab.errors import InputError
 from resnetlab.inspection.family import SLIDES
 from resnetlab.inspection.layers import Layers
 from resnetlab.inspection.tables import square
 from resnetlab.models.families.imagenet import IMAGENET
-from resnetlab.models.spec import ImageNetResNet, Model
+from resnetlab.models.pretrained import external_facts
+from resnetlab.models.spec import External, ImageNetResNet, Model
 
 
 def layer_rows(layers: Layers) -> list[dict[str, Any]]:
@@ -39,6 +41,21 @@ def totals(layers: Layers) -> dict[str, Any]:
         "not_in_macs": layers.uncounted,
     }  # fmt: skip
     return held | ({"parameters_not_used": layers.unused} if layers.unused else {})
+
+
+def known(model: Model) -> dict[str, Any]:
+    """Of a network of others, what its library says of the weights that it has: side, preprocessing, classes."""
+    if not isinstance(model, External) or not model.library:
+        return {}
+    try:
+        held = external_facts(replace(model, weights=model.weights or "hub"))
+    except InputError:  # a library without weights for this network
+        return {}
+    said = {"side": held.side, "classes": len(held.classes)}
+    scale = {"mean": held.mean, "deviation": held.deviation}
+    return {f"weights_{name}": value for name, value in said.items() if value} | {
+        f"weights_{name}": ", ".join(f"{part:g}" for part in values) for name, values in scale.items() if values
+    }
 
 
 NOTES = (

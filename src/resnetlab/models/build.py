@@ -7,12 +7,23 @@ from typing import assert_never
 import torch
 from torch import nn
 
+from resnetlab.errors import mistake
 from resnetlab.models.cifar import CifarNetwork
 from resnetlab.models.classic import AlexNetCifarNetwork, DenseNetwork, LeNet5Network, VGGNetwork
 from resnetlab.models.imagenet import ImageNetNetwork
 from resnetlab.models.initialise import Draw, initialise
 from resnetlab.models.pretrained import construct, load_external
-from resnetlab.models.spec import VGG, AlexNetCifar, CifarNet, DenseNet, External, ImageNetResNet, LeNet5, Model
+from resnetlab.models.spec import (
+    VGG,
+    AlexNetCifar,
+    BagOfWords,
+    CifarNet,
+    DenseNet,
+    External,
+    ImageNetResNet,
+    LeNet5,
+    Model,
+)
 
 
 def build_model(spec: Model, channels: int, classes: int, draw: Draw) -> nn.Module:
@@ -24,6 +35,7 @@ def build_model(spec: Model, channels: int, classes: int, draw: Draw) -> nn.Modu
         return load_external(spec, channels, classes, draw)
     with torch.device("meta"):  # no weights are drawn that `initialise` would draw again
         model = skeleton(spec, channels, classes)
+    assert not isinstance(spec, BagOfWords)  # which has no skeleton
     model = model.to_empty(device="cpu")
     initialise(model, spec.init, draw)
     return model
@@ -46,5 +58,7 @@ def skeleton(spec: Model, channels: int, classes: int) -> nn.Module:
             return DenseNetwork(spec, channels, classes)
         case External():
             return construct(spec, channels, classes)
+        case BagOfWords():
+            raise mistake(spec.slug, "has no layers: it is no network", "name a network of `resnetlab models`")
         case _:
             assert_never(spec)

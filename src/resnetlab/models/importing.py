@@ -24,6 +24,9 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
+LICENCES = {"resnext101_32x48d": "CC-BY-NC-4.0"}
+"""Of networks whose weights come from one place alone: those of Mahajan et al. 2018 are not for commercial use."""
+
 _RULES = (
     (re.compile(r"^module\."), ""),
     (re.compile(r"^layer(\d+)\."), lambda found: f"stages.{int(found[1]) - 1}."),
@@ -43,11 +46,11 @@ def our_name(name: str) -> str:
     return name
 
 
-def import_weights(file: Path, as_model: str, out: Path) -> Path:
+def import_weights(file: Path, as_model: str, out: Path, licence: str = "") -> Path:
     """Write the weights of a `.th`, `.pth` or `.pt` file as `out`/weights.safetensors and return that path.
 
-    The file is read without running what is in it. Class names and preprocessing stand beside the weights. Raises
-    InputError when the file is no checkpoint, or not of `as_model`.
+    The file is read without running what is in it. Class names, preprocessing and `licence` stand beside the weights.
+    Raises InputError when the file is no checkpoint, or not of `as_model`.
     """
     spec = named_model(as_model, "--as", "")
     if not isinstance(spec, CifarNet | ImageNetResNet):
@@ -67,6 +70,7 @@ def import_weights(file: Path, as_model: str, out: Path) -> Path:
         "side": 32 if isinstance(spec, CifarNet) else 224,
         "mean": MEAN[:channels], "deviation": DEVIATION[:channels],
         "imported_from": file.name, "imported_sha256": sha256(file),
+        "licence": licence or LICENCES.get(as_model, ""),
     }  # fmt: skip
     if isinstance(spec, ImageNetResNet):
         facts["resize"] = 256  # of the shorter side, before the crop: as torchvision evaluates them

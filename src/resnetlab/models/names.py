@@ -11,6 +11,7 @@ from resnetlab.models.families.classic import VGG, AlexNetCifar, LeNet5
 from resnetlab.models.families.dense import DenseNet
 from resnetlab.models.families.external import External, is_external
 from resnetlab.models.families.imagenet import IMAGENET
+from resnetlab.models.families.words import BagOfWords
 from resnetlab.models.spec import Model, Own
 
 _CIFAR = re.compile(r"cifar-(?:(plain)|resnet)([0-9]{1,6})(?:-(b|c|gated))?")
@@ -68,6 +69,8 @@ def named_model(name: str, where: str, field: str) -> Model:
         try:
             if found and not (found[1] and found[3]):
                 return _cifar(name)
+            if name == BagOfWords().slug:
+                return BagOfWords()
             if dense:
                 return DenseNet(depth=int(dense[1]), growth=int(dense[2]))
         except ValueError as error:

@@ -12,13 +12,14 @@ from resnetlab.models.families.classic import VGG, AlexNetCifar, LeNet5
 from resnetlab.models.families.dense import DenseNet
 from resnetlab.models.families.external import External, with_hash
 from resnetlab.models.families.imagenet import ImageNetResNet
+from resnetlab.models.families.words import BagOfWords
 
 __all__ = [
-    "MAX_DEPTH", "VGG", "AlexNetCifar", "CifarNet", "DenseNet", "External", "ImageNetResNet", "LeNet5", "Model",
-    "Own", "Shortcut", "cifar", "parse_model",
+    "MAX_DEPTH", "VGG", "AlexNetCifar", "BagOfWords", "CifarNet", "DenseNet", "External", "ImageNetResNet", "LeNet5",
+    "Model", "Own", "Shortcut", "cifar", "parse_model",
 ]  # fmt: skip
 
-Own = CifarNet | ImageNetResNet | LeNet5 | AlexNetCifar | VGG | DenseNet
+Own = CifarNet | ImageNetResNet | LeNet5 | AlexNetCifar | VGG | DenseNet | BagOfWords
 """The families of which a spec alone tells what a network costs."""
 
 Model = Annotated[Own | External, tagged("family")]
@@ -26,7 +27,7 @@ Model = Annotated[Own | External, tagged("family")]
 
 _FAMILIES: dict[str, Any] = {
     "cifar": CifarNet, "imagenet": ImageNetResNet, "lenet5": LeNet5, "alexnet-cifar": AlexNetCifar, "vgg": VGG,
-    "densenet": DenseNet, "external": External,
+    "densenet": DenseNet, "external": External, "bag-of-words": BagOfWords,
 }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from resnetlab.errors import ResnetlabError, mistake
 from resnetlab.files import sha256
 from resnetlab.inspection.blocks import drop_blocks
 from resnetlab.inspection.gradients import of_learner
+from resnetlab.models.families.words import BagOfWords
 from resnetlab.models.weights import SCALE
 from resnetlab.runs.checkpoint import (
     Checkpoint,
@@ -36,6 +37,7 @@ from resnetlab.runs.finished import finished
 from resnetlab.runs.provenance import provenance
 from resnetlab.runs.record import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.spec import SCHEMA
+from resnetlab.runs.words import execute_words
 from resnetlab.stats.outcome import is_dead
 from resnetlab.training.accelerate import prepare
 from resnetlab.training.evaluate import Scored, evaluate
@@ -80,6 +82,8 @@ def execute(
             return held
         if team.first:
             directory.open(file)
+        if isinstance(file.run.model, BagOfWords):
+            return team.from_first(execute_words(file.run.model, directory, file, dataset) if team.first else None)
         device = prepare(file.run.numerics, placement.device_index)
         try:
             session = _Session(directory, file, dataset, placement, device, team)

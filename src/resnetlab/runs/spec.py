@@ -8,6 +8,7 @@ from dataclasses import replace
 from resnetlab.codec import Whole, digest, spec
 from resnetlab.data.spec import DataIdentity
 from resnetlab.models.families.external import External
+from resnetlab.models.families.words import BagOfWords
 from resnetlab.models.spec import Model
 from resnetlab.training.numerics import Numerics
 from resnetlab.training.recipe import Recipe
@@ -38,7 +39,10 @@ class RunSpec:
 
     @property
     def identity(self) -> RunSpec:
-        """The same without the place of a weights file: its content, not its path, is part of a run."""
+        """The same without what decides nothing: where a weights file lies (its content is part of a run), and the
+        recipe of a bag of words, which uses none."""
+        if isinstance(self.model, BagOfWords):
+            return replace(self, recipe=Recipe(epochs=1))
         if isinstance(self.model, External) and self.model.sha256:
             return replace(self, model=replace(self.model, weights="file"))
         return self

@@ -1,0 +1,39 @@
+"""The example in each command's help runs, on a small model and small photographs, as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from pictures import picture, save
+from small import write_model
+from typer.testing import CliRunner
+
+from resnetlab.cli.main import app
+
+COMMANDS = ("predict", "evaluate", "ensemble", "explain", "export", "serve")
+LEFT = {"evaluate": "scores/report.html", "explain": "why.png", "export": "pets.onnx"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_in_the_help_of_a_command_runs(
+    command: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = CliRunner().invoke(app, [command, "--help"]).output
+    found = re.search(r"Example:\s+resnetlab (.+)", said)
+    assert found is not None
+    monkeypatch.chdir(tmp_path)
+    write_model(Path("pets"))
+    write_model(Path("pets-2"), seed=4)
+    shutil.copytree(photos, "photos")
+    save(Path("photo.jpg"), picture(1, 60, 50))
+    served: list[int] = []
+    monkeypatch.setattr("resnetlab.deploy.serve.run", lambda _, __, port, ___: served.append(port))
+    done = CliRunner().invoke(app, shlex.split(found[1]), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert done.output or served == [8000]
+    if command in LEFT:
+        assert Path(LEFT[command]).stat().st_size > 0

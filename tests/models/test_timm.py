@@ -1,0 +1,103 @@
+"""timm's networks, built by name without its hub: counts and outputs are timm's own, and ours where both have one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from resnetlab.errors import InputError
+from resnetlab.files import sha256
+from resnetlab.models.build import build_model, skeleton
+from resnetlab.models.count import cost
+from resnetlab.models.importing import our_name
+from resnetlab.models.pretrained import external_facts, place_of
+from resnetlab.models.spec import External, parse_model
+from resnetlab.models.weights import load_weights, write_weights
+from resnetlab.training.random import stream
+
+SMALL = External(source="timm/mobilenetv2_035", kwargs={"num_classes": 11, "pad_type": "same"})
+
+
+def build(spec: External, seed: int = 0, channels: int = 3) -> torch.nn.Module:
+    return build_model(spec, channels, 7, lambda name: stream(seed, "init", name)).eval()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d", "vgg16"],
+)
+def test_timm_counts_what_we_count(name: str) -> None:
+    ours, theirs = (cost(parse_model(source, ""), 3, 1000, 224) for source in (name, f"timm/{name}"))
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_timms_weights_load_and_give_timms_logits(name: str) -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model(name, num_classes=10).eval()
+    with torch.no_grad():
+        for key, tensor in theirs.state_dict().items():
+            if "running" in key:  # as initialised they would hide a norm in another's place
+                tensor.uniform_(0.9, 1.1) if "var" in key else tensor.normal_(0, 0.1)
+            elif key.endswith("bn3.weight") or (name == "resnet18" and key.endswith("bn2.weight")):
+                tensor.uniform_(0.5, 1)  # timm starts them at 0, which would hide the branch
+        with torch.device("meta"):
+            ours = skeleton(parse_model(name, ""), 3, 10)
+        ours = ours.to_empty(device="cpu").eval()
+        load_weights(ours, {our_name(key): tensor for key, tensor in theirs.state_dict().items()}, name)
+        images = torch.randn(2, 3, 64, 64)
+        expected = theirs(images)
+        assert float(expected.std()) > 0.01
+        torch.testing.assert_close(ours(images), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_network_of_timms_is_built_with_the_arguments_of_the_spec() -> None:
+    model, images = build(SMALL), torch.randn(2, 3, 64, 64)
+    own = timm.create_model("mobilenetv2_035", num_classes=11, pad_type="same").eval()
+    load_weights(own, dict(model.state_dict()), "own")
+    with torch.no_grad():
+        assert torch.equal(model(images), own(images))
+    assert type(model.conv_stem).__name__ == "Conv2dSame"
+    assert cost(SMALL, 3, 7, 64)[0] == sum(p.numel() for p in own.parameters())
+    grey = build(External(source="timm/resnet18"), channels=1)
+    assert grey(torch.zeros(1, 1, 32, 32)).shape == (1, 7)
+
+
+def test_a_local_file_goes_there_and_back(tmp_path: Path) -> None:
+    model, path, images = build(SMALL), tmp_path / "w.safetensors", torch.randn(1, 3, 64, 64)
+    write_weights(path, model.state_dict(), {"classes": ["a", "b"], "mean": [0.5] * 3, "deviation": [0.5] * 3})
+    spec = replace(SMALL, weights=str(path), sha256=sha256(path))
+    with torch.no_grad():
+        assert torch.equal(build(spec, seed=9)(images), model(images))
+        assert not torch.equal(build(SMALL, seed=9)(images), model(images))
+    assert external_facts(spec).classes == ("a", "b")
+
+
+def test_timm_says_how_its_weights_take_pixels() -> None:
+    facts = external_facts(External(source="timm/resnet50", weights="hub"))
+    assert (facts.mean, facts.deviation, facts.side) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    spec = External(source="timm/resnet18", weights="hub")
+    with pytest.raises(InputError) as caught:
+        build(spec)
+    line = str(caught.value)
+    assert line.startswith("timm/resnet18+: the hub of timm cannot be reached: ")
+    assert line.endswith(f"Fix: place resnet18.safetensors in {place_of(spec).parent}, or give its path as weights")
+    assert len(line.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("name", "kwargs"), [("nonet", {}), ("resnet18", {"nowidth": 3})])
+def test_what_timm_cannot_build_is_one_line(name: str, kwargs: dict[str, int]) -> None:
+    with pytest.raises(InputError) as caught:
+        build(External(source=f"timm/{name}", kwargs=dict(kwargs)))
+    assert "cannot be built: " in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1

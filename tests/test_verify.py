@@ -1,0 +1,68 @@
+"""`resnetlab verify`: a result that was made here holds, to the last digit; one that says something else does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import resnetlab as rl
+from resnetlab.errors import InputError
+from resnetlab.reports.evidence import load
+from resnetlab.reports.write import write
+from resnetlab.verify import Repeated, chosen, line, summary, verify
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    learning = study_text.replace(", widths = [4, 4, 8]", "").replace("lr = 1e-3", "lr = 3e-3")
+    (folder / "small.toml").write_text(learning)
+    return rl.load_study(folder / "small.toml").run(folder).report.parent
+
+
+@pytest.fixture(scope="module")
+def repeated(result: Path, tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> list[Repeated]:
+    return list(verify(result, tmp_path_factory.mktemp("again"), cells=2, seed=1, data=str(small_npz)))
+
+
+def test_a_run_that_is_made_again_on_the_same_machine_has_the_same_digits(repeated: list[Repeated]) -> None:
+    assert len(repeated) == 2
+    for item in repeated:
+        assert item.holds
+        assert item.same_setting
+        assert item.same_digits
+        assert "the same to the last digit" in line(item)
+    assert summary(repeated).startswith("2 of 2 repeated runs hold. A single run is outside")
+
+
+def test_a_report_that_says_something_else_does_not_hold(
+    result: Path, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = load(result)
+    rows = tuple(replace(row, test_error_pct=1.0 + 0.01 * row.seed, test_loss_nats=0.1) for row in held.rows)
+    write(replace(held, rows=rows), tmp_path / "told")
+    items = list(verify(tmp_path / "told", tmp_path, cells=1, data=str(small_npz)))
+    assert not items[0].holds
+    assert "does not hold; other digits, though torch, processor and data are the same" in line(items[0])
+    from resnetlab.cli import work
+
+    monkeypatch.setattr("resnetlab.verify.verify", lambda *_, **__: iter(items))
+    assert work.verify_result(tmp_path / "told", None, 1, 0, "") == 1
+
+
+def test_a_run_that_ended_otherwise_does_not_hold(repeated: list[Repeated]) -> None:
+    dead = replace(repeated[0], reported=replace(repeated[0].reported, status="dead"))
+    assert not dead.holds
+    assert line(dead).endswith("reported dead, here converged: does not hold")
+
+
+def test_the_cells_are_drawn_by_the_seed_and_never_more_than_there_are(result: Path, tmp_path: Path) -> None:
+    evidence = load(result)
+    assert chosen(evidence, 2, 3) == chosen(evidence, 2, 3)
+    assert len(chosen(evidence, 99, 0)) == len(evidence.rows)
+    with pytest.raises(InputError, match="no finished run to repeat"):
+        chosen(replace(evidence, rows=()), 2, 0)
+    with pytest.raises(InputError, match=r"report\.json"):
+        list(verify(tmp_path, tmp_path))

@@ -1,0 +1,74 @@
+"""The bag of visual words: its counts are those of a plain loop, and it learns, writes and repeats like any run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import resnetlab as rl
+from resnetlab.data.spec import Images
+from resnetlab.errors import InputError
+from resnetlab.models.build import build_model
+from resnetlab.models.families.words import BagOfWords
+from resnetlab.training.words import CONTRAST, learn
+
+SMALL = BagOfWords(words=5, patch=3, stride=2, regions=2)
+
+
+def pictures(count: int = 40, side: int = 8, channels: int = 1) -> Images:
+    draw = np.random.default_rng(3)
+    labels = np.arange(count) % 2
+    pixels = draw.integers(0, 60, (count, side, side, channels))
+    pixels[labels == 1, ::2] += 150  # stripes
+    return Images(pixels.astype(np.uint8), labels)
+
+
+def test_scores_are_those_of_a_loop_over_images_and_patches() -> None:
+    images = pictures()
+    held = learn(SMALL, images, 0)
+    for pixels, scores in zip(images.pixels[:5], held.scores(images.pixels)[:5], strict=True):
+        counts = np.zeros((2, 2, 5))
+        for row in range(3):
+            for column in range(3):
+                corner = pixels[2 * row : 2 * row + 3, 2 * column : 2 * column + 3].astype(float).transpose(2, 0, 1)
+                patch = corner.reshape(-1) - corner.mean()
+                patch = patch / np.sqrt(patch.var() + CONTRAST)
+                distances = ((held.dictionary - (patch - held.mean) @ held.whitening) ** 2).sum(axis=1)
+                counts[row * 2 // 3, column * 2 // 3, distances.argmin()] += 1 / 9
+        np.testing.assert_allclose(held.weights @ np.sqrt(counts.reshape(-1)) + held.bias, scores, atol=1e-9)
+
+
+def test_its_cost_counts_what_was_learned() -> None:
+    held = learn(SMALL, pictures(), 0)
+    learned = sum(part.size for part in (held.mean, held.whitening, held.dictionary, held.weights, held.bias))
+    assert SMALL.cost(1, 2, 8)[0] == learned
+
+
+def test_one_seed_gives_one_result_and_another_another() -> None:
+    first, again, other = (learn(SMALL, pictures(), seed).dictionary for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_it_runs_as_a_run_with_a_record(small_npz: Path, tmp_path: Path) -> None:
+    settings = ["model.words=8", "model.patch=4", "data.validation=0.0"]
+    record = rl.train("bow-svm", str(small_npz), "digits", settings=settings, output=tmp_path)
+    assert record.result is not None
+    assert record.result.status == "converged"
+    assert record.result.test is not None
+    assert record.result.test.top1_error_pct < 20
+    assert record.result.test.loss_nats is None
+    folder = tmp_path / "runs" / record.id
+    assert {"weights.safetensors", "logits-test.safetensors", "result.json", "provenance.jsonl"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert rl.train("bow-svm", str(small_npz), "adam", settings=settings, output=tmp_path).id == record.id
+
+
+def test_what_it_is_not_is_told_in_a_line() -> None:
+    with pytest.raises(InputError, match=r"bow-svm: has no layers: it is no network\. Fix: name a network"):
+        build_model(BagOfWords(), 3, 10, lambda _: None)  # type: ignore[arg-type, return-value]
+    with pytest.raises(InputError, match=r"cannot take images of 4 pixels: a patch has 6\. Fix: patch = 4"):
+        BagOfWords().cost(3, 10, 4)
