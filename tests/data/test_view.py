@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pictures import picture
+from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from resnetlab.codec import FieldError
@@ -40,6 +41,16 @@ def test_a_whole_image_keeps_its_shape_and_loses_nothing() -> None:
     assert show(picture(0, 501, 375), view).shape == (47, 64, 3)  # 64 x 375 / 501 = 47.9
     assert show(picture(0, 375, 501), view).shape == (64, 47, 3)
     assert show(picture(0, 1000, 5), view).shape == (1, 64, 3)
+
+
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_strip_that_would_fill_the_memory_is_shown_its_middle(upright: bool) -> None:
+    strip = np.zeros((4, 2_000_000), np.uint8)
+    strip[:, 999_980:1_000_020] = 255
+    image = Image.fromarray(strip.T if upright else strip)  # at 32 pixels it would be 16,000,000 long
+    shown = show(image, View(size=28, resize=32, channels=1, mean=(0.5,), deviation=(0.5,)))
+    assert shown.shape == (28, 28, 1)
+    assert shown.min() == 255
 
 
 def test_a_square_has_the_pixels_that_a_run_trains_on() -> None:

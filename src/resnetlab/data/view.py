@@ -14,6 +14,10 @@ from resnetlab.data.sources import images
 CROP_RATIO = 256 / 224
 """Shorter side to crop, as ImageNet is evaluated: int(256/224 x size)."""
 
+MAX_RATIO = 32
+"""Longer to shorter side before a crop. Of a longer strip the middle is taken first: 4 x 5,000,000 pixels with the
+shorter side at 256 would be 80 billion."""
+
 _KERNELS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -54,6 +58,8 @@ def resized(image: Image.Image, view: View) -> Image.Image:
     The other side is int(side x long / short), as torchvision's Resize has it.
     """
     image = image.convert("L" if view.channels == 1 else "RGB")
+    if view.rule == "crop" and max(image.size) > MAX_RATIO * min(image.size):
+        image = _middle(image)
     width, height = image.size
     kernel = _KERNELS[view.interpolation]
     match view.rule:
@@ -65,6 +71,13 @@ def resized(image: Image.Image, view: View) -> Image.Image:
             side, basis = view.size, max(width, height)
     target = _scaled(width, side, basis), _scaled(height, side, basis)
     return image if target == image.size else image.resize(target, kernel)
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """The middle of a strip, MAX_RATIO times as long as it is wide."""
+    longest = MAX_RATIO * min(image.size)
+    left, top = (max(0, (edge - longest) // 2) for edge in image.size)
+    return image.crop((left, top, min(image.width, left + longest), min(image.height, top + longest)))
 
 
 def _scaled(edge: int, side: int, basis: int) -> int:
