@@ -14,6 +14,7 @@ from resnetlab.models.count import cost
 from resnetlab.studies.estimate import Estimate
 from resnetlab.studies.overrides import Overrides
 from resnetlab.studies.plan import DataFacts, Plan, expand, folder_name, record
+from resnetlab.studies.run import read_plan
 from resnetlab.studies.spec import Study, load_study, parse_study
 
 FACTS = DataFacts(
@@ -192,3 +193,12 @@ def test_a_weights_file_is_part_of_a_run_by_its_content_and_not_by_its_path() ->
     assert here.hash == there.hash != other.hash
     hub = replace(first, model=External(source="torchvision/resnet18", weights="hub"))
     assert hub.hash != replace(first, model=External(source="torchvision/resnet18")).hash
+
+
+def test_a_plan_of_a_thousand_runs_is_read_back(study_file: Path, tmp_path: Path) -> None:
+    loaded = rl.load_study(study_file, seeds=500)
+    plan = loaded.plan(tmp_path)
+    folder = next((tmp_path / "studies").iterdir())
+    assert (folder / "plan.json").stat().st_size > 1_000_000
+    assert read_plan(folder) == plan
+    assert len(plan.runs) == 1_000

@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from resnetlab import files
-from resnetlab.codec import decode, read_json, spec, without_defaults
+from resnetlab.codec import MAX_OWN_BYTES, decode, read_json, spec, without_defaults
 from resnetlab.errors import mistake
 from resnetlab.inspection.measured import BlockWorth, LayerNorms
 from resnetlab.runs.record import RunRecord, Scores
@@ -288,7 +288,7 @@ def save(evidence: Evidence, folder: Path) -> None:
 def load(folder: Path) -> Evidence:
     """The evidence that `save` wrote. Raises InputError that names the file and the field."""
     path = folder / "report.json"
-    held: Evidence = decode(Evidence, read_json(path), str(path))
+    held: Evidence = decode(Evidence, read_json(path, MAX_OWN_BYTES), str(path))
     if held.schema != SCHEMA:
         raise mistake(str(path), "of another resnetlab", "install the version that wrote it", field="schema")
     rows, points = _read_csv(Row, folder / "results.csv"), _read_csv(Point, folder / "curves.csv")

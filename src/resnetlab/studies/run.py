@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from resnetlab.codec import decode, encode, read_json
+from resnetlab.codec import MAX_OWN_BYTES, decode, encode, read_json
 from resnetlab.data.spec import Data, Dataset
 from resnetlab.data.splits import load
 from resnetlab.errors import InputError, Problem, mistake
@@ -77,7 +77,7 @@ def read_plan(folder: Path) -> Plan:
     path = folder / "plan.json"
     if not path.exists():
         raise mistake(str(folder), "no study was begun there", "resnetlab study run STUDY")
-    plan: Plan = decode(Plan, read_json(path), str(path))
+    plan: Plan = decode(Plan, read_json(path, MAX_OWN_BYTES), str(path))
     return plan
 
 
