@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -75,6 +76,7 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr("resnetlab.deploy.predict.load_model", lambda *_, **__: opened())
     monkeypatch.setattr("resnetlab.inspection.tables.render", lambda *_, **__: "")
     monkeypatch.setattr("resnetlab.models.importing.import_weights", lambda *_: "weights.safetensors")
+    monkeypatch.setattr(work, "choose_backend", lambda *_: None)
     for name in ("run_study", "show_plan", "train_one", "resume_one", "show_status", "verify_result"):
         monkeypatch.setattr(work, name, note(name))
     monkeypatch.setattr(LoadedStudy, "plan", note("plan"))
@@ -107,6 +109,18 @@ def test_every_command_of_the_documents_is_understood(spied: Callable[[str], lis
     expected = {"study run": "run_study", "study status": "show_status"}.get(verb)
     expected = expected or {"train": "train_one", "resume": "resume_one"}.get(shlex.split(line)[1])
     assert expected is None or expected in called
+
+
+def test_what_torchrun_is_given_in_the_documents_is_understood(spied: Callable[[str], list[str]]) -> None:
+    lines = commands("torchrun")
+    assert [list(spied(line.partition(" -m ")[2])) for line in lines] == [["train_one"], ["resume_one"]]
+
+
+def test_the_table_of_the_page_on_scale_is_that_of_the_committed_results() -> None:
+    page = ROOT / "docs" / "scale.md"
+    assert (
+        f"<!-- table -->\n{runpy.run_path(str(page.with_suffix('.py')))['table']()}\n<!-- end -->" in page.read_text()
+    )
 
 
 def test_the_study_file_of_the_readme_loads_and_judges_two_of_its_conditions() -> None:
