@@ -88,6 +88,10 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     tuned = type("Done", (), {"record": None, "model": None, "report": None})
     monkeypatch.setattr("resnetlab.finetune.api.finetune", lambda *_, **__: tuned)
     monkeypatch.setattr("resnetlab.cli.finetune.lines", lambda *_: [])
+    monkeypatch.setattr("resnetlab.finetune.api.fixres", lambda *_, **__: [(None, None)])
+    monkeypatch.setattr("resnetlab.finetune.apparent.draw", lambda *_: "")
+    monkeypatch.setattr("resnetlab.reports.sizes.write", lambda *_: "")
+    monkeypatch.setattr("resnetlab.reports.sizes.page", lambda _: type("Page", (), {"answer": ""}))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-depth.toml").write_text(blocks(ROOT / "README.md", "toml")[0])
 

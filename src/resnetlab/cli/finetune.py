@@ -60,6 +60,57 @@ def finetune(
     typer.echo(f"Report: {done.report}")
 
 
+Sizes = Annotated[str, typer.Option(help="Pixels a side, with commas.", metavar="SIZES")]
+
+
+def fixres(
+    folder: Folder, train_sizes: Sizes = "128,224", test_sizes: Sizes = "128,224,288",
+    model: ModelName = "", weights: Weights = None,
+    recipe: Annotated[str, typer.Option(help="fixres, proof-of-concept or a TOML file.")] = "fixres",
+    epochs: Annotated[int | None, typer.Option(help="Of each stage, at most.", min=1)] = None,
+    split: SplitAs = "", seed: Seed = 0,
+    picture: Annotated[Path | None, typer.Option(help="Draw this photograph as both sizes see it, no more.")] = None,
+    skip_bad: SkipBad = False, accept_licence: Accept = False, device: Device = "", output: Output = Path(),
+) -> None:  # fmt: skip
+    """Find the train and test sizes that suit your photographs.
+
+    Example:  resnetlab fixres photos --train-sizes 128,224 --test-sizes 128,224,288
+    """
+    trains, tests = _sides(train_sizes, "--train-sizes"), _sides(test_sizes, "--test-sizes")
+    if picture is not None:
+        from resnetlab.finetune.apparent import draw
+
+        typer.echo(draw(picture, trains[0], tests[0], output / "reports" / "picture.png"))
+        return
+    from resnetlab.cli.work import Interrupt
+    from resnetlab.finetune import api
+    from resnetlab.reports.sizes import page, write
+
+    told = api.Told(
+        folder=folder, model=model, weights=weights, recipe=recipe, epochs=epochs, cut=cut_of(split), seed=seed,
+        skip_bad=skip_bad, accept_licence=accept_licence, device=device or "auto", output=output,
+    )  # fmt: skip
+    with Interrupt().watched() as interrupt:
+        for found, place in api.fixres(told, trains, tests, command=_command(), stop=interrupt.asked, say=_say):
+            report = write(found, place)
+    typer.echo(printable(page(found).answer))
+    typer.echo(f"Report: {report}")
+    if interrupt.asked():
+        raise typer.Exit(128 + interrupt.number)
+
+
+def _sides(text: str, option: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and 8 <= int(part) <= 4096 for part in parts) or len(set(parts)) < len(parts):
+        raise mistake(option, "not sizes from 8 to 4096, each once", f"{option} 128,224", got=text)
+    return tuple(int(part) for part in parts)
+
+
+def _command() -> str:
+    """What repeats it, without a path of this machine."""
+    return shlex.join(["resnetlab", *(Path(word).name if "/" in word else word for word in sys.argv[1:])])
+
+
 def lines(record: Record, model: Path, folder: Path) -> list[str]:
     """What was found, as a person reads it; the last line is to be pasted."""
     said = []

@@ -29,6 +29,7 @@ def model(
     name: ModelName, image: Input = "", classes: Classes = 0,
     stride_on: Annotated[str, typer.Option(help="Of a bottleneck: first (the paper) or middle.")] = "",
     draw: Annotated[Path | None, typer.Option("--draw", help="Write the network as SVG.", metavar="FILE")] = None,
+    freeze: Annotated[str, typer.Option(help="Count what learns: backbone, none, or so many frozen parts.")] = "",
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
     """Layers of a network: sizes, parameters, cost, receptive field, memory."""
@@ -40,7 +41,12 @@ def model(
 
     size, count = _image(name, image), classes or _default(name)[3]
     layers = read_layers(spec, size, count)
-    typer.echo(render(layer_rows(layers), form, facts=totals(layers) | known(spec), notes=notes(spec, size)))
+    facts = totals(layers) | known(spec)
+    if freeze:
+        from resnetlab.models.transfer import trainable
+
+        facts["trainable"] = trainable(spec, size[0], count, freeze)
+    typer.echo(render(layer_rows(layers), form, facts=facts, notes=notes(spec, size)))
     if draw:
         from resnetlab.inspection.drawing import draw as drawn
 

@@ -11,13 +11,13 @@ from typer.core import TyperGroup
 
 from resnetlab.cli import deploy
 from resnetlab.cli.data import data
-from resnetlab.cli.finetune import finetune
+from resnetlab.cli.finetune import finetune, fixres
 from resnetlab.cli.inspect import inspect
 from resnetlab.errors import ResnetlabError, mistake, printable
 
 SECTIONS = {
     "Experiments": ("study", "train", "resume", "compare", "verify"),
-    "Your photographs": ("finetune", "data"),
+    "Your photographs": ("finetune", "fixres", "data"),
     "Using a model": ("predict", "evaluate", "ensemble", "explain", "export", "serve"),
     "Looking inside": ("models", "inspect", "import-weights"),
 }
@@ -188,6 +188,7 @@ def study_published(
 
 
 app.command()(finetune)
+app.command()(fixres)
 
 
 @app.command()

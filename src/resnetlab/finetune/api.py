@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resnetlab.codec import encode
 from resnetlab.data.sources.manifest import Cut
-from resnetlab.errors import mistake
 from resnetlab.files import write_json
 from resnetlab.finetune.backbones import choose
 from resnetlab.finetune.photographs import open_photographs
 from resnetlab.finetune.recipe import Stage, Trains, Tuning, load_tuning
-from resnetlab.finetune.record import Record
+from resnetlab.finetune.record import Record, Sizes
+from resnetlab.finetune.sizes import sweep
 from resnetlab.finetune.tune import Job, fit_all
 from resnetlab.models.spec import External
+from resnetlab.models.transfer import Freeze, parse_freeze
 from resnetlab.training.accelerate import resolve
 from resnetlab.training.numerics import Numerics
 
@@ -66,6 +67,20 @@ def finetune(
     return Done(record, model, report)
 
 
+def fixres(
+    told: Told, train_sizes: tuple[int, ...], test_sizes: tuple[int, ...], *, command: str,
+    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
+) -> Iterator[tuple[Sizes, Path]]:  # fmt: skip
+    """The table of sizes as it fills, and the folder of its report. Raises InputError and ResourceError."""
+    job = prepared(told, say)
+    name = folder_name(job)
+    report = told.output / "reports" / name
+    for found in sweep(
+        job, train_sizes, test_sizes, told.output / "models" / name, command=command, stop=stop, say=say
+    ):
+        yield found, report
+
+
 def folder_name(job: Job) -> str:
     """`photos-resnet50-full`: the data, the network, the recipe."""
     spec = job.backbone.spec
@@ -103,11 +118,8 @@ def adjusted(tuning: Tuning, told: Told) -> Tuning:
 
 
 def _trains(freeze: str) -> Trains | None:
-    if freeze.isdigit():
-        return int(freeze)
-    known: dict[str, Trains | None] = {"": None, "backbone": "classifier", "none": "all"}
-    if freeze not in known:
-        raise mistake(
-            "--freeze", "unknown", "--freeze backbone", got=freeze, allowed="backbone, none, a number of parts"
-        )
-    return known[freeze]
+    if not freeze:
+        return None
+    known: dict[Freeze, Trains] = {"backbone": "classifier", "none": "all"}
+    held = parse_freeze(freeze)
+    return known.get(held, held if isinstance(held, int) else None)

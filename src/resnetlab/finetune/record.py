@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from resnetlab.codec import Positive, Whole, spec
 
 
@@ -78,4 +80,61 @@ class Record:
     worst: tuple[Mistake, ...] = ()
     caveats: tuple[str, ...] = ()
     comparison: Comparison | None = None
+    seconds: float
+
+
+@spec
+class Cell:
+    """A train size and a test size: what stage one gives there, and what stage two makes of it."""
+
+    train_size: Positive
+    test_size: Positive
+    status: Literal["done", "out of memory", "not evaluated"] = "not evaluated"
+    one: tuple[Look, Look] | None = None
+    """Stage one, on validation and on test."""
+    two: tuple[Look, Look] | None = None
+    """Stage two, on validation and on test; None where the recipe has no such stage."""
+    paired: Comparison | None = None
+    """Stage two with stage one, on the same test images."""
+    seconds: float = 0.0
+    peak_bytes: Whole = 0
+
+
+@spec
+class Row:
+    """Stage one at a train size."""
+
+    train_size: Positive
+    status: Literal["done", "out of memory", "not evaluated"] = "not evaluated"
+    epochs: Whole = 0
+    best_epoch: Whole = 0
+    seconds: float = 0.0
+    peak_bytes: Whole = 0
+
+
+@spec
+class Sizes:
+    """A table of train and test sizes."""
+
+    model: str
+    recipe: str
+    data: str
+    classes: Positive
+    images: tuple[Positive, Positive, Positive]
+    """Train, validation and test."""
+    seed: Whole
+    chance_pct: float
+    rows: tuple[Row, ...]
+    cells: tuple[Cell, ...]
+    best: tuple[Positive, Positive] | None = None
+    """The pair with the highest validation accuracy, then the lowest loss."""
+    best_paired: Comparison | None = None
+    """The best pair with stage one where both sizes are its train size, on the same test images."""
+    trainable: Whole
+    parameters: Positive
+    precision: str
+    machine: str
+    licence: str
+    caveats: tuple[str, ...] = ()
+    command: str
     seconds: float

@@ -158,8 +158,7 @@ def fit(
             break
     trained = sum(p.numel() for p in halves.tail.parameters() if p.requires_grad)
     halves.tail.load_state_dict(best[4] if best else state)
-    if stage.trains == "all" or isinstance(stage.trains, int):
-        subject.memo.clear()
+    subject.memo.forget(halves.at if stage.trains in ("classifier", "last norm") else "", stage.trains != "classifier")
     seconds = time.monotonic() - began
     if best is None:
         before = _epoch(

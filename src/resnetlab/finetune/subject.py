@@ -48,22 +48,23 @@ MEMO_BYTES = 3_000_000_000
 
 @dataclass
 class Memo:
-    """Rows that a frozen trunk gave, by what they were made from; nothing above a bound is kept."""
+    """Rows that a frozen trunk gave, by its cut and what they were made from; nothing above a bound is kept."""
 
-    held: dict[object, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    held: dict[tuple[object, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
     bytes: int = 0
 
-    def keep(self, key: object, rows: Tensor, labels: Tensor) -> None:
+    def keep(self, key: tuple[object, ...], rows: Tensor, labels: Tensor) -> None:
         """Keep rows (B, F) and labels (B,) if there is room."""
         size = rows.numel() * rows.element_size()
         if self.bytes + size <= MEMO_BYTES:
             self.held[key] = rows, labels
             self.bytes += size
 
-    def clear(self) -> None:
-        """Forget all: the trunk has learned."""
-        self.held.clear()
-        self.bytes = 0
+    def forget(self, at: str, learned: bool) -> None:
+        """What lies before the cut `at` is as it was; rows of any other cut are forgotten if something `learned`."""
+        for key in [key for key in self.held if learned and key[0] != at]:
+            rows, _ = self.held.pop(key)
+            self.bytes -= rows.numel() * rows.element_size()
 
 
 @dataclass

@@ -102,14 +102,14 @@ def fit_all(
         say(f"{stage.name}: validation {look.accuracy_pct:.1f} % at {tuning.test_size} pixels, {fitted.seconds:.0f} s")
         if not done or (look.accuracy_pct, -look.loss_nats) > max((x.accuracy_pct, -x.loss_nats) for _, x in done):
             best = {name: tensor.detach().clone() for name, tensor in subject.model.state_dict().items()}
-            _save(job, subject, views["test"], folder, (_metric("validation", look, photos.name),))
+            save(job, subject, views["test"], folder, (metric("validation", look, photos.name),))
             say(f"usable from now on: {folder}")
         done.append((fitted, look))
     subject.model.load_state_dict(best)
     scores = score(subject.model, photos.test, views["test"], device)
     record = _record(job, folder, done, scores, earlier, time.monotonic() - began)
-    metrics = (_metric("validation", record.validation, photos.name), _metric("test", record.test, photos.name))
-    _save(job, subject, views["test"], folder, metrics)
+    metrics = (metric("validation", record.validation, photos.name), metric("test", record.test, photos.name))
+    save(job, subject, views["test"], folder, metrics)
     return record
 
 
@@ -180,7 +180,8 @@ def _within(
     return replace(stage, recipe=replace(stage.recipe, epochs=epochs))
 
 
-def _save(job: Job, subject: Subject, view: View, folder: Path, metrics: tuple[Metric, ...]) -> None:
+def save(job: Job, subject: Subject, view: View, folder: Path, metrics: tuple[Metric, ...]) -> None:
+    """Write the network as it stands as a model's folder."""
     line = provenance("finetune", 0, job.numerics, job.photos.sha256)
     file = ModelFile(
         name=folder.name, model=subject.spec, classes=job.photos.classes, view=view, licence=job.backbone.licence,
@@ -198,7 +199,8 @@ def caveats(job: Job) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _metric(split: str, look: Look, data: str) -> Metric:
+def metric(split: str, look: Look, data: str) -> Metric:
+    """A look as model.json has it."""
     return Metric(
         name="top1_accuracy_pct", value=look.accuracy_pct, low=look.low_pct, high=look.high_pct, data=data, split=split,
         images=look.images,

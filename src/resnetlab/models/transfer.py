@@ -14,7 +14,8 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.split_module import split_module
 
 from resnetlab.errors import mistake
-from resnetlab.models.build import build_model
+from resnetlab.models.build import build_model, skeleton
+from resnetlab.models.count import parameters
 from resnetlab.models.initialise import Draw
 from resnetlab.models.pretrained import hub_weights, weights_file
 from resnetlab.models.spec import External, Model
@@ -101,6 +102,22 @@ def freeze(model: nn.Module, what: Freeze, where: str) -> None:
     for module in held:
         module.eval().requires_grad_(False)
     head.train().requires_grad_(True)
+
+
+def parse_freeze(text: str) -> Freeze:
+    """What an option says. Raises InputError."""
+    if text not in ("backbone", "none") and not text.isdigit():
+        allowed = "backbone, none, a number of parts"
+        raise mistake("--freeze", "unknown", "--freeze backbone", got=text, allowed=allowed)
+    return int(text) if text.isdigit() else "none" if text == "none" else "backbone"
+
+
+def trainable(spec: Model, channels: int, classes: int, what: str) -> int:
+    """How many parameters would learn, counted on the meta device. Raises InputError."""
+    with torch.device("meta"):
+        model = skeleton(spec, channels, classes)
+    freeze(model, parse_freeze(what), spec.slug)
+    return parameters(model, trainable=True)
 
 
 def last_norm(model: nn.Module, side: int) -> str | None:

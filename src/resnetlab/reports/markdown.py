@@ -18,33 +18,33 @@ def render(report: Report) -> str:
     parts += [escape(report.answer), *_picture(report.dots)]
     parts.append(f"**What this does not show.** {escape(report.limits)}")
     if report.ladder:
-        parts += ["## Ladder", *_picture(report.ladder.steps), *_table(report.ladder.table)]
-    parts += ["## Conditions", escape(report.about), *_table(report.conditions)]
-    parts += ["### What became of the runs", *_table(report.outcomes)]
+        parts += ["## Ladder", *_picture(report.ladder.steps), *table(report.ladder.table)]
+    parts += ["## Conditions", escape(report.about), *table(report.conditions)]
+    parts += ["### What became of the runs", *table(report.outcomes)]
     if report.claims:
-        parts += ["## Claims", *(_picture(report.forest) if report.forest else []), *_table(report.claims)]
+        parts += ["## Claims", *(_picture(report.forest) if report.forest else []), *table(report.claims)]
     if report.beside:
-        parts += ["## Published beside measured", *_table(report.beside), _facts(report.protocols)]
+        parts += ["## Published beside measured", *table(report.beside), _facts(report.protocols)]
     if report.alone:
-        parts += ["### Published only", *_table(report.alone)]
+        parts += ["### Published only", *table(report.alone)]
     if report.exploratory:
-        parts += ["## Exploration", *_table(report.exploratory)]
+        parts += ["## Exploration", *table(report.exploratory)]
     if report.curves:
         parts.append("## Learning curves")
         for curve in report.curves:
             parts += [f"### {escape(curve.title)}", *_picture(curve)]
     if report.distances:
-        parts += ["### How far apart curves lie", *_table(report.distances)]
+        parts += ["### How far apart curves lie", *table(report.distances)]
     if report.inside:
         parts.append("## Inside the networks")
         for picture in report.inside:
             parts += [f"### {escape(picture.title)}", *_picture(picture)]
-    parts += ["## Ledger of runs", *_table(report.ledger), "## How to repeat it", _code(report.command)]
+    parts += ["## Ledger of runs", *table(report.ledger), "## How to repeat it", _code(report.command)]
     parts.append(escape(report.test_split))
     parts.append(_facts(report.facts))
     if report.differing:
-        parts += ["### Where the conditions differ", *_table(report.differing)]
-    parts += ["### What all conditions share", *_table(report.common), escape(report.made_by)]
+        parts += ["### Where the conditions differ", *table(report.differing)]
+    parts += ["### What all conditions share", *table(report.common), escape(report.made_by)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -65,7 +65,8 @@ def _picture(picture: Picture) -> list[str]:
     return [f"![{escape(picture.alt)}](figures/{picture.key}.svg)", escape(picture.caption)]
 
 
-def _table(table: Table) -> list[str]:
+def table(table: Table) -> list[str]:
+    """A table and its note."""
     lines = [
         "| " + " | ".join(escape(column.name) for column in table.columns) + " |",
         "|" + "|".join(" ---: " if column.numeric else " --- " for column in table.columns) + "|",

@@ -42,6 +42,7 @@ from resnetlab.stats.outcome import is_dead
 from resnetlab.training.accelerate import prepare
 from resnetlab.training.evaluate import Scored, evaluate
 from resnetlab.training.loop import Learner, Progress, train
+from resnetlab.training.memory import is_out_of_memory
 from resnetlab.training.numerics import Placement
 from resnetlab.training.random import stream
 from resnetlab.training.team import ALONE, Team
@@ -89,7 +90,7 @@ def execute(
             session = _Session(directory, file, dataset, placement, device, team)
             return team.from_first(session.run(stop, say, from_step))
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error) or not team.first:
+            if not is_out_of_memory(error) or not team.first:
                 raise
             step = max(saved_steps(directory.checkpoints), default=0)
             result = Result(
@@ -238,7 +239,7 @@ class _Session:
         try:
             self.directory.save_gradients(of_learner(self.learner, self.train))
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         self.evaluation_seconds += time.monotonic() - began
 
@@ -346,11 +347,3 @@ def _evaluation(
         step=progress.step, epoch=round(progress.epoch, 6), split=split, loss_nats=finite, top1_error_pct=error,
         seconds=round(seconds, 3),
     )  # fmt: skip
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(
-        sign in str(error) for sign in ("not enough memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED")
-    )

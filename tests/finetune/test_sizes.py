@@ -1,0 +1,159 @@
+"""A table of train and test sizes: whole, chosen by validation, honest about what ran out of memory or was not run."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from stripes import texture
+
+from resnetlab.bundle.store import load_bundle
+from resnetlab.errors import InputError
+from resnetlab.finetune import sizes as module
+from resnetlab.finetune.api import Told, fixres
+from resnetlab.finetune.apparent import ratio
+from resnetlab.finetune.record import Sizes
+from resnetlab.reports.sizes import page, rebuild, write
+
+
+def told(photos: Path, backbone: Path, **more: object) -> Told:
+    return Told(folder=photos, model=str(backbone), output=photos.parent / "out", epochs=1, **more)  # type: ignore[arg-type]
+
+
+def swept(asked: Told, **more: object) -> tuple[Sizes, Path]:
+    """The whole table of 16 and 24 by 16, 24 and 32."""
+    return list(fixres(asked, (16, 24), (16, 24, 32), command="resnetlab fixres stripes", **more))[-1]  # type: ignore[arg-type]
+
+
+def test_every_cell_has_both_stages_and_the_best_by_validation_is_the_model(photos: Path, backbone: Path) -> None:
+    found, report = swept(told(photos, backbone))
+    assert [(cell.train_size, cell.test_size) for cell in found.cells] == [
+        (16, 16), (16, 24), (16, 32), (24, 16), (24, 24), (24, 32)
+    ]  # fmt: skip
+    looks = {}
+    for cell in found.cells:
+        assert cell.status == "done"
+        assert cell.one is not None
+        assert cell.two is not None
+        assert cell.paired is not None
+        assert cell.paired.only_this - cell.paired.only_baseline == cell.two[1].right - cell.one[1].right
+        assert cell.peak_bytes > 0
+        for pair in (cell.one, cell.two):
+            assert (pair[0].images, pair[1].images) == (12, 18)
+            looks.setdefault((pair[0].accuracy_pct, -pair[0].loss_nats), (cell.train_size, cell.test_size))
+    assert found.best == looks[max(looks)]
+    bundle = load_bundle(photos.parent / "out" / "models" / report.name)
+    assert bundle.file.view.size == found.best[1]  # type: ignore[index]
+    assert [row.status for row in found.rows] == ["done", "done"]
+
+
+def test_a_row_does_not_depend_on_the_rows_before_it(photos: Path, backbone: Path) -> None:
+    """Shared rows of the frozen part are those that each train size would have computed."""
+    together, _ = swept(told(photos, backbone))
+    alone = list(fixres(told(photos, backbone), (24,), (16, 24, 32), command=""))[-1][0]
+    for left, right in zip(together.cells[3:], alone.cells, strict=True):
+        assert replace(left, seconds=0.0, peak_bytes=0) == replace(right, seconds=0.0, peak_bytes=0)
+
+
+def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
+    photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = module._Sweep._measured
+
+    def short(self: module._Sweep, cell: module.Cell) -> module.Cell:
+        if cell.test_size == 32:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return real(self, cell)
+
+    monkeypatch.setattr(module._Sweep, "_measured", short)
+    found, report = swept(told(photos, backbone))
+    assert [cell.status for cell in found.cells] == ["done", "done", "out of memory"] * 2
+    assert all(cell.peak_bytes > 0 for cell in found.cells)
+    write(found, report)
+    text = (report / "report.md").read_text()
+    assert "| 16 → 32 | out of memory |" in text
+    monkeypatch.setattr(module, "fit", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
+    found, report = swept(told(photos, backbone, seed=1))
+    assert {cell.status for cell in found.cells} == {"out of memory"}
+    assert found.best is None
+    assert "No cell has been measured." in page(found).answer
+
+
+def test_what_was_not_reached_is_not_evaluated(photos: Path, backbone: Path) -> None:
+    asked = iter([False] * 200)
+    seen: list[Sizes] = []
+
+    def stop() -> bool:
+        return len(seen) >= 3 or next(asked, True)
+
+    for found, _ in fixres(told(photos, backbone), (16, 24), (16, 24), command="", stop=stop):
+        seen.append(found)
+    assert [cell.status for cell in seen[-1].cells] == ["done", "done", "not evaluated", "not evaluated"]
+
+
+def test_the_first_stage_alone_is_a_recipe_too(photos: Path, backbone: Path) -> None:
+    found, _ = swept(told(photos, backbone, recipe="proof-of-concept"))
+    assert all(cell.two is None and cell.one is not None for cell in found.cells)
+    assert found.trainable == 12 * 3 + 3
+    recipe = photos.parent / "three.toml"
+    recipe.write_text('[[stages]]\nname = "x"\nrecipe = { epochs = 1 }\n' * 3)
+    with pytest.raises(InputError, match="--recipe fixres, or proof-of-concept"):
+        swept(told(photos, backbone, recipe=str(recipe)))
+
+
+def test_the_report_is_built_again_byte_for_byte_and_holds_the_numbers_of_the_table(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    found, report = swept(told(photos, backbone))
+    write(found, report)
+    rebuild(report, tmp_path / "again")
+    names = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
+    assert [str(name) for name in names] == [
+        "cells.csv", "figures/cost.svg", "figures/heat.svg", "figures/sizes.svg", "fixres.json", "report.html",
+        "report.md",
+    ]  # fmt: skip
+    for name in names:
+        assert (tmp_path / "again" / name).read_bytes() == (report / name).read_bytes(), name
+    with (report / "cells.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row, cell in zip(rows, found.cells, strict=True):
+        assert cell.two is not None
+        assert float(row["two_test_pct"]) == cell.two[1].accuracy_pct
+        assert f"{cell.two[1].accuracy_pct:.1f} %" in (report / "report.md").read_text()
+    html = (report / "report.html").read_text()
+    assert "One seed: the intervals are over the 18 test images" in html
+    assert "<img" not in html
+
+
+def test_things_look_larger_in_training_by_the_ratio_of_their_scales() -> None:
+    """Touvron et al. 2019, sec. 3: about 1.3 at equal sizes, for crops of half an image's side on average."""
+    at_equal = ratio(500, 375, 224, 224)
+    assert 1.1 < at_equal < 1.5
+    assert ratio(500, 375, 224, 448) == pytest.approx(at_equal / 2, rel=1e-9)
+    assert ratio(500, 375, 112, 224) == pytest.approx(at_equal / 2, rel=1e-9)
+
+
+@pytest.mark.usefixtures("backbone")
+def test_the_command_writes_the_table_and_the_picture_and_refuses_sizes_that_are_none(photos: Path) -> None:
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "resnetlab", "fixres", *words]
+        env = {"PYTHONPATH": f"{Path(__file__).parent}:{':'.join(sys.path)}", "PATH": ""}
+        return subprocess.run(command, capture_output=True, text=True, cwd=photos.parent, timeout=250, env=env)
+
+    done = call("stripes", "--model", "tiny.toml", "--train-sizes", "16", "--test-sizes", "16,24", "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("By validation the best pair is train 16, test ")
+    assert (photos.parent / "reports" / "stripes-tiny-fixres" / "report.html").is_file()
+    texture("plain", 1, 300, 200).save(photos.parent / "one.png")
+    done = call("stripes", "--picture", "one.png", "--train-sizes", "64", "--test-sizes", "64")
+    assert "times as large in training as in evaluation" in done.stdout, done.stderr
+    assert (photos.parent / "reports" / "picture.png").is_file()
+    for bad in ("128,", "7", "16,16", "a"):
+        done = call("stripes", "--train-sizes", bad)
+        assert done.returncode == 2
+        assert "--train-sizes: not sizes from 8 to 4096, each once" in done.stderr
