@@ -79,6 +79,22 @@ def test_the_command_tells_bad_files_and_the_warning(tmp_path: Path) -> None:
     assert "warning: 2 of 2 classes bear names of ImageNet's synsets" in done.stdout
 
 
+def test_the_document_has_the_figures_the_sizes_and_no_photograph(tmp_path: Path) -> None:
+    from resnetlab.reports.describing import write
+
+    root = split_tree(tmp_path / "pets")
+    save(root / "train/cat/tall.png", picture(70, 20, 50))
+    page = write(describe(root, cache=tmp_path / "cache"), tmp_path / "out")
+    files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert files == ["describe.md", "figures/aspect.svg", "figures/classes.svg", "figures/sides.svg", "images.csv"]
+    text = page.read_text()
+    assert "13 images of 2 classes" in text
+    lines = (tmp_path / "out" / "images.csv").read_text().splitlines()
+    assert lines[0] == "path,label,split,width,height,sha256"
+    assert any(line.startswith("train/cat/tall.png,cat,train,20,50,") for line in lines)
+    assert "<image" not in "".join(path.read_text() for path in (tmp_path / "out" / "figures").iterdir())
+
+
 @pytest.mark.skipif(not DOGS.is_dir(), reason="the photographs of ten breeds are not here")
 def test_no_two_of_twelve_hundred_real_photographs_are_taken_for_copies(tmp_path: Path) -> None:
     found = describe(DOGS, cache=tmp_path / "cache")

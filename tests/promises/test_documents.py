@@ -82,6 +82,7 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr(LoadedStudy, "plan", note("plan"))
     monkeypatch.setattr("resnetlab.data.audit.check", lambda *_, **__: type("Audit", (), {"lines": list, "bad": ()})())
     monkeypatch.setattr("resnetlab.data.describe.describe", lambda *_, **__: type("Found", (), {"lines": list}))
+    monkeypatch.setattr("resnetlab.reports.describing.write", lambda *_: "")
     survey = type("Survey", (), {"rows": (), "notes": ()})
     monkeypatch.setattr("resnetlab.data.sources.folder.survey", lambda *_, **__: survey)
     monkeypatch.setattr("resnetlab.data.fetch.fetch", lambda *_: "")

@@ -37,7 +37,11 @@ def data_check(
 
 
 @data.command("describe")
-def data_describe(folder: Folder, split: SplitAs = "", output: Output = Path()) -> None:
+def data_describe(
+    folder: Folder, split: SplitAs = "",
+    out: Annotated[Path | None, typer.Option(help="Write describe.md with figures there.", metavar="DIR")] = None,
+    output: Output = Path(),
+) -> None:  # fmt: skip
     """Sizes, broken files, copies across splits, and who has seen the images.
 
     Example:  resnetlab data describe photos
@@ -47,6 +51,10 @@ def data_describe(folder: Folder, split: SplitAs = "", output: Output = Path()) 
     found = describe(folder, cache=output / "cache", cut=cut_of(split), say=_say)
     for line in found.lines():
         typer.echo(line)
+    if out is not None:
+        from resnetlab.reports.describing import write
+
+        typer.echo(write(found, out))
 
 
 @data.command("split")
