@@ -73,7 +73,7 @@ def verify(
         condition = evidence.study.condition(row.condition)
         study = replace(
             evidence.study, conditions=(_here(condition, data),), seeds=(row.seed,), claims=(), published=(), ladder=(),
-            numerics=_numerics(evidence, condition),
+            ensembles=(), numerics=_numerics(evidence, condition),
         )  # fmt: skip
         loaded = LoadedStudy(study)
         plan = loaded.plan(root, say)

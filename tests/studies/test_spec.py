@@ -316,8 +316,8 @@ def test_data_that_are_an_axis_are_not_overridden_in_silence(grid: dict[str, Any
 
 def test_a_study_with_three_mistakes_tells_three() -> None:
     known = (
-        "about, claim, data, distance, grid, instruments, limits, model, name, numerics, published, question, recipe, "
-        "rung, seeds"
+        "about, claim, data, distance, ensemble, grid, instruments, limits, model, name, numerics, published, "
+        "question, recipe, rung, seeds"
     )
     raw = tables(
         seed=3, recipe={"base": "digits", "epochs": "ten"}, grid={"model.depth": [21], "model.shortcut": ["A"]}

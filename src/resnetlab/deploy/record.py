@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resnetlab.bundle.spec import Licence
 from resnetlab.codec import spec
+from resnetlab.stats.estimate import wilson
 
 
 @spec
@@ -15,6 +16,12 @@ class Share:
     pct: float
     low: float
     high: float
+
+
+def share(count: int, images: int) -> Share:
+    """In per cent, with Wilson's interval."""
+    low, high = wilson(count, images)
+    return Share(count=count, images=images, pct=100 * count / images, low=100 * low, high=100 * high)
 
 
 @spec

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from resnetlab.deploy.pictures import Labelled, Picture
 from resnetlab.deploy.predict import BATCH, Classifier, Tta
-from resnetlab.deploy.record import Bin, ClassScore, Confusion, Evaluated, Mistake, Share
+from resnetlab.deploy.record import Bin, ClassScore, Confusion, Evaluated, Mistake, share
 from resnetlab.errors import InputError, Problem, mistake, nearest
-from resnetlab.stats.estimate import wilson
 
 BINS = 15
 """Of equal width, over the probability of the most probable class (Guo et al. 2017, sec. 4)."""
@@ -103,12 +102,6 @@ def evaluate(model: Classifier, data: Labelled, found: Answers, tta: Tta = "none
         ),
         bad=found.bad, notes=data.notes,
     )  # fmt: skip
-
-
-def share(count: int, images: int) -> Share:
-    """In per cent, with Wilson's interval."""
-    low, high = wilson(count, images)
-    return Share(count=count, images=images, pct=100 * count / images, low=100 * low, high=100 * high)
 
 
 def _by_class(names: Sequence[str], truth: NDArray[np.int64], said: NDArray[np.int64]) -> Iterator[ClassScore]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resnetlab.reports import beside, distances, exploring, inside, ladder, plots, sentences, tables
+from resnetlab.reports import beside, distances, ensembles, exploring, inside, ladder, plots, sentences, tables
 from resnetlab.reports.evidence import DataFacts, Evidence, Row, gather
 from resnetlab.reports.model import Cell, Report, shown
 from resnetlab.stats.estimate import Summary, summarise
@@ -89,6 +89,7 @@ def assemble(evidence: Evidence) -> Report:
         beside=beside.table(judged),
         protocols=beside.protocols(judged),
         distances=distances.table(judged),
+        ensembles=ensembles.table(judged),
         alone=beside.alone(judged),
         ladder=ladder.section(judged),
         exploratory=exploring.table(judged),

@@ -1,8 +1,8 @@
 """What a report is built from, as plain values that can be committed and read back.
 
 `report.json` holds the study, its data and the machines; `results.csv` a row a planned run; `curves.csv` a row an
-evaluation; where the study asked for them, `layers.csv` a row a layer and epoch, `blocks.csv` a row a block. Judges
-nothing. Refuses to name a path of the machine on which the runs were made.
+evaluation; where the study asked for them, `layers.csv` a row a layer and epoch, `blocks.csv` a row a block,
+`ensembles.csv` a row an ensemble. Judges nothing. Refuses to name a path of the machine on which the runs were made.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from resnetlab import files
 from resnetlab.codec import MAX_OWN_BYTES, decode, read_json, spec, without_defaults
 from resnetlab.errors import mistake
 from resnetlab.inspection.measured import BlockWorth, LayerNorms
+from resnetlab.reports.joint import Joint, joints
 from resnetlab.runs.record import RunRecord, Scores
 from resnetlab.stats.outcome import Outcome
 from resnetlab.studies.plan import Cell, StudyRecord
@@ -46,6 +47,10 @@ class Row:
     validation_loss_nats: float | None = None
     train_error_pct: float | None = None
     train_loss_nats: float | None = None
+    test_top5_error_pct: float | None = None
+    """Of data of more than ten classes."""
+    validation_top5_error_pct: float | None = None
+    train_top5_error_pct: float | None = None
     steps: int = 0
     epochs: float = 0.0
     train_seconds: float = 0.0
@@ -146,6 +151,7 @@ class Evidence:
     points: tuple[Point, ...] = ()
     norms: tuple[Norm, ...] = ()
     blocks: tuple[Block, ...] = ()
+    joints: tuple[Joint, ...] = ()
 
 
 def gather(record: StudyRecord, command: str = "") -> Evidence:
@@ -165,6 +171,7 @@ def gather(record: StudyRecord, command: str = "") -> Evidence:
         points=tuple(point for cell in cells for point in _points(cell)),
         norms=tuple(norm for cell in cells for norm in _norms(cell, record.study)),
         blocks=tuple(block for cell in cells for block in _blocks(cell, record.study)),
+        joints=joints(record.study.ensembles, cells),
     )
 
 
@@ -186,7 +193,11 @@ def _row(cell: Cell) -> Row:
         f"{split}_{name}": _finite(getattr(held_scores, field))
         for split, held_scores in (("test", result.test), ("validation", result.validation), ("train", result.train))
         if held_scores is not None
-        for name, field in (("error_pct", "top1_error_pct"), ("loss_nats", "loss_nats"))
+        for name, field in (
+            ("error_pct", "top1_error_pct"),
+            ("loss_nats", "loss_nats"),
+            ("top5_error_pct", "top5_error_pct"),
+        )
     }
     return Row(
         condition=run.condition, seed=run.seed, status=status, run=run.id, attempts=attempts,
@@ -275,7 +286,7 @@ def _without_paths(study: Study) -> Study:
 
 def save(evidence: Evidence, folder: Path) -> None:
     """Write `report.json`, `results.csv` and `curves.csv`, and what instruments measured, each whole or not at all."""
-    bare = replace(evidence, rows=(), points=(), norms=(), blocks=())
+    bare = replace(evidence, rows=(), points=(), norms=(), blocks=(), joints=())
     files.write_json(folder / "report.json", without_defaults(bare))
     files.write_text(folder / "results.csv", _csv(Row, evidence.rows))
     files.write_text(folder / "curves.csv", _csv(Point, evidence.points))
@@ -283,6 +294,8 @@ def save(evidence: Evidence, folder: Path) -> None:
         files.write_text(folder / "layers.csv", _csv(Norm, evidence.norms))
     if evidence.blocks:
         files.write_text(folder / "blocks.csv", _csv(Block, evidence.blocks))
+    if evidence.joints:
+        files.write_text(folder / "ensembles.csv", _csv(Joint, evidence.joints))
 
 
 def load(folder: Path) -> Evidence:
@@ -291,11 +304,14 @@ def load(folder: Path) -> Evidence:
     held: Evidence = decode(Evidence, read_json(path, MAX_OWN_BYTES), str(path))
     if held.schema != SCHEMA:
         raise mistake(str(path), "of another resnetlab", "install the version that wrote it", field="schema")
-    rows, points = _read_csv(Row, folder / "results.csv"), _read_csv(Point, folder / "curves.csv")
-    layers, dropped = folder / "layers.csv", folder / "blocks.csv"
-    norms = _read_csv(Norm, layers) if layers.exists() else []
-    blocks = _read_csv(Block, dropped) if dropped.exists() else []
-    return replace(held, rows=tuple(rows), points=tuple(points), norms=tuple(norms), blocks=tuple(blocks))
+    return replace(
+        held,
+        rows=_read_csv(Row, folder / "results.csv"),
+        points=_read_csv(Point, folder / "curves.csv"),
+        norms=_read_csv(Norm, folder / "layers.csv", optional=True),
+        blocks=_read_csv(Block, folder / "blocks.csv", optional=True),
+        joints=_read_csv(Joint, folder / "ensembles.csv", optional=True),
+    )
 
 
 def _csv(form: type[Any], lines: Iterable[Any]) -> str:
@@ -307,7 +323,9 @@ def _csv(form: type[Any], lines: Iterable[Any]) -> str:
     return buffer.getvalue()
 
 
-def _read_csv(form: type[T], path: Path) -> list[T]:
+def _read_csv(form: type[T], path: Path, optional: bool = False) -> tuple[T, ...]:
+    if optional and not path.exists():
+        return ()
     hints = typing.get_type_hints(form)
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
@@ -317,7 +335,7 @@ def _read_csv(form: type[T], path: Path) -> list[T]:
         found.append(
             decode(form, {name: _cell(hints.get(name), text, where, name) for name, text in line.items()}, where)
         )
-    return found
+    return tuple(found)
 
 
 def _cell(hint: Any, text: str, where: str, name: str) -> object:

@@ -84,6 +84,8 @@ def render(report: Report) -> str:
         parts += [r"\section*{Published beside measured}", *_table(report.beside), _facts(report.protocols)]
     if report.alone:
         parts += [r"\subsection*{Published only}", *_table(report.alone)]
+    if report.ensembles:
+        parts += [r"\section*{Ensembles}", *_table(report.ensembles)]
     if report.exploratory:
         parts += [r"\section*{Exploration}", *_table(report.exploratory)]
     if report.curves:

@@ -27,6 +27,8 @@ def render(report: Report) -> str:
         parts += ["## Published beside measured", *table(report.beside), _facts(report.protocols)]
     if report.alone:
         parts += ["### Published only", *table(report.alone)]
+    if report.ensembles:
+        parts += ["## Ensembles", *table(report.ensembles)]
     if report.exploratory:
         parts += ["## Exploration", *table(report.exploratory)]
     if report.curves:

@@ -272,6 +272,8 @@ class Report:
     """How the sources came to their numbers, in words."""
     distances: Table | None = None
     """How far apart curves lie."""
+    ensembles: Table | None = None
+    """What runs reach together."""
     alone: Table | None = None
     """Published, with nothing measured beside it."""
     ladder: Ladder | None = None

@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from resnetlab.reports import ensembles
 from resnetlab.reports.words import capital, listed, pct, places, plural, span
 from resnetlab.stats.estimate import Summary
 from resnetlab.stats.verdict import Verdict
@@ -80,7 +81,8 @@ def _without_claims(judged: Judged) -> str:
     labels = list(judged.summaries)
     told = listed([reached(label, judged.summaries[label]) for label in labels[:4]])
     more = f", and {plural(len(labels) - 4, 'condition')} more below" if len(labels) > 4 else ""
-    return f"{capital(told)}{more}; the study declares no claim, so none is judged."
+    together = ensembles.sentence(judged)
+    return f"{capital(told)}{more}; the study declares no claim, so none is judged." + (together and f" {together}")
 
 
 def limits(judged: Judged) -> str:

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resnetlab.codec import decode, encode, read_json
 from resnetlab.errors import InputError, mistake
@@ -18,6 +18,10 @@ from resnetlab.files import append_line, create_once, read_lines, write_json, wr
 from resnetlab.inspection.measured import DroppedBlocks, Gradients
 from resnetlab.runs.record import Evaluation, Result, RunFile, RunRecord
 from resnetlab.runs.spec import SCHEMA
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,17 @@ class RunDirectory:
         """Write what each block is worth, whole or not at all."""
         write_json(self.path / "instruments" / "drop-blocks.json", encode(dropped))
 
+    def answers(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+        """Probabilities (N, K) that the finished run gave the test images, and their classes (N,); None without."""
+        path = self.path / "logits-test.safetensors"
+        if not path.exists():
+            return None
+        from safetensors.numpy import load_file
+        from scipy.special import softmax
+
+        held = load_file(path)
+        return softmax(held["logits"].astype("float64"), axis=1), held["labels"]
+
     def lacks(self, file: RunFile) -> bool:
         """Whether the run has no result, or was not asked for its blocks until it had one. Norms need the training."""
         if not (self.path / "result.json").exists():
@@ -157,7 +172,7 @@ class RunDirectory:
         return RunRecord(
             id=self.path.name, file=self.file(), metrics=tuple(self.metrics()),
             provenance=tuple(read_lines(self.path / "provenance.jsonl")), result=self.result(),
-            gradients=self.gradients(), dropped=self.dropped(),
+            gradients=self.gradients(), dropped=self.dropped(), folder=str(self.path),
         )  # fmt: skip
 
 

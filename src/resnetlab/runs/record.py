@@ -21,6 +21,8 @@ class Scores:
     loss_nats: float | None
     """None where it is not finite."""
     top1_error_pct: float
+    top5_error_pct: float | None = None
+    """Of data of more than ten classes."""
 
 
 @spec
@@ -94,3 +96,5 @@ class RunRecord:
     """By epoch, where the run was asked for them."""
     dropped: DroppedBlocks | None = None
     """Likewise."""
+    folder: str = ""
+    """Where it lies."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from resnetlab.codec import decode
 from resnetlab.errors import InputError, Problem, nearest
+from resnetlab.models.families.words import BagOfWords
 from resnetlab.studies.claims import AnyClaim, Claim
 from resnetlab.studies.distances import Distance
+from resnetlab.studies.ensembles import Ensemble
 from resnetlab.studies.refusals import refusals
 from resnetlab.studies.tables import flat
 
 if TYPE_CHECKING:
     from resnetlab.studies.published import Beside
     from resnetlab.studies.spec import Condition
+
+T = TypeVar("T")
 
 _ONE: dict[str, tuple[str, ...]] = {
     "greater": ("left", "right"), "about": ("left", "right"), "equal": ("left", "right"), "faster": ("left", "right"),
@@ -74,25 +78,64 @@ def parse_distances(
     tables: Iterable[dict[str, Any]], conditions: Sequence[Condition], where: str
 ) -> tuple[tuple[Distance, ...], tuple[Problem, ...]]:
     """The `[[distance]]` tables with their pairs of conditions looked up, and every mistake in them."""
-    distances: list[Distance] = []
-    problems: list[Problem] = []
     followed = {condition.label for condition in conditions if condition.data.test_curve}
-    for index, table in enumerate(tables):
-        picker = _Picker(conditions, where, f"distance[{index}]")
-        whole = dict(table)
+
+    def read(picker: _Picker, table: dict[str, Any]) -> Distance:
         if "left" in table and "right" in table:
-            whole["left"], whole["right"] = picker.matched(table["left"], table["right"])
+            table["left"], table["right"] = picker.matched(table["left"], table["right"])
+        distance: Distance = decode(Distance, table, where, picker.field)
+        if conditions and not picker.problems and not {*distance.left, *distance.right} <= followed:
+            picker.tell("curves of the test images are not recorded", "data.test_curve = true")
+        return distance
+
+    return _each(tables, "distance", conditions, where, read)
+
+
+def parse_ensembles(
+    tables: Iterable[dict[str, Any]], conditions: Sequence[Condition], where: str
+) -> tuple[tuple[Ensemble, ...], tuple[Problem, ...]]:
+    """The `[[ensemble]]` tables with their conditions looked up, and every mistake in them."""
+    known = {condition.label: condition for condition in conditions}
+
+    def read(picker: _Picker, table: dict[str, Any]) -> Ensemble:
+        if "of" in table:
+            table["of"] = picker.many(table["of"], "of") or ["?"]
+        ensemble: Ensemble = decode(Ensemble, table, where, picker.field)
+        held = [known[label] for label in ensemble.of if label in known]
+        if any(condition.data != held[0].data for condition in held):
+            picker.tell("conditions of other data", "pick conditions that are tested on the same images", "of")
+        if words := [condition.label for condition in held if isinstance(condition.model, BagOfWords)]:
+            picker.tell("the scores of an SVM are no probabilities", "pick networks alone", "of", got=words[0])
+        return ensemble
+
+    return _each(tables, "ensemble", conditions, where, read)
+
+
+def kept_tables(
+    parse: Callable[[Iterable[dict[str, Any]], Sequence[Condition], str], tuple[tuple[T, ...], tuple[Problem, ...]]],
+    tables: Iterable[dict[str, Any]], conditions: Sequence[Condition], where: str,
+) -> tuple[T, ...]:  # fmt: skip
+    """What `parse` makes of the tables that some of a grid's `conditions` can answer."""
+    return tuple(
+        one for found, lost in (parse([table], conditions, where) for table in tables) if not lost for one in found
+    )
+
+
+def _each(
+    tables: Iterable[dict[str, Any]], name: str, conditions: Sequence[Condition], where: str,
+    read: Callable[[_Picker, dict[str, Any]], T],
+) -> tuple[tuple[T, ...], tuple[Problem, ...]]:  # fmt: skip
+    """What `read` makes of a copy of each table, and every mistake that it tells the picker or raises."""
+    found: list[T] = []
+    problems: list[Problem] = []
+    for index, table in enumerate(tables):
+        picker = _Picker(conditions, where, f"{name}[{index}]")
         try:
-            distance = decode(Distance, whole, where, picker.field)
+            found.append(read(picker, dict(table)))
+            problems += picker.problems
         except InputError as error:
             problems += [*picker.problems, *error.problems]
-            continue
-        problems += picker.problems
-        if conditions and not picker.problems and not {*distance.left, *distance.right} <= followed:
-            what = "curves of the test images are not recorded"
-            problems.append(Problem(where, what, "data.test_curve = true", picker.field))
-        distances.append(distance)
-    return tuple(distances), tuple(problems)
+    return tuple(found), tuple(problems)
 
 
 class _Picker:
@@ -107,7 +150,7 @@ class _Picker:
         """The table with labels in place of axes; stand-ins where there is a problem."""
         kind = str(table["kind"])
         if kind in _RESOLVED and _RESOLVED[kind] in table:
-            self._tell("unknown field", "remove it", _RESOLVED[kind])
+            self.tell("unknown field", "remove it", _RESOLVED[kind])
         whole = dict(table)
         for side in _ONE.get(kind, ()):
             if side in table:
@@ -117,23 +160,23 @@ class _Picker:
         if kind == "monotone":
             whole["order"] = self._along(whole.pop("where", {}), table.get("along"))
         if kind == "best":
-            rivals = [label for label in self._many(whole.pop("among", {}), "among") if label != whole.get("left")]
+            rivals = [label for label in self.many(whole.pop("among", {}), "among") if label != whole.get("left")]
             whole["rivals"] = rivals
             if not rivals and self.conditions and not self.problems:
-                self._tell("no condition besides left", "pick two or more", "among")
+                self.tell("no condition besides left", "pick two or more", "among")
         same = kind in _ONE and len(_ONE[kind]) == 2 and whole.get("left") == whole.get("right") != "?"
         if same and self.conditions and "left" in whole and not self.problems:
-            self._tell("left and right are one condition", "compare two")
+            self.tell("left and right are one condition", "compare two")
         return whole
 
-    def _tell(self, what: str, fix: str, field: str = "", allowed: str = "", got: str = "") -> None:
+    def tell(self, what: str, fix: str, field: str = "", allowed: str = "", got: str = "") -> None:
         place = f"{self.field}.{field}" if field else self.field
         self.problems.append(Problem(self.where, what, fix, place, got=got, allowed=allowed))
 
     def _found(self, axes: object, field: str) -> tuple[list[Condition], str]:
         """The conditions with these values of the axes, and the axes as words; None found where that was told."""
         if not isinstance(axes, dict):
-            self._tell("not a table", f"write it as [{field}] with its fields below", field, got=str(axes)[:60])
+            self.tell("not a table", f"write it as [{field}] with its fields below", field, got=str(axes)[:60])
             return [], ""
         wanted = self._wanted(axes)
         said = ", ".join(f"{axis} = {value}" for axis, value in wanted.items()) or "nothing"
@@ -142,11 +185,11 @@ class _Picker:
         known = ", ".join(self.axes)
         if unknown := [axis for axis in wanted if axis not in self.axes]:
             fix = nearest(unknown[0], self.axes) or (f"choose from {known}" if known else "add a [grid]")
-            self._tell(f"{unknown[0]} is not an axis of the grid", fix, field, known)
+            self.tell(f"{unknown[0]} is not an axis of the grid", fix, field, known)
             return [], ""
         held = [c for c in self.conditions if all(c.values.get(axis) == value for axis, value in wanted.items())]
         if not held:
-            self._tell(f"no condition with {said}", "use values of the grid", field, known)
+            self.tell(f"no condition with {said}", "use values of the grid", field, known)
         return held, said
 
     def _wanted(self, axes: object) -> dict[str, Any]:
@@ -159,10 +202,10 @@ class _Picker:
         held, said = self._found(axes, field)
         if len(held) > 1:
             what, fix = f"{len(held)} conditions with {said}", "name one condition by its axes"
-            self._tell(what, fix, field, ", ".join(self.axes))
+            self.tell(what, fix, field, ", ".join(self.axes))
         return held[0].label if len(held) == 1 else "?"
 
-    def _many(self, axes: object, field: str) -> list[str]:
+    def many(self, axes: object, field: str) -> list[str]:
         return [condition.label for condition in self._found(axes, field)[0]]
 
     def matched(self, left: object, right: object) -> tuple[list[str], list[str]]:
@@ -177,7 +220,7 @@ class _Picker:
             keyed[0].keys() != keyed[1].keys() or set(keyed[0].values()) & set(keyed[1].values())
         ):
             what = f"{len(sides[0])} conditions on the left and {len(sides[1])} on the right are no pairs"
-            self._tell(what, "name the same axes on both sides, with other values", allowed=", ".join(self.axes))
+            self.tell(what, "name the same axes on both sides, with other values", allowed=", ".join(self.axes))
         return list(keyed[0].values()), [keyed[1].get(key, "?") for key in keyed[0]]
 
     def _along(self, axes: object, along: object) -> list[str]:
@@ -186,13 +229,13 @@ class _Picker:
             return ["?"]
         if along not in self.axes:
             fix = nearest(along, self.axes) or f"choose from {', '.join(self.axes)}"
-            self._tell(f"{along} is not an axis of the grid", fix, "along", ", ".join(self.axes))
+            self.tell(f"{along} is not an axis of the grid", fix, "along", ", ".join(self.axes))
             return ["?"]
         values = [condition.values[along] for condition in held]
         if len(held) < 2 or any(value in values[:index] for index, value in enumerate(values)):
             other = [axis for axis in self.axes if axis != along and axis not in self._wanted(axes)]
             fix = f"where = {{ {other[0]} = ... }}" if other else f"two values or more of {along}"
-            self._tell(f"{len(held)} conditions with {said} are no steps along {along}", fix, "where")
+            self.tell(f"{len(held)} conditions with {said} are no steps along {along}", fix, "where")
         if all(isinstance(value, int | float) for value in values):
             held = sorted(held, key=lambda condition: condition.values[along])
         return [condition.label for condition in held]

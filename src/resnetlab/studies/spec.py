@@ -20,9 +20,10 @@ from resnetlab.inspection.measured import Instruments
 from resnetlab.models.spec import Model, parse_model
 from resnetlab.studies.claims import Claim
 from resnetlab.studies.distances import Distance
+from resnetlab.studies.ensembles import Ensemble
 from resnetlab.studies.ladder import Rung, climb, kept_rungs, parse_rungs
 from resnetlab.studies.overrides import Overrides, overridden
-from resnetlab.studies.picking import kept_claims, parse_claims, parse_distances
+from resnetlab.studies.picking import kept_claims, kept_tables, parse_claims, parse_distances, parse_ensembles
 from resnetlab.studies.published import Beside, parse_published
 from resnetlab.studies.tables import below, copied, grid_of, names, put_field, read_named, recipe_table
 from resnetlab.training.numerics import Numerics
@@ -77,6 +78,8 @@ class Study:
     """Claims of the file that need conditions which a command left out of the grid: what they say."""
     distances: tuple[Distance, ...] = ()
     """Pairs of curves of which the report says how far apart they lie."""
+    ensembles: tuple[Ensemble, ...] = ()
+    """Runs of which the report says what they reach together."""
     ladder: tuple[Rung, ...] = ()
     """Where the conditions are the rungs of one; their claims come first among the study's."""
 
@@ -106,6 +109,7 @@ class _File:
     rung: tuple[dict[str, Any], ...] = ()
     claim: tuple[dict[str, Any], ...] = ()
     distance: tuple[dict[str, Any], ...] = ()
+    ensemble: tuple[dict[str, Any], ...] = ()
     published: Any = ()
     instruments: Instruments = Instruments()
 
@@ -160,16 +164,17 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
     beside, others = parse_published(tables.get("published", []), known, where)
     claims, more = parse_claims(stated, known, seeds, where, beside)
     problems += more + others
-    apart = [table for table in tables.get("distance", []) if isinstance(table, dict)] if file is not None else []
+    apart, pooled = (file.distance, file.ensemble) if file is not None else ((), ())
     distances, more = parse_distances(apart, known, where)
-    problems += more
+    ensembles, lost = parse_ensembles(pooled, known, where)
+    problems += more + lost
     left_out: tuple[str, ...] = ()
     if kept and not problems:
         conditions = [c for c in conditions if all(c.values[axis] in values for axis, values in kept.items())]
         beside, _ = parse_published(tables.get("published", []), conditions, where)  # a source may lose all its numbers
         claims, left_out = kept_claims(stated, conditions, seeds, where, beside)
-        held_apart = [parse_distances([table], conditions, where) for table in apart]
-        distances = tuple(found for distances, lost in held_apart if not lost for found in distances)
+        distances = kept_tables(parse_distances, apart, conditions, where)
+        ensembles = kept_tables(parse_ensembles, pooled, conditions, where)
         whole, (rungs, problems) = rungs, kept_rungs(rungs, kept.get("rung", ()))
         left_out = (*(rung.claim.says for rung in whole if rung.claim and rung not in rungs), *left_out)
     problems += _never_reached(file.instruments, conditions, where) if file is not None else ()
@@ -181,7 +186,7 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         published=tuple(pair for pair in beside if pair.condition),
         published_only=tuple(pair for pair in beside if not pair.condition), numerics=file.numerics,
         instruments=file.instruments, overrides=said, left_out=left_out, distances=distances,
-        ladder=rungs,
+        ensembles=ensembles, ladder=rungs,
     )  # fmt: skip
 
 

@@ -1,0 +1,147 @@
+"""What runs reach together: planted logits whose answers are known, from the runs' files to the report."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from scipy.stats import t
+from synthetic import TRUTH, study_record
+
+from resnetlab import reports
+from resnetlab.errors import InputError
+from resnetlab.reports import latex
+from resnetlab.reports.evidence import load, save
+from resnetlab.reports.write import rebuild
+from resnetlab.studies.ensembles import Ensemble
+from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.plan import StudyRecord
+from resnetlab.studies.spec import load_study, parse_study
+
+IMAGES = 120
+PAIR = Ensemble(says="Together they are better.", source="a slide", of=("plain 8", "plain 56"))
+
+
+def planted(folder, ensemble=PAIR, truth=TRUTH):
+    """Run s of `plain 8` is unsure and wrong on every fifth image from s; `plain 56` likewise on every third."""
+    held = study_record(truth, study=replace(load_study("digits"), ensembles=(ensemble,)))
+    labels = np.arange(IMAGES) % 10
+    cells = []
+    for cell in held.cells:
+        every = {"plain 8": 5, "plain 56": 3}.get(cell.run.condition)
+        if every and cell.record:
+            wrong = np.arange(IMAGES) % every == cell.run.seed % every
+            logits = np.zeros((IMAGES, 10), np.float32)
+            logits[np.arange(IMAGES), labels] = np.where(wrong, 1.0, 3.0)
+            logits[np.arange(IMAGES)[wrong], (labels[wrong] + 1) % 10] = 1.5
+            place = folder / cell.record.id
+            place.mkdir(parents=True)
+            save_file({"logits": logits, "labels": labels}, place / "logits-test.safetensors")
+            cell = replace(cell, record=replace(cell.record, folder=str(place)))
+        cells.append(cell)
+    return reports.gather(StudyRecord(held.study, tuple(cells)))
+
+
+def interval(gains):
+    half = t.ppf(0.975, len(gains) - 1) * np.std(gains, ddof=1) / math.sqrt(len(gains))
+    return np.mean(gains) - half, np.mean(gains) + half
+
+
+def test_seeds_that_err_on_other_images_are_all_right_together_and_the_gain_is_paired_over_images(tmp_path):
+    joint = planted(tmp_path).joints[0]
+    assert (joint.condition, joint.seed, joint.members, joint.images) == ("plain 8", None, 5, IMAGES)
+    assert joint.accuracy_pct == 100  # each image is missed by one run of five, which is outvoted
+    assert joint.members_pct == pytest.approx(80)
+    # Every image gains the same fifth, so that other images would, and the interval is a point.
+    assert (joint.gain_low, joint.gain_high) == pytest.approx((20, 20))
+
+
+def test_the_interval_of_one_ensemble_is_students_over_images(tmp_path):
+    """Of `plain 56` three runs converged, of seeds 0, 1 and 3: the first and the last miss the same images."""
+    joint = planted(tmp_path).joints[1]
+    assert (joint.condition, joint.members) == ("plain 56", 3)
+    image = np.arange(IMAGES) % 3
+    right = np.array([image != 0, image != 1, image != 0])
+    # On the images that two of three miss, the mean of the probabilities still has the true class first, or not.
+    sure, unsure = (np.exp([a, b, *[0] * 8]) / np.exp([a, b, *[0] * 8]).sum() for a, b in ((3, 0), (1, 1.5)))
+    both = (2 * unsure + sure) / 3
+    together = np.where(image == 0, both[0] > both[1], True)
+    assert joint.accuracy_pct == pytest.approx(100 * together.mean())
+    gains = 100 * (together - right.mean(0))
+    assert (joint.gain_low, joint.gain_high) == pytest.approx(interval(gains))
+
+
+def test_one_of_each_condition_answers_together_for_every_seed_that_all_have(tmp_path):
+    held = planted(tmp_path)
+    across = [joint for joint in held.joints if not joint.condition]
+    assert [(joint.seed, joint.members) for joint in across] == [(0, 2), (1, 2), (3, 2)]  # two of plain 56 died
+    row = reports.assemble(held).ensembles.rows[-1]
+    gains = [joint.gain for joint in across]
+    assert row[0].text == "One of each: plain 8 and plain 56"
+    assert row[0].note == "Together they are better.; a slide"
+    assert (row[1].text, row[1].note) == ("2", "3 ensembles, one a seed")
+    assert float(row[4].text) == pytest.approx(np.mean(gains), abs=0.06)
+    low, high = (float(part.replace("\u2212", "-")) for part in row[5].text.strip("[]").split(", "))
+    assert (low, high) == pytest.approx(interval(gains), abs=0.06)
+    assert row[6].text == "other seeds, these test images"
+
+
+def test_a_report_is_rebuilt_without_the_runs(tmp_path):
+    held = planted(tmp_path / "runs")
+    page = reports.write(held, tmp_path / "first").read_bytes()
+    assert rebuild(tmp_path / "first", tmp_path / "again").read_bytes() == page
+    assert load(tmp_path / "again") == held
+    for text in (page.decode(), (tmp_path / "first" / "report.md").read_text(), latex.render(reports.assemble(held))):
+        assert "Ensembles" in text
+        assert "not that other trainings" in text
+
+
+def test_a_report_of_runs_without_outputs_has_no_number_and_one_that_asks_for_none_no_table(tmp_path):
+    bare = reports.gather(study_record(study=replace(load_study("digits"), ensembles=(PAIR,))))
+    assert bare.joints == ()
+    assert {cell.text for row in reports.assemble(bare).ensembles.rows for cell in row[1:]} == {"\u2013"}
+    none = reports.gather(study_record())
+    assert reports.assemble(none).ensembles is None
+    save(none, tmp_path)
+    assert not (tmp_path / "ensembles.csv").exists()
+
+
+def test_a_study_without_claims_says_in_words_what_the_depths_reach_together(tmp_path):
+    held = planted(tmp_path)
+    answer = reports.assemble(replace(held, study=replace(held.study, claims=()))).answer
+    assert "Plain 8 and plain 56 together reach" in answer
+    assert answer.endswith("over the mean of the members.")
+
+
+OUTLINE = {
+    "name": "mine", "question": "Together?", "seeds": [0, 1], "data": "digits", "recipe": "digits",
+    "grid": {"model.depth": [8, 14]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"ensemble": [{"of": {"model.depth": 20}}]}, "ensemble[0].of: no condition with model.depth = 20"),
+        ({"ensemble": [{"off": {}}]}, "ensemble[0].off"),
+        (
+            {"grid": {"data.split_seed": [0, 1]}, "model": "cifar-resnet8", "ensemble": [{"of": {}}]},
+            "ensemble[0].of: conditions of other data",
+        ),
+        (
+            {"grid": {"model": ["bow-svm", "cifar-resnet8"]}, "ensemble": [{"of": {}}]},
+            "ensemble[0].of: the scores of an SVM are no probabilities",
+        ),
+    ],
+)
+def test_an_ensemble_that_cannot_be_is_refused_at_load(changed, said):
+    with pytest.raises(InputError) as caught:
+        parse_study(OUTLINE | changed, "mine.toml", Overrides())
+    assert any(said in str(problem) for problem in caught.value.problems), caught.value.problems
+
+
+def test_a_part_of_the_grid_keeps_the_ensemble_of_its_conditions():
+    study = load_study("he2016", Overrides(settings=("grid.model.depth=[20, 56]",)))
+    assert study.ensembles[0].of == ("residual 20 (A)", "residual 56 (A)")
+    assert load_study("he2016", Overrides(settings=('grid.model.shortcut=["none"]',))).ensembles == ()
