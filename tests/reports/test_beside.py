@@ -77,6 +77,22 @@ def test_no_badge_where_the_number_is_of_something_else_and_the_reason_is_told(v
     assert told.note.startswith(why)
 
 
+def test_a_published_top_5_error_stands_beside_the_measured_one():
+    held = study_record(study=replace(load_study("digits"), published=(
+        Beside(condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL,
+               value=replace(error(4.49), quantity="top-5 error")),
+    )))  # fmt: skip
+    found = reports.gather(held)
+    seen = iter((4.0, 4.4, 4.2, 4.6, 4.3))
+    rows = [replace(row, test_top5_error_pct=next(seen)) if row.condition == RESIDUAL else row for row in found.rows]
+    told = row(reports.assemble(replace(found, rows=tuple(rows))))
+    half = t_quantile(0.975, 4) * 0.2236067977499790 * (1 / 5 + 1) ** 0.5 + 0.005
+    assert told["Published"].text == "4.49 % top-5 error"
+    assert told["Measured"].text == "4.3 % top-5 error"
+    assert told["95 % prediction interval"].text == f"[{4.3 - half:.1f}, {4.3 + half:.1f}]"
+    assert told["Badge"].badge == "compatible"
+
+
 def test_what_a_command_changed_costs_the_badge_and_more_seeds_do_not():
     assert row(report(error(), overrides=("seeds = [0, 1, 2, 3, 4]",)))["Badge"].badge == "compatible"
     told = row(report(error(), overrides=("recipe.optimiser.lr = 0.1 (was 0.001)",)))["Badge"]

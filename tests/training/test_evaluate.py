@@ -97,6 +97,18 @@ def test_a_network_that_knows_nothing_scores_ln_k_nats() -> None:
     assert scored.top1_error_pct == pytest.approx(100 * 2 / 3)
 
 
+@pytest.mark.parametrize("classes", [10, 11])
+def test_the_five_best_guesses_count_where_there_are_more_than_ten_classes(classes: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(90, classes, generator=draw)
+    images = numbered(90)  # of classes 0, 1 and 2
+    scored = evaluate(nn.Identity(), lambda pixels: logits[number(pixels)], images)
+    inside = [label in row.argsort(descending=True)[:5] for row, label in zip(logits, images.labels, strict=True)]
+    expected = 100 - 100 * sum(inside) / 90
+    assert scored.top5_error_pct == (pytest.approx(expected) if classes == 11 else None)
+    assert 0 < expected < scored.top1_error_pct
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_logits_that_are_not_finite_are_said_to_be_so(value: float) -> None:
     scored = evaluate(nn.Identity(), lambda pixels: torch.full((len(pixels), 3), value), numbered(30))

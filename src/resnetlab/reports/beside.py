@@ -16,15 +16,18 @@ from resnetlab.reports.words import NOTHING, capital, listed, number, pct, place
 from resnetlab.stats.estimate import Interval, mean
 from resnetlab.stats.published import Badge, against
 from resnetlab.studies.claims import About, AnyClaim, Average, Equal, Greater, Images, Relative, labels
-from resnetlab.studies.published import Beside, has, settled
+from resnetlab.studies.published import Beside, Quantity, has, settled
 
 if TYPE_CHECKING:
     from resnetlab.reports.build import Judged
 
 
+TOP5: Quantity = "top-5 error"
+
+
 @dataclass(frozen=True)
 class Compared:
-    """A published number and the converged runs of its condition; accuracies in percent."""
+    """A published number and the converged runs of its condition: accuracies or top-5 errors in percent, or nats."""
 
     beside: Beside
     measured: tuple[float, ...]
@@ -124,7 +127,11 @@ def effects(judged: Judged, claim: AnyClaim) -> tuple[Known, ...]:
     for pair in judged.study.published:
         value = pair.value
         kind = "loss" if value.quantity == "loss" else "top1"
-        alike = (kind == "loss") == (claim.metric == "loss") and not _other(judged, pair, claim.split)
+        alike = (
+            (kind == "loss") == (claim.metric == "loss")
+            and value.quantity != TOP5
+            and not _other(judged, pair, claim.split)
+        )
         if alike and value.value is not None and pair.condition in labels(claim):
             best = value.m > 1 and value.statistic == "best"
             key = (repr(replace(pair.protocol, said="")), value.chosen, "best" if best else "")
@@ -183,7 +190,8 @@ def _compared(judged: Judged, pair: Beside) -> Compared:
 
 
 def _measured(judged: Judged, pair: Beside) -> tuple[float, ...]:
-    """What the converged runs reached on the images of the number, at its epoch or the end: nats, or percent right."""
+    """What the converged runs reached on the images of the number, at its epoch or the end: nats, a top-5 error in
+    percent, or percent right."""
     value, held = pair.value, []
     points = {(p.seed, p.split, p.epoch): p for p in judged.evidence.points if p.condition == pair.condition}
     for row in judged.rows(pair.condition):
@@ -191,10 +199,13 @@ def _measured(judged: Judged, pair: Beside) -> tuple[float, ...]:
             continue
         if value.epoch:
             point = points.get((row.seed, value.split, value.epoch))
-            error, loss = (point.top1_error_pct, point.loss_nats) if point else (None, None)
+            error, loss, top5 = (point.top1_error_pct, point.loss_nats, None) if point else (None, None, None)
         else:
-            error, loss = getattr(row, f"{value.split}_error_pct"), getattr(row, f"{value.split}_loss_nats")
-        held.append(loss if value.quantity == "loss" else None if error is None else 100 - error)
+            error, loss, top5 = (
+                getattr(row, f"{value.split}_{name}") for name in ("error_pct", "loss_nats", "top5_error_pct")
+            )
+        right = None if error is None else 100 - error
+        held.append({"loss": loss, TOP5: top5}.get(value.quantity, right))
     return tuple(number for number in held if number is not None)
 
 
@@ -202,7 +213,7 @@ def _subset_error(judged: Judged, pair: Beside, accuracy: float) -> float:
     """Half a 95 % interval of an accuracy in percent that is measured on a part of the train images, for the whole."""
     facts = judged.data(pair.condition)
     part, whole = facts.train_subset_images, facts.train_images
-    if pair.value.split != "train" or pair.value.quantity == "loss" or not part:
+    if pair.value.split != "train" or pair.value.accuracy_pct is None or not part:
         return 0.0
     return NormalDist().inv_cdf(0.975) * math.sqrt(accuracy * (100 - accuracy) / part * (1 - part / whole))
 
@@ -210,7 +221,9 @@ def _subset_error(judged: Judged, pair: Beside, accuracy: float) -> float:
 def _apart(judged: Judged, pair: Beside) -> str:
     """Why the number is of something that was not measured here."""
     value, name, theirs = pair.value, judged.data(pair.condition).name, pair.protocol.data
-    if value.quantity not in ("accuracy", "error", "loss"):
+    rows = judged.rows(pair.condition)
+    taken = any(getattr(row, f"{value.split}_top5_error_pct") is not None for row in rows)
+    if value.quantity == "multiply-adds" or (value.quantity == TOP5 and judged.counts.complete and not taken):
         return f"{value.quantity}, which is not measured here"
     if theirs and name not in (theirs, f"{theirs}-rebuilt"):
         return f"measured on {theirs}, here on {name}"
@@ -234,8 +247,8 @@ def _unready(judged: Judged, pair: Beside, measured: tuple[float, ...]) -> str:
         return "waiting for the last run"
     if len(measured) < 2:
         return f"{plural(len(measured), 'converged run')}: no interval"
-    lower_best = pair.value.quantity == "loss" and pair.value.statistic == "best"
-    return "a best loss, for which no interval is known" if lower_best else ""
+    lower_best = pair.value.quantity in ("loss", TOP5) and pair.value.statistic == "best"
+    return f"a best {pair.value.quantity}, for which no interval is known" if lower_best else ""
 
 
 def _differences(judged: Judged, pair: Beside) -> tuple[tuple[str, ...], str]:
@@ -287,13 +300,12 @@ def _plain(value: object) -> str:
 
 def _row(item: Compared) -> tuple[Cell, ...]:
     value, measured = item.beside.value, item.measured
-    loss = value.quantity == "loss"
-    digits = 3 if loss else places(item.interval)
+    digits = 3 if value.quantity == "loss" else places(item.interval)
     here = Cell(NOTHING, "n = 0")
     if measured:
         where = f"; {value.split} images" if value.split != "test" else ""
         when = f"; after epoch {value.epoch:g}" if value.epoch else ""
-        here = Cell(_said(mean(measured), digits, loss), f"n = {len(measured)}{where}{when}")
+        here = Cell(_said(mean(measured), digits, value.quantity), f"n = {len(measured)}{where}{when}")
     word = Cell(capital(item.badge), "", item.badge) if item.badge else Cell("None", item.why)
     return (
         Cell(item.beside.condition),
@@ -323,5 +335,7 @@ def _published(pair: Beside) -> Cell:
     return Cell(f"{value.value:.{value.decimals}f} {unit}", "; ".join(behind))
 
 
-def _said(value: float, digits: int, loss: bool) -> str:
-    return f"{number(value, digits)} nats" if loss else pct(value, digits)
+def _said(value: float, digits: int, quantity: Quantity) -> str:
+    if quantity == "loss":
+        return f"{number(value, digits)} nats"
+    return f"{number(value, digits)} % {TOP5}" if quantity == TOP5 else pct(value, digits)

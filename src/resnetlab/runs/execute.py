@@ -317,7 +317,12 @@ class _Session:
             "test": len(self.test),
         }
         held = {
-            name: Scores(images=sizes[name], loss_nats=scored.loss_nats, top1_error_pct=scored.top1_error_pct)
+            name: Scores(
+                images=sizes[name],
+                loss_nats=scored.loss_nats,
+                top1_error_pct=scored.top1_error_pct,
+                top5_error_pct=scored.top5_error_pct,
+            )
             for name, scored in scores.items()
         }
         weights = self.directory.path / "weights.safetensors"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,9 @@ from resnetlab.data.resident import Resident
 from resnetlab.training.random import stream
 from resnetlab.training.team import ALONE, Team
 from resnetlab.training.unchanged import unchanged
+
+FEW = 10
+"""Classes of which the five most probable say little: no top-5 error is taken."""
 
 BATCH = 500
 """Images at a time, unless the network declares its own number as `stateful_evaluation`."""
@@ -27,6 +30,8 @@ class Scored:
     loss_nats: float
     """Mean cross-entropy; not finite where a logit is not."""
     top1_error_pct: float
+    top5_error_pct: float | None = None
+    """None of ten classes or fewer."""
 
     @property
     def finite(self) -> bool:
@@ -55,4 +60,8 @@ def evaluate(
     labels = images.labels.cpu()
     loss = F.cross_entropy(logits.double(), labels)
     wrong = logits.argmax(1) != labels
-    return Scored(logits, float(loss), 100 * int(wrong.sum()) / len(labels))
+    scored = Scored(logits, float(loss), 100 * int(wrong.sum()) / len(labels))
+    if logits.shape[1] <= FEW:
+        return scored
+    beyond = (logits > logits.gather(1, labels[:, None])).sum(1) >= 5
+    return replace(scored, top5_error_pct=100 * int(beyond.sum()) / len(labels))
