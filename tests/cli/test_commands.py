@@ -149,8 +149,9 @@ def test_a_study_is_run_said_and_reported_again(resnetlab: Resnetlab, study_file
     assert "4 runs, 2 of them finished" in out
     assert re.search(r"2 runs, 1 to do, about \d+ s each", out)
     assert "2 seeds a condition find a difference of" in out
-    code, out, _ = resnetlab("study", "status", study_file)
-    assert "2 of 4 runs finished" in out  # the runs belong to no study: those of seed 0 are shared
+    code, out, err = resnetlab("study", "status", study_file)
+    assert f"As it was begun in studies/{report.parent.name}" in err
+    assert "2 of 2 runs finished" in out
 
 
 def test_a_plan_says_what_its_seeds_cannot_decide(resnetlab: Resnetlab, study_file: Path) -> None:
@@ -159,7 +160,7 @@ def test_a_plan_says_what_its_seeds_cannot_decide(resnetlab: Resnetlab, study_fi
     study_file.write_text(text + "\n" + same)
     code, out, err = resnetlab("study", "plan", study_file)
     assert code == 0, err
-    assert "no expected_sd, so nothing says whether 2 seeds can confirm its margin" in out
+    assert "neither an expected_sd nor a published one, so nothing says whether 2 seeds can confirm its margin" in out
     code, out, _ = resnetlab("study", "plan", study_file, "--seeds", "1")
     assert out.count("one seed cannot decide it, whatever they give; 2 can") == 2
 

@@ -15,6 +15,7 @@ from resnetlab.data.resident import Resident
 from resnetlab.errors import InputError
 from resnetlab.examples import depth_report, shortcut_report
 from resnetlab.models.build import build_model
+from resnetlab.models.count import cost
 from resnetlab.models.names import named_model
 from resnetlab.models.spec import External, Model
 from resnetlab.training.evaluate import evaluate
@@ -163,9 +164,9 @@ def test_one_seed_trains_both_evaluations_to_the_same_weights(kind: str) -> None
 def test_the_networks_of_the_shortcut_report_have_the_counts_of_he_et_al(option: str) -> None:
     ours = named_model("cifar-resnet20" if option == "A" else "cifar-resnet20-b", "test", "")
     theirs = external("shortcut_report:residual", depth=20, option=option)
-    assert theirs.cost(3, 10, 32) == ours.cost(3, 10, 32)
+    assert cost(theirs, 3, 10, 32) == cost(ours, 3, 10, 32)
     plain = external("shortcut_report:plain", depth=20)
-    assert plain.cost(3, 10, 32) == named_model("cifar-plain20", "test", "").cost(3, 10, 32)
+    assert cost(plain, 3, 10, 32) == cost(named_model("cifar-plain20", "test", ""), 3, 10, 32)
 
 
 @pytest.mark.parametrize(

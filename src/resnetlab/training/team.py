@@ -12,6 +12,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from resnetlab.errors import mistake
 
@@ -87,7 +89,11 @@ def joined(team: Team, device: str) -> Iterator[None]:
         torch.cuda.set_device(team.local)
     elif device != "cpu":
         raise mistake("", "several processes need cpu or cuda", "--set numerics.device=cpu", field="device", got=device)
-    dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
+    store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+    # Processes that torchrun starts again must not find the addresses of those before them.
+    store = PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    backend = "nccl" if device == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     try:
         yield
     finally:
