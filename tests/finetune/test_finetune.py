@@ -23,7 +23,7 @@ from resnetlab.finetune.photographs import Part, open_photographs
 from resnetlab.finetune.recipe import Stage, Tuning, load_tuning, tuning_names
 from resnetlab.finetune.stage import Tuner, balanced, fit, recompute
 from resnetlab.finetune.subject import Subject
-from resnetlab.finetune.tune import Scores, compare, score
+from resnetlab.finetune.tune import Scores, StoppedError, compare, score
 from resnetlab.models.spec import External
 from resnetlab.training.evaluate import evaluate
 from resnetlab.training.numerics import Numerics
@@ -242,6 +242,13 @@ def test_a_budget_that_is_over_ends_with_a_usable_model(photos: Path, backbone: 
     done = finetune(told(photos, backbone, recipe="full"), budget_seconds=1e-6)
     assert [item.name for item in done.record.stages] == ["probe"]
     load_bundle(done.model)
+
+
+def test_what_is_stopped_before_its_first_epoch_writes_nothing(photos: Path, backbone: Path) -> None:
+    asked = told(photos, backbone, recipe="proof-of-concept")
+    with pytest.raises(StoppedError, match="nothing was written"):
+        finetune(asked, stop=lambda: True)
+    assert not (asked.output / "models").exists()
 
 
 def test_every_recipe_of_the_catalog_runs(photos: Path, backbone: Path) -> None:

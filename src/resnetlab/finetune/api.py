@@ -110,8 +110,8 @@ def adjusted(tuning: Tuning, told: Told) -> Tuning:
     trains = _trains(told.freeze)
 
     def changed(stage: Stage) -> Stage:
-        if told.epochs:
-            stage = replace(stage, recipe=replace(stage.recipe, epochs=told.epochs, steps=None))
+        if told.epochs and stage.recipe.epochs:  # a probe counts in steps
+            stage = replace(stage, recipe=replace(stage.recipe, epochs=min(told.epochs, stage.recipe.epochs)))
         return replace(stage, trains=trains) if trains is not None and stage.augment == "standard" else stage
 
     return replace(tuning, train_size=train, test_size=test, stages=tuple(map(changed, tuning.stages)))

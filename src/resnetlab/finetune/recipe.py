@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,8 +29,6 @@ class Stage:
     """Optimiser, schedule, batch, epochs, EMA; what it says of pixels is for training runs and must be left out."""
     rates: tuple[PositiveAmount, ...] = ()
     """Learning rates to try in place of the recipe's; validation chooses."""
-    best_by: Literal["accuracy", "loss"] = "accuracy"
-    """What validation must have more, or less, of in the epoch that is kept; the other decides between equals."""
     patience: Whole = 0
     """Stop after so many epochs without a lower validation loss; 0 for never."""
     depth_decay: Annotated[Fraction, "above 0"] | Literal[1] = 1
@@ -78,8 +75,8 @@ def tuning_names() -> list[str]:
     return sorted(path.name.removesuffix(".toml") for path in _catalog().iterdir() if path.name.endswith(".toml"))
 
 
-def load_tuning(source: str, settings: dict[str, Any] | None = None) -> Tuning:
-    """The recipe of that name, or of a TOML file, with fields replaced. Raises InputError with every mistake."""
+def load_tuning(source: str) -> Tuning:
+    """The recipe of that name, or of a TOML file. Raises InputError with every mistake."""
     if source in tuning_names():
         table = parse_toml(_catalog().joinpath(f"{source}.toml").read_text(encoding="utf-8"), source)
     elif source.endswith(".toml"):
@@ -87,16 +84,8 @@ def load_tuning(source: str, settings: dict[str, Any] | None = None) -> Tuning:
     else:
         fix = nearest(source, tuning_names()) or "a name, or a TOML file"
         raise mistake(source, "unknown recipe of fine-tuning", fix, allowed=", ".join(tuning_names()))
-    held: Tuning = decode(Tuning, {"name": Path(source).stem} | table | (settings or {}), source)
+    held: Tuning = decode(Tuning, {"name": Path(source).stem} | table, source)
     return held
-
-
-def with_epochs(tuning: Tuning, epochs: int | None) -> Tuning:
-    """The same, each stage with so many epochs at most."""
-    if epochs is None:
-        return tuning
-    stages = tuple(replace(stage, recipe=replace(stage.recipe, epochs=epochs, steps=None)) for stage in tuning.stages)
-    return replace(tuning, stages=stages)
 
 
 def _catalog() -> Any:

@@ -14,15 +14,13 @@ import torch
 from torch import Tensor
 
 from resnetlab.errors import mistake
-from resnetlab.finetune.photographs import Part
 from resnetlab.finetune.record import Cell, Comparison, Look, Row, Sizes
 from resnetlab.finetune.stage import fit
-from resnetlab.finetune.subject import BATCH, Halves, Subject
-from resnetlab.finetune.tune import Job, Scores, caveats, compare, look_of, metric, save
+from resnetlab.finetune.subject import Subject
+from resnetlab.finetune.tune import Job, Scores, caveats, compare, look_of, metric, save, scores_of
 from resnetlab.models.count import parameters
 from resnetlab.runs.provenance import provenance
 from resnetlab.training.accelerate import prepare
-from resnetlab.training.evaluate import evaluate
 from resnetlab.training.memory import is_out_of_memory, peak_memory
 
 Say = Callable[[str], None]
@@ -105,7 +103,8 @@ class _Sweep:
         halves = subject.halves("last norm", cell.test_size)
 
         def seen() -> tuple[Scores, Scores]:
-            return tuple(self._scores(halves, part, cell.test_size) for part in (photos.validation, photos.test))  # type: ignore[return-value]
+            view = views["test"]
+            return scores_of(subject, halves, photos.validation, view), scores_of(subject, halves, photos.test, view)
 
         one = seen()
         self._prefer(cell, one)
@@ -119,16 +118,6 @@ class _Sweep:
         two = seen()
         self._prefer(cell, two)
         return replace(cell, two=(look_of(two[0]), look_of(two[1])), paired=compare(two[1], one[1]))
-
-    def _scores(self, halves: Halves, part: Part, size: int) -> Scores:
-        held = self.subject.held(halves, part, self.subject.view(size))
-
-        def judge(rows: Tensor) -> Tensor:
-            logits: Tensor = halves.tail(rows)
-            return logits
-
-        scored = evaluate(self.subject.model, self.subject.forward(halves, judge), held, batch=BATCH)
-        return Scores(torch.softmax(scored.logits.double(), 1).numpy(), part.labels)
 
     def _prefer(self, cell: Cell, scores: tuple[Scores, Scores]) -> None:
         look: Look = look_of(scores[0])

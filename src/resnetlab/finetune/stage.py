@@ -130,8 +130,8 @@ def fit(
 ) -> Fitted:  # fmt: skip
     """Run a stage; the network is left with the weights of its best epoch by validation.
 
-    `views` has how photographs are shown at the train and at the test size. The stage says what is better; of several
-    rates the best is taken. What `stop()` cuts short keeps the best epoch so far.
+    `views` has how photographs are shown at the train and at the test size. Better is a higher validation accuracy,
+    then a lower loss; of several rates the best is taken. What `stop()` cuts short keeps the best epoch so far.
     """
     began = time.monotonic()
     view = views[stage.size]
@@ -142,7 +142,6 @@ def fit(
     state = {name: tensor.detach().clone() for name, tensor in halves.tail.state_dict().items()}
     tries = [_with_rate(stage.recipe, rate) for rate in stage.rates] or [stage.recipe]
     best: tuple[tuple[float, float], Epoch, tuple[Epoch, ...], float, dict[str, Tensor]] | None = None
-    merit = _merit(stage)
     constant = stage.augment == "none" and halves.trunk is not None
     for recipe in tries:
         halves.tail.load_state_dict(state)
@@ -150,10 +149,10 @@ def fit(
         with _threads(1 if constant else subject.numerics.threads):
             epochs, kept = _try(tuner, photos.train, validation, began, stop)
         if epochs:
-            top = max(epochs, key=merit)
+            top = max(epochs, key=_merit)
             say(f"{stage.name}: rate {recipe.optimiser.lr:g}, validation {top.accuracy_pct:.1f} % at epoch {top.epoch}")
-        if kept is not None and epochs and (best is None or merit(top) > best[0]):
-            best = merit(top), top, tuple(epochs), recipe.optimiser.lr, kept
+        if kept is not None and epochs and (best is None or _merit(top) > best[0]):
+            best = _merit(top), top, tuple(epochs), recipe.optimiser.lr, kept
         if stop():
             break
     trained = sum(p.numel() for p in halves.tail.parameters() if p.requires_grad)
@@ -174,7 +173,6 @@ def _try(
     """The epochs of one learning rate, and the weights of the best; None where none was whole and finite."""
     epochs: list[Epoch] = []
     kept: dict[str, Tensor] | None = None
-    merit = _merit(tuner.stage)
     forward = tuner.subject.forward(tuner.halves, tuner.judge)
     with images.quiet():
         for progress in train(tuner, photos, stop):
@@ -188,7 +186,7 @@ def _try(
             if not scored.finite:
                 break
             epoch = _epoch(round(progress.epoch), scored, time.monotonic() - began)
-            if not epochs or merit(epoch) > max(map(merit, epochs)):
+            if not epochs or _merit(epoch) > max(map(_merit, epochs)):
                 kept = {name: tensor.detach().clone() for name, tensor in tuner.judged_weights().items()}
             epochs.append(epoch)
             if tuner.stage.patience and _waited(epochs) >= tuner.stage.patience:
@@ -211,11 +209,9 @@ def _epoch(number: int, scored: Scored, seconds: float) -> Epoch:
     return Epoch(number, 100 - scored.top1_error_pct, scored.loss_nats, round(seconds, 3))
 
 
-def _merit(stage: Stage) -> Callable[[Epoch], tuple[float, float]]:
-    """What is larger for a better epoch."""
-    if stage.best_by == "loss":
-        return lambda epoch: (-epoch.loss_nats, epoch.accuracy_pct)
-    return lambda epoch: (epoch.accuracy_pct, -epoch.loss_nats)
+def _merit(epoch: Epoch) -> tuple[float, float]:
+    """What is larger for a better epoch: validation accuracy, then a lower loss."""
+    return epoch.accuracy_pct, -epoch.loss_nats
 
 
 def _waited(epochs: list[Epoch]) -> int:

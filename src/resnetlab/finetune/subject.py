@@ -19,7 +19,6 @@ from resnetlab.finetune.recipe import Trains
 from resnetlab.models.pretrained import external_facts
 from resnetlab.models.spec import External, Model
 from resnetlab.models.transfer import (
-    Tail,
     Trunk,
     adapt,
     check_side,
@@ -74,7 +73,6 @@ class Halves:
     at: str
     trunk: Trunk | None
     tail: nn.Module
-    trained: tuple[nn.Module, ...]
 
 
 class Subject:
@@ -93,7 +91,6 @@ class Subject:
             tensors, facts = read_weights(weights)
             load_backbone(model, tensors, str(weights))
         self.mean, self.deviation = (facts.mean, facts.deviation) if facts.mean else IMAGENET
-        self.side = facts.side
         self.model: nn.Module = model.to(device).to(memory_format=layout(numerics)).eval()
         self.memo = Memo()
         self._mean, self._deviation = (torch.tensor(held, device=device) for held in (self.mean, self.deviation))
@@ -110,7 +107,7 @@ class Subject:
         bias alone. Raises InputError where nothing would be left to train.
         """
         where = self.spec.slug
-        head_name, head = classifier(self.model, where)
+        head_name, _ = classifier(self.model, where)
         at = head_name
         match trains:
             case "classifier":
@@ -132,7 +129,7 @@ class Subject:
                 module.eval()
         found = cut(self.model, at, side) if at else None
         trunk, tail = found or (None, self.model)
-        return Halves(at if found else "", trunk, tail, (self.model.get_submodule(at), head) if at else (self.model,))
+        return Halves(at if found else "", trunk, tail)
 
     def images(self, pixels: Tensor) -> Tensor:
         """uint8 (B, H, W, C) anywhere to what the network takes, (B, C, H, W) on the device."""
@@ -177,17 +174,3 @@ class Subject:
     def forward(self, halves: Halves, judge: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """What gives the logits of what `held` holds."""
         return lambda held: judge(self.rows(halves, held) if held.dtype == torch.uint8 else held)
-
-
-def judged_by(model: nn.Module, numerics: Numerics) -> Callable[[Tensor], Tensor]:
-    """A network as a function, in the run's precision."""
-
-    def judge(held: Tensor) -> Tensor:
-        with autocast(numerics):
-            logits: Tensor = model(held)
-        return logits
-
-    return judge
-
-
-__all__ = ["Halves", "Memo", "Subject", "Tail", "judged_by"]

@@ -18,13 +18,13 @@ from resnetlab.codec import encode
 from resnetlab.data.augment import normalise
 from resnetlab.data.sources import images
 from resnetlab.data.view import View, show
-from resnetlab.errors import mistake
+from resnetlab.errors import Problem, ResnetlabError, mistake
 from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.photographs import Part, Photographs
 from resnetlab.finetune.recipe import Stage, Tuning
 from resnetlab.finetune.record import Comparison, Look, Mistake, Record, StageRecord
 from resnetlab.finetune.stage import Fitted, balanced, fit
-from resnetlab.finetune.subject import BATCH, Subject
+from resnetlab.finetune.subject import BATCH, Halves, Subject
 from resnetlab.models.transfer import run
 from resnetlab.runs.provenance import provenance
 from resnetlab.stats.estimate import clopper_pearson
@@ -36,6 +36,12 @@ from resnetlab.training.numerics import Numerics
 Say = Callable[[str], None]
 WORST = 12
 """Mistakes that are told, the most confident first."""
+
+
+class StoppedError(ResnetlabError):
+    """A signal came before there was anything to keep."""
+
+    exit_code = 130
 
 
 @dataclass(frozen=True)
@@ -98,13 +104,18 @@ def fit_all(
             break
         stage = _within(stage, subject, photos, views, budget_seconds, began) if done else stage
         fitted = fit(subject, stage, photos, views, job.seed, weights=weights, stop=ended, say=say)
-        look = _look(subject, photos, views["test"])
+        if not fitted.epochs and not fitted.diverged:
+            break  # stopped before it had one
+        halves = subject.halves("classifier", tuning.test_size)
+        look = look_of(scores_of(subject, halves, photos.validation, views["test"]))
         say(f"{stage.name}: validation {look.accuracy_pct:.1f} % at {tuning.test_size} pixels, {fitted.seconds:.0f} s")
         if not done or (look.accuracy_pct, -look.loss_nats) > max((x.accuracy_pct, -x.loss_nats) for _, x in done):
             best = {name: tensor.detach().clone() for name, tensor in subject.model.state_dict().items()}
             save(job, subject, views["test"], folder, (metric("validation", look, photos.name),))
             say(f"usable from now on: {folder}")
         done.append((fitted, look))
+    if not done:
+        raise StoppedError(Problem(str(folder), "stopped before the first epoch; nothing was written", "start again"))
     subject.model.load_state_dict(best)
     scores = score(subject.model, photos.test, views["test"], device)
     record = _record(job, folder, done, scores, earlier, time.monotonic() - began)
@@ -149,18 +160,16 @@ def look_of(scores: Scores) -> Look:
     )  # fmt: skip
 
 
-def _look(subject: Subject, photos: Photographs, view: View) -> Look:
-    """Validation at the test size, from constant features where they are at hand."""
-    halves = subject.halves("classifier", view.size)
-    held = subject.held(halves, photos.validation, view)
+def scores_of(subject: Subject, halves: Halves, part: Part, view: View) -> Scores:
+    """A split by the network as it stands, from constant rows of its frozen part where they are at hand."""
+    held = subject.held(halves, part, view)
 
     def judge(rows: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = halves.tail(rows)
         return logits
 
     scored = evaluate(subject.model, subject.forward(halves, judge), held, batch=BATCH)
-    probabilities = torch.softmax(scored.logits.double(), 1).numpy()
-    return look_of(Scores(probabilities, photos.validation.labels))
+    return Scores(torch.softmax(scored.logits.double(), 1).numpy(), part.labels)
 
 
 def _within(
