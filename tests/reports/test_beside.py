@@ -6,9 +6,11 @@ import pytest
 from synthetic import TRUTH, study_record
 
 from resnetlab import reports
+from resnetlab.codec import decode
+from resnetlab.errors import InputError
 from resnetlab.reports import figures, latex, values
 from resnetlab.stats.estimate import t_quantile
-from resnetlab.studies.published import Beside, Differs, Protocol, Value
+from resnetlab.studies.published import Beside, Differs, Protocol, Source, Value
 from resnetlab.studies.spec import load_study
 
 RESIDUAL = "residual 56 (A)"  # 97.5, 96.1, 98.1, 96.9, 97.2
@@ -75,6 +77,24 @@ def test_no_badge_where_the_number_is_of_something_else_and_the_reason_is_told(v
     told = row(report(value, protocol=protocol))["Badge"]
     assert (told.text, told.badge) == ("None", "")
     assert told.note.startswith(why)
+
+
+def test_a_source_links_to_its_work_and_only_by_an_address_that_is_one(tmp_path):
+    held = replace(load_study("digits"), published=(
+        Beside(condition=RESIDUAL, title="Mine, table 1", citation="", url="https://example.org/mine",
+               protocol=PROTOCOL, value=error()),
+        Beside(condition=RESIDUAL, title="Theirs, table 2", citation="", protocol=PROTOCOL, value=error()),
+    ))  # fmt: skip
+    page = reports.write(reports.gather(study_record(study=held)), tmp_path).read_text(encoding="utf-8")
+    assert '<a href="https://example.org/mine" rel="noopener">Mine, table 1</a>' in page
+    assert "Theirs, table 2<" in page
+    document = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "[Mine, table 1](https://example.org/mine)" in document
+    assert "[He et al. 2016, sec. 4.2, on CIFAR-10](https://arxiv.org/abs/1512.03385)" in document  # the claim's
+    for bad in ("javascript:alert(1)", "http://example.org", 'https://example.org/"x'):
+        with pytest.raises(InputError):
+            decode(Source, {"name": "mine", "title": "Mine", "citation": "", "url": bad, "value": [],
+                            "protocol": {"said": ""}}, "mine.toml")  # fmt: skip
 
 
 def test_a_published_top_5_error_stands_beside_the_measured_one():

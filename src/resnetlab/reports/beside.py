@@ -16,7 +16,7 @@ from resnetlab.reports.words import NOTHING, capital, listed, number, pct, place
 from resnetlab.stats.estimate import Interval, mean
 from resnetlab.stats.published import Badge, against
 from resnetlab.studies.claims import About, AnyClaim, Average, Equal, Greater, Images, Relative, labels
-from resnetlab.studies.published import Beside, Quantity, has, settled
+from resnetlab.studies.published import Beside, Quantity, has, settled, works
 
 if TYPE_CHECKING:
     from resnetlab.reports.build import Judged
@@ -50,7 +50,7 @@ def compared(judged: Judged) -> tuple[Compared, ...]:
 
 def table(judged: Judged) -> Table | None:
     """Published beside measured; None where the study names no number."""
-    rows = tuple(map(_row, compared(judged)))
+    rows = tuple(_row(item, address(judged, item.beside.title)) for item in compared(judged))
     if not rows:
         return None
     columns = (
@@ -71,7 +71,7 @@ def alone(judged: Judged) -> Table | None:
     rows = tuple(
         (
             Cell(pair.value.label),
-            Cell(pair.title),
+            Cell(pair.title, cited=pair.title, url=address(judged, pair.title)),
             _published(pair),
             Cell(
                 "Published only",
@@ -106,6 +106,13 @@ def protocols(judged: Judged) -> tuple[Fact, ...]:
             if held:
                 told.append(Fact("What differs", f"published: {item.published}; here: {item.here}{where}"))
     return tuple(told)
+
+
+def address(judged: Judged, source: str) -> str:
+    """Where the work is that a source names before its table or figure; empty where that is not known."""
+    pairs = (*judged.study.published, *judged.study.published_only)
+    known = works() | {pair.title.partition(",")[0]: pair.url for pair in pairs if pair.url}
+    return known.get(source.partition(",")[0], "")
 
 
 def marks(judged: Judged, label: str) -> tuple[Mark, ...]:
@@ -298,7 +305,7 @@ def _plain(value: object) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value}"
 
 
-def _row(item: Compared) -> tuple[Cell, ...]:
+def _row(item: Compared, url: str) -> tuple[Cell, ...]:
     value, measured = item.beside.value, item.measured
     digits = 3 if value.quantity == "loss" else places(item.interval)
     here = Cell(NOTHING, "n = 0")
@@ -309,7 +316,7 @@ def _row(item: Compared) -> tuple[Cell, ...]:
     word = Cell(capital(item.badge), "", item.badge) if item.badge else Cell("None", item.why)
     return (
         Cell(item.beside.condition),
-        Cell(item.beside.title, value.label),
+        Cell(item.beside.title, value.label, cited=item.beside.title, url=url),
         _published(item.beside),
         here,
         Cell(span(item.interval, digits)),

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from resnetlab.reports.beside import address
 from resnetlab.reports.model import Cell, Column, Table
 from resnetlab.reports.words import NOTHING, number, plural
 from resnetlab.stats.estimate import mean
@@ -54,7 +55,7 @@ def _row(judged: Judged, distance: Distance, left: str, right: str) -> tuple[Cel
         each = Cell(said(mean(runs)), span)
     return (
         Cell(f"{left} and {right}", "test loss" if loss else "test accuracy"),
-        Cell(distance.says, distance.source),
+        Cell(distance.says, distance.source, cited=distance.source, url=address(judged, distance.source)),
         Cell(said(_ssr(_mean(a), _mean(b))) if a and b else NOTHING),
         each,
         Cell(said(mean(within)) if within else NOTHING),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from resnetlab.reports.beside import address
 from resnetlab.reports.joint import Joint
 from resnetlab.reports.model import Cell, Column, Table
 from resnetlab.reports.words import NOTHING, capital, listed, pct, places, plural, signed, span
@@ -51,7 +52,9 @@ def _rows(judged: Judged, place: int, ensemble: Ensemble) -> Iterator[tuple[Cell
         yield _row(Cell(label, "its seeds together"), [alone[label]] if label in alone else [])
     if len(ensemble.of) > 1:
         said = "; ".join(part for part in (ensemble.says, ensemble.source) if part)
-        yield _row(Cell(f"One of each: {listed(ensemble.of)}", said), _across(judged, place))
+        url = address(judged, ensemble.source)
+        name = Cell(f"One of each: {listed(ensemble.of)}", said, cited=ensemble.source, url=url)
+        yield _row(name, _across(judged, place))
 
 
 def _across(judged: Judged, place: int) -> list[Joint]:

@@ -78,7 +78,8 @@ def table(table: Table) -> list[str]:
 
 
 def _cell(cell: Cell) -> str:
-    return escape(cell.text) + (f"<br>{escape(cell.note)}" if cell.note else "")
+    said = escape(cell.text) + (f"<br>{escape(cell.note)}" if cell.note else "")
+    return said.replace(escape(cell.cited), f"[{escape(cell.cited)}]({cell.url})", 1) if cell.url else said
 
 
 def _code(text: str) -> str:

@@ -19,6 +19,10 @@ class Cell:
     text: str
     note: str = ""
     badge: str = ""
+    cited: str = ""
+    """The part of text or note that names a source,"""
+    url: str = ""
+    """and where that is."""
 
 
 @dataclass(frozen=True)

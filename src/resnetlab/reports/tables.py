@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.codec import encode
 from resnetlab.reports import estimands
+from resnetlab.reports.beside import address
 from resnetlab.reports.evidence import Machine, Row
 from resnetlab.reports.model import Cell, Column, Fact, Table
 from resnetlab.reports.words import (
@@ -44,10 +45,7 @@ def conditions(judged: Judged) -> Table:
         Column("Condition", numeric=False), Column("Converged"), Column("Mean of converged"), Column("sd"),
         Column("95 % CI"), Column("Mean of all runs"), Column("Training, a run"),
     )  # fmt: skip
-    rows = tuple(
-        _condition(label, summary, [row.train_seconds for row in judged.rows(label) if row.train_seconds > 0])
-        for label, summary in judged.summaries.items()
-    )
+    rows = tuple(_condition(label, summary, judged.rows(label)) for label, summary in judged.summaries.items())
     note = (
         "Test accuracy. Under the success rate, its 95 % Wilson interval. CI of the mean of the converged runs: "
         "Student's t. The mean of all runs counts a diverged run as a guess; its interval is Student's t where all "
@@ -57,7 +55,9 @@ def conditions(judged: Judged) -> Table:
     return Table("conditions", columns, rows, note)
 
 
-def _condition(label: str, summary: Summary, seconds: list[float]) -> tuple[Cell, ...]:
+def _condition(label: str, summary: Summary, runs: Sequence[Row]) -> tuple[Cell, ...]:
+    seconds = [row.train_seconds for row in runs if row.train_seconds > 0]
+    parameters = runs[0].parameters
     digits = places(summary.interval_pct)
     counts = summary.counts
     rate = Cell(f"{counts.converged} of {counts.finished}", rate_span(summary.success_wilson))
@@ -71,7 +71,7 @@ def _condition(label: str, summary: Summary, seconds: list[float]) -> tuple[Cell
         parts.append(f"runs {number(low, digits)} to {number(high, digits)}")
     everything = Cell(pct(summary.all_mean_pct, digits), "; ".join(parts))
     return (
-        Cell(label),
+        Cell(label, plural(parameters, "parameter") if parameters else ""),
         rate,
         Cell(pct(summary.mean_pct, digits)),
         Cell(NOTHING if summary.sd_pct is None else number(summary.sd_pct, 2)),
@@ -114,7 +114,7 @@ def claims(judged: Judged) -> Table | None:
         Column("Verdict", numeric=False),
     )  # fmt: skip
     held = zip(judged.study.claims, judged.questions, judged.verdicts, strict=True)
-    rows = tuple(row for triple in held for row in _claim(*triple, one_unit))
+    rows = tuple(row for triple in held for row in _claim(*triple, one_unit, address(judged, triple[0].source)))
     lines = "claims" if len(rows) == len(judged.study.claims) else "lines, of which directions are ones of their own,"
     family = (
         f"corrected over the study's {len(rows)} {lines} (Holm 1979)" if len(rows) > 1 else "one claim: uncorrected"
@@ -127,10 +127,13 @@ def claims(judged: Judged) -> Table | None:
     return Table("claims", columns, rows, note if plain else estimands.note(judged.study.claims, family))
 
 
-def _claim(claim: AnyClaim, question: Question, verdict: Verdict, one_unit: bool) -> Iterable[tuple[Cell, ...]]:
+def _claim(
+    claim: AnyClaim, question: Question, verdict: Verdict, one_unit: bool, url: str
+) -> Iterable[tuple[Cell, ...]]:
     """The row of a claim, and one for the direction of a claim about a size."""
     compared = estimands.compared(claim)
-    says = Cell(claim.says, f"{compared} · {claim.source}" if claim.source else compared)
+    note = f"{compared} · {claim.source}" if claim.source else compared
+    says = Cell(claim.says, note, cited=claim.source, url=url)
     digits = places(verdict.effect.interval()) if verdict.effect else 1
     unit = estimands.unit(claim)
     numbers = _numbers(verdict, 3 if unit == "nats" else digits, "" if one_unit else f" {unit}")

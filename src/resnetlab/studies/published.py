@@ -10,9 +10,10 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from resnetlab.codec import FieldError, Name, Positive, PositiveAmount, Whole, decode, encode, spec
+from resnetlab.codec import FieldError, Link, Name, Positive, PositiveAmount, Whole, decode, encode, spec
 from resnetlab.errors import InputError, Problem, nearest
 from resnetlab.models.spec import parse_model
 from resnetlab.stats.published import Published
@@ -154,6 +155,8 @@ class Source:
     title: str
     """Short, as a column names it: `He et al. 2016, table 6`."""
     citation: str
+    url: Link = ""
+    """Where the work is, if that is public."""
     protocol: Protocol
     value: tuple[Value, ...]
 
@@ -170,7 +173,9 @@ class Source:
     def beside(self, value: Value, condition: str) -> Beside:
         """One of its numbers beside the condition of that label; an empty one: beside none."""
         protocol = replace(self.protocol, epochs=value.epochs) if value.epochs else self.protocol
-        return Beside(condition=condition, title=self.title, citation=self.citation, protocol=protocol, value=value)
+        return Beside(
+            condition=condition, title=self.title, citation=self.citation, url=self.url, protocol=protocol, value=value
+        )
 
 
 @spec
@@ -181,6 +186,7 @@ class Beside:
     """Its label; empty for a number that stands beside none."""
     title: str
     citation: str
+    url: Link = ""
     protocol: Protocol
     value: Value
 
@@ -188,6 +194,13 @@ class Beside:
 def published_names() -> list[str]:
     """The sources of the catalog."""
     return names("published")
+
+
+@cache
+def works() -> dict[str, str]:
+    """Where the works are whose numbers the catalog has, as far as that is public: `He et al. 2016` and its address."""
+    tables = [read_named("published", name, "published source")[0] for name in published_names()]
+    return {str(table["title"]).partition(",")[0]: str(table["url"]) for table in tables if "url" in table}
 
 
 def load_published(source: str, where: str = "", field: str = "published") -> Source:
