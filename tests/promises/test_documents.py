@@ -128,6 +128,13 @@ def test_the_table_of_the_page_on_scale_is_that_of_the_committed_results() -> No
     )
 
 
+def test_the_page_of_studies_has_the_table_that_the_command_writes(capsys: pytest.CaptureFixture[str]) -> None:
+    from resnetlab.cli.listing import list_studies
+
+    list_studies(markdown=True)
+    assert (ROOT / "docs" / "studies.md").read_text(encoding="utf-8").endswith(f"\n\n{capsys.readouterr().out}")
+
+
 def test_the_study_file_of_the_readme_loads_and_judges_two_of_its_conditions() -> None:
     from resnetlab.studies.overrides import Overrides
     from resnetlab.studies.spec import parse_study

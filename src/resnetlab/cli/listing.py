@@ -6,7 +6,23 @@ import json
 
 import typer
 
+from resnetlab.inspection.tables import render
 from resnetlab.models.names import entries
+from resnetlab.studies.spec import load_study, study_names
+from resnetlab.studies.tables import source_of
+
+
+def list_studies(markdown: bool) -> None:
+    """The studies of the catalog with their question; as Markdown also where each comes from."""
+    rows = []
+    for name in study_names():
+        found = load_study(name)
+        row: dict[str, str | int] = {"study": name, "conditions": len(found.conditions), "seeds": len(found.seeds)}
+        row["question"] = found.question
+        if markdown:
+            row["source"] = source_of(name)
+        rows.append(row)
+    typer.echo(render(rows, "markdown" if markdown else "text"))
 
 
 def list_models(as_json: bool) -> None:

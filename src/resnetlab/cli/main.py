@@ -120,23 +120,23 @@ def study_report(
 
 
 @study.command("list")
-def study_list() -> None:
+def study_list(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown, with sources: docs/studies.md.")] = False,
+) -> None:
     """Name the studies of the catalog."""
-    from resnetlab.studies.spec import load_study, study_names
+    from resnetlab.cli.listing import list_studies
 
-    wide = max(map(len, study_names()))
-    for name in study_names():
-        found = load_study(name)
-        typer.echo(f"{name:{wide}} {found.question}  [{len(found.conditions)} conditions x {len(found.seeds)} seeds]")
+    list_studies(markdown)
 
 
 @study.command("check")
-def study_check(source: StudyName) -> None:
+def study_check(
+    source: StudyName, data: DataSource = "", settings: Set = [], seeds: Seeds = "",  # noqa: B006
+) -> None:  # fmt: skip
     """Read a study file and tell every mistake; trains nothing."""
     from resnetlab.studies.claims import described
-    from resnetlab.studies.spec import load_study
 
-    found = load_study(source)
+    found = _load(source, data, settings, seeds, "").study
     runs = len(found.conditions) * len(found.seeds)
     typer.echo(f"{source}: {len(found.conditions)} conditions x {len(found.seeds)} seeds = {runs} runs")
     for condition in found.conditions:

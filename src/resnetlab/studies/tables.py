@@ -30,6 +30,12 @@ def names(kind: str) -> list[str]:
     return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
+def source_of(study: str) -> str:
+    """Where a study of the catalog comes from, as the first line of its file says it: `# Source:   ...`."""
+    path = resources.files("resnetlab.catalog") / "studies" / f"{study}.toml"
+    return path.read_text(encoding="utf-8").partition("\n")[0].partition("Source:")[2].strip()
+
+
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """`{model: {depth: 56}}` and `{"model.depth": 56}` as the latter."""
     dotted: dict[str, Any] = {}
