@@ -34,7 +34,7 @@ def test_a_run_that_is_made_again_on_the_same_machine_has_the_same_digits(repeat
         assert item.same_setting
         assert item.same_digits
         assert "the same to the last digit" in line(item)
-    assert summary(repeated).startswith("2 of 2 repeated runs hold. A single run is outside")
+    assert summary(repeated).startswith("2 of 2 repeated runs hold. One new run in twenty")
 
 
 def test_a_report_that_says_something_else_does_not_hold(
@@ -45,7 +45,8 @@ def test_a_report_that_says_something_else_does_not_hold(
     write(replace(held, rows=rows), tmp_path / "told")
     items = list(verify(tmp_path / "told", tmp_path, cells=1, data=str(small_npz)))
     assert not items[0].holds
-    assert "does not hold; other digits, though torch, processor and data are the same" in line(items[0])
+    assert "(other digits, though torch, processor and data are the same); a new run is foreseen in" in line(items[0])
+    assert line(items[0]).endswith(": does not hold")
     from resnetlab.cli import work
 
     monkeypatch.setattr("resnetlab.verify.verify", lambda *_, **__: iter(items))

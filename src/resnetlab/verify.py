@@ -95,22 +95,22 @@ def line(item: Repeated) -> str:
     if accuracy is None or reported is None:
         return f"{head}{item.again.status} again: holds"
     said = f"{head}reported {reported:.2f} %, here {accuracy:.2f} %"
-    if item.foreseen is None:
-        said += "; too few reported runs to foresee one"
-    else:
-        low, high = item.foreseen
-        said += f", foreseen [{low:.2f}, {high:.2f}]: {'holds' if item.holds else 'does not hold'}"
     if item.same_digits:
-        return f"{said}; the same to the last digit"
-    return f"{said}; other digits" + (", though torch, processor and data are the same" if item.same_setting else "")
+        said += " (the same to the last digit)"
+    else:
+        said += " (other digits" + (", though torch, processor and data are the same)" if item.same_setting else ")")
+    if item.foreseen is None:
+        return f"{said}; too few reported runs to foresee a new one"
+    low, high = item.foreseen
+    return f"{said}; a new run is foreseen in [{low:.2f}, {high:.2f}]: {'holds' if item.holds else 'does not hold'}"
 
 
 def summary(items: Sequence[Repeated]) -> str:
     """All of them, and how much that says."""
     held = sum(item.holds for item in items)
     return (
-        f"{held} of {len(items)} repeated runs hold. A single run is outside its 95 % prediction interval once in "
-        "twenty by chance; few runs cannot confirm a mean."
+        f"{held} of {len(items)} repeated run{'s' * (len(items) != 1)} {'holds' if held == 1 else 'hold'}. One new run "
+        "in twenty lies outside its 95 % prediction interval by chance, and few runs cannot confirm a mean."
     )
 
 
