@@ -7,6 +7,7 @@ import pytest
 from synthetic import EVENT, EVERY_STATUS, TRUTH, study_record
 
 from resnetlab import reports
+from resnetlab.models.count import cost
 from resnetlab.stats.estimate import hurdle_interval, t_interval, wilson
 from resnetlab.studies.overrides import Overrides
 from resnetlab.studies.spec import load_study
@@ -26,6 +27,26 @@ def test_the_answer_names_both_arms_their_intervals_their_rates_and_the_verdict(
     assert f"28.9 % [{low:.1f}, {high:.1f}] for plain 56 (3 of 5)" in report.answer
     assert report.answer.endswith("reproduced, conditional on convergence.")
     assert [cell.badge for cell in report.verdicts] == ["reproduced"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "split", "said"),
+    [
+        ("top1", "train", "Residual 56 (A) reached {:.1f} % [{:.1f}, {:.1f}] train accuracy (5 of 5 converged)"),
+        ("loss", "test", "Residual 56 (A) reached {:.3f} nats [{:.3f}, {:.3f}] test loss (5 of 5 converged)"),
+    ],
+)
+def test_the_answer_about_other_images_or_the_loss_has_their_means(metric, split, said):
+    study = load_study("digits")
+    study = replace(study, claims=(replace(study.claims[0], metric=metric, split=split),))
+    errors = [100 - accuracy for _, accuracy in TRUTH["residual 56 (A)"]]
+    values = [100 - 0.9 * e if metric == "top1" else 2.35 * (e / 100) ** 0.8 for e in errors]
+    answer = reports.build(study_record(study=study)).answer
+    assert answer.startswith(said.format(sum(values) / 5, *t_interval(values)))
+    assert f" {split} {'loss' if metric == 'loss' else 'accuracy'} (5 of 5 converged), against " in answer
+    assert "] for plain 56 (3 of 5): " in answer
+    failed = TRUTH | {"plain 56": [("dead", 10.0)] * 5}
+    assert reports.build(study_record(failed, study=study)).answer.startswith("Residual 56 is more accurate")
 
 
 def test_planted_verdicts_are_told():
@@ -80,6 +101,7 @@ def test_conditions_show_the_specified_estimates():
     assert row[5].text == f"{sum(every) / 5:.1f} %"
     assert f"[{hurdle.low:.1f}, {hurdle.high:.1f}] hurdle" in row[5].note
     assert "runs 10.3 to 35.8" in row[5].note
+    assert row[0].note == f"{cost(load_study('digits').condition('plain 56').model, 1, 10, 8)[0]:,} parameters"
 
 
 def test_a_diverged_run_counts_as_a_guess_and_says_so():

@@ -10,6 +10,7 @@ import pytest
 import resnetlab as rl
 from resnetlab.data.spec import Images
 from resnetlab.errors import InputError
+from resnetlab.inspection.measured import Instruments
 from resnetlab.models.build import build_model
 from resnetlab.models.families.words import BagOfWords
 from resnetlab.training.words import CONTRAST, learn
@@ -64,7 +65,11 @@ def test_it_runs_as_a_run_with_a_record(small_npz: Path, tmp_path: Path) -> None
     assert {"weights.safetensors", "logits-test.safetensors", "result.json", "provenance.jsonl"} <= {
         path.name for path in folder.iterdir()
     }
-    assert rl.train("bow-svm", str(small_npz), "adam", settings=settings, output=tmp_path).id == record.id
+    again = rl.train(
+        "bow-svm", str(small_npz), "adam", settings=settings, output=tmp_path, instruments=Instruments(drop_blocks=True)
+    )
+    assert again.id == record.id
+    assert not (folder / "instruments").exists()  # it has no blocks, and is not opened for them
 
 
 def test_what_it_is_not_is_told_in_a_line() -> None:

@@ -56,6 +56,8 @@ class Row:
     train_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     images_per_second: float = 0.0
+    parameters: int | None = None
+    """Of the network; empty in reports of before they were counted."""
     attempts: int = 0
     """Times that the run was started or resumed."""
     run: str
@@ -180,12 +182,13 @@ def _row(cell: Cell) -> Row:
     result = held.result if held else None
     events = held.provenance if held else ()
     attempts = sum(event.get("event") in ("start", "resume") for event in events)
+    parameters = run.file.parameters or None
     broken = dict.fromkeys(str(event["reason"]) for event in events if event.get("reason"))
     status: Outcome = result.status if result else "waiting" if cell.state == "finished" else cell.state
     if result is None:
         last = held.metrics[-1] if held and held.metrics else None
         return Row(
-            condition=run.condition, seed=run.seed, status=status, run=run.id, attempts=attempts,
+            condition=run.condition, seed=run.seed, status=status, run=run.id, attempts=attempts, parameters=parameters,
             steps=last.step if last else 0, epochs=last.epoch if last else 0.0, reason="; ".join(broken),
         )  # fmt: skip
     per_epoch = run.file.run.recipe.steps_per_epoch(run.file.train_images)
@@ -200,7 +203,7 @@ def _row(cell: Cell) -> Row:
         )
     }
     return Row(
-        condition=run.condition, seed=run.seed, status=status, run=run.id, attempts=attempts,
+        condition=run.condition, seed=run.seed, status=status, run=run.id, attempts=attempts, parameters=parameters,
         steps=result.step, epochs=result.step / per_epoch, train_seconds=result.train_seconds,
         evaluation_seconds=result.evaluation_seconds, images_per_second=result.images_per_second,
         reason="; ".join(dict.fromkeys([*([result.reason] if result.reason else []), *broken])), **scores,

@@ -7,8 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from resnetlab.reports import ensembles
-from resnetlab.reports.words import capital, listed, pct, places, plural, span
-from resnetlab.stats.estimate import Summary
+from resnetlab.reports.words import capital, listed, number, pct, places, plural, span
+from resnetlab.stats.estimate import Summary, mean, t_interval
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.claims import About, AnyClaim, Equal, FailsAndTrains, Greater
 
@@ -48,9 +48,10 @@ def answer(judged: Judged) -> str:
 def _comparison(judged: Judged, claim: AnyClaim, verdict: Verdict) -> str:
     word = verdict.qualified.replace(" (", ", ").removesuffix(")")
     why = f" ({verdict.why})" if verdict.why else ""
-    elsewhere = isinstance(claim, Greater | About | Equal) and (claim.metric == "loss" or claim.split == "train")
-    if elsewhere or not isinstance(claim, Greater | About | Equal | FailsAndTrains):
+    if not isinstance(claim, Greater | About | Equal | FailsAndTrains):
         return f"{claim.says.strip().rstrip('.')}: {word}{why}"
+    if not isinstance(claim, FailsAndTrains) and (claim.metric == "loss" or claim.split == "train"):
+        return f"{_elsewhere(judged, claim)}: {word}{why}"
     left, right = judged.summaries[claim.left], judged.summaries[claim.right]
     told = f"{reached(claim.left, left)}, {reached(claim.right, right)}"
     if left.interval_pct and right.interval_pct:
@@ -59,6 +60,26 @@ def _comparison(judged: Judged, claim: AnyClaim, verdict: Verdict) -> str:
         rate = f"({right.counts.converged} of {right.counts.finished})"
         told = f"{reached(claim.left, left)}, against {other} for {claim.right} {rate}"
     return f"{told}: {word}{why}"
+
+
+def _elsewhere(judged: Judged, claim: Greater | About | Equal) -> str:
+    """Both sides of a claim about a loss, or about the train images; what it says where one has no converged run."""
+    loss = claim.metric == "loss"
+    told = []
+    for label in (claim.left, claim.right):
+        rows = [row for row in judged.rows(label) if row.status == "converged"]
+        held = [getattr(row, f"{claim.split}_{'loss_nats' if loss else 'error_pct'}") for row in rows]
+        values = [value if loss else 100 - value for value in held if value is not None]
+        if not values:
+            return claim.says.strip().rstrip(".")
+        interval = t_interval(values)
+        digits = 3 if loss else places(interval)
+        reached = f"{number(mean(values), digits)} nats" if loss else pct(mean(values), digits)
+        told.append(" ".join(part for part in (reached, span(interval, digits) if interval else "") if part))
+    counts = [judged.summaries[label].counts for label in (claim.left, claim.right)]
+    here, there = (f"{held.converged} of {held.finished}" for held in counts)
+    what = f"{claim.split} {'loss' if loss else 'accuracy'} ({here} converged)"
+    return f"{claim.left} reached {told[0]} {what}, against {told[1]} for {claim.right} ({there})"
 
 
 def reached(label: str, summary: Summary) -> str:

@@ -16,6 +16,7 @@ from resnetlab.codec import decode, encode, read_json
 from resnetlab.errors import InputError, mistake
 from resnetlab.files import append_line, create_once, read_lines, write_json, write_text
 from resnetlab.inspection.measured import DroppedBlocks, Gradients
+from resnetlab.models.families.words import BagOfWords
 from resnetlab.runs.record import Evaluation, Result, RunFile, RunRecord
 from resnetlab.runs.spec import SCHEMA
 
@@ -151,11 +152,15 @@ class RunDirectory:
         return softmax(held["logits"].astype("float64"), axis=1), held["labels"]
 
     def lacks(self, file: RunFile) -> bool:
-        """Whether the run has no result, or was not asked for its blocks until it had one. Norms need the training."""
+        """Whether the run has no result, or was not asked for its blocks until it had one.
+
+        Norms need the training, and a bag of words has no blocks.
+        """
         if not (self.path / "result.json").exists():
             return True
         there = (self.path / "weights.safetensors").exists()
-        return file.instruments.drop_blocks and there and not (self.path / "instruments" / "drop-blocks.json").exists()
+        asked = file.instruments.drop_blocks and not isinstance(file.run.model, BagOfWords)
+        return asked and there and not (self.path / "instruments" / "drop-blocks.json").exists()
 
     def _gradients(self, gradients: Gradients) -> Path:
         return self.path / "instruments" / f"gradients-{gradients.epoch:g}.json"

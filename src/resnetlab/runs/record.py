@@ -75,6 +75,8 @@ class RunFile:
     classes: tuple[str, ...]
     train_images: int
     """Images of the train split."""
+    parameters: int = 0
+    """Of the network; 0 in files of before they were counted."""
     macs: int = 0
     """Multiply-adds of the network for one image, forward."""
     instruments: Instruments = Instruments()

@@ -135,11 +135,11 @@ def _planned(
         numerics=numerics, seed=seed,
     )  # fmt: skip
     side = condition.recipe.seen(facts.side, facts.channels)
-    _, macs = cost(condition.model, facts.channels, len(facts.classes), side)
+    parameters, macs = cost(condition.model, facts.channels, len(facts.classes), side)
     file = RunFile(
         schema=SCHEMA, run=run, data_name=facts.name, data_about=facts.about, data=condition.data,
-        classes=facts.classes, train_images=facts.train_images, macs=macs, class_share=facts.class_share,
-        instruments=instruments,
+        classes=facts.classes, train_images=facts.train_images, parameters=parameters, macs=macs,
+        class_share=facts.class_share, instruments=instruments,
     )  # fmt: skip
     steps = condition.recipe.total_steps(facts.train_images)
     return PlannedRun(
