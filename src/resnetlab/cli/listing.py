@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from resnetlab.inspection.tables import render
+from resnetlab.inspection import tables
 from resnetlab.models.names import entries
 from resnetlab.studies.spec import load_study, study_names
 from resnetlab.studies.tables import source_of
@@ -22,7 +22,7 @@ def list_studies(markdown: bool) -> None:
         if markdown:
             row["source"] = source_of(name)
         rows.append(row)
-    typer.echo(render(rows, "markdown" if markdown else "text"))
+    typer.echo(tables.render(rows, "markdown" if markdown else "text"))
 
 
 def list_models(as_json: bool) -> None:
