@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -55,6 +56,8 @@ def finetune(
     )  # fmt: skip
     with Interrupt().watched() as interrupt:
         done = api.finetune(told, budget_seconds=seconds, baseline=baseline, stop=interrupt.asked, say=_say)
+    if os.environ.get("RANK", "0") != "0":
+        return
     for line in lines(done.record, done.model, folder):
         typer.echo(printable(line))
     typer.echo(f"Report: {done.report}")

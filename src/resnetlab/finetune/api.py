@@ -20,6 +20,7 @@ from resnetlab.models.spec import External
 from resnetlab.models.transfer import Freeze, parse_freeze
 from resnetlab.training.accelerate import resolve
 from resnetlab.training.numerics import Numerics
+from resnetlab.training.team import ALONE, Team, from_environment, joined
 
 Say = Callable[[str], None]
 
@@ -58,12 +59,18 @@ def finetune(
     stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
 ) -> Done:  # fmt: skip
     """Fit a network to a folder of photographs and write it. Raises InputError and ResourceError."""
-    job = prepared(told, say)
+    team = from_environment()
+    say = say if team.first else lambda _: None
+    job = prepared(told, say, team)
     name = folder_name(job)
     model, report = told.output / "models" / name, told.output / "reports" / name
-    record = fit_all(job, model, budget_seconds=budget_seconds, baseline=baseline, stop=stop, say=say)
-    report.mkdir(parents=True, exist_ok=True)
-    write_json(report / "finetune.json", encode(record))
+    with joined(team, job.numerics.device):
+        record = fit_all(
+            job, model, budget_seconds=budget_seconds, baseline=baseline, stop=stop, say=say, team=team
+        )  # fmt: skip
+    if team.first:
+        report.mkdir(parents=True, exist_ok=True)
+        write_json(report / "finetune.json", encode(record))
     return Done(record, model, report)
 
 
@@ -88,10 +95,10 @@ def folder_name(job: Job) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{job.photos.name}-{network}-{job.tuning.name}")
 
 
-def prepared(told: Told, say: Say) -> Job:
+def prepared(told: Told, say: Say, team: Team = ALONE) -> Job:
     """Everything read and checked, so that what is wrong is told before anything is trained."""
     tuning = adjusted(load_tuning(told.recipe), told)
-    numerics = resolve(Numerics(device=told.device), single=True)  # type: ignore[arg-type]
+    numerics = resolve(Numerics(device=told.device, ranks=team.size), single=True)  # type: ignore[arg-type]
     backbone = choose(told.model, told.weights, told.accept_licence)
     photos = open_photographs(
         told.folder, cache=told.output / "cache", cut=told.cut, skip_bad=told.skip_bad, say=say

@@ -64,13 +64,15 @@ class Fitted:
 class Tuner(Trainee[Part]):
     """A tail in training on the photographs of a split."""
 
+    apart = True
+
     def __init__(
         self, subject: Subject, halves: Halves, stage: Stage, recipe: Recipe, view: View, seed: int, photos: Part,
         weights: Tensor | None,
     ) -> None:  # fmt: skip
         optimiser = build_optimiser(recipe, halves.tail, _shares(halves.tail, stage.depth_decay))
         numerics = replace(subject.numerics, accumulate=stage.accumulate)
-        super().__init__(halves.tail, optimiser, recipe, numerics, seed, len(photos), subject.device)
+        super().__init__(halves.tail, optimiser, recipe, numerics, seed, len(photos), subject.device, subject.team)
         self.subject, self.halves, self.stage, self.view, self.weights = subject, halves, stage, view, weights
 
     def batches(self, images: Part, epoch: int) -> Batches:
@@ -106,8 +108,8 @@ class _Stream:
         key = (halves.at, self.tuner.view, self.tuner.stage.name, self.tuner.seed, self.epoch, part.start)
         if halves.trunk is not None and key in subject.memo.held:
             return subject.memo.held[key]
-        size = part.stop - part.start
-        for place in self.draws.order[part.start : part.stop + size].tolist():
+        ahead = slice(part.start + self.tuner.recipe.batch_size, part.stop + self.tuner.recipe.batch_size)
+        for place in torch.cat([self.draws.order[part], self.draws.order[ahead]]).tolist():
             if place not in self.ahead:
                 self.ahead[place] = self.pool.submit(self._show, place)
         order = self.draws.order[part]
@@ -153,16 +155,15 @@ def fit(
             say(f"{stage.name}: rate {recipe.optimiser.lr:g}, validation {top.accuracy_pct:.1f} % at epoch {top.epoch}")
         if kept is not None and epochs and (best is None or _merit(top) > best[0]):
             best = _merit(top), top, tuple(epochs), recipe.optimiser.lr, kept
-        if stop():
+        if subject.team.agreed(stop()):
             break
     trained = sum(p.numel() for p in halves.tail.parameters() if p.requires_grad)
     halves.tail.load_state_dict(best[4] if best else state)
     subject.memo.forget(halves.at if stage.trains in ("classifier", "last norm") else "", stage.trains != "classifier")
     seconds = time.monotonic() - began
     if best is None:
-        before = _epoch(
-            0, evaluate(halves.tail, subject.forward(halves, tuner.judge), validation, batch=BATCH), seconds
-        )
+        forward = subject.forward(halves, tuner.judge)
+        before = _epoch(0, evaluate(halves.tail, forward, validation, subject.team, batch=BATCH), seconds)
         return Fitted(stage.name, before, (), tries[0].optimiser.lr, trained, seconds, diverged=not stop())
     return Fitted(stage.name, best[1], best[2], best[3], trained, seconds)
 
@@ -181,8 +182,9 @@ def _try(
             if tuner.first_bad_step() is not None:
                 break
             scored = evaluate(
-                tuner.model, forward, validation, batch=BATCH if validation.pixels.dtype == torch.uint8 else 500
-            )
+                tuner.model, forward, validation, tuner.team,
+                batch=BATCH if validation.pixels.dtype == torch.uint8 else 500,
+            )  # fmt: skip
             if not scored.finite:
                 break
             epoch = _epoch(round(progress.epoch), scored, time.monotonic() - began)

@@ -34,6 +34,7 @@ from resnetlab.models.weights import Facts, read_weights
 from resnetlab.training.accelerate import autocast, layout
 from resnetlab.training.numerics import Numerics
 from resnetlab.training.random import stream
+from resnetlab.training.team import ALONE, Team
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation a channel of ImageNet's pixels, from 0 to 1: what most weights were trained with."""
@@ -80,9 +81,9 @@ class Subject:
 
     def __init__(
         self, spec: Model, weights: Path | None, classes: tuple[str, ...], seed: int, numerics: Numerics,
-        device: torch.device,
+        device: torch.device, team: Team = ALONE,
     ) -> None:  # fmt: skip
-        self.spec, self.classes, self.numerics, self.device = spec, classes, numerics, device
+        self.spec, self.classes, self.numerics, self.device, self.team = spec, classes, numerics, device, team
         if weights is not None and isinstance(spec, External):
             self.spec = spec = replace(spec, weights=str(weights), sha256="")
         facts = external_facts(spec) if isinstance(spec, External) else Facts()

@@ -32,6 +32,7 @@ from resnetlab.stats.exact import mcnemar
 from resnetlab.training.accelerate import prepare
 from resnetlab.training.evaluate import evaluate
 from resnetlab.training.numerics import Numerics
+from resnetlab.training.team import ALONE, Team
 
 Say = Callable[[str], None]
 WORST = 12
@@ -78,18 +79,18 @@ class Scores:
 
 def fit_all(
     job: Job, folder: Path, *, budget_seconds: float | None = None, baseline: Path | None = None,
-    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
+    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, team: Team = ALONE,
 ) -> Record:  # fmt: skip
     """Fit the network, write the model as `folder`, and give what was found.
 
     A usable model is written after the first stage, and replaced where a later one is better on validation. Stages
-    begin while the budget lasts; the first one always does. Raises InputError and ResourceError; a folder that was
-    there stays as it was until a whole one takes its place.
+    begin while the budget lasts; the first one always does. Of the processes of a `team`, the first one writes. Raises
+    InputError and ResourceError; a folder that was there stays as it was until a whole one takes its place.
     """
     began = time.monotonic()
     earlier = _baseline(baseline, job.photos) if baseline else None
-    device = prepare(job.numerics)
-    subject = Subject(job.backbone.spec, job.backbone.weights, job.photos.classes, job.seed, job.numerics, device)
+    device = prepare(job.numerics, team.local)
+    subject = Subject(job.backbone.spec, job.backbone.weights, job.photos.classes, job.seed, job.numerics, device, team)
     tuning, photos = job.tuning, job.photos
     views = {"train": subject.view(tuning.train_size), "test": subject.view(tuning.test_size, tuning.view)}
     weights = balanced(photos.train.labels, len(photos.classes)).to(device) if tuning.class_weights != "none" else None
@@ -100,9 +101,9 @@ def fit_all(
         return stop() or (bool(done) and budget_seconds is not None and time.monotonic() - began > budget_seconds)
 
     for stage in tuning.stages:
-        if ended():
+        if team.agreed(ended()):
             break
-        stage = _within(stage, subject, photos, views, budget_seconds, began) if done else stage
+        stage = team.from_first(_within(stage, subject, photos, views, budget_seconds, began)) if done else stage
         fitted = fit(subject, stage, photos, views, job.seed, weights=weights, stop=ended, say=say)
         if not fitted.epochs and not fitted.diverged:
             break  # stopped before it had one
@@ -111,7 +112,8 @@ def fit_all(
         say(f"{stage.name}: validation {look.accuracy_pct:.1f} % at {tuning.test_size} pixels, {fitted.seconds:.0f} s")
         if not done or (look.accuracy_pct, -look.loss_nats) > max((x.accuracy_pct, -x.loss_nats) for _, x in done):
             best = {name: tensor.detach().clone() for name, tensor in subject.model.state_dict().items()}
-            save(job, subject, views["test"], folder, (metric("validation", look, photos.name),))
+            if team.first:
+                save(job, subject, views["test"], folder, (metric("validation", look, photos.name),))
             say(f"usable from now on: {folder}")
         done.append((fitted, look))
     if not done:
@@ -120,7 +122,8 @@ def fit_all(
     scores = score(subject.model, photos.test, views["test"], device)
     record = _record(job, folder, done, scores, earlier, time.monotonic() - began)
     metrics = (metric("validation", record.validation, photos.name), metric("test", record.test, photos.name))
-    save(job, subject, views["test"], folder, metrics)
+    if team.first:
+        save(job, subject, views["test"], folder, metrics)
     return record
 
 
@@ -168,7 +171,7 @@ def scores_of(subject: Subject, halves: Halves, part: Part, view: View) -> Score
         logits: torch.Tensor = halves.tail(rows)
         return logits
 
-    scored = evaluate(subject.model, subject.forward(halves, judge), held, batch=BATCH)
+    scored = evaluate(subject.model, subject.forward(halves, judge), held, subject.team, batch=BATCH)
     return Scores(torch.softmax(scored.logits.double(), 1).numpy(), part.labels)
 
 

@@ -65,6 +65,9 @@ class Trainee(Generic[Images]):
     Of the parameters, those that ask for a gradient are trained. A subclass says where batches come from.
     """
 
+    apart = False
+    """Whether a part of a batch can be had without the rest: a process that shares the run asks for its own alone."""
+
     def __init__(
         self,
         model: nn.Module,
@@ -158,10 +161,10 @@ class Trainee(Generic[Images]):
             self.wrong.copy_(parts["epoch"]["wrong"])
         self.step = step
 
-    def train_step(self, images: Tensor, labels: Tensor) -> None:
+    def train_step(self, images: Tensor, labels: Tensor, whole: int = 0) -> None:
         """One step on a batch: images (B, C, H, W), labels (B,) or shares of the classes (B, K).
 
-        The definition, whatever is faster.
+        They may be this process's part alone, of a batch of `whole` images. The definition, whatever is faster.
         """
         factor = rate(self.recipe.schedule, self.step, self.total, self.steps_per_epoch)
         for group, full in zip(self.optimiser.param_groups, self.full_rates, strict=True):
@@ -169,7 +172,7 @@ class Trainee(Generic[Images]):
         # What a layer draws (dropout) follows from the step, so that a resumed run draws the same.
         rank = (self.team.rank,) if self.team.rank else ()
         torch.manual_seed(stream_seed(self.seed, "step", self.step, *rank))
-        loss, logits, mine = self._gradients(images, labels)
+        loss, logits, mine = self._gradients(images, labels, whole)
         if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_([p for _, p in self.trained()], self.recipe.clip_norm)
         self.optimiser.step()
@@ -183,20 +186,22 @@ class Trainee(Generic[Images]):
             self.losses[index], self.wrong[index] = self.team.total(scores)
         self.step += 1
 
-    def _gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _gradients(self, images: Tensor, labels: Tensor, whole: int) -> tuple[Tensor, Tensor, Tensor]:
         """Put the batch's gradients in place of the last ones.
 
         Gives what this process's part adds to the batch's loss, and the part's logits (B, K) and labels.
         """
         self.optimiser.zero_grad()
         losses, scores = [], []
-        parts = self.team.parts(len(images), self.numerics.accumulate)
+        parts = self.team.parts(whole or len(images), self.numerics.accumulate)
+        if whole:  # the images begin with this process's first
+            parts = [slice(part.start - parts[0].start, part.stop - parts[0].start) for part in parts]
         for part in parts:
             # The processes' gradients meet, and are averaged, with the last part.
             with nullcontext() if part is parts[-1] or self.team.size == 1 else self.shared.no_sync():  # type: ignore[operator]
                 with autocast(self.numerics):
                     logits: Tensor = self.shared(self._laid_out(images[part]))
-                loss = self.loss(logits, labels[part]) * ((part.stop - part.start) / len(images))
+                loss = self.loss(logits, labels[part]) * ((part.stop - part.start) / (whole or len(images)))
                 (loss * self.team.size).backward()
             losses.append(loss.detach())
             scores.append(logits.detach())
@@ -280,9 +285,14 @@ def train(learner: Trainee[Images], images: Images, stop: Callable[[], bool]) ->
             if batches is None or planned != epoch:
                 batches, planned = learner.batches(images, epoch), epoch
             part = slice(index * recipe.batch_size, (index + 1) * recipe.batch_size)
-            shown, labels = batches(part)
-            learner.train_step(shown, labels)
-            seen += len(shown)
+            size = min(part.stop, learner.train_images) - part.start
+            if learner.apart and learner.team.size > 1:
+                mine = learner.team.parts(size, learner.numerics.accumulate)
+                shown, labels = batches(slice(part.start + mine[0].start, part.start + mine[-1].stop))
+                learner.train_step(shown, labels, size)
+            else:
+                learner.train_step(*batches(part))
+            seen += size
             if learner.step % per_epoch == 0 or learner.step == learner.total:
                 yield progress("epoch")
                 began = pulse = time.monotonic()

@@ -1,0 +1,44 @@
+"""A fine-tuning that torchrun shares between two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resnetlab.bundle.store import load_bundle
+
+
+def tuned(output: Path, photos: Path, backbone: Path, *starter: str) -> dict[str, Any]:
+    """What `finetune` found, begun by `starter`."""
+    words = ["-m", "resnetlab", "finetune", str(photos), "--model", str(backbone), "--epochs", "2", "--budget", "0"]
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    subprocess.run(
+        [sys.executable, *starter, *words, "--output", str(output)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}, check=True, capture_output=True, timeout=280,
+    )  # fmt: skip
+    (found,) = output.glob("reports/*/finetune.json")
+    record: dict[str, Any] = json.loads(found.read_text())
+    return record
+
+
+@pytest.mark.slow
+def test_two_processes_fit_a_network_as_one_does(photos: Path, backbone: Path, tmp_path: Path) -> None:
+    one = tuned(tmp_path / "one", photos, backbone)
+    two = tuned(tmp_path / "two", photos, backbone, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    assert len(one["stages"]) == len(two["stages"]) > 1
+    for alone, shared in zip(one["stages"], two["stages"], strict=True):
+        assert (alone["name"], alone["trained"], alone["epochs"]) == (
+            shared["name"],
+            shared["trained"],
+            shared["epochs"],
+        )
+    frozen = [found["stages"][0]["validation"]["loss_nats"] for found in (one, two)]
+    assert frozen[0] == pytest.approx(frozen[1], rel=0.02)  # bf16, in sums of other lengths
+    (model,) = (tmp_path / "two").glob("models/*")
+    assert len(load_bundle(model).file.classes) == 3
