@@ -31,6 +31,7 @@ from resnetlab.stats.power import ALPHA
 from resnetlab.stats.verdict import GREATER, Means, Question, Verdict
 from resnetlab.studies.claims import AnyClaim, Greater
 from resnetlab.studies.spec import PARTS
+from resnetlab.training.numerics import Numerics
 
 if TYPE_CHECKING:
     from resnetlab.reports.build import Judged
@@ -218,7 +219,9 @@ def facts(judged: Judged) -> tuple[Fact, ...]:
         where = f", {plural(machine.runs, 'run')}" if len(evidence.machines) > 1 else ""
         said += _machine(machine, where)
     for numerics in evidence.numerics:
-        held = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in encode(numerics).items())
+        usual = encode(Numerics())
+        told = {name: value for name, value in encode(numerics).items() if value != usual[name]}
+        held = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
         said.append(Fact("Numerics", held))
     if evidence.began:
         said.append(Fact("Run", f"{_time(evidence.began)} to {_time(evidence.ended)} UTC"))
