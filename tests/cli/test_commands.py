@@ -103,7 +103,7 @@ def test_models_are_listed_with_what_they_cost(resnetlab: Resnetlab) -> None:
 def test_the_catalog_is_listed(resnetlab: Resnetlab) -> None:
     code, out, _ = resnetlab("study", "list")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == study_names()
+    assert [line.split()[0] for line in out.splitlines()] == ["study", *study_names()]
 
 
 def test_data_check_counts_what_is_there(resnetlab: Resnetlab, small_npz: Path) -> None:

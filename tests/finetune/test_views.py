@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from stripes import texture
+from torchvision.transforms import RandomResizedCrop as TVCrop
 
 from resnetlab.data.view import View, show
 from resnetlab.finetune.views import Draws, draw_epoch, random_box, shifted, show_train
@@ -37,13 +38,17 @@ def test_a_random_box_lies_in_the_image_with_an_area_and_a_ratio_in_bounds(heigh
     assert 3 / 4 * (1 - slack) <= w / h <= 4 / 3 * (1 + slack)
 
 
-def test_areas_and_logarithms_of_ratios_are_spread_evenly() -> None:
-    boxes = [random_box(1000, 1000, held) for held in draws(4000).crop.tolist()]
-    areas = np.array([h * w / 1e6 for _, _, h, w in boxes])
-    ratios = np.array([math.log(w / h) for _, _, h, w in boxes])
-    assert abs(areas.mean() - 0.54) < 0.02  # of .08 to 1, and nearly all shapes fit a square
-    assert abs(ratios.mean()) < 0.01
-    assert abs(ratios.std() - 2 * math.log(4 / 3) / math.sqrt(12)) < 0.01
+def test_random_crops_are_spread_as_torchvisions() -> None:
+    torch.manual_seed(0)
+    square, scale, ratio = torch.empty(3, 1000, 1000), [0.08, 1.0], [3 / 4, 4 / 3]
+    theirs = np.array([TVCrop.get_params(square, scale, ratio) for _ in range(8000)], dtype=float)
+    ours = np.array([random_box(1000, 1000, held) for held in draws(8000).crop.tolist()], dtype=float)
+    for boxes in (ours, theirs):
+        top, _, height, width = boxes.T.copy()
+        boxes[:] = np.stack([top / 1e3, top / (1001 - height), height * width / 1e6, np.log(width / height)], axis=1)
+    error = np.hypot(ours.std(0), theirs.std(0)) / math.sqrt(8000)
+    assert (abs(ours.mean(0) - theirs.mean(0)) < 4 * error).all()
+    assert ours.std(0) == pytest.approx(theirs.std(0), rel=0.05)
 
 
 def test_a_shifted_crop_moves_along_the_longer_side_alone() -> None:

@@ -166,7 +166,7 @@ def test_sizes_that_are_said_to_work_do(name: str, low: int, high: int) -> None:
          ("model.ceil: unknown field (allowed: batch_norm, ceil_mode, dropout, family, init, name). "
          'Fix: did you mean "ceil_mode"?')),
         ({"family": "vg"}, ('model.family: unknown (got "vg"; allowed: cifar, imagenet, lenet5, alexnet-cifar, vgg, '
-         'densenet, external). Fix: did you mean "vgg"?')),
+         'densenet, external, bag-of-words). Fix: did you mean "vgg"?')),
         ({"family": "imagenet", "blocks": [1, 1, 1, 1], "cardinality": 32},
          'model.block: only a bottleneck has groups. Fix: block = "bottleneck"'),
         ("resnet51", 'model: unknown model (got resnet51). Fix: did you mean "resnet50"?'),

@@ -186,7 +186,7 @@ class Trainee(Generic[Images]):
             self.losses[index], self.wrong[index] = self.team.total(scores)
         self.step += 1
 
-    def _gradients(self, images: Tensor, labels: Tensor, whole: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _gradients(self, images: Tensor, labels: Tensor, whole: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Put the batch's gradients in place of the last ones.
 
         Gives what this process's part adds to the batch's loss, and the part's logits (B, K) and labels.
