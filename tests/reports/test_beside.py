@@ -115,6 +115,8 @@ def test_a_published_top_5_error_stands_beside_the_measured_one():
 
 def test_what_a_command_changed_costs_the_badge_and_more_seeds_do_not():
     assert row(report(error(), overrides=("seeds = [0, 1, 2, 3, 4]",)))["Badge"].badge == "compatible"
+    elsewhere = row(report(error(), overrides=("data = mine.npz",)))  # named as the source's
+    assert elsewhere["Badge"].badge == "compatible"
     told = row(report(error(), overrides=("recipe.optimiser.lr = 0.1 (was 0.001)",)))["Badge"]
     assert told.note == "a shrunken protocol: changed by the command: recipe.optimiser.lr = 0.1 (was 0.001)"
 

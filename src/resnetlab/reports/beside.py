@@ -296,7 +296,8 @@ def _differences(judged: Judged, pair: Beside) -> tuple[tuple[str, ...], str]:
         said.append(f"the epoch: {'by validation' if recipe.choose == 'best' else 'the last'} (published {published})")
     if judged.summaries[pair.condition].counts.converged < judged.summaries[pair.condition].counts.finished:
         said.append("converged runs alone")
-    changed = [item for item in judged.study.overrides if not item.startswith(("seeds = ", "grid."))]
+    same = ("data = ",) if facts.name in (protocol.data, f"{protocol.data}-rebuilt") else ()  # lying elsewhere
+    changed = [item for item in judged.study.overrides if not item.startswith(("seeds = ", "grid.", *same))]
     shrunken += [f"changed by the command: {item}" for item in changed]
     return tuple(said), f"a shrunken protocol: {listed(shrunken)}" if shrunken else ""
 

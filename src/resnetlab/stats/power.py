@@ -75,8 +75,9 @@ def power(effect: float, runs: float, sd: float = 1.0) -> float:
     from scipy.special import nctdtr
 
     nu, shift = 2 * (runs - 1), effect / sd * math.sqrt(runs / 2)
-    t = t_quantile(1 - ALPHA / 2, nu)
-    return float(1 - nctdtr(nu, shift, t) + nctdtr(nu, shift, -t))
+    ends = (t := t_quantile(1 - ALPHA / 2, nu), -t)
+    inside, wrong = (0.0 if math.isnan(p := nctdtr(nu, shift, end)) else p for end in ends)  # NaN: no tail left
+    return float(1 - inside + wrong)
 
 
 def smallest_effect(runs: int, sd: float = 1.0, chance: float = 0.8) -> float:
