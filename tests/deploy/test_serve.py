@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -188,7 +189,10 @@ def test_an_unforeseen_error_is_a_line_too(service: TestClient, monkeypatch: pyt
 def test_a_real_process_serves_a_photograph_and_ends_on_a_signal(pets: Path, tmp_path: Path) -> None:
     save(tmp_path / "photo.png", picture(3, 60, 50))
     command = [sys.executable, "-m", "resnetlab", "serve", str(pets), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where the tests run in the background
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+    ) as process:
         assert process.stdout is not None
         try:
             found = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())

@@ -22,7 +22,8 @@ from resnetlab.reports.sizes import page, rebuild, write
 
 
 def told(photos: Path, backbone: Path, **more: object) -> Told:
-    return Told(folder=photos, model=str(backbone), output=photos.parent / "out", epochs=1, **more)  # type: ignore[arg-type]
+    held = {"recipe": "fixres", "epochs": 1} | more
+    return Told(folder=photos, model=str(backbone), output=photos.parent / "out", **held)  # type: ignore[arg-type]
 
 
 def swept(asked: Told, **more: object) -> tuple[Sizes, Path]:
