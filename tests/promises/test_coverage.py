@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HELD = tomllib.loads((ROOT / "docs" / "coverage.toml").read_text(encoding="utf-8"))
 ENTRIES = [(source, entry) for source in HELD["sources"] for entry in HELD[source]]
 STATES = ("full protocol", "shrunken", "published only", "not run")
-UNMAPPED = 7
+UNMAPPED = 1
 """Entries that wait for a command; each says for what. Lower it with every one that is mapped."""
 
 
@@ -36,7 +36,8 @@ def state(entry: dict[str, Any]) -> str:
     folder = ROOT / "results" / study(entry)
     if not (folder / "report.json").exists():
         return "not run"
-    return "shrunken" if load(folder).study.overrides else "full protocol"
+    changed = [item for item in load(folder).study.overrides if not item.startswith("data = ")]  # where they lie
+    return "shrunken" if changed else "full protocol"
 
 
 def named(entries: list[tuple[str, dict[str, Any]]]) -> Any:
