@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 
+import pytest
 import torch
 
 from resnetlab.inspection.identity import maps, measure, stack
@@ -37,6 +38,7 @@ def test_a_residual_stack_whose_branches_are_zero_is_the_identity() -> None:
         assert torch.equal(model(maps(0, 0)), maps(0, 0))
 
 
+@pytest.mark.slow  # a time, which a busy machine stretches
 def test_inspect_identity_takes_less_than_a_minute(call: Call) -> None:
     def seconds(steps: int) -> float:
         before = time.process_time()
