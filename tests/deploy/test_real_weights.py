@@ -18,8 +18,9 @@ from resnetlab.deploy.predict import Classifier, load_model
 from resnetlab.models.build import build_model
 from resnetlab.models.spec import External
 
-WEIGHTS = Path(os.environ.get("RESNETLAB_TEST_WEIGHTS", "")) / "mobilenetv2_100.safetensors"
-DOGS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dogs" / "test"
+BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+WEIGHTS = Path(os.environ.get("RESNETLAB_TEST_WEIGHTS") or BESIDE / "weights") / "mobilenetv2_100.safetensors"
+DOGS = BESIDE / "dogs" / "test"
 BREEDS = {
     "n02086240": 155, "n02087394": 159, "n02088364": 162, "n02089973": 167, "n02093754": 182, "n02096294": 193,
     "n02099601": 207, "n02105641": 229, "n02111889": 258, "n02115641": 273,
@@ -32,7 +33,9 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, list[Pic
     """The network as a model's folder, and the first three test photographs of each breed."""
     pytest.importorskip("timm", reason="the extra [timm] is not installed")
     if not WEIGHTS.is_file() or not DOGS.is_dir():
-        pytest.skip("RESNETLAB_TEST_WEIGHTS names no folder of weights, or the photographs of dogs are not here")
+        pytest.skip(
+            "the weights or the photographs lie neither beside this repository nor where RESNETLAB_TEST_WEIGHTS says"
+        )
     kwargs = {"num_classes": 1001, "pad_type": "same"}
     spec = External(source="timm/mobilenetv2_100", kwargs=kwargs, weights=str(WEIGHTS))
     file = ModelFile(

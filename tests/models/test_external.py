@@ -26,7 +26,8 @@ from resnetlab.models.weights import Facts, read_weights, write_weights
 from resnetlab.training.random import stream
 
 SMALL = External(source="torchvision/squeezenet1_1")
-REAL = os.environ.get("RESNETLAB_TEST_WEIGHTS", "")
+BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "weights"
+REAL = Path(os.environ.get("RESNETLAB_TEST_WEIGHTS") or BESIDE)
 
 
 def build(spec: External, channels: int = 3, classes: int = 7, seed: int = 0) -> nn.Module:
@@ -244,9 +245,9 @@ def test_a_weights_file_named_in_a_study_is_part_of_what_the_network_is(own: str
     ],
 )
 def test_real_weights_load_into_timms_network(file: str, kwargs: dict[str, Any]) -> None:
-    path = Path(REAL) / file
-    if not REAL or not path.is_file():
-        pytest.skip(f"RESNETLAB_TEST_WEIGHTS names no folder that holds {file}")
+    path = REAL / file
+    if not path.is_file():
+        pytest.skip(f"{file} lies neither beside this repository nor where RESNETLAB_TEST_WEIGHTS says")
     name = file.split(".")[0].removesuffix("_features")
     spec = External(source=f"timm/{name}", kwargs=kwargs, weights=str(path), mean=(0.5,) * 3, deviation=(0.5,) * 3)
     model = build(spec).eval()

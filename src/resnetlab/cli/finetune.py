@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import sys
@@ -48,6 +47,7 @@ def finetune(
     seconds = _seconds(budget)
     from resnetlab.cli.work import Interrupt
     from resnetlab.finetune import api
+    from resnetlab.training.numerics import place
 
     told = api.Told(
         folder=folder, model=model, weights=weights, recipe=recipe, freeze=freeze, train_size=train_size,
@@ -56,7 +56,7 @@ def finetune(
     )  # fmt: skip
     with Interrupt().watched() as interrupt:
         done = api.finetune(told, budget_seconds=seconds, baseline=baseline, stop=interrupt.asked, say=_say)
-    if os.environ.get("RANK", "0") != "0":
+    if place()[0] > 0:
         return
     for line in lines(done.record, done.model, folder):
         typer.echo(printable(line))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import shlex
 import signal
 import sys
@@ -30,7 +29,7 @@ from resnetlab.studies.estimate import expected_seconds
 from resnetlab.studies.plan import Plan, PlannedRun
 from resnetlab.studies.refusals import cautions
 from resnetlab.studies.run import missing, past_runs, read_record
-from resnetlab.training.numerics import Placement
+from resnetlab.training.numerics import Placement, place
 
 SOME_FAILED = 3
 
@@ -171,8 +170,9 @@ def train_one(
     model: str, data: str, recipe: str, settings: list[str], seed: int, instruments: Instruments, output: Path
 ) -> int:
     """Train one network; the exit code."""
-    shared = [f"numerics.ranks={size}"] if (size := int(os.environ.get("WORLD_SIZE", "1"))) > 1 else []
-    say = to_stderr if os.environ.get("RANK", "0") == "0" else lambda _: None
+    rank, size, _ = place()
+    shared = [f"numerics.ranks={size}"] if size > 1 else []
+    say = to_stderr if rank == 0 else lambda _: None
     plan = api.plan_run(
         model, data, recipe, seed=seed, settings=[*settings, *shared], instruments=instruments, output=output, say=say
     )
@@ -205,7 +205,7 @@ def show_status(plan: Plan, root: Path) -> None:
 
 def _one(job: Job, root: Path) -> int:
     directory = RunDirectory.of(root, job.id)
-    if "WORLD_SIZE" in os.environ:
+    if place()[1] > 1:
         return _shared(job, root)
     with Interrupt().watched() as interrupt:
         reason = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ Batches = Callable[[slice], tuple[Tensor, Tensor]]
 """Part of an epoch, as images (B, C, H, W) and labels (B,) or shares of the classes (B, K)."""
 
 
-class Trainee(Generic[Images]):
+class Trainee(ABC, Generic[Images]):
     """One network in training: weights, optimiser, average, and the sums of the epoch so far.
 
     Of the parameters, those that ask for a gradient are trained. A subclass says where batches come from.
@@ -91,9 +92,9 @@ class Trainee(Generic[Images]):
         self.wrong = torch.zeros(self.steps_per_epoch, dtype=torch.int64, device=device)
         self.train_images = train_images
 
+    @abstractmethod
     def batches(self, images: Images, epoch: int) -> Batches:
         """The batches of an epoch over `images`, a function of the seed and the epoch alone."""
-        raise NotImplementedError
 
     def trained(self) -> list[tuple[str, nn.Parameter]]:
         """The parameters that are trained, by name."""

@@ -40,6 +40,13 @@ class Placement:
     """Within an epoch, a checkpoint after this long."""
 
 
+def place() -> tuple[int, int, int]:
+    """Rank, processes of the run, and rank on this machine, as torchrun says; (0, 1, 0) where it did not start this."""
+    words = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    rank, size, local = (int(os.environ.get(word, alone)) for word, alone in words)
+    return rank, size, local
+
+
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

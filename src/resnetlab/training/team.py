@@ -16,6 +16,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from resnetlab.errors import mistake
+from resnetlab.training.numerics import place
 
 T = TypeVar("T")
 
@@ -75,8 +76,7 @@ ALONE = Team()
 
 def from_environment() -> Team:
     """As torchrun says; alone where it did not start this process."""
-    words = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    return Team(*(int(os.environ[word]) for word in words)) if all(word in os.environ for word in words) else ALONE
+    return Team(*place())
 
 
 @contextlib.contextmanager
