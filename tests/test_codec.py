@@ -24,7 +24,7 @@ import resnetlab.runs.spec
 import resnetlab.studies.spec
 import resnetlab.training.numerics
 import resnetlab.training.recipe
-from resnetlab import codec
+from resnetlab import codec, files
 from resnetlab.codec import FieldError, Fraction, Name, Positive, decode, digest, encode, spec, tagged
 from resnetlab.data.spec import Augment, Data, DataIdentity, Fixed, RandAugment
 from resnetlab.errors import InputError
@@ -427,7 +427,7 @@ def test_a_file_that_is_no_json_is_told_in_a_line(tmp_path: Path, content: bytes
     path = tmp_path / "run.json"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
-        codec.read_json(path)
+        files.read_json(path)
     assert len(str(caught.value).splitlines()) == 1
 
 

@@ -21,13 +21,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from resnetlab.errors import InputError, Problem, mistake, nearest
+from resnetlab.files import read_text
 
 T = TypeVar("T")
 
-MAX_BYTES = 1_000_000
-"""Of a file that a person wrote."""
-MAX_OWN_BYTES = 500_000_000
-"""Of one that grows with the runs of a study: its plan, its report's values."""
 MAX_TOLD = 100
 """Mistakes of one table."""
 MAX_DEPTH = 20
@@ -123,7 +120,7 @@ def digest(value: Any) -> str:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file. Raises InputError when it is absent, too large or not TOML."""
-    return parse_toml(_read(path), str(path))
+    return parse_toml(read_text(path), str(path))
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
@@ -152,28 +149,6 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
 
 
 _OUTSIZE = "a whole number beyond 64 bits, or tables nested deeper than "
-
-
-def read_json(path: Path, most: int = MAX_BYTES) -> Any:
-    """The value of a JSON file. Raises InputError when it is absent, too large or not JSON."""
-    try:
-        return json.loads(_read(path, most))
-    except (ValueError, RecursionError) as error:
-        raise mistake(str(path), f"not JSON: {error}", "restore the file, or remove the folder that it is in") from None
-
-
-def _read(path: Path, most: int = MAX_BYTES) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(most + 1)  # bounded by what is read: a device tells no size
-        if len(content) > most:
-            raise mistake(str(path), f"larger than {most:,} bytes", "a specification is a small text file")
-        return content.decode()
-    except UnicodeDecodeError:
-        raise mistake(str(path), "not text in UTF-8", "save it as UTF-8") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise mistake(str(path), f"cannot be read: {reason}", "give the path of a file that exists") from None
 
 
 # How a mistake is told ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, commits that happen once, JSON lines, SHA-256.
+"""Files that are whole or absent: atomic writes, commits that happen once, JSON lines, locks, SHA-256.
 
 Refuses to leave a half-written file behind: a reader sees the old bytes or the new ones, after any crash.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -15,7 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from resnetlab.errors import Problem, ResourceError
+from resnetlab.errors import Problem, ResourceError, mistake
+
+MAX_BYTES = 1_000_000
+"""Of a file that a person wrote."""
+MAX_OWN_BYTES = 500_000_000
+"""Of one that grows with the runs of a study: its plan, its report's values."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says when the disk, or a person's share of it, is full."""
@@ -92,10 +98,53 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def read_json(path: Path, most: int = MAX_BYTES) -> Any:
+    """The value of a JSON file. Raises InputError when it is absent, too large or not JSON."""
+    try:
+        return json.loads(read_text(path, most))
+    except (ValueError, RecursionError) as error:
+        raise mistake(str(path), f"not JSON: {error}", "restore the file, or remove the folder that it is in") from None
+
+
+def read_text(path: Path, most: int = MAX_BYTES) -> str:
+    """A text in UTF-8. Raises InputError when it is absent, too large or something else."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)  # bounded by what is read: a device tells no size
+        if len(content) > most:
+            raise mistake(str(path), f"larger than {most:,} bytes", "a specification is a small text file")
+        return content.decode()
+    except UnicodeDecodeError:
+        raise mistake(str(path), "not text in UTF-8", "save it as UTF-8") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise mistake(str(path), f"cannot be read: {reason}", "give the path of a file that exists") from None
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the lock `path` for this process; false when another holds it. The system lets go when a process dies."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock `path` now."""
+    if not path.exists():
+        return False
+    with locked(path) as mine:
+        return not mine
 
 
 def sync_folder(folder: Path) -> None:

@@ -77,8 +77,10 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr("resnetlab.inspection.tables.render", lambda *_, **__: "")
     monkeypatch.setattr("resnetlab.models.importing.import_weights", lambda *_: "weights.safetensors")
     monkeypatch.setattr(work, "choose_backend", lambda *_: None)
-    for name in ("run_study", "show_plan", "train_one", "resume_one", "show_status", "verify_result"):
+    for name in ("run_study", "show_plan", "train_one", "resume_one", "verify_result"):
         monkeypatch.setattr(work, name, note(name))
+    monkeypatch.setattr("resnetlab.cli.status.show_status", note("show_status"))
+    monkeypatch.setattr("resnetlab.studies.plan.folder_name", lambda _: "")
     monkeypatch.setattr(LoadedStudy, "plan", note("plan"))
     monkeypatch.setattr("resnetlab.data.audit.check", lambda *_, **__: type("Audit", (), {"lines": list, "bad": ()})())
     monkeypatch.setattr("resnetlab.data.describe.describe", lambda *_, **__: type("Found", (), {"lines": list}))

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from resnetlab.bundle.card import card
 from resnetlab.bundle.spec import CARD, FILE, SCHEMA, WEIGHTS, ModelFile
-from resnetlab.codec import decode, encode, read_json
+from resnetlab.codec import decode, encode
 from resnetlab.errors import mistake
-from resnetlab.files import full_disk, sha256, sync_folder, write_json, write_text
+from resnetlab.files import full_disk, read_json, sha256, sync_folder, write_json, write_text
 from resnetlab.models.build import build_model, skeleton
 from resnetlab.models.count import parameters
 from resnetlab.models.spec import External, Model

@@ -100,10 +100,15 @@ def study_status(
     data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(), device: Device = "",  # noqa: B006
 ) -> None:  # fmt: skip
     """Say which runs of a study are finished, running, missing or waiting."""
-    from resnetlab.cli.work import show_status
+    from resnetlab.cli.status import show_status
 
-    _, plan, root = _find(source, data, settings, seeds, device, output)
-    show_status(plan, root)
+    folder, root = _begun(source, any((data, settings, seeds, device)), output)
+    if folder is None:
+        from resnetlab.studies.plan import folder_name
+
+        plan = _load(source, data, settings, seeds, device).plan(output, lambda line: typer.echo(line, err=True))
+        folder = output / "studies" / folder_name(plan)
+    show_status(folder, root)
 
 
 @study.command("report")
@@ -301,25 +306,34 @@ def _load(source: str, data: str, settings: list[str], seeds: str, device: str) 
 
 
 def _find(source: str, data: str, settings: list[str], seeds: str, device: str, output: Path) -> tuple[Any, Any, Path]:
-    """A study with its plan and root: from the folder of its report, or by name.
+    """A study with its plan and root: from the folder of its report, or by name."""
+    folder, root = _begun(source, any((data, settings, seeds, device)), output)
+    if folder is not None:
+        from resnetlab.api import open_study
+
+        return *open_study(folder), root
+    loaded = _load(source, data, settings, seeds, device)
+    return loaded, loaded.plan(output, lambda line: typer.echo(line, err=True)), output
+
+
+def _begun(source: str, changed: bool, output: Path) -> tuple[Path | None, Path]:
+    """The report's folder of a study that was begun, and its root; None where it must be planned first.
 
     A name alone finds what was begun under it, changed by a command or not; with several of that, its file decides.
     """
-    from resnetlab.api import open_study
-    from resnetlab.studies.run import begun
+    from resnetlab.studies.standing import begun
 
     if (Path(source) / "plan.json").exists():
-        loaded, plan = open_study(source)
-        return loaded, plan, Path(source).resolve().parent.parent
-    loaded = _load(source, data, settings, seeds, device)
-    folders = [] if data or settings or seeds or device else begun(loaded.study.name, output)
-    changed = [folder for folder in folders if folder.name != loaded.study.name]
-    if len(folders) == len(changed) == 1:
-        typer.echo(f"As it was begun in {changed[0]}", err=True)
-        return *open_study(changed[0]), output
-    for folder in changed:
+        return Path(source), Path(source).resolve().parent.parent
+    if changed:
+        return None, output
+    found = begun(source, output)
+    if not found.reported and len(found.changed) == 1:
+        typer.echo(f"As it was begun in {found.changed[0]}", err=True)
+        return found.changed[0], output
+    for folder in found.changed:
         typer.echo(f"Also begun, changed by a command: {folder}", err=True)
-    return loaded, loaded.plan(output, lambda line: typer.echo(line, err=True)), output
+    return found.planned, output
 
 
 def _seeds(text: str) -> int | list[int] | None:

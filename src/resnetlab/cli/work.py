@@ -185,24 +185,6 @@ def resume_one(folder: Path, from_step: int | None, data: str | None) -> int:
     return _one(job, root)
 
 
-def show_status(plan: Plan, root: Path) -> None:
-    """A line a condition: how many of its runs stand where."""
-    record = read_record(plan, root)
-    for condition in plan.study.conditions:
-        cells = record.of(condition.label)
-        counts: dict[str, int] = {}
-        for cell in cells:
-            result = cell.record.result if cell.record else None
-            state = result.status if result else cell.state
-            counts[state] = counts.get(state, 0) + 1
-        said = ", ".join(f"{count} {state}" for state, count in counts.items())
-        typer.echo(f"{condition.label:24} {len(cells)} planned: {said}")
-    left = sum(cell.state != "finished" for cell in record.cells)
-    typer.echo(
-        f"{len(record.cells) - left} of {len(record.cells)} runs finished" + (f"; {plan.command}" if left else "")
-    )
-
-
 def _one(job: Job, root: Path) -> int:
     directory = RunDirectory.of(root, job.id)
     if place()[1] > 1:

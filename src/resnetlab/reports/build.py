@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from resnetlab.reports import beside, distances, ensembles, exploring, inside, ladder, plots, sentences, tables
-from resnetlab.reports.evidence import DataFacts, Evidence, Row, gather
+from resnetlab.reports.evidence import DataFacts, Evidence, Point, Row, gather
 from resnetlab.reports.model import Cell, Report, shown
 from resnetlab.stats.estimate import Summary, summarise
 from resnetlab.stats.outcome import Counts, count
 from resnetlab.stats.verdict import Question, Verdict
 from resnetlab.studies.looks import judged
-from resnetlab.studies.plan import StudyRecord
+from resnetlab.studies.plan import StudyRecord, grouped
 from resnetlab.studies.questions import Ran, Runs
 from resnetlab.studies.spec import Condition, Study
 
@@ -35,23 +37,45 @@ class Judged:
 
     def rows(self, label: str) -> tuple[Row, ...]:
         """The planned runs of a condition, by seed."""
-        return tuple(row for row in self.evidence.rows if row.condition == label)
+        return tuple(self._rows.get(label, ()))
+
+    def points(self, label: str) -> tuple[Point, ...]:
+        """The evaluations of a condition's runs."""
+        return tuple(self._points.get(label, ()))
+
+    @cached_property
+    def _rows(self) -> dict[str, list[Row]]:
+        return grouped(self.evidence.rows, _label)
+
+    @cached_property
+    def _points(self) -> dict[str, list[Point]]:
+        return grouped(self.evidence.points, _label)
 
     def data(self, label: str) -> DataFacts:
         """The data of a condition."""
-        return next(facts for facts in self.evidence.data if label in facts.conditions)
+        return self._data[label]
+
+    @cached_property
+    def _data(self) -> dict[str, DataFacts]:
+        return data_of(self.evidence)
 
     def style(self, label: str) -> int:
         """Number of a condition's colour, mark and line: of a rung or a side rung, by shortcut where the study varies
         it, else its own."""
-        for rung in self.study.ladder:
-            if rung.condition == label:
-                return 5 if rung.instead_of else 1
+        return self._styles[label]
+
+    @cached_property
+    def _styles(self) -> dict[str, int]:
         known = ("none", "A", "B", "C", "gated")
         kinds = {c.label: getattr(c.model, "shortcut", "") for c in self.study.conditions}
-        if len(set(kinds.values())) > 1 and set(kinds.values()) <= set(known):
-            return known.index(kinds[label])
-        return [condition.label for condition in self.study.conditions].index(label)
+        varied = len(set(kinds.values())) > 1 and set(kinds.values()) <= set(known)
+        styles = {label: known.index(kinds[label]) if varied else place for place, label in enumerate(kinds)}
+        return styles | {rung.condition: 5 if rung.instead_of else 1 for rung in self.study.ladder}
+
+
+def data_of(evidence: Evidence) -> dict[str, DataFacts]:
+    """The data of each condition, by its label."""
+    return {label: facts for facts in reversed(evidence.data) for label in facts.conditions}
 
 
 def build(record: StudyRecord, command: str = "") -> Report:
@@ -100,32 +124,34 @@ def assemble(evidence: Evidence) -> Report:
 
 def weigh(evidence: Evidence) -> Judged:
     """Summaries of the conditions and verdicts on the claims."""
-    summaries = {}
+    rows, points = grouped(evidence.rows, _label), grouped(evidence.points, _label)
+    data, summaries, by_label = data_of(evidence), {}, {}
     for condition in evidence.study.conditions:
-        facts = next(facts for facts in evidence.data if condition.label in facts.conditions)
-        rows = [row for row in evidence.rows if row.condition == condition.label]
-        runs = [(row.status, None if row.test_error_pct is None else 100 - row.test_error_pct) for row in rows]
-        summaries[condition.label] = summarise(runs, 100 * facts.class_share)
+        label = condition.label
+        held = rows.get(label, [])
+        runs = [(row.status, None if row.test_error_pct is None else 100 - row.test_error_pct) for row in held]
+        summaries[label] = summarise(runs, 100 * data[label].class_share)
+        by_label[label] = _runs(condition, data[label], held, points.get(label, []))
     counts = count(row.status for row in evidence.rows)
-    by_label = {condition.label: _runs(evidence, condition) for condition in evidence.study.conditions}
     return Judged(evidence, counts, summaries, *judged(evidence.study, by_label, counts.complete))
 
 
-def _runs(evidence: Evidence, condition: Condition) -> Runs:
+def _label(line: Row | Point) -> str:
+    return line.condition
+
+
+def _runs(condition: Condition, facts: DataFacts, rows: Iterable[Row], points: Iterable[Point]) -> Runs:
     """A condition's planned runs as its claims see them."""
-    facts = next(facts for facts in evidence.data if condition.label in facts.conditions)
     curves: dict[int, dict[str, list[tuple[float, float]]]] = {}
-    for point in evidence.points:
-        if point.condition == condition.label:
-            held = curves.setdefault(point.seed, {}).setdefault(point.split, [])
-            held.append((point.epoch, 100 - point.top1_error_pct))
+    for point in points:
+        held = curves.setdefault(point.seed, {}).setdefault(point.split, [])
+        held.append((point.epoch, 100 - point.top1_error_pct))
     runs = tuple(
         Ran(
             row.seed, row.status, row.test_error_pct, row.test_loss_nats, row.train_error_pct, row.train_loss_nats,
             {split: tuple(sorted(held)) for split, held in curves.get(row.seed, {}).items()},
         )
-        for row in evidence.rows
-        if row.condition == condition.label
+        for row in rows
     )  # fmt: skip
     recipe = condition.recipe
     epochs = recipe.total_steps(facts.train_images) / recipe.steps_per_epoch(facts.train_images)

@@ -13,17 +13,18 @@ import io
 import math
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from resnetlab import files
-from resnetlab.codec import MAX_OWN_BYTES, decode, read_json, spec, without_defaults
+from resnetlab.codec import decode, spec, without_defaults
+from resnetlab.data.spec import Split
 from resnetlab.errors import mistake
 from resnetlab.inspection.measured import BlockWorth, LayerNorms
 from resnetlab.reports.joint import Joint, joints
-from resnetlab.runs.record import RunRecord, Scores
+from resnetlab.runs.record import RunRecord
 from resnetlab.stats.outcome import Outcome
 from resnetlab.studies.plan import Cell, StudyRecord
 from resnetlab.studies.spec import Study
@@ -240,26 +241,27 @@ def _finite(value: float | None) -> float | None:
 
 
 def _data_facts(cells: Iterable[Cell]) -> tuple[DataFacts, ...]:
-    found: dict[tuple[Any, ...], DataFacts] = {}
+    found: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
-        file, result = cell.run.file, cell.record.result if cell.record else None
-        key = (file.data_name, file.run.data, file.class_share, file.train_images)
-        facts = found.get(key) or DataFacts(
-            conditions=(), name=file.data_name, about=file.data_about, sha256=file.run.data.sha256,
-            classes=file.classes, class_share=file.class_share, train_images=file.train_images,
-        )  # fmt: skip
-        found[key] = replace(
-            facts,
-            conditions=tuple(dict.fromkeys([*facts.conditions, cell.run.condition])),
-            train_subset_images=facts.train_subset_images or _images(result.train if result else None),
-            validation_images=facts.validation_images or _images(result.validation if result else None),
-            test_images=facts.test_images or _images(result.test if result else None),
-        )
-    return tuple(found.values())
+        file = cell.run.file
+        found.setdefault((file.data_name, file.run.data, file.class_share, file.train_images), []).append(cell)
+    return tuple(map(_facts, found.values()))
 
 
-def _images(scores: Scores | None) -> int | None:
-    return scores.images if scores else None
+def _facts(cells: Sequence[Cell]) -> DataFacts:
+    """The data that these runs share."""
+    file = cells[0].run.file
+    results = [cell.record.result for cell in cells if cell.record is not None and cell.record.result is not None]
+
+    def images(split: Split) -> int | None:
+        return next((scores.images for result in results if (scores := getattr(result, split)) is not None), None)
+
+    return DataFacts(
+        conditions=tuple(dict.fromkeys(cell.run.condition for cell in cells)), name=file.data_name,
+        about=file.data_about, sha256=file.run.data.sha256, classes=file.classes, class_share=file.class_share,
+        train_images=file.train_images, train_subset_images=images("train"), validation_images=images("validation"),
+        test_images=images("test"),
+    )  # fmt: skip
 
 
 def _machines(records: Iterable[RunRecord]) -> tuple[Machine, ...]:
@@ -304,7 +306,7 @@ def save(evidence: Evidence, folder: Path) -> None:
 def load(folder: Path) -> Evidence:
     """The evidence that `save` wrote. Raises InputError that names the file and the field."""
     path = folder / "report.json"
-    held: Evidence = decode(Evidence, read_json(path, MAX_OWN_BYTES), str(path))
+    held: Evidence = decode(Evidence, files.read_json(path, files.MAX_OWN_BYTES), str(path))
     if held.schema != SCHEMA:
         raise mistake(str(path), "of another resnetlab", "install the version that wrote it", field="schema")
     return replace(

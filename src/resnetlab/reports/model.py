@@ -131,6 +131,15 @@ class Curves(Picture):
     top: float
     """Where the scale ends."""
 
+    @property
+    def compared(self) -> bool:
+        """Whether each panel shows the means of the others too: of many they would be a wall, and take their square."""
+        return sum(panel.mean is not None for panel in self.panels) <= MOST_COMPARED
+
+
+MOST_COMPARED = 24
+"""Conditions."""
+
 
 @dataclass(frozen=True)
 class Known:

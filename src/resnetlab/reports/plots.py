@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from resnetlab.reports import beside, estimands, sentences
 from resnetlab.reports.evidence import Point
-from resnetlab.reports.model import Curves, Dot, DotRow, Dots, Forest, ForestRow, Known, Line, Panel
+from resnetlab.reports.model import MOST_COMPARED, Curves, Dot, DotRow, Dots, Forest, ForestRow, Known, Line, Panel
 from resnetlab.reports.words import listed, pct, places, signed, span
 from resnetlab.stats.estimate import Summary, mean, t_interval
 from resnetlab.stats.verdict import Means, Question, Verdict
@@ -168,7 +168,8 @@ def _caption(
     said += [f"Band: {', and '.join(kinds)}."] if kinds else []
     if any(panel.beside for panel in panels):
         said.append("Dashed: mean error on the fixed train images, whose way to the bold line is what was overfitted.")
-    said += ["Grey: the means of the other conditions."] if sum(panel.mean is not None for panel in panels) > 1 else []
+    if 1 < sum(panel.mean is not None for panel in panels) <= MOST_COMPARED:
+        said.append("Grey: the means of the other conditions.")
     if split == "train":
         images = {facts.train_subset_images for facts in judged.evidence.data} - {None}
         of = f" of {max(n for n in images if n):,} images" if len(images) == 1 else ""
@@ -182,8 +183,8 @@ def _caption(
 
 def _panel(judged: Judged, label: str, split: str, quantity: str) -> Panel:
     by_seed: dict[int, list[Point]] = {}
-    for point in judged.evidence.points:
-        if point.condition == label and point.split == split:
+    for point in judged.points(label):
+        if point.split == split:
             by_seed.setdefault(point.seed, []).append(point)
     runs, converged = [], []
     for row in judged.rows(label):

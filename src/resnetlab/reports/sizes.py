@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.codec import decode, encode, read_json
-from resnetlab.files import write_json, write_text
+from resnetlab.codec import decode, encode
+from resnetlab.files import read_json, write_json, write_text
 from resnetlab.finetune.record import Cell, Look, Sizes
 from resnetlab.reports import markdown, words
 from resnetlab.reports.figures import standalone, themed

@@ -12,9 +12,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from resnetlab.codec import read_json
 from resnetlab.errors import Problem, ResourceError, mistake
-from resnetlab.files import atomic, full_disk, sha256, sync_folder, write_json
+from resnetlab.files import atomic, full_disk, read_json, sha256, sync_folder, write_json
 from resnetlab.runs.directory import free_bytes
 
 KEEP = 2

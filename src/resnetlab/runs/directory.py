@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -12,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.codec import decode, encode, read_json
+from resnetlab.codec import decode, encode
 from resnetlab.errors import InputError, mistake
-from resnetlab.files import append_line, create_once, read_lines, write_json, write_text
+from resnetlab.files import append_line, create_once, is_locked, locked, read_json, read_lines, write_json, write_text
 from resnetlab.inspection.measured import DroppedBlocks, Gradients
 from resnetlab.models.families.words import BagOfWords
+from resnetlab.runs.places import LOCK, located
 from resnetlab.runs.record import Evaluation, Result, RunFile, RunRecord
 from resnetlab.runs.spec import SCHEMA
 
@@ -34,10 +34,8 @@ class RunDirectory:
     @classmethod
     def of(cls, root: Path, run_id: str) -> RunDirectory:
         """The run's folder under `root`. A run is its hash: one that has another slug there is the same run."""
-        runs = root / "runs"
-        ending = run_id.rpartition("-")[2]
-        held = sorted(runs.glob(f"*-{ending}")) if runs.is_dir() and not (runs / run_id).exists() else []
-        return cls(held[0] if held else runs / run_id)
+        path = root / "runs" / run_id
+        return cls(path if path.exists() else located(root, [run_id])[run_id])
 
     @property
     def checkpoints(self) -> Path:
@@ -47,20 +45,12 @@ class RunDirectory:
     def claimed(self) -> Iterator[bool]:
         """Hold the run for this process; false when another holds it. The system lets go when a process dies."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+        with locked(self.path / LOCK) as mine:
+            yield mine
 
     def busy(self) -> bool:
         """Whether a process works on the run now."""
-        if not (self.path / "lock").exists():
-            return False
-        with self.claimed() as mine:
-            return not mine
+        return is_locked(self.path / LOCK)
 
     def open(self, file: RunFile) -> None:
         """Write run.json, or hold what is there against `file`; where the data lie may differ."""

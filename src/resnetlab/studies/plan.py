@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Literal, TypeVar
 
 from resnetlab.codec import spec
 from resnetlab.data.spec import Data, DataIdentity
@@ -15,6 +16,8 @@ from resnetlab.runs.record import RunFile, RunRecord
 from resnetlab.runs.spec import ALGORITHM_VERSION, SCHEMA, RunSpec, run_id
 from resnetlab.studies.spec import Condition, Study
 from resnetlab.training.numerics import Numerics
+
+Item = TypeVar("Item")
 
 Cost = Callable[[Model, int, int, int], tuple[int, int]]
 """Of a network for channels, classes and side: parameters, and multiply-adds for one image."""
@@ -80,7 +83,19 @@ class StudyRecord:
 
     def of(self, label: str) -> tuple[Cell, ...]:
         """The cells of a condition, by seed."""
-        return tuple(sorted((c for c in self.cells if c.run.condition == label), key=lambda cell: cell.run.seed))
+        return tuple(sorted(self._of.get(label, ()), key=lambda cell: cell.run.seed))
+
+    @cached_property
+    def _of(self) -> dict[str, list[Cell]]:
+        return grouped(self.cells, lambda cell: cell.run.condition)
+
+
+def grouped(items: Iterable[Item], label: Callable[[Item], str]) -> dict[str, list[Item]]:
+    """Items by their label, in their order."""
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        found.setdefault(label(item), []).append(item)
+    return found
 
 
 def expand(

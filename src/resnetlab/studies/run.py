@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from resnetlab.codec import MAX_OWN_BYTES, decode, encode, read_json
+from resnetlab.codec import decode, encode
 from resnetlab.data.spec import Data, Dataset
 from resnetlab.data.splits import load
 from resnetlab.errors import InputError, Problem, mistake
-from resnetlab.files import write_json
+from resnetlab.files import MAX_OWN_BYTES, is_locked, read_json, write_json
 from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.places import LOCK, located
 from resnetlab.runs.record import RunRecord
 from resnetlab.studies.backends.jobs import Backend, Event, Job
 from resnetlab.studies.plan import DataFacts, Plan, PlannedRun, StudyRecord, expand, folder_name, record
@@ -81,25 +82,17 @@ def read_plan(folder: Path) -> Plan:
     return plan
 
 
-def begun(name: str, root: Path) -> list[Path]:
-    """The folders under `root` that hold a report of a study: as its file has it, and as commands changed it."""
-    folders = [root / "studies" / name, *sorted((root / "studies").glob(f"{name}-" + "[0-9a-f]" * 6))]
-    held = [folder for folder in folders if (folder / "plan.json").exists() and (folder / "report.json").exists()]
-    return [folder for folder in held if read_plan(folder).study.name == name]
-
-
 def read_record(plan: Plan, root: Path) -> StudyRecord:
     """The study's cells as the runs' folders stand."""
-
-    def read(run_id: str) -> RunRecord | None:
-        return RunDirectory.of(root, run_id).record()
-
-    return record(plan, read, frozenset(run.id for run in plan.runs if RunDirectory.of(root, run.id).busy()))
+    at = located(root, [run.id for run in plan.runs])
+    running = frozenset(run_id for run_id, path in at.items() if is_locked(path / LOCK))
+    return record(plan, lambda run_id: RunDirectory(at[run_id]).record(), running)
 
 
 def missing(plan: Plan, root: Path) -> list[PlannedRun]:
     """The planned runs that have no result yet, or lack what can still be measured of them, in order."""
-    return [run for run in plan.runs if RunDirectory.of(root, run.id).lacks(run.file)]
+    at = located(root, [run.id for run in plan.runs])
+    return [run for run in plan.runs if RunDirectory(at[run.id]).lacks(run.file)]
 
 
 def past_runs(root: Path) -> list[RunRecord]:

@@ -1,0 +1,79 @@
+"""A study of many runs, made up to time what reads it: one run is trained, and its record stands in every folder.
+
+Each made-up run says so in its provenance, which the report shows. Nothing about networks can be read from it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from resnetlab.codec import encode
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.execute import execute
+from resnetlab.runs.record import Result
+from resnetlab.studies.backends.local import LocalBackend
+from resnetlab.studies.plan import Plan, folder_name
+from resnetlab.studies.run import open_data, plan_study
+from resnetlab.studies.spec import load_study
+from resnetlab.training.numerics import Placement
+
+SEEDS = 10
+
+STUDY = """
+name = "fabricated"
+question = "How long do `study status` and `study report` take?"
+about = "Made up: every run is a copy of one, its error shifted so that intervals have a width."
+data = {{ source = "digits", validation = 0.0, test_curve = true }}
+recipe = {{ base = "digits", epochs = 10 }}
+model = {{ depth = 8, widths = [4, 4, 8] }}
+numerics = {{ device = "cpu", precision = "fp32" }}
+seeds = {seeds}
+[grid]
+recipe.optimiser.lr = {rates}
+[[claim]]
+says = "The first rate beats the second."
+left = {{ recipe.optimiser.lr = {first} }}
+right = {{ recipe.optimiser.lr = {second} }}
+"""
+
+
+def fabricate(root: Path, runs: int) -> Path:
+    """Make up a study of so many runs under `root`, a tenth of them conditions, and give its report's folder."""
+    file = root / "fabricated.toml"
+    rates = [round(1e-3 + place * 1e-6, 6) for place in range(max(2, runs // SEEDS))]
+    seeds = list(range(runs // len(rates)))
+    file.write_text(STUDY.format(rates=rates, seeds=seeds, first=rates[0], second=rates[1]))
+    backend = LocalBackend(root, Placement(workers=1))
+    plan = plan_study(load_study(file), root, backend, lambda _: None, "resnetlab study run fabricated.toml")
+    result = _trained(plan, root)
+    _copy(plan, root, result)
+    return root / "studies" / folder_name(plan)
+
+
+def _trained(plan: Plan, root: Path) -> Result:
+    """Train the first run, and give its result."""
+    first = plan.runs[0]
+    dataset = open_data(first.file.data, root, lambda _: None)
+    result = execute(first.id, first.file, dataset, root, Placement(), lambda: False, lambda *_: None)
+    assert result is not None
+    return result
+
+
+def _copy(plan: Plan, root: Path, result: Result) -> None:
+    """Put the record of the first run into the folders of all others."""
+    first = RunDirectory.of(root, plan.runs[0].id)
+    metrics, provenance = ((first.path / name).read_text() for name in ("metrics.jsonl", "provenance.jsonl"))
+    note = {"event": "fabricated", "reason": f"made up: a copy of {plan.runs[0].id}"}
+    assert result.test is not None
+    for number, run in enumerate(plan.runs[1:]):
+        path = RunDirectory(root / "runs" / run.id).path
+        path.mkdir()
+        (path / "lock").touch()
+        error = min(100.0, result.test.top1_error_pct + number % 7 / 10)
+        shifted = replace(result, test=replace(result.test, top1_error_pct=error))
+        (path / "run.json").write_text(json.dumps(encode(run.file), indent=1))
+        (path / "metrics.jsonl").write_text(metrics)
+        (path / "provenance.jsonl").write_text(provenance + json.dumps(note) + "\n")
+        (path / "result.json").write_text(json.dumps(encode(shifted), indent=1))

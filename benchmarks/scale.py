@@ -1,0 +1,69 @@
+"""How long `study status` and `study report` take, by the number of runs: `python benchmarks/scale.py`.
+
+Prints a table, writes `benchmarks/scale.json`, and ends with 1 where the cost of a run grows with their number.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from fabricate import fabricate
+
+from resnetlab.runs.provenance import provenance
+from resnetlab.training.numerics import Numerics
+
+COUNTS = (10, 100, 300, 1000)
+TRIES = 3
+LIMITS = {"status": 0.5, "report": 15.0}
+"""Seconds at the largest count."""
+LINEAR = 1.5
+"""How many times as much a run may cost among the last ones as among the first."""
+
+
+def main() -> int:
+    """Measure, print, write; the exit code."""
+    rows = []
+    for count in COUNTS:
+        with tempfile.TemporaryDirectory() as root:
+            folder = fabricate(Path(root), count)
+            rows.append({"runs": count, **{verb: taken(verb, folder) for verb in LIMITS}})
+        print(f"{count:5} runs: status {rows[-1]['status']:.2f} s, report {rows[-1]['report']:.2f} s", flush=True)
+    problems = [problem for verb, limit in LIMITS.items() for problem in judged(verb, limit, rows)]
+    line = provenance("benchmark", 0, Numerics(device="cpu", threads=1), "")
+    kept = {name: line[name] for name in ("time", "commit", "dirty", "python", "platform", "processor", "packages")}
+    held = {**kept, "cores": os.cpu_count(), "tries": TRIES, "seconds": rows, "problems": problems}
+    Path(__file__).with_suffix(".json").write_text(json.dumps(held, indent=1) + "\n")
+    print("\n".join(problems) or "within the limits, and linear in runs")
+    return 1 if problems else 0
+
+
+def taken(verb: str, folder: Path) -> float:
+    """The median seconds of wall time of a command, started as a person starts it."""
+    found = []
+    for _ in range(TRIES):
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-m", "resnetlab", "study", verb, folder], check=True, capture_output=True)
+        found.append(time.monotonic() - began)
+    return statistics.median(found)
+
+
+def judged(verb: str, limit: float, rows: list[dict[str, float]]) -> list[str]:
+    """What is wrong with the times of a command."""
+    first, middle, last = rows[0], rows[-2], rows[-1]
+    early = (middle[verb] - first[verb]) / (middle["runs"] - first["runs"])
+    late = (last[verb] - middle[verb]) / (last["runs"] - middle["runs"])
+    said = [f"{verb}: {last[verb]:.2f} s for {last['runs']:,} runs, over {limit} s"] if last[verb] > limit else []
+    if late > LINEAR * early:
+        said.append(f"{verb}: a run costs {1e3 * early:.2f} ms among the first, {1e3 * late:.2f} ms among the last")
+    return said
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""A look at a study of many runs: at once, as the careful reader counts, at a cost that is linear in runs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import runpy
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resnetlab.errors import InputError
+from resnetlab.reports.build import assemble
+from resnetlab.reports.evidence import gather
+from resnetlab.studies.run import read_plan, read_record
+from resnetlab.studies.standing import standing
+
+FABRICATE = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "fabricate.py"))["fabricate"]
+
+
+@pytest.fixture(scope="module")
+def fifty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the report of a study of fifty runs."""
+    folder: Path = FABRICATE(tmp_path_factory.mktemp("fifty"), 50)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_hundred(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = FABRICATE(tmp_path_factory.mktemp("many"), 200)
+    return folder
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    folder: Path = FABRICATE(tmp_path, 8)
+    return folder
+
+
+def seconds(act: Callable[[], Any]) -> float:
+    """Of processor time, the least of five: other processes are not this one's doing."""
+    taken = []
+    for _ in range(5):
+        before = time.process_time()
+        act()
+        taken.append(time.process_time() - before)
+    return min(taken)
+
+
+def test_runs_in_every_state_are_counted_as_the_careful_reader_counts_them(few: Path) -> None:
+    root = few.parents[1]
+    runs = [root / "runs" / run.id for run in read_plan(few).runs]
+    for run in runs[1:6]:
+        (run / "result.json").unlink()
+    with (runs[2] / "provenance.jsonl").open("a") as file:
+        file.write(json.dumps({"event": "gave up", "reason": "its process was killed"}) + "\n{torn")
+    (runs[3] / "run.json").unlink()
+    runs[4].rename(runs[4].with_name(runs[4].name.replace("digits-", "other-")))
+    held = json.loads((runs[6] / "result.json").read_text())
+    (runs[6] / "result.json").write_text(json.dumps(held | {"status": "dead"}))
+    with (runs[5] / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found, record = standing(few, root), read_record(read_plan(few), root)
+    careful: dict[str, Counter[str]] = {}
+    for cell in record.cells:
+        result = cell.record.result if cell.record else None
+        careful.setdefault(cell.run.condition, Counter())[result.status if result else cell.state] += 1
+    assert found.counts == careful
+    assert sum(careful.values(), Counter()) == {"converged": 2, "dead": 1, "missing": 1, "running": 1, "waiting": 3}
+    assert (found.finished, found.planned) == (3, 8)
+    assert found.command == "resnetlab study run fabricated.toml"
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "words"),
+    [
+        ("plan", "{", "plan.json: not JSON"),
+        ("plan", "[]", "plan.json: not a table"),
+        ("plan", '{"study": {}, "runs": []}', "plan.json: study.name: missing"),
+        ("result", "{", "result.json: not JSON"),
+        ("result", "{}", "result.json: schema: missing"),
+        (
+            "result",
+            '{"schema": 1, "status": "fine", "step": 1, "chosen_step": 1}',
+            "result.json: status: unknown value",
+        ),
+    ],
+)
+def test_a_file_that_is_not_as_it_was_written_is_told_by_name_and_field(
+    few: Path, place: str, text: str, words: str
+) -> None:
+    root = few.parents[1]
+    path = few / "plan.json" if place == "plan" else root / "runs" / read_plan(few).runs[0].id / "result.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        standing(few, root)
+
+
+def test_the_status_of_a_study_that_was_begun_loads_no_library_for_it(fifty: Path) -> None:
+    code = (
+        "import sys; from resnetlab.cli.main import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print([name for name in ('pydantic', 'numpy', 'torch', 'rich') if name in sys.modules])"
+    )
+    root = fifty.parents[1]
+    for source in (str(fifty), str(root / "fabricated.toml")):
+        words = [sys.executable, "-c", code, "study", "status", source, "--output", str(root)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        assert done.stdout.splitlines()[-2:] == ["50 of 50 runs finished", "[]"], done.stderr
+
+
+def test_a_study_file_that_was_changed_since_is_planned_anew(
+    few: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from resnetlab.cli.main import main
+
+    file = few.parents[1] / "fabricated.toml"
+    (few / "report.json").write_text("{}")
+    for seeds, said in (("[0, 1, 2, 3]", "8 of 8"), ("[0, 1, 2]", "6 of 6")):
+        if said != "8 of 8":
+            file.write_text(file.read_text().replace("[0, 1, 2, 3]", seeds))
+        monkeypatch.setattr("sys.argv", ["resnetlab", "study", "status", str(file), "--output", str(file.parent)])
+        with pytest.raises(SystemExit):
+            main()
+        assert f"{said} runs finished" in capfd.readouterr().out
+
+
+def test_four_times_the_runs_take_no_more_than_five_times_the_time(fifty: Path, two_hundred: Path) -> None:
+    """A cost in the square of the runs would be sixteen times."""
+    folders = fifty, two_hundred
+    fewer, more = (seconds(lambda folder=folder: standing(folder, folder.parents[1])) for folder in folders)
+    assert more < 5 * fewer + 0.01
+    fewer, more = (seconds(lambda folder=folder: weighed(folder)) for folder in folders)
+    assert more < 5 * fewer + 0.05
+
+
+def weighed(folder: Path) -> None:
+    """Read the runs and build all of a report but its figures and files."""
+    assemble(gather(read_record(read_plan(folder), folder.parents[1])))
