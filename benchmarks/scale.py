@@ -6,7 +6,6 @@ Prints a table, writes `benchmarks/scale.json`, and ends with 1 where the cost o
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -15,9 +14,7 @@ import time
 from pathlib import Path
 
 from fabricate import fabricate
-
-from resnetlab.runs.provenance import provenance
-from resnetlab.training.numerics import Numerics
+from machine import machine
 
 COUNTS = (10, 100, 300, 1000)
 TRIES = 3
@@ -36,9 +33,7 @@ def main() -> int:
             rows.append({"runs": count, **{verb: taken(verb, folder) for verb in LIMITS}})
         print(f"{count:5} runs: status {rows[-1]['status']:.2f} s, report {rows[-1]['report']:.2f} s", flush=True)
     problems = [problem for verb, limit in LIMITS.items() for problem in judged(verb, limit, rows)]
-    line = provenance("benchmark", 0, Numerics(device="cpu", threads=1), "")
-    kept = {name: line[name] for name in ("time", "commit", "dirty", "python", "platform", "processor", "packages")}
-    held = {**kept, "cores": os.cpu_count(), "tries": TRIES, "seconds": rows, "problems": problems}
+    held = {**machine(), "tries": TRIES, "seconds": rows, "problems": problems}
     Path(__file__).with_suffix(".json").write_text(json.dumps(held, indent=1) + "\n")
     print("\n".join(problems) or "within the limits, and linear in runs")
     return 1 if problems else 0

@@ -49,6 +49,11 @@ def split_tree(root: Path, **options: object) -> Path:
     return tree(root, {"train/cat": 4, "train/dog": 4, "test/cat": 2, "test/dog": 2}, **options)
 
 
+def class_tree(root: Path, **options: object) -> Path:
+    """Ten cats and ten dogs, in no split."""
+    return tree(root, {"cat": 10, "dog": 10}, **options)
+
+
 def opened(root: Path, **options: object) -> Source:
     """The source in a folder, with its cache beside it."""
     cache = options.pop("cache", root.parent / "cache")

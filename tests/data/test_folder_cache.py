@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import encoded, opened, picture, save, split_tree
+from pictures import class_tree, encoded, opened, picture, save, split_tree
 
-from resnetlab.data.sources import decoded, folder, images
+from resnetlab.data.audit import check
+from resnetlab.data.sources import decoded, folder, images, seen
+from resnetlab.errors import InputError
 
 
 def test_the_hash_depends_neither_on_the_place_nor_on_the_number_of_workers(tmp_path: Path) -> None:
@@ -52,34 +56,150 @@ def test_a_second_open_decodes_nothing_and_says_nothing_new(tmp_path: Path, monk
     assert (first.sha256, first.notes) == (second.sha256, second.notes)
 
 
-def test_a_damaged_cache_is_noticed_and_built_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["npy", "json"])
+def test_a_damaged_cache_is_noticed_and_built_again(tmp_path: Path, ending: str) -> None:
     root = split_tree(tmp_path / "pets")
     first = opened(root, image_size=8)
-    (kept,) = (tmp_path / "cache").glob("*.npz")
+    pixels = first.train.pixels.copy()
+    (kept,) = (tmp_path / "cache").glob(f"*.{ending}")
     whole = kept.read_bytes()
     rng = np.random.default_rng(0)
-    flips = [bytearray(whole) for _ in range(40)]
+    flips = [bytearray(whole) for _ in range(20)]
     for raw in flips:
         raw[rng.integers(len(raw))] ^= 1 << int(rng.integers(8))
     for raw in (b"", b"words", whole[: len(whole) // 2], *flips):
+        kept.unlink()
         kept.write_bytes(raw)
-        assert opened(root, image_size=8).sha256 == first.sha256
-        np.testing.assert_array_equal(opened(root, image_size=8).train.pixels, first.train.pixels)
+        for _ in range(2):
+            again = opened(root, image_size=8)
+            assert again.sha256 == first.sha256
+            np.testing.assert_array_equal(again.train.pixels, pixels)
     said: list[str] = []
+    kept.unlink()
     kept.write_bytes(whole[:-9])
     opened(root, image_size=8, say=said.append)
     assert any("is damaged: decoding the images again" in line for line in said)
 
 
-def test_pixels_forged_with_a_right_zip_checksum_are_noticed(tmp_path: Path) -> None:
+def test_pixels_that_were_exchanged_are_noticed(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
+    pixels = opened(root, image_size=8).train.pixels.copy()
+    (kept,) = (tmp_path / "cache").glob("*.npy")
+    forged = np.load(kept)
+    forged[:] = 0
+    kept.unlink()
+    np.save(kept, forged)
+    np.testing.assert_array_equal(opened(root, image_size=8).train.pixels, pixels)
+
+
+def aged(root: Path, seconds: int = 60) -> Path:
+    """The folder as if every file of it were older than any clock's tick."""
+    for path in root.rglob("*"):
+        if path.is_file():
+            then = path.stat().st_mtime_ns - seconds * 10**9
+            os.utime(path, ns=(then, then))
+    return root
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files of images that are opened."""
+    held: list[Path] = []
+    read = images.read
+    monkeypatch.setattr(images, "read", lambda path: held.append(Path(path)) or read(path))
+    return held
+
+
+@pytest.mark.parametrize("tree", [split_tree, class_tree])
+def test_a_folder_in_which_nothing_changed_is_mapped_and_no_file_of_it_is_opened(
+    tmp_path: Path, reads: list[Path], tree: Callable[[Path], Path]
+) -> None:
+    root = aged(tree(tmp_path / "pets"))
+    (root / "notes.txt").write_text("passed over")
+    aged(root)
     first = opened(root, image_size=8)
-    (kept,) = (tmp_path / "cache").glob("*.npz")
-    with np.load(kept) as archive:
-        arrays = dict(archive)
-    arrays["pixels"][0] = 0
-    np.savez(kept, **arrays)
-    np.testing.assert_array_equal(opened(root, image_size=8).train.pixels, first.train.pixels)
+    reads.clear()
+    second = opened(root, image_size=8)
+    assert reads == []
+    assert (first.sha256, first.notes, first.classes) == (second.sha256, second.notes, second.classes)
+    for split in ("train", "validation", "test"):
+        one, other = getattr(first, split), getattr(second, split)
+        assert (one is None) == (other is None)
+        if one is not None:
+            np.testing.assert_array_equal(one.pixels, other.pixels)
+            np.testing.assert_array_equal(one.labels, other.labels)
+    backing = second.train.pixels if tree is split_tree else None
+    while backing is not None and not isinstance(backing, np.memmap):
+        backing = backing.base  # type: ignore[assignment]
+    assert tree is class_tree or isinstance(backing, np.memmap)
+
+
+def test_of_a_folder_that_changed_only_the_new_files_are_opened_for_their_hash(
+    tmp_path: Path, reads: list[Path]
+) -> None:
+    root = aged(split_tree(tmp_path / "pets"))
+    opened(root, image_size=8)
+    reads.clear()
+    found = decoded_hashes(root, tmp_path)
+    assert reads == []
+    save(root / "train/cat/000.png", picture(77))
+    assert decoded_hashes(root, tmp_path) != found
+    assert set(reads) == {root / "train/cat/000.png"}
+
+
+def decoded_hashes(root: Path, tmp_path: Path) -> list[str]:
+    paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
+    return [held.sha256 for held in seen.probe(root, paths, 2, tmp_path / "cache")]
+
+
+def test_each_change_of_a_folder_is_seen(tmp_path: Path) -> None:
+    root = aged(class_tree(tmp_path / "pets"))
+    known = {opened(root, image_size=8).sha256}
+    changes = [
+        lambda: save(root / "cat/000.png", picture(77)),
+        lambda: (root / "cat/000.png").rename(root / "dog/new.png"),
+        lambda: (root / "cat/.hidden").write_text(""),
+        lambda: (root / "cat").rename(root / "lion"),
+        lambda: (
+            (root / "cat").mkdir() or save(root / "cat/1.png", picture(78)) or save(root / "cat/2.png", picture(79))
+        ),
+    ]
+    for change in changes:
+        change()
+        aged(root)
+        try:
+            known.add(opened(root, image_size=8).sha256)
+        except InputError as error:
+            known.add(str(error))
+    assert len(known) == 1 + len(changes)
+
+
+def test_a_split_that_a_person_changed_in_the_cache_is_followed(tmp_path: Path) -> None:
+    root = aged(class_tree(tmp_path / "pets"))
+    first = opened(root, image_size=8)
+    (splits,) = (tmp_path / "cache").glob("*-splits.csv")
+    text = splits.read_text()
+    line = next(line for line in text.splitlines() if ",train," in line)
+    splits.write_text(text.replace(line, line.replace(",train,", ",test,")))
+    assert len(opened(root, image_size=8).test) == len(first.test) + 1
+
+
+@pytest.mark.parametrize(("seconds", "noticed"), [(0, True), (60, False)])
+def test_other_content_of_the_same_size_and_time_is_noticed_in_a_young_file_and_by_a_check(
+    tmp_path: Path, seconds: int, noticed: bool
+) -> None:
+    """A young one may change once more within a tick of the file system's clock."""
+    root = split_tree(tmp_path / "pets")
+    path = root / "train/cat/000.png"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"1")  # behind its end a picture may hold anything
+    aged(root, seconds)
+    first, held = opened(root, image_size=8).sha256, path.stat()
+    path.write_bytes(whole + b"2")
+    os.utime(path, ns=(held.st_mtime_ns, held.st_mtime_ns))
+    assert (opened(root, image_size=8).sha256 != first) is noticed
+    assert check(str(root), image_size=8, cache=tmp_path / "cache").sha256 != first
+    assert opened(root, image_size=8).sha256 != first
 
 
 def test_a_file_that_changes_between_hash_and_decoding_is_bad(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def data_check(
     img_size: Annotated[int | None, typer.Option(help="Side in pixels for a folder of photographs.")] = None,
     output: Output = Path(),
 ) -> None:
-    """Count images by class and split; list broken files and duplicates."""
+    """Read every file; count images by class and split; list broken files and duplicates."""
     from resnetlab.data.audit import check
 
     audit = check(source, image_size=img_size, cache=output / "cache", say=_say)

@@ -90,7 +90,7 @@ def check(source: str, *, image_size: int | None = None, cache: Path, say: Say =
 def _check_folder(root: Path, image_size: int | None, cache: Path, say: Say) -> Audit:
     from resnetlab.data.sources.folder import survey
 
-    return audit_folder(survey(root, image_size=image_size, cache=cache, say=say, skip_bad=True))
+    return audit_folder(survey(root, image_size=image_size, cache=cache, say=say, skip_bad=True, anew=True))
 
 
 def audit_folder(found: Survey) -> Audit:

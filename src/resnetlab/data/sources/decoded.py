@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from resnetlab import files
 from resnetlab.data.sources import images
+from resnetlab.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -62,24 +61,43 @@ def decode(
     """The files as squares of `side` pixels, from the cache when it holds them whole."""
     if not paths:
         return Decoded(np.empty((0, side, side, 1), np.uint8), ())
-    key = hashlib.sha256(json.dumps([images.DECODER, side, *hashes]).encode()).hexdigest()
-    kept = cache / f"{key}.npz"
-    if kept.exists():
-        held = _load(kept, key, len(paths), side)
-        if held is not None:
-            return held
-        say(f"{kept} is damaged: decoding the images again")
+    key = key_of(side, hashes)
+    held = load(cache, key)
+    if held is not None and len(held.reasons) == len(paths):
+        return held
+    if pixels_path(cache, key).exists():
+        say(f"{pixels_path(cache, key)} is damaged: decoding the images again")
     say(f"decoding {len(paths):,} images to {side} x {side} pixels")
     decoded = _decode(root, paths, hashes, side, workers)
-    text = json.dumps(decoded.reasons).encode()
-    with files.atomic(kept, "wb") as file:
-        np.savez(
-            file,
-            pixels=decoded.pixels,
-            reasons=np.frombuffer(text, np.uint8),
-            digest=np.array(_digest(key, decoded.pixels, text)),
-        )
-    return decoded
+    with files.atomic(pixels_path(cache, key), "wb") as file:
+        np.save(file, decoded.pixels)
+    reasons = list(decoded.reasons)
+    facts = {"reasons": reasons, "sha256": _digest(key, decoded.pixels, reasons)}
+    files.write_json(pixels_path(cache, key).with_suffix(".json"), facts)
+    return load(cache, key) or decoded
+
+
+def key_of(side: int, hashes: Sequence[str]) -> str:
+    """The name under which the squares of `side` pixels of these files are kept."""
+    return hashlib.sha256(json.dumps([images.DECODER, side, *hashes]).encode()).hexdigest()
+
+
+def pixels_path(cache: Path, key: str) -> Path:
+    """Where the pixels of that name are kept."""
+    return cache / f"{key}.npy"
+
+
+def load(cache: Path, key: str) -> Decoded | None:
+    """What was kept, mapped from the disk; None when there is none, or a byte of it is not what was written."""
+    try:
+        facts = files.read_json(pixels_path(cache, key).with_suffix(".json"), files.MAX_OWN_BYTES)
+        reasons = [str(reason) for reason in facts["reasons"]]
+        # Copied where it is written to, which no one does: torch warns of arrays that it may not write to.
+        pixels = np.load(pixels_path(cache, key), mmap_mode="c")
+        whole = facts["sha256"] == _digest(key, pixels, reasons)
+    except (InputError, OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
+    return Decoded(pixels, tuple(reasons)) if whole else None
 
 
 def _decode(root: Path, paths: Sequence[str], hashes: Sequence[str], side: int, workers: int) -> Decoded:
@@ -106,24 +124,15 @@ def _decode(root: Path, paths: Sequence[str], hashes: Sequence[str], side: int, 
     return Decoded(pixels, tuple(reason for reason, _ in found))
 
 
-def _load(path: Path, key: str, count: int, side: int) -> Decoded | None:
-    """What was kept, or None when a byte of it is not what was written."""
-    try:
-        # The file is opened here because numpy leaves it open when it is no archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            pixels, text = archive["pixels"], archive["reasons"].tobytes()
-            if str(archive["digest"]) != _digest(key, pixels, text):
-                return None
-        reasons = tuple(json.loads(text))
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError):
-        return None
-    whole = len(reasons) == count and pixels.shape[:3] == (reasons.count(""), side, side)
-    return Decoded(pixels, reasons) if whole else None
-
-
-def _digest(key: str, pixels: NDArray[np.uint8], text: bytes) -> str:
-    form = [key, pixels.shape, hashlib.sha256(pixels.data if pixels.size else b"").hexdigest()]
-    return hashlib.sha256(json.dumps(form).encode() + text).hexdigest()
+def _digest(key: str, pixels: NDArray[np.uint8], reasons: list[str]) -> str:
+    form = [
+        key,
+        pixels.shape,
+        str(pixels.dtype),
+        hashlib.sha256(pixels.data if pixels.size else b"").hexdigest(),
+        reasons,
+    ]
+    return hashlib.sha256(json.dumps(form).encode()).hexdigest()
 
 
 def default_workers() -> int:

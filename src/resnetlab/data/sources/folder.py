@@ -15,16 +15,20 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab import files
-from resnetlab.data.sources import Say, decoded, images, manifest, silent
+from resnetlab.data.sources import Say, decoded, images, manifest, seen, silent
 from resnetlab.data.sources.listing import Listing, Passed, list_folder
 from resnetlab.data.sources.manifest import Cut, Row
-from resnetlab.data.spec import Images, Source
+from resnetlab.data.sources.seen import Seen
+from resnetlab.data.spec import Images, Source, Split
 from resnetlab.errors import InputError, Problem, mistake
+
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 DEFAULT_SIDE = 64
 """Pixels; where photographs differ in size and nobody said which to take."""
@@ -50,51 +54,86 @@ class Survey:
     passed: tuple[Passed, ...]
     bad: tuple[Bad, ...]
     notes: tuple[str, ...]
+    kept: str
+    """The name of the pixels in the cache."""
 
 
 def open_folder(
     root: Path, *, image_size: int | None, cache: Path, say: Say = silent, skip_bad: bool = False,
     workers: int | None = None,
 ) -> Source:  # fmt: skip
-    """The Source in a folder. Raises InputError with every mistake found; bad files are one unless `skip_bad`."""
-    return to_source(survey(root, image_size=image_size, cache=cache, say=say, skip_bad=skip_bad, workers=workers))
+    """The Source in a folder, mapped from the cache where nothing in the folder changed since it was read.
+
+    Raises InputError with every mistake found; bad files are one unless `skip_bad`.
+    """
+    _refuse_inside(cache, root)
+    asked = images.DECODER, image_size, skip_bad, str(root), str(cache)  # notes name the last two
+    place, looked = seen.place_of(root, cache, "images", *asked), seen.look(root)
+    held = seen.recall(place, looked)
+    if held is None:
+        found = survey(root, image_size=image_size, cache=cache, say=say, skip_bad=skip_bad, workers=workers)
+        held = _seen(found)
+        seen.remember(place, looked, held, found.kept, _written(found, cache))
+    return _source(root, held)
 
 
 def to_source(found: Survey) -> Source:
     """The Source that a survey found."""
+    return _source(found.root, _seen(found))
+
+
+def _seen(found: Survey) -> Seen:
     number = {name: k for k, name in enumerate(found.classes)}
     labels = np.array([number[row.label] for row in found.rows], np.int64)
-    splits = np.array([row.split for row in found.rows])
+    splits = np.array([SPLITS.index(row.split) if row.split else len(SPLITS) for row in found.rows], np.uint8)
+    return Seen(found.classes, found.pixels, labels, splits, manifest_sha256(found), found.notes)
 
-    def part(split: str) -> Images:
-        chosen = splits == split
-        return Images(found.pixels[chosen], labels[chosen])
 
-    validation = part("validation") if (splits == "validation").any() else None
-    name = found.root.resolve().name
-    return Source(name, found.classes, part("train"), part("test"), validation, manifest_sha256(found), found.notes)
+def _source(root: Path, held: Seen) -> Source:
+    def part(split: Split) -> Images:
+        chosen = np.flatnonzero(held.splits == SPLITS.index(split))
+        if len(chosen) and chosen[-1] - chosen[0] + 1 == len(chosen):  # in one piece: it stays mapped
+            return Images(held.pixels[chosen[0] : chosen[-1] + 1], held.labels[chosen])
+        return Images(held.pixels[chosen], held.labels[chosen])
+
+    validation = part("validation") if (held.splits == SPLITS.index("validation")).any() else None
+    name = root.resolve().name
+    return Source(name, held.classes, part("train"), part("test"), validation, held.sha256, held.notes)
+
+
+def _written(found: Survey, cache: Path) -> list[Path]:
+    """The files of the cache from which it follows what a folder gives."""
+    used = [row.path for row in found.rows]
+    every = sorted([*used, *(item.path for item in found.bad)])
+    splits, bad = (manifest.stem(found.root, paths) for paths in (used, every))
+    return [cache / f"{splits}-splits.csv", cache / f"{bad}-bad.csv", seen.files_of(found.root, cache)]
+
+
+def _refuse_inside(cache: Path, root: Path) -> None:
+    if cache.resolve().is_relative_to(root.resolve()):  # what is written would be listed, and hashed, the next time
+        what = f"{cache} lies in the folder of images"
+        raise mistake(str(root), what, "give an output folder outside it, or name the folder of images itself")
 
 
 def survey(
     root: Path, *, image_size: int | None, cache: Path, say: Say = silent, skip_bad: bool = False,
-    workers: int | None = None, cut: Cut | Path | None = None,
+    workers: int | None = None, cut: Cut | Path | None = None, anew: bool = False,
 ) -> Survey:  # fmt: skip
-    """List, hash, decode and cut a folder: anew, by a manifest, or, with None, as it lies. Raises InputError."""
-    if cache.resolve().is_relative_to(root.resolve()):  # what is written would be listed, and hashed, the next time
-        what = f"{cache} lies in the folder of images"
-        raise mistake(str(root), what, "give an output folder outside it, or name the folder of images itself")
+    """List, hash, decode and cut a folder: anew, by a manifest, or, with None, as it lies. Raises InputError.
+
+    A file that has the size and time that it had when it was hashed is not read again, unless with `anew`.
+    """
+    _refuse_inside(cache, root)
     workers = workers or decoded.default_workers()
     listing = list_folder(root)
     paths = [file.path for file in listing.files]
     say(f"reading {len(paths):,} files of {root}")
-    probes = decoded.probe(root, paths, workers)
+    probes = seen.probe(root, paths, workers, cache, anew=anew)
     todo = [place for place, probe in enumerate(probes) if not probe.reason]
     sizes = {probes[place].size for place in todo}
     side, notes = _side(image_size, sizes)
-    result = decoded.decode(
-        root, [paths[place] for place in todo], [probes[place].sha256 for place in todo], side,
-        cache=cache, workers=workers, say=say,
-    )  # fmt: skip
+    hashes = [probes[place].sha256 for place in todo]
+    result = decoded.decode(root, [paths[place] for place in todo], hashes, side, cache=cache, workers=workers, say=say)
     reasons = [probe.reason for probe in probes]
     for place, reason in zip(todo, result.reasons, strict=True):
         reasons[place] = reason
@@ -116,7 +155,8 @@ def survey(
         case Path():
             complete = manifest.follow(rows, root, cut)
             _need_train(complete, cut)
-    return Survey(root, listing.classes, complete, result.pixels, listing.passed, bad, (*notes, *more))
+    kept = decoded.key_of(side, hashes)
+    return Survey(root, listing.classes, complete, result.pixels, listing.passed, bad, (*notes, *more), kept)
 
 
 def _need_train(rows: Sequence[Row], path: Path) -> None:

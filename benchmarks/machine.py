@@ -1,0 +1,17 @@
+"""On what a benchmark ran."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from resnetlab.runs.provenance import provenance
+from resnetlab.training.numerics import Numerics
+
+NAMES = ("time", "commit", "dirty", "python", "platform", "processor", "packages")
+
+
+def machine() -> dict[str, Any]:
+    """When, from which commit, with which packages and processor, and how busy it was before."""
+    line = provenance("benchmark", 0, Numerics(device="cpu", threads=1), "")
+    return {**{name: line[name] for name in NAMES}, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}
