@@ -106,7 +106,7 @@ def test_the_status_of_a_study_that_was_begun_loads_no_library_for_it(fifty: Pat
     code = (
         "import sys; from resnetlab.cli.main import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "print([name for name in ('pydantic', 'numpy', 'torch', 'rich') if name in sys.modules])"
+        "print([name for name in ('resnetlab.codec', 'numpy', 'torch', 'rich') if name in sys.modules])"
     )
     root = fifty.parents[1]
     for source in (str(fifty), str(root / "fabricated.toml")):
