@@ -1,0 +1,75 @@
+"""One loop in a process of its own. Reads seconds, trains as long, answers with images and seconds; `steps.py` asks."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import stock
+import torch
+
+from resnetlab.data.resident import Resident
+from resnetlab.data.spec import Augment, Images
+from resnetlab.models.build import build_model
+from resnetlab.models.families.cifar import cifar
+from resnetlab.training.accelerate import prepare, resolve
+from resnetlab.training.loop import Learner, train
+from resnetlab.training.numerics import Numerics
+from resnetlab.training.random import stream
+from resnetlab.training.recipe import SGD, Recipe
+
+SHAPES = {"cifar10": (32, 3, 50_000), "digits": (8, 1, 1_437)}
+"""Side, channels and train images. The pixels are random: what a step costs does not depend on them."""
+
+
+def images(shape: str) -> Images:
+    """Random pixels (N, H, W, C) and labels (N,) of that shape."""
+    side, channels, count = SHAPES[shape]
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
+    return Images(pixels, draw.integers(0, 10, count))
+
+
+def stock_loop(depth: int, batch: int, shape: str, *, tuned: bool, workers: int) -> Iterator[int]:
+    """The images of each step."""
+    held, device = images(shape), torch.device("cpu")
+    model = build_model(cifar(depth), held.pixels.shape[3], 10, lambda name: stream(0, "init", name))
+    return stock.epochs(model, held.pixels, held.labels, batch, tuned=tuned, device=device, workers=workers)
+
+
+def our_loop(depth: int, batch: int, shape: str, *, precision: str, single: bool) -> Iterator[int]:
+    """The images between two pauses of resnetlab's own loop."""
+    held, side = images(shape), SHAPES[shape][0]
+    numerics = resolve(Numerics(device="cpu", precision=precision), single=single)  # type: ignore[arg-type]
+    device = prepare(numerics)
+    sgd = SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
+    augment = Augment(crop_padding=side // 8, flip=True)
+    recipe = Recipe(batch_size=batch, epochs=10_000, optimiser=sgd, augment=augment)
+    learner = Learner(cifar(depth), recipe, numerics, 0, held, 10, device)
+    seen = 0
+    for progress in train(learner, Resident.of(held, device), lambda: False):
+        yield progress.images - seen
+        seen = progress.images
+
+
+def main() -> None:
+    """`contender.py NAME DEPTH BATCH SHAPE`, a name of `steps.CONTENDERS`."""
+    name, depth, batch, shape = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    kind, *words = name.split("-")
+    if kind in ("stock", "tuned"):
+        steps = stock_loop(depth, batch, shape, tuned=kind == "tuned", workers=int(words[0].removeprefix("w")))
+    else:
+        steps = our_loop(depth, batch, shape, precision=words[0], single=kind == "one")
+    next(steps)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        began, seen, asked = time.monotonic(), 0, float(line)
+        while (spent := time.monotonic() - began) < asked:
+            seen += next(steps)
+        print(seen, spent, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""How fast resnetlab trains on the processor, beside loops as people write them. `make bench` runs it.
+
+Every contender is a process that stays. They train in turns, a window each, so that a machine that grows slower does
+so for all; the medians of the windows are compared. Writes `latest.json` and a dated page. `--only WORD` takes the
+cells whose name holds the word, and writes neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+WINDOW_SECONDS = 4.0
+WINDOWS = 5
+
+CELLS = [(depth, batch, shape) for shape in ("cifar10", "digits") for depth in (20, 56) for batch in (32, 128)]
+
+CONTENDERS = {
+    "stock-w0": "stock loop, its images made in the same process",
+    "stock-w2": "stock loop, 2 workers make its images",
+    "tuned-w2": "tuned loop: bf16, channels-last, workers that stay",
+    "one-fp32": "resnetlab, fp32, one run on all cores",
+    "one-auto": "resnetlab as it comes, one run on all cores",
+    "study-fp32": "resnetlab, fp32, a study: a run a core",
+    "study-auto": "resnetlab as it comes, a study: a run a core",
+}
+
+RATIOS = {
+    "stock": ("one-auto", "stock"), "tuned": ("one-auto", "tuned-w2"), "stock_fp32": ("one-fp32", "stock"),
+    "study_stock": ("study-auto", "stock"), "study_tuned": ("study-auto", "tuned-w2"),
+    "study_stock_fp32": ("study-fp32", "stock"), "study_one": ("study-auto", "one-auto"),
+}  # fmt: skip
+"""Of rates; `stock` is the faster of the two stock loops."""
+
+
+NOTE = (
+    "`study` runs one run a core, each in one thread; `one` is one run on all cores. As it comes, resnetlab takes bf16 "
+    "where the processor multiplies it. `stock` is the faster of the two stock loops."
+)
+
+
+def cell_name(depth: int, batch: int, shape: str) -> str:
+    """`resnet20-b128`, of other shapes than CIFAR-10's `resnet20-b128-digits`."""
+    return f"resnet{depth}-b{batch}" + ("" if shape == "cifar10" else f"-{shape}")
+
+
+@dataclass
+class Contender:
+    """The processes of one contender; all of them train in its windows."""
+
+    processes: list[subprocess.Popen[str]]
+
+    def window(self, seconds: float) -> float:
+        """Images per second of a window, summed over the processes."""
+        for process in self.processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{seconds}\n")
+            process.stdin.flush()
+        return sum(images / spent for images, spent in map(_answer, self.processes))
+
+
+def _answer(process: subprocess.Popen[str]) -> tuple[float, float]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        sys.exit(f"a contender ended: {process.args}")
+    images, spent = map(float, line.split())
+    return images, spent
+
+
+@contextmanager
+def started(names: Iterable[str], depth: int, batch: int, shape: str) -> Iterator[dict[str, Contender]]:
+    """The contenders, all started at once, then warmed up one by one; ended with the context."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    held: dict[str, Contender] = {}
+    try:
+        for name in names:
+            command = [sys.executable, str(HERE / "contender.py"), name, str(depth), str(batch), shape]
+            count = cores if name.startswith("study") else 1
+            held[name] = Contender([
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                for _ in range(count)
+            ])  # fmt: skip
+        for name, contender in held.items():
+            for process in contender.processes:
+                assert process.stdout is not None
+                if process.stdout.readline() != "ready\n":
+                    sys.exit(f"a contender did not start: {name}")
+        for contender in held.values():
+            contender.window(2.0)
+        yield held
+    finally:
+        for contender in held.values():
+            for process in contender.processes:
+                process.kill()
+                process.wait()
+
+
+def measure(depth: int, batch: int, shape: str) -> dict[str, list[float]]:
+    """Images per second by contender, window by window."""
+    rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    with started(CONTENDERS, depth, batch, shape) as held:
+        order = list(held)
+        for window in range(WINDOWS):
+            turn = window % len(order)
+            for name in order[turn:] + order[:turn]:
+                rates[name].append(held[name].window(WINDOW_SECONDS))
+    return rates
+
+
+def ratios(rates: dict[str, list[float]]) -> dict[str, float]:
+    """Of medians, by the names of RATIOS."""
+    medians = {name: statistics.median(held) for name, held in rates.items()}
+    medians["stock"] = max(medians["stock-w0"], medians["stock-w2"])
+    return {key: round(medians[ours] / medians[theirs], 2) for key, (ours, theirs) in RATIOS.items()}
+
+
+def machine() -> dict[str, object]:
+    """What was measured on, and with what."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    versions = {package: version(package) for package in ("torch", "torchvision", "numpy", "pillow")}
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
+    )
+    return {
+        "processor": name, "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
+        "python": platform.python_version(), **versions, "commit": commit.stdout.strip(),
+        "load before": round(os.getloadavg()[0], 2),
+    }  # fmt: skip
+
+
+def page(found: dict[str, dict[str, list[float]]], about: dict[str, object], day: str) -> str:
+    """The dated page: every ratio and every rate."""
+    lines = [f"# Training steps on a processor, {day}", "", "Written by `make bench`.", ""]
+    lines += [f"- {key}: {value}" for key, value in about.items()]
+    lines.append(
+        f"- {WINDOWS} windows of {WINDOW_SECONDS:g} s a contender, in turns; medians, in brackets least and most"
+    )
+    lines += ["", "## Ratios of images per second", "", NOTE, "", *_head(f"{a} / {b}" for a, b in RATIOS.values())]
+    for name, rates in found.items():
+        lines.append(f"| {name} | " + " | ".join(f"{value:.2f}" for value in ratios(rates).values()) + " |")
+    lines += [
+        "",
+        "## Images per second",
+        "",
+        "| | " + " | ".join(CONTENDERS) + " |",
+        "|---|" + "---:|" * len(CONTENDERS),
+    ]
+    for name, rates in found.items():
+        shown = [f"{statistics.median(held):,.0f} [{min(held):,.0f}, {max(held):,.0f}]" for held in rates.values()]
+        lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    return "\n".join([*lines, "", *(f"- {key}: {value}" for key, value in CONTENDERS.items()), ""])
+
+
+def _head(names: Iterable[str]) -> list[str]:
+    held = list(names)
+    return ["| | " + " | ".join(held) + " |", "|---|" + "---:|" * len(held)]
+
+
+def main() -> None:
+    """Measure every cell, print the ratios, write what was found."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--only", default="", help="a word that the cell's name holds: resnet20-b128")
+    only = asked.parse_args().only
+    about, found = machine(), {}
+    for depth, batch, shape in CELLS:
+        name = cell_name(depth, batch, shape)
+        if only not in name:
+            continue
+        found[name] = measure(depth, batch, shape)
+        rates = {key: round(statistics.median(held)) for key, held in found[name].items()}
+        print(name, ratios(found[name]), rates, sep="\n  ", flush=True)
+    if only:
+        return
+    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    latest = {
+        "ratios": {name: ratios(rates) for name, rates in found.items()},
+        "images_per_second": found, "machine": about, "day": day, "window_seconds": WINDOW_SECONDS,
+    }  # fmt: skip
+    (HERE / "latest.json").write_text(json.dumps(latest, indent=1) + "\n")
+    (HERE / f"{day}.md").write_text(page(found, about, day))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Training loops as people write them, to measure resnetlab against: a Dataset of PIL images in a DataLoader."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+
+class Pictures(Dataset[tuple[torch.Tensor, int]]):
+    """What torchvision's CIFAR10 does for each image: array to PIL, then the transforms."""
+
+    def __init__(self, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+        side, channels = pixels.shape[1], pixels.shape[3]
+        self.pixels, self.labels = pixels, labels
+        self.transform = transforms.Compose([
+            transforms.RandomCrop(side, padding=side // 8),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize((0.5,) * channels, (0.25,) * channels),
+        ])  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, place: int) -> tuple[torch.Tensor, int]:
+        return self.transform(Image.fromarray(self.pixels[place].squeeze())), int(self.labels[place])
+
+
+def epochs(
+    model: nn.Module, pixels: NDArray[np.uint8], labels: NDArray[np.int64], batch_size: int, *, tuned: bool,
+    device: torch.device, workers: int = 2,
+) -> Iterator[int]:  # fmt: skip
+    """Train without end; yields the images of each step.
+
+    Stock: fp32, NCHW, `.item()` of every loss. `tuned`: bf16, channels-last, no `.item()`, workers that stay.
+    """
+    layout = torch.channels_last if tuned else torch.contiguous_format
+    model = model.to(device).to(memory_format=layout).train()
+    pinned = device.type == "cuda"
+    loader = DataLoader(
+        Pictures(pixels, labels), batch_size, shuffle=True, num_workers=workers, pin_memory=pinned,
+        persistent_workers=tuned and workers > 0,
+    )  # fmt: skip
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    criterion = nn.CrossEntropyLoss()
+    running = 0.0
+    while True:
+        for images, targets in loader:
+            images = images.to(device, non_blocking=pinned, memory_format=layout)
+            targets = targets.to(device, non_blocking=pinned)
+            optimiser.zero_grad()
+            with torch.autocast(device.type, torch.bfloat16) if tuned else contextlib.nullcontext():
+                logits = model(images)
+            loss = criterion(logits.float(), targets)
+            loss.backward()
+            optimiser.step()
+            if not tuned:
+                running += loss.item()
+            yield len(targets)
