@@ -12,9 +12,9 @@ demo: $(READY) ## Run the study `digits` (two minutes on two cores) and name its
 	$(BIN)/resnetlab study run digits
 
 test: $(READY) lint ## Check style, types and floors, and run the fast tests (set-up included)
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(READY) lint ## As test, with the slow suites: kills, races, calibration
+test-all: $(READY) lint ## As test, with the slow suites (kills, races, calibration), and what the tests cover
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 lint: $(READY) ## Check style, types and floors

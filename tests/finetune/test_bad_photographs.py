@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import os
 from pathlib import Path
 
@@ -21,7 +23,7 @@ def jpeg(seed: int, mode: str = "RGB", **options: object) -> bytes:
 
 
 def put(root: Path) -> tuple[set[str], set[str]]:
-    """Fill train/plain with odd files; the names that are photographs, and those that are none."""
+    """Fill train/plain with odd files; the names of those that are photographs, and of those that are broken."""
     place = root / "train" / "plain"
     odd = {mode: texture("plain", number).convert("L").convert(mode) for number, mode in enumerate(("LA", "1", "I;16"))}
     for mode, image in odd.items():
@@ -45,18 +47,15 @@ def put(root: Path) -> tuple[set[str], set[str]]:
     Image.new("L", (1, 1)).save(place / "bad dot.png")
     Image.new("L", (50_000, 1)).save(place / "bad thread.png")
     Image.new("1", (12_000, 12_000)).save(place / "bad bomb.png")
-    os.symlink(place, place / "bad loop")
-    os.symlink(place / "nothing.jpg", place / "bad dangling.jpg")
-    os.mkfifo(place / "bad pipe.jpg")
-    return used, {path.name for path in place.iterdir() if path.name.startswith("bad ")}
-
-
-def hidden(root: Path) -> None:
-    """What a file manager or a notebook leaves; passed over with a note."""
-    for place in (root / "train" / ".ipynb_checkpoints", root / "train" / "plain" / ".ipynb_checkpoints"):
-        place.mkdir()
-        (place / "a.jpg").write_bytes(jpeg(40))
-    (root / "train" / "plain" / "._a.jpg").write_bytes(b"\x00\x05\x16\x07")
+    found = {path.name for path in place.glob("bad *")}
+    os.symlink(place, place / "loop")
+    os.symlink(place / "nothing.jpg", place / "dangling.jpg")
+    os.mkfifo(place / "pipe.jpg")
+    for hidden in (root / "train" / ".ipynb_checkpoints", place / ".ipynb_checkpoints"):
+        hidden.mkdir()
+        (hidden / "a.jpg").write_bytes(jpeg(40))
+    (place / "._a.jpg").write_bytes(b"\x00\x05\x16\x07")
+    return used, found
 
 
 def told(photos: Path, backbone: Path, *, skip_bad: bool) -> Told:
@@ -66,36 +65,43 @@ def told(photos: Path, backbone: Path, *, skip_bad: bool) -> Told:
     )  # fmt: skip
 
 
-def test_every_bad_file_is_named_in_one_line_and_nothing_is_written(photos: Path, backbone: Path) -> None:
+def listed(photos: Path) -> set[str]:
+    """The names in the list that is written beside the cache."""
+    (file,) = (photos.parent / "out" / "cache").glob("*-bad.csv")
+    with file.open(newline="", encoding="utf-8") as held:
+        return {Path(row["path"]).name for row in csv.DictReader(held) if row["reason"]}
+
+
+def test_bad_files_are_told_in_one_line_and_listed_with_reasons_and_no_model_is_written(
+    photos: Path, backbone: Path
+) -> None:
     _, bad = put(photos)
-    hidden(photos)
     with pytest.raises(InputError) as caught:
         finetune(told(photos, backbone, skip_bad=False))
-    lines = str(caught.value).splitlines()
-    for name in bad:
-        assert len([line for line in lines if f"train/plain/{name}" in line]) == 1, name
-    assert not any("odd " in line for line in lines)
+    (line,) = str(caught.value).splitlines()
+    assert f"(1 of {len(bad)} bad files, listed in" in line
+    assert line.endswith("Fix: replace them, or --skip-bad")
+    assert listed(photos) == bad
     assert not (photos.parent / "out" / "models").exists()
 
 
-def test_without_them_the_odd_ones_are_learned_from_and_each_one_left_out_is_told(photos: Path, backbone: Path) -> None:
+def test_without_them_the_odd_ones_are_learned_from_and_what_was_left_out_is_told(photos: Path, backbone: Path) -> None:
     good = len(list((photos / "train" / "plain").iterdir()))
     used, bad = put(photos)
-    hidden(photos)
-    said: list[str] = []
-    done = finetune(told(photos, backbone, skip_bad=True), say=said.append)
+    notes: list[str] = []
+    done = finetune(told(photos, backbone, skip_bad=True), say=notes.append)
     assert done.record.train_images == 3 * good + len(used)
-    assert not [name for name in bad if name not in "\n".join(said)]
+    assert listed(photos) == bad
+    assert any(f"{len(bad)} bad files left out" in note for note in notes)
+    assert any("6 files passed over: 3 hidden, 2 a link, 1 not a regular file" in note for note in notes)
 
 
-def test_a_name_that_is_no_text_and_two_that_differ_in_case_alone_are_told(photos: Path, backbone: Path) -> None:
-    place = os.fsencode(photos / "train" / "plain")
-    with open(place + b"/\xff.jpg", "wb") as file:
-        file.write(jpeg(50))
-    for name in ("case.jpg", "CASE.jpg"):
-        (photos / "train" / "plain" / name).write_bytes(jpeg(51))
-    with pytest.raises(InputError) as caught:
-        finetune(told(photos, backbone, skip_bad=False))
-    said = str(caught.value)
-    assert "\\xff.jpg" in said
-    assert "case.jpg" in said and "CASE.jpg" in said
+def test_a_name_that_is_no_text_and_two_that_differ_in_case_alone_are_photographs_as_others(
+    photos: Path, backbone: Path
+) -> None:
+    place = photos / "train" / "plain"
+    for name in ("case.jpg", "CASE.jpg", os.fsdecode(b"\xff.jpg")):
+        (place / name).write_bytes(jpeg(51))
+    done = finetune(told(photos, backbone, skip_bad=False))
+    assert done.record.train_images == 33
+    assert json.loads((done.report / "finetune.json").read_text(encoding="utf-8"))["train_images"] == 33
