@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from dataclasses import replace
 
 import pytest
 import torch
@@ -59,7 +60,15 @@ def test_a_gpu_takes_bf16_where_it_has_the_units_and_one_thread(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     found = resolve(Numerics(threads=8), single=True)
-    assert found == Numerics(device="cuda", precision=precision, memory_format="channels_last", threads=1)
+    assert found == Numerics(device="cuda", precision=precision, memory_format="channels_last", threads=1, capture="on")
+    assert resolve(found, single=False) == found
+    assert resolve(Numerics(capture="off"), single=True) == replace(found, capture="off")
+
+
+def test_on_the_processor_nothing_is_captured_and_a_runs_identity_says_nothing_of_it() -> None:
+    assert resolve(Numerics(device="cpu", capture="off"), single=True) == resolve(Numerics(device="cpu"), single=True)
+    with pytest.raises(InputError, match=r"numerics\.capture: only steps on a GPU are captured"):
+        resolve(Numerics(device="cpu", capture="on"), single=True)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def mix(values: Tensor, share: Tensor, mate: Tensor) -> Tensor:
 
 
 def train_batch(
-    pixels: Tensor, plan: EpochPlan, part: slice, augment: Augment, scale: Callable[[Tensor], Tensor]
+    pixels: Tensor, plan: EpochPlan, part: slice | Tensor, augment: Augment, scale: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Part of an epoch, augmented, and put on its `scale`: (B, C, H, W), from the whole split (N, H, W, C)."""
     corner = plan.corner[part] if augment.crop_padding or augment.crop else None
@@ -81,7 +81,7 @@ def train_batch(
     return mix(images, plan.share[part], plan.mate[part]) if augment.mixup else images
 
 
-def train_labels(labels: Tensor, plan: EpochPlan, part: slice, augment: Augment, classes: int) -> Tensor:
+def train_labels(labels: Tensor, plan: EpochPlan, part: slice | Tensor, augment: Augment, classes: int) -> Tensor:
     """The labels (B,) of part of an epoch; with mixup the shares (B, K) of the classes in each mixture."""
     chosen = labels[plan.order[part]]
     return mix(F.one_hot(chosen, classes).float(), plan.share[part], plan.mate[part]) if augment.mixup else chosen

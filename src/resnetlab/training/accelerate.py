@@ -34,10 +34,14 @@ def resolve(numerics: Numerics, *, single: bool) -> Numerics:
     if numerics.batch_norm == "synchronised" and (device != "cuda" or numerics.ranks == 1):
         fix = "--set numerics.batch_norm=local"
         raise mistake("", "synchronised needs several processes, each with a GPU", fix, field="numerics.batch_norm")
+    capture = numerics.capture
+    if capture == "on" and device != "cuda":
+        raise mistake("", "only steps on a GPU are captured", "--set numerics.capture=auto", field="numerics.capture")
     threads = numerics.threads or (max(1, cores() // numerics.ranks) if single else 1)
     return replace(
-        numerics, device=device, precision=precision, memory_format=layout, threads=threads if device == "cpu" else 1
-    )
+        numerics, device=device, precision=precision, memory_format=layout, threads=threads if device == "cpu" else 1,
+        capture=("off" if capture == "off" else "on") if device == "cuda" else "auto",
+    )  # fmt: skip
 
 
 def _bf16_profits(device: str) -> bool:
@@ -82,7 +86,8 @@ def _keep_freed_memory() -> None:
 def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:
     """The context in which a network computes."""
     if numerics.precision == "bf16":
-        return torch.autocast(numerics.device, torch.bfloat16)
+        # A capture must not meet weights that were cast outside it (torch's notes on CUDA graphs).
+        return torch.autocast(numerics.device, torch.bfloat16, cache_enabled=numerics.device != "cuda")
     return contextlib.nullcontext()
 
 

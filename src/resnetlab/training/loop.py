@@ -15,18 +15,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnetlab.data.augment import centre, train_batch, train_labels
-from resnetlab.data.plan import plan_epoch
+from resnetlab.data.plan import EpochPlan, plan_epoch
 from resnetlab.data.resident import Resident
 from resnetlab.data.scale import fitted
 from resnetlab.data.spec import Images as ImageArrays
 from resnetlab.models.build import build_model
 from resnetlab.models.spec import Model
 from resnetlab.training.accelerate import autocast, layout
+from resnetlab.training.capture import steps_of
 from resnetlab.training.numerics import Numerics
-from resnetlab.training.optimise import build_optimiser, optimiser_tensors, restore_optimiser
+from resnetlab.training.optimise import (
+    build_optimiser,
+    optimiser_tensors,
+    rates_as_tensors,
+    restore_optimiser,
+    set_rates,
+)
 from resnetlab.training.random import stream, stream_seed
 from resnetlab.training.recipe import Recipe
 from resnetlab.training.schedule import rate
+from resnetlab.training.steps import Steps
 from resnetlab.training.team import ALONE, Team
 
 PULSE_SECONDS = 0.5
@@ -38,15 +46,18 @@ Images = TypeVar("Images")
 """What a trainee takes its batches from."""
 
 
+Moment = Literal["start", "turn", "pulse", "epoch", "stopped"]
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where the loop stands when it yields.
 
-    start: nothing is trained yet; pulse: some time has passed; epoch: an epoch, or the run, is complete;
-    stopped: `stop` said so, and the generator ends.
+    start: nothing is trained yet; turn: a step is taken; pulse: some time has passed; epoch: an epoch, or the run, is
+    complete; stopped: `stop` said so, and the generator ends. After a turn the device may still be at work.
     """
 
-    moment: Literal["start", "pulse", "epoch", "stopped"]
+    moment: Moment
     step: int
     total: int
     epoch: float
@@ -95,6 +106,10 @@ class Trainee(ABC, Generic[Images]):
     @abstractmethod
     def batches(self, images: Images, epoch: int) -> Batches:
         """The batches of an epoch over `images`, a function of the seed and the epoch alone."""
+
+    def steps(self, images: Images) -> Steps[Images]:
+        """How its steps over `images` are taken."""
+        return Steps(self, images)
 
     def trained(self) -> list[tuple[str, nn.Parameter]]:
         """The parameters that are trained, by name."""
@@ -167,12 +182,27 @@ class Trainee(ABC, Generic[Images]):
 
         They may be this process's part alone, of a batch of `whole` images. The definition, whatever is faster.
         """
+        self.set_rates()
+        self.seed_layers(self.step)
+        index = self.step % self.steps_per_epoch
+        self.losses[index], self.wrong[index] = self.team.total(self.update(images, labels, whole))
+        self.step += 1
+
+    def set_rates(self) -> None:
+        """Give the optimiser the learning rates of this step."""
         factor = rate(self.recipe.schedule, self.step, self.total, self.steps_per_epoch)
-        for group, full in zip(self.optimiser.param_groups, self.full_rates, strict=True):
-            group["lr"] = full * factor
-        # What a layer draws (dropout) follows from the step, so that a resumed run draws the same.
+        set_rates(self.optimiser, [full * factor for full in self.full_rates])
+
+    def seed_layers(self, step: int) -> None:
+        """What a layer draws (dropout) follows from the step, so that a resumed run draws the same."""
         rank = (self.team.rank,) if self.team.rank else ()
-        torch.manual_seed(stream_seed(self.seed, "step", self.step, *rank))
+        torch.manual_seed(stream_seed(self.seed, "step", step, *rank))
+
+    def update(self, images: Tensor, labels: Tensor, whole: int = 0) -> Tensor:
+        """All of a step that the device does; gives the batch's loss and how many are wrong, (2,) fp32.
+
+        It asks the device nothing, so that it can be captured.
+        """
         loss, logits, mine = self._gradients(images, labels, whole)
         if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_([p for _, p in self.trained()], self.recipe.clip_norm)
@@ -181,11 +211,8 @@ class Trainee(ABC, Generic[Images]):
             if self.average:
                 weights = [p.detach() for _, p in self.trained()]
                 torch._foreach_lerp_(self.average, weights, 1 - self.recipe.ema)
-            index = self.step % self.steps_per_epoch
             largest = mine.argmax(1) if mine.dim() > 1 else mine
-            scores = torch.stack([loss.detach(), (logits.argmax(1) != largest).sum()])
-            self.losses[index], self.wrong[index] = self.team.total(scores)
-        self.step += 1
+            return torch.stack([loss.detach(), (logits.argmax(1) != largest).sum()])
 
     def _gradients(self, images: Tensor, labels: Tensor, whole: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Put the batch's gradients in place of the last ones.
@@ -235,7 +262,11 @@ class Learner(Trainee[Resident]):
         if numerics.batch_norm == "synchronised":
             built = nn.SyncBatchNorm.convert_sync_batchnorm(built)  # type: ignore[no-untyped-call]
         network: nn.Module = built.to(device).to(memory_format=layout(numerics))
-        super().__init__(network, build_optimiser(recipe, network), recipe, numerics, seed, len(train), device, team)
+        self.spec, self.plain = model, ""
+        optimiser = build_optimiser(recipe, network, capturable=numerics.capture == "on")
+        super().__init__(network, optimiser, recipe, numerics, seed, len(train), device, team)
+        if numerics.capture == "on":
+            rates_as_tensors(optimiser, device)
         self.scale = fitted(recipe.normalise, train, recipe.augment.crop, device)
         self.classes = classes
 
@@ -249,57 +280,69 @@ class Learner(Trainee[Resident]):
 
     def batches(self, images: Resident, epoch: int) -> Batches:
         """Batches of `images`, augmented and scaled."""
-        augment, draw = self.recipe.augment, partial(stream, self.seed, "epoch", epoch)
-        plan = plan_epoch(len(images), images.pixels.shape[1], augment, draw).to(self.device)
+        return partial(self.batch, images, self.plan(images, epoch))
 
-        def batch(part: slice) -> tuple[Tensor, Tensor]:
-            shown = train_batch(images.pixels, plan, part, augment, self.scale)
-            return shown, train_labels(images.labels, plan, part, augment, self.classes)
+    def plan(self, images: Resident, epoch: int) -> EpochPlan:
+        """The order and the draws of an epoch, on the device."""
+        draw = partial(stream, self.seed, "epoch", epoch)
+        return plan_epoch(len(images), images.pixels.shape[1], self.recipe.augment, draw).to(self.device)
 
-        return batch
+    def batch(self, images: Resident, plan: EpochPlan, part: slice | Tensor) -> tuple[Tensor, Tensor]:
+        """Part of an epoch, as a slice or as places in it (B,) int64, augmented and scaled."""
+        augment = self.recipe.augment
+        shown = train_batch(images.pixels, plan, part, augment, self.scale)
+        return shown, train_labels(images.labels, plan, part, augment, self.classes)
+
+    def steps(self, images: Resident) -> Steps[Resident]:
+        """Captured where they can be; `plain` says why they are not."""
+        return steps_of(self, images)
 
 
-def train(learner: Trainee[Images], images: Images, stop: Callable[[], bool]) -> Iterator[Progress]:
+def train(
+    learner: Trainee[Images], images: Images, stop: Callable[[], bool], *, turns: bool = False
+) -> Iterator[Progress]:
     """Train `learner` on the train split until its last step, or until `stop()`; go on from where it stands.
 
     Order, crops and flips of an epoch follow from the seed and the epoch alone. The process's own random state is put
-    back when the generator ends.
+    back when the generator ends. With `turns` it yields after every step, so that another run can take one.
     """
     recipe, per_epoch = learner.recipe, learner.steps_per_epoch
-    began, seconds, seen, batches, planned = time.monotonic(), 0.0, 0, None, -1
+    began, seconds, seen, planned = time.monotonic(), 0.0, 0, -1
     pulse = began
+    steps = learner.steps(images)
 
-    def progress(moment: Literal["start", "pulse", "epoch", "stopped"]) -> Progress:
-        nonlocal seconds, began
+    def pause(moment: Moment) -> Iterator[Progress]:
+        nonlocal seconds, began, pulse
+        if moment != "turn":
+            steps.rest()
         seconds += time.monotonic() - began
-        return Progress(moment, learner.step, learner.total, learner.step / per_epoch, seen, seconds)
+        yield Progress(moment, learner.step, learner.total, learner.step / per_epoch, seen, seconds)
+        if moment != "turn":
+            steps.resume()
+        began = time.monotonic()
+        pulse = pulse if moment == "turn" else began
 
     with torch.random.fork_rng(devices=[learner.device] if learner.device.type == "cuda" else []):
         if learner.step == 0:
-            yield progress("start")
-            began = time.monotonic()
+            yield from pause("start")
         while learner.step < learner.total:
             if _told_to_stop(learner, stop):
-                yield progress("stopped")
+                yield from pause("stopped")
                 return
             epoch, index = divmod(learner.step, per_epoch)
-            if batches is None or planned != epoch:
-                batches, planned = learner.batches(images, epoch), epoch
+            if planned != epoch:
+                steps.begin(epoch)
+                planned = epoch
             part = slice(index * recipe.batch_size, (index + 1) * recipe.batch_size)
             size = min(part.stop, learner.train_images) - part.start
-            if learner.apart and learner.team.size > 1:
-                mine = learner.team.parts(size, learner.numerics.accumulate)
-                shown, labels = batches(slice(part.start + mine[0].start, part.start + mine[-1].stop))
-                learner.train_step(shown, labels, size)
-            else:
-                learner.train_step(*batches(part))
+            steps.take(part, size)
             seen += size
             if learner.step % per_epoch == 0 or learner.step == learner.total:
-                yield progress("epoch")
-                began = pulse = time.monotonic()
+                yield from pause("epoch")
             elif time.monotonic() - pulse > PULSE_SECONDS:
-                yield progress("pulse")
-                began = pulse = time.monotonic()
+                yield from pause("pulse")
+            elif turns:
+                yield from pause("turn")
 
 
 def _told_to_stop(learner: Trainee[Images], stop: Callable[[], bool]) -> bool:

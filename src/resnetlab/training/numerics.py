@@ -23,6 +23,9 @@ class Numerics:
     """Over a process's part of a batch, or (on GPUs) over the parts of all processes."""
     threads: Whole = 0
     """Threads of one run on the processor; 0 for 1 in a study, all cores in a single run."""
+    capture: Literal["auto", "on", "off"] = "auto"
+    """Steps recorded once and replayed (CUDA graphs), for which the optimiser takes its learning rate as an fp32
+    number on the GPU. `auto` is `on` there; elsewhere nothing is captured, and it stays `auto`."""
 
 
 @spec
@@ -32,6 +35,8 @@ class Placement:
     workers: Whole = 0
     """Worker processes of a study; 0 for as many as the cores carry."""
     device_index: Whole = 0
+    abreast: Positive = 1
+    """Runs of one condition that a worker process trains side by side."""
     gpus_per_run: Annotated[PositiveAmount, "GPUs, or a share of one"] = 1.0
     """What a run is given of a cluster's GPUs, where it computes on one."""
     checkpoint_seconds: Amount = 30.0

@@ -1,0 +1,306 @@
+"""Captured steps have the bits of plain ones: on the processor, with a stand-in that records operations as a GPU would.
+
+Like a CUDA graph it replays operations on the memory that they had, runs no Python again, keeps the numbers that Python
+gave, and refuses whatever asks the device. What only a GPU can show (its kernels, streams and pools) it cannot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from resnetlab.data.resident import Resident
+from resnetlab.data.spec import Augment, RandAugment
+from resnetlab.models.spec import CifarNet
+from resnetlab.training import capture
+from resnetlab.training.capture import why_plain
+from resnetlab.training.loop import Learner, train
+from resnetlab.training.numerics import Numerics
+from resnetlab.training.recipe import SGD, Adam, AdamW, Cosine, OneCycle, Recipe, RMSprop
+from resnetlab.training.team import Team
+
+Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
+
+
+def place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+class Recorder(TorchDispatchMode):
+    """Notes each operation with its very tensors, and keeps what those from outside held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, Any, Any, list[tuple[int, Tensor]]]] = []
+        self.made: set[int] = set()
+        self.outside: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        for tensor in given:
+            if place(tensor) not in self.made | self.outside.keys():
+                storage = tensor.untyped_storage()
+                self.outside[place(tensor)] = storage, storage.clone()
+        out = func(*args, **(kwargs or {}))
+        views = {place(tensor) for tensor in given}
+        leaves = enumerate(tree_leaves(out))
+        fresh = [(index, leaf) for index, leaf in leaves if isinstance(leaf, Tensor) and place(leaf) not in views]
+        self.made |= {place(tensor) for _, tensor in fresh}
+        if fresh or func._schema.is_mutable:
+            self.calls.append((func, args, kwargs or {}, fresh))
+        return out
+
+
+class StandIn:
+    """What `capture.CudaGraphs` is on a GPU. `frozen` names buffers whose later changes its replays do not see."""
+
+    recorded = replayed = 0
+    frozen: tuple[Callable[[Learner], Tensor], ...] = ()
+
+    def __init__(self, device: torch.device) -> None:
+        assert device.type == "cpu"
+
+    def lane(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def follow(self) -> None:
+        pass
+
+    def rest(self) -> None:
+        pass
+
+    def random_state(self) -> list[Tensor]:
+        return [torch.get_rng_state()]
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        kind = type(self)
+        recorder = Recorder()
+        steps = work.__self__  # type: ignore[attr-defined]
+        try:
+            with recorder:
+                work()
+        finally:
+            for storage, before in recorder.outside.values():
+                storage.copy_(before)
+        kind.recorded += 1
+        stale = {id(find(steps)): find(steps).clone() for find in self.frozen}
+
+        def replay() -> None:
+            kind.replayed += 1
+            with torch.no_grad():
+                for func, args, kwargs, fresh in recorder.calls:
+                    seen = tree_map_only(Tensor, lambda tensor: stale.get(id(tensor), tensor), (args, kwargs))
+                    out = tree_leaves(func(*seen[0], **seen[1]))
+                    for index, tensor in fresh:
+                        tensor.copy_(out[index])
+
+        return replay
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
+    """The processor as if it could capture, RMSprop's capturable form included."""
+    kind = type("Fresh", (StandIn,), {})
+    monkeypatch.setattr(capture, "CudaGraphs", kind)
+    monkeypatch.setattr(importlib.import_module("torch.optim.rmsprop"), "_get_capturable_supported_devices",
+                        lambda: ["cpu"])  # fmt: skip
+    return kind
+
+
+SHORT: dict[str, Any] = {"batch_size": 6, "steps": 14}  # 20 images: 4 steps an epoch, the last of 2 images
+NETWORK = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8))
+CASES = {
+    "momentum, falling rate": Recipe(optimiser=SGD(lr=0.05, nesterov=True, weight_decay=1e-3), schedule=Cosine(),
+                                     **SHORT),
+    "no momentum": Recipe(optimiser=SGD(lr=0.05, momentum=0.0), schedule=Cosine(warmup=0.3), **SHORT),
+    "adam": Recipe(optimiser=Adam(), schedule=OneCycle(), **SHORT),
+    "adamw, two groups": Recipe(optimiser=AdamW(), schedule=Cosine(), decay_norm_and_bias=False, **SHORT),
+    "rmsprop": Recipe(optimiser=RMSprop(), schedule=Cosine(), **SHORT),
+    "average, clipped": Recipe(optimiser=SGD(lr=0.05), ema=0.9, clip_norm=1.0, schedule=Cosine(), **SHORT),
+    "augmented": Recipe(optimiser=SGD(lr=0.05), augment=Augment(crop_padding=2, flip=True, cutout=3),
+                        label_smoothing=0.1, schedule=Cosine(), **SHORT),
+}  # fmt: skip
+
+
+class Gpu:
+    """Learners that may capture, on the processor."""
+
+    def __init__(self, small: Any) -> None:
+        self.small = small
+
+    def learner(self, recipe: Recipe, model: Any = NETWORK, precision: str = "fp32", **more: Any) -> Learner:
+        """As `small.learner`, with `capture` on."""
+        settings: dict[str, Any] = {"capture": "on", "accumulate": more.pop("accumulate", 1)}
+        numerics = Numerics(device="cpu", precision=precision, memory_format="channels_last", threads=1, **settings)  # type: ignore[arg-type]
+        return Learner(model, recipe, numerics, 5, self.small.images(), 4, self.small.cpu, **more)
+
+    def plain(self, recipe: Recipe, **options: Any) -> Learner:
+        """The same, trained to its end by plain steps, which are the definition."""
+        learner = self.learner(recipe, **options)
+        learner.steps = lambda images: capture.Steps(learner, images)  # type: ignore[method-assign]
+        self.small.run(learner)
+        return learner
+
+
+@pytest.fixture
+def gpu(small: Any) -> Gpu:
+    return Gpu(small)
+
+
+# The same bits --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_captured_run_has_the_bits_of_a_plain_one(
+    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn], case: str, precision: str
+) -> None:
+    plain = gpu.plain(CASES[case], precision=precision)
+    learner = gpu.learner(CASES[case], precision=precision)
+    small.run(learner)
+    assert learner.plain == ""
+    # 14 steps: 3 of them short, 3 to warm up, the others replayed.
+    assert (stand_in.recorded, stand_in.replayed) == (1, 8)
+    same(learner.tensors(), plain.tensors())
+    assert learner.running() == plain.running()
+
+
+def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
+    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn]
+) -> None:
+    learner = gpu.learner(CASES["augmented"], accumulate=2)
+    small.run(learner)
+    assert stand_in.replayed == 8
+    same(learner.tensors(), gpu.plain(CASES["augmented"], accumulate=2).tensors())
+
+
+@pytest.mark.parametrize("case", ["adam", "average, clipped"])
+def test_a_run_stopped_between_replays_and_restored_has_the_bits_of_one_that_never_stopped(
+    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn], case: str
+) -> None:
+    whole = gpu.plain(CASES[case])
+    first = gpu.learner(CASES[case])
+    for step in range(SHORT["steps"] + 1):
+        small.run(first, until=step)
+        second = gpu.learner(CASES[case])
+        second.restore(small.snapshot(first), step)
+        assert second.running() == first.running()
+        small.run(second)
+        same(second.tensors(), whole.tensors())
+    assert stand_in.replayed
+
+
+def test_what_the_callers_body_does_between_replays_changes_no_bit(
+    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn]
+) -> None:
+    learner = gpu.learner(CASES["average, clipped"])
+    held = Resident.of(small.images(), small.cpu)
+    for _ in train(learner, held, lambda: False, turns=True):
+        torch.rand(7)
+        with torch.no_grad():
+            learner.model.eval()
+            learner.forward(held.pixels)
+            learner.model.train()
+    assert stand_in.replayed == 8
+    same(learner.tensors(), gpu.plain(CASES["average, clipped"]).tensors())
+
+
+# A capture that is not what it should be ------------------------------------------------------------------------------
+
+STALE: dict[str, Callable[[Any], Tensor]] = {
+    "the learning rate": lambda steps: steps.learner.optimiser.param_groups[0]["lr"],
+    "the place in the epoch": lambda steps: steps.place,
+    "the order of the epoch": lambda steps: steps.plan.order,
+    "the crops of the epoch": lambda steps: steps.plan.corner,
+}
+
+
+@pytest.mark.parametrize("stale", STALE)
+def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
+    small: Any, gpu: Gpu, stand_in: type[StandIn], monkeypatch: pytest.MonkeyPatch, stale: str
+) -> None:
+    """These tests can fail: without the steps taken both ways a broken capture ends with other bits."""
+    monkeypatch.setattr(capture, "CHECKED", 0)
+    plain = gpu.plain(CASES["augmented"])
+    stand_in.frozen = (STALE[stale],)
+    learner = gpu.learner(CASES["augmented"])
+    small.run(learner)
+    assert stand_in.replayed == 8
+    assert any(not torch.equal(tensor, plain.tensors()[name]) for name, tensor in learner.tensors().items())
+
+
+@pytest.mark.parametrize("stale", ["the learning rate", "the place in the epoch"])
+def test_a_step_taken_both_ways_finds_it_and_the_run_goes_on_plain(
+    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn], stale: str
+) -> None:
+    stand_in.frozen = (STALE[stale],)
+    learner = gpu.learner(CASES["augmented"])
+    small.run(learner)
+    assert learner.plain.startswith("a replayed step differs from a plain one in model/")
+    assert stand_in.replayed == 2, "the first has the recorded step's own batch and rate"
+    same(learner.tensors(), gpu.plain(CASES["augmented"]).tensors())
+
+
+def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_plain(
+    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = gpu.plain(CASES["momentum, falling rate"])
+    loss = Learner.loss
+
+    def asks(self: Learner, logits: Tensor, labels: Tensor) -> Tensor:
+        found = loss(self, logits, labels)
+        assert found.item() == found.item()
+        return found
+
+    monkeypatch.setattr(Learner, "loss", asks)
+    learner = gpu.learner(CASES["momentum, falling rate"])
+    small.run(learner)
+    assert learner.plain == "a step cannot be recorded: operation not permitted when stream is capturing"
+    assert stand_in.replayed == 0
+    same(learner.tensors(), plain.tensors())
+
+
+def test_a_network_that_draws_goes_the_plain_way(small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn]) -> None:
+    dropping = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
+    learner = gpu.learner(CASES["augmented"], model=dropping)
+    small.run(learner)
+    assert (learner.plain, stand_in.recorded) == ("a layer draws random numbers", 0)
+    same(learner.tensors(), gpu.plain(CASES["augmented"], model=dropping).tensors())
+
+
+def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(small: Any, gpu: Gpu, stand_in: type[StandIn]) -> None:
+    learner = gpu.learner(Recipe(optimiser=SGD(lr=1e30), **SHORT))
+    small.run(learner)
+    assert learner.first_bad_step() is not None
+    assert (learner.plain, stand_in.replayed) == ("", 8)
+
+
+# What is not captured -------------------------------------------------------------------------------------------------
+
+
+def test_each_reason_for_plain_steps_has_its_words(small: Any, gpu: Gpu) -> None:
+    recipe = CASES["augmented"]
+    assert why_plain(gpu.learner(recipe)) == ""
+    assert why_plain(small.learner(recipe)) == "steps are captured on GPUs alone"
+    drawn = Recipe(augment=Augment(randaugment=RandAugment()), **SHORT)
+    assert why_plain(gpu.learner(drawn)) == "RandAugment's operations are chosen on the processor"
+    learner = gpu.learner(recipe)
+    learner.team = Team(0, 2, 0)
+    assert why_plain(learner) == "several processes share each batch"
+
+
+def test_on_the_processor_the_rate_stays_a_number_and_nothing_is_captured(small: Any) -> None:
+    learner = small.learner(CASES["adam"])
+    small.run(learner)
+    assert learner.plain == "steps are captured on GPUs alone"
+    assert all(isinstance(group["lr"], float) for group in learner.optimiser.param_groups)
