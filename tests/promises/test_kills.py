@@ -96,9 +96,9 @@ def test_two_workers_give_the_results_of_one(tmp_path: Path, whole: tuple[Path, 
     assert outcome(tmp_path) == expected
 
 
-def kill_and_go_on(tmp_path: Path, study: Path, expected: dict[str, Any], kills: list[float]) -> None:
+def kill_and_go_on(tmp_path: Path, study: Path, expected: dict[str, Any], kills: list[float], *more: str) -> None:
     for delay in kills:
-        process = start(study, tmp_path, *LONGER)
+        process = start(study, tmp_path, *more, *LONGER)
         assert wait_for(lambda: any(tmp_path.glob("runs/*/metrics.jsonl")), 60)
         time.sleep(delay)
         os.killpg(process.pid, signal.SIGKILL)
@@ -107,7 +107,7 @@ def kill_and_go_on(tmp_path: Path, study: Path, expected: dict[str, Any], kills:
             os.kill(worker, signal.SIGKILL)
         assert wait_for(lambda: not workers_of(tmp_path), 30)
     before = finished(tmp_path)
-    finish(study, tmp_path, *LONGER)
+    finish(study, tmp_path, *more, *LONGER)
     after = finished(tmp_path)
     assert {name: after[name] for name in before} == before
     assert outcome(tmp_path) == expected
@@ -116,7 +116,13 @@ def kill_and_go_on(tmp_path: Path, study: Path, expected: dict[str, Any], kills:
 def test_after_kill_9_nothing_finished_is_run_again_and_the_rest_has_the_same_bits(
     tmp_path: Path, whole: tuple[Path, dict[str, Any]]
 ) -> None:
-    kill_and_go_on(tmp_path, *whole, kills=[0.4])
+    kill_and_go_on(tmp_path, *whole, [0.4])
+
+
+def test_seeds_side_by_side_that_are_killed_go_on_side_by_side_with_the_bits_that_they_have_alone(
+    tmp_path: Path, whole: tuple[Path, dict[str, Any]]
+) -> None:
+    kill_and_go_on(tmp_path, *whole, [0.4], "-j", "1", "--abreast", "2")
 
 
 @pytest.mark.slow
@@ -124,7 +130,7 @@ def test_after_kill_9_nothing_finished_is_run_again_and_the_rest_has_the_same_bi
 @pytest.mark.parametrize("seed", range(10))
 def test_kills_at_random_instants_lose_nothing(tmp_path: Path, whole: tuple[Path, dict[str, Any]], seed: int) -> None:
     draw = random.Random(seed)
-    kill_and_go_on(tmp_path, *whole, kills=[draw.uniform(0, 3) for _ in range(2)])
+    kill_and_go_on(tmp_path, *whole, [draw.uniform(0, 3) for _ in range(2)])
 
 
 def test_a_driver_that_is_killed_leaves_no_orphan_and_its_workers_leave_checkpoints(

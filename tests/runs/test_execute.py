@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -225,6 +226,38 @@ def test_best_keeps_the_weights_with_the_least_validation_error(tmp_path: Path, 
     assert result.validation is not None
     assert result.chosen_step == min(errors, key=lambda step: (errors[step], step))
     assert result.validation.top1_error_pct == min(errors.values())
+
+
+def test_a_run_whose_steps_come_to_be_plain_says_why(
+    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Graphs:
+        """A GPU's, as far as a network that draws gets."""
+
+        lane = staticmethod(contextlib.nullcontext)
+
+        def __init__(self, device: torch.device) -> None:
+            pass
+
+        def follow(self) -> None:
+            pass
+
+        def rest(self) -> None:
+            pass
+
+        def random_state(self) -> list[torch.Tensor]:
+            return [torch.get_rng_state()]
+
+    monkeypatch.setattr("resnetlab.training.capture.CudaGraphs", Graphs)
+    runner = Runner(small_npz, tmp_path)
+    numerics = replace(runner.run.file.run.numerics, capture="on")
+    file = replace(runner.run.file, run=replace(runner.run.file.run, numerics=numerics))
+    runner.run = replace(runner.run, file=file)
+    assert runner() is not None
+    record = runner.directory.record()
+    assert record is not None
+    noted = [(line["event"], line.get("reason"), line["step"]) for line in record.provenance]
+    assert noted == [("start", None, 0), ("plain steps", "a layer draws random numbers", 1)]
 
 
 def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path, small_npz: Path) -> None:

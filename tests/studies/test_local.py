@@ -24,9 +24,10 @@ def tell(**message):
     print(json.dumps(message), flush=True)
 tell(kind="ready")
 for line in sys.stdin:
-    job = json.loads(line)
-    if job.get("stop"):
+    message = json.loads(line)
+    if message.get("stop"):
         break
+    (job,) = message["jobs"]
     root, run = job["root"], job["id"]
     tries = os.path.join(root, run)
     with open(tries, "a") as file:

@@ -66,6 +66,8 @@ StudyName = Annotated[str, typer.Argument(help="A study of the catalog, or a TOM
 def study_run(
     source: StudyName, data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(),  # noqa: B006
     workers: Workers = 0, device: Device = "", skip_bad: SkipBad = False,
+    abreast: Annotated[int, typer.Option(help="Seeds of a condition that a worker trains side by side, on a GPU.",
+                                         min=1)] = 1,
     until_decided: Annotated[bool, typer.Option("--until-decided", help="Add seeds, at looks of 3, 5 and 10, to the "
                                                 "arms of undecided claims.")] = False,
     max_seeds: Annotated[int, typer.Option(help="With --until-decided: no more than this many a condition.")] = 10,
@@ -79,7 +81,8 @@ def study_run(
 
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
     most = max_seeds if until_decided else None
-    chosen = choose_backend(backend, output, Placement(workers=workers, gpus_per_run=gpus_per_run), address)
+    placement = Placement(workers=workers, gpus_per_run=gpus_per_run, abreast=abreast)
+    chosen = choose_backend(backend, output, placement, address)
     raise typer.Exit(run_study(_load(source, data, settings, seeds, device), output, chosen, most))
 
 

@@ -70,6 +70,8 @@ def choose_backend(name: str, output: Path, placement: Placement, address: str) 
         case "local":
             return LocalBackend(output, placement)
         case "ray":
+            if placement.abreast > 1:
+                raise mistake("", "runs side by side are not for Ray", "--gpus-per-run 0.2", field="abreast")
             try:
                 from resnetlab.studies.backends.ray import RayBackend
             except ImportError:

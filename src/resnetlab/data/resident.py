@@ -26,6 +26,20 @@ class Resident:
         return len(self.labels)
 
 
+class Residents:
+    """Splits on a device, one copy of each, however many runs look at it."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[int, torch.device], tuple[Images, Resident]] = {}
+
+    def of(self, images: Images, device: torch.device) -> Resident:
+        """The copy of that split on `device`."""
+        key = id(images), device
+        if key not in self._held:
+            self._held[key] = images, Resident.of(images, device)  # the split is kept, so that its id stays its own
+        return self._held[key][1]
+
+
 def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel over all pixels, in units of x from 0 to 1, exactly rounded.
 

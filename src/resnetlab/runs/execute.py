@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from resnetlab.codec import encode
-from resnetlab.data.resident import Resident
+from resnetlab.data.resident import Resident, Residents
 from resnetlab.data.scale import described
 from resnetlab.data.spec import Dataset, Images, Split
-from resnetlab.errors import ResnetlabError, mistake
+from resnetlab.errors import Problem, ResnetlabError, mistake
 from resnetlab.files import sha256
 from resnetlab.inspection.blocks import drop_blocks
 from resnetlab.inspection.gradients import of_learner
@@ -34,12 +34,14 @@ from resnetlab.runs.checkpoint import (
 )
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.finished import finished
-from resnetlab.runs.provenance import provenance
+from resnetlab.runs.provenance import now, provenance
 from resnetlab.runs.record import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.spec import SCHEMA
 from resnetlab.runs.words import execute_words
 from resnetlab.stats.outcome import is_dead
+from resnetlab.training.abreast import take_turns
 from resnetlab.training.accelerate import prepare
+from resnetlab.training.capture import why_plain
 from resnetlab.training.evaluate import Scored, evaluate
 from resnetlab.training.loop import Learner, Progress, train
 from resnetlab.training.memory import is_out_of_memory
@@ -55,15 +57,33 @@ class BusyError(ResnetlabError):
     """Another process trains this run."""
 
 
+class CrowdedError(ResnetlabError):
+    """Memory did not suffice for this run beside others; alone it may."""
+
+
 def execute(
     run_id: str, file: RunFile, dataset: Dataset, root: Path, placement: Placement,
     stop: Callable[[], bool], say: Say, from_step: int | None = None, team: Team = ALONE,
 ) -> Result | None:  # fmt: skip
+    """Do all of `attempt` at once."""
+    attempted = attempt(run_id, file, dataset, root, placement, stop, say, from_step, team)
+    ((_, result),) = take_turns([attempted])
+    return result
+
+
+def attempt(
+    run_id: str, file: RunFile, dataset: Dataset, root: Path, placement: Placement,
+    stop: Callable[[], bool], say: Say, from_step: int | None = None, team: Team = ALONE,
+    beside: Residents | None = None,
+) -> Generator[None, None, Result | None]:  # fmt: skip
     """Train the run under `root`/runs until it has a result, and give it; None when `stop()` ended it before.
 
     Goes on from the last checkpoint, or from that of `from_step` (0: from the start). A finished run is read, not run
     again. Of the processes of a `team`, the first one reads and writes the folder. Raises BusyError, InputError (other
     data, another number of processes, a checkpoint that is not whole) or ResourceError (a full disk).
+
+    `beside` holds the data of runs that take turns with this one: then it yields after each step, and raises
+    CrowdedError where memory runs out, which is no result, since the others had their part of it.
     """
     directory = RunDirectory.of(root, run_id)
     _suited(file, len(dataset.train), team, directory)
@@ -87,11 +107,14 @@ def execute(
             return team.from_first(execute_words(file.run.model, directory, file, dataset) if team.first else None)
         device = prepare(file.run.numerics, placement.device_index)
         try:
-            session = _Session(directory, file, dataset, placement, device, team)
-            return team.from_first(session.run(stop, say, from_step))
+            session = _Session(directory, file, dataset, placement, device, team, beside or Residents())
+            result = yield from session.run(stop, say, from_step, turns=beside is not None)
+            return team.from_first(result)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or not team.first:
                 raise
+            if beside is not None:
+                raise CrowdedError(Problem(run_id, "out of memory beside other runs", "--abreast 1")) from None
             step = max(saved_steps(directory.checkpoints), default=0)
             result = Result(
                 schema=SCHEMA,
@@ -130,7 +153,7 @@ class _Session:
 
     def __init__(
         self, directory: RunDirectory, file: RunFile, dataset: Dataset, placement: Placement, device: torch.device,
-        team: Team,
+        team: Team, residents: Residents,
     ) -> None:  # fmt: skip
         self.directory, self.file, self.dataset, self.placement = directory, file, dataset, placement
         self.team = team
@@ -138,24 +161,30 @@ class _Session:
         self.learner = Learner(
             run.model, run.recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device, team
         )
-        self.train = Resident.of(dataset.train, device)
+        self.train = residents.of(dataset.train, device)
         self.splits: dict[Split, Resident] = {"train": _subset(dataset.train, run.data.split_seed, device)}
         if dataset.validation is not None:
-            self.splits["validation"] = Resident.of(dataset.validation, device)
-        self.test = Resident.of(dataset.test, device)
+            self.splits["validation"] = residents.of(dataset.validation, device)
+        self.test = residents.of(dataset.test, device)
         if run.data.test_curve:
             self.splits["test"] = self.test
         self.best: _Best | None = None
+        self.plain = ""  # why steps are plain, as far as it was noted
         self.latest: dict[Split, Scored] = {}
         self.train_seconds = self.evaluation_seconds = 0.0  # of earlier sessions, and of evaluations in this one
         self.images = 0
 
-    def run(self, stop: Callable[[], bool], say: Say, from_step: int | None) -> Result | None:
+    def run(
+        self, stop: Callable[[], bool], say: Say, from_step: int | None, *, turns: bool
+    ) -> Generator[None, None, Result | None]:
         if self.team.first:
             self._restore(from_step)
         self._meet()
         saved, base_seconds, base_images = time.monotonic(), self.train_seconds, self.images
-        for progress in train(self.learner, self.train, stop):
+        for progress in train(self.learner, self.train, stop, turns=turns):
+            if progress.moment == "turn":
+                yield
+                continue
             self.train_seconds, self.images = base_seconds + progress.seconds, base_images + progress.images
             evaluations: tuple[Evaluation, ...] = ()
             if progress.moment in ("start", "epoch"):
@@ -165,6 +194,7 @@ class _Session:
                 if progress.epoch in self.file.instruments.gradients:
                     self._measure()
                 say(progress, evaluations)
+                self._note_plain()
             waited = time.monotonic() - saved
             due = {
                 "start": False,
@@ -182,6 +212,8 @@ class _Session:
                 saved = time.monotonic()
             if progress.moment == "stopped":
                 return None
+            if turns:
+                yield
         return self._finish()
 
     def _restore(self, from_step: int | None) -> None:
@@ -205,7 +237,16 @@ class _Session:
         forget_after(self.directory.checkpoints, step)
         self.directory.rewind(step if step else -1)
         run = self.file.run
-        self.directory.note(provenance("resume" if step else "start", step, run.numerics, run.data.sha256))
+        self.plain = why_plain(self.learner)
+        how = {"steps": f"plain: {self.plain}" if self.plain else "captured"} if run.numerics.device == "cuda" else {}
+        self.directory.note(provenance("resume" if step else "start", step, run.numerics, run.data.sha256, **how))
+
+    def _note_plain(self) -> None:
+        """Where steps were to be captured and came to be plain, say why."""
+        if self.learner.plain != self.plain:
+            self.plain = self.learner.plain
+            self.directory.note({"event": "plain steps", "time": now(), "step": self.learner.step,
+                                 "reason": self.plain})  # fmt: skip
 
     def _meet(self) -> None:
         """All processes stand where the first one's checkpoint left it."""

@@ -13,7 +13,7 @@ from resnetlab.codec import decode, encode
 from resnetlab.errors import Problem, ResourceError
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import Evaluation, Result, RunFile, Status
-from resnetlab.runs.spec import SCHEMA
+from resnetlab.runs.spec import SCHEMA, RunSpec
 from resnetlab.training.numerics import Numerics, Placement
 
 ATTEMPTS = 3
@@ -86,6 +86,17 @@ class Queue:
         self.later = [(when, job) for when, job in self.later if when > now]
         return self.waiting
 
+    def take(self, most: int) -> list[Job]:
+        """The next job that is due, and up to `most` in all of its condition that may stand beside it.
+
+        One that was tried before stands alone: whatever ended it shall end no other.
+        """
+        first = self.waiting.pop(0)
+        beside = [job for job in self.waiting if _condition(job) == _condition(first) and job.id not in self.attempts]
+        chosen = [first, *beside[: most - 1]] if first.id not in self.attempts else [first]
+        self.waiting[:] = [job for job in self.waiting if job not in chosen]
+        return chosen
+
     def after(self, job: Job, message: dict[str, Any] | None, lost: str = "") -> Event:
         """What a worker's last word on `job` comes to, and `job` again in the queue where that is called for.
 
@@ -124,6 +135,11 @@ class Queue:
             directory.note(
                 {"event": event, "time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), "reason": reason}
             )
+
+
+def _condition(job: Job) -> RunSpec:
+    """What the runs of a condition have in common."""
+    return replace(job.file.run, seed=0)
 
 
 def message_of(job: Job, root: Path, placement: Placement) -> dict[str, Any]:

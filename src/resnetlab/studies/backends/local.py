@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import subprocess
@@ -35,43 +36,46 @@ class LocalBackend:
         return resolve(numerics, single=False)
 
     def width(self, jobs: Sequence[Job]) -> int:
-        """Worker processes for `jobs`: as many as were asked for; else as the cores carry, one on an accelerator."""
+        """Runs at once: those that stand side by side, in as many processes as were asked for.
+
+        Unless that was said, there are as many processes as the cores carry, and one on an accelerator.
+        """
         if not jobs:
             return 0
         numerics = jobs[0].file.run.numerics
         carried = max(1, cores() // max(1, numerics.threads)) if numerics.device == "cpu" else 1
-        return min(len(jobs), self.placement.workers or carried)
+        return min(len(jobs), (self.placement.workers or carried) * self.placement.abreast)
 
     def run(self, jobs: Sequence[Job], stop: Callable[[], bool]) -> Iterator[Event]:
         """Do the jobs in their order, as workers come free, and tell of them; ends early when `stop()` says so.
 
         Every worker has ended when the generator has. Raises ResourceError when the disk is full.
         """
-        queued = Queue(self.root, list(jobs))
-        workers = [_Worker(self, number, jobs[0].file.run.numerics.threads) for number in range(self.width(jobs))]
+        queued, abreast = Queue(self.root, list(jobs)), self.placement.abreast
+        count = math.ceil(self.width(jobs) / abreast)
+        workers = [_Worker(self, number, jobs[0].file.run.numerics.threads) for number in range(count)]
         try:
-            while queued or any(worker.job for worker in workers):
+            while queued or any(worker.jobs for worker in workers):
                 if stop():
                     yield from self._stopped(workers)
                     return
                 due = queued.due()
                 for worker in workers:
-                    if worker.job is None and due:
-                        worker.start(due.pop(0))
+                    if not worker.jobs and due:
+                        worker.start(queued.take(abreast))
                 try:
                     worker, message = self.messages.get(timeout=0.2)
                 except queue.Empty:
                     yield Event("tick")
                     continue
-                if (job := worker.job) is None:
-                    worker.gone = worker.gone or message is None
-                elif message is None:
-                    yield self._died(worker, job, queued)
+                if message is None:
+                    yield from self._died(worker, queued)
+                elif not worker.jobs:
+                    pass  # a last word of before
                 elif message["kind"] in ("ready", "progress", "stopped"):
                     yield event_of(message)
                 else:
-                    worker.job = None
-                    yield queued.after(job, message)
+                    yield queued.after(worker.jobs.pop(message["id"]), message)
         finally:
             for worker in workers:
                 worker.end()
@@ -81,33 +85,42 @@ class LocalBackend:
         for worker in workers:
             worker.send({"stop": True})
         deadline = time.monotonic() + STOP_SECONDS
-        while any(worker.job for worker in workers) and time.monotonic() < deadline:
+        while any(worker.jobs for worker in workers) and time.monotonic() < deadline:
             with contextlib.suppress(queue.Empty):
                 worker, message = self.messages.get(timeout=0.2)
-                if worker.job is not None and (message is None or message["kind"] in ("stopped", "finished", "failed")):
-                    yield event_of(message) if message else Event("stopped", worker.job.id)
-                    worker.job = None
+                if message is None:
+                    yield from (Event("stopped", run_id) for run_id in worker.jobs)
+                    worker.jobs = {}
+                elif message["kind"] in ("stopped", "finished", "failed") and message["id"] in worker.jobs:
+                    del worker.jobs[message["id"]]
+                    yield event_of(message)
 
-    def _died(self, worker: _Worker, job: Job, queued: Queue) -> Event:
-        """A worker's process ended in the middle of `job`."""
+    def _died(self, worker: _Worker, queued: Queue) -> Iterator[Event]:
+        """A worker's process ended, maybe in the middle of its jobs."""
+        worker.gone, jobs = True, list(worker.jobs.values())
+        if not jobs:
+            return
         worker.end()
         code = worker.process.returncode if worker.process else 0
-        kills, worker.gone, worker.job = _memory_kills(), True, None
-        if code == -9 and kills > worker.memory_kills and (event := queued.out_of_memory(job)):
-            return event
+        kills, worker.jobs = _memory_kills(), {}
+        # Which of several runs took the memory nobody knows: each is tried again, alone.
+        short_of_memory = code == -9 and kills > worker.memory_kills and len(jobs) == 1
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        return queued.after(job, None, f"its process {how}; its log is cache/logs/{worker.log.name}")
+        lost = f"its process {how}; its log is cache/logs/{worker.log.name}"
+        for job in jobs:
+            event = queued.out_of_memory(job) if short_of_memory else None
+            yield event or queued.after(job, None, lost)
 
 
 @dataclass
 class _Worker:
-    """A process of the backend and the job that it is on."""
+    """A process of the backend and the jobs that it is on, by their runs' ids."""
 
     backend: LocalBackend
     number: int
     threads: int
     process: subprocess.Popen[str] | None = None
-    job: Job | None = None
+    jobs: dict[str, Job] = field(default_factory=dict)
     listener: threading.Thread | None = None
     gone: bool = True
     memory_kills: int = field(default_factory=lambda: _memory_kills())
@@ -116,12 +129,12 @@ class _Worker:
     def log(self) -> Path:
         return self.backend.root / "cache" / "logs" / f"worker-{os.getpid()}-{self.number}.log"
 
-    def start(self, job: Job) -> None:
-        """Begin `job`, in a new process when there is none."""
+    def start(self, jobs: list[Job]) -> None:
+        """Begin `jobs` side by side, in a new process when there is none."""
         if self.gone:
             self._spawn()
-        self.job = job
-        self.send(message_of(job, self.backend.root, self.backend.placement))
+        self.jobs = {job.id: job for job in jobs}
+        self.send({"jobs": [message_of(job, self.backend.root, self.backend.placement) for job in jobs]})
 
     def send(self, message: dict[str, Any]) -> None:
         if self.process and self.process.stdin and not self.gone:
@@ -137,7 +150,7 @@ class _Worker:
             if self.process.stdin:
                 self.process.stdin.close()
         try:
-            self.process.wait(STOP_SECONDS if self.job else 5)
+            self.process.wait(STOP_SECONDS if self.jobs else 5)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

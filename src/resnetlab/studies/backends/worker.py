@@ -1,4 +1,4 @@
-"""A worker process: takes jobs as JSON lines, trains them one after another, tells of them as JSON lines.
+"""A worker process: takes jobs as JSON lines, each of one run or of several side by side, tells of them likewise.
 
 `python -m resnetlab.studies.backends.worker`. It ends when its input ends: a driver that dies takes its workers with
 it, each leaving a checkpoint.
@@ -6,6 +6,7 @@ it, each leaving a checkpoint.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import queue
@@ -13,16 +14,18 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, TextIO
 
 from resnetlab.codec import decode, encode
+from resnetlab.data.resident import Residents
 from resnetlab.data.spec import Data, Dataset
 from resnetlab.data.splits import load
 from resnetlab.errors import ResnetlabError
-from resnetlab.runs.execute import BusyError, execute
+from resnetlab.runs.execute import BusyError, CrowdedError, attempt
 from resnetlab.runs.record import Evaluation, RunFile
+from resnetlab.training.abreast import take_turns
 from resnetlab.training.loop import Progress
 from resnetlab.training.numerics import Placement
 from resnetlab.training.team import ALONE, Team
@@ -40,7 +43,7 @@ def main() -> None:
     driver.tell(kind="ready")
     bench = Bench(stop.is_set, driver.tell)
     while (job := jobs.get()) is not None and not stop.is_set():
-        bench.work(job)
+        bench.work(*job["jobs"])
     os._exit(0)  # the listening thread may hold standard input: nothing is left to close
 
 
@@ -75,9 +78,22 @@ class Bench:
         self.stop, self.tell, self.team = stop, tell, team
         self.data: Data | None = None
         self.dataset: Dataset | None = None
+        self.residents = Residents()
 
-    def work(self, job: dict[str, Any]) -> None:
-        """Do a job of `message_of`, and tell of it; the last word is busy, failed, stopped or finished."""
+    def work(self, *jobs: dict[str, Any]) -> None:
+        """Do jobs of `message_of`, several side by side, and tell of them.
+
+        The last word on each is busy, failed, stopped or finished. One for which there was no memory beside the others
+        is done alone, after them.
+        """
+        beside = len(jobs) > 1
+        crowded = [place for place, alone in take_turns(self._attempt(job, beside) for job in jobs) if alone]
+        gc.collect()  # what an error of those held of the device's memory
+        for place in crowded:
+            self.work(jobs[place])
+
+    def _attempt(self, job: dict[str, Any], beside: bool) -> Generator[None, None, bool]:
+        """Do a job, a step in turn where others are `beside` it; true when it must be alone."""
         run_id, root = job["id"], Path(job["root"])
         try:
             file = decode(RunFile, job["file"], "job")
@@ -91,7 +107,12 @@ class Bench:
                     evaluations=[encode(evaluation) for evaluation in evaluations],
                 )  # fmt: skip
 
-            result = execute(run_id, file, dataset, root, placement, self.stop, say, job["from_step"], self.team)
+            result = yield from attempt(
+                run_id, file, dataset, root, placement, self.stop, say, job["from_step"], self.team,
+                self.residents if beside else None,
+            )  # fmt: skip
+        except CrowdedError:
+            return True
         except BusyError:
             self.tell(kind="busy", id=run_id)
         except ResnetlabError as error:
@@ -107,10 +128,11 @@ class Bench:
                 self.tell(kind="stopped", id=run_id)
             else:
                 self.tell(kind="finished", id=run_id, status=result.status)
+        return False
 
     def _dataset(self, data: Data, root: Path) -> Dataset:
         if self.dataset is None or self.data != data:
-            self.dataset = None  # let the old one go before the new one comes
+            self.dataset, self.residents = None, Residents()  # let the old one go before the new one comes
             self.dataset, self.data = load(data, root / "cache"), data
         return self.dataset
 

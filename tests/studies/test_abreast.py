@@ -1,0 +1,212 @@
+"""Runs side by side in one process: each has the bits, the folder and the end that it has alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import resnetlab as rl
+from resnetlab.api import plan_run
+from resnetlab.data.resident import Resident, Residents
+from resnetlab.data.spec import Images
+from resnetlab.data.splits import load
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.studies.backends.jobs import Job, Queue, message_of
+from resnetlab.studies.backends.worker import Bench
+from resnetlab.training.abreast import take_turns
+from resnetlab.training.loop import Learner
+
+SEEDS = (0, 1, 2)
+KEPT = ("weights.safetensors", "logits-test.safetensors")
+
+
+def jobs_of(data: Path, root: Path, *settings: str, seeds: tuple[int, ...] = SEEDS) -> list[Job]:
+    model = rl.CifarNet(blocks=(1, 1), widths=(4, 8), dropout=0.1)
+    fixed = ("numerics.threads=1", "numerics.precision=fp32", "recipe.batch_size=16", "recipe.epochs=3")
+    plans = [plan_run(model, str(data), "adam", seed=seed, settings=[*fixed, *settings], output=root) for seed in seeds]
+    return [Job(plan.runs[0].id, plan.runs[0].file) for plan in plans]
+
+
+def work(root: Path, *groups: list[Job], stop: Callable[[], bool] = lambda: False) -> dict[str, dict[str, Any]]:
+    """Let one bench do the groups one after another; the last word on each run."""
+    last: dict[str, dict[str, Any]] = {}
+    placement = rl.Placement(checkpoint_seconds=0)
+    bench = Bench(stop, lambda **message: last.update({message["id"]: message}))
+    for group in groups:
+        bench.work(*(message_of(job, root, placement) for job in group))
+    return last
+
+
+def outcome(root: Path, job: Job) -> tuple[Any, ...]:
+    """What a run leaves, without its clocks."""
+    folder = RunDirectory.of(root, job.id).path
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    files = [(folder / name).read_bytes() if (folder / name).exists() else b"" for name in KEPT]
+    result = json.loads((folder / "result.json").read_text())
+    for table in (*lines, result):
+        for clock in ("seconds", "train_seconds", "evaluation_seconds", "images_per_second"):
+            table.pop(clock, None)
+    return files, lines, result
+
+
+@pytest.fixture(scope="module")
+def alone(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Job], list[tuple[Any, ...]]]:
+    """Three seeds, one after another."""
+    root = tmp_path_factory.mktemp("alone")
+    jobs = jobs_of(small_npz, root)
+    work(root, *([job] for job in jobs))
+    found = [outcome(root, job) for job in jobs]
+    assert len({files[0] for files, _, _ in found}) == len(jobs)
+    return jobs, found
+
+
+def test_runs_take_turns_step_by_step_and_end_each_with_its_own() -> None:
+    said: list[str] = []
+
+    def run(name: str, steps: int) -> Generator[None, None, str]:
+        for _ in range(steps):
+            said.append(name)
+            yield
+        return name.upper()
+
+    assert list(take_turns([run("a", 3), run("b", 1), run("c", 2)])) == [(1, "B"), (2, "C"), (0, "A")]
+    assert "".join(said) == "abcaca"
+
+
+def test_an_error_that_one_raises_closes_the_others() -> None:
+    closed: list[str] = []
+
+    def waits() -> Generator[None, None, None]:
+        try:
+            while True:
+                yield
+        finally:
+            closed.append("closed")
+
+    def fails() -> Generator[None, None, None]:
+        yield
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(take_turns([waits(), fails()]))
+    assert closed == ["closed"]
+
+
+def test_each_run_has_the_bits_that_it_has_alone(
+    tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, expected = alone
+    steps: list[int] = []
+    plain = Learner.train_step
+
+    def train_step(self: Learner, images: Tensor, labels: Tensor) -> None:
+        steps.append(self.seed)
+        plain(self, images, labels)
+
+    monkeypatch.setattr(Learner, "train_step", train_step)
+    last = work(tmp_path, jobs)
+    assert {word["kind"] for word in last.values()} == {"finished"}
+    assert [outcome(tmp_path, job) for job in jobs] == expected
+    assert steps == list(SEEDS) * (len(steps) // len(SEEDS)), "a step each, in turn"
+
+
+@pytest.mark.parametrize("asked", [10, 31, 55])
+def test_runs_that_were_stopped_side_by_side_go_on_side_by_side_or_alone_with_the_same_bits(
+    tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], asked: int
+) -> None:
+    jobs, expected = alone
+    count = iter(range(1_000_000))
+    last = work(tmp_path, jobs, stop=lambda: next(count) >= asked)
+    assert {word["kind"] for word in last.values()} == {"stopped"}
+    assert all(any(RunDirectory.of(tmp_path, job.id).checkpoints.iterdir()) for job in jobs)
+    work(tmp_path, [jobs[0]], jobs[1:])
+    assert [outcome(tmp_path, job) for job in jobs] == expected
+
+
+def act_in(monkeypatch: pytest.MonkeyPatch, seed: int, act: Callable[[Learner], None]) -> None:
+    """Let `act` happen after the fifth step of the run of that seed."""
+    plain = Learner.train_step
+
+    def train_step(self: Learner, images: Tensor, labels: Tensor) -> None:
+        plain(self, images, labels)
+        if self.seed == seed and self.step == 5:
+            act(self)
+
+    monkeypatch.setattr(Learner, "train_step", train_step)
+
+
+def test_one_that_diverges_ends_alone(
+    tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, expected = alone
+    act_in(monkeypatch, 1, lambda learner: learner.losses.fill_(float("nan")))
+    last = work(tmp_path, jobs)
+    first, _, third = (result["status"] for _, _, result in expected)
+    assert [last[job.id]["status"] for job in jobs] == [first, "diverged", third]
+    assert [outcome(tmp_path, jobs[place]) for place in (0, 2)] == [expected[0], expected[2]]
+
+
+@pytest.mark.parametrize("also_alone", [False, True])
+def test_want_of_memory_beside_others_is_no_result_and_alone_it_is(
+    tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch, also_alone: bool
+) -> None:
+    jobs, expected = alone
+    times: list[int] = []
+
+    def runs_out(learner: Learner) -> None:
+        times.append(learner.step)
+        if also_alone or len(times) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    act_in(monkeypatch, 0, runs_out)
+    last = work(tmp_path, jobs)
+    assert len(times) == 2
+    assert last[jobs[0].id]["status"] == ("out of memory" if also_alone else expected[0][2]["status"])
+    assert [outcome(tmp_path, job) for job in jobs][also_alone:] == expected[also_alone:]
+
+
+def test_a_mistake_of_one_run_is_told_and_the_others_go_on(
+    tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]]
+) -> None:
+    jobs, expected = alone
+    with RunDirectory.of(tmp_path, jobs[1].id).claimed():
+        last = work(tmp_path, jobs)
+    assert [last[job.id]["kind"] for job in jobs] == ["finished", "busy", "finished"]
+    assert [outcome(tmp_path, jobs[place]) for place in (0, 2)] == [expected[0], expected[2]]
+
+
+def test_the_data_are_on_the_device_once(
+    tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, _ = alone
+    copied: list[int] = []
+    plain = Resident.of
+
+    def of(images: Images, device: torch.device) -> Resident:
+        copied.append(len(images))
+        return plain(images, device)
+
+    monkeypatch.setattr(Resident, "of", staticmethod(of))
+    work(tmp_path, jobs)
+    dataset = load(jobs[0].file.data, tmp_path / "cache")
+    assert copied.count(len(dataset.test)) == 1
+    held = Residents()
+    assert held.of(dataset.train, torch.device("cpu")) is held.of(dataset.train, torch.device("cpu"))
+
+
+def test_only_untried_runs_of_one_condition_stand_side_by_side(small_npz: Path, tmp_path: Path) -> None:
+    first = jobs_of(small_npz, tmp_path)
+    other = jobs_of(small_npz, tmp_path, "recipe.batch_size=8")
+    mixed = [job for pair in zip(first, other, strict=True) for job in pair]
+    queue = Queue(tmp_path, list(mixed))
+    assert queue.take(2) == first[:2]
+    assert queue.take(5) == other
+    assert queue.take(5) == first[2:]
+    queue = Queue(tmp_path, list(mixed), attempts={first[0].id: 1, other[1].id: 2})
+    assert [queue.take(3) for _ in range(4)] == [[first[0]], [other[0], other[2]], first[1:], [other[1]]]
