@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format pins results clean
+.PHONY: help demo test test-all lint format bench-gpu pins results clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ lint: $(READY) ## Check style, types and floors
 format: $(READY) ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench-gpu: $(READY) ## Compare with a stock loop on one CUDA GPU (9 minutes), into benchmarks/gpu.json
+	PYTHONPATH=src $(BIN)/python benchmarks/gpu.py
 
 pins: $(READY) ## Write constraints.txt from what is installed
 	@echo '# Exact versions that the tests ran with. Made by `make pins`; used by `make` and .ci/run.' > constraints.txt

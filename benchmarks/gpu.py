@@ -1,0 +1,303 @@
+"""resnetlab on one GPU against a stock loop, captured steps against plain ones, five seeds abreast against one.
+
+    PYTHONPATH=src python benchmarks/gpu.py            about 8 minutes; benchmarks/gpu.json and a dated page
+    PYTHONPATH=src python benchmarks/gpu.py --grid DIR a part of the shortcut report's grid, really run; call it again
+
+It needs nothing but the working tree: images are made here, since what a step costs does not depend on what they show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import stock
+import torch
+
+from resnetlab.api import load_study
+from resnetlab.data.resident import Resident
+from resnetlab.data.spec import Augment, Images
+from resnetlab.models.build import build_model
+from resnetlab.models.families.cifar import cifar
+from resnetlab.models.spec import Model
+from resnetlab.training.abreast import take_turns
+from resnetlab.training.accelerate import prepare, resolve
+from resnetlab.training.loop import Learner, train
+from resnetlab.training.numerics import Numerics, cores
+from resnetlab.training.random import stream
+from resnetlab.training.recipe import SGD, Adam, AdamW, Cosine, Recipe, RMSprop
+from resnetlab.training.steps import Steps
+
+HERE = Path(__file__).parent
+SIDE, CHANNELS, CLASSES = 32, 3, 10
+BUDGET_SECONDS = 510.0
+"""Of the whole benchmark; what does not fit is left out and named."""
+WARM_STEPS = 20
+SEEDS = 5
+GRID_STUDY = "shortcuts"
+
+Manner = Literal["plain", "captured"]
+
+
+def made(count: int, seed: int = 0) -> Images:
+    """Random images of CIFAR-10's shape."""
+    draw = np.random.default_rng(seed)
+    pixels = draw.integers(0, 256, (count, SIDE, SIDE, CHANNELS), dtype=np.uint8)
+    return Images(pixels, draw.integers(0, CLASSES, count))
+
+
+class Bench:
+    """Loops on one device over one set of images."""
+
+    def __init__(self, device: str, images: Images, seconds: float) -> None:
+        self.numerics = resolve(Numerics(device=device), single=False)  # type: ignore[arg-type]
+        self.device, self.images, self.seconds = prepare(self.numerics), images, seconds
+        self.resident = Resident.of(images, self.device)
+        self.began = time.monotonic()
+
+    def learner(self, model: Model, recipe: Recipe, seed: int = 0, manner: Manner = "captured") -> Learner:
+        """A learner whose steps are captured where they can be, or plain in the very form that can be captured."""
+        learner = Learner(model, recipe, self.numerics, seed, self.images, CLASSES, self.device)
+        if manner == "plain":
+            learner.steps = lambda images: Steps(learner, images)  # type: ignore[method-assign]
+        return learner
+
+    def ours(self, learner: Learner) -> Iterator[int]:
+        """The images of each step of resnetlab's own loop."""
+        seen = 0
+        for progress in train(learner, self.resident, lambda: False, turns=True):
+            yield progress.images - seen
+            seen = progress.images
+
+    def stock(self, model: Model, batch: int, *, tuned: bool) -> Iterator[int]:
+        """The images of each step of a loop as tutorials write it."""
+        built = build_model(model, CHANNELS, CLASSES, lambda name: stream(0, "init", name))
+        pixels, labels = self.images.pixels, self.images.labels
+        workers = min(8, cores() - 1)
+        return stock.epochs(built, pixels, labels, batch, tuned=tuned, device=self.device, workers=workers)
+
+    def abreast(self, model: Model, recipe: Recipe, seeds: int = SEEDS) -> Iterator[int]:
+        """The images of each step of several seeds that take turns."""
+        loops = [self.ours(self.learner(model, recipe, seed)) for seed in range(seeds)]
+        while True:
+            for loop in loops:
+                yield next(loop)
+
+    def pace(self, steps: Iterator[int]) -> float:
+        """Images a second, after a warm-up, with the device's work done."""
+        with contextlib.closing(steps) as loop:  # type: ignore[type-var]
+            for _ in range(WARM_STEPS * SEEDS):
+                next(loop)
+            self._done()
+            began, seen = time.monotonic(), 0
+            while time.monotonic() - began < self.seconds:
+                seen += next(loop)
+            self._done()
+            return seen / (time.monotonic() - began)
+
+    def _done(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    @property
+    def late(self) -> bool:
+        """Whether the budget is spent."""
+        return time.monotonic() - self.began > BUDGET_SECONDS
+
+
+def training(batch: int, **settings: Any) -> Recipe:
+    """Without end, as the classic recipes have it."""
+    classic = {"optimiser": SGD(lr=0.1, momentum=0.9, weight_decay=1e-4), "augment": Augment(crop_padding=4, flip=True)}
+    return Recipe(batch_size=batch, **{"epochs": 10_000, **classic, **settings})
+
+
+# Bits -----------------------------------------------------------------------------------------------------------------
+
+EQUAL: dict[str, dict[str, Any]] = {
+    "sgd": {"schedule": Cosine(), "ema": 0.99},
+    "adam": {"optimiser": Adam(), "schedule": Cosine()},
+    "adamw": {"optimiser": AdamW(), "clip_norm": 1.0, "label_smoothing": 0.1},
+    "rmsprop": {"optimiser": RMSprop(), "schedule": Cosine()},
+}
+
+
+def differing(left: Learner, right: Learner) -> list[str]:
+    """The tensors of two learners that differ in a bit."""
+    other = right.tensors()
+    return [name for name, tensor in left.tensors().items() if not torch.equal(tensor, other[name])]
+
+
+def bits(bench: Bench, model: Model, batch: int, steps: int) -> dict[str, str]:
+    """Captured against plain for each optimiser, and seeds abreast against each alone: OK, DIFFERENT or PLAIN."""
+
+    def run(learner: Learner) -> Learner:
+        for _ in bench.ours(learner):
+            pass
+        return learner
+
+    found = {}
+    for name, settings in EQUAL.items():
+        recipe = training(batch, **settings | {"epochs": None, "steps": steps})
+        captured = run(bench.learner(model, recipe))
+        same = not differing(captured, run(bench.learner(model, recipe, manner="plain")))
+        found[f"captured = plain, {name}"] = verdict(same, captured.plain)
+    recipe = training(batch, epochs=None, steps=steps)
+    together = [bench.learner(model, recipe, seed) for seed in range(SEEDS)]
+    list(take_turns(_turns(bench.ours(learner)) for learner in together))
+    same = all(not differing(learner, run(bench.learner(model, recipe, seed))) for seed, learner in enumerate(together))
+    found[f"{SEEDS} abreast = alone"] = verdict(same, together[0].plain)
+    return found
+
+
+def _turns(steps: Iterator[int]) -> Any:
+    for _ in steps:
+        yield
+
+
+def verdict(same: bool, why_plain: str) -> str:
+    """In one word, with the reason where steps were plain after all."""
+    word = "OK" if same else "DIFFERENT"
+    return f"{word}, but plain: {why_plain}" if why_plain else word
+
+
+# Speed ----------------------------------------------------------------------------------------------------------------
+
+
+def speeds(bench: Bench, depth: int, batch: int) -> dict[str, float]:
+    """Images a second of each contender."""
+    model, recipe = cifar(depth), training(batch)
+    contenders: dict[str, Callable[[], Iterator[int]]] = {
+        "stock": lambda: bench.stock(model, batch, tuned=False),
+        "tuned": lambda: bench.stock(model, batch, tuned=True),
+        "plain": lambda: bench.ours(bench.learner(model, recipe, manner="plain")),
+        "captured": lambda: bench.ours(bench.learner(model, recipe)),
+        "abreast": lambda: bench.abreast(model, recipe),
+    }
+    return {name: bench.pace(start()) for name, start in contenders.items() if not bench.late}
+
+
+def ratios(pace: dict[str, float]) -> dict[str, float]:
+    """How many times faster captured steps are than each, and the time of five seeds abreast in those of one."""
+    captured = pace.get("captured")
+    if not captured:
+        return {}
+    found = {name: round(captured / pace[name], 3) for name in ("stock", "tuned", "plain") if name in pace}
+    if "abreast" in pace:
+        found["time of five abreast"] = round(SEEDS * captured / pace["abreast"], 3)
+    return found
+
+
+def grid(bench: Bench) -> dict[str, Any]:
+    """The shortcut report's grid, from the pace of each of its networks: an estimate, without evaluation."""
+    study = load_study(GRID_STUDY).study
+    seconds, left_out = 0.0, []
+    for condition in study.conditions:
+        if bench.late:
+            left_out.append(condition.label)
+            continue
+        bench.numerics = resolve(study.numerics_of(condition), single=False)
+        recipe = replace(condition.recipe, epochs=10_000)
+        images = 50_000 * (condition.recipe.epochs or 0) * len(study.seeds)
+        seconds += images / bench.pace(bench.abreast(condition.model, recipe))
+    return {"study": GRID_STUDY, "minutes of training": round(seconds / 60, 2), "not measured": left_out}
+
+
+# Out ------------------------------------------------------------------------------------------------------------------
+
+
+def page(found: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    lines = [f"# On a GPU, {found['date']}", "", f"{found['gpu']}, torch {found['torch']}, one run of",
+             f"`benchmarks/gpu.py`, {found['seconds each']:g} s a figure (n = 1).", "",
+             "## Images per second", ""]  # fmt: skip
+    names = ("stock", "tuned", "plain", "captured", "abreast")
+    lines += ["| network, batch | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for case, pace in found["images_per_second"].items():
+        cells = [f"{pace[name]:,.0f}" if name in pace else "not measured" for name in names]
+        lines.append(f"| {case} | " + " | ".join(cells) + " |")
+    lines += ["", "## Ratios", ""]
+    lines += [f"- {case}: {name} {ratio:g}" for case, held in found["ratios"].items() for name, ratio in held.items()]
+    lines += ["", "## Bits", "", *(f"- {name}: {word}" for name, word in found["bits"].items()), "", "## The grid", ""]
+    lines += [f"- {name}: {value}" for name, value in found["grid"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def measure() -> dict[str, Any]:
+    """All of it, within the budget."""
+    bench = Bench("cuda", made(50_000), seconds=6.0)
+    found: dict[str, Any] = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "gpu": torch.cuda.get_device_name(),
+        "torch": torch.__version__, "numerics": str(bench.numerics), "seconds each": bench.seconds,
+    }  # fmt: skip
+    small = Bench("cuda", made(1_000), seconds=1.0)
+    found["bits"] = bits(small, cifar(20), 64, 40)
+    print(*(f"{name}: {word}" for name, word in found["bits"].items()), sep="\n", flush=True)
+    found["images_per_second"], found["ratios"] = {}, {}
+    for depth, batch in ((20, 32), (56, 32), (20, 128), (56, 128)):
+        case = f"resnet{depth}-b{batch}"
+        found["images_per_second"][case] = pace = speeds(bench, depth, batch)
+        found["ratios"][case] = ratios(pace)
+        print(case, json.dumps(found["ratios"][case]), flush=True)
+    bench.seconds = 2.0
+    found["grid"] = grid(bench)
+    return found
+
+
+def really_run(folder: Path, seconds: float) -> int:
+    """Go on with the grid for so many seconds, and say what all calls took together; 0 when it is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data, clock = folder / "made.npz", folder / "seconds.json"
+    if not data.exists():
+        train_images, test = made(50_000), made(10_000, 1)
+        np.savez(data, x_train=train_images.pixels, y_train=train_images.labels, x_test=test.pixels,
+                 y_test=test.labels)  # fmt: skip
+    command = [sys.executable, "-m", "resnetlab", "study", "run", GRID_STUDY, "--data", str(data), "--output",
+               str(folder), "--abreast", str(SEEDS), "--device", "cuda"]  # fmt: skip
+    spent = json.loads(clock.read_text()) if clock.exists() else []
+    began = time.monotonic()
+    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+    spent.append(round(time.monotonic() - began, 1))
+    clock.write_text(json.dumps(spent))
+    print(f"{sum(spent) / 60:.1f} minutes in {len(spent)} calls; " +
+          ("whole" if process.returncode == 0 else "call it again to go on"))  # fmt: skip
+    return int(process.returncode)
+
+
+def main() -> int:
+    """Measure, and write what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grid", type=Path, metavar="DIR", help="run the grid there, a part a call")
+    parser.add_argument("--seconds", type=float, default=500.0, help="of one call of --grid")
+    asked = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("benchmarks/gpu.py: no CUDA GPU is here: nothing is measured", file=sys.stderr)
+        return 4
+    if asked.grid is not None:
+        return really_run(asked.grid, asked.seconds)
+    found = measure()
+    (HERE / "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
+    name = HERE / f"gpu-{found['date']}.md"
+    name.write_text(page(found))
+    print(name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

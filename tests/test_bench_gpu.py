@@ -1,0 +1,72 @@
+"""The benchmark of a GPU does what it says, on the processor and at tiny sizes; its figures need a GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from resnetlab.models.spec import CifarNet
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+TINY = CifarNet(blocks=(1, 1, 1), widths=(4, 4, 4))
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    found = importlib.util.spec_from_file_location("bench_gpu", FOLDER / "gpu.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    monkeypatch.setattr(module, "WARM_STEPS", 1)
+    monkeypatch.setattr(module, "SIDE", 8)
+    monkeypatch.setattr(module, "cifar", lambda _: TINY)
+    return module
+
+
+def test_each_contender_has_a_pace_and_the_page_tells_all(gpu: Any) -> None:
+    bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
+    pace = gpu.speeds(bench, 20, 8)
+    assert list(pace) == ["stock", "tuned", "plain", "captured", "abreast"]
+    assert min(pace.values()) > 0
+    told = gpu.ratios({"stock": 100.0, "tuned": 200.0, "plain": 400.0, "captured": 1000.0, "abreast": 4000.0})
+    assert told == {"stock": 10.0, "tuned": 5.0, "plain": 2.5, "time of five abreast": 1.25}
+    page = gpu.page({
+        "date": "2026-01-01", "gpu": "a GPU", "torch": "2", "seconds each": 1.0, "bits": {"sgd": "OK"},
+        "images_per_second": {"resnet20-b8": pace}, "ratios": {"resnet20-b8": told}, "grid": {"study": "shortcuts"},
+    })  # fmt: skip
+    assert "- resnet20-b8: time of five abreast 1.25" in page
+    bench.began -= gpu.BUDGET_SECONDS
+    assert gpu.speeds(bench, 20, 8) == {}, "what does not fit into the budget is left out"
+
+
+def test_bits_are_compared_and_a_difference_is_said(gpu: Any) -> None:
+    bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
+    found = gpu.bits(bench, TINY, 8, 6)
+    assert len(found) == len(gpu.EQUAL) + 1
+    assert set(found.values()) == {"OK, but plain: steps are captured on GPUs alone"}
+    learners = [bench.learner(TINY, gpu.training(8), seed) for seed in (0, 1)]
+    assert gpu.differing(*learners)
+    assert gpu.verdict(same=False, why_plain="") == "DIFFERENT"
+
+
+def test_the_grid_is_that_of_the_shortcut_report(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
+    monkeypatch.setattr(gpu.Bench, "pace", lambda *_: 10_000.0)
+    minutes = 12 * 5 * 10 * 50_000 / 10_000 / 60
+    assert gpu.grid(bench) == {"study": "shortcuts", "minutes of training": minutes, "not measured": []}
+
+
+def test_without_a_gpu_it_says_so_in_a_line(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    assert gpu.main() == 4
+    assert capsys.readouterr().err == "benchmarks/gpu.py: no CUDA GPU is here: nothing is measured\n"
