@@ -92,10 +92,13 @@ class Queue:
         One that was tried before stands alone: whatever ended it shall end no other.
         """
         first = self.waiting.pop(0)
-        beside = [job for job in self.waiting if _condition(job) == _condition(first) and job.id not in self.attempts]
-        chosen = [first, *beside[: most - 1]] if first.id not in self.attempts else [first]
-        self.waiting[:] = [job for job in self.waiting if job not in chosen]
-        return chosen
+        if most == 1 or first.id in self.attempts:
+            return [first]
+        same = _condition(first)
+        beside = [job for job in self.waiting if job.id not in self.attempts and _condition(job) == same][: most - 1]
+        for job in beside:
+            self.waiting.remove(job)
+        return [first, *beside]
 
     def after(self, job: Job, message: dict[str, Any] | None, lost: str = "") -> Event:
         """What a worker's last word on `job` comes to, and `job` again in the queue where that is called for.

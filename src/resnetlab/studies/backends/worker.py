@@ -90,7 +90,7 @@ class Bench:
         crowded = [place for place, alone in take_turns(self._attempt(job, beside) for job in jobs) if alone]
         gc.collect()  # what an error of those held of the device's memory
         for place in crowded:
-            self.work(jobs[place])
+            self.work(jobs[place] | {"from_step": None})
 
     def _attempt(self, job: dict[str, Any], beside: bool) -> Generator[None, None, bool]:
         """Do a job, a step in turn where others are `beside` it; true when it must be alone."""
