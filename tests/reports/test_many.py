@@ -1,20 +1,30 @@
-"""Figures of studies of many conditions: their size is linear in the conditions."""
+"""A report of many conditions shows the curves of the first ones, and says so."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from synthetic import TRUTH, study_record
+
+from resnetlab.reports.build import build
 from resnetlab.reports.figures import draw
-from resnetlab.reports.model import MOST_COMPARED, Curves, Line, Panel
-
-X = tuple(float(epoch) for epoch in range(11))
-
-
-def curves(count: int) -> Curves:
-    line = Line("converged", X, tuple(1 / (1 + x) for x in X))
-    panels = tuple(Panel(f"rate {place}", place, (line,), line, None) for place in range(count))
-    return Curves("test-error", "Error", "", "", "%", panels, None, "", 1.0)
+from resnetlab.reports.plots import MOST_PANELS
+from resnetlab.studies.spec import load_study
 
 
-def test_a_panel_of_a_few_shows_the_means_of_the_others_and_one_of_many_does_not() -> None:
-    """The means of all others in each panel are the square of the panels."""
-    drawings = (draw(curves(count)).wide for count in (1, 4, MOST_COMPARED + 1))
-    assert [drawing.count("stroke-opacity: 0.45") for drawing in drawings] == [0, 4 * 3, 0]
+def test_of_many_conditions_the_first_have_a_panel_and_none_shows_all_others() -> None:
+    study = load_study("digits")
+    named = [replace(study.conditions[k % 4], label=f"{study.conditions[k % 4].label}, {k}") for k in range(25)]
+    claims = tuple(replace(claim, left=named[3].label, right=named[2].label) for claim in study.claims)
+    many = replace(study, conditions=tuple(named), claims=claims)
+    truth = {condition.label: TRUTH[study.conditions[k % 4].label] for k, condition in enumerate(named)}
+    report = build(study_record(truth, study=many))
+    assert len(report.dots.rows) == 25
+    for picture in report.curves:
+        assert [panel.label for panel in picture.panels] == [condition.label for condition in named[:MOST_PANELS]]
+        assert "The first 20 of 25 conditions; curves.csv holds all." in picture.caption
+        assert "Grey" not in picture.caption
+    assert "stroke-opacity: 0.45" not in draw(report.curves[0]).wide
+    few = build(study_record(TRUTH))
+    assert "Grey" in few.curves[0].caption
+    assert draw(few.curves[0]).wide.count("stroke-opacity: 0.45") == 4 * 3

@@ -130,15 +130,8 @@ class Curves(Picture):
     reference_label: str
     top: float
     """Where the scale ends."""
-
-    @property
-    def compared(self) -> bool:
-        """Whether each panel shows the means of the others too: of many they would be a wall, and take their square."""
-        return sum(panel.mean is not None for panel in self.panels) <= MOST_COMPARED
-
-
-MOST_COMPARED = 24
-"""Conditions."""
+    left_out: int = 0
+    """Conditions without a panel; where there are such, no panel shows the means of the others: it would be a wall."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from resnetlab.reports import beside, estimands, sentences
 from resnetlab.reports.evidence import Point
-from resnetlab.reports.model import MOST_COMPARED, Curves, Dot, DotRow, Dots, Forest, ForestRow, Known, Line, Panel
+from resnetlab.reports.model import Curves, Dot, DotRow, Dots, Forest, ForestRow, Known, Line, Panel
 from resnetlab.reports.words import listed, pct, places, signed, span
 from resnetlab.stats.estimate import Summary, mean, t_interval
 from resnetlab.stats.verdict import Means, Question, Verdict
@@ -16,6 +16,9 @@ from resnetlab.studies.claims import AnyClaim
 
 if TYPE_CHECKING:
     from resnetlab.reports.build import Judged
+
+MOST_PANELS = 20
+"""Beyond it a figure is no longer looked at, and drawing it takes longer than all else of a report."""
 
 BAND_RUNS = 5
 """Runs from which on a t-band says more than the envelope of all."""
@@ -129,9 +132,10 @@ def curves(judged: Judged) -> tuple[Curves, ...]:
 
 
 def _curves(judged: Judged, split: str, quantity: str) -> Curves:
-    panels = tuple(_panel(judged, label, split, quantity) for label in judged.summaries)
+    shown, left_out = list(judged.summaries)[:MOST_PANELS], max(0, len(judged.summaries) - MOST_PANELS)
+    panels = tuple(_panel(judged, label, split, quantity) for label in shown)
     if judged.study.ladder and (split, quantity) == ("test", "error"):
-        train = [_panel(judged, label, "train", quantity).mean for label in judged.summaries]
+        train = [_panel(judged, label, "train", quantity).mean for label in shown]
         panels = tuple(replace(panel, beside=line) for panel, line in zip(panels, train, strict=True))
     values = [y for panel in panels for line in panel.runs for y in line.y]
     classes = {len(facts.classes) for facts in judged.evidence.data}
@@ -148,16 +152,17 @@ def _curves(judged: Judged, split: str, quantity: str) -> Curves:
         "loss": "Loss on the train subset",
         "error": f"{'Train subset' if split == 'train' else split.capitalize()} error",
     }[quantity]
-    caption = _caption(judged, panels, split, quantity, reference, cut)
+    caption = _caption(judged, panels, left_out, split, quantity, reference, cut)
     finals = [f"{p.label} {p.mean.y[-1]:.2f}" for p in panels if p.mean]
     alt = f"{title} by epoch, a panel a condition. Last value of the mean: {'; '.join(finals) or 'none yet'}."
     label = f"ln {max(classes)}" if reference else ""
-    return Curves(f"{split}-{quantity}", title, caption, alt, unit, panels, reference, label, top)
+    return Curves(f"{split}-{quantity}", title, caption, alt, unit, panels, reference, label, top, left_out)
 
 
 def _caption(
-    judged: Judged, panels: tuple[Panel, ...], split: str, quantity: str, reference: float | None, cut: bool
-) -> str:
+    judged: Judged, panels: tuple[Panel, ...], left_out: int, split: str, quantity: str, reference: float | None,
+    cut: bool,
+) -> str:  # fmt: skip
     drawn = [sum(line.outcome == "converged" for line in panel.runs) for panel in panels if panel.band]
     kinds = []
     if any(n >= BAND_RUNS for n in drawn):
@@ -168,7 +173,9 @@ def _caption(
     said += [f"Band: {', and '.join(kinds)}."] if kinds else []
     if any(panel.beside for panel in panels):
         said.append("Dashed: mean error on the fixed train images, whose way to the bold line is what was overfitted.")
-    if 1 < sum(panel.mean is not None for panel in panels) <= MOST_COMPARED:
+    if left_out:
+        said.append(f"The first {len(panels)} of {len(panels) + left_out} conditions; curves.csv holds all.")
+    elif sum(panel.mean is not None for panel in panels) > 1:
         said.append("Grey: the means of the other conditions.")
     if split == "train":
         images = {facts.train_subset_images for facts in judged.evidence.data} - {None}

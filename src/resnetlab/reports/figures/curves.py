@@ -54,7 +54,7 @@ def _panel(ax: Axes, panel: Panel, picture: Curves) -> None:
             0.98, picture.reference, picture.reference_label, transform=ax.get_yaxis_transform(), color=MUTED,
             ha="right", va="bottom", fontsize=12,
         )  # fmt: skip
-    for other in picture.panels if picture.compared else ():
+    for other in picture.panels if not picture.left_out else ():
         if other is not panel and other.mean:
             ax.plot(other.mean.x, _on_scale(other.mean, picture.top), color=MUTED, lw=1, alpha=0.45, zorder=1)
     if panel.mean and panel.band:
