@@ -217,6 +217,7 @@ def train(
         str, typer.Option(help="Save norms by layer after these epochs; 0: before training.", metavar="EPOCHS")
     ] = "",
     drop_blocks: Annotated[bool, typer.Option("--drop-blocks", help="At the end, try it without each block.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Say where the time goes; keep a trace.")] = False,
     skip_bad: SkipBad = False,
     output: Output = Path(),
     device: Device = "",
@@ -224,6 +225,7 @@ def train(
     """Train one network."""
     from resnetlab.cli.work import train_one
     from resnetlab.inspection.measured import Instruments
+    from resnetlab.training.numerics import Placement
 
     short = {
         "recipe.epochs": epochs, "recipe.batch_size": batch_size,
@@ -236,7 +238,9 @@ def train(
     epochs_asked = tuple(dict.fromkeys(int(part) for part in gradients.split(",") if part))
     instruments = Instruments(gradients=epochs_asked, drop_blocks=drop_blocks)
     given = [f"{field}={value}" for field, value in short.items() if value is not None]
-    raise typer.Exit(train_one(model, data, recipe, [*given, *settings], seed, instruments, output))
+    raise typer.Exit(
+        train_one(model, data, recipe, [*given, *settings], seed, instruments, output, Placement(profile=profile))
+    )
 
 
 @app.command()

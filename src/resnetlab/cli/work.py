@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from resnetlab import api
 from resnetlab.cli.display import Display, clock, to_stderr
 from resnetlab.errors import Problem, ResourceError, mistake
 from resnetlab.inspection.measured import Instruments
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.record import Result
 from resnetlab.stats.estimate import variance
 from resnetlab.stats.power import runs_for, smallest_effect
@@ -169,8 +170,9 @@ def verify_result(folder: Path, output: Path | None, cells: int, seed: int, data
 
 
 def train_one(
-    model: str, data: str, recipe: str, settings: list[str], seed: int, instruments: Instruments, output: Path
-) -> int:
+    model: str, data: str, recipe: str, settings: list[str], seed: int, instruments: Instruments, output: Path,
+    placement: Placement,
+) -> int:  # fmt: skip
     """Train one network; the exit code."""
     rank, size, _ = place()
     shared = [f"numerics.ranks={size}"] if size > 1 else []
@@ -178,26 +180,29 @@ def train_one(
     plan = api.plan_run(
         model, data, recipe, seed=seed, settings=[*settings, *shared], instruments=instruments, output=output, say=say
     )
-    return _one(Job(plan.runs[0].id, plan.runs[0].file), output)
+    return _one(Job(plan.runs[0].id, plan.runs[0].file), output, placement)
 
 
 def resume_one(folder: Path, from_step: int | None, data: str | None) -> int:
     """Go on with one run; the exit code."""
     job, root = api.resume_job(folder, from_step=from_step, data=data)
-    return _one(job, root)
+    return _one(job, root, Placement())
 
 
-def _one(job: Job, root: Path) -> int:
+def _one(job: Job, root: Path, placement: Placement) -> int:
     directory = RunDirectory.of(root, job.id)
     if place()[1] > 1:
-        return _shared(job, root)
+        return _shared(job, root, placement)
+    if placement.profile and not directory.lacks(job.file):
+        to_stderr("The run is finished: there is nothing to profile. Another --seed or --output has.")
+        placement = Placement()
     with Interrupt().watched() as interrupt:
         reason = ""
         if directory.lacks(job.file):
             run = job.file.run
             planned = PlannedRun(condition=run.model.title, seed=run.seed, id=job.id, file=job.file, macs=1)
             with Display(job.id, (planned,), set(), 1, _results(root)) as display:
-                for event in api.run_job(job, root, Placement(), interrupt.asked):
+                for event in api.run_job(job, root, placement, interrupt.asked):
                     display.see(event)
                     reason = event.reason if event.kind == "missing" else reason
     result = directory.result()
@@ -206,11 +211,11 @@ def _one(job: Job, root: Path) -> int:
         return 128 + interrupt.number
     if result is None:
         raise api.UnfinishedError(Problem(str(directory.path), reason, f"resnetlab resume {directory.path}"))
-    _show(directory.path, result)
+    _show(directory, result, placement.profile)
     return 0
 
 
-def _shared(job: Job, root: Path) -> int:
+def _shared(job: Job, root: Path, placement: Placement) -> int:
     """This process's part of a run that torchrun started several processes for; the exit code."""
     from resnetlab.studies.backends.worker import Bench
     from resnetlab.training.team import from_environment, joined
@@ -228,24 +233,26 @@ def _shared(job: Job, root: Path) -> int:
             if display:
                 display.see(event_of(message))
 
-        Bench(interrupt.asked, tell, team).work(message_of(job, root, Placement(device_index=team.local)))
+        Bench(interrupt.asked, tell, team).work(message_of(job, root, replace(placement, device_index=team.local)))
     if last["kind"] in ("failed", "busy"):
         reason = last.get("reason", "another process trains this run")
         raise api.UnfinishedError(Problem(str(directory.path), reason, "see above"))
     if last["kind"] == "stopped":
         return 128 + interrupt.number if interrupt.asked() else SOME_FAILED
     if team.first and (result := directory.result()):
-        _show(directory.path, result)
+        _show(directory, result, placement.profile)
     return 0
 
 
-def _show(folder: Path, result: Result) -> None:
+def _show(directory: RunDirectory, result: Result, profiled: bool) -> None:
     typer.echo(f"{result.status}{f': {result.reason}' if result.reason else ''}")
     for name, scores in (("train", result.train), ("validation", result.validation), ("test", result.test)):
         if scores is not None:
             typer.echo(f"{name:10} {100 - scores.top1_error_pct:5.1f} % of {scores.images:,} images")
     typer.echo(f"{clock(result.train_seconds)} of training, {result.images_per_second:,.0f} images/s")
-    typer.echo(f"Run: {folder}")
+    if profiled:
+        typer.echo(f"\n{directory.profile()}\nTrace: {directory.path / PROFILE}")
+    typer.echo(f"Run: {directory.path}")
 
 
 def _results(root: Path) -> Callable[[str], Result | None]:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+PROFILE = "profile"
+"""Of a run's folder: where its time went, of its last attempt that was asked."""
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """The folder `runs/<slug>-<hash>` of a run."""
@@ -129,6 +133,11 @@ class RunDirectory:
     def save_dropped(self, dropped: DroppedBlocks) -> None:
         """Write what each block is worth, whole or not at all."""
         write_json(self.path / "instruments" / "drop-blocks.json", encode(dropped))
+
+    def profile(self) -> str:
+        """Where the time of the last attempt went that was profiled; empty where none was."""
+        path = self.path / PROFILE / "table.txt"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
     def answers(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
         """Probabilities (N, K) that the finished run gave the test images, and their classes (N,); None without."""

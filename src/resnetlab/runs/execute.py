@@ -32,7 +32,7 @@ from resnetlab.runs.checkpoint import (
     torch_version,
     write_tensors,
 )
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.finished import finished
 from resnetlab.runs.provenance import now, provenance
 from resnetlab.runs.record import Evaluation, Result, RunFile, Scores, Status
@@ -46,6 +46,7 @@ from resnetlab.training.evaluate import Scored, evaluate
 from resnetlab.training.loop import Learner, Progress, train
 from resnetlab.training.memory import is_out_of_memory
 from resnetlab.training.numerics import Placement
+from resnetlab.training.profile import Phases, Profile
 from resnetlab.training.random import stream
 from resnetlab.training.team import ALONE, Team
 
@@ -108,7 +109,8 @@ def attempt(
         device = prepare(file.run.numerics, placement.device_index)
         try:
             session = _Session(directory, file, dataset, placement, device, team, beside or Residents())
-            result = yield from session.run(stop, say, from_step, turns=beside is not None)
+            with session.phases:
+                result = yield from session.run(stop, say, from_step, turns=beside is not None)
             return team.from_first(result)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or not team.first:
@@ -168,6 +170,8 @@ class _Session:
         self.test = residents.of(dataset.test, device)
         if run.data.test_curve:
             self.splits["test"] = self.test
+        profiled = placement.profile and team.first
+        self.phases = Profile(self.learner, directory.path / PROFILE) if profiled else Phases()
         self.best: _Best | None = None
         self.plain = ""  # why steps are plain, as far as it was noted
         self.latest: dict[Split, Scored] = {}
@@ -188,7 +192,8 @@ class _Session:
             self.train_seconds, self.images = base_seconds + progress.seconds, base_images + progress.images
             evaluations: tuple[Evaluation, ...] = ()
             if progress.moment in ("start", "epoch"):
-                evaluations = self._judge(progress)
+                with self.phases.phase("evaluation"):
+                    evaluations = self._judge(progress)
             if self.team.first:
                 self.directory.append(*evaluations)
                 if progress.epoch in self.file.instruments.gradients:
@@ -208,7 +213,8 @@ class _Session:
             if bad is not None and (self.team.size == 1 or progress.moment == "epoch"):
                 return self._diverged(bad) if self.team.first else None
             if due and bad is None and self.team.first:
-                self._save()
+                with self.phases.phase("checkpoints"):
+                    self._save()
                 saved = time.monotonic()
             if progress.moment == "stopped":
                 return None
@@ -315,7 +321,8 @@ class _Session:
             scores = {}
         began = time.monotonic()
         judged: dict[Split, Resident] = {**self.splits, "test": self.test}
-        scores |= {name: self._score(images) for name, images in judged.items() if name not in scores}
+        with self.phases.phase("evaluation"):
+            scores |= {name: self._score(images) for name, images in judged.items() if name not in scores}
         self.evaluation_seconds += time.monotonic() - began
         if not self.team.first:
             return None

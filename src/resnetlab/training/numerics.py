@@ -43,6 +43,8 @@ class Placement:
     """Checkpoints at the end of an epoch are no closer than this."""
     longest_loss_seconds: Amount = 300.0
     """Within an epoch, a checkpoint after this long."""
+    profile: bool = False
+    """Say where the time goes: a trace and a table in the run's folder."""
 
 
 def place() -> tuple[int, int, int]:

@@ -1,0 +1,164 @@
+"""Where the time of a run goes: by phase over all of it, by operator over some steps. Changes no bit."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.profiler import profile
+
+from resnetlab.files import write_text
+from resnetlab.training.loop import Batches, Trainee
+
+SKIPPED, RECORDED = 5, 20
+"""Steps before the trace begins, while allocators and kernels settle; and steps of the trace."""
+
+OPERATORS = 12
+
+OTHER = "all else"
+OF_A_STEP = ("forward", "backward", "optimiser", "rest of a step")
+PHASES = ("data", *OF_A_STEP, "evaluation", "checkpoints", OTHER)
+
+TABLE, TRACE = "table.txt", "trace.json.gz"
+
+
+class Phases:
+    """Is told what a run is at; this one keeps nothing."""
+
+    def __enter__(self) -> Phases:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    @contextlib.contextmanager
+    def phase(self, _: str) -> Iterator[None]:
+        """Until it ends, the run is at one of PHASES."""
+        yield
+
+
+class Profile(Phases):
+    """Times the phases of a run whose `learner` is trained while it is entered, and writes what it found to `folder`.
+
+    On an accelerator it waits for the device between phases: what it tells of is the same work, a little slower.
+    """
+
+    def __init__(self, learner: Trainee[Any], folder: Path) -> None:
+        self.learner, self.folder = learner, folder
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.now, self.at, self.steps = OTHER, time.monotonic(), 0
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        activities += [torch.profiler.ProfilerActivity.CUDA] if learner.device.type == "cuda" else []
+        self.trace, self.tracing, self.traced = profile(activities=activities), False, 0
+        self.undo = contextlib.ExitStack()
+
+    def __enter__(self) -> Profile:
+        learner = self.learner
+        for handle in (
+            learner.model.register_forward_pre_hook(lambda *_: self._within_a_step("forward")),
+            learner.optimiser.register_step_pre_hook(lambda *_: self._within_a_step("optimiser")),
+            learner.optimiser.register_step_post_hook(lambda *_: self._within_a_step("rest of a step")),
+        ):
+            self.undo.callback(handle.remove)
+        for name, timed in (("batches", self._batches), ("loss", self._loss), ("train_step", self._step)):
+            setattr(learner, name, timed(getattr(learner, name)))
+            self.undo.callback(delattr, learner, name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._turn(OTHER)
+        self._end_trace()
+        self.undo.close()
+        if self.traced:
+            part = self.folder / f".{TRACE}"
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.trace.export_chrome_trace(str(part))
+            part.replace(self.folder / TRACE)
+        write_text(self.folder / TABLE, "\n".join(self._lines()) + "\n")
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Until it ends, the run is at one of PHASES; then again at what it was."""
+        before = self.now
+        self._turn(name)
+        try:
+            yield
+        finally:
+            self._turn(before)
+
+    def _turn(self, name: str) -> None:
+        if self.learner.device.type == "cuda":
+            torch.cuda.synchronize()
+        now = time.monotonic()
+        self.seconds[self.now] += now - self.at
+        self.now, self.at = name, now
+
+    def _within_a_step(self, name: str) -> None:
+        if self.now in OF_A_STEP:
+            self._turn(name)
+
+    def _batches(self, batches: Callable[[Any, int], Batches]) -> Callable[[Any, int], Batches]:
+        def timed(images: Any, epoch: int) -> Batches:
+            with self.phase("data"):
+                held = batches(images, epoch)
+
+            def batch(part: slice) -> tuple[Tensor, Tensor]:
+                with self.phase("data"):
+                    return held(part)
+
+            return batch
+
+        return timed
+
+    def _loss(self, loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        def timed(logits: Tensor, labels: Tensor) -> Tensor:
+            held = loss(logits, labels)
+            self._within_a_step("backward")
+            return held
+
+        return timed
+
+    def _step(self, step: Callable[..., None]) -> Callable[..., None]:
+        def timed(*batch: Any) -> None:
+            if self.steps == SKIPPED:
+                self.trace.start()
+                self.tracing = True
+            with self.phase("rest of a step"):
+                step(*batch)
+            self.steps += 1
+            self.traced += self.tracing
+            if self.traced == RECORDED:
+                self._end_trace()
+
+        return timed
+
+    def _end_trace(self) -> None:
+        if self.tracing:
+            self.tracing = False
+            self.trace.stop()
+
+    def _lines(self) -> Iterator[str]:
+        whole = sum(self.seconds.values())
+        yield f"{whole:9.2f} s  100.0 %  the run, {self.steps:,} steps"
+        for name in PHASES:
+            yield f"{self.seconds[name]:9.2f} s  {100 * self.seconds[name] / whole:5.1f} %  {name}"
+        if not self.traced:
+            yield f"No trace: it begins after {SKIPPED} steps."
+            return
+        yield ""
+        found = self.trace.key_averages()
+        on_device = self.learner.device.type == "cuda"
+        own = {
+            item.key: float(item.self_device_time_total if on_device else item.self_cpu_time_total) for item in found
+        }
+        calls, total = {item.key: item.count for item in found}, sum(own.values()) or 1.0
+        yield f"a step        share  calls  operator (of {self.traced} steps, its own time alone)"
+        for name in sorted(own, key=lambda name: -own[name])[:OPERATORS]:
+            each, count = own[name] / 1e3 / self.traced, calls[name] / self.traced
+            yield f"{each:9.3f} ms  {100 * own[name] / total:5.1f} %  {count:5.0f}  {name[:60]}"
