@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,32 @@ VALIDATION_SHARE = 0.15
 """Of the train images, where a folder has no validation split: as much as is cut of a folder without any split."""
 
 
+Reduction = Callable[[int, int], int]
+"""Of a width and a height: at which part of its sides (1, 2, 4 or 8) a photograph is decoded."""
+
+ALBUM_BYTES = 1_500_000_000
+"""Of decoded photographs that a process keeps; beyond it they are decoded again."""
+
+
+class Album:
+    """Photographs that were decoded, by place and reduction, up to a bound. They are looked at and never changed."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[int, tuple[int, int]] = {}
+        self.held: dict[tuple[int, int], Image.Image] = {}
+        self.bytes = 0
+        self.lock = threading.Lock()
+
+    def keep(self, place: int, reduction: int, image: Image.Image, size: tuple[int, int]) -> None:
+        """Keep a photograph if there is room."""
+        with self.lock:
+            self.sizes[place] = size
+            needed = 4 * image.width * image.height  # Pillow takes four bytes for a pixel of three colours
+            if self.bytes + needed <= ALBUM_BYTES and (place, reduction) not in self.held:
+                self.held[place, reduction] = image
+                self.bytes += needed
+
+
 @dataclass(frozen=True)
 class Part:
     """The photographs of a split: where each lies, its class as a number (N,), and the SHA-256 of its file."""
@@ -37,14 +66,43 @@ class Part:
 
     def load(self, place: int) -> Image.Image:
         """The decoded photograph at `place`, RGB. Raises InputError when it is no longer what was read before."""
+        with self._told(place):
+            return images.decode(self._read(place)).convert("RGB")
+
+    def reduced(self, place: int, reduction: Reduction) -> tuple[Image.Image, tuple[int, int]]:
+        """As `load`, decoded at no more of its sides than `reduction` asks for, with its whole width and height.
+
+        What was decoded is kept from epoch to epoch, up to ALBUM_BYTES.
+        """
+        album = self._album
+        if place in album.sizes and (kept := album.held.get((place, reduction(*album.sizes[place])))) is not None:
+            return kept, album.sizes[place]
+        with self._told(place):
+            raw = self._read(place)
+            size = images.upright_size(raw)
+            image = images.decode(raw, reduction(*size))
+        image = image if image.mode == "RGB" else image.convert("RGB")
+        album.keep(place, reduction(*size), image, size)
+        return image, size
+
+    @cached_property
+    def _album(self) -> Album:
+        return Album()
+
+    def _read(self, place: int) -> bytes:
         row = self.rows[place]
+        raw = images.read(self.root / row.path)
+        if hashlib.sha256(raw).hexdigest() != row.sha256:
+            raise images.BadImageError("changed since it was first read")
+        return raw
+
+    @contextlib.contextmanager
+    def _told(self, place: int) -> Iterator[None]:
         try:
-            raw = images.read(self.root / row.path)
-            if hashlib.sha256(raw).hexdigest() != row.sha256:
-                raise images.BadImageError("changed since it was first read")
-            return images.decode(raw).convert("RGB")
+            yield
         except images.BadImageError as error:
-            raise mistake(f"{self.root}/{row.path}", str(error), "restore it, then give the command again") from None
+            where = f"{self.root}/{self.rows[place].path}"
+            raise mistake(where, str(error), "restore it, then give the command again") from None
 
     def shown(self, show: Callable[[Image.Image], NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """Every photograph as `show` gives it, (N, H, W, C); all of one shape."""

@@ -25,6 +25,8 @@ class Stage:
     augment: Literal["none", "standard", "test-like"] = "standard"
     """none: as in evaluation. standard: RandomResizedCrop, flip, ColorJitter(.3). test-like: resize, flip,
     ColorJitter(.05), the centre crop shifted at random."""
+    decode: Literal["exact", "scaled"] = "exact"
+    """scaled: of a JPEG no more than a training crop needs, at 1/2, 1/4 or 1/8 of its sides. Evaluation is exact."""
     recipe: Recipe
     """Optimiser, schedule, batch, epochs, EMA; what it says of pixels is for training runs and must be left out."""
     rates: tuple[PositiveAmount, ...] = ()
@@ -42,6 +44,10 @@ class Stage:
         held = self.recipe
         if (held.augment, held.normalise, held.choose) != (type(held.augment)(), "train", "last"):
             raise FieldError("recipe", "its augment, normalise and choose have no place here", "leave them out")
+        if self.decode == "scaled" and self.augment == "none":
+            raise FieldError(
+                "decode", "without augmentation photographs are shown as in evaluation", 'decode = "exact"'
+            )
         if not self.depth_decay:
             raise FieldError("depth_decay", "0 leaves one part to learn", "depth_decay = 0.8")
 

@@ -24,7 +24,7 @@ from resnetlab.data.view import View
 from resnetlab.finetune.photographs import Part, Photographs
 from resnetlab.finetune.recipe import Stage
 from resnetlab.finetune.subject import BATCH, Halves, Subject
-from resnetlab.finetune.views import Draws, draw_epoch, show_train
+from resnetlab.finetune.views import Draws, draw_epoch, reduction, show_train
 from resnetlab.models.transfer import parts
 from resnetlab.training.evaluate import Scored, evaluate
 from resnetlab.training.loop import Batches, Trainee, train
@@ -122,8 +122,13 @@ class _Stream:
         return rows, labels
 
     def _show(self, place: int) -> NDArray[np.uint8]:
-        image = self.photos.load(place)
-        return show_train(image, self.tuner.view, self.tuner.stage.augment, self.draws, place)
+        view, stage = self.tuner.view, self.tuner.stage
+
+        def by(width: int, height: int) -> int:
+            return reduction(view, stage.augment, self.draws, place, width, height) if stage.decode == "scaled" else 1
+
+        image, whole = self.photos.reduced(place, by)
+        return show_train(image, view, stage.augment, self.draws, place, whole)
 
 
 def fit(

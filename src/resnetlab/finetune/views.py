@@ -28,6 +28,7 @@ resized as in evaluation, flip, ColorJitter(.05, .05, .05), the centre crop shif
 SCALE = (0.08, 1.0)  # Szegedy et al. 2015, sec. 6
 RATIO = (3 / 4, 4 / 3)  # Szegedy et al. 2015, sec. 6
 TRIES = 10  # torchvision's RandomResizedCrop
+REDUCTIONS = (1, 2, 4, 8)  # libjpeg's
 JITTER = {"none": 0.0, "standard": 0.3, "test-like": 0.05}
 
 
@@ -55,15 +56,41 @@ def draw_epoch(count: int, draw: Callable[[str], torch.Generator]) -> Draws:
     )
 
 
-def show_train(image: Image.Image, view: View, how: Augmentation, draws: Draws, place: int) -> NDArray[np.uint8]:
-    """The photograph at `place` as (S, S, 3) uint8, S being the size of `view`."""
+def reduction(view: View, how: Augmentation, draws: Draws, place: int, width: int, height: int) -> int:
+    """Of a photograph of that size, the part of its sides at which its crop is still no smaller than it is shown."""
+    match how:
+        case "none":
+            return 1
+        case "standard":
+            *_, h, w = random_box(height, width, draws.crop[place].tolist())
+            room = min(h, w) / view.size
+        case "test-like":
+            room = min(width, height) / view.shorter_side
+        case _:
+            assert_never(how)
+    return max((by for by in REDUCTIONS if by <= room), default=1)
+
+
+def show_train(
+    image: Image.Image, view: View, how: Augmentation, draws: Draws, place: int, whole: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """The photograph at `place` as (S, S, 3) uint8, S being the size of `view`.
+
+    `image` may have been decoded at a part of its sides; `whole` is then its width and height before.
+    """
     size = view.size
+    full_width, full_height = whole or image.size
     match how:
         case "none":
             return pixels(centre(resized(image, view), size))
         case "standard":
-            top, left, height, width = random_box(image.height, image.width, draws.crop[place].tolist())
-            image = TF.resized_crop(image, top, left, height, width, [size, size])
+            top, left, height, width = random_box(full_height, full_width, draws.crop[place].tolist())
+            if image.width == full_width:
+                image = TF.resized_crop(image, top, left, height, width, [size, size])
+            else:
+                x, y = image.width / full_width, image.height / full_height
+                box = left * x, top * y, (left + width) * x, (top + height) * y
+                image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
         case "test-like":
             image = resized(image, view)
             image = shifted(image, size, float(draws.shift[place]))

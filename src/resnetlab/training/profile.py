@@ -15,6 +15,7 @@ from torch.profiler import profile
 
 from resnetlab.files import write_text
 from resnetlab.training.loop import Batches, Trainee
+from resnetlab.training.steps import Steps
 
 SKIPPED, RECORDED = 5, 20
 """Steps before the trace begins, while allocators and kernels settle; and steps of the trace."""
@@ -46,13 +47,13 @@ class Phases:
 class Profile(Phases):
     """Times the phases of a run whose `learner` is trained while it is entered, and writes what it found to `folder`.
 
-    On an accelerator it waits for the device between phases: what it tells of is the same work, a little slower.
+    What a captured step does is one replay: all of it is its rest. On an accelerator it waits for the device between phases: what it tells of is the same work, a little slower.
     """
 
     def __init__(self, learner: Trainee[Any], folder: Path) -> None:
         self.learner, self.folder = learner, folder
         self.seconds: dict[str, float] = defaultdict(float)
-        self.now, self.at, self.steps = OTHER, time.monotonic(), 0
+        self.now, self.at, self.taken = OTHER, time.monotonic(), 0
         activities = [torch.profiler.ProfilerActivity.CPU]
         activities += [torch.profiler.ProfilerActivity.CUDA] if learner.device.type == "cuda" else []
         self.trace, self.tracing, self.traced = profile(activities=activities), False, 0
@@ -66,7 +67,7 @@ class Profile(Phases):
             learner.optimiser.register_step_post_hook(lambda *_: self._within_a_step("rest of a step")),
         ):
             self.undo.callback(handle.remove)
-        for name, timed in (("batches", self._batches), ("loss", self._loss), ("train_step", self._step)):
+        for name, timed in (("batches", self._batches), ("loss", self._loss), ("steps", self._steps)):
             setattr(learner, name, timed(getattr(learner, name)))
             self.undo.callback(delattr, learner, name)
         return self
@@ -124,17 +125,24 @@ class Profile(Phases):
 
         return timed
 
-    def _step(self, step: Callable[..., None]) -> Callable[..., None]:
-        def timed(*batch: Any) -> None:
-            if self.steps == SKIPPED:
-                self.trace.start()
-                self.tracing = True
-            with self.phase("rest of a step"):
-                step(*batch)
-            self.steps += 1
-            self.traced += self.tracing
-            if self.traced == RECORDED:
-                self._end_trace()
+    def _steps(self, steps: Callable[[Any], Steps[Any]]) -> Callable[[Any], Steps[Any]]:
+        def timed(images: Any) -> Steps[Any]:
+            held = steps(images)
+            take = held.take
+
+            def taken(part: slice, size: int) -> None:
+                if self.taken == SKIPPED:
+                    self.trace.start()
+                    self.tracing = True
+                with self.phase("rest of a step"):
+                    take(part, size)
+                self.taken += 1
+                self.traced += self.tracing
+                if self.traced == RECORDED:
+                    self._end_trace()
+
+            held.take = taken  # type: ignore[method-assign]
+            return held
 
         return timed
 
@@ -145,7 +153,7 @@ class Profile(Phases):
 
     def _lines(self) -> Iterator[str]:
         whole = sum(self.seconds.values())
-        yield f"{whole:9.2f} s  100.0 %  the run, {self.steps:,} steps"
+        yield f"{whole:9.2f} s  100.0 %  the run, {self.taken:,} steps"
         for name in PHASES:
             yield f"{self.seconds[name]:9.2f} s  {100 * self.seconds[name] / whole:5.1f} %  {name}"
         if not self.traced:

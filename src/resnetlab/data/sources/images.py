@@ -96,11 +96,17 @@ def header(raw: bytes) -> tuple[int, int]:
     return image.height, image.width
 
 
-def decode(raw: bytes) -> Image.Image:
-    """The whole image, upright, of mode L or RGB. Raises BadImageError for anything less."""
+def decode(raw: bytes, reduction: int = 1) -> Image.Image:
+    """The whole image, upright, of mode L or RGB. Raises BadImageError for anything less.
+
+    With a `reduction` of 2, 4 or 8 a JPEG is decoded at that part of its sides, rounded up: libjpeg leaves out the
+    frequencies that such an image cannot show, and most of the work. Other formats are decoded as they are.
+    """
     image = _open(raw)
     kind = image.format or "image"
     try:
+        if reduction > 1:
+            image.draft(None, (image.width // reduction, image.height // reduction))
         image.load()
         return flatten(image)
     except MemoryError:
@@ -109,6 +115,12 @@ def decode(raw: bytes) -> Image.Image:
         if "truncated" in str(error).lower():
             raise BadImageError(f"truncated {kind}") from error
         raise BadImageError(f"broken {kind}: {str(error)[:80] or type(error).__name__}") from error
+
+
+def upright_size(raw: bytes) -> tuple[int, int]:
+    """Width and height in pixels of the image that `decode` gives, from the file's header alone."""
+    image = _open(raw)
+    return (image.height, image.width) if _orientation(image) >= 5 else image.size
 
 
 def flatten(image: Image.Image) -> Image.Image:
@@ -148,12 +160,17 @@ def _open(raw: bytes) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # a damaged EXIF block says nothing; the pixels are whole
-        return image
-    method = _UPRIGHT.get(orientation)
+    method = _UPRIGHT.get(_orientation(image))
     return image if method is None else image.transpose(method)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8; above 4, what is stored lies on its side."""
+    try:
+        held = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a damaged EXIF block says nothing; the pixels are whole
+        return 1
+    return held if held in _UPRIGHT else 1
 
 
 def _flat(image: Image.Image) -> Image.Image:
@@ -163,4 +180,5 @@ def _flat(image: Image.Image) -> Image.Image:
     grey = image.mode in _GREY
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return image.convert("L" if grey else "RGB")
+    mode = "L" if grey else "RGB"
+    return image if image.mode == mode else image.convert(mode)

@@ -1,0 +1,142 @@
+"""Scaled decoding: training crops of the same distribution for less work, and never in evaluation."""
+
+from __future__ import annotations
+
+import runpy
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from resnetlab.codec import decode, without_defaults
+from resnetlab.data.sources import images
+from resnetlab.data.sources.manifest import Row
+from resnetlab.data.view import View
+from resnetlab.errors import InputError
+from resnetlab.files import sha256
+from resnetlab.finetune import photographs as module
+from resnetlab.finetune.photographs import Part
+from resnetlab.finetune.recipe import Stage, Tuning, load_tuning
+from resnetlab.finetune.views import Augmentation, Draws, draw_epoch, random_box, reduction, show_train
+from resnetlab.training.random import stream
+
+SCENES = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "scenes.py"))["scenes"]
+VIEW = View(size=48, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+ORIENTATION = 0x0112
+
+
+def part_of(root: Path, count: int, width: int = 640, height: int = 480, **options: object) -> Part:
+    """Photographs like natural ones, as JPEG."""
+    rows = []
+    for number, image in zip(range(count), SCENES(width, height), strict=False):
+        path = root / f"{number:03}.jpg"
+        image.save(path, quality=90, **options)
+        rows.append(Row(path.name, "scene", "train", sha256(path), (height, width)))
+    return Part(root, tuple(rows), np.zeros(count, np.int64))
+
+
+def crops(part: Part, how: Augmentation, scaled: bool, draws: Draws) -> NDArray[np.float64]:
+    """The photographs of an epoch, (N, S, S, 3), levels."""
+    shown = []
+    for place in range(len(part)):
+        by = partial(reduction, VIEW, how, draws, place) if scaled else lambda *_: 1
+        image, whole = part.reduced(place, by)
+        shown.append(show_train(image, VIEW, how, draws, place, whole))
+    return np.stack(shown).astype(float)
+
+
+def draws(count: int, epoch: int) -> Draws:
+    return draw_epoch(count, partial(stream, 0, "epoch", epoch))
+
+
+@pytest.mark.parametrize("how", ["standard", "test-like"])
+def test_crops_of_scaled_photographs_have_the_moments_of_exact_ones(tmp_path: Path, how: Augmentation) -> None:
+    """Of levels, of their spread within a crop, and of the steps from pixel to pixel, which tell how sharp it is."""
+    part = part_of(tmp_path, 12)
+    exact, scaled = (
+        np.concatenate([crops(part, how, kind, draws(12, epoch)) for epoch in range(12)]) for kind in (False, True)
+    )
+    assert abs(scaled - exact).mean() < 2
+    assert scaled.mean((0, 1, 2)) == pytest.approx(exact.mean((0, 1, 2)), abs=0.3)
+    assert scaled.std((1, 2)).mean() == pytest.approx(exact.std((1, 2)).mean(), rel=0.02)
+    for axis in (1, 2):
+        steps = [(np.diff(crop, axis=axis) ** 2).mean() ** 0.5 for crop in (exact, scaled)]
+        assert steps[1] == pytest.approx(steps[0], rel=0.05)
+    skew = [((crop - crop.mean()) ** 3).mean() / crop.std() ** 3 for crop in (exact, scaled)]
+    assert skew[1] == pytest.approx(skew[0], abs=0.02)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(20, 4000), st.integers(20, 4000), st.integers(0, 999), st.sampled_from(["standard", "test-like"]))
+def test_no_crop_is_decoded_smaller_than_it_is_shown(width: int, height: int, epoch: int, how: Augmentation) -> None:
+    held = draws(1, epoch)
+    by = reduction(VIEW, how, held, 0, width, height)
+    _, _, h, w = random_box(height, width, held.crop[0].tolist())
+    shown, side = (VIEW.size, min(h, w)) if how == "standard" else (VIEW.shorter_side, min(width, height))
+    assert by in (1, 2, 4, 8)
+    assert by == 1 or side / by >= shown
+    assert by == 8 or side / (2 * by) < shown
+
+
+def test_a_photograph_that_lies_on_its_side_is_cropped_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    part = part_of(tmp_path, 4, exif=exif)
+    assert part.reduced(0, lambda width, height: 2 if (width, height) == (480, 640) else 1)[0].size == (240, 320)
+    exact, scaled = (crops(part, "standard", kind, draws(4, 0)) for kind in (False, True))
+    assert abs(scaled - exact).mean() < 2
+
+
+def test_what_is_kept_in_memory_changes_no_bit_and_stays_within_its_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = part_of(tmp_path, 6)
+    bound = 9 * 640 * 480
+    for scaled in (False, True):
+        monkeypatch.setattr(module, "ALBUM_BYTES", bound)
+        part = Part(first.root, first.rows, first.labels)
+        once = [crops(part, "standard", scaled, draws(6, 0)) for _ in range(3)]
+        held = part._album.held
+        assert 0 < sum(4 * kept.width * kept.height for kept in held.values()) == part._album.bytes <= bound
+        monkeypatch.setattr(module, "ALBUM_BYTES", 0)
+        part = Part(first.root, first.rows, first.labels)
+        for kept in once:
+            np.testing.assert_array_equal(kept, crops(part, "standard", scaled, draws(6, 0)))
+        assert not part._album.held
+
+
+def test_a_photograph_that_is_kept_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part, read = part_of(tmp_path, 3), []
+    whole = images.read
+    monkeypatch.setattr(images, "read", lambda path: read.append(path) or whole(path))
+    for epoch in range(3):
+        crops(part, "standard", False, draws(3, epoch))
+    assert len(read) == 3
+
+
+def test_evaluation_decodes_whole_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part, asked = part_of(tmp_path, 2), []
+    whole = images.decode
+    monkeypatch.setattr(images, "decode", lambda raw, by=1: asked.append(by) or whole(raw, by))
+    crops(part, "test-like", True, draws(2, 0))
+    assert asked == [8, 8]
+    asked.clear()
+    part.shown(lambda image: np.zeros(image.size))
+    assert asked == [1, 1]
+
+
+def test_how_photographs_are_decoded_is_part_of_a_recipe_and_exact_leaves_it_as_it_was() -> None:
+    table = without_defaults(load_tuning("full"))
+    assert "decode" not in str(table)
+    for stage in table["stages"]:
+        if stage.get("augment") != "none":
+            stage["decode"] = "scaled"
+    held = decode(Tuning, table, "full")
+    assert "scaled" in str(without_defaults(held))
+    with pytest.raises(InputError, match=r'decode: without augmentation .* Fix: decode = "exact"'):
+        decode(Stage, {"name": "a", "augment": "none", "decode": "scaled", "recipe": {"epochs": 1}}, "a")
