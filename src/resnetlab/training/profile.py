@@ -47,7 +47,8 @@ class Phases:
 class Profile(Phases):
     """Times the phases of a run whose `learner` is trained while it is entered, and writes what it found to `folder`.
 
-    What a captured step does is one replay: all of it is its rest. On an accelerator it waits for the device between phases: what it tells of is the same work, a little slower.
+    On an accelerator it waits for the device between phases: what it tells of is the same work, a little slower. Of a
+    captured step, which is one replay, all is its rest.
     """
 
     def __init__(self, learner: Trainee[Any], folder: Path) -> None:
@@ -95,6 +96,8 @@ class Profile(Phases):
 
     def _turn(self, name: str) -> None:
         if self.learner.device.type == "cuda":
+            if torch.cuda.is_current_stream_capturing():
+                return
             torch.cuda.synchronize()
         now = time.monotonic()
         self.seconds[self.now] += now - self.at
