@@ -31,7 +31,7 @@ from resnetlab.studies.spec import load_study as read_study
 from resnetlab.training.numerics import Placement
 from resnetlab.training.recipe import Recipe
 
-REPORT_SHARE = 0.1
+REPORT_SHARE = 0.02
 """Of the time since the last report, that writing a partial one may take."""
 
 Stop = Callable[[], bool]
@@ -109,7 +109,7 @@ class LoadedStudy:
     ) -> Iterator[Event]:
         """Do what is missing of `plan`, tell of it as it happens, and keep the report up to date.
 
-        A partial report follows each run, unless writing it would take more than a tenth of the time since the last.
+        A partial report follows each run, unless writing it would take more than a fiftieth of the time since the last.
         Raises ResourceError when the disk is full; what was finished stays.
         """
         root, written, cost = Path(output), time.monotonic(), 0.0
