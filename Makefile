@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench-gpu pins results clean
+.PHONY: help demo test test-all lint format bench bench-gpu pins results clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ pins: $(READY) ## Write constraints.txt from what is installed
 
 results: $(READY) ## Write the committed reports again from the values beside them
 	$(BIN)/python -c 'from pathlib import Path; from resnetlab.reports.write import rebuild; [rebuild(p.parent) for p in Path("results").glob("*/report.json")]'
+
+bench: $(READY) ## Measure training steps beside stock loops (half an hour of a quiet machine)
+	$(BIN)/python benchmarks/steps.py
 
 clean: ## Remove the environment and what tools left (runs and reports stay)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* dist

@@ -11,15 +11,16 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+from machine import machine
 
 HERE = Path(__file__).resolve().parent
 WINDOW_SECONDS = 4.0
@@ -105,7 +106,7 @@ def started(names: Iterable[str], depth: int, batch: int, shape: str) -> Iterato
         for contender in held.values():
             for process in contender.processes:
                 process.kill()
-                process.wait()
+                process.communicate()
 
 
 def measure(depth: int, batch: int, shape: str) -> dict[str, list[float]]:
@@ -127,25 +128,11 @@ def ratios(rates: dict[str, list[float]]) -> dict[str, float]:
     return {key: round(medians[ours] / medians[theirs], 2) for key, (ours, theirs) in RATIOS.items()}
 
 
-def machine() -> dict[str, object]:
-    """What was measured on, and with what."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    versions = {package: version(package) for package in ("torch", "torchvision", "numpy", "pillow")}
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
-    )
-    return {
-        "processor": name, "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
-        "python": platform.python_version(), **versions, "commit": commit.stdout.strip(),
-        "load before": round(os.getloadavg()[0], 2),
-    }  # fmt: skip
-
-
-def page(found: dict[str, dict[str, list[float]]], about: dict[str, object], day: str) -> str:
+def page(found: dict[str, dict[str, list[float]]], about: dict[str, Any], day: str) -> str:
     """The dated page: every ratio and every rate."""
     lines = [f"# Training steps on a processor, {day}", "", "Written by `make bench`.", ""]
-    lines += [f"- {key}: {value}" for key, value in about.items()]
+    lines += [f"- {key}: {value}" for key, value in about.items() if key != "packages"]
+    lines.append("- packages: " + ", ".join(f"{name} {number}" for name, number in about["packages"].items()))
     lines.append(
         f"- {WINDOWS} windows of {WINDOW_SECONDS:g} s a contender, in turns; medians, in brackets least and most"
     )

@@ -48,8 +48,8 @@ def put(root: Path) -> tuple[set[str], set[str]]:
     Image.new("L", (50_000, 1)).save(place / "bad thread.png")
     Image.new("1", (12_000, 12_000)).save(place / "bad bomb.png")
     found = {path.name for path in place.glob("bad *")}
-    os.symlink(place, place / "loop")
-    os.symlink(place / "nothing.jpg", place / "dangling.jpg")
+    (place / "loop").symlink_to(place)
+    (place / "dangling.jpg").symlink_to(place / "nothing.jpg")
     os.mkfifo(place / "pipe.jpg")
     for hidden in (root / "train" / ".ipynb_checkpoints", place / ".ipynb_checkpoints"):
         hidden.mkdir()

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from resnetlab.models.build import build_model
 from resnetlab.models.initialise import initialise
+from resnetlab.models.shortcuts import Pad
 from resnetlab.models.spec import CifarNet, cifar
 from resnetlab.training.random import stream
 
@@ -315,3 +316,20 @@ def test_every_spec_that_is_accepted_builds_and_costs_what_it_says(
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         assert model(torch.zeros(2, 3, side, side)).shape == (2, 3)
     assert spec.cost(3, 3, side) == (size(model), counter.get_total_flops() // 4)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("side", [7, 8])
+def test_a_padded_shortcut_has_the_gradient_of_a_slice_and_leaves_it_in_the_layout_of_the_images(
+    layout: torch.memory_format, side: int
+) -> None:
+    x = torch.randn(4, 6, side, side, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    out = Pad(6, 10, 2)(x)
+    weights = torch.randn_like(out)
+    (ours,) = torch.autograd.grad((out * weights).sum(), x)
+    (theirs,) = torch.autograd.grad((x[:, :, ::2, ::2] * weights[:, 2:8]).sum(), x)
+    assert torch.equal(ours, theirs)
+    assert torch.equal(out[:, 2:8], x[:, :, ::2, ::2])
+    assert not out[:, :2].any()
+    assert not out[:, 8:].any()
+    assert ours.is_contiguous(memory_format=layout)

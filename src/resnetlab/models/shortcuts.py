@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,29 @@ class Pad(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) to (N, C_out, ceil(H / stride), ceil(W / stride))."""
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
+        if self.stride > 1 and torch.is_grad_enabled() and x.requires_grad:
+            x = cast(Tensor, _EveryPixel.apply(x, self.stride))
+        else:
+            x = x[:, :, :: self.stride, :: self.stride]
+        return F.pad(x, (0, 0, 0, 0, self.before, self.after))
+
+
+class _EveryPixel(torch.autograd.Function):
+    """Every `stride`-th pixel, as a slice; its gradient lies in memory as the images do, which a slice's does not: on
+    the processor the sums that follow take a sixth of a step otherwise."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, stride: int) -> Tensor:
+        ctx.stride, ctx.shape = stride, x.shape
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        ctx.layout = torch.channels_last if last else torch.contiguous_format
+        return x[:, :, ::stride, ::stride].clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        whole = torch.empty(ctx.shape, dtype=grad.dtype, device=grad.device, memory_format=ctx.layout).zero_()
+        whole[:, :, :: ctx.stride, :: ctx.stride] = grad
+        return whole, None
 
 
 class Project(nn.Sequential):

@@ -1,0 +1,67 @@
+"""The benchmark of training steps: fair contenders, and figures that follow from what was measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import contender
+import numpy as np
+import pytest
+import steps
+import stock
+import torch
+
+
+def test_ratios_are_of_medians_and_the_faster_stock_loop_counts() -> None:
+    rates = {name: [100.0, 100.0, 900.0] for name in steps.CONTENDERS}
+    rates |= {"stock-w0": [50.0, 40.0, 45.0], "stock-w2": [10.0, 60.0, 50.0], "one-auto": [90.0, 125.0, 100.0]}
+    found = steps.ratios(rates)
+    assert (found["stock"], found["tuned"], found["study_one"]) == (2.0, 1.0, 1.0)
+
+
+def test_the_page_shows_every_ratio_and_every_rate() -> None:
+    rates = {name: [float(place), place + 1.0, place + 2.0] for place, name in enumerate(steps.CONTENDERS, 10)}
+    text = steps.page({"resnet20-b32": rates}, {"load": 0.1, "packages": {"torch": "1"}}, "2026-01-02")
+    for value in steps.ratios(rates).values():
+        assert f"{value:.2f}" in text
+    for held in rates.values():
+        assert f"{held[1]:,.0f} [{held[0]:,.0f}, {held[2]:,.0f}]" in text
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_a_stock_loop_learns(tuned: bool) -> None:
+    """Two kinds of images that a linear layer can tell: the loss falls, so that it is a training loop that is timed."""
+    torch.manual_seed(0)
+    labels = np.arange(64) % 2
+    pixels = np.where(labels[:, None, None, None] == 1, 200, 50).astype(np.uint8) * np.ones((1, 8, 8, 1), np.uint8)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+    loop = stock.epochs(model, pixels, labels, 16, tuned=tuned, device=torch.device("cpu"), workers=0)
+    assert [next(loop) for _ in range(40)] == [16] * 40
+    shown = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
+    assert (model(shown).argmax(1).numpy() == labels).all()
+
+
+def test_our_loop_counts_the_images_that_it_trained() -> None:
+    loop = contender.our_loop(8, 128, "digits", precision="fp32", single=False)
+    counts = [next(loop) for _ in range(3)]
+    assert counts[0] == 0  # before the first step
+    assert all(count > 0 for count in counts[1:])
+    assert sum(counts) <= 1_437 * 2
+
+
+@pytest.mark.slow
+def test_contenders_train_when_they_are_asked() -> None:
+    """Real processes: a stock loop with workers and one of ours answer with images and seconds, and are ended."""
+    with steps.started(["stock-w2", "study-fp32"], 8, 32, "digits") as held:
+        assert all(one.window(1.0) > 0 for one in held.values())
+        processes = [process for one in held.values() for process in one.processes]
+    assert all(process.poll() is not None for process in processes)
+
+
+@pytest.mark.slow
+def test_a_contender_that_ends_is_not_passed_over() -> None:
+    command = [sys.executable, "-c", "input()"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with process, pytest.raises(SystemExit, match="a contender ended"):
+        steps.Contender([process]).window(0.1)
