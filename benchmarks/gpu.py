@@ -189,12 +189,13 @@ def speeds(bench: Bench, depth: int, batch: int) -> dict[str, float]:
 
 
 def ratios(pace: dict[str, float]) -> dict[str, float]:
-    """How many times faster captured steps are than each, and the time of five seeds abreast in those of one."""
+    """How many times faster captured steps are than each, and what five seeds side by side come to."""
     captured = pace.get("captured")
     if not captured:
         return {}
     found = {name: round(captured / pace[name], 3) for name in ("stock", "tuned", "plain") if name in pace}
     if "abreast" in pace:
+        found["five abreast to stock"] = round(pace["abreast"] / pace["stock"], 3)
         found["time of five abreast"] = round(SEEDS * captured / pace["abreast"], 3)
     return found
 

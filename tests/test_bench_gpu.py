@@ -36,7 +36,9 @@ def test_each_contender_has_a_pace_and_the_page_tells_all(gpu: Any) -> None:
     assert list(pace) == ["stock", "tuned", "plain", "captured", "abreast"]
     assert min(pace.values()) > 0
     told = gpu.ratios({"stock": 100.0, "tuned": 200.0, "plain": 400.0, "captured": 1000.0, "abreast": 4000.0})
-    assert told == {"stock": 10.0, "tuned": 5.0, "plain": 2.5, "time of five abreast": 1.25}
+    assert told == {
+        "stock": 10.0, "tuned": 5.0, "plain": 2.5, "five abreast to stock": 40.0, "time of five abreast": 1.25,
+    }  # fmt: skip
     page = gpu.page({
         "date": "2026-01-01", "gpu": "a GPU", "torch": "2", "seconds each": 1.0, "bits": {"sgd": "OK"},
         "images_per_second": {"resnet20-b8": pace}, "ratios": {"resnet20-b8": told}, "grid": {"study": "shortcuts"},

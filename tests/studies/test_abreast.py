@@ -13,9 +13,11 @@ from torch import Tensor
 
 import resnetlab as rl
 from resnetlab.api import plan_run
+from resnetlab.cli.work import choose_backend
 from resnetlab.data.resident import Resident, Residents
 from resnetlab.data.spec import Images
 from resnetlab.data.splits import load
+from resnetlab.errors import InputError
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.backends.jobs import Job, Queue, message_of
 from resnetlab.studies.backends.worker import Bench
@@ -198,6 +200,11 @@ def test_the_data_are_on_the_device_once(
     assert copied.count(len(dataset.test)) == 1
     held = Residents()
     assert held.of(dataset.train, torch.device("cpu")) is held.of(dataset.train, torch.device("cpu"))
+
+
+def test_a_cluster_has_no_runs_side_by_side(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="abreast: runs side by side are not for Ray"):
+        choose_backend("ray", tmp_path, rl.Placement(abreast=2), "")
 
 
 def test_only_untried_runs_of_one_condition_stand_side_by_side(small_npz: Path, tmp_path: Path) -> None:
