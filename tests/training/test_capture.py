@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from resnetlab.data.resident import Resident
 from resnetlab.data.spec import Augment, RandAugment
+from resnetlab.models.families.dense import DenseNet
 from resnetlab.models.spec import CifarNet
 from resnetlab.training import capture
 from resnetlab.training.capture import why_plain
@@ -182,6 +183,21 @@ def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
     small.run(learner)
     assert stand_in.replayed == 8
     same(learner.tensors(), gpu.plain(CASES["augmented"], accumulate=2).tensors())
+
+
+@pytest.mark.parametrize(("model", "settings"), [
+    (CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut="B"), {"normalise": "per-image"}),
+    (CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), batch_norm=False, shortcut="none"), {"normalise": "zca"}),
+    (DenseNet(depth=7, growth=4, stem=4), {"augment": Augment(crop=8, flip=True)}),
+])  # fmt: skip
+def test_other_networks_and_scales_are_captured_too(
+    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn], model: Any, settings: dict[str, Any]
+) -> None:
+    recipe = Recipe(optimiser=SGD(lr=0.05), **SHORT, **settings)
+    learner = gpu.learner(recipe, model=model)
+    small.run(learner)
+    assert (learner.plain, stand_in.replayed) == ("", 8)
+    same(learner.tensors(), gpu.plain(recipe, model=model).tensors())
 
 
 @pytest.mark.parametrize("case", ["adam", "average, clipped"])
