@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import json
 import os
 import signal
@@ -25,10 +24,13 @@ from typing import Any, Literal
 import numpy as np
 import stock
 import torch
+from machine import machine
 
 from resnetlab.api import load_study
+from resnetlab.codec import encode
 from resnetlab.data.resident import Resident
 from resnetlab.data.spec import Augment, Images
+from resnetlab.files import write_json
 from resnetlab.models.build import build_model
 from resnetlab.models.families.cifar import cifar
 from resnetlab.models.spec import Model
@@ -220,7 +222,8 @@ def grid(bench: Bench) -> dict[str, Any]:
 
 def page(found: dict[str, Any]) -> str:
     """The figures as Markdown."""
-    lines = [f"# On a GPU, {found['date']}", "", f"{found['gpu']}, torch {found['torch']}, one run of",
+    lines = [f"# On a GPU, {found['time'][:10]}", "",
+             f"{found['gpu']}, torch {found['packages']['torch']}, commit {found['commit'][:10]}: one run of",
              f"`benchmarks/gpu.py`, {found['seconds each']:g} s a figure (n = 1).", "",
              "## Images per second", ""]  # fmt: skip
     names = ("stock", "tuned", "plain", "captured", "abreast")
@@ -239,8 +242,8 @@ def measure() -> dict[str, Any]:
     """All of it, within the budget."""
     bench = Bench("cuda", made(50_000), seconds=6.0)
     found: dict[str, Any] = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "gpu": torch.cuda.get_device_name(),
-        "torch": torch.__version__, "numerics": str(bench.numerics), "seconds each": bench.seconds,
+        **machine(), "gpu": torch.cuda.get_device_name(), "numerics": encode(bench.numerics),
+        "seconds each": bench.seconds,
     }  # fmt: skip
     small = Bench("cuda", made(1_000), seconds=1.0)
     found["bits"] = bits(small, cifar(20), 64, 40)
@@ -293,8 +296,8 @@ def main() -> int:
     if asked.grid is not None:
         return really_run(asked.grid, asked.seconds)
     found = measure()
-    (HERE / "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
-    name = HERE / f"gpu-{found['date']}.md"
+    write_json(HERE / "gpu.json", found)
+    name = HERE / f"gpu-{found['time'][:10]}.md"
     name.write_text(page(found))
     print(name)
     return 0

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from pathlib import Path
-from typing import Any
 
+import gpu
 import pytest
 import torch
 
 from resnetlab.models.spec import CifarNet
 
-FOLDER = Path(__file__).parents[1] / "benchmarks"
 TINY = CifarNet(blocks=(1, 1, 1), widths=(4, 4, 4))
 
 
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    found = importlib.util.spec_from_file_location("bench_gpu", FOLDER / "gpu.py")
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    monkeypatch.setattr(module, "WARM_STEPS", 1)
-    monkeypatch.setattr(module, "SIDE", 8)
-    monkeypatch.setattr(module, "cifar", lambda _: TINY)
-    return module
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "WARM_STEPS", 1)
+    monkeypatch.setattr(gpu, "SIDE", 8)
+    monkeypatch.setattr(gpu, "cifar", lambda _: TINY)
 
 
-def test_each_contender_has_a_pace_and_the_page_tells_all(gpu: Any) -> None:
+def test_each_contender_has_a_pace_and_the_page_tells_all() -> None:
     bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
     pace = gpu.speeds(bench, 20, 8)
     assert list(pace) == ["stock", "tuned", "plain", "captured", "abreast"]
@@ -40,7 +30,7 @@ def test_each_contender_has_a_pace_and_the_page_tells_all(gpu: Any) -> None:
         "stock": 10.0, "tuned": 5.0, "plain": 2.5, "five abreast to stock": 40.0, "time of five abreast": 1.25,
     }  # fmt: skip
     page = gpu.page({
-        "date": "2026-01-01", "gpu": "a GPU", "torch": "2", "seconds each": 1.0, "bits": {"sgd": "OK"},
+        **gpu.machine(), "gpu": "a GPU", "seconds each": 1.0, "bits": {"sgd": "OK"},
         "images_per_second": {"resnet20-b8": pace}, "ratios": {"resnet20-b8": told}, "grid": {"study": "shortcuts"},
     })  # fmt: skip
     assert "- resnet20-b8: time of five abreast 1.25" in page
@@ -48,7 +38,7 @@ def test_each_contender_has_a_pace_and_the_page_tells_all(gpu: Any) -> None:
     assert gpu.speeds(bench, 20, 8) == {}, "what does not fit into the budget is left out"
 
 
-def test_bits_are_compared_and_a_difference_is_said(gpu: Any) -> None:
+def test_bits_are_compared_and_a_difference_is_said() -> None:
     bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
     found = gpu.bits(bench, TINY, 8, 6)
     assert len(found) == len(gpu.EQUAL) + 1
@@ -58,7 +48,7 @@ def test_bits_are_compared_and_a_difference_is_said(gpu: Any) -> None:
     assert gpu.verdict(same=False, why_plain="") == "DIFFERENT"
 
 
-def test_the_grid_is_that_of_the_shortcut_report(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_grid_is_that_of_the_shortcut_report(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
     monkeypatch.setattr(gpu.Bench, "pace", lambda *_: 10_000.0)
     minutes = 12 * 5 * 10 * 50_000 / 10_000 / 60
@@ -66,7 +56,7 @@ def test_the_grid_is_that_of_the_shortcut_report(gpu: Any, monkeypatch: pytest.M
 
 
 def test_without_a_gpu_it_says_so_in_a_line(
-    gpu: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
