@@ -286,6 +286,28 @@ def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_plain(
     same(learner.tensors(), plain.tensors())
 
 
+@pytest.mark.parametrize("step", [4, 5])
+def test_where_memory_does_not_hold_both_the_recorded_step_goes(
+    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn], monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    plain, loss = gpu.plain(CASES["augmented"]), Learner.loss
+    raised: list[int] = []
+
+    def short(self: Learner, logits: Tensor, labels: Tensor) -> Tensor:
+        # After the forward pass, which has moved the running statistics.
+        if stand_in.recorded and self.step == step and not raised:
+            raised.append(step)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return loss(self, logits, labels)
+
+    monkeypatch.setattr(Learner, "loss", short)
+    learner = gpu.learner(CASES["augmented"])
+    small.run(learner)
+    assert raised
+    assert learner.plain == "memory does not hold a recorded step beside a plain one"
+    same(learner.tensors(), plain.tensors())
+
+
 def test_a_network_that_draws_goes_the_plain_way(small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn]) -> None:
     dropping = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
     learner = gpu.learner(CASES["augmented"], model=dropping)

@@ -24,6 +24,7 @@ from torch import Tensor
 from resnetlab.data.plan import EpochPlan
 from resnetlab.data.resident import Resident
 from resnetlab.models.families.external import External
+from resnetlab.training.memory import is_out_of_memory
 from resnetlab.training.steps import Steps
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Captured(Steps[Resident]):
             if self.replay is None:
                 super().take(part, size)
             elif self.checks:
-                self._both_ways(self.replay, part, size)
+                self._check(part, size)
             else:
                 self.replay()
                 learner.step += 1
@@ -168,21 +169,46 @@ class Captured(Steps[Resident]):
         learner.losses.index_copy_(0, index, scores[:1])
         learner.wrong.index_copy_(0, index, scores[1:].long())
 
-    def _both_ways(self, replay: Callable[[], None], part: slice, size: int) -> None:
-        """Replay a step, undo it, and take it the plain way, which stands."""
-        held = self.learner.tensors()
-        before = {name: tensor.clone() for name, tensor in held.items()}
-        replay()
-        replayed = {name: tensor.clone() for name, tensor in held.items()}
-        with torch.no_grad():
-            for name, tensor in held.items():
-                tensor.copy_(before[name])
-        super().take(part, size)
-        differing = [name for name, tensor in held.items() if not _same_bits(tensor, replayed[name])]
-        if differing:
-            self.learner.plain = f"a replayed step differs from a plain one in {differing[0]}"
-            self.replay = None
+    def _check(self, part: slice, size: int) -> None:
+        """Take a step both ways; where the replay is not the plain step, forget what was recorded."""
+        step = self.learner.step
+        wrong = self._both_ways(part, size)
+        if wrong:
+            self.learner.plain, self.replay = wrong, None
+        if self.learner.step == step:  # without the memory that the recorded step held
+            super().take(part, size)
         self.checks -= 1
+
+    def _both_ways(self, part: slice, size: int) -> str:
+        """Replay a step, undo it, and take it the plain way, which stands; what is wrong with the replay, if anything.
+
+        The copies lie in the processor's memory: where the GPU's holds a plain step, this asks for no more of it.
+        """
+        held = self.learner.tensors()
+        before = _copied(held)
+        if self.replay is not None:
+            self.replay()
+        replayed = _copied(held)
+        _put_back(held, before)
+        try:
+            super().take(part, size)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            _put_back(held, before)
+            return "memory does not hold a recorded step beside a plain one"
+        differing = [name for name, tensor in held.items() if not _same_bits(tensor.cpu(), replayed[name])]
+        return f"a replayed step differs from a plain one in {differing[0]}" if differing else ""
+
+
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+@torch.no_grad()
+def _put_back(tensors: dict[str, Tensor], before: dict[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        tensor.copy_(before[name])
 
 
 def _same_bits(left: Tensor, right: Tensor) -> bool:
