@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from resnetlab.bundle.licences import licence_of, refuse_unaccepted
 from resnetlab.codec import encode
 from resnetlab.data.spec import Data
 from resnetlab.errors import Problem, ResnetlabError, mistake
@@ -25,11 +26,11 @@ from resnetlab.studies.backends.local import LocalBackend
 from resnetlab.studies.looks import next_counts, with_looks
 from resnetlab.studies.overrides import Overrides
 from resnetlab.studies.plan import Plan, StudyRecord, expand, folder_name
-from resnetlab.studies.run import data_facts, open_data, plan_study, read_plan, read_record, run_plan
+from resnetlab.studies.run import opened_facts, plan_study, read_plan, read_record, run_plan
 from resnetlab.studies.spec import Study, parse_study
 from resnetlab.studies.spec import load_study as read_study
 from resnetlab.training.numerics import Placement
-from resnetlab.training.recipe import Recipe
+from resnetlab.training.tuning import AnyRecipe, Tuning
 
 REPORT_SHARE = 0.02
 """Of the time since the last report, that writing a partial one may take."""
@@ -83,13 +84,18 @@ class LoadedStudy:
 
     def stages(
         self, output: str | Path = ".", say: Callable[[str], None] = _quiet, most_seeds: int | None = None,
-        backend: Backend | None = None,
+        backend: Backend | None = None, accept_licence: bool = False,
     ) -> Iterator[Plan]:  # fmt: skip
         """The plans of a study, one after another as the caller does them: one, or with `most_seeds` one a look.
+
+        Pre-trained weights whose licence rules out commercial use need `accept_licence`.
 
         Looks are at 3, 5 and 10 seeds a condition; the arms of claims that a look left undecided get more. Raises
         InputError.
         """
+        for condition in self.study.conditions:
+            if isinstance(condition.recipe, Tuning) and not accept_licence:
+                refuse_unaccepted(condition.model, licence_of(condition.model))
         if most_seeds is None:
             yield self.plan(output, say, backend)
             return
@@ -136,16 +142,16 @@ class LoadedStudy:
 
     def run(
         self, output: str | Path = ".", *, workers: int = 0, stop: Stop = _never, most_seeds: int | None = None,
-        backend: Backend | None = None,
+        backend: Backend | None = None, accept_licence: bool = False,
     ) -> Outcome:  # fmt: skip
         """Do what is missing of the study under `output`/runs and write its report under `output`/studies.
 
         On `workers` processes of this machine, 0 for as many as the cores carry, or on `backend`. Finished runs are
         read, not run again; an interrupted one goes on from its checkpoint. With `most_seeds`, seeds are added at looks
-        until every claim is decided. Raises InputError and ResourceError.
+        until every claim is decided. `accept_licence` as `stages` has it. Raises InputError and ResourceError.
         """
         backend = backend or LocalBackend(Path(output), Placement(workers=workers))
-        for plan in self.stages(output, most_seeds=most_seeds, backend=backend):
+        for plan in self.stages(output, most_seeds=most_seeds, backend=backend, accept_licence=accept_licence):
             for _ in self.events(plan, output, backend, stop):
                 pass
             outcome = self.report(plan, output)
@@ -173,10 +179,16 @@ def load_study(
     # In a report, a path of this machine would say nothing to its reader.
     words = ["resnetlab", "study", "run", Path(source).name if Path(source).is_absolute() else str(source)]
     words += ["--data", Path(data).name if "/" in data else data] if data else []
-    words += [word for setting in settings for word in ("--set", setting)]
+    words += [word for setting in settings for word in ("--set", _bare(setting))]
     if chosen is not None:
         words += ["--seeds", str(len(chosen)) if chosen == tuple(range(len(chosen))) else ",".join(map(str, chosen))]
     return LoadedStudy(study, shlex.join(words))
+
+
+def _bare(setting: str) -> str:
+    """A setting without the folder of a file that it names."""
+    key, _, value = setting.partition("=")
+    return f"{key}={Path(value.strip()).name}" if value.strip().endswith((".toml", ".csv")) else setting
 
 
 def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
@@ -186,7 +198,7 @@ def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
 
 
 def plan_run(
-    model: str | Model, data: str | Data, recipe: str | Recipe, *, seed: int = 0, settings: Sequence[str] = (),
+    model: str | Model, data: str | Data, recipe: str | AnyRecipe, *, seed: int = 0, settings: Sequence[str] = (),
     instruments: Instruments | None = None, output: str | Path = ".", say: Callable[[str], None] = _quiet,
 ) -> Plan:  # fmt: skip
     """A plan of one run, which takes all cores and measures on its way what `instruments` ask. Raises InputError."""
@@ -197,12 +209,11 @@ def plan_run(
     from resnetlab.models.count import cost  # torch takes seconds: a mistake is told before them
     from resnetlab.training.accelerate import resolve
 
-    dataset = open_data(study.conditions[0].data, Path(output), say)
-    return expand(study, {study.conditions[0].data: data_facts(dataset)}, partial(resolve, single=True), cost)
+    return expand(study, opened_facts(study, Path(output), say), partial(resolve, single=True), cost)
 
 
 def train(
-    model: str | Model, data: str | Data, recipe: str | Recipe = "cifar", *, seed: int = 0,
+    model: str | Model, data: str | Data, recipe: str | AnyRecipe = "cifar", *, seed: int = 0,
     settings: Sequence[str] = (), instruments: Instruments | None = None, output: str | Path = ".", stop: Stop = _never,
 ) -> RunRecord:  # fmt: skip
     """Train one network and give its record: `rl.train("cifar-resnet20", "digits", "digits").result.test`.

@@ -20,7 +20,6 @@ from resnetlab.data.view import View, show
 from resnetlab.errors import InputError
 from resnetlab.finetune.api import Told, finetune, prepared
 from resnetlab.finetune.photographs import Part, open_photographs
-from resnetlab.finetune.recipe import Stage, Tuning, load_tuning, tuning_names
 from resnetlab.finetune.stage import Tuner, balanced, fit, recompute
 from resnetlab.finetune.subject import Subject
 from resnetlab.finetune.tune import Scores, StoppedError, compare, score
@@ -28,6 +27,7 @@ from resnetlab.models.spec import External
 from resnetlab.training.evaluate import evaluate
 from resnetlab.training.numerics import Numerics
 from resnetlab.training.recipe import Adam, Recipe
+from resnetlab.training.tuning import Stage, Tuning, load_tuning, tuning_names
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
 CPU = torch.device("cpu")

@@ -21,7 +21,7 @@ from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.finetune import photographs as module
 from resnetlab.finetune.photographs import Part
-from resnetlab.finetune.recipe import Stage, Tuning, load_tuning
+from resnetlab.training.tuning import Stage, Tuning, load_tuning
 from resnetlab.finetune.views import Augmentation, Draws, draw_epoch, random_box, reduction, show_train
 from resnetlab.training.random import stream
 

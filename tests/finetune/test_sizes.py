@@ -97,7 +97,7 @@ def test_the_first_stage_alone_is_a_recipe_too(photos: Path, backbone: Path) -> 
     assert all(cell.two is None and cell.one is not None for cell in found.cells)
     assert found.trainable == 12 * 3 + 3
     recipe = photos.parent / "three.toml"
-    recipe.write_text('[[stages]]\nname = "x"\nrecipe = { epochs = 1 }\n' * 3)
+    recipe.write_text("".join(f'[[stages]]\nname = "{name}"\nrecipe = {{ epochs = 1 }}\n' for name in "xyz"))
     with pytest.raises(InputError, match="--recipe fixres, or proof-of-concept"):
         swept(told(photos, backbone, recipe=str(recipe)))
 

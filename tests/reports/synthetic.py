@@ -52,7 +52,7 @@ def study_record(truth=TRUTH, *, study: Study | None = None, classes=DIGITS, eve
         study = replace(study, conditions=conditions)
     identity = DataIdentity(sha256="d" * 64, test_curve=test_curve)
     facts = DataFacts("digits", identity, classes, 1, 8, 1294, 0.1011)
-    plan = expand(study, {condition.data: facts for condition in study.conditions}, lambda _: NUMERICS, cost)
+    plan = expand(study, {condition.opened: facts for condition in study.conditions}, lambda _: NUMERICS, cost)
     held, running = {}, set()
     for run in plan.runs:
         outcome, accuracy = truth[run.condition][study.seeds.index(run.seed)]

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import csv
 import re
+import sys
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from resnetlab.api import LoadedStudy
-from resnetlab.data.spec import Augment
-from resnetlab.data.splits import load
+from resnetlab.data.spec import Augment, Data
 from resnetlab.errors import InputError
 from resnetlab.models.families.cifar import CifarNet
 from resnetlab.models.families.imagenet import ImageNetResNet
 from resnetlab.models.families.words import BagOfWords
-from resnetlab.models.spec import Model
+from resnetlab.models.spec import External, Model
+from resnetlab.models.weights import write_weights
 from resnetlab.reports.build import weigh
 from resnetlab.reports.evidence import gather
-from resnetlab.runs.execute import execute
+from resnetlab.studies.backends.jobs import Job, message_of
+from resnetlab.studies.backends.worker import Bench
 from resnetlab.studies.claims import labels
 from resnetlab.studies.overrides import Overrides
 from resnetlab.studies.plan import Plan
@@ -29,6 +33,7 @@ from resnetlab.studies.run import read_record
 from resnetlab.studies.spec import Condition, Study, load_study, parse_study, study_names
 from resnetlab.training.numerics import Placement
 from resnetlab.training.recipe import Recipe
+from resnetlab.training.tuning import Tuning
 
 IMAGES = 512
 WORDS = {"reproduced", "partly reproduced", "contradicted", "inconclusive", "untestable"}
@@ -73,6 +78,29 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return held
 
 
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], External]:
+    """Folders of small photographs, by the name that a study gives, and a tiny network with weights."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "finetune"))
+    from tiny import tiny
+
+    root = tmp_path_factory.mktemp("photographs")
+    draw = np.random.default_rng(0)
+    for name, classes in (("photos", 3), ("stanford-dogs", 120)):
+        for number in range(classes):
+            place = root / name / f"kind{number:03}"
+            place.mkdir(parents=True)
+            for image in range(8):
+                pixels = draw.integers(0, 100, (60, 64, 3))
+                pixels[:, number % 60] += 120
+                Image.fromarray(pixels.astype(np.uint8)).save(place / f"{image}.png")
+    torch.manual_seed(0)
+    write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
+    weights = str(root / "tiny.safetensors")
+    spec = External(source="tiny:tiny", weights=weights, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    return {name: root / name for name in ("photos", "stanford-dogs")}, spec
+
+
 def small(model: Model) -> Model:
     """The same network with fewer blocks, and narrower where it may be."""
     if isinstance(model, CifarNet):
@@ -84,11 +112,25 @@ def small(model: Model) -> Model:
     return replace(model, blocks=(1, 1, 1, 1)) if isinstance(model, ImageNetResNet) else model
 
 
-def shrunken(name: str, images: dict[str, Path]) -> Study:
-    """One epoch, two seeds, 512 images."""
+def shrunken(name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External]) -> Study:
+    """One epoch, two seeds, 512 images; of a study of fine-tuning a tiny network at an eighth of the sizes."""
     study = load_study(name)
+    folders, tiny = photographs
+    networks = list(dict.fromkeys(condition.model for condition in study.conditions))
+
+    def fitted(condition: Condition, tuning: Tuning) -> Condition:
+        stages = tuple(
+            replace(stage, rates=stage.rates[:2], recipe=replace(stage.recipe, steps=stage.recipe.steps and 20))
+            for stage in tuning.stages
+        )
+        sizes = {"train_size": tuning.train_size // 8, "test_size": tuning.test_size // 8}
+        data = Data(source=str(folders[condition.data.source]))
+        model = replace(tiny, class_names=(f"network {networks.index(condition.model)}",))
+        return replace(condition, model=model, data=data, recipe=replace(tuning, epochs=1, stages=stages, **sizes))
 
     def cut(condition: Condition) -> Condition:
+        if isinstance(condition.recipe, Tuning):
+            return fitted(condition, condition.recipe)
         recipe: Recipe = replace(condition.recipe, epochs=1, steps=None)
         source = str(images[condition.data.source])
         smaller = isinstance(condition.model, CifarNet | ImageNetResNet)
@@ -101,18 +143,18 @@ def shrunken(name: str, images: dict[str, Path]) -> Study:
 
 def train_here(plan: Plan, root: Path) -> None:
     """The runs of a plan in this process: a worker would only add the seconds in which it imports torch."""
-    held = {}
+    said: list[dict[str, object]] = []
+    bench = Bench(lambda: False, lambda **message: said.append(message))
     for run in plan.runs:
-        if run.file.data not in held:
-            held[run.file.data] = load(run.file.data, root / "cache", print)
-        execute(run.id, run.file, held[run.file.data], root, Placement(), lambda: False, lambda *_: None)
+        bench.work(message_of(Job(run.id, run.file), root, Placement()))
+        assert said[-1]["kind"] == "finished", said[-1]
 
 
 @pytest.mark.parametrize("name", study_names())
 def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its_report(
-    name: str, images: dict[str, Path], tmp_path: Path
+    name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External], tmp_path: Path
 ) -> None:
-    whole = shrunken(name, images)
+    whole = shrunken(name, images, photographs)
     assert len(LoadedStudy(whole).plan(tmp_path).runs) == 2 * len(whole.conditions)
     claim = min(whole.claims, key=lambda held: len(labels(held)), default=None)
     kept = labels(claim) if claim else [condition.label for condition in whole.conditions[:2]]
@@ -132,8 +174,10 @@ def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in study_names() if load_study(name).ladder])
-def test_every_rung_of_a_ladder_trains_and_has_its_row(name: str, images: dict[str, Path], tmp_path: Path) -> None:
-    loaded = LoadedStudy(shrunken(name, images))
+def test_every_rung_of_a_ladder_trains_and_has_its_row(
+    name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External], tmp_path: Path
+) -> None:
+    loaded = LoadedStudy(shrunken(name, images, photographs))
     plan = loaded.plan(tmp_path)
     train_here(plan, tmp_path)
     assert loaded.report(plan, tmp_path).finished

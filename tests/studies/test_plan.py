@@ -25,7 +25,7 @@ RESOLVED = rl.Numerics(device="cpu", precision="fp32", memory_format="channels_l
 
 
 def plan_of(study: Study, numerics: rl.Numerics = RESOLVED) -> Plan:
-    return expand(study, {c.data: FACTS for c in study.conditions}, lambda _: numerics, cost)
+    return expand(study, {c.opened: FACTS for c in study.conditions}, lambda _: numerics, cost)
 
 
 def test_every_condition_meets_every_seed_once_and_the_costliest_of_a_seed_comes_first() -> None:
@@ -66,7 +66,7 @@ def test_numerics_and_the_content_of_the_data_are_part_of_a_run() -> None:
     assert not before & {run.id for run in plan_of(study, replace(RESOLVED, precision="bf16")).runs}
     other = replace(FACTS, identity=replace(FACTS.identity, sha256="cd" * 32))
     assert not before & {
-        run.id for run in expand(study, {c.data: other for c in study.conditions}, lambda _: RESOLVED, cost).runs
+        run.id for run in expand(study, {c.opened: other for c in study.conditions}, lambda _: RESOLVED, cost).runs
     }
 
 
@@ -77,14 +77,14 @@ def test_numerics_as_an_axis_are_conditions_of_their_own_and_the_rest_is_the_stu
     assert [condition.label for condition in study.conditions] == [
         "residual 8 (A), precision fp32", "residual 8 (A), precision bf16",
     ]  # fmt: skip
-    plan = expand(study, {c.data: FACTS for c in study.conditions}, lambda asked: replace(asked, device="cpu"), cost)
+    plan = expand(study, {c.opened: FACTS for c in study.conditions}, lambda asked: replace(asked, device="cpu"), cost)
     held = {run.condition: run.file.run.numerics for run in plan.runs}
     assert [(n.precision, n.threads, n.device) for n in held.values()] == [("fp32", 2, "cpu"), ("bf16", 2, "cpu")]
     fixed = parse_study(table | {"grid": {"model.depth": [8]}}, "study.toml", Overrides())
     same = next(run for run in plan_of(fixed).runs)
     alone = parse_study(table, "study.toml", Overrides())
     by_axis = expand(
-        alone, {c.data: FACTS for c in alone.conditions}, lambda n: replace(RESOLVED, precision=n.precision), cost
+        alone, {c.opened: FACTS for c in alone.conditions}, lambda n: replace(RESOLVED, precision=n.precision), cost
     )
     assert same.id == by_axis.runs[0].id  # an axis is a way to ask for a run, and not part of it
     with pytest.raises(rl.InputError, match=r"numerics\.precision: unknown value"):
@@ -99,7 +99,7 @@ def test_where_the_data_lie_and_what_they_are_called_is_not() -> None:
     named = replace(FACTS, name="other")
     assert [
         run.file.run.hash
-        for run in expand(moved, {c.data: named for c in moved.conditions}, lambda _: RESOLVED, cost).runs
+        for run in expand(moved, {c.opened: named for c in moved.conditions}, lambda _: RESOLVED, cost).runs
     ] == hashes
 
 

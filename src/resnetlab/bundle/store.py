@@ -119,11 +119,12 @@ def _described(folder: Path, held: Mapping[str, Any]) -> ModelFile:
         raise mistake(where, what, 'train it with recipe.normalise = "train"')
     resize = {"rule": "crop", "resize": held["resize"]} if "resize" in held else {"rule": "square"}
     view = resize | {name: held.get(name) for name in ("mean", "deviation")}
+    view |= {"size": held.get("side"), "channels": held.get("channels", 3)}
     result = read_json(folder / "result.json") if (folder / "result.json").is_file() else {}
     named = {key: held[key] for key in ("run", "imported_from", "imported_sha256") if key in held}
     table = {
         "name": folder.resolve().name, "model": held["model"], "classes": held.get("classes"),
-        "view": view | {"size": held.get("side"), "channels": held.get("channels", 3)},
+        "view": held.get("view", view), "caveats": held.get("caveats", []),
         "licence": {"name": held.get("licence", "")},
         "weights_sha256": result.get("weights_sha256", ""), "provenance": named,
     }  # fmt: skip
@@ -136,7 +137,7 @@ def _portable(model: Model, classes: int) -> Model:
     if not isinstance(model, External):
         return model
     kwargs = model.kwargs | ({"num_classes": classes} if "num_classes" in model.kwargs else {})
-    return replace(model, kwargs=kwargs, weights="", sha256="", mean=(), deviation=(), class_names=())
+    return replace(model, kwargs=kwargs, weights="", sha256="", mean=(), deviation=(), class_names=(), licence=None)
 
 
 def _filled(file: ModelFile, tensors: dict[str, Tensor], where: str) -> nn.Module:

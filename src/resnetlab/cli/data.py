@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from resnetlab.data.sources.manifest import Cut
 
 data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a data set before training on it.")
 
@@ -47,6 +44,7 @@ def data_describe(
     Example:  resnetlab data describe photos
     """
     from resnetlab.data.describe import describe
+    from resnetlab.data.sources.manifest import cut_of
 
     found = describe(folder, cache=output / "cache", cut=cut_of(split), say=_say)
     for line in found.lines():
@@ -95,15 +93,6 @@ def data_fetch(
     from resnetlab.data.fetch import fetch
 
     typer.echo(fetch(name, out, _say))
-
-
-def cut_of(text: str) -> Cut | Path | None:
-    """What `--split` says: a cut, the path of a manifest, or None."""
-    from resnetlab.data.sources.manifest import Cut
-
-    if not text:
-        return None
-    return Path(text) if text.endswith(".csv") else Cut.parse(text)
 
 
 def _say(line: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.data import SplitAs, cut_of
+from resnetlab.cli.data import SplitAs
 from resnetlab.errors import mistake, printable
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def finetune(
     """
     seconds = _seconds(budget)
     from resnetlab.cli.work import Interrupt
+    from resnetlab.data.sources.manifest import cut_of
     from resnetlab.finetune import api
     from resnetlab.training.numerics import place
 
@@ -86,6 +87,7 @@ def fixres(
         typer.echo(draw(picture, trains[0], tests[0], output / "reports" / "picture.png"))
         return
     from resnetlab.cli.work import Interrupt
+    from resnetlab.data.sources.manifest import cut_of
     from resnetlab.finetune import api
     from resnetlab.reports.sizes import page, write
 

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from resnetlab.cli import deploy
 from resnetlab.cli.data import data
-from resnetlab.cli.finetune import finetune, fixres
+from resnetlab.cli.finetune import Accept, finetune, fixres
 from resnetlab.cli.inspect import inspect
 from resnetlab.errors import ResnetlabError, mistake, printable
 
@@ -74,6 +74,7 @@ def study_run(
     backend: Annotated[str, typer.Option(help="local, or ray for the machines of a cluster.")] = "local",
     address: Annotated[str, typer.Option(help="Of a Ray cluster; auto finds one here; empty starts one.")] = "",
     gpus_per_run: Annotated[float, typer.Option(help="With Ray: GPUs a run, or a share of one.")] = 1.0,
+    accept_licence: Accept = False,
 ) -> None:  # fmt: skip
     """Train what a study lacks, and write its report."""
     from resnetlab.cli.work import choose_backend, run_study
@@ -83,7 +84,7 @@ def study_run(
     most = max_seeds if until_decided else None
     placement = Placement(workers=workers, gpus_per_run=gpus_per_run, abreast=abreast)
     chosen = choose_backend(backend, output, placement, address)
-    raise typer.Exit(run_study(_load(source, data, settings, seeds, device), output, chosen, most))
+    raise typer.Exit(run_study(_load(source, data, settings, seeds, device), output, chosen, most, accept_licence))
 
 
 @study.command("plan")

@@ -82,11 +82,13 @@ def choose_backend(name: str, output: Path, placement: Placement, address: str) 
             raise mistake("", "no such backend", "--backend local", field="backend", got=name, allowed="local, ray")
 
 
-def run_study(loaded: api.LoadedStudy, output: Path, backend: Backend, most_seeds: int | None) -> int:
+def run_study(
+    loaded: api.LoadedStudy, output: Path, backend: Backend, most_seeds: int | None, accept_licence: bool
+) -> int:
     """Do what a study lacks and report it, in one go or look by look; the exit code."""
     again = shlex.join(["resnetlab", *sys.argv[1:]])
     with Interrupt().watched() as interrupt:
-        for plan in loaded.stages(output, to_stderr, most_seeds, backend):
+        for plan in loaded.stages(output, to_stderr, most_seeds, backend, accept_licence):
             try:
                 _run_plan(loaded, plan, output, backend, interrupt)
             except ResourceError as error:

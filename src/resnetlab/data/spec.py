@@ -31,6 +31,9 @@ class Data:
     """Side of the square to which a folder's photographs are resized and cropped."""
     skip_bad: bool = False
     """Leave out the broken files of a folder; which they are is part of the data's hash."""
+    split: str | None = None
+    """Of photographs for fine-tuning: train, validation and test as shares (`.6,.2,.2`) or counts, or a manifest
+    (`.csv`) of `resnetlab data split`. None: as the folder is laid out."""
 
     def __post_init__(self) -> None:
         if not self.source:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from resnetlab.codec import FieldError, Positive, PositiveAmount, spec
 from resnetlab.data.sources import images
@@ -94,6 +94,20 @@ def show(image: Image.Image, view: View) -> NDArray[np.uint8]:
     """The pixels (H, W, C) uint8 that a network is shown of a decoded photograph; square unless the rule is whole."""
     scaled = resized(image, view)
     return pixels(centre(scaled, view.size) if view.rule == "crop" else scaled)
+
+
+def ten_crops(image: Image.Image, view: View) -> NDArray[np.uint8]:
+    """Ten views of a decoded photograph, (10, S, S, C) uint8: the four corners and the centre once it is resized, and
+    those of its mirror image, in the order of torchvision's TenCrop."""
+    scaled = resized(image, view)
+    return np.stack([*_five(scaled, view.size), *_five(ImageOps.mirror(scaled), view.size)])
+
+
+def _five(image: Image.Image, side: int) -> list[NDArray[np.uint8]]:
+    right, bottom = image.width - side, image.height - side
+    corners = ((0, 0), (right, 0), (0, bottom), (right, bottom))
+    cut = [image.crop((left, top, left + side, top + side)) for left, top in corners]
+    return [pixels(part) for part in (*cut, centre(image, side))]
 
 
 def pixels(image: Image.Image) -> NDArray[np.uint8]:

@@ -16,14 +16,14 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from resnetlab.bundle.spec import ModelFile
 from resnetlab.bundle.store import Bundle, load_bundle
 from resnetlab.data.augment import normalise
 from resnetlab.data.sources import images
 from resnetlab.data.sources.decoded import default_workers
-from resnetlab.data.view import View, centre, pixels, resized, show
+from resnetlab.data.view import View, show, ten_crops
 from resnetlab.deploy.pictures import Picture, picture
 from resnetlab.errors import InputError, Problem, ResourceError, mistake
 from resnetlab.training.accelerate import prepare, resolve
@@ -145,11 +145,7 @@ def load_model(folder: str | Path, *, device: str = "auto", accept_licence: bool
 
 
 def views(image: Image.Image, view: View, tta: Tta) -> NDArray[np.uint8]:
-    """The V views of a photograph that a network averages over: (V, H, W, C) uint8.
-
-    ten-crop: the four corners and the centre of the resized photograph, and those of its mirror image, in the order
-    of torchvision's TenCrop.
-    """
+    """The V views of a photograph that a network averages over: (V, H, W, C) uint8."""
     match tta:
         case "none":
             return show(image, view)[np.newaxis]
@@ -157,8 +153,7 @@ def views(image: Image.Image, view: View, tta: Tta) -> NDArray[np.uint8]:
             shown = show(image, view)
             return np.stack([shown, shown[:, ::-1]])
         case "ten-crop":
-            scaled = resized(image, view)
-            return np.stack([*_five(scaled, view.size), *_five(ImageOps.mirror(scaled), view.size)])
+            return ten_crops(image, view)
 
 
 def check_tta(view: View, tta: str) -> None:
@@ -167,13 +162,6 @@ def check_tta(view: View, tta: str) -> None:
         raise mistake("--tta", "unknown", "--tta flip", got=tta, allowed=", ".join(get_args(Tta)))
     if tta == "ten-crop" and view.rule != "crop":
         raise mistake("--tta", f"the model is shown {view.rule} photographs, which leave no corners", "--tta flip")
-
-
-def _five(image: Image.Image, side: int) -> list[NDArray[np.uint8]]:
-    right, bottom = image.width - side, image.height - side
-    corners = ((0, 0), (right, 0), (0, bottom), (right, bottom))
-    cut = [image.crop((left, top, left + side, top + side)) for left, top in corners]
-    return [pixels(part) for part in (*cut, centre(image, side))]
 
 
 def _ahead(

@@ -11,8 +11,8 @@ from resnetlab.codec import encode
 from resnetlab.data.sources.manifest import Cut
 from resnetlab.files import write_json
 from resnetlab.finetune.backbones import choose
+from resnetlab.finetune.kept import Kept
 from resnetlab.finetune.photographs import open_photographs
-from resnetlab.finetune.recipe import Stage, Trains, Tuning, load_tuning
 from resnetlab.finetune.record import Record, Sizes
 from resnetlab.finetune.sizes import sweep
 from resnetlab.finetune.tune import Job, fit_all
@@ -21,6 +21,7 @@ from resnetlab.models.transfer import Freeze, parse_freeze
 from resnetlab.training.accelerate import resolve
 from resnetlab.training.numerics import Numerics
 from resnetlab.training.team import ALONE, Team, from_environment, joined
+from resnetlab.training.tuning import Stage, Trains, Tuning, load_tuning
 
 Say = Callable[[str], None]
 
@@ -66,7 +67,7 @@ def finetune(
     model, report = told.output / "models" / name, told.output / "reports" / name
     with joined(team, job.numerics.device):
         record = fit_all(
-            job, model, budget_seconds=budget_seconds, baseline=baseline, stop=stop, say=say, team=team
+            job, model, _kept(told), budget_seconds=budget_seconds, baseline=baseline, stop=stop, say=say, team=team
         )  # fmt: skip
     if team.first:
         report.mkdir(parents=True, exist_ok=True)
@@ -82,10 +83,14 @@ def fixres(
     job = prepared(told, say)
     name = folder_name(job)
     report = told.output / "reports" / name
-    for found in sweep(
-        job, train_sizes, test_sizes, told.output / "models" / name, command=command, stop=stop, say=say
-    ):
+    model = told.output / "models" / name
+    for found in sweep(job, train_sizes, test_sizes, model, _kept(told), command=command, stop=stop, say=say):
         yield found, report
+
+
+def _kept(told: Told) -> Kept:
+    """Stages that are done are not done again when the command is given again."""
+    return Kept(told.output / "cache" / "stages")
 
 
 def folder_name(job: Job) -> str:
@@ -117,11 +122,10 @@ def adjusted(tuning: Tuning, told: Told) -> Tuning:
     trains = _trains(told.freeze)
 
     def changed(stage: Stage) -> Stage:
-        if told.epochs and stage.recipe.epochs:  # a probe counts in steps
-            stage = replace(stage, recipe=replace(stage.recipe, epochs=min(told.epochs, stage.recipe.epochs)))
         return replace(stage, trains=trains) if trains is not None and stage.augment == "standard" else stage
 
-    return replace(tuning, train_size=train, test_size=test, stages=tuple(map(changed, tuning.stages)))
+    stages = tuple(map(changed, tuning.stages))
+    return replace(tuning, train_size=train, test_size=test, epochs=told.epochs or tuning.epochs, stages=stages)
 
 
 def _trains(freeze: str) -> Trains | None:

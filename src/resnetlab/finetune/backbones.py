@@ -7,21 +7,17 @@ weights of timm's network of that name), then what torchvision has downloaded be
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from resnetlab.bundle.licences import licence_of, refuse_unaccepted
 from resnetlab.bundle.spec import Licence
-from resnetlab.codec import read_toml
 from resnetlab.errors import mistake
-from resnetlab.models.spec import External, Model, parse_model
+from resnetlab.models.spec import External, Model, from_hub, parse_model
 
 VARIABLE = "RESNETLAB_WEIGHTS"
 PREFERRED = ("resnet50", "resnet34", "resnet18", "mobilenet_v3_large", "efficientnet_b0")
 """Of torchvision, the first that is at hand; the first of all where there is a network."""
-
-NON_COMMERCIAL = ("wsl", "swsl", "ssl_", "resnext101_32x48d")
-"""In the names of weights that Facebook gives under CC-BY-NC 4.0."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +38,15 @@ def choose(model: str, weights: Path | None, licence_accepted: bool) -> Backbone
     forbids commercial use until that is accepted.
     """
     found = _asked(model, weights) if model else _at_hand(weights)
-    if found.licence.non_commercial and not licence_accepted:
-        what = f"its weights are under {found.licence}: no commercial use"
-        raise mistake(found.spec.slug, what, "--accept-licence, if you keep to it, or another --model")
+    if not licence_accepted:
+        refuse_unaccepted(found.spec, found.licence)
     return found
 
 
 def _asked(model: str, weights: Path | None) -> Backbone:
-    if model.endswith(".toml"):
-        return _file(Path(model), weights, "")
     spec = parse_model(model, "--model", "")
-    if isinstance(spec, External) and weights is None:
-        spec = replace(spec, weights="hub") if spec.library else spec
+    if not model.endswith(".toml") and weights is None:
+        spec = from_hub(spec)
     return Backbone(spec, weights, licence_of(spec), "")
 
 
@@ -75,16 +68,8 @@ def _at_hand(weights: Path | None) -> Backbone:
 
 
 def _file(path: Path, weights: Path | None, found: str) -> Backbone:
-    """A model in a TOML file; its weights lie beside it, and its licence may stand there too."""
-    table: dict[str, Any] = read_toml(path)
-    said = table.pop("licence", "")
-    if isinstance(table.get("weights"), str) and table["weights"] != "hub":
-        table["weights"] = str(path.parent / table["weights"])
-    if "source" in table:
-        table.setdefault("family", "external")
-    spec = parse_model(table, str(path))
-    licence = Licence(name=said, of=f"the pre-trained weights of {spec.slug}", source=path.name)
-    return Backbone(spec, weights, licence if said else licence_of(spec), found)
+    spec = parse_model(str(path), str(path))
+    return Backbone(spec, weights, licence_of(spec), found)
 
 
 def _tensors(path: Path, weights: Path | None, found: str) -> Backbone:
@@ -105,12 +90,3 @@ def _torchvision() -> tuple[str, str]:
         if cache.is_dir() and any(path.name.startswith(f"{name}-") for path in cache.iterdir()):
             return name, f"downloaded before: torchvision/{name}"
     return PREFERRED[0], f"asking the hub for torchvision/{PREFERRED[0]}; --weights or {VARIABLE} give one that is here"
-
-
-def licence_of(spec: Model) -> Licence:
-    """What is known of the licence of a network's weights."""
-    name = spec.name if isinstance(spec, External) else spec.slug
-    of = f"the pre-trained weights of {spec.slug}"
-    if any(word in name for word in NON_COMMERCIAL):
-        return Licence(name="CC-BY-NC-4.0", of=of, source="github.com/facebookresearch/WSL-Images")
-    return Licence(of=of)

@@ -19,8 +19,8 @@ from resnetlab.data.describe import imagenet_overlap
 from resnetlab.data.sources import Say, images, silent, strata
 from resnetlab.data.sources.decoded import default_workers
 from resnetlab.data.sources.folder import DEFAULT_SIDE, manifest_sha256, survey
-from resnetlab.data.sources.manifest import Cut, Row
-from resnetlab.data.spec import Split
+from resnetlab.data.sources.manifest import Cut, Row, cut_of
+from resnetlab.data.spec import Data, DataIdentity, Split
 from resnetlab.errors import InputError, Problem, mistake
 
 VALIDATION_SHARE = 0.15
@@ -127,6 +127,22 @@ class Photographs:
     """A warning where a known pre-training set holds the images; else empty."""
     chance: float
     """Share of the largest class among the test images."""
+
+    @property
+    def identity(self) -> DataIdentity:
+        """As a run has it: the SHA-256 tells of the cut too."""
+        return DataIdentity(sha256=self.sha256, validation=0.0)
+
+
+def load_photographs(data: Data, cache: Path, say: Say = silent) -> Photographs:
+    """What a study names as `data`, for a recipe of fine-tuning. Raises InputError."""
+    root = Path(data.source)
+    if not root.is_dir():
+        what = "no folder of photographs, which a recipe of fine-tuning needs"
+        fix = "--data DIR; resnetlab data fetch NAME brings stanford-dogs, oxford-pets or flowers"
+        raise mistake("data", what, fix, field="source", got=data.source)
+    cut = cut_of(data.split or "", "data.split")
+    return open_photographs(root, cache=cache, cut=cut, skip_bad=data.skip_bad, say=say)
 
 
 def open_photographs(

@@ -8,16 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from resnetlab.data.view import View
 from resnetlab.errors import mistake
-from resnetlab.finetune.record import Cell, Comparison, Look, Row, Sizes
-from resnetlab.finetune.stage import fit
+from resnetlab.finetune.kept import Basis, Kept, TakenError, basis_of
+from resnetlab.finetune.record import Cell, Comparison, Row, Sizes
+from resnetlab.finetune.stage import Fitted, fit
 from resnetlab.finetune.subject import Subject
-from resnetlab.finetune.tune import Job, Scores, caveats, compare, look_of, metric, save, scores_of
+from resnetlab.finetune.tune import Job, Scores, caveats, compare, look_of, merit, metric, save, scores_of
 from resnetlab.models.count import parameters
 from resnetlab.runs.provenance import provenance
 from resnetlab.training.accelerate import prepare
@@ -41,33 +44,40 @@ class _Best:
 class _Sweep:
     job: Job
     subject: Subject
+    kept: Kept
+    basis: Basis
     stop: Callable[[], bool]
     say: Say
     start: State
     best: _Best | None = None
     plain: dict[int, Scores] = field(default_factory=dict)
     """By train size, what stage one gives on test at that very size."""
+    spared: float = 0.0
+    """Seconds that a stage took which was kept, and so is not computed here."""
 
     def row(self, train_size: int, test_sizes: tuple[int, ...]) -> Iterator[Row | Cell]:
         """Stage one at `train_size`, then the cells of its row."""
-        began, row = time.monotonic(), Row(train_size=train_size)
-        stage = self.job.tuning.stages[0]
+        began, row, self.spared = time.monotonic(), Row(train_size=train_size), 0.0
+        stage = self.job.tuning.due[0]
         self.subject.model.load_state_dict(self.start)
         with peak_memory(self.subject.device) as peak:
             try:
                 view = self.subject.view(train_size)
-                fitted = fit(
-                    self.subject, stage, self.job.photos, {"train": view, "test": view}, self.job.seed, stop=self.stop
-                )
+                views = {"train": view, "test": view}
+                fitted = self._fitted(self.basis.then(stage, view), views, self.stop)
                 row = replace(
                     row, status="done", epochs=len(fitted.epochs), best_epoch=fitted.best.epoch,
+                    peak_bytes=fitted.peak_bytes,
                 )  # fmt: skip
                 said = f"validation {fitted.best.accuracy_pct:.1f} %"
+            except TakenError:
+                said = "stopped"
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
                 row, said = replace(row, status="out of memory"), "out of memory"
-        row = replace(row, seconds=round(time.monotonic() - began, 1), peak_bytes=peak.bytes)
+        seconds = round(time.monotonic() - began + self.spared, 1)
+        row = replace(row, seconds=seconds, peak_bytes=max(row.peak_bytes, peak.bytes))
         self.say(f"train {train_size}: stage one, {said}, {row.seconds:.0f} s")
         yield row
         state = _copied(self.subject)
@@ -80,18 +90,20 @@ class _Sweep:
 
     def cell(self, train_size: int, test_size: int, state: State) -> Cell:
         """Both stages at `test_size`, from stage one's weights."""
-        began, cell = time.monotonic(), Cell(train_size=train_size, test_size=test_size)
+        began, cell, self.spared = time.monotonic(), Cell(train_size=train_size, test_size=test_size), 0.0
         self.subject.model.load_state_dict(state)
         with peak_memory(self.subject.device) as peak:
             try:
                 cell = self._measured(cell)
+            except TakenError:
+                return cell
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
                 if self.subject.device.type == "cuda":
                     torch.cuda.empty_cache()
                 cell = replace(cell, status="out of memory")
-        cell = replace(cell, seconds=round(time.monotonic() - began, 1), peak_bytes=peak.bytes)
+        cell = replace(cell, seconds=round(time.monotonic() - began + self.spared, 1), peak_bytes=peak.bytes)
         shown = cell.two or cell.one
         said = f"validation {shown[0].accuracy_pct:.1f} %" if shown else cell.status
         self.say(f"train {train_size}, test {test_size}: {said}, {cell.seconds:.0f} s")
@@ -113,27 +125,37 @@ class _Sweep:
         cell = replace(cell, status="done", one=(look_of(one[0]), look_of(one[1])))
         if len(tuning.stages) < 2:
             return cell
-        fit(subject, tuning.stages[1], photos, views, self.job.seed)
+        first, second = tuning.due
+        basis = self.basis.then(first, views["train"]).then(second, views[second.size])
+        self._fitted(basis, views, lambda: False)
         halves = subject.halves("last norm", cell.test_size)
         two = seen()
         self._prefer(cell, two)
         return replace(cell, two=(look_of(two[0]), look_of(two[1])), paired=compare(two[1], one[1]))
 
+    def _fitted(self, basis: Basis, views: dict[str, View], stop: Callable[[], bool]) -> Fitted:
+        """The last stage of `basis`, computed or as it was kept."""
+        began = time.monotonic()
+        fitting = partial(fit, self.subject, basis.stages[-1], self.job.photos, views, self.job.seed, stop=stop)
+        fitted = self.kept.stage(basis, self.subject, fitting, self.stop)
+        self.spared = max(0.0, fitted.seconds - (time.monotonic() - began))
+        return fitted
+
     def _prefer(self, cell: Cell, scores: tuple[Scores, Scores]) -> None:
-        look: Look = look_of(scores[0])
-        merit = (look.accuracy_pct, -look.loss_nats)
-        if self.best is None or merit > self.best.merit:
-            self.best = _Best(merit, (cell.train_size, cell.test_size), _copied(self.subject), scores[1])
+        found = merit(look_of(scores[0]))
+        if self.best is None or found > self.best.merit:
+            self.best = _Best(found, (cell.train_size, cell.test_size), _copied(self.subject), scores[1])
 
 
 def sweep(
-    job: Job, train_sizes: tuple[int, ...], test_sizes: tuple[int, ...], model: Path, *, command: str,
+    job: Job, train_sizes: tuple[int, ...], test_sizes: tuple[int, ...], model: Path, kept: Kept, *, command: str,
     stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
 ) -> Iterator[Sizes]:  # fmt: skip
     """The table after each row and cell, the last one whole; the best pair's network is written as `model`.
 
-    The best pair is chosen by validation; each cell is measured once on test, and test chooses nothing. Raises
-    InputError for a recipe of more than two stages or a size that the network does not take.
+    The best pair is chosen by validation; each cell is measured once on test, and test chooses nothing. Stages that
+    `kept` has are not computed again; a cell is measured again. Raises InputError for a recipe of more than two stages
+    or a size that the network does not take.
     """
     if len(job.tuning.stages) > 2:
         raise mistake(job.tuning.name, "more than two stages", "--recipe fixres, or proof-of-concept", field="stages")
@@ -144,7 +166,7 @@ def sweep(
         subject.view(size)
     subject.halves(job.tuning.stages[0].trains, train_sizes[0])
     trained, every = parameters(subject.model, trainable=True), parameters(subject.model)
-    state = _Sweep(job, subject, stop, say, _copied(subject))
+    state = _Sweep(job, subject, kept, basis_of(subject, job.photos.sha256, "none"), stop, say, _copied(subject))
     rows = {size: Row(train_size=size) for size in train_sizes}
     cells = {(a, b): Cell(train_size=a, test_size=b) for a in train_sizes for b in test_sizes}
     line = provenance("fixres", 0, job.numerics, job.photos.sha256)

@@ -22,17 +22,19 @@ from resnetlab.data.sources import images
 from resnetlab.data.sources.decoded import default_workers
 from resnetlab.data.view import View
 from resnetlab.finetune.photographs import Part, Photographs
-from resnetlab.finetune.recipe import Stage
 from resnetlab.finetune.subject import BATCH, Halves, Subject
 from resnetlab.finetune.views import Draws, draw_epoch, reduction, show_train
 from resnetlab.models.transfer import parts
 from resnetlab.training.evaluate import Scored, evaluate
-from resnetlab.training.loop import Batches, Trainee, train
+from resnetlab.training.loop import Batches, Progress, Trainee, train
 from resnetlab.training.optimise import build_optimiser
 from resnetlab.training.random import stream
 from resnetlab.training.recipe import Recipe
+from resnetlab.training.tuning import Stage
 
 Say = Callable[[str], None]
+Watch = Callable[[Progress], None]
+"""Told of each pause of the loop."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Epoch:
     loss_nats: float
     seconds: float
     """Since the stage began."""
+    running: tuple[float, float] = (0.0, 0.0)
+    """The loop's own mean loss in nats and top-1 error in percent over the epoch, in training mode."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,10 @@ class Fitted:
     seconds: float
     diverged: bool = False
     """The loss was not finite in every try: the weights are those of before."""
+    whole: bool = True
+    """False where it was told to stop before its end."""
+    peak_bytes: int = 0
+    """Of memory, while it was computed."""
 
 
 class Tuner(Trainee[Part]):
@@ -134,6 +142,7 @@ class _Stream:
 def fit(
     subject: Subject, stage: Stage, photos: Photographs, views: dict[str, View], seed: int, *,
     weights: Tensor | None = None, stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
+    watch: Watch = lambda _: None,
 ) -> Fitted:  # fmt: skip
     """Run a stage; the network is left with the weights of its best epoch by validation.
 
@@ -149,39 +158,51 @@ def fit(
     state = {name: tensor.detach().clone() for name, tensor in halves.tail.state_dict().items()}
     tries = [_with_rate(stage.recipe, rate) for rate in stage.rates] or [stage.recipe]
     best: tuple[tuple[float, float], Epoch, tuple[Epoch, ...], float, dict[str, Tensor]] | None = None
-    constant = stage.augment == "none" and halves.trunk is not None
+    constant, whole = stage.augment == "none" and halves.trunk is not None, True
     for recipe in tries:
         halves.tail.load_state_dict(state)
         tuner = Tuner(subject, halves, stage, recipe, view, seed, photos.train, weights)
         with _threads(1 if constant else subject.numerics.threads):
-            epochs, kept = _try(tuner, photos.train, validation, began, stop)
+            epochs, kept, whole = _try(tuner, photos.train, validation, began, stop, watch)
         if epochs:
             top = max(epochs, key=_merit)
             say(f"{stage.name}: rate {recipe.optimiser.lr:g}, validation {top.accuracy_pct:.1f} % at epoch {top.epoch}")
         if kept is not None and epochs and (best is None or _merit(top) > best[0]):
             best = _merit(top), top, tuple(epochs), recipe.optimiser.lr, kept
-        if subject.team.agreed(stop()):
+        if not whole:
+            break
+        if recipe is not tries[-1] and subject.team.agreed(stop()):
+            whole = False
             break
     trained = sum(p.numel() for p in halves.tail.parameters() if p.requires_grad)
     halves.tail.load_state_dict(best[4] if best else state)
-    subject.memo.forget(halves.at if stage.trains in ("classifier", "last norm") else "", stage.trains != "classifier")
+    settle(subject, halves, stage)
     seconds = time.monotonic() - began
     if best is None:
         forward = subject.forward(halves, tuner.judge)
         before = _epoch(0, evaluate(halves.tail, forward, validation, subject.team, batch=BATCH), seconds)
-        return Fitted(stage.name, before, (), tries[0].optimiser.lr, trained, seconds, diverged=not stop())
-    return Fitted(stage.name, best[1], best[2], best[3], trained, seconds)
+        return Fitted(stage.name, before, (), tries[0].optimiser.lr, trained, seconds, diverged=whole, whole=whole)
+    return Fitted(stage.name, best[1], best[2], best[3], trained, seconds, whole=whole)
+
+
+def settle(subject: Subject, halves: Halves, stage: Stage) -> None:
+    """Forget the constant features that a finished stage made untrue."""
+    subject.memo.forget(halves.at if stage.trains in ("classifier", "last norm") else "", stage.trains != "classifier")
 
 
 def _try(
-    tuner: Tuner, photos: Part, validation: Resident, began: float, stop: Callable[[], bool]
-) -> tuple[list[Epoch], dict[str, Tensor] | None]:
-    """The epochs of one learning rate, and the weights of the best; None where none was whole and finite."""
+    tuner: Tuner, photos: Part, validation: Resident, began: float, stop: Callable[[], bool], watch: Watch
+) -> tuple[list[Epoch], dict[str, Tensor] | None, bool]:
+    """The epochs of one learning rate, the weights of the best (None where none was whole and finite), and whether it
+    came to its end."""
     epochs: list[Epoch] = []
     kept: dict[str, Tensor] | None = None
     forward = tuner.subject.forward(tuner.halves, tuner.judge)
     with images.quiet():
         for progress in train(tuner, photos, stop):
+            watch(progress)
+            if progress.moment == "stopped":
+                return epochs, kept, False
             if progress.moment != "epoch":
                 continue
             if tuner.first_bad_step() is not None:
@@ -192,13 +213,13 @@ def _try(
             )  # fmt: skip
             if not scored.finite:
                 break
-            epoch = _epoch(round(progress.epoch), scored, time.monotonic() - began)
+            epoch = _epoch(round(progress.epoch), scored, time.monotonic() - began, tuner.running())
             if not epochs or _merit(epoch) > max(map(_merit, epochs)):
                 kept = {name: tensor.detach().clone() for name, tensor in tuner.judged_weights().items()}
             epochs.append(epoch)
             if tuner.stage.patience and _waited(epochs) >= tuner.stage.patience:
                 break
-    return epochs, kept
+    return epochs, kept, True
 
 
 @contextlib.contextmanager
@@ -212,8 +233,8 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _epoch(number: int, scored: Scored, seconds: float) -> Epoch:
-    return Epoch(number, 100 - scored.top1_error_pct, scored.loss_nats, round(seconds, 3))
+def _epoch(number: int, scored: Scored, seconds: float, running: tuple[float, float] = (0.0, 0.0)) -> Epoch:
+    return Epoch(number, 100 - scored.top1_error_pct, scored.loss_nats, round(seconds, 3), running)
 
 
 def _merit(epoch: Epoch) -> tuple[float, float]:

@@ -15,7 +15,6 @@ from resnetlab.data.resident import Resident
 from resnetlab.data.view import View, show
 from resnetlab.errors import mistake
 from resnetlab.finetune.photographs import Part
-from resnetlab.finetune.recipe import Trains
 from resnetlab.models.pretrained import external_facts
 from resnetlab.models.spec import External, Model
 from resnetlab.models.transfer import (
@@ -35,6 +34,7 @@ from resnetlab.training.accelerate import autocast, layout
 from resnetlab.training.numerics import Numerics
 from resnetlab.training.random import stream
 from resnetlab.training.team import ALONE, Team
+from resnetlab.training.tuning import Trains
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation a channel of ImageNet's pixels, from 0 to 1: what most weights were trained with."""
@@ -84,6 +84,7 @@ class Subject:
         device: torch.device, team: Team = ALONE,
     ) -> None:  # fmt: skip
         self.spec, self.classes, self.numerics, self.device, self.team = spec, classes, numerics, device, team
+        self.seed = seed
         if weights is not None and isinstance(spec, External):
             self.spec = spec = replace(spec, weights=str(weights), sha256="")
         facts = external_facts(spec) if isinstance(spec, External) else Facts()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +19,13 @@ from resnetlab.bundle.store import load_bundle, save_bundle
 from resnetlab.codec import encode
 from resnetlab.data.augment import normalise
 from resnetlab.data.sources import images
-from resnetlab.data.view import View, show
+from resnetlab.data.view import View, show, ten_crops
 from resnetlab.errors import Problem, ResnetlabError, mistake
 from resnetlab.finetune.backbones import Backbone
+from resnetlab.finetune.kept import Kept, TakenError, basis_of
 from resnetlab.finetune.photographs import Part, Photographs
-from resnetlab.finetune.recipe import Stage, Tuning
 from resnetlab.finetune.record import Comparison, Look, Mistake, Record, StageRecord
-from resnetlab.finetune.stage import Fitted, balanced, fit
+from resnetlab.finetune.stage import Fitted, Watch, balanced, fit
 from resnetlab.finetune.subject import BATCH, Halves, Subject
 from resnetlab.models.transfer import run
 from resnetlab.runs.provenance import provenance
@@ -33,6 +35,7 @@ from resnetlab.training.accelerate import prepare
 from resnetlab.training.evaluate import evaluate
 from resnetlab.training.numerics import Numerics
 from resnetlab.training.team import ALONE, Team
+from resnetlab.training.tuning import Stage, Tuning
 
 Say = Callable[[str], None]
 WORST = 12
@@ -77,67 +80,101 @@ class Scores:
         return found
 
 
+def staged(
+    job: Job, subject: Subject, kept: Kept, *, stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
+    watch: Watch = lambda _: None, adjusted: Callable[[Stage, dict[str, View]], Stage] = lambda stage, _: stage,
+) -> Iterator[tuple[Fitted, Look]]:  # fmt: skip
+    """Each stage as it is done, with its look at validation in use; the network is left with the stage's weights.
+
+    `adjusted` gives a stage as time allows. Ends early when `stop()` says so before a stage or within its first epoch;
+    one that it cuts short later is not whole. Raises TakenError.
+    """
+    tuning, photos, team = job.tuning, job.photos, subject.team
+    views = {"train": subject.view(tuning.train_size), "test": subject.view(tuning.test_size, tuning.view)}
+    weights = None
+    if tuning.class_weights != "none":
+        weights = balanced(photos.train.labels, len(photos.classes)).to(subject.device)
+    basis = basis_of(subject, photos.sha256, tuning.class_weights)
+    for stage in tuning.due:
+        if team.agreed(stop()):
+            return
+        stage = adjusted(stage, views)
+        basis = basis.then(stage, views[stage.size])
+        fitting = partial(
+            fit, subject, stage, photos, views, job.seed, weights=weights, stop=stop, say=say, watch=watch
+        )  # fmt: skip
+        fitted = kept.stage(basis, subject, fitting, stop)
+        if not fitted.epochs and not fitted.whole:
+            return  # stopped before it had one
+        halves = subject.halves("classifier", tuning.test_size)
+        look = look_of(scores_of(subject, halves, photos.validation, views["test"]))
+        say(f"{stage.name}: validation {look.accuracy_pct:.1f} % at {tuning.test_size} pixels, {fitted.seconds:.0f} s")
+        yield fitted, look
+
+
+def merit(look: Look) -> tuple[float, float]:
+    """What is larger for a better look: validation accuracy, then a lower loss."""
+    return look.accuracy_pct, -look.loss_nats
+
+
 def fit_all(
-    job: Job, folder: Path, *, budget_seconds: float | None = None, baseline: Path | None = None,
+    job: Job, folder: Path, kept: Kept, *, budget_seconds: float | None = None, baseline: Path | None = None,
     stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, team: Team = ALONE,
 ) -> Record:  # fmt: skip
     """Fit the network, write the model as `folder`, and give what was found.
 
     A usable model is written after the first stage, and replaced where a later one is better on validation. Stages
-    begin while the budget lasts; the first one always does. Of the processes of a `team`, the first one writes. Raises
-    InputError and ResourceError; a folder that was there stays as it was until a whole one takes its place.
+    begin while the budget lasts; the first one always does. One that `kept` has is not computed again. Of the processes
+    of a `team`, the first one writes. Raises InputError and ResourceError; a folder that was there stays as it was
+    until a whole one takes its place.
     """
     began = time.monotonic()
     earlier = _baseline(baseline, job.photos) if baseline else None
     device = prepare(job.numerics, team.local)
     subject = Subject(job.backbone.spec, job.backbone.weights, job.photos.classes, job.seed, job.numerics, device, team)
     tuning, photos = job.tuning, job.photos
-    views = {"train": subject.view(tuning.train_size), "test": subject.view(tuning.test_size, tuning.view)}
-    weights = balanced(photos.train.labels, len(photos.classes)).to(device) if tuning.class_weights != "none" else None
+    view = subject.view(tuning.test_size, tuning.view)
     done: list[tuple[Fitted, Look]] = []
     best: dict[str, torch.Tensor] = {}
 
     def ended() -> bool:
         return stop() or (bool(done) and budget_seconds is not None and time.monotonic() - began > budget_seconds)
 
-    for stage in tuning.stages:
-        if team.agreed(ended()):
-            break
-        stage = team.from_first(_within(stage, subject, photos, views, budget_seconds, began)) if done else stage
-        fitted = fit(subject, stage, photos, views, job.seed, weights=weights, stop=ended, say=say)
-        if not fitted.epochs and not fitted.diverged:
-            break  # stopped before it had one
-        halves = subject.halves("classifier", tuning.test_size)
-        look = look_of(scores_of(subject, halves, photos.validation, views["test"]))
-        say(f"{stage.name}: validation {look.accuracy_pct:.1f} % at {tuning.test_size} pixels, {fitted.seconds:.0f} s")
-        if not done or (look.accuracy_pct, -look.loss_nats) > max((x.accuracy_pct, -x.loss_nats) for _, x in done):
-            best = {name: tensor.detach().clone() for name, tensor in subject.model.state_dict().items()}
-            if team.first:
-                save(job, subject, views["test"], folder, (metric("validation", look, photos.name),))
-            say(f"usable from now on: {folder}")
-        done.append((fitted, look))
+    def adjusted(stage: Stage, views: dict[str, View]) -> Stage:
+        return team.from_first(_within(stage, subject, photos, views, budget_seconds, began)) if done else stage
+
+    with contextlib.suppress(TakenError):  # told to stop while another process computed the stage
+        for fitted, look in staged(job, subject, kept, stop=ended, say=say, adjusted=adjusted):
+            if not done or merit(look) > max(merit(other) for _, other in done):
+                best = {name: tensor.detach().clone() for name, tensor in subject.model.state_dict().items()}
+                if team.first:
+                    save(job, subject, view, folder, (metric("validation", look, photos.name),))
+                say(f"usable from now on: {folder}")
+            done.append((fitted, look))
     if not done:
         raise StoppedError(Problem(str(folder), "stopped before the first epoch; nothing was written", "start again"))
     subject.model.load_state_dict(best)
-    scores = score(subject.model, photos.test, views["test"], device)
+    scores = score(subject.model, photos.test, view, device, tuning.crops)
     record = _record(job, folder, done, scores, earlier, time.monotonic() - began)
     metrics = (metric("validation", record.validation, photos.name), metric("test", record.test, photos.name))
     if team.first:
-        save(job, subject, views["test"], folder, metrics)
+        save(job, subject, view, folder, metrics)
     return record
 
 
-def score(model: nn.Module, part: Part, view: View, device: torch.device) -> Scores:
-    """Probabilities of every photograph of `part`, in fp32 as `predict` gives them."""
+def score(model: nn.Module, part: Part, view: View, device: torch.device, crops: int = 1) -> Scores:
+    """Probabilities of every photograph of `part`, in fp32 as `predict` gives them; of 10 `crops`, their mean."""
     mean, deviation = (torch.tensor(held, device=device) for held in (view.mean, view.deviation))
     found = []
     batch = BATCH if view.rule == "crop" else 1  # whole photographs differ in shape
     with images.quiet():
         for begin in range(0, len(part), batch):
             places = range(begin, min(begin + batch, len(part)))
-            pixels = np.stack([show(part.load(place), view) for place in places])
+            shown = [part.load(place) for place in places]
+            pixels = np.concatenate([ten_crops(one, view) if crops == 10 else show(one, view)[None] for one in shown])
             logits = run(model, normalise(torch.from_numpy(pixels).to(device), mean, deviation))
-            found.append(torch.softmax(logits.double(), 1).cpu().numpy())
+            each = torch.softmax(logits.double(), 1).view(len(shown), crops, -1)
+            found.append(each.mean(1).cpu().numpy())
     return Scores(np.concatenate(found), part.labels)
 
 
@@ -237,7 +274,7 @@ def _record(
     seconds: float,
 ) -> Record:  # fmt: skip
     photos = job.photos
-    chosen = max(range(len(done)), key=lambda k: (done[k][1].accuracy_pct, -done[k][1].loss_nats))
+    chosen = max(range(len(done)), key=lambda k: merit(done[k][1]))
     stages = tuple(
         StageRecord(
             name=fitted.stage, rate=fitted.rate, trained=fitted.trained, epochs=len(fitted.epochs),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import fields as dataclass_fields
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
-from resnetlab.codec import FieldError, decode, tagged, without_defaults
+from resnetlab.codec import FieldError, decode, read_toml, tagged, without_defaults
 from resnetlab.errors import InputError, Problem, mistake, nearest
 from resnetlab.models.families.cifar import MAX_DEPTH, CifarNet, Shortcut, cifar, same_blocks
 from resnetlab.models.families.classic import VGG, AlexNetCifar, LeNet5
@@ -16,7 +18,7 @@ from resnetlab.models.families.words import BagOfWords
 
 __all__ = [
     "MAX_DEPTH", "VGG", "AlexNetCifar", "BagOfWords", "CifarNet", "DenseNet", "External", "ImageNetResNet", "LeNet5",
-    "Model", "Own", "Shortcut", "cifar", "parse_model",
+    "Model", "Own", "Shortcut", "cifar", "from_hub", "parse_model",
 ]  # fmt: skip
 
 Own = CifarNet | ImageNetResNet | LeNet5 | AlexNetCifar | VGG | DenseNet | BagOfWords
@@ -32,15 +34,16 @@ _FAMILIES: dict[str, Any] = {
 
 
 def parse_model(value: object, where: str, field: str = "model") -> Model:
-    """A model from a file or an option: a name, or a table that may begin with one and says what differs.
+    """A model from a file or an option: a name, a TOML file, or a table that may begin with a name.
 
-    A table without name and family is of the CIFAR family, in which `depth` is short for `blocks`.
+    A table says what differs from its name; without name and family it is of the CIFAR family, in which `depth` is
+    short for `blocks`. A file lies beside `where`, itself a file, or where it says; its weights lie beside it.
     Raises InputError that names `where` and `field`.
     """
     from resnetlab.models.names import named_model
 
     if isinstance(value, str):
-        return named_model(value, where, field)
+        return _filed(value, where) if value.endswith(".toml") else named_model(value, where, field)
     if not isinstance(value, dict):
         raise mistake(where, "not a model", 'model = "cifar-resnet20"', field=field, got=value)
     # A mistake in one part hides none in the others; `name` and `depth` are what the file form adds to the fields.
@@ -82,6 +85,23 @@ def parse_model(value: object, where: str, field: str = "model") -> Model:
     if problems:
         raise InputError(*problems)
     return with_hash(model)
+
+
+def from_hub(model: Model) -> Model:
+    """A network of timm or torchvision that names no weights, with those of its hub; any other as it is."""
+    plain = isinstance(model, External) and model.library and not model.weights
+    return replace(model, weights="hub") if plain and isinstance(model, External) else model
+
+
+def _filed(source: str, where: str) -> Model:
+    beside = Path(where).parent / source
+    path = beside if where.endswith(".toml") and beside.exists() else Path(source)
+    table = read_toml(path)
+    if isinstance(table.get("weights"), str) and table["weights"] not in ("", "hub"):
+        table["weights"] = str(path.parent / table["weights"])
+    if "source" in table:
+        table.setdefault("family", "external")
+    return parse_model(table, str(path))
 
 
 def _short(table: dict[Any, Any]) -> tuple[str, ...]:

@@ -277,7 +277,7 @@ def _differences(judged: Judged, pair: Beside) -> tuple[tuple[str, ...], str]:
         if steps * recipe.batch_size < theirs:
             shrunken.append("fewer steps than the published one")
     if protocol.epochs is not None:
-        epochs = steps / recipe.steps_per_epoch(facts.train_images)
+        epochs = recipe.passes(facts.train_images)
         if epochs != protocol.epochs:
             said.append(f"{epochs:g} epochs (published {protocol.epochs:g})")
         if epochs < protocol.epochs:
@@ -335,6 +335,7 @@ def _published(pair: Beside) -> Cell:
     behind += [f"sd {number(value.sd, 3 if value.quantity == 'loss' else 2)}"] if value.sd is not None else []
     behind += [] if value.independent else ["runs not independent"]
     behind += [f"{value.quantity} {value.value:.{value.decimals}f} in the source"] if value.quantity == "error" else []
+    behind += [f"{value.parameters / 1e6:,.4g} M parameters"] if value.parameters else []
     behind += [value.note] if value.note else []
     shown = value.accuracy_pct
     if shown is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from resnetlab.reports import beside, distances, ensembles, exploring, inside, ladder, plots, sentences, tables
+from resnetlab.reports import beside, costs, distances, ensembles, exploring, inside, ladder, plots, sentences, tables
 from resnetlab.reports.evidence import DataFacts, Evidence, Point, Row, gather
 from resnetlab.reports.model import Cell, Report, shown
 from resnetlab.stats.estimate import Summary, summarise
@@ -118,6 +118,7 @@ def assemble(evidence: Evidence) -> Report:
         ladder=ladder.section(judged),
         exploratory=exploring.table(judged),
         inside=inside.pictures(judged),
+        costs=costs.pictures(judged),
     )
     return shown(report)
 
@@ -153,6 +154,5 @@ def _runs(condition: Condition, facts: DataFacts, rows: Iterable[Row], points: I
         )
         for row in rows
     )  # fmt: skip
-    recipe = condition.recipe
-    epochs = recipe.total_steps(facts.train_images) / recipe.steps_per_epoch(facts.train_images)
+    epochs = condition.recipe.passes(facts.train_images)
     return Runs(runs, facts.class_share, len(facts.classes), epochs)

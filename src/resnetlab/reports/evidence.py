@@ -23,12 +23,14 @@ from resnetlab.codec import decode, spec, without_defaults
 from resnetlab.data.spec import Split
 from resnetlab.errors import mistake
 from resnetlab.inspection.measured import BlockWorth, LayerNorms
+from resnetlab.models.families.external import External
 from resnetlab.reports.joint import Joint, joints
 from resnetlab.runs.record import RunRecord
 from resnetlab.stats.outcome import Outcome
 from resnetlab.studies.plan import Cell, StudyRecord
-from resnetlab.studies.spec import Study
+from resnetlab.studies.spec import Condition, Study
 from resnetlab.training.numerics import Numerics
+from resnetlab.training.tuning import Tuning
 
 T = TypeVar("T")
 
@@ -192,7 +194,10 @@ def _row(cell: Cell) -> Row:
             condition=run.condition, seed=run.seed, status=status, run=run.id, attempts=attempts, parameters=parameters,
             steps=last.step if last else 0, epochs=last.epoch if last else 0.0, reason="; ".join(broken),
         )  # fmt: skip
-    per_epoch = run.file.run.recipe.steps_per_epoch(run.file.train_images)
+    recipe, last = run.file.run.recipe, held.metrics[-1] if held and held.metrics else None
+    # The batches of the stages of a fine-tuning may differ, so that its steps do not tell its epochs.
+    tuned = last.epoch if last else 0.0
+    per_epoch = 0 if isinstance(recipe, Tuning) else recipe.steps_per_epoch(run.file.train_images)
     scores = {
         f"{split}_{name}": _finite(getattr(held_scores, field))
         for split, held_scores in (("test", result.test), ("validation", result.validation), ("train", result.train))
@@ -205,7 +210,7 @@ def _row(cell: Cell) -> Row:
     }
     return Row(
         condition=run.condition, seed=run.seed, status=status, run=run.id, attempts=attempts, parameters=parameters,
-        steps=result.step, epochs=result.step / per_epoch, train_seconds=result.train_seconds,
+        steps=result.step, epochs=result.step / per_epoch if per_epoch else tuned, train_seconds=result.train_seconds,
         evaluation_seconds=result.evaluation_seconds, images_per_second=result.images_per_second,
         reason="; ".join(dict.fromkeys([*([result.reason] if result.reason else []), *broken])), **scores,
     )  # fmt: skip
@@ -278,12 +283,18 @@ def _machines(records: Iterable[RunRecord]) -> tuple[Machine, ...]:
 
 
 def _without_paths(study: Study) -> Study:
-    """Data by name alone: where they lay is nobody's business and repeats nothing elsewhere."""
-    conditions = tuple(
-        replace(condition, data=replace(condition.data, source=PurePath(condition.data.source).name or "data"))
-        for condition in study.conditions
-    )
-    return replace(study, conditions=conditions)
+    """Data and weights by name alone: where they lay is nobody's business and repeats nothing elsewhere."""
+
+    def bare(condition: Condition) -> Condition:
+        data, model = condition.data, condition.model
+        data = replace(data, source=PurePath(data.source).name or "data")
+        if data.split is not None:
+            data = replace(data, split=PurePath(data.split).name)
+        if isinstance(model, External):
+            model = replace(model, weights=PurePath(model.weights).name)
+        return replace(condition, data=data, model=model)
+
+    return replace(study, conditions=tuple(map(bare, study.conditions)))
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

@@ -88,6 +88,10 @@ def render(report: Report) -> str:
         parts += [r"\section*{Ensembles}", *_table(report.ensembles)]
     if report.exploratory:
         parts += [r"\section*{Exploration}", *_table(report.exploratory)]
+    if report.costs:
+        parts.append(r"\section*{Accuracy and cost}")
+        for drawn in report.costs:
+            parts += [rf"\subsection*{{{escape(drawn.title)}}}", *_picture(drawn)]
     if report.curves:
         parts.append(r"\section*{Learning curves}")
         for curve in report.curves:

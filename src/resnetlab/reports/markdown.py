@@ -31,6 +31,10 @@ def render(report: Report) -> str:
         parts += ["## Ensembles", *table(report.ensembles)]
     if report.exploratory:
         parts += ["## Exploration", *table(report.exploratory)]
+    if report.costs:
+        parts.append("## Accuracy and cost")
+        for drawn in report.costs:
+            parts += [f"### {escape(drawn.title)}", *_picture(drawn)]
     if report.curves:
         parts.append("## Learning curves")
         for curve in report.curves:

@@ -235,7 +235,30 @@ class Worths(Picture):
     worths: tuple[Worth, ...]
 
 
-Figure = Dots | Curves | Forest | Steps | Depths | Worths
+@dataclass(frozen=True)
+class Spot:
+    """A network in a scatter: what it costs, and its accuracy with an interval where there is one."""
+
+    x: float
+    label: str
+    y_pct: float
+    low_pct: float | None
+    high_pct: float | None
+    style: int
+
+
+@dataclass(frozen=True)
+class Scatter(Picture):
+    """Accuracy against a cost of that unit, on a logarithmic axis; `published`: of numbers that were not measured."""
+
+    unit: str
+    spots: tuple[Spot, ...]
+    low_pct: float
+    high_pct: float
+    published: bool
+
+
+Figure = Dots | Curves | Forest | Steps | Depths | Worths | Scatter
 
 
 @dataclass(frozen=True)
@@ -287,12 +310,15 @@ class Report:
     """Differences that no claim declared."""
     inside: tuple[Depths | Worths, ...] = ()
     """What the runs measured of themselves, where the study asked."""
+    costs: tuple[Scatter, ...] = ()
+    """Accuracy against what a network costs."""
 
     @property
     def pictures(self) -> tuple[Figure, ...]:
         """Every figure, in order."""
         steps = [self.ladder.steps] if self.ladder else []
-        return (self.dots, *steps, *([self.forest] if self.forest else []), *self.curves, *self.inside)
+        forest = [self.forest] if self.forest else []
+        return (self.dots, *steps, *forest, *self.costs, *self.curves, *self.inside)
 
 
 def shown(value: T) -> T:

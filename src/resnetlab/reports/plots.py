@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from resnetlab.reports import beside, estimands, sentences
 from resnetlab.reports.evidence import Point
 from resnetlab.reports.model import Curves, Dot, DotRow, Dots, Forest, ForestRow, Known, Line, Panel
+from resnetlab.reports.tunings import any_tuned
 from resnetlab.reports.words import listed, pct, places, signed, span
 from resnetlab.stats.estimate import Summary, mean, t_interval
 from resnetlab.stats.verdict import Means, Question, Verdict
@@ -181,6 +182,8 @@ def _caption(
         images = {facts.train_subset_images for facts in judged.evidence.data} - {None}
         of = f" of {max(n for n in images if n):,} images" if len(images) == 1 else ""
         said.append(f"A fixed train subset{of}, in evaluation mode; step 0 is the network before training.")
+    if split == "validation" and any_tuned(judged):
+        said.append("The stages of a fine-tuning stand one after another, each judged at the size at which it learns.")
     if reference:
         said.append(f"Dotted: {reference:.2f} nats, the loss of a uniform guess.")
     if quantity == "error" and split == "test":

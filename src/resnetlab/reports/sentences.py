@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from resnetlab.reports import ensembles
+from resnetlab.reports.tunings import any_tuned
 from resnetlab.reports.words import capital, listed, number, pct, places, plural, span
 from resnetlab.stats.estimate import Summary, mean, t_interval
 from resnetlab.stats.verdict import Verdict
@@ -129,6 +130,11 @@ def limits(judged: Judged) -> str:
 def test_split(judged: Judged) -> str:
     """That the test images chose nothing, and what chose instead."""
     best = any(condition.recipe.choose == "best" for condition in judged.study.conditions)
+    if any_tuned(judged):
+        return (
+            "The test photographs chose nothing: validation chose the epoch, the learning rate where several are "
+            "tried, and the stage, and they are tested once, at the end."
+        )
     kept = "the weights with the least validation error are kept" if best else "the last weights are kept"
     if any(condition.data.test_curve for condition in judged.study.conditions):
         curve = "Their curve was recorded because the study asks for it; nothing was chosen by it."

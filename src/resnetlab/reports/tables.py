@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.codec import encode
-from resnetlab.reports import estimands
+from resnetlab.reports import estimands, tunings
 from resnetlab.reports.beside import address
 from resnetlab.reports.evidence import Machine, Row
 from resnetlab.reports.model import Cell, Column, Fact, Table
@@ -215,6 +215,7 @@ def facts(judged: Judged) -> tuple[Fact, ...]:
             Fact(f"Data{where}", f"{data.name}; {images} images; {len(data.classes):,} classes ({names})"),
             Fact("SHA-256 of the data", data.sha256),
         ]
+    said += tunings.facts(judged)
     for machine in evidence.machines:
         where = f", {plural(machine.runs, 'run')}" if len(evidence.machines) > 1 else ""
         said += _machine(machine, where)
@@ -279,6 +280,8 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested tables as dotted names; fields that say nothing (None) are left out."""
     flat: dict[str, str] = {}
     for name, value in table.items():
+        if name == "stages":  # of a recipe of fine-tuning
+            value = {stage["name"]: {k: held for k, held in stage.items() if k != "name"} for stage in value}
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{name}.")
         elif value is not None:

@@ -8,7 +8,7 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 
-from resnetlab.reports.model import Dots, Figure, Forest, ForestRow, Known, StepRow, Steps
+from resnetlab.reports.model import Dots, Figure, Forest, ForestRow, Known, Scatter, StepRow, Steps
 
 Value = str | float | None
 
@@ -34,6 +34,13 @@ def table(picture: Figure) -> str:
                     for row in picture.rows
                     for mark in row.published
                 ),
+            )
+        case Scatter():
+            names = ["network", picture.unit, "accuracy_pct", "low_pct", "high_pct", "published"]
+            published = "yes" if picture.published else "no"
+            return csv_text(
+                names,
+                ([spot.label, spot.x, spot.y_pct, spot.low_pct, spot.high_pct, published] for spot in picture.spots),
             )
         case _:
             return ""

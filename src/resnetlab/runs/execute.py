@@ -16,7 +16,7 @@ from torch import Tensor
 from resnetlab.codec import encode
 from resnetlab.data.resident import Resident, Residents
 from resnetlab.data.scale import described
-from resnetlab.data.spec import Dataset, Images, Split
+from resnetlab.data.spec import DataIdentity, Dataset, Images, Split
 from resnetlab.errors import Problem, ResnetlabError, mistake
 from resnetlab.files import sha256
 from resnetlab.inspection.blocks import drop_blocks
@@ -33,7 +33,7 @@ from resnetlab.runs.checkpoint import (
     write_tensors,
 )
 from resnetlab.runs.directory import PROFILE, RunDirectory
-from resnetlab.runs.finished import finished
+from resnetlab.runs.finished import finished, recipe_of
 from resnetlab.runs.provenance import now, provenance
 from resnetlab.runs.record import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.spec import SCHEMA
@@ -88,35 +88,54 @@ def attempt(
     """
     directory = RunDirectory.of(root, run_id)
     _suited(file, len(dataset.train), team, directory)
+
+    def training() -> Generator[None, None, Result | None]:
+        if isinstance(file.run.model, BagOfWords):
+            return execute_words(file.run.model, directory, file, dataset) if team.first else None
+        device = prepare(file.run.numerics, placement.device_index)
+        session = _Session(directory, file, dataset, placement, device, team, beside or Residents())
+        with session.phases:
+            return (yield from session.run(stop, say, from_step, turns=beside is not None))
+
+    def again(held: Result) -> Result:  # it was asked for its blocks since
+        opened = finished(directory, file, dataset)
+        directory.save_dropped(drop_blocks(opened.learner, opened.test))
+        return held
+
+    return (yield from carried_out(directory, file, dataset.identity, training, team, again, beside is not None))
+
+
+def carried_out(
+    directory: RunDirectory, file: RunFile, identity: DataIdentity,
+    do: Callable[[], Generator[None, None, Result | None]], team: Team = ALONE,
+    again: Callable[[Result], Result] = lambda held: held, beside: bool = False,
+) -> Generator[None, None, Result | None]:  # fmt: skip
+    """Hold the run's folder and `do` what the run is, unless it has a result; memory that ran out is one.
+
+    `again` is done to a result that lacks what it was asked for since. Raises BusyError, CrowdedError where memory runs
+    out `beside` other runs, and InputError where the data of `identity` are not the run's.
+    """
     with directory.claimed() if team.first else contextlib.nullcontext(True) as mine:
         if not mine:
             raise BusyError(mistake(str(directory.path), "another process trains this run", "wait for it").problems[0])
         held = team.from_first(directory.result() if team.first else None)
         if held is not None and not (team.first and directory.lacks(file)):
             return held
-        if dataset.identity != file.run.data:
-            had, has = file.run.data, dataset.identity
+        if identity != file.run.data:
             fix = "give the data that the run began with, or start a new run"
-            raise mistake(str(directory.path), "the data differ from the run's", fix, got=has, allowed=str(had))
-        if held is not None:  # it was asked for its blocks since
-            opened = finished(directory, file, dataset)
-            directory.save_dropped(drop_blocks(opened.learner, opened.test))
-            return held
+            allowed = str(file.run.data)
+            raise mistake(str(directory.path), "the data differ from the run's", fix, got=identity, allowed=allowed)
+        if held is not None:
+            return again(held)
         if team.first:
             directory.open(file)
-        if isinstance(file.run.model, BagOfWords):
-            return team.from_first(execute_words(file.run.model, directory, file, dataset) if team.first else None)
-        device = prepare(file.run.numerics, placement.device_index)
         try:
-            session = _Session(directory, file, dataset, placement, device, team, beside or Residents())
-            with session.phases:
-                result = yield from session.run(stop, say, from_step, turns=beside is not None)
-            return team.from_first(result)
+            return team.from_first((yield from do()))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or not team.first:
                 raise
-            if beside is not None:
-                raise CrowdedError(Problem(run_id, "out of memory beside other runs", "--abreast 1")) from None
+            if beside:
+                raise CrowdedError(Problem(directory.path.name, "out of memory beside other runs", "--abreast 1")) from None
             step = max(saved_steps(directory.checkpoints), default=0)
             result = Result(
                 schema=SCHEMA,
@@ -131,16 +150,22 @@ def attempt(
 
 def _suited(file: RunFile, images: int, team: Team, directory: RunDirectory) -> None:
     """Raises InputError unless so many processes can share the run's batches."""
-    numerics, recipe = file.run.numerics, file.run.recipe
-    if numerics.ranks != team.size:
-        command = f"torchrun --nproc-per-node {numerics.ranks} -m resnetlab resume {directory.path}"
-        fix = command if numerics.ranks > 1 else "start it without torchrun"
-        raise mistake(str(directory.path), "processes of the run", fix, got=team.size, allowed=str(numerics.ranks))
+    numerics, recipe = file.run.numerics, recipe_of(file)
+    same_processes(file, team, directory)
     parts = numerics.ranks * numerics.accumulate
     least = min(recipe.batch_size, images - (recipe.steps_per_epoch(images) - 1) * recipe.batch_size)
     if parts > 1 and least // parts < 2:
         what = f"a batch of {least} images (of {images:,}) leaves a part of it without two images"
         raise mistake("", what, "another batch size", field="recipe.batch_size", got=recipe.batch_size)
+
+
+def same_processes(file: RunFile, team: Team, directory: RunDirectory) -> None:
+    """Raises InputError unless as many processes are here as the run is of."""
+    ranks = file.run.numerics.ranks
+    if ranks != team.size:
+        command = f"torchrun --nproc-per-node {ranks} -m resnetlab resume {directory.path}"
+        fix = command if ranks > 1 else "start it without torchrun"
+        raise mistake(str(directory.path), "processes of the run", fix, got=team.size, allowed=str(ranks))
 
 
 @dataclass
@@ -159,9 +184,9 @@ class _Session:
     ) -> None:  # fmt: skip
         self.directory, self.file, self.dataset, self.placement = directory, file, dataset, placement
         self.team = team
-        run = file.run
+        run, self.recipe = file.run, recipe_of(file)
         self.learner = Learner(
-            run.model, run.recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device, team
+            run.model, self.recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device, team
         )
         self.train = residents.of(dataset.train, device)
         self.splits: dict[Split, Resident] = {"train": _subset(dataset.train, run.data.split_seed, device)}
@@ -267,7 +292,7 @@ class _Session:
         self.latest = {name: self._score(images) for name, images in self.splits.items()}
         self.evaluation_seconds += time.monotonic() - began
         validation = self.latest.get("validation")
-        if self.file.run.recipe.choose == "best" and validation is not None and progress.moment == "epoch":
+        if self.recipe.choose == "best" and validation is not None and progress.moment == "epoch":
             better = self.best is None or validation.top1_error_pct < self.best.error_pct
             if better and validation.finite:
                 weights = {name: t.detach().clone() for name, t in self.learner.judged_weights().items()}
@@ -347,7 +372,7 @@ class _Session:
 
     def _write_outputs(self, test: Scored) -> None:
         how, fitted = described(self.learner.scale)
-        side, crop = self.dataset.side, self.file.run.recipe.augment.crop
+        side, crop = self.dataset.side, self.recipe.augment.crop
         description = {
             "model": encode(self.file.run.model), "classes": self.file.classes, "channels": self.dataset.channels,
             "side": crop or side, **({"resize": side} if crop else {}), **how, "run": self.directory.path.name,

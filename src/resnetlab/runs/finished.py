@@ -15,6 +15,8 @@ from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import RunFile
 from resnetlab.training.accelerate import prepare
 from resnetlab.training.loop import Learner
+from resnetlab.training.recipe import Recipe
+from resnetlab.training.tuning import Tuning
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ def open_finished(folder: Path, data: str = "", say: Callable[[str], None] = lam
     if not (folder / "weights.safetensors").exists():
         raise mistake(str(folder), "no finished run", "give the folder of a run that has weights.safetensors")
     file = directory.file()
+    recipe_of(file)
     source = replace(file.data, source=data) if data else file.data
     dataset = load(source, folder.resolve().parent.parent / "cache", say)
     if dataset.identity != file.run.data:
@@ -53,9 +56,19 @@ def finished(directory: RunDirectory, file: RunFile, dataset: Dataset) -> Finish
     """As `open_finished`, with the file and the data at hand."""
     run = file.run
     device = prepare(run.numerics)
-    learner = Learner(run.model, run.recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device)
+    recipe = recipe_of(file)
+    learner = Learner(run.model, recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device)
     load_weights(learner.model, read_weights(directory.path / "weights.safetensors")[0], str(directory.path))
     learner.average = []  # the weights that were kept are those by which the run was judged
     result = directory.result()
     learner.step = result.chosen_step if result else learner.total
     return Finished(file, dataset, learner)
+
+
+def recipe_of(file: RunFile) -> Recipe:
+    """The recipe of a run that trains from first weights. Raises InputError of one that is fine-tuning."""
+    recipe = file.run.recipe
+    if isinstance(recipe, Tuning):
+        what = "a run of fine-tuning, which has no steps of training from first weights"
+        raise mistake(file.data_name, what, "resnetlab predict, evaluate or explain take its folder")
+    return recipe

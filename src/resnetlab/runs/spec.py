@@ -12,6 +12,7 @@ from resnetlab.models.families.words import BagOfWords
 from resnetlab.models.spec import Model
 from resnetlab.training.numerics import Numerics
 from resnetlab.training.recipe import Recipe
+from resnetlab.training.tuning import AnyRecipe, Tuning
 
 ALGORITHM_VERSION = 1
 """Raised by hand when training comes to mean something else."""
@@ -27,7 +28,7 @@ class RunSpec:
     algorithm_version: int = 0  # never the default, so that it stands in every hash
     model: Model
     data: DataIdentity
-    recipe: Recipe
+    recipe: AnyRecipe
     numerics: Numerics
     """Resolved: without `auto`."""
     seed: Whole
@@ -39,13 +40,16 @@ class RunSpec:
 
     @property
     def identity(self) -> RunSpec:
-        """The same without what decides nothing: where a weights file lies (its content is part of a run), and the
-        recipe of a bag of words, which uses none."""
-        if isinstance(self.model, BagOfWords):
-            return replace(self, recipe=Recipe(epochs=1))
-        if isinstance(self.model, External) and self.model.sha256:
-            return replace(self, model=replace(self.model, weights="file"))
-        return self
+        """The same without what decides nothing: where a weights file lies (its content is part of a run) and its
+        licence, what a recipe of fine-tuning is called, and the recipe of a bag of words, which uses none."""
+        model, recipe = self.model, self.recipe
+        if isinstance(model, BagOfWords):
+            recipe = Recipe(epochs=1)
+        if isinstance(model, External):
+            model = replace(model, licence=None, weights="file" if model.sha256 else model.weights)
+        if isinstance(recipe, Tuning):
+            recipe = replace(recipe, name="", about="")
+        return replace(self, model=model, recipe=recipe)
 
 
 def run_id(run: RunSpec, data_name: str) -> str:

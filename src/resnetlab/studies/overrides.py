@@ -65,6 +65,12 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
             else:
                 kept[part] = list(value)
                 said.append(f"{key} = {text} (was {len(axes[part])} values)")
+        elif text and key in ("model", "recipe") and key not in grid and not below(key, grid):
+            was = tables.get(key)
+            tables[key] = value
+            said.append(
+                f"{key} = {Path(text).name if text.endswith('.toml') else text}" + (f" (was {was})" if was else "")
+            )
         elif not text or not 1 <= key.count(".") <= MAX_DEPTH or root not in ("model", "data", "recipe", "numerics"):
             fix = nearest(root, ["model", "data", "recipe", "numerics"]) or "--set recipe.epochs=2"
             allowed = "model.*, data.*, recipe.*, numerics.*, grid.*"

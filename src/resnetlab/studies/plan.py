@@ -9,12 +9,12 @@ from functools import cached_property
 from typing import Literal, TypeVar
 
 from resnetlab.codec import spec
-from resnetlab.data.spec import Data, DataIdentity
+from resnetlab.data.spec import DataIdentity
 from resnetlab.inspection.measured import Instruments
 from resnetlab.models.spec import Model
 from resnetlab.runs.record import RunFile, RunRecord
 from resnetlab.runs.spec import ALGORITHM_VERSION, SCHEMA, RunSpec, run_id
-from resnetlab.studies.spec import Condition, Study
+from resnetlab.studies.spec import Condition, Opened, Study
 from resnetlab.training.numerics import Numerics
 
 Item = TypeVar("Item")
@@ -99,7 +99,7 @@ def grouped(items: Iterable[Item], label: Callable[[Item], str]) -> dict[str, li
 
 
 def expand(
-    study: Study, facts: Mapping[Data, DataFacts], resolve: Resolve, cost: Cost,
+    study: Study, facts: Mapping[Opened, DataFacts], resolve: Resolve, cost: Cost,
     counts: Mapping[str, int] | None = None,
 ) -> Plan:  # fmt: skip
     """The runs of a study: every condition with every seed, seed by seed, the costliest of a seed first.
@@ -110,7 +110,7 @@ def expand(
     runs = []
     for number, seed in enumerate(study.seeds):
         due = [c for c in study.conditions if counts is None or number < counts[c.label]]
-        row = [_planned(c, seed, facts[c.data], resolve(study.numerics_of(c)), cost, study.instruments) for c in due]
+        row = [_planned(c, seed, facts[c.opened], resolve(study.numerics_of(c)), cost, study.instruments) for c in due]
         runs += sorted(row, key=lambda run: -run.macs)
     return Plan(study=study, runs=tuple(runs))
 

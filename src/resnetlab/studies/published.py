@@ -63,6 +63,8 @@ class Value:
     """That it was trained for, where the file's numbers differ in that; else its protocol says so."""
     epoch: PositiveAmount | None = None
     """Where it was read before the end of training."""
+    parameters: Positive | None = None
+    """Of the network, as the source says it."""
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -248,8 +250,8 @@ def parse_published(
             for value in source.value
             if _matches(value, condition)
         ]
-        if conditions and not found:
-            known = list(dict.fromkeys(str(model) for value in source.value for model in value.models))
+        known = list(dict.fromkeys(str(model) for value in source.value for model in value.models))
+        if conditions and not found and known:  # one that names no network is repeated, beside none
             slug = conditions[0].model.slug
             fix = nearest(slug, known) or f"remove {item}, or add a condition that it has"
             what = f"no number of {item} is of a condition of this study"

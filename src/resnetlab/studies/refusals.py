@@ -11,8 +11,11 @@ from resnetlab.errors import Problem
 from resnetlab.stats.estimate import mean
 from resnetlab.stats.power import MOST_SEEDS, smallest_margin
 from resnetlab.studies.claims import About, AnyClaim, Equal, Faster, Greater, Relative, labels
+from resnetlab.training.tuning import AnyRecipe, Tuning
 
 if TYPE_CHECKING:
+    from resnetlab.data.spec import Data
+    from resnetlab.models.spec import Model
     from resnetlab.studies.published import Beside, Value
     from resnetlab.studies.spec import Condition
 
@@ -108,8 +111,13 @@ def _level(claim: WithMargin, value: Value) -> float | None:
 
 def shared(left: Condition, right: Condition) -> bool:
     """Whether runs of one seed share their training whole, and only what is done with it differs."""
-    plain = [(c.model, replace(c.data, test_curve=False), replace(c.recipe, choose="last")) for c in (left, right)]
-    return plain[0] == plain[1]
+
+    def plain(c: Condition) -> tuple[Model, Data, AnyRecipe]:
+        recipe: AnyRecipe = c.recipe
+        recipe = replace(recipe, crops=1) if isinstance(recipe, Tuning) else replace(recipe, choose="last")
+        return c.model, replace(c.data, test_curve=False), recipe
+
+    return plain(left) == plain(right)
 
 
 def cautions(claims: Iterable[AnyClaim], seeds: int, published: Sequence[Beside] = ()) -> tuple[str, ...]:

@@ -8,16 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnetlab.codec import decode, encode
-from resnetlab.data.spec import Data, Dataset
+from resnetlab.data.spec import Data
 from resnetlab.data.splits import load
 from resnetlab.errors import InputError, Problem, mistake
 from resnetlab.files import MAX_OWN_BYTES, is_locked, read_json, write_json
+from resnetlab.finetune.photographs import load_photographs
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.places import LOCK, located
 from resnetlab.runs.record import RunRecord
 from resnetlab.studies.backends.jobs import Backend, Event, Job
 from resnetlab.studies.plan import DataFacts, Plan, PlannedRun, StudyRecord, expand, folder_name, record
-from resnetlab.studies.spec import Study
+from resnetlab.studies.spec import Opened, Study
+from resnetlab.training.tuning import Tuning
 
 
 def plan_study(
@@ -32,45 +34,58 @@ def plan_study(
     """
     from resnetlab.models.count import cost  # torch, as below
 
-    facts: dict[Data, DataFacts] = {}
-    for condition in study.conditions:
-        if condition.data not in facts:
-            facts[condition.data] = data_facts(open_data(condition.data, root, say))
+    facts = opened_facts(study, root, say)
     refuse_other_classes(study, facts)
     plan = replace(expand(study, facts, backend.settle, cost, counts), command=command)
     write_json(root / "studies" / folder_name(plan) / "plan.json", encode(plan))
     return plan
 
 
-def open_data(data: Data, root: Path, say: Callable[[str], None]) -> Dataset:
-    """Open and cut a data set, and say what a person should know of how it was read."""
+def opened_facts(study: Study, root: Path, say: Callable[[str], None]) -> dict[Opened, DataFacts]:
+    """What the plan must know of each of the study's data; opens them, and says how they were read."""
+    facts: dict[Opened, DataFacts] = {}
+    for condition in study.conditions:
+        if condition.opened not in facts:
+            opening = photograph_facts if isinstance(condition.recipe, Tuning) else array_facts
+            facts[condition.opened] = opening(condition.data, root, say)
+    return facts
+
+
+def array_facts(data: Data, root: Path, say: Callable[[str], None]) -> DataFacts:
+    """Of data of which all images have one size."""
     dataset = load(data, root / "cache", say)
     for note in dataset.notes:
         say(note)
-    return dataset
+    return DataFacts(
+        name=dataset.name, identity=dataset.identity, classes=dataset.classes, channels=dataset.channels,
+        side=dataset.side, train_images=len(dataset.train), class_share=float(dataset.shares.max()),
+        about=dataset.about,
+    )  # fmt: skip
 
 
-def refuse_other_classes(study: Study, facts: Mapping[Data, DataFacts]) -> None:
+def photograph_facts(data: Data, root: Path, say: Callable[[str], None]) -> DataFacts:
+    """Of a folder of photographs, which a recipe shows at sizes of its own."""
+    photos = load_photographs(data, root / "cache", say)
+    for note in photos.notes:
+        say(note)
+    return DataFacts(
+        name=photos.name, identity=photos.identity, classes=photos.classes, channels=3, side=0,
+        train_images=len(photos.train), class_share=photos.chance, about=photos.overlap,
+    )  # fmt: skip
+
+
+def refuse_other_classes(study: Study, facts: Mapping[Opened, DataFacts]) -> None:
     """Raise InputError where a published table is of data with another number of classes: no number of it would say
     anything here."""
     problems = {}
     for pair in study.published:
-        held, wanted = facts[study.condition(pair.condition).data], pair.protocol.classes
+        held, wanted = facts[study.condition(pair.condition).opened], pair.protocol.classes
         if wanted is not None and len(held.classes) != wanted:
             what = f"{pair.title} is of {wanted} classes, and {held.name} has {len(held.classes)}"
             fix = f"give {pair.protocol.data or 'such data'}, or remove the source from a copy of the study file"
             problems[pair.title, held.name] = Problem(study.name, what, fix, field="published")
     if problems:
         raise InputError(*problems.values())
-
-
-def data_facts(dataset: Dataset) -> DataFacts:
-    """What a plan must know of an open data set."""
-    return DataFacts(
-        name=dataset.name, identity=dataset.identity, classes=dataset.classes, channels=dataset.channels,
-        side=dataset.side, train_images=len(dataset.train), class_share=float(dataset.shares.max()),
-        about=dataset.about,
-    )  # fmt: skip
 
 
 def read_plan(folder: Path) -> Plan:

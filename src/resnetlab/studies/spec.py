@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from resnetlab.codec import Name, Positive, Whole, decode, spec
+from resnetlab.data.sources import NAMES
 from resnetlab.data.spec import Data
 from resnetlab.errors import InputError, Problem, nearest
 from resnetlab.inspection.measured import Instruments
-from resnetlab.models.spec import Model, parse_model
+from resnetlab.models.spec import External, Model, from_hub, parse_model
 from resnetlab.studies.claims import Claim
 from resnetlab.studies.distances import Distance
 from resnetlab.studies.ensembles import Ensemble
@@ -28,11 +29,16 @@ from resnetlab.studies.published import Beside, parse_published
 from resnetlab.studies.tables import below, copied, grid_of, names, put_field, read_named, recipe_table
 from resnetlab.training.numerics import Numerics
 from resnetlab.training.recipe import Recipe
+from resnetlab.training.tuning import AnyRecipe, Tuning, tuning_names
 
 MAX_CONDITIONS = 1_000
 
 PARTS = ("model", "data", "recipe", "numerics")
 """What an axis of the grid may vary."""
+
+
+Opened = tuple[Data, bool]
+"""Data, and whether they are opened as photographs of any size, for fine-tuning."""
 
 
 @spec
@@ -45,9 +51,14 @@ class Condition:
     """Where it stands on each axis of the grid: `{"model.depth": 56}`."""
     model: Model
     data: Data
-    recipe: Recipe
+    recipe: AnyRecipe
     numerics: Numerics | None = None
     """Its own, where the grid varies them; None: the study's."""
+
+    @property
+    def opened(self) -> Opened:
+        """Its data as its recipe takes them."""
+        return self.data, isinstance(self.recipe, Tuning)
 
 
 @spec
@@ -124,9 +135,10 @@ def recipe_names() -> list[str]:
     return names("recipes")
 
 
-def load_recipe(value: object, where: str = "", field: str = "recipe") -> Recipe:
-    """A recipe from a table, a catalog name or a TOML file. Raises InputError."""
-    recipe: Recipe = decode(Recipe, recipe_table(value, where, field), where, field)
+def load_recipe(value: object, where: str = "", field: str = "recipe") -> AnyRecipe:
+    """A recipe, of fine-tuning where it has stages, from a table, a catalog name or a TOML file. Raises InputError."""
+    table = recipe_table(value, where, field)
+    recipe: AnyRecipe = decode(Tuning if "stages" in table else Recipe, table, where, field)
     return recipe
 
 
@@ -177,7 +189,7 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         ensembles = kept_tables(parse_ensembles, pooled, conditions, where)
         whole, (rungs, problems) = rungs, kept_rungs(rungs, kept.get("rung", ()))
         left_out = (*(rung.claim.says for rung in whole if rung.claim and rung not in rungs), *left_out)
-    problems += _never_reached(file.instruments, conditions, where) if file is not None else ()
+    problems += _unmeasured(file.instruments, conditions, where) if file is not None else ()
     if problems or file is None:
         raise InputError(*{(problem.field, problem.what): problem for problem in problems}.values())
     return Study(
@@ -190,8 +202,12 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
     )  # fmt: skip
 
 
-def _never_reached(instruments: Instruments, conditions: list[Condition], where: str) -> tuple[Problem, ...]:
-    """Epochs that no run reaches, where the recipes say how many there are."""
+def _unmeasured(instruments: Instruments, conditions: list[Condition], where: str) -> tuple[Problem, ...]:
+    """Instruments that fine-tuning does not have, and epochs that no run reaches, where the recipes say how many there
+    are."""
+    if instruments != Instruments() and any(isinstance(condition.recipe, Tuning) for condition in conditions):
+        what = "measured while a network is trained from its first weights alone"
+        return (Problem(where, what, "remove them: a recipe is of fine-tuning", field="instruments"),)
     epochs = [condition.recipe.epochs for condition in conditions]
     last = max((epoch for epoch in epochs if epoch is not None), default=0)
     late = [epoch for epoch in instruments.gradients if epoch > last]
@@ -310,17 +326,52 @@ def _resolved(
         problems += more
     if problems or model is None:
         return None, problems
-    return Condition(label=model.title, values=values, model=model, data=data, recipe=recipe, numerics=numerics), ()
+    label = model.title
+    if isinstance(recipe, Tuning):
+        model = from_hub(model)
+        if problems := at_odds(model, data, where):
+            return None, problems
+        label = model.name if isinstance(model, External) else label
+    elif data.split is not None:
+        what = "cuts photographs for fine-tuning alone, and this recipe is none"
+        return None, (Problem(where, what, 'data.validation = 0.1, or recipe = "fixres"', field="data.split"),)
+    return Condition(label=label, values=values, model=model, data=data, recipe=recipe, numerics=numerics), ()
+
+
+def at_odds(model: Model, data: Data, where: str) -> tuple[Problem, ...]:
+    """Why a recipe of fine-tuning cannot begin from this network on these data; nothing where it can."""
+    problems = []
+    if not (isinstance(model, External) and model.weights):
+        fix = "timm/NAME, torchvision/NAME, or a TOML file that names weights"
+        what = "has no pre-trained weights, from which a recipe of fine-tuning begins"
+        problems.append(Problem(where, what, fix, field="model", got=model.slug))
+    plain = Data(source=data.source, skip_bad=data.skip_bad, split=data.split)
+    odd = [name for name, held in vars(data).items() if held != getattr(plain, name)]
+    for name in odd:
+        fix = "recipe.train_size" if name == "image_size" else "remove it; data.split cuts a folder of photographs"
+        problems.append(Problem(where, "has no place with a recipe of fine-tuning", fix, field=f"data.{name}"))
+    if data.source in NAMES or data.source.endswith(".npz"):
+        what = "arrays, where a recipe of fine-tuning needs a folder of photographs"
+        problems.append(Problem(where, what, "--data DIR", field="data.source", got=data.source))
+    return tuple(problems)
 
 
 def _labelled(conditions: list[Condition]) -> list[Condition]:
     """Labels that tell the conditions apart: the network's title, then the axes that the title leaves open."""
     labels = [condition.label for condition in conditions]
+    said = {"train_size": "train", "test_size": "test"}  # of a recipe of fine-tuning, which its name tells whole
     if len(set(labels)) == len(labels):
         return conditions
     hidden = ("model", "model.depth", "model.shortcut", "model.blocks", "model.name")
-    open_axes = [[(axis.split(".")[-1], v) for axis, v in c.values.items() if axis not in hidden] for c in conditions]
-    named = [", ".join([c.label, *map(_said, axes)]) for c, axes in zip(conditions, open_axes, strict=True)]
+    open_axes = [
+        [(said.get(name := axis.split(".")[-1], name), v) for axis, v in c.values.items() if axis not in hidden]
+        for c in conditions
+    ]
+    tuned = all(isinstance(condition.recipe, Tuning) for condition in conditions) and len(set(labels)) == 1
+    named = [
+        ", ".join([*([] if tuned else [c.label]), *map(_said, axes)])
+        for c, axes in zip(conditions, open_axes, strict=True)
+    ]
     if len(set(named)) < len(named):
         named = [", ".join(map(_said, c.values.items())) for c in conditions]
     if len(set(named)) < len(named):  # two files of one name
@@ -331,6 +382,8 @@ def _labelled(conditions: list[Condition]) -> list[Condition]:
 def _said(axis: tuple[str, Any]) -> str:
     """`lr 0.1`; of a path its last part, for a report has no use for where a file lay."""
     name, value = axis
+    if name == "recipe" and value in tuning_names():
+        return str(value)
     return f"{name} {Path(value).name if isinstance(value, str) else value}"
 
 

@@ -9,17 +9,20 @@ from typing import Any
 
 from resnetlab.codec import parse_toml, read_toml
 from resnetlab.errors import mistake, nearest
+from resnetlab.training.tuning import tuning_names, tuning_table
 
 
-def read_named(kind: str, source: str, noun: str, where: str = "", field: str = "") -> tuple[dict[str, Any], str]:
-    """The tables of a catalog name or a file, and what to call it."""
+def read_named(
+    kind: str, source: str, noun: str, where: str = "", field: str = "", others: Iterable[str] = ()
+) -> tuple[dict[str, Any], str]:
+    """The tables of a catalog name or a file, and what to call it; `others` are known elsewhere."""
     if source in names(kind):
         path = resources.files("resnetlab.catalog") / kind / f"{source}.toml"
         return parse_toml(path.read_text(encoding="utf-8"), f"{source}.toml"), f"{source}.toml"
     if source.endswith(".toml") or "/" in source:
         beside = Path(where).parent / source  # what a study file names lies beside it
         return read_toml(beside if where.endswith(".toml") and beside.exists() else Path(source)), source
-    known = names(kind)
+    known = [*names(kind), *others]
     fix = nearest(source, known) or f"one of {', '.join(known)}, or a path that ends in .toml"
     raise mistake(where or source, f"unknown {noun}", fix, field=field, got=source, allowed=", ".join(known))
 
@@ -40,6 +43,9 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """`{model: {depth: 56}}` and `{"model.depth": 56}` as the latter."""
     dotted: dict[str, Any] = {}
     for key, value in table.items():
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value) and key == "stages":
+            # Of a recipe of fine-tuning.
+            value = {str(number): stage for number, stage in enumerate(value)}
         dotted |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return dotted
 
@@ -96,9 +102,13 @@ def put_field(tables: dict[str, Any], key: str, value: object, where: str) -> No
 
 
 def recipe_table(value: object, where: str, field: str) -> dict[str, Any]:
-    """The table of a recipe: given, or of a catalog name or file; `base` names one that a table adds to."""
+    """The table of a recipe, of fine-tuning or not: given, or of a catalog name or file; `base` names one that a table
+    adds to."""
+    if isinstance(value, str) and value in tuning_names():
+        return tuning_table(value)
     if isinstance(value, str):
-        return read_named("recipes", value, "recipe", where, field)[0]
+        table = read_named("recipes", value, "recipe", where, field, tuning_names())[0]
+        return {"name": Path(value).stem} | table if "stages" in table else table
     if value is None:
         raise mistake(where, "missing", f'{field} = "adam"', field=field)
     if not isinstance(value, dict):

@@ -18,11 +18,18 @@ class Peak:
     bytes = 0
 
 
+_watched: list[Peak] = []
+"""Those that are not done: each watch begins the system's one mark anew, so the ones around it note it before."""
+
+
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Peak]:
-    """Watch the memory of what is done inside, also where it ends in an error."""
+    """Watch the memory of what is done inside, also where it ends in an error; may stand within another."""
     peak = Peak()
     gc.collect()
+    for outer in _watched:
+        outer.bytes = max(outer.bytes, _most(device))
+    _watched.append(peak)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
@@ -31,7 +38,12 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
     try:
         yield peak
     finally:
-        peak.bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident()
+        _watched.remove(peak)
+        peak.bytes = max(peak.bytes, _most(device))
+
+
+def _most(device: torch.device) -> int:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident()
 
 
 def _resident() -> int:

@@ -171,3 +171,7 @@ class Recipe:
     def total_steps(self, images: int) -> int:
         """Steps of the whole run over `images` train images."""
         return self.steps or (self.epochs or 0) * self.steps_per_epoch(images)
+
+    def passes(self, images: int) -> float:
+        """Epochs of the whole run over `images` train images."""
+        return self.total_steps(images) / self.steps_per_epoch(images)

@@ -72,6 +72,13 @@ class Cut:
         return train, validation, test
 
 
+def cut_of(text: str, option: str = "--split") -> Cut | Path | None:
+    """What `--split` says: a cut, the path of a manifest, or None. Raises InputError."""
+    if not text:
+        return None
+    return Path(text) if text.endswith(".csv") else Cut.parse(text, option=option)
+
+
 def stem(root: Path, paths: Sequence[str]) -> str:
     """`<folder-name>-<short hash of the paths>`: the beginning of the names of what is written about a folder."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", root.resolve().name) or "root"

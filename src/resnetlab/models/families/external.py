@@ -37,6 +37,8 @@ class External:
     """As `mean`."""
     class_names: tuple[str, ...] = ()
     """Of the outputs, in order; empty: as the weights say."""
+    licence: str | None = None
+    """Of the weights, as SPDX has it; decides nothing of a run."""
 
     shortcut = "none"
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.reports import model
-from resnetlab.reports.figures import curves, depth, dots, forest, steps
+from resnetlab.reports.figures import curves, depth, dots, forest, scatter, steps
 from resnetlab.reports.figures.canvas import COLOURS, fix_colours, standalone, style, svg, themed
-from resnetlab.reports.model import Curves, Depths, Dots, Forest, Steps, Worths
+from resnetlab.reports.model import Curves, Depths, Dots, Forest, Scatter, Steps, Worths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,6 +48,6 @@ def pdf(picture: model.Figure) -> bytes:
 def _painted(picture: model.Figure, small: bool) -> Figure:
     painters: dict[type, Callable[[Any, bool], Figure]] = {
         Dots: dots.paint, Curves: curves.paint, Forest: forest.paint, Steps: steps.paint,
-        Depths: depth.paint, Worths: depth.paint_worths,
+        Depths: depth.paint, Worths: depth.paint_worths, Scatter: scatter.paint,
     }  # fmt: skip
     return painters[type(picture)](picture, small)

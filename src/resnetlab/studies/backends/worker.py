@@ -20,15 +20,17 @@ from typing import Any, TextIO
 
 from resnetlab.codec import decode, encode
 from resnetlab.data.resident import Residents
-from resnetlab.data.spec import Data, Dataset
 from resnetlab.data.splits import load
 from resnetlab.errors import ResnetlabError
+from resnetlab.finetune.photographs import load_photographs
+from resnetlab.finetune.run import attempt_tuning
 from resnetlab.runs.execute import BusyError, CrowdedError, attempt
 from resnetlab.runs.record import Evaluation, RunFile
 from resnetlab.training.abreast import take_turns
 from resnetlab.training.loop import Progress
 from resnetlab.training.numerics import Placement
 from resnetlab.training.team import ALONE, Team
+from resnetlab.training.tuning import Tuning
 
 
 def main() -> None:
@@ -76,8 +78,7 @@ class Bench:
 
     def __init__(self, stop: Callable[[], bool], tell: Callable[..., None], team: Team = ALONE) -> None:
         self.stop, self.tell, self.team = stop, tell, team
-        self.data: Data | None = None
-        self.dataset: Dataset | None = None
+        self.held: tuple[Any, Any] | None = None
         self.residents = Residents()
 
     def work(self, *jobs: dict[str, Any]) -> None:
@@ -98,7 +99,8 @@ class Bench:
         try:
             file = decode(RunFile, job["file"], "job")
             placement = decode(Placement, job["placement"], "job")
-            dataset = self._dataset(file.data, root)
+            data = self._opened(file, root)
+            run = attempt_tuning if isinstance(file.run.recipe, Tuning) else attempt
 
             def say(progress: Progress, evaluations: tuple[Evaluation, ...]) -> None:
                 self.tell(
@@ -107,8 +109,8 @@ class Bench:
                     evaluations=[encode(evaluation) for evaluation in evaluations],
                 )  # fmt: skip
 
-            result = yield from attempt(
-                run_id, file, dataset, root, placement, self.stop, say, job["from_step"], self.team,
+            result = yield from run(
+                run_id, file, data, root, placement, self.stop, say, job["from_step"], self.team,
                 self.residents if beside else None,
             )  # fmt: skip
         except CrowdedError:
@@ -130,11 +132,13 @@ class Bench:
                 self.tell(kind="finished", id=run_id, status=result.status)
         return False
 
-    def _dataset(self, data: Data, root: Path) -> Dataset:
-        if self.dataset is None or self.data != data:
-            self.dataset, self.residents = None, Residents()  # let the old one go before the new one comes
-            self.dataset, self.data = load(data, root / "cache"), data
-        return self.dataset
+    def _opened(self, file: RunFile, root: Path) -> Any:
+        """The data of a run, as its recipe takes them."""
+        opening = load_photographs if isinstance(file.run.recipe, Tuning) else load
+        if self.held is None or self.held[0] != (file.data, opening):
+            self.held, self.residents = None, Residents()  # let the old one go before the new one comes
+            self.held = (file.data, opening), opening(file.data, root / "cache")
+        return self.held[1]
 
 
 if __name__ == "__main__":

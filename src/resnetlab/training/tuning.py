@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -62,18 +63,59 @@ class Tuning:
     test_size: Positive = 224
     view: Literal["crop", "whole"] = "crop"
     """In evaluation: the shorter side to int(256/224 x size) and the centre crop, or the whole image."""
+    crops: Literal[1, 10] = 1
+    """Of each test photograph: the centre, or the mean of the probabilities of ten. Validation sees the centre."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: each class weighs as if all had as many train images."""
+    epochs: Positive | None = None
+    """Of each stage that counts in epochs, at most."""
     stages: tuple[Stage, ...]
+
+    choose = "best"
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise FieldError("stages", "none", "give one at least")
+        if len({stage.name for stage in self.stages}) < len(self.stages):
+            raise FieldError("stages", "two of one name, which would draw alike", "give each a name of its own")
         if self.view == "whole" and any(
             stage.trains != "classifier" or stage.augment != "none" for stage in self.stages
         ):
             what = "whole images differ in shape, so only a classifier on constant features can be trained on them"
             raise FieldError("view", what, 'view = "crop"')
+        if self.view == "whole" and self.crops != 1:
+            raise FieldError("crops", "whole images leave no corners", "crops = 1")
+
+    @property
+    def due(self) -> tuple[Stage, ...]:
+        """The stages, none with more epochs than `epochs`."""
+
+        def shortened(stage: Stage) -> Stage:
+            epochs = min(stage.recipe.epochs or 0, self.epochs or 0)  # a probe counts in steps
+            return replace(stage, recipe=replace(stage.recipe, epochs=epochs)) if epochs else stage
+
+        return tuple(map(shortened, self.stages))
+
+    @property
+    def batch_size(self) -> int:
+        """Of the first stage."""
+        return self.stages[0].recipe.batch_size
+
+    def seen(self, _side: int, _channels: int) -> int:
+        """Side in pixels of what the network sees in use, whatever the photographs' own."""
+        return self.test_size
+
+    def total_steps(self, images: int) -> int:
+        """Steps of all stages over `images` train images, each by one learning rate."""
+        return sum(stage.recipe.total_steps(images) for stage in self.due)
+
+    def passes(self, images: int) -> float:
+        """Epochs of all stages over `images` train images."""
+        return sum(stage.recipe.passes(images) for stage in self.due)
+
+
+AnyRecipe = Recipe | Tuning
+"""How a network is trained from its first weights, or fitted from those of a pre-training."""
 
 
 def tuning_names() -> list[str]:
@@ -84,14 +126,19 @@ def tuning_names() -> list[str]:
 def load_tuning(source: str) -> Tuning:
     """The recipe of that name, or of a TOML file. Raises InputError with every mistake."""
     if source in tuning_names():
-        table = parse_toml(_catalog().joinpath(f"{source}.toml").read_text(encoding="utf-8"), source)
+        table = tuning_table(source)
     elif source.endswith(".toml"):
-        table = read_toml(Path(source))
+        table = {"name": Path(source).stem} | read_toml(Path(source))
     else:
         fix = nearest(source, tuning_names()) or "a name, or a TOML file"
         raise mistake(source, "unknown recipe of fine-tuning", fix, allowed=", ".join(tuning_names()))
-    held: Tuning = decode(Tuning, {"name": Path(source).stem} | table, source)
+    held: Tuning = decode(Tuning, table, source)
     return held
+
+
+def tuning_table(name: str) -> dict[str, Any]:
+    """The table of a recipe of the catalog."""
+    return {"name": name} | parse_toml(_catalog().joinpath(f"{name}.toml").read_text(encoding="utf-8"), name)
 
 
 def _catalog() -> Any:

@@ -1,0 +1,28 @@
+"""What is known of the licence of pre-trained weights. Free of torch."""
+
+from __future__ import annotations
+
+from resnetlab.bundle.spec import Licence
+from resnetlab.errors import mistake
+from resnetlab.models.spec import External, Model
+
+NON_COMMERCIAL = ("wsl", "swsl", "ssl_", "resnext101_32x48d")
+"""In the names of weights that Facebook gives under CC-BY-NC 4.0."""
+
+
+def licence_of(spec: Model) -> Licence:
+    """As the spec says it, else as the name of the network tells; without a name where neither does."""
+    name = spec.name if isinstance(spec, External) else spec.slug
+    of = f"the pre-trained weights of {spec.slug}"
+    if isinstance(spec, External) and spec.licence:
+        return Licence(name=spec.licence, of=of)
+    if any(word in name for word in NON_COMMERCIAL):
+        return Licence(name="CC-BY-NC-4.0", of=of, source="github.com/facebookresearch/WSL-Images")
+    return Licence(of=of)
+
+
+def refuse_unaccepted(spec: Model, licence: Licence) -> None:
+    """Raise InputError for weights whose licence forbids commercial use: a person must say that they keep to it."""
+    if licence.non_commercial:
+        what = f"its weights are under {licence}: no commercial use"
+        raise mistake(spec.slug, what, "--accept-licence, if you keep to it, or another model")

@@ -1,0 +1,239 @@
+"""Stages that are kept: computed once, whole or absent, and with them the bits of what was never interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from stripes import KINDS
+
+from resnetlab.finetune.kept import Basis, Kept, TakenError, basis_of, digest_of, learning
+from resnetlab.finetune.photographs import Photographs, open_photographs
+from resnetlab.finetune.stage import Fitted, fit
+from resnetlab.finetune.subject import Subject
+from resnetlab.models.spec import External
+from resnetlab.training.numerics import Numerics
+from resnetlab.training.recipe import Adam, Recipe
+from resnetlab.training.tuning import Stage
+
+NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
+SLOW = """
+[[stages]]
+name = "stage one"
+trains = "classifier"
+recipe = { batch_size = 8, epochs = 2, optimiser = { name = "adam" } }
+[[stages]]
+name = "stage two"
+trains = "all"
+recipe = { batch_size = 8, epochs = 25, optimiser = { name = "adam" } }
+"""
+
+
+def stage(**fields: object) -> Stage:
+    recipe = Recipe(batch_size=8, epochs=2, optimiser=Adam(lr=1e-2))
+    return Stage(**({"name": "stage", "recipe": recipe} | fields))  # type: ignore[arg-type]
+
+
+def subject(spec: External, seed: int = 0) -> Subject:
+    return Subject(spec, None, KINDS, seed, NUMERICS, torch.device("cpu"))
+
+
+@pytest.fixture
+def held(photos: Path, tmp_path: Path) -> Photographs:
+    return open_photographs(photos, cache=tmp_path / "cache")
+
+
+def fitted(kept: Kept, one: Subject, what: Stage, photos: Photographs) -> tuple[Fitted, int]:
+    """The stage as it is kept or computed, and how often it was computed."""
+    view, calls = one.view(24), []
+
+    def compute() -> Fitted:
+        calls.append(1)
+        return fit(one, what, photos, {"train": view, "test": view}, one.seed)
+
+    basis = basis_of(one, photos.sha256, "none").then(what, view)
+    return kept.stage(basis, one, compute), len(calls)
+
+
+@pytest.mark.parametrize("trains", ["classifier", "last norm", "all", 2])
+def test_a_kept_stage_leaves_the_bits_of_the_computed_one_and_its_history(
+    trains: object, spec: External, held: Photographs, tmp_path: Path
+) -> None:
+    kept, what = Kept(tmp_path / "stages"), stage(trains=trains)
+    first, second = subject(spec), subject(spec)
+    computed, read = fitted(kept, first, what, held), fitted(kept, second, what, held)
+    assert (computed[1], read[1]) == (1, 0)
+    assert computed[0] == read[0]
+    assert digest_of(first.model.state_dict()) == digest_of(second.model.state_dict())
+    assert digest_of(first.model.state_dict()) != digest_of(subject(spec).model.state_dict())
+    assert set(learning(first.model)) <= set(first.model.state_dict())
+
+
+def test_whatever_decides_the_bits_is_another_stage(spec: External, held: Photographs) -> None:
+    one = subject(spec)
+    view, smaller = one.view(24), one.view(16)
+    basis = basis_of(one, held.sha256, "none")
+    others: list[Basis] = [
+        basis, basis.then(stage(), view), basis.then(stage(), smaller), basis.then(stage(trains="all"), view),
+        basis.then(stage(), view).then(stage(), view), replace(basis, numerics=replace(NUMERICS, threads=2)),
+        basis_of(subject(spec, seed=1), held.sha256, "none"), basis_of(one, "other", "none"),
+        basis_of(one, held.sha256, "balanced"), replace(basis, packages=basis.packages | {"torch": "0"}),
+    ]  # fmt: skip
+    with torch.no_grad():
+        next(one.model.parameters()).add_(1)
+    others.append(basis_of(one, held.sha256, "none"))
+    from resnetlab.codec import digest
+
+    assert len({digest(other) for other in others}) == len(others)
+
+
+@pytest.mark.parametrize("harm", ["cut", "flipped", "empty"])
+def test_a_file_that_is_not_as_written_counts_as_absent(
+    harm: str, spec: External, held: Photographs, tmp_path: Path
+) -> None:
+    kept, one = Kept(tmp_path / "stages"), subject(spec)
+    fitted(kept, one, stage(), held)
+    (path,) = kept.folder.glob("*.safetensors")
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[:-3], "flipped": whole[:-1] + bytes([whole[-1] ^ 1]), "empty": b""}[harm])
+    again = subject(spec)
+    assert fitted(kept, again, stage(), held)[1] == 1
+    assert digest_of(again.model.state_dict()) == digest_of(one.model.state_dict())
+    assert fitted(kept, subject(spec), stage(), held)[1] == 0
+
+
+def test_of_two_that_ask_at_once_one_computes_and_who_will_not_wait_is_told(
+    spec: External, held: Photographs, tmp_path: Path
+) -> None:
+    computed: list[int] = []
+
+    def ask() -> None:
+        computed.append(fitted(Kept(tmp_path / "stages"), subject(spec), stage(trains="all"), held)[1])
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert sorted(computed) == [0, 1]
+    kept, one = Kept(tmp_path / "other", wait_seconds=0.1), subject(spec)
+    view = one.view(24)
+    basis = basis_of(one, held.sha256, "none").then(stage(), view)
+
+    def within() -> Fitted:
+        kept.stage(basis, one, within)  # asks for what it holds itself
+        raise AssertionError
+
+    with pytest.raises(TakenError):
+        kept.stage(basis, one, within)
+
+
+def test_a_stage_that_was_cut_short_is_not_kept(spec: External, held: Photographs, tmp_path: Path) -> None:
+    kept, one = Kept(tmp_path / "stages"), subject(spec)
+    view, asked = one.view(24), []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > 6
+
+    views = {"train": view, "test": view}
+    basis = basis_of(one, held.sha256, "none").then(stage(), view)
+    cut = kept.stage(basis, one, lambda: fit(one, stage(), held, views, 0, stop=stop))
+    assert not cut.whole
+    assert not list(kept.folder.glob("*.safetensors"))
+
+
+def command(photos: Path, root: Path, *words: str) -> subprocess.Popen[str]:
+    env = os.environ | {"PYTHONPATH": f"{Path(__file__).parent}:{':'.join(sys.path)}", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "resnetlab", *words, "--output", str(root)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=photos.parent, env=env, start_new_session=True,
+    )  # fmt: skip
+
+
+def killed(process: subprocess.Popen[str], root: Path, pause: float) -> None:
+    """Kill it and its workers with signal 9, so long after its first stage was kept."""
+    deadline = time.monotonic() + 120
+    while not list(root.glob("cache/stages/*.safetensors")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(pause)
+    assert process.poll() is None, "it was done before it could be killed: make its second stage longer"
+    for entry in Path("/proc").iterdir():  # workers are in sessions of their own; their log tells whose they are
+        if entry.name.isdigit():
+            try:
+                log = str((entry / "fd" / "2").readlink())
+            except OSError:
+                continue
+            if str(root.resolve()) in log:
+                os.kill(int(entry.name), signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    out, error = process.communicate(timeout=240)
+    assert process.returncode == 0, error
+    return out
+
+
+def weights(root: Path) -> dict[str, str]:
+    """The SHA-256 of every network below `models` and `runs`."""
+    paths = [*root.glob("models/*/weights.safetensors"), *root.glob("runs/*/weights.safetensors")]
+    return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+@pytest.mark.usefixtures("backbone")
+def test_after_kill_9_in_a_stage_a_fine_tuning_goes_on_from_the_last_one_with_the_same_bits(
+    photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.toml").write_text(SLOW)
+    asked = (
+        "finetune",
+        "stripes",
+        "--model",
+        "tiny.toml",
+        "--recipe",
+        "slow.toml",
+        "--train-size",
+        "24",
+        "--budget",
+        "0",
+    )
+    finished(command(photos, tmp_path / "whole", *asked))
+    root = tmp_path / "killed"
+    killed(command(photos, root, *asked), root, 0.3)
+    (first,) = root.glob("cache/stages/*.safetensors")
+    written = first.stat().st_mtime_ns
+    finished(command(photos, root, *asked))
+    assert first.stat().st_mtime_ns == written
+    assert weights(root) == weights(tmp_path / "whole")
+    assert len(weights(root)) == 1
+
+
+@pytest.mark.usefixtures("backbone")
+def test_after_kill_9_a_study_of_fine_tunings_goes_on_with_the_same_bits(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "slow.toml").write_text(SLOW)
+    (tmp_path / "study.toml").write_text(
+        'name = "kills"\nquestion = "Which?"\ndata = "stripes"\nmodel = "tiny.toml"\nseeds = [0]\n'
+        'recipe = { base = "slow.toml", train_size = 24 }\n[grid]\n"recipe.test_size" = [16, 24]\n'
+    )
+    asked = ("study", "run", "study.toml", "-j", "2")
+    finished(command(photos, tmp_path / "whole", *asked))
+    root = tmp_path / "killed"
+    killed(command(photos, root, *asked), root, 0.3)
+    written = {path: path.stat().st_mtime_ns for path in root.glob("cache/stages/*.safetensors")}
+    finished(command(photos, root, *asked))
+    assert written == {path: path.stat().st_mtime_ns for path in written}
+    assert weights(root) == weights(tmp_path / "whole")
+    assert len(weights(root)) == 2

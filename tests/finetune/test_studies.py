@@ -1,0 +1,345 @@
+"""Fine-tuning as the runs of a study: shared stages, names by what decides a run, reports that tell the protocol."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from torchvision.transforms.v2 import functional as TF
+
+import resnetlab as rl
+from resnetlab.api import LoadedStudy, load_study, plan_run, resume_job
+from resnetlab.bundle.store import load_bundle
+from resnetlab.cli.work import show_plan, show_status
+from resnetlab.codec import decode, encode
+from resnetlab.data.view import View, resized, ten_crops
+from resnetlab.errors import InputError
+from resnetlab.finetune import tune
+from resnetlab.finetune.photographs import load_photographs, open_photographs
+from resnetlab.finetune.run import execute_tuning
+from resnetlab.finetune.tune import score
+from resnetlab.models.spec import External, parse_model
+from resnetlab.reports.evidence import gather
+from resnetlab.reports.latex import write_latex
+from resnetlab.reports.write import write
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.finished import open_finished
+from resnetlab.runs.record import Result, RunFile
+from resnetlab.studies.backends.worker import Bench
+from resnetlab.studies.compare import compare, lines
+from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.plan import Plan
+from resnetlab.studies.run import read_record
+from resnetlab.studies.spec import parse_study
+from resnetlab.training.numerics import Placement
+
+FIXRES = {"base": "fixres", "epochs": 1, "train_size": 16}
+LEARNS = {"batch_size": 8, "optimiser": {"name": "adam", "lr": 0.05}}
+RECIPE = {
+    "name": "mine", "train_size": 16,
+    "stages": [
+        {"name": "stage one", "patience": 9, "recipe": LEARNS | {"epochs": 8}},
+        {"name": "stage two", "trains": "last norm", "size": "test", "augment": "test-like",
+         "recipe": LEARNS | {"epochs": 1, "optimiser": {"name": "adam"}}},
+    ],
+}  # fmt: skip
+TABLES = {
+    "name": "sizes", "question": "Which sizes?", "seeds": [0, 1],
+    "recipe": RECIPE,
+    "grid": {"recipe.test_size": [16, 24]},
+    "claim": [
+        {"says": "Larger is better.", "left": {"recipe.test_size": 24}, "right": {"recipe.test_size": 16}},
+    ],
+}  # fmt: skip
+
+
+def loaded(photos: Path, model: Path | str, **changed: object) -> LoadedStudy:
+    tables = TABLES | {"data": str(photos), "model": str(model)} | changed
+    return LoadedStudy(parse_study(tables, "sizes.toml", Overrides()), "resnetlab study run sizes.toml")
+
+
+def do(plan: Plan, root: Path, stop: Callable[[], bool] = lambda: False) -> list[Result | None]:
+    """The runs of a plan in this process, in their order."""
+    photos = load_photographs(plan.runs[0].file.data, root / "cache")
+    return [
+        execute_tuning(run.id, run.file, photos, root, Placement(), stop, lambda *_: None) for run in plan.runs
+    ]  # fmt: skip
+
+
+def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_protocol(
+    photos: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{':'.join(sys.path)}")
+    study, root = loaded(photos, backbone), tmp_path / "out"
+    outcome = study.run(root, workers=2)
+    assert outcome.finished
+    assert len(list((root / "cache" / "stages").glob("*.safetensors"))) == 2 + 4  # one a seed, then one a cell
+    folder = outcome.report.parent
+    with (folder / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["condition"] for row in rows} == {"test 16", "test 24"}
+    assert {row["epochs"] for row in rows} == {"9.0"}  # of both stages
+    text = (folder / "report.md").read_text()
+    for said in (
+        "Stage one: the classifier learns at the train size, on random crops",
+        "Stage two: the classifier and the last batch norm learn at the test size",
+        "for at most 8 epochs, ended after 9 epochs without a lower validation loss",
+        "Apache-2.0 (the pre-trained weights of tiny:tiny+)",
+        "validation chose the epoch, the learning rate where several are tried, and the stage",
+        "30 train, 12 validation and 18 test images",
+    ):
+        assert said in text, said
+    assert str(tmp_path) not in text + (folder / "report.json").read_text()
+    plan = study.plan(root)
+    show_status(plan, root)
+    show_plan(study, root, 1)
+    said = capsys.readouterr().out
+    assert "test 16                  2 planned: " in said
+    assert "4 runs, 4 of them finished" in said
+    runs = {run.condition: RunDirectory.of(root, run.id).path for run in plan.runs if run.seed == 0}
+    told = lines(compare(str(runs["test 24"]), str(runs["test 16"])))
+    assert any(line == "differs in recipe.test_size: 24 against 16" for line in told)
+    job, where = resume_job(runs["test 16"])
+    last: dict[str, object] = {}
+    Bench(lambda: False, lambda **message: last.update(message)).work(
+        {"id": job.id, "file": encode(job.file), "root": str(where), "placement": encode(Placement()), "from_step": 7}
+    )
+    assert last["kind"] == "failed"
+    assert "goes on from its stages, not from a step" in str(last["reason"])
+
+
+def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    plan = loaded(photos, backbone).plan(tmp_path)
+    for result in do(plan, tmp_path):
+        assert result is not None
+        assert result.status in ("converged", "dead")  # twelve images tell little
+        assert result.validation is not None
+        assert result.validation.images == 12
+    folder = RunDirectory.of(tmp_path, plan.runs[0].id).path
+    bundle = load_bundle(folder)
+    assert bundle.file.licence.name == "Apache-2.0"
+    held = load_file(folder / "logits-test.safetensors")
+    test = open_photographs(photos, cache=tmp_path / "cache").test
+    again = score(bundle.module, test, bundle.file.view, torch.device("cpu"))
+    np.testing.assert_allclose(np.log(again.probabilities), held["logits"], atol=1e-4)
+    assert (held["labels"] == test.labels).all()
+    splits = [json.loads(line)["split"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert splits == ["validation", "running"] * 9
+    with pytest.raises(InputError, match=r"a run of fine-tuning.*resnetlab predict"):
+        open_finished(folder)
+
+
+def test_a_run_has_the_weights_of_the_same_fine_tuning_by_its_command(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    from resnetlab.finetune.api import Told, finetune
+
+    done = finetune(
+        Told(folder=photos, model=str(backbone), recipe="fixres", train_size=16, test_size=24, epochs=1, seed=1,
+             output=tmp_path / "command")
+    )  # fmt: skip
+    study = loaded(photos, backbone, seeds=[1], recipe=FIXRES)
+    plan = study.plan(tmp_path)
+    do(plan, tmp_path)
+    run = next(run for run in plan.runs if run.condition == "test 24")
+    theirs, ours = (
+        load_bundle(folder).module.state_dict() for folder in (done.model, RunDirectory.of(tmp_path, run.id).path)
+    )
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(tensor, ours[name], rtol=1e-4, atol=1e-5)  # numerics may differ in threads
+
+
+def test_what_decides_a_run_is_in_its_name_and_nothing_else(photos: Path, backbone: Path, tmp_path: Path) -> None:
+    def hashes(model: Path | str = backbone, **changed: object) -> set[str]:
+        return {run.file.run.hash for run in loaded(photos, model, **changed).plan(tmp_path).runs}
+
+    before = hashes()
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (moved / "other.safetensors").write_bytes(backbone.with_suffix(".safetensors").read_bytes())
+    text = backbone.read_text().replace("tiny.safetensors", "other.safetensors").replace("Apache-2.0", "MIT")
+    (moved / "other.toml").write_text(text)
+    assert hashes(moved / "other.toml") == before  # where weights lie, and their licence
+    assert hashes(recipe=RECIPE | {"name": "other", "about": "?"}) == before  # what a recipe is called
+    for field, value in (("epochs", 2), ("train_size", 24), ("crops", 10), ("class_weights", "balanced")):
+        assert not before & hashes(recipe=RECIPE | {field: value}), field
+    assert not before & hashes(data={"source": str(photos), "split": ".6,.2,.2"})
+    file = loaded(photos, backbone).plan(tmp_path).runs[0].file
+    assert decode(RunFile, encode(file), "run.json") == file
+
+
+def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out_is_a_result(
+    photos: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = loaded(photos, backbone, seeds=[0], grid={"recipe.test_size": [24]}, claim=[]).plan(tmp_path)
+    stages = tmp_path / "cache" / "stages"
+    assert do(plan, tmp_path, stop=lambda: any(stages.glob("*.safetensors"))) == [None]
+    (kept,) = stages.glob("*.safetensors")
+    written = kept.stat().st_mtime_ns
+    (result,) = do(plan, tmp_path)
+    assert result is not None
+    assert result.test is not None
+    assert kept.stat().st_mtime_ns == written
+    events = [line["event"] for line in RunDirectory.of(tmp_path, plan.runs[0].id).record().provenance]  # type: ignore[union-attr]
+    assert events == ["start", "resume"]
+
+    def short(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(tune, "fit", short)
+    plan = loaded(photos, backbone, seeds=[5]).plan(tmp_path)
+    assert [result.status for result in do(plan, tmp_path) if result] == ["out of memory"] * 2
+    statuses = [cell.record.result.status for cell in read_record(plan, tmp_path).cells if cell.record]  # type: ignore[union-attr]
+    assert statuses == ["out of memory"] * 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"model": "torchvision/resnet18", "data": "digits"}, r"data\.source: arrays, where a recipe of fine-tuning"),
+        ({"model": "cifar-resnet20"}, r"model: has no pre-trained weights.*timm/NAME, torchvision/NAME"),
+        ({"model": "tiny:tiny"}, r"model: has no pre-trained weights"),
+        ({"data": {"source": "photos", "image_size": 32}}, r"data\.image_size: has no place.*recipe\.train_size"),
+        ({"data": {"source": "photos", "validation": 0.2}}, r"data\.validation: has no place.*data\.split cuts"),
+        ({"instruments": {"drop_blocks": True}}, "instruments: measured while a network is trained"),
+        ({"recipe": {"base": "fixres", "train_sise": 16}}, r"recipe\.train_sise: unknown field.*train_size"),
+        ({"recipe": {"base": "fixres", "crops": 5}}, r"recipe\.crops"),
+        ({"recipe": "fixers"}, r"unknown recipe.*fixres"),
+        (
+            {"recipe": "adam", "data": {"source": "x", "split": ".6,.2,.2"}, "grid": {}},
+            r"data\.split: cuts photographs",
+        ),
+    ],
+)
+def test_parts_that_do_not_go_together_have_a_line_with_its_fix(changed: dict[str, object], said: str) -> None:
+    tables = TABLES | {"data": "photos", "model": "torchvision/resnet18"} | changed
+    with pytest.raises(InputError, match=said):
+        parse_study(tables, "x.toml", Overrides())
+
+
+def test_a_folder_that_is_not_there_says_how_one_is_got(tmp_path: Path) -> None:
+    study = loaded(Path("stanford-dogs"), "torchvision/resnet18", claim=[])
+    with pytest.raises(InputError, match=r"no folder of photographs.*--data DIR; resnetlab data fetch NAME"):
+        study.plan(tmp_path)
+
+
+def test_a_network_that_a_library_names_begins_from_its_weights_and_an_option_changes_it(photos: Path) -> None:
+    tables = TABLES | {"data": str(photos), "model": "torchvision/resnet18"}
+    assert {c.model.weights for c in parse_study(tables, "x", Overrides()).conditions} == {"hub"}  # type: ignore[union-attr]
+    changed = parse_study(tables, "x", Overrides(settings=("model=torchvision/resnet34", "recipe.train_size=32")))
+    assert {c.model.slug for c in changed.conditions} == {"torchvision/resnet34+"}
+    assert changed.overrides == (
+        "model = torchvision/resnet34 (was torchvision/resnet18)",
+        "recipe.train_size = 32 (was 16)",
+    )
+    trained = parse_study(tables | {"recipe": "adam", "grid": {}, "claim": []}, "x", Overrides())
+    assert trained.conditions[0].model.weights == ""  # type: ignore[union-attr]
+
+
+def test_weights_that_are_not_for_commerce_are_fitted_only_by_those_who_say_that_they_know(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
+    study = loaded(photos, backbone)
+    with pytest.raises(InputError, match=r"CC-BY-NC-4\.0.*no commercial use. Fix: --accept-licence"):
+        next(study.stages(tmp_path))
+    assert len(next(study.stages(tmp_path, accept_licence=True)).runs) == 4
+    with pytest.raises(InputError, match="--accept-licence"):
+        next(load_study("fixres").stages(tmp_path))
+
+
+def test_networks_are_drawn_against_what_they_cost_beside_published_ones(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    other = backbone.with_name("other.toml")
+    other.write_text(f'{backbone.read_text()}class_names = ["a"]\n')
+    probe = RECIPE | {"stages": RECIPE["stages"][:1]}  # type: ignore[index]
+    study = loaded(
+        photos, backbone, recipe=probe, grid={"model": [str(backbone), str(other)]}, claim=[],
+        published=["fixres-imagenet", "fixres-figure1"],
+    )  # fmt: skip
+    assert {pair.value.label for pair in study.study.published_only} >= {"FixEfficientNet-L2", "ResNeXt-101 32x48d"}
+    plan = study.plan(tmp_path)
+    do(plan, tmp_path)
+    held = gather(read_record(plan, tmp_path))
+    first = held.rows[0].condition
+    rows = tuple(
+        replace(row, parameters=(10 if row.condition == first else 30) * 1_000_000, status="converged",
+                evaluation_seconds=2.0 if row.condition == first else 4.0)
+        for row in held.rows
+    )  # fmt: skip
+    page = write(replace(held, rows=rows), tmp_path / "report")
+    found = {}
+    for key in ("parameters", "speed", "published-imagenet"):
+        with (page.parent / "figures" / f"{key}.csv").open() as file:
+            found[key] = list(csv.reader(file))[1:]
+        assert (page.parent / "figures" / f"{key}.svg").is_file()
+    assert [float(line[1]) for line in found["parameters"]] == [10_000_000, 30_000_000]
+    assert [float(line[1]) for line in found["speed"]] == [9.0, 4.5]  # 18 photographs
+    known = {line[0]: (float(line[1]), float(line[2])) for line in found["published-imagenet"]}
+    assert known["FixEfficientNet-L2"] == (480e6, 88.5)
+    assert known["ResNeXt-101 32x48d"] == (829e6, 85.4)
+    text = (page.parent / "report.md").read_text()
+    assert "Published only, nothing here was measured" in text
+    assert write_latex(replace(held, rows=rows), tmp_path / "latex").is_file()
+
+
+def test_a_recipe_axis_compares_protocols_and_their_shared_stage_is_trained_once(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    grid = {"recipe": ["stage-one", "fixres"], "recipe.test_size": [24]}
+    study = loaded(photos, backbone, recipe="fixres", grid=grid, seeds=[0], claim=[])
+    assert [c.label for c in study.study.conditions] == ["stage-one, test 24", "fixres, test 24"]
+    shorter = LoadedStudy(
+        replace(study.study, conditions=tuple(
+            replace(c, recipe=replace(c.recipe, epochs=1, train_size=16)) for c in study.study.conditions
+        ))
+    )  # fmt: skip
+    do(shorter.plan(tmp_path), tmp_path)
+    assert len(list((tmp_path / "cache" / "stages").glob("*.safetensors"))) == 2
+
+
+def test_train_takes_a_recipe_of_fine_tuning(photos: Path, backbone: Path, tmp_path: Path) -> None:
+    plan = plan_run(str(backbone), str(photos), "probe", settings=["recipe.train_size=16"], output=tmp_path)
+    assert plan.runs[0].file.train_images == 30
+    assert plan.runs[0].id.startswith("stripes-tiny-tiny")
+
+
+def test_ten_crops_are_those_of_torchvision_and_their_probabilities_are_averaged(
+    photos: Path, spec: External, tmp_path: Path
+) -> None:
+    test = open_photographs(photos, cache=tmp_path / "cache").test
+    model = load_network(spec)
+    view = View(size=16, mean=spec.mean, deviation=spec.deviation)
+    ours = score(model, test, view, torch.device("cpu"), crops=10).probabilities
+    for place in range(len(test)):
+        image = test.load(place)
+        crops = TF.ten_crop(resized(image, view), [16, 16])
+        assert np.array_equal(ten_crops(image, view), np.stack([np.asarray(crop) for crop in crops]))
+        pixels = torch.stack([TF.to_dtype(TF.to_image(crop), torch.float32, scale=True) for crop in crops])
+        with torch.no_grad():
+            expected = model((pixels - 0.5) / 0.5).double().softmax(1).mean(0)
+        np.testing.assert_allclose(ours[place], expected.numpy(), atol=1e-5)
+
+
+def load_network(spec: External) -> torch.nn.Module:
+    from resnetlab.models.transfer import adapt
+    from resnetlab.training.random import stream
+
+    return adapt(spec, 3, lambda name: stream(0, "init", name)).eval()
+
+
+def test_a_model_file_beside_a_study_is_found_from_there(photos: Path, backbone: Path) -> None:
+    assert parse_model("tiny.toml", str(backbone.parent / "study.toml")) == parse_model(str(backbone), "")
+    assert rl.load_study is load_study
+    assert photos.is_dir()
