@@ -93,9 +93,8 @@ class LoadedStudy:
         Looks are at 3, 5 and 10 seeds a condition; the arms of claims that a look left undecided get more. Raises
         InputError.
         """
-        for condition in self.study.conditions:
-            if isinstance(condition.recipe, Tuning) and not accept_licence:
-                refuse_unaccepted(condition.model, licence_of(condition.model))
+        if not accept_licence:
+            _refuse_unaccepted(self.study)
         if most_seeds is None:
             yield self.plan(output, say, backend)
             return
@@ -185,6 +184,12 @@ def load_study(
     return LoadedStudy(study, shlex.join(words))
 
 
+def _refuse_unaccepted(study: Study) -> None:
+    for condition in study.conditions:
+        if isinstance(condition.recipe, Tuning):
+            refuse_unaccepted(condition.model, licence_of(condition.model))
+
+
 def _bare(setting: str) -> str:
     """A setting without the folder of a file that it names."""
     key, _, value = setting.partition("=")
@@ -206,6 +211,7 @@ def plan_run(
     tables = {name: part if isinstance(part, str) else encode(part) for name, part in parts.items()}
     tables |= {"name": "train", "question": "", "seeds": [seed], "instruments": encode(instruments or Instruments())}
     study = parse_study(tables, "", Overrides(settings=tuple(settings)))
+    _refuse_unaccepted(study)
     from resnetlab.models.count import cost  # torch takes seconds: a mistake is told before them
     from resnetlab.training.accelerate import resolve
 

@@ -18,7 +18,8 @@ from torchvision.transforms.v2 import functional as TF
 import resnetlab as rl
 from resnetlab.api import LoadedStudy, load_study, plan_run, resume_job
 from resnetlab.bundle.store import load_bundle
-from resnetlab.cli.work import show_plan, show_status
+from resnetlab.cli.status import show_status
+from resnetlab.cli.work import show_plan
 from resnetlab.codec import decode, encode
 from resnetlab.data.view import View, resized, ten_crops
 from resnetlab.errors import InputError
@@ -99,7 +100,7 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
         assert said in text, said
     assert str(tmp_path) not in text + (folder / "report.json").read_text()
     plan = study.plan(root)
-    show_status(plan, root)
+    show_status(folder, root)
     show_plan(study, root, 1)
     said = capsys.readouterr().out
     assert "test 16                  2 planned: " in said
@@ -137,6 +138,26 @@ def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
     assert splits == ["validation", "running"] * 9
     with pytest.raises(InputError, match=r"a run of fine-tuning.*resnetlab predict"):
         open_finished(folder)
+
+
+def test_where_a_later_stage_is_worse_the_run_is_the_stage_that_validation_prefers(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    first, second = RECIPE["stages"]  # type: ignore[misc]
+    spoiled = second | {"recipe": LEARNS | {"epochs": 2, "optimiser": {"name": "adam", "lr": 40.0}}}
+    grid = {"recipe.test_size": [24]}
+    plan = loaded(
+        photos, backbone, recipe=RECIPE | {"stages": [first, spoiled]}, seeds=[0], grid=grid, claim=[]
+    ).plan(tmp_path)  # fmt: skip
+    (result,) = do(plan, tmp_path)
+    assert result is not None
+    assert result.chosen_step <= 8 * 4 < result.step  # in the first stage, of four batches an epoch
+    bundle = load_bundle(RunDirectory.of(tmp_path, plan.runs[0].id).path)
+    parts = open_photographs(photos, cache=tmp_path / "cache")
+    for part, scores in ((parts.validation, result.validation), (parts.test, result.test)):
+        assert scores is not None
+        again = score(bundle.module, part, bundle.file.view, torch.device("cpu"))
+        assert scores.top1_error_pct == pytest.approx(100 * (1 - again.right.mean()))
 
 
 def test_a_run_has_the_weights_of_the_same_fine_tuning_by_its_command(
@@ -254,6 +275,8 @@ def test_weights_that_are_not_for_commerce_are_fitted_only_by_those_who_say_that
     with pytest.raises(InputError, match=r"CC-BY-NC-4\.0.*no commercial use. Fix: --accept-licence"):
         next(study.stages(tmp_path))
     assert len(next(study.stages(tmp_path, accept_licence=True)).runs) == 4
+    with pytest.raises(InputError, match="--accept-licence"):
+        plan_run(str(backbone), str(photos), "probe", output=tmp_path)
     with pytest.raises(InputError, match="--accept-licence"):
         next(load_study("fixres").stages(tmp_path))
 

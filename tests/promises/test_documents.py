@@ -168,12 +168,13 @@ def test_every_field_of_a_spec_stands_in_the_page_on_study_files() -> None:
     from resnetlab.data.spec import Augment, Data, Fixed, RandAugment
     from resnetlab.models.spec import CifarNet
     from resnetlab.training import recipe
+    from resnetlab.training.tuning import Stage, Tuning
 
     text = (ROOT / "docs" / "study-files.md").read_text(encoding="utf-8")
     schedules = (recipe.Constant, recipe.Step, recipe.Exponential, recipe.Cosine, recipe.OneCycle)
     forms = (
         Data, CifarNet, Augment, RandAugment, Fixed, recipe.Recipe, rl.SGD, rl.Adam, recipe.RMSprop, rl.Numerics,
-        *schedules,
+        *schedules, Tuning, Stage,
     )  # fmt: skip
     for form in forms:
         for field in dataclasses.fields(form):

@@ -25,4 +25,5 @@ def refuse_unaccepted(spec: Model, licence: Licence) -> None:
     """Raise InputError for weights whose licence forbids commercial use: a person must say that they keep to it."""
     if licence.non_commercial:
         what = f"its weights are under {licence}: no commercial use"
-        raise mistake(spec.slug, what, "--accept-licence, if you keep to it, or another model")
+        fix = "--accept-licence (study run, finetune, fixres), if you keep to it, or another model"
+        raise mistake(spec.slug, what, fix)

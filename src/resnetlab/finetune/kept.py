@@ -98,7 +98,8 @@ class Kept:
         """
         path = self.folder / f"{digest(basis)[:32]}.safetensors"
         team, stage, side = subject.team, basis.stages[-1], basis.views[-1].size
-        with self._locked(path, stop) if team.first else contextlib.nullcontext():
+        hurry = stop if team.size == 1 else None  # of several processes none may leave the others waiting
+        with self._locked(path, hurry) if team.first else contextlib.nullcontext():
             held = team.from_first(_read(path) if team.first else None)
             if held is None:
                 with peak_memory(subject.device) as peak:
@@ -114,8 +115,8 @@ class Kept:
         return fitted
 
     @contextlib.contextmanager
-    def _locked(self, path: Path, stop: Callable[[], bool]) -> Iterator[None]:
-        """Alone with the stage at `path`; the system lets go when a process dies."""
+    def _locked(self, path: Path, stop: Callable[[], bool] | None) -> Iterator[None]:
+        """Alone with the stage at `path`; the system lets go when a process dies. Without `stop`, after any wait."""
         self.folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         with path.with_suffix(".lock").open("w") as file:
@@ -124,7 +125,8 @@ class Kept:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    if stop() or (self.wait_seconds and time.monotonic() - began > self.wait_seconds):
+                    waited = time.monotonic() - began
+                    if stop and (stop() or 0 < self.wait_seconds < waited):
                         raise TakenError from None
                     time.sleep(POLL_SECONDS)
             yield

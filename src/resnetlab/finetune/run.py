@@ -20,10 +20,9 @@ from resnetlab.files import sha256
 from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.kept import Kept, TakenError
 from resnetlab.finetune.photographs import Photographs
-from resnetlab.finetune.record import Look
 from resnetlab.finetune.stage import Fitted
 from resnetlab.finetune.subject import Subject
-from resnetlab.finetune.tune import Job, caveats, look_of, merit, score, scores_of, staged
+from resnetlab.finetune.tune import Job, caveats, look_of, merit, score, staged
 from resnetlab.finetune.tune import Scores as Probabilities
 from resnetlab.runs.checkpoint import write_tensors
 from resnetlab.runs.directory import RunDirectory
@@ -82,30 +81,28 @@ class _Session:
         self.job = Job(photos, backbone, run.recipe, run.seed, run.numerics)
         self.kept = Kept(root / "cache" / "stages", WAIT_SECONDS)
         self.view = self.subject.view(run.recipe.test_size, run.recipe.view)
+        self.begun = False
         self.step, self.epoch, self.seconds = 0, 0.0, 0.0  # of the stages that are done
-        self.chosen: tuple[Look, int] | None = None  # the best stage's look, and the step of its best epoch
+        self.chosen: tuple[Probabilities, int] | None = None  # of the best stage, and the step of its best epoch
 
     def run(self, stop: Callable[[], bool], say: Say) -> Result | None:
-        if self.team.first:
-            begun = any(line.get("event") == "start" for line in self._provenance())
-            numerics, data = self.file.run.numerics, self.file.run.data
-            self.directory.note(provenance("resume" if begun else "start", 0, numerics, data.sha256))
-            self.directory.rewind(-1)
         best: dict[str, torch.Tensor] = {}
         total, done = self.tuning.total_steps(len(self.photos.train)), 0
 
         def watch(progress: Progress) -> None:
+            self._begin()
             say(replace(progress, moment="pulse", step=min(total, self.step + progress.step), total=total), ())
 
         try:
-            for fitted, look in staged(self.job, self.subject, self.kept, stop=stop, watch=watch):
+            for fitted, seen in staged(self.job, self.subject, self.kept, stop=stop, watch=watch):
                 if not fitted.whole:
                     return None
                 if fitted.diverged:
                     return self._commit("diverged", f"{fitted.stage}: the loss is not finite at any of its rates", {})
+                self._begin()
                 step = self._note(fitted, say, total)
-                if self.chosen is None or merit(look) > merit(self.chosen[0]):
-                    self.chosen = look, step
+                if self.chosen is None or merit(look_of(seen)) > merit(look_of(self.chosen[0])):
+                    self.chosen = seen, step
                     best = {name: tensor.detach().clone() for name, tensor in self.subject.model.state_dict().items()}
                 done += 1
         except TakenError:
@@ -116,11 +113,18 @@ class _Session:
         if done < len(self.tuning.stages):
             return None
         self.subject.model.load_state_dict(best)
-        return self._finish()
+        assert self.chosen, "a recipe has a stage at least"
+        return self._finish(self.chosen[0])
 
-    def _provenance(self) -> tuple[dict[str, object], ...]:
-        record = self.directory.record()
-        return record.provenance if record else ()
+    def _begin(self) -> None:
+        """Note the attempt, once there is something to do: one that met a stage in other hands is none."""
+        if self.begun or not self.team.first:
+            return
+        self.begun = True
+        record, run = self.directory.record(), self.file.run
+        event = "resume" if record and any(line.get("event") == "start" for line in record.provenance) else "start"
+        self.directory.note(provenance(event, 0, run.numerics, run.data.sha256))
+        self.directory.rewind(-1)
 
     def _note(self, fitted: Fitted, say: Say, total: int) -> int:
         """Add a stage to the history, and give the step of its best epoch."""
@@ -146,15 +150,14 @@ class _Session:
             say(said, tuple(lines))
         return chosen
 
-    def _finish(self) -> Result | None:
+    def _finish(self, validation: Probabilities) -> Result | None:
         began = time.monotonic()
         test = score(self.subject.model, self.photos.test, self.view, self.device, self.tuning.crops)
         seconds = time.monotonic() - began
         if not self.team.first:
             return None
         self._write_outputs(test)
-        halves = self.subject.halves("classifier", self.tuning.test_size)
-        scored = {"validation": scores_of(self.subject, halves, self.photos.validation, self.view), "test": test}
+        scored = {"validation": validation, "test": test}
         errors = [line.top1_error_pct for line in self.directory.metrics() if line.split == "validation"]
         count, best = len(self.photos.validation), 100 - min(errors)
         if is_dead(best, self.file.class_share, count, len(errors)):

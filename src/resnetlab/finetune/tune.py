@@ -83,8 +83,8 @@ class Scores:
 def staged(
     job: Job, subject: Subject, kept: Kept, *, stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
     watch: Watch = lambda _: None, adjusted: Callable[[Stage, dict[str, View]], Stage] = lambda stage, _: stage,
-) -> Iterator[tuple[Fitted, Look]]:  # fmt: skip
-    """Each stage as it is done, with its look at validation in use; the network is left with the stage's weights.
+) -> Iterator[tuple[Fitted, Scores]]:  # fmt: skip
+    """Each stage as it is done, with what it gives validation in use; the network is left with the stage's weights.
 
     `adjusted` gives a stage as time allows. Ends early when `stop()` says so before a stage or within its first epoch;
     one that it cuts short later is not whole. Raises TakenError.
@@ -107,9 +107,10 @@ def staged(
         if not fitted.epochs and not fitted.whole:
             return  # stopped before it had one
         halves = subject.halves("classifier", tuning.test_size)
-        look = look_of(scores_of(subject, halves, photos.validation, views["test"]))
-        say(f"{stage.name}: validation {look.accuracy_pct:.1f} % at {tuning.test_size} pixels, {fitted.seconds:.0f} s")
-        yield fitted, look
+        scores = scores_of(subject, halves, photos.validation, views["test"])
+        accuracy = 100 * float(scores.right.mean())
+        say(f"{stage.name}: validation {accuracy:.1f} % at {tuning.test_size} pixels, {fitted.seconds:.0f} s")
+        yield fitted, scores
 
 
 def merit(look: Look) -> tuple[float, float]:
@@ -144,7 +145,8 @@ def fit_all(
         return team.from_first(_within(stage, subject, photos, views, budget_seconds, began)) if done else stage
 
     with contextlib.suppress(TakenError):  # told to stop while another process computed the stage
-        for fitted, look in staged(job, subject, kept, stop=ended, say=say, adjusted=adjusted):
+        for fitted, seen in staged(job, subject, kept, stop=ended, say=say, adjusted=adjusted):
+            look = look_of(seen)
             if not done or merit(look) > max(merit(other) for _, other in done):
                 best = {name: tensor.detach().clone() for name, tensor in subject.model.state_dict().items()}
                 if team.first:

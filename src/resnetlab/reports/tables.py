@@ -255,7 +255,7 @@ def settings(judged: Judged) -> tuple[Table, Table | None]:
             f"{part}.{name}": value
             for part in PARTS
             if getattr(condition, part) is not None
-            for name, value in _flat(encode(getattr(condition, part))).items()
+            for name, value in _flat(tunings.settings(condition).get(part) or encode(getattr(condition, part))).items()
         }
         for condition in judged.study.conditions
     }
@@ -280,8 +280,6 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested tables as dotted names; fields that say nothing (None) are left out."""
     flat: dict[str, str] = {}
     for name, value in table.items():
-        if name == "stages":  # of a recipe of fine-tuning
-            value = {stage["name"]: {k: held for k, held in stage.items() if k != "name"} for stage in value}
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{name}.")
         elif value is not None:

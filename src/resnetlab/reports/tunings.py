@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resnetlab.bundle.licences import licence_of
+from resnetlab.codec import encode, without_defaults
 from resnetlab.reports.model import Fact
 from resnetlab.reports.words import listed, plural
 from resnetlab.training.tuning import Stage, Tuning
 
 if TYPE_CHECKING:
     from resnetlab.reports.build import Judged
+    from resnetlab.studies.spec import Condition
 
 _LEARNS = {
     "classifier": "the classifier learns",
@@ -46,6 +48,16 @@ def facts(judged: Judged) -> tuple[Fact, ...]:
         for term, held in told
         for said, labels in held.items()
     )
+
+
+def settings(condition: Condition) -> dict[str, dict[str, Any]]:
+    """The data and the recipe of a condition that is fine-tuning as tables, without what has no place in it."""
+    if not isinstance(condition.recipe, Tuning):
+        return {}
+    stages = {stage.name: without_defaults(stage) | {"name": None} for stage in condition.recipe.stages}
+    recipe = encode(condition.recipe) | {"about": None, "stages": stages}
+    data = {name: getattr(condition.data, name) for name in ("source", "split", "skip_bad")}
+    return {"recipe": recipe, "data": data}
 
 
 def protocol(tuning: Tuning) -> str:

@@ -131,8 +131,8 @@ def study_names() -> list[str]:
 
 
 def recipe_names() -> list[str]:
-    """The recipes of the catalog."""
-    return names("recipes")
+    """The recipes of the catalog, those of fine-tuning last."""
+    return [*names("recipes"), *tuning_names()]
 
 
 def load_recipe(value: object, where: str = "", field: str = "recipe") -> AnyRecipe:
