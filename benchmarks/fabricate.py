@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnetlab.codec import encode
+from resnetlab.data.splits import load
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.execute import execute
 from resnetlab.runs.record import Result
 from resnetlab.studies.backends.local import LocalBackend
 from resnetlab.studies.plan import Plan, folder_name
-from resnetlab.studies.run import open_data, plan_study
+from resnetlab.studies.run import plan_study
 from resnetlab.studies.spec import load_study
 from resnetlab.training.numerics import Placement
 
@@ -55,7 +56,7 @@ def fabricate(root: Path, runs: int) -> Path:
 def _trained(plan: Plan, root: Path) -> Result:
     """Train the first run, and give its result."""
     first = plan.runs[0]
-    dataset = open_data(first.file.data, root, lambda _: None)
+    dataset = load(first.file.data, root / "cache")
     result = execute(first.id, first.file, dataset, root, Placement(), lambda: False, lambda *_: None)
     assert result is not None
     return result
