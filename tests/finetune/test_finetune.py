@@ -252,7 +252,7 @@ def test_what_is_stopped_before_its_first_epoch_writes_nothing(photos: Path, bac
 
 
 def test_every_recipe_of_the_catalog_runs(photos: Path, backbone: Path) -> None:
-    assert tuning_names() == ["fixres", "full", "probe", "proof-of-concept"]
+    assert tuning_names() == ["fixres", "full", "probe", "proof-of-concept", "stage-one"]
     for name in ("fixres", "full", "proof-of-concept"):
         done = finetune(told(photos, backbone, recipe=name, epochs=1))
         assert len(done.record.stages) == len(load_tuning(name).stages)

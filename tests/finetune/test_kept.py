@@ -16,8 +16,11 @@ import pytest
 import torch
 from stripes import KINDS
 
+from resnetlab.codec import digest
+from resnetlab.finetune.api import Told, fixres
 from resnetlab.finetune.kept import Basis, Kept, TakenError, basis_of, digest_of, learning
 from resnetlab.finetune.photographs import Photographs, open_photographs
+from resnetlab.finetune.record import Sizes
 from resnetlab.finetune.stage import Fitted, fit
 from resnetlab.finetune.subject import Subject
 from resnetlab.models.spec import External
@@ -91,8 +94,6 @@ def test_whatever_decides_the_bits_is_another_stage(spec: External, held: Photog
     with torch.no_grad():
         next(one.model.parameters()).add_(1)
     others.append(basis_of(one, held.sha256, "none"))
-    from resnetlab.codec import digest
-
     assert len({digest(other) for other in others}) == len(others)
 
 
@@ -150,6 +151,27 @@ def test_a_stage_that_was_cut_short_is_not_kept(spec: External, held: Photograph
     cut = kept.stage(basis, one, lambda: fit(one, stage(), held, views, 0, stop=stop))
     assert not cut.whole
     assert not list(kept.folder.glob("*.safetensors"))
+
+
+def test_a_table_of_sizes_that_was_interrupted_goes_on_and_is_the_table_of_one_that_was_not(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    def table(root: Path, until: int = 99) -> Sizes:
+        told = Told(folder=photos, model=str(backbone), output=root, recipe="fixres", epochs=2)
+        rows = fixres(told, (16, 24), (16, 24), command="")
+        return [found for (found, _), _ in zip(rows, range(until), strict=False)][-1]
+
+    whole = table(tmp_path / "whole")
+    table(tmp_path / "cut", until=3)  # stage one of the first row, and two of its cells
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut").glob("cache/stages/*.safetensors")}
+    again = table(tmp_path / "cut")
+    assert len(kept) == 3
+    assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
+    assert [cell.status for cell in again.cells] == ["done"] * 4
+    for left, right in zip(whole.cells, again.cells, strict=True):
+        assert replace(left, seconds=0.0, peak_bytes=0) == replace(right, seconds=0.0, peak_bytes=0)
+    assert (whole.best, whole.best_paired) == (again.best, again.best_paired)
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
 
 
 def command(photos: Path, root: Path, *words: str) -> subprocess.Popen[str]:

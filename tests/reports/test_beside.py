@@ -238,7 +238,7 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
     assert [[cell.text for cell in row] for row in table.rows] == [
         ["FPNet-20", "A source", "92.10 %", "Published only"], ["its name", "A source", "97.00 %", "Published only"],
     ]  # fmt: skip
-    assert [row[-1].note for row in table.rows] == ["resnetlab does not build it", "of no condition of this study"]
+    assert [row[-1].note for row in table.rows] == ["resnetlab does not run it", "of no condition of this study"]
     assert "Published only: 2 more numbers of these sources" in page
     assert "### Published only" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "Published only" in latex.render(reports.assemble(reports.gather(study_record(study=held))))

@@ -75,7 +75,7 @@ def alone(judged: Judged) -> Table | None:
             _published(pair),
             Cell(
                 "Published only",
-                "of no condition of this study" if pair.value.model else "resnetlab does not build it",
+                "of no condition of this study" if pair.value.model else "resnetlab does not run it",
                 "published only",
             ),
         )

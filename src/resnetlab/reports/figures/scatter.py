@@ -25,8 +25,8 @@ def paint(picture: Scatter, small: bool) -> Figure:
     figure = new(width, height)
     ax = figure.add_axes((SIDE / width, foot / height, 1 - (SIDE + 20) / width, HIGH / height))
     costs = [spot.x for spot in picture.spots]
-    wide = 1.35 if small else 1.9  # room for a name beside the last mark
-    ax.set(xscale="log", xlim=(min(costs) / 1.35, max(costs) * wide), ylim=(picture.low_pct, picture.high_pct))
+    ax.set(xscale="log", xlim=(min(costs) / 1.35, max(costs) * 1.35), ylim=(picture.low_pct, picture.high_pct))
+    middle = (min(costs) * max(costs)) ** 0.5
     ax.grid(axis="both")
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
@@ -43,7 +43,10 @@ def paint(picture: Scatter, small: bool) -> Figure:
             ax.plot([spot.x] * 2, ends, color=INK, lw=1.6, zorder=3)
         ax.plot(spot.x, spot.y_pct, zorder=4, **form)
         said = str(number) if small else spot.label
-        ax.annotate(said, (spot.x, spot.y_pct), (9, 0), textcoords="offset points", va="center", fontsize=12)
+        away, side = (9, "left") if small or spot.x <= middle else (-9, "right")  # names stay within the figure
+        ax.annotate(
+            said, (spot.x, spot.y_pct), (away, 0), textcoords="offset points", ha=side, va="center", fontsize=12
+        )
     ax.spines["bottom"].set_color(GRID)
     figure.text(SIDE / width, (foot - 34) / height, picture.unit, color=MUTED, fontsize=12)
     for number, name in enumerate(names, 1):
