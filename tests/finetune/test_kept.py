@@ -159,7 +159,7 @@ def test_a_table_of_sizes_that_was_interrupted_goes_on_and_is_the_table_of_one_t
     def table(root: Path, until: int = 99) -> Sizes:
         told = Told(folder=photos, model=str(backbone), output=root, recipe="fixres", epochs=2)
         rows = fixres(told, (16, 24), (16, 24), command="")
-        return [found for (found, _), _ in zip(rows, range(until), strict=False)][-1]
+        return [found for _, (found, _) in zip(range(until), rows, strict=False)][-1]
 
     whole = table(tmp_path / "whole")
     table(tmp_path / "cut", until=3)  # stage one of the first row, and two of its cells

@@ -21,9 +21,9 @@ from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.finetune import photographs as module
 from resnetlab.finetune.photographs import Part
-from resnetlab.training.tuning import Stage, Tuning, load_tuning
 from resnetlab.finetune.views import Augmentation, Draws, draw_epoch, random_box, reduction, show_train
 from resnetlab.training.random import stream
+from resnetlab.training.tuning import Stage, Tuning, load_tuning
 
 SCENES = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "scenes.py"))["scenes"]
 VIEW = View(size=48, mean=(0.5,) * 3, deviation=(0.5,) * 3)

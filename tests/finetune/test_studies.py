@@ -25,7 +25,7 @@ from resnetlab.data.view import View, resized, ten_crops
 from resnetlab.errors import InputError
 from resnetlab.finetune import tune
 from resnetlab.finetune.photographs import load_photographs, open_photographs
-from resnetlab.finetune.run import execute_tuning
+from resnetlab.finetune.run import attempt_tuning
 from resnetlab.finetune.tune import score
 from resnetlab.models.spec import External, parse_model
 from resnetlab.reports.evidence import gather
@@ -40,6 +40,7 @@ from resnetlab.studies.overrides import Overrides
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
 from resnetlab.studies.spec import parse_study
+from resnetlab.training.abreast import take_turns
 from resnetlab.training.numerics import Placement
 
 FIXRES = {"base": "fixres", "epochs": 1, "train_size": 16}
@@ -70,9 +71,8 @@ def loaded(photos: Path, model: Path | str, **changed: object) -> LoadedStudy:
 def do(plan: Plan, root: Path, stop: Callable[[], bool] = lambda: False) -> list[Result | None]:
     """The runs of a plan in this process, in their order."""
     photos = load_photographs(plan.runs[0].file.data, root / "cache")
-    return [
-        execute_tuning(run.id, run.file, photos, root, Placement(), stop, lambda *_: None) for run in plan.runs
-    ]  # fmt: skip
+    attempts = (attempt_tuning(run.id, run.file, photos, root, Placement(), stop, lambda *_: None) for run in plan.runs)
+    return [result for attempt in attempts for _, result in take_turns([attempt])]
 
 
 def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_protocol(

@@ -135,7 +135,9 @@ def carried_out(
             if not is_out_of_memory(error) or not team.first:
                 raise
             if beside:
-                raise CrowdedError(Problem(directory.path.name, "out of memory beside other runs", "--abreast 1")) from None
+                raise CrowdedError(
+                    Problem(directory.path.name, "out of memory beside other runs", "--abreast 1")
+                ) from None
             step = max(saved_steps(directory.checkpoints), default=0)
             result = Result(
                 schema=SCHEMA,
