@@ -19,7 +19,8 @@ from resnetlab.errors import InputError, ResourceError
 from resnetlab.runs import execute as module
 from resnetlab.runs.checkpoint import read_tensors, saved_steps
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.execute import BusyError, execute
+from resnetlab.runs.execute import execute
+from resnetlab.runs.held import BusyError
 from resnetlab.runs.record import Result
 from resnetlab.studies.plan import Plan
 from resnetlab.training.loop import Learner, Progress

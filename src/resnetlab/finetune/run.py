@@ -26,7 +26,8 @@ from resnetlab.finetune.tune import Job, caveats, look_of, merit, score, staged
 from resnetlab.finetune.tune import Scores as Probabilities
 from resnetlab.runs.checkpoint import write_tensors
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.execute import BusyError, Say, carried_out, same_processes
+from resnetlab.runs.execute import Say
+from resnetlab.runs.held import BusyError, carried_out, same_processes
 from resnetlab.runs.provenance import provenance
 from resnetlab.runs.record import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.spec import SCHEMA

@@ -76,9 +76,10 @@ def _stage(stage: Stage) -> str:
     rates = [f"{rate:g}" for rate in stage.rates or (optimiser.lr,)]
     rate = f"at {rates[0]}" if len(rates) == 1 else f"at the best of {', '.join(rates)}"
     most = plural(recipe.epochs, "epoch") if recipe.epochs else plural(recipe.steps or 0, "step")
+    scaled = ", JPEGs decoded no further than a crop needs" if stage.decode == "scaled" else ""
     until = f", ended after {plural(stage.patience, 'epoch')} without a lower validation loss" if stage.patience else ""
     at_most = "at most " if stage.patience else ""
     return (
-        f"{stage.name.capitalize()}: {learns} at the {stage.size} size, {_SHOWN[stage.augment]}, by {optimiser.name} "
+        f"{stage.name.capitalize()}: {learns} at the {stage.size} size, {_SHOWN[stage.augment]}{scaled}, by {optimiser.name} "
         f"{rate} ({recipe.schedule.name}), in batches of {recipe.batch_size}, for {at_most}{most}{until}."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Generator
@@ -16,8 +15,8 @@ from torch import Tensor
 from resnetlab.codec import encode
 from resnetlab.data.resident import Resident, Residents
 from resnetlab.data.scale import described
-from resnetlab.data.spec import DataIdentity, Dataset, Images, Split
-from resnetlab.errors import Problem, ResnetlabError, mistake
+from resnetlab.data.spec import Dataset, Images, Split
+from resnetlab.errors import mistake
 from resnetlab.files import sha256
 from resnetlab.inspection.blocks import drop_blocks
 from resnetlab.inspection.gradients import of_learner
@@ -34,6 +33,7 @@ from resnetlab.runs.checkpoint import (
 )
 from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.finished import finished, recipe_of
+from resnetlab.runs.held import carried_out, same_processes
 from resnetlab.runs.provenance import now, provenance
 from resnetlab.runs.record import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.spec import SCHEMA
@@ -52,14 +52,6 @@ from resnetlab.training.team import ALONE, Team
 
 Say = Callable[[Progress, tuple[Evaluation, ...]], None]
 """Told of each pause of the loop, with the evaluations made there."""
-
-
-class BusyError(ResnetlabError):
-    """Another process trains this run."""
-
-
-class CrowdedError(ResnetlabError):
-    """Memory did not suffice for this run beside others; alone it may."""
 
 
 def execute(
@@ -105,51 +97,6 @@ def attempt(
     return (yield from carried_out(directory, file, dataset.identity, training, team, again, beside is not None))
 
 
-def carried_out(
-    directory: RunDirectory, file: RunFile, identity: DataIdentity,
-    do: Callable[[], Generator[None, None, Result | None]], team: Team = ALONE,
-    again: Callable[[Result], Result] = lambda held: held, beside: bool = False,
-) -> Generator[None, None, Result | None]:  # fmt: skip
-    """Hold the run's folder and `do` what the run is, unless it has a result; memory that ran out is one.
-
-    `again` is done to a result that lacks what it was asked for since. Raises BusyError, CrowdedError where memory runs
-    out `beside` other runs, and InputError where the data of `identity` are not the run's.
-    """
-    with directory.claimed() if team.first else contextlib.nullcontext(True) as mine:
-        if not mine:
-            raise BusyError(mistake(str(directory.path), "another process trains this run", "wait for it").problems[0])
-        held = team.from_first(directory.result() if team.first else None)
-        if held is not None and not (team.first and directory.lacks(file)):
-            return held
-        if identity != file.run.data:
-            fix = "give the data that the run began with, or start a new run"
-            allowed = str(file.run.data)
-            raise mistake(str(directory.path), "the data differ from the run's", fix, got=identity, allowed=allowed)
-        if held is not None:
-            return again(held)
-        if team.first:
-            directory.open(file)
-        try:
-            return team.from_first((yield from do()))
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error) or not team.first:
-                raise
-            if beside:
-                raise CrowdedError(
-                    Problem(directory.path.name, "out of memory beside other runs", "--abreast 1")
-                ) from None
-            step = max(saved_steps(directory.checkpoints), default=0)
-            result = Result(
-                schema=SCHEMA,
-                status="out of memory",
-                reason=str(error).splitlines()[0][:200],
-                step=step,
-                chosen_step=step,
-            )
-            directory.commit(result)
-            return result
-
-
 def _suited(file: RunFile, images: int, team: Team, directory: RunDirectory) -> None:
     """Raises InputError unless so many processes can share the run's batches."""
     numerics, recipe = file.run.numerics, recipe_of(file)
@@ -159,15 +106,6 @@ def _suited(file: RunFile, images: int, team: Team, directory: RunDirectory) -> 
     if parts > 1 and least // parts < 2:
         what = f"a batch of {least} images (of {images:,}) leaves a part of it without two images"
         raise mistake("", what, "another batch size", field="recipe.batch_size", got=recipe.batch_size)
-
-
-def same_processes(file: RunFile, team: Team, directory: RunDirectory) -> None:
-    """Raises InputError unless as many processes are here as the run is of."""
-    ranks = file.run.numerics.ranks
-    if ranks != team.size:
-        command = f"torchrun --nproc-per-node {ranks} -m resnetlab resume {directory.path}"
-        fix = command if ranks > 1 else "start it without torchrun"
-        raise mistake(str(directory.path), "processes of the run", fix, got=team.size, allowed=str(ranks))
 
 
 @dataclass

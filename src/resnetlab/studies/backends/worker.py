@@ -24,7 +24,8 @@ from resnetlab.data.splits import load
 from resnetlab.errors import ResnetlabError
 from resnetlab.finetune.photographs import load_photographs
 from resnetlab.finetune.run import attempt_tuning
-from resnetlab.runs.execute import BusyError, CrowdedError, attempt
+from resnetlab.runs.execute import attempt
+from resnetlab.runs.held import BusyError, CrowdedError
 from resnetlab.runs.record import Evaluation, RunFile
 from resnetlab.training.abreast import take_turns
 from resnetlab.training.loop import Progress
