@@ -79,7 +79,8 @@ def _stage(stage: Stage) -> str:
     scaled = ", JPEGs decoded no further than a crop needs" if stage.decode == "scaled" else ""
     until = f", ended after {plural(stage.patience, 'epoch')} without a lower validation loss" if stage.patience else ""
     at_most = "at most " if stage.patience else ""
+    how = f"by {optimiser.name} {rate} ({recipe.schedule.name}), in batches of {recipe.batch_size}"
     return (
-        f"{stage.name.capitalize()}: {learns} at the {stage.size} size, {_SHOWN[stage.augment]}{scaled}, by {optimiser.name} "
-        f"{rate} ({recipe.schedule.name}), in batches of {recipe.batch_size}, for {at_most}{most}{until}."
+        f"{stage.name.capitalize()}: {learns} at the {stage.size} size, {_SHOWN[stage.augment]}{scaled}, {how}, for "
+        f"{at_most}{most}{until}."
     )
