@@ -243,6 +243,7 @@ def test_after_kill_9_in_a_stage_a_fine_tuning_goes_on_from_the_last_one_with_th
     assert len(weights(root)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backbone")
 def test_after_kill_9_a_study_of_fine_tunings_goes_on_with_the_same_bits(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "slow.toml").write_text(SLOW)
