@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -352,6 +353,15 @@ def test_the_bare_command_ends_with_the_line_that_uses_the_model(photos: Path, b
     assert any(line.startswith("test ") and "95 % interval over images" in line for line in lines)
     assert lines[-2].startswith("resnetlab predict models/stripes-tiny-full ")
     assert "RESNETLAB_WEIGHTS: tiny.toml" in done.stderr
+    (shown,) = [line.removeprefix("as pictures: ") for line in lines if line.startswith("as pictures: ")] or [
+        "resnetlab evaluate models/stripes-tiny-full stripes --out mistakes"
+    ]
+    again = [sys.executable, "-m", *shlex.split(shown), "--json"]
+    scored = subprocess.run(again, capture_output=True, text=True, cwd=photos.parent, env=env, timeout=120)
+    assert scored.returncode == 0, scored.stderr
+    found = json.loads((photos.parent / "reports" / "stripes-tiny-full" / "finetune.json").read_text())["test"]
+    assert json.loads(scored.stdout)["top1"]["pct"] == pytest.approx(found["accuracy_pct"])
+    assert (photos.parent / "mistakes" / "report.html").exists()
 
 
 def test_without_weights_and_without_a_network_one_line_says_what_to_do(

@@ -59,7 +59,7 @@ def finetune(
         done = api.finetune(told, budget_seconds=seconds, baseline=baseline, stop=interrupt.asked, say=_say)
     if place()[0] > 0:
         return
-    for line in lines(done.record, done.model, folder):
+    for line in lines(done.record, done.model, folder, split):
         typer.echo(printable(line))
     typer.echo(f"Report: {done.report}")
 
@@ -116,7 +116,7 @@ def _command() -> str:
     return shlex.join(["resnetlab", *(Path(word).name if "/" in word else word for word in sys.argv[1:])])
 
 
-def lines(record: Record, model: Path, folder: Path) -> list[str]:
+def lines(record: Record, model: Path, folder: Path, split: str) -> list[str]:
     """What was found, as a person reads it; the last line is to be pasted."""
     said = []
     for stage in record.stages:
@@ -139,6 +139,8 @@ def lines(record: Record, model: Path, folder: Path) -> list[str]:
             f"  {item.path}: {item.label} taken for {item.said} ({100 * item.probability:.0f} %)"
             for item in record.worst[:5]
         ]
+    if record.worst and not split:  # cut in another way, `evaluate` would take other images
+        said.append("as pictures: " + shlex.join(["resnetlab", "evaluate", str(model), str(folder), "--out", "mistakes"]))
     said.append(shlex.join(["resnetlab", "predict", str(model), str(folder / record.example)]))
     return said
 
