@@ -213,14 +213,14 @@ def test_a_torn_tail_takes_no_acknowledged_line_with_it(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "metrics.jsonl"
         for record in before:
-            files.append_line(path, record)
+            files.append_lines(path, record)
         line = json.dumps(torn, ensure_ascii=False).encode(errors="backslashreplace")
         tail = line[: int(cut * len(line))]
         with path.open("ab") as file:
             file.write(tail)
         assert files.read_lines(path) in ([*before], [*before, torn])
         for record in after:
-            files.append_line(path, record)
+            files.append_lines(path, record)
         held = [torn] if tail == line else []
         assert files.read_lines(path) == [*before, *held, *after]
 
@@ -240,7 +240,7 @@ def test_an_absent_file_has_no_records(tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_utf8_comes_back_as_it_was(tmp_path: Path) -> None:
     record = {"path": os.fsdecode(b"caf\xe9.png")}
-    files.append_line(tmp_path / "a.jsonl", record)
+    files.append_lines(tmp_path / "a.jsonl", record)
     files.write_json(tmp_path / "a.json", record)
     assert files.read_lines(tmp_path / "a.jsonl") == [record]
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == record
@@ -251,19 +251,19 @@ def test_a_full_disk_while_appending_is_named(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.ENOSPC, "No space left on device")
 
     path = tmp_path / "metrics.jsonl"
-    files.append_line(path, {"step": 1})
+    files.append_lines(path, {"step": 1})
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ResourceError, match="the disk is full"):
-        files.append_line(path, {"step": 2})
+        files.append_lines(path, {"step": 2})
     assert files.read_lines(path)[0] == {"step": 1}
 
 
 APPENDER = """
 import itertools, sys
 from pathlib import Path
-from resnetlab.files import append_line
+from resnetlab.files import append_lines
 for step in itertools.count(int(sys.argv[2])):
-    append_line(Path(sys.argv[1]), {"step": step, "words": "w" * 5000})
+    append_lines(Path(sys.argv[1]), {"step": step, "words": "w" * 5000})
     print(step, flush=True)
 """
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnetlab.codec import decode, encode
 from resnetlab.errors import InputError, mistake
-from resnetlab.files import append_line, create_once, is_locked, locked, read_json, read_lines, write_json, write_text
+from resnetlab.files import append_lines, create_once, is_locked, locked, read_json, read_lines, write_json, write_text
 from resnetlab.inspection.measured import DroppedBlocks, Gradients
 from resnetlab.models.families.words import BagOfWords
 from resnetlab.runs.places import LOCK, located
@@ -101,8 +101,8 @@ class RunDirectory:
 
     def append(self, *evaluations: Evaluation) -> None:
         """Add lines to metrics.jsonl."""
-        for evaluation in evaluations:
-            append_line(self.path / "metrics.jsonl", encode(evaluation))
+        if evaluations:
+            append_lines(self.path / "metrics.jsonl", *map(encode, evaluations))
 
     def rewind(self, step: int) -> list[Evaluation]:
         """Forget the evaluations after `step`: the run goes on from a checkpoint there. Gives those that stay."""
@@ -167,7 +167,7 @@ class RunDirectory:
     def note(self, line: dict[str, Any]) -> None:
         """Add a line to provenance.jsonl."""
         self.path.mkdir(parents=True, exist_ok=True)
-        append_line(self.path / "provenance.jsonl", line)
+        append_lines(self.path / "provenance.jsonl", line)
 
     def record(self) -> RunRecord | None:
         """All that the folder holds; None when the run has not begun."""

@@ -51,18 +51,14 @@ class LocalBackend:
 
         Every worker has ended when the generator has. Raises ResourceError when the disk is full.
         """
-        queued, abreast = Queue(self.root, list(jobs)), self.placement.abreast
-        count = math.ceil(self.width(jobs) / abreast)
+        queued, count = Queue(self.root, list(jobs)), math.ceil(self.width(jobs) / self.placement.abreast)
         workers = [_Worker(self, number, jobs[0].file.run.numerics.threads) for number in range(count)]
         try:
             while queued or any(worker.jobs for worker in workers):
                 if stop():
                     yield from self._stopped(workers)
                     return
-                due = queued.due()
-                for worker in workers:
-                    if not worker.jobs and due:
-                        worker.start(queued.take(abreast))
+                self._hand_out(queued, workers)
                 try:
                     worker, message = self.messages.get(timeout=0.2)
                 except queue.Empty:
@@ -75,10 +71,20 @@ class LocalBackend:
                 elif message["kind"] in ("ready", "progress", "stopped"):
                     yield event_of(message)
                 else:
-                    yield queued.after(worker.jobs.pop(message["id"]), message)
+                    event = queued.after(worker.jobs.pop(message["id"]), message)
+                    if not stop():  # who is told may write a report: nobody waits for it without a job
+                        self._hand_out(queued, workers)
+                    yield event
         finally:
             for worker in workers:
                 worker.end()
+
+    def _hand_out(self, queued: Queue, workers: list[_Worker]) -> None:
+        """Give what is due to the workers that have nothing to do."""
+        due = queued.due()
+        for worker in workers:
+            if not worker.jobs and due:
+                worker.start(queued.take(self.placement.abreast))
 
     def _stopped(self, workers: list[_Worker]) -> Iterator[Event]:
         """Ask every worker for a checkpoint, and wait for it."""
