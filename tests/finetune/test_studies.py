@@ -115,6 +115,8 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
     )
     assert last["kind"] == "failed"
     assert "goes on from its stages, not from a step" in str(last["reason"])
+    with pytest.raises(InputError, match=r"is not profiled\. Fix: leave --profile out"):
+        list(attempt_tuning(job.id, job.file, None, where, Placement(profile=True), lambda: False, lambda *_: None))  # type: ignore[arg-type]
 
 
 def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(

@@ -59,6 +59,8 @@ def attempt_tuning(
     if from_step:
         what = "a run of fine-tuning goes on from its stages, not from a step"
         raise mistake(str(directory.path), what, "leave --from out", got=from_step)
+    if placement.profile:
+        raise mistake(str(directory.path), "a run of fine-tuning is not profiled", "leave --profile out")
 
     def fitting() -> Generator[None, None, Result | None]:
         yield from ()
