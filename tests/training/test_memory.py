@@ -1,0 +1,32 @@
+"""How much memory something took at most, also where one watch stands within another."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SIZE = 150_000_000
+"""Bytes, far above what the script takes besides."""
+
+SCRIPT = f"""
+import torch
+from resnetlab.training.memory import peak_memory
+cpu = torch.device("cpu")
+with peak_memory(cpu) as outer:
+    torch.ones({SIZE // 4})
+    with peak_memory(cpu) as inner:
+        pass
+print(outer.bytes - inner.bytes)
+with peak_memory(cpu) as outer:
+    with peak_memory(cpu) as inner:
+        torch.ones({SIZE // 4})
+print(outer.bytes - inner.bytes)
+"""
+
+
+def test_a_watch_within_another_hides_no_peak_from_it() -> None:
+    """In a process of its own: one that has trained keeps what was freed."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=True)
+    before, within = map(int, done.stdout.split())
+    assert before > SIZE // 2
+    assert within >= 0
