@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional as TF
 
 import resnetlab as rl
 from resnetlab.api import LoadedStudy, load_study, plan_run, resume_job
+from resnetlab.bundle.licences import licence_of
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.status import show_status
 from resnetlab.cli.work import show_plan
@@ -27,6 +28,7 @@ from resnetlab.finetune import tune
 from resnetlab.finetune.photographs import load_photographs, open_photographs
 from resnetlab.finetune.run import attempt_tuning
 from resnetlab.finetune.tune import score
+from resnetlab.models.count import built_cost
 from resnetlab.models.spec import External, parse_model
 from resnetlab.reports.evidence import gather
 from resnetlab.reports.latex import write_latex
@@ -63,8 +65,8 @@ TABLES = {
 }  # fmt: skip
 
 
-def loaded(photos: Path, model: Path | str, **changed: object) -> LoadedStudy:
-    tables = TABLES | {"data": str(photos), "model": str(model)} | changed
+def loaded(photos: Path, model: Path | str | dict[str, str], **changed: object) -> LoadedStudy:
+    tables = TABLES | {"data": str(photos), "model": model if isinstance(model, dict) else str(model)} | changed
     return LoadedStudy(parse_study(tables, "sizes.toml", Overrides()), "resnetlab study run sizes.toml")
 
 
@@ -254,6 +256,22 @@ def test_a_folder_that_is_not_there_says_how_one_is_got(tmp_path: Path) -> None:
     study = loaded(Path("stanford-dogs"), "torchvision/resnet18", claim=[])
     with pytest.raises(InputError, match=r"no folder of photographs.*--data DIR; resnetlab data fetch NAME"):
         study.plan(tmp_path)
+
+
+def test_weights_that_are_not_there_are_told_before_anything_is_opened(tmp_path: Path) -> None:
+    study = loaded(tmp_path, {"family": "external", "source": "tiny:tiny", "weights": "absent.safetensors"})
+    with pytest.raises(InputError, match=r"model\.weights: no such file of weights \(got absent\.safetensors\)"):
+        study.plan(tmp_path)
+
+
+def test_the_network_of_the_source_s_study_is_the_one_that_its_report_counts() -> None:
+    (model,) = {condition.model for condition in load_study("fixres").study.conditions}
+    assert isinstance(model, External)
+    assert built_cost(model, 3, 120, 224)[0] == 826_608_056
+    assert licence_of(model).name == "CC-BY-NC-4.0"
+    beside = {pair.value.label: pair.condition for pair in load_study("fixres").study.published}
+    assert beside["train 320, test 224"] == "proof-of-concept, train 320, test 224"
+    assert len(beside) == 8
 
 
 def test_a_network_that_a_library_names_begins_from_its_weights_and_an_option_changes_it(photos: Path) -> None:

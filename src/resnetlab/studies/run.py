@@ -13,6 +13,7 @@ from resnetlab.data.splits import load
 from resnetlab.errors import InputError, Problem, mistake
 from resnetlab.files import MAX_OWN_BYTES, is_locked, read_json, write_json
 from resnetlab.finetune.photographs import load_photographs
+from resnetlab.models.families.external import External
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.places import LOCK, located
 from resnetlab.runs.record import RunRecord
@@ -34,11 +35,21 @@ def plan_study(
     """
     from resnetlab.models.count import cost  # torch, as below
 
+    refuse_absent_weights(study)
     facts = opened_facts(study, root, say)
     refuse_other_classes(study, facts)
     plan = replace(expand(study, facts, backend.settle, cost, counts), command=command)
     write_json(root / "studies" / folder_name(plan) / "plan.json", encode(plan))
     return plan
+
+
+def refuse_absent_weights(study: Study) -> None:
+    """Raise InputError where a recipe of fine-tuning begins from a file that is not there: its content is part of what
+    its runs are called."""
+    for model in dict.fromkeys(c.model for c in study.conditions if isinstance(c.recipe, Tuning)):
+        if isinstance(model, External) and model.weights != "hub" and not Path(model.weights).expanduser().is_file():
+            fix = "put the file there; resnetlab import-weights makes one of a checkpoint of others"
+            raise mistake(study.name, "no such file of weights", fix, field="model.weights", got=model.weights)
 
 
 def opened_facts(study: Study, root: Path, say: Callable[[str], None]) -> dict[Opened, DataFacts]:

@@ -1,0 +1,17 @@
+"""The network of Mahajan et al. 2018, which no library builds, for the weights of its authors in a file.
+
+`resnetlab import-weights FILE --as resnext101_32x48d --out resnext101_32x48d --licence CC-BY-NC-4.0` brings their
+checkpoint into the names of resnetlab's own network, which this is.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from resnetlab.models.families.imagenet import IMAGENET
+from resnetlab.models.imagenet import ImageNetNetwork
+
+
+def resnext101_32x48d(num_classes: int = 1000) -> nn.Module:
+    """ResNeXt-101 32x48d, with whatever first weights: they come from a file."""
+    return ImageNetNetwork(IMAGENET["resnext101_32x48d"], 3, num_classes)
