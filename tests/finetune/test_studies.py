@@ -36,6 +36,7 @@ from resnetlab.reports.write import write
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.finished import open_finished
 from resnetlab.runs.record import Result, RunFile
+from resnetlab.stats.outcome import is_dead
 from resnetlab.studies.backends.worker import Bench
 from resnetlab.studies.compare import compare, lines
 from resnetlab.studies.overrides import Overrides
@@ -127,7 +128,7 @@ def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
     plan = loaded(photos, backbone).plan(tmp_path)
     for result in do(plan, tmp_path):
         assert result is not None
-        assert result.status in ("converged", "dead")  # twelve images tell little
+        assert result.status in ("converged", "dead")
         assert result.validation is not None
         assert result.validation.images == 12
     folder = RunDirectory.of(tmp_path, plan.runs[0].id).path
@@ -142,6 +143,20 @@ def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
     assert splits == ["validation", "running"] * 9
     with pytest.raises(InputError, match=r"a run of fine-tuning.*resnetlab predict"):
         open_finished(folder)
+
+
+def test_a_run_is_dead_where_neither_validation_nor_test_rose_above_luck(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    """Twelve validation images alone would call a network dead that gets most of the test right."""
+    plan = loaded(photos, backbone, seeds=[0, 1, 2]).plan(tmp_path)
+    for run, result in zip(plan.runs, do(plan, tmp_path), strict=True):
+        assert result is not None
+        assert result.test is not None
+        lines = (RunDirectory.of(tmp_path, run.id).path / "metrics.jsonl").read_text().splitlines()
+        looks = [100 - held["top1_error_pct"] for held in map(json.loads, lines) if held["split"] == "validation"]
+        lucky = is_dead(max(looks), 1 / 3, 12, len(looks)), is_dead(100 - result.test.top1_error_pct, 1 / 3, 18, 1)
+        assert result.status == ("dead" if all(lucky) else "converged")
 
 
 def test_where_a_later_stage_is_worse_the_run_is_the_stage_that_validation_prefers(

@@ -163,8 +163,13 @@ class _Session:
         scored = {"validation": validation, "test": test}
         errors = [line.top1_error_pct for line in self.directory.metrics() if line.split == "validation"]
         count, best = len(self.photos.validation), 100 - min(errors)
-        if is_dead(best, self.file.class_share, count, len(errors)):
-            reason = f"never above chance: at best {best:.1f} % of {count:,} validation images"
+        reached, share = 100 * float(test.right.mean()), self.file.class_share
+        # So few validation images as a small folder has cannot tell a good network from luck: the test has its say.
+        if is_dead(best, share, count, len(errors)) and is_dead(reached, share, len(self.photos.test), 1):
+            reason = (
+                f"never above chance: at best {best:.1f} % of {count:,} validation images, {reached:.1f} % of "
+                f"{len(self.photos.test):,} test images"
+            )
             return self._commit("dead", reason, scored, seconds)
         return self._commit("converged", "", scored, seconds)
 
