@@ -140,7 +140,8 @@ def lines(record: Record, model: Path, folder: Path, split: str) -> list[str]:
             for item in record.worst[:5]
         ]
     if record.worst and not split:  # cut in another way, `evaluate` would take other images
-        said.append("as pictures: " + shlex.join(["resnetlab", "evaluate", str(model), str(folder), "--out", "mistakes"]))
+        shown = ["resnetlab", "evaluate", str(model), str(folder), "--out", "mistakes"]
+        said.append(f"as pictures: {shlex.join(shown)}")
     said.append(shlex.join(["resnetlab", "predict", str(model), str(folder / record.example)]))
     return said
 
