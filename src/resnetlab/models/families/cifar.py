@@ -77,13 +77,14 @@ class CifarNet:
 
     @property
     def title(self) -> str:
-        """For a table or a figure: `residual 56 (A)`, `plain 56`."""
+        """For a table or a figure: `residual 56 (A)`, `plain 56`, `residual 8 (A, 16-64-128)`."""
         norm = [] if self.batch_norm else ["no batch norm"]
         if name := _name(replace(self, batch_norm=True)).removeprefix("depth-report-"):
             said = ", ".join(["depth report", *norm])
             return f"{name.replace('plain', 'plain ').replace('resnet', 'residual ')} ({said})"
         kind = "plain" if self.shortcut == "none" else "gated" if self.shortcut == "gated" else "residual"
         more: list[str] = [self.shortcut] if kind == "residual" else []
+        more += ["-".join(map(str, self.widths))] if self.widths != (16, 32, 64) else []
         more += ["bottleneck"] if self.block == "bottleneck" else []
         more += [self.arrangement.replace("-", " ")] if self.arrangement != "original" else []
         more += norm
