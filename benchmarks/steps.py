@@ -23,7 +23,7 @@ from typing import Any
 from machine import machine
 
 HERE = Path(__file__).resolve().parent
-WINDOW_SECONDS = 4.0
+WINDOW_SECONDS = 3.0
 WINDOWS = 5
 
 CELLS = [(depth, batch, shape) for shape in ("cifar10", "digits") for depth in (20, 56) for batch in (32, 128)]
