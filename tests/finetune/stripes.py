@@ -9,6 +9,9 @@ from PIL import Image
 
 KINDS = ("across", "down", "plain")
 
+QUICK = str(Path(__file__).with_name("quick.toml"))
+"""A recipe that takes no time."""
+
 
 def texture(kind: str, seed: int, width: int = 40, height: int = 32) -> Image.Image:
     """Stripes one way, the other, or none, in colours of their own, with noise."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from stripes import texture
+from stripes import QUICK, texture
 
 from resnetlab.errors import InputError
 from resnetlab.finetune.api import Told, finetune
@@ -60,7 +60,7 @@ def put(root: Path) -> tuple[set[str], set[str]]:
 
 def told(photos: Path, backbone: Path, *, skip_bad: bool) -> Told:
     return Told(
-        folder=photos, model=str(backbone), recipe="probe", train_size=32, output=photos.parent / "out", device="cpu",
+        folder=photos, model=str(backbone), recipe=QUICK, train_size=32, output=photos.parent / "out", device="cpu",
         skip_bad=skip_bad,
     )  # fmt: skip
 

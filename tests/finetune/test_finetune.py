@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from stripes import KINDS, folder, texture
+from stripes import KINDS, QUICK, folder, texture
 
 from resnetlab.bundle.store import load_bundle
 from resnetlab.data.resident import Resident
@@ -220,7 +220,7 @@ def test_the_test_split_chooses_nothing(photos: Path, backbone: Path) -> None:
 
 
 def test_an_earlier_model_is_compared_on_the_same_images(photos: Path, backbone: Path) -> None:
-    first = finetune(told(photos, backbone, recipe="probe"))
+    first = finetune(told(photos, backbone, recipe=QUICK))
     second = finetune(told(photos, backbone, recipe="proof-of-concept", epochs=1), baseline=first.model)
     held = second.record.comparison
     assert held is not None
@@ -301,7 +301,7 @@ def test_a_size_below_what_the_network_takes_is_refused(photos: Path, backbone: 
 def test_non_commercial_weights_need_a_word(photos: Path, backbone: Path) -> None:
     backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
     assert "no commercial use. Fix: --accept-licence" in refused(told(photos, backbone))
-    done = finetune(told(photos, backbone, recipe="probe", accept_licence=True))
+    done = finetune(told(photos, backbone, recipe=QUICK, accept_licence=True))
     assert load_bundle(done.model).file.licence.non_commercial
 
 
@@ -314,7 +314,7 @@ def test_a_class_in_test_that_train_lacks_is_named(photos: Path, backbone: Path)
 def test_a_broken_photograph_is_named_and_left_out_on_request(photos: Path, backbone: Path) -> None:
     (photos / "train" / "plain" / "zz.jpg").write_text("words")
     assert "not an image (allowed: JPEG" in refused(told(photos, backbone))
-    assert finetune(told(photos, backbone, recipe="probe", skip_bad=True)).record.train_images == 30
+    assert finetune(told(photos, backbone, recipe=QUICK, skip_bad=True)).record.train_images == 30
 
 
 def test_a_bare_folder_is_cut_and_its_validation_is_cut_from_train(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_classes_with_imagenet_names_are_a_caveat_in_the_model(tmp_path: Path, b
     for split in ("train", "val", "test"):
         for number, kind in enumerate(KINDS):
             (root / split / kind).rename(root / split / f"n0208562{number}-{kind}")
-    done = finetune(told(root, backbone, recipe="probe"))
+    done = finetune(told(root, backbone, recipe=QUICK))
     assert "ImageNet" in load_bundle(done.model).file.caveats[0]
     assert "ImageNet" in (done.model / "README.md").read_text()
 

@@ -7,21 +7,26 @@ from pathlib import Path
 
 import pytest
 
+from resnetlab.codec import decode, read_json
+from resnetlab.finetune.record import Sizes
+from resnetlab.reports import sizes, write
 from resnetlab.reports.evidence import load
-from resnetlab.reports.write import rebuild
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 STUDIES = sorted(path.parent for path in RESULTS.glob("*/report.json"))
+SIZES = sorted(path.parent for path in RESULTS.glob("*/fixres.json"))
 
 
 def test_results_are_there() -> None:
     listed = re.findall(r"^\| \[(\S+)\]\(\1/report.md\)", (RESULTS / "README.md").read_text(), re.M)
-    assert [path.name for path in STUDIES] == sorted(listed) != []
+    assert STUDIES
+    assert SIZES
+    assert sorted(path.name for path in STUDIES + SIZES) == sorted(listed)
 
 
-@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", STUDIES + SIZES, ids=lambda folder: folder.name)
 def test_a_committed_report_is_what_its_values_give(tmp_path: Path, folder: Path) -> None:
-    rebuild(folder, tmp_path)
+    (write if folder in STUDIES else sizes).rebuild(folder, tmp_path)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
@@ -39,3 +44,15 @@ def test_a_committed_result_says_where_it_came_from(folder: Path) -> None:
     assert all(re.fullmatch(r"[0-9a-f]{64}", data.sha256) for data in evidence.data)
     planned = len(evidence.study.conditions) * len(evidence.study.seeds)
     assert len(evidence.rows) == planned
+
+
+@pytest.mark.parametrize("folder", SIZES, ids=lambda folder: folder.name)
+def test_a_committed_table_of_sizes_is_full_says_where_it_came_from_and_names_its_caveat(folder: Path) -> None:
+    found: Sizes = decode(Sizes, read_json(folder / sizes.FILE), str(folder))
+    assert len(found.cells) == len(found.rows) * len({cell.test_size for cell in found.cells})
+    assert all(cell.status == "done" and cell.one and cell.two for cell in found.cells)
+    assert re.fullmatch(r"[0-9a-f]{40}", found.provenance["commit"])
+    assert not found.provenance["dirty"]
+    assert any("ImageNet" in caveat for caveat in found.caveats)
+    assert "ImageNet" in (folder / "report.md").read_text(encoding="utf-8")
+    assert not [path for path in folder.rglob("*") if path.suffix in (".jpg", ".jpeg", ".png", ".webp")]

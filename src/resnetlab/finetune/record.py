@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import field
+from typing import Any, Literal
 
 from resnetlab.codec import Positive, Whole, spec
 
@@ -138,3 +139,5 @@ class Sizes:
     caveats: tuple[str, ...] = ()
     command: str
     seconds: float
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Commit, packages, processor, threads and the SHA-256 of the photographs, as a run's provenance has them."""

@@ -183,7 +183,7 @@ def sweep(
             chance_pct=100 * photos.chance, rows=tuple(rows.values()), cells=tuple(cells.values()),
             best=best.pair if best else None, best_paired=paired, trainable=trained, parameters=every,
             precision=job.numerics.precision, machine=str(line["processor"]), licence=str(job.backbone.licence),
-            caveats=caveats(job), command=command, seconds=round(time.monotonic() - began, 1),
+            caveats=caveats(job), command=command, seconds=round(time.monotonic() - began, 1), provenance=line,
         )  # fmt: skip
 
     for train_size in train_sizes:

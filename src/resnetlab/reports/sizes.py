@@ -100,11 +100,23 @@ def page(found: Sizes) -> Page:
         ("Machine", f"{found.machine}; {words.duration(found.seconds)} in all"),
         ("Test split", chosen),
         ("Time and memory", shared),
+        *_code(found.provenance),
     )
     return Page(
         title=f"Train and test sizes on {found.data}", answer=" ".join((_answer(found), *_caveats(found))),
         limits=limits, table=_table(found), rows=_rows(found), facts=facts, command=found.command,
     )  # fmt: skip
+
+
+def _code(line: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    if not line:
+        return ()
+    packages = ", ".join(f"{name} {version}" for name, version in line["packages"].items())
+    changed = ", with changes" if line["dirty"] else ""
+    return (
+        ("Code", f"commit {line['commit'][:10] or 'unknown'}{changed}; Python {line['python']}, {packages}"),
+        ("SHA-256 of the photographs", line["data_sha256"]),
+    )
 
 
 def _answer(found: Sizes) -> str:

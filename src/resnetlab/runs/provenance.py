@@ -14,7 +14,7 @@ import torch
 
 from resnetlab.training.numerics import Numerics
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "safetensors", "Pillow")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "safetensors", "Pillow", "timm")
 
 
 def provenance(event: str, step: int, numerics: Numerics, data_sha256: str, **more: object) -> dict[str, Any]:
