@@ -38,7 +38,7 @@ def change(variant: str) -> dict[str, str]:
 
     match variant:
         case "pages given back":
-            accelerate._keep_freed_memory = lambda: None
+            accelerate.keep_freed_memory = lambda: None
         case "slice":
             step = lambda x, stride: x[:, :, ::stride, ::stride]  # noqa: E731
             shortcuts._EveryPixel.apply = step  # type: ignore[method-assign]

@@ -30,3 +30,21 @@ def test_a_watch_within_another_hides_no_peak_from_it() -> None:
     before, within = map(int, done.stdout.split())
     assert before > SIZE // 2
     assert within >= 0
+
+
+KEPT = f"""
+import torch
+from resnetlab.training.memory import keep_freed_memory, peak_memory
+keep_freed_memory()
+torch.ones({SIZE // 4})
+for size in (4, {SIZE // 4}):
+    with peak_memory(torch.device("cpu")) as peak:
+        torch.ones(size)
+    print(peak.bytes)
+"""
+
+
+def test_memory_that_is_free_and_kept_is_not_counted() -> None:
+    done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, timeout=120, check=True)
+    small, large = map(int, done.stdout.split())
+    assert large - small > SIZE // 2

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
 from resnetlab.errors import mistake
+from resnetlab.training.memory import keep_freed_memory
 from resnetlab.training.numerics import Numerics, cores
 
 
@@ -62,7 +62,7 @@ def prepare(numerics: Numerics, device_index: int = 0) -> torch.device:
     """
     torch.set_num_threads(numerics.threads)
     if numerics.device == "cpu":
-        _keep_freed_memory()
+        keep_freed_memory()
     if numerics.device == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
@@ -70,17 +70,6 @@ def prepare(numerics: Numerics, device_index: int = 0) -> torch.device:
         torch.backends.cuda.matmul.allow_tf32 = False
         return torch.device("cuda", device_index)
     return torch.device(numerics.device)
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep what a step frees, for the next one asks for just as much: a sixth of a step on the processor goes
-    into pages that are given back and fetched again. Other C libraries have no such call."""
-    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4  # malloc.h
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        set_option = ctypes.CDLL(None).mallopt
-        set_option(m_mmap_max, 0)
-        set_option(m_trim_threshold, 2**31 - 1)
-        set_option(m_top_pad, 64 * 2**20)
 
 
 def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:
