@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from resnetlab.codec import decode, read_json
+from resnetlab.codec import decode
+from resnetlab.files import read_json
 from resnetlab.finetune.record import Sizes
-from resnetlab.reports import sizes, write
+from resnetlab.reports import sizes
 from resnetlab.reports.evidence import load
+from resnetlab.reports.write import rebuild
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 STUDIES = sorted(path.parent for path in RESULTS.glob("*/report.json"))
@@ -26,7 +28,7 @@ def test_results_are_there() -> None:
 
 @pytest.mark.parametrize("folder", STUDIES + SIZES, ids=lambda folder: folder.name)
 def test_a_committed_report_is_what_its_values_give(tmp_path: Path, folder: Path) -> None:
-    (write if folder in STUDIES else sizes).rebuild(folder, tmp_path)
+    (rebuild if folder in STUDIES else sizes.rebuild)(folder, tmp_path)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
