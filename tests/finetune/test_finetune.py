@@ -274,7 +274,7 @@ def refused(asked: Told) -> str:
 def test_what_is_wrong_is_one_line_with_its_fix_and_leaves_nothing_half_written(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    assert "unknown recipe of fine-tuning (allowed: fixres, full, probe, proof-of-concept)" in refused(
+    assert "unknown recipe of fine-tuning (allowed: fixres, full, probe, proof-of-concept, stage-one)" in refused(
         told(photos, backbone, recipe="fixre")
     )
     assert "--freeze: unknown (got most; allowed: backbone, none, a number of parts)" in refused(
