@@ -26,7 +26,7 @@ VARIANTS = {
     "fp32": "fp32 in place of bf16",
     "contiguous": "NCHW in place of channels-last",
 }
-WINDOWS, SECONDS, BATCH = 4, 4.0, 128
+WINDOWS, SECONDS, BATCH = 5, 2.0, 128
 
 
 def change(variant: str) -> dict[str, str]:

@@ -235,6 +235,13 @@ def test_any_table_decodes_or_is_refused_in_lines_that_a_person_can_read(form: t
     decodes_or_says_why(form, data.draw(st.dictionaries(names, json_like, max_size=6) | json_like))
 
 
+@pytest.mark.parametrize("value", [None, 3, "x", []])
+def test_what_stands_where_one_of_several_tables_belongs_is_told_once(value: object) -> None:
+    with pytest.raises(InputError) as caught:
+        decode(type(RUN), encode(RUN) | {"recipe": value}, "x.toml")
+    assert [problem.field for problem in caught.value.problems] == ["recipe"]
+
+
 @settings(max_examples=200, deadline=None)
 @given(whole=st.sampled_from([RUN, STUDY]), data=st.data())
 def test_any_one_value_of_a_right_table_may_be_anything(whole: Any, data: st.DataObject) -> None:

@@ -82,7 +82,8 @@ def decode(form: Any, value: object, where: str, field: str = "") -> Any:
     try:
         return _adapter(form).validate_json(text, strict=True)
     except ValidationError as error:
-        details = list(filter(_meant, error.errors(include_url=False)))
+        every = error.errors(include_url=False)
+        details = list(filter(_meant, every)) or every
         problems = dict.fromkeys(_problem(form, detail, where, field) for detail in details[:MAX_TOLD])
         if len(details) > MAX_TOLD:
             fix = "mend these first"

@@ -215,6 +215,7 @@ def weights(root: Path) -> dict[str, str]:
     return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backbone")
 def test_after_kill_9_in_a_stage_a_fine_tuning_goes_on_from_the_last_one_with_the_same_bits(
     photos: Path, tmp_path: Path
