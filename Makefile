@@ -37,7 +37,7 @@ pins: $(READY) ## Write constraints.txt from what is installed
 results: $(READY) ## Write the committed reports again from the values beside them
 	$(BIN)/python -c 'from pathlib import Path; from resnetlab.reports import sizes; from resnetlab.reports.write import rebuild; [(rebuild if p.name == "report.json" else sizes.rebuild)(p.parent) for p in Path("results").glob("*/*.json")]'
 
-bench: $(READY) ## Measure training steps beside stock loops (half an hour of a quiet machine)
+bench: $(READY) ## Measure training steps beside stock loops (twenty minutes of a quiet machine)
 	$(BIN)/python benchmarks/steps.py
 
 clean: ## Remove the environment and what tools left (runs and reports stay)

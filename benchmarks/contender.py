@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
 import stock
 import torch
 
@@ -21,15 +21,12 @@ from resnetlab.training.random import stream
 from resnetlab.training.recipe import SGD, Recipe
 
 SHAPES = {"cifar10": (32, 3, 50_000), "digits": (8, 1, 1_437)}
-"""Side, channels and train images. The pixels are random: what a step costs does not depend on them."""
+"""Side, channels and train images."""
 
 
 def images(shape: str) -> Images:
     """Random pixels (N, H, W, C) and labels (N,) of that shape."""
-    side, channels, count = SHAPES[shape]
-    draw = np.random.default_rng(0)
-    pixels = draw.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
-    return Images(pixels, draw.integers(0, 10, count))
+    return Images(*stock.made(*SHAPES[shape]))
 
 
 def stock_loop(depth: int, batch: int, shape: str, *, tuned: bool, workers: int) -> Iterator[int]:
@@ -39,10 +36,10 @@ def stock_loop(depth: int, batch: int, shape: str, *, tuned: bool, workers: int)
     return stock.epochs(model, held.pixels, held.labels, batch, tuned=tuned, device=device, workers=workers)
 
 
-def our_loop(depth: int, batch: int, shape: str, *, precision: str, single: bool) -> Iterator[int]:
+def our_loop(depth: int, batch: int, shape: str, *, single: bool, **numerics_asked: Any) -> Iterator[int]:
     """The images between two pauses of resnetlab's own loop."""
     held, side = images(shape), SHAPES[shape][0]
-    numerics = resolve(Numerics(device="cpu", precision=precision), single=single)  # type: ignore[arg-type]
+    numerics = resolve(Numerics(device="cpu", **numerics_asked), single=single)
     device = prepare(numerics)
     sgd = SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
     augment = Augment(crop_padding=side // 8, flip=True)
@@ -62,6 +59,11 @@ def main() -> None:
         steps = stock_loop(depth, batch, shape, tuned=kind == "tuned", workers=int(words[0].removeprefix("w")))
     else:
         steps = our_loop(depth, batch, shape, precision=words[0], single=kind == "one")
+    answer(steps)
+
+
+def answer(steps: Iterator[int]) -> None:
+    """Train for the seconds that a line of the input asks for, and say images and seconds; line by line."""
     next(steps)
     print("ready", flush=True)
     for line in sys.stdin:

@@ -55,9 +55,7 @@ Manner = Literal["plain", "captured"]
 
 def made(count: int, seed: int = 0) -> Images:
     """Random images of CIFAR-10's shape."""
-    draw = np.random.default_rng(seed)
-    pixels = draw.integers(0, 256, (count, SIDE, SIDE, CHANNELS), dtype=np.uint8)
-    return Images(pixels, draw.integers(0, CLASSES, count))
+    return Images(*stock.made(SIDE, CHANNELS, count, seed))
 
 
 class Bench:

@@ -10,17 +10,18 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from machine import machine
+
+from resnetlab.training.numerics import cores
 
 HERE = Path(__file__).resolve().parent
 WINDOW_SECONDS = 3.0
@@ -81,18 +82,24 @@ def _answer(process: subprocess.Popen[str]) -> tuple[float, float]:
     return images, spent
 
 
+def commands(names: Iterable[str], depth: int, batch: int, shape: str) -> dict[str, list[list[str]]]:
+    """What starts each contender: a command a process."""
+    script = [sys.executable, str(HERE / "contender.py")]
+    return {
+        name: [[*script, name, str(depth), str(batch), shape]] * (cores() if name.startswith("study") else 1)
+        for name in names
+    }
+
+
 @contextmanager
-def started(names: Iterable[str], depth: int, batch: int, shape: str) -> Iterator[dict[str, Contender]]:
+def started(commands: Mapping[str, list[list[str]]]) -> Iterator[dict[str, Contender]]:
     """The contenders, all started at once, then warmed up one by one; ended with the context."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     held: dict[str, Contender] = {}
     try:
-        for name in names:
-            command = [sys.executable, str(HERE / "contender.py"), name, str(depth), str(batch), shape]
-            count = cores if name.startswith("study") else 1
+        for name, each in commands.items():
             held[name] = Contender([
                 subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-                for _ in range(count)
+                for command in each
             ])  # fmt: skip
         for name, contender in held.items():
             for process in contender.processes:
@@ -109,10 +116,10 @@ def started(names: Iterable[str], depth: int, batch: int, shape: str) -> Iterato
                 process.communicate()
 
 
-def measure(depth: int, batch: int, shape: str) -> dict[str, list[float]]:
+def measure(commands: Mapping[str, list[list[str]]]) -> dict[str, list[float]]:
     """Images per second by contender, window by window."""
-    rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
-    with started(CONTENDERS, depth, batch, shape) as held:
+    rates: dict[str, list[float]] = {name: [] for name in commands}
+    with started(commands) as held:
         order = list(held)
         for window in range(WINDOWS):
             turn = window % len(order)
@@ -167,7 +174,7 @@ def main() -> None:
         name = cell_name(depth, batch, shape)
         if only not in name:
             continue
-        found[name] = measure(depth, batch, shape)
+        found[name] = measure(commands(CONTENDERS, depth, batch, shape))
         rates = {key: round(statistics.median(held)) for key, held in found[name].items()}
         print(name, ratios(found[name]), rates, sep="\n  ", flush=True)
     if only:

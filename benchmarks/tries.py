@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
+import steps
 from machine import machine
 
 VARIANTS = {
@@ -26,7 +25,6 @@ VARIANTS = {
     "fp32": "fp32 in place of bf16",
     "contiguous": "NCHW in place of channels-last",
 }
-WINDOWS, SECONDS, BATCH = 5, 2.0, 128
 
 
 def change(variant: str) -> dict[str, str]:
@@ -55,62 +53,23 @@ def change(variant: str) -> dict[str, str]:
     return {}
 
 
-def train(variant: str) -> None:
-    """Answer each line with the images per second of a window."""
-    more = change(variant)
-    import contender
-
-    from resnetlab.data.resident import Resident
-    from resnetlab.data.spec import Augment
-    from resnetlab.models.families.cifar import cifar
-    from resnetlab.training.accelerate import prepare, resolve
-    from resnetlab.training.loop import Learner
-    from resnetlab.training.numerics import Numerics
-    from resnetlab.training.recipe import SGD, Recipe
-
-    held = contender.images("cifar10")
-    numerics = resolve(Numerics(device="cpu", **more), single=False)  # type: ignore[arg-type]
-    device = prepare(numerics)
-    augment = Augment(crop_padding=4, flip=True)
-    recipe = Recipe(batch_size=BATCH, epochs=100, optimiser=SGD(lr=0.1, weight_decay=1e-4), augment=augment)
-    learner = Learner(cifar(20), recipe, numerics, 0, held, 10, device)
-    batches = learner.batches(Resident.of(held, device), 0)
-    for _ in range(5):
-        learner.train_step(*batches(slice(0, BATCH)))
-    for _ in sys.stdin:
-        began, steps = time.monotonic(), 0
-        while (spent := time.monotonic() - began) < SECONDS:
-            learner.train_step(*batches(slice(BATCH * (steps % 300), BATCH * (steps % 300 + 1))))
-            steps += 1
-        print(BATCH * steps / spent, flush=True)
-
-
 def main() -> None:
     """Measure all variants in turns."""
-    command = [sys.executable, __file__]
-    rates: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    processes = {
-        name: subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for name in VARIANTS
-    }
-    try:
-        for window in range(WINDOWS + 1):  # the first one warms up
-            for name, process in processes.items():
-                assert process.stdin is not None
-                assert process.stdout is not None
-                print(file=process.stdin, flush=True)
-                rate = float(process.stdout.readline())
-                rates[name] += [rate] if window else []
-    finally:
-        for process in processes.values():
-            process.kill()
-            process.communicate()
+    rates = steps.measure({name: [[sys.executable, __file__, name]] for name in VARIANTS})
     medians = {name: statistics.median(held) for name, held in rates.items()}
     for name, rate in medians.items():
         low, high = min(rates[name]), max(rates[name])
         print(f"{name:18}{rate:6.0f} [{low:.0f}, {high:.0f}]  x {rate / medians['kept']:.2f}  {VARIANTS[name]}")
     found = {**machine(), "images_per_second": rates, "variants": VARIANTS}
     Path(__file__).with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def train(variant: str) -> None:
+    """Be that variant, and train when asked."""
+    changed = change(variant)
+    import contender  # after what is changed in this process
+
+    contender.answer(contender.our_loop(20, 128, "cifar10", single=False, **changed))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def test_our_loop_counts_the_images_that_it_trained() -> None:
 @pytest.mark.slow
 def test_contenders_train_when_they_are_asked() -> None:
     """Real processes: a stock loop with workers and one of ours answer with images and seconds, and are ended."""
-    with steps.started(["stock-w2", "study-fp32"], 8, 32, "digits") as held:
+    with steps.started(steps.commands(["stock-w2", "study-fp32"], 8, 32, "digits")) as held:
         assert all(one.window(1.0) > 0 for one in held.values())
         processes = [process for one in held.values() for process in one.processes]
     assert all(process.poll() is not None for process in processes)

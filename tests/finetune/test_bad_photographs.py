@@ -28,6 +28,8 @@ def put(root: Path) -> tuple[set[str], set[str]]:
     odd = {mode: texture("plain", number).convert("L").convert(mode) for number, mode in enumerate(("LA", "1", "I;16"))}
     for mode, image in odd.items():
         image.save(place / f"odd {mode.replace(';', '')}.png")
+    palette = texture("plain", 6).quantize(8)
+    palette.save(place / "odd palette.png", transparency=0)
     (place / "odd cmyk.jpg").write_bytes(jpeg(1, "CMYK"))
     for number in range(1, 9):
         exif = Image.Exif()
@@ -38,9 +40,12 @@ def put(root: Path) -> tuple[set[str], set[str]]:
         frames[0].save(place / f"odd moving.{kind}", save_all=True, append_images=frames[1:])
     used = {path.name for path in place.glob("odd *")}
     whole = jpeg(30)
+    flipped = bytearray((place / "odd LA.png").read_bytes())
+    flipped[len(flipped) // 2] ^= 1  # in the pixels, of which a PNG keeps a sum
     bad = {
         "bad empty.jpg": b"", "bad words.jpg": b"words", "bad cut.jpg": whole[: len(whole) // 2],
-        "bad form.jpg": b"%PDF-1.7\n", "bad drawing.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n",
+        "bad flipped.png": bytes(flipped), "bad form.jpg": b"%PDF-1.7\n",
+        "bad drawing.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n",
     }  # fmt: skip
     for name, raw in bad.items():
         (place / name).write_bytes(raw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -172,3 +173,9 @@ def test_no_more_threads_are_given_out_than_there_are_cores(jobs: list[Job], mon
     assert LocalBackend(Path(), rl.Placement()).width([of(1, "cuda")] * 3) == 1
     assert LocalBackend(Path(), rl.Placement(workers=5)).width([of(1)] * 20) == 5
     assert LocalBackend(Path(), rl.Placement()).width([]) == 0
+
+
+def test_a_worker_is_ready_without_what_photographs_alone_need() -> None:
+    code = "import sys, resnetlab.studies.backends.worker; print('torchvision' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -21,10 +21,13 @@ from resnetlab.studies.spec import (
     load_recipe,
     load_study,
     parse_study,
-    recipe_names,
     study_names,
 )
+from resnetlab.studies.tables import names
 from resnetlab.training.recipe import SGD, Adam, Cosine, Recipe, Step
+from resnetlab.training.tuning import tuning_names
+
+RECIPES = [*names("recipes"), *tuning_names()]
 
 RIGHT = """
 name = "depth"
@@ -175,7 +178,7 @@ def test_every_study_of_the_catalog_loads_and_says_its_source_and_limits(name: s
         assert claim.source
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_of_the_catalog_loads(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.total_steps(50_000) > 0
@@ -343,7 +346,7 @@ def test_a_study_with_three_mistakes_tells_three() -> None:
                        'model: missing. Fix: model = "cifar-resnet20"']),
         ({"model": 5}, ['model: neither a name nor a table. Fix: model = "cifar-resnet20"']),
         ({"data": []}, ['data: neither a name nor a table. Fix: data = "digits"']),
-        ({"recipe": "digit"}, [(f"recipe: unknown recipe (got digit; allowed: {', '.join(recipe_names())}). "
+        ({"recipe": "digit"}, [(f"recipe: unknown recipe (got digit; allowed: {', '.join(RECIPES)}). "
                                'Fix: did you mean "digits"?')]),
         ({"recipe": {"base": "x/\0.toml"}}, None),
         ({"grid": {"model.depth": 8}}, ["grid.model.depth: not a list of values. Fix: model.depth = [1, 2]"]),

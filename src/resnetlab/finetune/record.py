@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Any, Literal
 
 from resnetlab.codec import Positive, Whole, spec
@@ -139,5 +138,5 @@ class Sizes:
     caveats: tuple[str, ...] = ()
     command: str
     seconds: float
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any]
     """Commit, packages, processor, threads and the SHA-256 of the photographs, as a run's provenance has them."""

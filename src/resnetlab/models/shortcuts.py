@@ -27,8 +27,8 @@ class Pad(nn.Module):
 
 
 class _EveryPixel(torch.autograd.Function):
-    """Every `stride`-th pixel, as a slice; its gradient lies in memory as the images do, which a slice's does not: on
-    the processor the sums that follow take a sixth of a step otherwise."""
+    """Every `stride`-th pixel, as a slice; its gradient lies in memory as the images do. A slice's does not, and on the
+    processor the sums that follow are slow (`benchmarks/tries.py`)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, stride: int) -> Tensor:

@@ -109,8 +109,6 @@ def page(found: Sizes) -> Page:
 
 
 def _code(line: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    if not line:
-        return ()
     packages = ", ".join(f"{name} {version}" for name, version in line["packages"].items())
     changed = ", with changes" if line["dirty"] else ""
     return (

@@ -130,11 +130,6 @@ def study_names() -> list[str]:
     return names("studies")
 
 
-def recipe_names() -> list[str]:
-    """The recipes of the catalog, those of fine-tuning last."""
-    return [*names("recipes"), *tuning_names()]
-
-
 def load_recipe(value: object, where: str = "", field: str = "recipe") -> AnyRecipe:
     """A recipe, of fine-tuning where it has stages, from a table, a catalog name or a TOML file. Raises InputError."""
     table = recipe_table(value, where, field)

@@ -60,8 +60,8 @@ def _resident() -> int:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what a step frees, for the next one asks for just as much: a sixth of a step on the processor goes
-    into pages that are given back and fetched again. Other C libraries have no such call."""
+    """Let glibc keep what a step frees, for the next one asks for just as much: pages that are given back and fetched
+    again cost time (`benchmarks/tries.py`). Other C libraries have no such call."""
     m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4  # malloc.h
     with suppress(AttributeError, OSError, TypeError):
         set_option = ctypes.CDLL(None).mallopt

@@ -23,10 +23,9 @@ from resnetlab.data.resident import Residents
 from resnetlab.data.splits import load
 from resnetlab.errors import ResnetlabError
 from resnetlab.finetune.photographs import load_photographs
-from resnetlab.finetune.run import attempt_tuning
 from resnetlab.runs.execute import attempt
 from resnetlab.runs.held import BusyError, CrowdedError
-from resnetlab.runs.record import Evaluation, RunFile
+from resnetlab.runs.record import Evaluation, Result, RunFile
 from resnetlab.training.abreast import take_turns
 from resnetlab.training.loop import Progress
 from resnetlab.training.numerics import Placement
@@ -101,7 +100,9 @@ class Bench:
             file = decode(RunFile, job["file"], "job")
             placement = decode(Placement, job["placement"], "job")
             data = self._opened(file, root)
-            run = attempt_tuning if isinstance(file.run.recipe, Tuning) else attempt
+            run: Callable[..., Generator[None, None, Result | None]] = attempt
+            if isinstance(file.run.recipe, Tuning):
+                from resnetlab.finetune.run import attempt_tuning as run  # torchvision takes seconds to import
 
             def say(progress: Progress, evaluations: tuple[Evaluation, ...]) -> None:
                 self.tell(
