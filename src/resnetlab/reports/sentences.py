@@ -118,7 +118,7 @@ def limits(judged: Judged) -> str:
         said.append(f"Not all conditions of the study file: {'; '.join(parts)}.")
     if judged.study.left_out:
         said.append(f"Claims that need the others, and are not judged: {' '.join(judged.study.left_out)}")
-    said += [f"About {data.name}: {data.about.strip()}" for data in judged.evidence.data if data.about]
+    said += [f"About {data.name}: {data.about.strip().rstrip('.')}." for data in judged.evidence.data if data.about]
     kept = {condition.data.train_images for condition in judged.study.conditions if condition.data.train_images}
     if kept:
         said.append(f"A shrunken protocol: trained on {listed([f'{n:,}' for n in sorted(kept)])} images alone.")
