@@ -1,6 +1,9 @@
 # resnetlab, for contributors and the curious. `make help` lists what there is.
 PYTHON ?= python3
 BIN := .venv/bin
+# Files of tests side by side, a process a core, of one thread each: in their own order, the long ones of the middle are
+# not left for the end.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 READY := .venv/ready
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lint format bench bench-gpu pins results clean
@@ -12,10 +15,10 @@ demo: $(READY) ## Run the study `digits` (two minutes on two cores) and name its
 	$(BIN)/resnetlab study run digits
 
 test: $(READY) lint ## Check style, types and floors, and run the fast tests (set-up included)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: $(READY) lint ## As test, with the slow suites (kills, races, calibration), and what the tests cover
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 lint: $(READY) ## Check style, types and floors
 	$(BIN)/ruff check .

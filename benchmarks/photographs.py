@@ -2,8 +2,10 @@
 
 Theirs: `ImageFolder`, `RandomResizedCrop(224)` and a `DataLoader`, in the calling process and with two workers; and the
 same with the flips and colours of ours. Ours: what a stage of fine-tuning shows, with its flips and colours, decoded
-exactly and scaled; the first pass over the photographs, and later ones, for which what fits the bound was kept. Windows
-alternate. Prints medians and ratios, writes `benchmarks/photographs.json`, and ends with 1 below the target.
+exactly and scaled, for ten epochs: in the first nothing was decoded before, in the later ones what fits the bound was
+kept. Windows alternate, each side in a new process, for photographs of several sizes. Prints medians and ratios to the
+better loader, writes `benchmarks/photographs.json`, and ends with 1 where ten epochs of scaled decoding are below the
+target.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -34,80 +37,91 @@ from resnetlab.files import sha256
 from resnetlab.finetune.photographs import Part
 from resnetlab.finetune.stage import _Stream
 from resnetlab.finetune.views import draw_epoch
+from resnetlab.training.memory import keep_freed_memory
 from resnetlab.training.random import stream
 
-PHOTOGRAPHS, WIDTH, HEIGHT, SIZE, BATCH, WINDOWS = 200, 1500, 1000, 224, 32, 5
+SIZES = {(1000, 750): 200, (1500, 1000): 200, (3000, 2000): 100}
+"""Width and height, and how many photographs."""
+SIZE, BATCH, WINDOWS, EPOCHS = 224, 32, 5, 10
 TARGET = 2.0
-"""Times ImageFolder with two workers, over ten epochs of scaled decoding."""
-EPOCHS = 10
-PASSES = ("first", "second", "third")
-"""Later ones find more of what they need: a photograph is kept at each part of its sides that was asked for."""
 
 COLOURS = (transforms.RandomHorizontalFlip(), transforms.ColorJitter(0.3, 0.3, 0.3))
 """What our stage does besides."""
 
-Window = Callable[[int], int]
-"""Shows every photograph once, and says how many there were."""
+SIDES = ("theirs", "ours")
 
 
 def main() -> int:
     """Measure, print, write; the exit code."""
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as place:
-        root = Path(place)
-        write(root)
-        taken: dict[str, list[float]] = {}
+    found = {f"{width}x{height}": measure(width, height, count) for (width, height), count in SIZES.items()}
+    held = {**machine(), "photographs": {f"{w}x{h}": count for (w, h), count in SIZES.items()}, "windows": WINDOWS,
+            "epochs": EPOCHS, "sizes": found}  # fmt: skip
+    Path(__file__).with_suffix(".json").write_text(json.dumps(held, indent=1) + "\n")
+    return int(min(size["ratios"][f"ours, scaled, {EPOCHS} epochs"] for size in found.values()) < TARGET)
+
+
+def measure(width: int, height: int, count: int) -> dict[str, dict[str, float]]:
+    """Images a second and their ratios, for photographs of that size."""
+    taken: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as root:
+        write(Path(root), width, height, count)
         for window in range(WINDOWS):
-            for name, passes in contenders(root).items():
-                for number, show in enumerate(passes):
-                    began = time.monotonic()
-                    count = show(window)
-                    kind = name if len(passes) == 1 else f"{name}, {PASSES[number]} pass"
-                    taken.setdefault(kind, []).append(count / (time.monotonic() - began))
-    pace = {name: statistics.median(found) for name, found in taken.items()}
-    for decode in ("exact", "scaled"):
-        first, second, third = (pace[f"ours, {decode}, {name} pass"] for name in PASSES)
-        pace[f"ours, {decode}, {EPOCHS} epochs"] = EPOCHS / (1 / first + 1 / second + (EPOCHS - 2) / third)
+            for side in SIDES:
+                command = [sys.executable, __file__, side, root, str(width), str(height), str(window)]
+                told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+                for name, images in json.loads(told).items():
+                    taken.setdefault(name, []).append(images)
+    pace = {name: round(statistics.median(each), 1) for name, each in taken.items()}
     best, alike = (max(pace[f"{who}, {n} workers"] for n in (0, 2)) for who in ("ImageFolder", "with colours"))
+    print(f"{width} x {height}")
     for name, images in pace.items():
         print(f"{name:28} {images:7.1f} images/s  {images / best:5.2f} x ImageFolder at its best, "
               f"{images / alike:5.2f} x with colours")  # fmt: skip
     ratios = {name: round(images / best, 2) for name, images in pace.items()}
     ratios |= {f"{name}, to ImageFolder with colours": round(pace[name] / alike, 2) for name in pace if "ours" in name}
-    held = {**machine(), "photographs": PHOTOGRAPHS, "width": WIDTH, "height": HEIGHT, "windows": WINDOWS}
-    held |= {"images_per_second": {name: round(images, 1) for name, images in pace.items()}, "ratios": ratios}
-    Path(__file__).with_suffix(".json").write_text(json.dumps(held, indent=1) + "\n")
-    return int(ratios[f"ours, scaled, {EPOCHS} epochs"] < TARGET)
+    return {"images_per_second": pace, "ratios": ratios}
 
 
-def contenders(root: Path) -> dict[str, list[Window]]:
-    """Who shows the photographs, anew: one pass over them, and more for those who keep what they decoded."""
-    found: dict[str, list[Window]] = {}
-    for workers in (0, 2):
-        found[f"ImageFolder, {workers} workers"] = [partial(theirs, loader(root, workers))]
-        found[f"with colours, {workers} workers"] = [partial(theirs, loader(root, workers, *COLOURS))]
-    for decode in ("exact", "scaled"):
-        photographs = part(root)
-        found[f"ours, {decode}"] = [partial(ours, photographs, decode, number) for number in range(len(PASSES))]
+def side(name: str, root: Path, width: int, height: int, window: int) -> dict[str, float]:
+    """Images a second of one side, measured in this process."""
+    torch.set_num_threads(1)
+    found = {}
+    if name == "theirs":
+        for workers in (0, 2):
+            for kind, more in (("ImageFolder", ()), ("with colours", COLOURS)):
+                held = loader(root, workers, *more)
+                count, seconds = timed(lambda held=held: sum(len(labels) for _, labels in held))  # type: ignore[misc]
+                found[f"{kind}, {workers} workers"] = count / seconds
+    else:
+        keep_freed_memory()  # as training does
+        for decode in ("exact", "scaled"):
+            photographs = part(root, (height, width))
+            taken = [timed(partial(ours, photographs, decode, number, window)) for number in range(EPOCHS)]
+            count, each = taken[0][0], [seconds for _, seconds in taken]
+            found[f"ours, {decode}, first"] = count / each[0]
+            found[f"ours, {decode}, later"] = count / statistics.median(each[1:])
+            found[f"ours, {decode}, {EPOCHS} epochs"] = count * EPOCHS / sum(each)
     return found
+
+
+def timed(epoch: Callable[[], int]) -> tuple[int, float]:
+    """How many photographs an epoch showed, and its seconds."""
+    began = time.monotonic()
+    return epoch(), time.monotonic() - began
 
 
 def loader(
     root: Path, workers: int, *more: Callable[[Image.Image], Image.Image]
 ) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
-    """As tutorials write it; its workers are started before the clock."""
+    """As tutorials write it; its workers have started, and nothing is left of what they fetched ahead."""
     shown = transforms.Compose([transforms.RandomResizedCrop(SIZE), *more, transforms.ToTensor()])
     held = DataLoader(
         ImageFolder(root, shown), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
     )
     if workers:
-        next(iter(held))
+        for _ in held:
+            pass
     return held
-
-
-def theirs(held: DataLoader[tuple[torch.Tensor, torch.Tensor]], _: int) -> int:
-    """An epoch of a DataLoader."""
-    return sum(len(labels) for _, labels in held)
 
 
 def ours(photographs: Part, decode: str, number: int, window: int) -> int:
@@ -123,16 +137,16 @@ def ours(photographs: Part, decode: str, number: int, window: int) -> int:
     return sum(len(batches(slice(at, at + BATCH))[1]) for at in range(0, len(photographs), BATCH))
 
 
-def part(root: Path) -> Part:
+def part(root: Path, shape: tuple[int, int]) -> Part:
     """The photographs as fine-tuning reads them, none of them decoded yet."""
     paths = sorted(root.rglob("*.jpg"))
-    rows = [Row(str(p.relative_to(root)), p.parent.name, "train", sha256(p), (HEIGHT, WIDTH)) for p in paths]
+    rows = [Row(str(p.relative_to(root)), p.parent.name, "train", sha256(p), shape) for p in paths]
     return Part(root, tuple(rows), np.zeros(len(rows), np.int64))
 
 
-def write(root: Path) -> None:
+def write(root: Path, width: int, height: int, count: int) -> None:
     """Photographs made up of smooth random fields and grain, of two classes, as JPEG of quality 90."""
-    for number, image in zip(range(PHOTOGRAPHS), scenes(WIDTH, HEIGHT), strict=False):
+    for number, image in zip(range(count), scenes(width, height), strict=False):
         path = root / f"class-{number % 2}" / f"{number:03}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path, quality=90)
@@ -140,4 +154,8 @@ def write(root: Path) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.exit(main())
+    if sys.argv[1:]:
+        asked, place, *numbers = sys.argv[1:]
+        print(json.dumps(side(asked, Path(place), *map(int, numbers))))
+    else:
+        sys.exit(main())

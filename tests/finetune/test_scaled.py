@@ -6,9 +6,11 @@ import runpy
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.finetune import photographs as module
 from resnetlab.finetune.photographs import Part
+from resnetlab.finetune.stage import _Stream
 from resnetlab.finetune.views import Augmentation, Draws, draw_epoch, random_box, reduction, show_train
 from resnetlab.training.random import stream
 from resnetlab.training.tuning import Stage, Tuning, load_tuning
@@ -46,8 +49,8 @@ def crops(part: Part, how: Augmentation, scaled: bool, draws: Draws) -> NDArray[
     shown = []
     for place in range(len(part)):
         by = partial(reduction, VIEW, how, draws, place) if scaled else lambda *_: 1
-        image, whole = part.reduced(place, by)
-        shown.append(show_train(image, VIEW, how, draws, place, whole))
+        photo, whole = part.reduced(place, by)
+        shown.append(show_train(photo, VIEW, how, draws, place, whole).permute(1, 2, 0).numpy())
     return np.stack(shown).astype(float)
 
 
@@ -96,7 +99,7 @@ def test_a_photograph_that_lies_on_its_side_is_cropped_upright(tmp_path: Path) -
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     part = part_of(tmp_path, 4, exif=exif)
-    assert part.reduced(0, lambda width, height: 2 if (width, height) == (480, 640) else 1)[0].size == (240, 320)
+    assert part.reduced(0, lambda width, height: 2 if (width, height) == (480, 640) else 1)[0].shape == (320, 240, 3)
     exact, scaled = (crops(part, "standard", kind, draws(4, 0)) for kind in (False, True))
     assert abs(scaled - exact).mean() < 2
 
@@ -105,13 +108,13 @@ def test_what_is_kept_in_memory_changes_no_bit_and_stays_within_its_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = part_of(tmp_path, 6)
-    bound = 9 * 640 * 480
+    bound = 7 * 640 * 480
     for scaled in (False, True):
         monkeypatch.setattr(module, "ALBUM_BYTES", bound)
         part = Part(first.root, first.rows, first.labels)
         once = [crops(part, "standard", scaled, draws(6, 0)) for _ in range(3)]
         held = part._album.held
-        assert 0 < sum(4 * kept.width * kept.height for kept in held.values()) == part._album.bytes <= bound
+        assert 0 < sum(3 * kept.shape[0] * kept.shape[1] for kept in held.values()) == part._album.bytes <= bound
         monkeypatch.setattr(module, "ALBUM_BYTES", 0)
         part = Part(first.root, first.rows, first.labels)
         for kept in once:
@@ -126,6 +129,19 @@ def test_a_photograph_that_is_kept_is_read_once(tmp_path: Path, monkeypatch: pyt
     for epoch in range(3):
         crops(part, "standard", False, draws(3, epoch))
     assert len(read) == 3
+
+
+def test_threads_that_decode_compute_alone_whatever_the_network_has(tmp_path: Path) -> None:
+    """Else each of them would start as many threads again, and cores would wait for one another."""
+    part, before = part_of(tmp_path, 2), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        tuner = SimpleNamespace(recipe=SimpleNamespace(batch_size=2))
+        threads = _Stream(tuner, part, draws(2, 0), 0).pool  # type: ignore[arg-type]
+        assert threads.submit(torch.get_num_threads).result() == 1
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_evaluation_decodes_whole_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

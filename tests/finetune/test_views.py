@@ -10,7 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
 from stripes import texture
 from torchvision.transforms import RandomResizedCrop as TVCrop
 
@@ -23,6 +24,14 @@ VIEW = View(size=24, mean=(0.5,) * 3, deviation=(0.5,) * 3)
 
 def draws(count: int = 50, seed: int = 0, epoch: int = 0) -> Draws:
     return draw_epoch(count, partial(stream, seed, "epoch", epoch))
+
+
+def shown(
+    image: Image.Image, how: str, place: int = 0, of: Draws | None = None, view: View = VIEW
+) -> NDArray[np.uint8]:  # fmt: skip
+    """What is shown of `image`, (S, S, C)."""
+    found = show_train(np.array(image), view, how, of or draws(), place)  # type: ignore[arg-type]
+    return found.permute(1, 2, 0).numpy()
 
 
 @settings(max_examples=200, deadline=None)
@@ -63,30 +72,54 @@ def test_a_shifted_crop_moves_along_the_longer_side_alone() -> None:
 
 def test_without_augmentation_training_sees_what_evaluation_sees() -> None:
     image = texture("across", 1, 61, 47)
-    np.testing.assert_array_equal(show_train(image, VIEW, "none", draws(), 0), show(image, VIEW))
+    np.testing.assert_array_equal(shown(image, "none"), show(image, VIEW))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_random_crop_is_what_pillow_makes_of_the_same_draws(channels: int) -> None:
+    """Within the levels that rounding in between gives: a crop, a flip, and the changes of colour in their order."""
+    image, every = texture("down", 3, 610, 470), draws()
+    view = View(size=48, channels=channels, mean=(0.5,) * channels, deviation=(0.5,) * channels)  # type: ignore[arg-type]
+    for place in range(20):
+        top, left, height, width = random_box(470, 610, every.crop[place].tolist())
+        box = (left, top, left + width, top + height)
+        theirs = image.crop(box).resize((48, 48), Image.Resampling.BILINEAR).convert("L" if channels == 1 else "RGB")
+        if every.mirror[place]:
+            theirs = theirs.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        by = [0.7 + 0.6 * draw for draw in every.jitter[place].tolist()]
+        for turn in every.turns[place].tolist():
+            if channels == 3 or turn < 2:  # grey has no saturation
+                theirs = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)[turn](theirs).enhance(
+                    by[turn]
+                )
+        ours = shown(image, "standard", place, view=view)
+        assert ours.shape == (48, 48, channels)
+        apart = abs(ours.astype(int) - np.asarray(theirs).reshape(48, 48, channels))
+        assert apart.max() <= 5
+        assert apart.mean() < 1.2
 
 
 @pytest.mark.parametrize("how", ["standard", "test-like"])
 def test_the_same_place_of_the_same_epoch_is_the_same_whatever_came_before(how: str) -> None:
     image = texture("down", 2, 61, 47)
     torch.manual_seed(1)
-    first = [show_train(image, VIEW, how, draws(), place) for place in range(5)]  # type: ignore[arg-type]
+    first = [shown(image, how, place) for place in range(5)]
     torch.manual_seed(2)
-    again = [show_train(image, VIEW, how, draws(), place) for place in reversed(range(5))]  # type: ignore[arg-type]
+    again = [shown(image, how, place) for place in reversed(range(5))]
     for one, other in zip(first, reversed(again), strict=True):
         np.testing.assert_array_equal(one, other)
     assert len({one.tobytes() for one in first}) == 5
-    later = show_train(image, VIEW, how, draws(epoch=1), 0)  # type: ignore[arg-type]
+    later = shown(image, how, of=draws(epoch=1))
     assert (later != first[0]).any()
 
 
 def test_colours_of_stage_two_move_by_a_twentieth_at_most() -> None:
     grey = Image.new("RGB", (48, 40), (100, 100, 100))
-    held = np.stack([show_train(grey, VIEW, "test-like", draws(), place) for place in range(50)])
+    held = np.stack([shown(grey, "test-like", place) for place in range(50)])
     assert held.min() >= 94
     assert held.max() <= 106
     assert np.ptp(held) > 4
-    wild = np.stack([show_train(grey, VIEW, "standard", draws(), place) for place in range(50)])
+    wild = np.stack([shown(grey, "standard", place) for place in range(50)])
     assert wild.min() < 85
     assert wild.max() > 115
     assert (wild.min(), wild.max()) >= (69, 0)
@@ -98,5 +131,5 @@ def test_half_of_the_images_are_mirrored() -> None:
     left = Image.fromarray(np.repeat(np.arange(40, dtype=np.uint8)[None], 26, 0)).convert("RGB")
     every = draws()
     for place in range(10):
-        row = show_train(left, VIEW, "test-like", every, place)[12, :, 0].astype(int)
+        row = shown(left, "test-like", place)[12, :, 0].astype(int)
         assert (row[0] > row[-1]) == bool(every.mirror[place])

@@ -28,7 +28,7 @@ from resnetlab.finetune.stage import Fitted, settle
 from resnetlab.finetune.subject import Subject
 from resnetlab.models.spec import External, Model
 from resnetlab.runs.checkpoint import write_tensors
-from resnetlab.runs.spec import ALGORITHM_VERSION
+from resnetlab.runs.spec import TUNING_VERSION
 from resnetlab.training.memory import peak_memory
 from resnetlab.training.numerics import Numerics
 from resnetlab.training.tuning import Stage
@@ -72,7 +72,7 @@ def basis_of(subject: Subject, data: str, class_weights: str) -> Basis:
     if isinstance(network, External):
         network = replace(network, weights="", sha256="", mean=(), deviation=(), class_names=(), licence=None)
     return Basis(
-        algorithm_version=ALGORITHM_VERSION, packages={name: importlib.metadata.version(name) for name in PACKAGES},
+        algorithm_version=TUNING_VERSION, packages={name: importlib.metadata.version(name) for name in PACKAGES},
         network=network, tensors=digest_of(subject.model.state_dict()), data=data, class_weights=class_weights,
         seed=subject.seed, numerics=subject.numerics,
     )  # fmt: skip

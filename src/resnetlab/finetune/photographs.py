@@ -39,18 +39,17 @@ class Album:
 
     def __init__(self) -> None:
         self.sizes: dict[int, tuple[int, int]] = {}
-        self.held: dict[tuple[int, int], Image.Image] = {}
+        self.held: dict[tuple[int, int], NDArray[np.uint8]] = {}
         self.bytes = 0
         self.lock = threading.Lock()
 
-    def keep(self, place: int, reduction: int, image: Image.Image, size: tuple[int, int]) -> None:
+    def keep(self, place: int, reduction: int, photo: NDArray[np.uint8], size: tuple[int, int]) -> None:
         """Keep a photograph if there is room."""
         with self.lock:
             self.sizes[place] = size
-            needed = 4 * image.width * image.height  # Pillow takes four bytes for a pixel of three colours
-            if self.bytes + needed <= ALBUM_BYTES and (place, reduction) not in self.held:
-                self.held[place, reduction] = image
-                self.bytes += needed
+            if self.bytes + photo.nbytes <= ALBUM_BYTES and (place, reduction) not in self.held:
+                self.held[place, reduction] = photo
+                self.bytes += photo.nbytes
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,9 @@ class Part:
         with self._told(place):
             return images.decode(self._read(place)).convert("RGB")
 
-    def reduced(self, place: int, reduction: Reduction) -> tuple[Image.Image, tuple[int, int]]:
-        """As `load`, decoded at no more of its sides than `reduction` asks for, with its whole width and height.
+    def reduced(self, place: int, reduction: Reduction) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        """As `load`, (H, W, 3), decoded at no more of its sides than `reduction` asks for; and its whole width and
+        height.
 
         What was decoded is kept from epoch to epoch, up to ALBUM_BYTES.
         """
@@ -81,9 +81,9 @@ class Part:
             raw = self._read(place)
             size = images.upright_size(raw)
             image = images.decode(raw, reduction(*size))
-        image = image if image.mode == "RGB" else image.convert("RGB")
-        album.keep(place, reduction(*size), image, size)
-        return image, size
+        photo = np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        album.keep(place, reduction(*size), photo, size)
+        return photo, size
 
     @cached_property
     def _album(self) -> Album:

@@ -108,8 +108,9 @@ class _Stream:
 
     def __init__(self, tuner: Tuner, photos: Part, draws: Draws, epoch: int) -> None:
         self.tuner, self.photos, self.draws, self.epoch = tuner, photos, draws, epoch
-        self.pool = ThreadPoolExecutor(default_workers())
-        self.ahead: dict[int, Future[NDArray[np.uint8]]] = {}
+        # Each thread computes alone: torch would give each of them as many threads again.
+        self.pool = ThreadPoolExecutor(default_workers(), initializer=torch.set_num_threads, initargs=(1,))
+        self.ahead: dict[int, Future[Tensor]] = {}
 
     def __call__(self, part: slice) -> tuple[Tensor, Tensor]:
         subject, halves = self.tuner.subject, self.tuner.halves
@@ -121,7 +122,7 @@ class _Stream:
             if place not in self.ahead:
                 self.ahead[place] = self.pool.submit(self._show, place)
         order = self.draws.order[part]
-        pixels = torch.from_numpy(np.stack([self.ahead.pop(place).result() for place in order.tolist()]))
+        pixels = torch.stack([self.ahead.pop(place).result() for place in order.tolist()]).permute(0, 2, 3, 1)
         labels = torch.from_numpy(self.photos.labels)[order].to(subject.device)
         if halves.trunk is None:
             return subject.images(pixels), labels
@@ -129,14 +130,14 @@ class _Stream:
         subject.memo.keep(key, rows, labels)
         return rows, labels
 
-    def _show(self, place: int) -> NDArray[np.uint8]:
+    def _show(self, place: int) -> Tensor:
         view, stage = self.tuner.view, self.tuner.stage
 
         def by(width: int, height: int) -> int:
             return reduction(view, stage.augment, self.draws, place, width, height) if stage.decode == "scaled" else 1
 
-        image, whole = self.photos.reduced(place, by)
-        return show_train(image, view, stage.augment, self.draws, place, whole)
+        photo, whole = self.photos.reduced(place, by)
+        return show_train(photo, view, stage.augment, self.draws, place, whole)
 
 
 def fit(

@@ -13,9 +13,10 @@ from resnetlab.data.spec import DataIdentity
 from resnetlab.inspection.measured import Instruments
 from resnetlab.models.spec import Model
 from resnetlab.runs.record import RunFile, RunRecord
-from resnetlab.runs.spec import ALGORITHM_VERSION, SCHEMA, RunSpec, run_id
+from resnetlab.runs.spec import ALGORITHM_VERSION, SCHEMA, TUNING_VERSION, RunSpec, run_id
 from resnetlab.studies.spec import Condition, Opened, Study
 from resnetlab.training.numerics import Numerics
+from resnetlab.training.tuning import Tuning
 
 Item = TypeVar("Item")
 
@@ -145,8 +146,9 @@ def _state(held: RunRecord | None, running: bool) -> State:
 def _planned(
     condition: Condition, seed: int, facts: DataFacts, numerics: Numerics, cost: Cost, instruments: Instruments
 ) -> PlannedRun:
+    version = TUNING_VERSION if isinstance(condition.recipe, Tuning) else ALGORITHM_VERSION
     run = RunSpec(
-        algorithm_version=ALGORITHM_VERSION, model=condition.model, data=facts.identity, recipe=condition.recipe,
+        algorithm_version=version, model=condition.model, data=facts.identity, recipe=condition.recipe,
         numerics=numerics, seed=seed,
     )  # fmt: skip
     side = condition.recipe.seen(facts.side, facts.channels)
