@@ -196,7 +196,11 @@ class Trainee(ABC, Generic[Images]):
     def seed_layers(self, step: int) -> None:
         """What a layer draws (dropout) follows from the step, so that a resumed run draws the same."""
         rank = (self.team.rank,) if self.team.rank else ()
-        torch.manual_seed(stream_seed(self.seed, "step", step, *rank))
+        number = stream_seed(self.seed, "step", step, *rank)
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(number)  # torch.manual_seed turns to every kind of device, each time
+        else:
+            torch.manual_seed(number)
 
     def update(self, images: Tensor, labels: Tensor, whole: int = 0) -> Tensor:
         """All of a step that the device does; gives the batch's loss and how many are wrong, (2,) fp32.

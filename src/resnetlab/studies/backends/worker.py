@@ -89,7 +89,8 @@ class Bench:
         """
         beside = len(jobs) > 1
         crowded = [place for place, alone in take_turns(self._attempt(job, beside) for job in jobs) if alone]
-        gc.collect()  # what an error of those held of the device's memory
+        if crowded:
+            gc.collect()  # what an error of those held of the device's memory
         for place in crowded:
             self.work(jobs[place] | {"from_step": None})
 
