@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import resnetlab as rl
+from resnetlab.errors import Problem, ResourceError
+from resnetlab.studies.backends.jobs import Event
 
 
 def test_every_public_name_is_there_and_explains_itself() -> None:
@@ -32,6 +36,28 @@ def test_a_study_is_run_read_again_and_its_runs_resumed_from_python(tmp_path: Pa
 
     assert records[0] is not None
     assert rl.resume(tmp_path / "runs" / records[0].id) == records[0]
+
+
+def test_no_worker_waits_for_a_partial_report(
+    tmp_path: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that takes long is written while runs finish, one at a time, and what it raises is told."""
+    study = rl.load_study(study_file)
+    plan, free, waited = study.plan(tmp_path), threading.Event(), []
+    monkeypatch.setattr("resnetlab.api.run_plan", lambda *_: iter([Event("finished", str(k)) for k in range(4)]))
+    monkeypatch.setattr(rl.LoadedStudy, "report", lambda *_: waited.append(not free.wait(30)))
+    events = study.events(plan, tmp_path)
+    assert [next(events).id for _ in range(4)] == ["0", "1", "2", "3"]
+    free.set()
+    assert list(events) == []
+    assert waited == [False]
+
+    def full(*_: object) -> None:
+        raise ResourceError(Problem("disk", "full", "make room"))
+
+    monkeypatch.setattr(rl.LoadedStudy, "report", full)
+    with pytest.raises(ResourceError):
+        [time.sleep(0.1) for _ in study.events(plan, tmp_path)]
 
 
 def test_a_run_that_cannot_be_done_says_why_and_how_to_go_on(tmp_path: Path, small_npz: Path) -> None:

@@ -11,6 +11,7 @@ import resnetlab as rl
 from resnetlab.errors import InputError
 from resnetlab.reports.evidence import load
 from resnetlab.reports.write import write
+from resnetlab.stats.estimate import Interval
 from resnetlab.verify import Repeated, chosen, line, summary, verify
 
 
@@ -33,7 +34,7 @@ def test_a_run_that_is_made_again_on_the_same_machine_has_the_same_digits(repeat
         assert item.holds
         assert item.same_setting
         assert item.same_digits
-        assert "the same to the last digit" in line(item)
+        assert line(item).endswith("(the same to the last digit): holds")
     assert summary(repeated).startswith("2 of 2 repeated runs hold. One new run in twenty")
 
 
@@ -51,6 +52,14 @@ def test_a_report_that_says_something_else_does_not_hold(
 
     monkeypatch.setattr("resnetlab.verify.verify", lambda *_, **__: iter(items))
     assert work.verify_result(tmp_path / "told", None, 1, 0, "") == 1
+
+
+def test_the_same_digits_hold_wherever_other_runs_lie(repeated: list[Repeated]) -> None:
+    outlier = replace(repeated[0], foreseen=Interval(1.0, 2.0))
+    assert outlier.holds
+    other = replace(outlier, again=replace(outlier.again, test_loss_nats=0.123))
+    assert not other.holds
+    assert line(other).endswith("a new run is foreseen in [1.00, 2.00]: does not hold")
 
 
 def test_a_run_that_ended_otherwise_does_not_hold(repeated: list[Repeated]) -> None:

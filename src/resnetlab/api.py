@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -114,17 +115,26 @@ class LoadedStudy:
     ) -> Iterator[Event]:
         """Do what is missing of `plan`, tell of it as it happens, and keep the report up to date.
 
-        A partial report follows each run, unless writing it would take more than a fiftieth of the time since the last.
-        Raises ResourceError when the disk is full; what was finished stays.
+        A partial report follows each run, unless writing it would take more than a fiftieth of the time since the last;
+        it is written aside, so that no worker waits for its next run. Raises ResourceError when the disk is full; what
+        was finished stays.
         """
         root, written, cost = Path(output), time.monotonic(), 0.0
-        for event in run_plan(plan, root, backend or _local(root), stop):
-            yield event
-            now = time.monotonic()
-            if event.kind in ("finished", "missing") and cost <= REPORT_SHARE * (now - written):
-                self.report(plan, root)
-                written = time.monotonic()
-                cost = written - now
+
+        def timed() -> tuple[float, float]:
+            began = time.monotonic()
+            self.report(plan, root)
+            return time.monotonic(), time.monotonic() - began
+
+        with ThreadPoolExecutor(1) as aside:
+            report: Future[tuple[float, float]] | None = None
+            for event in run_plan(plan, root, backend or _local(root), stop):
+                yield event
+                if report is not None and report.done():
+                    (written, cost), report = report.result(), None
+                due = event.kind in ("finished", "missing") and cost <= REPORT_SHARE * (time.monotonic() - written)
+                if due and report is None:
+                    report = aside.submit(timed)
 
     def report(self, plan: Plan, output: str | Path = ".") -> Outcome:
         """Write the report of what the runs' folders hold now, and give it."""

@@ -36,9 +36,11 @@ class Repeated:
 
     @property
     def holds(self) -> bool:
-        """Whether the new run ended as the reported one, and converged ones within what was foreseen."""
+        """Whether the new run ended as the reported one: converged ones with its digits, or as foreseen."""
         if self.again.status != self.reported.status:
             return False
+        if self.same_digits:
+            return True
         accuracy = _accuracy(self.again)
         if self.again.status != "converged" or self.foreseen is None or accuracy is None:
             return True
@@ -96,9 +98,8 @@ def line(item: Repeated) -> str:
         return f"{head}{item.again.status} again: holds"
     said = f"{head}reported {reported:.2f} %, here {accuracy:.2f} %"
     if item.same_digits:
-        said += " (the same to the last digit)"
-    else:
-        said += " (other digits" + (", though torch, processor and data are the same)" if item.same_setting else ")")
+        return f"{said} (the same to the last digit): holds"
+    said += " (other digits" + (", though torch, processor and data are the same)" if item.same_setting else ")")
     if item.foreseen is None:
         return f"{said}; too few reported runs to foresee a new one"
     low, high = item.foreseen

@@ -168,6 +168,8 @@ def test_several_claims_and_none():
     without = reports.build(study_record(study=replace(study, claims=())))
     assert without.claims is None
     assert "declares no claim" in without.answer
+    lost = reports.build(study_record(study=replace(study, claims=(), left_out=(claim.says,))))
+    assert "its claims need what was left out, so none is judged" in lost.answer
 
 
 def test_no_path_of_the_machine_is_told(tmp_path):

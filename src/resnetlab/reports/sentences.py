@@ -104,7 +104,8 @@ def _without_claims(judged: Judged) -> str:
     told = listed([reached(label, judged.summaries[label]) for label in labels[:4]])
     more = f", and {plural(len(labels) - 4, 'condition')} more below" if len(labels) > 4 else ""
     together = ensembles.sentence(judged)
-    return f"{capital(told)}{more}; the study declares no claim, so none is judged." + (together and f" {together}")
+    why = "its claims need what was left out" if judged.study.left_out else "the study declares no claim"
+    return f"{capital(told)}{more}; {why}, so none is judged." + (together and f" {together}")
 
 
 def limits(judged: Judged) -> str:
