@@ -25,7 +25,7 @@ from resnetlab.studies.backends.local import LocalBackend
 LIMIT_PCT = 3.0
 
 
-def main(study: str = "digits", seeds: str = "118") -> int:
+def main(study: str = "digits", seeds: str = "126") -> int:
     """Measure, print, write; the exit code."""
     with tempfile.TemporaryDirectory() as place:
         root, about = Path(place), machine()

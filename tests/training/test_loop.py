@@ -351,13 +351,19 @@ def test_the_first_step_whose_loss_is_not_finite_is_found(small: Any, bad: int, 
     assert found[: epoch + 1] == [None] * epoch + [bad]
 
 
-def test_a_weight_that_is_not_finite_is_found_even_when_no_loss_shows_it(small: Any) -> None:
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_weight_that_is_not_finite_is_found_even_when_no_loss_shows_it(small: Any, value: float) -> None:
     learner = small.learner(Recipe(batch_size=8, epochs=1))
     small.run(learner)
-    assert learner.first_bad_step() is None
-    with torch.no_grad():
-        learner.model.stem_norm.running_var[0] = math.inf
-    assert learner.first_bad_step() == 3
+    for place, tensor in (("stem_norm", "running_var"), ("head", "weight")):
+        assert learner.first_bad_step() is None
+        held = getattr(getattr(learner.model, place), tensor).detach().view(-1)
+        before = held[-1].item()
+        held[-1] = value
+        assert learner.first_bad_step() == 3
+        held[-1] = 3e38  # large, and finite
+        assert learner.first_bad_step() is None
+        held[-1] = before
 
 
 def test_a_learner_is_judged_by_its_average_where_it_has_one(small: Any) -> None:

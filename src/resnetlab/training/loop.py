@@ -151,9 +151,10 @@ class Trainee(ABC, Generic[Images]):
         bad = torch.nonzero(~torch.isfinite(self.losses[:steps]))
         if len(bad):
             return self.step - steps + int(bad[0]) + 1
-        held = [*self.model.parameters(), *self.model.buffers()]
-        whole = all(bool(torch.isfinite(tensor).all()) for tensor in held if tensor.is_floating_point())
-        return None if whole else self.step
+        held = (tensor.detach() for tensor in (*self.model.parameters(), *self.model.buffers()))
+        # The least and the largest of a tensor are nan where any of it is; the device is asked once.
+        ends = [end.float() for tensor in held if tensor.is_floating_point() for end in torch.aminmax(tensor)]
+        return None if bool(torch.stack(ends).isfinite().all()) else self.step
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint must hold to go on with the same bits, beside the step."""
