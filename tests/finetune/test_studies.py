@@ -199,7 +199,9 @@ def test_a_run_has_the_weights_of_the_same_fine_tuning_by_its_command(
         torch.testing.assert_close(tensor, ours[name], rtol=1e-4, atol=1e-5)  # numerics may differ in threads
 
 
-def test_what_decides_a_run_is_in_its_name_and_nothing_else(photos: Path, backbone: Path, tmp_path: Path) -> None:
+def test_what_decides_a_run_is_in_its_name_and_nothing_else(
+    photos: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def hashes(model: Path | str = backbone, **changed: object) -> set[str]:
         return {run.file.run.hash for run in loaded(photos, model, **changed).plan(tmp_path).runs}
 
@@ -214,6 +216,12 @@ def test_what_decides_a_run_is_in_its_name_and_nothing_else(photos: Path, backbo
     for field, value in (("epochs", 2), ("train_size", 24), ("crops", 10), ("class_weights", "balanced")):
         assert not before & hashes(recipe=RECIPE | {field: value}), field
     assert not before & hashes(data={"source": str(photos), "split": ".6,.2,.2"})
+    with monkeypatch.context() as later:  # what the code of fine-tuning means, apart from that of other runs
+        later.setattr("resnetlab.studies.plan.TUNING_VERSION", 99)
+        assert not before & hashes()
+        later.undo()
+        later.setattr("resnetlab.studies.plan.ALGORITHM_VERSION", 99)
+        assert hashes() == before
     file = loaded(photos, backbone).plan(tmp_path).runs[0].file
     assert decode(RunFile, encode(file), "run.json") == file
 

@@ -17,8 +17,9 @@ from resnetlab.training.tuning import AnyRecipe, Tuning
 ALGORITHM_VERSION = 1
 """Raised by hand when training comes to mean something else."""
 
-TUNING_VERSION = 2
-"""The same of fine-tuning. 2: random crops are resized, and colours changed, as torch has bytes, not as Pillow has."""
+TUNING_VERSION = ALGORITHM_VERSION + 1
+"""The same of fine-tuning, which shares the loop: above it by the changes that were of fine-tuning alone. The first:
+random crops are resized, and colours changed, as torch has bytes, not as Pillow has."""
 
 SCHEMA = 1
 """Of the files in a run's folder."""

@@ -151,7 +151,7 @@ class Trainee(ABC, Generic[Images]):
         bad = torch.nonzero(~torch.isfinite(self.losses[:steps]))
         if len(bad):
             return self.step - steps + int(bad[0]) + 1
-        held = (tensor.detach() for tensor in (*self.model.parameters(), *self.model.buffers()))
+        held = (tensor.detach() for tensor in (*self.model.parameters(), *self.model.buffers()) if tensor.numel())
         # The least and the largest of a tensor are nan where any of it is; the device is asked once.
         ends = [end.float() for tensor in held if tensor.is_floating_point() for end in torch.aminmax(tensor)]
         return None if bool(torch.stack(ends).isfinite().all()) else self.step
