@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from resnetlab.training.accelerate import processor_has_bf16
+from resnetlab.training.hardware import processor_has_bf16
 
 
 def made(side: int, channels: int, count: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

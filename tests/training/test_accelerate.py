@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.errors import InputError
-from resnetlab.training.accelerate import autocast, layout, prepare, resolve
+from resnetlab.training.accelerate import autocast, layout, prepare
 from resnetlab.training.numerics import Numerics, cores
+from resnetlab.training.resolve import resolve
 
 
 @pytest.fixture

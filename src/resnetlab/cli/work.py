@@ -24,7 +24,8 @@ from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.record import Result
 from resnetlab.stats.estimate import variance
 from resnetlab.stats.power import runs_for, smallest_effect
-from resnetlab.studies.backends.jobs import Backend, Job, event_of, message_of
+from resnetlab.studies.backends.here import run_here
+from resnetlab.studies.backends.jobs import Backend, Event, Job, event_of, message_of
 from resnetlab.studies.backends.local import LocalBackend
 from resnetlab.studies.estimate import expected_seconds
 from resnetlab.studies.plan import Plan, PlannedRun
@@ -204,9 +205,13 @@ def _one(job: Job, root: Path, placement: Placement) -> int:
             run = job.file.run
             planned = PlannedRun(condition=run.model.title, seed=run.seed, id=job.id, file=job.file, macs=1)
             with Display(job.id, (planned,), set(), 1, _results(root)) as display:
-                for event in api.run_job(job, root, placement, interrupt.asked):
+
+                def see(event: Event) -> None:
+                    nonlocal reason
                     display.see(event)
                     reason = event.reason if event.kind == "missing" else reason
+
+                run_here(job, root, placement, interrupt.asked, see)
     result = directory.result()
     if result is None and interrupt.asked():
         to_stderr(f"Nothing is lost. To go on: resnetlab resume {directory.path}")

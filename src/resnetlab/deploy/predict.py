@@ -26,8 +26,9 @@ from resnetlab.data.sources.decoded import default_workers
 from resnetlab.data.view import View, show, ten_crops
 from resnetlab.deploy.pictures import Picture, picture
 from resnetlab.errors import InputError, Problem, ResourceError, mistake
-from resnetlab.training.accelerate import prepare, resolve
+from resnetlab.training.accelerate import prepare
 from resnetlab.training.numerics import Numerics
+from resnetlab.training.resolve import resolve
 
 Tta = Literal["none", "flip", "ten-crop"]
 """Test-time augmentation: probabilities are averaged over the picture and its mirror image, or over ten crops."""

@@ -18,8 +18,8 @@ from resnetlab.finetune.sizes import sweep
 from resnetlab.finetune.tune import Job, fit_all
 from resnetlab.models.spec import External
 from resnetlab.models.transfer import Freeze, parse_freeze
-from resnetlab.training.accelerate import resolve
 from resnetlab.training.numerics import Numerics
+from resnetlab.training.resolve import resolve
 from resnetlab.training.team import ALONE, Team, from_environment, joined
 from resnetlab.training.tuning import Stage, Trains, Tuning, load_tuning
 

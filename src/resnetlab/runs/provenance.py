@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from resnetlab.training.accelerate import instruction_set
+from resnetlab.training.hardware import instruction_set
 from resnetlab.training.numerics import Numerics
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "safetensors", "Pillow", "timm")

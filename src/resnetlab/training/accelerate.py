@@ -1,84 +1,15 @@
-"""What this machine does for `auto`, and the settings by which a run keeps its bits."""
+"""The settings by which a run keeps its bits."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Iterator
 
 import torch
 
-from resnetlab.errors import mistake
-from resnetlab.training.memory import keep_freed_memory
-from resnetlab.training.numerics import Numerics, cores
-
-
-def resolve(numerics: Numerics, *, single: bool) -> Numerics:
-    """`numerics` without `auto`. `single`: one run takes all cores; in a study each takes one thread.
-
-    Raises InputError when a device is asked for that is not here, or bf16 on a processor that only emulates it.
-    """
-    device = numerics.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not here[device]:
-        found = ", ".join(name for name, present in here.items() if present)
-        raise mistake("", f"no {device} device on this machine", "--device auto", field="device", allowed=found)
-    precision = numerics.precision
-    if precision == "auto":
-        precision = "bf16" if _bf16_profits(device) else "fp32"
-    if precision == "bf16-emulated" and (device != "cpu" or processor_has_bf16()):
-        precision = "bf16"
-    refuse_emulation(replace(numerics, device=device, precision=precision))
-    layout = numerics.memory_format
-    if layout == "auto":
-        layout = "contiguous" if device == "mps" else "channels_last"
-    if numerics.batch_norm == "synchronised" and (device != "cuda" or numerics.ranks == 1):
-        fix = "--set numerics.batch_norm=local"
-        raise mistake("", "synchronised needs several processes, each with a GPU", fix, field="numerics.batch_norm")
-    capture = numerics.capture
-    if capture == "on" and device != "cuda":
-        raise mistake("", "only steps on a GPU are captured", "--set numerics.capture=auto", field="numerics.capture")
-    threads = numerics.threads or (max(1, cores() // numerics.ranks) if single else 1)
-    return replace(
-        numerics, device=device, precision=precision, memory_format=layout, threads=threads if device == "cpu" else 1,
-        capture=("off" if capture == "off" else "on") if device == "cuda" else "auto",
-    )  # fmt: skip
-
-
-def _bf16_profits(device: str) -> bool:
-    if device == "cuda":
-        return torch.cuda.get_device_capability()[0] >= 8  # Ampere: tensor cores for bf16
-    return device == "cpu" and processor_has_bf16()
-
-
-def processor_has_bf16() -> bool:
-    """Return whether this processor multiplies bf16 numbers itself (avx512_bf16, amx_bf16); others emulate it.
-
-    ONEDNN_MAX_CPU_ISA, by which a person keeps oneDNN from newer instructions, counts too.
-    """
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
-    if limit not in ("ALL", "DEFAULT") and not any(name in limit for name in ("BF16", "FP16", "AMX", "AVX10")):
-        return False
-    probe: Callable[[], dict[str, object]] = getattr(torch.cpu, "get_capabilities", dict)  # not in every torch
-    capabilities = probe()
-    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16"))
-
-
-def refuse_emulation(numerics: Numerics) -> None:
-    """Raise InputError where bf16 would have to be emulated without the consent of the config."""
-    if numerics.device == "cpu" and numerics.precision == "bf16" and not processor_has_bf16():
-        what = "this processor has no instructions for bf16 and would emulate it, many times slower than fp32"
-        fix = "--set numerics.precision=fp32, or bf16-emulated if you accept that"
-        raise mistake("", what, fix, field="numerics.precision", got="bf16")
-
-
-def instruction_set() -> str:
-    """Name the vector instructions that torch uses on this processor: `AVX2`, `AVX512 with bf16`."""
-    name: str = torch.backends.cpu.get_cpu_capability()
-    return f"{name} with bf16" if processor_has_bf16() else name
+from resnetlab.training.memory import keep_freed_memory, release_freed_memory
+from resnetlab.training.numerics import Numerics
+from resnetlab.training.resolve import refuse_emulation
 
 
 def prepare(numerics: Numerics, device_index: int = 0) -> torch.device:
@@ -98,6 +29,19 @@ def prepare(numerics: Numerics, device_index: int = 0) -> torch.device:
         torch.backends.cuda.matmul.allow_tf32 = False
         return torch.device("cuda", device_index)
     return torch.device(numerics.device)
+
+
+@contextlib.contextmanager
+def restored_settings() -> Iterator[None]:
+    """Put back on exit what `prepare` changes for the whole process: threads, kernels, and memory that is kept."""
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    flags = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
+        release_freed_memory()
 
 
 def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:

@@ -62,12 +62,23 @@ def _resident() -> int:
 def keep_freed_memory() -> None:
     """Let glibc keep what a step frees, for the next one asks for just as much: pages that are given back and fetched
     again cost time (`benchmarks/tries.py`). Other C libraries have no such call."""
+    _set_malloc_options(most_mapped=0, trim_threshold=2**31 - 1, top_pad=64 * 2**20)
+
+
+def release_freed_memory() -> None:
+    """Undo `keep_freed_memory`: glibc's defaults (mallopt(3)), and what is free goes back to the system."""
+    _set_malloc_options(most_mapped=65_536, trim_threshold=128 * 1024, top_pad=128 * 1024)
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _set_malloc_options(most_mapped: int, trim_threshold: int, top_pad: int) -> None:
     m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4  # malloc.h
     with suppress(AttributeError, OSError, TypeError):
         set_option = ctypes.CDLL(None).mallopt
-        set_option(m_mmap_max, 0)
-        set_option(m_trim_threshold, 2**31 - 1)
-        set_option(m_top_pad, 64 * 2**20)
+        set_option(m_mmap_max, most_mapped)
+        set_option(m_trim_threshold, trim_threshold)
+        set_option(m_top_pad, top_pad)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

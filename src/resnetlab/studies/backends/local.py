@@ -18,6 +18,7 @@ from typing import Any
 
 from resnetlab.studies.backends.jobs import STOP_SECONDS, Event, Job, Queue, event_of, message_of
 from resnetlab.training.numerics import Numerics, Placement, cores
+from resnetlab.training.resolve import resolve
 
 COMMAND = (sys.executable, "-m", "resnetlab.studies.backends.worker")
 
@@ -31,8 +32,6 @@ class LocalBackend:
 
     def settle(self, numerics: Numerics) -> Numerics:
         """As this machine resolves them, one thread a run unless they say more."""
-        from resnetlab.training.accelerate import resolve  # torch takes seconds: a mistake in a file is told before
-
         return resolve(numerics, single=False)
 
     def width(self, jobs: Sequence[Job]) -> int:

@@ -188,7 +188,7 @@ def _entered(here: dict[str, str]) -> None:
 
 def _settle(numerics: dict[str, Any], here: dict[str, str]) -> tuple[Any, tuple[Any, ...]]:
     """Numerics resolved on this machine, or what is wrong with it."""
-    from resnetlab.training.accelerate import resolve
+    from resnetlab.training.resolve import resolve
 
     try:
         _entered(here)

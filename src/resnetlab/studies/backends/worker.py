@@ -76,8 +76,10 @@ class _Driver:
 class Bench:
     """Where a process does one job after another; data that the next one shares stay open."""
 
-    def __init__(self, stop: Callable[[], bool], tell: Callable[..., None], team: Team = ALONE) -> None:
-        self.stop, self.tell, self.team = stop, tell, team
+    def __init__(
+        self, stop: Callable[[], bool], tell: Callable[..., None], team: Team = ALONE, log: Path | None = None
+    ) -> None:
+        self.stop, self.tell, self.team, self.log = stop, tell, team, log
         self.held: tuple[Any, Any] | None = None
         self.residents = Residents()
 
@@ -125,8 +127,7 @@ class Bench:
         except OSError as error:
             self.tell(kind="failed", id=run_id, reason=str(error), exit_code=1, again=True)
         except Exception as error:
-            traceback.print_exc()  # the whole of it goes to the worker's log
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = f"{type(error).__name__}: {error}".splitlines()[0] + self._keep_traceback()
             self.tell(kind="failed", id=run_id, reason=reason, exit_code=1, again=False)
         else:
             if result is None:
@@ -134,6 +135,15 @@ class Bench:
             else:
                 self.tell(kind="finished", id=run_id, status=result.status)
         return False
+
+    def _keep_traceback(self) -> str:
+        """Write an unforeseen error to the log, and name it; a worker's log is its standard error."""
+        if self.log is None:
+            traceback.print_exc()
+            return ""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
+        return f" (more in {self.log})"
 
     def _opened(self, file: RunFile, root: Path) -> Any:
         """The data of a run, as its recipe takes them."""
