@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test, and no process that one starts, meets the cache or the configuration of the person who runs the tests.
+os.environ["RESNETLAB_CACHE"] = tempfile.mkdtemp(prefix="resnetlab-cache-")
+os.environ["XDG_CONFIG_HOME"] = os.environ["RESNETLAB_CACHE"] + "/config"
+os.environ["RESNETLAB_OFFLINE"] = "0"
 
+import atexit
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+atexit.register(shutil.rmtree, os.environ["RESNETLAB_CACHE"], ignore_errors=True)
 
 STUDY = """
 name = "small"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -355,6 +356,9 @@ def _seeds(text: str) -> int | list[int] | None:
 
 def main() -> None:
     """The entry point: every foreseen mistake is a line with its fix, and never a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # what a terminal or a file of another encoding cannot hold is escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     if debug:

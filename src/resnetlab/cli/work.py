@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shlex
 import signal
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from resnetlab.errors import Problem, ResourceError, mistake
 from resnetlab.inspection.measured import Instruments
 from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.record import Result
+from resnetlab.shell import command_line
 from resnetlab.stats.estimate import variance
 from resnetlab.stats.power import runs_for, smallest_effect
 from resnetlab.studies.backends.jobs import Backend, Job, event_of, message_of
@@ -86,7 +86,7 @@ def run_study(
     loaded: api.LoadedStudy, output: Path, backend: Backend, most_seeds: int | None, accept_licence: bool
 ) -> int:
     """Do what a study lacks and report it, in one go or look by look; the exit code."""
-    again = shlex.join(["resnetlab", *sys.argv[1:]])
+    again = command_line(["resnetlab", *sys.argv[1:]])
     with Interrupt().watched() as interrupt:
         for plan in loaded.stages(output, to_stderr, most_seeds, backend, accept_licence):
             try:
