@@ -27,11 +27,11 @@ def is_path(text: str) -> bool:
 
 def last_part(text: str) -> str:
     """`text` without the folders that it names: a report shows no path of the machine that it was made on."""
+    setting = re.match(r"(?:--)?[A-Za-z][\w.-]*=", text)  # --out=/a/b, data.source=/a/b
+    if setting:
+        return setting[0] + last_part(text[setting.end() :])
     if not is_path(text):
         return text
-    key, equals, value = text.partition("=")
-    if equals and (key.startswith("--") or "." in key) and not is_path(key):  # --out=/a/b, data.source=/a/b
-        return f"{key}={last_part(value)}"
     return (PureWindowsPath if _has_drive(text) else PurePath)(text).name or text
 
 

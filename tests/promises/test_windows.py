@@ -247,3 +247,16 @@ def test_a_network_is_fitted_to_photographs_used_and_scored(here: Path, environm
     assert scored
     assert list((here / "cache of a person" / "images").glob("*.npy"))
     assert not list((here / "cache").glob("*.npy"))
+
+
+def test_what_a_terminal_cannot_show_is_escaped(here: Path, environment: dict[str, str]) -> None:
+    """Windows' consoles and pipes have an alphabet of their own, in which a command must not end."""
+    from PIL import Image
+
+    for name, shade in (("\u732b", 0), ("\u72ac", 200)):
+        for number in range(3):
+            (here / "animals" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), shade + 9 * number).save(here / "animals" / name / f"{number}.png")
+    narrow = environment | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    assert r"\u732b" in run(here, narrow, "data", "check", here / "animals", "--output", here / "out")
+    assert "\u732b" in run(here, environment | {"PYTHONUTF8": "1"}, "data", "check", here / "animals")
