@@ -21,7 +21,7 @@ from resnetlab.reports.latex import write_latex
 from resnetlab.reports.write import write
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import RunRecord
-from resnetlab.shell import command_line, last_part
+from resnetlab.shell import command_line, last_part, resume_command
 from resnetlab.studies.backends.jobs import Backend, Event, Job
 from resnetlab.studies.backends.local import LocalBackend
 from resnetlab.studies.looks import next_counts, with_looks
@@ -275,5 +275,5 @@ def _train(job: Job, root: Path, stop: Stop) -> RunRecord:
     record = RunDirectory.of(root, job.id).record()
     if record is None or record.result is None:
         where = str(root / "runs" / job.id)
-        raise UnfinishedError(Problem(where, reason, f"resnetlab resume {where}"))
+        raise UnfinishedError(Problem(where, reason, resume_command(where)))
     return record

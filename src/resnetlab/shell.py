@@ -20,6 +20,11 @@ def command_line(words: Iterable[str], windows: bool = os.name == "nt") -> str:
     return " ".join(map(_quoted, words)) if windows else shlex.join(words)
 
 
+def resume_command(run: object, *more: str) -> str:
+    """The command that goes on with the run in the folder `run`."""
+    return command_line(["resnetlab", "resume", str(run), *more])
+
+
 def is_path(text: str) -> bool:
     """Whether `text` is a path and not a plain name, in the form of this system or with a drive as `C:\\photos`."""
     return "/" in text or os.sep in text or _has_drive(text)

@@ -203,6 +203,7 @@ def test_an_extreme_shape_costs_no_memory() -> None:
     assert images.square(Image.new("RGB", (50_000, 4)), 64).shape == (64, 64, 3)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFOs in folders")
 @pytest.mark.parametrize("flags", ["all", "those of Windows"])
 def test_neither_a_fifo_nor_a_link_is_read(
     tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch, flags: str

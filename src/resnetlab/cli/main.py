@@ -15,6 +15,7 @@ from resnetlab.cli.data import data
 from resnetlab.cli.finetune import Accept, finetune, fixres
 from resnetlab.cli.inspect import inspect
 from resnetlab.errors import ResnetlabError, mistake, printable
+from resnetlab.shell import command_line
 
 SECTIONS = {
     "Experiments": ("study", "train", "resume", "compare", "verify"),
@@ -174,7 +175,7 @@ def study_new(
     if not vary:
         answers, out = asked(answers, out)
     write_study(answers, out)
-    typer.echo(f"wrote {out}; next: resnetlab study check {out}")
+    typer.echo(f"wrote {out}; next: {command_line(['resnetlab', 'study', 'check', str(out)])}")
 
 
 @study.command("published")

@@ -21,7 +21,7 @@ from resnetlab.errors import Problem, ResourceError, mistake
 from resnetlab.inspection.measured import Instruments
 from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.record import Result
-from resnetlab.shell import command_line
+from resnetlab.shell import command_line, resume_command
 from resnetlab.stats.estimate import variance
 from resnetlab.stats.power import runs_for, smallest_effect
 from resnetlab.studies.backends.jobs import Backend, Job, event_of, message_of
@@ -209,10 +209,10 @@ def _one(job: Job, root: Path, placement: Placement) -> int:
                     reason = event.reason if event.kind == "missing" else reason
     result = directory.result()
     if result is None and interrupt.asked():
-        to_stderr(f"Nothing is lost. To go on: resnetlab resume {directory.path}")
+        to_stderr(f"Nothing is lost. To go on: {resume_command(directory.path)}")
         return 128 + interrupt.number
     if result is None:
-        raise api.UnfinishedError(Problem(str(directory.path), reason, f"resnetlab resume {directory.path}"))
+        raise api.UnfinishedError(Problem(str(directory.path), reason, resume_command(directory.path)))
     _show(directory, result, placement.profile)
     return 0
 

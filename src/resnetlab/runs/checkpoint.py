@@ -14,6 +14,7 @@ from torch import Tensor
 from resnetlab.errors import Problem, ResourceError, mistake
 from resnetlab.files import atomic, full_disk, read_json, remove_tree, sha256, sync_folder, write_json
 from resnetlab.runs.directory import free_bytes
+from resnetlab.shell import resume_command
 
 KEEP = 2
 """Checkpoints that are kept: the last, and the one before it."""
@@ -73,7 +74,7 @@ def load_checkpoint(folder: Path, step: int) -> Checkpoint:
     place = folder / str(step)
     manifest = read_json(place / "MANIFEST.json")
     others = [other for other in reversed(saved_steps(folder)) if other < step]
-    fix = f"resnetlab resume {folder.parent} --from {others[0] if others else 0}"
+    fix = resume_command(folder.parent, "--from", str(others[0] if others else 0))
     try:
         files, facts = dict(manifest["files"]), dict(manifest["facts"])
         expected = {name: (int(held["bytes"]), str(held["sha256"])) for name, held in files.items()}
