@@ -146,10 +146,10 @@ def is_folder(child: os.DirEntry[str]) -> bool:
 
 
 def _is_junction(child: os.DirEntry[str]) -> bool:
-    if hasattr(child, "is_junction"):  # Python 3.12 and newer
-        return bool(child.is_junction())
-    held = child.stat(follow_symlinks=False)
-    return getattr(held, "st_reparse_tag", 0) == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
+    if os.name != "nt":
+        return False
+    tag = getattr(child.stat(follow_symlinks=False), "st_reparse_tag", 0)
+    return tag == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
 
 
 def _hindrance(child: os.DirEntry[str]) -> str:
