@@ -135,7 +135,7 @@ def run(here: Path, environment: dict[str, str], *words: object) -> str:
     return done.stdout + done.stderr
 
 
-def test_what_windows_lacks_is_taken_from_resnetlab_alone(environment: dict[str, str]) -> None:
+def test_what_windows_lacks_is_taken_from_resnetlab_alone(here: Path, environment: dict[str, str]) -> None:
     """Else the tests below would prove nothing, or fail for another package's sake."""
     code = (
         "import fcntl, os; os.O_NOFOLLOW; import sys, types\n"
@@ -143,9 +143,14 @@ def test_what_windows_lacks_is_taken_from_resnetlab_alone(environment: dict[str,
         "try: exec('import resource', names)\n"
         "except ModuleNotFoundError: print('absent')\n"
         "exec('import os; print(hasattr(os, \"statvfs\"), os.getpid() > 0)', names)\n"
+        "with open('held', 'w') as file, open('other', 'w'):\n"
+        "    try: os.replace('other', 'held')\n"
+        "    except PermissionError as error: print(error.winerror)\n"
+        "os.replace('other', 'held')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
-    assert done.stdout.split() == ["absent", "False", "True"], done.stderr
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=here, timeout=60)
+    assert done.stdout.split() == ["absent", "False", "True", "32"], done.stderr
 
 
 def test_every_module_imports(environment: dict[str, str]) -> None:
