@@ -55,11 +55,21 @@ def _bf16_profits(device: str) -> bool:
     return False
 
 
+def check_index(device: str, index: int) -> None:
+    """Raise InputError unless the machine has a GPU of that index."""
+    count = torch.cuda.device_count() if device == "cuda" and index else 1
+    if device == "cuda" and index >= count:
+        allowed = ", ".join(f"cuda:{number}" for number in range(count))
+        raise mistake("--device", "no such GPU on this machine", "--device cuda", got=f"cuda:{index}", allowed=allowed)
+
+
 def prepare(numerics: Numerics, device_index: int = 0) -> torch.device:
     """Set this process up for a run of resolved `numerics`, and give its device.
 
-    One kernel is chosen for one shape, whatever else runs, and fp32 means fp32 on a GPU as well.
+    One kernel is chosen for one shape, whatever else runs, and fp32 means fp32 on a GPU as well. Raises InputError for
+    a GPU that the machine does not have.
     """
+    check_index(numerics.device, device_index)
     torch.set_num_threads(numerics.threads)
     if numerics.device == "cpu":
         keep_freed_memory()
@@ -68,6 +78,7 @@ def prepare(numerics: Numerics, device_index: int = 0) -> torch.device:
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
+        torch.cuda.set_device(device_index)
         return torch.device("cuda", device_index)
     return torch.device(numerics.device)
 

@@ -31,9 +31,11 @@ class LocalBackend:
 
     def settle(self, numerics: Numerics) -> Numerics:
         """As this machine resolves them, one thread a run unless they say more."""
-        from resnetlab.training.accelerate import resolve  # torch takes seconds: a mistake in a file is told before
+        from resnetlab.training.accelerate import check_index, resolve  # torch takes seconds: a mistake is told before
 
-        return resolve(numerics, single=False)
+        resolved = resolve(numerics, single=False)
+        check_index(resolved.device, self.placement.device_index)
+        return resolved
 
     def width(self, jobs: Sequence[Job]) -> int:
         """Runs at once: those that stand side by side, in as many processes as were asked for.
