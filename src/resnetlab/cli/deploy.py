@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,7 +210,7 @@ def serve(
     model: Model,
     port: Annotated[int, typer.Option(help="0 takes one that is free.", min=0, max=65535)] = 8000,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets others on your network in, a phone say.")] = "127.0.0.1",
-    device: Device = "auto", accept: Accept = False,
+    device: Device = "auto", accept: Accept = False, open_report: Open = False,
 ) -> None:  # fmt: skip
     """Name photographs on a page, and for programs as JSON.
 
@@ -223,7 +224,16 @@ def serve(
         need(package, "serve")
     from resnetlab.deploy.serve import run
 
-    run(load_model(model, device=device, accept_licence=accept), host, port, lambda line: typer.echo(line))
+    left = [open_report]
+
+    def say(line: str) -> None:
+        typer.echo(line)
+        address = re.search(r"http://\S+", line)
+        if address and left.pop():
+            open_page(address[0].replace("0.0.0.0", "127.0.0.1"))
+        left.append(False)
+
+    run(load_model(model, device=device, accept_licence=accept), host, port, say)
 
 
 def _text_lines(name: str, held: Prediction | None, _: str) -> Iterator[str]:
