@@ -250,7 +250,7 @@ def on_path(tmp_path: Path) -> dict[str, str]:
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m resnetlab "$@"\n')
     program.chmod(0o755)
-    return os.environ | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    return os.environ | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
 
 
 @pytest.mark.parametrize(
