@@ -59,6 +59,7 @@ class Torch:
     cuda: str | None
     """Of the build; None for one that computes on the processor alone."""
     cpu_capability: str
+    """Vector instructions that it uses on this processor."""
     threads: int
     gpus: tuple[Gpu, ...]
     device: str
@@ -135,14 +136,13 @@ def look_at_torch() -> Torch:
     """Import torch, and ask it and resnetlab what they make of this machine. Takes seconds."""
     import torch
 
-    from resnetlab.training.accelerate import resolve
+    from resnetlab.training.accelerate import instruction_set, processor_has_bf16, resolve
 
     chosen = resolve(Numerics(), single=True)
     on_cpu = resolve(Numerics(device="cpu"), single=True)
-    capability = torch.backends.cpu.get_cpu_capability() if hasattr(torch.backends, "cpu") else "unknown"
     return Torch(
-        version=torch.__version__, cuda=torch.version.cuda, cpu_capability=capability, threads=on_cpu.threads,
-        gpus=tuple(_gpus()), device=chosen.device, precision=chosen.precision, bf16_on_cpu=on_cpu.precision == "bf16",
+        version=torch.__version__, cuda=torch.version.cuda, cpu_capability=instruction_set(), threads=on_cpu.threads,
+        gpus=tuple(_gpus()), device=chosen.device, precision=chosen.precision, bf16_on_cpu=processor_has_bf16(),
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from resnetlab.errors import InputError, ResnetlabError, mistake
 from resnetlab.files import sha256
 from resnetlab.models.families.external import External
 from resnetlab.models.initialise import Draw
+from resnetlab.models.subsample import make_safe
 from resnetlab.models.weights import Facts, load_weights, read_weights
 
 
@@ -61,7 +62,7 @@ def load_external(spec: External, channels: int, classes: int, draw: Draw) -> nn
     try:
         torch.default_generator.manual_seed(draw("").initial_seed())
         with torch.device("cpu"):
-            model = construct(spec, channels, classes)
+            model = make_safe(construct(spec, channels, classes))
     finally:
         torch.set_rng_state(before)
     path = weights_file(spec)

@@ -131,6 +131,8 @@ class Machine:
     python: str = ""
     platform: str = ""
     processor: str = ""
+    instruction_set: str = ""
+    """The vector instructions that torch used; empty where an older version made the run."""
     device: str = ""
     packages: dict[str, str]
     runs: int
@@ -272,7 +274,7 @@ def _facts(cells: Sequence[Cell]) -> DataFacts:
 def _machines(records: Iterable[RunRecord]) -> tuple[Machine, ...]:
     """Every setting under which a run was started or resumed, the most used first."""
     runs: dict[str, tuple[Machine, set[str]]] = {}
-    names = ("version", "commit", "dirty", "python", "platform", "processor", "device")
+    names = ("version", "commit", "dirty", "python", "platform", "processor", "instruction_set", "device")
     for held in records:
         for event in held.provenance:
             if event.get("event") in ("start", "resume"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from resnetlab.training.numerics import Numerics, cores
 def resolve(numerics: Numerics, *, single: bool) -> Numerics:
     """`numerics` without `auto`. `single`: one run takes all cores; in a study each takes one thread.
 
-    Raises InputError when a device is asked for that is not here.
+    Raises InputError when a device is asked for that is not here, or bf16 on a processor that only emulates it.
     """
     device = numerics.device
     if device == "auto":
@@ -28,6 +29,9 @@ def resolve(numerics: Numerics, *, single: bool) -> Numerics:
     precision = numerics.precision
     if precision == "auto":
         precision = "bf16" if _bf16_profits(device) else "fp32"
+    if precision == "bf16-emulated" and (device != "cpu" or processor_has_bf16()):
+        precision = "bf16"
+    refuse_emulation(replace(numerics, device=device, precision=precision))
     layout = numerics.memory_format
     if layout == "auto":
         layout = "contiguous" if device == "mps" else "channels_last"
@@ -47,12 +51,34 @@ def resolve(numerics: Numerics, *, single: bool) -> Numerics:
 def _bf16_profits(device: str) -> bool:
     if device == "cuda":
         return torch.cuda.get_device_capability()[0] >= 8  # Ampere: tensor cores for bf16
-    if device == "cpu":
-        # An avx512_bf16 or amx unit multiplies bf16 itself; without one it is emulated, and slower than fp32.
-        probe: Callable[[], dict[str, object]] = getattr(torch.cpu, "get_capabilities", dict)  # not in every torch
-        capabilities = probe()
-        return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16"))
-    return False
+    return device == "cpu" and processor_has_bf16()
+
+
+def processor_has_bf16() -> bool:
+    """Return whether this processor multiplies bf16 numbers itself (avx512_bf16, amx_bf16); others emulate it.
+
+    ONEDNN_MAX_CPU_ISA, by which a person keeps oneDNN from newer instructions, counts too.
+    """
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
+    if limit not in ("ALL", "DEFAULT") and not any(name in limit for name in ("BF16", "FP16", "AMX", "AVX10")):
+        return False
+    probe: Callable[[], dict[str, object]] = getattr(torch.cpu, "get_capabilities", dict)  # not in every torch
+    capabilities = probe()
+    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def refuse_emulation(numerics: Numerics) -> None:
+    """Raise InputError where bf16 would have to be emulated without the consent of the config."""
+    if numerics.device == "cpu" and numerics.precision == "bf16" and not processor_has_bf16():
+        what = "this processor has no instructions for bf16 and would emulate it, many times slower than fp32"
+        fix = "--set numerics.precision=fp32, or bf16-emulated if you accept that"
+        raise mistake("", what, fix, field="numerics.precision", got="bf16")
+
+
+def instruction_set() -> str:
+    """Name the vector instructions that torch uses on this processor: `AVX2`, `AVX512 with bf16`."""
+    name: str = torch.backends.cpu.get_cpu_capability()
+    return f"{name} with bf16" if processor_has_bf16() else name
 
 
 def check_index(device: str, index: int) -> None:
@@ -66,9 +92,11 @@ def check_index(device: str, index: int) -> None:
 def prepare(numerics: Numerics, device_index: int = 0) -> torch.device:
     """Set this process up for a run of resolved `numerics`, and give its device.
 
-    One kernel is chosen for one shape, whatever else runs, and fp32 means fp32 on a GPU as well. Raises InputError for
-    a GPU that the machine does not have.
+    One kernel is chosen for one shape, whatever else runs, and fp32 means fp32 on a GPU as well. Raises InputError
+    where the run was planned in bf16, on another machine, and this processor would emulate it, and for a GPU that this
+    machine does not have.
     """
+    refuse_emulation(numerics)
     check_index(numerics.device, device_index)
     torch.set_num_threads(numerics.threads)
     if numerics.device == "cpu":
@@ -85,7 +113,7 @@ def prepare(numerics: Numerics, device_index: int = 0) -> torch.device:
 
 def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:
     """The context in which a network computes."""
-    if numerics.precision == "bf16":
+    if numerics.precision in ("bf16", "bf16-emulated"):
         # A capture must not meet weights that were cast outside it (torch's notes on CUDA graphs).
         return torch.autocast(numerics.device, torch.bfloat16, cache_enabled=numerics.device != "cuda")
     return contextlib.nullcontext()
