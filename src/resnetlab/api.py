@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ from resnetlab.reports.latex import write_latex
 from resnetlab.reports.write import write
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import RunRecord
+from resnetlab.shell import command_line, last_part, resume_command
 from resnetlab.studies.backends.jobs import Backend, Event, Job
 from resnetlab.studies.backends.local import LocalBackend
 from resnetlab.studies.looks import next_counts, with_looks
@@ -200,12 +200,12 @@ def load_study(
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds) if seeds is not None else None
     study = read_study(source, Overrides(data=data, settings=tuple(settings), seeds=chosen))
     # In a report, a path of this machine would say nothing to its reader.
-    words = ["resnetlab", "study", "run", Path(source).name if Path(source).is_absolute() else str(source)]
-    words += ["--data", Path(data).name if "/" in data else data] if data else []
+    words = ["resnetlab", "study", "run", last_part(str(source)) if Path(source).is_absolute() else str(source)]
+    words += ["--data", last_part(data)] if data else []
     words += [word for setting in settings for word in ("--set", _bare(setting))]
     if chosen is not None:
         words += ["--seeds", str(len(chosen)) if chosen == tuple(range(len(chosen))) else ",".join(map(str, chosen))]
-    return LoadedStudy(study, shlex.join(words))
+    return LoadedStudy(study, command_line(words))
 
 
 def _refuse_unaccepted(study: Study) -> None:
@@ -217,7 +217,7 @@ def _refuse_unaccepted(study: Study) -> None:
 def _bare(setting: str) -> str:
     """A setting without the folder of a file that it names."""
     key, _, value = setting.partition("=")
-    return f"{key}={Path(value.strip()).name}" if value.strip().endswith((".toml", ".csv")) else setting
+    return f"{key}={last_part(value.strip())}" if value.strip().endswith((".toml", ".csv")) else setting
 
 
 def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
@@ -289,5 +289,5 @@ def _train(job: Job, root: Path, stop: Stop) -> RunRecord:
     record = RunDirectory.of(root, job.id).record()
     if record is None or record.result is None:
         where = str(root / "runs" / job.id)
-        raise UnfinishedError(Problem(where, reason, f"resnetlab resume {where}"))
+        raise UnfinishedError(Problem(where, reason, resume_command(where)))
     return record

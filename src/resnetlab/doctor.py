@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-import shlex
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from resnetlab.runs.damage import Checked, check_run
 from resnetlab.runs.directory import free_bytes
+from resnetlab.shell import command_line
 from resnetlab.training.numerics import Numerics, cores
 
 FEATURES = {
@@ -201,7 +201,7 @@ def _cache(folder: Path) -> Cache:
             path = Path(place) / name
             if path.is_file() and not path.is_symlink():
                 sizes.append(path.stat().st_size)
-    remove = f'rmdir /s /q "{folder}"' if sys.platform == "win32" else f"rm -r {shlex.quote(str(folder))}"
+    remove = command_line(["rmdir", "/s", "/q", str(folder)] if os.name == "nt" else ["rm", "-r", str(folder)])
     return Cache(str(folder), sum(sizes), len(sizes), remove)
 
 

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 
 def caches_of(output: Path) -> tuple[Path, ...]:
-    """Folders of files that can be made again. The one place that knows where they are."""
-    return (output / "cache",)
+    """Folders of files that can be made again: that of this person, and what runs keep below `--output`."""
+    from resnetlab.settings import cache_dir
+
+    return tuple(dict.fromkeys((cache_dir(), (output / "cache").absolute())))
 
 
 def doctor(
@@ -82,9 +84,10 @@ def _print_machine(processor: Processor, disk: Disk, caches: tuple[Cache, ...]) 
     speed = f"{disk.write_mb_per_second:,.0f} MB/s written" if disk.write_mb_per_second else "cannot be written to"
     typer.echo(f"disk       {printable(str(Path(disk.folder).resolve()))}: {_size(disk.free_bytes)} free, {speed}")
     for cache in caches:
-        typer.echo(f"cache      {printable(cache.path)}: {_size(cache.bytes)} in {cache.files:,} files")
+        size = f"{_size(cache.bytes)} in {cache.files:,} files"
+        typer.echo(f"cache      {printable(cache.path)}: {size}; to clear it: {printable(cache.clear)}")
     if caches:
-        typer.echo(f"           to clear it: {printable(caches[0].clear)} (everything in it is made or fetched again)")
+        typer.echo("           what is cleared is made or downloaded again when it is needed")
 
 
 def _print_torch(torch: Torch) -> None:

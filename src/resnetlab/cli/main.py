@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ from resnetlab.cli.manners import (
     print_json,
 )
 from resnetlab.errors import ResnetlabError, mistake, printable
+from resnetlab.shell import command_line
 
 SECTIONS = {
     "Experiments": ("study", "train", "resume", "compare", "verify"),
@@ -265,7 +267,7 @@ def study_new(
     if not vary:
         answers, out = asked(answers, out)
     write_study(answers, out)
-    command = f"resnetlab study check {out}"
+    command = command_line(["resnetlab", "study", "check", str(out)])
     if json:
         print_json({"file": out, "command": command})
     else:
@@ -488,6 +490,9 @@ def whole_command() -> Callable[..., Any]:
 
 def main() -> None:
     """Run the command line: every foreseen mistake is a line with its fix, and never a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # what a terminal or a file of another encoding cannot hold is escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     MANNER.quiet = MANNER.verbose = False
     _find_own_modules()
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import signal
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from resnetlab.errors import Problem, ResourceError, mistake
 from resnetlab.inspection.measured import Instruments
 from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.record import Result, facts
+from resnetlab.shell import command_line, resume_command
 from resnetlab.studies import outlook
 from resnetlab.studies.backends.jobs import Backend, Job, event_of, message_of
 from resnetlab.studies.backends.local import LocalBackend
@@ -82,7 +82,7 @@ def run_study(
     as_json: bool = False, open_report: bool = False,
 ) -> int:  # fmt: skip
     """Do what a study lacks and report it, in one go or look by look; the exit code."""
-    again = shlex.join(["resnetlab", *sys.argv[1:]])
+    again = command_line(["resnetlab", *sys.argv[1:]])
     with Interrupt().watched() as interrupt:
         for plan in loaded.stages(output, note, most_seeds, backend, accept_licence):
             try:
@@ -232,10 +232,10 @@ def _one(job: Job, root: Path, placement: Placement, as_json: bool) -> int:
                     reason = event.reason if event.kind == "missing" else reason
     result = directory.result()
     if result is None and interrupt.asked():
-        print(f"Nothing is lost. To go on: resnetlab resume {directory.path}", file=sys.stderr)
+        print(f"Nothing is lost. To go on: {resume_command(directory.path)}", file=sys.stderr)
         return 128 + interrupt.number
     if result is None:
-        raise api.UnfinishedError(Problem(str(directory.path), reason, f"resnetlab resume {directory.path}"))
+        raise api.UnfinishedError(Problem(str(directory.path), reason, resume_command(directory.path)))
     _show(directory, result, placement.profile, as_json)
     return DONE
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from resnetlab.inspection.measured import DroppedBlocks, Gradients
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.places import LOCK
 from resnetlab.runs.record import Result
+from resnetlab.shell import command_line
 
 Kind = Literal["unreadable", "torn line", "missing", "corrupt", "leftover"]
 
@@ -104,7 +104,7 @@ def mend(folder: Path) -> list[str]:
 
 
 def _command(*words: object) -> str:
-    return shlex.join(["resnetlab", *map(str, words)])
+    return command_line(["resnetlab", *map(str, words)])
 
 
 def _mend(folder: Path) -> str:
@@ -112,12 +112,12 @@ def _mend(folder: Path) -> str:
 
 
 def _again(folder: Path) -> str:
-    return f"remove the folder {shlex.quote(str(folder))}, then give the command that made it again"
+    return f"remove the folder {command_line([str(folder)])}, then give the command that made it again"
 
 
 def _repeat(folder: Path) -> str:
     """How a finished run is made again: without its result it is unfinished, and has no checkpoint."""
-    return f"remove {shlex.quote(str(folder / 'result.json'))}, then: {_command('resume', folder, '--from', 0)}"
+    return f"remove {command_line([str(folder / 'result.json')])}, then: {_command('resume', folder, '--from', 0)}"
 
 
 def _leftovers(folder: Path) -> Iterator[Damage]:
@@ -151,7 +151,7 @@ def _instruments(folder: Path) -> Iterator[Damage]:
             try:
                 decode(form, read_json(path, MAX_OWN_BYTES), str(path))
             except InputError as error:
-                fix = f"remove {shlex.quote(str(path))}; no report needs it"
+                fix = f"remove {command_line([str(path)])}; no report needs it"
                 yield Damage(str(path), "unreadable", error.problems[0].what, fix)
 
 

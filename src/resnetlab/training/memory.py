@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,7 +36,7 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
         torch.cuda.reset_peak_memory_stats(device)
     else:
         with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: begin the high-water mark anew
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux: begin the high-water mark anew
     try:
         yield peak
     finally:
@@ -52,11 +51,31 @@ def _most(device: torch.device) -> int:
 def _resident() -> int:
     """The process's high-water mark in bytes."""
     with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])
+    try:
+        import resource
+    except ImportError:
+        return _windows_peak()
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most
+
+
+def _windows_peak() -> int:
+    """What Windows calls the peak working set of the process, in bytes; 0 where the system is another one.
+
+    Source: PROCESS_MEMORY_COUNTERS in psapi.h; a DWORD's pair and eight sizes, of which the first is the peak.
+    """
+    counters = (ctypes.c_size_t * 10)()
+    size = 8 + 8 * ctypes.sizeof(ctypes.c_size_t)
+    with suppress(AttributeError, OSError):
+        kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 (only Windows has it)
+        kernel.GetCurrentProcess.restype = ctypes.c_void_p
+        process = ctypes.c_void_p(kernel.GetCurrentProcess())
+        if kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), size):
+            return int.from_bytes(bytes(counters)[8 : 8 + ctypes.sizeof(ctypes.c_size_t)], sys.byteorder)
+    return 0
 
 
 def keep_freed_memory() -> None:

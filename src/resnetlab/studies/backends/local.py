@@ -180,7 +180,8 @@ class _Worker:
             self.process = subprocess.Popen(
                 COMMAND,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
-                start_new_session=True,  # Ctrl-C in a terminal is for the driver, which passes it on
+                # Ctrl-C in a terminal is for the driver, which passes it on: a session of POSIX, a group of Windows.
+                start_new_session=True, creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )  # fmt: skip
         self.gone, self.memory_kills = False, _memory_kills()
         self.listener = threading.Thread(target=self._listen, args=(self.process,), daemon=True)
