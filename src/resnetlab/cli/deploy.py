@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnetlab.errors import mistake
+from resnetlab.cli.loading import Pulse, loading
+from resnetlab.errors import InputError, Problem, mistake
 
 if TYPE_CHECKING:
+    from resnetlab.bundle.spec import ModelFile
     from resnetlab.deploy.predict import Prediction
     from resnetlab.deploy.record import Evaluated, Share
 
 SOME_FAILED = 3
+MAX_TOLD = 20
 
 Model = Annotated[Path, typer.Argument(help="A model's folder, or a finished run's.", metavar="MODEL")]
 DataArgument = Annotated[str, typer.Argument(help="A folder of photographs, an .npz or a name.", metavar="DATA")]
@@ -47,14 +50,21 @@ def predict(
     """
     if json and csv:
         raise mistake("--json, --csv", "more than one form", "give one of them")
+    from resnetlab.deploy.asked import check_model
     from resnetlab.deploy.pictures import find_pictures, passed_words
-    from resnetlab.deploy.predict import load_model
 
+    file = check_model(model, accept, tta)
     pictures, passed = find_pictures(files)
     if passed:
         typer.echo(f"passed over: {passed_words(passed)}", err=True)
+    missing = [path for path in files if not path.exists()]
+    if len(missing) == len(files):
+        raise InputError(*(Problem(str(path), "no such file", "give photographs") for path in missing[:MAX_TOLD]))
     if not pictures:
         raise mistake(str(files[0]), "no photographs in it", "give photographs, or a folder of them")
+    _loading(file, quiet=json)
+    from resnetlab.deploy.predict import load_model
+
     loaded = load_model(model, device=device, accept_licence=accept)
     write = _json_lines if json else _csv_lines if csv else _text_lines
     if csv:
@@ -87,14 +97,18 @@ def evaluate(
 
     Example:  resnetlab evaluate pets photos --out scores
     """
+    from resnetlab.deploy.asked import check_model, match_classes
+    from resnetlab.deploy.pictures import open_labelled
+
+    file = check_model(model, accept, tta)
+    labelled = open_labelled(data, split, output / "cache", _say, by=manifest)  # type: ignore[arg-type]
+    match_classes(file.classes, labelled)
+    _loading(file, quiet=json)
     from resnetlab import use
     from resnetlab.deploy.predict import load_model
 
     loaded = load_model(model, device=device, accept_licence=accept)
-    found = use.evaluate(
-        loaded, data, split=split, manifest=manifest, tta=tta, batch=batch_size, cache=output / "cache", out=out,  # type: ignore[arg-type]
-        say=_say, pulse=_pulse,
-    )  # fmt: skip
+    found = use.evaluate_on(loaded, labelled, tta=tta, batch=batch_size, out=out, say=_say, pulse=Pulse())  # type: ignore[arg-type]
     if json:
         typer.echo(_as_json(found))
     else:
@@ -115,13 +129,17 @@ def ensemble(
 
     Example:  resnetlab ensemble pets pets-2 --data photos
     """
-    from resnetlab.deploy.ensemble import combine
+    from resnetlab.deploy.asked import check_model
     from resnetlab.deploy.pictures import open_labelled
+
+    files = [check_model(model, accept, tta) for model in models]
+    labelled = open_labelled(data, split, output / "cache", _say, by=manifest)  # type: ignore[arg-type]
+    _loading(files[0], quiet=json)
+    from resnetlab.deploy.ensemble import combine
     from resnetlab.deploy.predict import load_model
 
     loaded = [load_model(model, device=device, accept_licence=accept) for model in models]
-    labelled = open_labelled(data, split, output / "cache", _say, by=manifest)  # type: ignore[arg-type]
-    found = combine(loaded, labelled, tta=tta, batch=batch_size, pulse=_pulse)  # type: ignore[arg-type]
+    found = combine(loaded, labelled, tta=tta, batch=batch_size, pulse=Pulse())  # type: ignore[arg-type]
     if json:
         typer.echo(_as_json(found))
         return
@@ -149,23 +167,27 @@ def explain(
     Example:  resnetlab explain pets photo.jpg --out why.png
     """
     from resnetlab.data.sources.images import BadImageError, quiet
-    from resnetlab.deploy.explain import explain as explained
+    from resnetlab.deploy.asked import check_label, check_model
     from resnetlab.deploy.pictures import picture
-    from resnetlab.deploy.predict import load_model
     from resnetlab.files import atomic
 
     path = out or Path(f"{image.stem}-explained.png")
     if path.suffix.lower() != ".png":
         raise mistake("--out", "no PNG by its name", "--out why.png", got=path)
-    loaded = load_model(model, device=device, accept_licence=accept)
+    file = check_model(model, accept)
+    check_label(label, file.classes)
     try:
         with quiet():
             photograph = picture(image).load()
     except BadImageError as error:
         raise mistake(str(image), str(error), "give a photograph") from None
-    found = explained(loaded, photograph, label)
-    with atomic(path, "wb") as file:
-        found.picture().save(file, "PNG")
+    _loading(file)
+    from resnetlab.deploy.explain import explain as explained
+    from resnetlab.deploy.predict import load_model
+
+    found = explained(load_model(model, device=device, accept_licence=accept), photograph, label)
+    with atomic(path, "wb") as written:
+        found.picture().save(written, "PNG")
     typer.echo(f"{found.label} {100 * found.probability:.1f} %, by the features of {found.layer}: {path}")
 
 
@@ -183,10 +205,17 @@ def export(
 
     Example:  resnetlab export pets --to onnx --out pets.onnx
     """
+    from resnetlab.deploy.asked import check_form, check_model, check_photographs
+
+    file = check_model(model, accept)
+    check_form(file, to)
+    if check is not None:
+        check_photographs(check)
+    _loading(file)
     from resnetlab.deploy.export import export as exported
     from resnetlab.deploy.predict import load_model
 
-    found = exported(load_model(model, device="cpu", accept_licence=accept), to, out, check)
+    found = exported(load_model(model, device="cpu", accept_licence=accept), to, out, check, _say)
     typer.echo(f"{out}: {found.pictures} {found.kind} in batches of {found.batches}, at most {found.largest:.1e} apart")
 
 
@@ -200,14 +229,26 @@ def serve(
 
     Example:  resnetlab serve pets --port 8000
     """
+    from resnetlab.deploy.asked import check_model
     from resnetlab.deploy.extras import need
-    from resnetlab.deploy.predict import load_model
 
+    file = check_model(model, accept)
     for package in ("fastapi", "uvicorn", "multipart"):
         need(package, "serve")
+    _loading(file)
+    from resnetlab.deploy.predict import load_model
     from resnetlab.deploy.serve import run
 
     run(load_model(model, device=device, accept_licence=accept), host, port, lambda line: typer.echo(line))
+
+
+def _loading(file: ModelFile, quiet: bool = False) -> None:
+    """Say what is loaded, and let torch's threads sleep while they wait for each other.
+
+    On a busy machine threads that spin cost more than the pass of a photograph, which takes 30 ms.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    loading(file.model, quiet)
 
 
 def _text_lines(name: str, held: Prediction | None, _: str) -> Iterator[str]:
@@ -270,8 +311,3 @@ def _as_json(found: Any) -> str:
 
 def _say(line: str) -> None:
     typer.echo(line, err=True)
-
-
-def _pulse(done: int, total: int) -> None:
-    if sys.stderr.isatty() and (done == total or done % 16 == 0):
-        print(f"\r{done:,} of {total:,} pictures", end="\n" if done == total else "", file=sys.stderr, flush=True)

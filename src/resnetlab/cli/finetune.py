@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resnetlab.cli.data import SplitAs
+from resnetlab.cli.loading import Pulse
 from resnetlab.errors import mistake, printable
 
 if TYPE_CHECKING:
@@ -45,18 +46,22 @@ def finetune(
     Example:  resnetlab finetune photos --budget 10m
     """
     seconds = _seconds(budget)
+    _check_folder(folder)
     from resnetlab.cli.work import Interrupt
     from resnetlab.data.sources.manifest import cut_of
     from resnetlab.finetune import api
+    from resnetlab.finetune.asked import Told
     from resnetlab.training.numerics import place
 
-    told = api.Told(
+    told = Told(
         folder=folder, model=model, weights=weights, recipe=recipe, freeze=freeze, train_size=train_size,
         test_size=test_size, epochs=epochs, cut=cut_of(split), seed=seed, skip_bad=skip_bad,
         accept_licence=accept_licence, device=device or "auto", output=output,
     )  # fmt: skip
     with Interrupt().watched() as interrupt:
-        done = api.finetune(told, budget_seconds=seconds, baseline=baseline, stop=interrupt.asked, say=_say)
+        done = api.finetune(
+            told, budget_seconds=seconds, baseline=baseline, stop=interrupt.asked, say=_say, pulse=Pulse()
+        )
     if place()[0] > 0:
         return
     for line in lines(done.record, done.model, folder, split):
@@ -86,22 +91,31 @@ def fixres(
 
         typer.echo(draw(picture, trains[0], tests[0], output / "reports" / "picture.png"))
         return
+    _check_folder(folder)
     from resnetlab.cli.work import Interrupt
     from resnetlab.data.sources.manifest import cut_of
     from resnetlab.finetune import api
+    from resnetlab.finetune.asked import Told
     from resnetlab.reports.sizes import page, write
 
-    told = api.Told(
+    told = Told(
         folder=folder, model=model, weights=weights, recipe=recipe, epochs=epochs, cut=cut_of(split), seed=seed,
         skip_bad=skip_bad, accept_licence=accept_licence, device=device or "auto", output=output,
     )  # fmt: skip
     with Interrupt().watched() as interrupt:
-        for found, place in api.fixres(told, trains, tests, command=_command(), stop=interrupt.asked, say=_say):
+        for found, place in api.fixres(
+            told, trains, tests, command=_command(), stop=interrupt.asked, say=_say, pulse=Pulse()
+        ):
             report = write(found, place)
     typer.echo(printable(page(found).answer))
     typer.echo(f"Report: {report}")
     if interrupt.asked():
         raise typer.Exit(128 + interrupt.number)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise mistake(str(folder), "no such folder", "give a folder of photographs, in folders of classes")
 
 
 def _sides(text: str, option: str) -> tuple[int, ...]:

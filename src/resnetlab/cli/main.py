@@ -301,6 +301,13 @@ def import_weights(
     licence: Annotated[str, typer.Option(help="Of the weights: Apache-2.0, CC-BY-NC-4.0, ...")] = "",
 ) -> None:
     """Turn the weights of others into a safetensors file."""
+    from resnetlab.cli.loading import loading
+    from resnetlab.models.names import named_model
+
+    named_model(as_model, "--as", "")
+    if not file.is_file():
+        raise mistake(str(file), "no such file", "a .th, .pth or .pt file of weights")
+    loading()
     from resnetlab.models.importing import import_weights as convert
 
     typer.echo(convert(file, as_model, out, licence))

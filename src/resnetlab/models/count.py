@@ -1,17 +1,18 @@
-"""What any network costs: as its spec says, or as built on the meta device: no memory, no weights."""
+"""What any network costs: as its spec says, or as built on the meta device: no memory, no weights.
+
+torch is imported where a network is built, and not before: the cost of our own networks follows from their specs.
+"""
 
 from __future__ import annotations
 
 import functools
-from typing import Any
-
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from typing import TYPE_CHECKING, Any
 
 from resnetlab.errors import mistake
-from resnetlab.models.build import skeleton
 from resnetlab.models.spec import External, Model
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def cost(spec: Model, channels: int, classes: int, side: int) -> tuple[int, int]:
@@ -27,6 +28,11 @@ def cost(spec: Model, channels: int, classes: int, side: int) -> tuple[int, int]
 @functools.lru_cache(maxsize=256)  # a study asks once a run
 def built_cost(spec: Model, channels: int, classes: int, side: int) -> tuple[int, int]:
     """As `cost`, counted on the network as built."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from resnetlab.models.build import skeleton
+
     with torch.device("meta"):
         model = skeleton(spec, channels, classes).eval()
         images = torch.zeros(1, channels, side, side)
