@@ -14,11 +14,12 @@ from resnetlab.data.resident import Resident
 from resnetlab.data.spec import Augment, Images
 from resnetlab.models.build import build_model
 from resnetlab.models.families.cifar import cifar
-from resnetlab.training.accelerate import prepare, resolve
+from resnetlab.training.accelerate import prepare
 from resnetlab.training.loop import Learner, train
 from resnetlab.training.numerics import Numerics
 from resnetlab.training.random import stream
 from resnetlab.training.recipe import SGD, Recipe
+from resnetlab.training.resolve import resolve
 
 SHAPES = {"cifar10": (32, 3, 50_000), "digits": (8, 1, 1_437)}
 """Side, channels and train images."""

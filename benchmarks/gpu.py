@@ -35,11 +35,12 @@ from resnetlab.models.build import build_model
 from resnetlab.models.families.cifar import cifar
 from resnetlab.models.spec import Model
 from resnetlab.training.abreast import take_turns
-from resnetlab.training.accelerate import prepare, resolve
+from resnetlab.training.accelerate import prepare
 from resnetlab.training.loop import Learner, train
 from resnetlab.training.numerics import Numerics, cores
 from resnetlab.training.random import stream
 from resnetlab.training.recipe import SGD, Adam, AdamW, Cosine, Recipe, RMSprop
+from resnetlab.training.resolve import resolve
 from resnetlab.training.steps import Steps
 
 HERE = Path(__file__).parent

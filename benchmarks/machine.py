@@ -8,7 +8,7 @@ from typing import Any
 from resnetlab.runs.provenance import provenance
 from resnetlab.training.numerics import Numerics
 
-NAMES = ("time", "commit", "dirty", "python", "platform", "processor", "packages")
+NAMES = ("time", "commit", "dirty", "python", "platform", "processor", "instruction_set", "packages")
 
 
 def machine() -> dict[str, Any]:

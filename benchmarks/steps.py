@@ -32,7 +32,7 @@ CELLS = [(depth, batch, shape) for shape in ("cifar10", "digits") for depth in (
 CONTENDERS = {
     "stock-w0": "stock loop, its images made in the same process",
     "stock-w2": "stock loop, 2 workers make its images",
-    "tuned-w2": "tuned loop: bf16, channels-last, workers that stay",
+    "tuned-w2": "tuned loop: bf16 where the processor multiplies it, channels-last, workers that stay",
     "one-fp32": "resnetlab, fp32, one run on all cores",
     "one-auto": "resnetlab as it comes, one run on all cores",
     "study-fp32": "resnetlab, fp32, a study: a run a core",

@@ -13,6 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from resnetlab.training.hardware import processor_has_bf16
+
 
 def made(side: int, channels: int, count: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Random pixels (N, H, W, C) and labels (N,) of ten classes: a step costs the same whatever they show."""
@@ -46,11 +48,13 @@ def epochs(
 ) -> Iterator[int]:  # fmt: skip
     """Train without end; yields the images of each step.
 
-    Stock: fp32, NCHW, `.item()` of every loss. `tuned`: bf16, channels-last, no `.item()`, workers that stay.
+    Stock: fp32, NCHW, `.item()` of every loss. `tuned`: channels-last, no `.item()`, workers that stay, and bf16
+    unless the processor would emulate it, as its author would choose for the machine at hand.
     """
     layout = torch.channels_last if tuned else torch.contiguous_format
     model = model.to(device).to(memory_format=layout).train()
     pinned = device.type == "cuda"
+    bf16 = tuned and (pinned or processor_has_bf16())
     loader = DataLoader(
         Pictures(pixels, labels), batch_size, shuffle=True, num_workers=workers, pin_memory=pinned,
         persistent_workers=tuned and workers > 0,
@@ -63,7 +67,7 @@ def epochs(
             images = images.to(device, non_blocking=pinned, memory_format=layout)
             targets = targets.to(device, non_blocking=pinned)
             optimiser.zero_grad()
-            with torch.autocast(device.type, torch.bfloat16) if tuned else contextlib.nullcontext():
+            with torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext():
                 logits = model(images)
             loss = criterion(logits.float(), targets)
             loss.backward()

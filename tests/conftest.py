@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test, and no process that one starts, meets the cache or the configuration of the person who runs the tests.
+os.environ["RESNETLAB_CACHE"] = tempfile.mkdtemp(prefix="resnetlab-cache-")
+os.environ["XDG_CONFIG_HOME"] = os.environ["RESNETLAB_CACHE"] + "/config"
+os.environ["RESNETLAB_OFFLINE"] = "0"
 
+import atexit
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+atexit.register(shutil.rmtree, os.environ["RESNETLAB_CACHE"], ignore_errors=True)
+
+# What kills processes finds them in /proc; signals and process groups are those of POSIX.
+collect_ignore = (
+    []
+    if sys.platform == "linux"
+    else ["promises/test_kills.py", "promises/test_torchrun.py", "promises/test_windows.py", "finetune/test_kept.py"]
+)
 
 STUDY = """
 name = "small"

@@ -189,9 +189,14 @@ def test_a_commit_keeps_the_first_text(tmp_path: Path) -> None:
     assert path.read_text() == "first"
 
 
-def test_a_file_system_without_hard_links_commits_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_hard_links_commits_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A FAT stick says EINVAL on Windows and EPERM on Linux."""
+
     def no_links(*_: object) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "link", no_links)
     path = tmp_path / "result.json"
@@ -199,6 +204,129 @@ def test_a_file_system_without_hard_links_commits_too(tmp_path: Path, monkeypatc
     assert not files.create_once(path, "second")
     assert path.read_text() == "first"
     assert names(tmp_path) == ["result.json"]
+
+
+def in_use(*_: object) -> None:
+    """As Windows refuses to touch a file that another program has open."""
+    error = PermissionError(errno.EACCES, "The process cannot access the file because it is being used")
+    error.winerror = 32  # type: ignore[attr-defined]
+    raise error
+
+
+def test_a_file_that_another_program_has_open_for_a_moment_is_replaced_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, tries, real = tmp_path / "a.txt", [], Path.replace
+    path.write_text("old")
+
+    def refused_twice(source: Path, target: Path) -> Path:
+        tries.append(target)
+        if len(tries) <= 2:
+            in_use()
+        return real(source, target)
+
+    monkeypatch.setattr(Path, "replace", refused_twice)
+    files.write_text(path, "new")
+    assert path.read_text() == "new"
+    assert tries == [path] * 3
+
+
+def test_a_file_that_stays_open_is_left_whole_and_the_error_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    monkeypatch.setattr(files, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(Path, "replace", in_use)
+    with pytest.raises(PermissionError):
+        files.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_what_a_person_may_not_do_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[object] = []
+
+    def forbidden(*arguments: object) -> None:
+        tries.append(arguments)
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", forbidden)
+    with pytest.raises(PermissionError):
+        files.write_text(tmp_path / "a.txt", "new")
+    assert len(tries) == 1
+
+
+def test_a_file_is_closed_before_it_is_renamed_or_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows renames no file that is open."""
+    opened: list[Any] = []
+    real_open, real_link, real_replace = open, os.link, Path.replace
+
+    def noted(*arguments: Any, **keywords: Any) -> Any:
+        opened.append(real_open(*arguments, **keywords))
+        return opened[-1]
+
+    def linked(source: str, target: Path) -> None:
+        assert all(file.closed for file in opened)
+        real_link(source, target)
+
+    def replaced(source: Path, target: Path) -> Path:
+        assert all(file.closed for file in opened)
+        return real_replace(source, target)
+
+    monkeypatch.setattr(files, "open", noted, raising=False)
+    monkeypatch.setattr(os, "link", linked)
+    monkeypatch.setattr(Path, "replace", replaced)
+    files.write_text(tmp_path / "a", "1")
+    assert files.create_once(tmp_path / "b", "2")
+    assert len(opened) == 2
+
+
+def test_a_system_that_opens_no_folder_writes_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def refused(path: Any, *arguments: Any, **keywords: Any) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", refused)
+    files.write_text(tmp_path / "a", "1")
+    assert (tmp_path / "a").read_text() == "1"
+
+
+def test_a_text_has_the_same_bytes_on_every_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "linesep", "\r\n")
+    files.write_text(tmp_path / "a", "one\ntwo\n")
+    assert (tmp_path / "a").read_bytes() == b"one\ntwo\n"
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from resnetlab.files import locked
+with locked(Path(sys.argv[1])) as mine:
+    print(mine, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_lock_keeps_others_out_and_ends_with_its_process_after_any_death(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert not files.is_locked(path)
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "True\n"
+        assert files.is_locked(path)
+        with files.locked(path) as mine:
+            assert not mine
+        assert files.is_locked(path), "who asked in vain took nothing away"
+        holder.send_signal(signal.SIGKILL)
+    assert path.exists()
+    with files.locked(path) as mine:
+        assert mine
+        assert files.is_locked(path), "nor is it lent twice within a process"
+    assert not files.is_locked(path)
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()

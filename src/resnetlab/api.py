@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
+import contextlib
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 from resnetlab.bundle.licences import licence_of, refuse_unaccepted
 from resnetlab.codec import encode
 from resnetlab.data.spec import Data
 from resnetlab.errors import Problem, ResnetlabError, mistake
 from resnetlab.inspection.measured import Instruments
+from resnetlab.models.count import cost
 from resnetlab.models.spec import Model
 from resnetlab.reports.build import assemble, weigh
 from resnetlab.reports.evidence import gather
@@ -22,6 +26,8 @@ from resnetlab.reports.latex import write_latex
 from resnetlab.reports.write import write
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import RunRecord
+from resnetlab.shell import command_line, last_part, resume_command
+from resnetlab.studies.backends.here import run_here
 from resnetlab.studies.backends.jobs import Backend, Event, Job
 from resnetlab.studies.backends.local import LocalBackend
 from resnetlab.studies.looks import next_counts, with_looks
@@ -31,6 +37,7 @@ from resnetlab.studies.run import opened_facts, plan_study, read_plan, read_reco
 from resnetlab.studies.spec import Study, parse_study
 from resnetlab.studies.spec import load_study as read_study
 from resnetlab.training.numerics import Placement
+from resnetlab.training.resolve import resolve
 from resnetlab.training.tuning import AnyRecipe, Tuning
 
 REPORT_SHARE = 0.02
@@ -186,12 +193,12 @@ def load_study(
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds) if seeds is not None else None
     study = read_study(source, Overrides(data=data, settings=tuple(settings), seeds=chosen))
     # In a report, a path of this machine would say nothing to its reader.
-    words = ["resnetlab", "study", "run", Path(source).name if Path(source).is_absolute() else str(source)]
-    words += ["--data", Path(data).name if "/" in data else data] if data else []
+    words = ["resnetlab", "study", "run", last_part(str(source)) if Path(source).is_absolute() else str(source)]
+    words += ["--data", last_part(data)] if data else []
     words += [word for setting in settings for word in ("--set", _bare(setting))]
     if chosen is not None:
         words += ["--seeds", str(len(chosen)) if chosen == tuple(range(len(chosen))) else ",".join(map(str, chosen))]
-    return LoadedStudy(study, shlex.join(words))
+    return LoadedStudy(study, command_line(words))
 
 
 def _refuse_unaccepted(study: Study) -> None:
@@ -203,7 +210,7 @@ def _refuse_unaccepted(study: Study) -> None:
 def _bare(setting: str) -> str:
     """A setting without the folder of a file that it names."""
     key, _, value = setting.partition("=")
-    return f"{key}={Path(value.strip()).name}" if value.strip().endswith((".toml", ".csv")) else setting
+    return f"{key}={last_part(value.strip())}" if value.strip().endswith((".toml", ".csv")) else setting
 
 
 def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
@@ -222,9 +229,6 @@ def plan_run(
     tables |= {"name": "train", "question": "", "seeds": [seed], "instruments": encode(instruments or Instruments())}
     study = parse_study(tables, "", Overrides(settings=tuple(settings)))
     _refuse_unaccepted(study)
-    from resnetlab.models.count import cost  # torch takes seconds: a mistake is told before them
-    from resnetlab.training.accelerate import resolve
-
     return expand(study, opened_facts(study, Path(output), say), partial(resolve, single=True), cost)
 
 
@@ -263,17 +267,42 @@ def resume(
     return _train(job, root, stop)
 
 
-def run_job(job: Job, root: Path, placement: Placement, stop: Stop) -> Iterator[Event]:
-    """Do one run in a worker process, and tell of it."""
-    yield from LocalBackend(root, placement).run([job], stop)
-
-
 def _train(job: Job, root: Path, stop: Stop) -> RunRecord:
-    reason = "it was stopped"
-    for event in run_job(job, root, Placement(), stop):
-        reason = event.reason if event.kind == "missing" else reason
-    record = RunDirectory.of(root, job.id).record()
+    reasons = ["it was stopped"]
+
+    def see(event: Event) -> None:
+        if event.kind == "missing":
+            reasons.append(event.reason)
+
+    directory = RunDirectory.of(root, job.id)
+    with _interrupt_as_stop() as interrupted:
+        if directory.lacks(job.file):
+            run_here(job, root, Placement(), lambda: interrupted() or stop(), see)
+    record = directory.record()
     if record is None or record.result is None:
-        where = str(root / "runs" / job.id)
-        raise UnfinishedError(Problem(where, reason, f"resnetlab resume {where}"))
+        if interrupted():
+            raise KeyboardInterrupt
+        where = str(directory.path)
+        raise UnfinishedError(Problem(where, reasons[-1], resume_command(where)))
     return record
+
+
+@contextlib.contextmanager
+def _interrupt_as_stop() -> Iterator[Stop]:
+    """Let a first Ctrl-C end training with a checkpoint; a second one ends it at once. Gives whether one came."""
+    count = 0
+
+    def take(number: int, frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        if count > 1:
+            signal.default_int_handler(number, frame)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, take)
+    try:
+        yield lambda: count > 0
+    finally:
+        signal.signal(signal.SIGINT, before)

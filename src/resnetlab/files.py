@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from resnetlab.errors import Problem, ResourceError, mistake
 
@@ -23,8 +24,19 @@ MAX_BYTES = 1_000_000
 MAX_OWN_BYTES = 500_000_000
 """Of one that grows with the runs of a study: its plan, its report's values."""
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 """What the system says when the disk, or a person's share of it, is full."""
+
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL, errno.ENOSYS)
+"""What systems say where a file cannot have a second name: FAT sticks answer EINVAL, network drives any of them."""
+
+IN_USE = (5, 32, 33)
+"""Windows' error codes for a file that another program has open: access denied, sharing violation, locked."""
+
+PATIENCE_SECONDS = 2.0
+"""For another program to close a file: readers, search indexes and virus scanners take less."""
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -36,7 +48,8 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     with _temporary(path, mode) as (file, name):
         yield file
         _flush(file)
-        Path(name).replace(path)
+        file.close()  # Windows does not rename an open file
+        replace_file(Path(name), path)
         sync_folder(path.parent)
 
 
@@ -56,19 +69,50 @@ def create_once(path: Path, text: str) -> bool:
     with _temporary(path, "w") as (file, name):
         file.write(text)
         _flush(file)
+        file.close()
         try:
             os.link(name, path)
         except FileExistsError:
             return False
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+        except (OSError, AttributeError) as error:  # AttributeError: a system that has no such call
+            if isinstance(error, OSError) and error.errno not in NO_LINKS:
                 raise
             # A file system without hard links: the caller's lock on the folder keeps others away.
             if path.exists():
                 return False
-            Path(name).replace(path)
+            replace_file(Path(name), path)
         sync_folder(path.parent)
     return True
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Rename `source` to `target`, in place of a file that is there.
+
+    Windows refuses it while a program has `target` open: it is tried again for two seconds, then PermissionError.
+    """
+    patiently(lambda: source.replace(target))
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove `folder` with all that is in it; on Windows, wait for a file that another program has open."""
+    patiently(lambda: shutil.rmtree(folder))
+
+
+def patiently(act: Callable[[], T]) -> T:
+    """The result of `act`, which is tried again for two seconds where Windows says that a file is in use."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return act()
+        except PermissionError as error:
+            if not is_in_use(error) or time.monotonic() > end:
+                raise
+        time.sleep(0.02)
+
+
+def is_in_use(error: OSError) -> bool:
+    """Whether Windows says that another program has the file open. Other systems never say it."""
+    return getattr(error, "winerror", None) in IN_USE
 
 
 def append_lines(path: Path, *values: object) -> None:
@@ -112,7 +156,7 @@ def read_json(path: Path, most: int = MAX_BYTES) -> Any:
 def read_text(path: Path, most: int = MAX_BYTES) -> str:
     """A text in UTF-8. Raises InputError when it is absent, too large or something else."""
     try:
-        with path.open("rb") as file:
+        with patiently(lambda: path.open("rb")) as file:
             content = file.read(most + 1)  # bounded by what is read: a device tells no size
         if len(content) > most:
             raise mistake(str(path), f"larger than {most:,} bytes", "a specification is a small text file")
@@ -132,14 +176,20 @@ def sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Hold the lock `path` for this process; false when another holds it. The system lets go when a process dies."""
-    with path.open("w") as file:
+    """Hold the lock `path` for this process; false when another holds it. The system lets go when a process dies.
+
+    It is flock on Linux and macOS and LockFileEx on Windows. There is no file whose presence would mean a lock: that
+    would outlive a process that was killed.
+    """
+    from filelock import lock_descriptor, unlock_descriptor  # its import takes 20 ms
+
+    with path.open("ab") as file:
+        mine = lock_descriptor(file.fileno(), blocking=False)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+            yield mine
+        finally:
+            if mine:
+                unlock_descriptor(file.fileno())
 
 
 def is_locked(path: Path) -> bool:
@@ -151,8 +201,14 @@ def is_locked(path: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable: a rename is not on the disk until its folder is."""
-    handle = os.open(folder, os.O_RDONLY)
+    """Make the names in `folder` durable: a rename is not on the disk until its folder is.
+
+    Windows opens no folder and says PermissionError; NTFS keeps a journal of names.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
     try:
         os.fsync(handle)
     finally:
@@ -166,7 +222,8 @@ def _temporary(path: Path, mode: str) -> Iterator[tuple[IO[Any], str]]:
         # Not tempfile: it keeps others of a group from reading a report, whatever the umask says.
         name = str(path.parent / f".{path.name[:100]}.{secrets.token_hex(8)}.part")
         try:
-            with open(name, mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as file:  # noqa: PTH123
+            form = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}  # the same bytes on every system
+            with open(name, mode.replace("w", "x"), **form) as file:  # type: ignore[call-overload]  # noqa: PTH123
                 yield file, name
         finally:
             with contextlib.suppress(FileNotFoundError):

@@ -14,7 +14,7 @@ from pathlib import Path
 from resnetlab.api import LoadedStudy
 from resnetlab.codec import encode
 from resnetlab.errors import mistake
-from resnetlab.reports.evidence import Evidence, Row, gather, load
+from resnetlab.reports.evidence import Evidence, Machine, Row, gather, load
 from resnetlab.stats.estimate import Interval
 from resnetlab.stats.published import Published, prediction
 from resnetlab.studies.plan import Plan
@@ -139,5 +139,9 @@ def _same_setting(evidence: Evidence, now: Evidence, plan: Plan, row: Row) -> bo
     """A run's name ends in the hash of all that decides it, data and numerics among them."""
     if plan.runs[0].id.rpartition("-")[2] != row.run.rpartition("-")[2]:
         return False
-    settings = {(machine.processor, machine.packages.get("torch")) for machine in evidence.machines}
-    return all((machine.processor, machine.packages.get("torch")) in settings for machine in now.machines)
+    return {_setting(machine) for machine in now.machines} <= {_setting(machine) for machine in evidence.machines}
+
+
+def _setting(machine: Machine) -> tuple[str | None, ...]:
+    """What the bits of a run depend on; a processor's name alone does not tell its instructions."""
+    return machine.processor, machine.instruction_set, machine.packages.get("torch")

@@ -91,6 +91,57 @@ def test_a_folder_is_replaced_whole_or_stays_as_it_was(tmp_path: Path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["pets"]
 
 
+STEPS = ("the new model.json", "the weights", "the card", "model.json in place")
+
+
+@pytest.mark.parametrize("step", range(len(STEPS)), ids=STEPS)
+def test_a_save_that_is_killed_at_any_step_leaves_the_old_model_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    folder, real, moved = tmp_path / "pets", store.replace_file, list[Path]()
+    save_bundle(folder, network(SMALL), described(SMALL, name="older"))
+
+    def killed(source: Path, target: Path) -> None:
+        if len(moved) == step:
+            raise KeyboardInterrupt
+        moved.append(target)
+        real(source, target)
+
+    monkeypatch.setattr(store, "replace_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_bundle(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
+    monkeypatch.setattr(store, "replace_file", real)
+    held = load_bundle(folder)
+    expected = network(SMALL) if held.file.name == "older" else network(SMALL, seed=5)
+    assert held.file.name == ("older" if step < 2 else "newer")
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(held.module.state_dict()[name], tensor)
+    save_bundle(folder, network(SMALL, seed=9), described(SMALL, name="newest"))
+    assert load_bundle(folder).file.name == "newest"
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.json", "weights.safetensors"]
+
+
+def test_weights_that_another_program_has_open_are_told_in_a_line_and_the_model_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows replaces no file that is mapped: one that `resnetlab serve` has open elsewhere."""
+    folder, real = tmp_path / "pets", store.replace_file
+    save_bundle(folder, network(SMALL), described(SMALL, name="older"))
+
+    def refused(source: Path, target: Path) -> None:
+        if target.name == "weights.safetensors":
+            error = PermissionError(errno.EACCES, "in use")
+            error.winerror = 32  # type: ignore[attr-defined]
+            raise error
+        real(source, target)
+
+    monkeypatch.setattr(store, "replace_file", refused)
+    with pytest.raises(InputError, match=r"weights\.safetensors: is open in another program\. Fix: end the program"):
+        save_bundle(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
+    assert load_bundle(folder).file.name == "older"
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.json", "weights.safetensors"]
+
+
 def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="is there and is no model's folder"):

@@ -1,6 +1,15 @@
-"""Makes `pictures.py` importable by the tests beside it, in each of pytest's import modes."""
+"""A cache of its own for each test; makes `pictures.py` importable, in each of pytest's import modes."""
 
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of a person who has just begun: what one test decoded is no help to another."""
+    monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "person"))
+    return tmp_path / "person"

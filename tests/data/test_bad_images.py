@@ -203,7 +203,15 @@ def test_an_extreme_shape_costs_no_memory() -> None:
     assert images.square(Image.new("RGB", (50_000, 4)), 64).shape == (64, 64, 3)
 
 
-def test_neither_a_fifo_nor_a_link_is_read(tmp_path: os.PathLike[str]) -> None:
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFOs in folders")
+@pytest.mark.parametrize("flags", ["all", "those of Windows"])
+def test_neither_a_fifo_nor_a_link_is_read(
+    tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch, flags: str
+) -> None:
+    """Nor where a system has no flags that refuse them: such an open would hang, and follow."""
+    if flags != "all":
+        monkeypatch.setattr(images, "_NO_FOLLOW", 0)
+        monkeypatch.setattr(images, "_READ", os.O_RDONLY)
     fifo, link = os.path.join(tmp_path, "fifo"), os.path.join(tmp_path, "link")  # noqa: PTH118
     os.mkfifo(fifo)
     os.symlink("/etc/hostname", link)  # noqa: PTH211

@@ -56,7 +56,7 @@ def test_stanford_dogs_come_from_their_archives_with_the_splits_of_their_lists(t
     breeds = ("n02085620-Chihuahua", "n02086240-Shih-Tzu")
     names = [f"{breed}/{breed[:9]}_{number}.jpg" for breed in breeds for number in range(4)]
     photographs = {f"Images/{name}": encoded(picture(k), "JPEG") for k, name in enumerate(names)}
-    downloads = tmp_path / "downloads" / "stanford-dogs"
+    downloads = tmp_path / "person" / "downloads" / "stanford-dogs"
     tar(downloads / "images.tar", photographs)
     train = [name for name in names if not name.endswith("_3.jpg")]
     test = [name for name in names if name.endswith("_3.jpg")]
@@ -76,7 +76,7 @@ def test_oxford_pets_are_read_by_torchvision_from_archives_that_are_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"{breed}_{number}" for breed in ("Abyssinian", "beagle") for number in range(4)]
-    downloads = tmp_path / "downloads" / "oxford-pets"
+    downloads = tmp_path / "person" / "downloads" / "oxford-pets"
     images = {f"images/{name}.jpg": encoded(picture(k), "JPEG") for k, name in enumerate(names)}
     lines = [f"{name} {1 + (name < 'b') * 0 + (name >= 'b')} 1 1" for name in names]
     notes = {
@@ -93,7 +93,7 @@ def test_oxford_pets_are_read_by_torchvision_from_archives_that_are_checked(
 
 
 def test_flowers_keep_their_validation_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    downloads = tmp_path / "downloads" / "flowers"
+    downloads = tmp_path / "person" / "downloads" / "flowers"
     images = {f"jpg/image_{number:05d}.jpg": encoded(picture(number), "JPEG") for number in range(1, 9)}
     archive = tar(downloads / "102flowers.tgz", images, "w:gz")
     labels, sets = downloads / "imagelabels.mat", downloads / "setid.mat"
@@ -115,14 +115,14 @@ def test_without_a_network_one_line_says_where_to_put_which_file(
     monkeypatch.setattr(module, "_DOGS", "http://127.0.0.1:9/")
     with pytest.raises(InputError) as caught:
         fetch("stanford-dogs", tmp_path)
-    place = tmp_path / "downloads" / "stanford-dogs"
+    place = tmp_path / "person" / "downloads" / "stanford-dogs"
     assert str(caught.value).startswith("http://127.0.0.1:9/images.tar: cannot be downloaded: ")
     assert str(caught.value).endswith(f"Fix: put images.tar, lists.tar into {place}, then give the same command again")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_an_archive_with_another_md5_is_refused(tmp_path: Path) -> None:
-    downloads = tmp_path / "downloads" / "oxford-pets"
+    downloads = tmp_path / "person" / "downloads" / "oxford-pets"
     for url, _ in OxfordIIITPet._RESOURCES:
         tar(downloads / Path(url).name, {"images/a.jpg": b""}, "w:gz")
     with pytest.raises(InputError, match="differs from the MD5 that its source tells"):

@@ -16,12 +16,14 @@ from resnetlab.data.sources import decoded, folder, images, seen
 from resnetlab.errors import InputError
 
 
-def test_the_hash_depends_neither_on_the_place_nor_on_the_number_of_workers(tmp_path: Path) -> None:
-    root = split_tree(tmp_path / "pets")
-    sources = [
-        folder.open_folder(root, image_size=16, cache=tmp_path / f"cache{workers}", workers=workers)
-        for workers in (1, 2, 7)
-    ]
+def test_the_hash_depends_neither_on_the_place_nor_on_the_number_of_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, sources = split_tree(tmp_path / "pets"), []
+    for workers in (1, 2, 7):  # each with a cache of its own: each decodes the images
+        monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / f"person{workers}"))
+        sources.append(folder.open_folder(root, image_size=16, cache=tmp_path / "cache", workers=workers))
+    monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "person"))
     shutil.copytree(root, tmp_path / "elsewhere" / "other")
     sources.append(opened(tmp_path / "elsewhere" / "other", image_size=16))
     assert len({source.sha256 for source in sources}) == 1
@@ -61,7 +63,7 @@ def test_a_damaged_cache_is_noticed_and_built_again(tmp_path: Path, ending: str)
     root = split_tree(tmp_path / "pets")
     first = opened(root, image_size=8)
     pixels = first.train.pixels.copy()
-    (kept,) = (tmp_path / "cache").glob(f"*.{ending}")
+    (kept,) = (tmp_path / "person" / "images").glob(f"*.{ending}")
     whole = kept.read_bytes()
     rng = np.random.default_rng(0)
     flips = [bytearray(whole) for _ in range(20)]
@@ -84,7 +86,7 @@ def test_a_damaged_cache_is_noticed_and_built_again(tmp_path: Path, ending: str)
 def test_pixels_that_were_exchanged_are_noticed(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     pixels = opened(root, image_size=8).train.pixels.copy()
-    (kept,) = (tmp_path / "cache").glob("*.npy")
+    (kept,) = (tmp_path / "person" / "images").glob("*.npy")
     forged = np.load(kept)
     forged[:] = 0
     kept.unlink()
@@ -149,7 +151,7 @@ def test_of_a_folder_that_changed_only_the_new_files_are_opened_for_their_hash(
 
 def decoded_hashes(root: Path, tmp_path: Path) -> list[str]:
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
-    return [held.sha256 for held in seen.probe(root, paths, 2, tmp_path / "cache")]
+    return [held.sha256 for held in seen.probe(root, paths, 2, tmp_path / "person" / "images")]
 
 
 def test_each_change_of_a_folder_is_seen(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_failed_download_is_one_line_that_says_where_to_put_which_file(tmp_pat
     said: list[str] = []
     with pytest.raises(InputError) as caught:
         open_source(name, cache=tmp_path / "cache", say=said.append)
-    root = tmp_path / "cache" / "downloads"
+    root = tmp_path / "person" / "downloads"
     (line,) = lines_of(caught.value)
     assert line.startswith(f"{name}: can be neither read nor downloaded: ")
     assert line.endswith(
@@ -125,7 +125,7 @@ def idx(array: np.ndarray) -> bytes:
 @pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
 def test_idx_files_that_are_there_are_read_without_a_download(tmp_path: Path, name: str, folder: str) -> None:
     rng = np.random.default_rng(0)
-    raw = tmp_path / "cache" / "downloads" / folder / "raw"
+    raw = tmp_path / "person" / "downloads" / folder / "raw"
     raw.mkdir(parents=True)
     made = {}
     for word, split in (("train", "train"), ("t10k", "test")):
@@ -153,7 +153,7 @@ def test_batches_of_cifar_are_read_when_their_checksums_fit(
     import torchvision.datasets
 
     kind = getattr(torchvision.datasets, form)
-    folder = tmp_path / "cache" / "downloads" / kind.base_folder
+    folder = tmp_path / "person" / "downloads" / kind.base_folder
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
 
@@ -182,7 +182,7 @@ def test_svhn_matrices_are_read_when_their_checksums_fit(tmp_path: Path, monkeyp
     import scipy.io
     import torchvision.datasets
 
-    root = tmp_path / "cache" / "downloads"
+    root = tmp_path / "person" / "downloads"
     root.mkdir(parents=True)
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 20), np.uint8)
     labels = (np.arange(20) % 10 + 1).astype(np.uint8)[:, None]  # SVHN writes the digit 0 as 10

@@ -54,7 +54,7 @@ def spec(backbone: Path) -> External:
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Networks this small are slower on two cores than on one."""
-    monkeypatch.setattr("resnetlab.training.accelerate.cores", lambda: 1)
+    monkeypatch.setattr("resnetlab.training.resolve.cores", lambda: 1)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

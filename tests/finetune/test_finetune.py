@@ -389,7 +389,7 @@ def test_without_weights_and_without_a_network_one_line_says_what_to_do(
     photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("RESNETLAB_WEIGHTS", raising=False)
     monkeypatch.setattr("torch.hub.download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no route")))
     text = refused(Told(folder=photos, output=tmp_path / "out"))

@@ -158,11 +158,11 @@ def test_a_hub_that_cannot_be_reached_names_the_file_to_place_and_where(
     def refuse(*_: object, **__: object) -> None:
         raise urllib.error.URLError("no route to host")
 
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("torch.hub.urlopen", refuse)
     spec = replace(SMALL, weights="hub")
-    folder = tmp_path / "resnetlab" / "weights" / "torchvision"
+    folder = tmp_path / "weights" / "torchvision"
     line = told(spec)
     assert line == (
         "torchvision/squeezenet1_1+: the hub of torchvision cannot be reached: <urlopen error no route to host>. "

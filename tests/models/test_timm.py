@@ -85,7 +85,7 @@ def test_timm_says_how_its_weights_take_pixels() -> None:
 def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path))
     spec = External(source="timm/resnet18", weights="hub")
     with pytest.raises(InputError) as caught:
         build(spec)

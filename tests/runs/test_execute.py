@@ -95,7 +95,11 @@ class Runner:
             "recipe.schedule={name='one-cycle'}",
             "recipe.clip_norm=1.0",
         ),
-        ("recipe.augment={crop_padding=2,flip=true,cutout=3}", "numerics.precision=bf16", "data.test_curve=true"),
+        (
+            "recipe.augment={crop_padding=2,flip=true,cutout=3}",
+            "numerics.precision=bf16-emulated",
+            "data.test_curve=true",
+        ),
         (
             "recipe.augment={crop=6,flip=true,mixup=0.4,randaugment={operations=2}}",
             "recipe.normalise=zca",
@@ -283,7 +287,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[Learner], 
 
 
 @pytest.mark.parametrize("step", [1, 4, 13, 21])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16-emulated"])
 def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_before_a_good_checkpoint_is_overwritten(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, step: int, precision: str
 ) -> None:
@@ -367,7 +371,7 @@ def test_a_full_disk_is_said_before_a_checkpoint_is_written_and_the_run_goes_on_
     [
         (("recipe.batch_size=8",), "batch_size"),
         (("recipe.optimiser.lr=0.5",), "lr"),
-        (("numerics.precision=bf16",), "precision"),
+        (("numerics.precision=bf16-emulated",), "precision"),
     ],
 )
 def test_a_folder_that_holds_another_run_is_refused_and_the_fields_are_listed(

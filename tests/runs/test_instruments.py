@@ -53,7 +53,8 @@ class Run:
 
 
 @pytest.mark.parametrize(
-    "settings", [(), ("recipe.ema=0.9", "recipe.choose=best", "data.validation=0.2", "numerics.precision=bf16")]
+    "settings",
+    [(), ("recipe.ema=0.9", "recipe.choose=best", "data.validation=0.2", "numerics.precision=bf16-emulated")],
 )
 def test_instruments_change_no_bit_of_a_run_and_no_letter_of_its_name(
     tmp_path: Path, small_npz: Path, settings: tuple[str, ...]

@@ -154,6 +154,21 @@ def test_a_backend_that_is_not_there_is_one_line(words: list[str], said: str, tm
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_the_cache_that_the_driver_names_is_that_of_every_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = pytest.importorskip("resnetlab.studies.backends.ray")
+    mark = tmp_path / "cluster"
+    mark.write_text("7")
+    monkeypatch.setenv("RESNETLAB_CACHE", "/of/this/machine")
+    monkeypatch.chdir(tmp_path)
+    here = {"folder": str(tmp_path), "mark": str(mark), "text": "7", **backend._versions()}
+    backend._entered(here)
+    assert os.environ["RESNETLAB_CACHE"] == "/of/this/machine"
+    backend._entered(here | {"RESNETLAB_CACHE": str(tmp_path / "shared")})
+    assert os.environ["RESNETLAB_CACHE"] == str(tmp_path / "shared")
+
+
 def test_a_machine_that_differs_from_the_drivers_says_how(tmp_path: Path) -> None:
     backend = pytest.importorskip("resnetlab.studies.backends.ray")
     mark = tmp_path / "cache" / "cluster"

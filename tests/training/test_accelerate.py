@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.errors import InputError
-from resnetlab.training.accelerate import autocast, layout, prepare, resolve
+from resnetlab.training.accelerate import autocast, layout, prepare
 from resnetlab.training.numerics import Numerics, cores
+from resnetlab.training.resolve import resolve
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def no_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(
-    precision=st.sampled_from(["auto", "fp32", "bf16"]),
+    precision=st.sampled_from(["auto", "fp32", "bf16-emulated"]),
     memory_format=st.sampled_from(["auto", "contiguous", "channels_last"]),
     threads=st.integers(0, 4),
     single=st.booleans(),
@@ -34,7 +35,7 @@ def test_nothing_is_left_to_choose_and_what_was_chosen_stays(
     found = resolve(asked, single=single)
     assert "auto" not in (found.device, found.precision, found.memory_format)
     assert found.threads == (threads or (cores() if single else 1))
-    assert precision in ("auto", found.precision)
+    assert precision in ("auto", found.precision) or (precision == "bf16-emulated" and found.precision == "bf16")
     assert memory_format in ("auto", found.memory_format)
     assert resolve(found, single=not single) == found, "what is resolved stays resolved"
 
@@ -78,7 +79,43 @@ def test_on_the_processor_nothing_is_captured_and_a_runs_identity_says_nothing_o
 def test_a_processor_takes_bf16_only_where_it_multiplies_it_itself(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], precision: str
 ) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert resolve(Numerics(device="cpu"), single=True).precision == precision
+
+
+def test_bf16_without_its_instructions_is_refused_in_a_line_and_never_planned_or_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True}, raising=False)
+    asked = Numerics(device="cpu", precision="bf16")
+    expected = r"numerics\.precision: this processor has no instructions for bf16.*Fix: --set numerics.precision=fp32"
+    with pytest.raises(InputError, match=expected):
+        resolve(asked, single=True)
+    with pytest.raises(InputError, match=expected):
+        prepare(replace(asked, memory_format="contiguous", threads=1))
+
+
+@pytest.mark.parametrize(("has", "found"), [(True, "bf16"), (False, "bf16-emulated")])
+def test_consent_to_emulation_is_part_of_the_config_and_needs_none_where_the_instructions_exist(
+    monkeypatch: pytest.MonkeyPatch, has: bool, found: str
+) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has}, raising=False)
+    resolved = resolve(Numerics(device="cpu", precision="bf16-emulated"), single=True)
+    assert resolved.precision == found
+    assert resolve(resolved, single=True) == resolved
+    with autocast(resolved):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("limit", "precision"),
+    [("AVX2", "fp32"), ("AVX512_CORE", "fp32"), ("AVX512_CORE_BF16", "bf16"), ("avx512_core_amx", "bf16")],
+)
+def test_a_person_may_keep_one_dnn_from_bf16(monkeypatch: pytest.MonkeyPatch, limit: str, precision: str) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     assert resolve(Numerics(device="cpu"), single=True).precision == precision
 
 

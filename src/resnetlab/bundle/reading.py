@@ -7,16 +7,20 @@ Beside model folders, the folder of a finished run can be read as a model, and w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from resnetlab.bundle.spec import FILE, SCHEMA, WEIGHTS, ModelFile
 from resnetlab.codec import decode
-from resnetlab.errors import mistake
-from resnetlab.files import read_json
+from resnetlab.errors import InputError, mistake
+from resnetlab.files import read_json, sha256
 from resnetlab.models.spec import External, Model
 from resnetlab.models.tensorfile import describe_weights
+
+NEXT = ".model.json.next"
+"""The model.json of a save that has begun: valid from the moment that its weights are in place."""
 
 HERE = "a model's folder: one with model.json, a run's, or what `resnetlab import-weights` wrote"
 
@@ -24,7 +28,7 @@ HERE = "a model's folder: one with model.json, a run's, or what `resnetlab impor
 def read_file(folder: Path) -> ModelFile:
     """What is known of the model in `folder`, without its weights. Raises InputError."""
     if (folder / FILE).is_file():
-        table = read_json(folder / FILE)
+        table = next_table(folder) or read_json(folder / FILE)
         schema = table.get("schema") if isinstance(table, dict) else None
         if schema != SCHEMA:
             fix = "read it with the resnetlab that wrote it"
@@ -37,6 +41,17 @@ def read_file(folder: Path) -> ModelFile:
     if not path.is_file():
         raise mistake(str(folder), "no model in it", HERE)
     return _described(folder, describe_weights(path))
+
+
+def next_table(folder: Path) -> Any:
+    """The model.json of a save that was interrupted after its weights were in place; None where there is none."""
+    if not (folder / NEXT).exists():
+        return None
+    with suppress(InputError, OSError, KeyError, TypeError):  # also where the save goes on, and is done, just now
+        table = read_json(folder / NEXT)
+        if table["weights_sha256"] == sha256(folder / WEIGHTS):
+            return table
+    return None
 
 
 def check_licence(folder: Path, file: ModelFile, accept_licence: bool) -> None:

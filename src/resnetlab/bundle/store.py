@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from resnetlab.bundle.card import card
-from resnetlab.bundle.reading import portable, read_file
+from resnetlab.bundle.reading import NEXT, next_table, portable, read_file
 from resnetlab.bundle.spec import CARD, FILE, SCHEMA, WEIGHTS, ModelFile
 from resnetlab.codec import encode
 from resnetlab.errors import mistake
-from resnetlab.files import full_disk, sha256, sync_folder, write_json, write_text
+from resnetlab.files import full_disk, is_in_use, patiently, replace_file, sha256, sync_folder, write_json, write_text
 from resnetlab.models.build import allocated, build_model, skeleton
 from resnetlab.models.count import parameters
 from resnetlab.models.spec import External
@@ -39,17 +39,18 @@ class Bundle:
 def save_bundle(folder: Path, module: nn.Module, file: ModelFile) -> ModelFile:
     """Write `module`'s weights with `file` as a model folder, and give the file as written.
 
-    A model folder that is there is replaced in one step; another folder is left alone. Raises InputError when the
-    weights are not those of `file.model`, and ResourceError when the disk is full.
+    Of a model folder that is there the files are replaced, and whenever that is interrupted it is the old model or the
+    new one; another folder is left alone. Raises InputError when the weights are not those of `file.model` or when
+    another program has them open (Windows), and ResourceError when the disk is full.
     """
-    if folder.exists() and not (folder / FILE).is_file() and not _empty(folder):
+    if folder.exists() and not _holds_model(folder) and not _empty(folder):
         raise mistake(str(folder), "is there and is no model's folder", "give a new folder")
     state = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
     file = replace(file, schema=SCHEMA, model=portable(file.model, len(file.classes)))
     rebuilt = _filled(file, state, str(folder))  # what would not load is not written
     folder.parent.mkdir(parents=True, exist_ok=True)
     mark = secrets.token_hex(8)
-    new, old = (folder.parent / f".{folder.name}.{mark}.{kind}" for kind in ("part", "old"))
+    new = folder.parent / f".{folder.name}.{mark}.part"
     try:
         with full_disk(folder):
             new.mkdir()
@@ -58,25 +59,59 @@ def save_bundle(folder: Path, module: nn.Module, file: ModelFile) -> ModelFile:
             write_json(new / FILE, encode(file))
             write_text(new / CARD, card(file))
             if folder.exists():
-                folder.rename(old)
-            new.rename(folder)
+                _replace_files(new, folder)
+            else:
+                patiently(lambda: new.rename(folder))
             sync_folder(folder.parent)
     finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        for left in (new, old):
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
     return file
+
+
+def _replace_files(new: Path, folder: Path) -> None:
+    """Move the files of `new` into `folder`, so that a kill at any moment leaves the old model or the new one.
+
+    Not the folder: Windows renames none of which a file is open. Raises InputError where the weights are.
+    """
+    if (folder / NEXT).exists():  # a save was interrupted
+        if next_table(folder) is None:
+            (folder / NEXT).unlink()
+        else:
+            replace_file(folder / NEXT, folder / FILE)
+    replace_file(new / FILE, folder / NEXT)
+    sync_folder(folder)
+    try:
+        replace_file(new / WEIGHTS, folder / WEIGHTS)
+    except PermissionError as error:
+        (folder / NEXT).unlink()
+        if not is_in_use(error):
+            raise
+        fix = "end the program that uses the model, then give the same command again"
+        raise mistake(str(folder / WEIGHTS), "is open in another program", fix) from None
+    replace_file(new / CARD, folder / CARD)
+    sync_folder(folder)
+    replace_file(folder / NEXT, folder / FILE)
+    sync_folder(folder)
+
+
+def _holds_model(folder: Path) -> bool:
+    return (folder / FILE).is_file() or (folder / NEXT).is_file()
 
 
 def load_bundle(folder: Path) -> Bundle:
     """The model in `folder`. Raises InputError when a byte of its weights is not what was written."""
     file = read_file(folder)
     path = folder / WEIGHTS
-    if file.weights_sha256 and path.is_file() and sha256(path) != file.weights_sha256:
+    if not _fits(path, file):
+        file = read_file(folder)  # it may have been replaced between the two
+    if not _fits(path, file):
         raise mistake(str(path), "differs from its SHA-256", "restore the folder from a copy, or make it again")
     tensors, _ = read_weights(path)
     return Bundle(_filled(file, tensors, str(path)).eval().requires_grad_(False), file)
+
+
+def _fits(weights: Path, file: ModelFile) -> bool:
+    return not file.weights_sha256 or not weights.is_file() or sha256(weights) == file.weights_sha256
 
 
 def _words(file: ModelFile) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ import typer
 from resnetlab.cli.data import SplitAs
 from resnetlab.cli.loading import Pulse
 from resnetlab.errors import mistake, printable
+from resnetlab.shell import command_line, last_part
 
 if TYPE_CHECKING:
     from resnetlab.finetune.record import Record
@@ -127,7 +127,8 @@ def _sides(text: str, option: str) -> tuple[int, ...]:
 
 def _command() -> str:
     """What repeats it, without a path of this machine."""
-    return shlex.join(["resnetlab", *(Path(word).name if "/" in word else word for word in sys.argv[1:])])
+    named = ("timm/", "torchvision/")  # names of networks, which are no paths
+    return command_line(["resnetlab", *(w if w.startswith(named) else last_part(w) for w in sys.argv[1:])])
 
 
 def lines(record: Record, model: Path, folder: Path, split: str) -> list[str]:
@@ -155,8 +156,8 @@ def lines(record: Record, model: Path, folder: Path, split: str) -> list[str]:
         ]
     if record.worst and not split:  # cut in another way, `evaluate` would take other images
         shown = ["resnetlab", "evaluate", str(model), str(folder), "--out", "mistakes"]
-        said.append(f"as pictures: {shlex.join(shown)}")
-    said.append(shlex.join(["resnetlab", "predict", str(model), str(folder / record.example)]))
+        said.append(f"as pictures: {command_line(shown)}")
+    said.append(command_line(["resnetlab", "predict", str(model), str(folder / record.example)]))
     return said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from resnetlab.cli.data import data
 from resnetlab.cli.finetune import Accept, finetune, fixres
 from resnetlab.cli.inspect import inspect
 from resnetlab.errors import ResnetlabError, mistake, printable
+from resnetlab.shell import command_line
 
 SECTIONS = {
     "Experiments": ("study", "train", "resume", "compare", "verify"),
@@ -173,7 +175,7 @@ def study_new(
     if not vary:
         answers, out = asked(answers, out)
     write_study(answers, out)
-    typer.echo(f"wrote {out}; next: resnetlab study check {out}")
+    typer.echo(f"wrote {out}; next: {command_line(['resnetlab', 'study', 'check', str(out)])}")
 
 
 @study.command("published")
@@ -362,6 +364,9 @@ def _seeds(text: str) -> int | list[int] | None:
 
 def main() -> None:
     """The entry point: every foreseen mistake is a line with its fix, and never a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # what a terminal or a file of another encoding cannot hold is escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     if debug:

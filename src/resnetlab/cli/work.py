@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shlex
 import signal
 import sys
 import tempfile
@@ -22,9 +21,11 @@ from resnetlab.errors import Problem, ResourceError, mistake
 from resnetlab.inspection.measured import Instruments
 from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.record import Result
+from resnetlab.shell import command_line, resume_command
 from resnetlab.stats.estimate import variance
 from resnetlab.stats.power import runs_for, smallest_effect
-from resnetlab.studies.backends.jobs import Backend, Job, event_of, message_of
+from resnetlab.studies.backends.here import run_here
+from resnetlab.studies.backends.jobs import Backend, Event, Job, event_of, message_of
 from resnetlab.studies.backends.local import LocalBackend
 from resnetlab.studies.estimate import expected_seconds
 from resnetlab.studies.plan import Plan, PlannedRun
@@ -86,7 +87,7 @@ def run_study(
     loaded: api.LoadedStudy, output: Path, backend: Backend, most_seeds: int | None, accept_licence: bool
 ) -> int:
     """Do what a study lacks and report it, in one go or look by look; the exit code."""
-    again = shlex.join(["resnetlab", *sys.argv[1:]])
+    again = command_line(["resnetlab", *sys.argv[1:]])
     with Interrupt().watched() as interrupt:
         for plan in loaded.stages(output, to_stderr, most_seeds, backend, accept_licence):
             try:
@@ -204,15 +205,19 @@ def _one(job: Job, root: Path, placement: Placement) -> int:
             run = job.file.run
             planned = PlannedRun(condition=run.model.title, seed=run.seed, id=job.id, file=job.file, macs=1)
             with Display(job.id, (planned,), set(), 1, _results(root)) as display:
-                for event in api.run_job(job, root, placement, interrupt.asked):
+
+                def see(event: Event) -> None:
+                    nonlocal reason
                     display.see(event)
                     reason = event.reason if event.kind == "missing" else reason
+
+                run_here(job, root, placement, interrupt.asked, see)
     result = directory.result()
     if result is None and interrupt.asked():
-        to_stderr(f"Nothing is lost. To go on: resnetlab resume {directory.path}")
+        to_stderr(f"Nothing is lost. To go on: {resume_command(directory.path)}")
         return 128 + interrupt.number
     if result is None:
-        raise api.UnfinishedError(Problem(str(directory.path), reason, f"resnetlab resume {directory.path}"))
+        raise api.UnfinishedError(Problem(str(directory.path), reason, resume_command(directory.path)))
     _show(directory, result, placement.profile)
     return 0
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import tarfile
 import tempfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from resnetlab.errors import InputError, mistake
-from resnetlab.files import full_disk
+from resnetlab.files import full_disk, patiently
 
 MAX_MEMBERS = 1_000_000
 MAX_BYTES = 20_000_000_000
@@ -36,7 +36,7 @@ def unpack(archive: Path, into: Path, top: str = "") -> None:
             raise mistake(str(archive), f"not a whole tar file: {error}", fix) from None
         if not (place / top).is_dir():
             raise mistake(str(archive), f'has no folder "{top}"', "get the archive from its source")
-        (place / top).rename(into)
+        patiently(lambda: (place / top).rename(into))  # a virus scanner may still look at what is new
 
 
 def _unpack(tar: tarfile.TarFile, archive: Path, place: Path) -> None:
@@ -44,7 +44,8 @@ def _unpack(tar: tarfile.TarFile, archive: Path, place: Path) -> None:
     for count, member in enumerate(tar, 1):
         path = PurePosixPath(member.name)
         total += member.size
-        if path.is_absolute() or ".." in path.parts or "\\" in member.name or "\0" in member.name:
+        anchored = path.is_absolute() or PureWindowsPath(member.name).drive
+        if anchored or ".." in path.parts or "\\" in member.name or "\0" in member.name:
             raise _refused(archive, member, "leads out of its folder")
         if not (member.isreg() or member.isdir()):
             raise _refused(archive, member, "is a link or a device")

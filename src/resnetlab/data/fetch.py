@@ -1,4 +1,4 @@
-"""Known sets of photographs, fetched once: archives in `downloads/`, a folder of images with its splits in a table.
+"""Known sets of photographs, fetched once: archives in the cache, a folder of images with its splits in a table.
 
 An archive that a person placed there is used as it is. torchvision reads its own lists; nothing of it is downloaded
 or unpacked by torchvision.
@@ -20,6 +20,7 @@ from resnetlab.data.sources import Say, silent
 from resnetlab.data.sources.listing import LABELS
 from resnetlab.errors import mistake, nearest
 from resnetlab.files import atomic
+from resnetlab.settings import downloads_dir, refuse_offline
 
 PATIENCE_SECONDS = 30.0
 
@@ -62,9 +63,10 @@ def fetch(name: str, out: Path, say: Say = silent) -> Path:
     if (root / LABELS).is_file():
         say(f"{root} is there already")
         return root
-    remotes, downloads = known.remotes(), out / "downloads" / name
+    remotes, downloads = known.remotes(), downloads_dir() / name
     missing = [remote for remote in remotes if not (downloads / remote.name).is_file()]
     if missing:
+        refuse_offline(name, _by_hand(remotes, downloads))
         say(f"downloading {name}: about {known.megabytes} MB into {downloads}")
     for remote in missing:
         _download(remote, downloads, remotes)
@@ -94,10 +96,14 @@ def _download(remote: Remote, into: Path, remotes: tuple[Remote, ...]) -> None:
             while piece := answer.read(1 << 20):
                 file.write(piece)
     except (urllib.error.URLError, OSError) as error:
-        names = ", ".join(other.name for other in remotes)
         reason = str(getattr(error, "reason", "") or error)[:120]
-        fix = f"put {names} into {into}, then give the same command again"
-        raise mistake(remote.url, f"cannot be downloaded: {reason}", fix) from None
+        raise mistake(remote.url, f"cannot be downloaded: {reason}", _by_hand(remotes, into)) from None
+
+
+def _by_hand(remotes: tuple[Remote, ...], into: Path) -> str:
+    """Which files a person puts where."""
+    names = ", ".join(remote.name for remote in remotes)
+    return f"put {names} into {into}, then give the same command again"
 
 
 def _check(remote: Remote, downloads: Path) -> None:

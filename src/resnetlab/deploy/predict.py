@@ -26,8 +26,9 @@ from resnetlab.data.view import View, show, ten_crops
 from resnetlab.deploy.asked import Tta, check_model, check_tta
 from resnetlab.deploy.pictures import Picture, picture
 from resnetlab.errors import InputError, Problem, ResourceError
-from resnetlab.training.accelerate import prepare, resolve
+from resnetlab.training.accelerate import prepare
 from resnetlab.training.numerics import Numerics
+from resnetlab.training.resolve import resolve
 
 BATCH = 32
 

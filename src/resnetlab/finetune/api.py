@@ -107,7 +107,7 @@ def prepared(told: Told, say: Say, team: Team | None = None, asked: Asked | None
     """Everything read and checked, unless it was `asked` for before, so that no mistake is told after training."""
     asked = asked or _read(told, say)
     from resnetlab.finetune.tune import Job
-    from resnetlab.training.accelerate import resolve
+    from resnetlab.training.resolve import resolve
 
     numerics = resolve(Numerics(device=told.device, ranks=team.size if team else 1), single=True)  # type: ignore[arg-type]
     return Job(asked.photos, asked.backbone, asked.tuning, told.seed, numerics)

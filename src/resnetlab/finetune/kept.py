@@ -8,7 +8,6 @@ computed again. Nothing is removed by itself.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from resnetlab.codec import decode, digest, encode, spec
 from resnetlab.data.view import View
 from resnetlab.errors import InputError
+from resnetlab.files import locked
 from resnetlab.finetune.stage import Fitted, settle
 from resnetlab.finetune.subject import Subject
 from resnetlab.models.spec import External, Model
@@ -119,17 +119,15 @@ class Kept:
         """Alone with the stage at `path`; the system lets go when a process dies. Without `stop`, after any wait."""
         self.folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
-        with path.with_suffix(".lock").open("w") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    waited = time.monotonic() - began
-                    if stop and (stop() or 0 < self.wait_seconds < waited):
-                        raise TakenError from None
-                    time.sleep(POLL_SECONDS)
-            yield
+        while True:
+            with locked(path.with_suffix(".lock")) as mine:
+                if mine:
+                    yield
+                    return
+            waited = time.monotonic() - began
+            if stop and (stop() or 0 < self.wait_seconds < waited):
+                raise TakenError
+            time.sleep(POLL_SECONDS)
 
 
 def learning(model: nn.Module) -> dict[str, Tensor]:

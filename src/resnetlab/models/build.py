@@ -24,6 +24,7 @@ from resnetlab.models.spec import (
     LeNet5,
     Model,
 )
+from resnetlab.models.subsample import make_safe
 
 
 def build_model(spec: Model, channels: int, classes: int, draw: Draw) -> nn.Module:
@@ -52,6 +53,10 @@ def allocated(model: nn.Module) -> nn.Module:
 
 def skeleton(spec: Model, channels: int, classes: int) -> nn.Module:
     """The network of `spec` with whatever weights; `with torch.device("meta")` it takes no memory."""
+    return make_safe(_construct(spec, channels, classes))
+
+
+def _construct(spec: Model, channels: int, classes: int) -> nn.Module:
     match spec:
         case CifarNet():
             return CifarNetwork(spec, channels, classes)

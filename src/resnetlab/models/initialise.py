@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from resnetlab.models.shortcuts import GateConv
+from resnetlab.models.shortcuts import Gate
 
 Draw = Callable[[str], torch.Generator]
 """A generator on the processor for the parameter of that name."""
@@ -37,8 +37,9 @@ def initialise(model: nn.Module, kind: Literal["he", "pytorch"], draw: Draw) -> 
             _fill(module.weight, draw(f"{name}.weight"), normal=False, scale=fan_in**-0.5)
             if module.bias is not None:
                 _fill(module.bias, draw(f"{name}.bias"), normal=False, scale=fan_in**-0.5)
-        if isinstance(module, GateConv) and module.bias is not None:
-            module.bias.fill_(module.first_bias)
+    for module in model.modules():
+        if isinstance(module, Gate) and module.gate.bias is not None:
+            module.gate.bias.fill_(Gate.first_bias)
 
 
 def _fill(parameter: Tensor, generator: torch.Generator, normal: bool, scale: float) -> None:

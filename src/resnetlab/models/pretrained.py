@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,9 @@ from resnetlab.errors import InputError, ResnetlabError, mistake
 from resnetlab.files import sha256
 from resnetlab.models.families.external import External
 from resnetlab.models.initialise import Draw
+from resnetlab.models.subsample import make_safe
 from resnetlab.models.weights import Facts, load_weights, read_weights
+from resnetlab.settings import offline, refuse_offline, weights_dir
 
 
 def construct(spec: External, channels: int, classes: int) -> nn.Module:
@@ -61,7 +62,7 @@ def load_external(spec: External, channels: int, classes: int, draw: Draw) -> nn
     try:
         torch.default_generator.manual_seed(draw("").initial_seed())
         with torch.device("cpu"):
-            model = construct(spec, channels, classes)
+            model = make_safe(construct(spec, channels, classes))
     finally:
         torch.set_rng_state(before)
     path = weights_file(spec)
@@ -89,8 +90,7 @@ def weights_file(spec: External) -> Path | None:
 
 def place_of(spec: External) -> Path:
     """Where a safetensors file is looked for before the hub is asked."""
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "resnetlab" / "weights" / spec.library / f"{spec.name}.safetensors"
+    return weights_dir() / spec.library / f"{spec.name}.safetensors"
 
 
 def external_facts(spec: External) -> Facts:
@@ -115,7 +115,14 @@ def _library_facts(spec: External, held: Facts) -> Facts:
 
 
 def hub_weights(spec: External) -> dict[str, torch.Tensor]:
-    """The weights that timm or torchvision keeps for `spec`. Raises InputError when the hub cannot be reached."""
+    """The weights that timm or torchvision keeps for `spec`, downloaded unless the library has them already.
+
+    Raises InputError when they cannot be downloaded, or must not be.
+    """
+    place = place_of(spec)
+    fix = f"place {place.name} in {place.parent}, or give its path as weights"
+    if offline() and not _downloaded(spec):
+        refuse_offline(spec.slug, fix)
     try:
         if spec.library == "timm":
             state: dict[str, torch.Tensor] = _timm(spec).create_model(
@@ -128,9 +135,21 @@ def hub_weights(spec: External) -> dict[str, torch.Tensor]:
     except InputError:
         raise
     except Exception as error:
-        place = place_of(spec)
-        fix = f"place {place.name} in {place.parent}, or give its path as weights"
         raise mistake(spec.slug, f"the hub of {spec.library} cannot be reached: {_line(error)}", fix) from None
+
+
+def _downloaded(spec: External) -> bool:
+    """Whether the library has the weights already, where it keeps what it downloads."""
+    if spec.library == "torchvision":
+        name = str(_torchvision_weights(spec).url).rpartition("/")[2]
+        return (Path(torch.hub.get_dir()) / "checkpoints" / name).is_file()
+    config = _timm(spec).get_pretrained_cfg(spec.name)
+    if config is None or not config.hf_hub_id:
+        return False
+    from huggingface_hub import try_to_load_from_cache
+
+    names = [config.hf_hub_filename] if config.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
+    return any(isinstance(try_to_load_from_cache(config.hf_hub_id, name), str) for name in names)
 
 
 def _torchvision_weights(spec: External) -> Any:

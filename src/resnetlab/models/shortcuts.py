@@ -59,24 +59,20 @@ class Gate(Pad):
     """A learned share of each number for the branch, the rest for the way around it, as in option A.
 
     g = sigmoid of a 1x1 convolution of the block's input; the block gives g x branch + (1 - g) x way: the exclusive
-    gating of He et al. 2016b, sec. 3.1, after the highways of Srivastava et al. 2015.
+    gating of He et al. 2016b, sec. 3.1, after the highways of Srivastava et al. 2015. The gate starts nearly shut.
     """
+
+    first_bias = -6.0  # He et al. 2016b, table 1: from 0 to -5 training fails
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__(channels_in, channels_out, stride)
-        self.gate = GateConv(channels_in, channels_out, 1, stride)
+        self.gate = nn.Conv2d(channels_in, channels_out, 1, stride)
 
     def mix(self, x: Tensor, branch: Tensor) -> Tensor:
         """The input (N, C_in, H, W) and the branch's output, mixed (N, C_out, ...)."""
         share = torch.sigmoid(self.gate(x))
         mixed: Tensor = share * branch + (1 - share) * self(x)
         return mixed
-
-
-class GateConv(nn.Conv2d):
-    """A convolution whose bias starts where the gate is nearly shut."""
-
-    first_bias = -6.0  # He et al. 2016b, table 1: from 0 to -5 training fails
 
 
 def way_around(

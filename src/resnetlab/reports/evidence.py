@@ -15,7 +15,7 @@ import types
 import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, TypeVar
 
 from resnetlab import files
@@ -26,6 +26,7 @@ from resnetlab.inspection.measured import BlockWorth, LayerNorms
 from resnetlab.models.families.external import External
 from resnetlab.reports.joint import Joint, joints
 from resnetlab.runs.record import RunRecord
+from resnetlab.shell import last_part
 from resnetlab.stats.outcome import Outcome
 from resnetlab.studies.plan import Cell, StudyRecord
 from resnetlab.studies.spec import Condition, Study
@@ -131,6 +132,8 @@ class Machine:
     python: str = ""
     platform: str = ""
     processor: str = ""
+    instruction_set: str = ""
+    """The vector instructions that torch used; empty where an older version made the run."""
     device: str = ""
     packages: dict[str, str]
     runs: int
@@ -272,7 +275,7 @@ def _facts(cells: Sequence[Cell]) -> DataFacts:
 def _machines(records: Iterable[RunRecord]) -> tuple[Machine, ...]:
     """Every setting under which a run was started or resumed, the most used first."""
     runs: dict[str, tuple[Machine, set[str]]] = {}
-    names = ("version", "commit", "dirty", "python", "platform", "processor", "device")
+    names = ("version", "commit", "dirty", "python", "platform", "processor", "instruction_set", "device")
     for held in records:
         for event in held.provenance:
             if event.get("event") in ("start", "resume"):
@@ -287,11 +290,12 @@ def _without_paths(study: Study) -> Study:
 
     def bare(condition: Condition) -> Condition:
         data, model = condition.data, condition.model
-        data = replace(data, source=PurePath(data.source).name or "data")
+        source = last_part(data.source)
+        data = replace(data, source=source if source.strip("./\\") else "data")
         if data.split is not None:
-            data = replace(data, split=PurePath(data.split).name)
+            data = replace(data, split=last_part(data.split))
         if isinstance(model, External):
-            model = replace(model, weights=PurePath(model.weights).name)
+            model = replace(model, weights=last_part(model.weights))
         return replace(condition, data=data, model=model)
 
     return replace(study, conditions=tuple(map(bare, study.conditions)))

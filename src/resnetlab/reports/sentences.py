@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from resnetlab.reports import ensembles
 from resnetlab.reports.tunings import any_tuned
 from resnetlab.reports.words import capital, listed, number, pct, places, plural, span
+from resnetlab.shell import command_line
 from resnetlab.stats.estimate import Summary, mean, t_interval
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.claims import About, AnyClaim, Equal, FailsAndTrains, Greater
@@ -158,7 +158,7 @@ def command(judged: Judged) -> str:
             words += ["--seeds", str(count) if plain else seeds]
         else:
             words += ["--data", value] if key == "data" else ["--set", f"{key}={value}"]
-    return shlex.join(words)
+    return command_line(words)
 
 
 def made_by(judged: Judged) -> str:

@@ -233,7 +233,7 @@ def _machine(machine: Machine, where: str) -> list[Fact]:
     commit = f", commit {machine.commit}" if machine.commit else ""
     dirty = " with uncommitted changes" if machine.dirty else ""
     device = machine.device if machine.device != "cpu" else ""
-    hardware = listed([part for part in dict.fromkeys((machine.processor, device)) if part])
+    hardware = listed([part for part in dict.fromkeys((machine.processor, machine.instruction_set, device)) if part])
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     held = [
         (f"Software{where}", f"resnetlab {machine.version}{commit}{dirty}"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from resnetlab.errors import Problem, ResourceError, mistake
-from resnetlab.files import atomic, full_disk, read_json, sha256, sync_folder, write_json
+from resnetlab.files import atomic, full_disk, read_json, remove_tree, sha256, sync_folder, write_json
 from resnetlab.runs.directory import free_bytes
+from resnetlab.shell import resume_command
 
 KEEP = 2
 """Checkpoints that are kept: the last, and the one before it."""
@@ -49,7 +49,7 @@ def _save(folder: Path, checkpoint: Checkpoint) -> None:
     whole = saved_steps(folder)
     for other in folder.iterdir() if folder.is_dir() else ():
         if other == place or not (other.name.isdigit() and int(other.name) in whole):
-            shutil.rmtree(other)  # cut short by a kill, or of this very step before a resume
+            remove_tree(other)  # cut short by a kill, or of this very step before a resume
     place.mkdir(parents=True)
     files = {}
     for name, tensors in checkpoint.tensors.items():
@@ -59,7 +59,7 @@ def _save(folder: Path, checkpoint: Checkpoint) -> None:
     write_json(place / "MANIFEST.json", {"facts": checkpoint.facts, "files": files})
     sync_folder(folder)
     for old in saved_steps(folder)[:-KEEP]:
-        shutil.rmtree(folder / str(old))
+        remove_tree(folder / str(old))
 
 
 def saved_steps(folder: Path) -> list[int]:
@@ -74,7 +74,7 @@ def load_checkpoint(folder: Path, step: int) -> Checkpoint:
     place = folder / str(step)
     manifest = read_json(place / "MANIFEST.json")
     others = [other for other in reversed(saved_steps(folder)) if other < step]
-    fix = f"resnetlab resume {folder.parent} --from {others[0] if others else 0}"
+    fix = resume_command(folder.parent, "--from", str(others[0] if others else 0))
     try:
         files, facts = dict(manifest["files"]), dict(manifest["facts"])
         expected = {name: (int(held["bytes"]), str(held["sha256"])) for name, held in files.items()}
@@ -93,7 +93,7 @@ def forget_after(folder: Path, step: int) -> None:
     """Remove the checkpoints after `step`: the run goes on from there, another way."""
     for later in saved_steps(folder):
         if later > step:
-            shutil.rmtree(folder / str(later))
+            remove_tree(folder / str(later))
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -104,9 +104,12 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file. Raises InputError when it is not one."""
+    """The tensors of a safetensors file, read and not mapped: Windows removes no file that a map holds.
+
+    Raises InputError when it is not one.
+    """
     try:
-        held: dict[str, Tensor] = safetensors.torch.load_file(path)
+        held: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())
     except (SafetensorError, OSError) as error:
         raise mistake(str(path), f"not a whole safetensors file: {error}", "restore it from a copy") from None
     return held

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -181,11 +181,13 @@ class RunDirectory:
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that may still be written where `folder` is, or will be."""
+    """Bytes that may still be written where `folder` is, or will be; without end where the system does not say."""
     while not folder.exists():
         folder = folder.parent
-    held = os.statvfs(folder)
-    return held.f_bavail * held.f_frsize
+    try:
+        return shutil.disk_usage(folder).free
+    except (AttributeError, OSError):
+        return sys.maxsize
 
 
 def _differing(left: Any, right: Any, path: str = "") -> list[str]:

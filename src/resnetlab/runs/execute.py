@@ -38,6 +38,7 @@ from resnetlab.runs.provenance import now, provenance
 from resnetlab.runs.record import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.spec import SCHEMA
 from resnetlab.runs.words import execute_words
+from resnetlab.shell import resume_command
 from resnetlab.stats.outcome import is_dead
 from resnetlab.training.abreast import take_turns
 from resnetlab.training.accelerate import prepare
@@ -198,7 +199,7 @@ class _Session:
             checkpoint = load_checkpoint(self.directory.checkpoints, step)
             facts = checkpoint.facts
             if facts["torch"] != torch_version():
-                fix = f"install torch {facts['torch']}, or resnetlab resume {where} --from 0 to start again"
+                fix = f"install torch {facts['torch']}, or {resume_command(where, '--from', '0')} to start again"
                 raise mistake(where, f"torch: the checkpoint has {facts['torch']}, here is {torch_version()}", fix)
             self.learner.restore(checkpoint.tensors["state"], step)
             self.train_seconds, self.images = facts["train_seconds"], facts["images"]

@@ -11,6 +11,7 @@ from resnetlab.runs.checkpoint import saved_steps
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.record import Result, RunFile
 from resnetlab.runs.spec import SCHEMA
+from resnetlab.shell import command_line
 from resnetlab.training.memory import is_out_of_memory
 from resnetlab.training.team import ALONE, Team
 
@@ -72,6 +73,8 @@ def same_processes(file: RunFile, team: Team, directory: RunDirectory) -> None:
     """Raises InputError unless as many processes are here as the run is of."""
     ranks = file.run.numerics.ranks
     if ranks != team.size:
-        command = f"torchrun --nproc-per-node {ranks} -m resnetlab resume {directory.path}"
+        command = command_line(
+            ["torchrun", "--nproc-per-node", str(ranks), "-m", "resnetlab", "resume", str(directory.path)]
+        )
         fix = command if ranks > 1 else "start it without torchrun"
         raise mistake(str(directory.path), "processes of the run", fix, got=team.size, allowed=str(ranks))

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from resnetlab.training.hardware import instruction_set
 from resnetlab.training.numerics import Numerics
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "safetensors", "Pillow", "timm")
@@ -64,7 +65,10 @@ def _git(folder: Path, *arguments: str) -> str:
 
 @functools.cache
 def _machine() -> dict[str, Any]:
-    return {"python": platform.python_version(), "platform": platform.platform(), "processor": _processor()}
+    return {
+        "python": platform.python_version(), "platform": platform.platform(), "processor": _processor(),
+        "instruction_set": instruction_set(),
+    }  # fmt: skip
 
 
 def _processor() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from resnetlab.codec import parse_toml
 from resnetlab.errors import InputError, mistake
 from resnetlab.files import create_once
+from resnetlab.shell import command_line
 from resnetlab.studies.overrides import Overrides, toml_value
 from resnetlab.studies.spec import PARTS, parse_study
 
@@ -53,8 +54,8 @@ def text_of(answers: Answers, path: Path) -> str:
     named = any(axis in WHOLE_MODELS for axis in grid)
     lines = [
         "# Source:   ours",
-        f"# Command:  resnetlab study run {path}",
-        f"# Duration: not measured; `resnetlab study plan {path}` says what past runs tell",
+        f"# Command:  resnetlab study run {command_line([str(path)])}",
+        f"# Duration: not measured; `resnetlab study plan {command_line([str(path)])}` says what past runs tell",
         "# Result:   not run",
         f"name = {_toml(path.stem)}",
         f"question = {_toml(answers.question)}",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from resnetlab.codec import MAX_DEPTH, parse_toml
 from resnetlab.errors import InputError, Problem, nearest
+from resnetlab.shell import last_part
 from resnetlab.studies.ladder import axis_of, setter
 from resnetlab.studies.tables import below, copied, get_field, grid_of, put_field, recipe_table
 
@@ -44,7 +44,7 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
     kept: dict[str, list[Any]] = {}
     said, problems = [], []
     if overrides.data is not None:
-        said.append(f"data = {Path(overrides.data).name}")
+        said.append(f"data = {last_part(overrides.data)}")
         if "data" in grid or "data.source" in grid:
             problems.append(Problem("--data", "data is an axis of the study's grid", "edit a copy of the study file"))
         elif isinstance(tables.get("data"), dict):
@@ -69,7 +69,7 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
             was = tables.get(key)
             tables[key] = value
             said.append(
-                f"{key} = {Path(text).name if text.endswith('.toml') else text}" + (f" (was {was})" if was else "")
+                f"{key} = {last_part(text) if text.endswith('.toml') else text}" + (f" (was {was})" if was else "")
             )
         elif not text or not 1 <= key.count(".") <= MAX_DEPTH or root not in ("model", "data", "recipe", "numerics"):
             fix = nearest(root, ["model", "data", "recipe", "numerics"]) or "--set recipe.epochs=2"

@@ -13,6 +13,7 @@ from resnetlab.data.splits import load
 from resnetlab.errors import InputError, Problem, mistake
 from resnetlab.files import MAX_OWN_BYTES, is_locked, read_json, write_json
 from resnetlab.finetune.photographs import load_photographs
+from resnetlab.models.count import cost
 from resnetlab.models.families.external import External
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.places import LOCK, located
@@ -33,8 +34,6 @@ def plan_study(
 
     Raises InputError: data that cannot be read, a network that does not fit them.
     """
-    from resnetlab.models.count import cost  # torch, as below
-
     refuse_absent_weights(study)
     facts = opened_facts(study, root, say)
     refuse_other_classes(study, facts)

@@ -19,6 +19,7 @@ from resnetlab.data.spec import Data
 from resnetlab.errors import InputError, Problem, nearest
 from resnetlab.inspection.measured import Instruments
 from resnetlab.models.spec import External, Model, from_hub, parse_model
+from resnetlab.shell import last_part
 from resnetlab.studies.claims import Claim
 from resnetlab.studies.distances import Distance
 from resnetlab.studies.ensembles import Ensemble
@@ -379,7 +380,7 @@ def _said(axis: tuple[str, Any]) -> str:
     name, value = axis
     if name == "recipe" and value in tuning_names():
         return str(value)
-    return f"{name} {Path(value).name if isinstance(value, str) else value}"
+    return f"{name} {last_part(value) if isinstance(value, str) else value}"
 
 
 def _attempt(action: Callable[[], Any]) -> tuple[Any, tuple[Problem, ...]]:

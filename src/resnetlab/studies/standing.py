@@ -15,6 +15,7 @@ from pathlib import Path
 from resnetlab.errors import mistake
 from resnetlab.files import MAX_OWN_BYTES, is_locked, read_json, read_lines
 from resnetlab.runs.places import LOCK, located
+from resnetlab.shell import is_path
 from resnetlab.stats.outcome import OUTCOMES
 
 UNLIKE = (KeyError, TypeError, AttributeError)
@@ -97,7 +98,7 @@ class Begun:
 def begun(source: str, root: Path) -> Begun:
     """Where the study of that catalog name or TOML file was begun under `root`."""
     in_catalog = Path(str(resources.files("resnetlab.catalog"))) / "studies" / f"{Path(source).name}.toml"
-    path = in_catalog if "/" not in source and in_catalog.exists() else Path(source)
+    path = in_catalog if not is_path(source) and in_catalog.exists() else Path(source)
     try:
         name, at = str(tomllib.loads(path.read_text(encoding="utf-8-sig"))["name"]), path.stat().st_mtime_ns
     except (OSError, ValueError, KeyError):

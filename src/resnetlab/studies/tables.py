@@ -9,6 +9,7 @@ from typing import Any
 
 from resnetlab.codec import parse_toml, read_toml
 from resnetlab.errors import mistake, nearest
+from resnetlab.shell import is_path
 from resnetlab.training.tuning import tuning_names, tuning_table
 
 
@@ -19,7 +20,7 @@ def read_named(
     if source in names(kind):
         path = resources.files("resnetlab.catalog") / kind / f"{source}.toml"
         return parse_toml(path.read_text(encoding="utf-8"), f"{source}.toml"), f"{source}.toml"
-    if source.endswith(".toml") or "/" in source:
+    if source.endswith(".toml") or is_path(source):
         beside = Path(where).parent / source  # what a study file names lies beside it
         return read_toml(beside if where.endswith(".toml") and beside.exists() else Path(source)), source
     known = [*names(kind), *others]

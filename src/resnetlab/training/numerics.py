@@ -13,7 +13,9 @@ class Numerics:
     """Part of a run's identity, once `auto` and 0 are resolved to what this machine does."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "bf16-emulated"] = "auto"
+    """`bf16` is refused on a processor that has no instructions for it. `bf16-emulated` takes it there all the same,
+    many times slower than fp32; where the instructions exist, it is `bf16`."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     ranks: Positive = 1
     """Processes that share each batch of a run (torchrun); each computes its part of it."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.profiler import profile
 
-from resnetlab.files import write_text
+from resnetlab.files import replace_file, write_text
 from resnetlab.training.loop import Batches, Trainee
 from resnetlab.training.steps import Steps
 
@@ -81,7 +81,7 @@ class Profile(Phases):
             part = self.folder / f".{TRACE}"
             self.folder.mkdir(parents=True, exist_ok=True)
             self.trace.export_chrome_trace(str(part))
-            part.replace(self.folder / TRACE)
+            replace_file(part, self.folder / TRACE)
         write_text(self.folder / TABLE, "\n".join(self._lines()) + "\n")
 
     @contextlib.contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from resnetlab.data.spec import Source
 from resnetlab.errors import InputError, mistake, nearest
+from resnetlab.shell import is_path
 
 HUB_NAMES = ("cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")
 NAMES = ("digits", *HUB_NAMES)
@@ -29,9 +30,10 @@ def open_source(
 ) -> Source:
     """The images of `source`, one of `NAMES`, an `.npz` or a folder.
 
-    `image_size` is the side in pixels of a folder's images; `cache` is the folder for downloads, decoded images and
-    split files; `say` is told what takes long; with `skip_bad` a folder's broken files are left out, counted and
-    hashed. Raises InputError with every mistake found.
+    `image_size` is the side in pixels of a folder's images; `cache` is the folder for split files and lists of bad
+    files (downloads and decoded images lie in the person's cache: `settings.cache_dir`); `say` is told what takes
+    long; with `skip_bad` a folder's broken files are left out, counted and hashed. Raises InputError with every mistake
+    found.
     """
     path = Path(source)
     try:
@@ -40,7 +42,7 @@ def open_source(
         what = f"cannot be read: {(error.strerror or str(error)).lower()}"
         raise mistake(source, what, "give a path that you may read") from error
     if source in NAMES:
-        named = _open_named(source, image_size, cache, say)
+        named = _open_named(source, image_size, say)
         note = f"{source} is the data set of that name; the folder beside it is ./{source}"
         return replace(named, notes=(*named.notes, note)) if is_folder else named
     if is_folder:
@@ -55,7 +57,7 @@ def open_source(
     return open_arrays(path)
 
 
-def _open_named(name: str, image_size: int | None, cache: Path, say: Say) -> Source:
+def _open_named(name: str, image_size: int | None, say: Say) -> Source:
     _refuse_size(name, image_size)
     if name == "digits":
         from resnetlab.data.sources.digits import open_digits
@@ -63,7 +65,7 @@ def _open_named(name: str, image_size: int | None, cache: Path, say: Say) -> Sou
         return open_digits()
     from resnetlab.data.sources.hub import open_hub
 
-    return open_hub(name, cache=cache, say=say)
+    return open_hub(name, say=say)
 
 
 def _refuse_size(source: str, image_size: int | None) -> None:
@@ -72,7 +74,7 @@ def _refuse_size(source: str, image_size: int | None) -> None:
 
 
 def _unknown(source: str) -> InputError:
-    looks_like_path = "/" in source or source.endswith(".npz")
+    looks_like_path = is_path(source) or source.endswith(".npz")
     near = "" if looks_like_path else nearest(source, NAMES)
     what = "no such file or folder" if looks_like_path else "no such name, file or folder"
     return mistake(source, what, near or "give a name, an .npz or a folder that exists", allowed=", ".join(NAMES))

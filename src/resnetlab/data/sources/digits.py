@@ -5,21 +5,23 @@ Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), its t
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
+from numpy.typing import NDArray
 
 from resnetlab.data.sources import content, strata
 from resnetlab.data.spec import Source
+from resnetlab.errors import mistake
 
 TEST_SHARE = 0.2
 
 
 def open_digits() -> Source:
     """Pixels (N, 8, 8, 1): round(x 255 / 16), half to even, of the 17 levels; 20 % of each digit is the test split."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    pixels = np.rint(bunch.images * 255 / 16).astype(np.uint8)
-    labels = bunch.target.astype(np.int64)
+    levels, labels = read_digits()
+    pixels = np.rint(levels * 255 / 16).astype(np.uint8)
     classes = [str(digit) for digit in range(10)]
     test = strata.split_test(labels, classes, TEST_SHARE, "digits")
     notes = [f"digits has no test split: {test.sum()} of its {len(labels)} images were set apart, by class, by seed 0"]
@@ -30,3 +32,22 @@ def open_digits() -> Source:
         test=content.images(pixels[test], labels[test]),
         notes=notes,
     )
+
+
+def read_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Read the levels (N, 8, 8) from 0 to 16 and the labels (N,) from the file that scikit-learn ships.
+
+    The file is read by its path, since importing scikit-learn takes seconds (it imports scipy.stats and pandas). Where
+    its place has changed, scikit-learn's own function reads it. Raises InputError where scikit-learn is not installed.
+    """
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise mistake("digits", "scikit-learn, which ships these images, is not installed", "pip install scikit-learn")
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if file.is_file():
+        table = np.loadtxt(file, delimiter=",")
+        return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return bunch.images, bunch.target.astype(np.int64)

@@ -27,6 +27,7 @@ from resnetlab.data.sources.manifest import Cut, Row
 from resnetlab.data.sources.seen import Seen
 from resnetlab.data.spec import Images, Source, Split
 from resnetlab.errors import InputError, Problem, mistake
+from resnetlab.settings import CACHE, cache_dir
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -67,8 +68,8 @@ def open_folder(
     Raises InputError with every mistake found; bad files are one unless `skip_bad`.
     """
     _refuse_inside(cache, root)
-    asked = images.DECODER, image_size, skip_bad, str(root), str(cache)  # notes name the last two
-    place, looked = seen.place_of(root, cache, "images", *asked), seen.look(root)
+    asked = images.DECODER, image_size, skip_bad, str(root), str(cache), str(cache.resolve())  # notes name two of them
+    place, looked = seen.place_of(root, _shared(), "images", *asked), seen.look(root)
     held = seen.recall(place, looked)
     if held is None:
         found = survey(root, image_size=image_size, cache=cache, say=say, skip_bad=skip_bad, workers=workers)
@@ -102,17 +103,26 @@ def _source(root: Path, held: Seen) -> Source:
 
 
 def _written(found: Survey, cache: Path) -> list[Path]:
-    """The files of the cache from which it follows what a folder gives."""
+    """The files beside the folder's own from which it follows what a folder gives."""
     used = [row.path for row in found.rows]
     every = sorted([*used, *(item.path for item in found.bad)])
     splits, bad = (manifest.stem(found.root, paths) for paths in (used, every))
-    return [cache / f"{splits}-splits.csv", cache / f"{bad}-bad.csv", seen.files_of(found.root, cache)]
+    return [cache / f"{splits}-splits.csv", cache / f"{bad}-bad.csv", seen.files_of(found.root, _shared())]
+
+
+def _shared() -> Path:
+    """The folder of a person's cache for decoded images, and for what folders were when they were last read."""
+    return cache_dir() / "images"
 
 
 def _refuse_inside(cache: Path, root: Path) -> None:
-    if cache.resolve().is_relative_to(root.resolve()):  # what is written would be listed, and hashed, the next time
-        what = f"{cache} lies in the folder of images"
-        raise mistake(str(root), what, "give an output folder outside it, or name the folder of images itself")
+    fixes = {
+        cache: "give an output folder outside it, or name the folder of images itself",
+        _shared(): f"give {CACHE} a folder outside it, or name the folder of images itself",
+    }
+    for place, fix in fixes.items():
+        if place.resolve().is_relative_to(root.resolve()):  # what is written would be listed, and hashed, the next time
+            raise mistake(str(root), f"{place} lies in the folder of images", fix)
 
 
 def survey(
@@ -121,19 +131,21 @@ def survey(
 ) -> Survey:  # fmt: skip
     """List, hash, decode and cut a folder: anew, by a manifest, or, with None, as it lies. Raises InputError.
 
-    A file that has the size and time that it had when it was hashed is not read again, unless with `anew`.
+    A file that has the size and time that it had when it was hashed is not read again, unless with `anew`. Pixels are
+    kept in the person's cache; `cache` holds what belongs to the output: the manifest and the list of bad files.
     """
     _refuse_inside(cache, root)
     workers = workers or decoded.default_workers()
     listing = list_folder(root)
     paths = [file.path for file in listing.files]
     say(f"reading {len(paths):,} files of {root}")
-    probes = seen.probe(root, paths, workers, cache, anew=anew)
+    probes = seen.probe(root, paths, workers, _shared(), anew=anew)
     todo = [place for place, probe in enumerate(probes) if not probe.reason]
     sizes = {probes[place].size for place in todo}
     side, notes = _side(image_size, sizes)
     hashes = [probes[place].sha256 for place in todo]
-    result = decoded.decode(root, [paths[place] for place in todo], hashes, side, cache=cache, workers=workers, say=say)
+    good = [paths[place] for place in todo]
+    result = decoded.decode(root, good, hashes, side, cache=_shared(), workers=workers, say=say)
     reasons = [probe.reason for probe in probes]
     for place, reason in zip(todo, result.reasons, strict=True):
         reasons[place] = reason

@@ -18,6 +18,7 @@ from resnetlab.data.sources import Say, content
 from resnetlab.data.spec import Images, Source
 from resnetlab.errors import Problem, ResourceError, mistake
 from resnetlab.files import FULL
+from resnetlab.settings import downloads_dir, refuse_offline
 
 NEARBY = Path(".data")
 PATIENCE_SECONDS = 30.0
@@ -42,26 +43,30 @@ HUB = {
 }
 
 
-def open_hub(name: str, *, cache: Path, say: Say) -> Source:
-    """The Source of a name of `HUB`. Raises InputError when it is neither here nor to be had."""
+def open_hub(name: str, *, say: Say) -> Source:
+    """The Source of a name of `HUB`. Raises InputError when it is neither here nor to be had.
+
+    Files that a person put into `settings.downloads_dir()` by hand are read as if they had been downloaded.
+    """
     nearby = NEARBY / f"{name}.npz"
     if nearby.is_file():
         from resnetlab.data.sources.arrays import open_arrays
 
         return open_arrays(nearby, name, (f"{name} was read from {nearby}",))
-    hub, root = HUB[name], cache / "downloads"
+    hub, root = HUB[name], downloads_dir()
     import torchvision.datasets
 
     form = getattr(torchvision.datasets, hub.torchvision)
     try:
         train, test = (_split(form, name, root, split, download=False) for split in ("train", "test"))
     except Exception:  # not here, or not whole: torchvision says either in many ways
+        refuse_offline(name, _by_hand(name, root))
         say(f"downloading {name}: about {hub.megabytes} MB into {root}")
-        train, test = _download(form, name, root, hub)
+        train, test = _download(form, name, root)
     return content.assemble(name, _classes(name, train), train=_images(name, train), test=_images(name, test))
 
 
-def _download(form: Callable[..., Any], name: str, root: Path, hub: Hub) -> tuple[Any, Any]:
+def _download(form: Callable[..., Any], name: str, root: Path) -> tuple[Any, Any]:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _patience():
@@ -73,8 +78,12 @@ def _download(form: Callable[..., Any], name: str, root: Path, hub: Hub) -> tupl
             raise ResourceError(Problem(str(root), f"the disk is full; {name} was not downloaded", fix)) from error
         lines = str(error).strip().splitlines() or [type(error).__name__]
         what = f"can be neither read nor downloaded: {lines[-1].strip()[:120]}"
-        fix = f"put {hub.place} into {root}, or give an .npz: --data FILE.npz (or {NEARBY / name}.npz here)"
-        raise mistake(name, what, fix) from error
+        raise mistake(name, what, _by_hand(name, root)) from error
+
+
+def _by_hand(name: str, root: Path) -> str:
+    """Which file a person puts where."""
+    return f"put {HUB[name].place} into {root}, or give an .npz: --data FILE.npz (or {NEARBY / name}.npz here)"
 
 
 def _split(form: Callable[..., Any], name: str, root: Path, split: str, *, download: bool) -> Any:

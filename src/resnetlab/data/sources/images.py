@@ -32,6 +32,12 @@ MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 500_000_000
 MIN_SIDE = 4
 
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+# Without O_NONBLOCK a FIFO put in the file's place would hang the open; without O_BINARY Windows changes line ends.
+_READ = os.O_RDONLY | _NO_FOLLOW
+for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+    _READ |= getattr(os, _flag, 0)
+
 # Pillow warns above its own limit and refuses above twice that; with ours in its place, what it lets pass with a
 # warning is refused below by name.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
@@ -77,8 +83,9 @@ def quiet() -> Iterator[None]:
 def read(path: str | Path) -> bytes:
     """The bytes of a regular file, links not followed. Raises BadImageError."""
     try:
-        # Without O_NONBLOCK a FIFO put in the file's place would hang the open.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not _NO_FOLLOW and not stat.S_ISREG(os.lstat(path).st_mode):
+            raise BadImageError("not a regular file")
+        handle = os.open(path, _READ)
         with os.fdopen(handle, "rb") as file:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):

@@ -130,7 +130,7 @@ def walk(root: Path) -> tuple[list[Entry], set[str]]:
             continue
         for child in children:
             path = f"{folder}/{child.name}" if folder else child.name
-            if child.is_dir(follow_symlinks=False):
+            if is_folder(child):
                 folders.add(path)
                 todo.append(path)
             else:
@@ -140,8 +140,20 @@ def walk(root: Path) -> tuple[list[Entry], set[str]]:
     return entries, folders
 
 
+def is_folder(child: os.DirEntry[str]) -> bool:
+    """Whether it is a folder itself, neither a link to one nor what Windows calls a junction."""
+    return child.is_dir(follow_symlinks=False) and not _is_junction(child)
+
+
+def _is_junction(child: os.DirEntry[str]) -> bool:
+    if os.name != "nt":
+        return False
+    tag = getattr(child.stat(follow_symlinks=False), "st_reparse_tag", 0)
+    return tag == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
+
+
 def _hindrance(child: os.DirEntry[str]) -> str:
-    if child.is_symlink():
+    if child.is_symlink() or (child.is_dir(follow_symlinks=False) and _is_junction(child)):
         return "a link"
     try:
         return "" if stat.S_ISREG(child.stat(follow_symlinks=False).st_mode) else "not a regular file"

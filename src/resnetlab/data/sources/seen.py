@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from resnetlab import files
 from resnetlab.data.sources import decoded
 from resnetlab.data.sources.decoded import Probe
+from resnetlab.data.sources.listing import is_folder
 
 FORM = 1
 """Raised by hand when what is kept comes to mean something else."""
@@ -70,7 +71,7 @@ def look(root: Path) -> Look:
         try:
             with os.scandir(f"{root}/{folder}") as children:
                 for child in children:
-                    if child.is_dir(follow_symlinks=False):
+                    if is_folder(child):
                         todo.append(f"{folder}{child.name}/")
                         lines.append(todo[-1])
                         continue

@@ -18,6 +18,7 @@ from typing import Any
 
 from resnetlab.studies.backends.jobs import STOP_SECONDS, Event, Job, Queue, event_of, message_of
 from resnetlab.training.numerics import Numerics, Placement, cores
+from resnetlab.training.resolve import resolve
 
 COMMAND = (sys.executable, "-m", "resnetlab.studies.backends.worker")
 
@@ -31,8 +32,6 @@ class LocalBackend:
 
     def settle(self, numerics: Numerics) -> Numerics:
         """As this machine resolves them, one thread a run unless they say more."""
-        from resnetlab.training.accelerate import resolve  # torch takes seconds: a mistake in a file is told before
-
         return resolve(numerics, single=False)
 
     def width(self, jobs: Sequence[Job]) -> int:
@@ -178,7 +177,8 @@ class _Worker:
             self.process = subprocess.Popen(
                 COMMAND,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
-                start_new_session=True,  # Ctrl-C in a terminal is for the driver, which passes it on
+                # Ctrl-C in a terminal is for the driver, which passes it on: a session of POSIX, a group of Windows.
+                start_new_session=True, creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )  # fmt: skip
         self.gone, self.memory_kills = False, _memory_kills()
         self.listener = threading.Thread(target=self._listen, args=(self.process,), daemon=True)

@@ -27,6 +27,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from resnetlab.codec import decode, encode
 from resnetlab.errors import InputError, mistake
 from resnetlab.files import write_text
+from resnetlab.settings import CACHE, OFFLINE
 from resnetlab.studies.backends.jobs import STOP_SECONDS, Event, Job, Queue, event_of, message_of
 from resnetlab.training.numerics import Numerics, Placement
 
@@ -107,7 +108,9 @@ class RayBackend:
         return {"num_cpus": numerics.threads, "num_gpus": gpus}
 
     def _here(self) -> dict[str, str]:
-        return {"folder": str(Path.cwd()), "mark": str(self.mark), "text": self.mark.read_text(), **_versions()}
+        personal = {name: os.environ[name] for name in (CACHE, OFFLINE) if name in os.environ}
+        text = self.mark.read_text(encoding="utf-8")
+        return {"folder": str(Path.cwd()), "mark": str(self.mark), "text": text, **_versions(), **personal}
 
     def _ended(self, ref: Any, job: Job, queued: Queue) -> Event:
         try:
@@ -181,14 +184,15 @@ def _entered(here: dict[str, str]) -> None:
             fix = f"install {name} {here[name]} on every machine of the cluster"
             raise mistake(node, f"another {name} than the driver's", fix, got=found, allowed=here[name])
     mark = Path(here["mark"])
-    if not mark.is_file() or mark.read_text() != here["text"]:
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != here["text"]:
         raise mistake(node, f"does not see {mark.parent.parent}", "give --output on storage that all machines share")
     os.chdir(here["folder"] if Path(here["folder"]).is_dir() else mark.parent)
+    os.environ.update({name: here[name] for name in (CACHE, OFFLINE) if name in here})
 
 
 def _settle(numerics: dict[str, Any], here: dict[str, str]) -> tuple[Any, tuple[Any, ...]]:
     """Numerics resolved on this machine, or what is wrong with it."""
-    from resnetlab.training.accelerate import resolve
+    from resnetlab.training.resolve import resolve
 
     try:
         _entered(here)

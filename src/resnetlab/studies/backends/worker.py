@@ -23,6 +23,7 @@ from resnetlab.data.resident import Residents
 from resnetlab.data.splits import load
 from resnetlab.errors import ResnetlabError
 from resnetlab.finetune.photographs import load_photographs
+from resnetlab.lazy_compiler import defer_compiler
 from resnetlab.runs.execute import attempt
 from resnetlab.runs.held import BusyError, CrowdedError
 from resnetlab.runs.record import Evaluation, Result, RunFile
@@ -35,6 +36,7 @@ from resnetlab.training.tuning import Tuning
 
 def main() -> None:
     """Serve the driver at the other end of standard input and output."""
+    defer_compiler()  # optimizers would import it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints must not stand between the lines of the driver
@@ -76,8 +78,10 @@ class _Driver:
 class Bench:
     """Where a process does one job after another; data that the next one shares stay open."""
 
-    def __init__(self, stop: Callable[[], bool], tell: Callable[..., None], team: Team = ALONE) -> None:
-        self.stop, self.tell, self.team = stop, tell, team
+    def __init__(
+        self, stop: Callable[[], bool], tell: Callable[..., None], team: Team = ALONE, log: Path | None = None
+    ) -> None:
+        self.stop, self.tell, self.team, self.log = stop, tell, team, log
         self.held: tuple[Any, Any] | None = None
         self.residents = Residents()
 
@@ -125,8 +129,7 @@ class Bench:
         except OSError as error:
             self.tell(kind="failed", id=run_id, reason=str(error), exit_code=1, again=True)
         except Exception as error:
-            traceback.print_exc()  # the whole of it goes to the worker's log
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = f"{type(error).__name__}: {error}".splitlines()[0] + self._keep_traceback()
             self.tell(kind="failed", id=run_id, reason=reason, exit_code=1, again=False)
         else:
             if result is None:
@@ -134,6 +137,15 @@ class Bench:
             else:
                 self.tell(kind="finished", id=run_id, status=result.status)
         return False
+
+    def _keep_traceback(self) -> str:
+        """Write an unforeseen error to the log, and name it; a worker's log is its standard error."""
+        if self.log is None:
+            traceback.print_exc()
+            return ""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
+        return f" (more in {self.log})"
 
     def _opened(self, file: RunFile, root: Path) -> Any:
         """The data of a run, as its recipe takes them."""

@@ -1,0 +1,97 @@
+"""Settings of a person on a machine: where the cache lies, and whether anything may be downloaded. Free of torch.
+
+An environment variable wins over the configuration file, and the file over what the system suggests. The file is
+`config.toml` in the system's folder for it (`~/.config/resnetlab` on Linux), with the keys `cache` and `offline`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from resnetlab.errors import InputError, Problem, mistake, nearest
+from resnetlab.files import read_text
+
+CACHE = "RESNETLAB_CACHE"
+"""Variable: the folder of the cache."""
+OFFLINE = "RESNETLAB_OFFLINE"
+"""Variable: 1 forbids downloads, 0 allows them whatever the file says."""
+
+KEYS: dict[str, type] = {"cache": str, "offline": bool}
+SWITCH = {"1": True, "true": True, "yes": True, "on": True, "": False, "0": False, "false": False, "no": False,
+          "off": False}  # fmt: skip
+
+
+def cache_dir() -> Path:
+    """The folder of what can be made or downloaded again, one for each person. Raises InputError."""
+    named = os.environ.get(CACHE) or _config().get("cache")
+    if not named:
+        from platformdirs import user_cache_dir  # its import takes 10 ms
+
+        return Path(user_cache_dir("resnetlab", appauthor=False))
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError:  # the home of nobody
+        what, fix = "names the home of a person who does not exist", "give the path of a folder"
+        raise mistake(f"{CACHE}, or cache in {config_file()}", what, fix, got=named) from None
+
+
+def downloads_dir() -> Path:
+    """The folder of downloaded data sets, where a person may put their files by hand. Raises InputError."""
+    return cache_dir() / "downloads"
+
+
+def weights_dir() -> Path:
+    """The folder of pre-trained weights that a person put there by hand. Raises InputError."""
+    return cache_dir() / "weights"
+
+
+def offline() -> bool:
+    """Whether downloads are forbidden. Raises InputError."""
+    text = os.environ.get(OFFLINE)
+    if text is None:
+        return bool(_config().get("offline", False))
+    if text.strip().lower() not in SWITCH:
+        raise mistake(OFFLINE, "not a switch", f"{OFFLINE}=1", got=text, allowed="1 or 0")
+    return SWITCH[text.strip().lower()]
+
+
+def refuse_offline(name: str, fix: str) -> None:
+    """Raise InputError where downloads are forbidden; `fix` says which file to place by hand."""
+    if offline():
+        why = f"{OFFLINE} is set" if os.environ.get(OFFLINE) else f"{config_file()} has offline = true"
+        raise mistake(name, f"is not here, and nothing is downloaded because {why}", fix)
+
+
+def config_file() -> Path:
+    """The path of the configuration file, whether it exists or not."""
+    from platformdirs import user_config_dir
+
+    return Path(user_config_dir("resnetlab", appauthor=False)) / "config.toml"
+
+
+def _config() -> dict[str, Any]:
+    """The configuration file, checked; empty where there is none. Raises InputError with every mistake."""
+    path = config_file()
+    if not path.exists():
+        return {}
+    fix = 'write lines such as cache = "/data/cache" and offline = true, or remove the file'
+    try:
+        table = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise mistake(str(path), f"not TOML: {error}", fix) from None
+    problems = []
+    for key, value in table.items():
+        if key not in KEYS:
+            near = nearest(key, KEYS) or "remove it"
+            problems.append(Problem(str(path), "no such key", near, field=key, allowed=", ".join(KEYS)))
+        elif type(value) is not KEYS[key]:
+            allowed = "the path of a folder, in quotes" if KEYS[key] is str else "true or false"
+            problems.append(
+                Problem(str(path), "another kind of value", fix, field=key, got=repr(value), allowed=allowed)
+            )
+    if problems:
+        raise InputError(*problems)
+    return table

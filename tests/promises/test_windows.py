@@ -1,0 +1,267 @@
+"""Where a system has no `fcntl` and no `resource`, renames no open file and opens no folder, everything works as well.
+
+Nobody has run this on Windows yet. The tests take from resnetlab, and from no other package, what Windows lacks, in
+real processes: a `sitecustomize` on PYTHONPATH does it, so that worker processes have it too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pkgutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import resnetlab
+
+TESTS = Path(__file__).resolve().parents[1]
+FINETUNE = TESTS / "finetune"
+
+SITE = """
+import builtins, os, sys, types
+
+PACKAGE = "resnetlab"
+MODULES = {"fcntl", "resource", "pwd", "grp", "termios"}
+GONE = {"O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "statvfs", "killpg", "setsid", "fork", "sched_getaffinity", "getuid"}
+
+
+class Lacking(types.ModuleType):
+    name = "nt"
+
+    def __getattr__(self, name):
+        if name in GONE:
+            raise AttributeError(f"module 'os' has no attribute {name!r}")
+        return getattr(os, name)
+
+    @staticmethod
+    def open(path, flags, mode=0o777):
+        if os.path.isdir(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return os.open(path, flags, mode)
+
+    @staticmethod
+    def link(source, target):
+        raise OSError(22, "Invalid argument", str(source))  # as a FAT stick says it
+
+
+lacking, real_import = Lacking("os"), builtins.__import__
+
+
+def importing(name, globals=None, locals=None, fromlist=(), level=0):
+    names = globals or {}
+    if PACKAGE in {str(names.get(key)).partition(".")[0] for key in ("__name__", "__package__")}:
+        if name in MODULES:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        if name == "os":
+            return lacking
+    return real_import(name, globals, locals, fromlist, level)
+
+
+builtins.__import__ = importing
+
+# A file that this process has open, or mapped, is neither replaced nor removed; its folder is not renamed.
+ROOT = os.environ.get("LACKING_ROOT", "")
+
+
+def open_paths():
+    found = []
+    for handle in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{handle}"))
+        except OSError:
+            pass
+    with open("/proc/self/maps") as maps:
+        found += [line.split(None, 5)[5].strip() for line in maps if ROOT in line]
+    return found
+
+
+def refused(action):
+    def act(*arguments, **keywords):
+        for path in arguments:
+            if keywords.get("dir_fd") is not None:
+                path = os.path.join(os.readlink(f"/proc/self/fd/{keywords['dir_fd']}"), os.fspath(path))
+            path = os.path.abspath(os.fspath(path))
+            if path.startswith(ROOT) and any(held == path or held.startswith(path + "/") for held in open_paths()):
+                error = PermissionError(13, "in use by another process", path)
+                error.winerror = 32
+                raise error
+        return action(*arguments, **keywords)
+
+    return act
+
+
+if ROOT and os.path.isdir("/proc/self/fd"):
+    for name in ("replace", "rename", "unlink", "remove"):
+        setattr(os, name, refused(getattr(os, name)))
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("windows")
+
+
+@pytest.fixture(scope="module")
+def environment(place: Path) -> dict[str, str]:
+    """Of processes that lack what Windows lacks."""
+    (place / "site").mkdir()
+    (place / "site" / "sitecustomize.py").write_text(SITE, encoding="utf-8")
+    paths = (place / "site", FINETUNE, Path(resnetlab.__file__).parents[1])
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, paths)), "LACKING_ROOT": str(place / "here"), "OMP_NUM_THREADS": "1",
+        "RESNETLAB_CACHE": str(place / "here" / "cache of a person"),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def here(place: Path) -> Path:
+    (place / "here").mkdir()
+    return place / "here"
+
+
+def run(here: Path, environment: dict[str, str], *words: object) -> str:
+    command = [sys.executable, "-m", "resnetlab", *map(str, words)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", env=environment, cwd=here, timeout=280
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_what_windows_lacks_is_taken_from_resnetlab_alone(here: Path, environment: dict[str, str]) -> None:
+    """Else the tests below would prove nothing, or fail for another package's sake."""
+    code = (
+        "import fcntl, os; os.O_NOFOLLOW; import sys, types\n"
+        "names = {'__name__': 'resnetlab.x', '__package__': 'resnetlab'}\n"
+        "try: exec('import resource', names)\n"
+        "except ModuleNotFoundError: print('absent')\n"
+        "exec('import os; print(hasattr(os, \"statvfs\"), os.getpid() > 0)', names)\n"
+        "with open('held', 'w') as file, open('other', 'w'):\n"
+        "    try: os.replace('other', 'held')\n"
+        "    except PermissionError as error: print(error.winerror)\n"
+        "os.replace('other', 'held')\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=here, timeout=60)
+    assert done.stdout.split() == ["absent", "False", "True", "32"], done.stderr
+
+
+def test_every_module_imports(environment: dict[str, str]) -> None:
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\nprint('all')"
+    names = [module.name for module in pkgutil.walk_packages(resnetlab.__path__, "resnetlab.")]
+    names = [name for name in names if not name.endswith("__main__")]
+    assert len(names) > 150
+    done = subprocess.run(
+        [sys.executable, "-c", code, *names], capture_output=True, text=True, env=environment, timeout=250
+    )
+    assert done.stdout == "all\n", done.stderr
+
+
+SMALL = ("--set", "grid.model.depth=[8]", "--set", "recipe.epochs=2")
+
+
+@pytest.mark.parametrize("more", [SMALL, pytest.param((), marks=pytest.mark.slow)], ids=["small", "whole"])
+def test_a_study_runs_and_its_report_is_written_again(
+    here: Path, environment: dict[str, str], more: tuple[str, ...]
+) -> None:
+    said = run(here, environment, "study", "run", "digits", "--seeds", 1, *more)
+    (page,) = [here / line.removeprefix("Report: ") for line in said.splitlines() if line.startswith("Report: ")]
+    before = page.read_bytes()
+    page.unlink()
+    run(here, environment, "study", "report", page.parent)
+    assert page.read_bytes() == before
+    assert len(list(here.glob("runs/*/result.json"))) >= 2
+
+
+def started(here: Path, environment: dict[str, str], *words: str) -> subprocess.Popen[bytes]:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen([sys.executable, "-m", "resnetlab", *words], env=environment, cwd=here, **quiet)  # type: ignore[call-overload,no-any-return]
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def kill_all(here: Path) -> None:
+    """End every process of the tests at once, as a machine that loses its power does."""
+    mark = f"LACKING_ROOT={here}".encode()
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+def test_a_run_that_was_interrupted_and_killed_goes_on_from_its_checkpoint(
+    here: Path, environment: dict[str, str]
+) -> None:
+    words = ("train", "cifar-resnet8", "--data", "digits", "--recipe", "digits", "--seed", "7", "--epochs", "5",
+             "--set", "numerics.threads=1")  # fmt: skip
+    first = started(here, environment, *words)
+    wait_for(lambda: list(here.glob("runs/*-s7-*/metrics.jsonl")))
+    first.send_signal(signal.SIGINT)
+    assert first.wait(60) == 130
+    (saved,) = here.glob("runs/*-s7-*/checkpoints/*/MANIFEST.json")
+    folder = saved.parents[2]
+
+    def events() -> list[str]:
+        return [json.loads(line)["event"] for line in (folder / "provenance.jsonl").read_text().splitlines()]
+
+    second = started(here, environment, "resume", str(folder))
+    wait_for(lambda: events() == ["start", "resume"])
+    kill_all(here)  # whoever held the run's lock let go of it
+    second.wait(60)
+    assert not (folder / "result.json").exists()
+    said = run(here, environment, "resume", folder)
+    assert f"Run: {folder}" in said
+    assert events() == ["start", "resume", "resume"]
+    assert not (folder / "checkpoints").exists()
+
+
+def test_a_network_is_fitted_to_photographs_used_and_scored(here: Path, environment: dict[str, str]) -> None:
+    sys.path.insert(0, str(FINETUNE))
+    try:
+        from stripes import QUICK, folder
+        from tiny import tiny
+    finally:
+        sys.path.remove(str(FINETUNE))
+    from resnetlab.models.weights import write_weights
+
+    photos = folder(here / "stripes", {"train": 10, "val": 4, "test": 6})
+    write_weights(here / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
+    (here / "tiny.toml").write_text(
+        'source = "tiny:tiny"\nweights = "tiny.safetensors"\nlicence = "Apache-2.0"\n'
+        "mean = [0.5, 0.5, 0.5]\ndeviation = [0.5, 0.5, 0.5]\n"
+    )
+    words = ("finetune", photos, "--model", "tiny.toml", "--recipe", QUICK, "--train-size", 32)
+    run(here, environment, *words)
+    said = run(here, environment, *words)  # a second time: the files of the model are replaced
+    (model,) = here.glob("models/*/model.json")
+    assert "resnetlab predict" in said
+    assert "across" in run(here, environment, "predict", model.parent, photos / "test" / "across" / "00.png")
+    scored = json.loads(run(here, environment, "evaluate", model.parent, photos, "--json").partition("\n}")[0] + "\n}")
+    assert scored
+    assert list((here / "cache of a person" / "images").glob("*.npy"))
+    assert not list((here / "cache").glob("*.npy"))
+
+
+def test_what_a_terminal_cannot_show_is_escaped(here: Path, environment: dict[str, str]) -> None:
+    """Windows' consoles and pipes have an alphabet of their own, in which a command must not end."""
+    from PIL import Image
+
+    for name, shade in (("\u732b", 0), ("\u72ac", 200)):
+        for number in range(3):
+            (here / "animals" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), shade + 9 * number).save(here / "animals" / name / f"{number}.png")
+    narrow = environment | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    assert r"\u732b" in run(here, narrow, "data", "check", here / "animals", "--output", here / "out")
+    assert "\u732b" in run(here, environment | {"PYTHONUTF8": "1"}, "data", "check", here / "animals")

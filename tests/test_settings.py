@@ -1,0 +1,169 @@
+"""One cache for each person, moved by a variable or by a file; a switch that forbids downloads; mistakes in a line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from resnetlab import settings
+from resnetlab.data.fetch import SETS, fetch
+from resnetlab.data.sources import open_source
+from resnetlab.errors import InputError
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The configuration file of a person who has set no variable."""
+    for name in (settings.CACHE, settings.OFFLINE):
+        monkeypatch.delenv(name, raising=False)
+    path = tmp_path / "config" / "config.toml"
+    path.parent.mkdir()
+    monkeypatch.setattr(settings, "config_file", lambda: path)
+    return path
+
+
+def refused(action: object, *arguments: object, **keywords: object) -> str:
+    with pytest.raises(InputError) as caught:
+        action(*arguments, **keywords)  # type: ignore[operator]
+    return str(caught.value)
+
+
+def test_the_variable_wins_over_the_file_and_the_file_over_the_system(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import platformdirs
+
+    assert settings.cache_dir() == Path(platformdirs.user_cache_dir("resnetlab", appauthor=False))
+    assert settings.offline() is False
+    config.write_text(f"cache = '{tmp_path / 'of the file'}'\noffline = true\n")
+    assert settings.cache_dir() == tmp_path / "of the file"
+    assert settings.offline() is True
+    monkeypatch.setenv(settings.CACHE, str(tmp_path / "of the variable"))
+    monkeypatch.setenv(settings.OFFLINE, "0")
+    assert settings.cache_dir() == tmp_path / "of the variable"
+    assert settings.offline() is False
+
+
+def test_the_home_of_a_person_is_written_as_a_wave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(settings.CACHE, "~/big/cache")
+    assert settings.cache_dir() == Path.home() / "big" / "cache"
+    monkeypatch.setenv(settings.CACHE, "~nobody-of-that-name/cache")
+    assert "names the home of a person who does not exist" in refused(settings.cache_dir)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("cache = ", "not TOML: "),
+        ("cahce = '/data'", 'cahce: no such key (allowed: cache, offline). Fix: did you mean "cache"?'),
+        ("offline = 'yes'", "offline: another kind of value (got 'yes'; allowed: true or false)"),
+        ("cache = 3", "cache: another kind of value (got 3; allowed: the path of a folder, in quotes)"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line_that_names_it(config: Path, text: str, told: str) -> None:
+    config.write_text(text)
+    line = refused(settings.cache_dir)
+    assert line.startswith(f"{config}: {told}")
+    assert ". Fix: " in line
+    assert "\n" not in line
+
+
+@pytest.mark.usefixtures("config")
+def test_a_switch_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(settings.OFFLINE, "maybe")
+    line = f"{settings.OFFLINE}: not a switch (got maybe; allowed: 1 or 0). Fix: {settings.OFFLINE}=1"
+    assert refused(settings.offline) == line
+
+
+def test_offline_nothing_is_downloaded_and_the_line_names_the_file_to_place(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(settings.CACHE, str(tmp_path / "cache"))
+    config.write_text("offline = true")
+    monkeypatch.setattr("socket.create_connection", lambda *_, **__: pytest.fail("a connection"))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("a download"))
+    downloads = tmp_path / "cache" / "downloads"
+    because = f"is not here, and nothing is downloaded because {config} has offline = true"
+    line = refused(open_source, "cifar10", cache=tmp_path / "out")
+    assert line.startswith(f"cifar10: {because}. Fix: put cifar-10-python.tar.gz into {downloads}, or give an .npz: ")
+    name = next(iter(SETS))
+    line = refused(fetch, name, tmp_path)
+    assert line == (
+        f"{name}: {because}. Fix: put images.tar, lists.tar into {downloads / name}, then give the same command again"
+    )
+
+
+@pytest.mark.usefixtures("config")
+@pytest.mark.parametrize("source", ["torchvision/squeezenet1_1", "timm/resnet18"])
+def test_offline_weights_are_taken_from_where_a_person_put_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    import torch
+
+    from resnetlab.models.build import build_model
+    from resnetlab.models.pretrained import construct, hub_weights, place_of
+    from resnetlab.models.spec import External
+    from resnetlab.models.weights import write_weights
+
+    monkeypatch.setenv(settings.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv(settings.OFFLINE, "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    spec = External(source=source, weights="hub")
+    file = tmp_path / "cache" / "weights" / spec.library / f"{spec.name}.safetensors"
+    assert place_of(spec) == file
+    line = refused(hub_weights, spec)
+    assert line.startswith(f"{spec.slug}: is not here, and nothing is downloaded because {settings.OFFLINE} is set. ")
+    assert line.endswith(f"Fix: place {file.name} in {file.parent}, or give its path as weights")
+    assert not (tmp_path / "torch").exists()
+    assert not (tmp_path / "hub").exists()
+    write_weights(file, construct(spec, 3, 10).state_dict(), {})
+    module = build_model(spec, 3, 10, lambda _: torch.Generator())
+    assert sum(tensor.numel() for tensor in module.state_dict().values()) > 100_000
+
+
+def test_two_folders_of_output_share_what_was_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    monkeypatch.setenv(settings.CACHE, str(tmp_path / "person"))
+    for split in ("train", "test"):
+        for number, name in enumerate(("cat", "dog")):
+            folder = tmp_path / "pets" / split / name
+            folder.mkdir(parents=True)
+            Image.new("RGB", (16, 16), (90 * number, len(split) * 20, 7)).save(folder / "1.png")
+    said: list[str] = []
+    for output in ("one", "two"):
+        open_source(str(tmp_path / "pets"), cache=tmp_path / output / "cache", say=said.append)
+    assert [line for line in said if line.startswith("decoding")] == ["decoding 4 images to 16 x 16 pixels"]
+
+
+def test_a_cache_inside_the_folder_of_images_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pets" / "cat").mkdir(parents=True)
+    monkeypatch.setenv(settings.CACHE, str(tmp_path / "pets" / "cache"))
+    line = refused(open_source, str(tmp_path / "pets"), cache=tmp_path / "out")
+    assert "pets/cache/images lies in the folder of images. Fix: give RESNETLAB_CACHE a folder outside it" in line
+
+
+def test_a_mistake_in_the_file_ends_a_command_with_code_2_and_a_line(tmp_path: Path) -> None:
+    """In a real process, whose configuration lies where the system says."""
+    import platformdirs
+
+    code = "import platformdirs; print(platformdirs.user_config_dir('resnetlab', appauthor=False))"
+    environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    environment = {key: value for key, value in environment.items() if key != settings.CACHE}
+    where = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    file = Path(where.stdout.strip()) / "config.toml"
+    if not file.is_relative_to(tmp_path):
+        pytest.skip("this system's configuration does not move with a variable")
+    assert platformdirs.user_config_dir("resnetlab", appauthor=False) != str(file.parent)
+    file.parent.mkdir(parents=True)
+    file.write_text("cache = [")
+    command = [sys.executable, "-m", "resnetlab", "data", "check", "cifar10", "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"resnetlab: error: {file}: not TOML: ")
+    assert len(done.stderr.splitlines()) == 1

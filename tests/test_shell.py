@@ -1,0 +1,69 @@
+"""Paths are known as such on every system, none gets into a report, and a printed command can be pasted."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resnetlab.shell import command_line, is_path, last_part
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("/home/ann/photos", "photos"),
+        ("photos/of/dogs/", "dogs"),
+        (r"C:\Users\ann\photos", "photos"),
+        ("C:/Users/ann/photos", "photos"),
+        (r"\\server\share\photos\dogs.npz", "dogs.npz"),
+        ("data.source=/home/ann/photos", "data.source=photos"),
+        (r"data.source=C:\Users\ann\photos", "data.source=photos"),
+        ("--weights=/home/ann/w.safetensors", "--weights=w.safetensors"),
+    ],
+)
+def test_of_a_path_of_any_system_a_report_says_the_last_part(text: str, last: str) -> None:
+    assert is_path(text) or "=" in text
+    assert last_part(text) == last
+
+
+@pytest.mark.parametrize("text", ["digits", "my-study.toml", "recipe.lr=0.1", "a:b", "", "--seeds"])
+def test_what_is_no_path_stays_as_it_is(text: str) -> None:
+    assert not is_path(text)
+    assert last_part(text) == text
+
+
+def test_a_command_is_quoted_for_posix_and_for_windows() -> None:
+    words = ["resnetlab", "study", "run", "my study.toml", "--set", "grid.model.depth=[20, 56]", "--seeds", "0,1"]
+    posix = "resnetlab study run 'my study.toml' --set 'grid.model.depth=[20, 56]' --seeds 0,1"
+    windows = 'resnetlab study run "my study.toml" --set "grid.model.depth=[20, 56]" --seeds "0,1"'
+    assert command_line(words, windows=False) == posix
+    assert command_line(words, windows=True) == windows
+
+
+def split_as_windows_does(line: str) -> list[str]:
+    """The words of a command line by the rules of Microsoft's C runtime: an independent reading."""
+    words, word, quoted, place = [], "", False, 0
+    while place < len(line):
+        run = len(line[place:]) - len(line[place:].lstrip("\\"))
+        if run:
+            after = line[place + run : place + run + 1]
+            word += "\\" * (run // 2 if after == '"' else run)
+            place += run
+            if after == '"' and run % 2:
+                word, place = word + '"', place + 1
+        elif line[place] == '"':
+            quoted, place = not quoted, place + 1
+        elif line[place] == " " and not quoted:
+            words, word, place = [*words, word], "", place + 1
+        else:
+            word, place = word + line[place], place + 1
+    return [*words, word]
+
+
+@given(st.lists(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=12), min_size=1))
+def test_a_program_gets_the_words_that_were_quoted(words: list[str]) -> None:
+    assert split_as_windows_does(command_line(words, windows=True)) == words
+    assert shlex.split(command_line(words, windows=False)) == words
