@@ -10,16 +10,16 @@ from typing import Any
 import stock
 import torch
 
-from resnetlab.data.resident import Resident
-from resnetlab.data.spec import Augment, Images
+from resnetlab.data.config import Augment, Images
+from resnetlab.data.device_images import Resident
 from resnetlab.models.build import build_model
-from resnetlab.models.families.cifar import cifar
-from resnetlab.training.accelerate import prepare
+from resnetlab.models.configs.cifar import cifar
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.recipes.train import SGD, Recipe
+from resnetlab.training.device import prepare
 from resnetlab.training.loop import Learner, train
-from resnetlab.training.numerics import Numerics
-from resnetlab.training.random import stream
-from resnetlab.training.recipe import SGD, Recipe
 from resnetlab.training.resolve import resolve
+from resnetlab.training.rng import stream
 
 SHAPES = {"cifar10": (32, 3, 50_000), "digits": (8, 1, 1_437)}
 """Side, channels and train images."""

@@ -9,16 +9,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from resnetlab.codec import encode
 from resnetlab.data.splits import load
+from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.execute import execute
-from resnetlab.runs.record import Result
-from resnetlab.studies.backends.local import LocalBackend
+from resnetlab.runs.records import Result
+from resnetlab.runs.session import execute
+from resnetlab.schema import encode
+from resnetlab.studies.executors.local import LocalBackend
 from resnetlab.studies.plan import Plan, folder_name
 from resnetlab.studies.run import plan_study
 from resnetlab.studies.spec import load_study
-from resnetlab.training.numerics import Placement
 
 SEEDS = 10
 

@@ -27,20 +27,20 @@ import torch
 from machine import machine
 
 from resnetlab.api import load_study
-from resnetlab.codec import encode
-from resnetlab.data.resident import Resident
-from resnetlab.data.spec import Augment, Images
+from resnetlab.data.config import Augment, Images
+from resnetlab.data.device_images import Resident
 from resnetlab.files import write_json
 from resnetlab.models.build import build_model
-from resnetlab.models.families.cifar import cifar
-from resnetlab.models.spec import Model
-from resnetlab.training.abreast import take_turns
-from resnetlab.training.accelerate import prepare
+from resnetlab.models.configs.cifar import cifar
+from resnetlab.models.parse import Model
+from resnetlab.recipes.numerics import Numerics, cores
+from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, Recipe, RMSprop
+from resnetlab.schema import encode
+from resnetlab.training.device import prepare
+from resnetlab.training.interleave import take_turns
 from resnetlab.training.loop import Learner, train
-from resnetlab.training.numerics import Numerics, cores
-from resnetlab.training.random import stream
-from resnetlab.training.recipe import SGD, Adam, AdamW, Cosine, Recipe, RMSprop
 from resnetlab.training.resolve import resolve
+from resnetlab.training.rng import stream
 from resnetlab.training.steps import Steps
 
 HERE = Path(__file__).parent

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.provenance import provenance
-from resnetlab.training.numerics import Numerics
 
 NAMES = ("time", "commit", "dirty", "python", "platform", "processor", "instruction_set", "packages")
 

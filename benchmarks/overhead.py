@@ -19,8 +19,8 @@ from machine import machine
 
 import resnetlab as rl
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.studies.backends.jobs import Job
-from resnetlab.studies.backends.local import LocalBackend
+from resnetlab.studies.executors.base import Job
+from resnetlab.studies.executors.local import LocalBackend
 
 LIMIT_PCT = 3.0
 

@@ -32,13 +32,13 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from resnetlab.data.sources.manifest import Row
-from resnetlab.data.view import View
+from resnetlab.data.transforms.eval_transform import View
+from resnetlab.data.transforms.photo_train import draw_epoch
 from resnetlab.files import sha256
-from resnetlab.finetune.photographs import Part
+from resnetlab.finetune.dataset import Part
 from resnetlab.finetune.stage import _Stream
-from resnetlab.finetune.views import draw_epoch
 from resnetlab.training.memory import keep_freed_memory
-from resnetlab.training.random import stream
+from resnetlab.training.rng import stream
 
 SIZES = {(1000, 750): 200, (1500, 1000): 200, (3000, 2000): 100}
 """Width and height, and how many photographs."""

@@ -29,9 +29,9 @@ from PIL import Image
 
 from resnetlab.bundle.spec import Licence, ModelFile
 from resnetlab.bundle.store import save_bundle
-from resnetlab.data.view import View
+from resnetlab.data.transforms.eval_transform import View
 from resnetlab.models.build import build_model
-from resnetlab.models.names import named_model
+from resnetlab.models.registry import named_model
 
 ROUNDS = 5
 TORCH = 'python -c "import torch"'

@@ -21,7 +21,7 @@ from typing import Any
 
 from machine import machine
 
-from resnetlab.training.numerics import cores
+from resnetlab.recipes.numerics import cores
 
 HERE = Path(__file__).resolve().parent
 WINDOW_SECONDS = 3.0

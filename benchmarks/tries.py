@@ -31,12 +31,12 @@ def change(variant: str) -> dict[str, str]:
     """Make this process that variant; what it changes of the numerics."""
     import torch.nn.functional as F
 
-    from resnetlab.models import blocks, cifar, shortcuts
-    from resnetlab.training import accelerate
+    from resnetlab.models.nets import blocks, cifar, shortcuts
+    from resnetlab.training import device
 
     match variant:
         case "pages given back":
-            accelerate.keep_freed_memory = lambda: None
+            device.keep_freed_memory = lambda: None
         case "slice":
             step = lambda x, stride: x[:, :, ::stride, ::stride]  # noqa: E731
             shortcuts._EveryPixel.apply = step  # type: ignore[method-assign]

@@ -7,7 +7,7 @@ import re
 import statistics
 from pathlib import Path
 
-from resnetlab.models.spec import parse_model
+from resnetlab.models.parse import parse_model
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results" / "degradation" / "results.csv"

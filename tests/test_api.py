@@ -11,7 +11,7 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.errors import Problem, ResourceError
-from resnetlab.studies.backends.jobs import Event
+from resnetlab.studies.executors.base import Event
 
 
 def test_every_public_name_is_there_and_explains_itself() -> None:

@@ -17,27 +17,27 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import resnetlab.data.spec
-import resnetlab.models.spec
-import resnetlab.runs.record
-import resnetlab.runs.spec
+import resnetlab.data.config
+import resnetlab.models.parse
+import resnetlab.recipes.numerics
+import resnetlab.recipes.train
+import resnetlab.runs.config
+import resnetlab.runs.records
 import resnetlab.studies.spec
-import resnetlab.training.numerics
-import resnetlab.training.recipe
-from resnetlab import codec, files
-from resnetlab.codec import FieldError, Fraction, Name, Positive, decode, digest, encode, spec, tagged
-from resnetlab.data.spec import Augment, Data, DataIdentity, Fixed, RandAugment
+from resnetlab import files, schema
+from resnetlab.data.config import Augment, Data, DataIdentity, Fixed, RandAugment
 from resnetlab.errors import InputError
-from resnetlab.models.spec import CifarNet
-from resnetlab.runs.spec import RunSpec
+from resnetlab.models.parse import CifarNet
+from resnetlab.recipes.numerics import Numerics, Placement
+from resnetlab.recipes.train import SGD, Adam, AdamW, Constant, Cosine, Exponential, OneCycle, Recipe, Step
+from resnetlab.runs.config import RunSpec
+from resnetlab.schema import FieldError, Fraction, Name, Positive, decode, digest, encode, spec, tagged
 from resnetlab.studies.claims import Greater
 from resnetlab.studies.spec import Condition, Study
-from resnetlab.training.numerics import Numerics, Placement
-from resnetlab.training.recipe import SGD, Adam, AdamW, Constant, Cosine, Exponential, OneCycle, Recipe, Step
 
 MODULES = [
-    resnetlab.data.spec, resnetlab.models.spec, resnetlab.runs.record, resnetlab.runs.spec, resnetlab.studies.spec,
-    resnetlab.training.numerics, resnetlab.training.recipe,
+    resnetlab.data.config, resnetlab.models.parse, resnetlab.runs.records, resnetlab.runs.config,
+    resnetlab.studies.spec, resnetlab.recipes.numerics, resnetlab.recipes.train,
 ]  # fmt: skip
 SPECS = sorted(
     {
@@ -171,7 +171,7 @@ def test_a_value_of_another_type_is_never_converted(form: Any, table: object) ->
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 10**400], ids=["nan", "inf", "-inf", "huge"])
-@pytest.mark.parametrize("form", [codec.Amount, codec.PositiveAmount, codec.Fraction])
+@pytest.mark.parametrize("form", [schema.Amount, schema.PositiveAmount, schema.Fraction])
 def test_what_is_not_a_finite_number_is_refused(form: Any, number: float) -> None:
     told(form, number, "lr")
 
@@ -308,7 +308,7 @@ runs = st.builds(
 def test_what_is_encoded_decodes_to_itself_even_through_a_file(run: RunSpec) -> None:
     assert decode(RunSpec, encode(run), "x") == run
     assert decode(RunSpec, json.loads(json.dumps(encode(run))), "x") == run
-    assert decode(RunSpec, codec.without_defaults(run), "x") == run
+    assert decode(RunSpec, schema.without_defaults(run), "x") == run
 
 
 @settings(deadline=None, max_examples=60)
@@ -343,7 +343,7 @@ def _with(value: Any, path: list[str], new: object) -> Any:
         lambda: _with(RUN, ["recipe", "ema"], 0),
         lambda: _with(RUN, ["model", "widths"], (16, 32, 64)),
         lambda: decode(RunSpec, dict(reversed(encode(RUN).items())), "x"),
-        lambda: decode(RunSpec, codec.without_defaults(RUN), "x"),
+        lambda: decode(RunSpec, schema.without_defaults(RUN), "x"),
     ],
     ids=["1 for 1.0", "-0.0", "defaults given", "0 for 0.0", "default tuple", "fields in another order", "left out"],
 )
@@ -365,8 +365,8 @@ def test_the_identity_of_a_run_is_what_it_was() -> None:
 
 
 def test_the_kind_of_a_part_stands_in_the_canonical_form_even_by_default() -> None:
-    assert codec.without_defaults(Recipe(epochs=1, optimiser=AdamW())) == {"epochs": 1, "optimiser": {"name": "adamw"}}
-    assert codec.without_defaults(CifarNet(blocks=(1, 1, 1)))["family"] == "cifar"
+    assert schema.without_defaults(Recipe(epochs=1, optimiser=AdamW())) == {"epochs": 1, "optimiser": {"name": "adamw"}}
+    assert schema.without_defaults(CifarNet(blocks=(1, 1, 1)))["family"] == "cifar"
 
 
 def test_a_recipe_that_names_its_default_optimiser_is_the_one_that_leaves_it_out() -> None:
@@ -405,7 +405,7 @@ def test_a_file_that_is_no_toml_is_told_in_a_line_at_once(tmp_path: Path, conten
     path.write_bytes(content)
     began = time.process_time()
     with pytest.raises(InputError) as caught:
-        codec.read_toml(path)
+        schema.read_toml(path)
     assert time.process_time() - began < 2
     assert len(str(caught.value).splitlines()) == 1
     assert str(path) in str(caught.value)
@@ -415,18 +415,18 @@ def test_a_file_that_is_no_toml_is_told_in_a_line_at_once(tmp_path: Path, conten
 def test_toml_is_read_whatever_editor_wrote_it(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_bytes("\ufeffa = 1\r\n[b]\r\nc = 'ö'\r\n".encode())
-    assert codec.read_toml(path) == {"a": 1, "b": {"c": "ö"}}
+    assert schema.read_toml(path) == {"a": 1, "b": {"c": "ö"}}
 
 
 @pytest.mark.parametrize("name", ["absent.toml", ".", "a\0b"])
 def test_a_path_that_cannot_be_read_is_told(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="cannot be read"):
-        codec.read_toml(tmp_path / name)
+        schema.read_toml(tmp_path / name)
 
 
 def test_a_device_without_end_is_refused_and_not_read() -> None:
     with pytest.raises(InputError, match="larger than"):
-        codec.read_toml(Path("/dev/zero"))
+        schema.read_toml(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize("content", [b"{", b"", b"[" * 100_000, b"9" * 5000, b"\xff"], ids=range(5))
@@ -442,4 +442,4 @@ def test_a_file_that_is_no_json_is_told_in_a_line(tmp_path: Path, content: bytes
 @given(st.text(st.sampled_from("ab.=[]{}\"'0_1\n#, -:TZé\\")))
 def test_any_text_is_toml_or_told(text: str) -> None:
     with contextlib.suppress(InputError):
-        assert isinstance(codec.parse_toml(text, "a.toml"), dict)
+        assert isinstance(schema.parse_toml(text, "a.toml"), dict)

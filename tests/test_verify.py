@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 import resnetlab as rl
+from resnetlab.analysis.study_data import load
 from resnetlab.errors import InputError
-from resnetlab.reports.evidence import load
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.replication import Repeated, chosen, line, summary, verify
 from resnetlab.reports.write import write
-from resnetlab.stats.estimate import Interval
+from resnetlab.stats.intervals import Interval
 from resnetlab.studies.plan import Plan
-from resnetlab.training.numerics import Numerics
-from resnetlab.verify import Repeated, chosen, line, summary, verify
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_a_report_that_says_something_else_does_not_hold(
     assert line(items[0]).endswith(": does not hold")
     from resnetlab.cli import work
 
-    monkeypatch.setattr("resnetlab.verify.verify", lambda *_, **__: iter(items))
+    monkeypatch.setattr("resnetlab.replication.verify", lambda *_, **__: iter(items))
     assert work.verify_result(tmp_path / "told", None, 1, 0, "") == 5
 
 
@@ -83,8 +83,8 @@ def test_the_cells_are_drawn_by_the_seed_and_never_more_than_there_are(result: P
 def test_a_result_in_bf16_is_refused_by_name_where_it_would_be_emulated(
     result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resnetlab.verify.processor_has_bf16", lambda: False)
-    monkeypatch.setattr("resnetlab.verify._numerics", lambda *_: Numerics(device="cpu", precision="bf16"))
+    monkeypatch.setattr("resnetlab.replication.processor_has_bf16", lambda: False)
+    monkeypatch.setattr("resnetlab.replication._numerics", lambda *_: Numerics(device="cpu", precision="bf16"))
     with pytest.raises(InputError, match="precision: its runs were trained in bf16") as caught:
         list(verify(result, tmp_path))
     assert str(result) in str(caught.value)

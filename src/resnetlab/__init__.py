@@ -15,33 +15,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnetlab.api import LoadedStudy, Outcome, UnfinishedError, load_study, open_study, resume, train
-    from resnetlab.data.spec import Data
+    from resnetlab.data.config import Data
     from resnetlab.deploy.predict import Classifier, Prediction, load_model
     from resnetlab.errors import InputError, ResnetlabError, ResourceError
-    from resnetlab.inspection.measured import Instruments
+    from resnetlab.inspection.diagnostics_config import Instruments
     from resnetlab.models.build import build_model
-    from resnetlab.models.spec import CifarNet, cifar
-    from resnetlab.runs.record import Evaluation, Result, RunRecord, Scores
+    from resnetlab.models.parse import CifarNet, cifar
+    from resnetlab.recipes.numerics import Numerics, Placement
+    from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop
+    from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
     from resnetlab.studies.claims import Claim
     from resnetlab.studies.spec import Condition, Study, load_recipe
-    from resnetlab.training.numerics import Numerics, Placement
-    from resnetlab.training.recipe import SGD, Adam, AdamW, Recipe, RMSprop
     from resnetlab.use import evaluate
 
 # Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
 _HOMES = {
     "api": ("LoadedStudy", "Outcome", "UnfinishedError", "load_study", "open_study", "resume", "train"),
-    "data.spec": ("Data",),
+    "data.config": ("Data",),
     "deploy.predict": ("Classifier", "Prediction", "load_model"),
     "errors": ("InputError", "ResnetlabError", "ResourceError"),
-    "inspection.measured": ("Instruments",),
+    "inspection.diagnostics_config": ("Instruments",),
     "models.build": ("build_model",),
-    "models.spec": ("CifarNet", "cifar"),
-    "runs.record": ("Evaluation", "Result", "RunRecord", "Scores"),
+    "models.parse": ("CifarNet", "cifar"),
+    "runs.records": ("Evaluation", "Result", "RunRecord", "Scores"),
     "studies.claims": ("Claim",),
     "studies.spec": ("Condition", "Study", "load_recipe"),
-    "training.numerics": ("Numerics", "Placement"),
-    "training.recipe": ("SGD", "Adam", "AdamW", "RMSprop", "Recipe"),
+    "recipes.numerics": ("Numerics", "Placement"),
+    "recipes.train": ("SGD", "Adam", "AdamW", "RMSprop", "Recipe"),
     "use": ("evaluate",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -14,32 +14,32 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from resnetlab.analysis.interim import next_counts, with_looks
+from resnetlab.analysis.study_data import gather
 from resnetlab.bundle.licences import licence_of, refuse_unaccepted
-from resnetlab.codec import encode
-from resnetlab.data.spec import Data
+from resnetlab.data.config import Data
 from resnetlab.errors import Problem, ResnetlabError, mistake
-from resnetlab.inspection.measured import Instruments
-from resnetlab.models.count import cost
-from resnetlab.models.spec import Model
-from resnetlab.reports.build import assemble, weigh
-from resnetlab.reports.evidence import gather
-from resnetlab.reports.latex import write_latex
+from resnetlab.inspection.diagnostics_config import Instruments
+from resnetlab.models.flops import cost
+from resnetlab.models.parse import Model
+from resnetlab.recipes.finetune import AnyRecipe, Tuning
+from resnetlab.recipes.numerics import Placement
+from resnetlab.reports.render.latex import write_latex
+from resnetlab.reports.study.assemble import assemble, weigh
 from resnetlab.reports.write import write
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.record import RunRecord
+from resnetlab.runs.records import RunRecord
+from resnetlab.schema import encode
 from resnetlab.shell import command_line, last_part, resume_command
-from resnetlab.studies.backends.here import run_here
-from resnetlab.studies.backends.jobs import Backend, Event, Job
-from resnetlab.studies.backends.local import LocalBackend
-from resnetlab.studies.looks import next_counts, with_looks
-from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.executors.base import Backend, Event, Job
+from resnetlab.studies.executors.here import run_here
+from resnetlab.studies.executors.local import LocalBackend
+from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.plan import Plan, StudyRecord, expand, folder_name
 from resnetlab.studies.run import opened_facts, plan_study, read_plan, read_record, run_plan
 from resnetlab.studies.spec import Study, parse_study
 from resnetlab.studies.spec import load_study as read_study
-from resnetlab.training.numerics import Placement
 from resnetlab.training.resolve import resolve
-from resnetlab.training.tuning import AnyRecipe, Tuning
 
 REPORT_SHARE = 0.02
 """Of the time since the last report, that writing a partial one may take."""

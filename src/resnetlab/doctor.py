@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from resnetlab.recipes.numerics import Numerics, cores
 from resnetlab.runs.damage import Checked, check_run
 from resnetlab.runs.directory import free_bytes
 from resnetlab.shell import command_line
-from resnetlab.training.numerics import Numerics, cores
 
 FEATURES = {
     "avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 bf16", "amx_bf16": "AMX bf16",

@@ -7,17 +7,17 @@ from pathlib import Path
 
 from PIL import Image
 
-from resnetlab.data.sources import images
-from resnetlab.data.view import show
-from resnetlab.deploy.asked import Tta
+from resnetlab.data.sources import image_decoder
+from resnetlab.data.transforms.eval_transform import show
+from resnetlab.deploy.evaluate import Answers, Pulse, answer
+from resnetlab.deploy.evaluate import evaluate as scored
 from resnetlab.deploy.explain import Explainer
-from resnetlab.deploy.pictures import Labelled, Part, open_labelled
+from resnetlab.deploy.inputs import Labelled, Part, open_labelled
 from resnetlab.deploy.predict import BATCH, Classifier
-from resnetlab.deploy.record import Evaluated
-from resnetlab.deploy.score import Answers, Pulse, answer
-from resnetlab.deploy.score import evaluate as scored
+from resnetlab.deploy.request import Tta
+from resnetlab.deploy.results import Evaluated
 from resnetlab.errors import InputError
-from resnetlab.reports.gallery import Shots, data_uri, write
+from resnetlab.reports.evaluation import Shots, data_uri, write
 
 SHOWN_MISTAKES = 24
 """Pictures on the page of an evaluation."""
@@ -60,7 +60,7 @@ def _shots(model: Classifier, found: Evaluated, answers: Answers, say: Say, puls
     chosen = found.mistakes[:SHOWN_MISTAKES]
     if chosen:
         say(f"drawing the {len(chosen)} surest mistakes with Grad-CAM")
-    with images.quiet():
+    with image_decoder.quiet():
         shown = [show(by_name[one.name].load(), model.file.view) for one in chosen]
     heat = [""] * len(chosen)
     try:

@@ -15,10 +15,10 @@ from torch import nn
 from resnetlab.bundle import store
 from resnetlab.bundle.spec import Licence, Metric, ModelFile
 from resnetlab.bundle.store import load_bundle, read_file, save_bundle
-from resnetlab.data.view import View
+from resnetlab.data.transforms.eval_transform import View
 from resnetlab.errors import InputError, ResourceError
 from resnetlab.models.build import build_model
-from resnetlab.models.spec import CifarNet, External, Model
+from resnetlab.models.parse import CifarNet, External, Model
 from resnetlab.models.weights import write_weights
 
 VIEW = View(size=32, mean=(0.5, 0.5, 0.5), deviation=(0.25, 0.25, 0.25))

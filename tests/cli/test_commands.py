@@ -67,7 +67,7 @@ def test_what_was_not_foreseen_is_a_line_too(resnetlab: Resnetlab, monkeypatch: 
     def fail(*_: object) -> None:
         raise ZeroDivisionError("by \x1b[31mzero")
 
-    monkeypatch.setattr("resnetlab.cli.listing.list_models", fail)
+    monkeypatch.setattr("resnetlab.cli.catalog.list_models", fail)
     code, _, err = resnetlab("models")
     assert code == 1
     assert err.startswith("resnetlab: error: unforeseen: ZeroDivisionError: by \\x1b[31mzero. Fix: ")

@@ -95,11 +95,11 @@ def test_a_result_as_json_has_the_keys_of_the_page(
     resnetlab: Resnetlab, workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(workspace)
-    monkeypatch.setattr("resnetlab.data.fetch.fetch", lambda *_: Path("oxford-pets"))
+    monkeypatch.setattr("resnetlab.data.download.fetch", lambda *_: Path("oxford-pets"))
     if name == "import-weights":
         from resnetlab.models.build import build_model
-        from resnetlab.models.spec import parse_model
-        from resnetlab.training.random import stream
+        from resnetlab.models.parse import parse_model
+        from resnetlab.training.rng import stream
 
         net = build_model(parse_model("cifar-resnet8", "", ""), 3, 10, lambda part: stream(0, "init", part))
         torch.save(net.state_dict(), "net.pth")

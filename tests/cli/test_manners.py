@@ -279,8 +279,8 @@ def test_bash_completes_a_command(on_path: dict[str, str]) -> None:
 
 
 def test_the_list_of_studies_counts_as_the_whole_studies_do() -> None:
+    from resnetlab.studies.parsing.toml_tables import outlines, source_of
     from resnetlab.studies.spec import load_study
-    from resnetlab.studies.tables import outlines, source_of
 
     for row in outlines():
         whole = load_study(row["study"])

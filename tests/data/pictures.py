@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from resnetlab.data.config import Source
 from resnetlab.data.sources import open_source
-from resnetlab.data.spec import Source
 
 
 def picture(seed: int, width: int = 24, height: int = 16, mode: str = "RGB") -> Image.Image:

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnetlab.data.augment import centre, crop_and_flip, cut_out, mix, normalise, train_batch, train_labels
-from resnetlab.data.plan import OPERATIONS, plan_epoch
-from resnetlab.data.spec import Augment, RandAugment
-from resnetlab.training.random import stream
+from resnetlab.data.config import Augment, RandAugment
+from resnetlab.data.transforms.augment import centre, crop_and_flip, cut_out, mix, normalise, train_batch, train_labels
+from resnetlab.data.transforms.epoch_draws import OPERATIONS, plan_epoch
+from resnetlab.training.rng import stream
 
 UNSCALED = partial(normalise, mean=torch.zeros(1), deviation=torch.ones(1))
 
@@ -184,7 +184,7 @@ def test_operations_are_those_of_torchvision_image_by_image(
 ) -> None:
     from torchvision.transforms import v2
 
-    from resnetlab.data.randaugment import rand_augment
+    from resnetlab.data.transforms.randaugment import rand_augment
 
     usual = v2.RandAugment(num_ops=1, magnitude=magnitude)
     names = list(usual._AUGMENTATION_SPACE)
@@ -199,7 +199,7 @@ def test_operations_are_those_of_torchvision_image_by_image(
 
 
 def test_an_image_meets_its_own_operations_one_after_another_whatever_else_is_in_the_batch() -> None:
-    from resnetlab.data.randaugment import rand_augment
+    from resnetlab.data.transforms.randaugment import rand_augment
 
     pixels = torch.from_numpy(pixels_of(40, 8, 8, 3))
     plan = plan_epoch(40, 8, Augment(randaugment=RandAugment(operations=3)), partial(stream, 0, "epoch", 0))

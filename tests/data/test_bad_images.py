@@ -14,12 +14,12 @@ import pytest
 from pictures import encoded, picture
 from PIL import Image, ImageFile
 
-from resnetlab.data.sources import images
+from resnetlab.data.sources import image_decoder
 
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    with images.quiet():
+    with image_decoder.quiet():
         yield
 
 
@@ -27,8 +27,8 @@ FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "GIF"]
 
 
 def refused(raw: bytes) -> str:
-    with pytest.raises(images.BadImageError) as caught:
-        images.decode(raw)
+    with pytest.raises(image_decoder.BadImageError) as caught:
+        image_decoder.decode(raw)
     return str(caught.value)
 
 
@@ -46,7 +46,7 @@ def png_header(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_each_format_is_decoded_to_rgb(kind: str) -> None:
-    image = images.decode(encoded(picture(1), kind))
+    image = image_decoder.decode(encoded(picture(1), kind))
     assert (image.mode, image.size) == ("RGB", (24, 16))
 
 
@@ -61,10 +61,10 @@ def test_a_truncated_file_is_refused_whatever_is_cut_off(kind: str) -> None:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_what_is_cut_at_any_byte_is_refused_or_has_every_pixel(kind: str) -> None:
     whole = encoded(picture(1), kind)
-    pixels = np.asarray(images.decode(whole))
+    pixels = np.asarray(image_decoder.decode(whole))
     for size in range(len(whole)):
-        with contextlib.suppress(images.BadImageError):
-            np.testing.assert_array_equal(np.asarray(images.decode(whole[:size])), pixels)
+        with contextlib.suppress(image_decoder.BadImageError):
+            np.testing.assert_array_equal(np.asarray(image_decoder.decode(whole[:size])), pixels)
 
 
 def test_a_truncated_jpeg_is_called_so() -> None:
@@ -80,8 +80,8 @@ def test_bit_flips_end_in_pixels_or_in_a_reason_never_in_another_error() -> None
         for _ in range(60):
             raw = bytearray(whole)
             raw[rng.integers(len(raw))] ^= 1 << int(rng.integers(8))
-            with contextlib.suppress(images.BadImageError):
-                assert images.decode(bytes(raw)).mode in ("L", "RGB")
+            with contextlib.suppress(image_decoder.BadImageError):
+                assert image_decoder.decode(bytes(raw)).mode in ("L", "RGB")
 
 
 @pytest.mark.parametrize(
@@ -122,16 +122,16 @@ def test_palette_transparency_alpha_and_colour_keys_are_composited_on_white() ->
         encoded(palette, transparency=bytes([0, 255])), encoded(key, transparency=(1, 2, 3)),
     ]  # fmt: skip
     for raw in sources:
-        pixels = np.asarray(images.decode(raw))
+        pixels = np.asarray(image_decoder.decode(raw))
         assert pixels[:, :4].tolist() == [[[255, 255, 255]] * 4] * 8
         assert pixels[:, 4:].tolist() == [[[200, 0, 0]] * 4] * 8
-    assert abs(int(np.asarray(images.decode(encoded(half)))[0, 0, 0]) - 127) <= 1
+    assert abs(int(np.asarray(image_decoder.decode(encoded(half)))[0, 0, 0]) - 127) <= 1
 
 
 def test_grey_with_alpha_stays_grey_and_is_composited_on_white() -> None:
     grey = Image.new("LA", (8, 8), (40, 255))
     grey.paste((40, 0), (0, 0, 4, 8))
-    image = images.decode(encoded(grey))
+    image = image_decoder.decode(encoded(grey))
     assert image.mode == "L"
     assert np.asarray(image)[0].tolist() == [255] * 4 + [40] * 4
 
@@ -139,20 +139,20 @@ def test_grey_with_alpha_stays_grey_and_is_composited_on_white() -> None:
 def test_one_bit_images_are_black_and_white_grey() -> None:
     bits = Image.new("1", (8, 8), 1)
     bits.paste(0, (0, 0, 4, 8))
-    image = images.decode(encoded(bits))
+    image = image_decoder.decode(encoded(bits))
     assert image.mode == "L"
     assert np.asarray(image)[0].tolist() == [0] * 4 + [255] * 4
 
 
 def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
     levels = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)
-    image = images.decode(encoded(Image.fromarray(levels)))
+    image = image_decoder.decode(encoded(Image.fromarray(levels)))
     assert image.mode == "L"
     np.testing.assert_array_equal(np.asarray(image), np.rint(levels * (255 / 65535)).astype(np.uint8))
 
 
 def test_cmyk_becomes_the_rgb_it_shows() -> None:
-    shown = np.asarray(images.decode(encoded(picture(3).convert("CMYK"), "JPEG", quality=100))).astype(int)
+    shown = np.asarray(image_decoder.decode(encoded(picture(3).convert("CMYK"), "JPEG", quality=100))).astype(int)
     assert np.abs(shown - np.asarray(picture(3)).astype(int)).mean() < 6
 
 
@@ -168,14 +168,14 @@ def test_every_exif_orientation_comes_out_upright(orientation: int, kind: str) -
     stored = upright.transpose(undo[orientation]) if orientation in undo else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image = images.decode(encoded(stored, kind, exif=exif, quality=100))
+    image = image_decoder.decode(encoded(stored, kind, exif=exif, quality=100))
     assert image.size == (32, 16)
     assert np.abs(np.asarray(image).astype(int) - np.asarray(upright).astype(int)).mean() < 4
 
 
 def test_a_damaged_exif_block_does_not_cost_the_image() -> None:
     raw = encoded(picture(4), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
-    assert images.decode(raw).size == (24, 16)
+    assert image_decoder.decode(raw).size == (24, 16)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP"])
@@ -185,22 +185,22 @@ def test_of_an_animation_the_first_frame_is_taken(kind: str) -> None:
     raw = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     with Image.open(io.BytesIO(raw)) as opened:
         assert getattr(opened, "n_frames", 1) == 3
-    assert np.asarray(images.decode(raw))[0, 0].tolist() == [255, 0, 0]
+    assert np.asarray(image_decoder.decode(raw))[0, 0].tolist() == [255, 0, 0]
 
 
 def test_a_square_is_the_centre_of_the_image_resized() -> None:
     image = picture(5, 80, 40)
     pixels = np.asarray(image.resize((40, 20), Image.Resampling.BILINEAR).crop((10, 0, 30, 20)))
-    assert np.abs(images.square(image, 20).astype(int) - pixels.astype(int)).max() <= 1
+    assert np.abs(image_decoder.square(image, 20).astype(int) - pixels.astype(int)).max() <= 1
 
 
 def test_an_image_of_the_right_size_keeps_its_pixels() -> None:
     image = picture(6, 31, 16)
-    np.testing.assert_array_equal(images.square(image, 16), np.asarray(image)[:, 7:23])
+    np.testing.assert_array_equal(image_decoder.square(image, 16), np.asarray(image)[:, 7:23])
 
 
 def test_an_extreme_shape_costs_no_memory() -> None:
-    assert images.square(Image.new("RGB", (50_000, 4)), 64).shape == (64, 64, 3)
+    assert image_decoder.square(Image.new("RGB", (50_000, 4)), 64).shape == (64, 64, 3)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFOs in folders")
@@ -210,11 +210,11 @@ def test_neither_a_fifo_nor_a_link_is_read(
 ) -> None:
     """Nor where a system has no flags that refuse them: such an open would hang, and follow."""
     if flags != "all":
-        monkeypatch.setattr(images, "_NO_FOLLOW", 0)
-        monkeypatch.setattr(images, "_READ", os.O_RDONLY)
+        monkeypatch.setattr(image_decoder, "_NO_FOLLOW", 0)
+        monkeypatch.setattr(image_decoder, "_READ", os.O_RDONLY)
     fifo, link = os.path.join(tmp_path, "fifo"), os.path.join(tmp_path, "link")  # noqa: PTH118
     os.mkfifo(fifo)
     os.symlink("/etc/hostname", link)  # noqa: PTH211
     for path in (fifo, link, os.path.join(tmp_path, "absent")):  # noqa: PTH118
-        with pytest.raises(images.BadImageError, match=r"not a regular file|cannot be read"):
-            images.read(path)
+        with pytest.raises(image_decoder.BadImageError, match=r"not a regular file|cannot be read"):
+            image_decoder.read(path)

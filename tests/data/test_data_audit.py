@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pictures import picture, save, split_tree
 
-from resnetlab.data.audit import LeftOut, Sizes, check
+from resnetlab.data.check import LeftOut, Sizes, check
 from resnetlab.data.sources import open_source
 from resnetlab.errors import InputError
 

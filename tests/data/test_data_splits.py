@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnetlab.data.sources import content, strata
-from resnetlab.data.spec import Data, Source
+from resnetlab.data import stratify
+from resnetlab.data.config import Data, Source
+from resnetlab.data.sources import content_hash
 from resnetlab.data.splits import cut
 from resnetlab.errors import InputError
 
@@ -29,8 +30,9 @@ def source_of(counts: list[int], own_validation: bool = False, order: list[int] 
         names = [names[k] for k in order]
     pixels = np.zeros((len(labels), 4, 4, 1), np.uint8)
     pixels[:, 0, :4, 0] = np.arange(len(labels), dtype="<u4").view(np.uint8).reshape(-1, 4)
-    images = content.images(pixels, labels)
-    return content.assemble("numbers", names, train=images, test=images, validation=images if own_validation else None)
+    images = content_hash.images(pixels, labels)
+    validation = images if own_validation else None
+    return content_hash.assemble("numbers", names, train=images, test=images, validation=validation)
 
 
 def numbers(images: object) -> list[int]:
@@ -98,15 +100,15 @@ def test_another_seed_gives_another_split() -> None:
 
 def test_the_draw_is_the_one_that_was_published() -> None:
     """Golden: a change here changes every run's data and must raise the form's number."""
-    assert strata.order(10, "validation", 0, "cat").tolist() == GOLDEN_ORDER
+    assert stratify.order(10, "validation", 0, "cat").tolist() == GOLDEN_ORDER
     assert numbers(cut(source_of([12, 8]), Data(source="n", validation=0.25)).validation) == GOLDEN_CUT
 
 
 def test_another_class_growing_moves_no_image_of_this_one() -> None:
     labels = np.array([0] * 20 + [1] * 20)
     grown = np.array([0] * 20 + [1] * 60)
-    few = strata.draw(labels, ["a", "b"], 8, "validation", 0, where="", fix="")
-    many = strata.draw(grown, ["a", "b"], 16, "validation", 0, where="", fix="")
+    few = stratify.draw(labels, ["a", "b"], 8, "validation", 0, where="", fix="")
+    many = stratify.draw(grown, ["a", "b"], 16, "validation", 0, where="", fix="")
     assert few[:20].tolist() == many[:20].tolist()
 
 
@@ -166,7 +168,7 @@ def test_the_identity_holds_the_content_and_the_cut() -> None:
 @given(st.lists(st.integers(7, 30), min_size=2, max_size=6))
 def test_three_ways_are_seventy_fifteen_fifteen_by_class(counts: list[int]) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
-    splits = np.array(strata.split_three_ways(labels, [str(k) for k in range(len(counts))], 0.15, "here"))
+    splits = np.array(stratify.split_three_ways(labels, [str(k) for k in range(len(counts))], 0.15, "here"))
     assert (splits == "test").sum() == round(0.15 * len(labels)) == (splits == "validation").sum()
     for k, count in enumerate(counts):
         assert abs((splits[labels == k] == "test").sum() - 0.15 * count) < 1.5

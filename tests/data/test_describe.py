@@ -11,7 +11,7 @@ import pytest
 from pictures import picture, save, split_tree, tree
 from PIL import Image, ImageEnhance
 
-from resnetlab.data.describe import describe, imagenet_overlap
+from resnetlab.data.summary import describe, imagenet_overlap
 
 DOGS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dogs"
 
@@ -80,7 +80,7 @@ def test_the_command_tells_bad_files_and_the_warning(tmp_path: Path) -> None:
 
 
 def test_the_document_has_the_figures_the_sizes_and_no_photograph(tmp_path: Path) -> None:
-    from resnetlab.reports.describing import write
+    from resnetlab.reports.dataset import write
 
     root = split_tree(tmp_path / "pets")
     save(root / "train/cat/tall.png", picture(70, 20, 50))

@@ -14,9 +14,9 @@ import scipy.io
 from pictures import encoded, picture
 from torchvision.datasets import Flowers102, OxfordIIITPet
 
-from resnetlab.data import fetch as module
+from resnetlab.data import download as module
 from resnetlab.data.archives import unpack
-from resnetlab.data.fetch import fetch
+from resnetlab.data.download import fetch
 from resnetlab.data.sources.folder import survey
 from resnetlab.errors import InputError
 

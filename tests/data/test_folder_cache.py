@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from pictures import class_tree, encoded, opened, picture, save, split_tree
 
-from resnetlab.data.audit import check
-from resnetlab.data.sources import decoded, folder, images, seen
+from resnetlab.data.check import check
+from resnetlab.data.sources import decode_cache, folder, folder_cache, image_decoder
 from resnetlab.errors import InputError
 
 
@@ -52,7 +52,7 @@ def test_a_second_open_decodes_nothing_and_says_nothing_new(tmp_path: Path, monk
     root = split_tree(tmp_path / "pets")
     (root / "train/cat/bad.png").write_bytes(encoded(picture(1))[:-30])
     first = opened(root, image_size=8, skip_bad=True)
-    monkeypatch.setattr(images, "decode", lambda _: pytest.fail("decoded again"))
+    monkeypatch.setattr(image_decoder, "decode", lambda _: pytest.fail("decoded again"))
     second = opened(root, image_size=8, skip_bad=True)
     np.testing.assert_array_equal(first.train.pixels, second.train.pixels)
     assert (first.sha256, first.notes) == (second.sha256, second.notes)
@@ -107,8 +107,8 @@ def aged(root: Path, seconds: int = 60) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files of images that are opened."""
     held: list[Path] = []
-    read = images.read
-    monkeypatch.setattr(images, "read", lambda path: held.append(Path(path)) or read(path))
+    read = image_decoder.read
+    monkeypatch.setattr(image_decoder, "read", lambda path: held.append(Path(path)) or read(path))
     return held
 
 
@@ -151,7 +151,7 @@ def test_of_a_folder_that_changed_only_the_new_files_are_opened_for_their_hash(
 
 def decoded_hashes(root: Path, tmp_path: Path) -> list[str]:
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
-    return [held.sha256 for held in seen.probe(root, paths, 2, tmp_path / "person" / "images")]
+    return [held.sha256 for held in folder_cache.probe(root, paths, 2, tmp_path / "person" / "images")]
 
 
 def test_each_change_of_a_folder_is_seen(tmp_path: Path) -> None:
@@ -206,5 +206,5 @@ def test_other_content_of_the_same_size_and_time_is_noticed_in_a_young_file_and_
 
 def test_a_file_that_changes_between_hash_and_decoding_is_bad(tmp_path: Path) -> None:
     save(tmp_path / "1.png", picture(1))
-    result = decoded.decode(tmp_path, ["1.png"], ["0" * 64], 8, cache=tmp_path / "cache", workers=1, say=print)
+    result = decode_cache.decode(tmp_path, ["1.png"], ["0" * 64], 8, cache=tmp_path / "cache", workers=1, say=print)
     assert result.reasons == ("changed while it was read",)

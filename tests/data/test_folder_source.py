@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pictures import encoded, lines_of, opened, picture, save, split_tree, tree
 
-from resnetlab.data.sources import folder, images
+from resnetlab.data.sources import folder, image_decoder
 from resnetlab.errors import InputError
 
 DOGS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dogs"
@@ -39,7 +39,7 @@ def test_train_and_test_folders_are_the_splits_and_class_names_travel(tmp_path: 
     assert source.train.labels.tolist() == [0] * 4 + [1] * 4
     assert source.test.labels.tolist() == [0, 0, 1, 1]
     assert (source.validation, source.notes) == (None, ())
-    expected = images.square(picture(1), 8)
+    expected = image_decoder.square(picture(1), 8)
     np.testing.assert_array_equal(source.train.pixels[1], expected)
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from pictures import lines_of, split_tree
 
-from resnetlab.data.sources import HUB_NAMES, NAMES, hub, open_source
-from resnetlab.data.spec import Data
+from resnetlab.data.config import Data
+from resnetlab.data.sources import HUB_NAMES, NAMES, open_source, torchvision_sets
 from resnetlab.data.splits import load
 from resnetlab.errors import InputError
 
@@ -112,9 +112,10 @@ def test_a_failed_download_is_one_line_that_says_where_to_put_which_file(tmp_pat
     (line,) = lines_of(caught.value)
     assert line.startswith(f"{name}: can be neither read nor downloaded: ")
     assert line.endswith(
-        f"Fix: put {hub.HUB[name].place} into {root}, or give an .npz: --data FILE.npz (or .data/{name}.npz here)"
+        f"Fix: put {torchvision_sets.HUB[name].place} into {root}, or give an .npz: "
+        f"--data FILE.npz (or .data/{name}.npz here)"
     )
-    assert said == [f"downloading {name}: about {hub.HUB[name].megabytes} MB into {root}"]
+    assert said == [f"downloading {name}: about {torchvision_sets.HUB[name].megabytes} MB into {root}"]
     assert socket.getdefaulttimeout() is None
 
 
@@ -203,10 +204,10 @@ def test_opening_digits_an_npz_or_a_folder_never_imports_torch(tmp_path: Path) -
     np.savez(tmp_path / "set.npz", x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
     program = f"""
 import pathlib, sys
-from resnetlab.data import audit, splits
-from resnetlab.data.sources import hub
+from resnetlab.data import check; from resnetlab.data import splits
+from resnetlab.data.sources import torchvision_sets
 for source in ("digits", "{tmp_path}/set.npz", "{tmp_path}/pets"):
-    audit.check(source, cache=pathlib.Path("{tmp_path}/cache"))
+    check.check(source, cache=pathlib.Path("{tmp_path}/cache"))
 assert "torch" not in sys.modules, "torch was imported"
 """
     subprocess.run([sys.executable, "-c", program], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnetlab.data.plan import OPERATIONS, EpochPlan, plan_epoch
-from resnetlab.data.spec import Augment, RandAugment
-from resnetlab.training.random import stream
+from resnetlab.data.config import Augment, RandAugment
+from resnetlab.data.transforms.epoch_draws import OPERATIONS, EpochPlan, plan_epoch
+from resnetlab.training.rng import stream
 
 
 def plan(images: int = 60, side: int = 8, padding: int = 4, seed: int = 0, epoch: int = 0, **augment: Any) -> EpochPlan:

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnetlab.data.resident import Resident, channel_statistics
-from resnetlab.data.spec import Images
+from resnetlab.data.config import Images
+from resnetlab.data.device_images import Resident, channel_statistics
 
 
 def images_of(shape: tuple[int, int, int, int], seed: int = 0, low: int = 0, high: int = 256) -> Images:

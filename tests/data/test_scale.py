@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from resnetlab.codec import decode
-from resnetlab.data import whiten
-from resnetlab.data.augment import centre
-from resnetlab.data.scale import ByChannel, ByImage, described, fitted
-from resnetlab.data.spec import Augment, Fixed, Images
+from resnetlab.data.config import Augment, Fixed, Images
+from resnetlab.data.transforms import zca
+from resnetlab.data.transforms.augment import centre
+from resnetlab.data.transforms.normalization import ByChannel, ByImage, described, fitted
 from resnetlab.errors import InputError
-from resnetlab.training.recipe import Recipe
+from resnetlab.recipes.train import Recipe
+from resnetlab.schema import decode
 
 CPU = torch.device("cpu")
 
@@ -76,7 +76,7 @@ def naive_zca(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_whitening_is_that_of_its_definition() -> None:
     held = images(count=300)
     mean, matrix = naive_zca(held.pixels)
-    scale = whiten.fit(held.pixels)
+    scale = zca.fit(held.pixels)
     np.testing.assert_allclose(scale.mean.numpy(), mean, atol=1e-6)
     np.testing.assert_allclose(scale.matrix.numpy(), matrix, atol=1e-5)
     got = scale(torch.from_numpy(held.pixels))
@@ -87,7 +87,7 @@ def test_whitening_is_that_of_its_definition() -> None:
 
 def test_whitened_directions_have_the_variance_that_epsilon_leaves() -> None:
     held = images(count=400)
-    flat = whiten.fit(held.pixels)(torch.from_numpy(held.pixels)).permute(0, 2, 3, 1).flatten(1).double().numpy()
+    flat = zca.fit(held.pixels)(torch.from_numpy(held.pixels)).permute(0, 2, 3, 1).flatten(1).double().numpy()
     before = np.linalg.eigvalsh(np.cov(held.pixels.reshape(400, -1) / 255, rowvar=False, bias=True))
     after = np.linalg.eigvalsh(np.cov(flat, rowvar=False, bias=True))
     np.testing.assert_allclose(after, np.sort(before / (before + 0.1)), atol=1e-4)
@@ -95,9 +95,9 @@ def test_whitened_directions_have_the_variance_that_epsilon_leaves() -> None:
 
 def test_moments_are_exact_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     held = images(count=70)
-    mean, covariance = whiten.moments(held.pixels)
-    monkeypatch.setattr(whiten, "BLOCK", 7)
-    again = whiten.moments(held.pixels[::-1].copy())
+    mean, covariance = zca.moments(held.pixels)
+    monkeypatch.setattr(zca, "BLOCK", 7)
+    again = zca.moments(held.pixels[::-1].copy())
     assert torch.equal(mean, again[0])
     assert torch.equal(covariance, again[1])
     np.testing.assert_allclose(
@@ -108,30 +108,30 @@ def test_moments_are_exact_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) 
 def test_whitening_sees_what_the_network_sees() -> None:
     held = images()
     small = fitted("zca", held, 4, CPU)
-    assert torch.equal(small.matrix, whiten.fit(held.pixels[:, 1:5, 1:5]).matrix)  # type: ignore[union-attr]
+    assert torch.equal(small.matrix, zca.fit(held.pixels[:, 1:5, 1:5]).matrix)  # type: ignore[union-attr]
     assert small(centre(torch.from_numpy(held.pixels), 4)).shape == (40, 3, 4, 4)
 
 
 def test_whitening_has_the_same_bits_in_another_process() -> None:
     code = (
-        "import hashlib, numpy as np, torch; torch.set_num_threads(1); from resnetlab.data import whiten\n"
+        "import hashlib, numpy as np, torch; torch.set_num_threads(1); from resnetlab.data.transforms import zca\n"
         "pixels = np.random.default_rng(0).integers(0, 256, (200, 8, 8, 3), np.uint8)\n"
-        "print(hashlib.sha256(whiten.fit(pixels).matrix.numpy().tobytes()).hexdigest())"
+        "print(hashlib.sha256(zca.fit(pixels).matrix.numpy().tobytes()).hexdigest())"
     )
     done = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    matrix = whiten.fit(np.random.default_rng(0).integers(0, 256, (200, 8, 8, 3), np.uint8)).matrix
+    matrix = zca.fit(np.random.default_rng(0).integers(0, 256, (200, 8, 8, 3), np.uint8)).matrix
     torch.set_num_threads(before)
     assert {run.stdout.strip() for run in done} == {hashlib.sha256(matrix.numpy().tobytes()).hexdigest()}
 
 
 def test_whitening_is_fitted_once_a_process_and_again_for_other_images(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    plain = whiten.moments
-    monkeypatch.setattr(whiten, "moments", lambda pixels: calls.append(1) or plain(pixels))
+    plain = zca.moments
+    monkeypatch.setattr(zca, "moments", lambda pixels: calls.append(1) or plain(pixels))
     first, other = images(seed=5), images(seed=6)
-    one, again, two = whiten.fit(first.pixels), whiten.fit(first.pixels.copy()), whiten.fit(other.pixels)
+    one, again, two = zca.fit(first.pixels), zca.fit(first.pixels.copy()), zca.fit(other.pixels)
     assert one is again
     assert not torch.equal(one.matrix, two.matrix)
     assert len(calls) == 2

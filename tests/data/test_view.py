@@ -10,9 +10,9 @@ from pictures import picture
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from resnetlab.codec import FieldError
-from resnetlab.data.sources import images
-from resnetlab.data.view import View, resized, show
+from resnetlab.data.sources import image_decoder
+from resnetlab.data.transforms.eval_transform import View, resized, show
+from resnetlab.schema import FieldError
 
 HALF = {"mean": (0.5,) * 3, "deviation": (0.5,) * 3}
 
@@ -55,7 +55,7 @@ def test_a_strip_that_would_fill_the_memory_is_shown_its_middle(upright: bool) -
 
 def test_a_square_has_the_pixels_that_a_run_trains_on() -> None:
     image = picture(3, 57, 41)
-    assert np.array_equal(show(image, View(rule="square", size=16, **HALF)), images.square(image, 16))
+    assert np.array_equal(show(image, View(rule="square", size=16, **HALF)), image_decoder.square(image, 16))
 
 
 def test_grey_and_colour_become_what_the_network_takes() -> None:

@@ -12,9 +12,9 @@ from small import CLASSES, write_model
 
 from resnetlab.cli import deploy as commands
 from resnetlab.deploy.ensemble import combine
-from resnetlab.deploy.pictures import open_labelled
+from resnetlab.deploy.ensemble_stats import weigh
+from resnetlab.deploy.inputs import open_labelled
 from resnetlab.deploy.predict import load_model
-from resnetlab.deploy.together import weigh
 from resnetlab.errors import InputError
 from resnetlab.stats.exact import paired_interval
 

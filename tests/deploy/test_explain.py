@@ -18,7 +18,7 @@ from torchvision import models
 
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli import deploy as commands
-from resnetlab.data.view import show
+from resnetlab.data.transforms.eval_transform import show
 from resnetlab.deploy.explain import Explainer, colours, explain, grad_cam, last_stage, seen
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
@@ -92,7 +92,7 @@ def test_a_class_that_the_model_lacks_is_told_with_the_nearest(pets: Path) -> No
 
 def test_a_grey_model_explains_in_colour(tmp_path: Path, small_npz: Path) -> None:
     import resnetlab as rl
-    from resnetlab.models.spec import CifarNet
+    from resnetlab.models.parse import CifarNet
 
     net = CifarNet(blocks=(1, 1), widths=(4, 8))
     record = rl.train(net, str(small_npz), "adam", settings=["recipe.epochs=1"], output=tmp_path)
@@ -130,7 +130,7 @@ def test_an_evaluation_of_a_network_without_places_has_a_page_without_heat(
 
 
 def test_a_model_of_whole_photographs_is_explained_too(tmp_path: Path) -> None:
-    from resnetlab.data.view import View
+    from resnetlab.data.transforms.eval_transform import View
 
     whole = View(rule="whole", size=40, mean=(0.5,) * 3, deviation=(0.5,) * 3)
     found = explain(load_model(write_model(tmp_path / "whole", view=whole)), picture(1, 60, 45))

@@ -18,7 +18,7 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTen
 
 from resnetlab.bundle.spec import Licence
 from resnetlab.cli import deploy as commands
-from resnetlab.data.view import View
+from resnetlab.data.transforms.eval_transform import View
 from resnetlab.deploy import export as module
 from resnetlab.deploy.export import export
 from resnetlab.deploy.predict import load_model

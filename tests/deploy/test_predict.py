@@ -21,8 +21,8 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, TenCr
 
 from resnetlab.bundle.spec import Licence
 from resnetlab.bundle.store import load_bundle
-from resnetlab.data.view import View
-from resnetlab.deploy.pictures import find_pictures
+from resnetlab.data.transforms.eval_transform import View
+from resnetlab.deploy.inputs import find_pictures
 from resnetlab.deploy.predict import load_model, views
 from resnetlab.errors import InputError, ResourceError
 
@@ -157,7 +157,7 @@ def test_a_batch_that_does_not_fit_in_memory_says_what_to_do(pets: Path, monkeyp
 def test_an_import_of_torchvisions_weights_is_a_model(tmp_path: Path) -> None:
     from torchvision.models import resnet18
 
-    from resnetlab.models.importing import import_weights
+    from resnetlab.models.convert import import_weights
 
     theirs = resnet18(num_classes=4).eval()
     torch.save(theirs.state_dict(), tmp_path / "r18.pth")

@@ -10,13 +10,13 @@ import torch
 
 from resnetlab.bundle.spec import Licence, ModelFile
 from resnetlab.bundle.store import save_bundle
-from resnetlab.data.view import View
+from resnetlab.data.transforms.eval_transform import View
 from resnetlab.deploy.explain import explain
 from resnetlab.deploy.export import export
-from resnetlab.deploy.pictures import Picture, find_pictures
+from resnetlab.deploy.inputs import Picture, find_pictures
 from resnetlab.deploy.predict import Classifier, load_model
 from resnetlab.models.build import build_model
-from resnetlab.models.spec import External
+from resnetlab.models.parse import External
 
 BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 WEIGHTS = Path(os.environ.get("RESNETLAB_TEST_WEIGHTS") or BESIDE / "weights") / "mobilenetv2_100.safetensors"

@@ -12,12 +12,12 @@ from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
 from small import CLASSES, NET, write_model
 
 import resnetlab as rl
-from resnetlab.deploy.pictures import Labelled, Picture, open_labelled
+from resnetlab.deploy.evaluate import Answers, evaluate
+from resnetlab.deploy.inputs import Labelled, Picture, open_labelled
 from resnetlab.deploy.predict import load_model
-from resnetlab.deploy.score import Answers, evaluate
 from resnetlab.errors import InputError
-from resnetlab.reports.gallery import matrix
-from resnetlab.stats.estimate import wilson
+from resnetlab.reports.evaluation import matrix
+from resnetlab.stats.intervals import wilson
 
 
 class Known:
@@ -169,7 +169,7 @@ def test_a_split_that_is_not_there_is_told(photos: Path, tmp_path: Path) -> None
 
 
 def test_a_models_name_cannot_write_into_the_page(photos: Path, tmp_path: Path) -> None:
-    from resnetlab.reports.gallery import render
+    from resnetlab.reports.evaluation import render
 
     folder = write_model(tmp_path / "pets", name="</title><script>alert(1)</script>")
     page = render(rl.evaluate(rl.load_model(folder), str(photos), cache=tmp_path / "cache"), {})

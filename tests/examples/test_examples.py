@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.data.resident import Resident
+from resnetlab.data.device_images import Resident
 from resnetlab.errors import InputError
 from resnetlab.examples import depth_report, shortcut_report
 from resnetlab.models.build import build_model
-from resnetlab.models.count import cost
-from resnetlab.models.names import named_model
-from resnetlab.models.spec import External, Model
+from resnetlab.models.flops import cost
+from resnetlab.models.parse import External, Model
+from resnetlab.models.registry import named_model
 from resnetlab.training.evaluate import evaluate
-from resnetlab.training.random import stream
+from resnetlab.training.rng import stream
 
 DEPTHS = (8, 14, 18, 34, 50)
 

@@ -16,19 +16,19 @@ import torch
 from stripes import KINDS, QUICK, folder, texture
 
 from resnetlab.bundle.store import load_bundle
-from resnetlab.data.resident import Resident
-from resnetlab.data.view import View, show
+from resnetlab.data.device_images import Resident
+from resnetlab.data.transforms.eval_transform import View, show
 from resnetlab.errors import InputError
 from resnetlab.finetune.api import Told, finetune, prepared
-from resnetlab.finetune.photographs import Part, open_photographs
+from resnetlab.finetune.dataset import Part, open_photographs
+from resnetlab.finetune.model import Subject
+from resnetlab.finetune.pipeline import Scores, StoppedError, compare, score
 from resnetlab.finetune.stage import Tuner, balanced, fit, recompute
-from resnetlab.finetune.subject import Subject
-from resnetlab.finetune.tune import Scores, StoppedError, compare, score
-from resnetlab.models.spec import External
+from resnetlab.models.parse import External
+from resnetlab.recipes.finetune import Stage, Tuning, load_tuning, tuning_names
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.training.evaluate import evaluate
-from resnetlab.training.numerics import Numerics
-from resnetlab.training.recipe import Adam, Recipe
-from resnetlab.training.tuning import Stage, Tuning, load_tuning, tuning_names
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
 CPU = torch.device("cpu")

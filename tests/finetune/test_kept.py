@@ -16,17 +16,17 @@ import pytest
 import torch
 from stripes import KINDS
 
-from resnetlab.codec import digest
 from resnetlab.finetune.api import Told, fixres
-from resnetlab.finetune.kept import Basis, Kept, TakenError, basis_of, digest_of, learning
-from resnetlab.finetune.photographs import Photographs, open_photographs
-from resnetlab.finetune.record import Sizes
+from resnetlab.finetune.dataset import Photographs, open_photographs
+from resnetlab.finetune.model import Subject
+from resnetlab.finetune.results import Sizes
 from resnetlab.finetune.stage import Fitted, fit
-from resnetlab.finetune.subject import Subject
-from resnetlab.models.spec import External
-from resnetlab.training.numerics import Numerics
-from resnetlab.training.recipe import Adam, Recipe
-from resnetlab.training.tuning import Stage
+from resnetlab.finetune.stage_cache import Basis, Kept, TakenError, basis_of, digest_of, learning
+from resnetlab.models.parse import External
+from resnetlab.recipes.finetune import Stage
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.recipes.train import Adam, Recipe
+from resnetlab.schema import digest
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
 SLOW = """

@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnetlab.codec import decode, without_defaults
-from resnetlab.data.sources import images
+from resnetlab.data.sources import image_decoder
 from resnetlab.data.sources.manifest import Row
-from resnetlab.data.view import View
+from resnetlab.data.transforms.eval_transform import View
+from resnetlab.data.transforms.photo_train import Augmentation, Draws, draw_epoch, random_box, reduction, show_train
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
-from resnetlab.finetune import photographs as module
-from resnetlab.finetune.photographs import Part
+from resnetlab.finetune import dataset as module
+from resnetlab.finetune.dataset import Part
 from resnetlab.finetune.stage import _Stream
-from resnetlab.finetune.views import Augmentation, Draws, draw_epoch, random_box, reduction, show_train
-from resnetlab.training.random import stream
-from resnetlab.training.tuning import Stage, Tuning, load_tuning
+from resnetlab.recipes.finetune import Stage, Tuning, load_tuning
+from resnetlab.schema import decode, without_defaults
+from resnetlab.training.rng import stream
 
 SCENES = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "scenes.py"))["scenes"]
 VIEW = View(size=48, mean=(0.5,) * 3, deviation=(0.5,) * 3)
@@ -124,8 +124,8 @@ def test_what_is_kept_in_memory_changes_no_bit_and_stays_within_its_bound(
 
 def test_a_photograph_that_is_kept_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     part, read = part_of(tmp_path, 3), []
-    whole = images.read
-    monkeypatch.setattr(images, "read", lambda path: read.append(path) or whole(path))
+    whole = image_decoder.read
+    monkeypatch.setattr(image_decoder, "read", lambda path: read.append(path) or whole(path))
     for epoch in range(3):
         crops(part, "standard", False, draws(3, epoch))
     assert len(read) == 3
@@ -146,8 +146,8 @@ def test_threads_that_decode_compute_alone_whatever_the_network_has(tmp_path: Pa
 
 def test_evaluation_decodes_whole_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     part, asked = part_of(tmp_path, 2), []
-    whole = images.decode
-    monkeypatch.setattr(images, "decode", lambda raw, by=1: asked.append(by) or whole(raw, by))
+    whole = image_decoder.decode
+    monkeypatch.setattr(image_decoder, "decode", lambda raw, by=1: asked.append(by) or whole(raw, by))
     crops(part, "test-like", True, draws(2, 0))
     assert asked == [8, 8]
     asked.clear()

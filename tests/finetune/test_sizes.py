@@ -14,11 +14,11 @@ from stripes import texture
 
 from resnetlab.bundle.store import load_bundle
 from resnetlab.errors import InputError
-from resnetlab.finetune import sizes as module
+from resnetlab.finetune import resolution_sweep as module
 from resnetlab.finetune.api import Told, fixres
-from resnetlab.finetune.apparent import ratio
-from resnetlab.finetune.record import Sizes
-from resnetlab.reports.sizes import page, rebuild, write
+from resnetlab.finetune.apparent_size import ratio
+from resnetlab.finetune.results import Sizes
+from resnetlab.reports.fixres import page, rebuild, write
 
 
 def told(photos: Path, backbone: Path, **more: object) -> Told:

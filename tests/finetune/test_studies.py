@@ -16,35 +16,35 @@ from safetensors.numpy import load_file
 from torchvision.transforms.v2 import functional as TF
 
 import resnetlab as rl
+from resnetlab.analysis.study_data import gather
 from resnetlab.api import LoadedStudy, load_study, plan_run, resume_job
 from resnetlab.bundle.licences import licence_of
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.status import show_status
 from resnetlab.cli.work import show_plan
-from resnetlab.codec import decode, encode
-from resnetlab.data.view import View, resized, ten_crops
+from resnetlab.data.transforms.eval_transform import View, resized, ten_crops
 from resnetlab.errors import InputError
-from resnetlab.finetune import tune
-from resnetlab.finetune.photographs import load_photographs, open_photographs
-from resnetlab.finetune.run import attempt_tuning
-from resnetlab.finetune.tune import score
-from resnetlab.models.count import built_cost
-from resnetlab.models.spec import External, parse_model
-from resnetlab.reports.evidence import gather
-from resnetlab.reports.latex import write_latex
+from resnetlab.finetune import pipeline
+from resnetlab.finetune.dataset import load_photographs, open_photographs
+from resnetlab.finetune.pipeline import score
+from resnetlab.finetune.study_run import attempt_tuning
+from resnetlab.models.flops import built_cost
+from resnetlab.models.parse import External, parse_model
+from resnetlab.recipes.numerics import Placement
+from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.write import write
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.finished import open_finished
-from resnetlab.runs.record import Result, RunFile
-from resnetlab.stats.outcome import is_dead
-from resnetlab.studies.backends.worker import Bench
+from resnetlab.runs.load import open_finished
+from resnetlab.runs.records import Result, RunFile
+from resnetlab.schema import decode, encode
+from resnetlab.stats.outcomes import is_dead
 from resnetlab.studies.compare import compare, lines
-from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.executors.worker import Bench
+from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
 from resnetlab.studies.spec import parse_study
-from resnetlab.training.abreast import take_turns
-from resnetlab.training.numerics import Placement
+from resnetlab.training.interleave import take_turns
 
 FIXRES = {"base": "fixres", "epochs": 1, "train_size": 16}
 LEARNS = {"batch_size": 8, "optimiser": {"name": "adam", "lr": 0.05}}
@@ -244,7 +244,7 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
     def short(*_: object, **__: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(tune, "fit", short)
+    monkeypatch.setattr(pipeline, "fit", short)
     plan = loaded(photos, backbone, seeds=[5]).plan(tmp_path)
     assert [result.status for result in do(plan, tmp_path) if result] == ["out of memory"] * 2
     statuses = [cell.record.result.status for cell in read_record(plan, tmp_path).cells if cell.record]  # type: ignore[union-attr]
@@ -400,7 +400,7 @@ def test_ten_crops_are_those_of_torchvision_and_their_probabilities_are_averaged
 
 def load_network(spec: External) -> torch.nn.Module:
     from resnetlab.models.transfer import adapt
-    from resnetlab.training.random import stream
+    from resnetlab.training.rng import stream
 
     return adapt(spec, 3, lambda name: stream(0, "init", name)).eval()
 

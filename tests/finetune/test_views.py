@@ -15,9 +15,9 @@ from PIL import Image, ImageEnhance
 from stripes import texture
 from torchvision.transforms import RandomResizedCrop as TVCrop
 
-from resnetlab.data.view import View, show
-from resnetlab.finetune.views import Draws, draw_epoch, random_box, shifted, show_train
-from resnetlab.training.random import stream
+from resnetlab.data.transforms.eval_transform import View, show
+from resnetlab.data.transforms.photo_train import Draws, draw_epoch, random_box, shifted, show_train
+from resnetlab.training.rng import stream
 
 VIEW = View(size=24, mean=(0.5,) * 3, deviation=(0.5,) * 3)
 

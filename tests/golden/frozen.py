@@ -116,7 +116,7 @@ def processor() -> str:
 
 def streams() -> list[int]:
     """The seeds of STREAMS."""
-    from resnetlab.training.random import stream_seed
+    from resnetlab.training.rng import stream_seed
 
     return [stream_seed(seed, *names) for seed, names in STREAMS]
 

@@ -14,15 +14,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from resnetlab.inspection.cost import layer_rows
-from resnetlab.inspection.family import FAMILIES, family_rows
+from resnetlab.inspection.architecture_tables import FAMILIES, family_rows
+from resnetlab.inspection.layer_table import layer_rows
 from resnetlab.inspection.layers import read_layers
-from resnetlab.inspection.tables import by_size
-from resnetlab.inspection.window import Window, facts
+from resnetlab.inspection.render_table import by_size
+from resnetlab.inspection.sliding_window import Window, facts
 from resnetlab.models.build import skeleton
-from resnetlab.models.count import built_cost
-from resnetlab.models.names import entries, named_model
-from resnetlab.models.spec import Model, parse_model
+from resnetlab.models.flops import built_cost
+from resnetlab.models.parse import Model, parse_model
+from resnetlab.models.registry import entries, named_model
 
 HERE = Path(__file__).parent
 

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 
 from resnetlab import api
-from resnetlab.inspection.blocks import blocks_of, switched_off
+from resnetlab.inspection.block_ablation import blocks_of, switched_off
 from resnetlab.models.build import build_model
-from resnetlab.models.spec import parse_model
-from resnetlab.training.random import stream
+from resnetlab.models.parse import parse_model
+from resnetlab.training.rng import stream
 
 Call = Callable[..., tuple[int, str, str]]
 

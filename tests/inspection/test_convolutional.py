@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from resnetlab.errors import InputError
-from resnetlab.inspection.convolutional import Convolutional
+from resnetlab.inspection.fully_convolutional import Convolutional
 from resnetlab.models.build import build_model
-from resnetlab.models.spec import parse_model
-from resnetlab.training.random import stream
+from resnetlab.models.parse import parse_model
+from resnetlab.training.rng import stream
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -12,8 +12,8 @@ import pytest
 
 from resnetlab.inspection.drawing import draw, longest
 from resnetlab.inspection.layers import read_layers
-from resnetlab.models.names import entries
-from resnetlab.models.spec import parse_model
+from resnetlab.models.parse import parse_model
+from resnetlab.models.registry import entries
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from resnetlab.inspection.family import family_rows
+from resnetlab.inspection.architecture_tables import family_rows
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -17,7 +17,7 @@ from torch import nn
 from resnetlab import api
 from resnetlab.errors import InputError
 from resnetlab.inspection.filters import Shown, first_filters, picture, rows
-from resnetlab.models.spec import parse_model
+from resnetlab.models.parse import parse_model
 
 Call = Callable[..., tuple[int, str, str]]
 

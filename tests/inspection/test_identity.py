@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from resnetlab.inspection.identity import maps, measure, stack
+from resnetlab.inspection.identity_mapping import maps, measure, stack
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from resnetlab.errors import InputError
-from resnetlab.inspection.family import SLIDES, family_rows
+from resnetlab.inspection.architecture_tables import SLIDES, family_rows
 from resnetlab.inspection.layers import read_layers, trace
 from resnetlab.inspection.receptive_field import Paths
 from resnetlab.models.build import skeleton
-from resnetlab.models.names import entries
-from resnetlab.models.spec import parse_model
+from resnetlab.models.parse import parse_model
+from resnetlab.models.registry import entries
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -217,9 +217,9 @@ def test_help_of_inspect_imports_no_torch(tmp_path: Path) -> None:
 
 SEEN = """
 import sys, time
-import torch, torch.utils.flop_counter, resnetlab.inspection.cost, resnetlab.inspection.drawing
+import torch, torch.utils.flop_counter, resnetlab.inspection.layer_table, resnetlab.inspection.drawing
 from resnetlab.cli.main import app
-from resnetlab.models.names import entries
+from resnetlab.models.registry import entries
 from typer.testing import CliRunner
 slow = []
 CliRunner().invoke(app, ["inspect", "model", "lenet5", "--draw", "lenet5.svg"])  # torch imports more at first use

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from resnetlab.errors import InputError
-from resnetlab.inspection.window import Window, draw, keep_size
+from resnetlab.inspection.sliding_window import Window, draw, keep_size
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from resnetlab.models.build import build_model
-from resnetlab.models.initialise import initialise
-from resnetlab.models.shortcuts import Pad
-from resnetlab.models.spec import CifarNet, cifar
-from resnetlab.training.random import stream
+from resnetlab.models.nets.init import initialise
+from resnetlab.models.nets.shortcuts import Pad
+from resnetlab.models.parse import CifarNet, cifar
+from resnetlab.training.rng import stream
 
 OPTIONS = ["none", "A", "B", "C"]
 SPECS = [

@@ -14,16 +14,16 @@ import pytest
 import torch
 from torch import nn
 
-from resnetlab.codec import decode, digest, encode
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
-from resnetlab.models import pretrained
+from resnetlab.models import external
 from resnetlab.models.build import build_model
-from resnetlab.models.count import cost
-from resnetlab.models.pretrained import external_facts, place_of
-from resnetlab.models.spec import External, Model, parse_model
+from resnetlab.models.external import external_facts, place_of
+from resnetlab.models.flops import cost
+from resnetlab.models.parse import External, Model, parse_model
 from resnetlab.models.weights import Facts, read_weights, write_weights
-from resnetlab.training.random import stream
+from resnetlab.schema import decode, digest, encode
+from resnetlab.training.rng import stream
 
 SMALL = External(source="torchvision/squeezenet1_1")
 BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "weights"
@@ -258,17 +258,17 @@ def test_real_weights_load_into_timms_network(file: str, kwargs: dict[str, Any])
     assert out.shape == (1, kwargs["num_classes"] or 1280)
     assert torch.isfinite(out).all()
     assert external_facts(spec).mean == (0.5, 0.5, 0.5)
-    assert pretrained.weights_file(spec) == path
+    assert external.weights_file(spec) == path
 
 
 def test_naming_a_network_of_others_imports_no_torch() -> None:
-    program = "import sys, resnetlab.models.spec as m; m.parse_model('timm/a', ''); print('torch' in sys.modules)"
+    program = "import sys, resnetlab.models.parse as m; m.parse_model('timm/a', ''); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
 def test_a_study_may_set_a_network_of_others_beside_ours() -> None:
-    from resnetlab.studies.overrides import Overrides
+    from resnetlab.studies.parsing.overrides import Overrides
     from resnetlab.studies.spec import parse_study
 
     text = {

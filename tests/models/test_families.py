@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from resnetlab.codec import decode, encode, without_defaults
 from resnetlab.errors import InputError
 from resnetlab.models.build import build_model
-from resnetlab.models.count import built_cost
-from resnetlab.models.names import entries
-from resnetlab.models.spec import VGG, AlexNetCifar, CifarNet, DenseNet, ImageNetResNet, LeNet5, Model, parse_model
-from resnetlab.training.random import stream
+from resnetlab.models.flops import built_cost
+from resnetlab.models.parse import VGG, AlexNetCifar, CifarNet, DenseNet, ImageNetResNet, LeNet5, Model, parse_model
+from resnetlab.models.registry import entries
+from resnetlab.schema import decode, encode, without_defaults
+from resnetlab.training.rng import stream
 
 few = st.integers(1, 2)
 shortcuts = st.sampled_from(["none", "A", "B", "C"])

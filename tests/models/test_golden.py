@@ -8,9 +8,9 @@ from types import ModuleType
 
 import pytest
 
-from resnetlab.models.count import built_cost
-from resnetlab.models.names import entries, named_model
-from resnetlab.models.spec import parse_model
+from resnetlab.models.flops import built_cost
+from resnetlab.models.parse import parse_model
+from resnetlab.models.registry import entries, named_model
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 ROWS = {line.split("\t")[0]: line.split("\t")[1:] for line in (GOLDEN / "networks.tsv").read_text().splitlines()[1:]}

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from resnetlab.models.build import build_model, skeleton
-from resnetlab.models.count import built_cost, parameters
-from resnetlab.models.importing import our_name
-from resnetlab.models.spec import ImageNetResNet, parse_model
+from resnetlab.models.convert import our_name
+from resnetlab.models.flops import built_cost, parameters
+from resnetlab.models.parse import ImageNetResNet, parse_model
 from resnetlab.models.weights import load_weights
-from resnetlab.training.random import stream
+from resnetlab.training.rng import stream
 
 SMALL = [
     ImageNetResNet(blocks=(1, 1, 1, 2), shortcut=shortcut, block=block)

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from resnetlab.codec import decode
 from resnetlab.errors import InputError
 from resnetlab.models.build import build_model
-from resnetlab.models.importing import CIFAR10, import_weights
-from resnetlab.models.spec import Model, parse_model
+from resnetlab.models.convert import CIFAR10, import_weights
+from resnetlab.models.parse import Model, parse_model
 from resnetlab.models.weights import load_weights, read_weights
-from resnetlab.training.random import stream
+from resnetlab.schema import decode
+from resnetlab.training.rng import stream
 
 
 class TheirBlock(nn.Module):

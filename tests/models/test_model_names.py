@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.errors import InputError
-from resnetlab.models.names import entries, named_model
-from resnetlab.models.spec import CifarNet, cifar, parse_model
+from resnetlab.models.parse import CifarNet, cifar, parse_model
+from resnetlab.models.registry import entries, named_model
 
 
 def told(value: object) -> list[str]:

@@ -12,12 +12,12 @@ import torch
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.models.build import build_model, skeleton
-from resnetlab.models.count import cost
-from resnetlab.models.importing import our_name
-from resnetlab.models.pretrained import external_facts, place_of
-from resnetlab.models.spec import External, parse_model
+from resnetlab.models.convert import our_name
+from resnetlab.models.external import external_facts, place_of
+from resnetlab.models.flops import cost
+from resnetlab.models.parse import External, parse_model
 from resnetlab.models.weights import load_weights, write_weights
-from resnetlab.training.random import stream
+from resnetlab.training.rng import stream
 
 SMALL = External(source="timm/mobilenetv2_035", kwargs={"num_classes": 11, "pad_type": "same"})
 

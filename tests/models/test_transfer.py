@@ -10,9 +10,9 @@ from torch import nn
 
 from resnetlab.errors import InputError
 from resnetlab.models.build import skeleton
-from resnetlab.models.count import parameters
-from resnetlab.models.names import named_model
-from resnetlab.models.spec import External
+from resnetlab.models.flops import parameters
+from resnetlab.models.parse import External
+from resnetlab.models.registry import named_model
 from resnetlab.models.transfer import (
     adapt,
     check_side,

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from resnetlab.analysis.study_data import load
 from resnetlab.cli.main import app
-from resnetlab.reports.evidence import load
 from resnetlab.studies.spec import study_names
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -72,31 +72,31 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
 
     monkeypatch.setattr("resnetlab.studies.compare.compare", lambda *_: None)
     monkeypatch.setattr("resnetlab.studies.compare.lines", lambda _: [])
-    monkeypatch.setattr("resnetlab.runs.finished.open_finished", opened)
+    monkeypatch.setattr("resnetlab.runs.load.open_finished", opened)
     monkeypatch.setattr("resnetlab.runs.directory.check_finished", opened)
-    monkeypatch.setattr("resnetlab.deploy.asked.check_model", lambda *_, **__: opened())
-    monkeypatch.setattr("resnetlab.inspection.tables.render", lambda *_, **__: "")
-    monkeypatch.setattr("resnetlab.models.importing.import_weights", lambda *_: "weights.safetensors")
+    monkeypatch.setattr("resnetlab.deploy.request.check_model", lambda *_, **__: opened())
+    monkeypatch.setattr("resnetlab.inspection.render_table.render", lambda *_, **__: "")
+    monkeypatch.setattr("resnetlab.models.convert.import_weights", lambda *_: "weights.safetensors")
     monkeypatch.setattr(work, "choose_backend", lambda *_: None)
     for name in ("run_study", "show_plan", "train_one", "resume_one", "verify_result"):
         monkeypatch.setattr(work, name, note(name))
     monkeypatch.setattr("resnetlab.cli.status.show_status", note("show_status"))
     monkeypatch.setattr("resnetlab.studies.plan.folder_name", lambda _: "")
     monkeypatch.setattr(LoadedStudy, "plan", note("plan"))
-    monkeypatch.setattr("resnetlab.data.audit.check", lambda *_, **__: type("Audit", (), {"lines": list, "bad": ()})())
-    monkeypatch.setattr("resnetlab.data.describe.describe", lambda *_, **__: type("Found", (), {"lines": list}))
-    monkeypatch.setattr("resnetlab.reports.describing.write", lambda *_: "")
+    monkeypatch.setattr("resnetlab.data.check.check", lambda *_, **__: type("Audit", (), {"lines": list, "bad": ()})())
+    monkeypatch.setattr("resnetlab.data.summary.describe", lambda *_, **__: type("Found", (), {"lines": list}))
+    monkeypatch.setattr("resnetlab.reports.dataset.write", lambda *_: "")
     survey = type("Survey", (), {"rows": (), "notes": ()})
     monkeypatch.setattr("resnetlab.data.sources.folder.survey", lambda *_, **__: survey)
-    monkeypatch.setattr("resnetlab.data.fetch.fetch", lambda *_: "")
+    monkeypatch.setattr("resnetlab.data.download.fetch", lambda *_: "")
     tuned = type("Done", (), {"record": None, "model": None, "report": None})
     monkeypatch.setattr("resnetlab.finetune.api.finetune", lambda *_, **__: tuned)
     monkeypatch.setattr("resnetlab.cli.finetune.lines", lambda *_: [])
     monkeypatch.setattr("resnetlab.cli.finetune._check_folder", lambda _: None)
     monkeypatch.setattr("resnetlab.finetune.api.fixres", lambda *_, **__: [(None, None)])
-    monkeypatch.setattr("resnetlab.finetune.apparent.draw", lambda *_: "")
-    monkeypatch.setattr("resnetlab.reports.sizes.write", lambda *_: "")
-    monkeypatch.setattr("resnetlab.reports.sizes.page", lambda _: type("Page", (), {"answer": ""}))
+    monkeypatch.setattr("resnetlab.finetune.apparent_size.draw", lambda *_: "")
+    monkeypatch.setattr("resnetlab.reports.fixres.write", lambda *_: "")
+    monkeypatch.setattr("resnetlab.reports.fixres.page", lambda _: type("Page", (), {"answer": ""}))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "resnet20.th").touch()
     (tmp_path / "my-depth.toml").write_text(blocks(ROOT / "README.md", "toml")[0])
@@ -136,14 +136,14 @@ def test_the_table_of_the_page_on_scale_is_that_of_the_committed_results() -> No
 
 
 def test_the_page_of_studies_has_the_table_that_the_command_writes(capsys: pytest.CaptureFixture[str]) -> None:
-    from resnetlab.cli.listing import list_studies
+    from resnetlab.cli.catalog import list_studies
 
     list_studies(markdown=True)
     assert (ROOT / "docs" / "studies.md").read_text(encoding="utf-8").endswith(f"\n\n{capsys.readouterr().out}")
 
 
 def test_the_study_file_of_the_readme_loads_and_judges_two_of_its_conditions() -> None:
-    from resnetlab.studies.overrides import Overrides
+    from resnetlab.studies.parsing.overrides import Overrides
     from resnetlab.studies.spec import parse_study
 
     study = parse_study(tomllib.loads(blocks(ROOT / "README.md", "toml")[0]), "README.md", Overrides())
@@ -154,7 +154,7 @@ def test_the_study_file_of_the_readme_loads_and_judges_two_of_its_conditions() -
 
 
 def test_the_ladder_of_the_page_on_study_files_loads_and_claims_what_the_page_says() -> None:
-    from resnetlab.studies.overrides import Overrides
+    from resnetlab.studies.parsing.overrides import Overrides
     from resnetlab.studies.spec import parse_study
 
     (text,) = [block for block in blocks(ROOT / "docs" / "study-files.md", "toml") if "[[rung]]" in block]
@@ -170,15 +170,15 @@ def test_every_field_of_a_spec_stands_in_the_page_on_study_files() -> None:
     import dataclasses
 
     import resnetlab as rl
-    from resnetlab.data.spec import Augment, Data, Fixed, RandAugment
-    from resnetlab.models.spec import CifarNet
-    from resnetlab.training import recipe
-    from resnetlab.training.tuning import Stage, Tuning
+    from resnetlab.data.config import Augment, Data, Fixed, RandAugment
+    from resnetlab.models.parse import CifarNet
+    from resnetlab.recipes import train
+    from resnetlab.recipes.finetune import Stage, Tuning
 
     text = (ROOT / "docs" / "study-files.md").read_text(encoding="utf-8")
-    schedules = (recipe.Constant, recipe.Step, recipe.Exponential, recipe.Cosine, recipe.OneCycle)
+    schedules = (train.Constant, train.Step, train.Exponential, train.Cosine, train.OneCycle)
     forms = (
-        Data, CifarNet, Augment, RandAugment, Fixed, recipe.Recipe, rl.SGD, rl.Adam, recipe.RMSprop, rl.Numerics,
+        Data, CifarNet, Augment, RandAugment, Fixed, train.Recipe, rl.SGD, rl.Adam, train.RMSprop, rl.Numerics,
         *schedules, Tuning, Stage,
     )  # fmt: skip
     for form in forms:

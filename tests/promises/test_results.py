@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from resnetlab.codec import decode
+from resnetlab.analysis.study_data import load
 from resnetlab.files import read_json
-from resnetlab.finetune.record import Sizes
-from resnetlab.reports import sizes
-from resnetlab.reports.evidence import load
+from resnetlab.finetune.results import Sizes
+from resnetlab.reports import fixres
 from resnetlab.reports.write import rebuild
+from resnetlab.schema import decode
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 STUDIES = sorted(path.parent for path in RESULTS.glob("*/report.json"))
@@ -28,7 +28,7 @@ def test_results_are_there() -> None:
 
 @pytest.mark.parametrize("folder", STUDIES + SIZES, ids=lambda folder: folder.name)
 def test_a_committed_report_is_what_its_values_give(tmp_path: Path, folder: Path) -> None:
-    (rebuild if folder in STUDIES else sizes.rebuild)(folder, tmp_path)
+    (rebuild if folder in STUDIES else fixres.rebuild)(folder, tmp_path)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
@@ -50,7 +50,7 @@ def test_a_committed_result_says_where_it_came_from(folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", SIZES, ids=lambda folder: folder.name)
 def test_a_committed_table_of_sizes_is_full_says_where_it_came_from_and_names_its_caveat(folder: Path) -> None:
-    found: Sizes = decode(Sizes, read_json(folder / sizes.FILE), str(folder))
+    found: Sizes = decode(Sizes, read_json(folder / fixres.FILE), str(folder))
     assert len(found.cells) == len(found.rows) * len({cell.test_size for cell in found.cells})
     assert all(cell.status == "done" and cell.one and cell.two for cell in found.cells)
     assert re.fullmatch(r"[0-9a-f]{40}", found.provenance["commit"])

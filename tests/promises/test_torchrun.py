@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resnetlab.runs.record import RunRecord
+from resnetlab.runs.records import RunRecord
 from resnetlab.studies.run import past_runs
 
 RECIPE = """

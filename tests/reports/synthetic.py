@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from resnetlab.data.spec import DataIdentity
-from resnetlab.models.count import cost
-from resnetlab.runs.record import Evaluation, Result, RunRecord, Scores
+from resnetlab.data.config import DataIdentity
+from resnetlab.models.flops import cost
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
 from resnetlab.studies.plan import DataFacts, StudyRecord, expand, record
 from resnetlab.studies.spec import Study, load_study
-from resnetlab.training.numerics import Numerics
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
 EPOCHS, STEPS = 10, 21

@@ -6,11 +6,13 @@ import pytest
 from synthetic import TRUTH, study_record
 
 from resnetlab import reports
-from resnetlab.codec import decode
 from resnetlab.errors import InputError
-from resnetlab.reports import figures, latex, values
-from resnetlab.stats.estimate import t_quantile
-from resnetlab.studies.published import Beside, Differs, Protocol, Source, Value
+from resnetlab.reports import figures
+from resnetlab.reports.figures import values
+from resnetlab.reports.render import latex
+from resnetlab.schema import decode
+from resnetlab.stats.intervals import t_quantile
+from resnetlab.studies.references import Beside, Differs, Protocol, Source, Value
 from resnetlab.studies.spec import load_study
 
 RESIDUAL = "residual 56 (A)"  # 97.5, 96.1, 98.1, 96.9, 97.2

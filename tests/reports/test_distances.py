@@ -8,7 +8,7 @@ import pytest
 from synthetic import TRUTH, study_record
 
 from resnetlab import reports
-from resnetlab.reports import latex
+from resnetlab.reports.render import latex
 from resnetlab.studies.distances import Distance
 from resnetlab.studies.spec import load_study
 

@@ -10,12 +10,12 @@ from scipy.stats import t
 from synthetic import TRUTH, study_record
 
 from resnetlab import reports
+from resnetlab.analysis.study_data import load, save
 from resnetlab.errors import InputError
-from resnetlab.reports import latex
-from resnetlab.reports.evidence import load, save
+from resnetlab.reports.render import latex
 from resnetlab.reports.write import rebuild
 from resnetlab.studies.ensembles import Ensemble
-from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.plan import StudyRecord
 from resnetlab.studies.spec import load_study, parse_study
 

@@ -8,8 +8,8 @@ from scipy import stats
 from synthetic import TRUTH, study_record
 
 from resnetlab import reports
-from resnetlab.reports import latex
-from resnetlab.studies.overrides import Overrides
+from resnetlab.reports.render import latex
+from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.spec import load_study, parse_study
 
 

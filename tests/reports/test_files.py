@@ -18,8 +18,8 @@ from synthetic import EVERY_STATUS, study_record
 from resnetlab import reports
 from resnetlab.errors import InputError
 from resnetlab.reports import figures
-from resnetlab.stats.outcome import OUTCOMES
-from resnetlab.stats.published import Badge
+from resnetlab.stats.outcomes import OUTCOMES
+from resnetlab.stats.prediction import Badge
 from resnetlab.stats.verdict import Word
 from resnetlab.studies.spec import load_study
 

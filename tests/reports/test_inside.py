@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from synthetic import study_record
 
-from resnetlab.inspection.measured import Instruments
-from resnetlab.reports.build import assemble
-from resnetlab.reports.evidence import Block, Evidence, Norm, gather, load
-from resnetlab.reports.model import Depths, Worths
+from resnetlab.analysis.study_data import Block, Evidence, Norm, gather, load
+from resnetlab.inspection.diagnostics_config import Instruments
+from resnetlab.reports.document import Depths, Worths
+from resnetlab.reports.study.assemble import assemble
 from resnetlab.reports.write import rebuild, write
 
 LAYERS = ("stem", "stages.0.0.conv1", "stages.1.0.shortcut.conv", "stages.1.0.conv1", "head")

@@ -13,10 +13,11 @@ import pytest
 from scipy import stats
 from synthetic import study_record
 
-from resnetlab.reports import assemble, gather, html, latex, markdown, write
+from resnetlab.reports import assemble, gather, write
+from resnetlab.reports.document import Report
 from resnetlab.reports.figures import draw
-from resnetlab.reports.model import Report
-from resnetlab.studies.overrides import Overrides
+from resnetlab.reports.render import html, latex, markdown
+from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.plan import StudyRecord
 from resnetlab.studies.spec import Study, parse_study
 

@@ -9,8 +9,9 @@ from synthetic import EVERY_STATUS, study_record
 
 from resnetlab import reports
 from resnetlab.errors import printable
-from resnetlab.reports import figures, latex
-from resnetlab.reports.latex import write_latex
+from resnetlab.reports import figures
+from resnetlab.reports.render import latex
+from resnetlab.reports.render.latex import write_latex
 from test_files import HOSTILE, Page, hostile_record
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from synthetic import TRUTH, study_record
 
-from resnetlab.reports.build import build
 from resnetlab.reports.figures import draw
-from resnetlab.reports.plots import MOST_PANELS
+from resnetlab.reports.study.assemble import build
+from resnetlab.reports.study.plots import MOST_PANELS
 from resnetlab.studies.spec import load_study
 
 

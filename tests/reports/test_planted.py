@@ -10,8 +10,8 @@ import pytest
 from synthetic import study_record
 
 from resnetlab import reports
-from resnetlab.reports.evidence import load
-from resnetlab.studies.overrides import Overrides
+from resnetlab.analysis.study_data import load
+from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.spec import parse_study
 
 STUDY = """

@@ -9,7 +9,7 @@ import pytest
 from synthetic import study_record
 
 from resnetlab import reports
-from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.spec import parse_study
 
 STUDY = """

@@ -7,9 +7,9 @@ import pytest
 from synthetic import EVENT, EVERY_STATUS, TRUTH, study_record
 
 from resnetlab import reports
-from resnetlab.models.count import cost
-from resnetlab.stats.estimate import hurdle_interval, t_interval, wilson
-from resnetlab.studies.overrides import Overrides
+from resnetlab.models.flops import cost
+from resnetlab.stats.intervals import hurdle_interval, t_interval, wilson
+from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.spec import load_study
 
 FINISHED = {label: [(o, x) if o not in ("running", "waiting") else ("dead", 10.0) for o, x in runs]

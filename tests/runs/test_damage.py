@@ -41,8 +41,8 @@ def stopped(tmp_path: Path, small_npz: Path) -> Path:
     settings = ("recipe.epochs=4", "recipe.batch_size=16")
     plan = rl.api.plan_run("cifar-resnet8", str(small_npz), "adam", settings=settings, output=tmp_path)
     from resnetlab.data.splits import load
-    from resnetlab.runs.execute import execute
-    from resnetlab.training.numerics import Placement
+    from resnetlab.recipes.numerics import Placement
+    from resnetlab.runs.session import execute
 
     planned = plan.runs[0]
     dataset = load(planned.file.data, tmp_path / "cache", lambda _: None)

@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from resnetlab.codec import encode
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.record import Evaluation, Result
+from resnetlab.runs.records import Evaluation, Result
+from resnetlab.schema import encode
 
 
 def evaluation(step: int) -> Evaluation:

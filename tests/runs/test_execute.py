@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 import resnetlab as rl
 from resnetlab.errors import InputError, ResourceError
-from resnetlab.runs import execute as module
+from resnetlab.runs import session as module
 from resnetlab.runs.checkpoint import read_tensors, saved_steps
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.execute import execute
-from resnetlab.runs.held import BusyError
-from resnetlab.runs.record import Result
+from resnetlab.runs.lifecycle import BusyError
+from resnetlab.runs.records import Result
+from resnetlab.runs.session import execute
 from resnetlab.studies.plan import Plan
 from resnetlab.training.loop import Learner, Progress
 
@@ -253,7 +253,7 @@ def test_a_run_whose_steps_come_to_be_plain_says_why(
         def random_state(self) -> list[torch.Tensor]:
             return [torch.get_rng_state()]
 
-    monkeypatch.setattr("resnetlab.training.capture.CudaGraphs", Graphs)
+    monkeypatch.setattr("resnetlab.training.cuda_graphs.CudaGraphs", Graphs)
     runner = Runner(small_npz, tmp_path)
     numerics = replace(runner.run.file.run.numerics, capture="on")
     file = replace(runner.run.file, run=replace(runner.run.file.run, numerics=numerics))

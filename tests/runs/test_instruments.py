@@ -13,8 +13,8 @@ from resnetlab.api import plan_run
 from resnetlab.data.splits import load
 from resnetlab.errors import InputError
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.execute import execute
-from resnetlab.runs.record import Result, RunFile
+from resnetlab.runs.records import Result, RunFile
+from resnetlab.runs.session import execute
 
 ALL = rl.Instruments(gradients=(0, 1, 3), drop_blocks=True)
 FIXED = ("numerics.threads=1", "numerics.precision=fp32", "recipe.batch_size=16", "recipe.epochs=3")

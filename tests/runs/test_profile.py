@@ -15,8 +15,8 @@ from resnetlab.api import plan_run
 from resnetlab.data.splits import load
 from resnetlab.files import sha256
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.execute import execute
-from resnetlab.training.profile import PHASES, RECORDED, TRACE
+from resnetlab.runs.session import execute
+from resnetlab.training.profiler import PHASES, RECORDED, TRACE
 
 
 def trained(root: Path, data: Path, profile: bool, *settings: str, until: int | None = None) -> RunDirectory:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resnetlab.stats.estimate import Interval, summarise
+from resnetlab.stats.intervals import Interval, summarise
 from resnetlab.stats.verdict import Arm
 
 

@@ -7,9 +7,9 @@ import pytest
 from arms import arm
 from scipy import special
 
-from resnetlab.stats.compare import welch
+from resnetlab.stats.contrasts import welch
 from resnetlab.stats.exact import race
-from resnetlab.stats.published import Published, prediction
+from resnetlab.stats.prediction import Published, prediction
 from resnetlab.stats.sequential import Looks
 from resnetlab.stats.verdict import GREATER, Means, Region, judge, judge_looks, region_test
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnetlab.stats.compare import contrast, paired, relative, welch
+from resnetlab.stats.contrasts import contrast, paired, relative, welch
 from resnetlab.stats.verdict import Region, region_test
 
 DRUG_1 = (0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0)  # Student 1908: hours of sleep gained

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnetlab.stats.estimate import clopper_pearson, hurdle_interval, mean, summarise, t_interval, variance, wilson
+from resnetlab.stats.intervals import clopper_pearson, hurdle_interval, mean, summarise, t_interval, variance, wilson
 
 accuracies = st.floats(0, 100)
 

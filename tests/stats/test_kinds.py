@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from resnetlab.stats import exact
-from resnetlab.stats.compare import contrast, relative, welch
+from resnetlab.stats.contrasts import contrast, relative, welch
 from resnetlab.stats.power import race_seeds
 from resnetlab.stats.verdict import (
     GREATER,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnetlab.stats.outcome import OUTCOMES, chance_bound_pct, count, is_dead
+from resnetlab.stats.outcomes import OUTCOMES, chance_bound_pct, count, is_dead
 
 
 def test_bound_of_ten_equal_classes_on_ten_thousand_images():

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnetlab.stats.compare import welch
-from resnetlab.stats.estimate import mean, t_interval
-from resnetlab.stats.published import Published, against, best_half_width, best_of, prediction
+from resnetlab.stats.contrasts import welch
+from resnetlab.stats.intervals import mean, t_interval
+from resnetlab.stats.prediction import Published, against, best_half_width, best_of, prediction
 
 RUNS = (91.3, 91.0, 91.6, 91.2, 91.4)
 

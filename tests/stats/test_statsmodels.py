@@ -15,9 +15,9 @@ from statsmodels.stats.power import TTestIndPower
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW, ttost_ind, ttost_paired
 
-from resnetlab.stats.compare import contrast, paired, welch
-from resnetlab.stats.estimate import clopper_pearson, t_interval, wilson
+from resnetlab.stats.contrasts import contrast, paired, welch
 from resnetlab.stats.exact import below_half, mcnemar
+from resnetlab.stats.intervals import clopper_pearson, t_interval, wilson
 from resnetlab.stats.power import power, runs_for, smallest_effect
 from resnetlab.stats.verdict import GREATER, Means, Region, benjamini_hochberg, holm, judge, region_test
 

@@ -8,8 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnetlab.stats.compare import welch
-from resnetlab.stats.estimate import summarise
+from resnetlab.stats.contrasts import welch
+from resnetlab.stats.intervals import summarise
 from resnetlab.stats.power import forecast
 from resnetlab.stats.verdict import GREATER, Arm, Means, Region, holm, judge, region_test
 

@@ -14,14 +14,14 @@ from torch import Tensor
 import resnetlab as rl
 from resnetlab.api import plan_run
 from resnetlab.cli.work import choose_backend
-from resnetlab.data.resident import Resident, Residents
-from resnetlab.data.spec import Images
+from resnetlab.data.config import Images
+from resnetlab.data.device_images import Resident, Residents
 from resnetlab.data.splits import load
 from resnetlab.errors import InputError
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.studies.backends.jobs import Job, Queue, message_of
-from resnetlab.studies.backends.worker import Bench
-from resnetlab.training.abreast import take_turns
+from resnetlab.studies.executors.base import Job, Queue, message_of
+from resnetlab.studies.executors.worker import Bench
+from resnetlab.training.interleave import take_turns
 from resnetlab.training.loop import Learner
 
 SEEDS = (0, 1, 2)

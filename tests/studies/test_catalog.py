@@ -14,26 +14,26 @@ import pytest
 import torch
 from PIL import Image
 
+from resnetlab.analysis.study_data import gather
 from resnetlab.api import LoadedStudy
-from resnetlab.data.spec import Augment, Data
+from resnetlab.data.config import Augment, Data
 from resnetlab.errors import InputError
-from resnetlab.models.families.cifar import CifarNet
-from resnetlab.models.families.imagenet import ImageNetResNet
-from resnetlab.models.families.words import BagOfWords
-from resnetlab.models.spec import External, Model
+from resnetlab.models.configs.bag_of_words import BagOfWords
+from resnetlab.models.configs.cifar import CifarNet
+from resnetlab.models.configs.imagenet import ImageNetResNet
+from resnetlab.models.parse import External, Model
 from resnetlab.models.weights import write_weights
-from resnetlab.reports.build import weigh
-from resnetlab.reports.evidence import gather
-from resnetlab.studies.backends.jobs import Job, message_of
-from resnetlab.studies.backends.worker import Bench
+from resnetlab.recipes.finetune import Tuning
+from resnetlab.recipes.numerics import Placement
+from resnetlab.recipes.train import Recipe
+from resnetlab.reports.study.assemble import weigh
 from resnetlab.studies.claims import labels
-from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.executors.base import Job, message_of
+from resnetlab.studies.executors.worker import Bench
+from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
 from resnetlab.studies.spec import Condition, Study, load_study, parse_study, study_names
-from resnetlab.training.numerics import Placement
-from resnetlab.training.recipe import Recipe
-from resnetlab.training.tuning import Tuning
 
 IMAGES = 512
 WORDS = {"reproduced", "partly reproduced", "contradicted", "inconclusive", "untestable"}

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnetlab.codec import decode, without_defaults
+from resnetlab.analysis.hypotheses import Ran, Runs, question
 from resnetlab.errors import InputError
+from resnetlab.schema import decode, without_defaults
 from resnetlab.stats.verdict import GREATER, LESS, Fails, Means, Region, judge
 from resnetlab.stats.verdict import Faster as Race
 from resnetlab.studies.claims import Claim, described, labels
-from resnetlab.studies.overrides import Overrides
-from resnetlab.studies.picking import parse_claims
-from resnetlab.studies.questions import Ran, Runs, question
-from resnetlab.studies.refusals import cautions
+from resnetlab.studies.parsing.claims import parse_claims
+from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.power_checks import cautions
 from resnetlab.studies.spec import Study, parse_study
 
 GRID = """

@@ -11,12 +11,12 @@ from safetensors.numpy import save_file
 from scipy import stats
 
 import resnetlab as rl
-from resnetlab.codec import encode
-from resnetlab.data.spec import DataIdentity
+from resnetlab.data.config import DataIdentity
 from resnetlab.files import write_json
+from resnetlab.runs.config import RunSpec, run_id
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.record import Result, RunFile, Status
-from resnetlab.runs.spec import RunSpec, run_id
+from resnetlab.runs.records import Result, RunFile, Status
+from resnetlab.schema import encode
 from resnetlab.studies.compare import compare, lines
 
 SPEC = RunSpec(

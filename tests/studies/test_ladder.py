@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from resnetlab.codec import decode, encode
 from resnetlab.errors import InputError
+from resnetlab.recipes.train import SGD, Adam, Cosine, Exponential
+from resnetlab.schema import decode, encode
 from resnetlab.studies.claims import Equal, Greater
-from resnetlab.studies.overrides import Overrides
+from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.spec import Condition, Study, load_study, parse_study
-from resnetlab.training.recipe import SGD, Adam, Cosine, Exponential
 
 RIGHT = """
 name = "steps"

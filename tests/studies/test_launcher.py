@@ -15,11 +15,11 @@ import resnetlab as rl
 from resnetlab.api import plan_run
 from resnetlab.files import sha256
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.studies.backends import launcher as module
-from resnetlab.studies.backends.here import run_here
-from resnetlab.studies.backends.jobs import Event, Job
-from resnetlab.studies.backends.launcher import LaunchedWorker, Launcher
-from resnetlab.studies.backends.local import LocalBackend
+from resnetlab.studies.executors import launcher as module
+from resnetlab.studies.executors.base import Event, Job
+from resnetlab.studies.executors.here import run_here
+from resnetlab.studies.executors.launcher import LaunchedWorker, Launcher
+from resnetlab.studies.executors.local import LocalBackend
 
 pytestmark = pytest.mark.skipif(not module.can_launch(), reason="this system cannot copy a process")
 
@@ -105,7 +105,7 @@ def test_a_run_has_the_same_bits_in_a_launched_worker_a_new_process_and_the_call
     tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     list(LocalBackend(tmp_path / "launched", rl.Placement(workers=2)).run(jobs, lambda: False))
-    monkeypatch.setattr("resnetlab.studies.backends.local.can_launch", lambda: False)
+    monkeypatch.setattr("resnetlab.studies.executors.local.can_launch", lambda: False)
     list(LocalBackend(tmp_path / "new", rl.Placement(workers=1)).run(jobs[:1], lambda: False))
     run_here(jobs[0], tmp_path / "here", rl.Placement(), lambda: False, lambda _: None)
     folders = [RunDirectory.of(tmp_path / kind, jobs[0].id).path for kind in ("launched", "new", "here")]

@@ -15,9 +15,9 @@ import resnetlab as rl
 from resnetlab.api import plan_run
 from resnetlab.errors import ResourceError
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.studies.backends import local
-from resnetlab.studies.backends.jobs import Event, Job
-from resnetlab.studies.backends.local import LocalBackend
+from resnetlab.studies.executors import local
+from resnetlab.studies.executors.base import Event, Job
+from resnetlab.studies.executors.local import LocalBackend
 
 WORKER = """
 import json, os, sys, time
@@ -177,6 +177,6 @@ def test_no_more_threads_are_given_out_than_there_are_cores(jobs: list[Job], mon
 
 
 def test_a_worker_is_ready_without_what_photographs_alone_need() -> None:
-    code = "import sys, resnetlab.studies.backends.worker; print('torchvision' in sys.modules)"
+    code = "import sys, resnetlab.studies.executors.worker; print('torchvision' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import resnetlab as rl
+from resnetlab.analysis.study_data import gather
 from resnetlab.cli.main import main
-from resnetlab.codec import encode
 from resnetlab.files import write_json
-from resnetlab.reports.build import weigh
-from resnetlab.reports.evidence import gather
+from resnetlab.reports.study.assemble import weigh
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.record import Result
+from resnetlab.runs.records import Result
+from resnetlab.schema import encode
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnetlab.codec import parse_toml
 from resnetlab.errors import InputError
-from resnetlab.studies.new import Answers, axes, text_of, write_study
-from resnetlab.studies.overrides import Overrides
+from resnetlab.schema import parse_toml
+from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.scaffold import Answers, axes, text_of, write_study
 from resnetlab.studies.spec import load_study, parse_study
 
 TWO = ("model.depth=20,56", "model.shortcut=none,A")
@@ -87,7 +87,7 @@ def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
 def test_bare_in_a_terminal_it_asks_and_asks_again_where_an_answer_cannot_be(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from resnetlab.cli.new import asked
+    from resnetlab.cli.scaffold import asked
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     typed = iter(

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import resnetlab as rl
-from resnetlab.codec import decode, encode
-from resnetlab.data.spec import DataIdentity
-from resnetlab.models.count import cost
-from resnetlab.studies.estimate import Estimate
-from resnetlab.studies.overrides import Overrides
+from resnetlab.data.config import DataIdentity
+from resnetlab.models.flops import cost
+from resnetlab.schema import decode, encode
+from resnetlab.studies.eta import Estimate
+from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.plan import DataFacts, Plan, expand, folder_name, record
 from resnetlab.studies.run import read_plan
 from resnetlab.studies.spec import Study, load_study, parse_study
@@ -158,8 +158,8 @@ def test_an_unreadable_plan_is_a_mistake_with_its_file(tmp_path: Path) -> None:
 
 
 def test_past_runs_tell_how_long_a_study_takes() -> None:
-    from resnetlab.runs.record import Result, RunRecord
-    from resnetlab.studies.estimate import expected_seconds
+    from resnetlab.runs.records import Result, RunRecord
+    from resnetlab.studies.eta import expected_seconds
 
     def finished(run: int, speed: float) -> RunRecord:
         result = Result(schema=1, status="converged", step=1, chosen_step=1, images_per_second=speed)
@@ -179,7 +179,7 @@ def test_past_runs_tell_how_long_a_study_takes() -> None:
 
 
 def test_a_weights_file_is_part_of_a_run_by_its_content_and_not_by_its_path() -> None:
-    from resnetlab.models.families.external import External
+    from resnetlab.models.configs.external import External
 
     first = plan_of(load_study("digits")).runs[0].file.run
     here, there, other = (

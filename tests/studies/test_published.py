@@ -4,13 +4,13 @@ import math
 
 import pytest
 
-from resnetlab.codec import decode, encode, without_defaults
 from resnetlab.errors import InputError
-from resnetlab.stats.estimate import mean, variance
-from resnetlab.studies.overrides import Overrides
-from resnetlab.studies.published import load_published, published_names
+from resnetlab.schema import decode, encode, without_defaults
+from resnetlab.stats.intervals import mean, variance
+from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.toml_tables import read_named
+from resnetlab.studies.references import load_published, published_names
 from resnetlab.studies.spec import Study, load_study, parse_study
-from resnetlab.studies.tables import read_named
 
 HE = (
     'name = "x"\ntitle = "X"\ncitation = "Y"\n[protocol]\nsaid = "as it was"\n'

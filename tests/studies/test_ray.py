@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import resnetlab as rl
-from resnetlab.runs.record import RunRecord
+from resnetlab.runs.records import RunRecord
 from resnetlab.studies.run import past_runs
 
 STUDY = """
@@ -31,7 +31,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 import resnetlab as rl
-from resnetlab.studies.backends.ray import RayBackend
+from resnetlab.studies.executors.ray import RayBackend
 study, output, address = sys.argv[1:]
 backend = RayBackend(Path(output), rl.Placement(checkpoint_seconds=0), address)
 outcome = rl.load_study(study).run(output, backend=backend)
@@ -157,7 +157,7 @@ def test_a_backend_that_is_not_there_is_one_line(words: list[str], said: str, tm
 def test_the_cache_that_the_driver_names_is_that_of_every_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend = pytest.importorskip("resnetlab.studies.backends.ray")
+    backend = pytest.importorskip("resnetlab.studies.executors.ray")
     mark = tmp_path / "cluster"
     mark.write_text("7")
     monkeypatch.setenv("RESNETLAB_CACHE", "/of/this/machine")
@@ -170,7 +170,7 @@ def test_the_cache_that_the_driver_names_is_that_of_every_machine(
 
 
 def test_a_machine_that_differs_from_the_drivers_says_how(tmp_path: Path) -> None:
-    backend = pytest.importorskip("resnetlab.studies.backends.ray")
+    backend = pytest.importorskip("resnetlab.studies.executors.ray")
     mark = tmp_path / "cache" / "cluster"
     here = {"folder": str(tmp_path), "mark": str(mark), "text": "7", **backend._versions()}
     with pytest.raises(rl.InputError, match=r"does not see .* storage that all machines share"):

@@ -12,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnetlab.errors import InputError
-from resnetlab.models.spec import CifarNet, cifar
+from resnetlab.models.parse import CifarNet, cifar
+from resnetlab.recipes.finetune import tuning_names
+from resnetlab.recipes.train import SGD, Adam, Cosine, Recipe, Step
 from resnetlab.studies.claims import labels as compared
+from resnetlab.studies.parsing.toml_tables import names
 from resnetlab.studies.spec import (
     MAX_CONDITIONS,
     Overrides,
@@ -23,9 +26,6 @@ from resnetlab.studies.spec import (
     parse_study,
     study_names,
 )
-from resnetlab.studies.tables import names
-from resnetlab.training.recipe import SGD, Adam, Cosine, Recipe, Step
-from resnetlab.training.tuning import tuning_names
 
 RECIPES = [*names("recipes"), *tuning_names()]
 

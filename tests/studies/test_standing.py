@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
+from resnetlab.analysis.study_data import gather
 from resnetlab.errors import InputError
-from resnetlab.reports.build import assemble
-from resnetlab.reports.evidence import gather
+from resnetlab.reports.study.assemble import assemble
 from resnetlab.studies.run import read_plan, read_record
-from resnetlab.studies.standing import standing
+from resnetlab.studies.status import standing
 
 FABRICATE = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "fabricate.py"))["fabricate"]
 
@@ -106,7 +106,7 @@ def test_the_status_of_a_study_that_was_begun_loads_no_library_for_it(fifty: Pat
     code = (
         "import sys; from resnetlab.cli.main import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "print([name for name in ('resnetlab.codec', 'numpy', 'torch', 'rich') if name in sys.modules])"
+        "print([name for name in ('resnetlab.schema', 'numpy', 'torch', 'rich') if name in sys.modules])"
     )
     root = fifty.parents[1]
     for source in (str(fifty), str(root / "fabricated.toml")):

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from resnetlab.data.resident import Resident
-from resnetlab.data.spec import Images
-from resnetlab.models.spec import CifarNet
+from resnetlab.data.config import Images
+from resnetlab.data.device_images import Resident
+from resnetlab.models.parse import CifarNet
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.recipes.train import Recipe
 from resnetlab.training.loop import Learner, train
-from resnetlab.training.numerics import Numerics
-from resnetlab.training.recipe import Recipe
 
 NETWORK = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8))
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.errors import InputError
-from resnetlab.training.accelerate import autocast, layout, prepare
-from resnetlab.training.numerics import Numerics, cores
+from resnetlab.recipes.numerics import Numerics, cores
+from resnetlab.training.device import autocast, layout, prepare
 from resnetlab.training.resolve import resolve
 
 

@@ -17,16 +17,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from resnetlab.data.resident import Resident
-from resnetlab.data.spec import Augment, RandAugment
-from resnetlab.models.families.dense import DenseNet
-from resnetlab.models.spec import CifarNet
-from resnetlab.training import capture
-from resnetlab.training.capture import why_plain
+from resnetlab.data.config import Augment, RandAugment
+from resnetlab.data.device_images import Resident
+from resnetlab.models.configs.dense import DenseNet
+from resnetlab.models.parse import CifarNet
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, OneCycle, Recipe, RMSprop
+from resnetlab.training import cuda_graphs
+from resnetlab.training.cuda_graphs import why_plain
+from resnetlab.training.distributed import Team
 from resnetlab.training.loop import Learner, train
-from resnetlab.training.numerics import Numerics
-from resnetlab.training.recipe import SGD, Adam, AdamW, Cosine, OneCycle, Recipe, RMSprop
-from resnetlab.training.team import Team
 
 Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
 
@@ -112,7 +112,7 @@ class StandIn:
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
     """The processor as if it could capture, RMSprop's capturable form included."""
     kind = type("Fresh", (StandIn,), {})
-    monkeypatch.setattr(capture, "CudaGraphs", kind)
+    monkeypatch.setattr(cuda_graphs, "CudaGraphs", kind)
     monkeypatch.setattr(importlib.import_module("torch.optim.rmsprop"), "_get_capturable_supported_devices",
                         lambda: ["cpu"])  # fmt: skip
     return kind
@@ -148,7 +148,7 @@ class Gpu:
     def plain(self, recipe: Recipe, **options: Any) -> Learner:
         """The same, trained to its end by plain steps, which are the definition."""
         learner = self.learner(recipe, **options)
-        learner.steps = lambda images: capture.Steps(learner, images)  # type: ignore[method-assign]
+        learner.steps = lambda images: cuda_graphs.Steps(learner, images)  # type: ignore[method-assign]
         self.small.run(learner)
         return learner
 
@@ -246,7 +246,7 @@ def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
     small: Any, gpu: Gpu, stand_in: type[StandIn], monkeypatch: pytest.MonkeyPatch, stale: str
 ) -> None:
     """These tests can fail: without the steps taken both ways a broken capture ends with other bits."""
-    monkeypatch.setattr(capture, "CHECKED", 0)
+    monkeypatch.setattr(cuda_graphs, "CHECKED", 0)
     plain = gpu.plain(CASES["augmented"])
     stand_in.frozen = (STALE[stale],)
     learner = gpu.learner(CASES["augmented"])

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from resnetlab.data.resident import Resident
-from resnetlab.data.spec import Images
+from resnetlab.data.config import Images
+from resnetlab.data.device_images import Resident
+from resnetlab.recipes.train import Recipe
 from resnetlab.training import evaluate as module
 from resnetlab.training.evaluate import evaluate
-from resnetlab.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 

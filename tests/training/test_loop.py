@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from resnetlab.data.resident import Resident
-from resnetlab.data.spec import Augment, Images
-from resnetlab.models.spec import CifarNet
+from resnetlab.data.config import Augment, Images
+from resnetlab.data.device_images import Resident
+from resnetlab.models.parse import CifarNet
+from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, OneCycle, Recipe
 from resnetlab.training import loop
 from resnetlab.training.loop import train
-from resnetlab.training.recipe import SGD, Adam, AdamW, Cosine, OneCycle, Recipe
 
 Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
 

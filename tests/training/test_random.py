@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnetlab.training.random import stream, stream_seed
+from resnetlab.training.rng import stream, stream_seed
 
 name = st.text(max_size=5) | st.integers(0, 99)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnetlab.codec import decode
 from resnetlab.errors import InputError
-from resnetlab.training.recipe import SGD, OneCycle, Recipe
+from resnetlab.recipes.train import SGD, OneCycle, Recipe
+from resnetlab.schema import decode
 
 
 @pytest.mark.parametrize(

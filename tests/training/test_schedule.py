@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from resnetlab.training.recipe import Constant, Cosine, Exponential, OneCycle, Schedule, Step
-from resnetlab.training.schedule import rate
+from resnetlab.recipes.train import Constant, Cosine, Exponential, OneCycle, Schedule, Step
+from resnetlab.training.lr_schedule import rate
 
 
 def rates(schedule: Schedule, total: int, per_epoch: int = 10) -> list[float]:

@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.data.resident import Resident
-from resnetlab.models.spec import CifarNet
+from resnetlab.data.device_images import Resident
+from resnetlab.models.parse import CifarNet
+from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop, Step
 from resnetlab.training.loop import train
-from resnetlab.training.optimise import build_optimiser, optimiser_tensors, restore_optimiser
-from resnetlab.training.random import stream_seed
-from resnetlab.training.recipe import SGD, Adam, AdamW, Recipe, RMSprop, Step
-from resnetlab.training.schedule import rate
+from resnetlab.training.lr_schedule import rate
+from resnetlab.training.optimizer import build_optimiser, optimiser_tensors, restore_optimiser
+from resnetlab.training.rng import stream_seed
 
 
 def soft_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import resnetlab as rl
-from resnetlab.data.spec import Images
+from resnetlab.baselines.bag_of_words import CONTRAST, learn
+from resnetlab.data.config import Images
 from resnetlab.errors import InputError
-from resnetlab.inspection.measured import Instruments
+from resnetlab.inspection.diagnostics_config import Instruments
 from resnetlab.models.build import build_model
-from resnetlab.models.families.words import BagOfWords
-from resnetlab.training.words import CONTRAST, learn
+from resnetlab.models.configs.bag_of_words import BagOfWords
 
 SMALL = BagOfWords(words=5, patch=3, stride=2, regions=2)
 

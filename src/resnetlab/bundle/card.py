@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from resnetlab.bundle.spec import Metric, ModelFile
-from resnetlab.codec import encode
+from resnetlab.schema import encode
 
 SHOWN_CLASSES = 120
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from resnetlab.bundle.spec import FILE, SCHEMA, WEIGHTS, ModelFile
-from resnetlab.codec import decode
 from resnetlab.errors import InputError, mistake
 from resnetlab.files import read_json, sha256
-from resnetlab.models.spec import External, Model
+from resnetlab.models.parse import External, Model
 from resnetlab.models.tensorfile import describe_weights
+from resnetlab.schema import decode
 
 NEXT = ".model.json.next"
 """The model.json of a save that has begun: valid from the moment that its weights are in place."""

@@ -6,9 +6,9 @@ import dataclasses
 import re
 from typing import Any
 
-from resnetlab.codec import FieldError, Positive, Whole, spec
-from resnetlab.data.view import View
-from resnetlab.models.spec import Model
+from resnetlab.data.transforms.eval_transform import View
+from resnetlab.models.parse import Model
+from resnetlab.schema import FieldError, Positive, Whole, spec
 
 SCHEMA = 1
 WEIGHTS, FILE, CARD = "weights.safetensors", "model.json", "README.md"

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from resnetlab.bundle.card import card
 from resnetlab.bundle.reading import NEXT, next_table, portable, read_file
 from resnetlab.bundle.spec import CARD, FILE, SCHEMA, WEIGHTS, ModelFile
-from resnetlab.codec import encode
 from resnetlab.errors import mistake
 from resnetlab.files import full_disk, is_in_use, patiently, replace_file, sha256, sync_folder, write_json, write_text
 from resnetlab.models.build import allocated, build_model, skeleton
-from resnetlab.models.count import parameters
-from resnetlab.models.spec import External
+from resnetlab.models.flops import parameters
+from resnetlab.models.parse import External
 from resnetlab.models.weights import load_weights, read_weights, write_weights
+from resnetlab.schema import encode
 
 
 @dataclass(frozen=True)

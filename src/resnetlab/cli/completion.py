@@ -15,7 +15,7 @@ def recipes(incomplete: str) -> list[str]:
 
 def models(incomplete: str) -> list[str]:
     """Complete the name of a network."""
-    from resnetlab.models.names import entries
+    from resnetlab.models.registry import entries
 
     return [entry.name for entry in entries() if entry.name.startswith(incomplete)]
 

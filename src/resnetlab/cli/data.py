@@ -28,7 +28,7 @@ def data_check(
     json: Json = False,
 ) -> None:
     """Read every file; count images by class and split; list broken files and duplicates."""
-    from resnetlab.data.audit import check
+    from resnetlab.data.check import check
 
     audit = check(source, image_size=img_size, cache=output / "cache", say=note)
     if json:
@@ -49,8 +49,8 @@ def data_describe(
 
     Example:  resnetlab data describe photos
     """
-    from resnetlab.data.describe import describe
     from resnetlab.data.sources.manifest import cut_of
+    from resnetlab.data.summary import describe
 
     found = describe(folder, cache=output / "cache", cut=cut_of(split), say=note)
     if not json:
@@ -58,7 +58,7 @@ def data_describe(
             typer.echo(line)
     page = None
     if out is not None:
-        from resnetlab.reports.describing import write
+        from resnetlab.reports.dataset import write
 
         page = write(found, out)
     if json:
@@ -108,7 +108,7 @@ def data_fetch(
 
     Example:  resnetlab data fetch oxford-pets --out photographs
     """
-    from resnetlab.data.fetch import fetch
+    from resnetlab.data.download import fetch
 
     folder = fetch(name, out, note)
     if json:

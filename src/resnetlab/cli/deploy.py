@@ -18,7 +18,7 @@ from resnetlab.errors import InputError, Problem, mistake
 if TYPE_CHECKING:
     from resnetlab.bundle.spec import ModelFile
     from resnetlab.deploy.predict import Prediction
-    from resnetlab.deploy.record import Evaluated, Share
+    from resnetlab.deploy.results import Evaluated, Share
 
 MAX_TOLD = 20
 
@@ -50,8 +50,8 @@ def predict(
     _check_device(device)
     if json and csv:
         raise mistake("--json, --csv", "more than one form", "give one of them")
-    from resnetlab.deploy.asked import check_model
-    from resnetlab.deploy.pictures import find_pictures, passed_words
+    from resnetlab.deploy.inputs import find_pictures, passed_words
+    from resnetlab.deploy.request import check_model
 
     file = check_model(model, accept, tta)
     pictures, passed = find_pictures(files)
@@ -100,16 +100,16 @@ def evaluate(
     _check_device(device)
     if open_report and out is None:
         raise mistake("--open", "no page without --out", "--out scores --open")
-    from resnetlab.deploy.asked import check_model, match_classes
-    from resnetlab.deploy.pictures import open_labelled
+    from resnetlab.deploy.inputs import open_labelled
+    from resnetlab.deploy.request import check_model, match_classes
 
     file = check_model(model, accept, tta)
     labelled = open_labelled(data, split, output / "cache", note, by=manifest)  # type: ignore[arg-type]
     match_classes(file.classes, labelled)
     _loading(file, quiet=json)
     from resnetlab import use
-    from resnetlab.codec import encode
     from resnetlab.deploy.predict import load_model
+    from resnetlab.schema import encode
 
     loaded = load_model(model, device=device, accept_licence=accept)
     found = use.evaluate_on(loaded, labelled, tta=tta, batch=batch_size, out=out, say=note, pulse=Pulse())  # type: ignore[arg-type]
@@ -137,8 +137,8 @@ def ensemble(
     Example:  resnetlab ensemble pets pets-2 --data photos
     """
     _check_device(device)
-    from resnetlab.deploy.asked import check_model
-    from resnetlab.deploy.pictures import open_labelled
+    from resnetlab.deploy.inputs import open_labelled
+    from resnetlab.deploy.request import check_model
 
     files = [check_model(model, accept, tta) for model in models]
     labelled = open_labelled(data, split, output / "cache", note, by=manifest)  # type: ignore[arg-type]
@@ -175,9 +175,9 @@ def explain(
     Example:  resnetlab explain pets photo.jpg --out why.png
     """
     _check_device(device)
-    from resnetlab.data.sources.images import BadImageError, quiet
-    from resnetlab.deploy.asked import check_label, check_model
-    from resnetlab.deploy.pictures import picture
+    from resnetlab.data.sources.image_decoder import BadImageError, quiet
+    from resnetlab.deploy.inputs import picture
+    from resnetlab.deploy.request import check_label, check_model
     from resnetlab.files import atomic
 
     path = out or Path(f"{image.stem}-explained.png")
@@ -219,7 +219,7 @@ def export(
 
     Example:  resnetlab export pets --to onnx --out pets.onnx
     """
-    from resnetlab.deploy.asked import check_form, check_model, check_photographs
+    from resnetlab.deploy.request import check_form, check_model, check_photographs
 
     file = check_model(model, accept)
     check_form(file, to)
@@ -248,8 +248,8 @@ def serve(
     Example:  resnetlab serve pets --port 8000
     """
     _check_device(device)
-    from resnetlab.deploy.asked import check_model
-    from resnetlab.deploy.extras import need
+    from resnetlab.deploy.optional_imports import need
+    from resnetlab.deploy.request import check_model
 
     file = check_model(model, accept)
     for package in ("fastapi", "uvicorn", "multipart"):
@@ -287,7 +287,7 @@ def _text_lines(name: str, held: Prediction | None, _: str) -> Iterator[str]:
 
 
 def _json_lines(name: str, held: Prediction | None, reason: str) -> Iterator[str]:
-    from resnetlab.codec import json_text
+    from resnetlab.schema import json_text
 
     guesses = [{"class": guess.label, "probability": guess.probability} for guess in held.guesses] if held else []
     yield json_text({"path": name, "guesses": guesses, "error": reason or None}, None)
@@ -331,6 +331,6 @@ def _gain(gain: Any) -> str:
 
 def _check_device(device: str) -> None:
     """Raise InputError for a device that no machine has, before torch is imported."""
-    from resnetlab.training.numerics import parse_device
+    from resnetlab.recipes.numerics import parse_device
 
     parse_device(device)

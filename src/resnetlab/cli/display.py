@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from resnetlab.cli.manners import MANNER
-from resnetlab.runs.record import Result
-from resnetlab.studies.backends.jobs import Event
-from resnetlab.studies.estimate import Estimate
+from resnetlab.runs.records import Result
+from resnetlab.studies.eta import Estimate
+from resnetlab.studies.executors.base import Event
 from resnetlab.studies.plan import PlannedRun
 
 PLAIN_SECONDS = 60.0

@@ -17,7 +17,7 @@ from resnetlab.errors import mistake, printable
 from resnetlab.shell import command_line, last_part
 
 if TYPE_CHECKING:
-    from resnetlab.finetune.record import Record
+    from resnetlab.finetune.results import Record
 
 Folder = Annotated[Path, typer.Argument(help="A folder of photographs, in folders of classes.", metavar="DIR")]
 ModelName = Annotated[
@@ -50,11 +50,11 @@ def finetune(
     _check_device(device)
     _check_folder(folder)
     from resnetlab.cli.work import Interrupt
-    from resnetlab.codec import encode
     from resnetlab.data.sources.manifest import cut_of
     from resnetlab.finetune import api
-    from resnetlab.finetune.asked import Told
-    from resnetlab.training.numerics import place
+    from resnetlab.finetune.request import Told
+    from resnetlab.recipes.numerics import place
+    from resnetlab.schema import encode
 
     told = Told(
         folder=folder, model=model, weights=weights, recipe=recipe, freeze=freeze, train_size=train_size,
@@ -97,7 +97,7 @@ def fixres(
     trains, tests = _sides(train_sizes, "--train-sizes"), _sides(test_sizes, "--test-sizes")
     _check_device(device)
     if picture is not None:
-        from resnetlab.finetune.apparent import draw
+        from resnetlab.finetune.apparent_size import draw
 
         path = output / "reports" / "picture.png"
         drawn = draw(picture, trains[0], tests[0], path)
@@ -108,11 +108,11 @@ def fixres(
         return
     _check_folder(folder)
     from resnetlab.cli.work import Interrupt
-    from resnetlab.codec import encode
     from resnetlab.data.sources.manifest import cut_of
     from resnetlab.finetune import api
-    from resnetlab.finetune.asked import Told
-    from resnetlab.reports.sizes import page, write
+    from resnetlab.finetune.request import Told
+    from resnetlab.reports.fixres import page, write
+    from resnetlab.schema import encode
 
     told = Told(
         folder=folder, model=model, weights=weights, recipe=recipe, epochs=epochs, cut=cut_of(split), seed=seed,
@@ -193,7 +193,7 @@ def _seconds(text: str) -> float | None:
 def _check_device(device: str) -> None:
     """Raise InputError for a device that no machine has, before torch is imported."""
     if device:
-        from resnetlab.training.numerics import parse_device
+        from resnetlab.recipes.numerics import parse_device
 
         parse_device(device)
 

@@ -14,8 +14,8 @@ from resnetlab.cli.manners import note as _aside
 from resnetlab.errors import mistake
 
 if TYPE_CHECKING:
-    from resnetlab.inspection.measured import Gradients
-    from resnetlab.inspection.tables import Form
+    from resnetlab.inspection.diagnostics_config import Gradients
+    from resnetlab.inspection.render_table import Form
 
 inspect = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look inside a network or a run.")
 
@@ -39,9 +39,9 @@ def model(
     spec = _spec(name, stride_on)
     size, count = _image(name, image), classes or _default(name)[3]
     loading(spec, quiet=json)
-    from resnetlab.inspection.cost import known, layer_rows, notes, totals
+    from resnetlab.inspection.layer_table import known, layer_rows, notes, totals
     from resnetlab.inspection.layers import read_layers
-    from resnetlab.inspection.tables import render
+    from resnetlab.inspection.render_table import render
 
     layers = read_layers(spec, size, count)
     facts = totals(layers) | known(spec)
@@ -63,14 +63,14 @@ def form_of(json: bool, csv: bool, markdown: bool) -> Form:
 
 
 def _spec(name: str, stride_on: str = "") -> Any:
-    from resnetlab.models.spec import parse_model
+    from resnetlab.models.parse import parse_model
 
     return parse_model({"name": name, "stride_on": stride_on} if stride_on else name, "MODEL", "")
 
 
 def _default(name: str) -> tuple[int, int, int, int]:
     """Channels, height, width and classes for which a network is made."""
-    from resnetlab.models.names import entries
+    from resnetlab.models.registry import entries
 
     for entry in entries():
         if entry.name == name:
@@ -135,8 +135,8 @@ def _window(
     image: str, kernel: int, stride: int, padding: int, filters: int | None, keep: bool, bias: bool,
     file: Path | None, form: Form,
 ) -> None:  # fmt: skip
-    from resnetlab.inspection.tables import by_size, render
-    from resnetlab.inspection.window import Window, draw, facts, keep_size
+    from resnetlab.inspection.render_table import by_size, render
+    from resnetlab.inspection.sliding_window import Window, draw, facts, keep_size
 
     height, width, depth = _sizes(image, "--input", "--input 32x32x3")
     if keep:  # the padding is what is asked for: begin with one that lets the window fit
@@ -164,12 +164,12 @@ def family(
 ) -> None:  # fmt: skip
     """A source's table of networks, from the specs."""
     form = form_of(json, csv, markdown)
-    from resnetlab.inspection.family import NOTES, family_rows
-    from resnetlab.inspection.tables import render
+    from resnetlab.inspection.architecture_tables import NOTES, family_rows
+    from resnetlab.inspection.render_table import render
 
     rows, facts = family_rows(name), {}
     if data:
-        from resnetlab.data.spec import Data
+        from resnetlab.data.config import Data
         from resnetlab.data.splits import load
 
         held = load(Data(source=data), output / "cache", _aside)
@@ -192,10 +192,10 @@ def fully_conv(
         least = "x".join(map(str, trained))
         raise mistake("--input", "smaller than, or unlike, the training image", f"at least {least}", got=image)
     loading(spec, quiet=json)
-    from resnetlab.inspection.convolutional import score_map
-    from resnetlab.inspection.tables import render
+    from resnetlab.inspection.fully_convolutional import score_map
+    from resnetlab.inspection.render_table import render
     from resnetlab.models.build import build_model
-    from resnetlab.training.random import stream
+    from resnetlab.training.rng import stream
 
     model = build_model(spec, trained[0], classes or _default(name)[3], lambda part: stream(0, "init", part))
     held = score_map(model, trained, size, name)
@@ -211,8 +211,8 @@ def identity(
     """Measure how well plain and residual stacks learn to give what they take."""
     form = form_of(json, csv, markdown)
     loading(quiet=json)
-    from resnetlab.inspection.identity import RATES, measure
-    from resnetlab.inspection.tables import render
+    from resnetlab.inspection.identity_mapping import RATES, measure
+    from resnetlab.inspection.render_table import render
 
     notes = [
         "before, after: the share of the maps' variance that a stack gets wrong, in per cent; least and most of seeds.",
@@ -230,16 +230,16 @@ DataNow = Annotated[str, typer.Option("--data", help="Where the data lie now.", 
 def drop_blocks(run: Run, data: DataNow = "", json: Json = False, csv: Csv = False, markdown: Markdown = False) -> None:
     """Accuracy of a run with each of its blocks switched off in turn."""
     form = form_of(json, csv, markdown)
-    from resnetlab.codec import encode
-    from resnetlab.inspection.tables import render
+    from resnetlab.inspection.render_table import render
     from resnetlab.runs.directory import RunDirectory, check_finished
+    from resnetlab.schema import encode
 
     held = RunDirectory(run).dropped()
     if held is None:
         check_finished(run)
         loading(quiet=json)
-        from resnetlab.inspection.blocks import drop_blocks as dropped
-        from resnetlab.runs.finished import open_finished
+        from resnetlab.inspection.block_ablation import drop_blocks as dropped
+        from resnetlab.runs.load import open_finished
 
         opened = open_finished(run, data, _aside)
         held = dropped(opened.learner, opened.test)
@@ -260,8 +260,8 @@ def gradients(
 ) -> None:  # fmt: skip
     """Norms of gradients, weights, responses and activations by depth: at the first weights, or as a run saved them."""
     form = form_of(json, csv, markdown)
-    from resnetlab.codec import encode
-    from resnetlab.inspection.tables import render
+    from resnetlab.inspection.render_table import render
+    from resnetlab.schema import encode
 
     run = Path(name)
     if (run / "run.json").exists():
@@ -293,7 +293,7 @@ def _at_the_end(run: Path, data: str, images: int, quiet: bool) -> Gradients:
     check_finished(run)
     loading(quiet=quiet)
     from resnetlab.inspection.gradients import of_learner
-    from resnetlab.runs.finished import open_finished
+    from resnetlab.runs.load import open_finished
 
     opened = open_finished(run, data, _aside)
     return of_learner(opened.learner, opened.train, images)
@@ -302,14 +302,14 @@ def _at_the_end(run: Path, data: str, images: int, quiet: bool) -> Gradients:
 def _at_the_start(spec: Any, data: str, output: Path, seed: int, images: int) -> Gradients:
     import torch
 
-    from resnetlab.data.resident import Resident
-    from resnetlab.data.spec import Data
+    from resnetlab.data.config import Data
+    from resnetlab.data.device_images import Resident
     from resnetlab.data.splits import load
     from resnetlab.inspection.gradients import of_learner
-    from resnetlab.models.count import cost
+    from resnetlab.models.flops import cost
+    from resnetlab.recipes.numerics import Numerics
+    from resnetlab.recipes.train import Recipe
     from resnetlab.training.loop import Learner
-    from resnetlab.training.numerics import Numerics
-    from resnetlab.training.recipe import Recipe
 
     held, device = load(Data(source=data), output / "cache", _aside), torch.device("cpu")
     cost(spec, held.channels, len(held.classes), held.side)
@@ -335,11 +335,11 @@ def filters(
 
     check_finished(run)
     loading(quiet=json)
-    from resnetlab.data.resident import Resident
+    from resnetlab.data.device_images import Resident
     from resnetlab.files import atomic
     from resnetlab.inspection.filters import Shown, first_filters, picture, rows
-    from resnetlab.inspection.tables import render
-    from resnetlab.runs.finished import open_finished
+    from resnetlab.inspection.render_table import render
+    from resnetlab.runs.load import open_finished
     from resnetlab.training.evaluate import evaluate
 
     opened = open_finished(run, data, _aside)

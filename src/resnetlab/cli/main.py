@@ -150,7 +150,7 @@ def study_run(
 ) -> None:  # fmt: skip
     """Train what a study lacks, and write its report."""
     from resnetlab.cli.work import choose_backend, run_study, show_plan
-    from resnetlab.training.numerics import Placement, parse_device
+    from resnetlab.recipes.numerics import Placement, parse_device
 
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
     most = max_seeds if until_decided else None
@@ -220,7 +220,7 @@ def study_list(
     json: Json = False,
 ) -> None:
     """Name the studies of the catalog."""
-    from resnetlab.cli.listing import list_studies
+    from resnetlab.cli.catalog import list_studies
 
     list_studies(markdown, json)
 
@@ -260,8 +260,8 @@ def study_new(
     json: Json = False,
 ) -> None:  # fmt: skip
     """Write a study file from options, or from answers; it passes `study check`."""
-    from resnetlab.cli.new import asked
-    from resnetlab.studies.new import Answers, write_study
+    from resnetlab.cli.scaffold import asked
+    from resnetlab.studies.scaffold import Answers, write_study
 
     answers = Answers(question=question, vary=tuple(vary), data=data, recipe=recipe, seeds=seeds, model=model)
     if not vary:
@@ -283,12 +283,12 @@ def study_published(
 ) -> None:
     """What a study's networks cost and what is published of them; needs no data."""
     from resnetlab.cli.inspect import form_of
-    from resnetlab.inspection.tables import render
-    from resnetlab.studies.costs import rows
+    from resnetlab.inspection.render_table import render
+    from resnetlab.studies.reference_costs import rows
     from resnetlab.studies.spec import load_study
 
     form, found = form_of(json, csv, markdown), load_study(source)
-    from resnetlab.models.count import cost  # torch, which a mistake does not wait for
+    from resnetlab.models.flops import cost  # torch, which a mistake does not wait for
 
     notes = ["Parameters and MACs are counted here; what is published was not measured here."]
     typer.echo(render(rows(found, cost), form, notes=notes))
@@ -331,8 +331,8 @@ def train(
 ) -> None:
     """Train one network."""
     from resnetlab.cli.work import train_one
-    from resnetlab.inspection.measured import Instruments
-    from resnetlab.training.numerics import Placement, parse_device
+    from resnetlab.inspection.diagnostics_config import Instruments
+    from resnetlab.recipes.numerics import Placement, parse_device
 
     kind, index = parse_device(device) if device else ("", 0)
 
@@ -408,7 +408,7 @@ def verify(
 @app.command()
 def models(json: Json = False) -> None:
     """List the networks, with parameters and cost."""
-    from resnetlab.cli.listing import list_models
+    from resnetlab.cli.catalog import list_models
 
     list_models(json)
 
@@ -423,13 +423,13 @@ def import_weights(
 ) -> None:
     """Turn the weights of others into a safetensors file."""
     from resnetlab.cli.loading import loading
-    from resnetlab.models.names import named_model
+    from resnetlab.models.registry import named_model
 
     named_model(as_model, "--as", "")
     if not file.is_file():
         raise mistake(str(file), "no such file", "a .th, .pth or .pt file of weights")
     loading()
-    from resnetlab.models.importing import import_weights as convert
+    from resnetlab.models.convert import import_weights as convert
 
     path = convert(file, as_model, out, licence)
     if json:
@@ -442,7 +442,7 @@ def _load(source: str, data: str, settings: list[str], seeds: str, device: str) 
     from resnetlab.api import load_study
 
     if device:
-        from resnetlab.training.numerics import parse_device
+        from resnetlab.recipes.numerics import parse_device
 
         settings = [*settings, f"numerics.device={parse_device(device)[0]}"]
     return load_study(source, data=data or None, settings=settings, seeds=_seeds(seeds))
@@ -464,7 +464,7 @@ def _begun(source: str, changed: bool, output: Path) -> tuple[Path | None, Path]
 
     A name alone finds what was begun under it, changed by a command or not; with several of that, its file decides.
     """
-    from resnetlab.studies.standing import begun
+    from resnetlab.studies.status import begun
 
     if (Path(source) / "plan.json").exists():
         return Path(source), Path(source).resolve().parent.parent

@@ -61,7 +61,7 @@ def note(line: str) -> None:
 
 def print_json(value: Any, indent: int | None = 1) -> None:
     """Print a result as JSON to standard output."""
-    from resnetlab.codec import json_text
+    from resnetlab.schema import json_text
 
     typer.echo(json_text(value, indent))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import typer
 
 from resnetlab.cli.manners import print_json
-from resnetlab.stats.outcome import OUTCOMES
-from resnetlab.studies.standing import facts, standing
+from resnetlab.stats.outcomes import OUTCOMES
+from resnetlab.studies.status import facts, standing
 
 
 def show_status(folder: Path, root: Path, as_json: bool = False) -> None:

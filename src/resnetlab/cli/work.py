@@ -18,17 +18,17 @@ from resnetlab import api
 from resnetlab.cli.display import Display, clock
 from resnetlab.cli.manners import DONE, NOT_IN_ORDER, UNFINISHED, note, open_page, print_json
 from resnetlab.errors import Problem, ResourceError, mistake
-from resnetlab.inspection.measured import Instruments
+from resnetlab.inspection.diagnostics_config import Instruments
+from resnetlab.recipes.numerics import Placement, parse_device, place
 from resnetlab.runs.directory import PROFILE, RunDirectory
-from resnetlab.runs.record import Result, facts
+from resnetlab.runs.records import Result, facts
 from resnetlab.shell import command_line, resume_command
 from resnetlab.studies import outlook
-from resnetlab.studies.backends.here import run_here
-from resnetlab.studies.backends.jobs import Backend, Event, Job, event_of, message_of
-from resnetlab.studies.backends.local import LocalBackend
+from resnetlab.studies.executors.base import Backend, Event, Job, event_of, message_of
+from resnetlab.studies.executors.here import run_here
+from resnetlab.studies.executors.local import LocalBackend
 from resnetlab.studies.plan import Plan, PlannedRun
 from resnetlab.studies.run import missing, past_runs, read_record
-from resnetlab.training.numerics import Placement, parse_device, place
 from resnetlab.training.resolve import check_index
 
 
@@ -71,7 +71,7 @@ def choose_backend(name: str, output: Path, placement: Placement, address: str) 
             if placement.abreast > 1:
                 raise mistake("", "runs side by side are not for Ray", "--gpus-per-run 0.2", field="abreast")
             try:
-                from resnetlab.studies.backends.ray import RayBackend
+                from resnetlab.studies.executors.ray import RayBackend
             except ImportError:
                 raise mistake("", "ray is not installed", "pip install 'resnetlab[ray]'", field="backend") from None
             return RayBackend(output, placement, address)
@@ -158,7 +158,7 @@ def verify_result(
     folder: Path, output: Path | None, cells: int, seed: int, data: str, *, as_json: bool = False
 ) -> int:  # fmt: skip
     """Repeat some runs of a report; the exit code, which says whether each falls where it should."""
-    from resnetlab.verify import facts, line, summary, verify
+    from resnetlab.replication import facts, line, summary, verify
 
     with contextlib.ExitStack() as stack:
         root = output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -250,8 +250,8 @@ def _one(job: Job, root: Path, placement: Placement, as_json: bool) -> int:
 
 def _shared(job: Job, root: Path, placement: Placement, as_json: bool) -> int:
     """This process's part of a run that torchrun started several processes for; the exit code."""
-    from resnetlab.studies.backends.worker import Bench
-    from resnetlab.training.team import from_environment, joined
+    from resnetlab.studies.executors.worker import Bench
+    from resnetlab.training.distributed import from_environment, joined
 
     team, directory, last = from_environment(), RunDirectory.of(root, job.id), dict[str, Any]()
     run = job.file.run

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.data.sources import Say, open_source, silent, strata
-from resnetlab.data.spec import Data, DataIdentity, Dataset, Images, Source
+from resnetlab.data import stratify
+from resnetlab.data.config import Data, DataIdentity, Dataset, Images, Source
+from resnetlab.data.sources import Say, open_source, silent
 from resnetlab.errors import mistake
 
 
@@ -33,7 +34,7 @@ def cut(source: Source, data: Data) -> Dataset:
         share = data.validation
         total = round(share * len(train))
         fix = "validation = 0, or more images of each class"
-        apart = strata.draw(
+        apart = stratify.draw(
             train.labels, source.classes, total, "validation", data.split_seed, where=source.name, fix=fix
         )
         train, validation = _keep(train, ~apart), _keep(train, apart) if total else None
@@ -57,7 +58,7 @@ def _shrink(source: Source, train: Images, size: int, seed: int) -> Images:
         raise mistake(source.name, what, fix, field="train_images", got=size, allowed=allowed)
     # What is dropped is drawn, not what is kept: a draw leaves every class an image.
     total = most - size
-    return _keep(train, ~strata.draw(train.labels, source.classes, total, "train_images", seed, where="", fix=""))
+    return _keep(train, ~stratify.draw(train.labels, source.classes, total, "train_images", seed, where="", fix=""))
 
 
 def _keep(images: Images, kept: NDArray[np.bool_]) -> Images:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.deploy.asked import Tta
-from resnetlab.deploy.pictures import Labelled
+from resnetlab.deploy.ensemble_stats import Ensemble, weigh
+from resnetlab.deploy.evaluate import Answers, Pulse, answer
+from resnetlab.deploy.inputs import Labelled
 from resnetlab.deploy.predict import BATCH, Classifier
-from resnetlab.deploy.score import Answers, Pulse, answer
-from resnetlab.deploy.together import Ensemble, weigh
+from resnetlab.deploy.request import Tta
 from resnetlab.errors import mistake
 
 

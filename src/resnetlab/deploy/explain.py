@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from resnetlab.data.view import show
-from resnetlab.deploy.asked import check_label
+from resnetlab.data.transforms.eval_transform import show
 from resnetlab.deploy.predict import Classifier
+from resnetlab.deploy.request import check_label
 from resnetlab.errors import mistake
 
 PHOTO_SHARE = 0.55

@@ -20,15 +20,15 @@ from PIL import Image
 from torch import Tensor
 
 from resnetlab.bundle.card import view_words
-from resnetlab.codec import encode
-from resnetlab.data.sources.images import BadImageError, quiet
-from resnetlab.data.view import show
-from resnetlab.deploy.asked import CHECKED, check_form, too_few
-from resnetlab.deploy.extras import need
-from resnetlab.deploy.pictures import find_pictures
+from resnetlab.data.sources.image_decoder import BadImageError, quiet
+from resnetlab.data.transforms.eval_transform import show
+from resnetlab.deploy.inputs import find_pictures
+from resnetlab.deploy.optional_imports import need
 from resnetlab.deploy.predict import Classifier
+from resnetlab.deploy.request import CHECKED, check_form, too_few
 from resnetlab.errors import mistake
 from resnetlab.files import atomic
+from resnetlab.schema import encode
 
 Kind = Literal["photographs", "generated pictures"]
 Say = Callable[[str], None]

@@ -19,15 +19,15 @@ from PIL import Image
 
 from resnetlab.bundle.spec import ModelFile
 from resnetlab.bundle.store import Bundle, load_bundle
-from resnetlab.data.augment import normalise
-from resnetlab.data.sources import images
-from resnetlab.data.sources.decoded import default_workers
-from resnetlab.data.view import View, show, ten_crops
-from resnetlab.deploy.asked import Tta, check_model, check_tta
-from resnetlab.deploy.pictures import Picture, picture
+from resnetlab.data.sources import image_decoder
+from resnetlab.data.sources.decode_cache import default_workers
+from resnetlab.data.transforms.augment import normalise
+from resnetlab.data.transforms.eval_transform import View, show, ten_crops
+from resnetlab.deploy.inputs import Picture, picture
+from resnetlab.deploy.request import Tta, check_model, check_tta
 from resnetlab.errors import InputError, Problem, ResourceError
-from resnetlab.training.accelerate import prepare
-from resnetlab.training.numerics import Numerics, parse_device
+from resnetlab.recipes.numerics import Numerics, parse_device
+from resnetlab.training.device import prepare
 from resnetlab.training.resolve import resolve
 
 BATCH = 32
@@ -159,11 +159,11 @@ def _ahead(
     def prepared(one: Picture) -> NDArray[np.uint8] | str:
         try:
             return views(one.load(), view, tta)
-        except images.BadImageError as error:
+        except image_decoder.BadImageError as error:
             return str(error)
 
     waiting = iter(pictures)
-    with images.quiet(), ThreadPoolExecutor(max_workers=min(default_workers(), 16)) as pool:
+    with image_decoder.quiet(), ThreadPoolExecutor(max_workers=min(default_workers(), 16)) as pool:
 
         def submit() -> list[tuple[Picture, Future[NDArray[np.uint8] | str]]]:
             return [(one, pool.submit(prepared, one)) for one in islice(waiting, batch)]
@@ -176,5 +176,5 @@ def _ahead(
 
 def _picture(item: str | Path | Image.Image, number: int) -> Picture:
     if isinstance(item, Image.Image):
-        return Picture(f"image {number}", lambda: images.flatten(item))
+        return Picture(f"image {number}", lambda: image_decoder.flatten(item))
     return picture(Path(item))

@@ -30,11 +30,11 @@ from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from resnetlab.data.sources import images
-from resnetlab.data.view import show
+from resnetlab.data.sources import image_decoder
+from resnetlab.data.transforms.eval_transform import show
 from resnetlab.deploy import pages
 from resnetlab.deploy.explain import Explainer, explain
-from resnetlab.deploy.pictures import Picture
+from resnetlab.deploy.inputs import Picture
 from resnetlab.deploy.predict import Classifier, Seen, views
 from resnetlab.errors import InputError, mistake
 
@@ -115,7 +115,7 @@ class Service:
     def look(self, raw: bytes, top: int, explained: bool) -> Answer:
         """Name the photograph in `raw`."""
         began = time.monotonic()
-        with images.quiet():
+        with image_decoder.quiet():
             photograph = self._decode(raw)
         probabilities = self.model.probabilities(views(photograph, self.model.file.view, "none")[np.newaxis])[0]
         seen = Seen(Picture("photograph", lambda: photograph), probabilities)
@@ -132,12 +132,12 @@ class Service:
 
     def _decode(self, raw: bytes) -> Image.Image:
         try:
-            height, width = images.header(raw)
+            height, width = image_decoder.header(raw)
             if height * width > self.limits.megapixels * 1e6:
                 what = f"{height * width / 1e6:.1f} megapixels, at most {self.limits.megapixels:g} are taken"
                 raise HTTPException(413, f"{what}; send a smaller photograph")
-            return images.decode(raw)
-        except images.BadImageError as error:
+            return image_decoder.decode(raw)
+        except image_decoder.BadImageError as error:
             raise HTTPException(422, f"{error}; send a whole photograph") from None
 
 
@@ -290,7 +290,7 @@ async def _body(request: Request, limit: int) -> bytes:
 def _request_body() -> dict[str, Any]:
     file = {"type": "string", "format": "binary"}
     form = {"type": "object", "properties": {FIELD: file}, "required": [FIELD]}
-    kinds = [f"image/{kind.lower()}" for kind in images.FORMATS]
+    kinds = [f"image/{kind.lower()}" for kind in image_decoder.FORMATS]
     content = {"multipart/form-data": {"schema": form}} | {kind: {"schema": file} for kind in kinds}
     return {"required": True, "content": content}
 

@@ -12,8 +12,8 @@ from typing import Self
 
 from torch import nn
 
-from resnetlab.models.cifar import CifarNetwork
-from resnetlab.models.families.cifar import CifarNet, Shortcut, cifar
+from resnetlab.models.configs.cifar import CifarNet, Shortcut, cifar
+from resnetlab.models.nets.cifar import CifarNetwork
 
 EVALUATIONS = ("batch statistics", "running statistics")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from resnetlab.models.families.imagenet import IMAGENET
-from resnetlab.models.imagenet import ImageNetNetwork
+from resnetlab.models.configs.imagenet import IMAGENET
+from resnetlab.models.nets.imagenet import ImageNetNetwork
 
 
 def resnext101_32x48d(num_classes: int = 1000) -> nn.Module:

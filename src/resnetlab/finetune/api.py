@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnetlab.codec import encode
 from resnetlab.files import write_json
-from resnetlab.finetune.asked import Asked, Told, read
 from resnetlab.finetune.progress import Pulse, silent
-from resnetlab.finetune.record import Record, Sizes
-from resnetlab.models.spec import External
-from resnetlab.training.numerics import Numerics, parse_device, place
+from resnetlab.finetune.request import Asked, Told, read
+from resnetlab.finetune.results import Record, Sizes
+from resnetlab.models.parse import External
+from resnetlab.recipes.numerics import Numerics, parse_device, place
+from resnetlab.schema import encode
 
 if TYPE_CHECKING:
-    from resnetlab.finetune.kept import Kept
-    from resnetlab.finetune.tune import Job
-    from resnetlab.training.team import Team
+    from resnetlab.finetune.pipeline import Job
+    from resnetlab.finetune.stage_cache import Kept
+    from resnetlab.training.distributed import Team
 
 Say = Callable[[str], None]
 
@@ -45,8 +45,8 @@ def finetune(
     if place()[0] > 0:  # of several processes one tells
         say, pulse = lambda _: None, silent
     asked = _read(told, say)
-    from resnetlab.finetune.tune import fit_all
-    from resnetlab.training.team import from_environment, joined
+    from resnetlab.finetune.pipeline import fit_all
+    from resnetlab.training.distributed import from_environment, joined
 
     team = from_environment()
     job = prepared(told, say, team, asked)
@@ -69,7 +69,7 @@ def fixres(
 ) -> Iterator[tuple[Sizes, Path]]:  # fmt: skip
     """The table of sizes as it fills, and the folder of its report. Raises InputError and ResourceError."""
     job = prepared(told, say)
-    from resnetlab.finetune.sizes import sweep
+    from resnetlab.finetune.resolution_sweep import sweep
 
     name = folder_name(job)
     report = told.output / "reports" / name
@@ -82,7 +82,7 @@ def fixres(
 
 def _kept(told: Told) -> Kept:
     """Stages that are done are not done again when the command is given again."""
-    from resnetlab.finetune.kept import Kept
+    from resnetlab.finetune.stage_cache import Kept
 
     return Kept(told.output / "cache" / "stages")
 
@@ -106,7 +106,7 @@ def _read(told: Told, say: Say) -> Asked:
 def prepared(told: Told, say: Say, team: Team | None = None, asked: Asked | None = None) -> Job:
     """Everything read and checked, unless it was `asked` for before, so that no mistake is told after training."""
     asked = asked or _read(told, say)
-    from resnetlab.finetune.tune import Job
+    from resnetlab.finetune.pipeline import Job
     from resnetlab.training.resolve import resolve
 
     device, index = parse_device(told.device)

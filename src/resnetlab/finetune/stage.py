@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from resnetlab.data.resident import Resident
-from resnetlab.data.sources import images
-from resnetlab.data.sources.decoded import default_workers
-from resnetlab.data.view import View
-from resnetlab.finetune.photographs import Part, Photographs
-from resnetlab.finetune.subject import BATCH, Halves, Subject
-from resnetlab.finetune.views import Draws, draw_epoch, reduction, show_train
+from resnetlab.data.device_images import Resident
+from resnetlab.data.sources import image_decoder
+from resnetlab.data.sources.decode_cache import default_workers
+from resnetlab.data.transforms.eval_transform import View
+from resnetlab.data.transforms.photo_train import Draws, draw_epoch, reduction, show_train
+from resnetlab.finetune.dataset import Part, Photographs
+from resnetlab.finetune.model import BATCH, Halves, Subject
 from resnetlab.models.transfer import parts
+from resnetlab.recipes.finetune import Stage
+from resnetlab.recipes.train import Recipe
 from resnetlab.training.evaluate import Scored, evaluate
 from resnetlab.training.loop import Batches, Progress, Trainee, train
-from resnetlab.training.optimise import build_optimiser
-from resnetlab.training.random import stream
-from resnetlab.training.recipe import Recipe
-from resnetlab.training.tuning import Stage
+from resnetlab.training.optimizer import build_optimiser
+from resnetlab.training.rng import stream
 
 Say = Callable[[str], None]
 Watch = Callable[[Progress], None]
@@ -199,7 +199,7 @@ def _try(
     epochs: list[Epoch] = []
     kept: dict[str, Tensor] | None = None
     forward = tuner.subject.forward(tuner.halves, tuner.judge)
-    with images.quiet():
+    with image_decoder.quiet():
         for progress in train(tuner, photos, stop):
             watch(progress)
             if progress.moment in ("pulse", "epoch"):

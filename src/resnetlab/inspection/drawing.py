@@ -11,7 +11,7 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from resnetlab.inspection.tables import by_size, square
+from resnetlab.inspection.render_table import by_size, square
 
 if TYPE_CHECKING:
     from resnetlab.inspection.layers import Layer, Layers

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resnetlab.errors import mistake
-from resnetlab.training.unchanged import unchanged
+from resnetlab.training.preserve import unchanged
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from resnetlab.data.resident import Resident
-from resnetlab.inspection.measured import Gradients, LayerNorms
+from resnetlab.data.device_images import Resident
+from resnetlab.inspection.diagnostics_config import Gradients, LayerNorms
 from resnetlab.training.loop import Learner
-from resnetlab.training.random import stream, stream_seed
-from resnetlab.training.unchanged import unchanged
+from resnetlab.training.preserve import unchanged
+from resnetlab.training.rng import stream, stream_seed
 
 IMAGES = 128
 """Of the batch that is measured, and no more than a batch of the recipe: what fits in training fits here."""

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import flop_registry
 from resnetlab.errors import InputError, mistake
 from resnetlab.inspection.receptive_field import PIXEL, Paths, joined
 from resnetlab.models.build import skeleton
-from resnetlab.models.spec import External, Model
+from resnetlab.models.parse import External, Model
 
 BYTES = 4
 """Of a number in fp32."""

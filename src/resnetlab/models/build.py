@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from resnetlab.errors import mistake
-from resnetlab.models.cifar import CifarNetwork
-from resnetlab.models.classic import AlexNetCifarNetwork, DenseNetwork, LeNet5Network, VGGNetwork
-from resnetlab.models.imagenet import ImageNetNetwork
-from resnetlab.models.initialise import Draw, initialise
-from resnetlab.models.pretrained import construct, load_external
-from resnetlab.models.spec import (
+from resnetlab.models.external import construct, load_external
+from resnetlab.models.nets.cifar import CifarNetwork
+from resnetlab.models.nets.classic import AlexNetCifarNetwork, DenseNetwork, LeNet5Network, VGGNetwork
+from resnetlab.models.nets.imagenet import ImageNetNetwork
+from resnetlab.models.nets.init import Draw, initialise
+from resnetlab.models.nets.subsample import make_safe
+from resnetlab.models.parse import (
     VGG,
     AlexNetCifar,
     BagOfWords,
@@ -24,7 +25,6 @@ from resnetlab.models.spec import (
     LeNet5,
     Model,
 )
-from resnetlab.models.subsample import make_safe
 
 
 def build_model(spec: Model, channels: int, classes: int, draw: Draw) -> nn.Module:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from resnetlab import files
-from resnetlab.reports import figures, html, markdown, values
-from resnetlab.reports.build import assemble
-from resnetlab.reports.evidence import Evidence, load, save
+from resnetlab.analysis.study_data import Evidence, load, save
+from resnetlab.reports import figures
+from resnetlab.reports.figures import values
+from resnetlab.reports.render import html, markdown
+from resnetlab.reports.study.assemble import assemble
 
 
 def write(evidence: Evidence, folder: Path) -> Path:

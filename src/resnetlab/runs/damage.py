@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from resnetlab.codec import decode
 from resnetlab.errors import InputError, mistake
 from resnetlab.files import MAX_OWN_BYTES, atomic, is_locked, read_json, sha256
-from resnetlab.inspection.measured import DroppedBlocks, Gradients
+from resnetlab.inspection.diagnostics_config import DroppedBlocks, Gradients
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.places import LOCK
-from resnetlab.runs.record import Result
+from resnetlab.runs.paths import LOCK
+from resnetlab.runs.records import Result
+from resnetlab.schema import decode
 from resnetlab.shell import command_line
 
 Kind = Literal["unreadable", "torn line", "missing", "corrupt", "leftover"]

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.codec import decode, encode
 from resnetlab.errors import InputError, mistake
 from resnetlab.files import append_lines, create_once, is_locked, locked, read_json, read_lines, write_json, write_text
-from resnetlab.inspection.measured import DroppedBlocks, Gradients
-from resnetlab.models.families.words import BagOfWords
-from resnetlab.runs.places import LOCK, located
-from resnetlab.runs.record import Evaluation, Result, RunFile, RunRecord
-from resnetlab.runs.spec import SCHEMA
+from resnetlab.inspection.diagnostics_config import DroppedBlocks, Gradients
+from resnetlab.models.configs.bag_of_words import BagOfWords
+from resnetlab.runs.config import SCHEMA
+from resnetlab.runs.paths import LOCK, located
+from resnetlab.runs.records import Evaluation, Result, RunFile, RunRecord
+from resnetlab.schema import decode, encode
 
 if TYPE_CHECKING:
     import numpy as np

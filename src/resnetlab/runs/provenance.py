@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from resnetlab.recipes.numerics import Numerics
 from resnetlab.training.hardware import instruction_set
-from resnetlab.training.numerics import Numerics
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "safetensors", "Pillow", "timm")
 

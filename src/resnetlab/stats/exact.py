@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from resnetlab.stats.estimate import Interval
+from resnetlab.stats.intervals import Interval
 
 
 def boschloo(failed_a: int, runs_a: int, failed_b: int, runs_b: int) -> float:

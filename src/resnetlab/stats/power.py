@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from resnetlab.stats.compare import Effect
-from resnetlab.stats.estimate import t_quantile
+from resnetlab.stats.contrasts import Effect
+from resnetlab.stats.intervals import t_quantile
 
 ALPHA = 0.05
 MOST_SEEDS = 50

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal, NamedTuple
 
-from resnetlab.stats import compare, exact
-from resnetlab.stats.compare import Effect
-from resnetlab.stats.estimate import WHOLE, Interval, hurdle_interval, mean
-from resnetlab.stats.outcome import Counts
+from resnetlab.stats import contrasts, exact
+from resnetlab.stats.contrasts import Effect
+from resnetlab.stats.intervals import WHOLE, Interval, hurdle_interval, mean
+from resnetlab.stats.outcomes import Counts
 from resnetlab.stats.power import ALPHA, Forecast, first_enough, forecast, race_seeds
 from resnetlab.stats.sequential import ONCE, Looks
 
@@ -86,8 +86,10 @@ class Means:
     def effects(self, values: Sequence[Sequence[float]]) -> list[Effect]:
         """An effect a contrast, had these runs converged."""
         if self.pairs is not None:
-            return [compare.paired(self.pairs)]
-        return [compare.relative(values)] if self.relative else [compare.contrast(values, row) for row in self.weights]
+            return [contrasts.paired(self.pairs)]
+        if self.relative:
+            return [contrasts.relative(values)]
+        return [contrasts.contrast(values, row) for row in self.weights]
 
 
 @dataclass(frozen=True)

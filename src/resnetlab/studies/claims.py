@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, assert_never
 
-from resnetlab.codec import FieldError, PositiveAmount, spec, tagged
+from resnetlab.schema import FieldError, PositiveAmount, spec, tagged
 
 Metric = Literal["top1", "error", "loss"]
 """What is compared: accuracy in percent, or error in percent or loss in nats, of which less is better. A difference in

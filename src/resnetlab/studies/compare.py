@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnetlab.codec import encode
 from resnetlab.errors import mistake
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.record import RunRecord
-from resnetlab.stats.compare import Effect, welch
-from resnetlab.stats.estimate import Summary, summarise
+from resnetlab.runs.records import RunRecord
+from resnetlab.schema import encode
+from resnetlab.stats.contrasts import Effect, welch
 from resnetlab.stats.exact import mcnemar
-from resnetlab.stats.outcome import Outcome
-from resnetlab.studies.tables import flat
+from resnetlab.stats.intervals import Summary, summarise
+from resnetlab.stats.outcomes import Outcome
+from resnetlab.studies.parsing.toml_tables import flat
 
 FEW = 5
 """Runs a set, below which an interval is so wide that it deserves a word."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from resnetlab.codec import spec
+from resnetlab.schema import spec
 
 
 @spec

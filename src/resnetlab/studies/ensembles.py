@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resnetlab.codec import spec
+from resnetlab.schema import spec
 
 
 @spec

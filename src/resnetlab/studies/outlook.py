@@ -7,12 +7,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resnetlab.runs.record import RunRecord
-from resnetlab.stats.estimate import variance
+from resnetlab.runs.records import RunRecord
+from resnetlab.stats.intervals import variance
 from resnetlab.stats.power import runs_for, smallest_effect
-from resnetlab.studies.estimate import expected_seconds
+from resnetlab.studies.eta import expected_seconds
+from resnetlab.studies.parsing.power_checks import cautions
 from resnetlab.studies.plan import Plan, StudyRecord
-from resnetlab.studies.refusals import cautions
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from resnetlab.codec import spec
-from resnetlab.data.spec import DataIdentity
-from resnetlab.inspection.measured import Instruments
-from resnetlab.models.spec import Model
-from resnetlab.runs.record import RunFile, RunRecord
-from resnetlab.runs.spec import ALGORITHM_VERSION, SCHEMA, TUNING_VERSION, RunSpec, run_id
+from resnetlab.data.config import DataIdentity
+from resnetlab.inspection.diagnostics_config import Instruments
+from resnetlab.models.parse import Model
+from resnetlab.recipes.finetune import Tuning
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.runs.config import ALGORITHM_VERSION, SCHEMA, TUNING_VERSION, RunSpec, run_id
+from resnetlab.runs.records import RunFile, RunRecord
+from resnetlab.schema import spec
 from resnetlab.studies.spec import Condition, Opened, Study
-from resnetlab.training.numerics import Numerics
-from resnetlab.training.tuning import Tuning
 
 Item = TypeVar("Item")
 

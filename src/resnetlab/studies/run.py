@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from resnetlab.codec import decode, encode
-from resnetlab.data.spec import Data
+from resnetlab.data.config import Data
 from resnetlab.data.splits import load
 from resnetlab.errors import InputError, Problem, mistake
 from resnetlab.files import MAX_OWN_BYTES, is_locked, read_json, write_json
-from resnetlab.finetune.photographs import load_photographs
-from resnetlab.models.count import cost
-from resnetlab.models.families.external import External
+from resnetlab.finetune.dataset import load_photographs
+from resnetlab.models.configs.external import External
+from resnetlab.models.flops import cost
+from resnetlab.recipes.finetune import Tuning
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.places import LOCK, located
-from resnetlab.runs.record import RunRecord
-from resnetlab.studies.backends.jobs import Backend, Event, Job
+from resnetlab.runs.paths import LOCK, located
+from resnetlab.runs.records import RunRecord
+from resnetlab.schema import decode, encode
+from resnetlab.studies.executors.base import Backend, Event, Job
 from resnetlab.studies.plan import DataFacts, Plan, PlannedRun, StudyRecord, expand, folder_name, record
 from resnetlab.studies.spec import Opened, Study
-from resnetlab.training.tuning import Tuning
 
 
 def plan_study(

@@ -13,24 +13,24 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from resnetlab.codec import Name, Positive, Whole, decode, spec
+from resnetlab.data.config import Data
 from resnetlab.data.sources import NAMES
-from resnetlab.data.spec import Data
 from resnetlab.errors import InputError, Problem, nearest
-from resnetlab.inspection.measured import Instruments
-from resnetlab.models.spec import External, Model, from_hub, parse_model
+from resnetlab.inspection.diagnostics_config import Instruments
+from resnetlab.models.parse import External, Model, from_hub, parse_model
+from resnetlab.recipes.finetune import AnyRecipe, Tuning, tuning_names
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.recipes.train import Recipe
+from resnetlab.schema import Name, Positive, Whole, decode, spec
 from resnetlab.shell import last_part
 from resnetlab.studies.claims import Claim
 from resnetlab.studies.distances import Distance
 from resnetlab.studies.ensembles import Ensemble
-from resnetlab.studies.ladder import Rung, climb, kept_rungs, parse_rungs
-from resnetlab.studies.overrides import Overrides, overridden
-from resnetlab.studies.picking import kept_claims, kept_tables, parse_claims, parse_distances, parse_ensembles
-from resnetlab.studies.published import Beside, parse_published
-from resnetlab.studies.tables import below, copied, grid_of, names, put_field, read_named, recipe_table
-from resnetlab.training.numerics import Numerics
-from resnetlab.training.recipe import Recipe
-from resnetlab.training.tuning import AnyRecipe, Tuning, tuning_names
+from resnetlab.studies.parsing.claims import kept_claims, kept_tables, parse_claims, parse_distances, parse_ensembles
+from resnetlab.studies.parsing.ladder import Rung, climb, kept_rungs, parse_rungs
+from resnetlab.studies.parsing.overrides import Overrides, overridden
+from resnetlab.studies.parsing.toml_tables import below, copied, grid_of, names, put_field, read_named, recipe_table
+from resnetlab.studies.references import Beside, parse_published
 
 MAX_CONDITIONS = 1_000
 

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.data.resident import Resident
-from resnetlab.training.random import stream
-from resnetlab.training.team import ALONE, Team
-from resnetlab.training.unchanged import unchanged
+from resnetlab.data.device_images import Resident
+from resnetlab.training.distributed import ALONE, Team
+from resnetlab.training.preserve import unchanged
+from resnetlab.training.rng import stream
 
 FEW = 10
 """Classes of which the five most probable say little: no top-5 error is taken."""

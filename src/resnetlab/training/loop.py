@@ -14,28 +14,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.data.augment import centre, train_batch, train_labels
-from resnetlab.data.plan import EpochPlan, plan_epoch
-from resnetlab.data.resident import Resident
-from resnetlab.data.scale import fitted
-from resnetlab.data.spec import Images as ImageArrays
+from resnetlab.data.config import Images as ImageArrays
+from resnetlab.data.device_images import Resident
+from resnetlab.data.transforms.augment import centre, train_batch, train_labels
+from resnetlab.data.transforms.epoch_draws import EpochPlan, plan_epoch
+from resnetlab.data.transforms.normalization import fitted
 from resnetlab.models.build import build_model
-from resnetlab.models.spec import Model
-from resnetlab.training.accelerate import autocast, layout
-from resnetlab.training.capture import steps_of
-from resnetlab.training.numerics import Numerics
-from resnetlab.training.optimise import (
+from resnetlab.models.parse import Model
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.recipes.train import Recipe
+from resnetlab.training.cuda_graphs import steps_of
+from resnetlab.training.device import autocast, layout
+from resnetlab.training.distributed import ALONE, Team
+from resnetlab.training.lr_schedule import rate
+from resnetlab.training.optimizer import (
     build_optimiser,
     optimiser_tensors,
     rates_as_tensors,
     restore_optimiser,
     set_rates,
 )
-from resnetlab.training.random import stream, stream_seed
-from resnetlab.training.recipe import Recipe
-from resnetlab.training.schedule import rate
+from resnetlab.training.rng import stream, stream_seed
 from resnetlab.training.steps import Steps
-from resnetlab.training.team import ALONE, Team
 
 PULSE_SECONDS = 0.5
 

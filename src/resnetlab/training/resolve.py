@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Literal
 
 from resnetlab.errors import mistake
+from resnetlab.recipes.numerics import Numerics, cores
 from resnetlab.training.hardware import gpu_count, gpu_has_bf16, has_cuda, has_mps, processor_has_bf16
-from resnetlab.training.numerics import Numerics, cores
 
 
 def resolve(numerics: Numerics, *, single: bool) -> Numerics:

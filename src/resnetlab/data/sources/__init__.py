@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from resnetlab.data.spec import Source
+from resnetlab.data.config import Source
 from resnetlab.errors import InputError, mistake, nearest
 from resnetlab.shell import is_path
 
@@ -51,7 +51,7 @@ def open_source(
         return open_folder(path, image_size=image_size, cache=cache, say=say, skip_bad=skip_bad)
     if not exists:
         raise _unknown(source)
-    from resnetlab.data.sources.arrays import open_arrays
+    from resnetlab.data.sources.npz import open_arrays
 
     _refuse_size(source, image_size)
     return open_arrays(path)
@@ -63,7 +63,7 @@ def _open_named(name: str, image_size: int | None, say: Say) -> Source:
         from resnetlab.data.sources.digits import open_digits
 
         return open_digits()
-    from resnetlab.data.sources.hub import open_hub
+    from resnetlab.data.sources.torchvision_sets import open_hub
 
     return open_hub(name, say=say)
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.data.sources import content, strata
-from resnetlab.data.spec import Source
+from resnetlab.data import stratify
+from resnetlab.data.config import Source
+from resnetlab.data.sources import content_hash
 from resnetlab.errors import mistake
 
 TEST_SHARE = 0.2
@@ -23,13 +24,13 @@ def open_digits() -> Source:
     levels, labels = read_digits()
     pixels = np.rint(levels * 255 / 16).astype(np.uint8)
     classes = [str(digit) for digit in range(10)]
-    test = strata.split_test(labels, classes, TEST_SHARE, "digits")
+    test = stratify.split_test(labels, classes, TEST_SHARE, "digits")
     notes = [f"digits has no test split: {test.sum()} of its {len(labels)} images were set apart, by class, by seed 0"]
-    return content.assemble(
+    return content_hash.assemble(
         "digits",
         classes,
-        train=content.images(pixels[~test], labels[~test]),
-        test=content.images(pixels[test], labels[test]),
+        train=content_hash.images(pixels[~test], labels[~test]),
+        test=content_hash.images(pixels[test], labels[test]),
         notes=notes,
     )
 

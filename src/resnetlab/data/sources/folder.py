@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab import files
-from resnetlab.data.sources import Say, decoded, images, manifest, seen, silent
-from resnetlab.data.sources.listing import Listing, Passed, list_folder
+from resnetlab.data.config import Images, Source, Split
+from resnetlab.data.sources import Say, decode_cache, folder_cache, image_decoder, manifest, silent
+from resnetlab.data.sources.folder_cache import Seen
+from resnetlab.data.sources.folder_layout import Listing, Passed, list_folder
 from resnetlab.data.sources.manifest import Cut, Row
-from resnetlab.data.sources.seen import Seen
-from resnetlab.data.spec import Images, Source, Split
 from resnetlab.errors import InputError, Problem, mistake
 from resnetlab.settings import CACHE, cache_dir
 
@@ -68,13 +68,14 @@ def open_folder(
     Raises InputError with every mistake found; bad files are one unless `skip_bad`.
     """
     _refuse_inside(cache, root)
-    asked = images.DECODER, image_size, skip_bad, str(root), str(cache), str(cache.resolve())  # notes name two of them
-    place, looked = seen.place_of(root, _shared(), "images", *asked), seen.look(root)
-    held = seen.recall(place, looked)
+    # Notes name two of these paths.
+    asked = image_decoder.DECODER, image_size, skip_bad, str(root), str(cache), str(cache.resolve())
+    place, looked = folder_cache.place_of(root, _shared(), "images", *asked), folder_cache.look(root)
+    held = folder_cache.recall(place, looked)
     if held is None:
         found = survey(root, image_size=image_size, cache=cache, say=say, skip_bad=skip_bad, workers=workers)
         held = _seen(found)
-        seen.remember(place, looked, held, found.kept, _written(found, cache))
+        folder_cache.remember(place, looked, held, found.kept, _written(found, cache))
     return _source(root, held)
 
 
@@ -107,7 +108,7 @@ def _written(found: Survey, cache: Path) -> list[Path]:
     used = [row.path for row in found.rows]
     every = sorted([*used, *(item.path for item in found.bad)])
     splits, bad = (manifest.stem(found.root, paths) for paths in (used, every))
-    return [cache / f"{splits}-splits.csv", cache / f"{bad}-bad.csv", seen.files_of(found.root, _shared())]
+    return [cache / f"{splits}-splits.csv", cache / f"{bad}-bad.csv", folder_cache.files_of(found.root, _shared())]
 
 
 def _shared() -> Path:
@@ -135,17 +136,17 @@ def survey(
     kept in the person's cache; `cache` holds what belongs to the output: the manifest and the list of bad files.
     """
     _refuse_inside(cache, root)
-    workers = workers or decoded.default_workers()
+    workers = workers or decode_cache.default_workers()
     listing = list_folder(root)
     paths = [file.path for file in listing.files]
     say(f"reading {len(paths):,} files of {root}")
-    probes = seen.probe(root, paths, workers, _shared(), anew=anew)
+    probes = folder_cache.probe(root, paths, workers, _shared(), anew=anew)
     todo = [place for place, probe in enumerate(probes) if not probe.reason]
     sizes = {probes[place].size for place in todo}
     side, notes = _side(image_size, sizes)
     hashes = [probes[place].sha256 for place in todo]
     good = [paths[place] for place in todo]
-    result = decoded.decode(root, good, hashes, side, cache=_shared(), workers=workers, say=say)
+    result = decode_cache.decode(root, good, hashes, side, cache=_shared(), workers=workers, say=say)
     reasons = [probe.reason for probe in probes]
     for place, reason in zip(todo, result.reasons, strict=True):
         reasons[place] = reason
@@ -167,7 +168,7 @@ def survey(
         case Path():
             complete = manifest.follow(rows, root, cut)
             _need_train(complete, cut)
-    kept = decoded.key_of(side, hashes)
+    kept = decode_cache.key_of(side, hashes)
     return Survey(root, listing.classes, complete, result.pixels, listing.passed, bad, (*notes, *more), kept)
 
 
@@ -183,7 +184,7 @@ def _need_train(rows: Sequence[Row], path: Path) -> None:
 def manifest_sha256(found: Survey) -> str:
     """The SHA-256, in hexadecimal, of the lines that the module's docstring names."""
     side, channels = found.pixels.shape[2:]
-    lines: list[list[object]] = [["resnetlab folder 1", images.DECODER, side, channels, *found.classes]]
+    lines: list[list[object]] = [["resnetlab folder 1", image_decoder.DECODER, side, channels, *found.classes]]
     lines += [["used", row.path, row.label, row.split, row.sha256] for row in found.rows]
     lines += [["passed", item.path, item.reason] for item in found.passed]
     lines += [["bad", item.path, item.sha256] for item in found.bad]

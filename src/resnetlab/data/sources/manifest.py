@@ -20,8 +20,8 @@ from typing import get_args
 import numpy as np
 
 from resnetlab import files
-from resnetlab.data.sources import strata
-from resnetlab.data.spec import Split
+from resnetlab.data import stratify
+from resnetlab.data.config import Split
 from resnetlab.errors import InputError, Problem, mistake
 
 SHARE = 0.15
@@ -109,7 +109,7 @@ def cut_anew(rows: Sequence[Row], classes: Sequence[str], root: Path, cut: Cut) 
     number = {name: k for k, name in enumerate(classes)}
     labels = np.array([number[row.label] for row in rows], np.int64)
     _, validation, test = cut.counts(len(rows), str(root))
-    splits = strata.split_by_counts(labels, classes, validation, test, cut.seed, str(root))
+    splits = stratify.split_by_counts(labels, classes, validation, test, cut.seed, str(root))
     return tuple(replace(row, split=split) for row, split in zip(rows, splits, strict=True))
 
 
@@ -152,11 +152,11 @@ def _cut(rows: Sequence[Row], classes: Sequence[str], where: str) -> tuple[Row, 
     number = {name: k for k, name in enumerate(classes)}
     if all(row.split is None for row in rows):
         labels = np.array([number[row.label] for row in rows], np.int64)
-        splits = strata.split_three_ways(labels, classes, SHARE, where)
+        splits = stratify.split_three_ways(labels, classes, SHARE, where)
         return tuple(replace(row, split=split) for row, split in zip(rows, splits, strict=True))
     train = [place for place, row in enumerate(rows) if row.split == "train"]
     labels = np.array([number[rows[place].label] for place in train], np.int64)
-    test = strata.split_test(labels, classes, SHARE, where)
+    test = stratify.split_test(labels, classes, SHARE, where)
     chosen = {place for place, drawn in zip(train, test, strict=True) if drawn}
     return tuple(replace(row, split="test") if place in chosen else row for place, row in enumerate(rows))
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports import model
-from resnetlab.reports.figures import curves, depth, dots, forest, scatter, steps
+from resnetlab.reports import document
+from resnetlab.reports.document import Curves, Depths, Dots, Forest, Scatter, Steps, Worths
+from resnetlab.reports.figures import curves, depth, dots, forest, ladder, scatter
 from resnetlab.reports.figures.canvas import COLOURS, fix_colours, standalone, style, svg, themed
-from resnetlab.reports.model import Curves, Depths, Dots, Forest, Scatter, Steps, Worths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,14 +26,14 @@ class Drawing:
     narrow: str
 
 
-def draw(picture: model.Figure) -> Drawing:
+def draw(picture: document.Figure) -> Drawing:
     """A figure's SVG at both widths."""
     with style():
         wide, narrow = (svg(_painted(picture, small), f"{picture.key}-{small:d}") for small in (False, True))
     return Drawing(wide, narrow)
 
 
-def pdf(picture: model.Figure) -> bytes:
+def pdf(picture: document.Figure) -> bytes:
     """The wide figure as a PDF file with its fonts, in fixed colours; the same values give the same bytes."""
     import matplotlib as mpl
 
@@ -45,9 +45,9 @@ def pdf(picture: model.Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _painted(picture: model.Figure, small: bool) -> Figure:
+def _painted(picture: document.Figure, small: bool) -> Figure:
     painters: dict[type, Callable[[Any, bool], Figure]] = {
-        Dots: dots.paint, Curves: curves.paint, Forest: forest.paint, Steps: steps.paint,
+        Dots: dots.paint, Curves: curves.paint, Forest: forest.paint, Steps: ladder.paint,
         Depths: depth.paint, Worths: depth.paint_worths, Scatter: scatter.paint,
     }  # fmt: skip
     return painters[type(picture)](picture, small)

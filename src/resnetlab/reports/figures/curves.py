@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from resnetlab.reports.document import Curves, Line, Panel
 from resnetlab.reports.figures.canvas import DASHES, MUTED, NARROW, SERIES, WIDE, new, wrapped
-from resnetlab.reports.model import Curves, Line, Panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

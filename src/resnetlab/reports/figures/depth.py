@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from resnetlab.reports.document import Depths, Panel, Quantity, Worth, Worths
 from resnetlab.reports.figures.canvas import DASHES, GRID, INK, MUTED, NARROW, SERIES, WIDE, new, wrapped
-from resnetlab.reports.model import Depths, Panel, Quantity, Worth, Worths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

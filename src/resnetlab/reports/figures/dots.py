@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from resnetlab.reports.document import DotRow, Dots
 from resnetlab.reports.figures.canvas import (
     CARD,
     GRID,
@@ -17,7 +18,6 @@ from resnetlab.reports.figures.canvas import (
     new,
     wrapped,
 )
-from resnetlab.reports.model import DotRow, Dots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from resnetlab.reports.document import Forest, ForestRow
 from resnetlab.reports.figures.canvas import CARD, GRID, INK, MUTED, NARROW, PUBLISHED, SERIES, WIDE, new, wrapped
-from resnetlab.reports.model import Forest, ForestRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from resnetlab.reports.document import Scatter
 from resnetlab.reports.figures.canvas import GRID, INK, MARKS, MUTED, NARROW, PUBLISHED, SERIES, WIDE, new
-from resnetlab.reports.model import Scatter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,0 +1,157 @@
+"""Claims and the runs of their conditions as questions of `resnetlab.stats.verdict`. Judges nothing. Free of torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from resnetlab.stats import verdict
+from resnetlab.stats.intervals import WHOLE, Interval
+from resnetlab.stats.outcomes import Outcome, count
+from resnetlab.stats.verdict import GREATER, LESS, Arm, Fails, Means, Question, Region
+from resnetlab.studies.claims import (
+    About,
+    AnyClaim,
+    Average,
+    Best,
+    Equal,
+    FailsAndTrains,
+    Faster,
+    Greater,
+    Images,
+    Measured,
+    Metric,
+    Monotone,
+    Relative,
+    labels,
+)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A planned run as claims see it: its outcome and what it reached, on the test images unless it says otherwise."""
+
+    seed: int
+    outcome: Outcome
+    error_pct: float | None = None
+    loss_nats: float | None = None
+    train_error_pct: float | None = None
+    train_loss_nats: float | None = None
+    curves: Mapping[str, tuple[tuple[float, float], ...]] | None = None
+    """By split: epoch and accuracy in percent, in order."""
+
+    def value(self, metric: Metric, split: Images = "test") -> float | None:
+        """The metric on those images, turned so that more is better."""
+        train = split == "train"
+        if metric == "loss":
+            loss = self.train_loss_nats if train else self.loss_nats
+            return None if loss is None else -loss
+        error = self.train_error_pct if train else self.error_pct
+        return None if error is None else (100 if metric == "top1" else 0) - error
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The planned runs of a condition, with what a guess would reach."""
+
+    runs: tuple[Ran, ...]
+    class_share: float
+    """Accuracy of the best constant guess, 0 to 1: on the test images, and taken to be that on the train images."""
+    classes: int
+    epochs: float
+    """That a run is given."""
+
+    def arm(self, metric: Metric = "top1", split: Images = "test") -> Arm:
+        """As the statistics see it. A converged run whose loss is not a number is a diverged one to a claim on loss."""
+        held = {run.seed: run.value(metric, split) for run in self.runs if run.outcome == "converged"}
+        lost = {seed for seed, value in held.items() if value is None}
+        counts = count("diverged" if run.seed in lost else run.outcome for run in self.runs)
+        values = tuple(sorted(value for value in held.values() if value is not None))
+        match metric:
+            case "top1":
+                return Arm(counts, values, 100 * self.class_share, WHOLE)
+            case "error":
+                return Arm(counts, values, 100 * self.class_share - 100, Interval(-100.0, 0.0))
+            case "loss":
+                return Arm(counts, values, -math.log(self.classes), Interval(-math.inf, 0.0))
+
+    def arrivals(self, accuracy_pct: float, split: str, within: float) -> tuple[float, ...]:
+        """Epochs at which each run that is not missing first had that accuracy; inf where it never did."""
+        return tuple(
+            next(
+                (epoch for epoch, reached in _curve(run, split) if reached >= accuracy_pct and epoch <= within),
+                math.inf,
+            )
+            for run in self.runs
+            if run.outcome in ("converged", "dead", "diverged")
+        )
+
+
+def _curve(run: Ran, split: str) -> tuple[tuple[float, float], ...]:
+    return (run.curves or {}).get(split, ())
+
+
+def question(claim: AnyClaim, runs: Mapping[str, Runs]) -> Question:
+    """A claim in numbers; `runs` by condition's label."""
+    match claim:
+        case Greater():
+            return _two(claim, runs, GREATER)
+        case About():
+            region = Region(claim.size - claim.allowed, claim.size + claim.allowed)
+            return _two(claim, runs, region, GREATER if claim.size > 0 else LESS)
+        case Equal():
+            return _two(claim, runs, Region(-claim.margin, claim.margin))
+        case FailsAndTrains():
+            return Fails((runs[claim.left].arm(), runs[claim.right].arm()))
+        case Average():
+            return Means(_arms(claim, runs), ((1 / len(claim.left), -1 / len(claim.left)) * len(claim.left),))
+        case Relative():
+            region = Region(claim.size - claim.margin, claim.size + claim.margin)
+            return Means(
+                _arms(claim, runs), region=region, relative=True, direction=GREATER if claim.size > 0 else LESS
+            )
+        case Monotone():
+            arms = _arms(claim, runs)
+            sign = 1.0 if claim.change == "improves" else -1.0
+            steps = range(len(arms) - 1)
+            return Means(arms, tuple(_row(len(arms), {k: -sign, k + 1: sign}) for k in steps))
+        case Best():
+            arms = _arms(claim, runs)
+            return Means(arms, tuple(_row(len(arms), {0: 1.0, k: -1.0}) for k in range(1, len(arms))))
+        case Faster():
+            left, right = runs[claim.left], runs[claim.right]
+            within, split = min(left.epochs, right.epochs), followed((left, right))
+            times = [held.arrivals(claim.accuracy_pct, split, within) for held in (left, right)]
+            return verdict.Faster((left.arm(), right.arm()), (times[0], times[1]))
+        case _:
+            assert_never(claim)
+
+
+def followed(runs: Iterable[Runs]) -> str:
+    """The split whose curve a race is run on: the test images where every condition recorded them, else validation."""
+    recorded = [{split for run in held.runs for split in run.curves or {}} for held in runs]
+    return "test" if all("test" in splits or not splits for splits in recorded) else "validation"
+
+
+def _two(
+    claim: Greater | About | Equal, runs: Mapping[str, Runs], region: Region, direction: Region | None = None
+) -> Means:
+    pairs = None
+    if claim.paired:
+        values = [
+            {run.seed: run.value(claim.metric, claim.split) for run in held.runs if run.outcome == "converged"}
+            for held in (runs[claim.left], runs[claim.right])
+        ]
+        both = [(values[0][seed], values[1].get(seed)) for seed in values[0]]
+        pairs = tuple(a - b for a, b in both if a is not None and b is not None)
+    return Means(_arms(claim, runs), region=region, pairs=pairs, direction=direction)
+
+
+def _arms(claim: Measured, runs: Mapping[str, Runs]) -> tuple[Arm, ...]:
+    return tuple(runs[label].arm(claim.metric, claim.split) for label in labels(claim))
+
+
+def _row(length: int, weights: Mapping[int, float]) -> tuple[float, ...]:
+    return tuple(weights.get(index, 0.0) for index in range(length))

@@ -1,0 +1,40 @@
+"""The questions of `resnetlab study new` in a terminal."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from resnetlab.errors import InputError, mistake
+from resnetlab.studies.scaffold import Answers, axes
+
+
+def asked(answers: Answers, out: Path) -> tuple[Answers, Path]:
+    """The same, as a person answers; an answer that cannot be is asked for again. Raises InputError elsewhere."""
+    if not sys.stdin.isatty():
+        raise mistake("--vary", "missing", "--vary model.depth=20,56, or answer questions in a terminal")
+    question = typer.prompt("What do you want to know?", default=answers.question or "Does depth help?")
+    typer.echo("What varies? One field and its values a line; an empty line ends. model.shortcut=none,A is another.")
+    vary = [_axis("model.depth=8,20")]
+    while line := _axis(""):
+        vary.append(line)
+    return replace(
+        answers, question=question, vary=tuple(vary),
+        data=typer.prompt("On which data? (a name, an .npz, a folder)", default=answers.data),
+        recipe=typer.prompt("Trained how? (digits, adam, cifar, ... or a file)", default=answers.recipe),
+        seeds=typer.prompt("How many seeds?", default=answers.seeds, type=int),
+    ), Path(typer.prompt("Into which file?", default=str(out)))  # fmt: skip
+
+
+def _axis(default: str) -> str:
+    while True:
+        line: str = typer.prompt("  vary", default=default, show_default=bool(default)).strip()
+        try:
+            axes([line] if line else [])
+        except InputError as error:
+            typer.echo(str(error))
+        else:
+            return line

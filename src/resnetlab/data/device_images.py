@@ -1,0 +1,56 @@
+"""Images that stay uint8 on the device for the whole run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from resnetlab.data.config import Images
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A split on a device: `pixels` (N, H, W, C) uint8, `labels` (N,) int64."""
+
+    pixels: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, images: Images, device: torch.device) -> Resident:
+        """Copy a split to `device`; on the processor the arrays are shared, not copied."""
+        return cls(torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Residents:
+    """Splits on a device, one copy of each, however many runs look at it."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[int, torch.device], tuple[Images, Resident]] = {}
+
+    def of(self, images: Images, device: torch.device) -> Resident:
+        """The copy of that split on `device`."""
+        key = id(images), device
+        if key not in self._held:
+            self._held[key] = images, Resident.of(images, device)  # the split is kept, so that its id stays its own
+        return self._held[key][1]
+
+
+def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel over all pixels, in units of x from 0 to 1, exactly rounded.
+
+    Counted from the histogram of the 256 values, so that no order of summation enters.
+    """
+    means, deviations = [], []
+    values = torch.arange(256, dtype=torch.float64)
+    for channel in range(images.pixels.shape[3]):
+        counts = torch.bincount(torch.from_numpy(images.pixels[..., channel].reshape(-1)), minlength=256).double()
+        mean = (counts * values).sum() / counts.sum()
+        variance = (counts * (values - mean) ** 2).sum() / counts.sum()
+        means.append(float(mean / 255))
+        deviations.append(float(variance.sqrt() / 255))
+    return means, deviations

@@ -1,0 +1,198 @@
+"""Known sets of photographs, fetched once: archives in the cache, a folder of images with its splits in a table.
+
+An archive that a person placed there is used as it is. torchvision reads its own lists; nothing of it is downloaded
+or unpacked by torchvision.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnetlab.data.archives import unpack
+from resnetlab.data.sources import Say, silent
+from resnetlab.data.sources.folder_layout import LABELS
+from resnetlab.errors import mistake, nearest
+from resnetlab.files import atomic
+from resnetlab.settings import downloads_dir, refuse_offline
+
+PATIENCE_SECONDS = 30.0
+
+Row = tuple[str, str, str]
+"""Path below the folder, class, split."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file of a set, and where it belongs below the folder; its MD5 where its source tells one."""
+
+    url: str
+    place: str
+    top: str | None = None
+    """Of an archive: the folder in it that becomes `place`, or '' for all of it; None for a file that is copied."""
+    md5: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.url.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """A known set: its files, how their lists are read, and what its source says of its use."""
+
+    remotes: Callable[[], tuple[Remote, ...]]
+    rows: Callable[[Path], Iterable[Row]]
+    megabytes: int
+    terms: str
+
+
+def fetch(name: str, out: Path, say: Say = silent) -> Path:
+    """The folder `out`/`name` with `labels.csv`, made unless it is there. Raises InputError and ResourceError."""
+    known = SETS.get(name)
+    if known is None:
+        fix = nearest(name, SETS) or "resnetlab data fetch stanford-dogs"
+        raise mistake(name, "unknown set of photographs", fix, allowed=", ".join(SETS))
+    root = out / name
+    if (root / LABELS).is_file():
+        say(f"{root} is there already")
+        return root
+    remotes, downloads = known.remotes(), downloads_dir() / name
+    missing = [remote for remote in remotes if not (downloads / remote.name).is_file()]
+    if missing:
+        refuse_offline(name, _by_hand(remotes, downloads))
+        say(f"downloading {name}: about {known.megabytes} MB into {downloads}")
+    for remote in missing:
+        _download(remote, downloads, remotes)
+    for remote in remotes:
+        _check(remote, downloads)
+        _put(downloads / remote.name, root / remote.place, remote.top, say)
+    _write_labels(root, known.rows(root))
+    say(f"{name}: {known.terms}")
+    return root
+
+
+def _put(file: Path, place: Path, top: str | None, say: Say) -> None:
+    if top is None:
+        with atomic(place, "wb") as copy:
+            copy.write(file.read_bytes())
+    elif not place.is_dir():
+        say(f"unpacking {file.name}")
+        unpack(file, place, top)
+
+
+def _download(remote: Remote, into: Path, remotes: tuple[Remote, ...]) -> None:
+    try:
+        with (
+            urllib.request.urlopen(remote.url, timeout=PATIENCE_SECONDS) as answer,
+            atomic(into / remote.name, "wb") as file,
+        ):
+            while piece := answer.read(1 << 20):
+                file.write(piece)
+    except (urllib.error.URLError, OSError) as error:
+        reason = str(getattr(error, "reason", "") or error)[:120]
+        raise mistake(remote.url, f"cannot be downloaded: {reason}", _by_hand(remotes, into)) from None
+
+
+def _by_hand(remotes: tuple[Remote, ...], into: Path) -> str:
+    """Which files a person puts where."""
+    names = ", ".join(remote.name for remote in remotes)
+    return f"put {names} into {into}, then give the same command again"
+
+
+def _check(remote: Remote, downloads: Path) -> None:
+    if not remote.md5:
+        return
+    with (downloads / remote.name).open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != remote.md5:
+        what = "differs from the MD5 that its source tells"
+        raise mistake(str(downloads / remote.name), what, "remove it, and give the same command again", got=found)
+
+
+def _write_labels(root: Path, rows: Iterable[Row]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "label", "split"))
+    writer.writerows(sorted(rows))
+    with atomic(root / LABELS) as file:
+        file.write(text.getvalue())
+
+
+# Each set ------------------------------------------------------------------------------------------------------------
+
+_DOGS = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
+
+
+def _dogs_remotes() -> tuple[Remote, ...]:
+    return Remote(_DOGS + "images.tar", "Images", "Images"), Remote(_DOGS + "lists.tar", "lists", "")
+
+
+def _dogs_rows(root: Path) -> Iterator[Row]:
+    from scipy.io import loadmat
+
+    for split in ("train", "test"):
+        path = root / "lists" / f"{split}_list.mat"
+        try:
+            names = [str(item.item()) for item in loadmat(path)["file_list"].ravel()]
+            yield from ((f"Images/{name}", name.split("/")[0], split) for name in names)
+        except Exception as error:  # scipy's reader raises nearly every kind for a damaged file
+            what = f"not the list of files that its source gives: {str(error)[:100]}"
+            raise mistake(str(path), what, f"remove {root}, and fetch the set again") from None
+
+
+def _pets_remotes() -> tuple[Remote, ...]:
+    from torchvision.datasets import OxfordIIITPet
+
+    tops = ("images", "annotations")
+    held = zip(OxfordIIITPet._RESOURCES, tops, strict=True)
+    return tuple(Remote(url, f"oxford-iiit-pet/{top}", top, md5) for (url, md5), top in held)
+
+
+def _pets_rows(root: Path) -> Iterator[Row]:
+    from torchvision.datasets import OxfordIIITPet
+
+    for own, split in (("trainval", "train"), ("test", "test")):
+        held = OxfordIIITPet(root, own)
+        yield from _rows(root, held._images, (held.classes[label] for label in held._labels), split)
+
+
+def _flowers_remotes() -> tuple[Remote, ...]:
+    from torchvision.datasets import Flowers102
+
+    (archive, md5), *lists = Flowers102._file_dict.values()
+    base = Flowers102._download_url_prefix
+    return (
+        Remote(base + archive, "flowers-102/jpg", "jpg", md5),
+        *(Remote(base + name, f"flowers-102/{name}", None, digest) for name, digest in lists),
+    )
+
+
+def _flowers_rows(root: Path) -> Iterator[Row]:
+    from torchvision.datasets import Flowers102
+
+    for own, split in (("train", "train"), ("val", "validation"), ("test", "test")):
+        held = Flowers102(root, own)
+        yield from _rows(root, held._image_files, (held.classes[label] for label in held._labels), split)
+
+
+def _rows(root: Path, paths: Iterable[Path], labels: Iterable[str], split: str) -> Iterator[Row]:
+    for path, label in zip(paths, labels, strict=True):
+        yield path.relative_to(root).as_posix(), label, split
+
+
+SETS = {
+    "stanford-dogs": Photographs(
+        _dogs_remotes, _dogs_rows, 757, "images of ImageNet, for research; cite Khosla et al. 2011"
+    ),
+    "oxford-pets": Photographs(_pets_remotes, _pets_rows, 811, "CC BY-SA 4.0; cite Parkhi et al. 2012"),
+    "flowers": Photographs(
+        _flowers_remotes, _flowers_rows, 345, "no licence is stated; cite Nilsback and Zisserman 2008"
+    ),
+}

@@ -1,0 +1,261 @@
+"""Which files of a folder are images of what: every file gets a class, or a line that says why not. Opens no image.
+
+Three layouts: `train/CLASS/*` beside `test/CLASS/*` (and a validation folder), `CLASS/*`, or `labels.csv`. Links are
+never followed. Names are kept as the system gives them, so a name that is not UTF-8 still finds its file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from resnetlab.data.config import Split
+from resnetlab.errors import InputError, Problem, mistake
+
+WORDS: dict[str, Split] = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+}
+LABELS = "labels.csv"
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif")
+FOREIGN = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm", ".tga", ".ico", ".psd", ".eps")
+"""Images by their name, of formats that are not read: taken as candidates, so that they are told as bad files."""
+
+Layout = Literal["splits", "classes", "labels"]
+"""How a folder says what its images are: `train/CLASS/*`, `CLASS/*`, or `labels.csv`."""
+
+SYSTEM = ("thumbs.db", "desktop.ini", "icon\r")
+MAX_DEPTH = 32
+MAX_FILES = 20_000_000
+
+LAYOUT = "lay it out as FOLDER/train/CLASS/*.jpg and FOLDER/test/CLASS/*.jpg, or as FOLDER/CLASS/*.jpg"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is at a path that is no folder; `hindrance` says why it cannot be an image, or is empty."""
+
+    path: str
+    hindrance: str = ""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A file that should be an image of class `label`; `split` is None where the folder does not say."""
+
+    path: str
+    label: str
+    split: Split | None
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A file that was passed over, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Every file under `root`, by its path below it with `/` between the parts, sorted."""
+
+    root: Path
+    layout: Layout
+    classes: tuple[str, ...]
+    files: tuple[Labelled, ...]
+    passed: tuple[Passed, ...]
+
+    def problem_of_empty(self, label: str, bad: Iterable[str]) -> Problem:
+        """The mistake of a class without a usable train image, naming what was skipped instead."""
+        if self.layout == "labels":
+            what = f'no usable train image of class "{label}"'
+            return Problem(f"{self.root}/{LABELS}", what, "add train images of it, or remove its rows")
+        folder = f"train/{label}" if self.layout == "splits" else label
+        skipped = sorted({f'{item.reason} "{_below(item.path, folder)}"' for item in self._passed_in(folder)})
+        broken = [path for path in bad if path.startswith(folder + "/")]
+        if broken:
+            skipped.append(f"{len(broken)} bad")
+        what = "0 images" + (f" ({', '.join(skipped[:5])} skipped)" if skipped else "")
+        return Problem(f"{self.root}/{folder}", what, "add images or remove the folder")
+
+    def _passed_in(self, folder: str) -> list[Passed]:
+        return [item for item in self.passed if item.path.startswith(folder + "/")]
+
+
+def list_folder(root: Path) -> Listing:
+    """Give every file of `root` a class or a reason. Raises InputError when the folder has no such layout."""
+    entries, folders = walk(root)
+    if any(entry.path == LABELS and not entry.hindrance for entry in entries):
+        from resnetlab.data.sources.labels_csv import read_labels
+
+        layout: Layout = "labels"
+        files, passed = read_labels(root, entries)
+        classes = sorted({file.label for file in files})
+    else:
+        visible = sorted(folder for folder in folders if "/" not in folder and not folder.startswith("."))
+        splits = _split_folders(root, visible, folders)
+        classes, problems = _classes(root, folders, splits)
+        if problems:
+            raise InputError(*problems)
+        layout = "splits" if splits else "classes"
+        files, passed = _place(entries, splits)
+    _check_classes(root, classes)
+    ordered = tuple(sorted(files, key=lambda file: file.path))
+    return Listing(root, layout, tuple(classes), ordered, tuple(sorted(passed, key=lambda item: item.path)))
+
+
+def walk(root: Path) -> tuple[list[Entry], set[str]]:
+    """Everything under `root` that is no folder, and the folders, by their paths below it. Raises InputError."""
+    entries: list[Entry] = []
+    folders: set[str] = set()
+    todo = [""]
+    while todo:
+        folder = todo.pop()
+        try:
+            with os.scandir(root / folder) as found:
+                children = list(found)
+        except OSError as error:
+            if not folder:
+                raise mistake(str(root), f"cannot be read: {error.strerror}", "give a folder you may read") from error
+            entries.append(Entry(folder, f"cannot be read: {(error.strerror or str(error)).lower()}"))
+            continue
+        for child in children:
+            path = f"{folder}/{child.name}" if folder else child.name
+            if is_folder(child):
+                folders.add(path)
+                todo.append(path)
+            else:
+                entries.append(Entry(path, _hindrance(child)))
+        if folder.count("/") >= MAX_DEPTH or len(entries) > MAX_FILES:
+            raise mistake(str(root), f"deeper than {MAX_DEPTH} folders, or over {MAX_FILES:,} files", LAYOUT)
+    return entries, folders
+
+
+def is_folder(child: os.DirEntry[str]) -> bool:
+    """Whether it is a folder itself, neither a link to one nor what Windows calls a junction."""
+    return child.is_dir(follow_symlinks=False) and not _is_junction(child)
+
+
+def _is_junction(child: os.DirEntry[str]) -> bool:
+    if os.name != "nt":
+        return False
+    tag = getattr(child.stat(follow_symlinks=False), "st_reparse_tag", 0)
+    return tag == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
+
+
+def _hindrance(child: os.DirEntry[str]) -> str:
+    if child.is_symlink() or (child.is_dir(follow_symlinks=False) and _is_junction(child)):
+        return "a link"
+    try:
+        return "" if stat.S_ISREG(child.stat(follow_symlinks=False).st_mode) else "not a regular file"
+    except OSError as error:
+        return f"cannot be read: {(error.strerror or str(error)).lower()}"
+
+
+def _split_folders(root: Path, visible: list[str], folders: set[str]) -> dict[str, Split]:
+    """The folders that are splits; none of them when the folders of `root` are classes."""
+    if not visible:
+        raise mistake(str(root), "no folders of images in it", LAYOUT)
+    given = {name: WORDS[name] for name in visible if name in WORDS}
+    has_classes = {name for name in given if any(_parent(folder) == name and not _hidden(folder) for folder in folders)}
+    if not has_classes and len(given) < len(visible):
+        return {}  # folders of classes, one of which may be named train
+    if "train" not in has_classes:
+        raise mistake(f"{root}/train", "no folders of classes in it (links are not followed)", LAYOUT)
+    spellings = [name for name, split in given.items() if split == "validation"]
+    if len(spellings) > 1:
+        raise mistake(str(root), f"two validation splits: {', '.join(spellings)}", "keep one of them")
+    return given
+
+
+def _classes(root: Path, folders: set[str], splits: dict[str, Split]) -> tuple[list[str], list[Problem]]:
+    """The class names, sorted, and a problem for each class that is not in train."""
+    if not splits:
+        return sorted(folder for folder in folders if "/" not in folder and not _hidden(folder)), []
+    by_split = defaultdict(set)
+    for folder in folders:
+        if folder.count("/") == 1 and not _hidden(folder):
+            by_split[_parent(folder)].add(folder.split("/")[1])
+    fix = "add train images of it, or remove it"
+    strangers = [(name, label) for name in splits for label in sorted(by_split[name] - by_split["train"])]
+    problems = [Problem(f"{root}/{name}/{label}", "a class that is not in train", fix) for name, label in strangers]
+    return sorted(by_split["train"]), problems
+
+
+def _place(entries: list[Entry], splits: dict[str, Split]) -> tuple[list[Labelled], list[Passed]]:
+    files, passed = [], []
+    depth = 2 if splits else 1
+    for entry in entries:
+        parts = entry.path.split("/")
+        reason = _reason(entry, parts, depth, splits)
+        if reason:
+            passed.append(Passed(entry.path, reason))
+        else:
+            files.append(Labelled(entry.path, parts[depth - 1], splits[parts[0]] if splits else None))
+    return files, passed
+
+
+def _reason(entry: Entry, parts: list[str], depth: int, splits: dict[str, Split]) -> str:
+    """Why a file is no candidate; empty when it is one."""
+    if _hidden(entry.path):
+        return "hidden"
+    if entry.hindrance:
+        return entry.hindrance
+    if parts[-1].lower() in SYSTEM:
+        return "system file"
+    if splits and parts[0] not in splits:
+        return "outside train, validation and test"
+    if len(parts) != depth + 1:
+        return "not directly in a class's folder"
+    return "" if parts[-1].lower().endswith(SUFFIXES + FOREIGN) else "not an image by its name"
+
+
+def _check_classes(root: Path, classes: list[str]) -> None:
+    folded = defaultdict(list)
+    for name in classes:
+        folded[name.casefold()].append(name)
+    problems = [
+        Problem(str(root), f"classes whose names differ in case only: {', '.join(names)}", "rename or merge them")
+        for names in folded.values()
+        if len(names) > 1
+    ]
+    problems += [
+        Problem(f"{root}/{name}", "a class name that is not UTF-8", "rename the folder")
+        for name in classes
+        if not _is_text(name)
+    ]
+    if len(classes) < 2:
+        found = ", ".join(classes) or "none"
+        problems.append(Problem(str(root), "fewer than two classes", LAYOUT, got=found))
+    if problems:
+        raise InputError(*problems)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # undecodable bytes, kept as lone surrogates
+        return False
+    return True
+
+
+def _hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _below(path: str, folder: str) -> str:
+    """The first part of `path` below `folder`."""
+    return path.removeprefix(folder + "/").split("/")[0]

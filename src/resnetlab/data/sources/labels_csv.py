@@ -1,0 +1,80 @@
+"""`labels.csv` of a folder: columns path, label and perhaps split. Owns how its mistakes are told."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from resnetlab.data.sources.folder_layout import LABELS, WORDS, Entry, Labelled, Passed
+from resnetlab.errors import InputError, Problem, mistake, nearest
+
+MAX_BYTES = 500_000_000
+MAX_TOLD = 20
+"""A column that is wrong is wrong in every row; the first mistakes tell it."""
+
+
+def read_labels(root: Path, entries: list[Entry]) -> tuple[list[Labelled], list[Passed]]:
+    """The files that `labels.csv` names, and the others with their reason. Raises InputError with its mistakes."""
+    where = f"{root}/{LABELS}"
+    rows = _rows(root / LABELS)
+    known = {entry.path: entry for entry in entries}
+    files: dict[str, Labelled] = {}
+    problems: list[Problem] = []
+    for line, row in rows:
+        file, problem = _file(row, known, files)
+        if problem is not None:
+            what, fix = problem
+            problems.append(Problem(f"{where}:{line}", what, fix))
+        elif file is not None:
+            files[file.path] = file
+    if len(problems) > MAX_TOLD:
+        problems[MAX_TOLD:] = [Problem(where, f"{len(problems) - MAX_TOLD} more mistakes", "mend these first")]
+    if len({file.split is None for file in files.values()}) > 1:
+        problems.append(Problem(where, "some rows have a split and some have none", "fill the column or remove it"))
+    if problems or not files:
+        raise InputError(*problems or [Problem(where, "no rows", "give a row path,label for each image")])
+    passed = [
+        Passed(entry.path, "hidden" if entry.path.startswith(".") else entry.hindrance or f"not in {LABELS}")
+        for entry in entries
+        if entry.path not in files and entry.path != LABELS
+    ]
+    return list(files.values()), passed
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Each row with the number of its last line."""
+    fix = "write a header line path,label or path,label,split and a row for each image, in UTF-8"
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise mistake(str(path), f"larger than {MAX_BYTES // 10**6} MB", fix)
+        reader = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
+        columns = list(reader.fieldnames or [])
+        if sorted(columns) not in (["label", "path"], ["label", "path", "split"]):
+            raise mistake(f"{path}:1", "other columns", fix, got=",".join(columns), allowed="path,label[,split]")
+        return [(reader.line_num, row) for row in reader]
+    except UnicodeDecodeError as error:
+        raise mistake(str(path), "not text in UTF-8", fix) from error
+    except (csv.Error, OSError) as error:
+        raise mistake(str(path), f"not a CSV table: {error}", fix) from error
+
+
+def _file(
+    row: dict[str, str], known: dict[str, Entry], taken: dict[str, Labelled]
+) -> tuple[Labelled | None, tuple[str, str] | None]:
+    """The file of a row, or what is wrong with it and the fix."""
+    if None in row or None in row.values():
+        return None, ("more or fewer values than columns", "quote a value that holds a comma")
+    path, label, split = row["path"].removeprefix("./"), row["label"], row.get("split", "")
+    entry = known.get(path)  # what the walk found: neither `..`, nor an absolute path, nor a way through a link
+    if entry is None:
+        return None, (f'no file "{path}" in the folder', "write paths below the folder, or remove the row")
+    if entry.hindrance:
+        return None, (f'"{path}" is {entry.hindrance}', "put the file itself there, or remove the row")
+    if path in taken:
+        return None, (f'"{path}" a second time', "keep one row for each file")
+    if not label:
+        return None, (f'"{path}" has no label', "give it one, or remove the row")
+    if split and split not in WORDS:
+        return None, (f'split "{split}" is none of train, validation, test', nearest(split, WORDS) or "train")
+    return Labelled(path, label, WORDS[split] if split else None), None

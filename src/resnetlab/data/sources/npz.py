@@ -1,0 +1,219 @@
+"""A data set in one `.npz`: x_train (N, H, W[, C]) uint8, y_train (N,), x_test, y_test; optional classes (K,) str,
+about (a text for reports), x_validation and y_validation (also spelled `val` or `valid`).
+
+Reads headers first, so that every mistake of a file is told before a pixel is loaded. Refuses pickles.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from resnetlab.data.config import Source
+from resnetlab.data.sources import content_hash
+from resnetlab.errors import InputError, Problem, mistake, nearest
+
+MIN_SIDE = 4
+MAX_CLASSES = 100_000
+MAX_BYTES = 64 * 2**30
+"""Arrays of a file, unpacked: a data set is held in memory, and a small archive must not unpack without end."""
+
+VALIDATION_WORDS = ("validation", "val", "valid")
+FIX_FILE = "write it again with np.savez(file, x_train=..., y_train=..., x_test=..., y_test=...)"
+
+BROKEN = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError)
+"""What reading a damaged archive raises."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """Shape and dtype of an array in the archive, known without reading it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclass
+class _Check:
+    """The mistakes found in one file so far."""
+
+    where: str
+    headers: dict[str, Header]
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, key: str, what: str, fix: str, *, got: object = "", allowed: str = "") -> None:
+        self.problems.append(Problem(self.where, what, fix, field=key, got=str(got), allowed=allowed))
+
+
+def open_arrays(path: Path, name: str = "", notes: tuple[str, ...] = ()) -> Source:
+    """The Source in an `.npz` file; `name` stands for the file's stem. Raises InputError with every mistake."""
+    if not path.is_file():  # a FIFO would hang the open
+        raise mistake(str(path), "neither a folder nor a regular file", "give an .npz or a folder of images")
+    with _told(str(path)):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        return _read(archive, str(path), name or path.stem, notes)
+
+
+@contextlib.contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Tell what a damaged archive raises as one mistake."""
+    try:
+        yield
+    except BROKEN as error:
+        fix = f"{FIX_FILE}, or give a folder of images"
+        raise mistake(where, "not an .npz file, or a truncated one", fix) from error
+
+
+def _read(archive: zipfile.ZipFile, where: str, name: str, notes: tuple[str, ...]) -> Source:
+    with _told(where):
+        check = _Check(where, _headers(archive, where))
+
+    def load(key: str) -> NDArray[Any]:
+        with _told(where), archive.open(f"{key}.npy") as file:
+            return npy.read_array(file, allow_pickle=False)
+
+    splits = _splits(check)
+    for split, word in splits.items():
+        _check_pixels(check, f"x_{word}", "" if split == "train" else "x_train")
+        _check_labels(check, f"y_{word}", f"x_{word}")
+    named = _check_classes(check)
+    if "about" in check.headers and (check.headers["about"].shape or check.headers["about"].dtype.kind != "U"):
+        check.add("about", "not one text", "about=np.array('where the images come from')")
+    labels = {} if check.problems else {split: load(f"y_{word}") for split, word in splits.items()}
+    classes = _classes(check, load("classes") if named else None, labels, splits)
+    if check.problems:
+        raise InputError(*check.problems)
+    parts = {split: content_hash.images(load(f"x_{word}"), labels[split]) for split, word in splits.items()}
+    known = {"about", "classes", *(f"{kind}_{word}" for kind in "xy" for word in splits.values())}
+    extra = sorted(set(check.headers) - known)
+    if extra:
+        notes = (*notes, f"{where}: arrays not used: {', '.join(extra)}")
+    about = str(load("about")) if "about" in check.headers else ""
+    source = content_hash.assemble(
+        name, classes, train=parts["train"], test=parts["test"], validation=parts.get("validation"), notes=notes
+    )
+    return replace(source, about=about)
+
+
+def _headers(archive: zipfile.ZipFile, where: str) -> dict[str, Header]:
+    headers = {}
+    if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+        raise mistake(where, f"unpacks to more than {MAX_BYTES >> 30} GiB", "keep fewer or smaller images")
+    for member in archive.infolist():
+        with archive.open(member) as file:
+            version = npy.read_magic(file)
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = read(file)
+        if not dtype.hasobject and math.prod(shape) * dtype.itemsize > member.file_size:
+            raise ValueError("a header promises more than its array holds")  # numpy would allocate it first
+        headers[member.filename.removesuffix(".npy")] = Header(shape, dtype)
+    return headers
+
+
+def _splits(check: _Check) -> dict[str, str]:
+    """Split to the word by which the file spells it, for those whose two arrays are there."""
+    given = [word for word in VALIDATION_WORDS if {f"x_{word}", f"y_{word}"} & set(check.headers)]
+    if len(given) > 1:
+        check.add(f"x_{given[1]}", f"a second validation split beside x_{given[0]}", "keep one of them")
+    splits = {"train": "train", "test": "test"} | ({"validation": given[0]} if given else {})
+    known = {"classes", *(f"{kind}_{word}" for kind in "xy" for word in splits.values())}
+    whole = {}
+    for split, word in splits.items():
+        missing = [key for key in (f"x_{word}", f"y_{word}") if key not in check.headers]
+        for key in missing:
+            near = nearest(key, set(check.headers) - known)
+            check.add(key, "missing", near or f"add {key}", got=f"arrays {', '.join(sorted(check.headers))}")
+        if not missing:
+            whole[split] = word
+    return whole
+
+
+def _check_pixels(check: _Check, key: str, like: str) -> None:
+    header = check.headers[key]
+    shape, allowed = header.shape, "(N, H, W) or (N, H, W, 1 or 3)"
+    if header.dtype != np.uint8:
+        scale = "(x * 255).round().astype(np.uint8) if x is in [0, 1]" if header.dtype.kind == "f" else "x as uint8"
+        check.add(
+            key, "pixels are not uint8", f"convert to uint8: {scale}", got=header.dtype, allowed="uint8, 0 to 255"
+        )
+    if len(shape) not in (3, 4):
+        check.add(key, "not a stack of images", f"{key}.reshape(N, H, W, C)", got=shape, allowed=allowed)
+        return
+    if len(shape) == 4 and shape[3] not in (1, 3):
+        fix = f"{key}.transpose(0, 2, 3, 1)" if shape[1] in (1, 3) else "keep 1 or 3 channels, the last axis"
+        check.add(key, f"{shape[3]} channels", fix, got=shape, allowed=allowed)
+    elif shape[1] != shape[2]:
+        check.add(key, "images are not square", "crop or pad them to a square", got=f"{shape[1]} x {shape[2]} pixels")
+    elif shape[1] < MIN_SIDE:
+        fix = f"give images of {MIN_SIDE} x {MIN_SIDE} or more"
+        check.add(key, "images are too small", fix, got=f"{shape[1]} x {shape[2]} pixels")
+    if not shape[0]:
+        check.add(key, "no images", "add images, or leave the split out" if "train" not in key else "add images")
+    first = check.headers[like].shape if like in check.headers else shape
+    told = any(problem.field in (key, like) for problem in check.problems)
+    if not told and _image_shape(first) != _image_shape(shape):
+        check.add(key, f"images differ in shape from those of {like}", f"give both {first[1:]}", got=shape[1:])
+
+
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*shape[1:], 1) if len(shape) == 3 else shape[1:]
+
+
+def _check_labels(check: _Check, key: str, pixels: str) -> None:
+    header, images = check.headers[key], check.headers[pixels]
+    if header.dtype.kind not in "iu":
+        check.add(key, "labels are not whole numbers", f"{key}.astype(np.int64)", got=header.dtype)
+    if len(header.shape) != 1:
+        check.add(key, "labels are not a row of numbers", f"{key}.reshape(-1)", got=header.shape, allowed="(N,)")
+    elif images.shape and header.shape[0] != images.shape[0]:
+        lengths = f"{images.shape[0]} images and {header.shape[0]} labels"
+        check.add(key, f"differs in length from {pixels}", "give each image one label", got=lengths)
+
+
+def _check_classes(check: _Check) -> bool:
+    """Whether there is an array of names that can be read."""
+    header = check.headers.get("classes")
+    if header is None:
+        return False
+    if header.dtype.kind != "U" or len(header.shape) != 1:
+        got = f"{header.dtype} {header.shape}"
+        check.add("classes", "not a row of names", "classes=np.array([...]) of str", got=got, allowed="(K,) str")
+        return False
+    return True
+
+
+def _classes(
+    check: _Check, names: NDArray[np.str_] | None, labels: dict[str, NDArray[Any]], words: dict[str, str]
+) -> list[str]:
+    """The class names, checked against the labels of each split."""
+    top = 1 + max((int(part.max()) for part in labels.values()), default=0)
+    classes = [str(name) for name in names] if names is not None else []
+    if names is None and top <= MAX_CLASSES:
+        classes = [str(label) for label in range(top)]
+    bound = len(classes) or MAX_CLASSES
+    if names is not None and (len(set(classes)) < len(classes) or not all(classes)):
+        check.add("classes", "an empty name, or the same name twice", "give each class a name of its own")
+    for split, part in labels.items():
+        wrong = np.flatnonzero((part < 0) | (part >= bound))
+        if len(wrong):
+            which = f"{part[wrong[0]]} at index {wrong[0]}" + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
+            check.add(f"y_{words[split]}", "no such class", "mend the labels", got=which, allowed=f"0 to {bound - 1}")
+    if labels and not check.problems:
+        if len(classes) < 2:
+            check.add("classes", "fewer than two classes", "give images of two classes or more", got=len(classes))
+        empty = np.flatnonzero(np.bincount(labels["train"].astype(np.int64), minlength=len(classes)) == 0)
+        if len(empty):
+            shown = ", ".join(classes[k] for k in empty[:10]) + (", ..." if len(empty) > 10 else "")
+            check.add("y_train", f"no train image of {len(empty)} of {len(classes)} classes", "add some", got=shown)
+    return classes

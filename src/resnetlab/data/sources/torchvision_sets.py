@@ -1,0 +1,114 @@
+"""Data sets by name: an `.npz` in `.data/` of the current folder, or torchvision's copy, downloaded once.
+
+Imports torchvision inside the function that needs it. A failed download is one line that says where to put the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnetlab.data.config import Images, Source
+from resnetlab.data.sources import Say, content_hash
+from resnetlab.errors import Problem, ResourceError, mistake
+from resnetlab.files import FULL
+from resnetlab.settings import downloads_dir, refuse_offline
+
+NEARBY = Path(".data")
+PATIENCE_SECONDS = 30.0
+"""Without it a network that swallows packets would hold the command for minutes."""
+
+
+@dataclass(frozen=True)
+class Hub:
+    """What torchvision calls a data set, the megabytes of a download, and where its files belong by hand."""
+
+    torchvision: str
+    megabytes: int
+    place: str
+
+
+HUB = {
+    "cifar10": Hub("CIFAR10", 170, "cifar-10-python.tar.gz"),
+    "cifar100": Hub("CIFAR100", 169, "cifar-100-python.tar.gz"),
+    "mnist": Hub("MNIST", 12, "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"),
+    "fashion-mnist": Hub("FashionMNIST", 31, "FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"),
+    "svhn": Hub("SVHN", 246, "{train,test}_32x32.mat"),
+}
+
+
+def open_hub(name: str, *, say: Say) -> Source:
+    """The Source of a name of `HUB`. Raises InputError when it is neither here nor to be had.
+
+    Files that a person put into `settings.downloads_dir()` by hand are read as if they had been downloaded.
+    """
+    nearby = NEARBY / f"{name}.npz"
+    if nearby.is_file():
+        from resnetlab.data.sources.npz import open_arrays
+
+        return open_arrays(nearby, name, (f"{name} was read from {nearby}",))
+    hub, root = HUB[name], downloads_dir()
+    import torchvision.datasets
+
+    form = getattr(torchvision.datasets, hub.torchvision)
+    try:
+        train, test = (_split(form, name, root, split, download=False) for split in ("train", "test"))
+    except Exception:  # not here, or not whole: torchvision says either in many ways
+        refuse_offline(name, _by_hand(name, root))
+        say(f"downloading {name}: about {hub.megabytes} MB into {root}")
+        train, test = _download(form, name, root)
+    return content_hash.assemble(name, _classes(name, train), train=_images(name, train), test=_images(name, test))
+
+
+def _download(form: Callable[..., Any], name: str, root: Path) -> tuple[Any, Any]:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _patience():
+            train, test = (_split(form, name, root, split, download=True) for split in ("train", "test"))
+            return train, test
+    except Exception as error:  # sockets, archives, checksums: a person mends them all alike
+        if isinstance(error, OSError) and error.errno in FULL:
+            fix = "free some space, then give the same command again"
+            raise ResourceError(Problem(str(root), f"the disk is full; {name} was not downloaded", fix)) from error
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        what = f"can be neither read nor downloaded: {lines[-1].strip()[:120]}"
+        raise mistake(name, what, _by_hand(name, root)) from error
+
+
+def _by_hand(name: str, root: Path) -> str:
+    """Which file a person puts where."""
+    return f"put {HUB[name].place} into {root}, or give an .npz: --data FILE.npz (or {NEARBY / name}.npz here)"
+
+
+def _split(form: Callable[..., Any], name: str, root: Path, split: str, *, download: bool) -> Any:
+    if name == "svhn":
+        return form(root, split=split, download=download)
+    return form(root, train=split == "train", download=download)
+
+
+def _images(name: str, dataset: Any) -> Images:
+    pixels = np.asarray(dataset.data)
+    if name == "svhn":
+        pixels = pixels.transpose(0, 2, 3, 1)
+    return content_hash.images(pixels, np.asarray(dataset.labels if name == "svhn" else dataset.targets))
+
+
+def _classes(name: str, train: Any) -> list[str]:
+    """Class names; those of digits are the digits, where torchvision says `0 - zero` or nothing."""
+    return [str(digit) for digit in range(10)] if name in ("mnist", "svhn") else list(train.classes)
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,218 @@
+"""A run of a study that is a fine-tuning: its stages, then the test photographs, once, by the weights of the best."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from resnetlab.bundle.licences import licence_of
+from resnetlab.data.device_images import Residents
+from resnetlab.data.transforms.eval_transform import View
+from resnetlab.errors import mistake
+from resnetlab.files import sha256
+from resnetlab.finetune.backbones import Backbone
+from resnetlab.finetune.dataset import Photographs
+from resnetlab.finetune.model import Subject
+from resnetlab.finetune.pipeline import Job, caveats, look_of, merit, score, staged
+from resnetlab.finetune.pipeline import Scores as Probabilities
+from resnetlab.finetune.stage import Fitted
+from resnetlab.finetune.stage_cache import Kept, TakenError
+from resnetlab.recipes.finetune import Tuning
+from resnetlab.recipes.numerics import Placement
+from resnetlab.runs.checkpoint import write_tensors
+from resnetlab.runs.config import SCHEMA
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.lifecycle import BusyError, carried_out, same_processes
+from resnetlab.runs.provenance import provenance
+from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
+from resnetlab.runs.session import Say
+from resnetlab.schema import encode
+from resnetlab.stats.outcomes import is_dead
+from resnetlab.training.device import prepare
+from resnetlab.training.distributed import ALONE, Team
+from resnetlab.training.evaluate import FEW
+from resnetlab.training.loop import Progress
+
+WAIT_SECONDS = 20.0
+"""For a stage that another worker computes, before this one does another run first."""
+
+
+def attempt_tuning(
+    run_id: str, file: RunFile, photos: Photographs, root: Path, placement: Placement,
+    stop: Callable[[], bool], say: Say, from_step: int | None = None, team: Team = ALONE,
+    beside: Residents | None = None,
+) -> Generator[None, None, Result | None]:  # fmt: skip
+    """Fit the run under `root`/runs until it has a result, and give it; None when `stop()` ended it before.
+
+    Goes on after the last stage that is done: those are kept under `root`/cache/stages, for every run that shares them.
+    A finished run is read, not run again. Raises BusyError (also where another process computes a stage), InputError
+    and ResourceError as `attempt` does. Other runs `beside` it have their turn when it is done.
+    """
+    directory = RunDirectory.of(root, run_id)
+    same_processes(file, team, directory)
+    if from_step:
+        what = "a run of fine-tuning goes on from its stages, not from a step"
+        raise mistake(str(directory.path), what, "leave --from out", got=from_step)
+    if placement.profile:
+        raise mistake(str(directory.path), "a run of fine-tuning is not profiled", "leave --profile out")
+
+    def fitting() -> Generator[None, None, Result | None]:
+        yield from ()
+        return _Session(directory, file, photos, root, placement, team).run(stop, say)
+
+    return (yield from carried_out(directory, file, photos.identity, fitting, team, beside=beside is not None))
+
+
+class _Session:
+    """One attempt at a run in this process."""
+
+    def __init__(
+        self, directory: RunDirectory, file: RunFile, photos: Photographs, root: Path, placement: Placement, team: Team
+    ) -> None:
+        run = file.run
+        assert isinstance(run.recipe, Tuning), run.recipe
+        self.directory, self.file, self.photos, self.team, self.tuning = directory, file, photos, team, run.recipe
+        self.device = prepare(run.numerics, placement.device_index)
+        self.subject = Subject(run.model, None, photos.classes, run.seed, run.numerics, self.device, team)
+        backbone = Backbone(run.model, None, licence_of(run.model), "")
+        self.job = Job(photos, backbone, run.recipe, run.seed, run.numerics)
+        self.kept = Kept(root / "cache" / "stages", WAIT_SECONDS)
+        self.view = self.subject.view(run.recipe.test_size, run.recipe.view)
+        self.begun = False
+        self.step, self.epoch, self.seconds = 0, 0.0, 0.0  # of the stages that are done
+        self.chosen: tuple[Probabilities, int] | None = None  # of the best stage, and the step of its best epoch
+
+    def run(self, stop: Callable[[], bool], say: Say) -> Result | None:
+        best: dict[str, torch.Tensor] = {}
+        total, done = self.tuning.total_steps(len(self.photos.train)), 0
+
+        def watch(progress: Progress) -> None:
+            self._begin()
+            say(replace(progress, moment="pulse", step=min(total, self.step + progress.step), total=total), ())
+
+        try:
+            for fitted, seen in staged(self.job, self.subject, self.kept, stop=stop, watch=watch):
+                if not fitted.whole:
+                    return None
+                if fitted.diverged:
+                    return self._commit("diverged", f"{fitted.stage}: the loss is not finite at any of its rates", {})
+                self._begin()
+                step = self._note(fitted, say, total)
+                if self.chosen is None or merit(look_of(seen)) > merit(look_of(self.chosen[0])):
+                    self.chosen = seen, step
+                    best = {name: tensor.detach().clone() for name, tensor in self.subject.model.state_dict().items()}
+                done += 1
+        except TakenError:
+            if stop():
+                return None
+            what, fix = "another process computes a stage of this run", "wait for it"
+            raise BusyError(mistake(str(self.directory.path), what, fix).problems[0]) from None
+        if done < len(self.tuning.stages):
+            return None
+        self.subject.model.load_state_dict(best)
+        assert self.chosen, "a recipe has a stage at least"
+        return self._finish(self.chosen[0])
+
+    def _begin(self) -> None:
+        """Note the attempt, once there is something to do: one that met a stage in other hands is none."""
+        if self.begun or not self.team.first:
+            return
+        self.begun = True
+        record, run = self.directory.record(), self.file.run
+        event = "resume" if record and any(line.get("event") == "start" for line in record.provenance) else "start"
+        self.directory.note(provenance(event, 0, run.numerics, run.data.sha256))
+        self.directory.rewind(-1)
+
+    def _note(self, fitted: Fitted, say: Say, total: int) -> int:
+        """Add a stage to the history, and give the step of its best epoch."""
+        stage = next(stage for stage in self.tuning.due if stage.name == fitted.stage)
+        steps = stage.recipe.steps_per_epoch(len(self.photos.train))
+        whole = stage.recipe.total_steps(len(self.photos.train))
+        lines, chosen = [], self.step
+        for held in fitted.epochs:
+            judged = Evaluation(
+                step=self.step + min(whole, held.epoch * steps), epoch=self.epoch + held.epoch, split="validation",
+                loss_nats=held.loss_nats, top1_error_pct=100 - held.accuracy_pct,
+                seconds=round(self.seconds + held.seconds, 3),
+            )  # fmt: skip
+            loss, error = held.running
+            lines += [judged, replace(judged, split="running", loss_nats=loss, top1_error_pct=error)]
+            chosen = judged.step if held.epoch == fitted.best.epoch else chosen
+        self.step, self.epoch = lines[-1].step, lines[-1].epoch
+        self.seconds += fitted.seconds
+        if self.team.first:
+            self.directory.append(*lines)
+            images = round(self.epoch * len(self.photos.train))
+            said = Progress("epoch", self.step, total, self.epoch, images, self.seconds)
+            say(said, tuple(lines))
+        return chosen
+
+    def _finish(self, validation: Probabilities) -> Result | None:
+        began = time.monotonic()
+        test = score(self.subject.model, self.photos.test, self.view, self.device, self.tuning.crops)
+        seconds = time.monotonic() - began
+        if not self.team.first:
+            return None
+        self._write_outputs(test)
+        scored = {"validation": validation, "test": test}
+        errors = [line.top1_error_pct for line in self.directory.metrics() if line.split == "validation"]
+        count, best = len(self.photos.validation), 100 - min(errors)
+        reached, share = 100 * float(test.right.mean()), self.file.class_share
+        # So few validation images as a small folder has cannot tell a good network from luck: the test has its say.
+        if is_dead(best, share, count, len(errors)) and is_dead(reached, share, len(self.photos.test), 1):
+            reason = (
+                f"never above chance: at best {best:.1f} % of {count:,} validation images, {reached:.1f} % of "
+                f"{len(self.photos.test):,} test images"
+            )
+            return self._commit("dead", reason, scored, seconds)
+        return self._commit("converged", "", scored, seconds)
+
+    def _write_outputs(self, test: Probabilities) -> None:
+        licence = self.job.backbone.licence
+        description = {
+            "model": encode(self.file.run.identity.model), "classes": self.photos.classes, "view": encode(self.view),
+            **_sides(self.view), "licence": licence.name, "caveats": caveats(self.job), "run": self.directory.path.name,
+        }  # fmt: skip
+        metadata = {"resnetlab": json.dumps(description)}
+        write_tensors(self.directory.path / "weights.safetensors", self.subject.model.state_dict(), metadata)
+        logits = torch.from_numpy(np.log(np.maximum(test.probabilities, 1e-300))).float()
+        outputs = {"logits": logits, "labels": torch.from_numpy(test.labels)}
+        write_tensors(self.directory.path / "logits-test.safetensors", outputs)
+
+    def _commit(
+        self, status: Status, reason: str, scored: dict[str, Probabilities], evaluation_seconds: float = 0.0
+    ) -> Result:
+        held = {name: _scores(part) for name, part in scored.items()}
+        images = self.epoch * len(self.photos.train)
+        result = Result(
+            schema=SCHEMA, status=status, reason=reason, step=self.step,
+            chosen_step=self.chosen[1] if self.chosen else self.step, validation=held.get("validation"),
+            test=held.get("test"), train_seconds=round(self.seconds, 3),
+            evaluation_seconds=round(evaluation_seconds, 3),
+            images_per_second=round(images / self.seconds, 1) if self.seconds else 0.0,
+            weights_sha256=sha256(self.directory.path / "weights.safetensors") if scored else "",
+        )  # fmt: skip
+        if self.team.first:
+            self.directory.commit(result)
+        return result
+
+
+def _sides(view: View) -> dict[str, object]:
+    """The view in the words of those that know no photographs."""
+    return {"channels": view.channels, "side": view.size, "mean": view.mean, "deviation": view.deviation}
+
+
+def _scores(scored: Probabilities) -> Scores:
+    look = look_of(scored)
+    picked = scored.probabilities[np.arange(len(scored.labels)), scored.labels]
+    beyond = (scored.probabilities > picked[:, None]).sum(1) >= 5
+    return Scores(
+        images=look.images, loss_nats=look.loss_nats, top1_error_pct=100 - look.accuracy_pct,
+        top5_error_pct=100 * float(beyond.mean()) if scored.probabilities.shape[1] > FEW else None,
+    )  # fmt: skip

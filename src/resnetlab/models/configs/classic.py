@@ -1,0 +1,157 @@
+"""Networks without shortcuts as data: LeNet-5, an AlexNet for CIFAR, VGG. Free of torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from resnetlab.models.configs.cost import Tally, count
+from resnetlab.schema import FieldError, Fraction, Positive, spec
+
+
+@spec
+class LeNet5:
+    """LeNet-5 as courses teach it (after LeCun et al. 1998): tanh, max pooling, for images of 28x28 pixels.
+
+    5x5 convolutions to 6 (padding 2) and 16 channels, each before a 2x2 max pooling, then 400-120-84-classes.
+    """
+
+    family: Literal["lenet5"] = "lenet5"
+    init: Literal["he", "pytorch"] = "pytorch"
+
+    depth = 5
+    shortcut = "none"
+
+    @property
+    def slug(self) -> str:
+        """The name by which people call it; a spec that differs from the classic one says so with a `+`."""
+        return "lenet5" if self == LeNet5() else "lenet5+"
+
+    @property
+    def title(self) -> str:
+        """For a table or a figure."""
+        return "LeNet-5"
+
+    def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
+        """Parameters, and multiply-adds of the convolutions and the linear layers for one image of `side` pixels."""
+        return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
+
+    def _walk(self, tally: Tally, classes: int) -> None:
+        tally.conv("conv1", 6, 5, 1, 2, bias=True)
+        tally.pool("pool1", 2, 2)
+        tally.conv("conv2", 16, 5, bias=True)
+        tally.pool("pool2", 2, 2)
+        tally.flatten("fc3", 5)
+        for out in (120, 84, classes):
+            tally.linear(out)
+
+
+@spec
+class AlexNetCifar:
+    """A small AlexNet for CIFAR (Deep Learning practical 5-6, sec. 2.1): three 5x5 convolutions, two linear layers.
+
+    Convolutions to 32, 64 and 64 channels keep the size; ReLU and a 2x2 max pooling follow each; then 1000 and the
+    classes. Images of 32 pixels, or of 28 with `ceil_mode`, reach the first linear layer as 64 maps of 4x4.
+    """
+
+    family: Literal["alexnet-cifar"] = "alexnet-cifar"
+    ceil_mode: bool = False
+    """The last pooling rounds up: a crop of 28 pixels still gives 4x4 (sec. 3.2)."""
+    dropout: Fraction = 0.0
+    """Probability of dropping a unit between the two linear layers (sec. 3.4)."""
+    batch_norm: bool = False
+    """After each convolution, before its ReLU (sec. 3.5)."""
+    init: Literal["he", "pytorch"] = "pytorch"
+
+    depth = 5
+    shortcut = "none"
+
+    @property
+    def slug(self) -> str:
+        """The name by which people call it; a spec that differs from the classic one says so with a `+`."""
+        return "alexnet-cifar" if self == AlexNetCifar() else "alexnet-cifar+"
+
+    @property
+    def title(self) -> str:
+        """For a table or a figure."""
+        parts = {
+            "ceil mode": self.ceil_mode, f"dropout {self.dropout:g}": self.dropout > 0, "batch norm": self.batch_norm,
+        }  # fmt: skip
+        held = [name for name, present in parts.items() if present]
+        return "AlexNet for CIFAR" + (f" ({', '.join(held)})" if held else "")
+
+    def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
+        """Parameters, and multiply-adds of the convolutions and the linear layers for one image of `side` pixels."""
+        return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
+
+    def _walk(self, tally: Tally, classes: int) -> None:
+        for layer, out in enumerate((32, 64, 64), 1):
+            tally.conv(f"conv{layer}", out, 5, 1, 2, bias=True)
+            tally.norm(self.batch_norm)
+            tally.pool(f"pool{layer}", 2, 2, ceil=self.ceil_mode and layer == 3)
+        tally.flatten("fc4", 4)
+        tally.linear(1000)
+        tally.linear(classes)
+
+
+@spec
+class VGG:
+    """Stages of 3x3 convolutions, each before a 2x2 max pooling, and three linear layers (Simonyan and Zisserman 2015).
+
+    Maps are averaged to 7x7 before the first linear layer: the identity for images of 224 pixels, and what lets others
+    pass.
+    """
+
+    family: Literal["vgg"] = "vgg"
+    convolutions: tuple[Positive, ...] = (2, 2, 3, 3, 3)
+    """A stage; the default is VGG-16."""
+    widths: tuple[Positive, ...] = (64, 128, 256, 512, 512)
+    """Channels a stage."""
+    hidden: Positive = 4096
+    """Units of the first and the second linear layer."""
+    batch_norm: bool = False
+    """After each convolution, before its ReLU."""
+    dropout: Fraction = 0.5
+    """Probability of dropping a unit after the first and the second linear layer."""
+    init: Literal["he", "pytorch"] = "he"
+
+    shortcut = "none"
+
+    def __post_init__(self) -> None:
+        if not self.widths:
+            raise FieldError("widths", "empty", "widths = [64, 128, 256, 512, 512]")
+        if len(self.convolutions) != len(self.widths):
+            what = f"{len(self.convolutions)} stages of convolutions for {len(self.widths)} widths"
+            raise FieldError("convolutions", what, f"give {len(self.widths)} numbers")
+        if self.depth > 1000:
+            raise FieldError(
+                "convolutions", "the network is deeper than 1,000 layers", "convolutions = [2, 2, 3, 3, 3]"
+            )
+
+    @property
+    def depth(self) -> int:
+        """Weighted layers."""
+        return sum(self.convolutions) + 3
+
+    @property
+    def slug(self) -> str:
+        """The name by which people call it; a spec that differs from the classic one says so with a `+`."""
+        return "vgg16" if self == VGG() else f"vgg{self.depth}+"
+
+    @property
+    def title(self) -> str:
+        """For a table or a figure."""
+        return f"VGG-{self.depth}" + (" (batch norm)" if self.batch_norm else "")
+
+    def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
+        """Parameters, and multiply-adds of the convolutions and the linear layers for one image of `side` pixels."""
+        return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
+
+    def _walk(self, tally: Tally, classes: int) -> None:
+        for stage, (convolutions, width) in enumerate(zip(self.convolutions, self.widths, strict=True)):
+            for layer in range(convolutions):
+                tally.conv(f"stages.{stage}.{layer}.conv", width, 3, 1, 1, bias=True)
+                tally.norm(self.batch_norm)
+            tally.pool(f"pool {stage + 1}", 2, 2)
+        tally.channels, tally.side = tally.channels * 49, 1
+        for out in (self.hidden, self.hidden, classes):
+            tally.linear(out)

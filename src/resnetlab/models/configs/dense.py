@@ -1,0 +1,75 @@
+"""DenseNets for small images as data (Huang et al. 2017). Free of torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from resnetlab.models.configs.cost import Tally, count
+from resnetlab.schema import FieldError, Fraction, Positive, spec
+
+MAX_DEPTH = 1000
+"""Weighted layers: what a layer takes grows with depth, and the cost with its square."""
+
+
+@spec
+class DenseNet:
+    """A network in which each layer takes the maps of all before it in its block (Huang et al. 2017, sec. 3 and 4.2).
+
+    A 3x3 convolution, three dense blocks of (normalise, ReLU, 3x3 convolution), between them a 1x1 convolution and a
+    2x2 average pooling, a last normalisation, global average pooling, a classifier. No bottleneck, no compression.
+    """
+
+    family: Literal["densenet"] = "densenet"
+    depth: Positive = 40
+    """Weighted layers: 3n + 4."""
+    growth: Positive = 12
+    """Channels that a layer adds (k)."""
+    stem: Positive = 16
+    """Channels of the first convolution."""
+    dropout: Fraction = 0.0
+    """Probability of dropping a channel after each convolution of a block."""
+    init: Literal["he", "pytorch"] = "he"
+
+    shortcut = "none"
+
+    def __post_init__(self) -> None:
+        if self.depth > MAX_DEPTH:
+            raise FieldError("depth", f"not between 7 and {MAX_DEPTH:,}", "depth = 40")
+        if self.depth < 7 or (self.depth - 4) % 3:
+            below = max(7, (self.depth - 4) // 3 * 3 + 4)
+            fix = f"{below} or {below + 3}" if self.depth > 7 else "7"
+            raise FieldError("depth", f"{self.depth} is not 3n + 4", fix)
+
+    @property
+    def layers(self) -> int:
+        """Of a dense block."""
+        return (self.depth - 4) // 3
+
+    @property
+    def slug(self) -> str:
+        """The name by which people call it; a spec that differs from the classic one says so with a `+`."""
+        classic = DenseNet(depth=self.depth, growth=self.growth)
+        return f"densenet{self.depth}-k{self.growth}{'' if self == classic else '+'}"
+
+    @property
+    def title(self) -> str:
+        """For a table or a figure."""
+        return f"DenseNet-{self.depth} (k = {self.growth})"
+
+    def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
+        """Parameters, and multiply-adds of the convolutions and the classifier for one image of `side` pixels."""
+        return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
+
+    def _walk(self, tally: Tally, classes: int) -> None:
+        tally.conv("stem", self.stem, 3, 1, 1)
+        for block in range(3):
+            for layer in range(self.layers):
+                before = tally.channels
+                tally.norm()
+                tally.conv(f"blocks.{block}.{layer}.conv", self.growth, 3, 1, 1)
+                tally.channels += before
+            tally.norm()
+            if block < 2:
+                tally.conv(f"transitions.{block}.conv", tally.channels, 1)
+                tally.pool(f"transitions.{block}.pool", 2, 2)
+        tally.linear(classes)

@@ -1,0 +1,119 @@
+"""Networks for photographs as data (He et al. 2016, table 1; Xie et al. 2017). Free of torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from resnetlab.models.configs.cifar import EXPANSION, MAX_DEPTH
+from resnetlab.models.configs.cost import Tally, count
+from resnetlab.schema import FieldError, Positive, spec
+
+WIDTHS = (64, 128, 256, 512)
+"""Channels a stage, before the expansion of a bottleneck (He et al. 2016, table 1)."""
+
+
+@spec
+class ImageNetResNet:
+    """A residual or plain network for photographs (He et al. 2016, table 1; ResNeXt: Xie et al. 2017).
+
+    A 7x7 convolution of stride 2, a 3x3 max pooling of stride 2, four stages, global average pooling, a classifier.
+    """
+
+    family: Literal["imagenet"] = "imagenet"
+    blocks: tuple[Positive, Positive, Positive, Positive]
+    """Blocks a stage; (3, 4, 6, 3) is ResNet-34, and of bottlenecks ResNet-50."""
+    block: Literal["basic", "bottleneck"] = "basic"
+    """basic: two 3x3 convolutions; bottleneck: 1x1, 3x3, and 1x1 to four times the width."""
+    shortcut: Literal["none", "A", "B", "C"] = "B"
+    """none: a plain net; A: stride and zero-padded channels; B: projection where the shape changes; C: everywhere."""
+    stride_on: Literal["first", "middle"] = "middle"
+    """Which convolution of a bottleneck halves the image: the first, 1x1 (the paper), or the 3x3 (torchvision)."""
+    cardinality: Positive = 1
+    """Groups of a bottleneck's 3x3 convolution."""
+    group_width: Positive = 64
+    """Channels of a group where the stage has 64: `32x48d` is 32 groups of 48."""
+    init: Literal["he", "pytorch"] = "he"
+    """he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: the framework's own uniform default."""
+
+    def __post_init__(self) -> None:
+        if self.block == "basic" and (self.cardinality, self.group_width) != (1, 64):
+            raise FieldError("block", "only a bottleneck has groups", 'block = "bottleneck"')
+        if self.depth > MAX_DEPTH:
+            raise FieldError("blocks", f"the network is deeper than {MAX_DEPTH:,} layers", "blocks = [3, 8, 36, 3]")
+
+    @property
+    def depth(self) -> int:
+        """Weighted layers on the longest path."""
+        return (2 if self.block == "basic" else 3) * sum(self.blocks) + 2
+
+    @property
+    def slug(self) -> str:
+        """The name by which people call it; a spec that differs from the classic ones says so with a `+`."""
+        for name, model in IMAGENET.items():
+            if model == self:
+                return name
+        return (
+            f"{'plain' if self.shortcut == 'none' else 'resnet' if self.cardinality == 1 else 'resnext'}{self.depth}+"
+        )
+
+    @property
+    def title(self) -> str:
+        """For a table or a figure: `ResNet-50`, `plain 34 (ImageNet)`, `ResNeXt-101 32x8d`."""
+        if self.shortcut == "none":
+            return f"plain {self.depth} (ImageNet)"
+        grouped = f" {self.cardinality}x{self.group_width}d" if (self.cardinality, self.group_width) != (1, 64) else ""
+        more: list[str] = [] if self.shortcut == "B" else [self.shortcut]
+        more += ["stride on first"] if self.stride_on == "first" and self.block == "bottleneck" else []
+        kind = "ResNeXt" if self.cardinality > 1 else "ResNet"
+        return f"{kind}-{self.depth}{grouped}" + (f" ({', '.join(more)})" if more else "")
+
+    def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
+        """Parameters, and multiply-adds of the convolutions and the classifier for one image of `side` pixels."""
+        return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
+
+    def convolutions(self, width: int, stride: int) -> tuple[tuple[int, int, int, int], ...]:
+        """Channels, kernel, stride and groups of each convolution of a block."""
+        if self.block == "basic":
+            return (width, 3, stride, 1), (width, 3, 1, 1)
+        first, middle = (stride, 1) if self.stride_on == "first" else (1, stride)
+        inner = width * self.group_width // 64 * self.cardinality
+        return (inner, 1, first, 1), (inner, 3, middle, self.cardinality), (EXPANSION * width, 1, 1, 1)
+
+    def _walk(self, tally: Tally, classes: int) -> None:
+        tally.conv("stem", 64, 7, 2, 3)
+        tally.norm()
+        tally.pool("pool", 3, 2, 1)
+        for stage, (blocks, width) in enumerate(zip(self.blocks, WIDTHS, strict=True)):
+            for block in range(blocks):
+                stride = 2 if stage and not block else 1
+                name, channels, side = f"stages.{stage}.{block}", tally.channels, tally.side
+                for layer, (out, kernel, step, groups) in enumerate(self.convolutions(width, stride), 1):
+                    tally.conv(f"{name}.conv{layer}", out, kernel, step, kernel // 2, groups=groups)
+                    tally.norm()
+                changes = stride > 1 or channels != tally.channels
+                if self.shortcut == "C" or (self.shortcut == "B" and changes):
+                    way = Tally(channels, side)
+                    way.conv(f"{name}.shortcut", tally.channels, 1, stride)
+                    way.norm()
+                    tally.parameters, tally.macs = tally.parameters + way.parameters, tally.macs + way.macs
+        tally.linear(classes)
+
+
+def _resnet(*blocks: int, **fields: Any) -> ImageNetResNet:
+    a, b, c, d = blocks
+    return ImageNetResNet(blocks=(a, b, c, d), **fields)
+
+
+IMAGENET = {
+    "plain18": _resnet(2, 2, 2, 2, shortcut="none"),
+    "plain34": _resnet(3, 4, 6, 3, shortcut="none"),
+    "resnet18": _resnet(2, 2, 2, 2),
+    "resnet34": _resnet(3, 4, 6, 3),
+    "resnet50": _resnet(3, 4, 6, 3, block="bottleneck"),
+    "resnet101": _resnet(3, 4, 23, 3, block="bottleneck"),
+    "resnet152": _resnet(3, 8, 36, 3, block="bottleneck"),
+    "resnext50_32x4d": _resnet(3, 4, 6, 3, block="bottleneck", cardinality=32, group_width=4),
+    "resnext101_32x8d": _resnet(3, 4, 23, 3, block="bottleneck", cardinality=32, group_width=8),
+    "resnext101_32x48d": _resnet(3, 4, 23, 3, block="bottleneck", cardinality=32, group_width=48),
+}
+"""The networks that have a name."""

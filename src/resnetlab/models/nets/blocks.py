@@ -1,0 +1,125 @@
+"""Residual blocks and their plain twins."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnetlab.models.configs.cifar import Arrangement
+from resnetlab.models.nets.shortcuts import Gate, Project
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions, and a way around them unless the block is plain (He et al. 2016, fig. 5 left).
+
+    A plain block and its residual twin name their parameters alike, so that one seed gives both the same weights.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        stride: int,
+        shortcut: nn.Module | None,
+        batch_norm: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        bias = not batch_norm
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=bias)
+        self.norm1 = nn.BatchNorm2d(channels_out) if batch_norm else nn.Identity()
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=bias)
+        self.norm2 = nn.BatchNorm2d(channels_out) if batch_norm else nn.Identity()
+        self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
+        self.shortcut = shortcut
+
+    def branch(self, x: Tensor) -> Tensor:
+        """What the block adds: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
+        x = F.relu(self.norm1(self.conv1(x)))
+        out: Tensor = self.dropout(self.norm2(self.conv2(x)))
+        return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.shortcut is None:
+            return F.relu(self.branch(x))
+        return F.relu(added(self.shortcut, x, self.branch(x)))
+
+
+class Block(nn.Module):
+    """Any number of convolutions, in any of the arrangements of He et al. 2016b, fig. 4, and a way around them.
+
+    `convolutions` gives channels, kernel, stride and groups of each. In a network that activates before it convolves,
+    its `first` block does not: its input comes from the stem activated. With full pre-activation a projection takes the
+    activated input, as in the code of He et al.; every other way takes the input as it comes.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        convolutions: tuple[tuple[int, int, int, int], ...],
+        shortcut: nn.Module | None,
+        arrangement: Arrangement = "original",
+        *,
+        batch_norm: bool = True,
+        dropout: float = 0.0,
+        first: bool = False,
+    ) -> None:
+        super().__init__()
+        self.layers, self.arrangement, self.first = len(convolutions), arrangement, first
+        channels = channels_in
+        for layer, (out, kernel, stride, groups) in enumerate(convolutions, 1):
+            conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups, bias=not batch_norm)
+            normed = channels if arrangement == "full-preactivation" else out
+            absent = not batch_norm or (arrangement == "full-preactivation" and first and layer == 1)
+            self.add_module(f"conv{layer}", conv)
+            self.add_module(f"norm{layer}", nn.Identity() if absent else nn.BatchNorm2d(normed))
+            channels = out
+        self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
+        self.shortcut = shortcut
+
+    def _conv(self, layer: int, x: Tensor) -> Tensor:
+        out: Tensor = getattr(self, f"conv{layer}")(x)
+        return out
+
+    def _norm(self, layer: int, x: Tensor) -> Tensor:
+        out: Tensor = getattr(self, f"norm{layer}")(x)
+        return out
+
+    def activated(self, x: Tensor) -> Tensor:
+        """The input as the first convolution takes it."""
+        if self.first or self.arrangement not in ("relu-only-preactivation", "full-preactivation"):
+            return x
+        return F.relu(self._norm(1, x) if self.arrangement == "full-preactivation" else x)
+
+    def branch(self, x: Tensor) -> Tensor:
+        """What the block adds, from the activated input: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
+        pre = self.arrangement == "full-preactivation"
+        for layer in range(1, self.layers + 1):
+            if layer > 1:
+                x = F.relu(self._norm(layer, x) if pre else x)
+            x = self._conv(layer, x)
+            last = layer == self.layers
+            x = x if pre or (last and self.arrangement == "norm-after-addition") else self._norm(layer, x)
+        x = F.relu(x) if self.arrangement == "relu-before-addition" else x
+        out: Tensor = self.dropout(x)
+        return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = self.activated(x)
+        shared = self.arrangement == "full-preactivation" and isinstance(self.shortcut, Project)
+        x = added(self.shortcut, active if shared else x, self.branch(active))
+        if self.arrangement == "norm-after-addition":
+            return F.relu(self._norm(self.layers, x))
+        return F.relu(x) if self.arrangement == "original" else x
+
+
+def added(shortcut: nn.Module | None, x: Tensor, branch: Tensor) -> Tensor:
+    """The branch beside the way around it."""
+    match shortcut:
+        case None:
+            return branch
+        case Gate():
+            return shortcut.mix(x, branch)
+        case _:
+            out: Tensor = shortcut(x) + branch
+            return out

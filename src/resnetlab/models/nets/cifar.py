@@ -1,0 +1,63 @@
+"""Networks for small images (He et al. 2016, sec. 4.2)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnetlab.models.configs.cifar import EXPANSION, CifarNet
+from resnetlab.models.nets.blocks import BasicBlock, Block
+from resnetlab.models.nets.shortcuts import Gate, way_around
+
+
+class CifarNetwork(nn.Module):
+    """Stem, stages, average pooling, classifier, as `spec` says."""
+
+    def __init__(self, spec: CifarNet, channels: int, classes: int) -> None:
+        super().__init__()
+        width = spec.widths[0]
+        self.stem = nn.Conv2d(channels, width, 3, 1, 1, bias=not spec.batch_norm)
+        self.stem_norm = nn.BatchNorm2d(width) if spec.batch_norm else nn.Identity()
+        stages: list[nn.Module] = []
+        for stage, (count, out) in enumerate(zip(spec.blocks, spec.widths, strict=True)):
+            blocks: list[nn.Module] = []
+            for block in range(count):
+                stride = 2 if stage > 0 and block == 0 else 1
+                blocks.append(_block(spec, width, out, stride, first=not stages and not blocks))
+                width = out if spec.block == "basic" else EXPANSION * out
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        if spec.arrangement == "full-preactivation" and spec.batch_norm:
+            self.head_norm = nn.BatchNorm2d(width)
+        self.activates_last = spec.arrangement in ("relu-only-preactivation", "full-preactivation")
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) to logits (N, K)."""
+        x = F.relu(self.stem_norm(self.stem(images)))
+        x = self.stages(x)
+        if self.activates_last:
+            x = F.relu(self.head_norm(x) if hasattr(self, "head_norm") else x)
+        x = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def _block(spec: CifarNet, channels_in: int, width: int, stride: int, first: bool) -> nn.Module:
+    channels_out = width if spec.block == "basic" else EXPANSION * width
+    way = _shortcut(spec, channels_in, channels_out, stride)
+    if spec.block == "basic" and spec.arrangement == "original":
+        return BasicBlock(channels_in, channels_out, stride, way, spec.batch_norm, spec.dropout)
+    convolutions = tuple((*layer, 1) for layer in spec.convolutions(width, stride))
+    return Block(
+        channels_in, convolutions, way, spec.arrangement, batch_norm=spec.batch_norm, dropout=spec.dropout, first=first
+    )
+
+
+def _shortcut(spec: CifarNet, channels_in: int, channels_out: int, stride: int) -> nn.Module | None:
+    if spec.shortcut == "none":
+        return None
+    if spec.shortcut == "gated":
+        return Gate(channels_in, channels_out, stride)
+    norm = spec.batch_norm and spec.arrangement != "full-preactivation"
+    return way_around(spec.shortcut, channels_in, channels_out, stride, norm, bias=not spec.batch_norm)

@@ -1,0 +1,154 @@
+"""LeNet-5, an AlexNet for CIFAR, VGG, and DenseNets for small images."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnetlab.models.configs.classic import VGG, AlexNetCifar, LeNet5
+from resnetlab.models.configs.dense import DenseNet
+
+
+class LeNet5Network(nn.Module):
+    """Two convolutions with tanh and max pooling, three linear layers, for 28x28 images."""
+
+    def __init__(self, spec: LeNet5, channels: int, classes: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.conv1 = nn.Conv2d(channels, 6, 5, padding=2)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.fc3 = nn.Linear(400, 120)
+        self.fc4 = nn.Linear(120, 84)
+        self.fc5 = nn.Linear(84, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, 28, 28) to logits (N, K)."""
+        _check(self.spec, images)
+        x = F.max_pool2d(torch.tanh(self.conv1(images)), 2)
+        x = F.max_pool2d(torch.tanh(self.conv2(x)), 2)
+        x = torch.tanh(self.fc3(x.flatten(1)))
+        logits: Tensor = self.fc5(torch.tanh(self.fc4(x)))
+        return logits
+
+
+class AlexNetCifarNetwork(nn.Module):
+    """Three 5x5 convolutions with ReLU and max pooling, two linear layers, for 32x32 images (28x28 with ceil_mode)."""
+
+    def __init__(self, spec: AlexNetCifar, channels: int, classes: int) -> None:
+        super().__init__()
+        self.spec = spec
+        for layer, (taken, out) in enumerate(((channels, 32), (32, 64), (64, 64)), 1):
+            self.add_module(f"conv{layer}", nn.Conv2d(taken, out, 5, padding=2))
+            self.add_module(f"norm{layer}", nn.BatchNorm2d(out) if spec.batch_norm else nn.Identity())
+            self.add_module(f"pool{layer}", nn.MaxPool2d(2, ceil_mode=spec.ceil_mode and layer == 3))
+        self.fc4 = nn.Linear(1024, 1000)
+        self.dropout = nn.Dropout(spec.dropout) if spec.dropout else nn.Identity()
+        self.fc5 = nn.Linear(1000, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, 32, 32) to logits (N, K)."""
+        _check(self.spec, images)
+        x = images
+        for layer in (1, 2, 3):
+            conv, norm, pool = (getattr(self, f"{kind}{layer}") for kind in ("conv", "norm", "pool"))
+            x = pool(F.relu(norm(conv(x))))
+        x = self.dropout(F.relu(self.fc4(x.flatten(1))))
+        logits: Tensor = self.fc5(x)
+        return logits
+
+
+class VGGNetwork(nn.Module):
+    """Stages of 3x3 convolutions with ReLU, each before a max pooling, then three linear layers."""
+
+    def __init__(self, spec: VGG, channels: int, classes: int) -> None:
+        super().__init__()
+        self.spec = spec
+        stages = []
+        for count, width in zip(spec.convolutions, spec.widths, strict=True):
+            layers = []
+            for _ in range(count):
+                layers.append(nn.Sequential())
+                layers[-1].add_module("conv", nn.Conv2d(channels, width, 3, padding=1))
+                layers[-1].add_module("norm", nn.BatchNorm2d(width) if spec.batch_norm else nn.Identity())
+                layers[-1].add_module("relu", nn.ReLU())
+                channels = width
+            stages.append(nn.Sequential(*layers))
+        self.stages = nn.ModuleList(stages)
+        self.fc1 = nn.Linear(49 * channels, spec.hidden)
+        self.fc2 = nn.Linear(spec.hidden, spec.hidden)
+        self.fc3 = nn.Linear(spec.hidden, classes)
+        self.dropout = nn.Dropout(spec.dropout) if spec.dropout else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) to logits (N, K)."""
+        _check(self.spec, images)
+        x = images
+        for stage in self.stages:
+            x = F.max_pool2d(stage(x), 2)
+        x = F.adaptive_avg_pool2d(x, 7).flatten(1)
+        x = self.dropout(F.relu(self.fc1(x)))
+        x = self.dropout(F.relu(self.fc2(x)))
+        logits: Tensor = self.fc3(x)
+        return logits
+
+
+class DenseLayer(nn.Module):
+    """Normalise, ReLU, 3x3 convolution; its maps join those that it took."""
+
+    def __init__(self, channels: int, growth: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.conv = nn.Conv2d(channels, growth, 3, padding=1, bias=False)
+        self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C + growth, H, W)."""
+        return torch.cat([x, self.dropout(self.conv(F.relu(self.norm(x))))], 1)
+
+
+class Transition(nn.Module):
+    """Normalise, ReLU, 1x1 convolution, 2x2 average pooling."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.conv = nn.Conv2d(channels, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, H / 2, W / 2)."""
+        return F.avg_pool2d(self.conv(F.relu(self.norm(x))), 2)
+
+
+class DenseNetwork(nn.Module):
+    """Stem, three dense blocks with transitions between them, normalisation, average pooling, classifier."""
+
+    def __init__(self, spec: DenseNet, channels: int, classes: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.stem = nn.Conv2d(channels, spec.stem, 3, padding=1, bias=False)
+        width, blocks, transitions = spec.stem, [], []
+        for block in range(3):
+            layers = [DenseLayer(width + i * spec.growth, spec.growth, spec.dropout) for i in range(spec.layers)]
+            blocks.append(nn.Sequential(*layers))
+            width += spec.layers * spec.growth
+            transitions += [Transition(width)] if block < 2 else []
+        self.blocks, self.transitions = nn.ModuleList(blocks), nn.ModuleList(transitions)
+        self.norm = nn.BatchNorm2d(width)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) to logits (N, K)."""
+        _check(self.spec, images)
+        x = self.stem(images)
+        for block, transition in zip(self.blocks, [*self.transitions, nn.Identity()], strict=True):
+            x = transition(block(x))
+        x = F.adaptive_avg_pool2d(F.relu(self.norm(x)), 1).flatten(1)
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def _check(spec: LeNet5 | AlexNetCifar | VGG | DenseNet, images: Tensor) -> None:
+    """Raise InputError that names the layer that cannot take images of this size, and the smallest size that works."""
+    for side in {images.shape[2], images.shape[3]}:
+        spec.cost(images.shape[1], 1, side)

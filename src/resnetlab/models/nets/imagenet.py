@@ -1,0 +1,41 @@
+"""Networks for photographs (He et al. 2016, table 1; Xie et al. 2017)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnetlab.models.configs.imagenet import WIDTHS, ImageNetResNet
+from resnetlab.models.nets.blocks import Block
+from resnetlab.models.nets.shortcuts import way_around
+
+
+class ImageNetNetwork(nn.Module):
+    """Stem, four stages, average pooling, classifier, as `spec` says. Takes images of any size."""
+
+    def __init__(self, spec: ImageNetResNet, channels: int, classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+        self.stem_norm = nn.BatchNorm2d(64)
+        stages, width = [], 64
+        for stage, (count, inner) in enumerate(zip(spec.blocks, WIDTHS, strict=True)):
+            blocks = []
+            for block in range(count):
+                stride = 2 if stage and not block else 1
+                convolutions = spec.convolutions(inner, stride)
+                out = convolutions[-1][0]
+                way = None if spec.shortcut == "none" else way_around(spec.shortcut, width, out, stride, True)
+                blocks.append(Block(width, convolutions, way))
+                width = out
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) to logits (N, K)."""
+        x = F.relu(self.stem_norm(self.stem(images)))
+        x = F.max_pool2d(x, 3, 2, 1)
+        x = self.stages(x)
+        x = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        logits: Tensor = self.head(x)
+        return logits

@@ -1,0 +1,50 @@
+"""First weights. Each parameter has a stream of its own, named after it, so that twins start alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from resnetlab.models.nets.shortcuts import Gate
+
+Draw = Callable[[str], torch.Generator]
+"""A generator on the processor for the parameter of that name."""
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, kind: Literal["he", "pytorch"], draw: Draw) -> None:
+    """Fill the weights of convolutions and linear layers; normalisation starts as the identity.
+
+    he: normal with sd sqrt(2 / fan-in), biases 0 (He et al. 2015, "Delving deep into rectifiers", eq. 10).
+    pytorch: uniform in +-1 / sqrt(fan-in), weights and biases (torch.nn's own default).
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()  # draws nothing: weight 1, bias 0, mean 0, variance 1
+        if not isinstance(module, nn.Conv2d | nn.Linear):
+            own = next(module.parameters(recurse=False), None)
+            assert own is None or isinstance(module, nn.BatchNorm2d), f"no rule for {name}"  # else memory as it was
+            continue
+        fan_in = module.weight[0].numel()
+        if kind == "he":
+            _fill(module.weight, draw(f"{name}.weight"), normal=True, scale=(2 / fan_in) ** 0.5)
+            if module.bias is not None:
+                module.bias.zero_()
+        else:
+            _fill(module.weight, draw(f"{name}.weight"), normal=False, scale=fan_in**-0.5)
+            if module.bias is not None:
+                _fill(module.bias, draw(f"{name}.bias"), normal=False, scale=fan_in**-0.5)
+    for module in model.modules():
+        if isinstance(module, Gate) and module.gate.bias is not None:
+            module.gate.bias.fill_(Gate.first_bias)
+
+
+def _fill(parameter: Tensor, generator: torch.Generator, normal: bool, scale: float) -> None:
+    values = torch.empty(parameter.shape)  # on the processor: the same numbers whatever the device
+    values = (
+        values.normal_(0, scale, generator=generator) if normal else values.uniform_(-scale, scale, generator=generator)
+    )
+    parameter.copy_(values)

@@ -1,0 +1,93 @@
+"""The names of networks. Free of torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from resnetlab.errors import mistake, nearest
+from resnetlab.models.configs.bag_of_words import BagOfWords
+from resnetlab.models.configs.cifar import DEPTH_REPORT, CifarNet, Shortcut, cifar, depth_report
+from resnetlab.models.configs.classic import VGG, AlexNetCifar, LeNet5
+from resnetlab.models.configs.dense import DenseNet
+from resnetlab.models.configs.external import External, is_external
+from resnetlab.models.configs.imagenet import IMAGENET
+from resnetlab.models.parse import Model, Own
+
+_CIFAR = re.compile(r"cifar-(?:(plain)|resnet)([0-9]{1,6})(?:-(b|c|gated))?")
+_DENSE = re.compile(r"densenet([0-9]{1,4})-k([0-9]{1,4})")
+_DEPTHS = (20, 32, 44, 56, 110, 1202)
+_KINDS = (("plain", ""), ("resnet", ""), ("resnet", "-b"), ("resnet", "-c"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of `resnetlab models`: a name, what it stands for, and the images for which it is counted."""
+
+    name: str
+    model: Own
+    source: str
+    channels: int = 3
+    side: int = 32
+    classes: int = 10
+
+
+def entries() -> list[Entry]:
+    """The networks that have a name of their own; any other depth of 6n + 2 has one by the same rule."""
+    paper = "He et al. 2016, sec. 4.2"
+    listed = [
+        Entry(f"cifar-{kind}{depth}{option}", _cifar(f"cifar-{kind}{depth}{option}"), paper)
+        for kind, option in _KINDS
+        for depth in _DEPTHS
+    ]
+    listed.append(
+        Entry("cifar-resnet110-gated", cifar(110, "gated"), "He et al. 2016b, sec. 3.1; Srivastava et al. 2015")
+    )
+    for depth in DEPTH_REPORT:
+        about = "depth report, table 1" + (": 7 blocks, 16 weighted layers" if depth == 18 else "")
+        for kind in ("plain", "resnet"):
+            listed.append(Entry(f"depth-report-{kind}{depth}", depth_report(depth, kind == "plain"), about))
+    for name, model in IMAGENET.items():
+        grouped = {"resnext101_32x48d": "Mahajan et al. 2018"}.get(name, "Xie et al. 2017")
+        about = grouped if model.cardinality > 1 else "He et al. 2016, table 1"
+        listed.append(Entry(name, model, about, 3, 224, 1000))
+    return [
+        *listed,
+        Entry("densenet40-k12", DenseNet(), "Huang et al. 2017, sec. 4.2"),
+        Entry("lenet5", LeNet5(), "after LeCun et al. 1998", 1, 28, 10),
+        Entry("alexnet-cifar", AlexNetCifar(), "Deep Learning practical 5-6, sec. 2.1"),
+        Entry("vgg16", VGG(), "Simonyan and Zisserman 2015, table 1 D", 3, 224, 1000),
+    ]
+
+
+def named_model(name: str, where: str, field: str) -> Model:
+    """The model of that name. Raises InputError with the nearest known name."""
+    if isinstance(name, str):
+        if is_external(name):
+            return External(source=name)
+        found, dense = _CIFAR.fullmatch(name), _DENSE.fullmatch(name)
+        try:
+            if found and not (found[1] and found[3]):
+                return _cifar(name)
+            if name == BagOfWords().slug:
+                return BagOfWords()
+            if dense:
+                return DenseNet(depth=int(dense[1]), growth=int(dense[2]))
+        except ValueError as error:
+            what, fix = getattr(error, "what", str(error)), getattr(error, "fix", "cifar-resnet20")
+            raise mistake(where, what, fix, field=field) from None
+        for entry in entries():
+            if entry.name == name:
+                return entry.model
+    known = [entry.name for entry in entries()]
+    almost = f"cifar-{name}"  # resnet20, as it is called elsewhere
+    fix = f'did you mean "{almost}"?' if almost in known else nearest(str(name), known)
+    fix = fix or "resnetlab models lists the names"
+    raise mistake(where, "unknown model", fix, field=field, got=name)
+
+
+def _cifar(name: str) -> CifarNet:
+    found = _CIFAR.fullmatch(name)
+    assert found, name
+    shortcuts: dict[str | None, Shortcut] = {None: "A", "b": "B", "c": "C", "gated": "gated"}
+    return cifar(int(found[2]), "none" if found[1] else shortcuts[found[3]])

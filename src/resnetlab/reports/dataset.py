@@ -1,0 +1,83 @@
+"""A folder of photographs, described in a document with its figures and the sizes behind them. Holds no photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from resnetlab.data.summary import Description
+from resnetlab.files import write_text
+from resnetlab.reports.figures import standalone
+from resnetlab.reports.figures.canvas import CARD, SERIES, WIDE, new, style, svg
+from resnetlab.reports.figures.values import csv_text
+from resnetlab.reports.render import markdown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BINS = 40
+SHOWN_CLASSES = 40
+"""Beyond it, bars have no names."""
+
+
+def write(found: Description, folder: Path) -> Path:
+    """Write describe.md, images.csv and the figures into `folder`; the path of the document, which comes last."""
+    rows = [(row.path, row.label, row.split, row.size[1], row.size[0], row.sha256) for row in found.rows]
+    write_text(folder / "images.csv", csv_text(("path", "label", "split", "width", "height", "sha256"), rows))
+    parts = [f"# {markdown.escape(found.audit.name)}", "*resnetlab data describe*"]
+    parts += [f"> **{markdown.escape(found.overlap)}.**"] if found.overlap else []
+    for key, (caption, height, paint) in _figures(found).items():
+        write_text(folder / "figures" / f"{key}.svg", standalone(_drawn(key, height, paint)))
+        parts += [f"![{markdown.escape(caption)}](figures/{key}.svg)", markdown.escape(caption)]
+    parts.append("```text\n" + "\n".join(line.replace("```", "'''") for line in found.lines(None)) + "\n```")
+    target = folder / "describe.md"
+    write_text(target, "\n\n".join(parts) + "\n")
+    return target
+
+
+def _figures(found: Description) -> dict[str, tuple[str, int, Callable[[Axes], None]]]:
+    """The figures by key: a caption, a height in pixels, and what paints them."""
+    classes = len(found.audit.classes)
+    bars = 60 + (20 * classes if classes <= SHOWN_CLASSES else 360)
+
+    def sides(ax: Axes) -> None:
+        edges = np.histogram_bin_edges(np.concatenate([found.widths, found.heights]), BINS)
+        for values, name, place in ((found.widths, "width", 0), (found.heights, "height", 1)):
+            ax.hist(values, edges.tolist(), color=SERIES[place], alpha=0.55, label=name, lw=0)
+        ax.set(xlabel="pixels, as stored", ylabel="images")
+        ax.legend()
+
+    def aspect(ax: Axes) -> None:
+        ax.hist(found.widths / found.heights, BINS, color=SERIES[2], alpha=0.7, lw=0)
+        ax.set(xlabel="width / height", ylabel="images")
+
+    return {
+        "classes": ("Images by class and split.", bars, lambda ax: _classes(ax, found)),
+        "sides": ("Widths and heights of the images.", 300, sides),
+        "aspect": ("Width by height of the images.", 260, aspect),
+    }
+
+
+def _classes(ax: Axes, found: Description) -> None:
+    """A bar a class, its splits one after another."""
+    names = found.audit.classes
+    begin = np.zeros(len(names))
+    for place, (split, counts) in enumerate(found.audit.counts.items()):
+        colour = SERIES[(1, 3, 0)[place % 3]]
+        ax.barh(range(len(names)), counts, left=begin, color=colour, edgecolor=CARD, label=split, alpha=0.8)
+        begin += np.array(counts)
+    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="images")
+    named = len(names) <= SHOWN_CLASSES
+    ax.set_yticks(range(len(names)) if named else [], [name[:28] for name in names] if named else [])
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 26 / (20 * len(names) + 1)), ncols=3)
+
+
+def _drawn(key: str, height: int, paint: Callable[[Axes], None]) -> str:
+    with style():
+        figure = new(WIDE, height)
+        left = 0.28 if key == "classes" else 0.09
+        paint(figure.add_axes((left, 46 / height, 0.97 - left, 1 - 76 / height)))
+        return svg(figure, key)

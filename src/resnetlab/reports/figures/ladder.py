@@ -1,0 +1,105 @@
+"""The steps of a ladder: a row a rung, each led to from its parent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from resnetlab.reports.document import StepRow, Steps
+from resnetlab.reports.figures.canvas import CARD, GRID, INK, MUTED, NARROW, SERIES, WIDE, new, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAIN, SIDE = SERIES[1], SERIES[5]
+
+
+def paint(picture: Steps, small: bool) -> Figure:
+    """Main rungs as dots, side rungs as squares beside the line."""
+    rows, width = picture.rows, NARROW if small else WIDE
+    row_height, foot = (66, 58) if small else (44, 58)
+    height = row_height * len(rows) + foot + 4
+    figure = new(width, height)
+    left, right = (10 / width, 1 - 14 / width) if small else (232 / width, 1 - 222 / width)
+    ax = figure.add_axes((left, foot / height, right - left, row_height * len(rows) / height))
+    ax.set(xlim=(picture.low_pct, picture.high_pct), ylim=(len(rows) - 0.5, -0.5), yticks=[])
+    ax.grid(axis="x")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} %" if 0 <= value <= 100 else "")
+    ax.locator_params(axis="x", nbins=4 if small else 6)
+    place = (row_height - 16) / row_height - 0.5 if small else 0.0
+    for index in range(len(rows)):
+        _trunk(ax, rows, index, place)
+    for index, row in enumerate(rows):
+        ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
+        _row(ax, row, rows, index + place)
+        _words(ax, row, index, small, row_height)
+    handles = _legend(rows)
+    figure.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(4 / width if small else left, 0), borderaxespad=0.2,
+        ncols=2 if small else len(handles), fontsize=12, labelcolor=MUTED, handlelength=1.2, handletextpad=0.5,
+        columnspacing=1.4, borderpad=0,
+    )  # fmt: skip
+    return figure
+
+
+def _trunk(ax: Axes, rows: tuple[StepRow, ...], index: int, place: float) -> None:
+    """Down from a rung to each that starts from it: a line to the next rung, dots to the last side rung."""
+    at = rows[index].mean_pct
+    children = [number for number, row in enumerate(rows) if row.parent == index and row.mean_pct is not None]
+    if at is None or not children:
+        return
+    main = [number for number in children if not rows[number].side]
+    ax.plot([at] * 2, [index + place, max(children) + place], color=SIDE, lw=1.2, ls=(0, (1.5, 2)), zorder=1)
+    if main:
+        ax.plot([at] * 2, [index + place, main[0] + place], color=MAIN, lw=1.8, zorder=2)
+
+
+def _row(ax: Axes, row: StepRow, rows: tuple[StepRow, ...], y: float) -> None:
+    colour = SIDE if row.side else MAIN
+    if row.mean_pct is None:
+        return
+    start = rows[row.parent].mean_pct if row.parent is not None else None
+    if start is not None:
+        ax.plot([start, row.mean_pct], [y] * 2, color=colour, lw=9, alpha=0.3, solid_capstyle="butt", zorder=2)
+    low, high = ax.get_xlim()
+    if row.low_pct is not None and row.high_pct is not None:
+        ends = [max(low, row.low_pct), min(high, row.high_pct)]
+        ax.plot(ends, [y] * 2, color=INK, lw=1.8, solid_capstyle="butt", zorder=4)
+    form: dict[str, Any] = {"ls": "none", "zorder": 5, "clip_on": False}
+    face = CARD if row.side else colour
+    ax.plot(row.mean_pct, y, marker="s" if row.side else "o", ms=8, mfc=face, mec=colour, mew=1.8, **form)
+    if row.train_pct is not None:
+        ax.plot(row.train_pct, y, marker="^", ms=6.5, mfc="none", mec=MUTED, mew=1.2, **form)
+
+
+def _words(ax: Axes, row: StepRow, index: int, small: bool, height: int) -> None:
+    def y(pixels: float) -> float:
+        return index - 0.5 + pixels / height
+
+    text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
+    weight = "normal" if row.side else "bold"
+    reached, gained = row.said
+    if small:
+        text["bbox"] = {"facecolor": CARD, "edgecolor": "none", "pad": 1.0}
+        label = wrapped(row.label, 34)
+        shown = label[0] + ("…" if len(label) > 1 else "")
+        ax.text(0.04 if row.side else 0, y(13), shown, fontweight=weight, **text)
+        ax.text(1, y(13), reached, ha="right", **text)
+        ax.text(1, y(31), gained, color=MUTED, ha="right", fontsize=12, **text)
+        return
+    lines = wrapped(row.label, 24 if row.side else 26)
+    ax.text(-0.03, y(height / 2), "\n".join(lines[:2]), ha="right", fontweight=weight, linespacing=1.2, **text)
+    ax.text(1.03, y(height / 2), reached, **text)
+    ax.text(1.03 + 0.17, y(height / 2), gained, color=MUTED, fontsize=12, **text)
+
+
+def _legend(rows: tuple[StepRow, ...]) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    marks: list[tuple[bool, str, dict[str, Any]]] = [
+        (any(not row.side for row in rows), "rung", {"marker": "o", "mfc": MAIN, "mec": MAIN}),
+        (any(row.side for row in rows), "side rung", {"marker": "s", "mfc": CARD, "mec": SIDE, "mew": 1.8}),
+        (any(row.train_pct is not None for row in rows), "train", {"marker": "^", "mfc": "none", "mec": MUTED}),
+    ]
+    held = [Line2D([], [], ls="none", ms=7.5, label=text, **form) for present, text, form in marks if present]
+    return [*held, Line2D([], [], color=INK, lw=1.8, label="95 % interval")]

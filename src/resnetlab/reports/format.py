@@ -1,0 +1,85 @@
+"""Numbers and lists as a reader sees them. The one place that rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from resnetlab.stats.intervals import Interval
+from resnetlab.stats.power import MOST_SEEDS, Forecast
+
+NOTHING = "–"
+MINUS = "−"
+
+
+def places(interval: Interval | None) -> int:
+    """Decimals of an accuracy in percent: one, and two where the interval is narrower than .2 points."""
+    return 2 if interval and 0 < interval.high - interval.low < 0.2 else 1
+
+
+def pct(value: float | None, digits: int = 1) -> str:
+    """`97.1 %`."""
+    return NOTHING if value is None else f"{value:.{digits}f} %"
+
+
+def span(interval: Interval | None, digits: int = 1) -> str:
+    """`[96.2, 98.0]`."""
+    return NOTHING if interval is None else f"[{number(interval.low, digits)}, {number(interval.high, digits)}]"
+
+
+def rate_span(interval: Interval) -> str:
+    """A rate's interval in whole percent: `[38, 96] %`."""
+    return f"[{100 * interval.low:.0f}, {100 * interval.high:.0f}] %"
+
+
+def number(value: float, digits: int = 1) -> str:
+    """With a minus sign that is one, and never `-0.0`."""
+    text = f"{value:.{digits}f}"
+    text = text.removeprefix("-") if float(text) == 0 else text
+    return text.replace("-", MINUS)
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """`+67.3`."""
+    text = number(value, digits)
+    return text if text.startswith(MINUS) or float(text) == 0 else f"+{text}"
+
+
+def p_value(p: float | None) -> str:
+    """`0.012`, `< 0.0001`."""
+    if p is None:
+        return NOTHING
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.001 else f"{p:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """`8.4 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 run`, `1,200 runs`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def listed(items: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
+
+
+def capital(text: str) -> str:
+    """With a capital first letter, the rest untouched."""
+    return text[:1].upper() + text[1:]
+
+
+def forecast(seeds: Forecast) -> str:
+    """`about 12 seeds a condition would decide it (7 to 30)`."""
+    if seeds.about is None:
+        return f"more than {MOST_SEEDS} seeds a condition would be needed: not affordable"
+    if seeds.low == seeds.high:  # no range is known
+        return f"about {seeds.about} seeds a condition would decide it, by what was seen"
+    low = seeds.low or seeds.about
+    high = f"more than {MOST_SEEDS}" if seeds.high is None else str(seeds.high)
+    return f"about {seeds.about} seeds a condition would decide it ({low} to {high})"

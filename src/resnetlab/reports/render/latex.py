@@ -1,0 +1,181 @@
+"""The report as LaTeX, for a paper: the same words, tables (booktabs) and numbers, its figures beside it as PDF files.
+
+Written on request. The document needs no more than a plain TeX Live: pdflatex, booktabs, longtable, Times.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from resnetlab import files
+from resnetlab.analysis.study_data import Evidence
+from resnetlab.reports import figures
+from resnetlab.reports.document import Cell, Fact, Picture, Report, Table
+from resnetlab.reports.study.assemble import assemble
+
+PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
+\usepackage[utf8]{inputenc}
+\usepackage[T1]{fontenc}
+\usepackage{textcomp}
+\usepackage{mathptmx}
+\usepackage{courier}
+\usepackage[margin=18mm]{geometry}
+\usepackage{array,booktabs,longtable,graphicx}
+\setlength{\parindent}{0pt}
+\setlength{\parskip}{6pt}
+\setlength{\tabcolsep}{3pt}
+\newcommand{\note}[1]{\newline{\tiny #1}}
+\sloppy
+\begin{document}"""
+
+CHARACTERS = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}",
+    "[": "{[}", "]": "{]}", "*": "{*}",
+    "\N{MINUS SIGN}": r"\ensuremath{-}", "\N{EN DASH}": r"\textendash{}", "\N{EM DASH}": r"\textemdash{}",
+    "\N{GREEK SMALL LETTER NU}": r"\ensuremath{\nu}", "\N{PLUS-MINUS SIGN}": r"\ensuremath{\pm}",
+    "\N{MULTIPLICATION SIGN}": r"\ensuremath{\times}", "\N{RIGHTWARDS ARROW}": r"\ensuremath{\rightarrow}",
+    "\N{MIDDLE DOT}": r"\textperiodcentered{}", "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}", "\N{NO-BREAK SPACE}": "~",
+    "\N{LEFT DOUBLE QUOTATION MARK}": r"\textquotedblleft{}",
+    "\N{RIGHT DOUBLE QUOTATION MARK}": r"\textquotedblright{}",
+    "\N{RIGHT SINGLE QUOTATION MARK}": r"\textquoteright{}",
+}  # fmt: skip
+"""A character as pdflatex sets it. Brackets and stars are braced, for after a line's end they would be arguments."""
+
+PLAIN = 150
+"""Letters of the tables' size that stand in a line, about."""
+
+
+def write_latex(source: Report | Evidence, folder: Path) -> Path:
+    """Write `report.tex` and its `figures/*.pdf` into `folder`, each whole or not at all; the path of `report.tex`.
+
+    The document comes last. Raises ResourceError when the disk is full.
+    """
+    report = assemble(source) if isinstance(source, Evidence) else source
+    for picture in report.pictures:
+        drawn = figures.pdf(picture)
+        with files.atomic(folder / "figures" / f"{picture.key}.pdf", "wb") as file:
+            file.write(drawn)
+    path = folder / "report.tex"
+    files.write_text(path, render(report))
+    return path
+
+
+def render(report: Report) -> str:
+    """The document; figures are expected in `figures/<key>.pdf`."""
+    parts = [PREAMBLE, rf"{{\Large\bfseries {escape(report.question)}\par}}"]
+    parts.append(rf"\emph{{resnetlab study}} \textperiodcentered{{}} {escape(report.name)}")
+    if report.banner:
+        parts.append(rf"\textbf{{{escape(report.banner)}}}")
+    if report.verdicts:
+        items = "\n".join(rf"\item \textbf{{{escape(item.note)}}}: {escape(item.text)}" for item in report.verdicts)
+        parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
+    parts += [escape(report.answer), *_picture(report.dots)]
+    parts.append(rf"\textbf{{What this does not show.}} {escape(report.limits)}")
+    if report.ladder:
+        parts += [r"\section*{Ladder}", *_picture(report.ladder.steps), *_table(report.ladder.table)]
+    parts += [r"\section*{Conditions}", escape(report.about), *_table(report.conditions)]
+    parts += [r"\subsection*{What became of the runs}", *_table(report.outcomes)]
+    if report.claims:
+        parts += [r"\section*{Claims}", *(_picture(report.forest) if report.forest else []), *_table(report.claims)]
+    if report.beside:
+        parts += [r"\section*{Published beside measured}", *_table(report.beside), _facts(report.protocols)]
+    if report.alone:
+        parts += [r"\subsection*{Published only}", *_table(report.alone)]
+    if report.ensembles:
+        parts += [r"\section*{Ensembles}", *_table(report.ensembles)]
+    if report.exploratory:
+        parts += [r"\section*{Exploration}", *_table(report.exploratory)]
+    if report.costs:
+        parts.append(r"\section*{Accuracy and cost}")
+        for drawn in report.costs:
+            parts += [rf"\subsection*{{{escape(drawn.title)}}}", *_picture(drawn)]
+    if report.curves:
+        parts.append(r"\section*{Learning curves}")
+        for curve in report.curves:
+            parts += [rf"\subsection*{{{escape(curve.title)}}}", *_picture(curve)]
+    if report.distances:
+        parts += [r"\subsection*{How far apart curves lie}", *_table(report.distances)]
+    if report.inside:
+        parts.append(r"\section*{Inside the networks}")
+        for picture in report.inside:
+            parts += [rf"\subsection*{{{escape(picture.title)}}}", *_picture(picture)]
+    parts += [r"\section*{Ledger of runs}", *_table(report.ledger), r"\section*{How to repeat it}"]
+    parts += [rf"{{\ttfamily\raggedright {escape(report.command)}\par}}", escape(report.test_split)]
+    parts.append(_facts(report.facts))
+    if report.differing:
+        parts += [r"\subsection*{Where the conditions differ}", *_table(report.differing)]
+    parts += [r"\subsection*{What all conditions share}", *_table(report.common), escape(report.made_by)]
+    return "\n\n".join(part for part in [*parts, r"\end{document}"] if part) + "\n"
+
+
+def _facts(facts: tuple[Fact, ...]) -> str:
+    items = "\n".join(rf"\item[{{{escape(fact.term)}}}] {escape(fact.said)}" for fact in facts)
+    return f"{{\\small\\begin{{description}}\n{items}\n\\end{{description}}}}" if items else ""
+
+
+def escape(text: str) -> str:
+    """Text as text: no command of TeX in it takes effect, no ligature joins it, and a long word may break."""
+    words = re.split(r"(\s+)", text)
+    return "".join(" " if word.isspace() and "\N{NO-BREAK SPACE}" not in word else _word(word) for word in words)
+
+
+def _word(word: str) -> str:
+    long = len(word) > 18
+    held = []
+    for place, letter in enumerate(word):
+        held.append(_letter(letter, word[place - 1] if place else ""))
+        if long and (letter in "-_./," or (len(word) > 30 and place % 8 == 7)):
+            held.append(r"\allowbreak{}")
+    return "".join(held)
+
+
+def _letter(letter: str, before: str) -> str:
+    if letter in CHARACTERS:
+        return CHARACTERS[letter]
+    if letter == before and letter in "-,":  # two of them are another character
+        return f"{{{letter}}}"
+    if letter.isascii() and letter.isprintable():
+        return letter
+    if letter.isalpha() and letter <= "\N{LATIN SMALL LETTER Y WITH DIAERESIS}":  # Latin-1, French and German
+        return letter
+    return rf"{{[}}U+{ord(letter):04X}{{]}}"  # the document's fonts have no such letter
+
+
+def _picture(picture: Picture) -> list[str]:
+    graphic = rf"\includegraphics[width=\linewidth]{{figures/{picture.key}.pdf}}"
+    return [f"% {' '.join(escape(picture.alt).split())}\n{graphic}", rf"{{\small {escape(picture.caption)}\par}}"]
+
+
+def _table(table: Table) -> list[str]:
+    columns = "".join(
+        rf">{{\ragged{'left' if column.numeric else 'right'}\arraybackslash}}p{{{width:.4f}\linewidth}}"
+        for column, width in zip(table.columns, _widths(table), strict=True)
+    )
+    head = " & ".join(escape(column.name) for column in table.columns) + r" \\"
+    lines = [
+        rf"{{\scriptsize\begin{{longtable}}{{@{{}}{columns}@{{}}}}",
+        r"\toprule", head, r"\midrule", r"\endhead", r"\bottomrule", r"\endlastfoot",
+        *(" & ".join(_cell(cell) for cell in row) + r" \\" for row in table.rows),
+        r"\end{longtable}}",
+    ]  # fmt: skip
+    return ["\n".join(lines), rf"{{\small {escape(table.note)}\par}}" if table.note else ""]
+
+
+def _widths(table: Table) -> list[float]:
+    """A share of the line a column: as wide as its words are long, the longest ones cut at a third of the line."""
+    natural = []
+    for place, column in enumerate(table.columns):
+        lines = [line for row in table.rows for line in (row[place].text, *row[place].note.split("; "))]
+        word = max(len(part) for part in column.name.split())
+        natural.append(2 + max([word, *(min(len(line), PLAIN // 3) for line in lines)]))
+    gaps = 0.014 * (len(natural) - 1)
+    scale = min(1 / PLAIN, (1 - gaps) / sum(natural))
+    return [scale * letters for letters in natural]
+
+
+def _cell(cell: Cell) -> str:
+    notes = "".join(rf"\note{{{escape(part)}}}" for part in cell.note.split("; ")) if cell.note else ""
+    return escape(cell.text) + notes

@@ -1,0 +1,91 @@
+"""The report as Markdown, for a repository's page: the same words and numbers, its figures beside it as SVG files."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from resnetlab.reports.document import Cell, Fact, Picture, Report, Table
+
+
+def render(report: Report) -> str:
+    """The document; figures are expected in `figures/<key>.svg`."""
+    parts = [f"# {escape(report.question)}", f"*resnetlab study* · {escape(report.name)}"]
+    if report.banner:
+        parts.append(f"> **{escape(report.banner)}**")
+    if report.verdicts:
+        parts.append("\n".join(f"- **{escape(item.note)}**: {escape(item.text)}" for item in report.verdicts))
+    parts += [escape(report.answer), *_picture(report.dots)]
+    parts.append(f"**What this does not show.** {escape(report.limits)}")
+    if report.ladder:
+        parts += ["## Ladder", *_picture(report.ladder.steps), *table(report.ladder.table)]
+    parts += ["## Conditions", escape(report.about), *table(report.conditions)]
+    parts += ["### What became of the runs", *table(report.outcomes)]
+    if report.claims:
+        parts += ["## Claims", *(_picture(report.forest) if report.forest else []), *table(report.claims)]
+    if report.beside:
+        parts += ["## Published beside measured", *table(report.beside), _facts(report.protocols)]
+    if report.alone:
+        parts += ["### Published only", *table(report.alone)]
+    if report.ensembles:
+        parts += ["## Ensembles", *table(report.ensembles)]
+    if report.exploratory:
+        parts += ["## Exploration", *table(report.exploratory)]
+    if report.costs:
+        parts.append("## Accuracy and cost")
+        for drawn in report.costs:
+            parts += [f"### {escape(drawn.title)}", *_picture(drawn)]
+    if report.curves:
+        parts.append("## Learning curves")
+        for curve in report.curves:
+            parts += [f"### {escape(curve.title)}", *_picture(curve)]
+    if report.distances:
+        parts += ["### How far apart curves lie", *table(report.distances)]
+    if report.inside:
+        parts.append("## Inside the networks")
+        for picture in report.inside:
+            parts += [f"### {escape(picture.title)}", *_picture(picture)]
+    parts += ["## Ledger of runs", *table(report.ledger), "## How to repeat it", _code(report.command)]
+    parts.append(escape(report.test_split))
+    parts.append(_facts(report.facts))
+    if report.differing:
+        parts += ["### Where the conditions differ", *table(report.differing)]
+    parts += ["### What all conditions share", *table(report.common), escape(report.made_by)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text as text: no markup of Markdown or HTML in it takes effect, a bare address included."""
+    text = html.escape(text, quote=False)
+    text = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
+    text = re.sub(r"(?<=\w)(://|@)", r"<span>\1</span>", text)
+    text = re.sub(r"^([#+-])", r"\\\1", text)  # no heading, no list
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)
+
+
+def _facts(facts: tuple[Fact, ...]) -> str:
+    return "\n".join(f"- {escape(fact.term)}: {escape(fact.said)}" for fact in facts)
+
+
+def _picture(picture: Picture) -> list[str]:
+    return [f"![{escape(picture.alt)}](figures/{picture.key}.svg)", escape(picture.caption)]
+
+
+def table(table: Table) -> list[str]:
+    """A table and its note."""
+    lines = [
+        "| " + " | ".join(escape(column.name) for column in table.columns) + " |",
+        "|" + "|".join(" ---: " if column.numeric else " --- " for column in table.columns) + "|",
+        *("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in table.rows),
+    ]
+    return ["\n".join(lines), escape(table.note)]
+
+
+def _cell(cell: Cell) -> str:
+    said = escape(cell.text) + (f"<br>{escape(cell.note)}" if cell.note else "")
+    return said.replace(escape(cell.cited), f"[{escape(cell.cited)}]({cell.url})", 1) if cell.url else said
+
+
+def _code(text: str) -> str:
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}sh\n{text}\n{fence}"

@@ -1,0 +1,72 @@
+"""Accuracy against what a network costs: its parameters, and the images that it scores a second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from resnetlab.reports.document import Scatter, Spot
+from resnetlab.reports.format import listed, number, pct
+from resnetlab.reports.study.finetune import any_tuned
+from resnetlab.stats.intervals import mean
+
+if TYPE_CHECKING:
+    from resnetlab.reports.study.assemble import Judged
+
+
+def pictures(judged: Judged) -> tuple[Scatter, ...]:
+    """Of a study that sets pre-trained networks of several sizes beside one another, and the published ones."""
+    return (*_measured(judged), *_published(judged))
+
+
+def _measured(judged: Judged) -> tuple[Scatter, ...]:
+    models = {condition.model for condition in judged.study.conditions}
+    if not any_tuned(judged) or len({repr(model) for model in models}) < 2:
+        return ()
+    by_parameters, by_speed = [], []
+    for label, summary in judged.summaries.items():
+        rows = judged.rows(label)
+        if summary.mean_pct is None:
+            continue
+        low, high = summary.interval_pct or (None, None)
+        rest = (label, summary.mean_pct, low, high, judged.style(label))
+        if rows[0].parameters:
+            by_parameters.append(Spot(float(rows[0].parameters), *rest))
+        seconds = [row.evaluation_seconds for row in rows if row.status == "converged" and row.evaluation_seconds]
+        if seconds and (images := judged.data(label).test_images):
+            by_speed.append(Spot(images / mean(seconds), *rest))
+    told = "Mean test accuracy of the converged runs; line: its 95 % t-interval over the seeds, cut at the edge."
+    drawn = []
+    if len({spot.x for spot in by_parameters}) > 1:
+        drawn.append(_scatter("parameters", "Accuracy against parameters", "parameters", told, by_parameters))
+    if len({spot.x for spot in by_speed}) > 1:
+        unit = "test photographs scored a second"
+        more = f"{told} Decoding is included, and other runs may have shared the machine."
+        drawn.append(_scatter("speed", "Accuracy against images a second", unit, more, by_speed))
+    return tuple(drawn)
+
+
+def _published(judged: Judged) -> tuple[Scatter, ...]:
+    held = [
+        pair for pair in judged.study.published_only
+        if pair.value.parameters and pair.value.accuracy_pct is not None
+    ]  # fmt: skip
+    drawn = []
+    for data in dict.fromkeys(pair.protocol.data for pair in held):
+        pairs = [pair for pair in held if pair.protocol.data == data]
+        spots = [
+            Spot(float(pair.value.parameters or 0), pair.value.label, pair.value.accuracy_pct or 0.0, None, None, 0)
+            for pair in pairs
+        ]
+        sources = listed(list(dict.fromkeys(pair.title for pair in pairs)))
+        told = f"Published only, nothing here was measured: accuracy on {data} ({sources})."
+        title = f"Published accuracy on {data} against parameters"
+        drawn.append(_scatter(f"published-{data}", title, "parameters", told, spots, published=True))
+    return tuple(drawn)
+
+
+def _scatter(key: str, title: str, unit: str, caption: str, spots: list[Spot], published: bool = False) -> Scatter:
+    values = [spot.y_pct for spot in spots]
+    pad = max(1.0, 0.35 * (max(values) - min(values)))
+    alt = f"{title}. " + "; ".join(f"{spot.label}: {number(spot.x, 0)}, {pct(spot.y_pct)}" for spot in spots) + "."
+    ends = max(0.0, min(values) - pad), min(100.5, max(values) + pad)
+    return Scatter(key, title, caption, alt, unit, tuple(spots), *ends, published)

@@ -1,0 +1,82 @@
+"""Differences between conditions that no claim declared: an exploration, labelled so, which judges nothing."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from resnetlab.reports.document import Cell, Column, Table
+from resnetlab.reports.format import NOTHING, listed, number, p_value, places, plural, signed, span
+from resnetlab.stats.contrasts import Effect, welch
+from resnetlab.stats.intervals import Summary
+from resnetlab.stats.verdict import benjamini_hochberg
+from resnetlab.studies.claims import labels
+
+if TYPE_CHECKING:
+    from resnetlab.reports.study.assemble import Judged
+
+MOST_PAIRS = 15
+"""Beyond it every condition is set against the best one alone."""
+MOST_ROWS = 20
+"""Of a table; the rest is counted."""
+
+
+def table(judged: Judged) -> Table | None:
+    """Pairs with a condition that no claim names; None where every condition is claimed about, or runs are to come."""
+    claimed = {label for claim in judged.study.claims for label in labels(claim)}
+    held = {label: summary for label, summary in judged.summaries.items() if _comparable(summary)}
+    pairs = [pair for pair in combinations(held, 2) if not claimed.issuperset(pair)]
+    if not judged.counts.complete or not pairs:
+        return None
+    best = max(held, key=lambda label: held[label].mean_pct or 0.0)
+    against_best = len(pairs) > MOST_PAIRS
+    if against_best:
+        pairs = [(best, label) for label in held if label != best and not claimed.issuperset((best, label))]
+    effects = [welch(held[a].converged_pct, held[b].converged_pct) for a, b in pairs]
+    tested = [effect for effect in effects if not effect.deterministic]
+    raw = [min(1.0, 2 * min(effect.above(0), effect.below(0))) for effect in tested]
+    adjusted = iter(benjamini_hochberg(raw))
+    rows = [
+        (pair, effect, None if effect.deterministic else next(adjusted))
+        for pair, effect in zip(pairs, effects, strict=True)
+    ]
+    rows.sort(key=lambda row: -1.0 if row[2] is None else row[2])
+    columns = (
+        Column("Conditions", numeric=False), Column("Difference, points"), Column("95 % CI"), Column("ν"),
+        Column("p, Benjamini-Hochberg"),
+    )  # fmt: skip
+    which = "Every pair of which a condition is in no claim"
+    if against_best:
+        which = f"Each condition against {best}, the best in the mean, which was chosen after looking"
+    note = (
+        f"No claim declared these differences, so none is judged. {which}: left less right in test accuracy, over "
+        f"converged runs, by Welch's t; p corrected over {plural(len(tested), 'difference')} for their false discovery "
+        "rate (Benjamini and Hochberg 1995), each interval for itself."
+    )
+    if len(rows) > MOST_ROWS:
+        note += f" {plural(len(rows) - MOST_ROWS, 'row')} with a larger p are left out."
+    if short := [label for label in judged.summaries if label not in held]:
+        note += f" Not compared, with fewer than 2 converged runs: {listed(short)}."
+    return Table("exploratory", columns, tuple(_row(judged, *row) for row in rows[:MOST_ROWS]), note)
+
+
+def _comparable(summary: Summary) -> bool:
+    return len(summary.converged_pct) >= 2 and not summary.counts.out_of_memory
+
+
+def _row(judged: Judged, pair: tuple[str, str], effect: Effect, p: float | None) -> tuple[Cell, ...]:
+    counts = {label: judged.summaries[label].counts for label in pair}
+    lost = [
+        f"{held.converged} of {held.finished} runs of {label}"
+        for label, held in counts.items()
+        if held.converged < held.finished
+    ]
+    interval = None if effect.deterministic else effect.interval()
+    digits = places(interval)
+    return (
+        Cell(f"{pair[0]} − {pair[1]}", f"of converged runs alone: {listed(lost)}" if lost else ""),
+        Cell(signed(effect.d, digits), "deterministic" if effect.deterministic else ""),
+        Cell(span(interval, digits)),
+        Cell(NOTHING if effect.nu is None else number(effect.nu)),
+        Cell(p_value(p)),
+    )

@@ -1,0 +1,293 @@
+"""The tables of a report: conditions, claims, outcomes, ledger, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from resnetlab.analysis.study_data import Machine, Row
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.reports.document import Cell, Column, Fact, Table
+from resnetlab.reports.format import (
+    NOTHING,
+    capital,
+    duration,
+    forecast,
+    listed,
+    number,
+    p_value,
+    pct,
+    places,
+    plural,
+    rate_span,
+    signed,
+    span,
+)  # fmt: skip
+from resnetlab.reports.study import estimands, finetune
+from resnetlab.reports.study.references import address
+from resnetlab.schema import encode
+from resnetlab.stats.intervals import Summary, mean
+from resnetlab.stats.outcomes import OUTCOMES, Counts
+from resnetlab.stats.power import ALPHA
+from resnetlab.stats.verdict import GREATER, Means, Question, Verdict
+from resnetlab.studies.claims import AnyClaim, Greater
+from resnetlab.studies.spec import PARTS
+
+if TYPE_CHECKING:
+    from resnetlab.reports.study.assemble import Judged
+
+FINAL = 1 - ALPHA
+"""Confidence of an interval that is looked at once."""
+
+
+def conditions(judged: Judged) -> Table:
+    """Accuracy a condition, over its converged runs and over all."""
+    columns = (
+        Column("Condition", numeric=False), Column("Converged"), Column("Mean of converged"), Column("sd"),
+        Column("95 % CI"), Column("Mean of all runs"), Column("Training, a run"),
+    )  # fmt: skip
+    rows = tuple(_condition(label, summary, judged.rows(label)) for label, summary in judged.summaries.items())
+    note = (
+        "Test accuracy. Under the success rate, its 95 % Wilson interval. CI of the mean of the converged runs: "
+        "Student's t. The mean of all runs counts a diverged run as a guess; its interval is Student's t where all "
+        "runs ended alike, else it joins an exact interval of the success rate with the t-interval (hurdle), and is "
+        "the whole range below 2 converged runs. Training time: mean of the finished runs, without evaluation."
+    )
+    return Table("conditions", columns, rows, note)
+
+
+def _condition(label: str, summary: Summary, runs: Sequence[Row]) -> tuple[Cell, ...]:
+    seconds = [row.train_seconds for row in runs if row.train_seconds > 0]
+    parameters = runs[0].parameters
+    digits = places(summary.interval_pct)
+    counts = summary.counts
+    rate = Cell(f"{counts.converged} of {counts.finished}", rate_span(summary.success_wilson))
+    if not counts.finished:
+        rate = Cell(NOTHING)
+    parts = []
+    if summary.all_interval_pct:
+        parts.append(f"{span(summary.all_interval_pct, digits)} {summary.all_rule}")
+    if summary.all_range_pct:
+        low, high = summary.all_range_pct
+        parts.append(f"runs {number(low, digits)} to {number(high, digits)}")
+    everything = Cell(pct(summary.all_mean_pct, digits), "; ".join(parts))
+    return (
+        Cell(label, plural(parameters, "parameter") if parameters else ""),
+        rate,
+        Cell(pct(summary.mean_pct, digits)),
+        Cell(NOTHING if summary.sd_pct is None else number(summary.sd_pct, 2)),
+        Cell(span(summary.interval_pct, digits)),
+        everything,
+        Cell(duration(mean(seconds)) if seconds else NOTHING),
+    )
+
+
+def outcomes(judged: Judged) -> Table:
+    """What became of every planned run: the outcomes of a row add up to what was planned."""
+    partial = not judged.counts.complete
+    names = [name for name in OUTCOMES if partial or name not in ("running", "waiting")]
+    columns = (Column("Condition", numeric=False), Column("Planned"), *(Column(capital(name)) for name in names))
+
+    def row(label: str, counts: Counts) -> tuple[Cell, ...]:
+        held = (counts.planned, *(getattr(counts, name.replace(" ", "_")) for name in names))
+        return (Cell(label), *(Cell(f"{value:,}") for value in held))
+
+    rows = [row(label, summary.counts) for label, summary in judged.summaries.items()]
+    note = (
+        "Dead: never above what a guess reaches by luck. Diverged: a loss that is not a number. Missing: three "
+        "attempts were broken from outside. No seed is replaced, and none leaves the denominators."
+    )
+    return Table("outcomes", columns, (*rows, row("all", judged.counts)), note, "scroll")
+
+
+def claims(judged: Judged) -> Table | None:
+    """The claims and their verdicts; None where the study declares none."""
+    if not judged.study.claims:
+        return None
+    plain = all(
+        isinstance(c, Greater) and (c.metric, c.split, c.paired) == ("top1", "test", False) for c in judged.study.claims
+    )
+    one_unit = all(estimands.unit(claim) == "points" for claim in judged.study.claims)
+    looked = any(verdict.look > 1 or verdict.confidence != FINAL for verdict in judged.verdicts)
+    columns = (
+        Column("Claim", numeric=False), Column("Difference, points" if one_unit else "Difference"),
+        Column("CI" if looked else "95 % CI"), Column("ν"), Column("p"), Column("p, Holm"),
+        Column("Verdict", numeric=False),
+    )  # fmt: skip
+    held = zip(judged.study.claims, judged.questions, judged.verdicts, strict=True)
+    rows = tuple(row for triple in held for row in _claim(*triple, one_unit, address(judged, triple[0].source)))
+    lines = "claims" if len(rows) == len(judged.study.claims) else "lines, of which directions are ones of their own,"
+    family = (
+        f"corrected over the study's {len(rows)} {lines} (Holm 1979)" if len(rows) > 1 else "one claim: uncorrected"
+    )
+    note = (
+        f"Left less right, over converged runs, by Welch's t with ν degrees of freedom. Where p ({family}) is below "
+        "0.05, the claim that left is greater is reproduced by a difference above 0 and contradicted by one below; "
+        "otherwise it is inconclusive."
+    )
+    return Table("claims", columns, rows, note if plain else estimands.note(judged.study.claims, family))
+
+
+def _claim(
+    claim: AnyClaim, question: Question, verdict: Verdict, one_unit: bool, url: str
+) -> Iterable[tuple[Cell, ...]]:
+    """The row of a claim, and one for the direction of a claim about a size."""
+    compared = estimands.compared(claim)
+    note = f"{compared} · {claim.source}" if claim.source else compared
+    says = Cell(claim.says, note, cited=claim.source, url=url)
+    digits = places(verdict.effect.interval()) if verdict.effect else 1
+    unit = estimands.unit(claim)
+    numbers = _numbers(verdict, 3 if unit == "nats" else digits, "" if one_unit else f" {unit}")
+    if verdict.word != "waiting" and not isinstance(question, Means):
+        numbers[0] = estimands.counted(question)
+    yield (says, *numbers, _word(verdict))
+    if verdict.direction is not None and isinstance(question, Means):
+        side = "above" if question.direction == GREATER else "below"
+        _, _, nu, p, p_holm = _numbers(verdict.direction, digits, "")
+        said = Cell("Its direction", f"{side} 0, a line of its own")
+        yield (said, Cell(NOTHING), Cell(NOTHING), nu, p, p_holm, _word(verdict.direction))
+
+
+def _word(verdict: Verdict) -> Cell:
+    why = verdict.why or (forecast(verdict.forecast) if verdict.forecast else "")
+    if verdict.effect is not None and verdict.effect.deterministic:
+        why = "; ".join(part for part in (why, "deterministic difference: no run of an arm differs") if part)
+    word = Cell(capital(verdict.word), why or verdict.qualified[len(verdict.word) :].strip(" ()"), verdict.word)
+    if verdict.conditional and verdict.word in ("reproduced", "partly reproduced", "contradicted") and why:
+        word = Cell(word.text, f"conditional on convergence; {why}", word.badge)
+    return word
+
+
+def _numbers(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
+    """Difference, interval, degrees of freedom and both p-values, where there are such."""
+    effect = verdict.effect
+    p_values = [Cell(p_value(verdict.p)), Cell(p_value(verdict.p_holm))]
+    if effect is None:
+        return [Cell(NOTHING), Cell(NOTHING), Cell(NOTHING), *p_values]
+    interval = None if effect.deterministic else effect.interval(verdict.confidence)
+    nu = NOTHING if effect.nu is None else number(effect.nu)
+    look = "" if verdict.confidence == FINAL else f"{100 * verdict.confidence:g} %, look {verdict.look}"
+    return [Cell(signed(effect.d, digits) + unit), Cell(span(interval, digits), look), Cell(nu), *p_values]
+
+
+def ledger(judged: Judged) -> Table:
+    """Every planned run."""
+    columns = (
+        Column("Condition", numeric=False), Column("Seed"), Column("Status", numeric=False), Column("Test accuracy"),
+        Column("Train loss, nats"), Column("Epochs"), Column("Training"), Column("Attempts"),
+        Column("Run", numeric=False),
+    )  # fmt: skip
+    rows = tuple(
+        _run(row, judged.summaries[label].chance_pct) for label in judged.summaries for row in judged.rows(label)
+    )
+    note = "An attempt is a start or a resumption. Every column of every run is in results.csv."
+    return Table("ledger", columns, rows, note, "scroll")
+
+
+def _run(row: Row, chance_pct: float) -> tuple[Cell, ...]:
+    if row.status == "diverged":
+        accuracy = Cell(pct(chance_pct), "counted as a guess")
+    else:
+        accuracy = Cell(NOTHING if row.test_error_pct is None else pct(100 - row.test_error_pct))
+    return (
+        Cell(row.condition),
+        Cell(str(row.seed)),
+        Cell(row.status, row.reason, row.status),
+        accuracy,
+        Cell(NOTHING if row.train_loss_nats is None else number(row.train_loss_nats, 3)),
+        Cell(f"{row.epochs:,.1f}".removesuffix(".0")),
+        Cell(duration(row.train_seconds) if row.train_seconds else NOTHING),
+        Cell(f"{row.attempts:,}"),
+        Cell(row.run),
+    )
+
+
+def facts(judged: Judged) -> tuple[Fact, ...]:
+    """Data, software and hardware, each as often as it differed."""
+    evidence = judged.evidence
+    said = []
+    for data in evidence.data:
+        where = f" ({listed(data.conditions)})" if len(evidence.data) > 1 else ""
+        counts = [(data.train_images, "train"), (data.validation_images, "validation"), (data.test_images, "test")]
+        images = listed([f"{n:,} {split}" for n, split in counts if n])
+        names = ", ".join(data.classes[:12]) + (", …" if len(data.classes) > 12 else "")
+        said += [
+            Fact(f"Data{where}", f"{data.name}; {images} images; {len(data.classes):,} classes ({names})"),
+            Fact("SHA-256 of the data", data.sha256),
+        ]
+    said += finetune.facts(judged)
+    for machine in evidence.machines:
+        where = f", {plural(machine.runs, 'run')}" if len(evidence.machines) > 1 else ""
+        said += _machine(machine, where)
+    for numerics in evidence.numerics:
+        usual = encode(Numerics())
+        told = {name: value for name, value in encode(numerics).items() if value != usual[name]}
+        held = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+        said.append(Fact("Numerics", held))
+    if evidence.began:
+        said.append(Fact("Run", f"{_time(evidence.began)} to {_time(evidence.ended)} UTC"))
+    return tuple(said)
+
+
+def _machine(machine: Machine, where: str) -> list[Fact]:
+    commit = f", commit {machine.commit}" if machine.commit else ""
+    dirty = " with uncommitted changes" if machine.dirty else ""
+    device = machine.device if machine.device != "cpu" else ""
+    hardware = listed([part for part in dict.fromkeys((machine.processor, machine.instruction_set, device)) if part])
+    packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
+    held = [
+        (f"Software{where}", f"resnetlab {machine.version}{commit}{dirty}"),
+        (f"Packages{where}", packages),
+        (f"Machine{where}", ", ".join(part for part in (hardware, machine.platform) if part)),
+        (f"Python{where}", machine.python),
+    ]
+    return [Fact(term, text) for term, text in held if text]
+
+
+def _time(iso: str) -> str:
+    return iso[:16].replace("T", " ")
+
+
+def settings(judged: Judged) -> tuple[Table, Table | None]:
+    """Model, data, recipe and numerics that are varied: fields that all conditions share, and where they differ."""
+    flat = {
+        condition.label: {
+            f"{part}.{name}": value
+            for part in PARTS
+            if getattr(condition, part) is not None
+            for name, value in _flat(finetune.settings(condition).get(part) or encode(getattr(condition, part))).items()
+        }
+        for condition in judged.study.conditions
+    }
+    names = list(dict.fromkeys(name for fields in flat.values() for name in fields))
+    same = [name for name in names if len({fields.get(name, NOTHING) for fields in flat.values()}) == 1]
+    first = next(iter(flat.values()))
+    common = Table(
+        "common",
+        (Column("Field", numeric=False), Column("All conditions", numeric=False)),
+        tuple((Cell(name), Cell(first[name])) for name in same),
+        narrow="scroll",
+    )
+    rest = [name for name in names if name not in same]
+    if not rest:
+        return common, None
+    columns = (Column("Condition", numeric=False), *(Column(name, numeric=False) for name in rest))
+    rows = tuple((Cell(label), *(Cell(fields.get(name, NOTHING)) for name in rest)) for label, fields in flat.items())
+    return common, Table("differing", columns, rows, narrow="scroll")
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested tables as dotted names; fields that say nothing (None) are left out."""
+    flat: dict[str, str] = {}
+    for name, value in table.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            flat[f"{prefix}{name}"] = _value(value)
+    return flat
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(_value(item) for item in value) if isinstance(value, list | tuple) else f"{value}"

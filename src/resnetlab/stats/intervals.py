@@ -1,0 +1,161 @@
+"""Estimates of one condition, each with the interval that holds at few seeds. Compares nothing.
+
+At 3 to 10 runs the t-interval keeps its 95 %, while bootstrap intervals fall to 70 to 90 % (our simulations; the same
+advice in Bouthillier et al. 2021).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from resnetlab.stats.outcomes import Counts, Outcome, count
+
+
+class Interval(NamedTuple):
+    """From `low` to `high`."""
+
+    low: float
+    high: float
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean, correctly rounded: it depends on no order, and that of a constant is the constant."""
+    return statistics.mean([float(value) for value in values])
+
+
+def variance(values: Sequence[float]) -> float:
+    """The sample variance (divisor n - 1) of at least 2 values; exactly 0 for a constant."""
+    return statistics.variance([float(value) for value in values])
+
+
+def t_quantile(p: float, nu: float) -> float:
+    """Student's t: the value below which a share `p` lies, at `nu` degrees of freedom."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(nu, p))
+
+
+def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
+    """Student's interval of the mean; None below 2 values."""
+    n = len(values)
+    if n < 2:
+        return None
+    half = t_quantile((1 + confidence) / 2, n - 1) * math.sqrt(variance(values) / n)
+    return Interval(mean(values) - half, mean(values) + half)
+
+
+def clopper_pearson(successes: int, runs: int, confidence: float = 0.95) -> Interval:
+    """The exact interval of a success rate, 0 to 1, with which decisions are made (Clopper and Pearson 1934)."""
+    from scipy.special import betaincinv
+
+    tail = (1 - confidence) / 2
+    low = float(betaincinv(successes, runs - successes + 1, tail)) if successes > 0 else 0.0
+    high = float(betaincinv(successes + 1, runs - successes, 1 - tail)) if successes < runs else 1.0
+    return Interval(low, high)
+
+
+def wilson(successes: int, runs: int, confidence: float = 0.95) -> Interval:
+    """The score interval of a success rate, 0 to 1, which is printed (Wilson 1927). No runs: the whole range."""
+    from scipy.special import ndtri
+
+    if runs == 0:
+        return Interval(0.0, 1.0)
+    z2 = float(ndtri((1 + confidence) / 2)) ** 2
+    rate = successes / runs
+    middle = (rate + z2 / (2 * runs)) / (1 + z2 / runs)
+    half = math.sqrt(z2 * (rate * (1 - rate) / runs + z2 / (4 * runs**2))) / (1 + z2 / runs)
+    low = 0.0 if successes == 0 else middle - half
+    high = 1.0 if successes == runs else middle + half
+    return Interval(max(0.0, low), min(1.0, high))
+
+
+WHOLE = Interval(0.0, 100.0)
+"""Where an accuracy in percent can lie."""
+
+
+def hurdle_interval(
+    converged: Sequence[float], runs: int, chance: float, unknown: int = 0, whole: Interval = WHOLE
+) -> Interval:
+    """The 95 % interval of the mean over all runs when some did not learn: of accuracies in percent, or within `whole`.
+
+    A run converges with probability pi, else it stays at chance: mu = c + pi (mu_converged - c). A 97.5 % exact
+    interval of pi and a 97.5 % t-interval of mu_converged together cover 95 % (Bonferroni); below 2 converged runs
+    nothing is known of mu_converged, and the interval is the whole range. Of `runs`, `unknown` ones may be either.
+    """
+    inner = t_interval(converged, 0.975)
+    if inner is None:
+        return whole
+    a = clopper_pearson(len(converged), runs, 0.975).low
+    b = clopper_pearson(len(converged) + unknown, runs, 0.975).high
+    down, up = inner.low - chance, inner.high - chance
+    low = chance + min(a * down, b * down)
+    high = chance + max(a * up, b * up)
+    return Interval(max(whole.low, low), min(whole.high, high))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A condition in numbers: accuracies in percent, rates from 0 to 1.
+
+    A diverged run stands with the accuracy of a guess; runs out of memory and missing runs have no accuracy and stay
+    in every denominator. While runs are missing, the interval of the success rate covers either fate of theirs.
+    """
+
+    counts: Counts
+    chance_pct: float
+    converged_pct: tuple[float, ...]
+    all_pct: tuple[float, ...]
+    """Of the converged, dead and diverged runs."""
+    mean_pct: float | None
+    """Of the converged runs, as are `sd_pct` (divisor n - 1) and `interval_pct` (95 %, Student's t)."""
+    sd_pct: float | None
+    interval_pct: Interval | None
+    success_rate: float | None
+    """None when no run is finished."""
+    success_wilson: Interval
+    all_mean_pct: float | None
+    all_range_pct: Interval | None
+    """The lowest and the highest run."""
+    all_interval_pct: Interval | None
+    all_rule: Literal["t", "hurdle", "whole range", "none"]
+    """How `all_interval_pct` came about; `t` only where all runs ended alike."""
+
+
+def summarise(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -> Summary:
+    """The summary of a condition's planned runs, given as outcome and test accuracy in percent.
+
+    `chance_pct` is the accuracy of the best constant guess. The order of the runs changes nothing.
+    """
+    counts = count(outcome for outcome, _ in runs)
+    converged = tuple(sorted(x for outcome, x in runs if outcome == "converged" and x is not None))
+    dead = [x for outcome, x in runs if outcome == "dead" and x is not None]
+    every = tuple(sorted([*converged, *dead, *[chance_pct] * counts.diverged]))
+    interval, rule = _over_all(counts, converged, every, chance_pct)
+    reachable = wilson(counts.converged + counts.missing, counts.finished)
+    return Summary(
+        counts=counts, chance_pct=chance_pct, converged_pct=converged, all_pct=every,
+        mean_pct=mean(converged) if converged else None,
+        sd_pct=math.sqrt(variance(converged)) if len(converged) > 1 else None,
+        interval_pct=t_interval(converged),
+        success_rate=counts.converged / counts.finished if counts.finished else None,
+        success_wilson=Interval(wilson(counts.converged, counts.finished).low, reachable.high),
+        all_mean_pct=mean(every) if every else None,
+        all_range_pct=Interval(every[0], every[-1]) if every else None,
+        all_interval_pct=interval, all_rule=rule,
+    )  # fmt: skip
+
+
+def _over_all(
+    counts: Counts, converged: Sequence[float], every: Sequence[float], chance_pct: float
+) -> tuple[Interval | None, Literal["t", "hurdle", "whole range", "none"]]:
+    if not every or not counts.complete or counts.out_of_memory:
+        return None, "none"
+    if counts.finished in (counts.converged, counts.dead, counts.diverged):
+        interval = t_interval(every)
+        return interval, "t" if interval else "none"
+    rule: Literal["hurdle", "whole range"] = "hurdle" if len(converged) > 1 else "whole range"
+    return hurdle_interval(converged, counts.finished, chance_pct, counts.missing), rule

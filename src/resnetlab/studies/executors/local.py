@@ -1,0 +1,222 @@
+"""Worker processes on this machine. One that dies takes its attempt with it and no other run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resnetlab.recipes.numerics import Numerics, Placement, cores
+from resnetlab.studies.executors.base import STOP_SECONDS, Event, Job, Queue, event_of, message_of
+from resnetlab.studies.executors.launcher import LaunchedWorker, Launcher, can_launch
+from resnetlab.training.resolve import check_index, resolve
+
+COMMAND = (sys.executable, "-m", "resnetlab.studies.executors.worker")
+
+
+class LocalBackend:
+    """Runs jobs under `root` in worker processes, each with its run's threads and no more."""
+
+    def __init__(self, root: Path, placement: Placement) -> None:
+        self.root, self.placement = root, placement
+        self.messages: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
+        self.launcher: Launcher | None = None
+
+    def settle(self, numerics: Numerics) -> Numerics:
+        """As this machine resolves them, one thread a run unless they say more."""
+        resolved = resolve(numerics, single=False)
+        check_index(resolved.device, self.placement.device_index)
+        return resolved
+
+    def width(self, jobs: Sequence[Job]) -> int:
+        """Runs at once: those that stand side by side, in as many processes as were asked for.
+
+        Unless that was said, there are as many processes as the cores carry, and one on an accelerator.
+        """
+        if not jobs:
+            return 0
+        numerics = jobs[0].file.run.numerics
+        carried = max(1, cores() // max(1, numerics.threads)) if numerics.device == "cpu" else 1
+        return min(len(jobs), (self.placement.workers or carried) * self.placement.abreast)
+
+    def run(self, jobs: Sequence[Job], stop: Callable[[], bool]) -> Iterator[Event]:
+        """Do the jobs in their order, as workers come free, and tell of them; ends early when `stop()` says so.
+
+        Every worker has ended when the generator has. Raises ResourceError when the disk is full.
+        """
+        queued, count = Queue(self.root, list(jobs)), math.ceil(self.width(jobs) / self.placement.abreast)
+        numerics = jobs[0].file.run.numerics if jobs else Numerics()
+        workers = [_Worker(self, number, numerics.threads) for number in range(count)]
+        if count > 1 and numerics.device == "cpu" and can_launch():
+            self.launcher = Launcher(self.logs / f"launcher-{os.getpid()}.log", _environment(numerics.threads))
+        try:
+            while queued or any(worker.jobs for worker in workers):
+                if stop():
+                    yield from self._stopped(workers)
+                    return
+                self._hand_out(queued, workers)
+                try:
+                    worker, message = self.messages.get(timeout=0.2)
+                except queue.Empty:
+                    yield Event("tick")
+                    continue
+                if message is None:
+                    yield from self._died(worker, queued)
+                elif not worker.jobs:
+                    pass  # a last word of before
+                elif message["kind"] in ("ready", "progress", "stopped"):
+                    yield event_of(message)
+                else:
+                    event = queued.after(worker.jobs.pop(message["id"]), message)
+                    if not stop():  # who is told may write a report: nobody waits for it without a job
+                        self._hand_out(queued, workers)
+                    yield event
+        finally:
+            for worker in workers:
+                worker.end()
+            if self.launcher:
+                self.launcher.end()
+                self.launcher = None
+
+    @property
+    def logs(self) -> Path:
+        """What worker processes say besides their messages."""
+        return self.root / "cache" / "logs"
+
+    def _hand_out(self, queued: Queue, workers: list[_Worker]) -> None:
+        """Give what is due to the workers that have nothing to do."""
+        due = queued.due()
+        for worker in workers:
+            if not worker.jobs and due:
+                worker.start(queued.take(self.placement.abreast))
+
+    def _stopped(self, workers: list[_Worker]) -> Iterator[Event]:
+        """Ask every worker for a checkpoint, and wait for it."""
+        for worker in workers:
+            worker.send({"stop": True})
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(worker.jobs for worker in workers) and time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):
+                worker, message = self.messages.get(timeout=0.2)
+                if message is None:
+                    yield from (Event("stopped", run_id) for run_id in worker.jobs)
+                    worker.jobs = {}
+                elif message["kind"] in ("stopped", "finished", "failed") and message["id"] in worker.jobs:
+                    del worker.jobs[message["id"]]
+                    yield event_of(message)
+
+    def _died(self, worker: _Worker, queued: Queue) -> Iterator[Event]:
+        """A worker's process ended, maybe in the middle of its jobs."""
+        worker.gone, jobs = True, list(worker.jobs.values())
+        if not jobs:
+            return
+        worker.end()
+        code = (worker.process.returncode if worker.process else 0) or 0
+        kills, worker.jobs = _memory_kills(), {}
+        # Which of several runs took the memory nobody knows: each is tried again, alone.
+        short_of_memory = code == -9 and kills > worker.memory_kills and len(jobs) == 1
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        lost = f"its process {how}; its log is cache/logs/{worker.log.name}"
+        for job in jobs:
+            event = queued.out_of_memory(job) if short_of_memory else None
+            yield event or queued.after(job, None, lost)
+
+
+@dataclass
+class _Worker:
+    """A process of the backend and the jobs that it is on, by their runs' ids."""
+
+    backend: LocalBackend
+    number: int
+    threads: int
+    process: subprocess.Popen[str] | LaunchedWorker | None = None
+    jobs: dict[str, Job] = field(default_factory=dict)
+    listener: threading.Thread | None = None
+    gone: bool = True
+    memory_kills: int = field(default_factory=lambda: _memory_kills())
+
+    @property
+    def log(self) -> Path:
+        return self.backend.logs / f"worker-{os.getpid()}-{self.number}.log"
+
+    def start(self, jobs: list[Job]) -> None:
+        """Begin `jobs` side by side, in a new process when there is none."""
+        if self.gone:
+            self._spawn()
+        self.jobs = {job.id: job for job in jobs}
+        self.send({"jobs": [message_of(job, self.backend.root, self.backend.placement) for job in jobs]})
+
+    def send(self, message: dict[str, Any]) -> None:
+        if self.process and self.process.stdin and not self.gone:
+            with contextlib.suppress(OSError):  # it died; its output's end says so
+                self.process.stdin.write(json.dumps(message) + "\n")
+                self.process.stdin.flush()
+
+    def end(self) -> None:
+        """Close its input, which ends it; kill it if it does not end."""
+        if self.process is None:
+            return
+        with contextlib.suppress(OSError):
+            if self.process.stdin:
+                self.process.stdin.close()
+        try:
+            self.process.wait(STOP_SECONDS if self.jobs else 5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.listener:
+            self.listener.join(5)
+        with contextlib.suppress(OSError):
+            if not self.log.stat().st_size:
+                self.log.unlink()
+
+    def _spawn(self) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        launcher = self.backend.launcher
+        self.process = launcher.start(self.log) if launcher and not launcher.gone else self._started()
+        self.gone, self.memory_kills = False, _memory_kills()
+        self.listener = threading.Thread(target=self._listen, args=(self.process,), daemon=True)
+        self.listener.start()
+
+    def _started(self) -> subprocess.Popen[str]:
+        """A new Python process, which imports torch for itself."""
+        with self.log.open("w") as log:
+            return subprocess.Popen(
+                COMMAND,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment(self.threads),
+                # Ctrl-C in a terminal is for the driver, which passes it on: a session of POSIX, a group of Windows.
+                start_new_session=True, creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )  # fmt: skip
+
+    def _listen(self, process: subprocess.Popen[str] | LaunchedWorker) -> None:
+        if process.stdout:
+            with process.stdout as lines:
+                for line in lines:
+                    with contextlib.suppress(ValueError):  # a line cut short by a kill
+                        self.backend.messages.put((self, json.loads(line)))
+        self.backend.messages.put((self, None))
+
+
+def _environment(threads: int) -> dict[str, str]:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {**os.environ, **dict.fromkeys(names, str(threads))}
+
+
+def _memory_kills() -> int:
+    """How many processes the system has killed for want of memory, as far as it says."""
+    count = 0
+    for path, word in (("/proc/vmstat", "oom_kill "), ("/sys/fs/cgroup/memory.events", "oom_kill ")):
+        with contextlib.suppress(OSError, ValueError):
+            lines = Path(path).read_text(encoding="ascii").splitlines()
+            count += sum(int(line.split()[1]) for line in lines if line.startswith(word))
+    return count

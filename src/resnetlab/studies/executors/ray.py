@@ -1,0 +1,230 @@
+"""Runs on the machines of a Ray cluster. The only module that imports ray.
+
+The runs' folders stay the record, on storage that all machines share, so that a driver may die and another go on.
+Each job is a task with its processors and GPUs. Ray itself tries no task again: a run that lost its machine goes on
+elsewhere from its last checkpoint, as one of the attempts that `Queue` counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # an experiment is nobody else's business
+
+import ray
+import ray.exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from resnetlab.errors import InputError, mistake
+from resnetlab.files import write_text
+from resnetlab.recipes.numerics import Numerics, Placement
+from resnetlab.schema import decode, encode
+from resnetlab.settings import CACHE, OFFLINE
+from resnetlab.studies.executors.base import STOP_SECONDS, Event, Job, Queue, event_of, message_of
+
+POLL_SECONDS = 0.3
+LISTEN_SECONDS = 1.0
+"""How often a task asks whether it should stop."""
+
+
+class RayBackend:
+    """Runs jobs under `root` on a Ray cluster: `address` of one, `auto` for one that runs here, empty to start one."""
+
+    def __init__(self, root: Path, placement: Placement, address: str = "") -> None:
+        self.root, self.placement = root.absolute(), placement
+        if not ray.is_initialized():
+            try:
+                _reach(address)
+                ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
+            except (OSError, ValueError, RuntimeError) as error:
+                reason = str(error).splitlines()[0]
+                fix = "ray start --head, or --address of a cluster that runs"
+                raise mistake("", f"no Ray cluster answers: {reason}", fix, field="address", got=address) from None
+        self.mark = self.root / "cache" / "cluster"
+        write_text(self.mark, ray.get_runtime_context().get_job_id())
+
+    def settle(self, numerics: Numerics) -> Numerics:
+        """As a machine of the cluster resolves them: one with a GPU, where there is one and the study may use it."""
+        gpus = ray.cluster_resources().get("GPU", 0) and numerics.device in ("auto", "cuda")
+        task = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=0)(_settle)
+        settled, problems = ray.get(task.remote(encode(numerics), self._here()))
+        if problems:
+            raise InputError(*problems)
+        return decode(Numerics, settled, "cluster")  # type: ignore[no-any-return]
+
+    def width(self, jobs: Sequence[Job]) -> int:
+        """Tasks that the cluster's resources carry at once."""
+        held, carried = ray.cluster_resources(), len(jobs)
+        for kind, needed in self._needs(jobs[0]).items() if jobs else ():
+            if needed:
+                carried = min(carried, int(held.get({"num_cpus": "CPU", "num_gpus": "GPU"}[kind], 0) / needed))
+        return carried
+
+    def run(self, jobs: Sequence[Job], stop: Callable[[], bool]) -> Iterator[Event]:
+        """Do the jobs as the cluster has room, and tell of them; ends early when `stop()` says so.
+
+        Raises ResourceError when a disk is full.
+        """
+        queued, running = Queue(self.root, list(jobs)), dict[Any, Job]()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        board = ray.remote(num_cpus=0, scheduling_strategy=here)(_Board).remote()
+        try:
+            while queued or running:
+                due = queued.due()
+                while due:
+                    job = due.pop(0)
+                    running[self._begin(job, board)] = job
+                if stop():
+                    yield from self._stopped(running, board)
+                    return
+                ended = _ended_of(running)
+                for message in ray.get(board.take.remote()):
+                    yield event_of(message)
+                for ref in ended:
+                    yield self._ended(ref, running.pop(ref), queued)
+                if not ended:
+                    yield Event("tick")
+        finally:
+            for ref in running:
+                ray.cancel(ref, force=True)
+            ray.kill(board)
+
+    def _begin(self, job: Job, board: Any) -> Any:
+        task = ray.remote(**self._needs(job), max_retries=0)(_train)
+        return task.remote(message_of(job, self.root, self.placement), board, self._here())
+
+    def _needs(self, job: Job) -> dict[str, float]:
+        numerics = job.file.run.numerics
+        gpus = self.placement.gpus_per_run if numerics.device == "cuda" else 0
+        return {"num_cpus": numerics.threads, "num_gpus": gpus}
+
+    def _here(self) -> dict[str, str]:
+        personal = {name: os.environ[name] for name in (CACHE, OFFLINE) if name in os.environ}
+        text = self.mark.read_text(encoding="utf-8")
+        return {"folder": str(Path.cwd()), "mark": str(self.mark), "text": text, **_versions(), **personal}
+
+    def _ended(self, ref: Any, job: Job, queued: Queue) -> Event:
+        try:
+            return queued.after(job, ray.get(ref))
+        except ray.exceptions.OutOfMemoryError:
+            return queued.out_of_memory(job) or queued.after(job, None, "its process was killed for want of memory")
+        except ray.exceptions.RayError as error:
+            return queued.after(job, None, f"its machine or process was lost ({type(error).__name__})")
+
+    def _stopped(self, running: dict[Any, Job], board: Any) -> Iterator[Event]:
+        """Ask every task for a checkpoint, and wait for it."""
+        ray.get(board.stop.remote())
+        deadline = time.monotonic() + STOP_SECONDS
+        while running and time.monotonic() < deadline:
+            for ref in _ended_of(running):
+                job = running.pop(ref)
+                with contextlib.suppress(ray.exceptions.RayError):
+                    message = ray.get(ref)
+                    yield event_of(message) if message["kind"] == "finished" else Event("stopped", job.id)
+
+
+def _ended_of(running: dict[Any, Job]) -> list[Any]:
+    """The tasks that have ended, after a moment's wait."""
+    if not running:
+        time.sleep(POLL_SECONDS)
+        return []
+    ended: list[Any] = ray.wait(list(running), num_returns=len(running), timeout=POLL_SECONDS)[0]
+    return ended
+
+
+def _reach(address: str) -> None:
+    """Raises OSError where nothing listens at HOST:PORT, which Ray itself would find out after minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+class _Board:
+    """Where tasks write what the driver reads, on the driver's machine."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.stopped = False
+
+    def tell(self, message: dict[str, Any]) -> None:
+        self.messages.append(message)
+
+    def take(self) -> list[dict[str, Any]]:
+        held, self.messages = self.messages, []
+        return held
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def stopping(self) -> bool:
+        return self.stopped
+
+
+# On a machine of the cluster --------------------------------------------------------------------------------------
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("resnetlab", "torch")}
+
+
+def _entered(here: dict[str, str]) -> None:
+    """Stand where the driver stands. Raises InputError where this machine differs from the driver's."""
+    node = ray.util.get_node_ip_address()
+    for name, found in _versions().items():
+        if found != here[name]:
+            fix = f"install {name} {here[name]} on every machine of the cluster"
+            raise mistake(node, f"another {name} than the driver's", fix, got=found, allowed=here[name])
+    mark = Path(here["mark"])
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != here["text"]:
+        raise mistake(node, f"does not see {mark.parent.parent}", "give --output on storage that all machines share")
+    os.chdir(here["folder"] if Path(here["folder"]).is_dir() else mark.parent)
+    os.environ.update({name: here[name] for name in (CACHE, OFFLINE) if name in here})
+
+
+def _settle(numerics: dict[str, Any], here: dict[str, str]) -> tuple[Any, tuple[Any, ...]]:
+    """Numerics resolved on this machine, or what is wrong with it."""
+    from resnetlab.training.resolve import resolve
+
+    try:
+        _entered(here)
+        return encode(resolve(decode(Numerics, numerics, "driver"), single=False)), ()
+    except InputError as error:
+        return None, error.problems
+
+
+def _train(job: dict[str, Any], board: Any, here: dict[str, str]) -> dict[str, Any]:
+    """Do a job; the last word on it."""
+    from resnetlab.studies.executors.worker import Bench
+
+    last: dict[str, Any] = {}
+    stop = threading.Event()
+
+    def tell(**message: Any) -> None:
+        last.update(message)
+        if message["kind"] == "progress":
+            board.tell.remote(message)
+
+    def listen() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(ray.exceptions.RayError):
+                if ray.get(board.stopping.remote()):
+                    stop.set()
+            stop.wait(LISTEN_SECONDS)
+
+    try:
+        _entered(here)
+    except InputError as error:
+        return {"kind": "failed", "id": job["id"], "reason": str(error), "exit_code": error.exit_code, "again": False}
+    threading.Thread(target=listen, daemon=True).start()
+    Bench(stop.is_set, tell).work(job)
+    stop.set()
+    return last

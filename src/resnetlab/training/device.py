@@ -1,0 +1,60 @@
+"""The settings by which a run keeps its bits."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from resnetlab.recipes.numerics import Numerics
+from resnetlab.training.memory import keep_freed_memory, release_freed_memory
+from resnetlab.training.resolve import check_index, refuse_emulation
+
+
+def prepare(numerics: Numerics, device_index: int = 0) -> torch.device:
+    """Set this process up for a run of resolved `numerics`, and give its device.
+
+    One kernel is chosen for one shape, whatever else runs, and fp32 means fp32 on a GPU as well. Raises InputError
+    where the run was planned in bf16, on another machine, and this processor would emulate it, and for a GPU that this
+    machine does not have.
+    """
+    refuse_emulation(numerics)
+    check_index(numerics.device, device_index)
+    torch.set_num_threads(numerics.threads)
+    if numerics.device == "cpu":
+        keep_freed_memory()
+    if numerics.device == "cuda":
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.cuda.set_device(device_index)
+        return torch.device("cuda", device_index)
+    return torch.device(numerics.device)
+
+
+@contextlib.contextmanager
+def restored_settings() -> Iterator[None]:
+    """Put back on exit what `prepare` changes for the whole process: threads, kernels, and memory that is kept."""
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    flags = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
+        release_freed_memory()
+
+
+def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:
+    """The context in which a network computes."""
+    if numerics.precision in ("bf16", "bf16-emulated"):
+        # A capture must not meet weights that were cast outside it (torch's notes on CUDA graphs).
+        return torch.autocast(numerics.device, torch.bfloat16, cache_enabled=numerics.device != "cuda")
+    return contextlib.nullcontext()
+
+
+def layout(numerics: Numerics) -> torch.memory_format:
+    """How images and weights lie in memory."""
+    return torch.channels_last if numerics.memory_format == "channels_last" else torch.contiguous_format
