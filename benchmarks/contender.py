@@ -16,10 +16,12 @@ from resnetlab.models.build import build_model
 from resnetlab.models.configs.cifar import cifar
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import SGD, Recipe
+from resnetlab.training.cuda_graphs import steps_of
 from resnetlab.training.device import prepare
-from resnetlab.training.loop import Learner, train
+from resnetlab.training.loop import train
 from resnetlab.training.resolve import resolve
 from resnetlab.training.rng import stream
+from resnetlab.training.state import Learner
 
 SHAPES = {"cifar10": (32, 3, 50_000), "digits": (8, 1, 1_437)}
 """Side, channels and train images."""
@@ -47,7 +49,7 @@ def our_loop(depth: int, batch: int, shape: str, *, single: bool, **numerics_ask
     recipe = Recipe(batch_size=batch, epochs=10_000, optimiser=sgd, augment=augment)
     learner = Learner(cifar(depth), recipe, numerics, 0, held, 10, device)
     seen = 0
-    for progress in train(learner, Resident.of(held, device), lambda: False):
+    for progress in train(learner, steps_of(learner, Resident.of(held, device)), lambda: False):
         yield progress.images - seen
         seen = progress.images
 

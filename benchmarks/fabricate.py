@@ -16,9 +16,9 @@ from resnetlab.runs.records import Result
 from resnetlab.runs.session import execute
 from resnetlab.schema import encode
 from resnetlab.studies.executors.local import LocalBackend
+from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.plan import Plan, folder_name
 from resnetlab.studies.run import plan_study
-from resnetlab.studies.spec import load_study
 
 SEEDS = 10
 

@@ -31,16 +31,18 @@ from resnetlab.data.config import Augment, Images
 from resnetlab.data.device_images import Resident
 from resnetlab.files import write_json
 from resnetlab.models.build import build_model
+from resnetlab.models.configs import Model
 from resnetlab.models.configs.cifar import cifar
-from resnetlab.models.parse import Model
 from resnetlab.recipes.numerics import Numerics, cores
 from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, Recipe, RMSprop
 from resnetlab.schema import encode
+from resnetlab.training.cuda_graphs import steps_of
 from resnetlab.training.device import prepare
 from resnetlab.training.interleave import take_turns
-from resnetlab.training.loop import Learner, train
+from resnetlab.training.loop import train
 from resnetlab.training.resolve import resolve
 from resnetlab.training.rng import stream
+from resnetlab.training.state import Learner
 from resnetlab.training.steps import Steps
 
 HERE = Path(__file__).parent
@@ -68,17 +70,15 @@ class Bench:
         self.resident = Resident.of(images, self.device)
         self.began = time.monotonic()
 
-    def learner(self, model: Model, recipe: Recipe, seed: int = 0, manner: Manner = "captured") -> Learner:
-        """A learner whose steps are captured where they can be, or plain in the very form that can be captured."""
-        learner = Learner(model, recipe, self.numerics, seed, self.images, CLASSES, self.device)
-        if manner == "plain":
-            learner.steps = lambda images: Steps(learner, images)  # type: ignore[method-assign]
-        return learner
+    def learner(self, model: Model, recipe: Recipe, seed: int = 0) -> Learner:
+        """A learner in the very form that can be captured."""
+        return Learner(model, recipe, self.numerics, seed, self.images, CLASSES, self.device)
 
-    def ours(self, learner: Learner) -> Iterator[int]:
-        """The images of each step of resnetlab's own loop."""
+    def ours(self, learner: Learner, manner: Manner = "captured") -> Iterator[int]:
+        """The images of each step of resnetlab's own loop, captured where it can be, or plain."""
         seen = 0
-        for progress in train(learner, self.resident, lambda: False, turns=True):
+        steps = steps_of(learner, self.resident) if manner == "captured" else Steps(learner, self.resident)
+        for progress in train(learner, steps, lambda: False, turns=True):
             yield progress.images - seen
             seen = progress.images
 
@@ -143,8 +143,8 @@ def differing(left: Learner, right: Learner) -> list[str]:
 def bits(bench: Bench, model: Model, batch: int, steps: int) -> dict[str, str]:
     """Captured against plain for each optimiser, and seeds abreast against each alone: OK, DIFFERENT or PLAIN."""
 
-    def run(learner: Learner) -> Learner:
-        for _ in bench.ours(learner):
+    def run(learner: Learner, manner: Manner = "captured") -> Learner:
+        for _ in bench.ours(learner, manner):
             pass
         return learner
 
@@ -152,7 +152,7 @@ def bits(bench: Bench, model: Model, batch: int, steps: int) -> dict[str, str]:
     for name, settings in EQUAL.items():
         recipe = training(batch, **settings | {"epochs": None, "steps": steps})
         captured = run(bench.learner(model, recipe))
-        same = not differing(captured, run(bench.learner(model, recipe, manner="plain")))
+        same = not differing(captured, run(bench.learner(model, recipe), "plain"))
         found[f"captured = plain, {name}"] = verdict(same, captured.plain)
     recipe = training(batch, epochs=None, steps=steps)
     together = [bench.learner(model, recipe, seed) for seed in range(SEEDS)]
@@ -182,7 +182,7 @@ def speeds(bench: Bench, depth: int, batch: int) -> dict[str, float]:
     contenders: dict[str, Callable[[], Iterator[int]]] = {
         "stock": lambda: bench.stock(model, batch, tuned=False),
         "tuned": lambda: bench.stock(model, batch, tuned=True),
-        "plain": lambda: bench.ours(bench.learner(model, recipe, manner="plain")),
+        "plain": lambda: bench.ours(bench.learner(model, recipe), "plain"),
         "captured": lambda: bench.ours(bench.learner(model, recipe)),
         "abreast": lambda: bench.abreast(model, recipe),
     }

@@ -23,21 +23,21 @@ import resnetlab.recipes.numerics
 import resnetlab.recipes.train
 import resnetlab.runs.config
 import resnetlab.runs.records
-import resnetlab.studies.spec
+import resnetlab.studies.parsing.study_file
 from resnetlab import files, schema
 from resnetlab.data.config import Augment, Data, DataIdentity, Fixed, RandAugment
 from resnetlab.errors import InputError
-from resnetlab.models.parse import CifarNet
+from resnetlab.models.configs import CifarNet
 from resnetlab.recipes.numerics import Numerics, Placement
 from resnetlab.recipes.train import SGD, Adam, AdamW, Constant, Cosine, Exponential, OneCycle, Recipe, Step
 from resnetlab.runs.config import RunSpec
 from resnetlab.schema import FieldError, Fraction, Name, Positive, decode, digest, encode, spec, tagged
 from resnetlab.studies.claims import Greater
-from resnetlab.studies.spec import Condition, Study
+from resnetlab.studies.study import Condition, Study
 
 MODULES = [
     resnetlab.data.config, resnetlab.models.parse, resnetlab.runs.records, resnetlab.runs.config,
-    resnetlab.studies.spec, resnetlab.recipes.numerics, resnetlab.recipes.train,
+    resnetlab.studies.parsing.study_file, resnetlab.recipes.numerics, resnetlab.recipes.train,
 ]  # fmt: skip
 SPECS = sorted(
     {

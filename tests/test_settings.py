@@ -105,8 +105,8 @@ def test_offline_weights_are_taken_from_where_a_person_put_them(
     import torch
 
     from resnetlab.models.build import build_model
+    from resnetlab.models.configs import External
     from resnetlab.models.external import construct, hub_weights, place_of
-    from resnetlab.models.parse import External
     from resnetlab.models.weights import write_weights
 
     monkeypatch.setenv(settings.CACHE, str(tmp_path / "cache"))

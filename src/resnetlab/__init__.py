@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from resnetlab.errors import InputError, ResnetlabError, ResourceError
     from resnetlab.inspection.diagnostics_config import Instruments
     from resnetlab.models.build import build_model
-    from resnetlab.models.parse import CifarNet, cifar
+    from resnetlab.models.configs import CifarNet, cifar
     from resnetlab.recipes.numerics import Numerics, Placement
     from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop
     from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
     from resnetlab.studies.claims import Claim
-    from resnetlab.studies.spec import Condition, Study, load_recipe
+    from resnetlab.studies.parsing.study_file import load_recipe
+    from resnetlab.studies.study import Condition, Study
     from resnetlab.use import evaluate
 
 # Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
@@ -36,10 +37,10 @@ _HOMES = {
     "errors": ("InputError", "ResnetlabError", "ResourceError"),
     "inspection.diagnostics_config": ("Instruments",),
     "models.build": ("build_model",),
-    "models.parse": ("CifarNet", "cifar"),
+    "models.configs": ("CifarNet", "cifar"),
     "runs.records": ("Evaluation", "Result", "RunRecord", "Scores"),
     "studies.claims": ("Claim",),
-    "studies.spec": ("Condition", "Study", "load_recipe"),
+    "studies.parsing.study_file": ("Condition", "Study", "load_recipe"),
     "recipes.numerics": ("Numerics", "Placement"),
     "recipes.train": ("SGD", "Adam", "AdamW", "RMSprop", "Recipe"),
     "use": ("evaluate",),

@@ -14,18 +14,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.interim import next_counts, with_looks
 from resnetlab.analysis.study_data import gather
 from resnetlab.bundle.licences import licence_of, refuse_unaccepted
 from resnetlab.data.config import Data
 from resnetlab.errors import Problem, ResnetlabError, mistake
 from resnetlab.inspection.diagnostics_config import Instruments
+from resnetlab.models.configs import Model
 from resnetlab.models.flops import cost
-from resnetlab.models.parse import Model
 from resnetlab.recipes.finetune import AnyRecipe, Tuning
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.render.latex import write_latex
-from resnetlab.reports.study.assemble import assemble, weigh
+from resnetlab.reports.study.assemble import assemble
 from resnetlab.reports.write import write
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
@@ -35,10 +36,11 @@ from resnetlab.studies.executors.base import Backend, Event, Job
 from resnetlab.studies.executors.here import run_here
 from resnetlab.studies.executors.local import LocalBackend
 from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.study_file import load_study as read_study
+from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan, StudyRecord, expand, folder_name
 from resnetlab.studies.run import opened_facts, plan_study, read_plan, read_record, run_plan
-from resnetlab.studies.spec import Study, parse_study
-from resnetlab.studies.spec import load_study as read_study
+from resnetlab.studies.study import Study
 from resnetlab.training.resolve import resolve
 
 REPORT_SHARE = 0.02
@@ -127,7 +129,7 @@ class LoadedStudy:
             record = read_record(plan, Path(output))
             if any(cell.state != "finished" and cell.state != "missing" for cell in record.cells):
                 return
-            counts = next_counts(study, counts, weigh(gather(record)).verdicts)
+            counts = next_counts(study, counts, analyze(gather(record)).verdicts)
 
     def events(
         self, plan: Plan, output: str | Path = ".", backend: Backend | None = None, stop: Stop = _never

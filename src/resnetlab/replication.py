@@ -21,7 +21,7 @@ from resnetlab.stats.intervals import Interval
 from resnetlab.stats.prediction import Published, prediction
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
-from resnetlab.studies.spec import Condition
+from resnetlab.studies.study import Condition
 from resnetlab.training.hardware import processor_has_bf16
 
 

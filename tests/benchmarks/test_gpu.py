@@ -8,7 +8,7 @@ import gpu
 import pytest
 import torch
 
-from resnetlab.models.parse import CifarNet
+from resnetlab.models.configs import CifarNet
 
 TINY = CifarNet(blocks=(1, 1, 1), widths=(4, 4, 4))
 

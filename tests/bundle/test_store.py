@@ -18,7 +18,7 @@ from resnetlab.bundle.store import load_bundle, read_file, save_bundle
 from resnetlab.data.transforms.eval_transform import View
 from resnetlab.errors import InputError, ResourceError
 from resnetlab.models.build import build_model
-from resnetlab.models.parse import CifarNet, External, Model
+from resnetlab.models.configs import CifarNet, External, Model
 from resnetlab.models.weights import write_weights
 
 VIEW = View(size=32, mean=(0.5, 0.5, 0.5), deviation=(0.25, 0.25, 0.25))

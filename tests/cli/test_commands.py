@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from resnetlab.cli.main import main
-from resnetlab.studies.spec import study_names
+from resnetlab.studies.parsing.study_file import study_names
 
 Resnetlab = Callable[..., tuple[int, str, str]]
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from resnetlab.studies.spec import study_names
+from resnetlab.studies.parsing.study_file import study_names
 
 IMPORTED = """
 import sys

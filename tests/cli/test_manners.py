@@ -279,8 +279,8 @@ def test_bash_completes_a_command(on_path: dict[str, str]) -> None:
 
 
 def test_the_list_of_studies_counts_as_the_whole_studies_do() -> None:
+    from resnetlab.studies.parsing.study_file import load_study
     from resnetlab.studies.parsing.toml_tables import outlines, source_of
-    from resnetlab.studies.spec import load_study
 
     for row in outlines():
         whole = load_study(row["study"])
@@ -294,7 +294,7 @@ def test_the_list_of_studies_builds_none(resnetlab: Resnetlab, monkeypatch: pyte
     def refuse(*_: object) -> None:
         raise AssertionError("a study was built")
 
-    monkeypatch.setattr("resnetlab.studies.spec.parse_study", refuse)
+    monkeypatch.setattr("resnetlab.studies.parsing.study_file.parse_study", refuse)
     assert resnetlab("study", "list")[0] == 0
 
 

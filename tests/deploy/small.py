@@ -10,7 +10,7 @@ from resnetlab.bundle.spec import Licence, ModelFile
 from resnetlab.bundle.store import save_bundle
 from resnetlab.data.transforms.eval_transform import View
 from resnetlab.models.build import build_model
-from resnetlab.models.parse import CifarNet
+from resnetlab.models.configs import CifarNet
 
 NET = CifarNet(blocks=(1, 1), widths=(4, 8))
 CLASSES = ("cat", "dog", "newt", "owl", "pig", "rat")

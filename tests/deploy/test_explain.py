@@ -92,7 +92,7 @@ def test_a_class_that_the_model_lacks_is_told_with_the_nearest(pets: Path) -> No
 
 def test_a_grey_model_explains_in_colour(tmp_path: Path, small_npz: Path) -> None:
     import resnetlab as rl
-    from resnetlab.models.parse import CifarNet
+    from resnetlab.models.configs import CifarNet
 
     net = CifarNet(blocks=(1, 1), widths=(4, 8))
     record = rl.train(net, str(small_npz), "adam", settings=["recipe.epochs=1"], output=tmp_path)

@@ -16,7 +16,7 @@ from resnetlab.deploy.export import export
 from resnetlab.deploy.inputs import Picture, find_pictures
 from resnetlab.deploy.predict import Classifier, load_model
 from resnetlab.models.build import build_model
-from resnetlab.models.parse import External
+from resnetlab.models.configs import External
 
 BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 WEIGHTS = Path(os.environ.get("RESNETLAB_TEST_WEIGHTS") or BESIDE / "weights") / "mobilenetv2_100.safetensors"

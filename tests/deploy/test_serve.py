@@ -24,8 +24,9 @@ from small import CLASSES, write_model
 
 from resnetlab.bundle.spec import Licence
 from resnetlab.deploy import serve
+from resnetlab.deploy.limits import Limits
 from resnetlab.deploy.predict import load_model
-from resnetlab.deploy.serve import Limits, allowed_host, application
+from resnetlab.deploy.serve import allowed_host, application
 from resnetlab.errors import InputError
 
 HERE = "http://localhost:8000"

@@ -15,8 +15,8 @@ from resnetlab.data.device_images import Resident
 from resnetlab.errors import InputError
 from resnetlab.examples import depth_report, shortcut_report
 from resnetlab.models.build import build_model
+from resnetlab.models.configs import External, Model
 from resnetlab.models.flops import cost
-from resnetlab.models.parse import External, Model
 from resnetlab.models.registry import named_model
 from resnetlab.training.evaluate import evaluate
 from resnetlab.training.rng import stream

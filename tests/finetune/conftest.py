@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from stripes import folder
 
-from resnetlab.models.parse import External
+from resnetlab.models.configs import External
 from resnetlab.models.weights import write_weights
 
 

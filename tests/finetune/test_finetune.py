@@ -24,7 +24,7 @@ from resnetlab.finetune.dataset import Part, open_photographs
 from resnetlab.finetune.model import Subject
 from resnetlab.finetune.pipeline import Scores, StoppedError, compare, score
 from resnetlab.finetune.stage import Tuner, balanced, fit, recompute
-from resnetlab.models.parse import External
+from resnetlab.models.configs import External
 from resnetlab.recipes.finetune import Stage, Tuning, load_tuning, tuning_names
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe

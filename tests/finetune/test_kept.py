@@ -22,7 +22,7 @@ from resnetlab.finetune.model import Subject
 from resnetlab.finetune.results import Sizes
 from resnetlab.finetune.stage import Fitted, fit
 from resnetlab.finetune.stage_cache import Basis, Kept, TakenError, basis_of, digest_of, learning
-from resnetlab.models.parse import External
+from resnetlab.models.configs import External
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe

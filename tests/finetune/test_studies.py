@@ -28,8 +28,9 @@ from resnetlab.finetune import pipeline
 from resnetlab.finetune.dataset import load_photographs, open_photographs
 from resnetlab.finetune.pipeline import score
 from resnetlab.finetune.study_run import attempt_tuning
+from resnetlab.models.configs import External
 from resnetlab.models.flops import built_cost
-from resnetlab.models.parse import External, parse_model
+from resnetlab.models.parse import parse_model
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.write import write
@@ -41,9 +42,9 @@ from resnetlab.stats.outcomes import is_dead
 from resnetlab.studies.compare import compare, lines
 from resnetlab.studies.executors.worker import Bench
 from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
-from resnetlab.studies.spec import parse_study
 from resnetlab.training.interleave import take_turns
 
 FIXRES = {"base": "fixres", "epochs": 1, "train_size": 16}

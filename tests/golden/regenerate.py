@@ -20,8 +20,9 @@ from resnetlab.inspection.layers import read_layers
 from resnetlab.inspection.render_table import by_size
 from resnetlab.inspection.sliding_window import Window, facts
 from resnetlab.models.build import skeleton
+from resnetlab.models.configs import Model
 from resnetlab.models.flops import built_cost
-from resnetlab.models.parse import Model, parse_model
+from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import entries, named_model
 
 HERE = Path(__file__).parent

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnetlab.models.build import build_model
+from resnetlab.models.configs import CifarNet, cifar
 from resnetlab.models.configs.cifar import DEPTH_REPORT
 from resnetlab.models.flops import built_cost
-from resnetlab.models.parse import CifarNet, cifar, parse_model
+from resnetlab.models.parse import parse_model
 from resnetlab.training.rng import stream
 
 ARRANGEMENTS = [

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from resnetlab.models.build import build_model
+from resnetlab.models.configs import CifarNet, cifar
 from resnetlab.models.nets.init import initialise
 from resnetlab.models.nets.shortcuts import Pad
-from resnetlab.models.parse import CifarNet, cifar
 from resnetlab.training.rng import stream
 
 OPTIONS = ["none", "A", "B", "C"]

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from resnetlab.errors import InputError
 from resnetlab.models.build import build_model
+from resnetlab.models.configs import VGG, AlexNetCifar, DenseNet, LeNet5, Model
 from resnetlab.models.flops import built_cost
-from resnetlab.models.parse import VGG, AlexNetCifar, DenseNet, LeNet5, Model, parse_model
+from resnetlab.models.parse import parse_model
 from resnetlab.training.rng import stream
 
 TINY_VGG = VGG(convolutions=(1, 2), widths=(3, 4), hidden=6)

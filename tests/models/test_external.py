@@ -18,9 +18,10 @@ from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.models import external
 from resnetlab.models.build import build_model
+from resnetlab.models.configs import External, Model
 from resnetlab.models.external import external_facts, place_of
 from resnetlab.models.flops import cost
-from resnetlab.models.parse import External, Model, parse_model
+from resnetlab.models.parse import parse_model
 from resnetlab.models.weights import Facts, read_weights, write_weights
 from resnetlab.schema import decode, digest, encode
 from resnetlab.training.rng import stream
@@ -269,7 +270,7 @@ def test_naming_a_network_of_others_imports_no_torch() -> None:
 
 def test_a_study_may_set_a_network_of_others_beside_ours() -> None:
     from resnetlab.studies.parsing.overrides import Overrides
-    from resnetlab.studies.spec import parse_study
+    from resnetlab.studies.parsing.study_file import parse_study
 
     text = {
         "name": "x", "question": "?", "data": "digits", "recipe": "digits", "seeds": [0],

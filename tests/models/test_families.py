@@ -12,8 +12,9 @@ from torch import nn
 
 from resnetlab.errors import InputError
 from resnetlab.models.build import build_model
+from resnetlab.models.configs import VGG, AlexNetCifar, CifarNet, DenseNet, ImageNetResNet, LeNet5, Model
 from resnetlab.models.flops import built_cost
-from resnetlab.models.parse import VGG, AlexNetCifar, CifarNet, DenseNet, ImageNetResNet, LeNet5, Model, parse_model
+from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import entries
 from resnetlab.schema import decode, encode, without_defaults
 from resnetlab.training.rng import stream

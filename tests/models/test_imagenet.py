@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from resnetlab.models.build import build_model, skeleton
+from resnetlab.models.configs import ImageNetResNet
 from resnetlab.models.convert import our_name
 from resnetlab.models.flops import built_cost, parameters
-from resnetlab.models.parse import ImageNetResNet, parse_model
+from resnetlab.models.parse import parse_model
 from resnetlab.models.weights import load_weights
 from resnetlab.training.rng import stream
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from resnetlab.errors import InputError
 from resnetlab.models.build import build_model
+from resnetlab.models.configs import Model
 from resnetlab.models.convert import CIFAR10, import_weights
-from resnetlab.models.parse import Model, parse_model
+from resnetlab.models.parse import parse_model
 from resnetlab.models.weights import load_weights, read_weights
 from resnetlab.schema import decode
 from resnetlab.training.rng import stream

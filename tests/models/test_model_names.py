@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.errors import InputError
-from resnetlab.models.parse import CifarNet, cifar, parse_model
+from resnetlab.models.configs import CifarNet, cifar
+from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import entries, named_model
 
 

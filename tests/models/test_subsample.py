@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from resnetlab.models.build import build_model
+from resnetlab.models.configs import CifarNet, External, Model
 from resnetlab.models.nets.subsample import SubsampledConv2d, is_affected
-from resnetlab.models.parse import CifarNet, External, Model
 from resnetlab.training.rng import stream
 
 NARROW = CifarNet(blocks=(1, 1, 1), widths=(2, 4, 8), shortcut="B")

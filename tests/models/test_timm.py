@@ -12,10 +12,11 @@ import torch
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.models.build import build_model, skeleton
+from resnetlab.models.configs import External
 from resnetlab.models.convert import our_name
 from resnetlab.models.external import external_facts, place_of
 from resnetlab.models.flops import cost
-from resnetlab.models.parse import External, parse_model
+from resnetlab.models.parse import parse_model
 from resnetlab.models.weights import load_weights, write_weights
 from resnetlab.training.rng import stream
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from resnetlab.errors import InputError
 from resnetlab.models.build import skeleton
+from resnetlab.models.configs import External
 from resnetlab.models.flops import parameters
-from resnetlab.models.parse import External
 from resnetlab.models.registry import named_model
 from resnetlab.models.transfer import (
     adapt,

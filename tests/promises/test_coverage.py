@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from resnetlab.analysis.study_data import load
 from resnetlab.cli.main import app
-from resnetlab.studies.spec import study_names
+from resnetlab.studies.parsing.study_file import study_names
 
 ROOT = Path(__file__).resolve().parents[2]
 HELD = tomllib.loads((ROOT / "docs" / "coverage.toml").read_text(encoding="utf-8"))

@@ -144,7 +144,7 @@ def test_the_page_of_studies_has_the_table_that_the_command_writes(capsys: pytes
 
 def test_the_study_file_of_the_readme_loads_and_judges_two_of_its_conditions() -> None:
     from resnetlab.studies.parsing.overrides import Overrides
-    from resnetlab.studies.spec import parse_study
+    from resnetlab.studies.parsing.study_file import parse_study
 
     study = parse_study(tomllib.loads(blocks(ROOT / "README.md", "toml")[0]), "README.md", Overrides())
     assert [condition.label for condition in study.conditions] == [
@@ -155,7 +155,7 @@ def test_the_study_file_of_the_readme_loads_and_judges_two_of_its_conditions() -
 
 def test_the_ladder_of_the_page_on_study_files_loads_and_claims_what_the_page_says() -> None:
     from resnetlab.studies.parsing.overrides import Overrides
-    from resnetlab.studies.spec import parse_study
+    from resnetlab.studies.parsing.study_file import parse_study
 
     (text,) = [block for block in blocks(ROOT / "docs" / "study-files.md", "toml") if "[[rung]]" in block]
     study = parse_study(tomllib.loads(text), "study-files.md", Overrides())
@@ -171,7 +171,7 @@ def test_every_field_of_a_spec_stands_in_the_page_on_study_files() -> None:
 
     import resnetlab as rl
     from resnetlab.data.config import Augment, Data, Fixed, RandAugment
-    from resnetlab.models.parse import CifarNet
+    from resnetlab.models.configs import CifarNet
     from resnetlab.recipes import train
     from resnetlab.recipes.finetune import Stage, Tuning
 

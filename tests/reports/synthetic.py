@@ -11,8 +11,9 @@ from resnetlab.data.config import DataIdentity
 from resnetlab.models.flops import cost
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
+from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.plan import DataFacts, StudyRecord, expand, record
-from resnetlab.studies.spec import Study, load_study
+from resnetlab.studies.study import Study
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
 EPOCHS, STEPS = 10, 21

@@ -12,8 +12,8 @@ from resnetlab.reports.figures import values
 from resnetlab.reports.render import latex
 from resnetlab.schema import decode
 from resnetlab.stats.intervals import t_quantile
+from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.references import Beside, Differs, Protocol, Source, Value
-from resnetlab.studies.spec import load_study
 
 RESIDUAL = "residual 56 (A)"  # 97.5, 96.1, 98.1, 96.9, 97.2
 PROTOCOL = Protocol(said="as it was", data="digits", epochs=10, fields={"recipe.batch_size": 64})

@@ -9,8 +9,8 @@ from synthetic import TRUTH, study_record
 
 from resnetlab import reports
 from resnetlab.reports.render import latex
-from resnetlab.studies.distances import Distance
-from resnetlab.studies.spec import load_study
+from resnetlab.studies.parsing.study_file import load_study
+from resnetlab.studies.study import Distance
 
 PAIRS = Distance(says="They are alike.", source="a figure", left=("residual 8 (A)", "plain 56"),
                  right=("plain 8", "residual 56 (A)"))  # fmt: skip

@@ -14,10 +14,10 @@ from resnetlab.analysis.study_data import load, save
 from resnetlab.errors import InputError
 from resnetlab.reports.render import latex
 from resnetlab.reports.write import rebuild
-from resnetlab.studies.ensembles import Ensemble
 from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.plan import StudyRecord
-from resnetlab.studies.spec import load_study, parse_study
+from resnetlab.studies.study import Ensemble
 
 IMAGES = 120
 PAIR = Ensemble(says="Together they are better.", source="a slide", of=("plain 8", "plain 56"))

@@ -10,7 +10,7 @@ from synthetic import TRUTH, study_record
 from resnetlab import reports
 from resnetlab.reports.render import latex
 from resnetlab.studies.parsing.overrides import Overrides
-from resnetlab.studies.spec import load_study, parse_study
+from resnetlab.studies.parsing.study_file import load_study, parse_study
 
 
 def explored(truth=TRUTH, study=None):

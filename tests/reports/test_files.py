@@ -21,7 +21,7 @@ from resnetlab.reports import figures
 from resnetlab.stats.outcomes import OUTCOMES
 from resnetlab.stats.prediction import Badge
 from resnetlab.stats.verdict import Word
-from resnetlab.studies.spec import load_study
+from resnetlab.studies.parsing.study_file import load_study
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e|`x`$a$ ![x](https://evil.example/x.png)"
 

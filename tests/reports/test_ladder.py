@@ -18,8 +18,9 @@ from resnetlab.reports.document import Report
 from resnetlab.reports.figures import draw
 from resnetlab.reports.render import html, latex, markdown
 from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import StudyRecord
-from resnetlab.studies.spec import Study, parse_study
+from resnetlab.studies.study import Study
 
 TEXT = """
 name = "steps"

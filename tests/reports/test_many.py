@@ -9,7 +9,7 @@ from synthetic import TRUTH, study_record
 from resnetlab.reports.figures import draw
 from resnetlab.reports.study.assemble import build
 from resnetlab.reports.study.plots import MOST_PANELS
-from resnetlab.studies.spec import load_study
+from resnetlab.studies.parsing.study_file import load_study
 
 
 def test_of_many_conditions_the_first_have_a_panel_and_none_shows_all_others() -> None:

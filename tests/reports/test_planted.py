@@ -12,7 +12,7 @@ from synthetic import study_record
 from resnetlab import reports
 from resnetlab.analysis.study_data import load
 from resnetlab.studies.parsing.overrides import Overrides
-from resnetlab.studies.spec import parse_study
+from resnetlab.studies.parsing.study_file import parse_study
 
 STUDY = """
 name = "planted"

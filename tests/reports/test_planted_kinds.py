@@ -10,7 +10,7 @@ from synthetic import study_record
 
 from resnetlab import reports
 from resnetlab.studies.parsing.overrides import Overrides
-from resnetlab.studies.spec import parse_study
+from resnetlab.studies.parsing.study_file import parse_study
 
 STUDY = """
 name = "kinds"

@@ -10,7 +10,7 @@ from resnetlab import reports
 from resnetlab.models.flops import cost
 from resnetlab.stats.intervals import hurdle_interval, t_interval, wilson
 from resnetlab.studies.parsing.overrides import Overrides
-from resnetlab.studies.spec import load_study
+from resnetlab.studies.parsing.study_file import load_study
 
 FINISHED = {label: [(o, x) if o not in ("running", "waiting") else ("dead", 10.0) for o, x in runs]
             for label, runs in EVERY_STATUS.items()}  # fmt: skip

@@ -23,7 +23,8 @@ from resnetlab.runs.lifecycle import BusyError
 from resnetlab.runs.records import Result
 from resnetlab.runs.session import execute
 from resnetlab.studies.plan import Plan
-from resnetlab.training.loop import Learner, Progress
+from resnetlab.training.loop import Progress
+from resnetlab.training.state import Learner
 
 EVERY_STEP = rl.Placement(checkpoint_seconds=0, longest_loss_seconds=0)
 RECIPE = 'recipe.optimiser={name="adam",lr=0.003}'

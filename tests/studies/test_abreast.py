@@ -22,7 +22,7 @@ from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.executors.base import Job, Queue, message_of
 from resnetlab.studies.executors.worker import Bench
 from resnetlab.training.interleave import take_turns
-from resnetlab.training.loop import Learner
+from resnetlab.training.state import Learner
 
 SEEDS = (0, 1, 2)
 KEPT = ("weights.safetensors", "logits-test.safetensors")

@@ -14,26 +14,27 @@ import pytest
 import torch
 from PIL import Image
 
+from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.study_data import gather
 from resnetlab.api import LoadedStudy
 from resnetlab.data.config import Augment, Data
 from resnetlab.errors import InputError
+from resnetlab.models.configs import External, Model
 from resnetlab.models.configs.bag_of_words import BagOfWords
 from resnetlab.models.configs.cifar import CifarNet
 from resnetlab.models.configs.imagenet import ImageNetResNet
-from resnetlab.models.parse import External, Model
 from resnetlab.models.weights import write_weights
 from resnetlab.recipes.finetune import Tuning
 from resnetlab.recipes.numerics import Placement
 from resnetlab.recipes.train import Recipe
-from resnetlab.reports.study.assemble import weigh
 from resnetlab.studies.claims import labels
 from resnetlab.studies.executors.base import Job, message_of
 from resnetlab.studies.executors.worker import Bench
 from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.study_file import load_study, parse_study, study_names
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
-from resnetlab.studies.spec import Condition, Study, load_study, parse_study, study_names
+from resnetlab.studies.study import Condition, Study
 
 IMAGES = 512
 WORDS = {"reproduced", "partly reproduced", "contradicted", "inconclusive", "untestable"}
@@ -172,7 +173,7 @@ def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its
     outcome = loaded.report(plan, tmp_path)
     assert outcome.finished
     assert outcome.report.exists()
-    assert [verdict.word in WORDS for verdict in weigh(gather(outcome.record)).verdicts] == [True] * len(part.claims)
+    assert [verdict.word in WORDS for verdict in analyze(gather(outcome.record)).verdicts] == [True] * len(part.claims)
 
 
 @pytest.mark.slow
@@ -202,7 +203,7 @@ def test_a_claim_that_is_turned_round_comes_out_contradicted(tmp_path: Path) -> 
     loaded = LoadedStudy(parse_study(held, "reversed.toml", Overrides()))
     plan = loaded.plan(tmp_path)
     train_here(plan, tmp_path)
-    words = [verdict.word for verdict in weigh(gather(read_record(plan, tmp_path))).verdicts]
+    words = [verdict.word for verdict in analyze(gather(read_record(plan, tmp_path))).verdicts]
     assert words == ["reproduced", "contradicted"]
 
 

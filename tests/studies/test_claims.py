@@ -21,7 +21,8 @@ from resnetlab.studies.claims import Claim, described, labels
 from resnetlab.studies.parsing.claims import parse_claims
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.power_checks import cautions
-from resnetlab.studies.spec import Study, parse_study
+from resnetlab.studies.parsing.study_file import parse_study
+from resnetlab.studies.study import Study
 
 GRID = """
 name = "depth"

@@ -13,7 +13,8 @@ from resnetlab.recipes.train import SGD, Adam, Cosine, Exponential
 from resnetlab.schema import decode, encode
 from resnetlab.studies.claims import Equal, Greater
 from resnetlab.studies.parsing.overrides import Overrides
-from resnetlab.studies.spec import Condition, Study, load_study, parse_study
+from resnetlab.studies.parsing.study_file import load_study, parse_study
+from resnetlab.studies.study import Condition, Study
 
 RIGHT = """
 name = "steps"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import resnetlab as rl
+from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.study_data import gather
 from resnetlab.cli.main import main
 from resnetlab.files import write_json
-from resnetlab.reports.study.assemble import weigh
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result
 from resnetlab.schema import encode
@@ -78,7 +78,7 @@ def test_only_the_arms_of_undecided_claims_get_more_seeds(tmp_path: Path, small_
     ]
     seeds = [sorted({cell.seed for cell in plan.runs}) for plan in plans]
     assert seeds == [[0, 7, 8], [0, 1, 2, 7, 8], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]]  # its own first, then new ones
-    judged = weigh(gather(read_record(plans[-1], tmp_path)))
+    judged = analyze(gather(read_record(plans[-1], tmp_path)))
     assert [verdict.word for verdict in judged.verdicts] == ["reproduced", "inconclusive"]
     assert judged.counts.planned == 23
 
@@ -87,7 +87,7 @@ def test_a_study_whose_claims_are_decided_ends_at_the_first_look(tmp_path: Path,
     level = noisy({"residual 8 (A)": 20.0, "residual 14 (A)": 50.0, "residual 20 (A)": 90.0})
     plans = run(study_of(tmp_path, small_npz), tmp_path, level)
     assert len(plans) == 1
-    assert [v.word for v in weigh(gather(read_record(plans[0], tmp_path))).verdicts] == ["reproduced"] * 2
+    assert [v.word for v in analyze(gather(read_record(plans[0], tmp_path))).verdicts] == ["reproduced"] * 2
 
 
 def test_no_more_seeds_are_added_than_were_allowed(tmp_path: Path, small_npz: Path) -> None:

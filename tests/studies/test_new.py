@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from resnetlab.errors import InputError
 from resnetlab.schema import parse_toml
 from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.scaffold import Answers, axes, text_of, write_study
-from resnetlab.studies.spec import load_study, parse_study
 
 TWO = ("model.depth=20,56", "model.shortcut=none,A")
 

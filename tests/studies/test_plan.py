@@ -13,9 +13,10 @@ from resnetlab.models.flops import cost
 from resnetlab.schema import decode, encode
 from resnetlab.studies.eta import Estimate
 from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.plan import DataFacts, Plan, expand, folder_name, record
 from resnetlab.studies.run import read_plan
-from resnetlab.studies.spec import Study, load_study, parse_study
+from resnetlab.studies.study import Study
 
 FACTS = DataFacts(
     name="digits", identity=DataIdentity(sha256="ab" * 32), classes=tuple("0123456789"), channels=1, side=8,

@@ -8,9 +8,10 @@ from resnetlab.errors import InputError
 from resnetlab.schema import decode, encode, without_defaults
 from resnetlab.stats.intervals import mean, variance
 from resnetlab.studies.parsing.overrides import Overrides
+from resnetlab.studies.parsing.references import load_published, published_names
+from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.parsing.toml_tables import read_named
-from resnetlab.studies.references import load_published, published_names
-from resnetlab.studies.spec import Study, load_study, parse_study
+from resnetlab.studies.study import Study
 
 HE = (
     'name = "x"\ntitle = "X"\ncitation = "Y"\n[protocol]\nsaid = "as it was"\n'

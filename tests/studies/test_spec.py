@@ -12,20 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnetlab.errors import InputError
-from resnetlab.models.parse import CifarNet, cifar
+from resnetlab.models.configs import CifarNet, cifar
 from resnetlab.recipes.finetune import tuning_names
 from resnetlab.recipes.train import SGD, Adam, Cosine, Recipe, Step
 from resnetlab.studies.claims import labels as compared
-from resnetlab.studies.parsing.toml_tables import names
-from resnetlab.studies.spec import (
+from resnetlab.studies.parsing.study_file import (
     MAX_CONDITIONS,
     Overrides,
-    Study,
     load_recipe,
     load_study,
     parse_study,
     study_names,
 )
+from resnetlab.studies.parsing.toml_tables import names
+from resnetlab.studies.study import Study
 
 RECIPES = [*names("recipes"), *tuning_names()]
 

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from resnetlab.data.config import Images
 from resnetlab.data.device_images import Resident
-from resnetlab.models.parse import CifarNet
+from resnetlab.models.configs import CifarNet
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
-from resnetlab.training.loop import Learner, train
+from resnetlab.training.cuda_graphs import steps_of
+from resnetlab.training.loop import train
+from resnetlab.training.state import Learner
 
 NETWORK = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8))
 
@@ -46,10 +48,12 @@ class Small:
         numerics = Numerics(device="cpu", precision=precision, memory_format=layout, threads=1)  # type: ignore[arg-type]
         return Learner(model, recipe, numerics, seed, images or self.images(), 4, self.cpu)
 
-    def run(self, learner: Learner, images: Images | None = None, until: int | None = None) -> list[Any]:
+    def run(
+        self, learner: Learner, images: Images | None = None, until: int | None = None, make_steps: Any = steps_of
+    ) -> list[Any]:
         """Train until a step, or the end; what the loop yielded."""
-        held = Resident.of(images or self.images(), self.cpu)
-        return list(train(learner, held, lambda: until is not None and learner.step >= until))
+        steps = make_steps(learner, Resident.of(images or self.images(), self.cpu))
+        return list(train(learner, steps, lambda: until is not None and learner.step >= until))
 
     @staticmethod
     def snapshot(learner: Learner) -> dict[str, Tensor]:

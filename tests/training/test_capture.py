@@ -19,14 +19,15 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from resnetlab.data.config import Augment, RandAugment
 from resnetlab.data.device_images import Resident
+from resnetlab.models.configs import CifarNet
 from resnetlab.models.configs.dense import DenseNet
-from resnetlab.models.parse import CifarNet
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, OneCycle, Recipe, RMSprop
 from resnetlab.training import cuda_graphs
-from resnetlab.training.cuda_graphs import why_plain
+from resnetlab.training.cuda_graphs import steps_of, why_plain
 from resnetlab.training.distributed import Team
-from resnetlab.training.loop import Learner, train
+from resnetlab.training.loop import train
+from resnetlab.training.state import Learner
 
 Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
 
@@ -148,8 +149,7 @@ class Gpu:
     def plain(self, recipe: Recipe, **options: Any) -> Learner:
         """The same, trained to its end by plain steps, which are the definition."""
         learner = self.learner(recipe, **options)
-        learner.steps = lambda images: cuda_graphs.Steps(learner, images)  # type: ignore[method-assign]
-        self.small.run(learner)
+        self.small.run(learner, make_steps=cuda_graphs.Steps)
         return learner
 
 
@@ -221,7 +221,7 @@ def test_what_the_callers_body_does_between_replays_changes_no_bit(
 ) -> None:
     learner = gpu.learner(CASES["average, clipped"])
     held = Resident.of(small.images(), small.cpu)
-    for _ in train(learner, held, lambda: False, turns=True):
+    for _ in train(learner, steps_of(learner, held), lambda: False, turns=True):
         torch.rand(7)
         with torch.no_grad():
             learner.model.eval()

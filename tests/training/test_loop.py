@@ -16,9 +16,10 @@ from torch import Tensor
 
 from resnetlab.data.config import Augment, Images
 from resnetlab.data.device_images import Resident
-from resnetlab.models.parse import CifarNet
+from resnetlab.models.configs import CifarNet
 from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, OneCycle, Recipe
 from resnetlab.training import loop
+from resnetlab.training.cuda_graphs import steps_of
 from resnetlab.training.loop import train
 
 Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
@@ -64,7 +65,8 @@ def test_stop_is_asked_before_each_step_and_ends_the_loop(small: Any) -> None:
         return learner.step >= 4
 
     learner = small.learner(Recipe(batch_size=8, epochs=3))
-    found = [(p.moment, p.step) for p in train(learner, Resident.of(small.images(), small.cpu), stop)]
+    steps = steps_of(learner, Resident.of(small.images(), small.cpu))
+    found = [(p.moment, p.step) for p in train(learner, steps, stop)]
     assert found == [("start", 0), ("epoch", 3), ("stopped", 4)]
     assert asked == [0, 1, 2, 3, 4]
 
@@ -98,7 +100,7 @@ def test_seconds_are_those_of_training_and_not_of_the_body_of_the_callers_loop(
 
     learner.train_step = slow
     seconds = []
-    for progress in train(learner, Resident.of(small.images(), small.cpu), never):
+    for progress in train(learner, steps_of(learner, Resident.of(small.images(), small.cpu)), never):
         seconds.append(progress.seconds)
         clock[0] += 1000.0
     assert seconds == [0.0, 3.0, 6.0, 9.0]
@@ -110,7 +112,7 @@ def test_the_random_state_of_the_process_is_put_back(small: Any, how: str) -> No
     learner = small.learner(Recipe(batch_size=8, epochs=1), model=model)
     torch.manual_seed(11)
     before = torch.get_rng_state()
-    running = train(learner, Resident.of(small.images(), small.cpu), never)
+    running = train(learner, steps_of(learner, Resident.of(small.images(), small.cpu)), never)
     if how == "to the end":
         list(running)
     elif how == "closed":
@@ -261,7 +263,7 @@ def test_what_the_callers_body_does_between_steps_changes_no_bit(small: Any, sam
     calm, busy = (small.learner(recipe, model=model) for _ in range(2))
     small.run(calm)
     held = Resident.of(small.images(), small.cpu)
-    for _ in train(busy, held, never):
+    for _ in train(busy, steps_of(busy, held), never):
         torch.manual_seed(3)
         torch.rand(7)
         with torch.no_grad():
@@ -346,7 +348,8 @@ def test_the_first_step_whose_loss_is_not_finite_is_found(small: Any, bad: int, 
         step(images, labels)
 
     learner.train_step = plant
-    found = [learner.first_bad_step() for _ in train(learner, Resident.of(small.images(), small.cpu), never)]
+    steps = steps_of(learner, Resident.of(small.images(), small.cpu))
+    found = [learner.first_bad_step() for _ in train(learner, steps, never)]
     epoch = math.ceil(bad / 3)
     assert found[: epoch + 1] == [None] * epoch + [bad]
 

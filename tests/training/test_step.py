@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnetlab.data.device_images import Resident
-from resnetlab.models.parse import CifarNet
+from resnetlab.models.configs import CifarNet
 from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop, Step
+from resnetlab.training.cuda_graphs import steps_of
 from resnetlab.training.loop import train
 from resnetlab.training.lr_schedule import rate
 from resnetlab.training.optimizer import build_optimiser, optimiser_tensors, restore_optimiser
@@ -137,7 +138,7 @@ def test_a_step_in_each_layout_and_precision_goes_downhill(small: Any, precision
         recipe = Recipe(batch_size=10, epochs=15, optimiser=Adam(lr=0.01))
         learner = small.learner(recipe, images, precision=precision, layout=layout)
         held = Resident.of(images, small.cpu)
-        losses = [learner.running()[0] for _ in train(learner, held, lambda: False)]
+        losses = [learner.running()[0] for _ in train(learner, steps_of(learner, held), lambda: False)]
         assert losses[-1] < 0.6 * math.log(4) < losses[1]
         assert all(p.dtype == torch.float32 for p in learner.model.parameters())
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.schema import spec
-from resnetlab.studies.ensembles import Ensemble
 from resnetlab.studies.plan import Cell
+from resnetlab.studies.study import Ensemble
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ from resnetlab.errors import mistake
 from resnetlab.stats.sequential import Looks
 from resnetlab.stats.verdict import Question, Verdict, judge, judge_looks
 from resnetlab.studies.claims import FailsAndTrains, labels
-from resnetlab.studies.spec import Study
+from resnetlab.studies.study import Study
 
 WEIGHTS = {3: 0.2, 5: 0.3, 10: 0.5}
 """Seeds a condition at each look, and the share of the error that it may spend."""

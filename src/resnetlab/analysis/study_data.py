@@ -31,7 +31,7 @@ from resnetlab.schema import decode, spec, without_defaults
 from resnetlab.shell import last_part
 from resnetlab.stats.outcomes import Outcome
 from resnetlab.studies.plan import Cell, StudyRecord
-from resnetlab.studies.spec import Condition, Study
+from resnetlab.studies.study import Condition, Study
 
 T = TypeVar("T")
 

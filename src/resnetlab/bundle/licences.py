@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resnetlab.bundle.spec import Licence
 from resnetlab.errors import mistake
-from resnetlab.models.parse import External, Model
+from resnetlab.models.configs import External, Model
 
 NON_COMMERCIAL = ("wsl", "swsl", "ssl_", "resnext101_32x48d")
 """In the names of weights that Facebook gives under CC-BY-NC 4.0."""

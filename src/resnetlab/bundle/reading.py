@@ -15,7 +15,7 @@ from typing import Any
 from resnetlab.bundle.spec import FILE, SCHEMA, WEIGHTS, ModelFile
 from resnetlab.errors import InputError, mistake
 from resnetlab.files import read_json, sha256
-from resnetlab.models.parse import External, Model
+from resnetlab.models.configs import External, Model
 from resnetlab.models.tensorfile import describe_weights
 from resnetlab.schema import decode
 

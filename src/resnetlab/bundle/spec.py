@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from resnetlab.data.transforms.eval_transform import View
-from resnetlab.models.parse import Model
+from resnetlab.models.configs import Model
 from resnetlab.schema import FieldError, Positive, Whole, spec
 
 SCHEMA = 1

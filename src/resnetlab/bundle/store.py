@@ -22,8 +22,8 @@ from resnetlab.bundle.spec import CARD, FILE, SCHEMA, WEIGHTS, ModelFile
 from resnetlab.errors import mistake
 from resnetlab.files import full_disk, is_in_use, patiently, replace_file, sha256, sync_folder, write_json, write_text
 from resnetlab.models.build import allocated, build_model, skeleton
+from resnetlab.models.configs import External
 from resnetlab.models.flops import parameters
-from resnetlab.models.parse import External
 from resnetlab.models.weights import load_weights, read_weights, write_weights
 from resnetlab.schema import encode
 

@@ -309,7 +309,7 @@ def _at_the_start(spec: Any, data: str, output: Path, seed: int, images: int) ->
     from resnetlab.models.flops import cost
     from resnetlab.recipes.numerics import Numerics
     from resnetlab.recipes.train import Recipe
-    from resnetlab.training.loop import Learner
+    from resnetlab.training.state import Learner
 
     held, device = load(Data(source=data), output / "cache", _aside), torch.device("cpu")
     cost(spec, held.channels, len(held.classes), held.side)

@@ -284,8 +284,8 @@ def study_published(
     """What a study's networks cost and what is published of them; needs no data."""
     from resnetlab.cli.inspect import form_of
     from resnetlab.inspection.render_table import render
+    from resnetlab.studies.parsing.study_file import load_study
     from resnetlab.studies.reference_costs import rows
-    from resnetlab.studies.spec import load_study
 
     form, found = form_of(json, csv, markdown), load_study(source)
     from resnetlab.models.flops import cost  # torch, which a mistake does not wait for

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from resnetlab.data.archives import unpack
 from resnetlab.data.sources import Say, silent
-from resnetlab.data.sources.folder_layout import LABELS
+from resnetlab.data.sources.folder_types import LABELS
 from resnetlab.errors import mistake, nearest
 from resnetlab.files import atomic
 from resnetlab.settings import downloads_dir, refuse_offline

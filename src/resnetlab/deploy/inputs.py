@@ -12,7 +12,8 @@ from typing import Literal, get_args
 from PIL import Image
 
 from resnetlab.data.sources import Say, decode_cache, image_decoder, manifest, open_source, silent
-from resnetlab.data.sources.folder_layout import FOREIGN, SUFFIXES, Listing, Passed, list_folder, walk
+from resnetlab.data.sources.folder_layout import FOREIGN, SUFFIXES, Listing, list_folder, walk
+from resnetlab.data.sources.folder_types import Passed
 from resnetlab.data.sources.manifest import Row
 from resnetlab.errors import mistake, printable
 

@@ -14,7 +14,7 @@ from resnetlab.bundle.spec import ModelFile
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from resnetlab.deploy.serve import Limits
+    from resnetlab.deploy.limits import Limits
 
 _CLOSED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 

@@ -35,23 +35,12 @@ from resnetlab.data.transforms.eval_transform import show
 from resnetlab.deploy import pages
 from resnetlab.deploy.explain import Explainer, explain
 from resnetlab.deploy.inputs import Picture
+from resnetlab.deploy.limits import Limits
 from resnetlab.deploy.predict import Classifier, Seen, views
 from resnetlab.errors import InputError, mistake
 
 FIELD = "photograph"
 """Of a form; any other name does as well."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one request, and all of them together, may take."""
-
-    megabytes: float = 10
-    megapixels: float = 20
-    seconds: float = 30
-    """To send a photograph, and again to look at it."""
-    waiting: int = 8
-    """Requests at a time; the network looks at one after another."""
 
 
 @dataclass(frozen=True)

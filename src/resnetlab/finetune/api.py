@@ -13,7 +13,7 @@ from resnetlab.files import write_json
 from resnetlab.finetune.progress import Pulse, silent
 from resnetlab.finetune.request import Asked, Told, read
 from resnetlab.finetune.results import Record, Sizes
-from resnetlab.models.parse import External
+from resnetlab.models.configs import External
 from resnetlab.recipes.numerics import Numerics, parse_device, place
 from resnetlab.schema import encode
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from resnetlab.bundle.licences import licence_of, refuse_unaccepted
 from resnetlab.bundle.spec import Licence
 from resnetlab.errors import mistake
-from resnetlab.models.parse import External, Model, from_hub, parse_model
+from resnetlab.models.configs import External, Model
+from resnetlab.models.parse import from_hub, parse_model
 from resnetlab.models.tensorfile import describe_weights
 
 VARIABLE = "RESNETLAB_WEIGHTS"

@@ -16,8 +16,8 @@ from resnetlab.data.transforms.eval_transform import View, show
 from resnetlab.errors import mistake
 from resnetlab.finetune.dataset import Part
 from resnetlab.finetune.progress import Pulse, silent
+from resnetlab.models.configs import External, Model
 from resnetlab.models.external import external_facts
-from resnetlab.models.parse import External, Model
 from resnetlab.models.transfer import (
     Trunk,
     adapt,

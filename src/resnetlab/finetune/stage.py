@@ -28,9 +28,11 @@ from resnetlab.models.transfer import parts
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.evaluate import Scored, evaluate
-from resnetlab.training.loop import Batches, Progress, Trainee, train
+from resnetlab.training.loop import Progress, train
 from resnetlab.training.optimizer import build_optimiser
 from resnetlab.training.rng import stream
+from resnetlab.training.state import Batches, Trainee
+from resnetlab.training.steps import Steps
 
 Say = Callable[[str], None]
 Watch = Callable[[Progress], None]
@@ -200,7 +202,7 @@ def _try(
     kept: dict[str, Tensor] | None = None
     forward = tuner.subject.forward(tuner.halves, tuner.judge)
     with image_decoder.quiet():
-        for progress in train(tuner, photos, stop):
+        for progress in train(tuner, Steps(tuner, photos), stop):
             watch(progress)
             if progress.moment in ("pulse", "epoch"):
                 tuner.subject.pulse(f"{tuner.stage.name}: steps", progress.step, progress.total)

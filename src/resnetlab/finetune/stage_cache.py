@@ -25,7 +25,7 @@ from resnetlab.errors import InputError
 from resnetlab.files import locked
 from resnetlab.finetune.model import Subject
 from resnetlab.finetune.stage import Fitted, settle
-from resnetlab.models.parse import External, Model
+from resnetlab.models.configs import External, Model
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.checkpoint import write_tensors

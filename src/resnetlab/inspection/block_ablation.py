@@ -17,7 +17,7 @@ from resnetlab.inspection.diagnostics_config import BlockWorth, DroppedBlocks
 from resnetlab.models.nets.blocks import BasicBlock, Block
 from resnetlab.models.nets.shortcuts import Pad
 from resnetlab.training.evaluate import evaluate
-from resnetlab.training.loop import Learner
+from resnetlab.training.state import Learner
 
 
 def blocks_of(model: nn.Module) -> dict[str, BasicBlock | Block]:

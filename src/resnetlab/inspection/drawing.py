@@ -9,12 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
-from typing import TYPE_CHECKING
 
+from resnetlab.inspection.layer_rows import Layer, Layers
 from resnetlab.inspection.render_table import by_size, square
-
-if TYPE_CHECKING:
-    from resnetlab.inspection.layers import Layer, Layers
 
 HIGH, STEP, WIDE = 20, 32, 236
 """Pixels: of a box, from one box to the next, across a box."""

@@ -17,9 +17,9 @@ from torch.utils.hooks import RemovableHandle
 
 from resnetlab.data.device_images import Resident
 from resnetlab.inspection.diagnostics_config import Gradients, LayerNorms
-from resnetlab.training.loop import Learner
 from resnetlab.training.preserve import unchanged
 from resnetlab.training.rng import stream, stream_seed
+from resnetlab.training.state import Learner
 
 IMAGES = 128
 """Of the batch that is measured, and no more than a batch of the recipe: what fits in training fits here."""

@@ -7,11 +7,11 @@ from typing import Any
 
 from resnetlab.errors import InputError
 from resnetlab.inspection.architecture_tables import SLIDES
-from resnetlab.inspection.layers import Layers
+from resnetlab.inspection.layer_rows import Layers
 from resnetlab.inspection.render_table import square
+from resnetlab.models.configs import External, ImageNetResNet, Model
 from resnetlab.models.configs.imagenet import IMAGENET
 from resnetlab.models.external import external_facts
-from resnetlab.models.parse import External, ImageNetResNet, Model
 
 
 def layer_rows(layers: Layers) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,69 +18,16 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
 
 from resnetlab.errors import InputError, mistake
+from resnetlab.inspection.layer_rows import Layer, Layers
 from resnetlab.inspection.receptive_field import PIXEL, Paths, joined
 from resnetlab.models.build import skeleton
-from resnetlab.models.parse import External, Model
+from resnetlab.models.configs import External, Model
 
 BYTES = 4
 """Of a number in fp32."""
 
 TRIED = (1, 2, 4, 7, 8, 14, 16, 28, 32, 48, 64, 75, 96, 112, 128, 160, 192, 224, 256, 299, 331, 384, 448, 512)
 """Sides in pixels at which a network of others is tried, to say which it takes."""
-
-
-@dataclass
-class Layer:
-    """A row. Sizes are (H, W); `parameters` and `activation_bytes` (one image, fp32) are with what follows it."""
-
-    name: str
-    kind: str
-    output: tuple[int, ...]
-    """(C, H, W), or (C,) of a vector."""
-    kernel: tuple[int, int] | None = None
-    stride: tuple[int, int] | None = None
-    padding: tuple[int, int] | None = None
-    weights: int = 0
-    """Of the layer itself, with its bias."""
-    parameters: int = 0
-    macs: int = 0
-    activation_bytes: int = 0
-    paths: Paths | None = None
-    """From the image's pixels to a number of the output; None where it cannot be told."""
-    then: list[str] = field(default_factory=list)
-    takes: tuple[int, ...] = ()
-    """The rows whose output it, or what follows it, takes; -1 is the image."""
-
-    @property
-    def flops(self) -> int:
-        """A multiplication and an addition for each multiply-add."""
-        return 2 * self.macs
-
-
-@dataclass
-class Layers:
-    """A network, read."""
-
-    name: str
-    image: tuple[int, int, int]
-    rows: list[Layer]
-    parameters: int
-    uncounted: dict[str, int]
-    """Operations that enter no count of cost, and how many numbers they give for one image."""
-    unused: int = 0
-    """Parameters that no operation took."""
-
-    @property
-    def macs(self) -> int:
-        return sum(row.macs for row in self.rows)
-
-    @property
-    def flops(self) -> int:
-        return 2 * self.macs
-
-    @property
-    def activation_bytes(self) -> int:
-        return sum(row.activation_bytes for row in self.rows)
 
 
 def read_layers(spec: Model, image: tuple[int, int, int], classes: int) -> Layers:

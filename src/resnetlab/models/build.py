@@ -8,13 +8,7 @@ import torch
 from torch import nn
 
 from resnetlab.errors import mistake
-from resnetlab.models.external import construct, load_external
-from resnetlab.models.nets.cifar import CifarNetwork
-from resnetlab.models.nets.classic import AlexNetCifarNetwork, DenseNetwork, LeNet5Network, VGGNetwork
-from resnetlab.models.nets.imagenet import ImageNetNetwork
-from resnetlab.models.nets.init import Draw, initialise
-from resnetlab.models.nets.subsample import make_safe
-from resnetlab.models.parse import (
+from resnetlab.models.configs import (
     VGG,
     AlexNetCifar,
     BagOfWords,
@@ -25,6 +19,12 @@ from resnetlab.models.parse import (
     LeNet5,
     Model,
 )
+from resnetlab.models.external import construct, load_external
+from resnetlab.models.nets.cifar import CifarNetwork
+from resnetlab.models.nets.classic import AlexNetCifarNetwork, DenseNetwork, LeNet5Network, VGGNetwork
+from resnetlab.models.nets.imagenet import ImageNetNetwork
+from resnetlab.models.nets.init import Draw, initialise
+from resnetlab.models.nets.subsample import make_safe
 
 
 def build_model(spec: Model, channels: int, classes: int, draw: Draw) -> nn.Module:

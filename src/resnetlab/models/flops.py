@@ -9,7 +9,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.errors import mistake
-from resnetlab.models.parse import External, Model
+from resnetlab.models.configs import External, Model
 
 if TYPE_CHECKING:
     from torch import nn

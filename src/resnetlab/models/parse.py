@@ -5,27 +5,18 @@ from __future__ import annotations
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from resnetlab.errors import InputError, Problem, mistake, nearest
+from resnetlab.models.configs import Model
 from resnetlab.models.configs.bag_of_words import BagOfWords
-from resnetlab.models.configs.cifar import MAX_DEPTH, CifarNet, Shortcut, cifar, same_blocks
+from resnetlab.models.configs.cifar import CifarNet, same_blocks
 from resnetlab.models.configs.classic import VGG, AlexNetCifar, LeNet5
 from resnetlab.models.configs.dense import DenseNet
 from resnetlab.models.configs.external import External, with_hash
 from resnetlab.models.configs.imagenet import ImageNetResNet
-from resnetlab.schema import FieldError, decode, read_toml, tagged, without_defaults
-
-__all__ = [
-    "MAX_DEPTH", "VGG", "AlexNetCifar", "BagOfWords", "CifarNet", "DenseNet", "External", "ImageNetResNet", "LeNet5",
-    "Model", "Own", "Shortcut", "cifar", "from_hub", "parse_model",
-]  # fmt: skip
-
-Own = CifarNet | ImageNetResNet | LeNet5 | AlexNetCifar | VGG | DenseNet | BagOfWords
-"""The families of which a spec alone tells what a network costs."""
-
-Model = Annotated[Own | External, tagged("family")]
-"""The closed union of families; `skeleton` in build.py has a case for each."""
+from resnetlab.models.registry import named_model
+from resnetlab.schema import FieldError, decode, read_toml, without_defaults
 
 _FAMILIES: dict[str, Any] = {
     "cifar": CifarNet, "imagenet": ImageNetResNet, "lenet5": LeNet5, "alexnet-cifar": AlexNetCifar, "vgg": VGG,
@@ -40,8 +31,6 @@ def parse_model(value: object, where: str, field: str = "model") -> Model:
     short for `blocks`. A file lies beside `where`, itself a file, or where it says; its weights lie beside it.
     Raises InputError that names `where` and `field`.
     """
-    from resnetlab.models.registry import named_model
-
     if isinstance(value, str):
         return _filed(value, where) if value.endswith(".toml") else named_model(value, where, field)
     if not isinstance(value, dict):

@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 
 from resnetlab.errors import mistake, nearest
+from resnetlab.models.configs import Model, Own
 from resnetlab.models.configs.bag_of_words import BagOfWords
 from resnetlab.models.configs.cifar import DEPTH_REPORT, CifarNet, Shortcut, cifar, depth_report
 from resnetlab.models.configs.classic import VGG, AlexNetCifar, LeNet5
 from resnetlab.models.configs.dense import DenseNet
 from resnetlab.models.configs.external import External, is_external
 from resnetlab.models.configs.imagenet import IMAGENET
-from resnetlab.models.parse import Model, Own
 
 _CIFAR = re.compile(r"cifar-(?:(plain)|resnet)([0-9]{1,6})(?:-(b|c|gated))?")
 _DENSE = re.compile(r"densenet([0-9]{1,4})-k([0-9]{1,4})")

@@ -14,11 +14,11 @@ from torch.fx.passes.split_module import split_module
 
 from resnetlab.errors import mistake
 from resnetlab.models.build import build_model, skeleton
+from resnetlab.models.configs import External, Model
 from resnetlab.models.external import hub_weights, weights_file
 from resnetlab.models.flops import parameters
 from resnetlab.models.frozen import Freeze, parse_freeze
 from resnetlab.models.nets.init import Draw
-from resnetlab.models.parse import External, Model
 from resnetlab.models.weights import load_weights, read_weights
 
 

@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 
 from resnetlab.data.config import DataIdentity
+from resnetlab.models.configs import Model
 from resnetlab.models.configs.bag_of_words import BagOfWords
 from resnetlab.models.configs.external import External
-from resnetlab.models.parse import Model
 from resnetlab.recipes.finetune import AnyRecipe, Tuning
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe

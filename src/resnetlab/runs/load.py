@@ -16,7 +16,7 @@ from resnetlab.recipes.train import Recipe
 from resnetlab.runs.directory import RunDirectory, check_finished
 from resnetlab.runs.records import RunFile
 from resnetlab.training.device import prepare
-from resnetlab.training.loop import Learner
+from resnetlab.training.state import Learner
 
 
 @dataclass(frozen=True)

@@ -41,15 +41,16 @@ from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.schema import encode
 from resnetlab.shell import resume_command
 from resnetlab.stats.outcomes import is_dead
-from resnetlab.training.cuda_graphs import why_plain
+from resnetlab.training.cuda_graphs import steps_of, why_plain
 from resnetlab.training.device import prepare
 from resnetlab.training.distributed import ALONE, Team
 from resnetlab.training.evaluate import Scored, evaluate
 from resnetlab.training.interleave import take_turns
-from resnetlab.training.loop import Learner, Progress, train
+from resnetlab.training.loop import Progress, train
 from resnetlab.training.memory import is_out_of_memory
 from resnetlab.training.profiler import Phases, Profile
 from resnetlab.training.rng import stream
+from resnetlab.training.state import Learner
 
 Say = Callable[[Progress, tuple[Evaluation, ...]], None]
 """Told of each pause of the loop, with the evaluations made there."""
@@ -150,8 +151,9 @@ class _Session:
         if self.team.first:
             self._restore(from_step)
         self._meet()
+        steps = self.phases.timed(steps_of(self.learner, self.train))
         saved, base_seconds, base_images = time.monotonic(), self.train_seconds, self.images
-        for progress in train(self.learner, self.train, stop, turns=turns):
+        for progress in train(self.learner, steps, stop, turns=turns):
             if progress.moment == "turn":
                 yield
                 continue

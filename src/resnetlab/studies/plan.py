@@ -10,13 +10,13 @@ from typing import Literal, TypeVar
 
 from resnetlab.data.config import DataIdentity
 from resnetlab.inspection.diagnostics_config import Instruments
-from resnetlab.models.parse import Model
+from resnetlab.models.configs import Model
 from resnetlab.recipes.finetune import Tuning
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.config import ALGORITHM_VERSION, SCHEMA, TUNING_VERSION, RunSpec, run_id
 from resnetlab.runs.records import RunFile, RunRecord
 from resnetlab.schema import spec
-from resnetlab.studies.spec import Condition, Opened, Study
+from resnetlab.studies.study import Condition, Opened, Study
 
 Item = TypeVar("Item")
 

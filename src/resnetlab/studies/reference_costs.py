@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from resnetlab.models.parse import VGG, External, ImageNetResNet, LeNet5, Model
+from resnetlab.models.configs import VGG, External, ImageNetResNet, LeNet5, Model
 from resnetlab.studies.plan import Cost
 from resnetlab.studies.references import Value
-from resnetlab.studies.spec import Study
+from resnetlab.studies.study import Study
 
 
 def rows(study: Study, cost: Cost) -> list[dict[str, Any]]:

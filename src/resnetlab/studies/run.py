@@ -21,7 +21,7 @@ from resnetlab.runs.records import RunRecord
 from resnetlab.schema import decode, encode
 from resnetlab.studies.executors.base import Backend, Event, Job
 from resnetlab.studies.plan import DataFacts, Plan, PlannedRun, StudyRecord, expand, folder_name, record
-from resnetlab.studies.spec import Opened, Study
+from resnetlab.studies.study import Opened, Study
 
 
 def plan_study(

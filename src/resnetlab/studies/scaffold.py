@@ -13,7 +13,7 @@ from resnetlab.files import create_once
 from resnetlab.schema import parse_toml
 from resnetlab.shell import command_line
 from resnetlab.studies.parsing.overrides import Overrides, toml_value
-from resnetlab.studies.spec import PARTS, parse_study
+from resnetlab.studies.parsing.study_file import PARTS, parse_study
 
 WHOLE_MODELS = ("model", "model.name", "model.depth", "model.blocks")
 """Axes that say of themselves what network is meant."""

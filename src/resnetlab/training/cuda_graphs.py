@@ -16,7 +16,6 @@ import gc
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -25,10 +24,8 @@ from resnetlab.data.device_images import Resident
 from resnetlab.data.transforms.epoch_draws import EpochPlan
 from resnetlab.models.configs.external import External
 from resnetlab.training.memory import is_out_of_memory
+from resnetlab.training.state import Learner
 from resnetlab.training.steps import Steps
-
-if TYPE_CHECKING:
-    from resnetlab.training.loop import Learner
 
 WARM = 3
 """Plain steps of a process before it records one, as torch's notes ask."""

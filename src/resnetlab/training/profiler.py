@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.profiler import profile
 
 from resnetlab.files import replace_file, write_text
-from resnetlab.training.loop import Batches, Trainee
+from resnetlab.training.state import Batches, Trainee
 from resnetlab.training.steps import Steps
 
 SKIPPED, RECORDED = 5, 20
@@ -43,6 +43,10 @@ class Phases:
         """Until it ends, the run is at one of PHASES."""
         yield
 
+    def timed(self, steps: Steps[Any]) -> Steps[Any]:
+        """Return the steps, counted and timed where phases are."""
+        return steps
+
 
 class Profile(Phases):
     """Times the phases of a run whose `learner` is trained while it is entered, and writes what it found to `folder`.
@@ -68,7 +72,7 @@ class Profile(Phases):
             learner.optimiser.register_step_post_hook(lambda *_: self._within_a_step("rest of a step")),
         ):
             self.undo.callback(handle.remove)
-        for name, timed in (("batches", self._batches), ("loss", self._loss), ("steps", self._steps)):
+        for name, timed in (("batches", self._batches), ("loss", self._loss)):
             setattr(learner, name, timed(getattr(learner, name)))
             self.undo.callback(delattr, learner, name)
         return self
@@ -128,26 +132,23 @@ class Profile(Phases):
 
         return timed
 
-    def _steps(self, steps: Callable[[Any], Steps[Any]]) -> Callable[[Any], Steps[Any]]:
-        def timed(images: Any) -> Steps[Any]:
-            held = steps(images)
-            take = held.take
+    def timed(self, steps: Steps[Any]) -> Steps[Any]:
+        """Return the steps, each of which is counted, timed, and traced where it is due."""
+        take = steps.take
 
-            def taken(part: slice, size: int) -> None:
-                if self.taken == SKIPPED:
-                    self.trace.start()
-                    self.tracing = True
-                with self.phase("rest of a step"):
-                    take(part, size)
-                self.taken += 1
-                self.traced += self.tracing
-                if self.traced == RECORDED:
-                    self._end_trace()
+        def taken(part: slice, size: int) -> None:
+            if self.taken == SKIPPED:
+                self.trace.start()
+                self.tracing = True
+            with self.phase("rest of a step"):
+                take(part, size)
+            self.taken += 1
+            self.traced += self.tracing
+            if self.traced == RECORDED:
+                self._end_trace()
 
-            held.take = taken  # type: ignore[method-assign]
-            return held
-
-        return timed
+        steps.take = taken  # type: ignore[method-assign]
+        return steps
 
     def _end_trace(self) -> None:
         if self.tracing:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic
 
 import torch
 
-if TYPE_CHECKING:
-    from resnetlab.training.loop import Batches, Trainee
-
-Images = TypeVar("Images")
+from resnetlab.training.state import Batches, Images, Trainee
 
 
 class Steps(Generic[Images]):

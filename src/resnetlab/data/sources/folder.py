@@ -24,7 +24,8 @@ from resnetlab import files
 from resnetlab.data.config import Images, Source, Split
 from resnetlab.data.sources import Say, decode_cache, folder_cache, image_decoder, manifest, silent
 from resnetlab.data.sources.folder_cache import Seen
-from resnetlab.data.sources.folder_layout import Listing, Passed, list_folder
+from resnetlab.data.sources.folder_layout import Listing, list_folder
+from resnetlab.data.sources.folder_types import Passed
 from resnetlab.data.sources.manifest import Cut, Row
 from resnetlab.errors import InputError, Problem, mistake
 from resnetlab.settings import CACHE, cache_dir

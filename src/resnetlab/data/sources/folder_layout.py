@@ -15,16 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 from resnetlab.data.config import Split
+from resnetlab.data.sources.folder_types import LABELS, WORDS, Entry, Labelled, Passed
+from resnetlab.data.sources.labels_csv import read_labels
 from resnetlab.errors import InputError, Problem, mistake
 
-WORDS: dict[str, Split] = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-}
-LABELS = "labels.csv"
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif")
 FOREIGN = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm", ".tga", ".ico", ".psd", ".eps")
 """Images by their name, of formats that are not read: taken as candidates, so that they are told as bad files."""
@@ -37,31 +31,6 @@ MAX_DEPTH = 32
 MAX_FILES = 20_000_000
 
 LAYOUT = "lay it out as FOLDER/train/CLASS/*.jpg and FOLDER/test/CLASS/*.jpg, or as FOLDER/CLASS/*.jpg"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What is at a path that is no folder; `hindrance` says why it cannot be an image, or is empty."""
-
-    path: str
-    hindrance: str = ""
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A file that should be an image of class `label`; `split` is None where the folder does not say."""
-
-    path: str
-    label: str
-    split: Split | None
-
-
-@dataclass(frozen=True)
-class Passed:
-    """A file that was passed over, and why."""
-
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -95,8 +64,6 @@ def list_folder(root: Path) -> Listing:
     """Give every file of `root` a class or a reason. Raises InputError when the folder has no such layout."""
     entries, folders = walk(root)
     if any(entry.path == LABELS and not entry.hindrance for entry in entries):
-        from resnetlab.data.sources.labels_csv import read_labels
-
         layout: Layout = "labels"
         files, passed = read_labels(root, entries)
         classes = sorted({file.label for file in files})

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from resnetlab.data.sources.folder_layout import LABELS, WORDS, Entry, Labelled, Passed
+from resnetlab.data.sources.folder_types import LABELS, WORDS, Entry, Labelled, Passed
 from resnetlab.errors import InputError, Problem, mistake, nearest
 
 MAX_BYTES = 500_000_000

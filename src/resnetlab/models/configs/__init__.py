@@ -1,1 +1,24 @@
-"""The families of networks as data, a module each. Free of torch."""
+"""Configs of networks, one dataclass for each family, and their union. Free of torch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from resnetlab.models.configs.bag_of_words import BagOfWords
+from resnetlab.models.configs.cifar import MAX_DEPTH, CifarNet, Shortcut, cifar
+from resnetlab.models.configs.classic import VGG, AlexNetCifar, LeNet5
+from resnetlab.models.configs.dense import DenseNet
+from resnetlab.models.configs.external import External
+from resnetlab.models.configs.imagenet import ImageNetResNet
+from resnetlab.schema import tagged
+
+__all__ = [
+    "MAX_DEPTH", "VGG", "AlexNetCifar", "BagOfWords", "CifarNet", "DenseNet", "External", "ImageNetResNet", "LeNet5",
+    "Model", "Own", "Shortcut", "cifar",
+]  # fmt: skip
+
+Own = CifarNet | ImageNetResNet | LeNet5 | AlexNetCifar | VGG | DenseNet | BagOfWords
+"""The families of which a spec alone tells what a network costs."""
+
+Model = Annotated[Own | External, tagged("family")]
+"""The closed union of families; `skeleton` in build.py has a case for each."""

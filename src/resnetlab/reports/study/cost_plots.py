@@ -10,15 +10,15 @@ from resnetlab.reports.study.finetune import any_tuned
 from resnetlab.stats.intervals import mean
 
 if TYPE_CHECKING:
-    from resnetlab.reports.study.assemble import Judged
+    from resnetlab.analysis.analyze import StudyAnalysis
 
 
-def pictures(judged: Judged) -> tuple[Scatter, ...]:
+def pictures(judged: StudyAnalysis) -> tuple[Scatter, ...]:
     """Of a study that sets pre-trained networks of several sizes beside one another, and the published ones."""
     return (*_measured(judged), *_published(judged))
 
 
-def _measured(judged: Judged) -> tuple[Scatter, ...]:
+def _measured(judged: StudyAnalysis) -> tuple[Scatter, ...]:
     models = {condition.model for condition in judged.study.conditions}
     if not any_tuned(judged) or len({repr(model) for model in models}) < 2:
         return ()
@@ -45,7 +45,7 @@ def _measured(judged: Judged) -> tuple[Scatter, ...]:
     return tuple(drawn)
 
 
-def _published(judged: Judged) -> tuple[Scatter, ...]:
+def _published(judged: StudyAnalysis) -> tuple[Scatter, ...]:
     held = [
         pair for pair in judged.study.published_only
         if pair.value.parameters and pair.value.accuracy_pct is not None

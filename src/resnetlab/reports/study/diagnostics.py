@@ -12,7 +12,7 @@ from resnetlab.reports.document import Depths, Line, Panel, Quantity, Worth, Wor
 from resnetlab.reports.format import pct, plural
 
 if TYPE_CHECKING:
-    from resnetlab.reports.study.assemble import Judged
+    from resnetlab.analysis.analyze import StudyAnalysis
 
 QUANTITIES = {
     "weight_gradient_norm": ("Gradient of the weights, norm", True),
@@ -23,14 +23,14 @@ QUANTITIES = {
 """A field of a layer: its title, and whether its scale is of powers of ten."""
 
 
-def pictures(judged: Judged) -> tuple[Depths | Worths, ...]:
+def pictures(judged: StudyAnalysis) -> tuple[Depths | Worths, ...]:
     """A figure by depth for each epoch that was measured, then the blocks."""
     epochs = sorted({norm.epoch for norm in judged.evidence.norms})
     worths = _worths(judged)
     return (*(_depths(judged, epoch) for epoch in epochs), *([worths] if worths else []))
 
 
-def _depths(judged: Judged, epoch: float) -> Depths:
+def _depths(judged: StudyAnalysis, epoch: float) -> Depths:
     norms = [norm for norm in judged.evidence.norms if norm.epoch == epoch and _in_column(norm.layer)]
     quantities = [_quantity(judged, norms, field, *held) for field, held in QUANTITIES.items()]
     drawn = tuple(q for q in quantities if any(y for panel in q.panels for line in panel.runs for y in line.y))
@@ -57,7 +57,7 @@ def _in_column(layer: str) -> bool:
     return not {"shortcut", "downsample"} & set(layer.split("."))
 
 
-def _quantity(judged: Judged, norms: list[Norm], field: str, title: str, log: bool) -> Quantity:
+def _quantity(judged: StudyAnalysis, norms: list[Norm], field: str, title: str, log: bool) -> Quantity:
     panels = []
     for label in judged.summaries:
         runs: dict[int, dict[float, float]] = {}
@@ -74,7 +74,7 @@ def _quantity(judged: Judged, norms: list[Norm], field: str, title: str, log: bo
     return Quantity(title, log, tuple(panels), 0.0, top or 1.0)
 
 
-def _panel(judged: Judged, label: str, runs: Mapping[int, Mapping[float, float]]) -> Panel:
+def _panel(judged: StudyAnalysis, label: str, runs: Mapping[int, Mapping[float, float]]) -> Panel:
     """The runs as lines, and their median where more than one has a value."""
     outcomes = {row.seed: row.status for row in judged.rows(label)}
     lines = tuple(Line(outcomes[seed], tuple(xy), tuple(xy.values())) for seed, xy in sorted(runs.items()))
@@ -93,7 +93,7 @@ def _of_all(measured: int, planned: int) -> str:
     return plural(planned, "run") if measured == planned else f"{measured} of {plural(planned, 'run')}"
 
 
-def _worths(judged: Judged) -> Worths | None:
+def _worths(judged: StudyAnalysis) -> Worths | None:
     worths = tuple(worth for label in judged.summaries if (worth := _worth(judged, label)) is not None)
     if not worths:
         return None
@@ -109,7 +109,7 @@ def _worths(judged: Judged) -> Worths | None:
     return Worths("blocks", "Without one block", caption, alt, worths)
 
 
-def _worth(judged: Judged, label: str) -> Worth | None:
+def _worth(judged: StudyAnalysis, label: str) -> Worth | None:
     runs: dict[int, dict[float, float]] = {}
     wholes, names = [], {}
     for block in judged.evidence.blocks:

@@ -10,16 +10,16 @@ from resnetlab.reports.document import Cell, Column, Table
 from resnetlab.reports.format import NOTHING, number, plural
 from resnetlab.reports.study.references import address
 from resnetlab.stats.intervals import mean
-from resnetlab.studies.distances import Distance
+from resnetlab.studies.study import Distance
 
 if TYPE_CHECKING:
-    from resnetlab.reports.study.assemble import Judged
+    from resnetlab.analysis.analyze import StudyAnalysis
 
 Curve = Mapping[float, float]
 """Percent right or nats by epoch."""
 
 
-def table(judged: Judged) -> Table | None:
+def table(judged: StudyAnalysis) -> Table | None:
     """A row a pair; None where the study asks for none."""
     rows = tuple(
         _row(judged, distance, left, right)
@@ -39,7 +39,7 @@ def table(judged: Judged) -> Table | None:
     return Table("distances", columns, rows, note) if rows else None
 
 
-def _row(judged: Judged, distance: Distance, left: str, right: str) -> tuple[Cell, ...]:
+def _row(judged: StudyAnalysis, distance: Distance, left: str, right: str) -> tuple[Cell, ...]:
     a, b = (_curves(judged, label, distance.metric) for label in (left, right))
     loss = distance.metric == "loss"
     digits, unit = (4, "nats²") if loss else (1, "points²")
@@ -62,7 +62,7 @@ def _row(judged: Judged, distance: Distance, left: str, right: str) -> tuple[Cel
     )
 
 
-def _curves(judged: Judged, label: str, metric: str) -> dict[int, Curve]:
+def _curves(judged: StudyAnalysis, label: str, metric: str) -> dict[int, Curve]:
     """The test curve of each converged run, by seed."""
     held: dict[int, dict[float, float]] = {row.seed: {} for row in judged.rows(label) if row.status == "converged"}
     for point in judged.evidence.points:

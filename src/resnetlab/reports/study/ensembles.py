@@ -10,13 +10,13 @@ from resnetlab.reports.document import Cell, Column, Table
 from resnetlab.reports.format import NOTHING, capital, listed, pct, places, plural, signed, span
 from resnetlab.reports.study.references import address
 from resnetlab.stats.intervals import Interval, mean, t_interval
-from resnetlab.studies.ensembles import Ensemble
+from resnetlab.studies.study import Ensemble
 
 if TYPE_CHECKING:
-    from resnetlab.reports.study.assemble import Judged
+    from resnetlab.analysis.analyze import StudyAnalysis
 
 
-def table(judged: Judged) -> Table | None:
+def table(judged: StudyAnalysis) -> Table | None:
     """A row a condition, and one for all of them; None where the study asks for none."""
     rows = tuple(row for place, held in enumerate(judged.study.ensembles) for row in _rows(judged, place, held))
     columns = (
@@ -33,7 +33,7 @@ def table(judged: Judged) -> Table | None:
     return Table("ensembles", columns, rows, note) if rows else None
 
 
-def sentence(judged: Judged) -> str:
+def sentence(judged: StudyAnalysis) -> str:
     """What networks of several conditions reach together; empty where there is no such ensemble."""
     told = []
     for place, held in enumerate(judged.study.ensembles):
@@ -46,7 +46,7 @@ def sentence(judged: Judged) -> str:
     return " ".join(told)
 
 
-def _rows(judged: Judged, place: int, ensemble: Ensemble) -> Iterator[tuple[Cell, ...]]:
+def _rows(judged: StudyAnalysis, place: int, ensemble: Ensemble) -> Iterator[tuple[Cell, ...]]:
     alone = {joint.condition: joint for joint in judged.evidence.joints if joint.ensemble == place}
     for label in ensemble.of:
         yield _row(Cell(label, "its seeds together"), [alone[label]] if label in alone else [])
@@ -57,7 +57,7 @@ def _rows(judged: Judged, place: int, ensemble: Ensemble) -> Iterator[tuple[Cell
         yield _row(name, _across(judged, place))
 
 
-def _across(judged: Judged, place: int) -> list[Joint]:
+def _across(judged: StudyAnalysis, place: int) -> list[Joint]:
     return [joint for joint in judged.evidence.joints if joint.ensemble == place and not joint.condition]
 
 

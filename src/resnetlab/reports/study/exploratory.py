@@ -13,7 +13,7 @@ from resnetlab.stats.verdict import benjamini_hochberg
 from resnetlab.studies.claims import labels
 
 if TYPE_CHECKING:
-    from resnetlab.reports.study.assemble import Judged
+    from resnetlab.analysis.analyze import StudyAnalysis
 
 MOST_PAIRS = 15
 """Beyond it every condition is set against the best one alone."""
@@ -21,7 +21,7 @@ MOST_ROWS = 20
 """Of a table; the rest is counted."""
 
 
-def table(judged: Judged) -> Table | None:
+def table(judged: StudyAnalysis) -> Table | None:
     """Pairs with a condition that no claim names; None where every condition is claimed about, or runs are to come."""
     claimed = {label for claim in judged.study.claims for label in labels(claim)}
     held = {label: summary for label, summary in judged.summaries.items() if _comparable(summary)}
@@ -64,7 +64,7 @@ def _comparable(summary: Summary) -> bool:
     return len(summary.converged_pct) >= 2 and not summary.counts.out_of_memory
 
 
-def _row(judged: Judged, pair: tuple[str, str], effect: Effect, p: float | None) -> tuple[Cell, ...]:
+def _row(judged: StudyAnalysis, pair: tuple[str, str], effect: Effect, p: float | None) -> tuple[Cell, ...]:
     counts = {label: judged.summaries[label].counts for label in pair}
     lost = [
         f"{held.converged} of {held.finished} runs of {label}"

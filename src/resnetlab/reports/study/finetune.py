@@ -11,8 +11,8 @@ from resnetlab.reports.format import listed, plural
 from resnetlab.schema import encode, without_defaults
 
 if TYPE_CHECKING:
-    from resnetlab.reports.study.assemble import Judged
-    from resnetlab.studies.spec import Condition
+    from resnetlab.analysis.analyze import StudyAnalysis
+    from resnetlab.studies.study import Condition
 
 _LEARNS = {
     "classifier": "the classifier learns",
@@ -26,12 +26,12 @@ _SHOWN = {
 }
 
 
-def any_tuned(judged: Judged) -> bool:
+def any_tuned(judged: StudyAnalysis) -> bool:
     """Whether a recipe of the study is of fine-tuning."""
     return any(isinstance(condition.recipe, Tuning) for condition in judged.study.conditions)
 
 
-def facts(judged: Judged) -> tuple[Fact, ...]:
+def facts(judged: StudyAnalysis) -> tuple[Fact, ...]:
     """The protocol of each recipe of fine-tuning, and the licence of each network's weights."""
     tuned = [c for c in judged.study.conditions if isinstance(c.recipe, Tuning)]
     ways: dict[str, list[str]] = {}

@@ -9,24 +9,24 @@ from resnetlab.reports.format import NOTHING, capital, p_value, pct, places, sig
 from resnetlab.stats.contrasts import Effect, welch
 from resnetlab.stats.intervals import mean
 from resnetlab.stats.verdict import Verdict
-from resnetlab.studies.parsing.ladder import Rung
+from resnetlab.studies.study import Rung
 
 if TYPE_CHECKING:
-    from resnetlab.reports.study.assemble import Judged
+    from resnetlab.analysis.analyze import StudyAnalysis
 
 
-def section(judged: Judged) -> Ladder | None:
+def section(judged: StudyAnalysis) -> Ladder | None:
     """Table and figure; None where the study is no ladder."""
     return Ladder(_table(judged), _steps(judged)) if judged.study.ladder else None
 
 
-def _verdicts(judged: Judged) -> dict[str, Verdict]:
+def _verdicts(judged: StudyAnalysis) -> dict[str, Verdict]:
     """By rung, of those that claim something: their claims come first among the study's."""
     claiming = [rung.condition for rung in judged.study.ladder if rung.claim]
     return dict(zip(claiming, judged.verdicts, strict=False))
 
 
-def _effect(judged: Judged, rung: Rung) -> Effect | None:
+def _effect(judged: StudyAnalysis, rung: Rung) -> Effect | None:
     """By how many points of test accuracy a rung is above its parent; None until the study is finished."""
     if not rung.parent or not judged.counts.complete:
         return None
@@ -34,13 +34,13 @@ def _effect(judged: Judged, rung: Rung) -> Effect | None:
     return welch(*arms) if min(map(len, arms)) >= 2 else None
 
 
-def _train_pct(judged: Judged, label: str) -> float | None:
+def _train_pct(judged: StudyAnalysis, label: str) -> float | None:
     """Mean accuracy of the converged runs on the fixed train images."""
     rows = [row for row in judged.rows(label) if row.status == "converged" and row.train_error_pct is not None]
     return mean([100 - row.train_error_pct for row in rows if row.train_error_pct is not None]) if rows else None
 
 
-def _table(judged: Judged) -> Table:
+def _table(judged: StudyAnalysis) -> Table:
     columns = (
         Column("Rung", numeric=False), Column("Test"), Column("Train"), Column("Difference"),
         Column("Verdict", numeric=False), Column("Why", numeric=False),
@@ -58,7 +58,7 @@ def _table(judged: Judged) -> Table:
     return Table("ladder", columns, rows, note)
 
 
-def _row(judged: Judged, rung: Rung, verdict: Verdict | None) -> tuple[Cell, ...]:
+def _row(judged: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[Cell, ...]:
     summary, effect = judged.summaries[rung.condition], _effect(judged, rung)
     counts, digits = summary.counts, places(summary.interval_pct)
     train = _train_pct(judged, rung.condition)
@@ -90,7 +90,7 @@ def _expected(rung: Rung) -> str:
     return f"expected: {'better' if rung.expect == 'greater' else 'worse' if rung.expect == 'less' else within}"
 
 
-def _steps(judged: Judged) -> Steps:
+def _steps(judged: StudyAnalysis) -> Steps:
     names = [rung.condition for rung in judged.study.ladder]
     rows = tuple(_step(judged, rung, names) for rung in judged.study.ladder)
     held = [value for row in rows for value in (row.mean_pct, row.train_pct) if value is not None]
@@ -106,7 +106,7 @@ def _steps(judged: Judged) -> Steps:
     return Steps("ladder", "The ladder", caption, alt, rows, max(-1.0, low - pad), min(101.0, high + pad))
 
 
-def _step(judged: Judged, rung: Rung, names: list[str]) -> StepRow:
+def _step(judged: StudyAnalysis, rung: Rung, names: list[str]) -> StepRow:
     summary, effect = judged.summaries[rung.condition], _effect(judged, rung)
     low, high = summary.interval_pct or (None, None)
     digits = places(summary.interval_pct)

@@ -16,7 +16,7 @@ from resnetlab.stats.verdict import Means, Question, Verdict
 from resnetlab.studies.claims import AnyClaim
 
 if TYPE_CHECKING:
-    from resnetlab.reports.study.assemble import Judged
+    from resnetlab.analysis.analyze import StudyAnalysis
 
 MOST_PANELS = 20
 """Beyond it a figure is no longer looked at, and drawing it takes longer than all else of a report."""
@@ -25,7 +25,7 @@ BAND_RUNS = 5
 """Runs from which on a t-band says more than the envelope of all."""
 
 
-def dots(judged: Judged) -> Dots:
+def dots(judged: StudyAnalysis) -> Dots:
     """Every planned run by condition."""
     rows = tuple(_dot_row(judged, label, summary) for label, summary in judged.summaries.items())
     low, high = _scale(rows)
@@ -51,7 +51,7 @@ def _scale(rows: tuple[DotRow, ...]) -> tuple[float, float]:
     return max(-1.0, low - pad), min(101.0, high + pad)
 
 
-def _dot_row(judged: Judged, label: str, summary: Summary) -> DotRow:
+def _dot_row(judged: StudyAnalysis, label: str, summary: Summary) -> DotRow:
     held = []
     for row in judged.rows(label):
         accuracy = None if row.test_error_pct is None else 100 - row.test_error_pct
@@ -70,7 +70,7 @@ def _dot_row(judged: Judged, label: str, summary: Summary) -> DotRow:
     )  # fmt: skip
 
 
-def forest(judged: Judged) -> Forest | None:
+def forest(judged: StudyAnalysis) -> Forest | None:
     """Region, effect and verdict of each claim; None where there is but one, which the answer tells whole."""
     claims = judged.study.claims
     if not judged.counts.complete or len(claims) < 2:
@@ -118,7 +118,7 @@ def _forest_row(claim: AnyClaim, question: Question, verdict: Verdict, published
     )
 
 
-def curves(judged: Judged) -> tuple[Curves, ...]:
+def curves(judged: StudyAnalysis) -> tuple[Curves, ...]:
     """Loss of the train subset, and the error of the split that the study followed."""
     points = judged.evidence.points
     found = []
@@ -132,7 +132,7 @@ def curves(judged: Judged) -> tuple[Curves, ...]:
     return tuple(found)
 
 
-def _curves(judged: Judged, split: str, quantity: str) -> Curves:
+def _curves(judged: StudyAnalysis, split: str, quantity: str) -> Curves:
     shown, left_out = list(judged.summaries)[:MOST_PANELS], max(0, len(judged.summaries) - MOST_PANELS)
     panels = tuple(_panel(judged, label, split, quantity) for label in shown)
     if judged.study.ladder and (split, quantity) == ("test", "error"):
@@ -161,7 +161,7 @@ def _curves(judged: Judged, split: str, quantity: str) -> Curves:
 
 
 def _caption(
-    judged: Judged, panels: tuple[Panel, ...], left_out: int, split: str, quantity: str, reference: float | None,
+    judged: StudyAnalysis, panels: tuple[Panel, ...], left_out: int, split: str, quantity: str, reference: float | None,
     cut: bool,
 ) -> str:  # fmt: skip
     drawn = [sum(line.outcome == "converged" for line in panel.runs) for panel in panels if panel.band]
@@ -191,7 +191,7 @@ def _caption(
     return " ".join([*said, *(["A triangle at the top stands for a mean above the scale."] if cut else [])])
 
 
-def _panel(judged: Judged, label: str, split: str, quantity: str) -> Panel:
+def _panel(judged: StudyAnalysis, label: str, split: str, quantity: str) -> Panel:
     by_seed: dict[int, list[Point]] = {}
     for point in judged.points(label):
         if point.split == split:

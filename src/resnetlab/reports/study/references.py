@@ -16,10 +16,11 @@ from resnetlab.reports.format import NOTHING, capital, listed, number, pct, plac
 from resnetlab.stats.intervals import Interval, mean
 from resnetlab.stats.prediction import Badge, against
 from resnetlab.studies.claims import About, AnyClaim, Average, Equal, Greater, Images, Relative, labels
-from resnetlab.studies.references import Beside, Quantity, has, settled, works
+from resnetlab.studies.parsing.references import has, settled, works
+from resnetlab.studies.references import Beside, Quantity
 
 if TYPE_CHECKING:
-    from resnetlab.reports.study.assemble import Judged
+    from resnetlab.analysis.analyze import StudyAnalysis
 
 
 TOP5: Quantity = "top-5 error"
@@ -41,14 +42,14 @@ class Compared:
     """Whether the number is of the same images, so that it has a place on their axis."""
 
 
-def compared(judged: Judged) -> tuple[Compared, ...]:
+def compared(judged: StudyAnalysis) -> tuple[Compared, ...]:
     """Every number that the study names, in the order of the conditions."""
     order = list(judged.summaries)
     pairs = sorted(judged.study.published, key=lambda pair: order.index(pair.condition))
     return tuple(_compared(judged, pair) for pair in pairs)
 
 
-def table(judged: Judged) -> Table | None:
+def table(judged: StudyAnalysis) -> Table | None:
     """Published beside measured; None where the study names no number."""
     rows = tuple(_row(item, address(judged, item.beside.title)) for item in compared(judged))
     if not rows:
@@ -66,7 +67,7 @@ def table(judged: Judged) -> Table | None:
     return Table("beside", columns, rows, note, "scroll")
 
 
-def alone(judged: Judged) -> Table | None:
+def alone(judged: StudyAnalysis) -> Table | None:
     """The numbers of the study's sources that nothing here was measured beside; None where there are none."""
     rows = tuple(
         (
@@ -89,7 +90,7 @@ def alone(judged: Judged) -> Table | None:
     return Table("alone", columns, rows, note) if rows else None
 
 
-def protocols(judged: Judged) -> tuple[Fact, ...]:
+def protocols(judged: StudyAnalysis) -> tuple[Fact, ...]:
     """How each source came to its numbers, and what of it no field of a condition says."""
     sources: dict[str, list[Beside]] = {}
     for pair in judged.study.published:
@@ -108,14 +109,14 @@ def protocols(judged: Judged) -> tuple[Fact, ...]:
     return tuple(told)
 
 
-def address(judged: Judged, source: str) -> str:
+def address(judged: StudyAnalysis, source: str) -> str:
     """Where the work is that a source names before its table or figure; empty where that is not known."""
     pairs = (*judged.study.published, *judged.study.published_only)
     known = works() | {pair.title.partition(",")[0]: pair.url for pair in pairs if pair.url}
     return known.get(source.partition(",")[0], "")
 
 
-def marks(judged: Judged, label: str) -> tuple[Mark, ...]:
+def marks(judged: StudyAnalysis, label: str) -> tuple[Mark, ...]:
     """The diamonds of a condition in the first figure."""
     held = []
     for item in compared(judged):
@@ -126,7 +127,7 @@ def marks(judged: Judged, label: str) -> tuple[Mark, ...]:
     return tuple(held)
 
 
-def effects(judged: Judged, claim: AnyClaim) -> tuple[Known, ...]:
+def effects(judged: StudyAnalysis, claim: AnyClaim) -> tuple[Known, ...]:
     """A claim's effect in published numbers: of one quantity and protocol, one for each of its conditions."""
     if not isinstance(claim, Greater | About | Equal | Average | Relative):
         return ()
@@ -182,7 +183,7 @@ def caption(rows: tuple[DotRow, ...]) -> str:
     return said + ("; one without a line has no badge, and the table says why." if bare else ".")
 
 
-def _compared(judged: Judged, pair: Beside) -> Compared:
+def _compared(judged: StudyAnalysis, pair: Beside) -> Compared:
     value = pair.value
     measured = _measured(judged, pair)
     differences, shrunken = _differences(judged, pair)
@@ -196,7 +197,7 @@ def _compared(judged: Judged, pair: Beside) -> Compared:
     return Compared(pair, measured, badge, interval, why, differences, drawn)
 
 
-def _measured(judged: Judged, pair: Beside) -> tuple[float, ...]:
+def _measured(judged: StudyAnalysis, pair: Beside) -> tuple[float, ...]:
     """What the converged runs reached on the images of the number, at its epoch or the end: nats, a top-5 error in
     percent, or percent right."""
     value, held = pair.value, []
@@ -216,7 +217,7 @@ def _measured(judged: Judged, pair: Beside) -> tuple[float, ...]:
     return tuple(number for number in held if number is not None)
 
 
-def _subset_error(judged: Judged, pair: Beside, accuracy: float) -> float:
+def _subset_error(judged: StudyAnalysis, pair: Beside, accuracy: float) -> float:
     """Half a 95 % interval of an accuracy in percent that is measured on a part of the train images, for the whole."""
     facts = judged.data(pair.condition)
     part, whole = facts.train_subset_images, facts.train_images
@@ -225,7 +226,7 @@ def _subset_error(judged: Judged, pair: Beside, accuracy: float) -> float:
     return NormalDist().inv_cdf(0.975) * math.sqrt(accuracy * (100 - accuracy) / part * (1 - part / whole))
 
 
-def _apart(judged: Judged, pair: Beside) -> str:
+def _apart(judged: StudyAnalysis, pair: Beside) -> str:
     """Why the number is of something that was not measured here."""
     value, name, theirs = pair.value, judged.data(pair.condition).name, pair.protocol.data
     rows = judged.rows(pair.condition)
@@ -241,7 +242,7 @@ def _apart(judged: Judged, pair: Beside) -> str:
     return ""
 
 
-def _other(judged: Judged, pair: Beside, split: Images = "test") -> str:
+def _other(judged: StudyAnalysis, pair: Beside, split: Images = "test") -> str:
     """Why the number is of something else than what was measured here on those images at the end of training."""
     value = pair.value
     if value.split != split:
@@ -249,7 +250,7 @@ def _other(judged: Judged, pair: Beside, split: Images = "test") -> str:
     return _apart(judged, pair) or (f"read at epoch {value.epoch:g}, before the end" if value.epoch else "")
 
 
-def _unready(judged: Judged, pair: Beside, measured: tuple[float, ...]) -> str:
+def _unready(judged: StudyAnalysis, pair: Beside, measured: tuple[float, ...]) -> str:
     if not judged.counts.complete:
         return "waiting for the last run"
     if len(measured) < 2:
@@ -258,7 +259,7 @@ def _unready(judged: Judged, pair: Beside, measured: tuple[float, ...]) -> str:
     return f"a best {pair.value.quantity}, for which no interval is known" if lower_best else ""
 
 
-def _differences(judged: Judged, pair: Beside) -> tuple[tuple[str, ...], str]:
+def _differences(judged: StudyAnalysis, pair: Beside) -> tuple[tuple[str, ...], str]:
     """What differs from the source's protocol, and why this one is shrunken, if it is."""
     condition, facts, protocol = judged.study.condition(pair.condition), judged.data(pair.condition), pair.protocol
     recipe, said, shrunken = condition.recipe, [], []

@@ -31,16 +31,16 @@ from resnetlab.stats.outcomes import OUTCOMES, Counts
 from resnetlab.stats.power import ALPHA
 from resnetlab.stats.verdict import GREATER, Means, Question, Verdict
 from resnetlab.studies.claims import AnyClaim, Greater
-from resnetlab.studies.spec import PARTS
+from resnetlab.studies.parsing.study_file import PARTS
 
 if TYPE_CHECKING:
-    from resnetlab.reports.study.assemble import Judged
+    from resnetlab.analysis.analyze import StudyAnalysis
 
 FINAL = 1 - ALPHA
 """Confidence of an interval that is looked at once."""
 
 
-def conditions(judged: Judged) -> Table:
+def conditions(judged: StudyAnalysis) -> Table:
     """Accuracy a condition, over its converged runs and over all."""
     columns = (
         Column("Condition", numeric=False), Column("Converged"), Column("Mean of converged"), Column("sd"),
@@ -82,7 +82,7 @@ def _condition(label: str, summary: Summary, runs: Sequence[Row]) -> tuple[Cell,
     )
 
 
-def outcomes(judged: Judged) -> Table:
+def outcomes(judged: StudyAnalysis) -> Table:
     """What became of every planned run: the outcomes of a row add up to what was planned."""
     partial = not judged.counts.complete
     names = [name for name in OUTCOMES if partial or name not in ("running", "waiting")]
@@ -100,7 +100,7 @@ def outcomes(judged: Judged) -> Table:
     return Table("outcomes", columns, (*rows, row("all", judged.counts)), note, "scroll")
 
 
-def claims(judged: Judged) -> Table | None:
+def claims(judged: StudyAnalysis) -> Table | None:
     """The claims and their verdicts; None where the study declares none."""
     if not judged.study.claims:
         return None
@@ -170,7 +170,7 @@ def _numbers(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
     return [Cell(signed(effect.d, digits) + unit), Cell(span(interval, digits), look), Cell(nu), *p_values]
 
 
-def ledger(judged: Judged) -> Table:
+def ledger(judged: StudyAnalysis) -> Table:
     """Every planned run."""
     columns = (
         Column("Condition", numeric=False), Column("Seed"), Column("Status", numeric=False), Column("Test accuracy"),
@@ -202,7 +202,7 @@ def _run(row: Row, chance_pct: float) -> tuple[Cell, ...]:
     )
 
 
-def facts(judged: Judged) -> tuple[Fact, ...]:
+def facts(judged: StudyAnalysis) -> tuple[Fact, ...]:
     """Data, software and hardware, each as often as it differed."""
     evidence = judged.evidence
     said = []
@@ -248,7 +248,7 @@ def _time(iso: str) -> str:
     return iso[:16].replace("T", " ")
 
 
-def settings(judged: Judged) -> tuple[Table, Table | None]:
+def settings(judged: StudyAnalysis) -> tuple[Table, Table | None]:
     """Model, data, recipe and numerics that are varied: fields that all conditions share, and where they differ."""
     flat = {
         condition.label: {

@@ -14,10 +14,10 @@ from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.claims import About, AnyClaim, Equal, FailsAndTrains, Greater
 
 if TYPE_CHECKING:
-    from resnetlab.reports.study.assemble import Judged
+    from resnetlab.analysis.analyze import StudyAnalysis
 
 
-def banner(judged: Judged) -> str:
+def banner(judged: StudyAnalysis) -> str:
     """Says that a study is not finished; empty once it is."""
     counts = judged.counts
     if counts.complete:
@@ -28,7 +28,7 @@ def banner(judged: Judged) -> str:
     )
 
 
-def answer(judged: Judged) -> str:
+def answer(judged: StudyAnalysis) -> str:
     """The study's answer in one sentence."""
     claims, verdicts = judged.study.claims, judged.verdicts
     if not judged.counts.complete:
@@ -46,7 +46,7 @@ def answer(judged: Judged) -> str:
     return f"{told}; the first: {first}."
 
 
-def _comparison(judged: Judged, claim: AnyClaim, verdict: Verdict) -> str:
+def _comparison(judged: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> str:
     word = verdict.qualified.replace(" (", ", ").removesuffix(")")
     why = f" ({verdict.why})" if verdict.why else ""
     if not isinstance(claim, Greater | About | Equal | FailsAndTrains):
@@ -63,7 +63,7 @@ def _comparison(judged: Judged, claim: AnyClaim, verdict: Verdict) -> str:
     return f"{told}: {word}{why}"
 
 
-def _elsewhere(judged: Judged, claim: Greater | About | Equal) -> str:
+def _elsewhere(judged: StudyAnalysis, claim: Greater | About | Equal) -> str:
     """Both sides of a claim about a loss, or about the train images; what it says where one has no converged run."""
     loss = claim.metric == "loss"
     told = []
@@ -99,7 +99,7 @@ def reached(label: str, summary: Summary) -> str:
     )
 
 
-def _without_claims(judged: Judged) -> str:
+def _without_claims(judged: StudyAnalysis) -> str:
     labels = list(judged.summaries)
     told = listed([reached(label, judged.summaries[label]) for label in labels[:4]])
     more = f", and {plural(len(labels) - 4, 'condition')} more below" if len(labels) > 4 else ""
@@ -108,7 +108,7 @@ def _without_claims(judged: Judged) -> str:
     return f"{capital(told)}{more}; {why}, so none is judged." + (together and f" {together}")
 
 
-def limits(judged: Judged) -> str:
+def limits(judged: StudyAnalysis) -> str:
     """What the report does not show, and how its protocol was changed."""
     said = [judged.study.limits.strip()] if judged.study.limits.strip() else []
     parts = [item for item in judged.study.overrides if item.startswith("grid.")]
@@ -128,7 +128,7 @@ def limits(judged: Judged) -> str:
     return " ".join(said)
 
 
-def test_split(judged: Judged) -> str:
+def test_split(judged: StudyAnalysis) -> str:
     """That the test images chose nothing, and what chose instead."""
     best = any(condition.recipe.choose == "best" for condition in judged.study.conditions)
     if any_tuned(judged):
@@ -143,7 +143,7 @@ def test_split(judged: Judged) -> str:
     return f"The test images chose nothing: {kept}, and they are tested once, at the end."
 
 
-def command(judged: Judged) -> str:
+def command(judged: StudyAnalysis) -> str:
     """What a person types to repeat the study."""
     if judged.evidence.command:
         return judged.evidence.command
@@ -161,13 +161,13 @@ def command(judged: Judged) -> str:
     return command_line(words)
 
 
-def made_by(judged: Judged) -> str:
+def made_by(judged: StudyAnalysis) -> str:
     """The last line."""
     versions = listed(list(dict.fromkeys(m.version for m in judged.evidence.machines if m.version)))
     return f"Written by resnetlab {versions}".strip() + " from results.csv, curves.csv and report.json beside it."
 
 
-def dots_caption(judged: Judged, hidden: bool) -> str:
+def dots_caption(judged: StudyAnalysis, hidden: bool) -> str:
     """Under the first figure; `hidden` says that chance is off its scale."""
     said = "Every planned run. The bar is the mean of the converged runs, the line its 95 % t-interval"
     chances = sorted({round(summary.chance_pct, 1) for summary in judged.summaries.values()})
@@ -179,7 +179,7 @@ def dots_caption(judged: Judged, hidden: bool) -> str:
     return f"{said}; {guess}{extra}."
 
 
-def dots_alt(judged: Judged) -> str:
+def dots_alt(judged: StudyAnalysis) -> str:
     """The first figure in words."""
     parts = []
     for label, summary in judged.summaries.items():

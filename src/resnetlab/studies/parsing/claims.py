@@ -9,14 +9,13 @@ from resnetlab.errors import InputError, Problem, nearest
 from resnetlab.models.configs.bag_of_words import BagOfWords
 from resnetlab.schema import decode
 from resnetlab.studies.claims import AnyClaim, Claim
-from resnetlab.studies.distances import Distance
-from resnetlab.studies.ensembles import Ensemble
 from resnetlab.studies.parsing.power_checks import refusals
 from resnetlab.studies.parsing.toml_tables import flat
+from resnetlab.studies.study import Distance, Ensemble
 
 if TYPE_CHECKING:
     from resnetlab.studies.references import Beside
-    from resnetlab.studies.spec import Condition
+    from resnetlab.studies.study import Condition
 
 T = TypeVar("T")
 

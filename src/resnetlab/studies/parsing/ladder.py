@@ -8,51 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any
 
 from resnetlab.errors import InputError, Problem, nearest
 from resnetlab.schema import FieldError, PositiveAmount, decode, spec
-from resnetlab.studies.claims import Equal, Greater
 from resnetlab.studies.parsing.toml_tables import below, flat, merged
-
-Expect = Literal["greater", "less", "equal", "none"]
-"""Of a rung against its parent: better, worse, no difference beyond a margin; none: shown, and no claim."""
+from resnetlab.studies.study import Expect, Rung
 
 ROOTS = {"model": "name", "data": "source", "recipe": "base"}
 """What a rung may add to, and the field that a bare name stands for there."""
-
-
-@spec
-class Rung:
-    """A condition of a ladder, and what it is judged against."""
-
-    condition: str
-    """Its label, which is the rung's name."""
-    parent: str = ""
-    """The condition that it adds to; empty for the first rung."""
-    instead_of: str = ""
-    """Of a side rung: the rung whose parent it shares. Nothing is built upon it."""
-    adds: tuple[str, ...] = ()
-    """`recipe.normalise = train`."""
-    why: str = ""
-    """In a sentence, what it does and why that should help."""
-    source: str = ""
-    expect: Expect = "greater"
-    margin: PositiveAmount | None = None
-    """Of `equal`, in points."""
-
-    @property
-    def claim(self) -> Greater | Equal | None:
-        """What the study claims of it; None for the first rung and for one of which nothing is expected."""
-        here, there = f"“{self.condition}”", f"“{self.parent}”"
-        if not self.parent or self.expect == "none":
-            return None
-        if self.expect == "equal" and self.margin is not None:
-            says = f"{here} and {there} are within {self.margin:g} points."
-            return Equal(says=says, source=self.source, left=self.condition, right=self.parent, margin=self.margin)
-        better, worse = (self.condition, self.parent) if self.expect == "greater" else (self.parent, self.condition)
-        word = "more" if self.expect == "greater" else "less"
-        return Greater(says=f"{here} is {word} accurate than {there}.", source=self.source, left=better, right=worse)
 
 
 @spec

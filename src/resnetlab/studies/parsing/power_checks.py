@@ -15,9 +15,9 @@ from resnetlab.studies.claims import About, AnyClaim, Equal, Faster, Greater, Re
 
 if TYPE_CHECKING:
     from resnetlab.data.config import Data
-    from resnetlab.models.parse import Model
+    from resnetlab.models.configs import Model
     from resnetlab.studies.references import Beside, Value
-    from resnetlab.studies.spec import Condition
+    from resnetlab.studies.study import Condition
 
 WithMargin = About | Equal | Relative
 

@@ -17,91 +17,24 @@ from resnetlab.data.config import Data
 from resnetlab.data.sources import NAMES
 from resnetlab.errors import InputError, Problem, nearest
 from resnetlab.inspection.diagnostics_config import Instruments
-from resnetlab.models.parse import External, Model, from_hub, parse_model
+from resnetlab.models.configs import External, Model
+from resnetlab.models.parse import from_hub, parse_model
 from resnetlab.recipes.finetune import AnyRecipe, Tuning, tuning_names
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
-from resnetlab.schema import Name, Positive, Whole, decode, spec
+from resnetlab.schema import Name, Whole, decode, spec
 from resnetlab.shell import last_part
-from resnetlab.studies.claims import Claim
-from resnetlab.studies.distances import Distance
-from resnetlab.studies.ensembles import Ensemble
 from resnetlab.studies.parsing.claims import kept_claims, kept_tables, parse_claims, parse_distances, parse_ensembles
-from resnetlab.studies.parsing.ladder import Rung, climb, kept_rungs, parse_rungs
+from resnetlab.studies.parsing.ladder import climb, kept_rungs, parse_rungs
 from resnetlab.studies.parsing.overrides import Overrides, overridden
+from resnetlab.studies.parsing.references import parse_published
 from resnetlab.studies.parsing.toml_tables import below, copied, grid_of, names, put_field, read_named, recipe_table
-from resnetlab.studies.references import Beside, parse_published
+from resnetlab.studies.study import Condition, Rung, Study
 
 MAX_CONDITIONS = 1_000
 
 PARTS = ("model", "data", "recipe", "numerics")
 """What an axis of the grid may vary."""
-
-
-Opened = tuple[Data, bool]
-"""Data, and whether they are opened as photographs of any size, for fine-tuning."""
-
-
-@spec
-class Condition:
-    """A model, data and a recipe: what is compared."""
-
-    label: str
-    """Short and unique within the study: `residual 56 (A)`."""
-    values: dict[str, Any]
-    """Where it stands on each axis of the grid: `{"model.depth": 56}`."""
-    model: Model
-    data: Data
-    recipe: AnyRecipe
-    numerics: Numerics | None = None
-    """Its own, where the grid varies them; None: the study's."""
-
-    @property
-    def opened(self) -> Opened:
-        """Its data as its recipe takes them."""
-        return self.data, isinstance(self.recipe, Tuning)
-
-
-@spec
-class Study:
-    """A question and all that answers it, resolved."""
-
-    name: Name
-    question: str
-    about: str = ""
-    """What the study is, in a sentence or two."""
-    limits: str = ""
-    """What it does not show."""
-    conditions: tuple[Condition, ...]
-    seeds: tuple[Whole, ...]
-    claims: tuple[Claim, ...] = ()
-    published: tuple[Beside, ...] = ()
-    """Numbers of sources, each with the condition that it stands beside."""
-    published_only: tuple[Beside, ...] = ()
-    """Those of the same sources that no condition has."""
-    numerics: Numerics = Numerics()
-    looks: tuple[Positive, ...] = ()
-    """Seeds a condition at each look, where seeds are added until the claims are decided; empty: all at once."""
-    instruments: Instruments = Instruments()
-    """What its runs measure on the way."""
-    overrides: tuple[str, ...] = ()
-    """What a command changed of the file: `recipe.epochs = 2 (was 10)`."""
-    left_out: tuple[str, ...] = ()
-    """Claims of the file that need conditions which a command left out of the grid: what they say."""
-    distances: tuple[Distance, ...] = ()
-    """Pairs of curves of which the report says how far apart they lie."""
-    ensembles: tuple[Ensemble, ...] = ()
-    """Runs of which the report says what they reach together."""
-    ladder: tuple[Rung, ...] = ()
-    """Where the conditions are the rungs of one; their claims come first among the study's."""
-
-    def condition(self, label: str) -> Condition:
-        """The condition of that label."""
-        return next(condition for condition in self.conditions if condition.label == label)
-
-    def numerics_of(self, condition: Condition) -> Numerics:
-        """What is asked for the runs of a condition: its own numerics, or the study's."""
-        return condition.numerics or self.numerics
 
 
 @spec
