@@ -18,6 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# In the fast suite the same few examples each time, so that a change is never blamed for what it did not do;
+# `make test-all` asks for the other profile, which looks for new ones.
+settings.register_profile("fast", max_examples=25, derandomize=True, deadline=None)
+settings.register_profile("all", max_examples=200, deadline=None)
+settings.load_profile("fast")
 
 atexit.register(shutil.rmtree, os.environ["RESNETLAB_CACHE"], ignore_errors=True)
 

@@ -228,7 +228,7 @@ def decodes_or_says_why(form: type, value: object) -> None:
 
 
 @pytest.mark.parametrize("form", SPECS, ids=lambda cls: cls.__name__)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_table_decodes_or_is_refused_in_lines_that_a_person_can_read(form: type, data: st.DataObject) -> None:
     names = st.sampled_from([item.name for item in dataclasses.fields(form)]) | st.text(max_size=6)
@@ -242,14 +242,13 @@ def test_what_stands_where_one_of_several_tables_belongs_is_told_once(value: obj
     assert [problem.field for problem in caught.value.problems] == ["recipe"]
 
 
-@settings(max_examples=200, deadline=None)
 @given(whole=st.sampled_from([RUN, STUDY]), data=st.data())
 def test_any_one_value_of_a_right_table_may_be_anything(whole: Any, data: st.DataObject) -> None:
     spoil(whole, data)
 
 
 @pytest.mark.slow
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(whole=st.sampled_from([RUN, STUDY]), data=st.data())
 def test_any_one_value_of_a_right_table_may_be_anything_many_times(whole: Any, data: st.DataObject) -> None:
     spoil(whole, data)
@@ -303,7 +302,6 @@ runs = st.builds(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
 @given(runs)
 def test_what_is_encoded_decodes_to_itself_even_through_a_file(run: RunSpec) -> None:
     assert decode(RunSpec, encode(run), "x") == run
@@ -311,13 +309,11 @@ def test_what_is_encoded_decodes_to_itself_even_through_a_file(run: RunSpec) -> 
     assert decode(RunSpec, codec.without_defaults(run), "x") == run
 
 
-@settings(deadline=None, max_examples=60)
 @given(runs, runs)
 def test_two_runs_have_one_digest_only_when_they_are_equal(left: RunSpec, right: RunSpec) -> None:
     assert (digest(left) == digest(right)) == (left == right)
 
 
-@settings(deadline=None, max_examples=100)
 @given(runs, runs, st.data())
 def test_a_change_of_any_one_field_changes_the_digest(run: RunSpec, other: RunSpec, data: st.DataObject) -> None:
     path: list[str] = []
@@ -438,7 +434,6 @@ def test_a_file_that_is_no_json_is_told_in_a_line(tmp_path: Path, content: bytes
     assert len(str(caught.value).splitlines()) == 1
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.text(st.sampled_from("ab.=[]{}\"'0_1\n#, -:TZé\\")))
 def test_any_text_is_toml_or_told(text: str) -> None:
     with contextlib.suppress(InputError):

@@ -122,7 +122,7 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(
         assert broken.outcome() == whole.outcome()
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stops=st.lists(st.integers(1, 20), max_size=4))
 def test_any_sequence_of_stops_leaves_the_same_bits(
     tmp_path_factory: pytest.TempPathFactory, small_npz: Path, stops: list[int]
