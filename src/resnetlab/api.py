@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from resnetlab.bundle.licences import licence_of, refuse_unaccepted
 from resnetlab.codec import encode
@@ -69,11 +70,22 @@ class Outcome:
     """In a sentence or two."""
     report: Path
     """The page that was written."""
+    claims: tuple[dict[str, Any], ...] = ()
+    """What each claim says and its verdict."""
 
     @property
     def finished(self) -> bool:
         """Whether every planned run has a result."""
         return all(cell.state == "finished" for cell in self.record.cells)
+
+    def facts(self) -> dict[str, Any]:
+        """The same as plain values, for `--json`."""
+        states = [cell.state for cell in self.record.cells]
+        return {
+            "study": self.record.study.name, "answer": self.answer, "report": str(self.report),
+            "folder": str(self.report.parent), "runs": len(states), "finished": states.count("finished"),
+            "missing": states.count("missing"), "claims": self.claims,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -149,7 +161,9 @@ class LoadedStudy:
         record = read_record(plan, root)
         evidence = gather(record, plan.command)
         page = write(evidence, root / "studies" / folder_name(plan))
-        return Outcome(record, assemble(evidence).answer, page)
+        report = assemble(evidence)
+        claims = tuple({"says": one.text, "verdict": one.badge, "in_full": one.note} for one in report.verdicts)
+        return Outcome(record, report.answer, page, claims)
 
     def latex(self, plan: Plan, output: str | Path = ".") -> Path:
         """Write the report as LaTeX, with booktabs and figures as PDF, and give the path of its .tex file."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
@@ -94,6 +95,25 @@ def decode(form: Any, value: object, where: str, field: str = "") -> Any:
 def encode(value: object) -> Any:
     """A dataclass as plain tables, lists, strings and numbers."""
     return _adapter(type(value)).dump_python(value, mode="json")
+
+
+def json_text(value: object, indent: int | None = 1) -> str:
+    """Write plain values and dataclasses as JSON that every reader takes: a number that is not finite becomes null."""
+    return json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item") and hasattr(value, "dtype"):  # a number of numpy
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
 
 
 def without_defaults(value: Any) -> Any:

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from resnetlab.api import LoadedStudy
 from resnetlab.codec import encode
@@ -113,6 +114,21 @@ def summary(items: Sequence[Repeated]) -> str:
         f"{held} of {len(items)} repeated run{'s' * (len(items) != 1)} {'holds' if held == 1 else 'hold'}. One new run "
         "in twenty lies outside its 95 % prediction interval by chance, and few runs cannot confirm a mean."
     )
+
+
+def facts(items: Sequence[Repeated]) -> dict[str, Any]:
+    """All of them as plain values, for `--json`: accuracies in percent."""
+    repeated = [
+        {
+            "condition": item.reported.condition, "seed": item.reported.seed, "holds": item.holds,
+            "reported_status": item.reported.status, "status": item.again.status,
+            "reported_accuracy_pct": _accuracy(item.reported), "accuracy_pct": _accuracy(item.again),
+            "prediction_interval_pct": item.foreseen, "same_digits": item.same_digits,
+            "same_setting": item.same_setting,
+        }
+        for item in items
+    ]  # fmt: skip
+    return {"repeated": repeated, "holding": sum(item.holds for item in items), "holds": all(i.holds for i in items)}
 
 
 def _accuracy(row: Row) -> float | None:

@@ -15,22 +15,6 @@ from resnetlab.studies.spec import study_names
 Resnetlab = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def resnetlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Resnetlab:
-    """Call the command line in an empty folder; exit code, output and errors."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["resnetlab", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            main()
-        out, err = capfd.readouterr()
-        return int(done.value.code or 0), out, err
-
-    return call
-
-
 MISTAKES = {
     "an unknown study": (("study", "run", "digitz"), 'did you mean "digits"?'),
     "an unknown recipe": (("train", "cifar-resnet20", "--recipe", "adamm"), 'did you mean "adam"?'),

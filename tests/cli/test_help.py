@@ -45,7 +45,9 @@ def test_help_groups_the_commands_by_what_people_come_for() -> None:
         assert title in said
     from resnetlab.cli.main import SECTIONS, app
 
-    known = {info.name or info.callback.__name__ for info in app.registered_commands if info.callback}
+    known = {
+        info.name or info.callback.__name__ for info in app.registered_commands if info.callback and not info.hidden
+    }
     known |= {str(group.name) for group in app.registered_groups}
     assert known == {name for names in SECTIONS.values() for name in names}
 

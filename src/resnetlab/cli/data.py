@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from resnetlab.cli.manners import DONE, NOT_IN_ORDER, Json, note, print_json
+from resnetlab.cli.manners import Root as Output
+
 data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a data set before training on it.")
 
-Output = Annotated[Path, typer.Option("--output", help="Root of cache/.", metavar="DIR")]
 Folder = Annotated[Path, typer.Argument(help="A folder of photographs.", metavar="DIR")]
 Seed = Annotated[int, typer.Option(help="Names the streams that draw the splits.", min=0)]
 SplitAs = Annotated[
@@ -23,21 +25,25 @@ def data_check(
     source: Annotated[str, typer.Argument(help="A name, an .npz or a folder of images.", metavar="DATA")],
     img_size: Annotated[int | None, typer.Option(help="Side in pixels for a folder of photographs.")] = None,
     output: Output = Path(),
+    json: Json = False,
 ) -> None:
     """Read every file; count images by class and split; list broken files and duplicates."""
     from resnetlab.data.audit import check
 
-    audit = check(source, image_size=img_size, cache=output / "cache", say=_say)
-    for line in audit.lines():
-        typer.echo(line)
-    raise typer.Exit(2 if audit.bad else 0)
+    audit = check(source, image_size=img_size, cache=output / "cache", say=note)
+    if json:
+        print_json(audit)
+    else:
+        for line in audit.lines():
+            typer.echo(line)
+    raise typer.Exit(NOT_IN_ORDER if audit.bad else DONE)
 
 
 @data.command("describe")
 def data_describe(
     folder: Folder, split: SplitAs = "",
     out: Annotated[Path | None, typer.Option(help="Write describe.md with figures there.", metavar="DIR")] = None,
-    output: Output = Path(),
+    output: Output = Path(), json: Json = False,
 ) -> None:  # fmt: skip
     """Sizes, broken files, copies across splits, and who has seen the images.
 
@@ -46,13 +52,19 @@ def data_describe(
     from resnetlab.data.describe import describe
     from resnetlab.data.sources.manifest import cut_of
 
-    found = describe(folder, cache=output / "cache", cut=cut_of(split), say=_say)
-    for line in found.lines():
-        typer.echo(line)
+    found = describe(folder, cache=output / "cache", cut=cut_of(split), say=note)
+    if not json:
+        for line in found.lines():
+            typer.echo(line)
+    page = None
     if out is not None:
         from resnetlab.reports.describing import write
 
-        typer.echo(write(found, out))
+        page = write(found, out)
+    if json:
+        print_json({"audit": found.audit, "near": found.near, "overlap": found.overlap, "page": page})
+    elif page is not None:
+        typer.echo(page)
 
 
 @data.command("split")
@@ -63,6 +75,7 @@ def data_split(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="The manifest; else <folder>-split.csv.", metavar="FILE")] = None,
     output: Output = Path(),
+    json: Json = False,
 ) -> None:
     """Cut a folder into train, validation and test by class, as a manifest.
 
@@ -72,12 +85,16 @@ def data_split(
     from resnetlab.data.sources.folder import DEFAULT_SIDE, survey
 
     cut = manifest.Cut.parse(split or shares, seed, "--split" if split else "--shares")
-    found = survey(folder, image_size=DEFAULT_SIDE, cache=output / "cache", say=_say, skip_bad=True, cut=cut)
+    found = survey(folder, image_size=DEFAULT_SIDE, cache=output / "cache", say=note, skip_bad=True, cut=cut)
     path = out or Path(f"{folder.resolve().name}-split.csv")
     manifest.write(path, found.rows)
-    for note in found.notes:
-        typer.echo(f"note: {note}", err=True)
+    for line in found.notes:
+        note(f"note: {line}")
     counts = [sum(row.split == part for row in found.rows) for part in ("train", "validation", "test")]
+    if json:
+        train, validation, test = counts
+        print_json({"manifest": path, "train": train, "validation": validation, "test": test, "notes": found.notes})
+        return
     typer.echo(f"{counts[0]:,} train, {counts[1]:,} validation, {counts[2]:,} test: {path}")
 
 
@@ -85,6 +102,7 @@ def data_split(
 def data_fetch(
     name: Annotated[str, typer.Argument(help="stanford-dogs, oxford-pets or flowers.", metavar="NAME")],
     out: Annotated[Path, typer.Option(help="Where its folder goes.", metavar="DIR")] = Path(),
+    json: Json = False,
 ) -> None:
     """Fetch a known set of photographs, with its splits.
 
@@ -92,8 +110,8 @@ def data_fetch(
     """
     from resnetlab.data.fetch import fetch
 
-    typer.echo(fetch(name, out, _say))
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
+    folder = fetch(name, out, note)
+    if json:
+        print_json({"name": name, "folder": str(folder)})
+    else:
+        typer.echo(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,27 +10,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from resnetlab.cli.manners import BAD_INPUT, DONE, MANNER, UNFINISHED, Device, Json, Open, note, open_page, print_json
+from resnetlab.cli.manners import Root as Output
 from resnetlab.errors import mistake
 
 if TYPE_CHECKING:
     from resnetlab.deploy.predict import Prediction
     from resnetlab.deploy.record import Evaluated, Share
 
-SOME_FAILED = 3
-
 Model = Annotated[Path, typer.Argument(help="A model's folder, or a finished run's.", metavar="MODEL")]
 DataArgument = Annotated[str, typer.Argument(help="A folder of photographs, an .npz or a name.", metavar="DATA")]
 Top = Annotated[int, typer.Option(help="Classes a picture.", min=1)]
 TtaOption = Annotated[str, typer.Option("--tta", help="none, flip or ten-crop: views to average.", metavar="TTA")]
 Batch = Annotated[int, typer.Option("-b", "--batch-size", help="Pictures at a time.", min=1)]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="DEVICE")]
 Accept = Annotated[bool, typer.Option("--accept-licence", help="Use weights that are not for commerce.")]
 Split = Annotated[str, typer.Option("--split", help="train, validation, test or all.", metavar="SPLIT")]
 Manifest = Annotated[
     Path | None, typer.Option("--manifest", help="Of resnetlab data split: which image is of which split.")
 ]
-Output = Annotated[Path, typer.Option("--output", help="Root of cache/.", metavar="DIR")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
 def predict(
@@ -45,6 +43,7 @@ def predict(
 
     Example:  resnetlab predict pets photo.jpg --top 2
     """
+    _check_device(device)
     if json and csv:
         raise mistake("--json, --csv", "more than one form", "give one of them")
     from resnetlab.deploy.pictures import find_pictures, passed_words
@@ -52,7 +51,7 @@ def predict(
 
     pictures, passed = find_pictures(files)
     if passed:
-        typer.echo(f"passed over: {passed_words(passed)}", err=True)
+        note(f"passed over: {passed_words(passed)}")
     if not pictures:
         raise mistake(str(files[0]), "no photographs in it", "give photographs, or a folder of them")
     loaded = load_model(model, device=device, accept_licence=accept)
@@ -70,7 +69,7 @@ def predict(
             typer.echo(line)
     if failed:
         typer.echo(f"{failed:,} of {len(pictures):,} files are no images", err=True)
-        raise typer.Exit(SOME_FAILED if done else 2)
+        raise typer.Exit(UNFINISHED if done else BAD_INPUT)
 
 
 def evaluate(
@@ -78,7 +77,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for a page with the surest mistakes, and tables.",
                                              metavar="DIR")] = None,
     json: Json = False, batch_size: Batch = 32, device: Device = "auto", accept: Accept = False,
-    output: Output = Path(),
+    output: Output = Path(), open_report: Open = False,
 ) -> None:  # fmt: skip
     """Score a model on photographs with labels.
 
@@ -87,22 +86,29 @@ def evaluate(
 
     Example:  resnetlab evaluate pets photos --out scores
     """
+    _check_device(device)
+    if open_report and out is None:
+        raise mistake("--open", "no page without --out", "--out scores --open")
     from resnetlab import use
+    from resnetlab.codec import encode
     from resnetlab.deploy.predict import load_model
 
     loaded = load_model(model, device=device, accept_licence=accept)
     found = use.evaluate(
         loaded, data, split=split, manifest=manifest, tta=tta, batch=batch_size, cache=output / "cache", out=out,  # type: ignore[arg-type]
-        say=_say, pulse=_pulse,
+        say=note, pulse=_pulse,
     )  # fmt: skip
+    page = out / "report.html" if out is not None else None
     if json:
-        typer.echo(_as_json(found))
+        print_json(encode(found) | {"page": page})
     else:
         for line in _summary(found):
             typer.echo(line)
-    if out is not None:
-        typer.echo(f"Page: {out / 'report.html'}", err=json)
-    raise typer.Exit(SOME_FAILED if found.bad else 0)
+        if page is not None:
+            typer.echo(f"Page: {page}")
+    if open_report and page is not None:
+        open_page(page)
+    raise typer.Exit(UNFINISHED if found.bad else DONE)
 
 
 def ensemble(
@@ -115,15 +121,16 @@ def ensemble(
 
     Example:  resnetlab ensemble pets pets-2 --data photos
     """
+    _check_device(device)
     from resnetlab.deploy.ensemble import combine
     from resnetlab.deploy.pictures import open_labelled
     from resnetlab.deploy.predict import load_model
 
     loaded = [load_model(model, device=device, accept_licence=accept) for model in models]
-    labelled = open_labelled(data, split, output / "cache", _say, by=manifest)  # type: ignore[arg-type]
+    labelled = open_labelled(data, split, output / "cache", note, by=manifest)  # type: ignore[arg-type]
     found = combine(loaded, labelled, tta=tta, batch=batch_size, pulse=_pulse)  # type: ignore[arg-type]
     if json:
-        typer.echo(_as_json(found))
+        print_json(found)
         return
     for name, member in zip(found.names, found.members, strict=True):
         typer.echo(f"{name:24} {_said(member)}")
@@ -142,12 +149,13 @@ def explain(
     image: Annotated[Path, typer.Argument(help="A photograph.", metavar="IMAGE")],
     out: Annotated[Path | None, typer.Option(help="Else <name>-explained.png, here.", metavar="PNG")] = None,
     label: Annotated[str, typer.Option("--class", help="Else what the model says.", metavar="NAME")] = "",
-    device: Device = "auto", accept: Accept = False,
+    device: Device = "auto", accept: Accept = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Show where in a photograph a class was seen (Grad-CAM).
 
     Example:  resnetlab explain pets photo.jpg --out why.png
     """
+    _check_device(device)
     from resnetlab.data.sources.images import BadImageError, quiet
     from resnetlab.deploy.explain import explain as explained
     from resnetlab.deploy.pictures import picture
@@ -166,6 +174,10 @@ def explain(
     found = explained(loaded, photograph, label)
     with atomic(path, "wb") as file:
         found.picture().save(file, "PNG")
+    if json:
+        facts = {"model": loaded.file.name, "image": image, "class": found.label, "probability": found.probability}
+        print_json(facts | {"layer": found.layer, "picture": path})
+        return
     typer.echo(f"{found.label} {100 * found.probability:.1f} %, by the features of {found.layer}: {path}")
 
 
@@ -175,7 +187,7 @@ def export(
     out: Annotated[Path, typer.Option(help="The file.", metavar="FILE")],
     check: Annotated[Path | None, typer.Option("--check-on", help="Folder of photographs for the check of parity; "
                                                "else pictures are generated.", metavar="DIR")] = None,
-    accept: Accept = False,
+    accept: Accept = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Write a model for other programs: ONNX or torch.export.
 
@@ -187,6 +199,10 @@ def export(
     from resnetlab.deploy.predict import load_model
 
     found = exported(load_model(model, device="cpu", accept_licence=accept), to, out, check)
+    if json:
+        facts = {"file": out, "form": to, "pictures": found.pictures, "kind": found.kind, "batches": found.batches}
+        print_json(facts | {"largest_difference": found.largest})
+        return
     typer.echo(f"{out}: {found.pictures} {found.kind} in batches of {found.batches}, at most {found.largest:.1e} apart")
 
 
@@ -194,12 +210,13 @@ def serve(
     model: Model,
     port: Annotated[int, typer.Option(help="0 takes one that is free.", min=0, max=65535)] = 8000,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets others on your network in, a phone say.")] = "127.0.0.1",
-    device: Device = "auto", accept: Accept = False,
+    device: Device = "auto", accept: Accept = False, open_report: Open = False,
 ) -> None:  # fmt: skip
     """Name photographs on a page, and for programs as JSON.
 
     Example:  resnetlab serve pets --port 8000
     """
+    _check_device(device)
     from resnetlab.deploy.extras import need
     from resnetlab.deploy.predict import load_model
 
@@ -207,7 +224,16 @@ def serve(
         need(package, "serve")
     from resnetlab.deploy.serve import run
 
-    run(load_model(model, device=device, accept_licence=accept), host, port, lambda line: typer.echo(line))
+    left = [open_report]
+
+    def say(line: str) -> None:
+        typer.echo(line)
+        address = re.search(r"http://\S+", line)
+        if address and left.pop():
+            open_page(address[0].replace("0.0.0.0", "127.0.0.1"))
+        left.append(False)
+
+    run(load_model(model, device=device, accept_licence=accept), host, port, say)
 
 
 def _text_lines(name: str, held: Prediction | None, _: str) -> Iterator[str]:
@@ -218,10 +244,10 @@ def _text_lines(name: str, held: Prediction | None, _: str) -> Iterator[str]:
 
 
 def _json_lines(name: str, held: Prediction | None, reason: str) -> Iterator[str]:
-    import json
+    from resnetlab.codec import json_text
 
     guesses = [{"class": guess.label, "probability": guess.probability} for guess in held.guesses] if held else []
-    yield json.dumps({"path": name, "guesses": guesses} | ({"error": reason} if reason else {}), ensure_ascii=False)
+    yield json_text({"path": name, "guesses": guesses, "error": reason or None}, None)
 
 
 def _csv_lines(name: str, held: Prediction | None, reason: str) -> Iterator[str]:
@@ -260,18 +286,13 @@ def _gain(gain: Any) -> str:
     return f"{gain.points:+.1f} points{span}"
 
 
-def _as_json(found: Any) -> str:
-    import json
+def _check_device(device: str) -> None:
+    """Raise InputError for a device that no machine has, before torch is imported."""
+    from resnetlab.training.numerics import parse_device
 
-    from resnetlab.codec import encode
-
-    return json.dumps(encode(found), indent=1, ensure_ascii=False)
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
+    parse_device(device)
 
 
 def _pulse(done: int, total: int) -> None:
-    if sys.stderr.isatty() and (done == total or done % 16 == 0):
+    if sys.stderr.isatty() and not MANNER.quiet and (done == total or done % 16 == 0):
         print(f"\r{done:,} of {total:,} pictures", end="\n" if done == total else "", file=sys.stderr, flush=True)

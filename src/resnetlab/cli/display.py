@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from resnetlab.cli.manners import MANNER
 from resnetlab.runs.record import Result
 from resnetlab.studies.backends.jobs import Event
 from resnetlab.studies.estimate import Estimate
@@ -54,7 +54,8 @@ class Display:
         self.began = self.last_line = time.monotonic()
         self.promised = False
         self.console = Console(stderr=True, highlight=False)
-        self.live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
+        shown = self.console.is_terminal and not MANNER.quiet
+        self.live = Live(console=self.console, auto_refresh=False, transient=True) if shown else None
 
     def __enter__(self) -> Display:
         left = len(self.runs) - len(self.finished)
@@ -70,6 +71,10 @@ class Display:
 
     def say(self, line: str) -> None:
         """A line that stays."""
+        if not MANNER.quiet:
+            self._print(line)
+
+    def _print(self, line: str) -> None:
         self.console.print(line, soft_wrap=True, markup=False)
 
     def see(self, event: Event) -> None:
@@ -90,7 +95,7 @@ class Display:
             if event.kind in ("finished", "missing"):
                 self.finished.add(event.id)
                 self.estimate.done(event.id)
-            self.say(self._ended(event))
+            (self._print if event.kind in ("failed", "missing") else self.say)(self._ended(event))
         if not self.promised and (left := self.estimate.seconds_left()) is not None:
             self.promised = True
             self.say(f"about {clock(left)} for all of it")
@@ -151,8 +156,3 @@ def clock(seconds: float) -> str:
     if seconds < 3600:
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
     return f"{int(seconds) // 3600}:{int(seconds) % 3600 // 60:02d} h"
-
-
-def to_stderr(line: str) -> None:
-    """A note that is not the command's result."""
-    print(line, file=sys.stderr)

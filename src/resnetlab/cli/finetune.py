@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resnetlab.cli.data import SplitAs
+from resnetlab.cli.manners import Device, Json, Open, note, open_page, print_json
+from resnetlab.cli.manners import Root as Output
 from resnetlab.errors import mistake, printable
 from resnetlab.shell import command_line, last_part
 
@@ -22,8 +24,6 @@ ModelName = Annotated[
 ]
 Weights = Annotated[Path | None, typer.Option("--weights", help="A safetensors file.", metavar="FILE")]
 Seed = Annotated[int, typer.Option(help="Names every random stream.", min=0)]
-Output = Annotated[Path, typer.Option("--output", help="Root of models/, reports/ and cache/.", metavar="DIR")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="DEVICE")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out broken files.")]
 Accept = Annotated[bool, typer.Option("--accept-licence", help="Keep to a licence that forbids commercial use.")]
 
@@ -39,13 +39,16 @@ def finetune(
     split: SplitAs = "", seed: Seed = 0,
     baseline: Annotated[Path | None, typer.Option(help="An earlier model, compared on the same test images.")] = None,
     skip_bad: SkipBad = False, accept_licence: Accept = False, device: Device = "", output: Output = Path(),
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Fit a pre-trained network to a folder of photographs.
 
     Example:  resnetlab finetune photos --budget 10m
     """
     seconds = _seconds(budget)
+    _check_device(device)
     from resnetlab.cli.work import Interrupt
+    from resnetlab.codec import encode
     from resnetlab.data.sources.manifest import cut_of
     from resnetlab.finetune import api
     from resnetlab.training.numerics import place
@@ -59,9 +62,14 @@ def finetune(
         done = api.finetune(told, budget_seconds=seconds, baseline=baseline, stop=interrupt.asked, say=_say)
     if place()[0] > 0:
         return
-    for line in lines(done.record, done.model, folder, split):
-        typer.echo(printable(line))
-    typer.echo(f"Report: {done.report}")
+    if json:
+        print_json(encode(done.record) | {"model_folder": done.model, "report_folder": done.report})
+    else:
+        for line in lines(done.record, done.model, folder, split):
+            typer.echo(printable(line))
+        typer.echo(f"Report: {done.report}")
+    if interrupt.asked():
+        raise typer.Exit(128 + interrupt.number)
 
 
 Sizes = Annotated[str, typer.Option(help="Pixels a side, with commas.", metavar="SIZES")]
@@ -75,18 +83,26 @@ def fixres(
     split: SplitAs = "", seed: Seed = 0,
     picture: Annotated[Path | None, typer.Option(help="Draw this photograph as both sizes see it, no more.")] = None,
     skip_bad: SkipBad = False, accept_licence: Accept = False, device: Device = "", output: Output = Path(),
+    json: Json = False, open_report: Open = False,
 ) -> None:  # fmt: skip
     """Find the train and test sizes that suit your photographs.
 
     Example:  resnetlab fixres photos --train-sizes 128,224 --test-sizes 128,224,288
     """
     trains, tests = _sides(train_sizes, "--train-sizes"), _sides(test_sizes, "--test-sizes")
+    _check_device(device)
     if picture is not None:
         from resnetlab.finetune.apparent import draw
 
-        typer.echo(draw(picture, trains[0], tests[0], output / "reports" / "picture.png"))
+        path = output / "reports" / "picture.png"
+        drawn = draw(picture, trains[0], tests[0], path)
+        if json:
+            print_json({"picture": path, "answer": drawn})
+        else:
+            typer.echo(drawn)
         return
     from resnetlab.cli.work import Interrupt
+    from resnetlab.codec import encode
     from resnetlab.data.sources.manifest import cut_of
     from resnetlab.finetune import api
     from resnetlab.reports.sizes import page, write
@@ -98,8 +114,13 @@ def fixres(
     with Interrupt().watched() as interrupt:
         for found, place in api.fixres(told, trains, tests, command=_command(), stop=interrupt.asked, say=_say):
             report = write(found, place)
-    typer.echo(printable(page(found).answer))
-    typer.echo(f"Report: {report}")
+    if json:
+        print_json(encode(found) | {"answer": page(found).answer, "report": report})
+    else:
+        typer.echo(printable(page(found).answer))
+        typer.echo(f"Report: {report}")
+    if open_report:
+        open_page(report)
     if interrupt.asked():
         raise typer.Exit(128 + interrupt.number)
 
@@ -155,5 +176,13 @@ def _seconds(text: str) -> float | None:
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "": 1}[found[2]] or None
 
 
+def _check_device(device: str) -> None:
+    """Raise InputError for a device that no machine has, before torch is imported."""
+    if device:
+        from resnetlab.training.numerics import parse_device
+
+        parse_device(device)
+
+
 def _say(line: str) -> None:
-    print(printable(line), file=sys.stderr, flush=True)
+    note(printable(line))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from resnetlab.cli.manners import Json, Root
+from resnetlab.cli.manners import note as _aside
 from resnetlab.errors import mistake
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ inspect = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look in
 ModelName = Annotated[str, typer.Argument(help="A name of `resnetlab models`, or timm/NAME.", metavar="MODEL")]
 Input = Annotated[str, typer.Option("--input", help="Channels x height x width of an image.", metavar="CxHxW")]
 Classes = Annotated[int, typer.Option("--classes", help="Outputs; 0: as the source has.", min=0)]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Csv = Annotated[bool, typer.Option("--csv", help="As CSV.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="As Markdown.")]
 
@@ -94,7 +95,7 @@ def _written(path: Path, text: str) -> None:
         raise mistake(str(path), "is a folder", "name a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
-    typer.echo(f"wrote {path}", err=True)
+    _aside(f"wrote {path}")
 
 
 Kernel = Annotated[int, typer.Option(help="Side of the window in pixels.")]
@@ -156,7 +157,7 @@ def _window(
 def family(
     name: Annotated[str, typer.Argument(help="depth-report or imagenet.", metavar="FAMILY")],
     data: Annotated[str, typer.Option("--data", help="Add parameters for each image of its training part.")] = "",
-    output: Annotated[Path, typer.Option("--output", help="Root of cache/.", metavar="DIR")] = Path(),
+    output: Root = Path(),
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
     """A source's table of networks, from the specs."""
@@ -247,7 +248,7 @@ def gradients(
     data: Annotated[str, typer.Option("--data", help="digits, cifar10, an .npz or a folder.", metavar="DATA")] = "",
     images: Annotated[int, typer.Option(help="Of one batch.", min=2)] = 128,
     seed: Annotated[int, typer.Option(help="Of the first weights of a MODEL.", min=0)] = 0,
-    output: Annotated[Path, typer.Option("--output", help="Root of cache/.", metavar="DIR")] = Path(),
+    output: Root = Path(),
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
     """Norms of gradients, weights, responses and activations by depth: at the first weights, or as a run saved them."""
@@ -303,11 +304,6 @@ def _at_the_start(spec: Any, data: str, output: Path, seed: int, images: int) ->
     recipe = Recipe(batch_size=images, epochs=1)
     learner = Learner(spec, recipe, numerics, seed, held.train, len(held.classes), device)
     return of_learner(learner, Resident.of(held.train, device), images)
-
-
-def _aside(line: str) -> None:
-    """Beside the table, which may go to a file."""
-    typer.echo(line, err=True)
 
 
 @inspect.command("filters")

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import json
-
 import typer
 
-from resnetlab.inspection import tables
-from resnetlab.models.names import entries
-from resnetlab.studies.spec import load_study, study_names
-from resnetlab.studies.tables import source_of
+from resnetlab.cli.manners import print_json
 
 
-def list_studies(markdown: bool) -> None:
-    """The studies of the catalog with their question; as Markdown also where each comes from."""
-    rows = []
-    for name in study_names():
-        found = load_study(name)
-        row: dict[str, str | int] = {"study": name, "conditions": len(found.conditions), "seeds": len(found.seeds)}
-        row["question"] = found.question
-        if markdown:
-            row["source"] = source_of(name)
-        rows.append(row)
-    typer.echo(tables.render(rows, "markdown" if markdown else "text"))
+def list_studies(markdown: bool, as_json: bool = False) -> None:
+    """Print the studies of the catalog with their question; as Markdown and JSON also where each comes from."""
+    from resnetlab.inspection import tables
+    from resnetlab.studies.tables import outlines
+
+    rows = outlines()
+    if as_json:
+        print_json(rows)
+        return
+    shown = rows if markdown else [{name: row[name] for name in row if name != "source"} for row in rows]
+    typer.echo(tables.render(shown, "markdown" if markdown else "text"))
 
 
 def list_models(as_json: bool) -> None:
-    """The networks by name, counted for the images and classes of their source."""
+    """Print the networks by name, counted for the images and classes of their source."""
+    from resnetlab.models.names import entries
+
     rows = []
     for entry in entries():
         parameters, macs = entry.model.cost(entry.channels, entry.classes, entry.side)
@@ -38,7 +35,7 @@ def list_models(as_json: bool) -> None:
             }
         )  # fmt: skip
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
+        print_json(rows)
         return
     names, sources = (max(len(str(row[key])) for row in rows) for key in ("name", "source"))
     typer.echo(f"{'name':{names}} {'parameters':>12} {'multiply-adds':>15}  {'source':{sources}}  counted for")

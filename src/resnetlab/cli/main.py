@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from resnetlab.cli import deploy
+from resnetlab.cli import completion, deploy
 from resnetlab.cli.data import data
+from resnetlab.cli.doctor import doctor
 from resnetlab.cli.finetune import Accept, finetune, fixres
 from resnetlab.cli.inspect import inspect
+from resnetlab.cli.manners import (
+    EXIT_CODES,
+    MANNER,
+    UNFORESEEN,
+    Device,
+    DryRun,
+    Json,
+    Open,
+    Root,
+    give_options,
+    note,
+    open_page,
+    print_json,
+)
 from resnetlab.errors import ResnetlabError, mistake, printable
 from resnetlab.shell import command_line
 
@@ -22,10 +38,20 @@ SECTIONS = {
     "Your photographs": ("finetune", "fixres", "data"),
     "Using a model": ("predict", "evaluate", "ensemble", "explain", "export", "serve"),
     "Looking inside": ("models", "inspect", "import-weights"),
+    "This machine": ("doctor",),
 }
 
+EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
 
-class _Sections(TyperGroup):
+
+class _Group(TyperGroup):
+    """A group of commands that prints its help where no command is given, which is no mistake."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["--help"])
+
+
+class _Sections(_Group):
     """Help that groups the commands by what people come for."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -36,23 +62,61 @@ class _Sections(TyperGroup):
                 formatter.write_dl([(name, command.get_short_help_str(80)) for name, command in held])
 
 
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+
 app = typer.Typer(
-    cls=_Sections, add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+    cls=_Sections, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+    context_settings=HELP_NAMES, epilog=EPILOG,
     help="Controlled experiments with residual networks for image classification.\n\n"
     "Start with:  resnetlab study run digits",
 )  # fmt: skip
-study = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run a study over several seeds and report it.")
+study = typer.Typer(cls=_Group, rich_markup_mode=None, help="Run a study over several seeds and report it.")
 app.add_typer(study, name="study")
-app.add_typer(data, name="data")
-app.add_typer(inspect, name="inspect")
-for command in (deploy.predict, deploy.evaluate, deploy.ensemble, deploy.explain, deploy.export, deploy.serve):
+for group, name in ((data, "data"), (inspect, "inspect")):
+    group.info.cls = _Group
+    app.add_typer(group, name=name)
+for command in (deploy.predict, deploy.evaluate, deploy.ensemble, deploy.explain, deploy.export, deploy.serve, doctor):
     app.command()(command)
 
-Output = Annotated[Path, typer.Option("--output", help="Root of runs/ and studies/.", metavar="DIR")]
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            found = version("resnetlab")
+        except PackageNotFoundError:  # run from a source tree
+            found = "source tree"
+        typer.echo(f"resnetlab {found}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Hold the options of the program itself."""
+
+
+@app.command("version", hidden=True)
+def version_command() -> None:
+    """Print the version."""
+    _version(True)
+
+
+@app.command("help", hidden=True)
+def help_command(of: Annotated[list[str] | None, typer.Argument(metavar="COMMAND...")] = None) -> None:
+    """Print the help of a command."""
+    whole_command()([*(of or []), "--help"], prog_name="resnetlab")
+
+
 Set = Annotated[
     list[str], typer.Option("--set", help="Change a field: recipe.epochs=2. May be repeated.", metavar="FIELD=VALUE")
 ]
 Seeds = Annotated[str, typer.Option(help="A number of seeds (3 is 0, 1, 2) or a list (0,1,7).", metavar="SEEDS")]
+Output = Root
 DataSource = Annotated[
     str, typer.Option("--data", help="digits, cifar10, ..., an .npz of arrays, or a folder of images.", metavar="DATA")
 ]
@@ -60,8 +124,14 @@ Workers = Annotated[
     int, typer.Option("-j", "--workers", help="Worker processes; 0: as many as the cores carry.", min=0)
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out the broken files of a folder of images.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", metavar="DEVICE")]
-StudyName = Annotated[str, typer.Argument(help="A study of the catalog, or a TOML file.", metavar="STUDY")]
+StudyName = Annotated[
+    str,
+    typer.Argument(help="A study of the catalog, or a TOML file.", metavar="STUDY", autocompletion=completion.studies),
+]
+Recipe = Annotated[
+    str,
+    typer.Option(help="A recipe of the catalog, or a TOML file.", metavar="RECIPE", autocompletion=completion.recipes),
+]
 
 
 @study.command("run")
@@ -76,45 +146,51 @@ def study_run(
     backend: Annotated[str, typer.Option(help="local, or ray for the machines of a cluster.")] = "local",
     address: Annotated[str, typer.Option(help="Of a Ray cluster; auto finds one here; empty starts one.")] = "",
     gpus_per_run: Annotated[float, typer.Option(help="With Ray: GPUs a run, or a share of one.")] = 1.0,
-    accept_licence: Accept = False,
+    accept_licence: Accept = False, dry_run: DryRun = False, json: Json = False, open_report: Open = False,
 ) -> None:  # fmt: skip
     """Train what a study lacks, and write its report."""
-    from resnetlab.cli.work import choose_backend, run_study
-    from resnetlab.training.numerics import Placement
+    from resnetlab.cli.work import choose_backend, run_study, show_plan
+    from resnetlab.training.numerics import Placement, parse_device
 
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
     most = max_seeds if until_decided else None
-    placement = Placement(workers=workers, gpus_per_run=gpus_per_run, abreast=abreast)
+    index = parse_device(device)[1] if device else 0
+    placement = Placement(workers=workers, gpus_per_run=gpus_per_run, abreast=abreast, device_index=index)
     chosen = choose_backend(backend, output, placement, address)
-    raise typer.Exit(run_study(_load(source, data, settings, seeds, device), output, chosen, most, accept_licence))
+    loaded = _load(source, data, settings, seeds, device)
+    if dry_run:
+        raise typer.Exit(show_plan(loaded.plan(output, note, chosen), output, workers, as_json=json))
+    raise typer.Exit(run_study(loaded, output, chosen, most, accept_licence, as_json=json, open_report=open_report))
 
 
 @study.command("plan")
 def study_plan(
     source: StudyName, data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(),  # noqa: B006
-    workers: Workers = 0, device: Device = "",
+    workers: Workers = 0, device: Device = "", json: Json = False,
 ) -> None:  # fmt: skip
-    """Say what a study will take and what its seeds can find; trains nothing."""
+    """Print how long a study will take and what its seeds can find; trains nothing."""
     from resnetlab.cli.work import show_plan
 
-    show_plan(_load(source, data, settings, seeds, device), output, workers)
+    loaded = _load(source, data, settings, seeds, device)
+    raise typer.Exit(show_plan(loaded.plan(output, note), output, workers, as_json=json))
 
 
 @study.command("status")
 def study_status(
     source: Annotated[str, typer.Argument(help="A study, or the folder of its report.", metavar="STUDY")],
     data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(), device: Device = "",  # noqa: B006
+    json: Json = False,
 ) -> None:  # fmt: skip
-    """Say which runs of a study are finished, running, missing or waiting."""
+    """Print which runs of a study are finished, running, missing or waiting."""
     from resnetlab.cli.status import show_status
 
     folder, root = _begun(source, any((data, settings, seeds, device)), output)
     if folder is None:
         from resnetlab.studies.plan import folder_name
 
-        plan = _load(source, data, settings, seeds, device).plan(output, lambda line: typer.echo(line, err=True))
+        plan = _load(source, data, settings, seeds, device).plan(output, note)
         folder = output / "studies" / folder_name(plan)
-    show_status(folder, root)
+    show_status(folder, root, json)
 
 
 @study.command("report")
@@ -122,33 +198,48 @@ def study_report(
     source: Annotated[str, typer.Argument(help="A study, or the folder of its report.", metavar="STUDY")],
     data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(), device: Device = "",  # noqa: B006
     latex: Annotated[bool, typer.Option("--latex", help="Beside it, as LaTeX with figures as PDF.")] = False,
+    json: Json = False, open_report: Open = False,
 ) -> None:  # fmt: skip
     """Write the report again from the runs that are there."""
     loaded, plan, root = _find(source, data, settings, seeds, device, output)
-    typer.echo(loaded.report(plan, root).report)
-    if latex:
-        typer.echo(loaded.latex(plan, root))
+    outcome = loaded.report(plan, root)
+    if not json:
+        typer.echo(outcome.report)
+    tex = loaded.latex(plan, root) if latex else None
+    if json:
+        print_json(outcome.facts() | {"latex": tex})
+    elif latex:
+        typer.echo(tex)
+    if open_report:
+        open_page(outcome.report)
 
 
 @study.command("list")
 def study_list(
     markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown, with sources: docs/studies.md.")] = False,
+    json: Json = False,
 ) -> None:
     """Name the studies of the catalog."""
     from resnetlab.cli.listing import list_studies
 
-    list_studies(markdown)
+    list_studies(markdown, json)
 
 
 @study.command("check")
 def study_check(
-    source: StudyName, data: DataSource = "", settings: Set = [], seeds: Seeds = "",  # noqa: B006
+    source: StudyName, data: DataSource = "", settings: Set = [], seeds: Seeds = "", json: Json = False,  # noqa: B006
 ) -> None:  # fmt: skip
-    """Read a study file and tell every mistake; trains nothing."""
+    """Read a study file and print every mistake in it; trains nothing."""
     from resnetlab.studies.claims import described
 
     found = _load(source, data, settings, seeds, "").study
     runs = len(found.conditions) * len(found.seeds)
+    if json:
+        claims = [{"says": claim.says, "kind": claim.kind, "compares": described(claim)} for claim in found.claims]
+        labels = [condition.label for condition in found.conditions]
+        facts = {"study": found.name, "question": found.question, "conditions": labels, "seeds": found.seeds}
+        print_json(facts | {"runs": runs, "claims": claims})
+        return
     typer.echo(f"{source}: {len(found.conditions)} conditions x {len(found.seeds)} seeds = {runs} runs")
     for condition in found.conditions:
         typer.echo(f"  {condition.label}")
@@ -162,10 +253,11 @@ def study_new(
     vary: Annotated[list[str], typer.Option(help="An axis: model.depth=20,56. May be repeated.",
                                             metavar="FIELD=VALUES")] = [],  # noqa: B006
     data: DataSource = "digits",
-    recipe: Annotated[str, typer.Option(help="A recipe of the catalog, or a TOML file.", metavar="RECIPE")] = "adam",
+    recipe: Recipe = "adam",
     model: Annotated[str, typer.Option(help="Where no axis names one.", metavar="MODEL")] = "cifar-resnet20",
     seeds: Annotated[int, typer.Option(help="Seeds of each condition.", min=1, max=1000)] = 5,
     out: Annotated[Path, typer.Option(help="The file; its name is the study's.", metavar="FILE")] = Path("study.toml"),
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Write a study file from options, or from answers; it passes `study check`."""
     from resnetlab.cli.new import asked
@@ -175,13 +267,17 @@ def study_new(
     if not vary:
         answers, out = asked(answers, out)
     write_study(answers, out)
-    typer.echo(f"wrote {out}; next: {command_line(['resnetlab', 'study', 'check', str(out)])}")
+    command = command_line(["resnetlab", "study", "check", str(out)])
+    if json:
+        print_json({"file": out, "command": command})
+    else:
+        typer.echo(f"wrote {out}; next: {command}")
 
 
 @study.command("published")
 def study_published(
     source: StudyName,
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown.")] = False,
 ) -> None:
@@ -204,9 +300,15 @@ app.command()(fixres)
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="A name such as cifar-resnet20; `resnetlab models` lists them.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A name such as cifar-resnet20 (`resnetlab models` lists them), or your own MODULE:FUNCTION.",
+            autocompletion=completion.models,
+        ),
+    ],
     data: DataSource = "digits",
-    recipe: Annotated[str, typer.Option(help="A recipe of the catalog, or a TOML file.", metavar="RECIPE")] = "cifar",
+    recipe: Recipe = "cifar",
     settings: Set = [],  # noqa: B006
     epochs: Annotated[int | None, typer.Option(help="Short for --set recipe.epochs=N.")] = None,
     batch_size: Annotated[int | None, typer.Option("-b", "--batch-size", help="Images a step.")] = None,
@@ -224,25 +326,30 @@ def train(
     skip_bad: SkipBad = False,
     output: Output = Path(),
     device: Device = "",
+    dry_run: DryRun = False,
+    json: Json = False,
 ) -> None:
     """Train one network."""
     from resnetlab.cli.work import train_one
     from resnetlab.inspection.measured import Instruments
-    from resnetlab.training.numerics import Placement
+    from resnetlab.training.numerics import Placement, parse_device
+
+    kind, index = parse_device(device) if device else ("", 0)
 
     short = {
         "recipe.epochs": epochs, "recipe.batch_size": batch_size,
         "recipe.optimiser.name": opt, "recipe.optimiser.lr": lr, "recipe.optimiser.weight_decay": weight_decay,
         "recipe.schedule.name": sched, "data.image_size": img_size,
-        "numerics.device": device or None, "data.skip_bad": "true" if skip_bad else None,
+        "numerics.device": kind or None, "data.skip_bad": "true" if skip_bad else None,
     }  # fmt: skip
     if not all(part.strip().isdigit() for part in gradients.split(",") if gradients):
         raise mistake("--gradients", "not a list of epochs", "--gradients 0,1,5", got=gradients)
     epochs_asked = tuple(dict.fromkeys(int(part) for part in gradients.split(",") if part))
     instruments = Instruments(gradients=epochs_asked, drop_blocks=drop_blocks)
     given = [f"{field}={value}" for field, value in short.items() if value is not None]
+    placement, changed = Placement(profile=profile, device_index=index), [*given, *settings]
     raise typer.Exit(
-        train_one(model, data, recipe, [*given, *settings], seed, instruments, output, Placement(profile=profile))
+        train_one(model, data, recipe, changed, seed, instruments, output, placement, as_json=json, dry_run=dry_run)
     )
 
 
@@ -251,23 +358,30 @@ def resume(
     run: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
     from_step: Annotated[int | None, typer.Option("--from", help="A checkpoint's step; 0 starts again.", min=0)] = None,
     data: DataSource = "",
+    device: Device = "",
+    json: Json = False,
 ) -> None:
-    """Go on with a run that was interrupted."""
+    """Continue a run that was interrupted."""
     from resnetlab.cli.work import resume_one
 
-    raise typer.Exit(resume_one(run, from_step, data or None))
+    raise typer.Exit(resume_one(run, from_step, data or None, device, as_json=json))
 
 
 @app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="A run's folder, or a quoted pattern: 'runs/*-plain56-*'.", metavar="A")],
     b: Annotated[str, typer.Argument(help="Likewise.", metavar="B")],
+    json: Json = False,
 ) -> None:
-    """Set two sets of finished runs against each other."""
+    """Compare two sets of finished runs."""
     from resnetlab.studies.compare import compare as compared
-    from resnetlab.studies.compare import lines
+    from resnetlab.studies.compare import facts, lines
 
-    for line in lines(compared(a, b)):
+    found = compared(a, b)
+    if json:
+        print_json(facts(found))
+        return
+    for line in lines(found):
         typer.echo(line)
 
 
@@ -278,17 +392,21 @@ def verify(
     seed: Annotated[int, typer.Option(help="Draws which runs.", min=0)] = 0,
     data: DataSource = "",
     output: Annotated[
-        Path | None, typer.Option("--output", help="Root of runs/; a temporary one unless given.", metavar="DIR")
+        Path | None,
+        typer.Option(
+            "--output", help="Folder that holds runs/ and cache/; a temporary one unless given.", metavar="DIR"
+        ),
     ] = None,
+    json: Json = False,
 ) -> None:
-    """Repeat some runs of a report, and say whether they fall where it foresees."""
+    """Repeat some runs of a report, and check that they fall into its prediction intervals."""
     from resnetlab.cli.work import verify_result
 
-    raise typer.Exit(verify_result(result, output, cells, seed, data))
+    raise typer.Exit(verify_result(result, output, cells, seed, data, as_json=json))
 
 
 @app.command()
-def models(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+def models(json: Json = False) -> None:
     """List the networks, with parameters and cost."""
     from resnetlab.cli.listing import list_models
 
@@ -301,17 +419,25 @@ def import_weights(
     as_model: Annotated[str, typer.Option("--as", help="The network that it holds: cifar-resnet20, resnet50, ...")],
     out: Annotated[Path, typer.Option(help="Folder for the safetensors file.", metavar="DIR")] = Path(),
     licence: Annotated[str, typer.Option(help="Of the weights: Apache-2.0, CC-BY-NC-4.0, ...")] = "",
+    json: Json = False,
 ) -> None:
     """Turn the weights of others into a safetensors file."""
     from resnetlab.models.importing import import_weights as convert
 
-    typer.echo(convert(file, as_model, out, licence))
+    path = convert(file, as_model, out, licence)
+    if json:
+        print_json({"file": str(path), "model": as_model, "licence": licence})
+    else:
+        typer.echo(path)
 
 
 def _load(source: str, data: str, settings: list[str], seeds: str, device: str) -> Any:
     from resnetlab.api import load_study
 
-    settings = [*settings, *([f"numerics.device={device}"] if device else [])]
+    if device:
+        from resnetlab.training.numerics import parse_device
+
+        settings = [*settings, f"numerics.device={parse_device(device)[0]}"]
     return load_study(source, data=data or None, settings=settings, seeds=_seeds(seeds))
 
 
@@ -323,7 +449,7 @@ def _find(source: str, data: str, settings: list[str], seeds: str, device: str, 
 
         return *open_study(folder), root
     loaded = _load(source, data, settings, seeds, device)
-    return loaded, loaded.plan(output, lambda line: typer.echo(line, err=True)), output
+    return loaded, loaded.plan(output, note), output
 
 
 def _begun(source: str, changed: bool, output: Path) -> tuple[Path | None, Path]:
@@ -339,10 +465,10 @@ def _begun(source: str, changed: bool, output: Path) -> tuple[Path | None, Path]
         return None, output
     found = begun(source, output)
     if not found.reported and len(found.changed) == 1:
-        typer.echo(f"As it was begun in {found.changed[0]}", err=True)
+        note(f"As it was begun in {found.changed[0]}")
         return found.changed[0], output
     for folder in found.changed:
-        typer.echo(f"Also begun, changed by a command: {folder}", err=True)
+        note(f"Also begun, changed by a command: {folder}")
     return found.planned, output
 
 
@@ -355,34 +481,48 @@ def _seeds(text: str) -> int | list[int] | None:
     return int(text) if len(parts) == 1 else [int(part) for part in parts]
 
 
+def whole_command() -> Callable[..., Any]:
+    """Build the command line, with the options that every command has."""
+    command: Callable[..., Any] = typer.main.get_command(app)
+    give_options(command)
+    return command
+
+
 def main() -> None:
-    """The entry point: every foreseen mistake is a line with its fix, and never a traceback."""
+    """Run the command line: every foreseen mistake is a line with its fix, and never a traceback."""
     for stream in (sys.stdout, sys.stderr):  # what a terminal or a file of another encoding cannot hold is escaped
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    arguments = sys.argv[1:]
-    debug = "--debug" in arguments
-    if debug:
-        arguments.remove("--debug")
+    MANNER.quiet = MANNER.verbose = False
+    _find_own_modules()
     try:
-        app(arguments, prog_name="resnetlab")
+        whole_command()(sys.argv[1:], prog_name="resnetlab")
     except ResnetlabError as error:
-        if debug:
+        if MANNER.verbose:
             raise
         for problem in error.problems:
             print(f"resnetlab: error: {problem}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
+        print("resnetlab: interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # `resnetlab ... | head`
         sys.stderr.close()
         sys.exit(0)
     except Exception as error:
-        if debug:
+        if MANNER.verbose:
             raise
         text = printable(f"{type(error).__name__}: {error}")
-        print(f"resnetlab: error: unforeseen: {text}. Fix: give --debug to see where, and report it", file=sys.stderr)
-        sys.exit(1)
+        fix = "give --verbose to see where, and report it"
+        print(f"resnetlab: error: unforeseen: {text}. Fix: {fix}", file=sys.stderr)
+        sys.exit(UNFORESEEN)
+
+
+def _find_own_modules() -> None:
+    """Let `resnetlab train mynet:tiny` find mynet.py in the current folder; what is installed comes first."""
+    here = str(Path.cwd())
+    if not sys.flags.safe_path and here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
 
 
 if __name__ == "__main__":

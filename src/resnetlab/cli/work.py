@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import signal
 import sys
 import tempfile
@@ -16,24 +15,21 @@ from typing import Any
 import typer
 
 from resnetlab import api
-from resnetlab.cli.display import Display, clock, to_stderr
+from resnetlab.cli.display import Display, clock
+from resnetlab.cli.manners import DONE, NOT_IN_ORDER, UNFINISHED, note, open_page, print_json
 from resnetlab.errors import Problem, ResourceError, mistake
 from resnetlab.inspection.measured import Instruments
 from resnetlab.runs.directory import PROFILE, RunDirectory
-from resnetlab.runs.record import Result
+from resnetlab.runs.record import Result, facts
 from resnetlab.shell import command_line, resume_command
-from resnetlab.stats.estimate import variance
-from resnetlab.stats.power import runs_for, smallest_effect
+from resnetlab.studies import outlook
 from resnetlab.studies.backends.here import run_here
 from resnetlab.studies.backends.jobs import Backend, Event, Job, event_of, message_of
 from resnetlab.studies.backends.local import LocalBackend
-from resnetlab.studies.estimate import expected_seconds
 from resnetlab.studies.plan import Plan, PlannedRun
-from resnetlab.studies.refusals import cautions
 from resnetlab.studies.run import missing, past_runs, read_record
-from resnetlab.training.numerics import Placement, place
-
-SOME_FAILED = 3
+from resnetlab.training.numerics import Placement, parse_device, place
+from resnetlab.training.resolve import check_index
 
 
 class Interrupt:
@@ -56,7 +52,7 @@ class Interrupt:
             if self.number:
                 raise KeyboardInterrupt
             self.number = number
-            to_stderr("\nStopping: each run writes a checkpoint.")
+            note("\nStopping: each run writes a checkpoint.")
 
         before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -84,12 +80,13 @@ def choose_backend(name: str, output: Path, placement: Placement, address: str) 
 
 
 def run_study(
-    loaded: api.LoadedStudy, output: Path, backend: Backend, most_seeds: int | None, accept_licence: bool
-) -> int:
+    loaded: api.LoadedStudy, output: Path, backend: Backend, most_seeds: int | None, accept_licence: bool, *,
+    as_json: bool = False, open_report: bool = False,
+) -> int:  # fmt: skip
     """Do what a study lacks and report it, in one go or look by look; the exit code."""
     again = command_line(["resnetlab", *sys.argv[1:]])
     with Interrupt().watched() as interrupt:
-        for plan in loaded.stages(output, to_stderr, most_seeds, backend, accept_licence):
+        for plan in loaded.stages(output, note, most_seeds, backend, accept_licence):
             try:
                 _run_plan(loaded, plan, output, backend, interrupt)
             except ResourceError as error:
@@ -99,11 +96,16 @@ def run_study(
             if interrupt.asked():
                 break
     if interrupt.asked() and (most_seeds is not None or not outcome.finished):  # a look may not be the last one
-        to_stderr(f"Nothing finished is lost. To go on: {again}")
+        print(f"Nothing finished is lost. To go on: {again}", file=sys.stderr)
         return 128 + interrupt.number
-    typer.echo(outcome.answer)
-    typer.echo(f"Report: {outcome.report}")
-    return 0 if outcome.finished else SOME_FAILED
+    if as_json:
+        print_json(outcome.facts())
+    else:
+        typer.echo(outcome.answer)
+        typer.echo(f"Report: {outcome.report}")
+    if open_report:
+        open_page(outcome.report)
+    return DONE if outcome.finished else UNFINISHED
 
 
 def _run_plan(loaded: api.LoadedStudy, plan: Plan, output: Path, backend: Backend, interrupt: Interrupt) -> None:
@@ -115,90 +117,104 @@ def _run_plan(loaded: api.LoadedStudy, plan: Plan, output: Path, backend: Backen
             display.see(event)
 
 
-def show_plan(loaded: api.LoadedStudy, output: Path, workers: int) -> None:
-    """What a study will take, by past throughput, and the smallest difference that its seeds can find."""
-    plan = loaded.plan(output, to_stderr)
-    past = past_runs(output)
+def show_plan(plan: Plan, output: Path, workers: int, *, as_json: bool = False, power: bool = True) -> int:
+    """Print what a plan will take by past throughput and, with `power`, what its seeds can find; the exit code."""
     left = {run.id for run in missing(plan, output)}
-    typer.echo(f"{plan.study.name}: {len(plan.runs)} runs, {len(plan.runs) - len(left)} of them finished")
-    total, unknown = 0.0, 0
-    for condition in plan.study.conditions:
-        runs = [run for run in plan.runs if run.condition == condition.label]
-        seconds = expected_seconds(runs[0], past)
-        to_do = sum(run.id in left for run in runs)
-        total, unknown = total + to_do * (seconds or 0.0), unknown + to_do * (seconds is None)
-        pace = f"about {clock(seconds)} each" if seconds is not None else "no past run tells how long"
-        typer.echo(f"  {condition.label:24} {len(runs)} runs, {to_do} to do, {pace}")
-    backend = LocalBackend(output, Placement(workers=workers))
-    count = backend.width([Job(run.id, run.file) for run in plan.runs if run.id in left])
-    if left and not unknown:
-        typer.echo(f"about {clock(total / count)} of training on {count} workers: {total / 3600:.2f} worker-hours")
-    for line in _findable(plan, output):
+    due = [Job(run.id, run.file) for run in plan.runs if run.id in left]
+    count = LocalBackend(output, Placement(workers=workers)).width(due)
+    ahead = outlook.outlook(plan, read_record(plan, output), past_runs(output), left, count)
+    if as_json:
+        print_json(outlook.facts(ahead) | {"ids": [run.id for run in plan.runs]})
+        return DONE
+    for line in _outlook_lines(ahead, power):
         typer.echo(line)
+    return DONE
 
 
-def _findable(plan: Plan, output: Path) -> Iterator[str]:
-    """The smallest difference between two conditions that the seeds find with 80 % power."""
-    seeds = len(plan.study.seeds)
-    if seeds < 2:
+def _outlook_lines(ahead: outlook.Outlook, power: bool) -> Iterator[str]:
+    yield f"{ahead.study}: {ahead.runs} runs, {ahead.finished} of them finished"
+    for one in ahead.conditions:
+        pace = f"about {clock(one.seconds)} each" if one.seconds is not None else "no past run tells how long"
+        yield f"  {one.label:24} {one.runs} runs, {one.to_do} to do, {pace}"
+    if ahead.finished < ahead.runs and (seconds := ahead.seconds) is not None:
+        hours = f"{seconds / 3600:.2f} worker-hours"
+        yield f"about {clock(seconds / ahead.workers)} of training on {ahead.workers} workers: {hours}"
+    found, seeds = ahead.smallest_sds, ahead.conditions[0].runs
+    if power and found is None:
         yield "one seed: no interval and no test; two are the least"
-        yield from cautions(plan.study.claims, seeds, plan.study.published)
-        return
-    found = smallest_effect(seeds)
-    yield (
-        f"{seeds} seeds a condition find a difference of {found:.2f} standard deviations of a run with 80 % power; "
-        f"one of a single standard deviation takes {math.ceil(runs_for(1.0))}"
-    )
-    record = read_record(plan, output)
-    for condition in plan.study.conditions:
-        results = [cell.record.result for cell in record.of(condition.label) if cell.record is not None]
-        values = [100 - r.test.top1_error_pct for r in results if r and r.status == "converged" and r.test]
-        if len(values) > 1 and (sd := variance(values) ** 0.5):
-            yield f"  {condition.label:24} sd {sd:.2f} points over {len(values)} runs so far: {found * sd:.1f} points"
-    yield from cautions(plan.study.claims, seeds, plan.study.published)
+    elif power and found is not None:
+        yield (
+            f"{seeds} seeds a condition find a difference of {found:.2f} standard deviations of a run with 80 % power; "
+            f"one of a single standard deviation takes {ahead.seeds_for_one_sd}"
+        )
+        for one in ahead.conditions:
+            if one.sd_points is not None:
+                spread = f"sd {one.sd_points:.2f} points over {one.measured} runs so far"
+                yield f"  {one.label:24} {spread}: {found * one.sd_points:.1f} points"
+    yield from ahead.cautions if power else ()
 
 
-def verify_result(folder: Path, output: Path | None, cells: int, seed: int, data: str) -> int:
-    """Repeat some runs of a report; 0 where each falls where it should, else 1."""
-    from resnetlab.verify import line, summary, verify
+def verify_result(
+    folder: Path, output: Path | None, cells: int, seed: int, data: str, *, as_json: bool = False
+) -> int:  # fmt: skip
+    """Repeat some runs of a report; the exit code, which says whether each falls where it should."""
+    from resnetlab.verify import facts, line, summary, verify
 
     with contextlib.ExitStack() as stack:
         root = output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         items = []
-        for item in verify(folder, root, cells=cells, seed=seed, data=data, say=to_stderr):
-            typer.echo(line(item))
+        for item in verify(folder, root, cells=cells, seed=seed, data=data, say=note):
+            (note if as_json else typer.echo)(line(item))
             items.append(item)
-    typer.echo(summary(items))
-    return 0 if all(item.holds for item in items) else 1
+    if as_json:
+        print_json(facts(items))
+    else:
+        typer.echo(summary(items))
+    return DONE if all(item.holds for item in items) else NOT_IN_ORDER
 
 
 def train_one(
     model: str, data: str, recipe: str, settings: list[str], seed: int, instruments: Instruments, output: Path,
-    placement: Placement,
+    placement: Placement, *, as_json: bool = False, dry_run: bool = False,
 ) -> int:  # fmt: skip
-    """Train one network; the exit code."""
+    """Train one network, or with `dry_run` print its plan; the exit code."""
     rank, size, _ = place()
     shared = [f"numerics.ranks={size}"] if size > 1 else []
-    say = to_stderr if rank == 0 else lambda _: None
+    say = note if rank == 0 else lambda _: None
     plan = api.plan_run(
         model, data, recipe, seed=seed, settings=[*settings, *shared], instruments=instruments, output=output, say=say
     )
-    return _one(Job(plan.runs[0].id, plan.runs[0].file), output, placement)
+    check_index(plan.runs[0].file.run.numerics.device, placement.device_index)
+    if dry_run:
+        if not as_json:
+            typer.echo(f"Run: {RunDirectory.of(output, plan.runs[0].id).path}")
+        return show_plan(plan, output, 1, as_json=as_json, power=False)
+    return _one(Job(plan.runs[0].id, plan.runs[0].file), output, placement, as_json)
 
 
-def resume_one(folder: Path, from_step: int | None, data: str | None) -> int:
-    """Go on with one run; the exit code."""
+def resume_one(
+    folder: Path, from_step: int | None, data: str | None, device: str = "", *, as_json: bool = False
+) -> int:  # fmt: skip
+    """Go on with one run, on the GPU that `device` names; the exit code."""
     job, root = api.resume_job(folder, from_step=from_step, data=data)
-    return _one(job, root, Placement())
+    placement, own = Placement(), job.file.run.numerics.device
+    if device:
+        kind, index = parse_device(device)
+        if kind not in ("auto", own):
+            fix = "leave it out: the device is part of what the run is"
+            raise mistake("--device", "not the run's device", fix, got=kind, allowed=own)
+        placement = Placement(device_index=index)
+    check_index(own, placement.device_index)
+    return _one(job, root, placement, as_json)
 
 
-def _one(job: Job, root: Path, placement: Placement) -> int:
+def _one(job: Job, root: Path, placement: Placement, as_json: bool) -> int:
     directory = RunDirectory.of(root, job.id)
     if place()[1] > 1:
-        return _shared(job, root, placement)
+        return _shared(job, root, placement, as_json)
     if placement.profile and not directory.lacks(job.file):
-        to_stderr("The run is finished: there is nothing to profile. Another --seed or --output has.")
-        placement = Placement()
+        note("The run is finished: there is nothing to profile. Another --seed or --output has.")
+        placement = replace(placement, profile=False)
     with Interrupt().watched() as interrupt:
         reason = ""
         if directory.lacks(job.file):
@@ -214,15 +230,15 @@ def _one(job: Job, root: Path, placement: Placement) -> int:
                 run_here(job, root, placement, interrupt.asked, see)
     result = directory.result()
     if result is None and interrupt.asked():
-        to_stderr(f"Nothing is lost. To go on: {resume_command(directory.path)}")
+        print(f"Nothing is lost. To go on: {resume_command(directory.path)}", file=sys.stderr)
         return 128 + interrupt.number
     if result is None:
         raise api.UnfinishedError(Problem(str(directory.path), reason, resume_command(directory.path)))
-    _show(directory, result, placement.profile)
-    return 0
+    _show(directory, result, placement.profile, as_json)
+    return DONE
 
 
-def _shared(job: Job, root: Path, placement: Placement) -> int:
+def _shared(job: Job, root: Path, placement: Placement, as_json: bool) -> int:
     """This process's part of a run that torchrun started several processes for; the exit code."""
     from resnetlab.studies.backends.worker import Bench
     from resnetlab.training.team import from_environment, joined
@@ -245,13 +261,16 @@ def _shared(job: Job, root: Path, placement: Placement) -> int:
         reason = last.get("reason", "another process trains this run")
         raise api.UnfinishedError(Problem(str(directory.path), reason, "see above"))
     if last["kind"] == "stopped":
-        return 128 + interrupt.number if interrupt.asked() else SOME_FAILED
+        return 128 + interrupt.number if interrupt.asked() else UNFINISHED
     if team.first and (result := directory.result()):
-        _show(directory, result, placement.profile)
-    return 0
+        _show(directory, result, placement.profile, as_json)
+    return DONE
 
 
-def _show(directory: RunDirectory, result: Result, profiled: bool) -> None:
+def _show(directory: RunDirectory, result: Result, profiled: bool, as_json: bool) -> None:
+    if as_json and (record := directory.record()) is not None:
+        print_json(facts(record) | {"profile": str(directory.path / PROFILE) if profiled else None})
+        return
     typer.echo(f"{result.status}{f': {result.reason}' if result.reason else ''}")
     for name, scores in (("train", result.train), ("validation", result.validation), ("test", result.test)):
         if scores is not None:

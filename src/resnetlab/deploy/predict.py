@@ -27,7 +27,7 @@ from resnetlab.data.view import View, show, ten_crops
 from resnetlab.deploy.pictures import Picture, picture
 from resnetlab.errors import InputError, Problem, ResourceError, mistake
 from resnetlab.training.accelerate import prepare
-from resnetlab.training.numerics import Numerics
+from resnetlab.training.numerics import Numerics, parse_device
 from resnetlab.training.resolve import resolve
 
 Tta = Literal["none", "flip", "ten-crop"]
@@ -66,8 +66,9 @@ class Classifier:
 
     def __init__(self, bundle: Bundle, device: str = "auto") -> None:
         self.file: ModelFile = bundle.file
-        self.numerics = resolve(Numerics(device=device, precision="fp32"), single=True)  # type: ignore[arg-type]
-        self.device = prepare(self.numerics)
+        kind, index = parse_device(device)
+        self.numerics = resolve(Numerics(device=kind, precision="fp32"), single=True)  # type: ignore[arg-type]
+        self.device = prepare(self.numerics, index)
         self.module = bundle.module.to(self.device)
         self._mean, self._deviation = (
             torch.tensor(values, device=self.device) for values in (bundle.file.view.mean, bundle.file.view.deviation)

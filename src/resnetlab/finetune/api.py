@@ -18,7 +18,7 @@ from resnetlab.finetune.sizes import sweep
 from resnetlab.finetune.tune import Job, fit_all
 from resnetlab.models.spec import External
 from resnetlab.models.transfer import Freeze, parse_freeze
-from resnetlab.training.numerics import Numerics
+from resnetlab.training.numerics import Numerics, parse_device
 from resnetlab.training.resolve import resolve
 from resnetlab.training.team import ALONE, Team, from_environment, joined
 from resnetlab.training.tuning import Stage, Trains, Tuning, load_tuning
@@ -103,7 +103,8 @@ def folder_name(job: Job) -> str:
 def prepared(told: Told, say: Say, team: Team = ALONE) -> Job:
     """Everything read and checked, so that what is wrong is told before anything is trained."""
     tuning = adjusted(load_tuning(told.recipe), told)
-    numerics = resolve(Numerics(device=told.device, ranks=team.size), single=True)  # type: ignore[arg-type]
+    device, index = parse_device(told.device)
+    numerics = resolve(Numerics(device=device, ranks=team.size), single=True)  # type: ignore[arg-type]
     backbone = choose(told.model, told.weights, told.accept_licence)
     photos = open_photographs(
         told.folder, cache=told.output / "cache", cut=told.cut, skip_bad=told.skip_bad, say=say
@@ -112,7 +113,7 @@ def prepared(told: Told, say: Say, team: Team = ALONE) -> Job:
         say(f"note: {note}")
     where = f" ({backbone.found})" if backbone.found else ""
     say(f"{len(photos.classes)} classes, {len(photos.train):,} train images; {backbone.spec.slug}{where}")
-    return Job(photos, backbone, tuning, told.seed, numerics)
+    return Job(photos, backbone, tuning, told.seed, numerics, index)
 
 
 def adjusted(tuning: Tuning, told: Told) -> Tuning:

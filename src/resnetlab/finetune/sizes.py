@@ -160,7 +160,7 @@ def sweep(
     if len(job.tuning.stages) > 2:
         raise mistake(job.tuning.name, "more than two stages", "--recipe fixres, or proof-of-concept", field="stages")
     began = time.monotonic()
-    device = prepare(job.numerics)
+    device = prepare(job.numerics, job.device_index)
     subject = Subject(job.backbone.spec, job.backbone.weights, job.photos.classes, job.seed, job.numerics, device)
     for size in sorted({*train_sizes, *test_sizes}):
         subject.view(size)

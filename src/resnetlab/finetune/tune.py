@@ -58,6 +58,8 @@ class Job:
     seed: int
     numerics: Numerics
     """Resolved: without `auto`."""
+    device_index: int = 0
+    """Of the GPU, where one process does all of it."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def fit_all(
     """
     began = time.monotonic()
     earlier = _baseline(baseline, job.photos) if baseline else None
-    device = prepare(job.numerics, team.local)
+    device = prepare(job.numerics, team.local if team.size > 1 else job.device_index)
     subject = Subject(job.backbone.spec, job.backbone.weights, job.photos.classes, job.seed, job.numerics, device, team)
     tuning, photos = job.tuning, job.photos
     view = subject.view(tuning.test_size, tuning.view)

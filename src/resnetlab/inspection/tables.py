@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+
+from resnetlab.codec import json_text
 
 Form = Literal["text", "markdown", "csv", "json"]
 
@@ -20,7 +21,7 @@ def render(
     """The rows as a table, with facts and notes below it; CSV has the rows alone."""
     facts = dict(facts or {})
     if form == "json":
-        return json.dumps({"rows": [dict(row) for row in rows], **facts, "notes": list(notes)}, indent=1)
+        return json_text({"rows": rows, **facts, "notes": notes})
     names = list(rows[0]) if rows else []
     if form == "csv":
         file = io.StringIO()

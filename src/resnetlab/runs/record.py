@@ -100,3 +100,23 @@ class RunRecord:
     """Likewise."""
     folder: str = ""
     """Where it lies."""
+
+
+def facts(record: RunRecord) -> dict[str, Any]:
+    """What came of a run as plain values, for `--json`: accuracies in percent, times in seconds, None where absent."""
+    result, file = record.result, record.file
+    by_split: dict[str, Any] = {}
+    for split in ("train", "validation", "test"):
+        scores: Scores | None = getattr(result, split, None)
+        by_split[f"{split}_images"] = scores.images if scores else None
+        by_split[f"{split}_accuracy_pct"] = 100 - scores.top1_error_pct if scores else None
+        by_split[f"{split}_loss_nats"] = scores.loss_nats if scores else None
+    return {
+        "run": record.id, "folder": record.folder, "model": file.run.model.title, "data": file.data_name,
+        "seed": file.run.seed, "parameters": file.parameters, "macs": file.macs,
+        "status": result.status if result else None, "reason": result.reason if result else "",
+        "steps": result.step if result else None, "chosen_step": result.chosen_step if result else None, **by_split,
+        "train_seconds": result.train_seconds if result else None,
+        "evaluation_seconds": result.evaluation_seconds if result else None,
+        "images_per_second": result.images_per_second if result else None,
+    }  # fmt: skip

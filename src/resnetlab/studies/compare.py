@@ -195,3 +195,24 @@ def lines(comparison: Comparison) -> Sequence[str]:
             f"McNemar, exact, p = {found.p:.4f}. It says whether these two networks differ, nothing of their recipes"
         )
     return [*said, *(f"note: {warning}" for warning in comparison.warnings)]
+
+
+def facts(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain values, for `--json`: accuracies in percent, differences in points, A less B."""
+    effect = comparison.effect
+    return {
+        "a": _set_facts(comparison.a), "b": _set_facts(comparison.b), "differs": comparison.differs,
+        "difference_points": effect.d if effect is not None else None,
+        "difference_interval_points": effect.interval() if effect is not None else None,
+        "degrees_of_freedom": effect.nu if effect is not None else None,
+        "p": comparison.p, "disagreement": comparison.disagreement, "notes": comparison.warnings,
+    }  # fmt: skip
+
+
+def _set_facts(runs: RunSet) -> dict[str, Any]:
+    summary = runs.summary
+    return {
+        "name": runs.name, "runs": summary.counts.planned, "converged": summary.counts.converged,
+        "test_accuracy_pct": summary.mean_pct, "sd_pct": summary.sd_pct, "interval_pct": summary.interval_pct,
+        "converged_pct": summary.converged_pct, "folders": [record.folder for record in runs.records],
+    }  # fmt: skip

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from resnetlab.errors import mistake
 from resnetlab.files import MAX_OWN_BYTES, is_locked, read_json, read_lines
@@ -52,6 +53,18 @@ def standing(folder: Path, root: Path) -> Standing:
     except UNLIKE:
         _read_with_care(plan, path, root)
         raise
+
+
+def facts(standing: Standing, folder: Path) -> dict[str, Any]:
+    """The same as plain values, for `--json`."""
+    conditions = []
+    for label, counts in standing.counts.items():
+        by_outcome = {outcome.replace(" ", "_"): counts[outcome] for outcome in OUTCOMES}
+        conditions.append({"condition": label, "planned": counts.total(), **by_outcome})
+    return {
+        "folder": str(folder), "planned": standing.planned, "finished": standing.finished, "conditions": conditions,
+        "command": standing.command,
+    }  # fmt: skip
 
 
 def _read_with_care(table: object, path: Path, root: Path) -> None:

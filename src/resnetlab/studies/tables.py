@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -38,6 +39,20 @@ def source_of(study: str) -> str:
     """Where a study of the catalog comes from, as the first line of its file says it: `# Source:   ...`."""
     path = resources.files("resnetlab.catalog") / "studies" / f"{study}.toml"
     return path.read_text(encoding="utf-8").partition("\n")[0].partition("Source:")[2].strip()
+
+
+def outlines() -> list[dict[str, Any]]:
+    """Count the conditions and seeds of each study of the catalog, and give its question and its source.
+
+    Reads the tables alone and builds no condition, so it is quick; a test holds the counts against the whole study.
+    """
+    found = []
+    for name in names("studies"):
+        tables, _ = read_named("studies", name, "study")
+        conditions = len(tables.get("rung", ())) or math.prod(map(len, grid_of(tables).values()))
+        row = {"study": name, "conditions": conditions, "seeds": len(tables["seeds"])}
+        found.append(row | {"question": tables["question"], "source": source_of(name)})
+    return found
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,16 +9,18 @@ import torch
 
 from resnetlab.training.memory import keep_freed_memory, release_freed_memory
 from resnetlab.training.numerics import Numerics
-from resnetlab.training.resolve import refuse_emulation
+from resnetlab.training.resolve import check_index, refuse_emulation
 
 
 def prepare(numerics: Numerics, device_index: int = 0) -> torch.device:
     """Set this process up for a run of resolved `numerics`, and give its device.
 
     One kernel is chosen for one shape, whatever else runs, and fp32 means fp32 on a GPU as well. Raises InputError
-    where the run was planned in bf16, on another machine, and this processor would emulate it.
+    where the run was planned in bf16, on another machine, and this processor would emulate it, and for a GPU that this
+    machine does not have.
     """
     refuse_emulation(numerics)
+    check_index(numerics.device, device_index)
     torch.set_num_threads(numerics.threads)
     if numerics.device == "cpu":
         keep_freed_memory()
@@ -27,6 +29,7 @@ def prepare(numerics: Numerics, device_index: int = 0) -> torch.device:
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
+        torch.cuda.set_device(device_index)
         return torch.device("cuda", device_index)
     return torch.device(numerics.device)
 

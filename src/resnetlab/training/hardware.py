@@ -29,6 +29,11 @@ def has_mps() -> bool:
     return bool(_torch().backends.mps.is_available())
 
 
+def gpu_count() -> int:
+    """Return how many GPUs torch can compute on through CUDA."""
+    return int(_torch().cuda.device_count())
+
+
 def gpu_has_bf16() -> bool:
     """Return whether the CUDA GPU has tensor cores for bf16: compute capability 8 (Ampere) or newer."""
     return int(_torch().cuda.get_device_capability()[0]) >= 8

@@ -6,6 +6,7 @@ import os
 from typing import Annotated, Literal
 
 from resnetlab.codec import Amount, Positive, PositiveAmount, Whole, spec
+from resnetlab.errors import mistake
 
 
 @spec
@@ -47,6 +48,19 @@ class Placement:
     """Within an epoch, a checkpoint after this long."""
     profile: bool = False
     """Say where the time goes: a trace and a table in the run's folder."""
+
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def parse_device(text: str) -> tuple[str, int]:
+    """Split `cuda:1` into the device's type and its index, which is 0 where none is given. Raises InputError."""
+    name, colon, index = text.strip().lower().partition(":")
+    fits = name in DEVICES and (not colon or (name == "cuda" and index.isdecimal() and len(index) < 4))
+    if not fits:
+        allowed = f"{', '.join(DEVICES)}, or cuda:N for the GPU of that index"
+        raise mistake("--device", "no such device", "--device auto", got=text[:60], allowed=allowed)
+    return name, int(index or 0)
 
 
 def place() -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from resnetlab.errors import mistake
-from resnetlab.training.hardware import gpu_has_bf16, has_cuda, has_mps, processor_has_bf16
+from resnetlab.training.hardware import gpu_count, gpu_has_bf16, has_cuda, has_mps, processor_has_bf16
 from resnetlab.training.numerics import Numerics, cores
 
 
@@ -44,6 +44,14 @@ def refuse_emulation(numerics: Numerics) -> None:
         what = "this processor has no instructions for bf16 and would emulate it, many times slower than fp32"
         fix = "--set numerics.precision=fp32, or bf16-emulated if you accept that"
         raise mistake("", what, fix, field="numerics.precision", got="bf16")
+
+
+def check_index(device: str, index: int) -> None:
+    """Raise InputError unless the machine has a GPU of that index."""
+    count = gpu_count() if device == "cuda" and index else 1
+    if device == "cuda" and index >= count:
+        allowed = ", ".join(f"cuda:{number}" for number in range(count))
+        raise mistake("--device", "no such GPU on this machine", "--device cuda", got=f"cuda:{index}", allowed=allowed)
 
 
 def _device(asked: Literal["auto", "cpu", "cuda", "mps"]) -> Literal["cpu", "cuda", "mps"]:

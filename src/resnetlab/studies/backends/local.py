@@ -18,7 +18,7 @@ from typing import Any
 
 from resnetlab.studies.backends.jobs import STOP_SECONDS, Event, Job, Queue, event_of, message_of
 from resnetlab.training.numerics import Numerics, Placement, cores
-from resnetlab.training.resolve import resolve
+from resnetlab.training.resolve import check_index, resolve
 
 COMMAND = (sys.executable, "-m", "resnetlab.studies.backends.worker")
 
@@ -32,7 +32,9 @@ class LocalBackend:
 
     def settle(self, numerics: Numerics) -> Numerics:
         """As this machine resolves them, one thread a run unless they say more."""
-        return resolve(numerics, single=False)
+        resolved = resolve(numerics, single=False)
+        check_index(resolved.device, self.placement.device_index)
+        return resolved
 
     def width(self, jobs: Sequence[Job]) -> int:
         """Runs at once: those that stand side by side, in as many processes as were asked for.

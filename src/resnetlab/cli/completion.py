@@ -1,0 +1,33 @@
+"""Values that a shell completes: names of the catalog. Each look-up takes milliseconds and needs no torch."""
+
+from __future__ import annotations
+
+
+def studies(incomplete: str) -> list[str]:
+    """Complete the name of a study of the catalog."""
+    return _in_catalog("studies", incomplete)
+
+
+def recipes(incomplete: str) -> list[str]:
+    """Complete the name of a recipe of the catalog."""
+    return _in_catalog("recipes", incomplete)
+
+
+def models(incomplete: str) -> list[str]:
+    """Complete the name of a network."""
+    from resnetlab.models.names import entries
+
+    return [entry.name for entry in entries() if entry.name.startswith(incomplete)]
+
+
+def devices(incomplete: str) -> list[str]:
+    """Complete a device."""
+    return [name for name in ("auto", "cpu", "cuda", "mps") if name.startswith(incomplete)]
+
+
+def _in_catalog(kind: str, incomplete: str) -> list[str]:
+    from importlib import resources
+
+    folder = resources.files("resnetlab.catalog") / kind
+    names = sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+    return [name for name in names if name.startswith(incomplete)]

@@ -1,0 +1,126 @@
+"""`resnetlab doctor`: look at the machine and the files, print, and say what mends them."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resnetlab.cli.manners import DONE, NOT_IN_ORDER, Json, Root, print_json
+from resnetlab.errors import mistake, printable
+
+if TYPE_CHECKING:
+    from resnetlab.doctor import Cache, Disk, Processor, Torch
+    from resnetlab.runs.damage import Checked
+
+
+def caches_of(output: Path) -> tuple[Path, ...]:
+    """Folders of files that can be made again: that of this person, and what runs keep below `--output`."""
+    from resnetlab.settings import cache_dir
+
+    return tuple(dict.fromkeys((cache_dir(), (output / "cache").absolute())))
+
+
+def doctor(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of runs; without any, all of DIR/runs.", metavar="RUN...")
+    ] = None,
+    output: Root = Path(),
+    mend: Annotated[
+        bool, typer.Option("--mend", help="Remove temporary files and torn lines from the RUNs.")
+    ] = False,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Print what this machine can do, and which files are damaged.
+
+    Processor, torch, GPUs, disk, caches, and every damaged file of a run with the command that mends it.
+
+    Example:  resnetlab doctor
+    """
+    from resnetlab import doctor as looks
+
+    chosen = tuple(runs or ())
+    if mend and not chosen:
+        raise mistake("--mend", "no run was named", "resnetlab doctor RUN --mend")
+    if mend:
+        from resnetlab.runs.damage import mend as mended
+
+        for folder in chosen:
+            for path in mended(folder):
+                typer.echo(f"mended: {printable(path)}", err=json)
+    program = {"version": looks.resnetlab_version(), "python": platform.python_version()}
+    program["platform"] = platform.platform()
+    whole = not chosen
+    if whole and not json:
+        typer.echo("resnetlab {version}, Python {python}, {platform}".format(**program))
+    processor = looks.look_at_processor() if whole else None
+    disk = looks.look_at_disk(output) if whole else None
+    caches = looks.look_at_caches(caches_of(output)) if whole else ()
+    if processor and disk and not json:
+        _print_machine(processor, disk, caches)
+    torch = looks.look_at_torch() if whole else None
+    if torch and not json:
+        _print_torch(torch)
+    checked = list(looks.look_at_runs(chosen or looks.run_folders(output)))
+    damaged = any(one.damage for one in checked) or (disk is not None and not disk.writable)
+    if json:
+        counts = {state: sum(one.state == state for one in checked) for state in ("finished", "unfinished", "running")}
+        unfinished = [{"folder": one.folder, "command": one.resume} for one in checked if one.resume]
+        damage = [item for one in checked for item in one.damage]
+        parts = {"processor": processor, "torch": torch, "disk": disk, "caches": caches}
+        print_json(program | parts | {"runs": counts, "unfinished": unfinished, "damage": damage})
+    else:
+        _print_runs(checked)
+    raise typer.Exit(NOT_IN_ORDER if damaged else DONE)
+
+
+def _print_machine(processor: Processor, disk: Disk, caches: tuple[Cache, ...]) -> None:
+    known = "instruction sets unknown" if processor.features is None else ", ".join(processor.features) or "none known"
+    memory = f", {_size(processor.memory_bytes)} of memory" if processor.memory_bytes else ""
+    typer.echo(f"processor  {processor.model} ({processor.architecture}), {processor.cores} cores{memory}")
+    typer.echo(f"           {known}")
+    speed = f"{disk.write_mb_per_second:,.0f} MB/s written" if disk.write_mb_per_second else "cannot be written to"
+    typer.echo(f"disk       {printable(str(Path(disk.folder).resolve()))}: {_size(disk.free_bytes)} free, {speed}")
+    for cache in caches:
+        size = f"{_size(cache.bytes)} in {cache.files:,} files"
+        typer.echo(f"cache      {printable(cache.path)}: {size}; to clear it: {printable(cache.clear)}")
+    if caches:
+        typer.echo("           what is cleared is made or downloaded again when it is needed")
+
+
+def _print_torch(torch: Torch) -> None:
+    build = f"CUDA {torch.cuda}" if torch.cuda else "for the processor alone"
+    typer.echo(
+        f"torch      {torch.version}, {build}; on the processor: {torch.cpu_capability}, {torch.threads} threads"
+    )
+    native = "multiplies bf16 itself" if torch.bf16_on_cpu else "does not multiply bf16 itself: fp32 is faster"
+    typer.echo(f"           this processor {native}")
+    for gpu in torch.gpus:
+        memory = f", {_size(gpu.free_bytes)} of {_size(gpu.memory_bytes)} free" if gpu.memory_bytes else ""
+        kind = f", compute capability {gpu.capability}" if gpu.capability else ""
+        typer.echo(f"GPU        {gpu.device}: {gpu.name}{memory}{kind}")
+    if not torch.gpus:
+        typer.echo("GPU        none that torch can use")
+    typer.echo(f"auto       --device auto is {torch.device}, its precision {torch.precision}")
+
+
+def _print_runs(checked: list[Checked]) -> None:
+    counts = [(state, sum(one.state == state for one in checked)) for state in ("finished", "unfinished", "running")]
+    said = ", ".join(f"{count:,} {state}" for state, count in counts if count) or "none"
+    typer.echo(f"runs       {said}")
+    for one in checked:
+        if one.resume and not one.damage:
+            typer.echo(f"           unfinished: {printable(one.folder)}; to continue: {printable(one.resume)}")
+        for item in one.damage:
+            typer.echo(f"damage     {printable(item.path)}: {printable(item.what)}. Fix: {printable(item.fix)}")
+
+
+def _size(count: int | None) -> str:
+    """`1.2 GB`; of 10^9 bytes."""
+    amount, unit = float(count or 0), "bytes"
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if amount >= size:
+            return f"{amount / size:,.1f} {unit}"
+    return f"{amount:,.0f} bytes"

@@ -1,0 +1,122 @@
+"""The habits that all commands share: notes, results as JSON, pages in a browser, exit codes. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from resnetlab.cli import completion
+
+DONE, UNFORESEEN, BAD_INPUT, UNFINISHED, NO_ROOM, NOT_IN_ORDER = range(6)
+
+EXIT_CODES = {
+    DONE: "done",
+    UNFORESEEN: "an error that resnetlab did not foresee",
+    BAD_INPUT: "an option, a file or the data are not as they must be; nothing was begun",
+    UNFINISHED: "unfinished: a run has no result, or some files could not be read",
+    NO_ROOM: "the disk is full, or memory ran out",
+    NOT_IN_ORDER: "checked, and not in order: verify, data check, doctor",
+    130: "interrupted by Ctrl-C (143: by SIGTERM); the same command continues",
+}
+"""Exit codes of every command, with their meaning."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON (keys: docs/command-line.md).")]
+Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="auto, cpu, cuda, cuda:1 (the second GPU) or mps.",
+        metavar="DEVICE",
+        autocompletion=completion.devices,
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; trains nothing.")]
+ROOT_HELP = "Folder that holds runs/, studies/, models/, reports/ and cache/."
+Root = Annotated[Path, typer.Option("--output", help=ROOT_HELP, metavar="DIR")]
+"""`--output` is where resnetlab keeps its files; `--out` is the file or folder of one result."""
+
+
+@dataclass
+class Manner:
+    """How much this process prints beside its result."""
+
+    quiet: bool = False
+    verbose: bool = False
+
+
+MANNER = Manner()
+
+
+def note(line: str) -> None:
+    """Print a line that is not the result to standard error, unless `--quiet` was given."""
+    if not MANNER.quiet:
+        print(line, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any, indent: int | None = 1) -> None:
+    """Print a result as JSON to standard output."""
+    from resnetlab.codec import json_text
+
+    typer.echo(json_text(value, indent))
+
+
+def open_page(page: Path | str) -> bool:
+    """Open a page in the browser; where there is none, or in continuous integration, say where the page is."""
+    address = page if isinstance(page, str) else page.resolve().as_uri()
+    if _has_browser():
+        import webbrowser
+
+        if webbrowser.open(address):
+            return True
+    note(f"No browser here. Open the page yourself: {page}")
+    return False
+
+
+def _has_browser() -> bool:
+    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        return False
+    if os.environ.get("BROWSER") or sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _set_quiet(value: bool) -> None:
+    MANNER.quiet = MANNER.quiet or value
+
+
+def _set_verbose(value: bool) -> None:
+    MANNER.verbose = MANNER.verbose or value
+
+
+def _everywhere(
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Print errors and the result only.", callback=_set_quiet, is_eager=True,
+                     expose_value=False),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "--debug", help="On an error, print the Python traceback.", callback=_set_verbose,
+                     is_eager=True, expose_value=False),
+    ] = False,
+) -> None:  # fmt: skip
+    """Hold the options that every command has."""
+
+
+def give_options(command: Any) -> None:
+    """Add `--quiet` and `--verbose` to a command and to all commands below it."""
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command()(_everywhere)
+    _append(command, list(typer.main.get_command(single).params))
+
+
+def _append(command: Any, options: list[Any]) -> None:
+    command.params.extend(options)
+    for below in getattr(command, "commands", {}).values():
+        _append(below, options)

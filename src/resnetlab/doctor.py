@@ -1,0 +1,218 @@
+"""Look at this machine and at the files that resnetlab keeps on it. Imports torch only in `look_at_torch`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from resnetlab.runs.damage import Checked, check_run
+from resnetlab.runs.directory import free_bytes
+from resnetlab.shell import command_line
+from resnetlab.training.numerics import Numerics, cores
+
+FEATURES = {
+    "avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 bf16", "amx_bf16": "AMX bf16",
+    "asimd": "NEON", "sve": "SVE", "bf16": "ARM bf16",
+}  # fmt: skip
+"""Flags of /proc/cpuinfo that decide how fast a network is trained, with their usual names."""
+
+PROBE_BYTES = 32_000_000
+"""Written to measure the speed of a disk."""
+
+
+@dataclass(frozen=True)
+class Processor:
+    """The processor and the cores that this process may use."""
+
+    model: str
+    architecture: str
+    features: tuple[str, ...] | None
+    """None where the system does not list them."""
+    cores: int
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU that torch can use."""
+
+    device: str
+    name: str
+    memory_bytes: int | None
+    free_bytes: int | None
+    capability: str
+
+
+@dataclass(frozen=True)
+class Torch:
+    """The build of torch and what resnetlab chooses with it."""
+
+    version: str
+    cuda: str | None
+    """Of the build; None for one that computes on the processor alone."""
+    cpu_capability: str
+    """Vector instructions that it uses on this processor."""
+    threads: int
+    gpus: tuple[Gpu, ...]
+    device: str
+    """That `--device auto` takes."""
+    precision: str
+    """That `precision = "auto"` takes there."""
+    bf16_on_cpu: bool
+    """Whether the processor multiplies bf16 numbers itself; elsewhere bf16 is emulated and slower than fp32."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The disk below a folder."""
+
+    folder: str
+    free_bytes: int
+    writable: bool
+    write_mb_per_second: float | None
+    """Megabytes (10^6 bytes) a second, flushed to the disk; None where nothing could be written."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of files that are made or fetched again when they are missing."""
+
+    path: str
+    bytes: int
+    files: int
+    clear: str
+    """The command that removes it."""
+
+
+def resnetlab_version() -> str:
+    """The installed version; `source tree` where resnetlab is not installed."""
+    try:
+        return version("resnetlab")
+    except PackageNotFoundError:
+        return "source tree"
+
+
+def look_at_processor() -> Processor:
+    """Name the processor and its instruction sets."""
+    model, flags = _cpuinfo() if sys.platform.startswith("linux") else (_sysctl("machdep.cpu.brand_string"), None)
+    if sys.platform == "darwin":
+        flags = {"asimd"} if platform.machine() == "arm64" else None
+        if flags is not None and _sysctl("hw.optional.arm.FEAT_BF16") == "1":
+            flags.add("bf16")
+    known = None if flags is None else tuple(name for flag, name in FEATURES.items() if flag in flags)
+    memory = None
+    if hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= os.sysconf_names.keys():
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Processor(model or platform.processor() or "unknown", platform.machine(), known, cores(), memory)
+
+
+def _cpuinfo() -> tuple[str, set[str] | None]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "", None
+    found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    flags = found.get("flags") or found.get("Features")
+    return found.get("model name", ""), set(flags.split()) if flags else None
+
+
+def _sysctl(name: str) -> str:
+    try:
+        done = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def look_at_torch() -> Torch:
+    """Import torch, and ask it and resnetlab what they make of this machine. Takes seconds."""
+    import torch
+
+    from resnetlab.training.hardware import instruction_set, processor_has_bf16
+    from resnetlab.training.resolve import resolve
+
+    chosen = resolve(Numerics(), single=True)
+    on_cpu = resolve(Numerics(device="cpu"), single=True)
+    return Torch(
+        version=torch.__version__, cuda=torch.version.cuda, cpu_capability=instruction_set(), threads=on_cpu.threads,
+        gpus=tuple(_gpus()), device=chosen.device, precision=chosen.precision, bf16_on_cpu=processor_has_bf16(),
+    )  # fmt: skip
+
+
+def _gpus() -> Iterator[Gpu]:
+    import torch
+
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        facts = torch.cuda.get_device_properties(index)
+        free, total = torch.cuda.mem_get_info(index)
+        yield Gpu(f"cuda:{index}", facts.name, total, free, f"{facts.major}.{facts.minor}")
+    if torch.backends.mps.is_available():
+        yield Gpu("mps", "Apple GPU", None, None, "")
+
+
+def look_at_disk(folder: Path) -> Disk:
+    """Measure the free space where `folder` is or will be, and how fast files are written there."""
+    where = folder
+    while not where.exists():
+        where = where.parent
+    speed = _write_speed(where)
+    return Disk(str(folder), free_bytes(where), speed is not None, speed)
+
+
+def _write_speed(folder: Path) -> float | None:
+    """Megabytes a second that reach the disk; None where nothing can be written."""
+    probe = folder / f".resnetlab-doctor.{secrets.token_hex(8)}.part"
+    block = os.urandom(1_000_000)
+    began = time.perf_counter()
+    try:
+        with probe.open("xb") as file:
+            for _ in range(PROBE_BYTES // len(block)):
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+        return PROBE_BYTES / 1e6 / max(1e-9, time.perf_counter() - began)
+    except OSError:
+        return None
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def look_at_caches(folders: Iterable[Path]) -> tuple[Cache, ...]:
+    """Measure the folders that are there, and each folder directly in them."""
+    found = []
+    for folder in folders:
+        if folder.is_dir():
+            parts = sorted(path for path in folder.iterdir() if path.is_dir())
+            found += [_cache(path) for path in (folder, *parts)]
+    return tuple(found)
+
+
+def _cache(folder: Path) -> Cache:
+    sizes = []
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place) / name
+            if path.is_file() and not path.is_symlink():
+                sizes.append(path.stat().st_size)
+    remove = command_line(["rmdir", "/s", "/q", str(folder)] if os.name == "nt" else ["rm", "-r", str(folder)])
+    return Cache(str(folder), sum(sizes), len(sizes), remove)
+
+
+def look_at_runs(folders: Sequence[Path]) -> Iterator[Checked]:
+    """Check each run's folder. Raises InputError where one is not there."""
+    for folder in folders:
+        yield check_run(folder)
+
+
+def run_folders(root: Path) -> tuple[Path, ...]:
+    """The folders of all runs under `root`."""
+    runs = root / "runs"
+    return tuple(sorted(path for path in runs.iterdir() if path.is_dir())) if runs.is_dir() else ()

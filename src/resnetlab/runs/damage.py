@@ -1,0 +1,222 @@
+"""Look for what is damaged in a run's folder, and name the command that mends it. Free of torch; changes no file."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from resnetlab.codec import decode
+from resnetlab.errors import InputError, mistake
+from resnetlab.files import MAX_OWN_BYTES, atomic, is_locked, read_json, sha256
+from resnetlab.inspection.measured import DroppedBlocks, Gradients
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.places import LOCK
+from resnetlab.runs.record import Result
+from resnetlab.shell import command_line
+
+Kind = Literal["unreadable", "torn line", "missing", "corrupt", "leftover"]
+
+_PART = re.compile(r"\..+\.[0-9a-f]{16}\.part")
+"""The temporary file of a write that a kill cut short: `.result.json.0123456789abcdef.part`."""
+
+LINES = ("metrics.jsonl", "provenance.jsonl")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One file that is not as it must be."""
+
+    path: str
+    kind: Kind
+    what: str
+    fix: str
+    """The command that mends it."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A run's folder that was looked through."""
+
+    folder: str
+    state: Literal["finished", "unfinished", "running", "empty"]
+    """`running`: a process holds the run's lock now, so its files may still change. A lock file alone means nothing."""
+    damage: tuple[Damage, ...]
+    resume: str = ""
+    """The command that continues an unfinished run."""
+
+
+def check_run(folder: Path) -> Checked:
+    """Read every file of a run's folder. Raises InputError where there is no such folder."""
+    if not folder.is_dir():
+        raise mistake(str(folder), "no such folder", "give a run's folder, such as runs/digits-cifar-resnet56-s0-...")
+    if is_locked(folder / LOCK):
+        return Checked(str(folder), "running", ())
+    directory = RunDirectory(folder)
+    damage = [*_leftovers(folder), *_torn(folder), *_instruments(folder)]
+    if not (folder / "run.json").exists():
+        others = [path.name for path in folder.iterdir() if path.name != LOCK and not _PART.fullmatch(path.name)]
+        if others:
+            what = "missing, so nothing says which run this is"
+            damage.insert(0, Damage(str(folder / "run.json"), "missing", what, _again(folder)))
+        return Checked(str(folder), "empty", tuple(damage))
+    try:
+        directory.file()
+    except InputError as error:
+        fix = _again(folder)
+        damage.insert(0, Damage(str(folder / "run.json"), "unreadable", error.problems[0].what, fix))
+        return Checked(str(folder), "unfinished", tuple(damage))
+    if not (folder / "result.json").exists():
+        damage += _checkpoints(directory)
+        return Checked(str(folder), "unfinished", tuple(damage), _command("resume", folder))
+    try:
+        result = directory.result()
+    except InputError as error:
+        damage.append(Damage(str(folder / "result.json"), "unreadable", error.problems[0].what, _repeat(folder)))
+        return Checked(str(folder), "finished", tuple(damage))
+    if result is not None:
+        damage += _tensors(folder, result)
+    return Checked(str(folder), "finished", tuple(damage))
+
+
+def mend(folder: Path) -> list[str]:
+    """Remove temporary files and torn lines of a run that no process works on; the paths of what was mended.
+
+    Touches nothing that a reader would miss: a torn line and a temporary file were never read.
+    """
+    checked = check_run(folder)
+    mended = []
+    for item in checked.damage:
+        path = Path(item.path)
+        if item.kind == "leftover":
+            path.unlink(missing_ok=True)
+            mended.append(item.path)
+        elif item.kind == "torn line":
+            whole = [line for line in path.read_bytes().splitlines() if _is_record(line)]
+            with atomic(path, "wb") as file:
+                file.write(b"".join(line + b"\n" for line in whole))
+            mended.append(item.path)
+    return mended
+
+
+def _command(*words: object) -> str:
+    return command_line(["resnetlab", *map(str, words)])
+
+
+def _mend(folder: Path) -> str:
+    return _command("doctor", folder, "--mend")
+
+
+def _again(folder: Path) -> str:
+    return f"remove the folder {command_line([str(folder)])}, then give the command that made it again"
+
+
+def _repeat(folder: Path) -> str:
+    """How a finished run is made again: without its result it is unfinished, and has no checkpoint."""
+    return f"remove {command_line([str(folder / 'result.json')])}, then: {_command('resume', folder, '--from', 0)}"
+
+
+def _leftovers(folder: Path) -> Iterator[Damage]:
+    for path in sorted(folder.rglob("*.part")):
+        if _PART.fullmatch(path.name):
+            what = f"a temporary file of {path.stat().st_size:,} bytes, left by a write that was cut short"
+            yield Damage(str(path), "leftover", what, _mend(folder))
+
+
+def _torn(folder: Path) -> Iterator[Damage]:
+    for name in LINES:
+        path = folder / name
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        torn = [number for number, line in enumerate(lines, 1) if not _is_record(line)]
+        if torn:
+            what = f"line {', '.join(map(str, torn[:5]))} of {len(lines)} is not a JSON record and is not read"
+            yield Damage(str(path), "torn line", what, _mend(folder))
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _instruments(folder: Path) -> Iterator[Damage]:
+    forms = (("gradients-*.json", Gradients), ("drop-blocks.json", DroppedBlocks))
+    for pattern, form in forms:
+        for path in sorted((folder / "instruments").glob(pattern)):
+            try:
+                decode(form, read_json(path, MAX_OWN_BYTES), str(path))
+            except InputError as error:
+                fix = f"remove {command_line([str(path)])}; no report needs it"
+                yield Damage(str(path), "unreadable", error.problems[0].what, fix)
+
+
+def _tensors(folder: Path, result: Result) -> Iterator[Damage]:
+    """Damage of the weights and the logits of a finished run."""
+    weights, logits = folder / "weights.safetensors", folder / "logits-test.safetensors"
+    if result.weights_sha256:
+        if not weights.exists():
+            yield Damage(str(weights), "missing", "missing, although the run has a result", _repeat(folder))
+        elif sha256(weights) != result.weights_sha256:
+            yield Damage(str(weights), "corrupt", "differs from its SHA-256 in result.json", _repeat(folder))
+    if logits.exists():
+        if problem := broken_tensors(logits):
+            yield Damage(str(logits), "corrupt", problem, _repeat(folder))
+    elif result.weights_sha256 and result.test is not None:
+        yield Damage(str(logits), "missing", "missing, although the run was tested", _repeat(folder))
+
+
+def _checkpoints(directory: RunDirectory) -> Iterator[Damage]:
+    """Damage of the checkpoints of an unfinished run."""
+    folder = directory.checkpoints
+    steps = sorted((int(p.name) for p in folder.iterdir() if p.name.isdigit()), reverse=True) if folder.is_dir() else []
+    problems = {step: _checkpoint_problem(folder / str(step)) for step in steps}
+    whole = [step for step, problem in problems.items() if not problem]
+    for step, problem in problems.items():
+        if problem:
+            earlier = max((other for other in whole if other < step), default=0)
+            cut_short = not (folder / str(step) / "MANIFEST.json").exists()
+            fix = _command("resume", directory.path, *(() if cut_short else ("--from", earlier)))
+            yield Damage(str(folder / str(step)), "corrupt", problem, fix)
+
+
+def _checkpoint_problem(folder: Path) -> str:
+    """What is wrong with a checkpoint; empty where every byte is as written."""
+    if not (folder / "MANIFEST.json").exists():
+        return "without a MANIFEST.json: its write was cut short, and nothing reads it"
+    try:
+        files = {name: (int(it["bytes"]), str(it["sha256"])) for name, it in _files(folder).items()}
+    except (InputError, TypeError, KeyError, ValueError, AttributeError):
+        return "MANIFEST.json cannot be read"
+    for name, (size, digest) in files.items():
+        path = folder / Path(name).name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size or sha256(path) != digest:
+            return f"{name} differs from its SHA-256 in MANIFEST.json"
+    return ""
+
+
+def _files(folder: Path) -> dict[str, dict[str, Any]]:
+    held: dict[str, dict[str, Any]] = read_json(folder / "MANIFEST.json")["files"]
+    return held
+
+
+def broken_tensors(path: Path) -> str:
+    """What is wrong with a safetensors file by its header and its size; empty where they agree."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > size:
+                return "not a whole safetensors file: its header is longer than the file"
+            header = json.loads(file.read(length))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError):
+        return "not a safetensors file"
+    expected = 8 + length + max(ends, default=0)
+    return "" if size == expected else f"not a whole safetensors file: {size:,} bytes of {expected:,}"

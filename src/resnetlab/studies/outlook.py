@@ -1,0 +1,98 @@
+"""What a plan will take, and the smallest difference that its seeds can find. Free of torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from resnetlab.runs.record import RunRecord
+from resnetlab.stats.estimate import variance
+from resnetlab.stats.power import runs_for, smallest_effect
+from resnetlab.studies.estimate import expected_seconds
+from resnetlab.studies.plan import Plan, StudyRecord
+from resnetlab.studies.refusals import cautions
+
+
+@dataclass(frozen=True)
+class ConditionOutlook:
+    """A condition of a plan."""
+
+    label: str
+    runs: int
+    to_do: int
+    seconds: float | None
+    """Of training a run, by the throughput of past runs; None where no past run tells."""
+    sd_points: float | None
+    """Standard deviation of the test accuracy of its converged runs; None below two of them."""
+    measured: int
+    """Converged runs with a test accuracy."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A plan before it is run."""
+
+    study: str
+    runs: int
+    finished: int
+    workers: int
+    conditions: tuple[ConditionOutlook, ...]
+    smallest_sds: float | None
+    """The smallest difference that the seeds find with 80 % power, in standard deviations of a run; None of one."""
+    seeds_for_one_sd: int
+    """Seeds a condition that find a difference of one standard deviation with the same power."""
+    cautions: tuple[str, ...]
+    """Claims that the seeds may not decide."""
+
+    @property
+    def seconds(self) -> float | None:
+        """Of training, for all that is to do on one worker; None where a condition's time is not known."""
+        due = [condition for condition in self.conditions if condition.to_do]
+        known = [condition.to_do * condition.seconds for condition in due if condition.seconds is not None]
+        return sum(known) if len(known) == len(due) else None
+
+
+def outlook(
+    plan: Plan, record: StudyRecord, past: Sequence[RunRecord], left: Collection[str], workers: int
+) -> Outlook:  # fmt: skip
+    """Look ahead at a plan of which the runs `left` are to do on `workers` processes."""
+    conditions = []
+    for condition in plan.study.conditions:
+        runs = [run for run in plan.runs if run.condition == condition.label]
+        results = [cell.record.result for cell in record.of(condition.label) if cell.record is not None]
+        values = [100 - r.test.top1_error_pct for r in results if r and r.status == "converged" and r.test]
+        conditions.append(
+            ConditionOutlook(
+                condition.label, len(runs), sum(run.id in left for run in runs), expected_seconds(runs[0], past),
+                variance(values) ** 0.5 if len(values) > 1 else None, len(values),
+            )
+        )  # fmt: skip
+    seeds = len(plan.study.seeds)
+    return Outlook(
+        plan.study.name, len(plan.runs), len(plan.runs) - len(left), workers, tuple(conditions),
+        smallest_effect(seeds) if seeds > 1 else None, math.ceil(runs_for(1.0)),
+        cautions(plan.study.claims, seeds, plan.study.published),
+    )  # fmt: skip
+
+
+def facts(ahead: Outlook) -> dict[str, Any]:
+    """The same as plain values, for `--json`."""
+    smallest = ahead.smallest_sds
+    conditions = [
+        {
+            "condition": one.label, "runs": one.runs, "to_do": one.to_do, "train_seconds_each": one.seconds,
+            "sd_points": one.sd_points,
+            "smallest_difference_points": smallest * one.sd_points if smallest and one.sd_points is not None else None,
+        }
+        for one in ahead.conditions
+    ]  # fmt: skip
+    seconds = ahead.seconds
+    return {
+        "study": ahead.study, "runs": ahead.runs, "finished": ahead.finished, "to_do": ahead.runs - ahead.finished,
+        "workers": ahead.workers, "worker_seconds": seconds,
+        "train_seconds": seconds / max(1, ahead.workers) if seconds is not None else None,
+        "smallest_difference_sds": smallest, "seeds_for_one_sd": ahead.seeds_for_one_sd, "conditions": conditions,
+        "notes": ahead.cautions,
+    }  # fmt: skip

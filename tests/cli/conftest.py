@@ -1,0 +1,75 @@
+"""The command line called in this process, and a folder in which every command has something to work on."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TESTS = Path(__file__).parents[1]
+for folder in ("finetune", "data"):
+    sys.path.insert(0, str(TESTS / folder))
+
+Resnetlab = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def resnetlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Resnetlab:
+    """Call the command line in an empty folder; exit code, output and errors."""
+    from resnetlab.cli.main import main
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["resnetlab", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        out, err = capfd.readouterr()
+        return int(done.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory, small_npz: Path, study_text: str) -> Path:
+    """A folder with a study that was run, photographs, a pre-trained network and the weights of another."""
+    import torch
+    from stripes import folder as stripes
+    from tiny import tiny
+
+    from resnetlab.cli.main import main
+    from resnetlab.models.weights import write_weights
+
+    root = tmp_path_factory.mktemp("workspace")
+    (root / "small.toml").write_text(study_text)
+    stripes(root / "photos", {"train": 10, "val": 4, "test": 6})
+    torch.manual_seed(0)
+    write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
+    (root / "tiny.toml").write_text(
+        'source = "tiny:tiny"\nweights = "tiny.safetensors"\nlicence = "Apache-2.0"\n'
+        "mean = [0.5, 0.5, 0.5]\ndeviation = [0.5, 0.5, 0.5]\n"
+    )
+    np.savez(root / "bands.npz", **np.load(small_npz))
+    before, arguments = Path.cwd(), sys.argv
+    os.chdir(root)
+    try:
+        for words in (
+            ["study", "run", "small.toml", "--data", "bands.npz"],
+            ["finetune", "photos", "--model", "tiny.toml", "--recipe", str(TESTS / "finetune" / "quick.toml"),
+             "--train-size", "16", "--test-size", "16"],
+        ):  # fmt: skip
+            sys.argv = ["resnetlab", *words]
+            with pytest.raises(SystemExit) as done, contextlib.redirect_stdout(io.StringIO()):
+                main()
+            assert not done.value.code, words
+    finally:
+        os.chdir(before)
+        sys.argv = arguments
+    return root

@@ -1,0 +1,180 @@
+"""What is damaged in a run's folder is found, and the command that is named for it mends it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import resnetlab as rl
+from resnetlab import files
+from resnetlab.errors import InputError, ResnetlabError
+from resnetlab.runs.damage import check_run, mend
+from resnetlab.runs.directory import RunDirectory
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Path:
+    """A finished run."""
+    settings = ("recipe.epochs=2", "recipe.batch_size=16")
+    record = rl.train(
+        "cifar-resnet8", str(small_npz), "adam", settings=settings, output=tmp_path_factory.mktemp("root")
+    )
+    return Path(record.folder)
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copytree(finished, tmp_path / "runs" / finished.name))
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, small_npz: Path) -> Path:
+    """A run that was stopped, with two checkpoints."""
+    asked = iter([False] * 20)
+    settings = ("recipe.epochs=4", "recipe.batch_size=16")
+    plan = rl.api.plan_run("cifar-resnet8", str(small_npz), "adam", settings=settings, output=tmp_path)
+    from resnetlab.data.splits import load
+    from resnetlab.runs.execute import execute
+    from resnetlab.training.numerics import Placement
+
+    planned = plan.runs[0]
+    dataset = load(planned.file.data, tmp_path / "cache", lambda _: None)
+    often = Placement(checkpoint_seconds=0, longest_loss_seconds=1e6)
+    result = execute(planned.id, planned.file, dataset, tmp_path, often, lambda: next(asked, True), lambda *_: None)
+    assert result is None
+    return RunDirectory.of(tmp_path, planned.id).path
+
+
+def test_a_sound_run_has_no_damage(finished: Path) -> None:
+    assert (check_run(finished).state, check_run(finished).damage) == ("finished", ())
+
+
+def test_an_unfinished_run_is_named_with_the_command_that_continues_it(stopped: Path) -> None:
+    checked = check_run(stopped)
+    assert (checked.state, checked.damage) == ("unfinished", ())
+    assert checked.resume == f"resnetlab resume {stopped}"
+
+
+def test_a_run_that_a_process_works_on_is_left_alone(run: Path) -> None:
+    (run / "metrics.jsonl").write_text("{torn")
+    with RunDirectory(run).claimed() as mine:
+        assert mine
+        assert (check_run(run).state, check_run(run).damage) == ("running", ())
+        assert mend(run) == []
+    assert check_run(run).damage
+
+
+def test_a_lock_that_no_process_holds_is_no_damage(run: Path) -> None:
+    (run / "lock").write_text("")
+    assert check_run(run).damage == ()
+
+
+def flip(path: Path) -> None:
+    """Change one byte near the end."""
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    """Lose the end."""
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def scribble(path: Path) -> None:
+    path.write_text("{not JSON")
+
+
+DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "run.json is not JSON": ("run.json", scribble, "unreadable"),
+    "run.json is missing": ("run.json", Path.unlink, "missing"),
+    "result.json is not JSON": ("result.json", scribble, "unreadable"),
+    "a byte of the weights differs": ("weights.safetensors", flip, "corrupt"),
+    "the weights are missing": ("weights.safetensors", Path.unlink, "missing"),
+    "the logits are cut short": ("logits-test.safetensors", cut, "corrupt"),
+    "the logits are something else": ("logits-test.safetensors", scribble, "corrupt"),
+    "the logits are missing": ("logits-test.safetensors", Path.unlink, "missing"),
+    "a line of the metrics is torn": ("metrics.jsonl", cut, "torn line"),
+}
+
+
+@pytest.mark.parametrize("why", DAMAGES)
+def test_each_damage_is_found_in_its_file_and_nowhere_else(run: Path, why: str) -> None:
+    name, damage, kind = DAMAGES[why]
+    damage(run / name)
+    (found,) = check_run(run).damage
+    assert (found.path, found.kind) == (str(run / name), kind)
+    assert str(run) in found.fix
+
+
+def test_a_temporary_file_of_a_write_that_was_killed_is_found(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real write of this package, ended between its temporary file and its name."""
+    monkeypatch.setattr("os.unlink", lambda *_: None)  # a kill leaves no time to clean up
+    with contextlib.suppress(ZeroDivisionError), files.atomic(run / "result.json") as file:
+        file.write("{")
+        raise ZeroDivisionError
+    monkeypatch.undo()
+    (found,) = check_run(run).damage
+    assert (found.kind, Path(found.path).parent) == ("leftover", run)
+    assert shlex.split(found.fix) == ["resnetlab", "doctor", str(run), "--mend"]
+
+
+def test_mending_removes_what_no_reader_reads_and_nothing_else(run: Path) -> None:
+    metrics, before = RunDirectory(run).metrics(), {path.name for path in run.iterdir()}
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9')
+    (run / ".weights.safetensors.0123456789abcdef.part").write_bytes(b"half")
+    (run / "my notes.part").write_text("of a person")
+    assert len(check_run(run).damage) == 2
+    assert len(mend(run)) == 2
+    assert check_run(run).damage == ()
+    assert {path.name for path in run.iterdir()} == before | {"my notes.part"}
+    assert RunDirectory(run).metrics() == metrics
+    assert all(json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
+
+
+def test_a_damaged_checkpoint_names_the_earlier_one_from_which_the_run_continues(stopped: Path) -> None:
+    steps = sorted(int(path.name) for path in (stopped / "checkpoints").iterdir())
+    assert len(steps) == 2
+    flip(stopped / "checkpoints" / str(steps[1]) / "state.safetensors")
+    (found,) = check_run(stopped).damage
+    assert (found.kind, found.path) == ("corrupt", str(stopped / "checkpoints" / str(steps[1])))
+    assert found.fix == f"resnetlab resume {stopped} --from {steps[0]}"
+    with pytest.raises(ResnetlabError, match="differs from its SHA-256"):
+        rl.resume(stopped)
+    assert rl.resume(stopped, from_step=steps[0]).result
+    assert check_run(stopped).damage == ()
+
+
+def test_a_checkpoint_that_was_cut_short_asks_for_nothing_but_to_continue(stopped: Path) -> None:
+    last = max((stopped / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    (last / "MANIFEST.json").unlink()
+    (found,) = check_run(stopped).damage
+    assert found.fix == f"resnetlab resume {stopped}"
+    assert rl.resume(stopped).result
+    assert check_run(stopped).damage == ()
+
+
+def test_a_finished_run_with_broken_weights_is_made_again_as_the_line_says(run: Path) -> None:
+    flip(run / "weights.safetensors")
+    (found,) = check_run(run).damage
+    assert found.fix == f"remove {run / 'result.json'}, then: resnetlab resume {run} --from 0"
+    before = RunDirectory(run).result()
+    (run / "result.json").unlink()
+    again = rl.resume(run, from_step=0).result
+    assert check_run(run).damage == ()
+    assert before is not None
+    assert again is not None
+    assert (again.test, again.weights_sha256) == (before.test, before.weights_sha256)
+
+
+def test_a_folder_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        check_run(tmp_path / "nothing")
