@@ -14,6 +14,7 @@ os.environ["RESNETLAB_OFFLINE"] = "0"
 
 import atexit
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +86,25 @@ def study_file(tmp_path: Path, study_text: str) -> Path:
     path = tmp_path / "small.toml"
     path.write_text(study_text)
     return path
+
+
+@pytest.fixture
+def calls() -> Callable[[Callable[[], object]], int]:
+    """Count the calls of functions that an action makes: its work, whatever else the machine does meanwhile."""
+
+    def count(action: Callable[[], object]) -> int:
+        made = 0
+
+        def called(_: object, event: str, __: object) -> None:
+            nonlocal made
+            made += event in ("call", "c_call")
+
+        action()  # what is imported or built once is no part of it
+        sys.setprofile(called)
+        try:
+            action()
+        finally:
+            sys.setprofile(None)
+        return made
+
+    return count

@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -136,10 +135,14 @@ def test_a_place_within_a_file_is_named_from_the_top() -> None:
     assert told(House, {"street": "a", "share": 2}, "city.house")[0].startswith("house.toml: city.house.share: ")
 
 
-def test_thousands_of_mistakes_are_counted_and_do_not_take_all_day() -> None:
-    began = time.process_time()
+def test_thousands_of_mistakes_are_counted_with_work_in_proportion_to_their_number(
+    calls: Callable[[Callable[[], object]], int],
+) -> None:
+    fewer, more = (
+        calls(lambda count=count: told(House, {f"x{index}": 1 for index in range(count)})) for count in (1_000, 4_000)
+    )
+    assert more < 5 * fewer
     lines = told(House, {f"x{index}": 1 for index in range(80_000)})
-    assert time.process_time() - began < 2
     assert lines[-1] == "house.toml: and 79,901 mistakes more. Fix: mend these first"
     assert len(lines) == 101
 
@@ -396,13 +399,16 @@ def test_placement_is_no_part_of_a_run() -> None:
     ],
     ids=range(14),
 )
-def test_a_file_that_is_no_toml_is_told_in_a_line_at_once(tmp_path: Path, content: bytes, line: str) -> None:
+def test_a_file_that_is_no_toml_is_told_in_a_line(
+    tmp_path: Path, content: bytes, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What would take the parser minutes, or all memory, is refused before the parser meets it."""
     path = tmp_path / "study.toml"
     path.write_bytes(content)
-    began = time.process_time()
+    if "thousands" in line or "larger" in line:
+        monkeypatch.setattr(codec, "tomllib", None)
     with pytest.raises(InputError) as caught:
         codec.read_toml(path)
-    assert time.process_time() - began < 2
     assert len(str(caught.value).splitlines()) == 1
     assert str(path) in str(caught.value)
     assert line in str(caught.value)

@@ -154,10 +154,8 @@ def test_a_signal_writes_checkpoints_says_how_to_go_on_and_leaves_no_orphan(
     study, expected = whole
     process = start(study, tmp_path, *LONGER)
     assert wait_for(lambda: any(tmp_path.glob("runs/*/metrics.jsonl")), 60)
-    began = time.monotonic()
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert time.monotonic() - began < 30
+    _, said = process.communicate(timeout=30)
     assert process.returncode == code
     assert "Traceback" not in said
     assert f"resnetlab study run {study}" in said
