@@ -13,6 +13,7 @@ os.environ["XDG_CONFIG_HOME"] = os.environ["RESNETLAB_CACHE"] + "/config"
 os.environ["RESNETLAB_OFFLINE"] = "0"
 
 import atexit
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,13 @@ def small_arrays(per_class: int = 40, test_per_class: int = 20, seed: int = 0) -
             images[labels == label, :, columns] += 90
         parts[f"x_{split}"], parts[f"y_{split}"] = images.astype(np.uint8), labels.astype(np.int64)
     return parts
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported out of collections of garbage: each of them would look through all of torch."""
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)
 
 
 @pytest.fixture(scope="session")
