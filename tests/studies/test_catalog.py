@@ -35,7 +35,7 @@ from resnetlab.training.numerics import Placement
 from resnetlab.training.recipe import Recipe
 from resnetlab.training.tuning import Tuning
 
-IMAGES = 512
+IMAGES = 256
 WORDS = {"reproduced", "partly reproduced", "contradicted", "inconclusive", "untestable"}
 
 
@@ -113,7 +113,7 @@ def small(model: Model) -> Model:
 
 
 def shrunken(name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External]) -> Study:
-    """One epoch, two seeds, 512 images; of a study of fine-tuning a tiny network at an eighth of the sizes."""
+    """One epoch, two seeds, 256 images; of a study of fine-tuning a tiny network at an eighth of the sizes."""
     study = load_study(name)
     folders, tiny = photographs
     networks = list(dict.fromkeys(condition.model for condition in study.conditions))
@@ -134,7 +134,7 @@ def shrunken(name: str, images: dict[str, Path], photographs: tuple[dict[str, Pa
         recipe: Recipe = replace(condition.recipe, epochs=1, steps=None)
         source = str(images[condition.data.source])
         smaller = isinstance(condition.model, CifarNet | ImageNetResNet)
-        few = None if smaller else 128  # the others cannot be made smaller
+        few = None if smaller else 64  # the others cannot be made smaller
         data = replace(condition.data, source=source, image_size=None, train_images=few)
         return replace(condition, model=small(condition.model), recipe=recipe, data=data)
 
