@@ -15,12 +15,16 @@ os.environ["RESNETLAB_OFFLINE"] = "0"
 import atexit
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from resnetlab.studies.plan import Plan
 
 # In the fast suite the same few examples each time, so that a change is never blamed for what it did not do;
 # `make test-all` asks for the other profile, which looks for new ones.
@@ -72,6 +76,32 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     atexit.register(gc.unfreeze)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_core() -> Iterator[None]:
+    """Runs in the processes of the tests compute in one thread, for those processes share the cores."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("resnetlab.training.resolve.cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(scope="session")
+def train_here() -> Callable[[Plan, Path], None]:
+    """Train the runs of a plan in this process: a worker would only add the seconds in which it imports torch."""
+
+    def train(plan: Plan, root: Path) -> None:
+        from resnetlab.studies.backends.jobs import Job, message_of
+        from resnetlab.studies.backends.worker import Bench
+        from resnetlab.training.numerics import Placement
+
+        said: list[dict[str, object]] = []
+        bench = Bench(lambda: False, lambda **message: said.append(message))
+        for run in plan.runs:
+            bench.work(message_of(Job(run.id, run.file), root, Placement()))
+            assert said[-1]["kind"] == "finished", said[-1]
+
+    return train
 
 
 @pytest.fixture(scope="session")

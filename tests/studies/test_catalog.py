@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -24,18 +25,16 @@ from resnetlab.models.spec import External, Model
 from resnetlab.models.weights import write_weights
 from resnetlab.reports.build import weigh
 from resnetlab.reports.evidence import gather
-from resnetlab.studies.backends.jobs import Job, message_of
-from resnetlab.studies.backends.worker import Bench
 from resnetlab.studies.claims import labels
 from resnetlab.studies.overrides import Overrides
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
 from resnetlab.studies.spec import Condition, Study, load_study, parse_study, study_names
-from resnetlab.training.numerics import Placement
 from resnetlab.training.recipe import Recipe
 from resnetlab.training.tuning import Tuning
 
 IMAGES = 256
+Train = Callable[[Plan, Path], None]
 WORDS = {"reproduced", "partly reproduced", "contradicted", "inconclusive", "untestable"}
 
 
@@ -141,19 +140,10 @@ def shrunken(name: str, images: dict[str, Path], photographs: tuple[dict[str, Pa
     return replace(study, conditions=tuple(map(cut, study.conditions)), seeds=(0, 1))
 
 
-def train_here(plan: Plan, root: Path) -> None:
-    """The runs of a plan in this process: a worker would only add the seconds in which it imports torch."""
-    said: list[dict[str, object]] = []
-    bench = Bench(lambda: False, lambda **message: said.append(message))
-    for run in plan.runs:
-        bench.work(message_of(Job(run.id, run.file), root, Placement()))
-        assert said[-1]["kind"] == "finished", said[-1]
-
-
 @pytest.mark.parametrize("name", study_names())
 def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its_report(
     name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, train_here: Train,
 ) -> None:  # fmt: skip
     if name == "precision":  # refused where bf16 would be emulated; a copy this small may be
         monkeypatch.setattr("resnetlab.training.resolve.processor_has_bf16", lambda: True)
@@ -178,8 +168,9 @@ def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in study_names() if load_study(name).ladder])
 def test_every_rung_of_a_ladder_trains_and_has_its_row(
-    name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External], tmp_path: Path
-) -> None:
+    name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External], tmp_path: Path,
+    train_here: Train,
+) -> None:  # fmt: skip
     loaded = LoadedStudy(shrunken(name, images, photographs))
     plan = loaded.plan(tmp_path)
     train_here(plan, tmp_path)
@@ -188,7 +179,7 @@ def test_every_rung_of_a_ladder_trains_and_has_its_row(
         assert [row["rung"] for row in csv.DictReader(file)] == [rung.condition for rung in loaded.study.ladder]
 
 
-def test_a_claim_that_is_turned_round_comes_out_contradicted(tmp_path: Path) -> None:
+def test_a_claim_that_is_turned_round_comes_out_contradicted(tmp_path: Path, train_here: Train) -> None:
     """Planted: a network that has learned its digits, and one that has begun."""
     held = {
         "name": "reversed", "question": "Does training help?", "seeds": [0, 1, 2],
