@@ -7,10 +7,10 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 TYPES := $(BIN)/mypy && $(BIN)/lint-imports
 READY := .venv/ready
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint style types format bench bench-gpu pins results clean
+.PHONY: help demo test test-all lint style types format bench bench-gpu bench-startup pins results clean
 
 help: ## Say what each target does
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 demo: $(READY) ## Run the study `digits` (two minutes on two cores) and name its report
 	$(BIN)/resnetlab study run digits
@@ -48,6 +48,9 @@ results: $(READY) ## Write the committed reports again from the values beside th
 
 bench: $(READY) ## Measure training steps beside stock loops (twenty minutes of a quiet machine)
 	$(BIN)/python benchmarks/steps.py
+
+bench-startup: $(READY) ## Measure how long commands take to answer, beside the import of torch (five minutes)
+	$(BIN)/python benchmarks/startup.py
 
 clean: ## Remove the environment and what tools left (runs and reports stay)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* dist

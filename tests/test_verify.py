@@ -14,6 +14,7 @@ from resnetlab.reports.evidence import load
 from resnetlab.reports.write import write
 from resnetlab.stats.estimate import Interval
 from resnetlab.studies.plan import Plan
+from resnetlab.training.numerics import Numerics
 from resnetlab.verify import Repeated, chosen, line, summary, verify
 
 
@@ -81,3 +82,24 @@ def test_the_cells_are_drawn_by_the_seed_and_never_more_than_there_are(result: P
         chosen(replace(evidence, rows=()), 2, 0)
     with pytest.raises(InputError, match=r"report\.json"):
         list(verify(tmp_path, tmp_path))
+
+
+def test_a_result_in_bf16_is_refused_by_name_where_it_would_be_emulated(
+    result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnetlab.verify.processor_has_bf16", lambda: False)
+    monkeypatch.setattr("resnetlab.verify._numerics", lambda *_: Numerics(device="cpu", precision="bf16"))
+    with pytest.raises(InputError, match="precision: its runs were trained in bf16") as caught:
+        list(verify(result, tmp_path))
+    assert str(result) in str(caught.value)
+
+
+def test_whoever_trains_the_runs_may_stop(result: Path, tmp_path: Path, small_npz: Path) -> None:
+    asked: list[str] = []
+
+    def train(_: object, plan: Plan) -> bool:
+        asked.append(plan.runs[0].id)
+        return False
+
+    assert list(verify(result, tmp_path, cells=2, data=str(small_npz), train=train)) == []
+    assert len(asked) == 1

@@ -1,5 +1,5 @@
 """`python -m resnetlab`."""
 
-from resnetlab.cli.main import main
+from resnetlab.cli.leaving import run
 
-main()
+run()

@@ -9,9 +9,10 @@ from PIL import Image
 
 from resnetlab.data.sources import images
 from resnetlab.data.view import show
-from resnetlab.deploy.explain import explain
-from resnetlab.deploy.pictures import Part, open_labelled
-from resnetlab.deploy.predict import BATCH, Classifier, Tta
+from resnetlab.deploy.asked import Tta
+from resnetlab.deploy.explain import Explainer
+from resnetlab.deploy.pictures import Labelled, Part, open_labelled
+from resnetlab.deploy.predict import BATCH, Classifier
 from resnetlab.deploy.record import Evaluated
 from resnetlab.deploy.score import Answers, Pulse, answer
 from resnetlab.deploy.score import evaluate as scored
@@ -38,25 +39,35 @@ def evaluate(
     `out` gets a local page with the surest mistakes, and the tables behind it. Raises InputError.
     """
     labelled = open_labelled(data, split, Path(cache), say, by=manifest)
+    return evaluate_on(model, labelled, tta=tta, batch=batch, out=out, say=say, pulse=pulse)
+
+
+def evaluate_on(
+    model: Classifier, labelled: Labelled, *, tta: Tta = "none", batch: int = BATCH, out: str | Path | None = None,
+    say: Say = _quiet, pulse: Pulse = lambda *_: None,
+) -> Evaluated:  # fmt: skip
+    """As `evaluate`, on pictures that are listed already."""
     answers = answer(model, labelled, tta=tta, batch=batch, pulse=pulse)
     found = scored(model, labelled, answers, tta)
     if out is not None:
-        write(found, _shots(model, found, answers, say), Path(out))
+        write(found, _shots(model, found, answers, say, pulse), Path(out))
     return found
 
 
-def _shots(model: Classifier, found: Evaluated, answers: Answers, say: Say) -> dict[str, Shots]:
-    """The surest mistakes as pictures, with the heat of what was said where Grad-CAM can be had."""
-    by_name, heated = {one.name: one for one in answers.pictures}, True
-    shots = {}
+def _shots(model: Classifier, found: Evaluated, answers: Answers, say: Say, pulse: Pulse) -> dict[str, Shots]:
+    """The surest mistakes as pictures, with the heat of what was said where the network has places."""
+    by_name = {one.name: one for one in answers.pictures}
+    chosen = found.mistakes[:SHOWN_MISTAKES]
+    if chosen:
+        say(f"drawing the {len(chosen)} surest mistakes with Grad-CAM")
     with images.quiet():
-        for one in found.mistakes[:SHOWN_MISTAKES]:
-            photograph, heat = by_name[one.name].load(), ""
-            if heated:
-                try:
-                    heat = data_uri(explain(model, photograph, one.said).overlay())
-                except InputError as error:  # it is not installed, or the network has no places
-                    say(f"without heat maps: {error}")
-                    heated = False
-            shots[one.name] = Shots(data_uri(Image.fromarray(show(photograph, model.file.view).squeeze())), heat)
-    return shots
+        shown = [show(by_name[one.name].load(), model.file.view) for one in chosen]
+    heat = [""] * len(chosen)
+    try:
+        for place, one in enumerate(Explainer(model).explain(shown, [one.said for one in chosen])):
+            heat[place] = data_uri(one.overlay())
+            pulse("mistakes drawn", place + 1, len(chosen))
+    except InputError as error:  # the network has no places
+        say(f"without heat maps: {error}")
+    seen = [data_uri(Image.fromarray(pixels.squeeze())) for pixels in shown]
+    return {one.name: Shots(seen[place], heat[place]) for place, one in enumerate(chosen)}

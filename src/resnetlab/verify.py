@@ -21,6 +21,7 @@ from resnetlab.stats.published import Published, prediction
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
 from resnetlab.studies.spec import Condition
+from resnetlab.training.hardware import processor_has_bf16
 from resnetlab.training.numerics import Numerics
 
 
@@ -65,28 +66,45 @@ def chosen(evidence: Evidence, cells: int, seed: int) -> tuple[Row, ...]:
 
 def verify(
     folder: Path, root: Path, *, cells: int = 2, seed: int = 0, data: str = "",
-    say: Callable[[str], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None, train: Callable[[LoadedStudy, Plan], bool] | None = None,
 ) -> Iterator[Repeated]:  # fmt: skip
     """Repeat `cells` runs of the report in `folder`, under `root`, and give each as it is done.
 
-    `data` says where the data lie here. Raises InputError: no report there, data that cannot be read.
+    `data` says where the data lie here. `train` trains a plan, for a caller that shows progress; it returns False to
+    stop. Raises InputError: no report there, data that cannot be read, a run in bf16 where it would be emulated.
     """
+    train = train or (lambda loaded, plan: _train(loaded, plan, root))
     evidence = load(folder)
     for row in chosen(evidence, cells, seed):
         condition = evidence.study.condition(row.condition)
+        numerics = _numerics(evidence, condition)
+        _refuse_emulation(numerics, str(folder))
         study = replace(
             evidence.study, conditions=(_here(condition, data),), seeds=(row.seed,), claims=(), published=(), ladder=(),
-            ensembles=(), numerics=_numerics(evidence, condition),
+            ensembles=(), numerics=numerics,
         )  # fmt: skip
         loaded = LoadedStudy(study)
         plan = loaded.plan(root, say)
         say(f"repeating {row.condition}, seed {row.seed}")
-        for _ in loaded.events(plan, root):
-            pass
+        if not train(loaded, plan):
+            return
         now = gather(read_record(plan, root))
         alike = [held for held in evidence.rows if (held.condition, held.status) == (row.condition, "converged")]
         converged = [value for held in alike if (value := _accuracy(held)) is not None]
         yield Repeated(row, now.rows[0], _foreseen(converged), _same_setting(evidence, now, plan, row))
+
+
+def _train(loaded: LoadedStudy, plan: Plan, root: Path) -> bool:
+    for _ in loaded.events(plan, root):
+        pass
+    return True
+
+
+def _refuse_emulation(numerics: Numerics, where: str) -> None:
+    """Raise InputError where the run was trained in bf16 and this processor would emulate it for hours."""
+    if numerics.device == "cpu" and numerics.precision == "bf16" and not processor_has_bf16():
+        what = "its runs were trained in bf16, for which this processor has no instructions"
+        raise mistake(where, what, "verify it on a processor with avx512_bf16 or amx_bf16", field="precision")
 
 
 def line(item: Repeated) -> str:

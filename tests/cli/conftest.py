@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 TESTS = Path(__file__).parents[1]
-for folder in ("finetune", "data"):
+for folder in ("finetune", "data", "deploy"):
     sys.path.insert(0, str(TESTS / folder))
 
 Resnetlab = Callable[..., tuple[int, str, str]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from torchvision import models
 
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli import deploy as commands
-from resnetlab.deploy.explain import explain, last_stage
+from resnetlab.data.view import show
+from resnetlab.deploy.explain import Explainer, colours, explain, grad_cam, last_stage, seen
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
 
@@ -101,10 +103,6 @@ def test_a_grey_model_explains_in_colour(tmp_path: Path, small_npz: Path) -> Non
 def test_a_missing_extra_is_a_line_with_the_pip_command(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save(tmp_path / "photo.png", picture(4))
-    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
-    with pytest.raises(InputError, match=r'pip install "resnetlab\[explain\]"'):
-        commands.explain(pets, tmp_path / "photo.png", tmp_path / "why.png")
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(InputError, match=r'pip install "resnetlab\[export\]"'):
         commands.export(pets, "onnx", tmp_path / "pets.onnx")
@@ -113,12 +111,16 @@ def test_a_missing_extra_is_a_line_with_the_pip_command(
         commands.serve(pets)
 
 
-def test_an_evaluation_without_the_extra_has_a_page_without_heat(
+def test_an_evaluation_of_a_network_without_places_has_a_page_without_heat(
     pets: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import resnetlab as rl
+    from resnetlab.deploy import explain as explaining
 
-    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
+    def without(_: nn.Module, __: torch.Tensor, where: str) -> tuple[str, nn.Module]:
+        return last_stage(nn.Sequential(nn.Flatten()), torch.zeros(1, 3, 2, 2), where)
+
+    monkeypatch.setattr(explaining, "last_stage", without)
     said: list[str] = []
     rl.evaluate(rl.load_model(pets), str(photos), cache=tmp_path / "cache", out=tmp_path / "out", say=said.append)
     page = (tmp_path / "out" / "report.html").read_text()
@@ -133,3 +135,55 @@ def test_a_model_of_whole_photographs_is_explained_too(tmp_path: Path) -> None:
     whole = View(rule="whole", size=40, mean=(0.5,) * 3, deviation=(0.5,) * 3)
     found = explain(load_model(write_model(tmp_path / "whole", view=whole)), picture(1, 60, 45))
     assert found.heat.shape == (30, 40)
+
+
+@pytest.mark.parametrize("network", [models.resnet18, models.vgg11, models.mobilenet_v2])
+def test_the_heat_is_that_of_an_independent_library(network: object) -> None:
+    """pytorch_grad_cam, which the package does not need, on two images at once."""
+    torch.manual_seed(0)
+    module = network(weights=None, num_classes=7).eval()  # type: ignore[operator]
+    images = torch.randn(2, 3, 96, 128)
+    _, stage = last_stage(module, images, "x")
+    features, logits = seen(module, stage, images)
+    ours = grad_cam(features, logits, [3, 5], (96, 128))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pytorch_grad_cam import GradCAM
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    with GradCAM(model=module, target_layers=[stage]) as method:
+        theirs = method(input_tensor=images, targets=[ClassifierOutputTarget(k) for k in (3, 5)])
+    assert ours.shape == theirs.shape == (2, 96, 128)
+    assert np.abs(ours - theirs).max() < 1e-4
+
+
+def test_the_colours_of_heat_are_the_turbo_map() -> None:
+    from matplotlib import colormaps
+
+    heat = np.linspace(0, 1, 256, dtype=np.float32)[None]
+    assert np.abs(colours(heat)[0] - 255 * colormaps["turbo"](heat[0])[:, :3]).max() < 2.5
+
+
+def test_several_photographs_are_explained_as_each_alone(pets: Path) -> None:
+    model = load_model(pets)
+    shown = [show(picture(seed, 60, 50), model.file.view) for seed in range(11)]
+    labels = [CLASSES[seed % len(CLASSES)] for seed in range(10)] + [""]
+    together = list(Explainer(model).explain(shown, labels))
+    for pixels, label, one in zip(shown, labels, together, strict=True):
+        (alone,) = Explainer(model).explain([pixels], [label])
+        assert (one.label, one.layer) == (alone.label, alone.layer)
+        assert np.array_equal(one.shown, pixels)
+        assert np.abs(one.heat - alone.heat).max() < 1e-4
+        assert one.probability == pytest.approx(alone.probability, abs=1e-6)
+
+
+def test_the_stage_of_an_evaluation_s_mistakes_is_looked_for_once(
+    pets: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import resnetlab as rl
+    from resnetlab.deploy import explain as explaining
+
+    asked: list[str] = []
+    monkeypatch.setattr(explaining, "last_stage", lambda *given: asked.append(given[2]) or last_stage(*given))
+    found = rl.evaluate(rl.load_model(pets), str(photos), cache=tmp_path / "cache", out=tmp_path / "out")
+    assert len(found.mistakes) > 1
+    assert asked == ["pets"]

@@ -240,9 +240,30 @@ def test_mcnemar_counts_the_images_that_one_alone_gets_right() -> None:
 
 
 def test_a_budget_that_is_over_ends_with_a_usable_model(photos: Path, backbone: Path) -> None:
-    done = finetune(told(photos, backbone, recipe="fixres"), budget_seconds=1e-6)
-    assert [item.name for item in done.record.stages] == ["stage one"]
-    load_bundle(done.model)
+    said: list[str] = []
+    done = finetune(told(photos, backbone, recipe="full"), budget_seconds=1e-6, say=said.append)
+    assert [item.name for item in done.record.stages] == ["probe"]
+    (left_out,) = [line for line in said if "left out" in line]
+    assert left_out.startswith('stage "all layers" was left out: the budget of 0 s was over after ')
+    assert left_out in done.record.caveats
+    assert left_out in load_bundle(done.model).file.caveats
+
+
+def test_each_stage_is_told_when_it_begins_and_each_long_step_as_it_goes(photos: Path, backbone: Path) -> None:
+    said: list[str] = []
+    seen: dict[str, list[tuple[int, int]]] = {}
+    asked = told(photos, backbone, recipe="full", epochs=2)
+    finetune(
+        asked, budget_seconds=600, say=said.append,
+        pulse=lambda what, done, total: seen.setdefault(what, []).append((done, total)),
+    )  # fmt: skip
+    begins = [line for line in said if "begins at 24 pixels" in line]
+    assert [line.partition(":")[0] for line in begins] == ["probe", "all layers"]
+    assert any(line.startswith("all layers: an epoch takes about ") for line in said)
+    assert said.index("scoring 18 test images") > said.index(begins[-1])
+    assert {"photographs read", "features computed", "all layers: steps", "photographs scored"} <= seen.keys()
+    for steps in seen.values():
+        assert steps[-1][0] == steps[-1][1]
 
 
 def test_what_is_stopped_before_its_first_epoch_writes_nothing(photos: Path, backbone: Path) -> None:

@@ -73,7 +73,8 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr("resnetlab.studies.compare.compare", lambda *_: None)
     monkeypatch.setattr("resnetlab.studies.compare.lines", lambda _: [])
     monkeypatch.setattr("resnetlab.runs.finished.open_finished", opened)
-    monkeypatch.setattr("resnetlab.deploy.predict.load_model", lambda *_, **__: opened())
+    monkeypatch.setattr("resnetlab.runs.directory.check_finished", opened)
+    monkeypatch.setattr("resnetlab.deploy.asked.check_model", lambda *_, **__: opened())
     monkeypatch.setattr("resnetlab.inspection.tables.render", lambda *_, **__: "")
     monkeypatch.setattr("resnetlab.models.importing.import_weights", lambda *_: "weights.safetensors")
     monkeypatch.setattr(work, "choose_backend", lambda *_: None)
@@ -91,11 +92,13 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     tuned = type("Done", (), {"record": None, "model": None, "report": None})
     monkeypatch.setattr("resnetlab.finetune.api.finetune", lambda *_, **__: tuned)
     monkeypatch.setattr("resnetlab.cli.finetune.lines", lambda *_: [])
+    monkeypatch.setattr("resnetlab.cli.finetune._check_folder", lambda _: None)
     monkeypatch.setattr("resnetlab.finetune.api.fixres", lambda *_, **__: [(None, None)])
     monkeypatch.setattr("resnetlab.finetune.apparent.draw", lambda *_: "")
     monkeypatch.setattr("resnetlab.reports.sizes.write", lambda *_: "")
     monkeypatch.setattr("resnetlab.reports.sizes.page", lambda _: type("Page", (), {"answer": ""}))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "resnet20.th").touch()
     (tmp_path / "my-depth.toml").write_text(blocks(ROOT / "README.md", "toml")[0])
 
     def call(line: str) -> list[str]:

@@ -57,7 +57,7 @@ def workers_of(root: Path) -> list[int]:
                 target = (entry / "fd" / "2").readlink()
             except OSError:
                 continue
-            if str(root.resolve()) in str(target):
+            if str(root.resolve()) in str(target) and target.name.startswith("worker-"):
                 found.append(int(entry.name))
     return found
 
@@ -69,6 +69,12 @@ def wait_for(condition: Any, seconds: float) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def has_trained(root: Path) -> bool:
+    """Whether a run has an evaluation after its first step: before, there is nothing to keep in a checkpoint."""
+    lines = [line for path in root.glob("runs/*/metrics.jsonl") for line in path.read_text().splitlines()]
+    return any(json.loads(line)["step"] > 0 for line in lines if line.endswith("}"))
 
 
 def events_of(provenance: Path) -> list[str]:
@@ -141,7 +147,7 @@ def test_a_driver_that_is_killed_leaves_no_orphan_and_two_workers_of_another_go_
 ) -> None:
     study, expected = whole
     process = start(study, tmp_path, "-j", "2", *LONGER)
-    assert wait_for(lambda: any(tmp_path.glob("runs/*/metrics.jsonl")), 60)
+    assert wait_for(lambda: has_trained(tmp_path), 60)
     process.kill()
     process.communicate()
     assert wait_for(lambda: not workers_of(tmp_path), 30)

@@ -48,6 +48,7 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., It
         script = tmp_path / "worker.py"
         script.write_text(WORKER.format(act=act))
         monkeypatch.setattr(local, "COMMAND", (sys.executable, str(script)))
+        monkeypatch.setattr(local, "can_launch", lambda: False)
         return LocalBackend(tmp_path, rl.Placement(workers=workers)).run(jobs, stop)
 
     return run

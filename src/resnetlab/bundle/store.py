@@ -1,7 +1,6 @@
 """Model folders on the disk: written whole or not at all, and checked when they are read.
 
-What else can be read as a model: the folder of a finished run, and what `import-weights` wrote. Their
-`weights.safetensors` say in their own metadata what they are.
+What else can be read as a model, reading.py says.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,29 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from resnetlab.bundle.card import card
+from resnetlab.bundle.reading import NEXT, next_table, portable, read_file
 from resnetlab.bundle.spec import CARD, FILE, SCHEMA, WEIGHTS, ModelFile
-from resnetlab.codec import decode, encode
-from resnetlab.errors import InputError, mistake
-from resnetlab.files import (
-    full_disk,
-    is_in_use,
-    patiently,
-    read_json,
-    replace_file,
-    sha256,
-    sync_folder,
-    write_json,
-    write_text,
-)
-from resnetlab.models.build import build_model, skeleton
+from resnetlab.codec import encode
+from resnetlab.errors import mistake
+from resnetlab.files import full_disk, is_in_use, patiently, replace_file, sha256, sync_folder, write_json, write_text
+from resnetlab.models.build import allocated, build_model, skeleton
 from resnetlab.models.count import parameters
-from resnetlab.models.spec import External, Model
-from resnetlab.models.weights import describe_weights, load_weights, read_weights, write_weights
-
-NEXT = ".model.json.next"
-"""The model.json of a save that has begun: valid from the moment that its weights are in place."""
-
-HERE = "a model's folder: one with model.json, a run's, or what `resnetlab import-weights` wrote"
+from resnetlab.models.spec import External
+from resnetlab.models.weights import load_weights, read_weights, write_weights
 
 
 @dataclass(frozen=True)
@@ -62,7 +46,7 @@ def save_bundle(folder: Path, module: nn.Module, file: ModelFile) -> ModelFile:
     if folder.exists() and not _holds_model(folder) and not _empty(folder):
         raise mistake(str(folder), "is there and is no model's folder", "give a new folder")
     state = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
-    file = replace(file, schema=SCHEMA, model=_portable(file.model, len(file.classes)))
+    file = replace(file, schema=SCHEMA, model=portable(file.model, len(file.classes)))
     rebuilt = _filled(file, state, str(folder))  # what would not load is not written
     folder.parent.mkdir(parents=True, exist_ok=True)
     mark = secrets.token_hex(8)
@@ -90,7 +74,7 @@ def _replace_files(new: Path, folder: Path) -> None:
     Not the folder: Windows renames none of which a file is open. Raises InputError where the weights are.
     """
     if (folder / NEXT).exists():  # a save was interrupted
-        if _next_table(folder) is None:
+        if next_table(folder) is None:
             (folder / NEXT).unlink()
         else:
             replace_file(folder / NEXT, folder / FILE)
@@ -114,17 +98,6 @@ def _holds_model(folder: Path) -> bool:
     return (folder / FILE).is_file() or (folder / NEXT).is_file()
 
 
-def _next_table(folder: Path) -> Any:
-    """The model.json of a save that was interrupted after its weights were in place; None where there is none."""
-    if not (folder / NEXT).exists():
-        return None
-    with suppress(InputError, OSError, KeyError, TypeError):  # also where the save goes on, and is done, just now
-        table = read_json(folder / NEXT)
-        if table["weights_sha256"] == sha256(folder / WEIGHTS):
-            return table
-    return None
-
-
 def load_bundle(folder: Path) -> Bundle:
     """The model in `folder`. Raises InputError when a byte of its weights is not what was written."""
     file = read_file(folder)
@@ -141,24 +114,6 @@ def _fits(weights: Path, file: ModelFile) -> bool:
     return not file.weights_sha256 or not weights.is_file() or sha256(weights) == file.weights_sha256
 
 
-def read_file(folder: Path) -> ModelFile:
-    """What is known of the model in `folder`, without its weights. Raises InputError."""
-    if (folder / FILE).is_file():
-        table = _next_table(folder) or read_json(folder / FILE)
-        schema = table.get("schema") if isinstance(table, dict) else None
-        if schema != SCHEMA:
-            fix = "read it with the resnetlab that wrote it"
-            raise mistake(str(folder / FILE), "another schema", fix, got=schema, allowed=str(SCHEMA))
-        file: ModelFile = decode(ModelFile, table, str(folder / FILE))
-        return file
-    path = folder / WEIGHTS
-    if (folder / "run.json").is_file() and not path.is_file():
-        raise mistake(str(folder), "a run that keeps no weights", "give a run that ended as converged or dead")
-    if not path.is_file():
-        raise mistake(str(folder), "no model in it", HERE)
-    return _described(folder, describe_weights(path))
-
-
 def _words(file: ModelFile) -> dict[str, Any]:
     """What the weights say of themselves where they are taken out of their folder."""
     view = file.view
@@ -168,37 +123,6 @@ def _words(file: ModelFile) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _described(folder: Path, held: Mapping[str, Any]) -> ModelFile:
-    """The file of a folder that has none, from the words of its weights."""
-    where = str(folder / WEIGHTS)
-    if "model" not in held:
-        raise mistake(where, "does not say of which network it is", HERE)
-    if "normalise" in held:
-        what = f"a network whose pixels are scaled by {held['normalise']}, which a model's folder cannot say"
-        raise mistake(where, what, 'train it with recipe.normalise = "train"')
-    resize = {"rule": "crop", "resize": held["resize"]} if "resize" in held else {"rule": "square"}
-    view = resize | {name: held.get(name) for name in ("mean", "deviation")}
-    view |= {"size": held.get("side"), "channels": held.get("channels", 3)}
-    result = read_json(folder / "result.json") if (folder / "result.json").is_file() else {}
-    named = {key: held[key] for key in ("run", "imported_from", "imported_sha256") if key in held}
-    table = {
-        "name": folder.resolve().name, "model": held["model"], "classes": held.get("classes"),
-        "view": held.get("view", view), "caveats": held.get("caveats", []),
-        "licence": {"name": held.get("licence", "")},
-        "weights_sha256": result.get("weights_sha256", ""), "provenance": named,
-    }  # fmt: skip
-    file: ModelFile = decode(ModelFile, table, where)
-    return replace(file, model=_portable(file.model, len(file.classes)))
-
-
-def _portable(model: Model, classes: int) -> Model:
-    """The architecture alone: weights, and what is known of them, lie in the folder."""
-    if not isinstance(model, External):
-        return model
-    kwargs = model.kwargs | ({"num_classes": classes} if "num_classes" in model.kwargs else {})
-    return replace(model, kwargs=kwargs, weights="", sha256="", mean=(), deviation=(), class_names=(), licence=None)
-
-
 def _filled(file: ModelFile, tensors: dict[str, Tensor], where: str) -> nn.Module:
     channels, classes = file.view.channels, len(file.classes)
     if isinstance(file.model, External):  # others may compute buffers that no file holds
@@ -206,7 +130,7 @@ def _filled(file: ModelFile, tensors: dict[str, Tensor], where: str) -> nn.Modul
     else:
         with torch.device("meta"):
             module = skeleton(file.model, channels, classes)
-        module = module.to_empty(device="cpu")
+        module = allocated(module)
     load_weights(module, tensors, where)
     return module
 

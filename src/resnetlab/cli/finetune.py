@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resnetlab.cli.data import SplitAs
+from resnetlab.cli.loading import Pulse
 from resnetlab.cli.manners import Device, Json, Open, note, open_page, print_json
 from resnetlab.cli.manners import Root as Output
 from resnetlab.errors import mistake, printable
@@ -47,19 +48,23 @@ def finetune(
     """
     seconds = _seconds(budget)
     _check_device(device)
+    _check_folder(folder)
     from resnetlab.cli.work import Interrupt
     from resnetlab.codec import encode
     from resnetlab.data.sources.manifest import cut_of
     from resnetlab.finetune import api
+    from resnetlab.finetune.asked import Told
     from resnetlab.training.numerics import place
 
-    told = api.Told(
+    told = Told(
         folder=folder, model=model, weights=weights, recipe=recipe, freeze=freeze, train_size=train_size,
         test_size=test_size, epochs=epochs, cut=cut_of(split), seed=seed, skip_bad=skip_bad,
         accept_licence=accept_licence, device=device or "auto", output=output,
     )  # fmt: skip
     with Interrupt().watched() as interrupt:
-        done = api.finetune(told, budget_seconds=seconds, baseline=baseline, stop=interrupt.asked, say=_say)
+        done = api.finetune(
+            told, budget_seconds=seconds, baseline=baseline, stop=interrupt.asked, say=_say, pulse=Pulse()
+        )
     if place()[0] > 0:
         return
     if json:
@@ -101,18 +106,22 @@ def fixres(
         else:
             typer.echo(drawn)
         return
+    _check_folder(folder)
     from resnetlab.cli.work import Interrupt
     from resnetlab.codec import encode
     from resnetlab.data.sources.manifest import cut_of
     from resnetlab.finetune import api
+    from resnetlab.finetune.asked import Told
     from resnetlab.reports.sizes import page, write
 
-    told = api.Told(
+    told = Told(
         folder=folder, model=model, weights=weights, recipe=recipe, epochs=epochs, cut=cut_of(split), seed=seed,
         skip_bad=skip_bad, accept_licence=accept_licence, device=device or "auto", output=output,
     )  # fmt: skip
     with Interrupt().watched() as interrupt:
-        for found, place in api.fixres(told, trains, tests, command=_command(), stop=interrupt.asked, say=_say):
+        for found, place in api.fixres(
+            told, trains, tests, command=_command(), stop=interrupt.asked, say=_say, pulse=Pulse()
+        ):
             report = write(found, place)
     if json:
         print_json(encode(found) | {"answer": page(found).answer, "report": report})
@@ -123,6 +132,11 @@ def fixres(
         open_page(report)
     if interrupt.asked():
         raise typer.Exit(128 + interrupt.number)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise mistake(str(folder), "no such folder", "give a folder of photographs, in folders of classes")
 
 
 def _sides(text: str, option: str) -> tuple[int, ...]:

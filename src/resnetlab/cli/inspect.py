@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from resnetlab.cli.loading import loading
 from resnetlab.cli.manners import Json, Root
 from resnetlab.cli.manners import note as _aside
 from resnetlab.errors import mistake
@@ -36,11 +37,12 @@ def model(
     """Layers of a network: sizes, parameters, cost, receptive field, memory."""
     form = form_of(json, csv, markdown)
     spec = _spec(name, stride_on)
+    size, count = _image(name, image), classes or _default(name)[3]
+    loading(spec, quiet=json)
     from resnetlab.inspection.cost import known, layer_rows, notes, totals
     from resnetlab.inspection.layers import read_layers
     from resnetlab.inspection.tables import render
 
-    size, count = _image(name, image), classes or _default(name)[3]
     layers = read_layers(spec, size, count)
     facts = totals(layers) | known(spec)
     if freeze:
@@ -189,6 +191,7 @@ def fully_conv(
     if size[0] != trained[0] or size[1] < trained[1] or size[2] < trained[2]:
         least = "x".join(map(str, trained))
         raise mistake("--input", "smaller than, or unlike, the training image", f"at least {least}", got=image)
+    loading(spec, quiet=json)
     from resnetlab.inspection.convolutional import score_map
     from resnetlab.inspection.tables import render
     from resnetlab.models.build import build_model
@@ -207,6 +210,7 @@ def identity(
 ) -> None:  # fmt: skip
     """Measure how well plain and residual stacks learn to give what they take."""
     form = form_of(json, csv, markdown)
+    loading(quiet=json)
     from resnetlab.inspection.identity import RATES, measure
     from resnetlab.inspection.tables import render
 
@@ -227,13 +231,16 @@ def drop_blocks(run: Run, data: DataNow = "", json: Json = False, csv: Csv = Fal
     """Accuracy of a run with each of its blocks switched off in turn."""
     form = form_of(json, csv, markdown)
     from resnetlab.codec import encode
-    from resnetlab.inspection.blocks import drop_blocks as dropped
     from resnetlab.inspection.tables import render
-    from resnetlab.runs.directory import RunDirectory
-    from resnetlab.runs.finished import open_finished
+    from resnetlab.runs.directory import RunDirectory, check_finished
 
     held = RunDirectory(run).dropped()
     if held is None:
+        check_finished(run)
+        loading(quiet=json)
+        from resnetlab.inspection.blocks import drop_blocks as dropped
+        from resnetlab.runs.finished import open_finished
+
         opened = open_finished(run, data, _aside)
         held = dropped(opened.learner, opened.test)
     if len(held.blocks) == 1:
@@ -260,10 +267,12 @@ def gradients(
     if (run / "run.json").exists():
         from resnetlab.runs.directory import RunDirectory
 
-        held = RunDirectory(run).gradients() or (_at_the_end(run, data, images),)
+        held = RunDirectory(run).gradients() or (_at_the_end(run, data, images, json),)
         source = run.name
     elif data:
-        held, source = (_at_the_start(_spec(name), data, output, seed, images),), f"{name}, seed {seed}"
+        spec = _spec(name)
+        loading(spec, quiet=json)
+        held, source = (_at_the_start(spec, data, output, seed, images),), f"{name}, seed {seed}"
     else:
         raise mistake("--data", "missing", "--data digits, or the folder of a run in place of MODEL")
     rows = [{"epoch": at.epoch} | encode(layer) for at in held for layer in at.layers]
@@ -277,8 +286,12 @@ def gradients(
     typer.echo(render(rows, form, notes=notes))
 
 
-def _at_the_end(run: Path, data: str, images: int) -> Gradients:
+def _at_the_end(run: Path, data: str, images: int, quiet: bool) -> Gradients:
     """Of a run that saved none: at the weights that it kept."""
+    from resnetlab.runs.directory import check_finished
+
+    check_finished(run)
+    loading(quiet=quiet)
     from resnetlab.inspection.gradients import of_learner
     from resnetlab.runs.finished import open_finished
 
@@ -318,6 +331,10 @@ def filters(
     if not all(part.strip().isdigit() for part in images.split(",")):
         raise mistake("--images", "not a list of numbers", "--images 0,1,2", got=images)
     numbers = [int(part) for part in images.split(",")]
+    from resnetlab.runs.directory import check_finished
+
+    check_finished(run)
+    loading(quiet=json)
     from resnetlab.data.resident import Resident
     from resnetlab.files import atomic
     from resnetlab.inspection.filters import Shown, first_filters, picture, rows

@@ -422,6 +422,13 @@ def import_weights(
     json: Json = False,
 ) -> None:
     """Turn the weights of others into a safetensors file."""
+    from resnetlab.cli.loading import loading
+    from resnetlab.models.names import named_model
+
+    named_model(as_model, "--as", "")
+    if not file.is_file():
+        raise mistake(str(file), "no such file", "a .th, .pth or .pt file of weights")
+    loading()
     from resnetlab.models.importing import import_weights as convert
 
     path = convert(file, as_model, out, licence)

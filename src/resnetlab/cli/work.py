@@ -162,10 +162,20 @@ def verify_result(
 
     with contextlib.ExitStack() as stack:
         root = output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        interrupt = stack.enter_context(Interrupt().watched())
+
+        def train(loaded: api.LoadedStudy, plan: Plan) -> bool:
+            _run_plan(loaded, plan, root, LocalBackend(root, Placement()), interrupt)
+            return not interrupt.asked()
+
         items = []
-        for item in verify(folder, root, cells=cells, seed=seed, data=data, say=note):
+        for item in verify(folder, root, cells=cells, seed=seed, data=data, say=note, train=train):
             (note if as_json else typer.echo)(line(item))
             items.append(item)
+    if interrupt.asked():
+        advice = "the same command continues" if output else "the unfinished run is lost; --output DIR keeps it"
+        print(f"Stopped after {len(items)} of {cells} runs; {advice}.", file=sys.stderr)
+        return 128 + interrupt.number
     if as_json:
         print_json(facts(items))
     else:

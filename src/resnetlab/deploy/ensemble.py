@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from resnetlab.deploy.asked import Tta
 from resnetlab.deploy.pictures import Labelled
-from resnetlab.deploy.predict import BATCH, Classifier, Tta
+from resnetlab.deploy.predict import BATCH, Classifier
 from resnetlab.deploy.score import Answers, Pulse, answer
 from resnetlab.deploy.together import Ensemble, weigh
 from resnetlab.errors import mistake

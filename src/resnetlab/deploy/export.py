@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,20 +23,20 @@ from resnetlab.bundle.card import view_words
 from resnetlab.codec import encode
 from resnetlab.data.sources.images import BadImageError, quiet
 from resnetlab.data.view import show
+from resnetlab.deploy.asked import CHECKED, check_form, too_few
 from resnetlab.deploy.extras import need
 from resnetlab.deploy.pictures import find_pictures
 from resnetlab.deploy.predict import Classifier
 from resnetlab.errors import mistake
 from resnetlab.files import atomic
 
-Form = Literal["onnx", "torch-export"]
 Kind = Literal["photographs", "generated pictures"]
+Say = Callable[[str], None]
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Images (N, C, H, W) to logits (N, K)."""
 
 TOLERANCE = 1e-4
 """Between an output here and there, of the larger of 1 and the largest output."""
-CHECKED = 8
 BATCHES = (1, 3, 8)
 """A batch of one has been frozen into graphs, and more than one size shows it (pytorch issue 157621)."""
 ONNX_BYTES = 2**31
@@ -54,24 +54,24 @@ class Parity:
     batches: str
 
 
-def export(model: Classifier, form: str, out: Path, check_on: Path | None = None) -> Parity:
+def export(
+    model: Classifier, form: str, out: Path, check_on: Path | None = None, say: Say = lambda _: None
+) -> Parity:  # fmt: skip
     """Write the model as `out`: (N, C, H, W) fp32, any N, to logits (N, K).
 
     Classes, preprocessing, licence and provenance stand in the file's metadata. It is read back and held against
     PyTorch on photographs of `check_on`, or on generated pictures, and is kept when they agree to 1e-4. Raises
     InputError when they do not, when the network cannot be traced, or when the model sees whole photographs.
     """
-    if form not in get_args(Form):
-        raise mistake("--to", "unknown", "--to onnx", got=form, allowed=", ".join(get_args(Form)))
-    if model.file.view.rule == "whole":
-        fix = "a model that crops, or predict and serve, which take every shape"
-        raise mistake(model.file.name, "sees whole photographs, so that its input has no one shape", fix)
+    check_form(model.file, form)
     shown, kind = _shown(model, check_on)
     write, read = (_write_onnx, _read_onnx) if form == "onnx" else (_write_program, _read_program)
     example = model.images(shown[:2])
     try:
         with _quietly():
+            say(f"writing {model.file.name} as {form}: tracing the network takes some seconds")
             raw = write(model, example)
+            say(f"comparing it with PyTorch on {len(shown)} {kind}")
             largest = _compare(model, read(raw), shown)
     except (RuntimeError, torch.onnx.OnnxExporterError) as error:
         what = f"cannot be written as {form}: {(str(error).strip().splitlines() or ['?'])[0][:200]}"
@@ -110,9 +110,7 @@ def _shown(
                 found.append(show(one.load(), view))
             if len(found) == CHECKED:
                 return np.stack(found), "photographs"
-    raise mistake(
-        str(folder), f"{len(found)} photographs, of the {CHECKED} that the check needs", "leave --check-on out"
-    )
+    raise too_few(folder, len(found))
 
 
 def _generated() -> Iterator[Image.Image]:

@@ -11,7 +11,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -24,14 +23,12 @@ from resnetlab.data.augment import normalise
 from resnetlab.data.sources import images
 from resnetlab.data.sources.decoded import default_workers
 from resnetlab.data.view import View, show, ten_crops
+from resnetlab.deploy.asked import Tta, check_model, check_tta
 from resnetlab.deploy.pictures import Picture, picture
-from resnetlab.errors import InputError, Problem, ResourceError, mistake
+from resnetlab.errors import InputError, Problem, ResourceError
 from resnetlab.training.accelerate import prepare
 from resnetlab.training.numerics import Numerics, parse_device
 from resnetlab.training.resolve import resolve
-
-Tta = Literal["none", "flip", "ten-crop"]
-"""Test-time augmentation: probabilities are averaged over the picture and its mirror image, or over ten crops."""
 
 BATCH = 32
 
@@ -138,12 +135,8 @@ def load_model(folder: str | Path, *, device: str = "auto", accept_licence: bool
     Raises InputError when it is none or a byte of its weights is not as written, and when its licence rules out
     commercial use unless `accept_licence` says that this is known.
     """
-    bundle = load_bundle(Path(folder))
-    licence = bundle.file.licence
-    if licence.non_commercial and not accept_licence:
-        fix = "if your use is not commercial: --accept-licence (in Python, accept_licence=True)"
-        raise mistake(str(folder), f"the licence of the weights rules out commercial use: {licence}", fix)
-    return Classifier(bundle, device)
+    check_model(Path(folder), accept_licence)
+    return Classifier(load_bundle(Path(folder)), device)
 
 
 def views(image: Image.Image, view: View, tta: Tta) -> NDArray[np.uint8]:
@@ -156,14 +149,6 @@ def views(image: Image.Image, view: View, tta: Tta) -> NDArray[np.uint8]:
             return np.stack([shown, shown[:, ::-1]])
         case "ten-crop":
             return ten_crops(image, view)
-
-
-def check_tta(view: View, tta: str) -> None:
-    """Raise InputError unless `tta` is known and goes with `view`."""
-    if tta not in get_args(Tta):
-        raise mistake("--tta", "unknown", "--tta flip", got=tta, allowed=", ".join(get_args(Tta)))
-    if tta == "ten-crop" and view.rule != "crop":
-        raise mistake("--tta", f"the model is shown {view.rule} photographs, which leave no corners", "--tta flip")
 
 
 def _ahead(

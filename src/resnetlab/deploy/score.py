@@ -9,18 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from resnetlab.deploy.asked import Tta, match_classes
 from resnetlab.deploy.pictures import Labelled, Picture
-from resnetlab.deploy.predict import BATCH, Classifier, Tta
+from resnetlab.deploy.predict import BATCH, Classifier
 from resnetlab.deploy.record import Bin, ClassScore, Confusion, Evaluated, Mistake, share
-from resnetlab.errors import InputError, Problem, mistake, nearest
+from resnetlab.errors import mistake
 
 BINS = 15
 """Of equal width, over the probability of the most probable class (Guo et al. 2017, sec. 4)."""
 
-MAX_TOLD = 20
-
-Pulse = Callable[[int, int], None]
-"""Told how many pictures of how many are done."""
+Pulse = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True)
@@ -45,32 +44,12 @@ def answer(
         else:
             kept.append(done - 1)
             rows.append(seen.probabilities)
-        pulse(done, len(data.pictures))
+        pulse("pictures", done, len(data.pictures))
     if not rows:
         fix = "give whole photographs"
         raise mistake(data.data, f"none of {len(bad):,} files is an image (first: {bad[0][0]}: {bad[0][1]})", fix)
     truth = np.array([index[data.labels[k]] for k in kept], np.int64)
     return Answers(tuple(data.pictures[k] for k in kept), np.stack(rows), truth, tuple(bad))
-
-
-def match_classes(classes: Sequence[str], data: Labelled) -> dict[str, int]:
-    """The output of each class of the data, by name. Raises InputError with every class that the model lacks."""
-    index = {name: k for k, name in enumerate(classes)}
-    missing = [name for name in dict.fromkeys(data.labels) if name not in index]
-    if missing:
-        of = f"the model's {len(classes):,} classes"
-        problems = [
-            Problem(
-                data.data,
-                f'class "{name}" is none of {of}',
-                nearest(name, classes) or "rename its folder, or leave it out",
-            )
-            for name in missing[:MAX_TOLD]
-        ]
-        if len(missing) > MAX_TOLD:
-            problems.append(Problem(data.data, f"and {len(missing) - MAX_TOLD:,} classes more", "mend these first"))
-        raise InputError(*problems)
-    return index
 
 
 def evaluate(model: Classifier, data: Labelled, found: Answers, tta: Tta = "none") -> Evaluated:

@@ -31,8 +31,9 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from resnetlab.data.sources import images
+from resnetlab.data.view import show
 from resnetlab.deploy import pages
-from resnetlab.deploy.explain import explain
+from resnetlab.deploy.explain import Explainer, explain
 from resnetlab.deploy.pictures import Picture
 from resnetlab.deploy.predict import Classifier, Seen, views
 from resnetlab.errors import InputError, mistake
@@ -89,7 +90,7 @@ class Service:
     """One model, one thread that looks, and the count of those who wait."""
 
     def __init__(self, model: Classifier, limits: Limits) -> None:
-        self.model, self.limits = model, limits
+        self.model, self.limits, self.explainer = model, limits, Explainer(model)
         self.waiting = 0
         self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="look")
 
@@ -122,7 +123,8 @@ class Service:
         heat = ""
         if explained:
             try:
-                heat = _png_uri(explain(self.model, photograph).overlay())
+                (explained_as,) = self.explainer.explain([show(photograph, self.model.file.view)], [""])
+                heat = _png_uri(explained_as.overlay())
             except InputError as error:
                 raise HTTPException(501, str(error)) from None
         file = self.model.file

@@ -1,49 +1,28 @@
-"""From what a person asks for to a model's folder: read, check, fit, write."""
+"""From what a person asks for to a model's folder: read, check, fit, write. Imports torch when all is checked."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from resnetlab.codec import encode
-from resnetlab.data.sources.manifest import Cut
 from resnetlab.files import write_json
-from resnetlab.finetune.backbones import choose
-from resnetlab.finetune.kept import Kept
-from resnetlab.finetune.photographs import open_photographs
+from resnetlab.finetune.asked import Asked, Told, read
+from resnetlab.finetune.progress import Pulse, silent
 from resnetlab.finetune.record import Record, Sizes
-from resnetlab.finetune.sizes import sweep
-from resnetlab.finetune.tune import Job, fit_all
 from resnetlab.models.spec import External
-from resnetlab.models.transfer import Freeze, parse_freeze
-from resnetlab.training.numerics import Numerics, parse_device
-from resnetlab.training.resolve import resolve
-from resnetlab.training.team import ALONE, Team, from_environment, joined
-from resnetlab.training.tuning import Stage, Trains, Tuning, load_tuning
+from resnetlab.training.numerics import Numerics, parse_device, place
+
+if TYPE_CHECKING:
+    from resnetlab.finetune.kept import Kept
+    from resnetlab.finetune.tune import Job
+    from resnetlab.training.team import Team
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """What a person asks for; empty where they leave it to us."""
-
-    folder: Path
-    model: str = ""
-    weights: Path | None = None
-    recipe: str = "full"
-    freeze: str = ""
-    train_size: int | None = None
-    test_size: int | None = None
-    epochs: int | None = None
-    cut: Cut | Path | None = None
-    seed: int = 0
-    skip_bad: bool = False
-    accept_licence: bool = False
-    device: str = "auto"
-    output: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -57,17 +36,26 @@ class Done:
 
 def finetune(
     told: Told, *, budget_seconds: float | None = None, baseline: Path | None = None,
-    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
+    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, pulse: Pulse = silent,
 ) -> Done:  # fmt: skip
-    """Fit a network to a folder of photographs and write it. Raises InputError and ResourceError."""
+    """Fit a network to a folder of photographs and write it; `say` and `pulse` are told how it goes.
+
+    Raises InputError and ResourceError.
+    """
+    if place()[0] > 0:  # of several processes one tells
+        say, pulse = lambda _: None, silent
+    asked = _read(told, say)
+    from resnetlab.finetune.tune import fit_all
+    from resnetlab.training.team import from_environment, joined
+
     team = from_environment()
-    say = say if team.first else lambda _: None
-    job = prepared(told, say, team)
+    job = prepared(told, say, team, asked)
     name = folder_name(job)
     model, report = told.output / "models" / name, told.output / "reports" / name
     with joined(team, job.numerics.device):
         record = fit_all(
-            job, model, _kept(told), budget_seconds=budget_seconds, baseline=baseline, stop=stop, say=say, team=team
+            job, model, _kept(told), budget_seconds=budget_seconds, baseline=baseline, stop=stop, say=say, pulse=pulse,
+            team=team,
         )  # fmt: skip
     if team.first:
         report.mkdir(parents=True, exist_ok=True)
@@ -77,19 +65,25 @@ def finetune(
 
 def fixres(
     told: Told, train_sizes: tuple[int, ...], test_sizes: tuple[int, ...], *, command: str,
-    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
+    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, pulse: Pulse = silent,
 ) -> Iterator[tuple[Sizes, Path]]:  # fmt: skip
     """The table of sizes as it fills, and the folder of its report. Raises InputError and ResourceError."""
     job = prepared(told, say)
+    from resnetlab.finetune.sizes import sweep
+
     name = folder_name(job)
     report = told.output / "reports" / name
     model = told.output / "models" / name
-    for found in sweep(job, train_sizes, test_sizes, model, _kept(told), command=command, stop=stop, say=say):
+    for found in sweep(
+        job, train_sizes, test_sizes, model, _kept(told), command=command, stop=stop, say=say, pulse=pulse
+    ):
         yield found, report
 
 
 def _kept(told: Told) -> Kept:
     """Stages that are done are not done again when the command is given again."""
+    from resnetlab.finetune.kept import Kept
+
     return Kept(told.output / "cache" / "stages")
 
 
@@ -100,38 +94,21 @@ def folder_name(job: Job) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{job.photos.name}-{network}-{job.tuning.name}")
 
 
-def prepared(told: Told, say: Say, team: Team = ALONE) -> Job:
-    """Everything read and checked, so that what is wrong is told before anything is trained."""
-    tuning = adjusted(load_tuning(told.recipe), told)
+def _read(told: Told, say: Say) -> Asked:
+    """As `read`, and then say that torch is loaded, which takes seconds."""
+    asked = read(told, say)
+    if "torch" not in sys.modules:
+        library = getattr(asked.backbone.spec, "library", "")
+        say(f"loading {' and '.join(filter(None, ('torch', library)))} ...")
+    return asked
+
+
+def prepared(told: Told, say: Say, team: Team | None = None, asked: Asked | None = None) -> Job:
+    """Everything read and checked, unless it was `asked` for before, so that no mistake is told after training."""
+    asked = asked or _read(told, say)
+    from resnetlab.finetune.tune import Job
+    from resnetlab.training.resolve import resolve
+
     device, index = parse_device(told.device)
-    numerics = resolve(Numerics(device=device, ranks=team.size), single=True)  # type: ignore[arg-type]
-    backbone = choose(told.model, told.weights, told.accept_licence)
-    photos = open_photographs(
-        told.folder, cache=told.output / "cache", cut=told.cut, skip_bad=told.skip_bad, say=say
-    )  # fmt: skip
-    for note in photos.notes:
-        say(f"note: {note}")
-    where = f" ({backbone.found})" if backbone.found else ""
-    say(f"{len(photos.classes)} classes, {len(photos.train):,} train images; {backbone.spec.slug}{where}")
-    return Job(photos, backbone, tuning, told.seed, numerics, index)
-
-
-def adjusted(tuning: Tuning, told: Told) -> Tuning:
-    """The recipe with the sizes, the epochs and the frozen part that a command asks for."""
-    train = told.train_size or tuning.train_size
-    test = told.test_size or told.train_size or tuning.test_size
-    trains = _trains(told.freeze)
-
-    def changed(stage: Stage) -> Stage:
-        return replace(stage, trains=trains) if trains is not None and stage.augment == "standard" else stage
-
-    stages = tuple(map(changed, tuning.stages))
-    return replace(tuning, train_size=train, test_size=test, epochs=told.epochs or tuning.epochs, stages=stages)
-
-
-def _trains(freeze: str) -> Trains | None:
-    if not freeze:
-        return None
-    known: dict[Freeze, Trains] = {"backbone": "classifier", "none": "all"}
-    held = parse_freeze(freeze)
-    return known.get(held, held if isinstance(held, int) else None)
+    numerics = resolve(Numerics(device=device, ranks=team.size if team else 1), single=True)  # type: ignore[arg-type]
+    return Job(asked.photos, asked.backbone, asked.tuning, told.seed, numerics, index)

@@ -14,6 +14,7 @@ from resnetlab.bundle.licences import licence_of, refuse_unaccepted
 from resnetlab.bundle.spec import Licence
 from resnetlab.errors import mistake
 from resnetlab.models.spec import External, Model, from_hub, parse_model
+from resnetlab.models.tensorfile import describe_weights
 
 VARIABLE = "RESNETLAB_WEIGHTS"
 PREFERRED = ("resnet50", "resnet34", "resnet18", "mobilenet_v3_large", "efficientnet_b0")
@@ -74,8 +75,6 @@ def _file(path: Path, weights: Path | None, found: str) -> Backbone:
 
 def _tensors(path: Path, weights: Path | None, found: str) -> Backbone:
     """Weights without a word on their network: timm's of that name, unless they say themselves."""
-    from resnetlab.models.weights import describe_weights
-
     held = describe_weights(path).get("model")
     if held is None and not path.stem.isidentifier():
         raise mistake(str(path), "does not say of which network it is", "name it: --model timm/NAME")

@@ -22,6 +22,8 @@ from resnetlab.data.sources.folder import DEFAULT_SIDE, manifest_sha256, survey
 from resnetlab.data.sources.manifest import Cut, Row, cut_of
 from resnetlab.data.spec import Data, DataIdentity, Split
 from resnetlab.errors import InputError, Problem, mistake
+from resnetlab.finetune.progress import Pulse
+from resnetlab.finetune.progress import silent as silent_pulse
 
 VALIDATION_SHARE = 0.15
 """Of the train images, where a folder has no validation split: as much as is cut of a folder without any split."""
@@ -104,10 +106,16 @@ class Part:
             where = f"{self.root}/{self.rows[place].path}"
             raise mistake(where, str(error), "restore it, then give the command again") from None
 
-    def shown(self, show: Callable[[Image.Image], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    def shown(
+        self, show: Callable[[Image.Image], NDArray[np.uint8]], pulse: Pulse = silent_pulse
+    ) -> NDArray[np.uint8]:  # fmt: skip
         """Every photograph as `show` gives it, (N, H, W, C); all of one shape."""
+        held = []
         with images.quiet(), ThreadPoolExecutor(default_workers()) as pool:
-            return np.stack(list(pool.map(lambda place: show(self.load(place)), range(len(self)))))
+            for one in pool.map(lambda place: show(self.load(place)), range(len(self))):
+                held.append(one)
+                pulse("photographs read", len(held), len(self))
+        return np.stack(held)
 
 
 @dataclass(frozen=True)

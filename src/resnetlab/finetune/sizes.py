@@ -17,6 +17,7 @@ from torch import Tensor
 from resnetlab.data.view import View
 from resnetlab.errors import mistake
 from resnetlab.finetune.kept import Basis, Kept, TakenError, basis_of
+from resnetlab.finetune.progress import Pulse, silent
 from resnetlab.finetune.record import Cell, Comparison, Row, Sizes
 from resnetlab.finetune.stage import Fitted, fit
 from resnetlab.finetune.subject import Subject
@@ -59,6 +60,7 @@ class _Sweep:
         """Stage one at `train_size`, then the cells of its row."""
         began, row, self.spared = time.monotonic(), Row(train_size=train_size), 0.0
         stage = self.job.tuning.due[0]
+        self.say(f"train {train_size}: stage one begins")
         self.subject.model.load_state_dict(self.start)
         with peak_memory(self.subject.device) as peak:
             try:
@@ -91,6 +93,7 @@ class _Sweep:
     def cell(self, train_size: int, test_size: int, state: State) -> Cell:
         """Both stages at `test_size`, from stage one's weights."""
         began, cell, self.spared = time.monotonic(), Cell(train_size=train_size, test_size=test_size), 0.0
+        self.say(f"train {train_size}, test {test_size}: begins")
         self.subject.model.load_state_dict(state)
         with peak_memory(self.subject.device) as peak:
             try:
@@ -149,7 +152,7 @@ class _Sweep:
 
 def sweep(
     job: Job, train_sizes: tuple[int, ...], test_sizes: tuple[int, ...], model: Path, kept: Kept, *, command: str,
-    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
+    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, pulse: Pulse = silent,
 ) -> Iterator[Sizes]:  # fmt: skip
     """The table after each row and cell, the last one whole; the best pair's network is written as `model`.
 
@@ -161,7 +164,9 @@ def sweep(
         raise mistake(job.tuning.name, "more than two stages", "--recipe fixres, or proof-of-concept", field="stages")
     began = time.monotonic()
     device = prepare(job.numerics, job.device_index)
-    subject = Subject(job.backbone.spec, job.backbone.weights, job.photos.classes, job.seed, job.numerics, device)
+    subject = Subject(
+        job.backbone.spec, job.backbone.weights, job.photos.classes, job.seed, job.numerics, device, pulse=pulse
+    )  # fmt: skip
     for size in sorted({*train_sizes, *test_sizes}):
         subject.view(size)
     subject.halves(job.tuning.stages[0].trains, train_sizes[0])

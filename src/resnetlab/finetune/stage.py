@@ -202,6 +202,8 @@ def _try(
     with images.quiet():
         for progress in train(tuner, photos, stop):
             watch(progress)
+            if progress.moment in ("pulse", "epoch"):
+                tuner.subject.pulse(f"{tuner.stage.name}: steps", progress.step, progress.total)
             if progress.moment == "stopped":
                 return epochs, kept, False
             if progress.moment != "epoch":

@@ -15,6 +15,7 @@ from resnetlab.data.resident import Resident
 from resnetlab.data.view import View, show
 from resnetlab.errors import mistake
 from resnetlab.finetune.photographs import Part
+from resnetlab.finetune.progress import Pulse, silent
 from resnetlab.models.pretrained import external_facts
 from resnetlab.models.spec import External, Model
 from resnetlab.models.transfer import (
@@ -81,8 +82,9 @@ class Subject:
 
     def __init__(
         self, spec: Model, weights: Path | None, classes: tuple[str, ...], seed: int, numerics: Numerics,
-        device: torch.device, team: Team = ALONE,
+        device: torch.device, team: Team = ALONE, pulse: Pulse = silent,
     ) -> None:  # fmt: skip
+        self.pulse = pulse
         self.spec, self.classes, self.numerics, self.device, self.team = spec, classes, numerics, device, team
         self.seed = seed
         if weights is not None and isinstance(spec, External):
@@ -155,13 +157,17 @@ class Subject:
             return Resident(*self.memo.held[key])
         if view.rule == "whole":
             return self._whole(halves, part, view, labels)
-        pixels = torch.from_numpy(part.shown(lambda image: show(image, view)))
+        pixels = torch.from_numpy(part.shown(lambda image: show(image, view), self.pulse))
         if halves.trunk is None:
             return Resident(pixels, labels.to(self.device))
         first = self.rows(halves, pixels[:2])
         if first.shape[1] * 4 * len(part) + self.memo.bytes > MEMO_BYTES:
             return Resident(pixels, labels.to(self.device))
-        rows = torch.cat([self.rows(halves, piece) for piece in torch.split(pixels, BATCH)])
+        found = []
+        for piece in torch.split(pixels, BATCH):
+            found.append(self.rows(halves, piece))
+            self.pulse("features computed", min(len(found) * BATCH, len(part)), len(part))
+        rows = torch.cat(found)
         self.memo.keep(key, rows, labels.to(self.device))
         return Resident(rows, labels.to(self.device))
 
@@ -170,7 +176,10 @@ class Subject:
         if halves.trunk is None:
             what = "whole images differ in shape, and this network is not cut before its classifier"
             raise mistake(self.spec.slug, what, 'view = "crop"', field="view")
-        rows = [self.rows(halves, torch.from_numpy(show(part.load(place), view))[None]) for place in range(len(part))]
+        rows = []
+        for place in range(len(part)):
+            rows.append(self.rows(halves, torch.from_numpy(show(part.load(place), view))[None]))
+            self.pulse("features computed", place + 1, len(part))
         return Resident(torch.cat(rows), labels.to(self.device))
 
     def forward(self, halves: Halves, judge: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from resnetlab.errors import Problem, ResnetlabError, mistake
 from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.kept import Kept, TakenError, basis_of
 from resnetlab.finetune.photographs import Part, Photographs
+from resnetlab.finetune.progress import Pulse, silent
 from resnetlab.finetune.record import Comparison, Look, Mistake, Record, StageRecord
 from resnetlab.finetune.stage import Fitted, Watch, balanced, fit
 from resnetlab.finetune.subject import BATCH, Halves, Subject
@@ -101,13 +102,17 @@ def staged(
         if team.agreed(stop()):
             return
         stage = adjusted(stage, views)
+        count = stage.recipe.epochs
+        epochs = f", {count} {'epoch' if count == 1 else 'epochs'} at most" if count else ""
+        say(f"{stage.name}: begins at {views[stage.size].size} pixels{epochs}")
         basis = basis.then(stage, views[stage.size])
         fitting = partial(
             fit, subject, stage, photos, views, job.seed, weights=weights, stop=stop, say=say, watch=watch
         )  # fmt: skip
         fitted = kept.stage(basis, subject, fitting, stop)
         if not fitted.epochs and not fitted.whole:
-            return  # stopped before it had one
+            say(f"{stage.name}: stopped after {fitted.seconds:.0f} s, within its first epoch: it changes nothing")
+            return
         halves = subject.halves("classifier", tuning.test_size)
         scores = scores_of(subject, halves, photos.validation, views["test"])
         accuracy = 100 * float(scores.right.mean())
@@ -122,7 +127,7 @@ def merit(look: Look) -> tuple[float, float]:
 
 def fit_all(
     job: Job, folder: Path, kept: Kept, *, budget_seconds: float | None = None, baseline: Path | None = None,
-    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, team: Team = ALONE,
+    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, pulse: Pulse = silent, team: Team = ALONE,
 ) -> Record:  # fmt: skip
     """Fit the network, write the model as `folder`, and give what was found.
 
@@ -132,19 +137,29 @@ def fit_all(
     until a whole one takes its place.
     """
     began = time.monotonic()
-    earlier = _baseline(baseline, job.photos) if baseline else None
+    earlier = _baseline(baseline, job.photos, pulse) if baseline else None
     device = prepare(job.numerics, team.local if team.size > 1 else job.device_index)
-    subject = Subject(job.backbone.spec, job.backbone.weights, job.photos.classes, job.seed, job.numerics, device, team)
+    spec, weights, classes = job.backbone.spec, job.backbone.weights, job.photos.classes
+    subject = Subject(spec, weights, classes, job.seed, job.numerics, device, team, pulse)
     tuning, photos = job.tuning, job.photos
     view = subject.view(tuning.test_size, tuning.view)
     done: list[tuple[Fitted, Look]] = []
     best: dict[str, torch.Tensor] = {}
 
+    pace: dict[str, float] = {}
+    """Seconds of an epoch of a stage, as estimated before it began."""
+
     def ended() -> bool:
         return stop() or (bool(done) and budget_seconds is not None and time.monotonic() - began > budget_seconds)
 
     def adjusted(stage: Stage, views: dict[str, View]) -> Stage:
-        return team.from_first(_within(stage, subject, photos, views, budget_seconds, began)) if done else stage
+        if not done:
+            return stage
+        stage, epoch_seconds = team.from_first(_within(stage, subject, photos, views, budget_seconds, began))
+        if epoch_seconds:
+            pace[stage.name] = epoch_seconds
+            say(f"{stage.name}: an epoch takes about {epoch_seconds:.0f} s here")
+        return stage
 
     with contextlib.suppress(TakenError):  # told to stop while another process computed the stage
         for fitted, seen in staged(job, subject, kept, stop=ended, say=say, adjusted=adjusted):
@@ -157,16 +172,37 @@ def fit_all(
             done.append((fitted, look))
     if not done:
         raise StoppedError(Problem(str(folder), "stopped before the first epoch; nothing was written", "start again"))
+    left_out = _left_out(tuning.due[len(done) :], time.monotonic() - began, budget_seconds, pace)
+    for line in left_out:
+        say(line)
     subject.model.load_state_dict(best)
-    scores = score(subject.model, photos.test, view, device, tuning.crops)
+    say(f"scoring {len(photos.test):,} test images")
+    scores = score(subject.model, photos.test, view, device, tuning.crops, pulse)
     record = _record(job, folder, done, scores, earlier, time.monotonic() - began)
+    record = replace(record, caveats=(*record.caveats, *left_out))
     metrics = (metric("validation", record.validation, photos.name), metric("test", record.test, photos.name))
     if team.first:
-        save(job, subject, view, folder, metrics)
+        save(job, subject, view, folder, metrics, left_out)
     return record
 
 
-def score(model: nn.Module, part: Part, view: View, device: torch.device, crops: int = 1) -> Scores:
+def _left_out(
+    stages: Sequence[Stage], seconds: float, budget: float | None, pace: dict[str, float]
+) -> tuple[str, ...]:  # fmt: skip
+    """A line for each stage that was not done, with the reason."""
+    reason = "it was told to stop"
+    if budget is not None and seconds > budget:
+        reason = f"the budget of {budget:.0f} s was over after {seconds:.0f} s"
+    return tuple(
+        f'stage "{stage.name}" was left out: {reason}'
+        + (f"; an epoch of it takes about {pace[stage.name]:.0f} s here" if stage.name in pace else "")
+        for stage in stages
+    )
+
+
+def score(
+    model: nn.Module, part: Part, view: View, device: torch.device, crops: int = 1, pulse: Pulse = silent
+) -> Scores:  # fmt: skip
     """Probabilities of every photograph of `part`, in fp32 as `predict` gives them; of 10 `crops`, their mean."""
     mean, deviation = (torch.tensor(held, device=device) for held in (view.mean, view.deviation))
     found = []
@@ -179,6 +215,7 @@ def score(model: nn.Module, part: Part, view: View, device: torch.device, crops:
             logits = run(model, normalise(torch.from_numpy(pixels).to(device), mean, deviation))
             each = torch.softmax(logits.double(), 1).view(len(shown), crops, -1)
             found.append(each.mean(1).cpu().numpy())
+            pulse("photographs scored", places.stop, len(part))
     return Scores(np.concatenate(found), part.labels)
 
 
@@ -218,10 +255,13 @@ def scores_of(subject: Subject, halves: Halves, part: Part, view: View) -> Score
 
 def _within(
     stage: Stage, subject: Subject, photos: Photographs, views: dict[str, View], budget: float | None, began: float
-) -> Stage:
-    """The stage with no more epochs than the budget has time for, so that its schedule comes to an end."""
+) -> tuple[Stage, float]:
+    """The stage with no more epochs than the budget has time for, so that its schedule comes to an end.
+
+    And the seconds that an epoch takes, as estimated; 0 where it is not.
+    """
     if budget is None or stage.recipe.epochs is None or stage.augment == "none":
-        return stage
+        return stage, 0.0
     view, timed = views[stage.size], time.monotonic()
     few = replace(photos.validation, rows=photos.validation.rows[:BATCH], labels=photos.validation.labels[:BATCH])
     score(subject.model, few, view, subject.device)
@@ -230,15 +270,17 @@ def _within(
     epoch = pace * (passes * len(photos.train) + len(photos.validation))
     left = budget - (time.monotonic() - began) - pace * (len(photos.test) + len(photos.validation))
     epochs = max(1, min(stage.recipe.epochs, int(left / epoch)))
-    return replace(stage, recipe=replace(stage.recipe, epochs=epochs))
+    return replace(stage, recipe=replace(stage.recipe, epochs=epochs)), epoch
 
 
-def save(job: Job, subject: Subject, view: View, folder: Path, metrics: tuple[Metric, ...]) -> None:
-    """Write the network as it stands as a model's folder."""
+def save(
+    job: Job, subject: Subject, view: View, folder: Path, metrics: tuple[Metric, ...], left_out: tuple[str, ...] = ()
+) -> None:  # fmt: skip
+    """Write the network as it stands as a model's folder; `left_out` says of stages that were not done."""
     line = provenance("finetune", 0, job.numerics, job.photos.sha256)
     file = ModelFile(
         name=folder.name, model=subject.spec, classes=job.photos.classes, view=view, licence=job.backbone.licence,
-        caveats=caveats(job), metrics=metrics,
+        caveats=(*caveats(job), *left_out), metrics=metrics,
         provenance={"recipe": encode(job.tuning), "seed": job.seed, "data": job.photos.name, **line},
     )  # fmt: skip
     save_bundle(folder, subject.model, file)
@@ -260,7 +302,7 @@ def metric(split: str, look: Look, data: str) -> Metric:
     )  # fmt: skip
 
 
-def _baseline(folder: Path, photos: Photographs) -> tuple[str, Scores]:
+def _baseline(folder: Path, photos: Photographs, pulse: Pulse = silent) -> tuple[str, Scores]:
     """An earlier model on the same test images. Raises InputError when it knows other classes."""
     bundle = load_bundle(folder)
     if set(bundle.file.classes) != set(photos.classes):
@@ -268,7 +310,7 @@ def _baseline(folder: Path, photos: Photographs) -> tuple[str, Scores]:
         what = f"knows other classes than {photos.root}: {', '.join(strangers[:3])}"
         raise mistake(str(folder), what, "a model of these classes as --baseline")
     device = torch.device("cpu")
-    scores = score(bundle.module, photos.test, bundle.file.view, device)
+    scores = score(bundle.module, photos.test, bundle.file.view, device, pulse=pulse)
     order = [bundle.file.classes.index(name) for name in photos.classes]
     return folder.name, Scores(scores.probabilities[:, order], photos.test.labels)
 

@@ -37,8 +37,17 @@ def build_model(spec: Model, channels: int, classes: int, draw: Draw) -> nn.Modu
     with torch.device("meta"):  # no weights are drawn that `initialise` would draw again
         model = skeleton(spec, channels, classes)
     assert not isinstance(spec, BagOfWords)  # which has no skeleton
-    model = model.to_empty(device="cpu")
+    model = allocated(model)
     initialise(model, spec.init, draw)
+    return model
+
+
+def allocated(model: nn.Module) -> nn.Module:
+    """A network from the meta device on the processor, its numbers not yet set.
+
+    As `to_empty`, which imports sympy to ask how a tensor of the meta device lies in memory.
+    """
+    model._apply(lambda held: torch.empty(held.shape, dtype=held.dtype, device="cpu"))  # type: ignore[no-untyped-call]
     return model
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from resnetlab.codec import encode
 from resnetlab.errors import mistake
 from resnetlab.files import sha256
-from resnetlab.models.build import skeleton
+from resnetlab.models.build import allocated, skeleton
 from resnetlab.models.families.cifar import CifarNet
 from resnetlab.models.families.imagenet import ImageNetResNet
 from resnetlab.models.names import named_model
@@ -64,7 +64,8 @@ def import_weights(file: Path, as_model: str, out: Path, licence: str = "") -> P
     classes = head.shape[0]
     with torch.device("meta"):
         model = skeleton(spec, channels, classes)
-    load_weights(model.to_empty(device="cpu"), tensors, str(file))
+    model = allocated(model)
+    load_weights(model, tensors, str(file))
     facts = {
         "model": encode(spec), "classes": _classes(spec, classes), "channels": channels,
         "side": 32 if isinstance(spec, CifarNet) else 224,

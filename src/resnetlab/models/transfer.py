@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import Tensor, fx, nn
@@ -16,13 +15,11 @@ from torch.fx.passes.split_module import split_module
 from resnetlab.errors import mistake
 from resnetlab.models.build import build_model, skeleton
 from resnetlab.models.count import parameters
+from resnetlab.models.frozen import Freeze, parse_freeze
 from resnetlab.models.initialise import Draw
 from resnetlab.models.pretrained import hub_weights, weights_file
 from resnetlab.models.spec import External, Model
 from resnetlab.models.weights import load_weights, read_weights
-
-Freeze = Literal["backbone", "none"] | int
-"""backbone: all but the classifier; none; or so many of the first parts, as `parts` counts them."""
 
 
 def adapt(spec: Model, classes: int, draw: Draw) -> nn.Module:
@@ -102,14 +99,6 @@ def freeze(model: nn.Module, what: Freeze, where: str) -> None:
     for module in held:
         module.eval().requires_grad_(False)
     head.train().requires_grad_(True)
-
-
-def parse_freeze(text: str) -> Freeze:
-    """What an option says. Raises InputError."""
-    if text not in ("backbone", "none") and not text.isdigit():
-        allowed = "backbone, none, a number of parts"
-        raise mistake("--freeze", "unknown", "--freeze backbone", got=text, allowed=allowed)
-    return int(text) if text.isdigit() else "none" if text == "none" else "backbone"
 
 
 def trainable(spec: Model, channels: int, classes: int, what: str) -> int:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from resnetlab.errors import InputError, Problem, mistake
+from resnetlab.errors import InputError, Problem
 from resnetlab.files import atomic
+from resnetlab.models.tensorfile import describe_weights, opened
 
 SCALE = "scale/"
 """Before the names of tensors that are no weights but put pixels on a scale: the mean and matrix of a whitening."""
@@ -44,7 +42,7 @@ class Facts:
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], Facts]:
     """The weights of a safetensors file, on the processor, and its facts. Raises InputError when it is not one."""
-    with _opened(path) as file:
+    with opened(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
     held = describe_weights(path)
     whitening = {name.removeprefix(SCALE): tensors.pop(name) for name in list(tensors) if name.startswith(SCALE)}
@@ -57,24 +55,6 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Facts]:
     except (TypeError, ValueError):  # another program's word for something else
         facts = Facts()
     return tensors, facts
-
-
-def describe_weights(path: Path) -> dict[str, Any]:
-    """What stands beside the tensors of a safetensors file; nothing where others wrote it. Raises InputError."""
-    with _opened(path) as file:
-        held = json.loads((file.metadata() or {}).get("resnetlab", "{}"))
-    return held if isinstance(held, dict) else {}
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            yield file
-    except FileNotFoundError:
-        raise mistake(str(path), "no such file", "give the path of a safetensors file") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise mistake(str(path), f"not a whole safetensors file: {error}", "restore it from a copy") from None
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:

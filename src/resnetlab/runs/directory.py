@@ -196,3 +196,9 @@ def _differing(left: Any, right: Any, path: str = "") -> list[str]:
         names = sorted(left.keys() | right.keys())
         return [line for name in names for line in _differing(left.get(name), right.get(name), f"{path}{name}.")]
     return [] if left == right else [f"{path.rstrip('.')} is {json.dumps(left)} there, {json.dumps(right)} here"]
+
+
+def check_finished(folder: Path) -> None:
+    """Raise InputError unless `folder` is that of a finished run which kept its weights."""
+    if not (folder / "weights.safetensors").exists():
+        raise mistake(str(folder), "no finished run", "give the folder of a run that has weights.safetensors")

@@ -11,7 +11,7 @@ from resnetlab.data.spec import Dataset
 from resnetlab.data.splits import load
 from resnetlab.errors import mistake
 from resnetlab.models.weights import load_weights, read_weights
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.directory import RunDirectory, check_finished
 from resnetlab.runs.record import RunFile
 from resnetlab.training.accelerate import prepare
 from resnetlab.training.loop import Learner
@@ -41,8 +41,7 @@ class Finished:
 def open_finished(folder: Path, data: str = "", say: Callable[[str], None] = lambda _: None) -> Finished:
     """The run in `folder`; `data` says where the data lie now. Raises InputError: not finished, or other data."""
     directory = RunDirectory(folder)
-    if not (folder / "weights.safetensors").exists():
-        raise mistake(str(folder), "no finished run", "give the folder of a run that has weights.safetensors")
+    check_finished(folder)
     file = directory.file()
     recipe_of(file)
     source = replace(file.data, source=data) if data else file.data

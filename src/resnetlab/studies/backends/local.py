@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from resnetlab.studies.backends.jobs import STOP_SECONDS, Event, Job, Queue, event_of, message_of
+from resnetlab.studies.backends.launcher import LaunchedWorker, Launcher, can_launch
 from resnetlab.training.numerics import Numerics, Placement, cores
 from resnetlab.training.resolve import check_index, resolve
 
@@ -29,6 +30,7 @@ class LocalBackend:
     def __init__(self, root: Path, placement: Placement) -> None:
         self.root, self.placement = root, placement
         self.messages: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
+        self.launcher: Launcher | None = None
 
     def settle(self, numerics: Numerics) -> Numerics:
         """As this machine resolves them, one thread a run unless they say more."""
@@ -53,7 +55,10 @@ class LocalBackend:
         Every worker has ended when the generator has. Raises ResourceError when the disk is full.
         """
         queued, count = Queue(self.root, list(jobs)), math.ceil(self.width(jobs) / self.placement.abreast)
-        workers = [_Worker(self, number, jobs[0].file.run.numerics.threads) for number in range(count)]
+        numerics = jobs[0].file.run.numerics if jobs else Numerics()
+        workers = [_Worker(self, number, numerics.threads) for number in range(count)]
+        if count > 1 and numerics.device == "cpu" and can_launch():
+            self.launcher = Launcher(self.logs / f"launcher-{os.getpid()}.log", _environment(numerics.threads))
         try:
             while queued or any(worker.jobs for worker in workers):
                 if stop():
@@ -79,6 +84,14 @@ class LocalBackend:
         finally:
             for worker in workers:
                 worker.end()
+            if self.launcher:
+                self.launcher.end()
+                self.launcher = None
+
+    @property
+    def logs(self) -> Path:
+        """What worker processes say besides their messages."""
+        return self.root / "cache" / "logs"
 
     def _hand_out(self, queued: Queue, workers: list[_Worker]) -> None:
         """Give what is due to the workers that have nothing to do."""
@@ -108,7 +121,7 @@ class LocalBackend:
         if not jobs:
             return
         worker.end()
-        code = worker.process.returncode if worker.process else 0
+        code = (worker.process.returncode if worker.process else 0) or 0
         kills, worker.jobs = _memory_kills(), {}
         # Which of several runs took the memory nobody knows: each is tried again, alone.
         short_of_memory = code == -9 and kills > worker.memory_kills and len(jobs) == 1
@@ -126,7 +139,7 @@ class _Worker:
     backend: LocalBackend
     number: int
     threads: int
-    process: subprocess.Popen[str] | None = None
+    process: subprocess.Popen[str] | LaunchedWorker | None = None
     jobs: dict[str, Job] = field(default_factory=dict)
     listener: threading.Thread | None = None
     gone: bool = True
@@ -134,7 +147,7 @@ class _Worker:
 
     @property
     def log(self) -> Path:
-        return self.backend.root / "cache" / "logs" / f"worker-{os.getpid()}-{self.number}.log"
+        return self.backend.logs / f"worker-{os.getpid()}-{self.number}.log"
 
     def start(self, jobs: list[Job]) -> None:
         """Begin `jobs` side by side, in a new process when there is none."""
@@ -169,30 +182,34 @@ class _Worker:
 
     def _spawn(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        threads = str(self.threads)
-        environment = os.environ | {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "OPENBLAS_NUM_THREADS": threads,
-        }
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                COMMAND,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
-                # Ctrl-C in a terminal is for the driver, which passes it on: a session of POSIX, a group of Windows.
-                start_new_session=True, creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-            )  # fmt: skip
+        launcher = self.backend.launcher
+        self.process = launcher.start(self.log) if launcher and not launcher.gone else self._started()
         self.gone, self.memory_kills = False, _memory_kills()
         self.listener = threading.Thread(target=self._listen, args=(self.process,), daemon=True)
         self.listener.start()
 
-    def _listen(self, process: subprocess.Popen[str]) -> None:
+    def _started(self) -> subprocess.Popen[str]:
+        """A new Python process, which imports torch for itself."""
+        with self.log.open("w") as log:
+            return subprocess.Popen(
+                COMMAND,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment(self.threads),
+                # Ctrl-C in a terminal is for the driver, which passes it on: a session of POSIX, a group of Windows.
+                start_new_session=True, creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )  # fmt: skip
+
+    def _listen(self, process: subprocess.Popen[str] | LaunchedWorker) -> None:
         if process.stdout:
             with process.stdout as lines:
                 for line in lines:
                     with contextlib.suppress(ValueError):  # a line cut short by a kill
                         self.backend.messages.put((self, json.loads(line)))
         self.backend.messages.put((self, None))
+
+
+def _environment(threads: int) -> dict[str, str]:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {**os.environ, **dict.fromkeys(names, str(threads))}
 
 
 def _memory_kills() -> int:

@@ -23,6 +23,7 @@ from resnetlab.data.resident import Residents
 from resnetlab.data.splits import load
 from resnetlab.errors import ResnetlabError
 from resnetlab.finetune.photographs import load_photographs
+from resnetlab.lazy_compiler import defer_compiler
 from resnetlab.runs.execute import attempt
 from resnetlab.runs.held import BusyError, CrowdedError
 from resnetlab.runs.record import Evaluation, Result, RunFile
@@ -35,6 +36,7 @@ from resnetlab.training.tuning import Tuning
 
 def main() -> None:
     """Serve the driver at the other end of standard input and output."""
+    defer_compiler()  # optimizers would import it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints must not stand between the lines of the driver

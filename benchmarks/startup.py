@@ -1,0 +1,237 @@
+"""How long a person waits for a command: `python benchmarks/startup.py`.
+
+Every command runs in fresh processes, five times in turn with `python -c "import torch"`, to which it is compared,
+since most of what a command costs is that. Prints the medians, writes `benchmarks/startup.json`, and ends with 1 where
+a limit is exceeded. `--only predict` looks at the commands whose names begin so, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import machine
+from PIL import Image
+
+from resnetlab.bundle.spec import Licence, ModelFile
+from resnetlab.bundle.store import save_bundle
+from resnetlab.data.view import View
+from resnetlab.models.build import build_model
+from resnetlab.models.names import named_model
+
+ROUNDS = 5
+TORCH = 'python -c "import torch"'
+
+FIRST_SECONDS, FIRST_RATIO = 0.5, 0.17
+"""Until the first line: no more than the larger of so many seconds and that share of the import of torch."""
+
+END_SECONDS, END_RATIO = 0.3, 0.1
+"""From the last line to the prompt, likewise."""
+
+BEGUN = "study run digits, until it trains"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, and the most that it may take of the time in which torch is imported."""
+
+    words: tuple[str, ...]
+    limit: float | None = None
+    """None: it trains or computes for long, so that only the first line and the end are held to a limit."""
+    codes: tuple[int, ...] = (0,)
+    fresh: bool = False
+    """In a folder of its own each time."""
+
+
+CASES = {
+    "--help": Case(("--help",), 0.15),
+    "--version": Case(("--version",), 0.15),
+    "study list": Case(("study", "list"), 0.3),
+    "study check digits": Case(("study", "check", "digits"), 0.3),
+    "models": Case(("models",), 0.3),
+    "data check": Case(("data", "check", "photos"), 0.3),
+    "study plan digits": Case(("study", "plan", "digits"), 0.5, fresh=True),
+    "study status digits": Case(("study", "status", "digits"), 0.3),
+    "finetune nosuch": Case(("finetune", "nosuch"), 0.3, (2,)),
+    "predict nosuch x.jpg": Case(("predict", "nosuch", "x.jpg"), 0.3, (2,)),
+    "inspect model cifar-resnet8": Case(("inspect", "model", "cifar-resnet8"), 1.5),
+    "predict": Case(("predict", "pets", "photo.jpg"), 1.5),
+    "explain": Case(("explain", "pets", "photo.jpg"), 1.6),
+    "evaluate": Case(("evaluate", "pets", "photos"), 1.8),
+    "train one epoch of digits": Case(
+        ("train", "cifar-resnet20", "--data", "digits", "--recipe", "digits", "--epochs", "1"), fresh=True
+    ),
+    BEGUN: Case(("study", "run", "digits"), 3.5, (0, 130), fresh=True),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of a process: wall, processor with its children, until its first line, from the last one to its end."""
+
+    wall: float
+    cpu: float
+    first: float
+    end: float
+    code: int
+
+
+def main() -> int:
+    """Measure, print, write; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="names of commands that begin so; writes nothing")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    told = parser.parse_args()
+    cases = {name: case for name, case in CASES.items() if name.startswith(told.only)}
+    facts = machine()
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        prepare(root)
+        timed: dict[str, list[Timed]] = {name: [] for name in (TORCH, *cases)}
+        for number in range(told.rounds):
+            timed[TORCH].append(run([sys.executable, "-c", "import torch"], root))
+            for name, case in cases.items():
+                timed[name].append(measured(name, case, root, number))
+            print(f"round {number + 1} of {told.rounds}", file=sys.stderr, flush=True)
+    rows, broken = judged(timed, cases)
+    show(rows)
+    for line in broken:
+        print(line)
+    if not told.only:
+        facts |= {"instructions": torch.backends.cpu.get_cpu_capability(), "rounds": told.rounds, "commands": rows}
+        Path(__file__).with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+    return int(bool(broken))
+
+
+def prepare(root: Path) -> None:
+    """A small model, a small folder of photographs, and a study that was planned."""
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 4)):
+        for name in ("cat", "dog", "owl"):
+            for number in range(count):
+                path = root / "photos" / split / name / f"{number}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(draw.integers(0, 256, (120, 160, 3), np.uint8)).save(path)
+    shutil.copy(root / "photos" / "test" / "cat" / "0.jpg", root / "photo.jpg")
+    spec = named_model("cifar-resnet20", "benchmark", "")
+    module = build_model(spec, 3, 3, lambda name: torch.Generator().manual_seed(len(name)))
+    view = View(size=32, mean=(0.5,) * 3, deviation=(0.25,) * 3)
+    classes = ("cat", "dog", "owl")
+    save_bundle(
+        root / "pets", module,
+        ModelFile(name="pets", model=spec, classes=classes, view=view, licence=Licence(name="MIT")),
+    )  # fmt: skip
+    run([*program(), "study", "plan", "digits"], root)
+
+
+def program() -> list[str]:
+    """What starts the command line of this working tree."""
+    return [sys.executable, "-m", "resnetlab"]
+
+
+def measured(name: str, case: Case, root: Path, number: int) -> Timed:
+    """One process of a command. Raises RuntimeError when it ends otherwise than it should."""
+    folder = root
+    if case.fresh:
+        folder = root / f"{list(CASES).index(name)}-{number}"
+        folder.mkdir()
+    begun = (lambda: any(folder.glob("runs/*/metrics.jsonl"))) if name == BEGUN else None
+    found = run([*program(), *case.words], folder, begun)
+    if found.code not in case.codes:
+        print(f"{name}: ended with {found.code}", file=sys.stderr)
+    return found
+
+
+def run(words: list[str], folder: Path, until: Callable[[], bool] | None = None) -> Timed:
+    """A process to its end, or to the moment when `until()` is so, at which it is told to stop."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
+    began = time.monotonic()
+    process = subprocess.Popen(
+        words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )  # fmt: skip
+    assert process.stdout is not None
+    stamps: list[float] = []
+
+    def read(stream: int) -> None:
+        while os.read(stream, 65536):
+            stamps.append(time.monotonic())
+
+    reader = threading.Thread(target=read, args=(process.stdout.fileno(),))
+    reader.start()
+    reached = 0.0
+    if until is not None:
+        while not until() and process.poll() is None:
+            time.sleep(0.01)
+        reached = time.monotonic()
+        process.send_signal(signal.SIGINT)
+    _, status, usage = os.wait4(process.pid, 0)
+    ended = time.monotonic()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    reader.join()
+    first, last = (stamps[0], stamps[-1]) if stamps else (ended, ended)
+    return Timed(
+        wall=(reached or ended) - began, cpu=usage.ru_utime + usage.ru_stime, first=first - began,
+        end=max(0.0, ended - last) if not reached else 0.0, code=process.returncode,
+    )  # fmt: skip
+
+
+def judged(timed: dict[str, list[Timed]], cases: dict[str, Case]) -> tuple[dict[str, dict[str, object]], list[str]]:
+    """Medians of each command, and a line for each limit that is exceeded."""
+    torch_wall = median(timed[TORCH], "wall")
+    torch_cpu = median(timed[TORCH], "cpu")
+    rows: dict[str, dict[str, object]] = {}
+    broken = []
+    for name, held in timed.items():
+        wall, cpu, first, end = (median(held, field) for field in ("wall", "cpu", "first", "end"))
+        case = cases.get(name, Case(()))
+        ratio = wall / torch_wall
+        rows[name] = {
+            "wall_seconds": round(wall, 3), "cpu_seconds": round(cpu, 3), "first_line_seconds": round(first, 3),
+            "end_seconds": round(end, 3), "wall_of_torch": round(ratio, 3), "cpu_of_torch": round(cpu / torch_cpu, 3),
+            "limit_of_torch": case.limit, "codes": sorted({one.code for one in held}),
+            "each": [{key: round(value, 3) for key, value in asdict(one).items()} for one in held],
+        }  # fmt: skip
+        if name == TORCH:
+            continue
+        if any(one.code not in case.codes for one in held):
+            broken.append(f"{name}: ended with {rows[name]['codes']}, not with {list(case.codes)}")
+        if case.limit is not None and ratio > case.limit:
+            broken.append(f"{name}: {ratio:.2f} x the import of torch, at most {case.limit:g}")
+        if first > max(FIRST_SECONDS, FIRST_RATIO * torch_wall):
+            broken.append(f"{name}: the first line after {first:.2f} s, at most {FIRST_SECONDS} s")
+        if end > max(END_SECONDS, END_RATIO * torch_wall):
+            broken.append(f"{name}: the prompt {end:.2f} s after the last line, at most {END_SECONDS} s")
+    return rows, broken
+
+
+def median(held: list[Timed], field: str) -> float:
+    """The median over the rounds."""
+    return statistics.median(getattr(one, field) for one in held)
+
+
+def show(rows: dict[str, dict[str, object]]) -> None:
+    """The table, as text."""
+    heads = ("wall s", "CPU s", "first line s", "to prompt s", "x torch", "limit")
+    print(f"{'':36}" + "".join(f"{head:>13}" for head in heads))
+    for name, row in rows.items():
+        limit = "" if row["limit_of_torch"] is None else f"{row['limit_of_torch']:g}"
+        keys = ("wall_seconds", "cpu_seconds", "first_line_seconds", "end_seconds", "wall_of_torch")
+        print(f"{name:36}" + "".join(f"{row[key]:13.2f}" for key in keys) + f"{limit:>13}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""What is frozen of a network, as an option names it. Free of torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from resnetlab.errors import mistake
+
+Freeze = Literal["backbone", "none"] | int
+"""All but the classifier, nothing, or so many of the first parts."""
+
+
+def parse_freeze(text: str) -> Freeze:
+    """What an option says. Raises InputError."""
+    if text not in ("backbone", "none") and not text.isdigit():
+        allowed = "backbone, none, a number of parts"
+        raise mistake("--freeze", "unknown", "--freeze backbone", got=text, allowed=allowed)
+    return int(text) if text.isdigit() else "none" if text == "none" else "backbone"

@@ -1,0 +1,159 @@
+"""A process that imports torch once and starts workers as copies of itself: a second worker costs no second import.
+
+The driver talks to it through a Unix socket. A request carries the three files that a worker reads and writes; the
+answer is the worker's process id, and later the code with which it ended. Where a process cannot be forked (Windows),
+or may not be (a GPU), each worker is a new Python process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TextIO
+
+COMMAND = (sys.executable, "-m", "resnetlab.studies.backends.launcher")
+POLL_SECONDS = 0.1
+"""Between two looks at whether a worker has ended."""
+
+
+def can_launch() -> bool:
+    """Return whether this system can copy a process and pass it open files."""
+    return hasattr(os, "fork") and hasattr(socket, "send_fds") and hasattr(socket, "AF_UNIX")
+
+
+class Launcher:
+    """The driver's end: starts workers that have torch already."""
+
+    def __init__(self, log: Path, environment: dict[str, str]) -> None:
+        """Start the process. It imports while the caller goes on; what it has to say goes to the file `log`."""
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs, log.open("w", encoding="utf-8") as errors:
+            self.process = subprocess.Popen(
+                [*COMMAND, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=environment,
+                stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True,
+            )  # fmt: skip
+        self.waiting: list[LaunchedWorker] = []
+        self.workers: dict[int, LaunchedWorker] = {}
+        self.news = threading.Condition()
+        self.gone = False
+        """Whether the process has ended: then workers are started in another way."""
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def start(self, log: Path) -> LaunchedWorker:
+        """Ask for a worker whose standard error is the file `log`; it comes as soon as torch is imported."""
+        (stdin, to_worker), (from_worker, stdout) = os.pipe(), os.pipe()
+        worker = LaunchedWorker(self.news, open(to_worker, "w", encoding="utf-8"), open(from_worker, encoding="utf-8"))  # noqa: PTH123, SIM115
+        with log.open("w", encoding="utf-8") as errors, contextlib.suppress(OSError), self.news:
+            if self.gone:
+                worker.returncode = -9
+            else:
+                self.waiting.append(worker)
+            socket.send_fds(self.socket, [b"w"], [stdin, stdout, errors.fileno()])
+        for end in (stdin, stdout):  # where the launcher is gone, the worker's output ends here
+            os.close(end)
+        return worker
+
+    def end(self) -> None:
+        """Let the process end; workers that still run are left alone."""
+        with contextlib.suppress(OSError):  # it has ended
+            self.socket.shutdown(socket.SHUT_RDWR)  # closing would wait for the thread that reads
+        self.socket.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        with contextlib.suppress(OSError):
+            if not self.log.stat().st_size:
+                self.log.unlink()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError, ValueError), self.socket.makefile("r", encoding="utf-8") as lines:
+            for line in lines:
+                message = json.loads(line)
+                with self.news:
+                    if "code" in message:
+                        self.workers[message["pid"]].returncode = message["code"]
+                    else:
+                        worker = self.workers[message["pid"]] = self.waiting.pop(0)
+                        worker.pid = message["pid"]
+                    self.news.notify_all()
+        with self.news:  # nobody else could report an end
+            self.gone = True
+            for worker in (*self.waiting, *self.workers.values()):
+                worker.returncode = -9 if worker.returncode is None else worker.returncode
+            self.news.notify_all()
+
+
+class LaunchedWorker:
+    """A worker process with the part of `subprocess.Popen` that a driver needs."""
+
+    def __init__(self, news: threading.Condition, stdin: TextIO, stdout: TextIO) -> None:
+        self.news, self.stdin, self.stdout = news, stdin, stdout
+        self.pid: int | None = None
+        self.returncode: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end and return the exit code, negative for a signal. Raises subprocess.TimeoutExpired."""
+        with self.news:
+            self.news.wait_for(lambda: self.returncode is not None, timeout)
+            if self.returncode is None:
+                raise subprocess.TimeoutExpired("worker", timeout or 0.0)
+            return self.returncode
+
+    def kill(self) -> None:
+        """End the process at once; one that has not started yet ends by itself, since its input is closed."""
+        with self.news, contextlib.suppress(ProcessLookupError):
+            if self.pid is not None and self.returncode is None:
+                os.kill(self.pid, 9)
+
+
+def main(number: int) -> None:
+    """Start a worker for each request that comes through the socket `number`, and report the end of each."""
+    driver = socket.socket(fileno=number)
+    from resnetlab.studies.backends import worker  # and torch with it, once for all workers
+
+    while True:
+        ready, _, _ = select.select([driver], [], [], POLL_SECONDS)
+        if ready:
+            request, files, _, _ = socket.recv_fds(driver, 1, 3)
+            if not request:  # the driver has ended
+                os._exit(0)
+            pid = os.fork()
+            if pid == 0:
+                driver.close()
+                _become_worker(files)
+                worker.main()
+            for file in files:
+                os.close(file)
+            _send(driver, {"pid": pid})
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                _send(driver, {"pid": ended[0], "code": os.waitstatus_to_exitcode(ended[1])})
+
+
+def _send(driver: socket.socket, message: dict[str, int]) -> None:
+    with contextlib.suppress(OSError):  # the driver has ended: the next look at the socket says so
+        driver.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _become_worker(files: list[int]) -> None:
+    """Take the files as standard input, output and error, in a session of its own."""
+    os.setsid()
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
