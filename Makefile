@@ -6,6 +6,8 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 TYPES := $(BIN)/mypy && $(BIN)/lint-imports
 READY := .venv/ready
+# The tests start hundreds of processes: each would compile all modules again where nothing may be kept.
+export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lint style types format bench bench-gpu bench-startup pins results clean
 

@@ -67,7 +67,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, (classes, side, channels) in forms.items():
         draw = np.random.default_rng(0)
         arrays = {}
-        for split, count in (("train", max(IMAGES, classes)), ("test", max(200, classes))):
+        for split, count in (("train", max(IMAGES, classes)), ("test", max(100, classes))):
             labels = np.arange(count) % classes
             pixels = draw.integers(0, 100, (count, side, side, channels))
             pixels[np.arange(count), labels % side] += 120
@@ -133,7 +133,7 @@ def shrunken(name: str, images: dict[str, Path], photographs: tuple[dict[str, Pa
         recipe: Recipe = replace(condition.recipe, epochs=1, steps=None)
         source = str(images[condition.data.source])
         smaller = isinstance(condition.model, CifarNet | ImageNetResNet)
-        few = None if smaller else 64  # the others cannot be made smaller
+        few = None if smaller else 32  # the others cannot be made smaller
         data = replace(condition.data, source=source, image_size=None, train_images=few)
         return replace(condition, model=small(condition.model), recipe=recipe, data=data)
 
