@@ -1,12 +1,15 @@
 # resnetlab, for contributors and the curious. `make help` lists what there is.
 PYTHON ?= python3
 BIN := .venv/bin
-# Files of tests side by side, a process a core, of one thread each: in their own order, the long ones of the middle are
-# not left for the end.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# Tests side by side, a process a core, of one thread each. Each process begins with a share of the files and takes over
+# tests from another when it has none left. Where a test kills its process, the others go on and the run fails with its name.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+TYPES := $(BIN)/mypy && $(BIN)/lint-imports
 READY := .venv/ready
+# The tests start hundreds of processes: each would compile all modules again where nothing may be kept.
+export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench bench-gpu bench-startup pins results clean
+.PHONY: help demo test test-all lint style types format bench bench-gpu bench-startup pins results clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -14,17 +17,22 @@ help: ## Say what each target does
 demo: $(READY) ## Run the study `digits` (two minutes on two cores) and name its report
 	$(BIN)/resnetlab study run digits
 
-test: $(READY) lint ## Check style, types and floors, and run the fast tests (set-up included)
-	$(PYTEST) -m "not slow"
+# Style is told before the tests, which take minutes; types and floors are checked beside them and told after them.
+test: $(READY) style ## Check style, types and floors, and run the fast tests (set-up included)
+	@{ $(TYPES); } > .venv/types.log 2>&1 & types=$$!; \
+	$(PYTEST) -m "not slow"; tests=$$?; wait $$types; checked=$$?; cat .venv/types.log; exit $$((tests | checked))
 
 test-all: $(READY) lint ## As test, with the slow suites (kills, races, calibration), and what the tests cover
-	$(PYTEST) --cov --cov-report=term
+	$(PYTEST) --hypothesis-profile all --cov --cov-report=term
 
-lint: $(READY) ## Check style, types and floors
+lint: style types ## Check style, types and floors
+
+style: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+
+types: $(READY)
+	$(TYPES)
 
 format: $(READY) ## Put the code into shape
 	$(BIN)/ruff check --fix .

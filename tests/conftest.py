@@ -7,17 +7,31 @@ import shutil
 import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a run of two threads shares the cores with other tests
 # No test, and no process that one starts, meets the cache or the configuration of the person who runs the tests.
 os.environ["RESNETLAB_CACHE"] = tempfile.mkdtemp(prefix="resnetlab-cache-")
 os.environ["XDG_CONFIG_HOME"] = os.environ["RESNETLAB_CACHE"] + "/config"
 os.environ["RESNETLAB_OFFLINE"] = "0"
 
 import atexit
+import gc
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from resnetlab.studies.plan import Plan
+
+# In the fast suite the same few examples each time, so that a change is never blamed for what it did not do;
+# `make test-all` asks for the other profile, which looks for new ones.
+settings.register_profile("fast", max_examples=25, derandomize=True, deadline=None)
+settings.register_profile("all", max_examples=200, deadline=None)
+settings.load_profile("fast")
 
 atexit.register(shutil.rmtree, os.environ["RESNETLAB_CACHE"], ignore_errors=True)
 
@@ -58,6 +72,39 @@ def small_arrays(per_class: int = 40, test_per_class: int = 20, seed: int = 0) -
     return parts
 
 
+def pytest_collection_finish() -> None:
+    """Keep what was imported out of collections of garbage: each of them would look through all of torch."""
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_core() -> Iterator[None]:
+    """Runs in the processes of the tests compute in one thread, for those processes share the cores."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("resnetlab.training.resolve.cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(scope="session")
+def train_here() -> Callable[[Plan, Path], None]:
+    """Train the runs of a plan in this process: a worker would only add the seconds in which it imports torch."""
+
+    def train(plan: Plan, root: Path) -> None:
+        from resnetlab.recipes.numerics import Placement
+        from resnetlab.studies.executors.base import Job, message_of
+        from resnetlab.studies.executors.worker import Bench
+
+        said: list[dict[str, object]] = []
+        bench = Bench(lambda: False, lambda **message: said.append(message))
+        for run in plan.runs:
+            bench.work(message_of(Job(run.id, run.file), root, Placement()))
+            assert said[-1]["kind"] == "finished", said[-1]
+
+    return train
+
+
 @pytest.fixture(scope="session")
 def small_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The three classes as an .npz."""
@@ -78,3 +125,25 @@ def study_file(tmp_path: Path, study_text: str) -> Path:
     path = tmp_path / "small.toml"
     path.write_text(study_text)
     return path
+
+
+@pytest.fixture
+def calls() -> Callable[[Callable[[], object]], int]:
+    """Count the calls of functions that an action makes: its work, whatever else the machine does meanwhile."""
+
+    def count(action: Callable[[], object]) -> int:
+        made = 0
+
+        def called(_: object, event: str, __: object) -> None:
+            nonlocal made
+            made += event in ("call", "c_call")
+
+        action()  # what is imported or built once is no part of it
+        sys.setprofile(called)
+        try:
+            action()
+        finally:
+            sys.setprofile(None)
+        return made
+
+    return count

@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -136,10 +135,14 @@ def test_a_place_within_a_file_is_named_from_the_top() -> None:
     assert told(House, {"street": "a", "share": 2}, "city.house")[0].startswith("house.toml: city.house.share: ")
 
 
-def test_thousands_of_mistakes_are_counted_and_do_not_take_all_day() -> None:
-    began = time.process_time()
+def test_thousands_of_mistakes_are_counted_with_work_in_proportion_to_their_number(
+    calls: Callable[[Callable[[], object]], int],
+) -> None:
+    fewer, more = (
+        calls(lambda count=count: told(House, {f"x{index}": 1 for index in range(count)})) for count in (1_000, 4_000)
+    )
+    assert more < 5 * fewer
     lines = told(House, {f"x{index}": 1 for index in range(80_000)})
-    assert time.process_time() - began < 2
     assert lines[-1] == "house.toml: and 79,901 mistakes more. Fix: mend these first"
     assert len(lines) == 101
 
@@ -228,7 +231,7 @@ def decodes_or_says_why(form: type, value: object) -> None:
 
 
 @pytest.mark.parametrize("form", SPECS, ids=lambda cls: cls.__name__)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_table_decodes_or_is_refused_in_lines_that_a_person_can_read(form: type, data: st.DataObject) -> None:
     names = st.sampled_from([item.name for item in dataclasses.fields(form)]) | st.text(max_size=6)
@@ -242,14 +245,13 @@ def test_what_stands_where_one_of_several_tables_belongs_is_told_once(value: obj
     assert [problem.field for problem in caught.value.problems] == ["recipe"]
 
 
-@settings(max_examples=200, deadline=None)
 @given(whole=st.sampled_from([RUN, STUDY]), data=st.data())
 def test_any_one_value_of_a_right_table_may_be_anything(whole: Any, data: st.DataObject) -> None:
     spoil(whole, data)
 
 
 @pytest.mark.slow
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(whole=st.sampled_from([RUN, STUDY]), data=st.data())
 def test_any_one_value_of_a_right_table_may_be_anything_many_times(whole: Any, data: st.DataObject) -> None:
     spoil(whole, data)
@@ -303,7 +305,6 @@ runs = st.builds(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
 @given(runs)
 def test_what_is_encoded_decodes_to_itself_even_through_a_file(run: RunSpec) -> None:
     assert decode(RunSpec, encode(run), "x") == run
@@ -311,13 +312,11 @@ def test_what_is_encoded_decodes_to_itself_even_through_a_file(run: RunSpec) -> 
     assert decode(RunSpec, schema.without_defaults(run), "x") == run
 
 
-@settings(deadline=None, max_examples=60)
 @given(runs, runs)
 def test_two_runs_have_one_digest_only_when_they_are_equal(left: RunSpec, right: RunSpec) -> None:
     assert (digest(left) == digest(right)) == (left == right)
 
 
-@settings(deadline=None, max_examples=100)
 @given(runs, runs, st.data())
 def test_a_change_of_any_one_field_changes_the_digest(run: RunSpec, other: RunSpec, data: st.DataObject) -> None:
     path: list[str] = []
@@ -400,13 +399,16 @@ def test_placement_is_no_part_of_a_run() -> None:
     ],
     ids=range(14),
 )
-def test_a_file_that_is_no_toml_is_told_in_a_line_at_once(tmp_path: Path, content: bytes, line: str) -> None:
+def test_a_file_that_is_no_toml_is_told_in_a_line(
+    tmp_path: Path, content: bytes, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What would take the parser minutes, or all memory, is refused before the parser meets it."""
     path = tmp_path / "study.toml"
     path.write_bytes(content)
-    began = time.process_time()
+    if "thousands" in line or "larger" in line:
+        monkeypatch.setattr(schema, "tomllib", None)
     with pytest.raises(InputError) as caught:
         schema.read_toml(path)
-    assert time.process_time() - began < 2
     assert len(str(caught.value).splitlines()) == 1
     assert str(path) in str(caught.value)
     assert line in str(caught.value)
@@ -438,7 +440,6 @@ def test_a_file_that_is_no_json_is_told_in_a_line(tmp_path: Path, content: bytes
     assert len(str(caught.value).splitlines()) == 1
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.text(st.sampled_from("ab.=[]{}\"'0_1\n#, -:TZé\\")))
 def test_any_text_is_toml_or_told(text: str) -> None:
     with contextlib.suppress(InputError):

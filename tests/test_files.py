@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab import files
@@ -333,7 +333,6 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 records = st.dictionaries(st.text(), scalars | st.lists(scalars, max_size=3), max_size=4)
 
 
-@settings(deadline=None, max_examples=60)
 @given(before=st.lists(records, max_size=4), torn=records, cut=st.floats(0, 1), after=st.lists(records, min_size=1))
 def test_a_torn_tail_takes_no_acknowledged_line_with_it(
     before: list[dict[str, Any]], torn: dict[str, Any], cut: float, after: list[dict[str, Any]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +19,14 @@ from resnetlab.studies.plan import Plan
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> Path:
+def result(tmp_path_factory: pytest.TempPathFactory, study_text: str, train_here: Callable[[Plan, Path], None]) -> Path:
     folder = tmp_path_factory.mktemp("made")
     learning = study_text.replace(", widths = [4, 4, 8]", "").replace("lr = 1e-3", "lr = 3e-3")
     (folder / "small.toml").write_text(learning)
-    return rl.load_study(folder / "small.toml").run(folder).report.parent
+    study = rl.load_study(folder / "small.toml")
+    plan = study.plan(folder)
+    train_here(plan, folder)
+    return study.report(plan, folder).report.parent
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import ast
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -15,28 +14,21 @@ IMPORTED = """
 import sys
 sys.argv = ["resnetlab", *{arguments!r}]
 from resnetlab.cli.main import main
+code = 0
 try:
     main()
-except SystemExit:
-    pass
+except SystemExit as ended:
+    code = ended.code
 heavy = ("torch", "numpy", "scipy", "rich", "matplotlib")
+ours = [name for name in sys.modules if name.startswith("resnetlab.") and not name.startswith("resnetlab.cli")]
 print([name for name in heavy if name in sys.modules], file=sys.stderr)
+print(ours, file=sys.stderr)
+sys.exit(code)
 """
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "resnetlab", *arguments], capture_output=True, text=True, timeout=60)
-
-
-def test_help_takes_less_than_three_tenths_of_a_second() -> None:
-    """Of processor time: another process on the machine is not this one's doing. The best of three."""
-    taken = []
-    for _ in range(3):
-        before = os.times()
-        assert run("--help").returncode == 0
-        after = os.times()
-        taken.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    assert min(taken) < 0.3
 
 
 def test_help_groups_the_commands_by_what_people_come_for() -> None:
@@ -53,22 +45,23 @@ def test_help_groups_the_commands_by_what_people_come_for() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["study", "--help"], ["train", "--help"]])
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+def test_help_imports_nothing_heavy_and_of_resnetlab_the_command_line_alone(arguments: list[str]) -> None:
     code = IMPORTED.format(arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stderr.strip().endswith("[]"), done.stderr
+    assert done.returncode == 0
+    heavy, ours = done.stderr.splitlines()[-2:]
+    assert heavy == "[]"
+    assert set(ast.literal_eval(ours)) <= {"resnetlab.errors", "resnetlab.shell"}
 
 
-def test_a_mistake_in_a_file_is_told_in_two_seconds_without_torch() -> None:
-    before = time.monotonic()
-    done = run("study", "run", "digitz")
-    assert time.monotonic() - before < 10  # of a machine that may be busy; the imports are what is held below
-    assert done.returncode == 2
-    assert done.stderr == (
-        f"resnetlab: error: digitz: unknown study (got digitz; allowed: {', '.join(study_names())}). "
-        'Fix: did you mean "digits"?\n'
-    )
+def test_a_mistake_in_a_file_is_told_without_torch() -> None:
     code = IMPORTED.format(arguments=["study", "run", "digitz"])
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stderr
-    assert "torch" not in loaded.splitlines()[-1]
-    assert "matplotlib" not in loaded.splitlines()[-1]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    said, heavy, _ = done.stderr.splitlines()
+    assert said == (
+        f"resnetlab: error: digitz: unknown study (got digitz; allowed: {', '.join(study_names())}). "
+        'Fix: did you mean "digits"?'
+    )
+    assert "torch" not in heavy
+    assert "matplotlib" not in heavy

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -153,12 +152,11 @@ def test_a_flipped_bit_of_an_array_is_refused_and_one_of_the_archive_is_no_trace
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFOs in folders")
+@pytest.mark.timeout(60)
 def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "set.npz")
-    start = time.monotonic()
     with pytest.raises(InputError, match="neither a folder nor a regular file"):
         open_source(str(tmp_path / "set.npz"), cache=tmp_path)
-    assert time.monotonic() - start < 2
 
 
 def test_a_changed_pixel_label_class_or_split_changes_the_hash(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.data.config import Augment, RandAugment
@@ -39,7 +39,6 @@ def pixels_of(batch: int, height: int, width: int, channels: int, seed: int = 0)
     return np.random.default_rng(seed).integers(1, 256, (batch, height, width, channels), np.uint8)
 
 
-@settings(deadline=None, max_examples=80)
 @given(
     batch=st.integers(1, 5), height=st.integers(1, 9), width=st.integers(1, 9), channels=st.sampled_from([1, 3]),
     padding=st.integers(0, 5), seed=st.integers(0, 1000), crops=st.booleans(), flips=st.booleans(),
@@ -62,7 +61,6 @@ def test_crops_and_flips_are_those_of_a_loop_over_images(
     assert np.array_equal(got.numpy(), np.stack(expected))
 
 
-@settings(deadline=None, max_examples=80)
 @given(
     batch=st.integers(1, 4), height=st.integers(1, 9), width=st.integers(1, 9), size=st.integers(1, 12),
     seed=st.integers(0, 1000),

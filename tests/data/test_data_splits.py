@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.data import stratify
@@ -43,7 +43,6 @@ def cuttable(counts: list[int], share: float) -> bool:
     return round(share * sum(counts)) <= sum(counts) - len(counts)
 
 
-@settings(deadline=None)
 @given(COUNTS, SHARES, st.integers(0, 5))
 def test_a_cut_is_disjoint_complete_and_in_the_order_of_the_source(counts: list[int], share: float, seed: int) -> None:
     data = Data(source="numbers", validation=share, split_seed=seed)
@@ -61,7 +60,6 @@ def test_a_cut_is_disjoint_complete_and_in_the_order_of_the_source(counts: list[
     assert numbers(made.test) == list(range(sum(counts)))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(10, 60), min_size=2, max_size=8), st.floats(0.01, 0.5))
 def test_every_class_is_within_one_of_its_share(counts: list[int], share: float) -> None:
     made = cut(source_of(counts), Data(source="numbers", validation=share))
@@ -70,7 +68,6 @@ def test_every_class_is_within_one_of_its_share(counts: list[int], share: float)
     assert (np.abs(drawn - np.array(counts) * total / sum(counts)) < 1).all()
 
 
-@settings(deadline=None)
 @given(COUNTS, st.floats(0, 0.3), st.randoms(use_true_random=False))
 def test_the_order_of_the_classes_moves_no_image(counts: list[int], share: float, random: object) -> None:
     if not cuttable(counts, share):
@@ -132,7 +129,6 @@ def test_classes_of_one_image_keep_it_in_train() -> None:
     assert set(made.validation.labels) == {3}
 
 
-@settings(deadline=None)
 @given(COUNTS, st.data())
 def test_train_images_keeps_that_many_by_class_and_leaves_validation_alone(
     counts: list[int], data: st.DataObject

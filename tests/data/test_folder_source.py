@@ -337,7 +337,7 @@ NAMES = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(st.lists(NAMES, min_size=1, max_size=4), st.sampled_from(["good", "bad", "folder"])), max_size=14

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.data.config import Augment, RandAugment
@@ -25,7 +25,6 @@ PARTS = ("order", "corner", "mirror", "hole", "operation", "opposite", "share", 
 EVERYTHING: dict[str, Any] = {"padding": 0, "crop": 5, "randaugment": RandAugment(operations=3), "mixup": 0.4}
 
 
-@settings(deadline=None, max_examples=40)
 @given(images=st.integers(1, 200), side=st.integers(1, 40), padding=st.integers(0, 5), seed=st.integers(0, 2**40))
 def test_an_epoch_meets_every_image_once_with_draws_within_their_bounds(
     images: int, side: int, padding: int, seed: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.data.config import Images
@@ -17,7 +17,6 @@ def images_of(shape: tuple[int, int, int, int], seed: int = 0, low: int = 0, hig
     return Images(draw.integers(low, high, shape, np.uint8), draw.integers(0, 3, shape[0]))
 
 
-@settings(deadline=None, max_examples=40)
 @given(
     shape=st.tuples(st.integers(1, 6), st.integers(1, 7), st.integers(1, 7), st.sampled_from([1, 3])),
     seed=st.integers(0, 100), low=st.integers(0, 254),

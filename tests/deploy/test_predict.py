@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, TenCr
 
 from resnetlab.bundle.spec import Licence
 from resnetlab.bundle.store import load_bundle
+from resnetlab.cli.main import main
 from resnetlab.data.transforms.eval_transform import View
 from resnetlab.deploy.inputs import find_pictures
 from resnetlab.deploy.predict import load_model, views
@@ -30,9 +31,21 @@ HALF = {"mean": (0.5,) * 3, "deviation": (0.5,) * 3}
 THEIRS = Compose([Resize(28), CenterCrop(24), ToTensor(), Normalize((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))])
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "resnetlab", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=250)
+Run = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """The command line in this process, with what a finished process tells."""
+
+    def call(*arguments: str | Path) -> SimpleNamespace:
+        monkeypatch.setattr("sys.argv", ["resnetlab", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        out, err = capfd.readouterr()
+        return SimpleNamespace(returncode=int(done.value.code or 0), stdout=out, stderr=err)
+
+    return call
 
 
 def by_torchvision(folder: Path, image: Image.Image, *, mirror: bool = False) -> torch.Tensor:
@@ -104,7 +117,7 @@ def test_a_photograph_is_turned_upright_before_it_is_named(pets: Path, tmp_path:
     assert plain.guesses == turned.guesses
 
 
-def test_broken_files_are_told_and_left_out_and_the_exit_code_says_so(pets: Path, tmp_path: Path) -> None:
+def test_broken_files_are_told_and_left_out_and_the_exit_code_says_so(pets: Path, tmp_path: Path, run: Run) -> None:
     save(tmp_path / "in" / "a.png", picture(0))
     whole = encoded(picture(1, 64, 64), "JPEG")
     (tmp_path / "in" / "b.jpg").write_bytes(whole[: len(whole) * 3 // 4])
@@ -126,7 +139,7 @@ def test_broken_files_are_told_and_left_out_and_the_exit_code_says_so(pets: Path
         load_model(pets).predict([tmp_path / "in" / "a.png", tmp_path / "in" / "c.jpg"])
 
 
-def test_predictions_as_csv_are_a_line_a_class(pets: Path, photos: Path) -> None:
+def test_predictions_as_csv_are_a_line_a_class(pets: Path, photos: Path, run: Run) -> None:
     done = run(
         "predict", pets, photos / "test" / "cat" / "000.jpg", photos / "test" / "dog" / "000.jpg", "--top", 2, "--csv"
     )

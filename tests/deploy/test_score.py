@@ -84,7 +84,8 @@ def test_a_matrix_gathers_what_the_data_has_no_class_for(pets: Path) -> None:
 
 
 def test_a_run_is_scored_as_it_scored_itself(tmp_path: Path, small_npz: Path) -> None:
-    record = rl.train(NET, str(small_npz), "adam", settings=["recipe.epochs=3"], output=tmp_path)
+    settings = ["recipe.epochs=3", "numerics.precision=fp32"]  # in which a model is scored
+    record = rl.train(NET, str(small_npz), "adam", settings=settings, output=tmp_path)
     found = rl.evaluate(rl.load_model(tmp_path / "runs" / record.id), str(small_npz), cache=tmp_path / "cache")
     assert record.result is not None
     assert record.result.test is not None

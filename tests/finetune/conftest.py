@@ -23,8 +23,7 @@ def photos(tmp_path: Path) -> Path:
     return folder(tmp_path / "stripes", {"train": 10, "val": 4, "test": 6})
 
 
-@pytest.fixture
-def backbone(tmp_path: Path) -> Path:
+def pretrained(place: Path) -> Path:
     """A model file with pre-trained weights beside it: a network that was made for five classes."""
     from tiny import tiny
 
@@ -34,13 +33,27 @@ def backbone(tmp_path: Path) -> Path:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-0.1, 0.1)  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
-    write_weights(tmp_path / "tiny.safetensors", model.state_dict(), {})
-    file = tmp_path / "tiny.toml"
+    write_weights(place / "tiny.safetensors", model.state_dict(), {})
+    file = place / "tiny.toml"
     file.write_text(
         'source = "tiny:tiny"\nweights = "tiny.safetensors"\nlicence = "Apache-2.0"\n'
         "mean = [0.5, 0.5, 0.5]\ndeviation = [0.5, 0.5, 0.5]\n"
     )
     return file
+
+
+@pytest.fixture
+def backbone(tmp_path: Path) -> Path:
+    return pretrained(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def fitting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both, `stripes` and `tiny.toml`, for what tests of a module only look at."""
+    place = tmp_path_factory.mktemp("fitting")
+    folder(place / "stripes", {"train": 10, "val": 4, "test": 6})
+    pretrained(place)
+    return place
 
 
 @pytest.fixture
@@ -51,10 +64,9 @@ def spec(backbone: Path) -> External:
     )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
     """Networks this small are slower on two cores than on one."""
-    monkeypatch.setattr("resnetlab.training.resolve.cores", lambda: 1)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

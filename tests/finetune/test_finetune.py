@@ -367,7 +367,7 @@ def test_the_bare_command_ends_with_the_line_that_uses_the_model(photos: Path, b
         "RESNETLAB_WEIGHTS": str(weights), "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
     }  # fmt: skip
-    command = [sys.executable, "-m", "resnetlab", "finetune", str(photos), "--train-size", "24", "--budget", "8s"]
+    command = [sys.executable, "-m", "resnetlab", "finetune", str(photos), "--train-size", "24", "--budget", "1s"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=photos.parent, env=env, timeout=250)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

@@ -157,7 +157,7 @@ def test_a_table_of_sizes_that_was_interrupted_goes_on_and_is_the_table_of_one_t
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     def table(root: Path, until: int = 99) -> Sizes:
-        told = Told(folder=photos, model=str(backbone), output=root, recipe="fixres", epochs=2)
+        told = Told(folder=photos, model=str(backbone), output=root, recipe="fixres", epochs=1)
         rows = fixres(told, (16, 24), (16, 24), command="")
         return [found for _, (found, _) in zip(range(until), rows, strict=False)][-1]
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -75,7 +75,6 @@ def test_crops_of_scaled_photographs_have_the_moments_of_exact_ones(tmp_path: Pa
     assert skew[1] == pytest.approx(skew[0], abs=0.02)
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.integers(20, 4000), st.integers(20, 4000), st.integers(0, 999), st.sampled_from(["standard", "test-like"]))
 def test_no_crop_is_decoded_smaller_than_it_is_shown(width: int, height: int, epoch: int, how: Augmentation) -> None:
     held = draws(1, epoch)

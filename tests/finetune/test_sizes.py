@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import torch
 from stripes import texture
 
 from resnetlab.bundle.store import load_bundle
+from resnetlab.cli.main import main
 from resnetlab.errors import InputError
 from resnetlab.finetune import resolution_sweep as module
 from resnetlab.finetune.api import Told, fixres
@@ -31,8 +30,14 @@ def swept(asked: Told, **more: object) -> tuple[Sizes, Path]:
     return list(fixres(asked, (16, 24), (16, 24, 32), command="resnetlab fixres stripes", **more))[-1]  # type: ignore[arg-type]
 
 
-def test_every_cell_has_both_stages_and_the_best_by_validation_is_the_model(photos: Path, backbone: Path) -> None:
-    found, report = swept(told(photos, backbone))
+@pytest.fixture(scope="module")
+def table(fitting: Path) -> tuple[Sizes, Path]:
+    """The whole table and the folder of its report."""
+    return swept(told(fitting / "stripes", fitting / "tiny.toml"))
+
+
+def test_every_cell_has_both_stages_and_the_best_by_validation_is_the_model(table: tuple[Sizes, Path]) -> None:
+    found, report = table
     assert [(cell.train_size, cell.test_size) for cell in found.cells] == [
         (16, 16), (16, 24), (16, 32), (24, 16), (24, 24), (24, 32)
     ]  # fmt: skip
@@ -48,14 +53,14 @@ def test_every_cell_has_both_stages_and_the_best_by_validation_is_the_model(phot
             assert (pair[0].images, pair[1].images) == (12, 18)
             looks.setdefault((pair[0].accuracy_pct, -pair[0].loss_nats), (cell.train_size, cell.test_size))
     assert found.best == looks[max(looks)]
-    bundle = load_bundle(photos.parent / "out" / "models" / report.name)
+    bundle = load_bundle(report.parents[1] / "models" / report.name)
     assert bundle.file.view.size == found.best[1]  # type: ignore[index]
     assert [row.status for row in found.rows] == ["done", "done"]
 
 
-def test_a_row_does_not_depend_on_the_rows_before_it(photos: Path, backbone: Path) -> None:
+def test_a_row_does_not_depend_on_the_rows_before_it(table: tuple[Sizes, Path], photos: Path, backbone: Path) -> None:
     """Shared rows of the frozen part are those that each train size would have computed."""
-    together, _ = swept(told(photos, backbone))
+    together, _ = table
     alone = list(fixres(told(photos, backbone), (24,), (16, 24, 32), command=""))[-1][0]
     for left, right in zip(together.cells[3:], alone.cells, strict=True):
         assert replace(left, seconds=0.0, peak_bytes=0) == replace(right, seconds=0.0, peak_bytes=0)
@@ -103,9 +108,9 @@ def test_the_first_stage_alone_is_a_recipe_too(photos: Path, backbone: Path) -> 
 
 
 def test_the_report_is_built_again_byte_for_byte_and_holds_the_numbers_of_the_table(
-    photos: Path, backbone: Path, tmp_path: Path
+    table: tuple[Sizes, Path], tmp_path: Path
 ) -> None:
-    found, report = swept(told(photos, backbone))
+    found, report = table[0], tmp_path / "report"
     write(found, report)
     rebuild(report, tmp_path / "again")
     names = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
@@ -135,21 +140,27 @@ def test_things_look_larger_in_training_by_the_ratio_of_their_scales() -> None:
 
 
 @pytest.mark.usefixtures("backbone")
-def test_the_command_writes_the_table_and_the_picture_and_refuses_sizes_that_are_none(photos: Path) -> None:
-    def call(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "resnetlab", "fixres", *words]
-        env = {"PYTHONPATH": f"{Path(__file__).parent}:{':'.join(sys.path)}", "PATH": ""}
-        return subprocess.run(command, capture_output=True, text=True, cwd=photos.parent, timeout=250, env=env)
+def test_the_command_writes_the_table_and_the_picture_and_refuses_sizes_that_are_none(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(photos.parent)
 
-    done = call("stripes", "--model", "tiny.toml", "--train-sizes", "16", "--test-sizes", "16,24", "--epochs", "1")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("By validation the best pair is train 16, test ")
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["resnetlab", "fixres", "stripes", *words])
+        with pytest.raises(SystemExit) as done:
+            main()
+        return int(done.value.code or 0), *capfd.readouterr()
+
+    code, out, err = call("--model", "tiny.toml", "--train-sizes", "16", "--test-sizes", "16,24", "--epochs", "1")
+    assert code == 0, err
+    assert out.startswith("By validation the best pair is train 16, test ")
     assert (photos.parent / "reports" / "stripes-tiny-fixres" / "report.html").is_file()
     texture("plain", 1, 300, 200).save(photos.parent / "one.png")
-    done = call("stripes", "--picture", "one.png", "--train-sizes", "64", "--test-sizes", "64")
-    assert "times as large in training as in evaluation" in done.stdout, done.stderr
+    code, out, err = call("--picture", "one.png", "--train-sizes", "64", "--test-sizes", "64")
+    assert code == 0, err
+    assert "times as large in training as in evaluation" in out
     assert (photos.parent / "reports" / "picture.png").is_file()
     for bad in ("128,", "7", "16,16", "a"):
-        done = call("stripes", "--train-sizes", bad)
-        assert done.returncode == 2
-        assert "--train-sizes: not sizes from 8 to 4096, each once" in done.stderr
+        code, _, err = call("--train-sizes", bad)
+        assert code == 2
+        assert "--train-sizes: not sizes from 8 to 4096, each once" in err

@@ -105,7 +105,7 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
     assert str(tmp_path) not in text + (folder / "report.json").read_text()
     plan = study.plan(root)
     show_status(folder, root)
-    show_plan(study, root, 1)
+    show_plan(plan, root, 1)
     said = capsys.readouterr().out
     assert "test 16                  2 planned: " in said
     assert "4 runs, 4 of them finished" in said

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor, nn
@@ -301,7 +301,6 @@ def test_normalisation_starts_as_the_identity() -> None:
             assert module.num_batches_tracked == 0
 
 
-@settings(deadline=None, max_examples=30)
 @given(
     blocks=st.lists(st.integers(0, 2), min_size=1, max_size=4).filter(any), option=st.sampled_from(OPTIONS),
     start=st.integers(1, 5), more=st.lists(st.integers(0, 4), min_size=4, max_size=4), batch_norm=st.booleans(),

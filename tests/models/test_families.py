@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -44,7 +44,6 @@ SPECS = st.one_of(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
 @given(spec=SPECS, channels=st.sampled_from([1, 3]), classes=st.integers(1, 5), side=st.integers(1, 40))
 def test_a_spec_costs_what_its_network_costs_or_the_network_cannot_take_the_image(
     spec: Model, channels: int, classes: int, side: int
@@ -61,7 +60,6 @@ def test_a_spec_costs_what_its_network_costs_or_the_network_cannot_take_the_imag
     assert told == built_cost(spec, channels, classes, side)
 
 
-@settings(deadline=None, max_examples=60)
 @given(spec=SPECS)
 def test_a_spec_comes_back_from_its_file_and_by_its_table(spec: Model) -> None:
     assert decode(Model, json.loads(json.dumps(encode(spec))), "x") == spec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from resnetlab.cli.main import main
 from resnetlab.runs.records import RunRecord
 from resnetlab.studies.run import past_runs
 
@@ -24,10 +26,10 @@ augment = {{ crop_padding = 2, flip = true }}
 """
 
 
-@pytest.fixture
-def words(tmp_path: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Train a network without batch normalisation on 100 images of 28 pixels; the last batch of an epoch has four."""
-    draw = np.random.default_rng(0)
+    place, draw = tmp_path_factory.mktemp("bars"), np.random.default_rng(0)
     labels = {"train": np.arange(100) % 4, "test": np.arange(40) % 4}
     arrays = {f"y_{split}": held for split, held in labels.items()}
     for split, held in labels.items():
@@ -35,9 +37,9 @@ def words(tmp_path: Path) -> list[str]:
         for number, label in enumerate(held):
             images[number, :, 7 * label : 7 * label + 7] += 100
         arrays[f"x_{split}"] = images.astype(np.uint8)
-    np.savez(tmp_path / "bars.npz", **arrays)
-    (tmp_path / "recipe.toml").write_text(RECIPE.format(epochs=4))
-    return ["train", "lenet5", "--data", str(tmp_path / "bars.npz"), "--recipe", str(tmp_path / "recipe.toml"),
+    np.savez(place / "bars.npz", **arrays)
+    (place / "recipe.toml").write_text(RECIPE.format(epochs=4))
+    return ["train", "lenet5", "--data", str(place / "bars.npz"), "--recipe", str(place / "recipe.toml"),
             "--set", "numerics.precision=fp32", "--set", "data.validation=0.0",
             "--set", "data.test_curve=true"]  # fmt: skip
 
@@ -55,9 +57,23 @@ def done(process: subprocess.Popen[str], code: int = 0) -> str:
     return said
 
 
-def one(words: list[str], output: Path) -> RunRecord:
-    command = [sys.executable, "-m", "resnetlab", *words, "--output", str(output)]
-    subprocess.run(command, check=True, capture_output=True, timeout=240)
+@pytest.fixture(scope="module")
+def by_two(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Where two processes trained one run, and what they printed."""
+    output = tmp_path_factory.mktemp("two")
+    return output, done(launch(2, *words, "--output", str(output)))
+
+
+def alone(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """The exit code of a command in this process."""
+    monkeypatch.setattr("sys.argv", ["resnetlab", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def one(words: list[str], output: Path, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
+    assert alone(monkeypatch, *words, "--output", str(output)) == 0
     return past_runs(output)[0]
 
 
@@ -65,17 +81,19 @@ def curve(record: RunRecord) -> list[tuple[int, str, float | None]]:
     return [(line.step, line.split, line.loss_nats) for line in record.metrics]
 
 
-def test_two_processes_learn_as_one_does_on_the_whole_batch(words: list[str], tmp_path: Path) -> None:
-    said = done(launch(2, *words, "--output", str(tmp_path / "two")))
+def test_two_processes_learn_as_one_does_on_the_whole_batch(
+    words: list[str], by_two: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, said = by_two
     assert said.count("of training") == 1  # the first alone speaks
-    two, alone = past_runs(tmp_path / "two")[0], one(words, tmp_path / "one")
-    parted = one([*words, "--set", "numerics.accumulate=2"], tmp_path / "parts")
-    expected = curve(alone)
+    two, whole = past_runs(output)[0], one(words, tmp_path / "one", monkeypatch)
+    parted = one([*words, "--set", "numerics.accumulate=2"], tmp_path / "parts", monkeypatch)
+    expected = curve(whole)
     assert len(expected) == 14  # train and test at 0 to 4 epochs, the loop's own mean from 1
     for other in (two, parted):
         assert [line[:2] for line in curve(other)] == [line[:2] for line in expected]
         assert [line[2] for line in curve(other)] == pytest.approx([line[2] for line in expected], rel=2e-5)
-    assert len({record.id for record in (two, alone, parted)}) == 3  # what may change bits names the run
+    assert len({record.id for record in (two, whole, parted)}) == 3  # what may change bits names the run
 
 
 def ranks(agent: subprocess.Popen[str]) -> list[int]:
@@ -128,13 +146,11 @@ def test_stopped_and_killed_processes_start_again_and_end_with_the_bits_of_an_un
     assert events[2]["step"] > 0
 
 
-def test_another_number_of_processes_is_refused_and_the_right_one_named(words: list[str], tmp_path: Path) -> None:
-    output = tmp_path / "two"
-    first = launch(2, *words, "--set", "recipe.epochs=1", "--output", str(output))
-    done(first)
-    run = next(output.glob("runs/*"))
+def test_another_number_of_processes_is_refused_and_the_right_one_named(
+    by_two: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(by_two[0], tmp_path / "two")
+    run = next((tmp_path / "two").glob("runs/*"))
     (run / "result.json").unlink()
-    command = [sys.executable, "-m", "resnetlab", "resume", str(run)]
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert refused.returncode != 0
-    assert f"torchrun --nproc-per-node 2 -m resnetlab resume {run}" in refused.stderr
+    assert alone(monkeypatch, "resume", str(run)) != 0
+    assert f"torchrun --nproc-per-node 2 -m resnetlab resume {run}" in capfd.readouterr().err

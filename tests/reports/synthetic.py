@@ -53,7 +53,7 @@ def study_record(truth=TRUTH, *, study: Study | None = None, classes=DIGITS, eve
         study = replace(study, conditions=conditions)
     identity = DataIdentity(sha256="d" * 64, test_curve=test_curve)
     facts = DataFacts("digits", identity, classes, 1, 8, 1294, 0.1011)
-    plan = expand(study, {condition.opened: facts for condition in study.conditions}, lambda _: NUMERICS, cost)
+    plan = _planned(study, facts)
     held, running = {}, set()
     for run in plan.runs:
         outcome, accuracy = truth[run.condition][study.seeds.index(run.seed)]
@@ -62,6 +62,17 @@ def study_record(truth=TRUTH, *, study: Study | None = None, classes=DIGITS, eve
         if outcome != "waiting":
             held[run.id] = _record(run, outcome, accuracy, events, test_curve)
     return StudyRecord(study, record(plan, held.get, frozenset(running)).cells)
+
+
+PLANS = {}
+
+
+def _planned(study, facts):
+    """The plan, made once for each study: most of its cost is the names of the runs."""
+    key = repr((study, facts))
+    if key not in PLANS:
+        PLANS[key] = expand(study, {c.opened: facts for c in study.conditions}, lambda _: NUMERICS, cost)
+    return PLANS[key]
 
 
 def _record(run, outcome, accuracy, events, test_curve):

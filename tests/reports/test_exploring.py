@@ -84,11 +84,17 @@ def test_an_unfinished_study_explores_nothing():
     assert explored(TRUTH | {"plain 8": [*TRUTH["plain 8"][:4], ("waiting", None)]}) is None
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A folder with a report in every form."""
+    evidence, folder = reports.gather(study_record()), tmp_path_factory.mktemp("report")
+    reports.write(evidence, folder)
+    latex.write_latex(evidence, folder)
+    return folder
+
+
 @pytest.mark.parametrize("form", ["html", "md", "tex"])
-def test_every_form_of_a_report_labels_it_an_exploration(tmp_path, form):
-    evidence = reports.gather(study_record())
-    reports.write(evidence, tmp_path)
-    latex.write_latex(evidence, tmp_path)
-    text = (tmp_path / f"report.{form}").read_text(encoding="utf-8")
+def test_every_form_of_a_report_labels_it_an_exploration(written, form):
+    text = (written / f"report.{form}").read_text(encoding="utf-8")
     assert "Exploration" in text
     assert "No claim declared these differences" in text

@@ -48,7 +48,7 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
     assert saved_steps(tmp_path) == [30, 200]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_truncated_or_flipped_checkpoint_is_accepted(
     tmp_path_factory: pytest.TempPathFactory, folder: Path, data: st.DataObject

@@ -40,7 +40,7 @@ SHARES = st.floats(0, 1).map(lambda share: round(share, 9))  # scipy has no bino
 
 
 @given(st.integers(2, 9), SHARES, SHARES, st.sampled_from([0.05, 0.01]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_power_of_a_claim_that_a_network_fails_is_that_of_every_outcome_enumerated(n, rate_a, rate_b, alpha):
     power = 0.0
     for k, j in itertools.product(range(n + 1), repeat=2):

@@ -31,7 +31,7 @@ def test_the_best_of_some_runs_is_expected_above_their_mean(m, shift):
     assert (low + high) / 2 == pytest.approx(mean(RUNS) + best_of(m) * 0.2236068)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(2, 200), st.floats(0.5, 0.999))
 def test_the_best_of_one_run_has_students_prediction_interval(n, confidence):
     t = stats.t.ppf((1 + confidence) / 2, n - 1)

@@ -85,14 +85,13 @@ def test_a_contrast_has_the_error_of_a_regression_on_arms_with_variances_apart(t
     assert (effect.d, effect.se) == pytest.approx((test.effect[0], test.sd[0, 0]), rel=1e-7, abs=1e-7)
 
 
-@settings(max_examples=20, deadline=None)  # theirs takes a tenth of a second
+@settings(max_examples=20)  # theirs takes a tenth of a second
 @given(p_values)
 def test_corrections_of_many_tests(p):
     for ours, method in ((holm, "holm"), (benjamini_hochberg, "fdr_bh")):
         assert ours(p) == pytest.approx(multipletests(p, method=method)[1], **SAME)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.floats(0.05, 4), st.integers(2, 40))
 def test_power_and_what_it_takes(effect, n):
     theirs = TTestIndPower()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -25,18 +26,16 @@ from resnetlab.models.configs.cifar import CifarNet
 from resnetlab.models.configs.imagenet import ImageNetResNet
 from resnetlab.models.weights import write_weights
 from resnetlab.recipes.finetune import Tuning
-from resnetlab.recipes.numerics import Placement
 from resnetlab.recipes.train import Recipe
 from resnetlab.studies.claims import labels
-from resnetlab.studies.executors.base import Job, message_of
-from resnetlab.studies.executors.worker import Bench
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study, study_names
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
 from resnetlab.studies.study import Condition, Study
 
-IMAGES = 512
+IMAGES = 256
+Train = Callable[[Plan, Path], None]
 WORDS = {"reproduced", "partly reproduced", "contradicted", "inconclusive", "untestable"}
 
 
@@ -69,7 +68,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, (classes, side, channels) in forms.items():
         draw = np.random.default_rng(0)
         arrays = {}
-        for split, count in (("train", max(IMAGES, classes)), ("test", max(200, classes))):
+        for split, count in (("train", max(IMAGES, classes)), ("test", max(100, classes))):
             labels = np.arange(count) % classes
             pixels = draw.integers(0, 100, (count, side, side, channels))
             pixels[np.arange(count), labels % side] += 120
@@ -114,7 +113,7 @@ def small(model: Model) -> Model:
 
 
 def shrunken(name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External]) -> Study:
-    """One epoch, two seeds, 512 images; of a study of fine-tuning a tiny network at an eighth of the sizes."""
+    """One epoch, two seeds, 256 images; of a study of fine-tuning a tiny network at an eighth of the sizes."""
     study = load_study(name)
     folders, tiny = photographs
     networks = list(dict.fromkeys(condition.model for condition in study.conditions))
@@ -135,26 +134,17 @@ def shrunken(name: str, images: dict[str, Path], photographs: tuple[dict[str, Pa
         recipe: Recipe = replace(condition.recipe, epochs=1, steps=None)
         source = str(images[condition.data.source])
         smaller = isinstance(condition.model, CifarNet | ImageNetResNet)
-        few = None if smaller else 128  # the others cannot be made smaller
+        few = None if smaller else 32  # the others cannot be made smaller
         data = replace(condition.data, source=source, image_size=None, train_images=few)
         return replace(condition, model=small(condition.model), recipe=recipe, data=data)
 
     return replace(study, conditions=tuple(map(cut, study.conditions)), seeds=(0, 1))
 
 
-def train_here(plan: Plan, root: Path) -> None:
-    """The runs of a plan in this process: a worker would only add the seconds in which it imports torch."""
-    said: list[dict[str, object]] = []
-    bench = Bench(lambda: False, lambda **message: said.append(message))
-    for run in plan.runs:
-        bench.work(message_of(Job(run.id, run.file), root, Placement()))
-        assert said[-1]["kind"] == "finished", said[-1]
-
-
 @pytest.mark.parametrize("name", study_names())
 def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its_report(
     name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, train_here: Train,
 ) -> None:  # fmt: skip
     if name == "precision":  # refused where bf16 would be emulated; a copy this small may be
         monkeypatch.setattr("resnetlab.training.resolve.processor_has_bf16", lambda: True)
@@ -179,8 +169,9 @@ def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in study_names() if load_study(name).ladder])
 def test_every_rung_of_a_ladder_trains_and_has_its_row(
-    name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External], tmp_path: Path
-) -> None:
+    name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External], tmp_path: Path,
+    train_here: Train,
+) -> None:  # fmt: skip
     loaded = LoadedStudy(shrunken(name, images, photographs))
     plan = loaded.plan(tmp_path)
     train_here(plan, tmp_path)
@@ -189,7 +180,7 @@ def test_every_rung_of_a_ladder_trains_and_has_its_row(
         assert [row["rung"] for row in csv.DictReader(file)] == [rung.condition for rung in loaded.study.ladder]
 
 
-def test_a_claim_that_is_turned_round_comes_out_contradicted(tmp_path: Path) -> None:
+def test_a_claim_that_is_turned_round_comes_out_contradicted(tmp_path: Path, train_here: Train) -> None:
     """Planted: a network that has learned its digits, and one that has begun."""
     held = {
         "name": "reversed", "question": "Does training help?", "seeds": [0, 1, 2],

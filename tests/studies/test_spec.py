@@ -475,14 +475,13 @@ def reads_or_says_why(changed: dict[str, Any], overrides: Overrides) -> None:
         assert all(line.isprintable() and len(line) < 2000 for line in lines)
 
 
-@settings(max_examples=200, deadline=5000)
 @given(changes, commands)
 def test_any_table_is_a_study_or_told_why_not(changed: dict[str, Any], overrides: Overrides) -> None:
     reads_or_says_why(changed, overrides)
 
 
 @pytest.mark.slow
-@settings(max_examples=2000, deadline=5000)
+@settings(max_examples=2000)
 @given(changes, commands)
 def test_any_table_is_a_study_or_told_why_not_many_times(changed: dict[str, Any], overrides: Overrides) -> None:
     reads_or_says_why(changed, overrides)

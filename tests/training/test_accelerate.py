@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.errors import InputError
-from resnetlab.recipes.numerics import Numerics, cores
+from resnetlab.recipes.numerics import Numerics
 from resnetlab.training.device import autocast, layout, prepare
 from resnetlab.training.resolve import resolve
 
@@ -32,9 +32,11 @@ def test_nothing_is_left_to_choose_and_what_was_chosen_stays(
     precision: typing.Any, memory_format: typing.Any, threads: int, single: bool
 ) -> None:
     asked = Numerics(device="cpu", precision=precision, memory_format=memory_format, threads=threads)
-    found = resolve(asked, single=single)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("resnetlab.training.resolve.cores", lambda: 7)
+        found = resolve(asked, single=single)
     assert "auto" not in (found.device, found.precision, found.memory_format)
-    assert found.threads == (threads or (cores() if single else 1))
+    assert found.threads == (threads or (7 if single else 1))
     assert precision in ("auto", found.precision) or (precision == "bf16-emulated" and found.precision == "bf16")
     assert memory_format in ("auto", found.memory_format)
     assert resolve(found, single=not single) == found, "what is resolved stays resolved"

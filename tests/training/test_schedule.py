@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
@@ -66,7 +66,6 @@ def test_the_classic_schedule_drops_at_32k_and_48k_of_64k() -> None:
         assert rate(Step(), step, 64_000, 352) == pytest.approx(expected, rel=1e-12)
 
 
-@settings(deadline=None, max_examples=50)
 @given(total=st.integers(1, 2000), tenth=st.integers(0, 9))
 def test_a_milestone_is_met_at_the_first_step_at_or_after_its_share(total: int, tenth: int) -> None:
     schedule = Step(milestones=(tenth / 10,), gamma=0.5)
@@ -84,7 +83,6 @@ schedules = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=50)
 @given(schedule=schedules, total=st.integers(1, 300), per_epoch=st.integers(1, 50))
 def test_every_rate_is_above_zero_and_at_most_the_full_one(schedule: Schedule, total: int, per_epoch: int) -> None:
     for factor in rates(schedule, total, per_epoch):
@@ -92,7 +90,6 @@ def test_every_rate_is_above_zero_and_at_most_the_full_one(schedule: Schedule, t
         assert math.isfinite(factor)
 
 
-@settings(deadline=None, max_examples=50)
 @given(schedule=schedules.filter(lambda s: not isinstance(s, OneCycle)), total=st.integers(1, 300))
 def test_warm_up_rises_evenly_and_goes_over_into_the_schedule_without_a_fall(schedule: Any, total: int) -> None:
     warming = [factor for step, factor in enumerate(rates(schedule, total)) if step / total < schedule.warmup]
@@ -102,7 +99,6 @@ def test_warm_up_rises_evenly_and_goes_over_into_the_schedule_without_a_fall(sch
     assert not warming or warming[-1] <= 1
 
 
-@settings(deadline=None, max_examples=50)
 @given(schedule=schedules.filter(lambda s: not isinstance(s, OneCycle)), total=st.integers(2, 300))
 def test_after_warm_up_the_rate_never_rises(schedule: Any, total: int) -> None:
     after = [factor for step, factor in enumerate(rates(schedule, total)) if step / total >= schedule.warmup]
