@@ -39,7 +39,12 @@ atexit.register(shutil.rmtree, os.environ["RESNETLAB_CACHE"], ignore_errors=True
 collect_ignore = (
     []
     if sys.platform == "linux"
-    else ["promises/test_kills.py", "promises/test_torchrun.py", "promises/test_windows.py", "finetune/test_stage_cache.py"]
+    else [
+        "promises/test_kills.py",
+        "promises/test_torchrun.py",
+        "promises/test_windows.py",
+        "finetune/test_stage_cache.py",
+    ]
 )
 
 STUDY = """
