@@ -73,9 +73,9 @@ CASES = {
     "explain": Case(("explain", "pets", "photo.jpg"), 1.6),
     "evaluate": Case(("evaluate", "pets", "photos"), 1.8),
     "train one epoch of digits": Case(
-        ("train", "cifar-resnet20", "--data", "digits", "--recipe", "digits", "--epochs", "1"), fresh=True
+        ("train", "cifar-resnet20", "--data", "digits", "--recipe", "digits", "--epochs", "1"), 2.3, fresh=True
     ),
-    BEGUN: Case(("study", "run", "digits"), 3.5, (0, 130), fresh=True),
+    BEGUN: Case(("study", "run", "digits"), 2.3, (0, 130), fresh=True),
 }  # fmt: skip
 
 

@@ -171,7 +171,7 @@ def test_a_signal_writes_checkpoints_says_how_to_go_on_and_leaves_no_orphan(
 ) -> None:
     study, expected = whole
     process = start(study, tmp_path, *more, *LONGER)
-    assert wait_for(lambda: any(tmp_path.glob("runs/*/metrics.jsonl")), 60)
+    assert wait_for(lambda: has_trained(tmp_path), 60)
     process.send_signal(number)
     _, said = process.communicate(timeout=30)
     assert process.returncode == code
