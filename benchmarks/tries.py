@@ -1,7 +1,8 @@
 """What was tried to make a step on the processor faster, each in a process of its own: `python benchmarks/tries.py`.
 
 ResNet-20 at batch 128, one thread, as resnetlab comes. Every variant in turns with the others; prints images per second
-and the ratio to the variant that is kept, and writes `tries.json`.
+and the ratio to the variant that is kept, and writes `tries.json`, or `tries-avx2.json` where torch uses AVX2. To look
+at AVX2 on another processor: `ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python benchmarks/tries.py`.
 """
 
 from __future__ import annotations
@@ -60,8 +61,10 @@ def main() -> None:
     for name, rate in medians.items():
         low, high = min(rates[name]), max(rates[name])
         print(f"{name:18}{rate:6.0f} [{low:.0f}, {high:.0f}]  x {rate / medians['kept']:.2f}  {VARIANTS[name]}")
-    found = {**machine(), "images_per_second": rates, "variants": VARIANTS}
-    Path(__file__).with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    about = machine()
+    name = "tries-avx2.json" if about["instruction_set"] == "AVX2" else "tries.json"
+    found = {**about, "images_per_second": rates, "variants": VARIANTS}
+    Path(__file__).with_name(name).write_text(json.dumps(found, indent=1) + "\n")
 
 
 def train(variant: str) -> None:
