@@ -1,0 +1,132 @@
+"""A single run is trained in the process that calls, and leaves that process as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import resnetlab as rl
+from resnetlab.errors import Problem
+from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.lifecycle import BusyError
+from resnetlab.studies.executors import worker
+from resnetlab.studies.executors.local import LocalBackend
+from resnetlab.training.state import Learner
+
+RUN = ("cifar-plain8", "adam")
+SETTINGS = ("recipe.epochs=2", "numerics.threads=1", "numerics.precision=fp32")
+
+
+def train(data: Path, output: Path, *settings: str) -> rl.RunRecord:
+    model, recipe = RUN
+    return rl.train(model, str(data), recipe, settings=[*SETTINGS, *settings], output=output)
+
+
+def test_no_process_is_started(small_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(LocalBackend, "run", refuse)
+    monkeypatch.setattr("resnetlab.studies.executors.local._Worker._spawn", refuse)
+    result = train(small_npz, tmp_path).result
+    assert result is not None
+    assert result.test is not None
+
+
+def test_settings_of_torch_and_all_random_states_are_as_before(small_npz: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    cudnn = torch.backends.cudnn
+    flags = cudnn.benchmark, cudnn.deterministic
+    torch.set_num_threads(2)
+    cudnn.benchmark, cudnn.deterministic = True, False
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # type: ignore[union-attr]  # noqa: NPY002
+    try:
+        train(small_npz, tmp_path, "numerics.threads=1")
+        assert torch.get_num_threads() == 2
+        assert (cudnn.benchmark, cudnn.deterministic) == (True, False)
+        assert torch.equal(torch.get_rng_state(), states[0])
+        assert random.getstate() == states[1]
+        assert np.array_equal(np.random.get_state()[1], states[2])  # type: ignore[index]  # noqa: NPY002
+    finally:
+        torch.set_num_threads(before)
+        cudnn.benchmark, cudnn.deterministic = flags
+
+
+def test_an_unforeseen_error_is_one_line_with_the_traceback_in_a_log(
+    small_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise TypeError("planted")
+
+    monkeypatch.setattr(Learner, "train_step", fail)
+    with pytest.raises(rl.UnfinishedError, match=r"TypeError: planted \(more in .*\.log\)") as caught:
+        train(small_npz, tmp_path)
+    assert "Traceback" not in capfd.readouterr().err
+    (log,) = (tmp_path / "cache" / "logs").iterdir()
+    assert str(log) in str(caught.value)
+    assert "TypeError: planted" in log.read_text()
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert [line["event"] for line in RunDirectory(folder).record().provenance][-2:] == ["failed", "gave up"]  # type: ignore[union-attr]
+
+
+def test_a_run_that_another_process_trains_is_waited_for(
+    small_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnetlab.studies.executors.base.BUSY_SECONDS", 0.01)
+    attempts: list[int] = []
+    real = worker.attempt
+
+    def attempt(*arguments: object, **more: object) -> object:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise BusyError(Problem("run", "another process trains this run", "wait for it"))
+        return real(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(worker, "attempt", attempt)
+    assert train(small_npz, tmp_path).result is not None
+    assert len(attempts) == 3
+
+
+INTERRUPTED = """
+import sys, resnetlab as rl
+rl.train("cifar-plain8", {data!r}, "adam", settings={settings!r}, output={output!r})
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_in_python_leaves_a_checkpoint_from_which_the_same_call_continues_to_the_same_bits(
+    small_npz: Path, tmp_path: Path
+) -> None:
+    longer = [*SETTINGS, "recipe.epochs=80"]
+    script = INTERRUPTED.format(data=str(small_npz), settings=longer, output=str(tmp_path / "stopped"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not _trained_steps(tmp_path / "stopped"):
+        time.sleep(0.02)
+    process.send_signal(2)
+    _, errors = process.communicate(timeout=60)
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert list((tmp_path / "stopped").glob("runs/*/checkpoints/*/MANIFEST.json"))
+    assert not list((tmp_path / "stopped").glob("runs/*/result.json"))
+    first = train(small_npz, tmp_path / "stopped", "recipe.epochs=80")
+    whole = train(small_npz, tmp_path / "whole", "recipe.epochs=80")
+    assert [line["event"] for line in first.provenance] == ["start", "resume"]
+    assert first.result is not None
+    assert whole.result is not None
+    assert first.result.test == whole.result.test
+
+
+def _trained_steps(root: Path) -> bool:
+    lines = [line for path in root.glob("runs/*/metrics.jsonl") for line in path.read_text().splitlines()]
+    return any(json.loads(line)["step"] > 0 for line in lines if line.endswith("}"))
