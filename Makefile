@@ -46,7 +46,7 @@ pins: $(READY) ## Write constraints.txt from what is installed
 	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | grep -viE '^(uv|resnetlab)==' >> constraints.txt
 
 results: $(READY) ## Write the committed reports again from the values beside them
-	$(BIN)/python -c 'from pathlib import Path; from resnetlab.reports import sizes; from resnetlab.reports.write import rebuild; [(rebuild if p.name == "report.json" else sizes.rebuild)(p.parent) for p in Path("results").glob("*/*.json")]'
+	$(BIN)/python -c 'from pathlib import Path; from resnetlab.reports import fixres; from resnetlab.reports.write import rebuild; [(rebuild if p.name == "report.json" else fixres.rebuild)(p.parent) for p in Path("results").glob("*/*.json")]'
 
 bench: $(READY) ## Measure training steps beside stock loops (twenty minutes of a quiet machine)
 	$(BIN)/python benchmarks/steps.py
