@@ -55,10 +55,10 @@ def parse_model(value: object, where: str, field: str = "model") -> Model:
         )
         raise InputError(*problems)
     names = [f.name for f in dataclass_fields(config_class)]
-    known = sorted({*names, "name", *(["depth"] if config_class is CifarNet else [])})
-    for key in [key for key in table if key not in known]:
-        fix = nearest(str(key), known) or "remove it"
-        problems.append(Problem(where, "unknown field", fix, field=f"{field}.{key}", allowed=", ".join(known)))
+    allowed_keys = sorted({*names, "name", *(["depth"] if config_class is CifarNet else [])})
+    for key in [key for key in table if key not in allowed_keys]:
+        fix = nearest(str(key), allowed_keys) or "remove it"
+        problems.append(Problem(where, "unknown field", fix, field=f"{field}.{key}", allowed=", ".join(allowed_keys)))
         del table[key]
     if base is not None and base.family == family:
         table = {

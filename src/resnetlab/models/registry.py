@@ -74,14 +74,14 @@ def named_model(name: str, where: str, field: str) -> Model:
             if dense_match:
                 return DenseNet(depth=int(dense_match[1]), growth=int(dense_match[2]))
         except ValueError as error:
-            what, fix = getattr(error, "what", str(error)), getattr(error, "fix", "cifar-resnet20")
-            raise mistake(where, what, fix, field=field) from None
+            problem, fix = getattr(error, "what", str(error)), getattr(error, "fix", "cifar-resnet20")
+            raise mistake(where, problem, fix, field=field) from None
         for entry in entries():
             if entry.name == name:
                 return entry.model
-    known = [entry.name for entry in entries()]
+    names = [entry.name for entry in entries()]
     prefixed = f"cifar-{name}"  # other projects say resnet20
-    fix = f'did you mean "{prefixed}"?' if prefixed in known else nearest(str(name), known)
+    fix = f'did you mean "{prefixed}"?' if prefixed in names else nearest(str(name), names)
     fix = fix or "resnetlab models lists the names"
     raise mistake(where, "unknown model", fix, field=field, got=name)
 

@@ -97,11 +97,11 @@ def freeze(model: nn.Module, what: Freeze, where: str) -> None:
     elif what == "none":
         frozen = []
     else:
-        known = parts(model)
-        if what >= len(known):
-            fix = f"freeze = {len(known) - 1} leaves {known[-1][0]}"
-            raise mistake(where, f"{what} of its {len(known)} parts leave nothing to train", fix, field="freeze")
-        frozen = [module for _, module in known[:what]]
+        all_parts = parts(model)
+        if what >= len(all_parts):
+            fix = f"freeze = {len(all_parts) - 1} leaves {all_parts[-1][0]}"
+            raise mistake(where, f"{what} of its {len(all_parts)} parts leave nothing to train", fix, field="freeze")
+        frozen = [module for _, module in all_parts[:what]]
     for module in frozen:
         module.eval().requires_grad_(False)
     head.train().requires_grad_(True)

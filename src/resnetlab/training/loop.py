@@ -38,9 +38,9 @@ class Progress:
     total: int
     epoch: float
     images: int
-    """Train images processed since the generator began."""
+    """Train images processed since the generator started."""
     seconds: float
-    """Seconds spent in steps since the generator began."""
+    """Seconds spent in steps since the generator started."""
 
 
 def train(
@@ -53,19 +53,19 @@ def train(
     With `turns` the loop yields after every step, so that another run can take one.
     """
     recipe, per_epoch = learner.recipe, learner.steps_per_epoch
-    began, seconds, seen, planned = time.monotonic(), 0.0, 0, -1
-    pulse = began
+    started, seconds, images_done, planned = time.monotonic(), 0.0, 0, -1
+    pulse = started
 
     def pause(moment: Moment) -> Iterator[Progress]:
-        nonlocal seconds, began, pulse
+        nonlocal seconds, started, pulse
         if moment != "turn":
             steps.rest()
-        seconds += time.monotonic() - began
-        yield Progress(moment, learner.step, learner.total, learner.step / per_epoch, seen, seconds)
+        seconds += time.monotonic() - started
+        yield Progress(moment, learner.step, learner.total, learner.step / per_epoch, images_done, seconds)
         if moment != "turn":
             steps.resume()
-        began = time.monotonic()
-        pulse = pulse if moment == "turn" else began
+        started = time.monotonic()
+        pulse = pulse if moment == "turn" else started
 
     with torch.random.fork_rng(devices=[learner.device] if learner.device.type == "cuda" else []):
         if learner.step == 0:
@@ -81,7 +81,7 @@ def train(
             part = slice(index * recipe.batch_size, (index + 1) * recipe.batch_size)
             size = min(part.stop, learner.train_images) - part.start
             steps.take(part, size)
-            seen += size
+            images_done += size
             if learner.step % per_epoch == 0 or learner.step == learner.total:
                 yield from pause("epoch")
             elif time.monotonic() - pulse > PULSE_SECONDS:

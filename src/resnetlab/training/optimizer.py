@@ -85,6 +85,8 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, tensor
         prefix = f"{name}/"
         state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         for quantity, value in state.items():
-            like = parameter if value.shape == parameter.shape else value
-            target = torch.empty_like(like, device=parameter.device)  # a copy: fused Adam counts its steps in place
+            layout_of = parameter if value.shape == parameter.shape else value
+            target = torch.empty_like(
+                layout_of, device=parameter.device
+            )  # a copy: fused Adam counts its steps in place
             optimiser.state[parameter][quantity] = target.copy_(value)

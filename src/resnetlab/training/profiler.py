@@ -182,5 +182,5 @@ class Profile(Phases):
         calls, total = {item.key: item.count for item in averages}, sum(own_time.values()) or 1.0
         yield f"a step        share  calls  operator (of {self.traced} steps, its own time alone)"
         for name in sorted(own_time, key=lambda name: -own_time[name])[:OPERATORS]:
-            each, count = own_time[name] / 1e3 / self.traced, calls[name] / self.traced
-            yield f"{each:9.3f} ms  {100 * own_time[name] / total:5.1f} %  {count:5.0f}  {name[:60]}"
+            milliseconds, count = own_time[name] / 1e3 / self.traced, calls[name] / self.traced
+            yield f"{milliseconds:9.3f} ms  {100 * own_time[name] / total:5.1f} %  {count:5.0f}  {name[:60]}"

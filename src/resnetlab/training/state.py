@@ -124,9 +124,9 @@ class Trainee(ABC, Generic[Images]):
         If all losses are finite but a weight is not, return the current step.
         """
         steps = (self.step - 1) % self.steps_per_epoch + 1 if self.step else 0
-        bad = torch.nonzero(~torch.isfinite(self.losses[:steps]))
-        if len(bad):
-            return self.step - steps + int(bad[0]) + 1
+        bad_steps = torch.nonzero(~torch.isfinite(self.losses[:steps]))
+        if len(bad_steps):
+            return self.step - steps + int(bad_steps[0]) + 1
         tensors = (tensor.detach() for tensor in (*self.model.parameters(), *self.model.buffers()) if tensor.numel())
         # min and max are NaN if any element is NaN; one transfer from the device is enough for all.
         extremes = [

@@ -121,13 +121,13 @@ class CifarNet:
                     tally.norm(self.batch_norm and not pre)
                 first = False
                 changes = stride > 1 or channels != tally.channels
-                way, out = Tally(channels, side), tally.channels
+                shortcut, out = Tally(channels, side), tally.channels
                 if self.shortcut == "C" or (self.shortcut == "B" and changes):
-                    way.conv(f"{name}.shortcut", out, 1, stride, bias=bias)
-                    way.norm(self.batch_norm and not pre)
+                    shortcut.conv(f"{name}.shortcut", out, 1, stride, bias=bias)
+                    shortcut.norm(self.batch_norm and not pre)
                 elif self.shortcut == "gated":
-                    way.conv(f"{name}.shortcut.gate", out, 1, stride, bias=True)
-                tally.parameters, tally.macs = tally.parameters + way.parameters, tally.macs + way.macs
+                    shortcut.conv(f"{name}.shortcut.gate", out, 1, stride, bias=True)
+                tally.parameters, tally.macs = tally.parameters + shortcut.parameters, tally.macs + shortcut.macs
         tally.norm(self.batch_norm and pre)
         tally.linear(classes)
 

@@ -53,11 +53,11 @@ class Tally:
 
     def pool(self, layer: str, kernel: int, stride: int, padding: int = 0, *, ceil: bool = False) -> None:
         """Add a pooling; `ceil` keeps a window that begins inside the map and ends outside."""
-        room = self.side + 2 * padding - kernel
-        side = (-(-room // stride) if ceil else room // stride) + 1
+        span = self.side + 2 * padding - kernel
+        side = (-(-span // stride) if ceil else span // stride) + 1
         if ceil and (side - 1) * stride >= self.side + padding:
             side -= 1
-        if side < 1 or (room < 0 and not ceil):
+        if side < 1 or (span < 0 and not ceil):
             raise NoFitError(layer, self.side, f"at least {kernel - 2 * padding}x{kernel - 2 * padding}")
         self.side = side
 

@@ -71,11 +71,11 @@ class ImageNetResNet:
         """Title for a table or a figure: `ResNet-50`, `plain 34 (ImageNet)`, `ResNeXt-101 32x8d`."""
         if self.shortcut == "none":
             return f"plain {self.depth} (ImageNet)"
-        grouped = f" {self.cardinality}x{self.group_width}d" if (self.cardinality, self.group_width) != (1, 64) else ""
-        more: list[str] = [] if self.shortcut == "B" else [self.shortcut]
-        more += ["stride on first"] if self.stride_on == "first" and self.block == "bottleneck" else []
+        groups = f" {self.cardinality}x{self.group_width}d" if (self.cardinality, self.group_width) != (1, 64) else ""
+        options: list[str] = [] if self.shortcut == "B" else [self.shortcut]
+        options += ["stride on first"] if self.stride_on == "first" and self.block == "bottleneck" else []
         kind = "ResNeXt" if self.cardinality > 1 else "ResNet"
-        return f"{kind}-{self.depth}{grouped}" + (f" ({', '.join(more)})" if more else "")
+        return f"{kind}-{self.depth}{groups}" + (f" ({', '.join(options)})" if options else "")
 
     def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
         """Return the parameters, and the multiply-adds of convolutions and classifier for one image
@@ -104,10 +104,10 @@ class ImageNetResNet:
                     tally.norm()
                 changes = stride > 1 or channels != tally.channels
                 if self.shortcut == "C" or (self.shortcut == "B" and changes):
-                    way = Tally(channels, side)
-                    way.conv(f"{name}.shortcut", tally.channels, 1, stride)
-                    way.norm()
-                    tally.parameters, tally.macs = tally.parameters + way.parameters, tally.macs + way.macs
+                    shortcut = Tally(channels, side)
+                    shortcut.conv(f"{name}.shortcut", tally.channels, 1, stride)
+                    shortcut.norm()
+                    tally.parameters, tally.macs = tally.parameters + shortcut.parameters, tally.macs + shortcut.macs
         tally.linear(classes)
 
 

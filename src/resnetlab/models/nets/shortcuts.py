@@ -22,13 +22,13 @@ class Pad(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, C_out, ceil(H / stride), ceil(W / stride)) for (N, C_in, H, W)."""
         if self.stride > 1 and torch.is_grad_enabled() and x.requires_grad:
-            x = cast(Tensor, _Subsample.apply(x, self.stride))
+            x = cast(Tensor, _EveryPixel.apply(x, self.stride))
         else:
             x = x[:, :, :: self.stride, :: self.stride]
         return F.pad(x, (0, 0, 0, 0, self.before, self.after))
 
 
-class _Subsample(torch.autograd.Function):
+class _EveryPixel(torch.autograd.Function):
     """Subsampling to every `stride`-th pixel with a gradient in the memory format of the images.
 
     The gradient of a plain slice is not in that format, which makes the sums that follow slow on
