@@ -30,14 +30,14 @@ class Residents:
     """Cache of splits on a device: one copy of each, for any number of runs."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[int, torch.device], tuple[Images, Resident]] = {}
+        self._copies: dict[tuple[int, torch.device], tuple[Images, Resident]] = {}
 
     def of(self, images: Images, device: torch.device) -> Resident:
         """Return the copy of that split on `device`."""
         key = id(images), device
-        if key not in self._held:
-            self._held[key] = images, Resident.of(images, device)  # storing the split keeps its id from being reused
-        return self._held[key][1]
+        if key not in self._copies:
+            self._copies[key] = images, Resident.of(images, device)  # storing the split keeps its id from being reused
+        return self._copies[key][1]
 
 
 def channel_statistics(images: Images) -> tuple[list[float], list[float]]:

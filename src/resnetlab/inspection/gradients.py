@@ -38,7 +38,7 @@ class _ActivationRecorder(TorchFunctionMode):
     def __init__(self, names: dict[int, str]) -> None:
         super().__init__()
         self.names, self.last = names, ""
-        self.found: dict[str, dict[str, Tensor]] = {}
+        self.measures: dict[str, dict[str, Tensor]] = {}
         self.shapes: dict[str, torch.Size] = {}
         self.handles: dict[str, RemovableHandle] = {}
 
@@ -53,7 +53,7 @@ class _ActivationRecorder(TorchFunctionMode):
             if out.shape == self.shapes[self.last]:
                 self._record_response(out)
         elif self.last and (func in _RELU or func in _SMOOTH):
-            measures, values = self.found[self.last], out.detach()
+            measures, values = self.measures[self.last], out.detach()
             measures["activation_norm"] = values.norm()
             if func in _RELU:
                 active = (values > 0).flatten(2).any(2).any(0) if out.dim() > 2 else (values > 0).any(0)
@@ -62,13 +62,13 @@ class _ActivationRecorder(TorchFunctionMode):
 
     def _record_response(self, out: Tensor) -> None:
         name, values = self.last, out.detach()
-        self.found[name] = {"response_norm": values.norm(), "response_sd": values.std()}
+        self.measures[name] = {"response_norm": values.norm(), "response_sd": values.std()}
         self.shapes[name] = out.shape
         if name in self.handles:  # the hook on the output before normalization
             self.handles[name].remove()
 
         def record_gradient(gradient: Tensor) -> None:
-            self.found[name]["response_gradient_norm"] = gradient.norm()
+            self.measures[name]["response_gradient_norm"] = gradient.norm()
 
         self.handles[name] = out.register_hook(record_gradient)  # type: ignore[no-untyped-call]
 
@@ -84,13 +84,13 @@ def gradients(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float |
         model.train()
         with _ActivationRecorder({id(layer.weight): name for name, layer in layers.items()}) as recorder:
             loss = F.cross_entropy(model(images), labels)
-        trainable = [name for name in recorder.found if layers[name].weight.requires_grad]
+        trainable = [name for name in recorder.measures if layers[name].weight.requires_grad]
         weight_gradients = torch.autograd.grad(loss, [layers[name].weight for name in trainable], allow_unused=True)
     for name, gradient in zip(trainable, weight_gradients, strict=True):
         if gradient is not None:
-            recorder.found[name]["weight_gradient_norm"] = gradient.norm()
+            recorder.measures[name]["weight_gradient_norm"] = gradient.norm()
     rows = []
-    for depth, (name, measures) in enumerate(recorder.found.items(), 1):
+    for depth, (name, measures) in enumerate(recorder.measures.items(), 1):
         measures["weight_norm"] = layers[name].weight.detach().norm()
         values = {field: _finite(measures.get(field)) for field in LayerNorms.__dataclass_fields__}
         rows.append(LayerNorms(**values | {"depth": depth, "layer": name}))

@@ -105,14 +105,14 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.model = model
         self.stack: list[str] = []
         self.where = ""
-        self.kept: list[Tensor] = []
+        self.tensors: list[Tensor] = []
         self.row_of: dict[int, int] = {}
         self.paths: dict[int, Paths | None] = {}
         self.weight_of: dict[int, Tensor] = {id(p): p for p in model.parameters()}
         self.charged: set[int] = set()
         self.rows: list[Layer] = []
         self.uncounted: Counter[str] = Counter()
-        self.known: dict[Any, Any] = {}
+        self.results: dict[Any, Any] = {}
 
     def begin(self, images: Tensor) -> None:
         """Register the input images."""
@@ -148,7 +148,7 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.stack.pop()
 
     def _keep(self, tensor: Tensor, row: int, paths: Paths | None) -> None:
-        self.kept.append(tensor)
+        self.tensors.append(tensor)
         self.row_of[id(tensor)], self.paths[id(tensor)] = row, paths
 
     def __torch_dispatch__(
@@ -164,7 +164,7 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return out
         if not data:  # a view of a weight counts as that weight
             for tensor in outputs if weights else []:
-                self.kept.append(tensor)
+                self.tensors.append(tensor)
                 self.weight_of[id(tensor)] = weights[0]
             return out
         self._record(func, args, kwargs, data, weights, outputs)
@@ -181,9 +181,9 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if any(not t.is_meta for t in tensors) or any(r.alias_info for r in func._schema.returns):
             return func(*args, **kwargs)
         key = (func, *(tuple(leaf.shape) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves))
-        if key in self.known:
-            return tree_map(lambda t: torch.empty(t.shape, dtype=t.dtype, device="meta"), self.known[key])
-        out = self.known[key] = func(*args, **kwargs)
+        if key in self.results:
+            return tree_map(lambda t: torch.empty(t.shape, dtype=t.dtype, device="meta"), self.results[key])
+        out = self.results[key] = func(*args, **kwargs)
         return out
 
     def _record(

@@ -107,7 +107,7 @@ class Captured(Steps[Resident]):
         self.graphs = graphs
         self.warm, self.checks = WARM, CHECKED
         self.replay: Callable[[], None] | None = None
-        self.place = torch.zeros(1, dtype=torch.int64, device=learner.device)  # of the batch's first image in the epoch
+        self.place = torch.zeros(1, dtype=torch.int64, device=learner.device)  # index of the batch's first image
         self.ahead = torch.arange(learner.recipe.batch_size, device=learner.device)
         self.planned = False
         graphs.follow()
@@ -171,9 +171,8 @@ class Captured(Steps[Resident]):
         self.learner.optimiser.zero_grad()
         try:
             self.replay = self.graphs.record(self._captured_step)
-        except (
-            RuntimeError
-        ) as error:  # too little memory, or a layer that waits for the device: the run only gets slower
+        except RuntimeError as error:
+            # Too little memory, or a layer that waits for the device. The run goes on, only slower.
             self.learner.plain = f"a step cannot be recorded: {str(error).splitlines()[0][:160]}"
 
     def _captured_step(self) -> None:

@@ -54,7 +54,7 @@ def processor_has_bf16() -> bool:
     flags = None if _loaded() else _linux_flags()
     if flags is not None:
         return any(name in flags for name in BF16_FLAGS)
-    probe: Callable[[], dict[str, object]] = getattr(_torch().cpu, "get_capabilities", dict)  # not in every torch
+    probe: Callable[[], dict[str, object]] = getattr(_torch().cpu, "get_capabilities", dict)  # missing in older torch
     capabilities = probe()
     return any(bool(capabilities.get(name)) for name in BF16_FLAGS)
 

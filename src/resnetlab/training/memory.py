@@ -42,7 +42,7 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
         torch.cuda.reset_peak_memory_stats(device)
     else:
         with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux: begin the high-water mark anew
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux: reset the high-water mark
     try:
         yield peak
     finally:

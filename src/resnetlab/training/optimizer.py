@@ -86,7 +86,6 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, tensor
         state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         for quantity, value in state.items():
             layout_of = parameter if value.shape == parameter.shape else value
-            target = torch.empty_like(
-                layout_of, device=parameter.device
-            )  # a copy: fused Adam counts its steps in place
+            # The optimizer gets a copy, because fused Adam counts its steps in place.
+            target = torch.empty_like(layout_of, device=parameter.device)
             optimiser.state[parameter][quantity] = target.copy_(value)

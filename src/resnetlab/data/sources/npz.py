@@ -124,9 +124,8 @@ def _headers(archive: zipfile.ZipFile, where: str) -> dict[str, Header]:
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             shape, _, dtype = read(file)
         if not dtype.hasobject and math.prod(shape) * dtype.itemsize > member.file_size:
-            raise ValueError(
-                "a header promises more than its array holds"
-            )  # otherwise numpy would allocate memory for it
+            # Otherwise numpy would allocate the memory that the header promises.
+            raise ValueError("a header promises more than its array holds")
         headers[member.filename.removesuffix(".npy")] = Header(shape, dtype)
     return headers
 

@@ -77,9 +77,8 @@ def train_batch(
     mirror = plan.mirror[part] if augment.flip else None
     batch = crop_and_flip(pixels[plan.order[part]], corner, mirror, augment.crop_padding, augment.crop)
     if augment.randaugment:
-        from resnetlab.data.transforms.randaugment import (
-            rand_augment,  # torchvision's operations take seconds to import
-        )
+        # The import is here because torchvision's operations take seconds to import.
+        from resnetlab.data.transforms.randaugment import rand_augment
 
         batch = rand_augment(batch, plan.operation[part], plan.opposite[part], augment.randaugment.magnitude)
     images = scale(batch)

@@ -63,9 +63,8 @@ def fitted(how: Normalise, train: Images, crop: int, device: torch.device) -> Sc
     match how:
         case "train":
             mean, deviation = channel_statistics(train)
-            return ByChannel.of(
-                mean, [value or 1.0 for value in deviation], device
-            )  # a constant channel stays constant
+            # The deviation 1.0 keeps a constant channel constant.
+            return ByChannel.of(mean, [value or 1.0 for value in deviation], device)
         case "half":
             return ByChannel.of([0.5] * channels, [0.5] * channels, device)
         case "none":

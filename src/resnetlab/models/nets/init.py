@@ -30,9 +30,8 @@ def initialise(model: nn.Module, kind: Literal["he", "pytorch"], draw: Draw) -> 
             module.reset_parameters()  # draws nothing: weight 1, bias 0, mean 0, variance 1
         if not isinstance(module, nn.Conv2d | nn.Linear):
             parameter = next(module.parameters(recurse=False), None)
-            assert parameter is None or isinstance(module, nn.BatchNorm2d), (
-                f"no rule for {name}"
-            )  # else it would keep uninitialized memory
+            # A parameter without a rule would keep uninitialized memory.
+            assert parameter is None or isinstance(module, nn.BatchNorm2d), f"no rule for {name}"
             continue
         fan_in = module.weight[0].numel()
         if kind == "he":
