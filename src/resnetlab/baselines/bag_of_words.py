@@ -1,4 +1,4 @@
-"""Learns a bag of visual words and its linear SVM (scikit-learn), and scores images with them. Writes no file."""
+"""Bag of visual words with a linear SVM (scikit-learn): training and scoring. Writes no file."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from resnetlab.training.rng import stream_seed
 Floats = NDArray[np.float64]
 
 PATCHES = 100_000
-"""From which whitening and dictionary are learned."""
+"""Number of patches from which the whitening and the dictionary are learned."""
 BATCH = 250
-"""Images whose patches are held at once."""
+"""Number of images whose patches are in memory at once."""
 CONTRAST = 10.0
-"""Added to a patch's variance before it is divided by it, pixels from 0 to 255 (Coates and Ng 2011)."""
+"""Constant added to a patch's variance before the division, for pixels from 0 to 255 (Coates and Ng 2011)."""
 RIDGE = 0.1
-"""Added to the variances that whitening divides by (Coates and Ng 2011)."""
+"""Constant added to the variances before whitening divides by them (Coates and Ng 2011)."""
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What was learned: `scores` of images follow from it."""
+    """Trained bag of visual words: whitening, dictionary and SVM."""
 
     spec: BagOfWords
     mean: Floats  # (D,)
@@ -36,14 +36,14 @@ class Learned:
     bias: Floats  # (K,)
 
     def scores(self, pixels: NDArray[np.uint8]) -> Floats:
-        """The SVM's scores (N, K) of images (N, H, W, C); the largest names the class."""
+        """Return the SVM's scores (N, K) of images (N, H, W, C); the largest score is the predicted class."""
         return _features(pixels, self.spec, self.mean, self.whitening, self.dictionary) @ self.weights.T + self.bias
 
 
 def learn(spec: BagOfWords, train: Images, seed: int) -> Learned:
-    """Whitening and dictionary from patches drawn of the train images, then the SVM on their counts.
+    """Train whitening and dictionary on random patches of the train images, then the SVM on the word counts.
 
-    Raises InputError where the images are smaller than a patch.
+    Raises InputError if the images are smaller than a patch.
     """
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.svm import LinearSVC
@@ -63,41 +63,41 @@ def learn(spec: BagOfWords, train: Images, seed: int) -> Learned:
     svm = LinearSVC(C=spec.penalty, dual=False, random_state=stream_seed(seed, "words", "svm") % 2**32)
     svm.fit(features, train.labels)
     weights, bias = np.asarray(svm.coef_), np.asarray(svm.intercept_)
-    if len(weights) == 1:  # of two classes scikit-learn keeps the second alone
+    if len(weights) == 1:  # for two classes scikit-learn stores only the second
         weights, bias = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
     return Learned(spec, mean, whitening, dictionary, weights, bias)
 
 
 def _sample(pixels: NDArray[np.uint8], spec: BagOfWords, draw: np.random.Generator) -> Floats:
-    """As many patches of each image as make PATCHES of all, at places drawn by chance (P, D)."""
+    """Return random patches (P, D), equally many of each image and about PATCHES in all."""
     each = max(1, PATCHES // len(pixels))
     return np.concatenate([draw.permuted(part, axis=1)[:, :each].reshape(-1, part.shape[2])
                            for part in _patches(pixels, spec)])  # fmt: skip
 
 
 def _patches(pixels: NDArray[np.uint8], spec: BagOfWords) -> Iterator[Floats]:
-    """The patches (B, P, D) of batches of images, each with its mean taken away and its contrast evened out."""
+    """Yield the patches (B, P, D) of batches of images, each with zero mean and normalized contrast."""
     step = spec.stride
     for start in range(0, len(pixels), BATCH):
         part = pixels[start : start + BATCH]
-        views = np.lib.stride_tricks.sliding_window_view(part, (spec.patch, spec.patch), axis=(1, 2))
-        held = views[:, ::step, ::step].reshape(len(part), -1, part.shape[3] * spec.patch**2).astype(np.float64)
-        held -= held.mean(axis=2, keepdims=True)
-        yield held / np.sqrt(held.var(axis=2, keepdims=True) + CONTRAST)
+        windows = np.lib.stride_tricks.sliding_window_view(part, (spec.patch, spec.patch), axis=(1, 2))
+        patches = windows[:, ::step, ::step].reshape(len(part), -1, part.shape[3] * spec.patch**2).astype(np.float64)
+        patches -= patches.mean(axis=2, keepdims=True)
+        yield patches / np.sqrt(patches.var(axis=2, keepdims=True) + CONTRAST)
 
 
 def _features(
     pixels: NDArray[np.uint8], spec: BagOfWords, mean: Floats, whitening: Floats, dictionary: Floats
 ) -> Floats:
-    """Roots of the shares of each word in each region (N, regions^2 x words)."""
-    words, places = len(dictionary), spec.places(pixels.shape[1])
-    along = np.arange(places) * spec.regions // places
-    region = (along[:, None] * spec.regions + along[None, :]).reshape(-1)  # (P,)
+    """Return the square roots of each word's share in each region, (N, regions^2 x words)."""
+    words, patches_per_side = len(dictionary), spec.places(pixels.shape[1])
+    region_index = np.arange(patches_per_side) * spec.regions // patches_per_side
+    region = (region_index[:, None] * spec.regions + region_index[None, :]).reshape(-1)  # (P,)
     projected, lengths = whitening @ dictionary.T, (dictionary**2).sum(axis=1) / 2
     length = spec.regions**2 * words
-    found = []
+    counts = []
     for part in _patches(pixels, spec):
         nearest = ((part - mean) @ projected - lengths).argmax(axis=2)  # (B, P): the least distance
         index = np.arange(len(part))[:, None] * length + region * words + nearest
-        found.append(np.bincount(index.reshape(-1), minlength=len(part) * length).reshape(len(part), length))
-    return np.sqrt(np.concatenate(found) / (places**2))
+        counts.append(np.bincount(index.reshape(-1), minlength=len(part) * length).reshape(len(part), length))
+    return np.sqrt(np.concatenate(counts) / (patches_per_side**2))

@@ -1,6 +1,6 @@
-"""What a data set holds, told before anything is trained on it: counts, sizes, what is left out, copies across splits.
+"""Audit of a data set before training: counts, sizes, skipped files, and duplicates across splits.
 
-Trains nothing, mends nothing, and writes only what opening the source writes.
+It trains nothing, repairs nothing, and writes only what opening the source writes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that is not used, and why."""
+    """File that is not used, with the reason."""
 
     path: str
     reason: str
@@ -32,7 +32,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Least, median and greatest of the images' shorter and longer sides, in pixels as stored."""
+    """Minimum, median and maximum of the images' shorter and longer sides, in pixels as stored."""
 
     shorter: tuple[int, int, int]
     longer: tuple[int, int, int]
@@ -40,7 +40,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Audit:
-    """What `check` found. `shape` is (H, W, C) of an image as it is trained on; counts are by class, in their order."""
+    """Result of `check`.
+
+    `shape` is (H, W, C) of a training image; counts are by class, in class order.
+    """
 
     name: str
     sha256: str
@@ -51,16 +54,16 @@ class Audit:
     passed_over: tuple[LeftOut, ...]
     bad: tuple[LeftOut, ...]
     duplicates: tuple[tuple[str, ...], ...]
-    """Images with the same pixels in more than one split, by path or by `split[index]`."""
+    """Groups of images with the same pixels in more than one split, by path or by `split[index]`."""
     notes: tuple[str, ...]
 
     @property
     def used(self) -> int:
-        """How many images there are in all splits."""
+        """Number of images in all splits."""
         return sum(sum(counts) for counts in self.counts.values())
 
     def lines(self, limit: int | None = 20) -> list[str]:
-        """The findings for a terminal; at most `limit` lines of each list, None for all."""
+        """Return the findings as lines for a terminal; at most `limit` lines of each list, None for all."""
         height, width, channels = self.shape
         lines = [
             f"{self.name}: {self.used:,} images of {len(self.classes)} classes, {height} x {width} x {channels}",
@@ -70,21 +73,24 @@ class Audit:
         ]
         for title, left_out in (("passed over", self.passed_over), ("bad", self.bad)):
             lines.append(f"{title}: {len(left_out):,}")
-            lines += _some([f"  {item.path}: {item.reason}" for item in left_out], limit)
+            lines += _limited([f"  {item.path}: {item.reason}" for item in left_out], limit)
         lines.append(f"same pixels in more than one split: {len(self.duplicates):,}")
-        lines += _some(["  " + " = ".join(group) for group in self.duplicates], limit)
+        lines += _limited(["  " + " = ".join(group) for group in self.duplicates], limit)
         return [printable(line) for line in (*lines, *(f"note: {note}" for note in self.notes))]
 
 
 def check(source: str, *, image_size: int | None = None, cache: Path, say: Say = silent) -> Audit:
-    """Look through a source; bad files are listed rather than refused. Raises InputError where it cannot be opened."""
+    """Audit a source.
+
+    Broken files are listed rather than refused. Raises InputError if the source cannot be opened.
+    """
     if source not in NAMES and Path(source).is_dir():
         return _check_folder(Path(source), image_size, cache, say)
-    opened = open_source(source, image_size=image_size, cache=cache, say=say)
-    names = {split: [f"{split}[{place}]" for place in range(len(part))] for split, part in _splits(opened).items()}
-    side = opened.train.pixels.shape[1]
+    data = open_source(source, image_size=image_size, cache=cache, say=say)
+    names = {split: [f"{split}[{index}]" for index in range(len(part))] for split, part in _splits(data).items()}
+    side = data.train.pixels.shape[1]
     sizes = Sizes((side, side, side), (side, side, side))
-    return _audit(opened, names, sizes, (), ())
+    return _audit(data, names, sizes, (), ())
 
 
 def _check_folder(root: Path, image_size: int | None, cache: Path, say: Say) -> Audit:
@@ -93,19 +99,19 @@ def _check_folder(root: Path, image_size: int | None, cache: Path, say: Say) -> 
     return audit_folder(survey(root, image_size=image_size, cache=cache, say=say, skip_bad=True, anew=True))
 
 
-def audit_folder(found: Survey) -> Audit:
-    """The audit of a folder that was surveyed."""
+def audit_folder(survey_result: Survey) -> Audit:
+    """Return the audit of a surveyed folder."""
     from resnetlab.data.sources.folder import to_source
 
     names = defaultdict(list)
-    for row in found.rows:
+    for row in survey_result.rows:
         names[row.split].append(row.path)
-    stored = np.array([sorted(row.size) for row in found.rows])
-    sizes = Sizes(_three(stored[:, 0]), _three(stored[:, 1]))
-    passed = tuple(LeftOut(item.path, item.reason) for item in found.passed)
-    bad = tuple(LeftOut(item.path, item.reason) for item in found.bad)
+    sizes_stored = np.array([sorted(row.size) for row in survey_result.rows])
+    sizes = Sizes(_min_median_max(sizes_stored[:, 0]), _min_median_max(sizes_stored[:, 1]))
+    passed = tuple(LeftOut(item.path, item.reason) for item in survey_result.passed)
+    bad = tuple(LeftOut(item.path, item.reason) for item in survey_result.bad)
     by_split = {split: paths for split, paths in names.items() if split is not None}
-    return _audit(to_source(found), by_split, sizes, passed, bad)
+    return _audit(to_source(survey_result), by_split, sizes, passed, bad)
 
 
 def _audit(
@@ -135,40 +141,40 @@ def _audit(
 
 
 def _splits(source: Source) -> dict[Split, Images]:
-    own: dict[Split, Images] = {"validation": source.validation} if source.validation is not None else {}
-    return {"train": source.train, **own, "test": source.test}
+    validation: dict[Split, Images] = {"validation": source.validation} if source.validation is not None else {}
+    return {"train": source.train, **validation, "test": source.test}
 
 
 def _duplicates(splits: Mapping[Split, Images], names: Mapping[Split, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    """Groups of images whose pixels, as they are trained on, are the same, where a group is in two splits or more."""
+    """Return groups of images with the same training pixels, for groups in two or more splits."""
     groups: dict[bytes, list[tuple[Split, str]]] = defaultdict(list)
     for split, part in splits.items():
         for pixels, name in zip(part.pixels, names[split], strict=True):
             groups[hashlib.sha256(pixels.tobytes()).digest()].append((split, name))
-    across = [group for group in groups.values() if len({split for split, _ in group}) > 1]
-    return tuple(tuple(name for _, name in group) for group in across)
+    shared = [group for group in groups.values() if len({split for split, _ in group}) > 1]
+    return tuple(tuple(name for _, name in group) for group in shared)
 
 
-def _three(values: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[int, int, int]:
+def _min_median_max(values: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[int, int, int]:
     return int(values.min()), int(np.median(values)), int(values.max())
 
 
-def _range(three: tuple[int, int, int]) -> str:
-    return " / ".join(f"{value:,}" for value in three)
+def _range(values: tuple[int, int, int]) -> str:
+    return " / ".join(f"{value:,}" for value in values)
 
 
 def _table(classes: Sequence[str], counts: Mapping[Split, tuple[int, ...]], limit: int | None) -> list[str]:
     width = max([5, *(len(printable(name)) for name in classes)])
     rows = [
-        f"  {printable(name).ljust(width)}" + "".join(f"{part[k]:>12,}" for part in counts.values())
-        for k, name in enumerate(classes)
+        f"  {printable(name).ljust(width)}" + "".join(f"{part[index]:>12,}" for part in counts.values())
+        for index, name in enumerate(classes)
     ]
     head = "  " + "class".ljust(width) + "".join(f"{split:>12}" for split in counts)
     foot = "  " + "all".ljust(width) + "".join(f"{sum(part):>12,}" for part in counts.values())
-    return [head, *_some(rows, limit), foot]
+    return [head, *_limited(rows, limit), foot]
 
 
-def _some(items: list[str], limit: int | None) -> list[str]:
+def _limited(items: list[str], limit: int | None) -> list[str]:
     if limit is None or len(items) <= limit:
         return items
     return [*items[:limit], f"  ... and {len(items) - limit:,} more"]

@@ -1,4 +1,4 @@
-"""What a data set is, as data: where it comes from, how it is cut, and what it holds. Free of torch."""
+"""Configs of data sets: source, splits and augmentation; and the arrays of images. Free of torch."""
 
 from __future__ import annotations
 
@@ -15,25 +15,37 @@ Split = Literal["train", "validation", "test"]
 
 @spec
 class Data:
-    """A source of images and how it is cut into train, validation and test."""
+    """Data set config: the source of images and its split into train, validation and test."""
 
     source: str
-    """A name (`digits`, `cifar10`, ...), an `.npz` of arrays, or a folder of images."""
+    """Source of the images: a name (`digits`, `cifar10`, ...), an `.npz` of arrays, or a folder of images."""
     validation: Fraction = 0.1
-    """Share of the train images set apart for validation, by class; 0 for none. A source's own split goes before."""
+    """Fraction of the train images that become the validation split, by class; 0 for none.
+
+    A source's own split has priority.
+    """
     split_seed: Whole = 0
-    """Names the streams that cut the splits; never the seed of a run."""
+    """Seed of the random streams that draw the splits; it is independent of the seed of a run."""
     test_curve: bool = False
-    """Record the test split at every evaluation as well. Nothing is ever chosen by it."""
+    """Test curve: evaluate the test split at every evaluation as well.
+
+    It is never used for a choice.
+    """
     train_images: Positive | None = None
-    """Keep this many train images, by class: a shrunken protocol, and the report says so."""
+    """Number of train images to use, by class.
+
+    It makes a reduced protocol, which the report states.
+    """
     image_size: Annotated[int, "pixels"] | None = None
-    """Side of the square to which a folder's photographs are resized and cropped."""
+    """Side in pixels of the square to which a folder's images are resized and cropped."""
     skip_bad: bool = False
-    """Leave out the broken files of a folder; which they are is part of the data's hash."""
+    """Skipping of a folder's broken files. The list of skipped files is part of the data's hash."""
     split: str | None = None
-    """Of photographs for fine-tuning: train, validation and test as shares (`.6,.2,.2`) or counts, or a manifest
-    (`.csv`) of `resnetlab data split`. None: as the folder is laid out."""
+    """Splits of images for fine-tuning: train, validation and test as fractions (`.6,.2,.2`) or
+    counts, or a manifest (`.csv`) of `resnetlab data split`.
+
+    None: the layout of the folder.
+    """
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -44,35 +56,35 @@ class Data:
 
 @spec
 class Fixed:
-    """Mean and standard deviation a channel, of pixels from 0 to 1, that a recipe gives."""
+    """Fixed normalization: mean and standard deviation per channel that a recipe gives, for pixels from 0 to 1."""
 
     mean: tuple[Amount, ...]
     deviation: tuple[PositiveAmount, ...]
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.deviation) or len(self.mean) not in (1, 3):
-            what = f"{len(self.mean)} means and {len(self.deviation)} deviations"
-            raise FieldError("mean", what, "give one of each a channel, 1 or 3")
+            problem = f"{len(self.mean)} means and {len(self.deviation)} deviations"
+            raise FieldError("mean", problem, "give one of each a channel, 1 or 3")
 
 
 Normalise = Literal["train", "half", "none", "per-image", "zca", "imagenet", "practical"] | Fixed
-"""How pixels are put on a scale; the words in `Recipe.normalise`."""
+"""Normalization of pixels; `Recipe.normalise` explains the words."""
 
 PRESETS = {
-    # Of ImageNet's train images, as torchvision's networks expect them.
+    # Statistics of ImageNet's train images, as torchvision's networks expect them.
     "imagenet": Fixed(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225)),
-    # Deep Learning practical 5-6, sec. 3.1, as printed. Its deviations are the means of the images' own ones, not those
-    # of a channel over CIFAR-10's train images, which are 0.247, 0.243 and 0.262.
+    # Deep Learning practical 5-6, sec. 3.1, as printed. Its deviations are means over the deviations of single images.
+    # Those of a channel over all of CIFAR-10's train images are 0.247, 0.243 and 0.262.
     "practical": Fixed(mean=(0.491, 0.482, 0.447), deviation=(0.202, 0.199, 0.201)),
 }
 
 
 @spec
 class RandAugment:
-    """Operations drawn anew for each image, all of one magnitude (Cubuk et al. 2020)."""
+    """RandAugment: random operations for each image, all of one magnitude (Cubuk et al. 2020)."""
 
     operations: Positive = 2
-    """One after another."""
+    """Number of operations that are applied one after another."""
     magnitude: Annotated[Whole, "of 30"] = 9
 
     def __post_init__(self) -> None:
@@ -82,20 +94,22 @@ class RandAugment:
 
 @spec
 class Augment:
-    """What is drawn anew for each training image of each epoch."""
+    """Augmentation that is drawn anew for each train image in each epoch."""
 
     crop_padding: Whole = 0
-    """Black pixels added to each side before a crop of the image's own size."""
+    """Padding in black pixels on each side, before a random crop of the image's own size."""
     flip: bool = False
-    """Mirror left and right with probability one half."""
+    """Horizontal flip with probability one half."""
     cutout: Whole = 0
-    """Side in pixels of a square set to the mean, centred anywhere (DeVries and Taylor 2017)."""
+    """Cutout: side in pixels of a square that is set to the mean, centered anywhere (DeVries and Taylor 2017)."""
     crop: Whole = 0
-    """Side in pixels of a smaller crop, without padding: anywhere in training, the centre in evaluation; 0 for none."""
+    """Side in pixels of a smaller crop without padding: random in training, the center in evaluation; 0 for none."""
     randaugment: RandAugment | None = None
-    """After crop and flip."""
+    """RandAugment after crop and flip."""
     mixup: Amount = 0.0
-    """Each image is mixed with another of its batch by a share from Beta(mixup, mixup) (Zhang et al. 2018); 0: none."""
+    """Mixup: each image is mixed with another of its batch, with a weight from Beta(mixup, mixup)
+    (Zhang et al. 2018); 0: none.
+    """
 
     def __post_init__(self) -> None:
         if self.crop and self.crop_padding:
@@ -104,7 +118,7 @@ class Augment:
 
 @spec
 class DataIdentity:
-    """What of the data decides a run: its content and its cut, never its path."""
+    """Data part of a run's identity: the content and the splits, never the path."""
 
     sha256: str
     validation: Fraction = 0.1
@@ -115,7 +129,7 @@ class DataIdentity:
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images: `pixels` (N, H, W, C) uint8, C 1 or 3; `labels` (N,) int64 below the number of classes."""
+    """Labeled images: `pixels` (N, H, W, C) uint8, C 1 or 3; `labels` (N,) int64 below the number of classes."""
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -126,7 +140,10 @@ class Images:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as its source gives it. `sha256` covers pixels, labels, classes and split of every image."""
+    """Data set as its source provides it.
+
+    `sha256` covers pixels, labels, classes and split of every image.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -135,14 +152,14 @@ class Source:
     validation: Images | None
     sha256: str
     notes: tuple[str, ...] = ()
-    """Lines that a person should read: a split that was written, files that were passed over."""
+    """Notes for the user, such as a split that was written or files that were skipped."""
     about: str = ""
-    """What a reader of a report must know of the images: where they are not what their name says, say."""
+    """Remark for readers of a report, for example that the images differ from what their name suggests."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set cut for training. The test split is reported and never chooses."""
+    """Data set that is split for training. The test split is reported and never used for a choice."""
 
     name: str
     classes: tuple[str, ...]
@@ -155,6 +172,7 @@ class Dataset:
 
     @property
     def channels(self) -> int:
+        """Number of channels of an image."""
         return int(self.train.pixels.shape[3])
 
     @property
@@ -164,5 +182,5 @@ class Dataset:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Share of each class among the test images (K,)."""
+        """Fraction of the test images in each class (K,)."""
         return np.bincount(self.test.labels, minlength=len(self.classes)) / max(1, len(self.test))

@@ -12,14 +12,14 @@ from resnetlab.data.config import Images
 
 @dataclass(frozen=True)
 class Resident:
-    """A split on a device: `pixels` (N, H, W, C) uint8, `labels` (N,) int64."""
+    """Split of a data set on a device: `pixels` (N, H, W, C) uint8, `labels` (N,) int64."""
 
     pixels: Tensor
     labels: Tensor
 
     @classmethod
     def of(cls, images: Images, device: torch.device) -> Resident:
-        """Copy a split to `device`; on the processor the arrays are shared, not copied."""
+        """Copy a split to `device`; on the CPU the arrays are shared, not copied."""
         return cls(torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device))
 
     def __len__(self) -> int:
@@ -27,23 +27,23 @@ class Resident:
 
 
 class Residents:
-    """Splits on a device, one copy of each, however many runs look at it."""
+    """Cache of splits on a device: one copy of each, for any number of runs."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[int, torch.device], tuple[Images, Resident]] = {}
+        self._copies: dict[tuple[int, torch.device], tuple[Images, Resident]] = {}
 
     def of(self, images: Images, device: torch.device) -> Resident:
-        """The copy of that split on `device`."""
+        """Return the copy of that split on `device`."""
         key = id(images), device
-        if key not in self._held:
-            self._held[key] = images, Resident.of(images, device)  # the split is kept, so that its id stays its own
-        return self._held[key][1]
+        if key not in self._copies:
+            self._copies[key] = images, Resident.of(images, device)  # storing the split keeps its id from being reused
+        return self._copies[key][1]
 
 
 def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel over all pixels, in units of x from 0 to 1, exactly rounded.
+    """Return mean and standard deviation of each channel over all pixels, in units of x from 0 to 1, exactly rounded.
 
-    Counted from the histogram of the 256 values, so that no order of summation enters.
+    They are computed from the histogram of the 256 values, so that no order of summation matters.
     """
     means, deviations = [], []
     values = torch.arange(256, dtype=torch.float64)

@@ -1,7 +1,7 @@
-"""Known sets of photographs, fetched once: archives in the cache, a folder of images with its splits in a table.
+"""Downloads of known image sets: archives go into the cache, images into a folder with `labels.csv`.
 
-An archive that a person placed there is used as it is. torchvision reads its own lists; nothing of it is downloaded
-or unpacked by torchvision.
+An archive that the user placed there is used as it is. torchvision only reads its own lists; it
+downloads and unpacks nothing here.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from resnetlab.files import atomic
 from resnetlab.settings import downloads_dir, refuse_offline
 
 PATIENCE_SECONDS = 30.0
+"""Timeout of a network operation in seconds."""
 
 Row = tuple[str, str, str]
 """Path below the folder, class, split."""
@@ -30,22 +31,23 @@ Row = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Remote:
-    """A file of a set, and where it belongs below the folder; its MD5 where its source tells one."""
+    """File of an image set: its URL, its path below the folder, and its MD5 if the source publishes one."""
 
     url: str
     place: str
     top: str | None = None
-    """Of an archive: the folder in it that becomes `place`, or '' for all of it; None for a file that is copied."""
+    """Folder of an archive that becomes `place`, or '' for the whole archive; None for a file that is copied."""
     md5: str = ""
 
     @property
     def name(self) -> str:
+        """File name, the last part of the URL."""
         return self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """A known set: its files, how their lists are read, and what its source says of its use."""
+    """Known image set: its files, the reader of its lists, and its terms of use."""
 
     remotes: Callable[[], tuple[Remote, ...]]
     rows: Callable[[Path], Iterable[Row]]
@@ -54,54 +56,57 @@ class Photographs:
 
 
 def fetch(name: str, out: Path, say: Say = silent) -> Path:
-    """The folder `out`/`name` with `labels.csv`, made unless it is there. Raises InputError and ResourceError."""
-    known = SETS.get(name)
-    if known is None:
+    """Download an image set into the folder `out`/`name` with `labels.csv`, unless it exists, and return the folder.
+
+    Raises InputError and ResourceError.
+    """
+    image_set = SETS.get(name)
+    if image_set is None:
         fix = nearest(name, SETS) or "resnetlab data fetch stanford-dogs"
         raise mistake(name, "unknown set of photographs", fix, allowed=", ".join(SETS))
     root = out / name
     if (root / LABELS).is_file():
         say(f"{root} is there already")
         return root
-    remotes, downloads = known.remotes(), downloads_dir() / name
+    remotes, downloads = image_set.remotes(), downloads_dir() / name
     missing = [remote for remote in remotes if not (downloads / remote.name).is_file()]
     if missing:
         refuse_offline(name, _by_hand(remotes, downloads))
-        say(f"downloading {name}: about {known.megabytes} MB into {downloads}")
+        say(f"downloading {name}: about {image_set.megabytes} MB into {downloads}")
     for remote in missing:
         _download(remote, downloads, remotes)
     for remote in remotes:
         _check(remote, downloads)
-        _put(downloads / remote.name, root / remote.place, remote.top, say)
-    _write_labels(root, known.rows(root))
-    say(f"{name}: {known.terms}")
+        _install(downloads / remote.name, root / remote.place, remote.top, say)
+    _write_labels(root, image_set.rows(root))
+    say(f"{name}: {image_set.terms}")
     return root
 
 
-def _put(file: Path, place: Path, top: str | None, say: Say) -> None:
+def _install(file: Path, target: Path, top: str | None, say: Say) -> None:
     if top is None:
-        with atomic(place, "wb") as copy:
+        with atomic(target, "wb") as copy:
             copy.write(file.read_bytes())
-    elif not place.is_dir():
+    elif not target.is_dir():
         say(f"unpacking {file.name}")
-        unpack(file, place, top)
+        unpack(file, target, top)
 
 
 def _download(remote: Remote, into: Path, remotes: tuple[Remote, ...]) -> None:
     try:
         with (
-            urllib.request.urlopen(remote.url, timeout=PATIENCE_SECONDS) as answer,
+            urllib.request.urlopen(remote.url, timeout=PATIENCE_SECONDS) as response,
             atomic(into / remote.name, "wb") as file,
         ):
-            while piece := answer.read(1 << 20):
-                file.write(piece)
+            while block := response.read(1 << 20):
+                file.write(block)
     except (urllib.error.URLError, OSError) as error:
         reason = str(getattr(error, "reason", "") or error)[:120]
         raise mistake(remote.url, f"cannot be downloaded: {reason}", _by_hand(remotes, into)) from None
 
 
 def _by_hand(remotes: tuple[Remote, ...], into: Path) -> str:
-    """Which files a person puts where."""
+    """Return the instruction which files to put into which folder."""
     names = ", ".join(remote.name for remote in remotes)
     return f"put {names} into {into}, then give the same command again"
 
@@ -110,10 +115,10 @@ def _check(remote: Remote, downloads: Path) -> None:
     if not remote.md5:
         return
     with (downloads / remote.name).open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != remote.md5:
-        what = "differs from the MD5 that its source tells"
-        raise mistake(str(downloads / remote.name), what, "remove it, and give the same command again", got=found)
+        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if digest != remote.md5:
+        problem = "differs from the MD5 that its source tells"
+        raise mistake(str(downloads / remote.name), problem, "remove it, and give the same command again", got=digest)
 
 
 def _write_labels(root: Path, rows: Iterable[Row]) -> None:
@@ -125,7 +130,7 @@ def _write_labels(root: Path, rows: Iterable[Row]) -> None:
         file.write(text.getvalue())
 
 
-# Each set ------------------------------------------------------------------------------------------------------------
+# Files and lists of each image set
 
 _DOGS = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
 
@@ -140,27 +145,27 @@ def _dogs_rows(root: Path) -> Iterator[Row]:
     for split in ("train", "test"):
         path = root / "lists" / f"{split}_list.mat"
         try:
-            names = [str(item.item()) for item in loadmat(path)["file_list"].ravel()]
+            names = [str(entry.item()) for entry in loadmat(path)["file_list"].ravel()]
             yield from ((f"Images/{name}", name.split("/")[0], split) for name in names)
-        except Exception as error:  # scipy's reader raises nearly every kind for a damaged file
-            what = f"not the list of files that its source gives: {str(error)[:100]}"
-            raise mistake(str(path), what, f"remove {root}, and fetch the set again") from None
+        except Exception as error:  # scipy's reader raises many kinds of errors for a damaged file
+            problem = f"not the list of files that its source gives: {str(error)[:100]}"
+            raise mistake(str(path), problem, f"remove {root}, and fetch the set again") from None
 
 
 def _pets_remotes() -> tuple[Remote, ...]:
     from torchvision.datasets import OxfordIIITPet
 
     tops = ("images", "annotations")
-    held = zip(OxfordIIITPet._RESOURCES, tops, strict=True)
-    return tuple(Remote(url, f"oxford-iiit-pet/{top}", top, md5) for (url, md5), top in held)
+    pairs = zip(OxfordIIITPet._RESOURCES, tops, strict=True)
+    return tuple(Remote(url, f"oxford-iiit-pet/{top}", top, md5) for (url, md5), top in pairs)
 
 
 def _pets_rows(root: Path) -> Iterator[Row]:
     from torchvision.datasets import OxfordIIITPet
 
-    for own, split in (("trainval", "train"), ("test", "test")):
-        held = OxfordIIITPet(root, own)
-        yield from _rows(root, held._images, (held.classes[label] for label in held._labels), split)
+    for torchvision_split, split in (("trainval", "train"), ("test", "test")):
+        dataset = OxfordIIITPet(root, torchvision_split)
+        yield from _rows(root, dataset._images, (dataset.classes[label] for label in dataset._labels), split)
 
 
 def _flowers_remotes() -> tuple[Remote, ...]:
@@ -177,9 +182,9 @@ def _flowers_remotes() -> tuple[Remote, ...]:
 def _flowers_rows(root: Path) -> Iterator[Row]:
     from torchvision.datasets import Flowers102
 
-    for own, split in (("train", "train"), ("val", "validation"), ("test", "test")):
-        held = Flowers102(root, own)
-        yield from _rows(root, held._image_files, (held.classes[label] for label in held._labels), split)
+    for torchvision_split, split in (("train", "train"), ("val", "validation"), ("test", "test")):
+        dataset = Flowers102(root, torchvision_split)
+        yield from _rows(root, dataset._image_files, (dataset.classes[label] for label in dataset._labels), split)
 
 
 def _rows(root: Path, paths: Iterable[Path], labels: Iterable[str], split: str) -> Iterator[Row]:

@@ -1,6 +1,7 @@
-"""A Source cut into train, validation and test, by class and by `split_seed` alone. The seed of a run never enters.
+"""Splits of a source into train, validation and test, by class and by `split_seed` alone, never by the seed of a run.
 
-The draws are those of `sources/strata.py`. The test split is the source's and is never cut, drawn from or lent.
+The draws are those of `stratify.py`. The test split is the source's own. Nothing is ever taken from
+it.
 """
 
 from __future__ import annotations
@@ -17,32 +18,33 @@ from resnetlab.errors import mistake
 
 
 def load(data: Data, cache: Path, say: Say = silent) -> Dataset:
-    """Open `data.source` and cut it. Raises InputError, as `open_source` and `cut` do."""
+    """Open `data.source` and split it. Raises InputError, as `open_source` and `cut` do."""
     source = open_source(data.source, image_size=data.image_size, cache=cache, say=say, skip_bad=data.skip_bad)
     return cut(source, data)
 
 
 def cut(source: Source, data: Data) -> Dataset:
-    """Cut a source as `data` says: validation first, then `train_images` of what is left.
+    """Split a source as `data` asks: first validation, then `train_images` of the rest.
 
-    A source's own validation split is kept; otherwise round(validation N) train images are set apart, by class, one
-    image of each class staying in train. The images of a split stay in the source's order. Raises InputError when a
-    class would lose its last train image, or when `train_images` is more than there are or fewer than the classes.
+    A source's own validation split is used if there is one. Otherwise round(validation N) train
+    images become the validation split, by class, and one image of each class stays in train. The
+    images of a split stay in the source's order. Raises InputError when a class would lose its last
+    train image, or when `train_images` is more than there are or fewer than the classes.
     """
-    train, validation, share = source.train, source.validation, 0.0
+    train, validation, fraction = source.train, source.validation, 0.0
     if validation is None and data.validation:
-        share = data.validation
-        total = round(share * len(train))
+        fraction = data.validation
+        total = round(fraction * len(train))
         fix = "validation = 0, or more images of each class"
-        apart = stratify.draw(
+        drawn = stratify.draw(
             train.labels, source.classes, total, "validation", data.split_seed, where=source.name, fix=fix
         )
-        train, validation = _keep(train, ~apart), _keep(train, apart) if total else None
+        train, validation = _select(train, ~drawn), _select(train, drawn) if total else None
     if data.train_images is not None:
         train = _shrink(source, train, data.train_images, data.split_seed)
     identity = DataIdentity(
         sha256=source.sha256,
-        validation=share,
+        validation=fraction,
         split_seed=data.split_seed,
         test_curve=data.test_curve,
         train_images=data.train_images,
@@ -51,15 +53,18 @@ def cut(source: Source, data: Data) -> Dataset:
 
 
 def _shrink(source: Source, train: Images, size: int, seed: int) -> Images:
-    least, most = len(source.classes), len(train)
-    if not least <= size <= most:
-        what, fix = "not that many, or fewer than the classes", f"train_images = {most if size > most else least}"
-        allowed = f"{least} to {most}"
-        raise mistake(source.name, what, fix, field="train_images", got=size, allowed=allowed)
-    # What is dropped is drawn, not what is kept: a draw leaves every class an image.
-    total = most - size
-    return _keep(train, ~stratify.draw(train.labels, source.classes, total, "train_images", seed, where="", fix=""))
+    minimum, maximum = len(source.classes), len(train)
+    if not minimum <= size <= maximum:
+        problem, fix = (
+            "not that many, or fewer than the classes",
+            f"train_images = {maximum if size > maximum else minimum}",
+        )
+        allowed = f"{minimum} to {maximum}"
+        raise mistake(source.name, problem, fix, field="train_images", got=size, allowed=allowed)
+    # The dropped images are drawn, because a draw leaves every class at least one image.
+    total = maximum - size
+    return _select(train, ~stratify.draw(train.labels, source.classes, total, "train_images", seed, where="", fix=""))
 
 
-def _keep(images: Images, kept: NDArray[np.bool_]) -> Images:
-    return images if kept.all() else Images(images.pixels[kept], images.labels[kept])
+def _select(images: Images, mask: NDArray[np.bool_]) -> Images:
+    return images if mask.all() else Images(images.pixels[mask], images.labels[mask])

@@ -1,9 +1,12 @@
-"""Stratified draws of images, named by a purpose and a seed. Knows no file and no source.
+"""Stratified random draws of images, identified by a purpose and a seed.
 
-A draw never touches numpy's global state. Class `name` has its own stream, PCG64 seeded with
-SHA-256(JSON ["resnetlab split 1", purpose, seed, name]), and its images are drawn in the order of the stream's raw
-64-bit words, so that neither the order of the classes nor another class's images move it. Raw words, because NumPy
-promises the words of a bit generator for ever and those of `Generator.permutation` for one version (NEP 19).
+Knows no file and no source.
+
+A draw never changes numpy's global state. Class `name` has its own stream, PCG64 seeded with
+SHA-256(JSON ["resnetlab split 1", purpose, seed, name]), and its images are drawn in the order of
+the stream's raw 64-bit words. So neither the order of the classes nor another class's images change
+its draw. Raw words are used because NumPy guarantees the words of a bit generator forever, but
+those of `Generator.permutation` only for one version (NEP 19).
 """
 
 from __future__ import annotations
@@ -20,42 +23,48 @@ from resnetlab.errors import mistake
 
 
 def order(size: int, purpose: str, seed: int, name: str) -> NDArray[np.int64]:
-    """The permutation of `range(size)` that these names give, (size,); a longer one ranks the same images alike."""
+    """Return the permutation of `range(size)` for this purpose, seed and class name, (size,).
+
+    A longer permutation keeps the relative order of the same images.
+    """
     key = json.dumps(["resnetlab split 1", purpose, seed, name]).encode()
     words = np.random.PCG64(int.from_bytes(hashlib.sha256(key).digest(), "big")).random_raw(size)
     return np.argsort(words, kind="stable")
 
 
 def quotas(counts: NDArray[np.int64], total: int, classes: Sequence[str]) -> NDArray[np.int64]:
-    """How many images to draw of each class (K,): `total` in all, by largest remainder, ties by name.
+    """Return the number of images to draw of each class (K,): `total` in all, by largest remainder, ties by name.
 
-    One image of each class always stays. `total` is at most the sum of `counts - 1` over the classes that have any.
+    One image of each class always stays. `total` is at most the sum of `counts - 1` over the
+    classes that have any.
     """
-    room = np.maximum(counts - 1, 0)
+    available = np.maximum(counts - 1, 0)
     share, remainder = divmod(counts * total, max(1, int(counts.sum())))
     take = np.array(share, dtype=np.int64)
-    ranked = sorted(range(len(counts)), key=lambda k: (-remainder[k], classes[k]))
-    left = total - int(take.sum())
-    while left:  # a second round happens only where classes of one image have no room
-        for k in ranked:
-            if left and take[k] < room[k]:
-                take[k] += 1
-                left -= 1
+    ranked = sorted(range(len(counts)), key=lambda index: (-remainder[index], classes[index]))
+    missing = total - int(take.sum())
+    while missing:  # a second round happens only if a class of one image has none to give
+        for index in ranked:
+            if missing and take[index] < available[index]:
+                take[index] += 1
+                missing -= 1
     return take
 
 
 def draw(
     labels: NDArray[np.int64], classes: Sequence[str], total: int, purpose: str, seed: int, *, where: str, fix: str
 ) -> NDArray[np.bool_]:
-    """Mark `total` of the images, stratified by class, one image of each class left: (N,) of true where drawn.
+    """Mark `total` of the images, stratified by class, and leave one image of each class: (N,) bool, true if drawn.
 
     Raises InputError, at `where` and with `fix`, when so many cannot be drawn.
     """
     counts = np.bincount(labels, minlength=len(classes))
-    spare = int(np.maximum(counts - 1, 0).sum())
-    if not 0 <= total <= spare:
-        what = f"{total} of {len(labels)} images cannot be set apart with one left of each class (at most {spare} can)"
-        raise mistake(where, what, fix, field=purpose)
+    available = int(np.maximum(counts - 1, 0).sum())
+    if not 0 <= total <= available:
+        problem = (
+            f"{total} of {len(labels)} images cannot be set apart with one left of each class (at most {available} can)"
+        )
+        raise mistake(where, problem, fix, field=purpose)
     drawn = np.zeros(len(labels), dtype=np.bool_)
     by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
     for name, members, count in zip(classes, by_class, quotas(counts, total, classes), strict=True):
@@ -64,13 +73,17 @@ def draw(
 
 
 def split_test(labels: NDArray[np.int64], classes: Sequence[str], share: float, where: str) -> NDArray[np.bool_]:
-    """Mark round(share N) images, one at least, as the test split, by split seed 0: it is one split for everyone."""
+    """Mark round(share N) images, at least one, as the test split, by split seed 0, so that
+    everyone gets the same split.
+    """
     fix = "add images, or give the test images"
     return draw(labels, classes, max(1, round(share * len(labels))), "test", 0, where=where, fix=fix)
 
 
 def split_three_ways(labels: NDArray[np.int64], classes: Sequence[str], share: float, where: str) -> tuple[Split, ...]:
-    """A split for each image: `share` of all is test, `share` is validation, the rest is train; by split seed 0."""
+    """Return a split for each image: a fraction `share` each for test and validation, the rest for
+    train; split seed 0.
+    """
     validation, test = round(share * len(labels)), max(1, round(share * len(labels)))
     return split_by_counts(labels, classes, validation, test, 0, where)
 
@@ -78,15 +91,18 @@ def split_three_ways(labels: NDArray[np.int64], classes: Sequence[str], share: f
 def split_by_counts(
     labels: NDArray[np.int64], classes: Sequence[str], validation: int, test: int, seed: int, where: str
 ) -> tuple[Split, ...]:
-    """A split for each image: `test` images by class, then `validation` of the rest, train keeps what is left.
+    """Return a split for each image: `test` images by class, then `validation` of the rest; the
+    remaining ones are train.
 
     Raises InputError, at `where`, when a class would lose its last image of train.
     """
     splits = np.full(len(labels), "train", dtype=object)
     fix = "add images, or give the {} images"
-    tested = draw(labels, classes, test, "test", seed, where=where, fix=fix.format("test"))
-    splits[tested] = "test"
-    rest = np.flatnonzero(~tested)
-    apart = draw(labels[rest], classes, validation, "validation", seed, where=where, fix=fix.format("validation"))
-    splits[rest[apart]] = "validation"
+    is_test = draw(labels, classes, test, "test", seed, where=where, fix=fix.format("test"))
+    splits[is_test] = "test"
+    rest = np.flatnonzero(~is_test)
+    is_validation = draw(
+        labels[rest], classes, validation, "validation", seed, where=where, fix=fix.format("validation")
+    )
+    splits[rest[is_validation]] = "validation"
     return tuple(splits)

@@ -1,16 +1,16 @@
-"""The networks of "Exploration d'un Resnet pour la classification d'images", as its authors' code runs them.
+"""Networks of "Exploration d'un Resnet pour la classification d'images", as its authors' code runs them.
 
-The text's networks are `depth-report-plain8` and so on. The code differs from it, and from what the text leaves open
-one would guess, in three ways that change what is learned, each of which can be had alone:
+The text's networks are `depth-report-plain8` and so on. The code differs from the text, and from the usual choice
+where the text is silent, in three ways that change what is learned. Each of them can be chosen alone:
 
-- double softmax: the network ends in a softmax, and the cross-entropy takes that for logits;
-- one norm: both convolutions of a block go through one batch-normalisation module;
-- evaluation mode: the network trains in evaluation mode, so batch normalisation keeps its initial statistics, mean 0
-  and variance 1, and dropout draws nothing.
+- double softmax: the network ends in a softmax, and the cross-entropy treats its output as logits;
+- one norm: both convolutions of a block share one batch-normalization module;
+- evaluation mode: the network trains in evaluation mode, so batch normalization keeps its initial statistics, mean 0
+  and variance 1, and dropout has no effect.
 
-`run = "as described"` has none of them, "as run" all three, and their names joined by " + " those. In all of them
-convolutions have a bias, the 1x1 of a shortcut has no norm, and depth 18 has two blocks of 16 channels, where the
-report's table 1 has one: the code's 18 has 18 weighted layers.
+`run = "as described"` has none of them, "as run" has all three, and names joined by " + " select some. In all cases
+convolutions have a bias, the 1x1 convolution of a shortcut has no norm, and depth 18 has two blocks of 16 channels,
+where the report's table 1 has one: the code's 18 has 18 weighted layers.
 """
 
 from __future__ import annotations
@@ -23,31 +23,37 @@ from torch import Tensor, nn
 INGREDIENTS = ("double softmax", "one norm", "evaluation mode")
 
 BLOCKS = {8: (0, 1, 1, 1), 14: (1, 2, 1, 2), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (6, 6, 6, 6)}
-"""Blocks of 16, 32, 64 and 128 channels."""
+"""Number of blocks of 16, 32, 64 and 128 channels."""
 
 
 def plain(depth: int = 8, run: str = "as run", num_classes: int = 10) -> nn.Module:
-    """The plain network. Raises ValueError for a depth or a run that the report does not have."""
+    """Return the plain network.
+
+    Raises ValueError for a depth or a run that the report does not have.
+    """
     return Network(depth, False, ingredients(run), num_classes)
 
 
 def residual(depth: int = 8, run: str = "as run", num_classes: int = 10) -> nn.Module:
-    """The residual network. Raises ValueError for a depth or a run that the report does not have."""
+    """Return the residual network.
+
+    Raises ValueError for a depth or a run that the report does not have.
+    """
     return Network(depth, True, ingredients(run), num_classes)
 
 
 def ingredients(run: str) -> frozenset[str]:
-    """Of `INGREDIENTS`, those that `run` names."""
+    """Return those of `INGREDIENTS` that `run` names. Raises ValueError for another text."""
     if run in ("as described", "as run"):
         return frozenset(INGREDIENTS if run == "as run" else ())
-    named = frozenset(run.split(" + "))
-    if not named <= set(INGREDIENTS):
+    names = frozenset(run.split(" + "))
+    if not names <= set(INGREDIENTS):
         raise ValueError(f'run = "{run}" is neither "as described" nor "as run" nor of {", ".join(INGREDIENTS)}')
-    return named
+    return names
 
 
 class Network(nn.Module):
-    """Stem, blocks, average pooling, classifier, for RGB images of 32 x 32 pixels."""
+    """Network of the depth report: stem, blocks, average pooling, classifier, for RGB images of 32 x 32 pixels."""
 
     def __init__(self, depth: int, residual: bool, run: frozenset[str], classes: int) -> None:
         super().__init__()
@@ -66,18 +72,20 @@ class Network(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """As of any module, but for the one that trains in evaluation mode."""
+        """Set the mode as `nn.Module.train` does, but never training mode for a network with "evaluation mode"."""
         return super().train(mode and not self.evaluation_mode)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) to what the cross-entropy takes, (N, K): logits, or with double softmax probabilities."""
+        """Return the input of the cross-entropy (N, K) for images (N, 3, H, W): logits, or
+        probabilities with double softmax.
+        """
         x = self.blocks(F.relu(self.stem_norm(self.stem(images))))
         logits: Tensor = self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
         return F.softmax(logits, 1) if self.double_softmax else logits
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, dropout of channels, and a way around them in the residual network."""
+    """Block with two 3x3 convolutions, channel dropout, and a shortcut in the residual network."""
 
     def __init__(self, channels_in: int, channels: int, residual: bool, one_norm: bool) -> None:
         super().__init__()
@@ -85,14 +93,14 @@ class Block(nn.Module):
         self.conv1 = nn.Conv2d(channels_in, channels, 3, 2 if changes else 1, 1)
         self.norm1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1)
-        self.norm2 = None if one_norm else nn.BatchNorm2d(channels)  # None: norm1 again
+        self.norm2 = None if one_norm else nn.BatchNorm2d(channels)  # None: norm1 is used twice
         self.dropout = nn.Dropout2d(0.5)
         self.shortcut = None
         if residual:
             self.shortcut = nn.Conv2d(channels_in, channels, 1, 2) if changes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C_in, H, W) to (N, C, H / stride, W / stride)."""
+        """Return the block's output: (N, C_in, H, W) to (N, C, H / stride, W / stride)."""
         out = self.conv2(F.relu(self.norm1(self.conv1(x))))
         out = self.dropout((self.norm2 or self.norm1)(out))
         return F.relu(out if self.shortcut is None else out + self.shortcut(x))

@@ -1,9 +1,10 @@
-"""The networks of "Residual Networks: Deep Residual Learning for Image Recognition", as its authors' code runs them.
+"""Networks of "Residual Networks: Deep Residual Learning for Image Recognition", as its authors' code runs them.
 
-They are those of He et al. 2016, sec. 4.2, with PyTorch's own first weights. The code's evaluation never leaves
-training mode: each batch of 32 test images is normalised by its own mean and variance, so a score depends on the images
-that an image shares its batch with. `evaluation = "running statistics"` is the same network evaluated as is usual: one
-seed trains both to the same weights.
+They are those of He et al. 2016, sec. 4.2, with PyTorch's default initialization. The code's
+evaluation never leaves training mode: each batch of 32 test images is normalized by its own mean
+and variance, so a score depends on the other images of its batch. `evaluation = "running
+statistics"` is the same network with the usual evaluation: one seed trains both to the same
+weights.
 """
 
 from __future__ import annotations
@@ -19,14 +20,20 @@ EVALUATIONS = ("batch statistics", "running statistics")
 
 
 def plain(depth: int = 20, evaluation: str = "batch statistics", num_classes: int = 10) -> nn.Module:
-    """The plain network of `depth` = 6n + 2. Raises ValueError for another depth or evaluation."""
+    """Return the plain network of `depth` = 6n + 2.
+
+    Raises ValueError for another depth or evaluation.
+    """
     return _network(depth, "none", evaluation, num_classes)
 
 
 def residual(
     depth: int = 20, option: Shortcut = "A", evaluation: str = "batch statistics", num_classes: int = 10
 ) -> nn.Module:
-    """The residual network of `depth` = 6n + 2 with shortcuts of option A or B. Raises ValueError as `plain`."""
+    """Return the residual network of `depth` = 6n + 2 with shortcut option A or B.
+
+    Raises ValueError as `plain`.
+    """
     return _network(depth, option, evaluation, num_classes)
 
 
@@ -39,12 +46,12 @@ def _network(depth: int, shortcut: Shortcut, evaluation: str, classes: int) -> n
 
 
 class BatchStatistics(CifarNetwork):
-    """A network that is never in evaluation mode."""
+    """Network that is never in evaluation mode."""
 
     stateful_evaluation = 32
-    """Images a batch of an evaluation, on whose composition the scores depend."""
+    """Batch size of an evaluation; the scores depend on the images in a batch."""
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode, whatever is asked for."""
+        """Set training mode, whatever `mode` is."""
         del mode
         return super().train(True)

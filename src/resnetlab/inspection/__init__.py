@@ -1,1 +1,1 @@
-"""Instruments to look inside a network or a run. Trains nothing, writes no run."""
+"""Inspection of networks and runs. Trains nothing, writes no run."""

@@ -1,4 +1,4 @@
-"""The tables of the sources, printed from the specs. Free of torch."""
+"""Architecture tables of the sources, computed from the configs. Free of torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resnetlab.models.configs.cifar import DEPTH_REPORT, depth_report
 from resnetlab.models.configs.imagenet import IMAGENET, ImageNetResNet
 
 SLIDES = {"resnet18": 1.8e9, "resnet34": 3.6e9, "resnet50": 3.8e9, "resnet101": 7.6e9, "resnet152": 11.3e9}
-"""The row named FLOPs of the slides' table, as He et al. 2016, table 1, have it: multiply-adds at 224x224."""
+"""Row "FLOPs" in the slides' table, as in He et al. 2016, table 1: multiply-adds at 224x224."""
 
 FAMILIES = ("depth-report", "imagenet")
 
@@ -30,9 +30,11 @@ NOTES = {
 def family_rows(
     name: str, channels: int = 3, classes: int = 10, side: int = 32, images: int = 0
 ) -> list[dict[str, Any]]:
-    """The table of a family; with `images` of a data set for training, parameters a training image too.
+    """Return the table of a family of networks.
 
-    The ImageNet table is that of 224x224 photographs and 1,000 classes, as the source has it, unless images are given.
+    With `images`, the number of train images of a data set, it has parameters per train image too.
+    The ImageNet table is for 224x224 images and 1,000 classes, as in the source, unless images are
+    given.
     """
     match name:
         case "depth-report":
@@ -45,19 +47,22 @@ def family_rows(
 
 
 def _depth_report(channels: int, classes: int, side: int, images: int) -> list[dict[str, Any]]:
-    """Down: 16 to 16, 16 to 32, 32 to 32 and on; across: the depth that the report names."""
+    """Return the table of the depth report.
+
+    Rows: 16 to 16, 16 to 32, 32 to 32 and so on; columns: the depth that the report names.
+    """
     models = {depth: depth_report(depth, plain=False) for depth in DEPTH_REPORT}
     plain = {depth: depth_report(depth, plain=True) for depth in DEPTH_REPORT}
     rows: list[dict[str, Any]] = []
     widths = models[8].widths
     for stage, width in enumerate(widths):
         changes = {str(depth): 1 for depth in models}
-        same = {str(depth): model.blocks[stage] - (stage > 0) for depth, model in models.items()}
+        same_width = {str(depth): model.blocks[stage] - (stage > 0) for depth, model in models.items()}
         rows += [{"blocks": f"{widths[stage - 1]} to {width}"} | changes] if stage else []
-        rows.append({"blocks": f"{width} to {width}"} | {depth: count or None for depth, count in same.items()})
+        rows.append({"blocks": f"{width} to {width}"} | {depth: count or None for depth, count in same_width.items()})
     rows.append({"blocks": "weighted layers"} | {str(depth): model.depth for depth, model in models.items()})
-    for kind, held in (("residual", models), ("plain", plain)):
-        costs = {str(depth): model.cost(channels, classes, side) for depth, model in held.items()}
+    for kind, networks in (("residual", models), ("plain", plain)):
+        costs = {str(depth): model.cost(channels, classes, side) for depth, model in networks.items()}
         rows.append({"blocks": f"parameters, {kind}"} | {depth: cost[0] for depth, cost in costs.items()})
         rows.append({"blocks": f"MACs, {kind}"} | {depth: cost[1] for depth, cost in costs.items()})
         if images:
@@ -71,7 +76,9 @@ def _imagenet(channels: int, classes: int, side: int, images: int) -> list[dict[
     for name, model in IMAGENET.items():
         if model.shortcut == "none" or model.cardinality > 1:
             continue
-        first, middle = (_cost(replace(model, stride_on=p), channels, classes, side) for p in ("first", "middle"))
+        first, middle = (
+            _cost(replace(model, stride_on=option), channels, classes, side) for option in ("first", "middle")
+        )
         rows.append(
             {
                 "model": name, "slides_flops": SLIDES[name] if side == 224 else None, "macs_stride_on_first": first[1],

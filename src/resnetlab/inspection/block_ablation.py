@@ -1,7 +1,8 @@
-"""A trained network with one of its blocks switched off: what each block is worth.
+"""Block ablation: accuracy of a trained network without one of its blocks.
 
-A residual block gives what its way around gives; a plain one passes its input on, with stride and zero channels where
-the shape changes. No weight is changed, and nothing is trained again (Veit et al. 2016, sec. 4.1).
+A residual block without its branch returns its shortcut. A plain block passes its input on, with a
+stride and zero channels where the shape changes. No weight is changed, and nothing is trained again
+(Veit et al. 2016, sec. 4.1).
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from resnetlab.training.state import Learner
 
 
 def blocks_of(model: nn.Module) -> dict[str, BasicBlock | Block]:
-    """By name, in the order of the network."""
+    """Return the blocks of a network by name, in order."""
     return {name: module for name, module in model.named_modules() if isinstance(module, BasicBlock | Block)}
 
 
 @contextmanager
 def switched_off(block: BasicBlock | Block) -> Iterator[None]:
-    """The block without its branch, for as long as the context lasts."""
-    held = block.branch
+    """Remove a block's branch within the `with` block."""
+    original_branch = block.branch
     if block.shortcut is None:
         convolutions = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
         stride = max(module.stride[0] for module in convolutions)
@@ -36,7 +37,7 @@ def switched_off(block: BasicBlock | Block) -> Iterator[None]:
     else:
 
         def branch(x: Tensor) -> Tensor:
-            return torch.zeros_like(held(x))
+            return torch.zeros_like(original_branch(x))
 
     vars(block)["branch"] = branch
     try:
@@ -46,15 +47,18 @@ def switched_off(block: BasicBlock | Block) -> Iterator[None]:
 
 
 def drop_blocks(learner: Learner, test: Resident) -> DroppedBlocks:
-    """Top-1 accuracy on the test split of the network by which `learner` is judged, whole and without each block."""
+    """Measure top-1 accuracy on the test split, for the complete network and without each block.
+
+    The weights are those with which `learner` is evaluated (the EMA, if there is one).
+    """
 
     def accuracy() -> float:
         return 100 - evaluate(learner.model, learner.forward, test).top1_error_pct
 
-    whole = accuracy()
-    worth = [BlockWorth(without="nothing", accuracy_pct=whole, lost_points=0.0)]
+    full_accuracy = accuracy()
+    rows = [BlockWorth(without="nothing", accuracy_pct=full_accuracy, lost_points=0.0)]
     for name, block in blocks_of(learner.model).items():
         with switched_off(block):
-            left = accuracy()
-        worth.append(BlockWorth(without=name, accuracy_pct=left, lost_points=whole - left))
-    return DroppedBlocks(images=len(test), blocks=tuple(worth))
+            accuracy_left = accuracy()
+        rows.append(BlockWorth(without=name, accuracy_pct=accuracy_left, lost_points=full_accuracy - accuracy_left))
+    return DroppedBlocks(images=len(test), blocks=tuple(rows))

@@ -1,4 +1,4 @@
-"""What a run can be asked to measure of itself, and what comes of it, as data. Free of torch."""
+"""Diagnostics of a run: their config and their results as dataclasses. Free of torch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from resnetlab.schema import FieldError, Whole, spec
 
 @spec
 class Instruments:
-    """Asked of a run. Placement: none of it changes a bit of the training; a test says so."""
+    """Diagnostics that a run records.
+
+    They are placement: none of them changes a bit of the training; a test checks it.
+    """
 
     gradients: tuple[Whole, ...] = ()
-    """Epochs after which norms are taken layer by layer; 0 is before training."""
+    """Epochs after which norms are measured layer by layer; 0 is before training."""
     drop_blocks: bool = False
-    """At the end, the accuracy with each block switched off in turn."""
+    """Block ablation at the end of training: accuracy without each block in turn."""
 
     def __post_init__(self) -> None:
         if len(set(self.gradients)) < len(self.gradients):
@@ -21,42 +24,43 @@ class Instruments:
 
 @spec
 class LayerNorms:
-    """A convolution or linear layer, for one batch in training mode. None: not finite, or there is none.
+    """Norms of a convolution or linear layer, for one batch in training mode.
 
-    Norms are Euclidean, over the whole batch; gradients are those of the batch's mean loss.
+    None: not finite, or absent. Norms are Euclidean, over the whole batch; gradients are those of
+    the batch's mean loss.
     """
 
     depth: int
-    """In the order of the network, from 1."""
+    """Position of the layer in the network, from 1."""
     layer: str
     weight_gradient_norm: float | None
     weight_norm: float | None
     response_gradient_norm: float | None
     response_norm: float | None
-    """Of what the layer gives, after its normalisation."""
+    """Norm of the layer's output after its normalization."""
     response_sd: float | None
-    """He et al. 2016, fig. 7."""
+    """Standard deviation of the layer's output after its normalization (He et al. 2016, fig. 7)."""
     activation_norm: float | None
-    """Of what the activation after it gives, where one follows before the next layer."""
+    """Norm of the activation that follows the layer, if there is one before the next layer."""
     never_active_pct: float | None
-    """Maps or units that the ReLU after it cuts off at every place of every image."""
+    """Maps or units, in per cent, for which the following ReLU is 0 at every position of every image."""
 
 
 @spec
 class Gradients:
-    """A file instruments/gradients-<epoch>.json of a run."""
+    """Gradient norms of a run, the file instruments/gradients-<epoch>.json."""
 
     epoch: float
     step: int
     images: int
-    """Of the batch: the first of a fixed draw from the train split, not augmented."""
+    """Number of images in the batch: the start of a fixed draw from the train split, not augmented."""
     loss_nats: float | None
     layers: tuple[LayerNorms, ...]
 
 
 @spec
 class BlockWorth:
-    """Accuracy on the test split without a block; `nothing` is the whole network."""
+    """Accuracy on the test split without a block; `nothing` is the complete network."""
 
     without: str
     accuracy_pct: float
@@ -65,7 +69,10 @@ class BlockWorth:
 
 @spec
 class DroppedBlocks:
-    """The file instruments/drop-blocks.json of a run; a network without blocks has the whole alone."""
+    """Block ablations of a run, the file instruments/drop-blocks.json.
+
+    For a network without blocks it has only the complete network.
+    """
 
     images: int
     blocks: tuple[BlockWorth, ...]

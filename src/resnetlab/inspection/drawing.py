@@ -1,7 +1,8 @@
-"""A network as a picture: its layers down a column by stage, and beside it the ways around them. SVG; free of torch.
+"""Drawing of a network as SVG: its layers in a column by stage, with the shortcuts beside it.
 
-Down the column goes the longest way from the image to the output. What is not on it, a projection say, stands on the
-way around that it belongs to. A way that changes the size or the number of maps is dashed (He et al. 2016, fig. 3).
+Free of torch. The column shows the longest path from the image to the output. A layer off that
+path, such as a projection, is drawn on its shortcut. A shortcut that changes the size or the number
+of maps is dashed (He et al. 2016, fig. 3).
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from resnetlab.inspection.layer_rows import Layer, Layers
 from resnetlab.inspection.render_table import by_size, square
 
 HIGH, STEP, WIDE = 20, 32, 236
-"""Pixels: of a box, from one box to the next, across a box."""
+"""Sizes in pixels: height of a box, distance from one box to the next, width of a box."""
 LEFT, TOP, LANE, SIDE = 176, 58, 26, 196
-"""Pixels: before the column, above it, from lane to lane, across a box beside the column with its gap."""
+"""Sizes in pixels: space left of the column and above it, distance between lanes, width of a box
+beside the column with its gap.
+"""
 LEGEND = 540
-"""Pixels across the words below the picture, at least."""
+"""Minimum width in pixels of the text below the drawing."""
 JOINS = {"add": "+", "concatenate": "c"}
 
 STYLE = """
@@ -32,7 +35,7 @@ path{fill:none;stroke:#5b626b;stroke-width:1.3}.shortcut{stroke:#c2540a;stroke-w
 
 @dataclass(frozen=True)
 class Way:
-    """A way around part of the column: from row `first` to row `last`, with the rows that stand on it, in a lane."""
+    """Path around part of the column: from row `first` to row `last`, with the rows on it, in a lane."""
 
     first: int
     last: int
@@ -41,89 +44,93 @@ class Way:
 
 
 def draw(layers: Layers) -> str:
-    """The network as SVG, on a white card, legible on a light page and on a dark one."""
+    """Return the network as SVG, on a white card that is legible on light and dark pages."""
     rows = layers.rows
     column = longest(rows)
-    place = {row: at for at, row in enumerate(column)} | {-1: -1}
-    ways = in_lanes(ways_around(rows, column), place)
-    boxed = any(way.rows for way in ways)
+    position_of = {row: position for position, row in enumerate(column)} | {-1: -1}
+    ways = in_lanes(ways_around(rows, column), position_of)
+    has_boxes = any(way.rows for way in ways)
     lanes = 1 + max((way.lane for way in ways), default=-1)
-    spread = SIDE if boxed and lanes > 1 else LANE
-    width = LEFT + WIDE + 20 + spread * max(0, lanes - 1) + (LANE + SIDE if boxed else LANE if lanes else 0)
-    high = TOP + STEP * len(column) + 74
+    lane_width = SIDE if has_boxes and lanes > 1 else LANE
+    width = LEFT + WIDE + 20 + lane_width * max(0, lanes - 1) + (LANE + SIDE if has_boxes else LANE if lanes else 0)
+    height = TOP + STEP * len(column) + 74
     width = max(width, LEGEND)
-    size = f'width="{width}" height="{high}"'
+    size = f'width="{width}" height="{height}"'
     title = f"{layers.name} for {by_size(layers.image)}"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {high}" {size} role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size} role="img">',
         f"<title>{escape(title)}</title><style>{STYLE}</style>",
         f'<rect {size} rx="6" fill="#fff"/>',
         f'<text class="strong" x="16" y="24">{escape(title)}</text>',
         f'<text class="muted" x="16" y="41">{layers.parameters:,} parameters, {layers.macs:,} multiply-adds</text>',
         *_bands(rows, column, width),
-        *(_way(rows, way, place, spread) for way in ways),
+        *(_way(rows, way, position_of, lane_width) for way in ways),
     ]
-    for at, row in enumerate(column):
-        y = _middle(at)
+    for position, row in enumerate(column):
+        y = _middle(position)
         radius = 8 if rows[row].kind in JOINS else HIGH // 2
-        above = (8 if at and rows[column[at - 1]].kind in JOINS else HIGH // 2) - STEP
+        above = (8 if position and rows[column[position - 1]].kind in JOINS else HIGH // 2) - STEP
         parts.append(f'<path d="M{_centre()},{y + above}V{y - radius}"/>')
         parts.append(_join(rows[row], y) if rows[row].kind in JOINS else _box(rows[row], LEFT, y, WIDE, "layer"))
-    return "\n".join([*parts, *_legend(rows, ways, high), "</svg>"]) + "\n"
+    return "\n".join([*parts, *_legend(rows, ways, height), "</svg>"]) + "\n"
 
 
 def longest(rows: list[Layer]) -> list[int]:
-    """The rows on the longest way from the image to the last row."""
+    """Return the rows on the longest path from the image to the last row."""
     length: list[int] = []
     for row in rows:
-        length.append(1 + max((length[taken] for taken in row.takes if taken >= 0), default=0))
-    at, found = len(rows) - 1, []
-    while at >= 0:
-        found.append(at)
-        at = max(rows[at].takes, key=lambda taken: (length[taken] if taken >= 0 else 0, taken), default=-1)
-    return found[::-1]
+        length.append(1 + max((length[source] for source in row.takes if source >= 0), default=0))
+    row_index, path = len(rows) - 1, []
+    while row_index >= 0:
+        path.append(row_index)
+        row_index = max(
+            rows[row_index].takes, key=lambda source: (length[source] if source >= 0 else 0, source), default=-1
+        )
+    return path[::-1]
 
 
 def ways_around(rows: list[Layer], column: list[int]) -> list[Way]:
-    """Every edge that is not in the column; rows beside it that follow one another are one way."""
-    inside = set(column)
-    following = set(zip([-1, *column], column, strict=False))
+    """Return every edge that is not in the column; consecutive rows beside the column form one path."""
+    in_column = set(column)
+    column_edges = set(zip([-1, *column], column, strict=False))
     users: dict[int, list[int]] = {}
     for number, row in enumerate(rows):
-        for taken in row.takes:
-            users.setdefault(taken, []).append(number)
-    found = []
+        for source in row.takes:
+            users.setdefault(source, []).append(number)
+    ways = []
     for number, row in enumerate(rows):
-        for taken in row.takes:
-            if number in inside:
-                if taken in inside | {-1} and (taken, number) not in following:
-                    found.append(Way(taken, number, ()))
-            elif taken in inside | {-1}:
+        for source in row.takes:
+            if number in in_column:
+                if source in in_column | {-1} and (source, number) not in column_edges:
+                    ways.append(Way(source, number, ()))
+            elif source in in_column | {-1}:
                 chain = [number]
-                while len(users.get(chain[-1], [])) == 1 and users[chain[-1]][0] not in inside:
+                while len(users.get(chain[-1], [])) == 1 and users[chain[-1]][0] not in in_column:
                     chain.append(users[chain[-1]][0])
-                ends = [user for user in users.get(chain[-1], []) if user in inside]
-                found += [Way(taken, end, tuple(chain)) for end in ends]
-    return found
+                ends = [user for user in users.get(chain[-1], []) if user in in_column]
+                ways += [Way(source, end, tuple(chain)) for end in ends]
+    return ways
 
 
-def in_lanes(ways: list[Way], place: dict[int, int]) -> list[Way]:
-    """The ways, each in the first lane where it crosses no other; short ones first, to lie within long ones."""
-    taken: list[list[tuple[int, int]]] = []
-    held = []
-    for way in sorted(ways, key=lambda way: (place[way.last] - place[way.first], place[way.first])):
-        low, high = place[way.first], place[way.last]
-        free = [all(high <= a or b <= low for a, b in lane) for lane in taken]
-        lane = free.index(True) if True in free else len(taken)
-        if lane == len(taken):
-            taken.append([])
-        taken[lane].append((low, high))
-        held.append(Way(way.first, way.last, way.rows, lane))
-    return held
+def in_lanes(ways: list[Way], position_of: dict[int, int]) -> list[Way]:
+    """Return the paths, each in the first lane where it crosses no other; short paths first, so
+    that long ones enclose them.
+    """
+    lanes: list[list[tuple[int, int]]] = []
+    placed = []
+    for way in sorted(ways, key=lambda way: (position_of[way.last] - position_of[way.first], position_of[way.first])):
+        low, high = position_of[way.first], position_of[way.last]
+        free = [all(high <= a or b <= low for a, b in lane) for lane in lanes]
+        lane = free.index(True) if True in free else len(lanes)
+        if lane == len(lanes):
+            lanes.append([])
+        lanes[lane].append((low, high))
+        placed.append(Way(way.first, way.last, way.rows, lane))
+    return placed
 
 
-def _middle(at: int) -> int:
-    return TOP + STEP * at + STEP // 2
+def _middle(position: int) -> int:
+    return TOP + STEP * position + STEP // 2
 
 
 def _centre() -> int:
@@ -131,102 +138,106 @@ def _centre() -> int:
 
 
 def _bands(rows: list[Layer], column: list[int], width: int) -> list[str]:
-    """Stages, every other one on a grey band: its name, what it gives, its parameters."""
-    parts, at, begun = [], 0, 0
-    for number, (name, held) in enumerate(_stages([rows[row] for row in column])):
-        top, tall = TOP + STEP * at, STEP * len(held)
+    """Draw the stages, every other one on a grey band: its name, its output size, its parameters."""
+    parts, position, first_row = [], 0, 0
+    for number, (name, layers) in enumerate(_stages([rows[row] for row in column])):
+        top, height = TOP + STEP * position, STEP * len(layers)
         if number % 2 == 0:
-            parts.append(f'<rect class="band" x="8" y="{top}" width="{width - 16}" height="{tall}" rx="4"/>')
+            parts.append(f'<rect class="band" x="8" y="{top}" width="{width - 16}" height="{height}" rx="4"/>')
         y = top + 13
         parts.append(f'<text class="strong" x="16" y="{y}">{escape(name)}</text>')
-        below = [by_size(held[-1].output)] if name != by_size(held[-1].output) else []
-        ended = column[at + len(held) - 1] + 1
-        counted = sum(row.parameters for row in rows[begun:ended])  # what stands beside the column among them
-        below += [f"{counted:,} parameters"] if counted and len(held) > 1 else []
-        parts += [f'<text class="muted" x="16" y="{y + 14 * (n + 1)}">{line}</text>' for n, line in enumerate(below)]
-        at, begun = at + len(held), ended
+        lines = [by_size(layers[-1].output)] if name != by_size(layers[-1].output) else []
+        end_row = column[position + len(layers) - 1] + 1
+        parameters = sum(row.parameters for row in rows[first_row:end_row])  # including layers beside the column
+        lines += [f"{parameters:,} parameters"] if parameters and len(layers) > 1 else []
+        parts += [f'<text class="muted" x="16" y="{y + 14 * (n + 1)}">{line}</text>' for n, line in enumerate(lines)]
+        position, first_row = position + len(layers), end_row
     return parts
 
 
 def _stages(layers: list[Layer]) -> list[tuple[str, list[Layer]]]:
-    """By the names of the modules, `stages.1`; where these name single layers, by the size of what comes out."""
+    """Return the stages: layers grouped by module name, `stages.1`, or by output size if each
+    name is a single layer.
+    """
 
-    def named(layer: Layer) -> str:
+    def by_name(layer: Layer) -> str:
         parts = layer.name.split(".")
         return ".".join(parts[:2] if len(parts) > 2 and parts[1].isdigit() else parts[:1])
 
-    def sized(layer: Layer) -> str:
+    def by_output_size(layer: Layer) -> str:
         return by_size(layer.output[1:]) if len(layer.output) == 3 else "vector"
 
-    found = [(name, list(held)) for name, held in groupby(layers, named)]
-    if 2 * len(found) > len(layers):
-        found = [(name, list(held)) for name, held in groupby(layers, sized)]
-    return found
+    stages = [(name, list(group)) for name, group in groupby(layers, by_name)]
+    if 2 * len(stages) > len(layers):
+        stages = [(name, list(group)) for name, group in groupby(layers, by_output_size)]
+    return stages
 
 
-def _said(layer: Layer) -> str:
-    """`3x3 conv, 64, /2`."""
+def _label(layer: Layer) -> str:
+    """Return a label such as `3x3 conv, 64, /2`."""
     kernel = f"{square(layer.kernel)}x{square(layer.kernel)} " if layer.kernel and len(set(layer.kernel)) == 1 else ""
     kernel = kernel or (f"{by_size(layer.kernel)} " if layer.kernel else "")
-    kind, _, more = layer.kind.partition(", ")
-    parts = [kernel + kind, str(layer.output[0]) if layer.weights else "", more]
+    kind, _, detail = layer.kind.partition(", ")
+    parts = [kernel + kind, str(layer.output[0]) if layer.weights else "", detail]
     if layer.stride and max(layer.stride) > 1:
         parts.append(f"/{square(layer.stride)}")
     return ", ".join(part for part in parts if part)
 
 
-def _told(layer: Layer) -> str:
-    """All that the table says of it, for a pointer that rests on it."""
+def _tooltip(layer: Layer) -> str:
+    """Return a tooltip with all values of the layer's table row."""
     field = f", receptive field {square(layer.paths.size)}" if layer.paths else ""
-    held = f"{layer.name}: {_said(layer)}; gives {by_size(layer.output)}"
-    return f"<title>{escape(held)}; {layer.parameters:,} parameters, {layer.macs:,} multiply-adds{field}</title>"
+    summary = f"{layer.name}: {_label(layer)}; gives {by_size(layer.output)}"
+    return f"<title>{escape(summary)}; {layer.parameters:,} parameters, {layer.macs:,} multiply-adds{field}</title>"
 
 
-def _box(layer: Layer, x: int, y: int, wide: int, name: str) -> str:
+def _box(layer: Layer, x: int, y: int, width: int, name: str) -> str:
     strided = layer.stride is not None and max(layer.stride) > 1
     name += " strided" if strided else "" if layer.weights else " bare"
     then = " " + ", ".join(layer.then) if layer.then and len(layer.then) < 4 else ""
-    muted = f'<tspan class="muted">{escape(then)}</tspan>' if then and len(_said(layer) + then) < 40 else ""
+    muted = f'<tspan class="muted">{escape(then)}</tspan>' if then and len(_label(layer) + then) < 40 else ""
     return (
-        f'<g class="{name}">{_told(layer)}<rect x="{x}" y="{y - HIGH // 2}" width="{wide}" height="{HIGH}" rx="4"/>'
-        f'<text class="mid" x="{x + wide // 2}" y="{y + 4}">{escape(_said(layer))}{muted}</text></g>'
+        f'<g class="{name}">{_tooltip(layer)}<rect x="{x}" y="{y - HIGH // 2}" width="{width}" height="{HIGH}" rx="4"/>'
+        f'<text class="mid" x="{x + width // 2}" y="{y + 4}">{escape(_label(layer))}{muted}</text></g>'
     )
 
 
 def _join(layer: Layer, y: int) -> str:
-    said = [f"{layer.output[0]} maps"] if layer.kind == "concatenate" else []
-    note = ", ".join([*said, *layer.then[:3]])
+    labels = [f"{layer.output[0]} maps"] if layer.kind == "concatenate" else []
+    note = ", ".join([*labels, *layer.then[:3]])
     return (
-        f'<g class="join">{_told(layer)}<circle cx="{_centre()}" cy="{y}" r="8"/>'
+        f'<g class="join">{_tooltip(layer)}<circle cx="{_centre()}" cy="{y}" r="8"/>'
         f'<text class="mid" x="{_centre()}" y="{y + 4}">{JOINS[layer.kind]}</text>'
         f'<text class="muted end" x="{_centre() - 16}" y="{y + 4}">{escape(note)}</text></g>'
     )
 
 
-def _way(rows: list[Layer], way: Way, place: dict[int, int], spread: int) -> str:
-    start = _middle(place[way.first]) + STEP // 2  # between two boxes
-    end = _middle(place[way.last])
-    right = LEFT + WIDE + 20 + spread * way.lane
+def _way(rows: list[Layer], way: Way, position_of: dict[int, int], lane_width: int) -> str:
+    start = _middle(position_of[way.first]) + STEP // 2  # between two boxes
+    end = _middle(position_of[way.last])
+    right = LEFT + WIDE + 20 + lane_width * way.lane
     edge = _centre() + 8 if rows[way.last].kind in JOINS else LEFT + WIDE
     changes = way.first >= 0 and rows[way.first].output != rows[way.last].output
     name = "shortcut changes" if changes and rows[way.last].kind != "concatenate" else "shortcut"
-    turn = 7
+    radius = 7
     line = (
-        f'<path class="{name}" d="M{_centre()},{start}H{right - turn}q{turn},0 {turn},{turn}'
-        f'V{end - turn}q0,{turn} {-turn},{turn}H{edge}"/><path class="shortcut" d="M{edge + 6},{end - 4}l-6,4l6,4"/>'
+        f'<path class="{name}" d="M{_centre()},{start}H{right - radius}q{radius},0 {radius},{radius}'
+        f'V{end - radius}q0,{radius} {-radius},{radius}H{edge}"/>'
+        f'<path class="shortcut" d="M{edge + 6},{end - 4}l-6,4l6,4"/>'
     )
     gap = (end - start) / (len(way.rows) + 1)
     boxes = [
-        _box(rows[row], right - 12, round(start + gap * (at + 1)), SIDE - 16, "side") for at, row in enumerate(way.rows)
+        _box(rows[row], right - 12, round(start + gap * (index + 1)), SIDE - 16, "side")
+        for index, row in enumerate(way.rows)
     ]
     return "\n".join([line, *boxes])
 
 
-def _legend(rows: list[Layer], ways: list[Way], high: int) -> list[str]:
-    """What the marks mean, of those that are there."""
+def _legend(rows: list[Layer], ways: list[Way], height: int) -> list[str]:
+    """Return the legend for the marks that occur in the drawing."""
     joins = [f"{sign} {kind}" for kind, sign in JOINS.items() if any(row.kind == kind for row in rows)]
     lines = ["A box: window, kind, maps that it gives, /stride; darker where it strides. " + ", ".join(joins)]
     if ways:
-        said = "Orange: ways around; dashed where they change size or maps"
-        lines.append(said + (", boxed where they project." if any(way.rows for way in ways) else "."))
-    return [f'<text class="muted" x="16" y="{high - 40 + 16 * n}">{line}</text>' for n, line in enumerate(lines)]
+        text = "Orange: ways around; dashed where they change size or maps"
+        lines.append(text + (", boxed where they project." if any(way.rows for way in ways) else "."))
+    return [f'<text class="muted" x="16" y="{height - 40 + 16 * n}">{line}</text>' for n, line in enumerate(lines)]

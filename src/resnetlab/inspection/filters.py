@@ -1,4 +1,4 @@
-"""The filters of a network's first convolution, and what each gives for chosen images: a table and a picture."""
+"""Filters of a network's first convolution, with their responses to given images: a table and a figure."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DRAWN, ACROSS = 64, 16
-"""Filters in the picture, and in a line of it."""
+"""Maximum numbers of filters in the figure and in one line of it."""
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Filters:
-    """The first convolution and its responses, before normalisation, in evaluation mode."""
+    """First convolution of a network with its responses, before normalization, in evaluation mode."""
 
     layer: str
     weights: Tensor  # (F, C, K, K)
@@ -35,111 +35,127 @@ class Filters:
 
 @dataclass(frozen=True)
 class Shown:
-    """An image as it came, (H, W, C) uint8, and the words beside it."""
+    """Image (H, W, C) uint8 with the text beside it."""
 
     pixels: NDArray[np.uint8]
     words: str
 
 
 def first_filters(model: nn.Module, images: Tensor, name: str) -> Filters:
-    """The first convolution that `images` (N, C, H, W) meet. Raises InputError where there is none."""
-    found: list[tuple[str, nn.Conv2d, Tensor]] = []
+    """Return the first convolution that is applied to `images` (N, C, H, W).
 
-    def noting(layer: str) -> Any:
-        return lambda module, _, out: found.append((layer, module, out)) if not found else None
+    Raises InputError if there is none.
+    """
+    calls: list[tuple[str, nn.Conv2d, Tensor]] = []
+
+    def make_hook(layer: str) -> Any:
+        return lambda module, _, out: calls.append((layer, module, out)) if not calls else None
 
     layers = [(layer, module) for layer, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    handles = [module.register_forward_hook(noting(layer)) for layer, module in layers]
+    handles = [module.register_forward_hook(make_hook(layer)) for layer, module in layers]
     try:
         with unchanged(model), torch.no_grad():
             model.eval()(images)
     finally:
         for handle in handles:
             handle.remove()
-    if not found:
+    if not calls:
         raise mistake(name, "its network has no convolution", "give the run of a convolutional network")
-    layer, module, out = found[0]
+    layer, module, out = calls[0]
     return Filters(layer, module.weight.detach().float().cpu(), out.float().cpu())
 
 
 def rows(filters: Filters) -> list[dict[str, Any]]:
-    """A row a filter: its weights, and its responses over all places of all the images."""
+    """Return one row per filter: its weights, and its responses over all positions of all images."""
     return [
         {
             "filter": number, "weight_norm": float(weight.norm()), "weight_mean": float(weight.mean()),
-            "response_mean": float(held.mean()), "response_sd": float(held.std()),
-            "positive_pct": 100 * float((held > 0).float().mean()),
+            "response_mean": float(response.mean()), "response_sd": float(response.std()),
+            "positive_pct": 100 * float((response > 0).float().mean()),
         }
-        for number, (weight, held) in enumerate(zip(filters.weights, filters.responses.unbind(1), strict=True), 1)
+        for number, (weight, response) in enumerate(zip(filters.weights, filters.responses.unbind(1), strict=True), 1)
     ]  # fmt: skip
 
 
 def picture(filters: Filters, images: Sequence[Shown], title: str) -> bytes:
-    """A PNG: the filters, then a line of maps for each image. Filters of three maps are colours, grey for 0."""
+    """Return a PNG with the filters, then one line of maps for each image.
+
+    Filters with three channels are shown in color, with grey for 0.
+    """
     import matplotlib as mpl
 
     count = min(DRAWN, len(filters.weights))
-    across = min(ACROSS, count)
-    lines = -(-count // across)
-    wide, tall = 1.6 + 0.62 * across, 0.62 * lines
-    heights = [tall + 0.75] * (1 + len(images))
+    columns = min(ACROSS, count)
+    lines = -(-count // columns)
+    width, tiles_height = 1.6 + 0.62 * columns, 0.62 * lines
+    heights = [tiles_height + 0.75] * (1 + len(images))
     with mpl.rc_context({"font.size": 9, "font.family": "DejaVu Sans", "text.parse_math": False}):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(wide, sum(heights) + 0.45), dpi=144)
+        figure = Figure(figsize=(width, sum(heights) + 0.45), dpi=144)
         FigureCanvasAgg(figure)
-        high = sum(heights) + 0.45
-        figure.text(0.15 / wide, 1 - 0.28 / high, title, fontsize=11, fontweight="bold")
-        top = high - 0.45
-        place = (1.45 / wide, 0.62 * across / wide)
-        _filters(figure, filters, across, [place[0], (top - tall - 0.32) / high, place[1], tall / high])
-        for shown, maps in zip(images, filters.responses, strict=True):
-            top -= tall + 0.75
-            y, side = (top - tall - 0.32) / high, min(1.1, max(tall, 0.62))
-            ax = figure.add_axes((0.12 / wide, y + (tall - side) / high, side / wide, side / high))
-            ax.imshow(shown.pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
+        height = sum(heights) + 0.45
+        figure.text(0.15 / width, 1 - 0.28 / height, title, fontsize=11, fontweight="bold")
+        top = height - 0.45
+        tiles_x = (1.45 / width, 0.62 * columns / width)
+        _draw_filters(
+            figure,
+            filters,
+            columns,
+            [tiles_x[0], (top - tiles_height - 0.32) / height, tiles_x[1], tiles_height / height],
+        )
+        for image, maps in zip(images, filters.responses, strict=True):
+            top -= tiles_height + 0.75
+            y, side = (top - tiles_height - 0.32) / height, min(1.1, max(tiles_height, 0.62))
+            ax = figure.add_axes((0.12 / width, y + (tiles_height - side) / height, side / width, side / height))
+            ax.imshow(image.pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
             ax.set_axis_off()
-            _grid(figure, maps[:count], across, [place[0], y, place[1], tall / high], shown.words)
+            _draw_maps(figure, maps[:count], columns, [tiles_x[0], y, tiles_x[1], tiles_height / height], image.words)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
-def _filters(figure: Figure, filters: Filters, across: int, box: list[float]) -> None:
+def _draw_filters(figure: Figure, filters: Filters, columns: int, box: list[float]) -> None:
     weights = filters.weights[:DRAWN]
-    _, channels, down, right = weights.shape
+    _, channels, kernel_height, kernel_width = weights.shape
     largest = float(weights.abs().max()) or 1.0
-    more = f", the first {len(weights)}" if len(weights) < len(filters.weights) else ""
-    said = f"{filters.layer}: {len(filters.weights)} filters of {channels}x{down}x{right}{more}"
+    suffix = f", the first {len(weights)}" if len(weights) < len(filters.weights) else ""
+    title = f"{filters.layer}: {len(filters.weights)} filters of {channels}x{kernel_height}x{kernel_width}{suffix}"
     if channels == 3:
-        colours = (0.5 + weights / (2 * largest)).permute(0, 2, 3, 1).numpy()
-        _mosaic(figure, colours, across, box, f"{said}; grey is 0, full colour ±{largest:.2g}", 1.0)
+        colors = (0.5 + weights / (2 * largest)).permute(0, 2, 3, 1).numpy()
+        _draw_tiles(figure, colors, columns, box, f"{title}; grey is 0, full colour ±{largest:.2g}", 1.0)
     else:
-        _grid(figure, weights.mean(1), across, box, said + (", mean of their channels" if channels > 1 else ""))
+        _draw_maps(figure, weights.mean(1), columns, box, title + (", mean of their channels" if channels > 1 else ""))
 
 
-def _grid(figure: Figure, maps: Tensor, across: int, box: list[float], said: str) -> None:
-    """Maps (F, H, W) on one scale about 0."""
+def _draw_maps(figure: Figure, maps: Tensor, columns: int, box: list[float], title: str) -> None:
+    """Draw maps (F, H, W) on one color scale around 0."""
     largest = float(maps.abs().max())
     largest = largest if math.isfinite(largest) and largest else 1.0
-    _mosaic(figure, maps.numpy(), across, box, f"{said}; blue below 0, red above, ±{largest:.2g}", largest)
+    _draw_tiles(figure, maps.numpy(), columns, box, f"{title}; blue below 0, red above, ±{largest:.2g}", largest)
 
 
-def _mosaic(figure: Figure, tiles: Array, across: int, box: list[float], said: str, largest: float) -> None:
-    """Tiles (F, H, W[, 3]) in lines of `across`, numbered from 1."""
-    count, down, right = tiles.shape[:3]
-    lines, gap = -(-count // across), max(1, round(0.06 * max(down, right)))
-    sheet = np.full((lines * (down + gap), across * (right + gap), *tiles.shape[3:]), np.nan, np.float32)
+def _draw_tiles(figure: Figure, tiles: Array, columns: int, box: list[float], title: str, largest: float) -> None:
+    """Draw tiles (F, H, W[, 3]) in lines of `columns`, numbered from 1."""
+    count, tile_height, tile_width = tiles.shape[:3]
+    lines, gap = -(-count // columns), max(1, round(0.06 * max(tile_height, tile_width)))
+    sheet = np.full((lines * (tile_height + gap), columns * (tile_width + gap), *tiles.shape[3:]), np.nan, np.float32)
     for number, tile in enumerate(tiles):
-        y, x = (number // across) * (down + gap), (number % across) * (right + gap)
-        sheet[y : y + down, x : x + right] = tile
+        y, x = (number // columns) * (tile_height + gap), (number % columns) * (tile_width + gap)
+        sheet[y : y + tile_height, x : x + tile_width] = tile
     if tiles.ndim == 4:
         sheet = np.nan_to_num(sheet, nan=1.0)
     ax = figure.add_axes((box[0], box[1], box[2], box[3]))
     ax.imshow(sheet, cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest", aspect="auto")
-    ax.set_xticks([n * (right + gap) + (right - 1) / 2 for n in range(across)], [str(n + 1) for n in range(across)])
-    ax.set_yticks([n * (down + gap) + (down - 1) / 2 for n in range(lines)], [f"+{n * across}" for n in range(lines)])
+    ax.set_xticks(
+        [n * (tile_width + gap) + (tile_width - 1) / 2 for n in range(columns)], [str(n + 1) for n in range(columns)]
+    )
+    ax.set_yticks(
+        [n * (tile_height + gap) + (tile_height - 1) / 2 for n in range(lines)],
+        [f"+{n * columns}" for n in range(lines)],
+    )
     ax.tick_params(length=0, labelsize=7, labelleft=lines > 1)
     ax.spines[:].set_visible(False)
-    ax.set_title(said, loc="left", fontsize=9)
+    ax.set_title(title, loc="left", fontsize=9)

@@ -1,7 +1,8 @@
-"""Fully connected layers as convolutions: the same network, on an image of any size that its maps can bear.
+"""Fully convolutional form of a network: linear layers become convolutions, so that it takes larger images.
 
-A fully connected layer over maps (C, H, W) is a convolution with a window of H x W; one over a vector, a 1x1
-convolution; a pooling over all of the training image, one over a window of that size (practical 5-6, questions 4 to 6).
+A linear layer over maps (C, H, W) becomes a convolution with a window of H x W; one over a vector
+becomes a 1x1 convolution; a pooling over the whole training image becomes a pooling with a window
+of that size (practical 5-6, questions 4 to 6).
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ Pair = tuple[int, int]
 
 
 class Convolutional(nn.Module):
-    """`model` with its fully connected layers read as convolutions; the weights are copied, and the same numbers.
+    """Fully convolutional copy of `model`, with the same weights, in evaluation mode.
 
-    `image` (C, H, W) is that for which the fully connected layers were made. Evaluation mode.
+    `image` (C, H, W) is the size for which the linear layers were made.
     """
 
     def __init__(self, model: nn.Module, image: tuple[int, int, int], name: str = "network") -> None:
@@ -31,21 +32,23 @@ class Convolutional(nn.Module):
         self.net = copy.deepcopy(model).eval()
         self.name = name
         if hasattr(self.net, "spec"):
-            vars(self.net)["spec"] = _AnySize()  # what the fully connected layers asked of an image holds no more
+            vars(self.net)["spec"] = _AnySize()  # the size check of the linear layers does not apply to the copy
         self.kernels: dict[int, Pair] = {}
         self.windows: list[Pair] = []
-        held = next(self.net.parameters())
-        unlike = mistake(name, "cannot be read as convolutions", "a network whose maps are flattened or pooled once")
+        parameter = next(self.net.parameters())
+        unsupported = mistake(
+            name, "cannot be read as convolutions", "a network whose maps are flattened or pooled once"
+        )
         try:
             with torch.no_grad(), _AsConvolutions(self, learn=True):
-                scores = self.net(torch.zeros(1, *image, device=held.device, dtype=held.dtype))
+                scores = self.net(torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype))
         except RuntimeError:
-            raise unlike from None
+            raise unsupported from None
         if scores.dim() != 4:
-            raise unlike
+            raise unsupported
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) to a map of scores (N, K, H', W'): 1x1 for images of the training size.
+        """Return a map of scores (N, K, H', W') for images (N, C, H, W): 1x1 for images of the training size.
 
         Raises InputError for an image that is too small.
         """
@@ -60,28 +63,28 @@ class Convolutional(nn.Module):
         return scores
 
     def layers(self) -> list[tuple[str, int, Pair, int]]:
-        """Name, maps taken, window and maps given of each fully connected layer as a convolution."""
+        """Return name, input maps, window and output maps of each linear layer as a convolution."""
         linear = [(name, m) for name, m in self.net.named_modules() if isinstance(m, nn.Linear)]
-        held = [(name, m, self.kernels[id(m.weight)]) for name, m in linear if id(m.weight) in self.kernels]
-        return [(name, m.in_features // (k[0] * k[1]), k, m.out_features) for name, m, k in held]
+        converted = [(name, m, self.kernels[id(m.weight)]) for name, m in linear if id(m.weight) in self.kernels]
+        return [(name, m.in_features // (k[0] * k[1]), k, m.out_features) for name, m, k in converted]
 
 
 class _AnySize:
-    """Stands for a spec that finds no fault with an image."""
+    """Config that accepts images of any size."""
 
     def cost(self, *_: int) -> None:
-        """Nothing is counted."""
+        """Accept any image."""
 
 
 _FLAT: set[Any] = {torch.flatten, Tensor.flatten, Tensor.view, Tensor.reshape, torch.reshape}
 
 
 class _AsConvolutions(TorchFunctionMode):
-    """Flattens nothing, pools by windows, and convolves where the network would connect fully."""
+    """Function mode that replaces flattening, adaptive pooling and linear layers by their convolutional forms."""
 
-    def __init__(self, held: Convolutional, learn: bool) -> None:
+    def __init__(self, network: Convolutional, learn: bool) -> None:
         super().__init__()
-        self.held, self.learn, self.pooled = held, learn, 0
+        self.network, self.learn, self.pooled = network, learn, 0
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -99,40 +102,47 @@ class _AsConvolutions(TorchFunctionMode):
         if func is F.linear:
             weight, bias = args[1], args[2] if len(args) > 2 else kwargs.get("bias")
             if self.learn:
-                self.held.kernels[id(weight)] = (x.shape[2], x.shape[3])
-            kernel = self.held.kernels[id(weight)]
+                self.network.kernels[id(weight)] = (x.shape[2], x.shape[3])
+            kernel = self.network.kernels[id(weight)]
             return F.conv2d(x, weight.view(weight.shape[0], x.shape[1], *kernel), bias)
         return func(*args, **kwargs)
 
     def _window(self, x: Tensor, cells: Any) -> Pair:
-        """Of an adaptive pooling at the training size; one that gives cells must leave the maps as they are there."""
+        """Return the window of an adaptive pooling at the training size.
+
+        A pooling into several cells must leave the maps unchanged at that size.
+        """
         down, across = (cells, cells) if isinstance(cells, int) else cells
         if self.learn:
             window = (x.shape[2] // down, x.shape[3] // across)
             if (down, across) != (1, 1) and window != (1, 1):
-                raise mistake(self.held.name, "pools into cells at this size", "--train-input of the size it is for")
-            self.held.windows.append(window)
+                raise mistake(self.network.name, "pools into cells at this size", "--train-input of the size it is for")
+            self.network.windows.append(window)
         self.pooled += 1
-        return self.held.windows[self.pooled - 1]
+        return self.network.windows[self.pooled - 1]
 
 
 def score_map(
-    model: nn.Module, trained: tuple[int, int, int], image: tuple[int, int, int], name: str
+    model: nn.Module, train_image: tuple[int, int, int], image: tuple[int, int, int], name: str
 ) -> dict[str, Any]:
-    """What comes of `model` on a larger image: the layers, the map, and how far outputs differ at the training size."""
-    as_convolutions = Convolutional(model, trained, name)
+    """Apply the fully convolutional form of `model` to a larger image.
+
+    Return the layers, the map of scores, and the largest difference of outputs at the training
+    size.
+    """
+    as_convolutions = Convolutional(model, train_image, name)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        small = torch.randn(2, *trained, generator=generator)
-        apart = (model.eval()(small) - as_convolutions(small).flatten(1)).abs().max()
+        small = torch.randn(2, *train_image, generator=generator)
+        largest_difference = (model.eval()(small) - as_convolutions(small).flatten(1)).abs().max()
         scores = as_convolutions(torch.randn(1, *image, generator=generator))
     down, across = scores.shape[2:]
     layers = {
-        name: f"{window[0]}x{window[1]} convolution, {taken} to {given} maps"
-        for name, taken, window, given in as_convolutions.layers()
+        name: f"{window[0]}x{window[1]} convolution, {in_maps} to {out_maps} maps"
+        for name, in_maps, window, out_maps in as_convolutions.layers()
     }
     return {
-        "model": name, "training_input": trained, "input": image, "layers": layers,
+        "model": name, "training_input": train_image, "input": image, "layers": layers,
         "scores": tuple(scores.shape[1:]), "places": f"{down * across} windows of the training size in one pass",
-        "largest_difference_at_training_size": float(apart),
+        "largest_difference_at_training_size": float(largest_difference),
     }  # fmt: skip

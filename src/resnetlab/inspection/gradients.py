@@ -1,6 +1,7 @@
-"""How large gradients, weights, responses and activations are, layer by layer. Trains nothing.
+"""Norms of gradients, weights, responses and activations, layer by layer. Trains nothing.
 
-Responses as in He et al. 2016, fig. 7: the standard deviation of what a layer gives, after its normalisation.
+Responses are as in He et al. 2016, fig. 7: the standard deviation of a layer's output after its
+normalization.
 """
 
 from __future__ import annotations
@@ -22,19 +23,22 @@ from resnetlab.training.rng import stream, stream_seed
 from resnetlab.training.state import Learner
 
 IMAGES = 128
-"""Of the batch that is measured, and no more than a batch of the recipe: what fits in training fits here."""
+"""Maximum number of images in the measured batch.
 
-_CUTS: set[Any] = {F.relu, torch.relu, Tensor.relu, F.relu6}
+It is also at most the recipe's batch size, so it fits into memory.
+"""
+
+_RELU: set[Any] = {F.relu, torch.relu, Tensor.relu, F.relu6}
 _SMOOTH: set[Any] = {torch.tanh, Tensor.tanh, F.silu, F.gelu, F.elu, F.leaky_relu, F.hardswish}
 
 
-class _Watch(TorchFunctionMode):
-    """Measures what each layer gives, at once: what follows may write into the same memory."""
+class _ActivationRecorder(TorchFunctionMode):
+    """Function mode that measures each layer's output at once, since later operations may overwrite its memory."""
 
     def __init__(self, names: dict[int, str]) -> None:
         super().__init__()
         self.names, self.last = names, ""
-        self.found: dict[str, dict[str, Tensor]] = {}
+        self.measures: dict[str, dict[str, Tensor]] = {}
         self.shapes: dict[str, torch.Size] = {}
         self.handles: dict[str, RemovableHandle] = {}
 
@@ -44,64 +48,66 @@ class _Watch(TorchFunctionMode):
         out = func(*args, **(kwargs or {}))
         if func in (F.conv2d, torch.conv2d, F.linear) and id(args[1]) in self.names:
             self.last = self.names[id(args[1])]
-            self._response(out)
+            self._record_response(out)
         elif func is F.batch_norm and self.last:
             if out.shape == self.shapes[self.last]:
-                self._response(out)
-        elif self.last and (func in _CUTS or func in _SMOOTH):
-            held, given = self.found[self.last], out.detach()
-            held["activation_norm"] = given.norm()
-            if func in _CUTS:
-                ever = (given > 0).flatten(2).any(2).any(0) if out.dim() > 2 else (given > 0).any(0)
-                held["never_active_pct"] = 100 * (~ever).float().mean()
+                self._record_response(out)
+        elif self.last and (func in _RELU or func in _SMOOTH):
+            measures, values = self.measures[self.last], out.detach()
+            measures["activation_norm"] = values.norm()
+            if func in _RELU:
+                active = (values > 0).flatten(2).any(2).any(0) if out.dim() > 2 else (values > 0).any(0)
+                measures["never_active_pct"] = 100 * (~active).float().mean()
         return out
 
-    def _response(self, out: Tensor) -> None:
-        name, given = self.last, out.detach()
-        self.found[name] = {"response_norm": given.norm(), "response_sd": given.std()}
+    def _record_response(self, out: Tensor) -> None:
+        name, values = self.last, out.detach()
+        self.measures[name] = {"response_norm": values.norm(), "response_sd": values.std()}
         self.shapes[name] = out.shape
-        if name in self.handles:  # of what came before the normalisation
+        if name in self.handles:  # the hook on the output before normalization
             self.handles[name].remove()
 
-        def note(gradient: Tensor) -> None:
-            self.found[name]["response_gradient_norm"] = gradient.norm()
+        def record_gradient(gradient: Tensor) -> None:
+            self.measures[name]["response_gradient_norm"] = gradient.norm()
 
-        self.handles[name] = out.register_hook(note)  # type: ignore[no-untyped-call]
+        self.handles[name] = out.register_hook(record_gradient)  # type: ignore[no-untyped-call]
 
 
 def gradients(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float | None, tuple[LayerNorms, ...]]:
-    """Loss of one batch in training mode, and each convolution and linear layer that is used, in their order.
+    """Return the loss of one batch in training mode, and the norms of each used convolution and linear layer, in order.
 
-    images: (N, C, H, W), labels: (N,). Leaves the network as it found it, but for what it draws (dropout).
+    images: (N, C, H, W), labels: (N,). The network stays unchanged; only random draws (dropout)
+    advance.
     """
     layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     with unchanged(model), torch.enable_grad():
         model.train()
-        with _Watch({id(layer.weight): name for name, layer in layers.items()}) as watch:
+        with _ActivationRecorder({id(layer.weight): name for name, layer in layers.items()}) as recorder:
             loss = F.cross_entropy(model(images), labels)
-        learned = [name for name in watch.found if layers[name].weight.requires_grad]
-        down = torch.autograd.grad(loss, [layers[name].weight for name in learned], allow_unused=True)
-    for name, gradient in zip(learned, down, strict=True):
+        trainable = [name for name in recorder.measures if layers[name].weight.requires_grad]
+        weight_gradients = torch.autograd.grad(loss, [layers[name].weight for name in trainable], allow_unused=True)
+    for name, gradient in zip(trainable, weight_gradients, strict=True):
         if gradient is not None:
-            watch.found[name]["weight_gradient_norm"] = gradient.norm()
+            recorder.measures[name]["weight_gradient_norm"] = gradient.norm()
     rows = []
-    for depth, (name, held) in enumerate(watch.found.items(), 1):
-        held["weight_norm"] = layers[name].weight.detach().norm()
-        values = {field: _finite(held.get(field)) for field in LayerNorms.__dataclass_fields__}
+    for depth, (name, measures) in enumerate(recorder.measures.items(), 1):
+        measures["weight_norm"] = layers[name].weight.detach().norm()
+        values = {field: _finite(measures.get(field)) for field in LayerNorms.__dataclass_fields__}
         rows.append(LayerNorms(**values | {"depth": depth, "layer": name}))
     return _finite(loss), tuple(rows)
 
 
 def of_learner(learner: Learner, train: Resident, most: int = IMAGES) -> Gradients:
-    """The norms at the weights in training of `learner`, in fp32; its random numbers and its network stay as they were.
+    """Return the norms at the current training weights of `learner`, in fp32.
 
-    The batch is the first of an order drawn from the run's seed, so conditions with one seed meet the same images.
+    The network and its random state stay unchanged. The batch is the start of an order drawn from
+    the run's seed, so that conditions with the same seed use the same images.
     """
     count = max(2, min(most, learner.recipe.batch_size))
     order = torch.randperm(len(train), generator=stream(learner.seed, "inspect"))[:count].to(learner.device)
     images, labels = learner.prepared(train.pixels[order]), train.labels[order]
     with torch.random.fork_rng(devices=[learner.device] if learner.device.type == "cuda" else []):
-        torch.manual_seed(stream_seed(learner.seed, "inspect"))  # of dropout
+        torch.manual_seed(stream_seed(learner.seed, "inspect"))  # for dropout
         loss, layers = gradients(learner.model, images, labels)
     epoch = learner.step / learner.steps_per_epoch
     return Gradients(epoch=epoch, step=learner.step, images=len(order), loss_nats=loss, layers=layers)

@@ -1,4 +1,4 @@
-"""The layers of a network as rows: what `read_layers` finds. Free of torch."""
+"""Layers of a network as rows, the result of `read_layers`. Free of torch."""
 
 from __future__ import annotations
 
@@ -9,53 +9,60 @@ from resnetlab.inspection.receptive_field import Paths
 
 @dataclass
 class Layer:
-    """A row. Sizes are (H, W); `parameters` and `activation_bytes` (one image, fp32) are with what follows it."""
+    """Row of a layer. Sizes are (H, W).
+
+    `parameters` and `activation_bytes` (one image, fp32) include the operations that follow the
+    layer.
+    """
 
     name: str
     kind: str
     output: tuple[int, ...]
-    """(C, H, W), or (C,) of a vector."""
+    """Output shape: (C, H, W), or (C,) for a vector."""
     kernel: tuple[int, int] | None = None
     stride: tuple[int, int] | None = None
     padding: tuple[int, int] | None = None
     weights: int = 0
-    """Of the layer itself, with its bias."""
+    """Parameters of the layer itself, with its bias."""
     parameters: int = 0
     macs: int = 0
     activation_bytes: int = 0
     paths: Paths | None = None
-    """From the image's pixels to a number of the output; None where it cannot be told."""
+    """Receptive field of an output; None if it is unknown."""
     then: list[str] = field(default_factory=list)
     takes: tuple[int, ...] = ()
-    """The rows whose output it, or what follows it, takes; -1 is the image."""
+    """Rows whose output the layer, or an operation that follows it, takes; -1 is the image."""
 
     @property
     def flops(self) -> int:
-        """A multiplication and an addition for each multiply-add."""
+        """Floating-point operations: a multiplication and an addition for each multiply-add."""
         return 2 * self.macs
 
 
 @dataclass
 class Layers:
-    """A network, read."""
+    """Layers of a network for one image size."""
 
     name: str
     image: tuple[int, int, int]
     rows: list[Layer]
     parameters: int
     uncounted: dict[str, int]
-    """Operations that enter no count of cost, and how many numbers they give for one image."""
+    """Operations without a cost, and how many numbers they compute for one image."""
     unused: int = 0
-    """Parameters that no operation took."""
+    """Number of parameters that no operation used."""
 
     @property
     def macs(self) -> int:
+        """Multiply-adds of all layers."""
         return sum(row.macs for row in self.rows)
 
     @property
     def flops(self) -> int:
+        """Floating-point operations of all layers, two for each multiply-add."""
         return 2 * self.macs
 
     @property
     def activation_bytes(self) -> int:
+        """Memory of all activations in bytes."""
         return sum(row.activation_bytes for row in self.rows)

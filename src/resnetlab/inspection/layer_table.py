@@ -1,4 +1,4 @@
-"""What a network costs, as the rows of a table, and what the sources say of the same."""
+"""Layer table: the cost of a network as rows, with the numbers that the sources state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resnetlab.models.external import external_facts
 
 
 def layer_rows(layers: Layers) -> list[dict[str, Any]]:
-    """A row a layer; parameters and memory with the normalisations and activations that follow it."""
+    """Return one row per layer; parameters and memory include the normalization and activation that follow it."""
     rows = []
     for row in layers.rows:
         paths = row.paths
@@ -34,27 +34,27 @@ def layer_rows(layers: Layers) -> list[dict[str, Any]]:
 
 
 def totals(layers: Layers) -> dict[str, Any]:
-    """Of all layers, for one image."""
-    held: dict[str, Any] = {
+    """Return the totals of all layers, for one image."""
+    values: dict[str, Any] = {
         "model": layers.name, "input": layers.image, "parameters": layers.parameters, "macs": layers.macs,
         "flops": layers.flops, "activation_bytes": layers.activation_bytes,
         "not_in_macs": layers.uncounted,
     }  # fmt: skip
-    return held | ({"parameters_not_used": layers.unused} if layers.unused else {})
+    return values | ({"parameters_not_used": layers.unused} if layers.unused else {})
 
 
 def known(model: Model) -> dict[str, Any]:
-    """Of a network of others, what its library says of the weights that it has: side, preprocessing, classes."""
+    """Return the library's facts about the weights of an external network: side, preprocessing, classes."""
     if not isinstance(model, External) or not model.library:
         return {}
     try:
-        held = external_facts(replace(model, weights=model.weights or "hub"))
+        facts = external_facts(replace(model, weights=model.weights or "hub"))
     except InputError:  # a library without weights for this network
         return {}
-    said = {"side": held.side, "classes": len(held.classes)}
-    scale = {"mean": held.mean, "deviation": held.deviation}
-    return {f"weights_{name}": value for name, value in said.items() if value} | {
-        f"weights_{name}": ", ".join(f"{part:g}" for part in values) for name, values in scale.items() if values
+    counts = {"side": facts.side, "classes": len(facts.classes)}
+    normalization = {"mean": facts.mean, "deviation": facts.deviation}
+    return {f"weights_{name}": value for name, value in counts.items() if value} | {
+        f"weights_{name}": ", ".join(f"{part:g}" for part in values) for name, values in normalization.items() if values
     }
 
 
@@ -68,29 +68,30 @@ NOTES = (
 
 
 def notes(model: Model, image: tuple[int, int, int]) -> list[str]:
-    """How to read the table, and the slides' number beside ours where they have the network."""
-    more = []
+    """Return notes that explain the table, and the slides' number if they have the network."""
+    slide_notes = []
     if isinstance(model, ImageNetResNet) and image == (3, 224, 224):
-        for name, said in SLIDES.items():
-            held = IMAGENET[name]
-            if replace(model, stride_on=held.stride_on) == held:
-                more.append(explained(name, said))
-    return [*NOTES, *more]
+        for name, slides_flops in SLIDES.items():
+            network = IMAGENET[name]
+            if replace(model, stride_on=network.stride_on) == network:
+                slide_notes.append(explained(name, slides_flops))
+    return [*NOTES, *slide_notes]
 
 
-def explained(name: str, said: float) -> str:
-    """The slides' number against ours, in a sentence."""
-    first, middle = (_macs(name, place) for place in ("first", "middle"))
+def explained(name: str, slides_flops: float) -> str:
+    """Return one sentence that compares the slides' number with this package's."""
+    first, middle = (_macs(name, option) for option in ("first", "middle"))
     if first == middle:
         return (
-            f"The slides say {said:.3g} FLOPs for {name}: {middle:,} multiply-adds; basic blocks, one place to stride"
+            f"The slides say {slides_flops:.3g} FLOPs for {name}: {middle:,} multiply-adds; "
+            "basic blocks, one place to stride"
         )
     return (
-        f"The slides say {said:.3g} FLOPs for {name}: {first:,} multiply-adds with the stride on the first 1x1 "
+        f"The slides say {slides_flops:.3g} FLOPs for {name}: {first:,} multiply-adds with the stride on the first 1x1 "
         f"convolution of a block (stride_on = first, the paper); on the 3x3 (middle, torchvision) {middle:,}"
     )
 
 
-def _macs(name: str, place: Any) -> int:
-    macs: int = replace(IMAGENET[name], stride_on=place).cost(3, 1000, 224)[1]
+def _macs(name: str, stride_on: Any) -> int:
+    macs: int = replace(IMAGENET[name], stride_on=stride_on).cost(3, 1000, 224)[1]
     return macs

@@ -1,5 +1,7 @@
-"""Which pixels of the image a number depends on, along the longest and the shortest way through a network. Free of
-torch: arithmetic of intervals (Dumoulin and Visin 2016)."""
+"""Receptive fields along the longest and the shortest path through a network. Free of torch.
+
+Interval arithmetic after Dumoulin and Visin 2016.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Span:
-    """Along one axis: the number at place p depends on pixels p x jump + first to p x jump + last."""
+    """Receptive field along one axis: output p depends on pixels p x jump + first to p x jump + last."""
 
     first: int = 0
     last: int = 0
@@ -19,34 +21,36 @@ class Span:
 
     @property
     def size(self) -> int:
-        """Pixels, those beyond the image's edge (zero padding) among them."""
+        """Size in pixels, including those beyond the image's edge (zero padding)."""
         return self.last - self.first + 1
 
     def window(self, kernel: int, stride: int, padding: int, dilation: int) -> Span:
-        """Through a window: place p takes p x stride - padding, and on in steps of `dilation`."""
+        """Return the span after a window: output p takes inputs from p x stride - padding on, in
+        steps of `dilation`.
+        """
         first = self.first - padding * self.jump
         last = self.last + ((kernel - 1) * dilation - padding) * self.jump
         return Span(first, last, self.jump * stride)
 
     def shifted(self, places: int, step: int = 1) -> Span:
-        """Place p is what was place p x step + places."""
-        move = places * self.jump
-        return Span(self.first + move, self.last + move, self.jump * step)
+        """Return the span after slicing: output p is input p x step + places."""
+        offset = places * self.jump
+        return Span(self.first + offset, self.last + offset, self.jump * step)
 
     def pixels(self, place: int, side: int) -> range:
-        """Those inside an image of `side` on which the number at `place` depends."""
+        """Return the pixels inside an image of `side` on which output `place` depends."""
         return range(max(0, place * self.jump + self.first), min(side, place * self.jump + self.last + 1))
 
 
 @dataclass(frozen=True)
 class Paths:
-    """Down and across, along the largest and the smallest way through the shortcuts."""
+    """Receptive fields down and across, along the largest and the smallest path through the shortcuts."""
 
     largest: tuple[Span, Span]
     smallest: tuple[Span, Span]
 
     def window(self, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Paths:
-        """Through a convolution or a pooling."""
+        """Return the paths after a convolution or a pooling."""
 
         def through(spans: tuple[Span, Span]) -> tuple[Span, Span]:
             down, across = spans
@@ -58,57 +62,57 @@ class Paths:
         return Paths(through(self.largest), through(self.smallest))
 
     def sliced(self, axis: int, start: int, step: int) -> Paths:
-        """Every `step`-th place from `start` on, down (0) or across (1)."""
+        """Return the paths after taking every `step`-th output from `start` on, down (0) or across (1)."""
 
         def through(spans: tuple[Span, Span]) -> tuple[Span, Span]:
-            moved = [span.shifted(start, step) if at == axis else span for at, span in enumerate(spans)]
-            return moved[0], moved[1]
+            spans_after = [span.shifted(start, step) if index == axis else span for index, span in enumerate(spans)]
+            return spans_after[0], spans_after[1]
 
         return Paths(through(self.largest), through(self.smallest))
 
     def padded(self, pads: tuple[int, ...]) -> Paths:
-        """With zeros around: (left, right, top, bottom, ...), as torch gives them."""
+        """Return the paths after zero padding: (left, right, top, bottom, ...), in torch's order."""
         left, top = pads[0] if pads else 0, pads[2] if len(pads) > 2 else 0
         return self.sliced(1, -left, 1).sliced(0, -top, 1)
 
     @property
     def size(self) -> Pair:
-        """(H, W) in pixels, along the largest way."""
+        """Size (H, W) in pixels, along the largest path."""
         return self.largest[0].size, self.largest[1].size
 
     @property
     def smallest_size(self) -> Pair:
-        """(H, W) in pixels, along the smallest way."""
+        """Size (H, W) in pixels, along the smallest path."""
         return self.smallest[0].size, self.smallest[1].size
 
     @property
     def jump(self) -> Pair:
-        """Pixels between two neighbours of the map."""
+        """Distance in pixels between two neighbors of the map."""
         return self.largest[0].jump, self.largest[1].jump
 
 
 PIXEL = Paths((Span(), Span()), (Span(), Span()))
-"""The image itself."""
+"""Receptive field of the image itself."""
 
 
-def joined(ways: Sequence[Paths | None]) -> Paths | None:
-    """Where ways meet: the largest holds them all, the smallest is the smallest of theirs.
+def joined(all_paths: Sequence[Paths | None]) -> Paths | None:
+    """Return the paths where several paths join: the largest covers them all, the smallest is the smallest of them.
 
-    None where the maps do not lie upon one another, or a way is not known.
+    Return None if the maps do not align, or if a path is unknown.
     """
-    known = [way for way in ways if way is not None]
-    if len(known) < len(ways) or not known:
+    paths = [path for path in all_paths if path is not None]
+    if len(paths) < len(all_paths) or not paths:
         return None
-    if len({way.jump for way in known}) > 1:
-        # A vector of scales beside its maps (squeeze and excitation) sees all that it was pooled from.
+    if len({path.jump for path in paths}) > 1:
+        # A vector of scales beside its maps (squeeze and excitation) depends on all maps from which it was pooled.
         return None
     largest = tuple(
         replace(
-            known[0].largest[axis],
-            first=min(way.largest[axis].first for way in known),
-            last=max(way.largest[axis].last for way in known),
+            paths[0].largest[axis],
+            first=min(path.largest[axis].first for path in paths),
+            last=max(path.largest[axis].last for path in paths),
         )
         for axis in (0, 1)
     )
-    smallest = min((way.smallest for way in known), key=lambda spans: (spans[0].size, spans[1].size))
+    smallest = min((path.smallest for path in paths), key=lambda spans: (spans[0].size, spans[1].size))
     return Paths((largest[0], largest[1]), smallest)

@@ -1,4 +1,4 @@
-"""The arithmetic of one layer whose window slides over an image, and its picture. Free of torch.
+"""Arithmetic and drawing of one layer whose window slides over an image. Free of torch.
 
 After Dumoulin and Visin 2016, and questions 1, 8 and 9 of the Deep Learning practical 5-6.
 """
@@ -11,12 +11,12 @@ from typing import Any
 from resnetlab.errors import InputError, mistake
 
 LARGEST_DRAWN = 32
-"""Pixels down or across, with the padding: more are not told apart."""
+"""Maximum number of pixels down or across, with the padding; more would be too small to see."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A convolution of `filters`, or a pooling, for an image of `height` x `width` x `depth`."""
+    """Convolution with `filters`, or a pooling, for an image of `height` x `width` x `depth`."""
 
     height: int
     width: int
@@ -25,7 +25,7 @@ class Window:
     stride: int = 1
     padding: int = 0
     filters: int | None = None
-    """None: a pooling, map by map."""
+    """Number of filters; None means a pooling, map by map."""
     bias: bool = True
 
     def __post_init__(self) -> None:
@@ -39,17 +39,17 @@ class Window:
         if self.padding < 0:
             raise mistake("--padding", "less than 0", "0 or more", got=self.padding)
         if self.filters is None and self.padding > self.kernel // 2:
-            what = f"a window of {self.kernel} could lie in the padding alone"
-            raise mistake("--padding", what, f"at most {self.kernel // 2}", got=self.padding)
+            problem = f"a window of {self.kernel} could lie in the padding alone"
+            raise mistake("--padding", problem, f"at most {self.kernel // 2}", got=self.padding)
         if self.kernel > min(self.height, self.width) + 2 * self.padding:
             side = min(self.height, self.width)
             needed = self.kernel - 2 * self.padding
-            what = f"a window of {self.kernel} does not fit into {side} pixels with padding {self.padding}"
-            raise mistake("--input", what, f"the smallest side that works is {needed}, or pad by more")
+            problem = f"a window of {self.kernel} does not fit into {side} pixels with padding {self.padding}"
+            raise mistake("--input", problem, f"the smallest side that works is {needed}, or pad by more")
 
     @property
     def output(self) -> tuple[int, int, int]:
-        """Height, width, depth: (n + 2p - k) // s + 1 a side."""
+        """Output height, width and depth: (n + 2p - k) // s + 1 per side."""
         down, across = (
             (side + 2 * self.padding - self.kernel) // self.stride + 1 for side in (self.height, self.width)
         )
@@ -57,56 +57,58 @@ class Window:
 
     @property
     def weights(self) -> int:
-        """Learned: k x k x depth a filter, and a bias; a pooling learns none."""
+        """Number of learned weights: k x k x depth per filter, and a bias; a pooling has none."""
         return 0 if self.filters is None else (self.kernel**2 * self.depth + self.bias) * self.filters
 
     @property
     def macs(self) -> int:
-        """Multiply-adds for one image."""
+        """Number of multiply-adds for one image."""
         down, across, _ = self.output
         return 0 if self.filters is None else self.kernel**2 * self.depth * self.filters * down * across
 
     @property
     def connected_weights(self) -> int:
-        """Of a fully connected layer with the same output."""
+        """Number of weights of a fully connected layer with the same output."""
         down, across, depth = self.output
         return (self.height * self.width * self.depth + self.bias) * down * across * depth
 
 
 def keep_size(window: Window) -> Window:
-    """With the padding that gives the output the height and width of the input: p = ((n - 1) s + k - n) / 2.
+    """Return the window with the padding that keeps height and width: p = ((n - 1) s + k - n) / 2.
 
-    Raises InputError where no padding does, on all sides alike.
+    Raises InputError if no padding, equal on all sides, does.
     """
     for padding in range(((max(window.height, window.width)) * window.stride + window.kernel) // 2 + 1):
         try:
-            held = replace(window, padding=padding)
+            padded = replace(window, padding=padding)
         except InputError:  # a window that does not fit yet
             continue
-        if held.output[:2] == (window.height, window.width):
-            return held
-    even = window.kernel % 2 == 0 and window.stride == 1
-    fix = f"an odd kernel, such as {window.kernel + 1}" if even else "--stride 1, and an odd kernel"
-    what = f"no padding keeps {window.height}x{window.width} with kernel {window.kernel} and stride {window.stride}"
-    raise mistake("--keep-size", what, fix)
+        if padded.output[:2] == (window.height, window.width):
+            return padded
+    even_kernel = window.kernel % 2 == 0 and window.stride == 1
+    fix = f"an odd kernel, such as {window.kernel + 1}" if even_kernel else "--stride 1, and an odd kernel"
+    problem = f"no padding keeps {window.height}x{window.width} with kernel {window.kernel} and stride {window.stride}"
+    raise mistake("--keep-size", problem, fix)
 
 
 def facts(window: Window) -> dict[str, Any]:
-    """What the practical asks of a layer: the size of its output, its weights, those of a fully connected one."""
+    """Return the numbers that the practical asks about a layer: output size, weights, weights of a
+    fully connected layer.
+    """
     down, across, depth = window.output
     k, s, p = window.kernel, window.stride, window.padding
-    left = [(side + 2 * p - k) % s for side in (window.height, window.width)]
-    held: dict[str, Any] = {
+    unused = [(side + 2 * p - k) % s for side in (window.height, window.width)]
+    values: dict[str, Any] = {
         "input": (window.height, window.width, window.depth), "kernel": k, "stride": s, "padding": p,
         "output": (down, across, depth),
         "how": f"({window.height} + 2x{p} - {k}) // {s} + 1 = {down}"
         + (f", ({window.width} + 2x{p} - {k}) // {s} + 1 = {across}" if window.width != window.height else ""),
-        "rows_and_columns_not_seen": f"{left[0]}, {left[1]}",
+        "rows_and_columns_not_seen": f"{unused[0]}, {unused[1]}",
     }  # fmt: skip
     if window.filters is None:
-        return held | {"weights": 0, "values": down * across * depth, "share_kept": down * across * depth
+        return values | {"weights": 0, "values": down * across * depth, "share_kept": down * across * depth
                        / (window.height * window.width * window.depth)}  # fmt: skip
-    return held | {
+    return values | {
         "weights": window.weights, "macs": window.macs, "flops": 2 * window.macs,
         "fully_connected_weights": window.connected_weights,
         "times_more": window.connected_weights / window.weights,
@@ -114,21 +116,22 @@ def facts(window: Window) -> dict[str, Any]:
 
 
 def draw(window: Window) -> str:
-    """The sliding window as SVG: the input below with its padding, the output above, one window and what it gives.
+    """Return an SVG of the sliding window: the input below with its padding, the output above, one
+    window and its output.
 
-    The window lies where its output is, one step from the corner if there is room. One map of each is drawn.
+    The highlighted window is one step from the corner if there is room. One map of each is drawn.
     """
     down, across, _ = window.output
-    high, wide = (side + 2 * window.padding for side in (window.height, window.width))
-    if max(high, wide) > LARGEST_DRAWN:
-        what = f"{high}x{wide} squares cannot be told apart"
-        raise mistake("--draw", what, f"--input of at most {LARGEST_DRAWN} pixels a side, padding included")
+    input_height, input_width = (side + 2 * window.padding for side in (window.height, window.width))
+    if max(input_height, input_width) > LARGEST_DRAWN:
+        problem = f"{input_height}x{input_width} squares cannot be told apart"
+        raise mistake("--draw", problem, f"--input of at most {LARGEST_DRAWN} pixels a side, padding included")
     cell, margin, gap = 22, 16, 40
     row, column = min(1, down - 1), min(1, across - 1)
-    span = max(wide, across) * cell
-    left_out, left_in = margin + (span - across * cell) // 2, margin + (span - wide * cell) // 2
+    span = max(input_width, across) * cell
+    left_out, left_in = margin + (span - across * cell) // 2, margin + (span - input_width * cell) // 2
     top_out, top_in = margin + 18, margin + 18 + down * cell + gap
-    size = (span + 2 * margin, top_in + high * cell + 24 + margin)
+    size = (span + 2 * margin, top_in + input_height * cell + 24 + margin)
     k, s, p = window.kernel, window.stride, window.padding
     kind = "pooling" if window.filters is None else "convolution"
     title = f"{kind}: kernel {k}, stride {s}, padding {p}; {window.height}x{window.width} to {down}x{across}"
@@ -147,15 +150,17 @@ def draw(window: Window) -> str:
 
     for y in range(down):
         for x in range(across):
-            here = (y, x) == (row, column)
-            fill = "#1b9e77" if here else "#c7e9dc"
-            parts.append(square(left_out + x * cell, top_out + y * cell, fill, name="given" if here else "output"))
-    for y in range(high):
-        for x in range(wide):
+            is_highlighted = (y, x) == (row, column)
+            fill = "#1b9e77" if is_highlighted else "#c7e9dc"
+            parts.append(
+                square(left_out + x * cell, top_out + y * cell, fill, name="given" if is_highlighted else "output")
+            )
+    for y in range(input_height):
+        for x in range(input_width):
             inside = p <= y < p + window.height and p <= x < p + window.width
-            seen = row * s <= y < row * s + k and column * s <= x < column * s + k
-            fill = "#3182bd" if seen and inside else "#9ecae1" if inside else "#deebf7" if seen else "#fff"
-            name = ("input" if inside else "padding") + (" seen" if seen else "")
+            in_window = row * s <= y < row * s + k and column * s <= x < column * s + k
+            fill = "#3182bd" if in_window and inside else "#9ecae1" if inside else "#deebf7" if in_window else "#fff"
+            name = ("input" if inside else "padding") + (" seen" if in_window else "")
             parts.append(square(left_in + x * cell, top_in + y * cell, fill, not inside, name))
     corners = ((0, 0), (1, 0), (0, 1), (1, 1))
     for right, below in corners:
@@ -165,5 +170,5 @@ def draw(window: Window) -> str:
             f'<line x1="{a[0]}" y1="{a[1]}" x2="{b[0]}" y2="{b[1]}" stroke="#1b9e77" stroke-width="1" opacity=".6"/>'
         )
     foot = f"kernel {k}, stride {s}, padding {p}"
-    parts.append(f'<text x="{margin}" y="{top_in + high * cell + 20}">{foot}</text></svg>')
+    parts.append(f'<text x="{margin}" y="{top_in + input_height * cell + 20}">{foot}</text></svg>')
     return "\n".join(parts) + "\n"

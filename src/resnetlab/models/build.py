@@ -1,4 +1,4 @@
-"""From a spec to a network."""
+"""Construction of a network from its config."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ from resnetlab.models.nets.subsample import make_safe
 
 
 def build_model(spec: Model, channels: int, classes: int, draw: Draw) -> nn.Module:
-    """The network of `spec` for images of `channels` and `classes` outputs, on the processor, in fp32.
+    """Build the network of `spec` for images of `channels` and `classes` outputs, on the CPU, in fp32.
 
-    `draw` gives each parameter its own generator: `lambda name: stream(seed, "init", name)`.
+    `draw` returns a generator for each parameter name: `lambda name: stream(seed, "init", name)`.
     """
     if isinstance(spec, External):
         return load_external(spec, channels, classes, draw)
-    with torch.device("meta"):  # no weights are drawn that `initialise` would draw again
+    with torch.device("meta"):  # `initialise` draws the weights; drawing them twice would cost time
         model = skeleton(spec, channels, classes)
-    assert not isinstance(spec, BagOfWords)  # which has no skeleton
+    assert not isinstance(spec, BagOfWords)  # it has no layers, so `skeleton` refuses it
     model = allocated(model)
     initialise(model, spec.init, draw)
     return model
 
 
 def allocated(model: nn.Module) -> nn.Module:
-    """A network from the meta device on the processor, its numbers not yet set.
+    """Move a network from the meta device to the CPU, with uninitialized memory.
 
-    As `to_empty`, which imports sympy to ask how a tensor of the meta device lies in memory.
+    It does the same as `to_empty`, which imports sympy to find the memory layout of a meta tensor.
     """
-    model._apply(lambda held: torch.empty(held.shape, dtype=held.dtype, device="cpu"))  # type: ignore[no-untyped-call]
+    model._apply(lambda t: torch.empty(t.shape, dtype=t.dtype, device="cpu"))  # type: ignore[no-untyped-call]
     return model
 
 
 def skeleton(spec: Model, channels: int, classes: int) -> nn.Module:
-    """The network of `spec` with whatever weights; `with torch.device("meta")` it takes no memory."""
+    """Build the network of `spec` with arbitrary weights; inside `with torch.device("meta")` it takes no memory."""
     return make_safe(_construct(spec, channels, classes))
 
 

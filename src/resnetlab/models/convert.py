@@ -1,4 +1,4 @@
-"""Weights of well-known repositories, under our names: CIFAR ResNets, and torchvision's ResNets."""
+"""Import of weights from well-known repositories: CIFAR ResNets, and torchvision's ResNets."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ from resnetlab.models.weights import load_weights, write_weights
 from resnetlab.schema import encode
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pixels, a channel: torchvision's, and that of the well-known CIFAR repositories too."""
+"""Mean and standard deviation per channel of ImageNet's pixels, as in torchvision and in the
+well-known CIFAR repositories.
+"""
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 LICENCES = {"resnext101_32x48d": "CC-BY-NC-4.0"}
-"""Of networks whose weights come from one place alone: those of Mahajan et al. 2018 are not for commercial use."""
+"""Licenses of networks whose weights have a single source: those of Mahajan et al. 2018 are non-commercial."""
 
 _RULES = (
     (re.compile(r"^module\."), ""),
-    (re.compile(r"^layer(\d+)\."), lambda found: f"stages.{int(found[1]) - 1}."),
+    (re.compile(r"^layer(\d+)\."), lambda match: f"stages.{int(match[1]) - 1}."),
     (re.compile(r"\.(?:downsample|shortcut)\.0\."), ".shortcut.conv."),
     (re.compile(r"\.(?:downsample|shortcut)\.1\."), ".shortcut.norm."),
-    (re.compile(r"\.bn(\d)\."), lambda found: f".norm{found[1]}."),
+    (re.compile(r"\.bn(\d)\."), lambda match: f".norm{match[1]}."),
     (re.compile(r"^conv1\."), "stem."),
     (re.compile(r"^bn1\."), "stem_norm."),
     (re.compile(r"^(?:fc|linear)\."), "head."),
@@ -40,17 +42,20 @@ _RULES = (
 
 
 def our_name(name: str) -> str:
-    """Our name of a tensor of those repositories: `module.layer1.0.conv1.weight` is `stages.0.0.conv1.weight`."""
-    for pattern, by in _RULES:
-        name = pattern.sub(by, name)
+    """Return this package's name of a tensor of those repositories.
+
+    For example, `module.layer1.0.conv1.weight` becomes `stages.0.0.conv1.weight`.
+    """
+    for pattern, replacement in _RULES:
+        name = pattern.sub(replacement, name)
     return name
 
 
 def import_weights(file: Path, as_model: str, out: Path, licence: str = "") -> Path:
     """Write the weights of a `.th`, `.pth` or `.pt` file as `out`/weights.safetensors and return that path.
 
-    The file is read without running what is in it. Class names, preprocessing and `licence` stand beside the weights.
-    Raises InputError when the file is no checkpoint, or not of `as_model`.
+    The file is loaded without executing code from it. Class names, preprocessing and `licence` go
+    into the metadata. Raises InputError when the file is no checkpoint, or not one of `as_model`.
     """
     spec = named_model(as_model, "--as", "")
     if not isinstance(spec, CifarNet | ImageNetResNet):
@@ -67,14 +72,14 @@ def import_weights(file: Path, as_model: str, out: Path, licence: str = "") -> P
     model = allocated(model)
     load_weights(model, tensors, str(file))
     facts = {
-        "model": encode(spec), "classes": _classes(spec, classes), "channels": channels,
+        "model": encode(spec), "classes": _class_names(spec, classes), "channels": channels,
         "side": 32 if isinstance(spec, CifarNet) else 224,
         "mean": MEAN[:channels], "deviation": DEVIATION[:channels],
         "imported_from": file.name, "imported_sha256": sha256(file),
         "licence": licence or LICENCES.get(as_model, ""),
     }  # fmt: skip
     if isinstance(spec, ImageNetResNet):
-        facts["resize"] = 256  # of the shorter side, before the crop: as torchvision evaluates them
+        facts["resize"] = 256  # resize of the shorter side before the crop, as in torchvision's evaluation
     out.mkdir(parents=True, exist_ok=True)
     path = out / "weights.safetensors"
     write_weights(path, model.state_dict(), facts)
@@ -84,24 +89,28 @@ def import_weights(file: Path, as_model: str, out: Path, licence: str = "") -> P
 def _read(file: Path) -> dict[str, Tensor]:
     fix = "a .th, .pth or .pt file of weights"
     try:
-        held: Any = torch.load(file, map_location="cpu", weights_only=True)
+        checkpoint: Any = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise mistake(str(file), "no such file", fix) from None
     except pickle.UnpicklingError:
-        what = "holds more than weights, or is not a file of torch's; nothing in it was run"
-        raise mistake(str(file), what, "save it again as a state_dict, with torch.save") from None
+        problem = "holds more than weights, or is not a file of torch's; nothing in it was run"
+        raise mistake(str(file), problem, "save it again as a state_dict, with torch.save") from None
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError) as error:
         raise mistake(str(file), f"cannot be read: {(str(error).splitlines() or ['empty'])[0]}", fix) from None
     for key in ("state_dict", "model", "net"):
-        if isinstance(held, dict) and isinstance(held.get(key), dict):
-            held = held[key]
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
+            checkpoint = checkpoint[key]
             break
-    if not isinstance(held, dict) or not held or not all(isinstance(t, Tensor) for t in held.values()):
+    if (
+        not isinstance(checkpoint, dict)
+        or not checkpoint
+        or not all(isinstance(t, Tensor) for t in checkpoint.values())
+    ):
         raise mistake(str(file), "holds no weights by name", fix)
-    return {str(name): tensor for name, tensor in held.items()}
+    return {str(name): tensor for name, tensor in checkpoint.items()}
 
 
-def _classes(spec: CifarNet | ImageNetResNet, classes: int) -> tuple[str, ...]:
+def _class_names(spec: CifarNet | ImageNetResNet, classes: int) -> tuple[str, ...]:
     if isinstance(spec, CifarNet):
         return CIFAR10 if classes == 10 else tuple(f"class {index}" for index in range(classes))
     if classes == 1000:

@@ -1,4 +1,4 @@
-"""Networks of others: built by name or by a function, with weights from a hub or from a local safetensors file."""
+"""Networks of other packages, built by name or by a function, with weights from a hub or a local safetensors file."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from resnetlab.settings import offline, refuse_offline, weights_dir
 
 
 def construct(spec: External, channels: int, classes: int) -> nn.Module:
-    """The network of `spec` with whatever first weights its builder gives, on the current default device.
+    """Build the network of `spec` with the builder's own initial weights, on the current default device.
 
-    timm and torchvision are told the number of classes, and a function that has an argument `num_classes`, unless
-    `kwargs` says it. Raises InputError that names what the builder refused.
+    `num_classes` is passed to timm, to torchvision and to a function that has such an argument,
+    unless `kwargs` sets it. Raises InputError with the builder's error.
     """
     kwargs: dict[str, Any] = {"num_classes": classes} | dict(spec.kwargs)
     match spec.library:
@@ -45,26 +45,27 @@ def construct(spec: External, channels: int, classes: int) -> nn.Module:
         model = build(*arguments, **kwargs)
     except ResnetlabError:
         raise
-    except Exception as error:  # what another package raises is its own affair; a person needs its first line
-        what = f"cannot be built: {_line(error)}"
-        raise mistake(spec.slug, what, "a name that the package knows, and kwargs that it takes") from None
+    except Exception as error:  # another package may raise anything; its first line is enough for the user
+        problem = f"cannot be built: {_first_line(error)}"
+        raise mistake(spec.slug, problem, "a name that the package knows, and kwargs that it takes") from None
     if not isinstance(model, nn.Module):
         raise mistake(spec.slug, f"gives a {type(model).__name__}, not a torch.nn.Module", "name another function")
     return model
 
 
 def load_external(spec: External, channels: int, classes: int, draw: Draw) -> nn.Module:
-    """The network of `spec` on the processor, with the weights that it names, or first weights drawn from `draw("")`.
+    """Return the network of `spec` on the CPU, with the weights that it names, or initial weights
+    drawn from `draw("")`.
 
-    The process's own random numbers are left as they were.
+    The random state of the process stays unchanged.
     """
-    before = torch.get_rng_state()
+    rng_state = torch.get_rng_state()
     try:
         torch.default_generator.manual_seed(draw("").initial_seed())
         with torch.device("cpu"):
             model = make_safe(construct(spec, channels, classes))
     finally:
-        torch.set_rng_state(before)
+        torch.set_rng_state(rng_state)
     path = weights_file(spec)
     if path is not None:
         tensors, _ = read_weights(path)
@@ -78,49 +79,51 @@ def load_external(spec: External, channels: int, classes: int, draw: Draw) -> nn
 
 
 def weights_file(spec: External) -> Path | None:
-    """The local file that holds the weights of `spec`, if it names one or one was placed for its hub."""
+    """Return the local weights file of `spec`: the one that it names, or the one that the user placed for its hub."""
     if spec.weights == "hub":
-        placed = place_of(spec)
-        return placed if placed.is_file() else None
+        path = place_of(spec)
+        return path if path.is_file() else None
     try:
         return Path(spec.weights).expanduser() if spec.weights else None
-    except RuntimeError:  # a home of nobody: told as a file that is not there
+    except RuntimeError:  # no home folder: reported as a missing file
         return Path(spec.weights)
 
 
 def place_of(spec: External) -> Path:
-    """Where a safetensors file is looked for before the hub is asked."""
+    """Return the path of the safetensors file that is used instead of the hub, if it exists."""
     return weights_dir() / spec.library / f"{spec.name}.safetensors"
 
 
 def external_facts(spec: External) -> Facts:
-    """Names of the outputs and preprocessing: as the spec says, else as the file says, else as the library says."""
+    """Return class names and preprocessing: from the config, else from the weights file, else from the library."""
     path = weights_file(spec)
-    held = read_weights(path)[1] if path is not None else Facts()
-    if spec.weights and not (held.mean or spec.mean) and spec.library:
-        held = _library_facts(spec, held)
-    return Facts(spec.class_names or held.classes, spec.mean or held.mean, spec.deviation or held.deviation, held.side)
+    facts = read_weights(path)[1] if path is not None else Facts()
+    if spec.weights and not (facts.mean or spec.mean) and spec.library:
+        facts = _library_facts(spec, facts)
+    return Facts(
+        spec.class_names or facts.classes, spec.mean or facts.mean, spec.deviation or facts.deviation, facts.side
+    )
 
 
-def _library_facts(spec: External, held: Facts) -> Facts:
+def _library_facts(spec: External, facts: Facts) -> Facts:
     if spec.library == "timm":
-        found = _timm(spec).get_pretrained_cfg(spec.name)
-        if found is None:
-            return held
-        return Facts(held.classes, tuple(found.mean), tuple(found.std), held.side or int(found.input_size[1]))
-    meta = _torchvision_weights(spec)
-    shown = meta.transforms()
-    classes = held.classes or tuple(meta.meta.get("categories", ()))
-    return Facts(classes, tuple(shown.mean), tuple(shown.std), held.side or int(shown.crop_size[0]))
+        config = _timm(spec).get_pretrained_cfg(spec.name)
+        if config is None:
+            return facts
+        return Facts(facts.classes, tuple(config.mean), tuple(config.std), facts.side or int(config.input_size[1]))
+    weights = _torchvision_weights(spec)
+    transform = weights.transforms()
+    classes = facts.classes or tuple(weights.meta.get("categories", ()))
+    return Facts(classes, tuple(transform.mean), tuple(transform.std), facts.side or int(transform.crop_size[0]))
 
 
 def hub_weights(spec: External) -> dict[str, torch.Tensor]:
-    """The weights that timm or torchvision keeps for `spec`, downloaded unless the library has them already.
+    """Return the weights of timm or torchvision for `spec`; download them unless the library has them already.
 
-    Raises InputError when they cannot be downloaded, or must not be.
+    Raises InputError when the download fails or is not allowed.
     """
-    place = place_of(spec)
-    fix = f"place {place.name} in {place.parent}, or give its path as weights"
+    path = place_of(spec)
+    fix = f"place {path.name} in {path.parent}, or give its path as weights"
     if offline() and not _downloaded(spec):
         refuse_offline(spec.slug, fix)
     try:
@@ -129,17 +132,17 @@ def hub_weights(spec: External) -> dict[str, torch.Tensor]:
                 spec.name, pretrained=True, **spec.kwargs
             ).state_dict()  # fmt: skip
             return state
-        with contextlib.redirect_stdout(sys.stderr):  # where it tells of a download
-            found: dict[str, torch.Tensor] = _torchvision_weights(spec).get_state_dict(progress=False)
-        return found
+        with contextlib.redirect_stdout(sys.stderr):  # torch prints a message about the download
+            weights: dict[str, torch.Tensor] = _torchvision_weights(spec).get_state_dict(progress=False)
+        return weights
     except InputError:
         raise
     except Exception as error:
-        raise mistake(spec.slug, f"the hub of {spec.library} cannot be reached: {_line(error)}", fix) from None
+        raise mistake(spec.slug, f"the hub of {spec.library} cannot be reached: {_first_line(error)}", fix) from None
 
 
 def _downloaded(spec: External) -> bool:
-    """Whether the library has the weights already, where it keeps what it downloads."""
+    """Return True if the library has downloaded the weights before."""
     if spec.library == "torchvision":
         name = str(_torchvision_weights(spec).url).rpartition("/")[2]
         return (Path(torch.hub.get_dir()) / "checkpoints" / name).is_file()
@@ -156,7 +159,7 @@ def _torchvision_weights(spec: External) -> Any:
     try:
         return _module("torchvision.models", spec).get_model_weights(spec.name).DEFAULT
     except (ValueError, AttributeError) as error:
-        raise mistake(spec.slug, f"no weights: {_line(error)}", "a name that torchvision.models knows") from None
+        raise mistake(spec.slug, f"no weights: {_first_line(error)}", "a name that torchvision.models knows") from None
 
 
 def _timm(spec: External) -> Any:
@@ -171,15 +174,15 @@ def _module(name: str, spec: External) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         fix = "install it, or put its folder on PYTHONPATH"
-        raise mistake(spec.slug, f"{name} cannot be imported: {_line(error)}", fix) from None
+        raise mistake(spec.slug, f"{name} cannot be imported: {_first_line(error)}", fix) from None
 
 
 def _function(spec: External) -> Callable[..., Any]:
     module, _, name = spec.source.partition(":")
-    found = getattr(_module(module, spec), name, None)
-    if not callable(found):
+    function = getattr(_module(module, spec), name, None)
+    if not callable(function):
         raise mistake(spec.slug, f"{module} has no function {name}", "package.module:function")
-    build: Callable[..., Any] = found
+    build: Callable[..., Any] = function
     return build
 
 
@@ -192,6 +195,6 @@ def _takes(build: Callable[..., Any], argument: str) -> bool:
         return False
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:200]

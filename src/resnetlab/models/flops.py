@@ -1,6 +1,7 @@
-"""What any network costs: as its spec says, or as built on the meta device: no memory, no weights.
+"""Cost of a network: parameters and multiply-adds.
 
-torch is imported where a network is built, and not before: the cost of our own networks follows from their specs.
+The cost of this package's own networks follows from their configs, without torch. A network of
+another package is built on the meta device, without memory or weights; torch is imported only then.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ if TYPE_CHECKING:
 
 
 def cost(spec: Model, channels: int, classes: int, side: int) -> tuple[int, int]:
-    """Parameters, and multiply-adds of convolutions and linear layers for one image of `side` pixels.
+    """Return the parameters, and the multiply-adds of convolutions and linear layers for one image of `side` pixels.
 
-    A network of others is built to be counted. Raises InputError when the network cannot take such images.
+    An external network is built to be counted. Raises InputError when the network cannot take such
+    images.
     """
     if isinstance(spec, External):
         return built_cost(spec, channels, classes, side)
     return spec.cost(channels, classes, side)
 
 
-@functools.lru_cache(maxsize=256)  # a study asks once a run
+@functools.lru_cache(maxsize=256)  # a study asks once for each run
 def built_cost(spec: Model, channels: int, classes: int, side: int) -> tuple[int, int]:
-    """As `cost`, counted on the network as built."""
+    """Build the network on the meta device and count the same numbers as `cost`."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -41,11 +43,11 @@ def built_cost(spec: Model, channels: int, classes: int, side: int) -> tuple[int
         with counter, torch.no_grad():
             model(images)
     except RuntimeError as error:
-        what = f"cannot take images of {channels}x{side}x{side}: {str(error).splitlines()[0]}"
-        raise mistake(spec.slug, what, "images of another size, or another network") from None
+        problem = f"cannot take images of {channels}x{side}x{side}: {str(error).splitlines()[0]}"
+        raise mistake(spec.slug, problem, "images of another size, or another network") from None
     return parameters(model), counter.get_total_flops() // 2
 
 
 def parameters(model: nn.Module, trainable: bool = False) -> int:
-    """Numbers that training may change; with `trainable`, those that it does change."""
+    """Return the number of parameters; with `trainable`, only of those that require a gradient."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)

@@ -1,4 +1,4 @@
-"""What is frozen of a network, as an option names it. Free of torch."""
+"""Frozen part of a network, as an option names it. Free of torch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Literal
 from resnetlab.errors import mistake
 
 Freeze = Literal["backbone", "none"] | int
-"""All but the classifier, nothing, or so many of the first parts."""
+"""Frozen part: everything but the classifier, nothing, or a number of first parts."""
 
 
 def parse_freeze(text: str) -> Freeze:
-    """What an option says. Raises InputError."""
+    """Parse the value of `--freeze`. Raises InputError."""
     if text not in ("backbone", "none") and not text.isdigit():
         allowed = "backbone, none, a number of parts"
         raise mistake("--freeze", "unknown", "--freeze backbone", got=text, allowed=allowed)

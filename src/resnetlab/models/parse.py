@@ -1,4 +1,4 @@
-"""What a network is, as data: enough to build it, name it, count it. Free of torch."""
+"""Parsing of a model: a name, a TOML file or a table becomes a config. Free of torch."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ _FAMILIES: dict[str, Any] = {
 
 
 def parse_model(value: object, where: str, field: str = "model") -> Model:
-    """A model from a file or an option: a name, a TOML file, or a table that may begin with a name.
+    """Parse a model from a study file or an option: a name, a TOML file, or a table that may begin with a name.
 
-    A table says what differs from its name; without name and family it is of the CIFAR family, in which `depth` is
-    short for `blocks`. A file lies beside `where`, itself a file, or where it says; its weights lie beside it.
-    Raises InputError that names `where` and `field`.
+    A table with a name holds the fields that differ from that model. Without name and family it
+    belongs to the CIFAR family, where `depth` is short for `blocks`. A TOML file is searched next
+    to `where`, if that is a file itself, then at its own path; the weights that it names lie next
+    to it. Raises InputError that names `where` and `field`.
     """
     if isinstance(value, str):
-        return _filed(value, where) if value.endswith(".toml") else named_model(value, where, field)
+        return _parse_file(value, where) if value.endswith(".toml") else named_model(value, where, field)
     if not isinstance(value, dict):
         raise mistake(where, "not a model", 'model = "cifar-resnet20"', field=field, got=value)
-    # A mistake in one part hides none in the others; `name` and `depth` are what the file form adds to the fields.
+    # All mistakes are reported at once. Only the file form has `name` and `depth`; the config has no such fields.
     table = dict(value)
     problems: list[Problem] = []
     base: Model | None = None
@@ -43,32 +44,38 @@ def parse_model(value: object, where: str, field: str = "model") -> Model:
         base = named_model(table.pop("name"), where, f"{field}.name") if "name" in table else None
     except InputError as error:
         problems += error.problems
-        table = {"blocks": [1] * _stages(table)} | {k: v for k, v in table.items() if k != "depth"}
+        table = {"blocks": [1] * _stage_count(table)} | {k: v for k, v in table.items() if k != "depth"}
     family = table.setdefault("family", base.family if base else "cifar")
-    form = _FAMILIES.get(family) if isinstance(family, str) else None
-    if form is None:
+    config_class = _FAMILIES.get(family) if isinstance(family, str) else None
+    if config_class is None:
         allowed = ", ".join(_FAMILIES)
         fix = nearest(str(family), _FAMILIES) or 'family = "cifar"'
         problems.append(
             Problem(where, "unknown", fix, field=f"{field}.family", got=f'"{family}"'[:60], allowed=allowed)
         )
         raise InputError(*problems)
-    names = [item.name for item in dataclass_fields(form)]
-    known = sorted({*names, "name", *(["depth"] if form is CifarNet else [])})
-    for key in [key for key in table if key not in known]:
-        fix = nearest(str(key), known) or "remove it"
-        problems.append(Problem(where, "unknown field", fix, field=f"{field}.{key}", allowed=", ".join(known)))
+    names = [f.name for f in dataclass_fields(config_class)]
+    allowed_keys = sorted({*names, "name", *(["depth"] if config_class is CifarNet else [])})
+    for key in [key for key in table if key not in allowed_keys]:
+        fix = nearest(str(key), allowed_keys) or "remove it"
+        problems.append(Problem(where, "unknown field", fix, field=f"{field}.{key}", allowed=", ".join(allowed_keys)))
         del table[key]
     if base is not None and base.family == family:
-        table = {key: held for key, held in without_defaults(base).items() if key not in _short(table)} | table
+        table = {
+            key: field_value
+            for key, field_value in without_defaults(base).items()
+            if key not in _replaced_fields(table)
+        } | table
     try:
-        if form is CifarNet:
+        if config_class is CifarNet:
             table = _with_blocks(table, where, field)
     except InputError as error:
         problems += error.problems
-        table = {key: held for key, held in table.items() if key != "depth"} | {"blocks": [1] * _stages(table)}
+        table = {key: field_value for key, field_value in table.items() if key != "depth"} | {
+            "blocks": [1] * _stage_count(table)
+        }
     try:
-        model: Model = decode(form, table, where, field)
+        model: Model = decode(config_class, table, where, field)
     except InputError as error:
         problems += error.problems
     if problems:
@@ -77,14 +84,15 @@ def parse_model(value: object, where: str, field: str = "model") -> Model:
 
 
 def from_hub(model: Model) -> Model:
-    """A network of timm or torchvision that names no weights, with those of its hub; any other as it is."""
-    plain = isinstance(model, External) and model.library and not model.weights
-    return replace(model, weights="hub") if plain and isinstance(model, External) else model
+    """Return a timm or torchvision model without weights with `weights="hub"`; return any other model unchanged."""
+    without_weights = isinstance(model, External) and model.library and not model.weights
+    return replace(model, weights="hub") if without_weights and isinstance(model, External) else model
 
 
-def _filed(source: str, where: str) -> Model:
-    beside = Path(where).parent / source
-    path = beside if where.endswith(".toml") and beside.exists() else Path(source)
+def _parse_file(source: str, where: str) -> Model:
+    """Parse a model from the TOML file `source`, searched next to `where` first."""
+    neighbor = Path(where).parent / source
+    path = neighbor if where.endswith(".toml") and neighbor.exists() else Path(source)
     table = read_toml(path)
     if isinstance(table.get("weights"), str) and table["weights"] not in ("", "hub"):
         table["weights"] = str(path.parent / table["weights"])
@@ -93,24 +101,25 @@ def _filed(source: str, where: str) -> Model:
     return parse_model(table, str(path))
 
 
-def _short(table: dict[Any, Any]) -> tuple[str, ...]:
+def _replaced_fields(table: dict[Any, Any]) -> tuple[str, ...]:
+    """Return the fields of a named model that a short form in `table` replaces."""
     return ("blocks",) if "depth" in table and table["family"] == "cifar" else ()
 
 
-def _stages(table: dict[Any, Any]) -> int:
+def _stage_count(table: dict[Any, Any]) -> int:
     widths = table.get("widths")
     return len(widths) if isinstance(widths, list | tuple) and widths else 3
 
 
 def _with_blocks(table: dict[Any, Any], where: str, field: str) -> dict[Any, Any]:
-    """The table with `blocks` in place of `depth`."""
+    """Return the table with `blocks` in place of `depth`."""
     if "depth" not in table:
         return table
     if "blocks" in table:
         raise mistake(where, "given beside blocks", "keep one of the two", field=f"{field}.depth")
     depth = table.pop("depth")
     try:
-        blocks = same_blocks(depth, _stages(table), "depth", 3 if table.get("block") == "bottleneck" else 2)
+        blocks = same_blocks(depth, _stage_count(table), "depth", 3 if table.get("block") == "bottleneck" else 2)
     except FieldError as error:
         raise mistake(where, error.what, error.fix, field=f"{field}.{error.field}") from None
     return table | {"blocks": blocks}

@@ -1,4 +1,4 @@
-"""The names of networks. Free of torch."""
+"""Model registry: names and their configs. Free of torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KINDS = (("plain", ""), ("resnet", ""), ("resnet", "-b"), ("resnet", "-c"))
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of `resnetlab models`: a name, what it stands for, and the images for which it is counted."""
+    """Registry entry: a name, its config, and the image shape for which its cost is listed (`resnetlab models`)."""
 
     name: str
     model: Own
@@ -33,26 +33,26 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """The networks that have a name of their own; any other depth of 6n + 2 has one by the same rule."""
+    """Return the registered models. Any other depth of 6n + 2 has a name by the same rule."""
     paper = "He et al. 2016, sec. 4.2"
-    listed = [
+    models = [
         Entry(f"cifar-{kind}{depth}{option}", _cifar(f"cifar-{kind}{depth}{option}"), paper)
         for kind, option in _KINDS
         for depth in _DEPTHS
     ]
-    listed.append(
+    models.append(
         Entry("cifar-resnet110-gated", cifar(110, "gated"), "He et al. 2016b, sec. 3.1; Srivastava et al. 2015")
     )
     for depth in DEPTH_REPORT:
-        about = "depth report, table 1" + (": 7 blocks, 16 weighted layers" if depth == 18 else "")
+        source = "depth report, table 1" + (": 7 blocks, 16 weighted layers" if depth == 18 else "")
         for kind in ("plain", "resnet"):
-            listed.append(Entry(f"depth-report-{kind}{depth}", depth_report(depth, kind == "plain"), about))
+            models.append(Entry(f"depth-report-{kind}{depth}", depth_report(depth, kind == "plain"), source))
     for name, model in IMAGENET.items():
-        grouped = {"resnext101_32x48d": "Mahajan et al. 2018"}.get(name, "Xie et al. 2017")
-        about = grouped if model.cardinality > 1 else "He et al. 2016, table 1"
-        listed.append(Entry(name, model, about, 3, 224, 1000))
+        resnext_source = {"resnext101_32x48d": "Mahajan et al. 2018"}.get(name, "Xie et al. 2017")
+        source = resnext_source if model.cardinality > 1 else "He et al. 2016, table 1"
+        models.append(Entry(name, model, source, 3, 224, 1000))
     return [
-        *listed,
+        *models,
         Entry("densenet40-k12", DenseNet(), "Huang et al. 2017, sec. 4.2"),
         Entry("lenet5", LeNet5(), "after LeCun et al. 1998", 1, 28, 10),
         Entry("alexnet-cifar", AlexNetCifar(), "Deep Learning practical 5-6, sec. 2.1"),
@@ -61,33 +61,33 @@ def entries() -> list[Entry]:
 
 
 def named_model(name: str, where: str, field: str) -> Model:
-    """The model of that name. Raises InputError with the nearest known name."""
+    """Return the model config of that name. Raises InputError with the nearest known name."""
     if isinstance(name, str):
         if is_external(name):
             return External(source=name)
-        found, dense = _CIFAR.fullmatch(name), _DENSE.fullmatch(name)
+        cifar_match, dense_match = _CIFAR.fullmatch(name), _DENSE.fullmatch(name)
         try:
-            if found and not (found[1] and found[3]):
+            if cifar_match and not (cifar_match[1] and cifar_match[3]):
                 return _cifar(name)
             if name == BagOfWords().slug:
                 return BagOfWords()
-            if dense:
-                return DenseNet(depth=int(dense[1]), growth=int(dense[2]))
+            if dense_match:
+                return DenseNet(depth=int(dense_match[1]), growth=int(dense_match[2]))
         except ValueError as error:
-            what, fix = getattr(error, "what", str(error)), getattr(error, "fix", "cifar-resnet20")
-            raise mistake(where, what, fix, field=field) from None
+            problem, fix = getattr(error, "what", str(error)), getattr(error, "fix", "cifar-resnet20")
+            raise mistake(where, problem, fix, field=field) from None
         for entry in entries():
             if entry.name == name:
                 return entry.model
-    known = [entry.name for entry in entries()]
-    almost = f"cifar-{name}"  # resnet20, as it is called elsewhere
-    fix = f'did you mean "{almost}"?' if almost in known else nearest(str(name), known)
+    names = [entry.name for entry in entries()]
+    prefixed = f"cifar-{name}"  # other projects say resnet20
+    fix = f'did you mean "{prefixed}"?' if prefixed in names else nearest(str(name), names)
     fix = fix or "resnetlab models lists the names"
     raise mistake(where, "unknown model", fix, field=field, got=name)
 
 
 def _cifar(name: str) -> CifarNet:
-    found = _CIFAR.fullmatch(name)
-    assert found, name
+    match = _CIFAR.fullmatch(name)
+    assert match, name
     shortcuts: dict[str | None, Shortcut] = {None: "A", "b": "B", "c": "C", "gated": "gated"}
-    return cifar(int(found[2]), "none" if found[1] else shortcuts[found[3]])
+    return cifar(int(match[2]), "none" if match[1] else shortcuts[match[3]])

@@ -1,4 +1,4 @@
-"""Opening safetensors files, and reading what stands beside the tensors. Free of torch."""
+"""Reading of safetensors files and of their metadata. Free of torch."""
 
 from __future__ import annotations
 
@@ -15,15 +15,21 @@ from resnetlab.errors import mistake
 
 
 def describe_weights(path: Path) -> dict[str, Any]:
-    """What stands beside the tensors of a safetensors file; nothing where others wrote it. Raises InputError."""
+    """Return the metadata of a safetensors file, or an empty dict if another program wrote it.
+
+    Raises InputError.
+    """
     with opened(path, "np") as file:
-        held = json.loads((file.metadata() or {}).get("resnetlab", "{}"))
-    return held if isinstance(held, dict) else {}
+        metadata = json.loads((file.metadata() or {}).get("resnetlab", "{}"))
+    return metadata if isinstance(metadata, dict) else {}
 
 
 @contextmanager
 def opened(path: Path, framework: Literal["pt", "np"]) -> Iterator[Any]:
-    """A safetensors file whose tensors are torch's or numpy's. Raises InputError when it is not a whole one."""
+    """Open a safetensors file whose tensors are torch's or numpy's.
+
+    Raises InputError when it is incomplete or no such file.
+    """
     try:
         with safetensors.safe_open(path, framework=framework) as file:
             yield file

@@ -1,6 +1,8 @@
-"""A pre-trained network for another task: its classifier replaced, a part of it frozen, and cut where the frozen ends.
+"""Transfer of a pre-trained network to another task: new classifier, frozen part, and a cut at the
+end of the frozen part.
 
-A network is cut by tracing it (torch.fx) down the path to one module alone; the two halves share its weights.
+A network is cut by tracing it (torch.fx) along the path to one module. Both halves share its
+weights.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from resnetlab.models.weights import load_weights, read_weights
 
 
 def adapt(spec: Model, classes: int, draw: Draw) -> nn.Module:
-    """The network of `spec` for 3 channels and `classes` outputs: its pre-trained weights, and a new classifier.
+    """Return the network of `spec` for 3 channels and `classes` outputs, with pre-trained weights and a new classifier.
 
-    The classifier's weights are uniform in +-1 / sqrt(fan-in), from `draw`. A network of ours has first weights; its
-    own are put in by `load_backbone`. Raises InputError when the weights are of another network.
+    The classifier's weights are uniform in +-1 / sqrt(fan-in), from `draw`. A network of this
+    package is freshly initialized; `load_backbone` loads its pre-trained weights. Raises InputError
+    when the weights belong to another network.
     """
     if not isinstance(spec, External):
         return build_model(spec, 3, classes, draw)
@@ -34,13 +37,13 @@ def adapt(spec: Model, classes: int, draw: Draw) -> nn.Module:
     model = build_model(replace(spec, weights="", sha256="", kwargs=kwargs), 3, classes, draw)
     name, head = classifier(model, spec.slug)
     if head.out_features != classes:
-        what = f"gives {head.out_features} outputs whatever it is asked"
-        raise mistake(spec.slug, what, "a function with an argument num_classes", allowed=str(classes))
+        problem = f"gives {head.out_features} outputs whatever it is asked"
+        raise mistake(spec.slug, problem, "a function with an argument num_classes", allowed=str(classes))
     bound = head.in_features**-0.5
     with torch.no_grad():
-        for parameter, of in ((head.weight, "weight"), (head.bias, "bias")):
+        for parameter, kind in ((head.weight, "weight"), (head.bias, "bias")):
             if parameter is not None:
-                parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=draw(f"{name}.{of}")))
+                parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=draw(f"{name}.{kind}")))
     path = weights_file(spec)
     if path is not None:
         load_backbone(model, read_weights(path)[0], str(path))
@@ -50,59 +53,62 @@ def adapt(spec: Model, classes: int, draw: Draw) -> nn.Module:
 
 
 def load_backbone(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
-    """Put `tensors` into all of `model` but its classifier, whose tensors may be absent or of another task."""
+    """Load `tensors` into all of `model` but its classifier, whose tensors may be absent or of another task."""
     name, _ = classifier(model, where)
-    own = {key: tensor for key, tensor in model.state_dict().items() if key.startswith(f"{name}.")}
-    load_weights(model, {key: t for key, t in tensors.items() if not key.startswith(f"{name}.")} | own, where)
+    head = {key: tensor for key, tensor in model.state_dict().items() if key.startswith(f"{name}.")}
+    load_weights(model, {key: t for key, t in tensors.items() if not key.startswith(f"{name}.")} | head, where)
 
 
 def classifier(model: nn.Module, where: str) -> tuple[str, nn.Linear]:
-    """The name and the module of the classifier. Raises InputError when the network does not end in a linear layer."""
+    """Return the name and the module of the classifier.
+
+    Raises InputError when the network does not end in a linear layer.
+    """
     linear = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    named = getattr(model, "get_classifier", None)  # timm's
-    if callable(named):
-        chosen = named()
-        linear = [(name, module) for name, module in linear if module is chosen]
+    get_classifier = getattr(model, "get_classifier", None)  # timm's
+    if callable(get_classifier):
+        head = get_classifier()
+        linear = [(name, module) for name, module in linear if module is head]
     if not linear:
         raise mistake(where, "does not end in a linear layer", "another network: its classifier cannot be replaced")
     return linear[-1]
 
 
 def parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The network's parts in order: its children that have parameters, sequences of children taken apart."""
-    found: list[tuple[str, nn.Module]] = []
+    """Return the network's parts in order: its children that have parameters; a sequence counts as its own children."""
+    modules: list[tuple[str, nn.Module]] = []
     for name, child in model.named_children():
         if isinstance(child, nn.Sequential | nn.ModuleList):
-            found += [(f"{name}.{inner}", module) for inner, module in child.named_children()]
+            modules += [(f"{name}.{inner}", module) for inner, module in child.named_children()]
         else:
-            found.append((name, child))
-    return [(name, module) for name, module in found if next(module.parameters(), None) is not None]
+            modules.append((name, child))
+    return [(name, module) for name, module in modules if next(module.parameters(), None) is not None]
 
 
 def freeze(model: nn.Module, what: Freeze, where: str) -> None:
-    """Freeze a part of `model`: no gradients, and evaluation mode, so that its running statistics stay.
+    """Freeze a part of `model`: no gradients, and evaluation mode, so that its running statistics stay constant.
 
     The rest is set to training mode. Raises InputError when nothing would be left to train.
     """
     _, head = classifier(model, where)
     model.train().requires_grad_(True)
     if what == "backbone":
-        held: Sequence[nn.Module] = [model]
+        frozen: Sequence[nn.Module] = [model]
     elif what == "none":
-        held = []
+        frozen = []
     else:
-        known = parts(model)
-        if what >= len(known):
-            fix = f"freeze = {len(known) - 1} leaves {known[-1][0]}"
-            raise mistake(where, f"{what} of its {len(known)} parts leave nothing to train", fix, field="freeze")
-        held = [module for _, module in known[:what]]
-    for module in held:
+        all_parts = parts(model)
+        if what >= len(all_parts):
+            fix = f"freeze = {len(all_parts) - 1} leaves {all_parts[-1][0]}"
+            raise mistake(where, f"{what} of its {len(all_parts)} parts leave nothing to train", fix, field="freeze")
+        frozen = [module for _, module in all_parts[:what]]
+    for module in frozen:
         module.eval().requires_grad_(False)
     head.train().requires_grad_(True)
 
 
 def trainable(spec: Model, channels: int, classes: int, what: str) -> int:
-    """How many parameters would learn, counted on the meta device. Raises InputError."""
+    """Return the number of trainable parameters, counted on the meta device. Raises InputError."""
     with torch.device("meta"):
         model = skeleton(spec, channels, classes)
     freeze(model, parse_freeze(what), spec.slug)
@@ -110,19 +116,20 @@ def trainable(spec: Model, channels: int, classes: int, what: str) -> int:
 
 
 def last_norm(model: nn.Module, side: int) -> str | None:
-    """The name of the batch norm that comes last before the classifier as images of `side` pixels pass; None for none.
+    """Return the name of the last batch norm before the classifier for images of `side` pixels, or
+    None if there is none.
 
     Raises InputError when the network cannot take such images.
     """
     norms = {module: name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    met: list[str] = []
-    hooks = [module.register_forward_hook(lambda held, *_: met.append(norms[held])) for module in norms]
+    names: list[str] = []
+    hooks = [module.register_forward_hook(lambda norm, *_: names.append(norms[norm])) for module in norms]
     try:
         run(model, torch.zeros(1, 3, side, side))
     finally:
         for hook in hooks:
             hook.remove()
-    return met[-1] if met else None
+    return names[-1] if names else None
 
 
 def check_side(model: nn.Module, side: int, where: str) -> None:
@@ -130,13 +137,13 @@ def check_side(model: nn.Module, side: int, where: str) -> None:
     try:
         run(model, torch.zeros(1, 3, side, side))
     except (RuntimeError, ValueError, AssertionError) as error:
-        what = f"the network does not take images of {side} x {side}: {str(error).splitlines()[0][:160]}"
-        raise mistake(where, what, "a larger size; 224 is what most are made for", got=side) from None
+        problem = f"the network does not take images of {side} x {side}: {str(error).splitlines()[0][:160]}"
+        raise mistake(where, problem, "a larger size; 224 is what most are made for", got=side) from None
 
 
 @torch.inference_mode()
 def run(model: nn.Module, images: Tensor) -> Tensor:
-    """The outputs of `model` in evaluation mode, each module's own mode put back."""
+    """Return the outputs of `model` in evaluation mode and restore each module's own mode."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         logits: Tensor = model.eval()(images.to(next(model.parameters()).device))
@@ -147,26 +154,26 @@ def run(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def is_folded(norm: nn.Module) -> bool:
-    """Whether a batch norm only scales: mean 0 and variance 1 - eps stand where statistics were folded away."""
+    """Return True if a batch norm only scales, because its statistics were folded away: mean 0 and variance 1 - eps."""
     if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
         return True
-    still = torch.zeros_like(norm.running_mean), torch.full_like(norm.running_var, 1 - norm.eps)
+    folded = torch.zeros_like(norm.running_mean), torch.full_like(norm.running_var, 1 - norm.eps)
     return all(
-        torch.allclose(held, at, rtol=0, atol=1e-6)
-        for held, at in zip((norm.running_mean, norm.running_var), still, strict=True)
+        torch.allclose(statistic, value, rtol=0, atol=1e-6)
+        for statistic, value in zip((norm.running_mean, norm.running_var), folded, strict=True)
     )
 
 
 class Tail(nn.Module):
-    """What comes from the cut on: takes what `Trunk` gives, (B, F), and gives logits (B, K)."""
+    """Second half of a cut network: takes the output (B, F) of `Trunk` and returns logits (B, K)."""
 
     def __init__(self, rest: nn.Module, shapes: tuple[torch.Size, ...]) -> None:
         super().__init__()
         self.rest, self.shapes = rest, shapes
 
-    def forward(self, held: Tensor) -> Tensor:
-        """Logits (B, K)."""
-        pieces = torch.split(held, [shape.numel() for shape in self.shapes], 1)
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits (B, K)."""
+        pieces = torch.split(features, [shape.numel() for shape in self.shapes], 1)
         logits: Tensor = self.rest(
             *(torch.unflatten(piece, 1, shape) for piece, shape in zip(pieces, self.shapes, strict=True))
         )
@@ -174,29 +181,29 @@ class Tail(nn.Module):
 
 
 class Trunk(nn.Module):
-    """What comes before the cut: takes images (B, 3, S, S), and gives all that crosses the cut as rows (B, F)."""
+    """First half of a cut network: takes images (B, 3, S, S) and returns all tensors at the cut as features (B, F)."""
 
     def __init__(self, begin: nn.Module) -> None:
         super().__init__()
         self.begin = begin
 
     def crossing(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The tensors that cross the cut."""
-        held = self.begin(images)
-        return held if isinstance(held, tuple) else (held,)
+        """Return the tensors at the cut."""
+        output = self.begin(images)
+        return output if isinstance(output, tuple) else (output,)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Rows (B, F)."""
+        """Return features (B, F)."""
         return torch.cat([piece.flatten(1) for piece in self.crossing(images)], 1)
 
 
 def cut(model: nn.Module, at: str, side: int) -> tuple[Trunk, Tail] | None:
-    """`model` for images of `side` pixels as what comes before the module named `at`, and the rest.
+    """Split `model` before the module named `at`, for images of `side` pixels.
 
-    None where it cannot be traced. Both halves are of the model's own modules.
+    Return None if the model cannot be traced. Both halves use the model's own modules.
     """
     try:
-        graph = _Along(at).trace(model)
+        graph = _PathTracer(at).trace(model)
         begun = False
 
         def half(node: fx.Node) -> int:
@@ -206,7 +213,7 @@ def cut(model: nn.Module, at: str, side: int) -> tuple[Trunk, Tail] | None:
 
         halves = split_module(fx.GraphModule(model, graph), model, half)
         trunk = Trunk(halves.get_submodule("submod_0"))
-    except Exception:  # a forward that asks its input anything cannot be traced; it is run whole instead
+    except Exception:  # a forward that depends on its input's values cannot be traced
         return None
     device = next(model.parameters()).device
     with torch.inference_mode():
@@ -214,8 +221,8 @@ def cut(model: nn.Module, at: str, side: int) -> tuple[Trunk, Tail] | None:
     return trunk, Tail(halves.get_submodule("submod_1"), shapes)
 
 
-class _Along(fx.Tracer):
-    """Traces the modules that hold the one named; every other module stays one step."""
+class _PathTracer(fx.Tracer):
+    """Tracer that enters only the modules that contain the named one; every other module stays one step."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

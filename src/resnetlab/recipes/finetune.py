@@ -1,4 +1,4 @@
-"""How a pre-trained network is fitted to photographs, as data. Free of torch."""
+"""Fine-tuning recipes as dataclasses. Free of torch."""
 
 from __future__ import annotations
 
@@ -12,38 +12,52 @@ from resnetlab.recipes.train import Recipe
 from resnetlab.schema import FieldError, Fraction, Positive, PositiveAmount, Whole, decode, parse_toml, read_toml, spec
 
 Trains = Literal["classifier", "last norm", "all"] | Whole
+"""Parts of a network that are trained; a number freezes that many of the first parts."""
 
 
 @spec
 class Stage:
-    """One stage of training: what learns, on what it is shown."""
+    """Stage of fine-tuning: the trainable part, the training images and the recipe."""
 
     name: str
     trains: Trains = "classifier"
-    """classifier; last norm: the classifier and the last batch norm; all; or all but so many of the first parts."""
+    """Trainable part. classifier; last norm: the classifier and the last batch norm; all; or a
+    number of first parts that stay frozen.
+    """
     size: Literal["train", "test"] = "train"
-    """At which of the two sizes."""
+    """Image size of this stage: `train_size` or `test_size` of the recipe."""
     augment: Literal["none", "standard", "test-like"] = "standard"
-    """none: as in evaluation. standard: RandomResizedCrop, flip, ColorJitter(.3). test-like: resize, flip,
-    ColorJitter(.05), the centre crop shifted at random."""
+    """Augmentation. none: the evaluation transform. standard: RandomResizedCrop, flip,
+    ColorJitter(.3). test-like: resize, flip, ColorJitter(.05), and the center crop shifted at
+    random.
+    """
     decode: Literal["exact", "scaled"] = "exact"
-    """scaled: of a JPEG no more than a training crop needs, at 1/2, 1/4 or 1/8 of its sides. Evaluation is exact."""
+    """Resolution at which a JPEG is decoded. scaled: at 1/2, 1/4 or 1/8 of its sides if a training crop needs no more.
+
+    Evaluation always decodes exactly.
+    """
     recipe: Recipe
-    """Optimiser, schedule, batch, epochs, EMA; what it says of pixels is for training runs and must be left out."""
+    """Optimizer, schedule, batch size, epochs and EMA.
+
+    `augment`, `normalise` and `choose` must be left out.
+    """
     rates: tuple[PositiveAmount, ...] = ()
-    """Learning rates to try in place of the recipe's; validation chooses."""
+    """Learning rates to try in place of the recipe's; the validation result selects one."""
     patience: Whole = 0
-    """Stop after so many epochs without a lower validation loss; 0 for never."""
+    """Epochs without a lower validation loss after which the stage stops; 0 for no early stopping."""
     depth_decay: Annotated[Fraction, "above 0"] | Literal[1] = 1
-    """Of the learning rate, from each part of the network to the one before it; 1 for one rate."""
+    """Factor of the learning rate from each part of the network to the part before it; 1 for one rate."""
     accumulate: Positive = 1
-    """Pieces into which a batch is cut, one after another in memory; the step is that of the whole batch."""
+    """Number of microbatches that a batch is split into; the optimizer step is that of the full batch."""
     checkpoint_parts: bool = False
-    """Compute the activations of each part again on the way back: less memory, more time."""
+    """Activation checkpointing: recompute the activations of each part in the backward pass.
+
+    It saves memory and costs time.
+    """
 
     def __post_init__(self) -> None:
-        held = self.recipe
-        if (held.augment, held.normalise, held.choose) != (type(held.augment)(), "train", "last"):
+        recipe = self.recipe
+        if (recipe.augment, recipe.normalise, recipe.choose) != (type(recipe.augment)(), "train", "last"):
             raise FieldError("recipe", "its augment, normalise and choose have no place here", "leave them out")
         if self.decode == "scaled" and self.augment == "none":
             raise FieldError(
@@ -55,20 +69,28 @@ class Stage:
 
 @spec
 class Tuning:
-    """Stages, one after another, each from the best epoch of the one before; validation chooses among all."""
+    """Fine-tuning recipe: stages in order, each from the best epoch of the stage before.
+
+    Validation selects among all of them.
+    """
 
     name: str
     about: str = ""
     train_size: Positive = 224
     test_size: Positive = 224
     view: Literal["crop", "whole"] = "crop"
-    """In evaluation: the shorter side to int(256/224 x size) and the centre crop, or the whole image."""
+    """Evaluation transform. crop: resize the shorter side to int(256/224 x size) and take the
+    center crop. whole: the whole image.
+    """
     crops: Literal[1, 10] = 1
-    """Of each test photograph: the centre, or the mean of the probabilities of ten. Validation sees the centre."""
+    """Crops of each test image: the center crop, or the mean of the probabilities of ten crops.
+
+    Validation uses the center crop.
+    """
     class_weights: Literal["none", "balanced"] = "none"
-    """balanced: each class weighs as if all had as many train images."""
+    """Weights of the classes in the loss. balanced: each class weighs as if all had as many train images."""
     epochs: Positive | None = None
-    """Of each stage that counts in epochs, at most."""
+    """Upper limit for the epochs of each stage that counts in epochs."""
     stages: tuple[Stage, ...]
 
     choose = "best"
@@ -88,43 +110,46 @@ class Tuning:
 
     @property
     def due(self) -> tuple[Stage, ...]:
-        """The stages, none with more epochs than `epochs`."""
+        """Stages with their epochs limited to `epochs`."""
 
         def shortened(stage: Stage) -> Stage:
-            epochs = min(stage.recipe.epochs or 0, self.epochs or 0)  # a probe counts in steps
+            epochs = min(stage.recipe.epochs or 0, self.epochs or 0)  # a stage may count in steps instead
             return replace(stage, recipe=replace(stage.recipe, epochs=epochs)) if epochs else stage
 
         return tuple(map(shortened, self.stages))
 
     @property
     def batch_size(self) -> int:
-        """Of the first stage."""
+        """Batch size of the first stage."""
         return self.stages[0].recipe.batch_size
 
     def seen(self, _side: int, _channels: int) -> int:
-        """Side in pixels of what the network sees in use, whatever the photographs' own."""
+        """Return the side in pixels of the network's input in use; it does not depend on the size of the images."""
         return self.test_size
 
     def total_steps(self, images: int) -> int:
-        """Steps of all stages over `images` train images, each by one learning rate."""
+        """Return the steps of all stages over `images` train images, for one learning rate each."""
         return sum(stage.recipe.total_steps(images) for stage in self.due)
 
     def passes(self, images: int) -> float:
-        """Epochs of all stages over `images` train images."""
+        """Return the epochs of all stages over `images` train images."""
         return sum(stage.recipe.passes(images) for stage in self.due)
 
 
 AnyRecipe = Recipe | Tuning
-"""How a network is trained from its first weights, or fitted from those of a pre-training."""
+"""Recipe of a run: training from scratch or fine-tuning."""
 
 
 def tuning_names() -> list[str]:
-    """The recipes of the catalog."""
+    """Return the names of the catalog's fine-tuning recipes."""
     return sorted(path.name.removesuffix(".toml") for path in _catalog().iterdir() if path.name.endswith(".toml"))
 
 
 def load_tuning(source: str) -> Tuning:
-    """The recipe of that name, or of a TOML file. Raises InputError with every mistake."""
+    """Return the fine-tuning recipe of that name, or of a TOML file.
+
+    Raises InputError with every mistake.
+    """
     if source in tuning_names():
         table = tuning_table(source)
     elif source.endswith(".toml"):
@@ -132,12 +157,12 @@ def load_tuning(source: str) -> Tuning:
     else:
         fix = nearest(source, tuning_names()) or "a name, or a TOML file"
         raise mistake(source, "unknown recipe of fine-tuning", fix, allowed=", ".join(tuning_names()))
-    held: Tuning = decode(Tuning, table, source)
-    return held
+    recipe: Tuning = decode(Tuning, table, source)
+    return recipe
 
 
 def tuning_table(name: str) -> dict[str, Any]:
-    """The table of a recipe of the catalog."""
+    """Return the TOML table of a recipe of the catalog."""
     return {"name": name} | parse_toml(_catalog().joinpath(f"{name}.toml").read_text(encoding="utf-8"), name)
 
 

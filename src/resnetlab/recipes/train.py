@@ -1,4 +1,7 @@
-"""How a network is trained, as data. Free of torch. Each default that is borrowed names its source."""
+"""Training recipes as dataclasses: optimizer, schedule, augmentation. Free of torch.
+
+A default that is taken from a paper names its source.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +52,12 @@ class AdamW:
 
 @spec
 class RMSprop:
-    """The gradient by a moving root mean square of itself (Tieleman and Hinton 2012, lecture 6.5)."""
+    """RMSprop: the gradient divided by a moving root mean square of itself (Tieleman and Hinton 2012, lecture 6.5)."""
 
     name: Literal["rmsprop"] = "rmsprop"
-    lr: PositiveAmount = 1e-3  # as they advise
-    alpha: Fraction = 0.9  # as they advise
-    """Decay a step of the mean square."""
+    lr: PositiveAmount = 1e-3  # Tieleman and Hinton 2012, lecture 6.5
+    alpha: Fraction = 0.9  # Tieleman and Hinton 2012, lecture 6.5
+    """Decay per step of the mean square."""
     eps: PositiveAmount = 1e-8
     weight_decay: Amount = 0.0
 
@@ -64,16 +67,16 @@ Optimiser = Annotated[SGD | Adam | AdamW | RMSprop, tagged("name")]
 
 @spec
 class Constant:
-    """The same learning rate throughout."""
+    """Constant learning rate."""
 
     name: Literal["constant"] = "constant"
     warmup: Fraction = 0.0
-    """Share of the run over which the rate rises linearly from zero."""
+    """Fraction of the run over which the learning rate rises linearly from zero."""
 
 
 @spec
 class Step:
-    """Times `gamma` at each milestone, given as a share of the run."""
+    """Step schedule: the learning rate is multiplied by `gamma` at each milestone, a fraction of the run."""
 
     name: Literal["step"] = "step"
     milestones: tuple[Fraction, ...] = (0.5, 0.75)  # 32k and 48k of 64k steps: He et al. 2016, sec. 4.2
@@ -83,7 +86,7 @@ class Step:
 
 @spec
 class Exponential:
-    """Times `gamma` after each epoch."""
+    """Exponential schedule: the learning rate is multiplied by `gamma` after each epoch."""
 
     name: Literal["exponential"] = "exponential"
     gamma: PositiveAmount = 0.95
@@ -92,7 +95,7 @@ class Exponential:
 
 @spec
 class Cosine:
-    """Half a cosine from the full rate to `final` times it (Loshchilov and Hutter 2017)."""
+    """Cosine schedule from the full learning rate to `final` times it (Loshchilov and Hutter 2017)."""
 
     name: Literal["cosine"] = "cosine"
     final: Fraction = 0.0
@@ -101,14 +104,16 @@ class Cosine:
 
 @spec
 class OneCycle:
-    """Up by half a cosine until `peak`, a share of the run, then down by another (Smith and Topin 2018)."""
+    """One-cycle schedule: half a cosine up to `peak`, a fraction of the run, then half a cosine
+    down (Smith and Topin 2018).
+    """
 
     name: Literal["one-cycle"] = "one-cycle"
     peak: Annotated[Fraction, "share of the run"] = 0.3
     start: Fraction = 0.04
-    """Share of the full rate at the first step."""
+    """Fraction of the full learning rate at the first step."""
     final: Fraction = 0.0
-    """Share of the full rate at the end."""
+    """Fraction of the full learning rate at the end."""
 
     def __post_init__(self) -> None:
         if not self.peak:
@@ -120,7 +125,7 @@ Schedule = Annotated[Constant | Step | Exponential | Cosine | OneCycle, tagged("
 
 @spec
 class Recipe:
-    """How a network is trained. Give `epochs` or `steps`, not both."""
+    """Training recipe. Give `epochs` or `steps`, not both."""
 
     batch_size: Positive = 128
     epochs: Positive | None = None
@@ -129,17 +134,24 @@ class Recipe:
     schedule: Schedule = Constant()
     augment: Augment = Augment()
     normalise: Normalise = "train"
-    """train: by mean and sd a channel of the train split; half: (x - .5) / .5; none: x from 0 to 1; per-image: each by
-    its own mean and sd; zca: whitened as the train split is; imagenet, practical or a table: by given numbers."""
+    """Normalization. train: mean and sd per channel of the train split; half: (x - .5) / .5; none:
+    x from 0 to 1; per-image: each image by its own mean and sd; zca: ZCA whitening fitted to the
+    train split; imagenet, practical or a table: given numbers.
+    """
     label_smoothing: Fraction = 0.0
     decay_norm_and_bias: bool = True
-    """Weight decay on normalisation and bias too, as the classic recipes have it."""
+    """Weight decay on normalization layers and biases too, as in the classic recipes."""
     ema: Fraction = 0.0
-    """Decay a step of an exponential moving average of the weights, by which the network is judged; 0 for none."""
+    """Decay per step of an exponential moving average (EMA) of the weights, which is used for
+    evaluation; 0 for none.
+    """
     clip_norm: Amount = 0.0
-    """Largest norm of the whole gradient; 0 for no limit."""
+    """Maximum norm of the gradient of all parameters; 0 for no clipping."""
     choose: Literal["last", "best"] = "last"
-    """The weights that are kept and tested: the last, or those with the least validation error."""
+    """Checkpoint selection: the last weights, or those with the lowest validation error.
+
+    They are saved and tested.
+    """
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.steps is not None:
@@ -152,26 +164,32 @@ class Recipe:
             raise FieldError("", "larger than any machine's lifetime", "epochs up to 100000")
 
     def seen(self, side: int, channels: int) -> int:
-        """Side in pixels of what a network sees of images of `side` pixels. Raises InputError where they do not fit."""
+        """Return the side in pixels of the network's input for images of `side` pixels.
+
+        Raises InputError if they do not fit.
+        """
         crop = self.augment.crop
         if crop > side:
             fix = f"recipe.augment.crop = {side * 7 // 8}, or 0 for none"
             raise mistake("recipe", f"larger than the images, which have {side} pixels a side", fix,
                           field="augment.crop", got=crop)  # fmt: skip
-        given = PRESETS.get(self.normalise) if isinstance(self.normalise, str) else self.normalise
-        if isinstance(given, Fixed) and len(given.mean) != channels:
-            what = f"numbers for {len(given.mean)} channels, of images that have {channels}"
-            raise mistake("recipe", what, 'recipe.normalise = "train"', field="normalise")
+        fixed = PRESETS.get(self.normalise) if isinstance(self.normalise, str) else self.normalise
+        if isinstance(fixed, Fixed) and len(fixed.mean) != channels:
+            problem = f"numbers for {len(fixed.mean)} channels, of images that have {channels}"
+            raise mistake("recipe", problem, 'recipe.normalise = "train"', field="normalise")
         return crop or side
 
     def steps_per_epoch(self, images: int) -> int:
-        """Batches an epoch over `images` train images. A last batch of one image is left out."""
+        """Return the batches per epoch over `images` train images.
+
+        A last batch of one image is left out.
+        """
         return max(1, math.ceil((images - 1) / self.batch_size))
 
     def total_steps(self, images: int) -> int:
-        """Steps of the whole run over `images` train images."""
+        """Return the steps of the whole run over `images` train images."""
         return self.steps or (self.epochs or 0) * self.steps_per_epoch(images)
 
     def passes(self, images: int) -> float:
-        """Epochs of the whole run over `images` train images."""
+        """Return the epochs of the whole run over `images` train images."""
         return self.total_steps(images) / self.steps_per_epoch(images)

@@ -1,12 +1,14 @@
-"""Captured steps: a whole step recorded once as a CUDA graph and replayed, with the bits of plain ones.
+"""Training steps as CUDA graphs: a step is captured once and replayed, with the same bits as an eager step.
 
-What changes from step to step lies in tensors that stay where they are: the epoch's plan, the place of the batch in
-it, and the learning rates. The first steps of a process are plain (libraries choose their kernels and allocate; the
-optimiser makes its state). Then one step is recorded, which trains nothing, and the next two are taken both ways: where
-a bit differs, or nothing can be recorded, the rest of the run goes the plain way and says why.
+Everything that changes from step to step lies in tensors at fixed addresses: the plan of the epoch,
+the position of the batch in it, and the learning rates. The first steps of a process are eager
+(libraries choose their kernels and allocate memory; the optimizer creates its state). Then one step
+is captured, which trains nothing, and the next two steps are taken both ways. If a bit differs, or
+the step cannot be captured, the rest of the run is eager and records the reason.
 
-Written to torch's notes on CUDA graphs (Semantics of CUDA, "CUDA Graphs"): warm-up, capture and replays on one side
-stream; gradients None before the capture, so that they lie in the graph's own memory; nothing asked of the device.
+The code follows torch's notes on CUDA graphs (CUDA semantics, "CUDA Graphs"): warm-up, capture and
+replays use one side stream; gradients are None before the capture, so that they lie in the graph's
+own memory; the CPU never waits for the device inside a captured step.
 """
 
 from __future__ import annotations
@@ -28,14 +30,19 @@ from resnetlab.training.state import Learner
 from resnetlab.training.steps import Steps
 
 WARM = 3
-"""Plain steps of a process before it records one, as torch's notes ask."""
+"""Number of eager steps before the capture, as torch's notes ask."""
 
 CHECKED = 2
-"""Steps that are then taken both ways. The second has another batch and another rate than the recorded one."""
+"""Number of steps that are then taken both ways.
+
+The second one has another batch and another learning rate than the captured one.
+"""
 
 
 def why_plain(learner: Learner) -> str:
-    """Why the steps of `learner` cannot be captured; empty where they can, as far as can be said before they begin."""
+    """Return the reason why the steps of `learner` cannot be captured, or "" if they can, as far as
+    is known before training.
+    """
     reasons = {
         "steps are captured on GPUs alone": learner.numerics.capture == "auto",
         "numerics.capture is off": learner.numerics.capture == "off",
@@ -45,13 +52,14 @@ def why_plain(learner: Learner) -> str:
             learner.spec, External
         ),
     }
-    return next((reason for reason, holds in reasons.items() if holds), "")
+    return next((reason for reason, applies in reasons.items() if applies), "")
 
 
 class CudaGraphs:
-    """A side stream of the GPU, and what is recorded on it.
+    """Side stream of the GPU with the CUDA graphs that are captured on it.
 
-    One for each learner: graphs of one stream share the workspace of cuBLAS, and one that goes takes it along.
+    Each learner has its own: graphs of one stream share the workspace of cuBLAS, and a graph that
+    is deleted frees it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -60,33 +68,36 @@ class CudaGraphs:
 
     @contextlib.contextmanager
     def lane(self) -> Iterator[None]:
-        """What is asked of the GPU inside goes to the side stream."""
+        """Send the GPU work of the `with` block to the side stream."""
         with torch.cuda.stream(self.stream):
             yield
 
     def follow(self) -> None:
-        """Let the side stream wait for what was asked of the GPU elsewhere."""
+        """Let the side stream wait for the work that was queued on the current stream."""
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
 
     def rest(self) -> None:
-        """Wait until the side stream has nothing left to do."""
+        """Wait until the side stream has finished its work."""
         self.stream.synchronize()
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record `work`, which is not done; what is given back does it. Raises RuntimeError where it cannot be."""
-        gc.collect()  # or tensors of earlier runs might be let go of in the middle of the capture
+        """Capture `work` without running it and return a function that runs it.
+
+        Raises RuntimeError if it cannot be captured.
+        """
+        gc.collect()  # otherwise tensors of earlier runs might be freed during the capture
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self.stream):
             work()
         return graph.replay
 
     def random_state(self) -> list[Tensor]:
-        """Where the generators stand that a layer could draw from."""
+        """Return the states of the random generators that a layer could draw from (CPU and this GPU)."""
         return [torch.get_rng_state(), torch.cuda.get_rng_state(self.device)]
 
 
 class Captured(Steps[Resident]):
-    """The steps of a learner on its resident images: whole batches replayed, a shorter last one plain."""
+    """Steps that replay a CUDA graph for each full batch of images on the device; a shorter last batch is eager."""
 
     learner: Learner
     plan: EpochPlan
@@ -96,13 +107,13 @@ class Captured(Steps[Resident]):
         self.graphs = graphs
         self.warm, self.checks = WARM, CHECKED
         self.replay: Callable[[], None] | None = None
-        self.place = torch.zeros(1, dtype=torch.int64, device=learner.device)  # of the batch's first image in the epoch
+        self.place = torch.zeros(1, dtype=torch.int64, device=learner.device)  # index of the batch's first image
         self.ahead = torch.arange(learner.recipe.batch_size, device=learner.device)
         self.planned = False
         graphs.follow()
 
     def begin(self, epoch: int) -> None:
-        """Put the epoch's plan where the recorded step looks for it."""
+        """Copy the plan of `epoch` into the tensors that the captured step reads."""
         with self.graphs.lane():
             plan = self.learner.plan(self.images, epoch)
             if not self.planned:
@@ -113,14 +124,14 @@ class Captured(Steps[Resident]):
                 getattr(self.plan, field.name).copy_(getattr(plan, field.name))
 
     def take(self, part: slice, size: int) -> None:
-        """Step on that part of the epoch, which has `size` images."""
+        """Take a step on `part` of the epoch, which has `size` images."""
         learner = self.learner
         with self.graphs.lane():
             if learner.plain or size < learner.recipe.batch_size:
                 super().take(part, size)
                 return
             if self.warm:
-                self._watched(part, size)
+                self._warm_up(part, size)
                 return
             self.place.fill_(part.start)
             learner.set_rates()
@@ -135,31 +146,37 @@ class Captured(Steps[Resident]):
                 learner.step += 1
 
     def rest(self) -> None:
-        """Wait until the side stream has nothing left to do."""
+        """Wait until the side stream has finished its work."""
         self.graphs.rest()
 
     def resume(self) -> None:
-        """Let the side stream wait for evaluations and all else that was asked of the GPU meanwhile."""
+        """Let the side stream wait for evaluations and all other GPU work that the caller queued meanwhile."""
         self.graphs.follow()
 
-    def _watched(self, part: slice, size: int) -> None:
-        """A plain step, and whether a layer draws in it: it draws by the number of the step, which a replay has not."""
+    def _warm_up(self, part: slice, size: int) -> None:
+        """Take an eager step and detect random draws of a layer.
+
+        Such draws depend on the step number, which a replay does not have.
+        """
         step = self.learner.step
         super().take(part, size)
-        drawn = self.graphs.random_state()
+        state_after_step = self.graphs.random_state()
         self.learner.seed_layers(step)
-        if not all(map(torch.equal, drawn, self.graphs.random_state())):
+        if not all(map(torch.equal, state_after_step, self.graphs.random_state())):
             self.learner.plain = "a layer draws random numbers"
         self.warm -= 1
 
     def _record(self) -> None:
+        """Capture a step; on failure store the reason, so that the run goes on with eager steps."""
         self.learner.optimiser.zero_grad()
         try:
-            self.replay = self.graphs.record(self._whole_step)
-        except RuntimeError as error:  # so that memory, or a layer that asks the device, costs the speed alone
+            self.replay = self.graphs.record(self._captured_step)
+        except RuntimeError as error:
+            # Too little memory, or a layer that waits for the device. The run goes on, only slower.
             self.learner.plain = f"a step cannot be recorded: {str(error).splitlines()[0][:160]}"
 
-    def _whole_step(self) -> None:
+    def _captured_step(self) -> None:
+        """Train on the batch at `self.place` and store its loss and error count."""
         learner = self.learner
         scores = learner.update(*learner.batch(self.images, self.plan, self.place + self.ahead))
         index = self.place // learner.recipe.batch_size
@@ -167,53 +184,54 @@ class Captured(Steps[Resident]):
         learner.wrong.index_copy_(0, index, scores[1:].long())
 
     def _check(self, part: slice, size: int) -> None:
-        """Take a step both ways; where the replay is not the plain step, forget what was recorded."""
+        """Take a step both ways; if the replay differs from the eager step, discard the graph."""
         step = self.learner.step
-        wrong = self._both_ways(part, size)
-        if wrong:
-            self.learner.plain, self.replay = wrong, None
-        if self.learner.step == step:  # without the memory that the recorded step held
+        reason = self._compare_with_eager(part, size)
+        if reason:
+            self.learner.plain, self.replay = reason, None
+        if self.learner.step == step:  # again, now that the memory of the graph is free
             super().take(part, size)
         self.checks -= 1
 
-    def _both_ways(self, part: slice, size: int) -> str:
-        """Replay a step, undo it, and take it the plain way, which stands; what is wrong with the replay, if anything.
+    def _compare_with_eager(self, part: slice, size: int) -> str:
+        """Replay a step, undo it, and take it eagerly.
 
-        The copies lie in the processor's memory: where the GPU's holds a plain step, this asks for no more of it.
+        Return the reason why the replay must not be used, or "". The copies lie in CPU memory, so
+        that the check needs no more GPU memory than an eager step.
         """
-        held = self.learner.tensors()
-        before = _copied(held)
+        tensors = self.learner.tensors()
+        before = _copy_to_cpu(tensors)
         if self.replay is not None:
             self.replay()
-        replayed = _copied(held)
-        _put_back(held, before)
+        replayed = _copy_to_cpu(tensors)
+        _restore(tensors, before)
         try:
             super().take(part, size)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            _put_back(held, before)
+            _restore(tensors, before)
             return "memory does not hold a recorded step beside a plain one"
-        differing = [name for name, tensor in held.items() if not _same_bits(tensor.cpu(), replayed[name])]
+        differing = [name for name, tensor in tensors.items() if not _same_bits(tensor.cpu(), replayed[name])]
         return f"a replayed step differs from a plain one in {differing[0]}" if differing else ""
 
 
-def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _copy_to_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
 @torch.no_grad()
-def _put_back(tensors: dict[str, Tensor], before: dict[str, Tensor]) -> None:
+def _restore(tensors: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
     for name, tensor in tensors.items():
-        tensor.copy_(before[name])
+        tensor.copy_(saved[name])
 
 
 def _same_bits(left: Tensor, right: Tensor) -> bool:
-    """Also where both are not a number."""
+    """Return True if all bits are equal, also where both values are NaN."""
     return torch.equal(left.reshape(-1).view(torch.uint8), right.reshape(-1).view(torch.uint8))
 
 
 def steps_of(learner: Learner, images: Resident) -> Steps[Resident]:
-    """Captured steps where there can be any, else plain ones; `learner.plain` says why."""
+    """Return captured steps if `learner` allows them, else eager steps; `learner.plain` holds the reason."""
     learner.plain = why_plain(learner)
     return Steps(learner, images) if learner.plain else Captured(learner, images, CudaGraphs(learner.device))

@@ -1,4 +1,4 @@
-"""The settings by which a run keeps its bits."""
+"""Device setup: settings of the process that make runs bit-exact, autocast and memory format."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from resnetlab.training.resolve import check_index, refuse_emulation
 
 
 def prepare(numerics: Numerics, device_index: int = 0) -> torch.device:
-    """Set this process up for a run of resolved `numerics`, and give its device.
+    """Set this process up for a run with resolved `numerics` and return its device.
 
-    One kernel is chosen for one shape, whatever else runs, and fp32 means fp32 on a GPU as well. Raises InputError
-    where the run was planned in bf16, on another machine, and this processor would emulate it, and for a GPU that this
-    machine does not have.
+    One kernel is chosen for one shape, whatever else runs, and fp32 is true fp32 on a GPU as well.
+    Raises InputError if the run was planned in bf16 on another machine and this processor would
+    emulate it, or if this machine lacks the GPU.
     """
     refuse_emulation(numerics)
     check_index(numerics.device, device_index)
@@ -36,7 +36,9 @@ def prepare(numerics: Numerics, device_index: int = 0) -> torch.device:
 
 @contextlib.contextmanager
 def restored_settings() -> Iterator[None]:
-    """Put back on exit what `prepare` changes for the whole process: threads, kernels, and memory that is kept."""
+    """Restore on exit what `prepare` changes for the whole process: threads, cuDNN settings, and
+    glibc's memory options.
+    """
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
     flags = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     try:
@@ -48,13 +50,13 @@ def restored_settings() -> Iterator[None]:
 
 
 def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:
-    """The context in which a network computes."""
+    """Return the context for a forward pass: autocast to bf16, or nothing."""
     if numerics.precision in ("bf16", "bf16-emulated"):
-        # A capture must not meet weights that were cast outside it (torch's notes on CUDA graphs).
+        # A captured step must not use weights that were cast outside it (torch's notes on CUDA graphs).
         return torch.autocast(numerics.device, torch.bfloat16, cache_enabled=numerics.device != "cuda")
     return contextlib.nullcontext()
 
 
 def layout(numerics: Numerics) -> torch.memory_format:
-    """How images and weights lie in memory."""
+    """Return the memory format of images and weights."""
     return torch.channels_last if numerics.memory_format == "channels_last" else torch.contiguous_format

@@ -1,4 +1,4 @@
-"""The processes that share one run: torchrun starts them, gradients and scores pass between them. Decides no number."""
+"""Processes that share one run (torch.distributed). torchrun starts them; they exchange gradients and scores."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from resnetlab.recipes.numerics import place
 T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=10)
-"""After which a process that waits for one that hangs gives up."""
+"""Time limit for a process that waits for another one that hangs."""
 
 
 @dataclass(frozen=True)
 class Team:
-    """This process among those of a run: `rank` of `size`, `local` on its machine. One alone by default."""
+    """Rank of this process and number of processes of the run: `rank` of `size`, `local` on its machine.
+
+    The default is a single process.
+    """
 
     rank: int = 0
     size: int = 1
@@ -34,28 +37,28 @@ class Team:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that reads and writes the run's folder."""
+        """True for the process that reads and writes the run's folder (rank 0)."""
         return self.rank == 0
 
     def parts(self, images: int, accumulate: int) -> list[slice]:
-        """This process's parts of a batch of `images`: `accumulate` of them, one after another."""
+        """Return this process's slices of a batch of `images`: `accumulate` slices, one after another."""
         sizes = [len(part) for part in torch.arange(images).tensor_split(self.size * accumulate)]
         starts = [sum(sizes[:index]) for index in range(len(sizes))]
-        mine = range(self.rank * accumulate, (self.rank + 1) * accumulate)
-        return [slice(starts[index], starts[index] + sizes[index]) for index in mine]
+        own = range(self.rank * accumulate, (self.rank + 1) * accumulate)
+        return [slice(starts[index], starts[index] + sizes[index]) for index in own]
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum of `values` over the processes, in place."""
+        """Sum `values` over the processes, in place."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
     def agreed(self, flag: bool) -> bool:
-        """Whether any process says so: the same answer for all."""
+        """Return True if `flag` is true in any process. All processes get the same answer."""
         return any(self.gathered(flag))
 
     def gathered(self, value: T) -> list[T]:
-        """Every process's `value`, by rank."""
+        """Return the `value` of every process, by rank."""
         if self.size == 1:
             return [value]
         values: list[T | None] = [None] * self.size
@@ -63,25 +66,28 @@ class Team:
         return values  # type: ignore[return-value]
 
     def from_first(self, value: T) -> T:
-        """The first process's `value`."""
+        """Return the first process's `value` in every process."""
         if self.size == 1:
             return value
-        held = [value]
-        dist.broadcast_object_list(held, src=0)
-        return held[0]
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
 
 
 ALONE = Team()
 
 
 def from_environment() -> Team:
-    """As torchrun says; alone where it did not start this process."""
+    """Return the team that torchrun's environment variables describe, or `ALONE` without torchrun."""
     return Team(*place())
 
 
 @contextlib.contextmanager
 def joined(team: Team, device: str) -> Iterator[None]:
-    """Be connected to the others of `team`."""
+    """Connect to the other processes of `team` for the `with` block.
+
+    Raises InputError for a device other than cpu and cuda.
+    """
     if team.size == 1:
         yield
         return
@@ -90,7 +96,7 @@ def joined(team: Team, device: str) -> Iterator[None]:
     elif device != "cpu":
         raise mistake("", "several processes need cpu or cuda", "--set numerics.device=cpu", field="device", got=device)
     store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
-    # Processes that torchrun starts again must not find the addresses of those before them.
+    # After a restart by torchrun, processes must not read the addresses of the previous attempt.
     store = PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     backend = "nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)

@@ -1,4 +1,4 @@
-"""Scores of a split. Leaves the network as it found it."""
+"""Evaluation of a model on one split. It leaves the model unchanged."""
 
 from __future__ import annotations
 
@@ -16,52 +16,55 @@ from resnetlab.training.preserve import unchanged
 from resnetlab.training.rng import stream
 
 FEW = 10
-"""Classes of which the five most probable say little: no top-5 error is taken."""
+"""Largest number of classes without a top-5 error, which would say little there."""
 
 BATCH = 500
-"""Images at a time, unless the network declares its own number as `stateful_evaluation`."""
+"""Images in a batch, unless the model declares its own number as `stateful_evaluation`."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Of one split in evaluation mode."""
+    """Evaluation result of one split, computed in evaluation mode."""
 
-    logits: Tensor  # (N, K) fp32 on the processor, in the split's order
+    logits: Tensor
+    """fp32 on the CPU, shape (N, K), in the order of the split."""
     loss_nats: float
-    """Mean cross-entropy; not finite where a logit is not."""
+    """Mean cross-entropy in nats; not finite if a logit is not."""
     top1_error_pct: float
     top5_error_pct: float | None = None
-    """None of ten classes or fewer."""
+    """Top-5 error in per cent; None for ten classes or fewer."""
 
     @property
     def finite(self) -> bool:
+        """True if the loss is finite."""
         return math.isfinite(self.loss_nats)
 
 
 def evaluate(
     model: nn.Module, forward: Callable[[Tensor], Tensor], images: Resident, team: Team = ALONE, batch: int = BATCH
 ) -> Scored:
-    """Score `images` with `forward`, which takes `batch` of their pixels and gives logits (B, K).
+    """Evaluate `images` with `forward`, which maps `batch` images of pixels to logits (B, K).
 
-    The batches are dealt out to the processes of `team`, and each has all scores.
+    The batches are distributed over the processes of `team`, and every process gets all results.
 
-    Batches come in a fixed shuffled order, so that a network which looks at its batch meets all classes; one that does
-    declares how many images a batch has, as `stateful_evaluation`. Every buffer and the mode of `model` are put back.
+    Batches come in a fixed shuffled order, so that a model whose outputs depend on the batch sees
+    all classes; such a model declares its batch size as `stateful_evaluation`. Every buffer and the
+    mode of `model` are restored.
     """
     order = torch.randperm(len(images), generator=stream(0, "evaluation")).to(images.pixels.device)
     size: int = getattr(model, "stateful_evaluation", batch)
     with unchanged(model), torch.inference_mode():
         model.eval()
         batches = torch.split(order, size)
-        mine = [forward(images.pixels[part]).float().cpu() for part in batches[team.rank :: team.size]]
-    dealt = team.gathered(mine)
-    shuffled = torch.cat([dealt[index % team.size][index // team.size] for index in range(len(batches))])
+        own_logits = [forward(images.pixels[part]).float().cpu() for part in batches[team.rank :: team.size]]
+    by_rank = team.gathered(own_logits)
+    shuffled = torch.cat([by_rank[index % team.size][index // team.size] for index in range(len(batches))])
     logits = torch.empty_like(shuffled).index_copy_(0, order.cpu(), shuffled)
     labels = images.labels.cpu()
     loss = F.cross_entropy(logits.double(), labels)
     wrong = logits.argmax(1) != labels
-    scored = Scored(logits, float(loss), 100 * int(wrong.sum()) / len(labels))
+    result = Scored(logits, float(loss), 100 * int(wrong.sum()) / len(labels))
     if logits.shape[1] <= FEW:
-        return scored
-    beyond = (logits > logits.gather(1, labels[:, None])).sum(1) >= 5
-    return replace(scored, top5_error_pct=100 * int(beyond.sum()) / len(labels))
+        return result
+    outside_top5 = (logits > logits.gather(1, labels[:, None])).sum(1) >= 5
+    return replace(result, top5_error_pct=100 * int(outside_top5.sum()) / len(labels))

@@ -1,7 +1,8 @@
-"""Several runs side by side in one process: each takes a step in turn, and has the bits that it has alone.
+"""Round robin over several runs in one process.
 
-Nothing passes between them. On a GPU each queues its steps on a stream of its own, so that the small kernels of one
-fill what those of another leave idle.
+Each run takes one step in turn and gets the same bits as when it runs alone. The runs share no
+state. On a GPU each run queues its steps on its own stream, so that the small kernels of one run
+fill the gaps that another leaves.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ T = TypeVar("T")
 
 
 def take_turns(runs: Iterable[Generator[None, None, T]]) -> Iterator[tuple[int, T]]:
-    """Go on with each of `runs` in turn until all have ended; the place of each and what it returned, as it ends.
+    """Advance each of `runs` in turn until all have ended; yield (index, return value) as each ends.
 
-    What one raises ends them all.
+    An exception in one run ends them all.
     """
-    going = dict(enumerate(runs))
+    active = dict(enumerate(runs))
     try:
-        while going:
-            for place, run in list(going.items()):
+        while active:
+            for index, run in list(active.items()):
                 try:
                     next(run)
-                except StopIteration as ended:
-                    del going[place]
-                    yield place, ended.value
+                except StopIteration as finished:
+                    del active[index]
+                    yield index, finished.value
     finally:
-        for run in going.values():
+        for run in active.values():
             run.close()

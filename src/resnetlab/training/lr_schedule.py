@@ -9,28 +9,28 @@ from resnetlab.recipes.train import Constant, Cosine, Exponential, OneCycle, Sch
 
 
 def rate(schedule: Schedule, step: int, total: int, steps_per_epoch: int) -> float:
-    """What to multiply the full learning rate by at `step`, counted from 0, of `total`."""
-    done = step / total
-    if not isinstance(schedule, OneCycle) and done < schedule.warmup:
+    """Return the factor of the full learning rate at `step`, counted from 0, of `total` steps."""
+    progress = step / total
+    if not isinstance(schedule, OneCycle) and progress < schedule.warmup:
         return (step + 1) / (schedule.warmup * total + 1)
     match schedule:
         case Constant():
             return 1.0
         case Step():
-            passed = sum(done >= milestone for milestone in schedule.milestones)
+            passed = sum(progress >= milestone for milestone in schedule.milestones)
             return float(schedule.gamma**passed)
         case Exponential():
             return float(schedule.gamma ** (step // steps_per_epoch))
         case Cosine():
-            share = (done - schedule.warmup) / (1 - schedule.warmup)
-            return _half_cosine(1.0, schedule.final, share)
+            fraction = (progress - schedule.warmup) / (1 - schedule.warmup)
+            return _half_cosine(1.0, schedule.final, fraction)
         case OneCycle():
-            if done < schedule.peak:
-                return _half_cosine(schedule.start, 1.0, done / schedule.peak)
-            return _half_cosine(1.0, schedule.final, (done - schedule.peak) / (1 - schedule.peak))
+            if progress < schedule.peak:
+                return _half_cosine(schedule.start, 1.0, progress / schedule.peak)
+            return _half_cosine(1.0, schedule.final, (progress - schedule.peak) / (1 - schedule.peak))
         case _:
             assert_never(schedule)
 
 
-def _half_cosine(start: float, end: float, share: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+def _half_cosine(start: float, end: float, fraction: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2

@@ -1,4 +1,4 @@
-"""Memory: what is kept for the next step, how much something took at most, and whether an error says it ran out."""
+"""Memory of the process and the GPU: peak use, freed memory that glibc retains, and errors that mean out of memory."""
 
 from __future__ import annotations
 
@@ -13,43 +13,49 @@ import torch
 
 
 class Peak:
-    """The most bytes that were held while it was watched: of a GPU its own, else of the process."""
+    """Peak memory in bytes of a measured block: the GPU's on a CUDA device, else the process's."""
 
     bytes = 0
 
 
-_watched: list[Peak] = []
-"""Those that are not done: each watch begins the system's one mark anew, so the ones around it note it before."""
+_active: list[Peak] = []
+"""Measurements that are still open.
+
+Each new one resets the system's only high-water mark, so it first saves the mark to the outer ones.
+"""
 
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Peak]:
-    """Watch the memory of what is done inside, also where it ends in an error; may stand within another."""
+    """Measure the peak memory of the `with` block, also if it ends in an error.
+
+    Blocks may be nested.
+    """
     peak = Peak()
     gc.collect()
     with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)  # what is free and kept is not held
-    for outer in _watched:
-        outer.bytes = max(outer.bytes, _most(device))
-    _watched.append(peak)
+        ctypes.CDLL(None).malloc_trim(0)  # freed memory that glibc retains must not count
+    for outer in _active:
+        outer.bytes = max(outer.bytes, _peak_bytes(device))
+    _active.append(peak)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
         with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux: begin the high-water mark anew
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux: reset the high-water mark
     try:
         yield peak
     finally:
-        _watched.remove(peak)
-        peak.bytes = max(peak.bytes, _most(device))
+        _active.remove(peak)
+        peak.bytes = max(peak.bytes, _peak_bytes(device))
 
 
-def _most(device: torch.device) -> int:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident()
+def _peak_bytes(device: torch.device) -> int:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _peak_resident()
 
 
-def _resident() -> int:
-    """The process's high-water mark in bytes."""
+def _peak_resident() -> int:
+    """Return the process's peak resident memory in bytes."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
@@ -58,14 +64,15 @@ def _resident() -> int:
         import resource
     except ImportError:
         return _windows_peak()
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _windows_peak() -> int:
-    """What Windows calls the peak working set of the process, in bytes; 0 where the system is another one.
+    """Return the peak working set of the process on Windows in bytes, or 0 on another system.
 
-    Source: PROCESS_MEMORY_COUNTERS in psapi.h; a DWORD's pair and eight sizes, of which the first is the peak.
+    Source: PROCESS_MEMORY_COUNTERS in psapi.h: a pair of DWORDs and eight sizes. The first size is
+    the peak.
     """
     counters = (ctypes.c_size_t * 10)()
     size = 8 + 8 * ctypes.sizeof(ctypes.c_size_t)
@@ -79,31 +86,34 @@ def _windows_peak() -> int:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what a step frees, for the next one asks for just as much: pages that are given back and fetched
-    again cost time (`benchmarks/tries.py`). Other C libraries have no such call."""
-    _set_malloc_options(most_mapped=0, trim_threshold=2**31 - 1, top_pad=64 * 2**20)
+    """Let glibc retain the memory that a step frees, since the next step needs as much.
+
+    Returning pages to the system and fetching them again costs time (`benchmarks/tries.py`). Other
+    C libraries have no such call.
+    """
+    _set_malloc_options(max_mapped=0, trim_threshold=2**31 - 1, top_pad=64 * 2**20)
 
 
 def release_freed_memory() -> None:
-    """Undo `keep_freed_memory`: glibc's defaults (mallopt(3)), and what is free goes back to the system."""
-    _set_malloc_options(most_mapped=65_536, trim_threshold=128 * 1024, top_pad=128 * 1024)
+    """Restore glibc's defaults (mallopt(3)) after `keep_freed_memory` and return free memory to the system."""
+    _set_malloc_options(max_mapped=65_536, trim_threshold=128 * 1024, top_pad=128 * 1024)
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _set_malloc_options(most_mapped: int, trim_threshold: int, top_pad: int) -> None:
+def _set_malloc_options(max_mapped: int, trim_threshold: int, top_pad: int) -> None:
     m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4  # malloc.h
     with suppress(AttributeError, OSError, TypeError):
         set_option = ctypes.CDLL(None).mallopt
-        set_option(m_mmap_max, most_mapped)
+        set_option(m_mmap_max, max_mapped)
         set_option(m_trim_threshold, trim_threshold)
         set_option(m_top_pad, top_pad)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of Python's or torch's says that memory ran out."""
+    """Return True if an error of Python or torch means that memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(
-        sign in str(error) for sign in ("not enough memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED")
+        phrase in str(error) for phrase in ("not enough memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED")
     )

@@ -1,4 +1,4 @@
-"""Optimisers of torch, set up as a recipe says."""
+"""Optimizers of torch, configured by a recipe."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop
 def build_optimiser(
     recipe: Recipe, model: nn.Module, share: Callable[[str], float] = lambda _: 1.0, *, capturable: bool = False
 ) -> torch.optim.Optimizer:
-    """The recipe's optimiser over the parameters that ask for a gradient; one fused kernel a step where there is one.
+    """Return the recipe's optimizer over the trainable parameters.
 
-    `share` is the part of the full rate at which the parameter of that name learns. `capturable`: in the form that a
-    captured step needs, with all that changes from step to step on the GPU; fused SGD has no other.
+    It runs one fused kernel a step where torch has one. `share` maps a parameter's name to its
+    fraction of the full learning rate. `capturable` asks for the form that a captured step needs,
+    in which everything that changes from step to step lies on the GPU; fused SGD needs no such
+    option.
     """
     settings = recipe.optimiser
-    by_kind: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    by_group: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            spared = not recipe.decay_norm_and_bias and parameter.ndim <= 1
-            by_kind.setdefault((spared, -share(name)), []).append(parameter)
+            no_decay = not recipe.decay_norm_and_bias and parameter.ndim <= 1
+            by_group.setdefault((no_decay, -share(name)), []).append(parameter)
     groups = [
-        {"params": held, "weight_decay": 0.0 if spared else settings.weight_decay, "lr": -rate * settings.lr}
-        for (spared, rate), held in sorted(by_kind.items(), key=lambda item: item[0])
+        {"params": parameters, "weight_decay": 0.0 if no_decay else settings.weight_decay, "lr": -rate * settings.lr}
+        for (no_decay, rate), parameters in sorted(by_group.items(), key=lambda item: item[0])
     ]
     match settings:
         case SGD():
@@ -42,7 +44,7 @@ def build_optimiser(
             return torch.optim.AdamW(
                 groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True, capturable=capturable
             )
-        case RMSprop():  # of which torch has no fused kernel
+        case RMSprop():  # torch has no fused kernel for it
             return torch.optim.RMSprop(
                 groups, lr=settings.lr, alpha=settings.alpha, eps=settings.eps, foreach=True, capturable=capturable
             )
@@ -51,13 +53,15 @@ def build_optimiser(
 
 
 def rates_as_tensors(optimiser: torch.optim.Optimizer, device: torch.device) -> None:
-    """Let each group read its learning rate from `device`, as fp32: the fused kernels of torch take no other."""
+    """Store each group's learning rate as an fp32 tensor on `device`; torch's fused kernels take no other type."""
     for group in optimiser.param_groups:
         group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
 
 
 def set_rates(optimiser: torch.optim.Optimizer, rates: list[float]) -> None:
-    """Give each group its learning rate; where that is a tensor, a captured step reads the new value from it."""
+    """Set the learning rate of each group; a rate that is a tensor is filled in place, so that a
+    captured step reads it.
+    """
     for group, rate in zip(optimiser.param_groups, rates, strict=True):
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
@@ -66,21 +70,22 @@ def set_rates(optimiser: torch.optim.Optimizer, rates: list[float]) -> None:
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """The optimiser's state as `<parameter>/<quantity>`."""
-    held = {}
+    """Return the optimizer's state tensors by name, `<parameter>/<quantity>`."""
+    tensors = {}
     for name, parameter in model.named_parameters():
         for quantity, value in optimiser.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
-                held[f"{name}/{quantity}"] = value
-    return held
+                tensors[f"{name}/{quantity}"] = value
+    return tensors
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, held: dict[str, Tensor]) -> None:
-    """Put back what `optimiser_tensors` gave; each tensor takes its parameter's device and memory layout."""
+def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Restore the state that `optimiser_tensors` returned; each tensor takes its parameter's device and layout."""
     for name, parameter in model.named_parameters():
         prefix = f"{name}/"
-        state = {key.removeprefix(prefix): value for key, value in held.items() if key.startswith(prefix)}
+        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         for quantity, value in state.items():
-            like = parameter if value.shape == parameter.shape else value
-            place = torch.empty_like(like, device=parameter.device)  # its own: fused Adam counts its steps in place
-            optimiser.state[parameter][quantity] = place.copy_(value)
+            layout_of = parameter if value.shape == parameter.shape else value
+            # The optimizer gets a copy, because fused Adam counts its steps in place.
+            target = torch.empty_like(layout_of, device=parameter.device)
+            optimiser.state[parameter][quantity] = target.copy_(value)

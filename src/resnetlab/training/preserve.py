@@ -1,4 +1,4 @@
-"""A network lent to be looked at, and given back as it was."""
+"""Context manager that restores a model's buffers and train/eval mode."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import nn
 
 @contextmanager
 def unchanged(model: nn.Module) -> Iterator[None]:
-    """Put back every buffer and the mode of `model` when the context ends."""
+    """Restore every buffer of `model` and the mode of each module on exit."""
     modules = [(module, module.training, dict(module._buffers)) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         yield
     finally:
-        for module, training, held in modules:
+        for module, training, buffers_of_module in modules:
             module.training = training
-            module._buffers.update(held)  # also where a module put a new tensor in its place
+            module._buffers.update(buffers_of_module)  # a module may have replaced the tensor itself
         with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+            for buffer, saved in buffers:
+                buffer.copy_(saved)

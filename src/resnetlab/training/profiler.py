@@ -1,4 +1,7 @@
-"""Where the time of a run goes: by phase over all of it, by operator over some steps. Changes no bit."""
+"""Profiler of a run: time by phase over the whole run, time by operator over some steps.
+
+Changes no bit.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from resnetlab.training.state import Batches, Trainee
 from resnetlab.training.steps import Steps
 
 SKIPPED, RECORDED = 5, 20
-"""Steps before the trace begins, while allocators and kernels settle; and steps of the trace."""
+"""Numbers of steps: those before the trace begins, while allocators and kernels settle, and those in the trace."""
 
 OPERATORS = 12
 
@@ -30,7 +33,7 @@ TABLE, TRACE = "table.txt", "trace.json.gz"
 
 
 class Phases:
-    """Is told what a run is at; this one keeps nothing."""
+    """No-op profiler with the interface of `Profile`."""
 
     def __enter__(self) -> Phases:
         return self
@@ -40,19 +43,20 @@ class Phases:
 
     @contextlib.contextmanager
     def phase(self, _: str) -> Iterator[None]:
-        """Until it ends, the run is at one of PHASES."""
+        """Mark the `with` block as one of PHASES."""
         yield
 
     def timed(self, steps: Steps[Any]) -> Steps[Any]:
-        """Return the steps, counted and timed where phases are."""
+        """Return the steps unchanged."""
         return steps
 
 
 class Profile(Phases):
-    """Times the phases of a run whose `learner` is trained while it is entered, and writes what it found to `folder`.
+    """Profiler of the phases of a run.
 
-    On an accelerator it waits for the device between phases: what it tells of is the same work, a little slower. Of a
-    captured step, which is one replay, all is its rest.
+    It measures `learner` while the context is open and writes its results to `folder`. On an
+    accelerator it waits for the device between phases, so the same work takes a little longer. A
+    captured step is one replay, so all of its time counts as "rest of a step".
     """
 
     def __init__(self, learner: Trainee[Any], folder: Path) -> None:
@@ -67,9 +71,9 @@ class Profile(Phases):
     def __enter__(self) -> Profile:
         learner = self.learner
         for handle in (
-            learner.model.register_forward_pre_hook(lambda *_: self._within_a_step("forward")),
-            learner.optimiser.register_step_pre_hook(lambda *_: self._within_a_step("optimiser")),
-            learner.optimiser.register_step_post_hook(lambda *_: self._within_a_step("rest of a step")),
+            learner.model.register_forward_pre_hook(lambda *_: self._switch_within_step("forward")),
+            learner.optimiser.register_step_pre_hook(lambda *_: self._switch_within_step("optimiser")),
+            learner.optimiser.register_step_post_hook(lambda *_: self._switch_within_step("rest of a step")),
         ):
             self.undo.callback(handle.remove)
         for name, timed in (("batches", self._batches), ("loss", self._loss)):
@@ -78,7 +82,7 @@ class Profile(Phases):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._turn(OTHER)
+        self._switch(OTHER)
         self._end_trace()
         self.undo.close()
         if self.traced:
@@ -90,15 +94,16 @@ class Profile(Phases):
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Until it ends, the run is at one of PHASES; then again at what it was."""
+        """Count the time of the `with` block for `name`, one of PHASES; then go back to the phase before."""
         before = self.now
-        self._turn(name)
+        self._switch(name)
         try:
             yield
         finally:
-            self._turn(before)
+            self._switch(before)
 
-    def _turn(self, name: str) -> None:
+    def _switch(self, name: str) -> None:
+        """Add the time since the last switch to the current phase and begin the phase `name`."""
         if self.learner.device.type == "cuda":
             if torch.cuda.is_current_stream_capturing():
                 return
@@ -107,36 +112,41 @@ class Profile(Phases):
         self.seconds[self.now] += now - self.at
         self.now, self.at = name, now
 
-    def _within_a_step(self, name: str) -> None:
+    def _switch_within_step(self, name: str) -> None:
+        """Switch the phase unless the model runs outside a training step, for example in an evaluation."""
         if self.now in OF_A_STEP:
-            self._turn(name)
+            self._switch(name)
 
     def _batches(self, batches: Callable[[Any, int], Batches]) -> Callable[[Any, int], Batches]:
+        """Wrap `batches` so that its time counts as data."""
+
         def timed(images: Any, epoch: int) -> Batches:
             with self.phase("data"):
-                held = batches(images, epoch)
+                next_batch = batches(images, epoch)
 
             def batch(part: slice) -> tuple[Tensor, Tensor]:
                 with self.phase("data"):
-                    return held(part)
+                    return next_batch(part)
 
             return batch
 
         return timed
 
     def _loss(self, loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        """Wrap `loss` so that the backward phase begins when it returns."""
+
         def timed(logits: Tensor, labels: Tensor) -> Tensor:
-            held = loss(logits, labels)
-            self._within_a_step("backward")
-            return held
+            value = loss(logits, labels)
+            self._switch_within_step("backward")
+            return value
 
         return timed
 
     def timed(self, steps: Steps[Any]) -> Steps[Any]:
-        """Return the steps, each of which is counted, timed, and traced where it is due."""
+        """Return the steps with a `take` that is counted, timed, and traced for RECORDED steps."""
         take = steps.take
 
-        def taken(part: slice, size: int) -> None:
+        def timed_take(part: slice, size: int) -> None:
             if self.taken == SKIPPED:
                 self.trace.start()
                 self.tracing = True
@@ -147,7 +157,7 @@ class Profile(Phases):
             if self.traced == RECORDED:
                 self._end_trace()
 
-        steps.take = taken  # type: ignore[method-assign]
+        steps.take = timed_take  # type: ignore[method-assign]
         return steps
 
     def _end_trace(self) -> None:
@@ -156,21 +166,21 @@ class Profile(Phases):
             self.trace.stop()
 
     def _lines(self) -> Iterator[str]:
-        whole = sum(self.seconds.values())
-        yield f"{whole:9.2f} s  100.0 %  the run, {self.taken:,} steps"
+        total_seconds = sum(self.seconds.values())
+        yield f"{total_seconds:9.2f} s  100.0 %  the run, {self.taken:,} steps"
         for name in PHASES:
-            yield f"{self.seconds[name]:9.2f} s  {100 * self.seconds[name] / whole:5.1f} %  {name}"
+            yield f"{self.seconds[name]:9.2f} s  {100 * self.seconds[name] / total_seconds:5.1f} %  {name}"
         if not self.traced:
             yield f"No trace: it begins after {SKIPPED} steps."
             return
         yield ""
-        found = self.trace.key_averages()
+        averages = self.trace.key_averages()
         on_device = self.learner.device.type == "cuda"
-        own = {
-            item.key: float(item.self_device_time_total if on_device else item.self_cpu_time_total) for item in found
+        own_time = {
+            item.key: float(item.self_device_time_total if on_device else item.self_cpu_time_total) for item in averages
         }
-        calls, total = {item.key: item.count for item in found}, sum(own.values()) or 1.0
+        calls, total = {item.key: item.count for item in averages}, sum(own_time.values()) or 1.0
         yield f"a step        share  calls  operator (of {self.traced} steps, its own time alone)"
-        for name in sorted(own, key=lambda name: -own[name])[:OPERATORS]:
-            each, count = own[name] / 1e3 / self.traced, calls[name] / self.traced
-            yield f"{each:9.3f} ms  {100 * own[name] / total:5.1f} %  {count:5.0f}  {name[:60]}"
+        for name in sorted(own_time, key=lambda name: -own_time[name])[:OPERATORS]:
+            milliseconds, count = own_time[name] / 1e3 / self.traced, calls[name] / self.traced
+            yield f"{milliseconds:9.3f} ms  {100 * own_time[name] / total:5.1f} %  {count:5.0f}  {name[:60]}"

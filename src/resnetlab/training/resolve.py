@@ -1,4 +1,7 @@
-"""What this machine does where numerics say `auto`. Imports torch only where the machine may have a GPU."""
+"""Resolution of `auto` settings in numerics for this machine.
+
+Imports torch only if the machine may have a GPU.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,16 @@ from resnetlab.training.hardware import gpu_count, gpu_has_bf16, has_cuda, has_m
 
 
 def resolve(numerics: Numerics, *, single: bool) -> Numerics:
-    """`numerics` without `auto`. `single`: one run takes all cores; in a study each takes one thread.
+    """Return `numerics` with every `auto` replaced.
 
-    Raises InputError when a device is asked for that is not here, or bf16 on a processor that only emulates it.
+    With `single`, one run takes all cores; in a study each run takes one thread. Raises InputError
+    if this machine lacks the requested device, or if bf16 is requested on a processor that only
+    emulates it.
     """
     device = _device(numerics.device)
     precision = numerics.precision
     if precision == "auto":
-        precision = "bf16" if _bf16_profits(device) else "fp32"
+        precision = "bf16" if _bf16_is_fast(device) else "fp32"
     if precision == "bf16-emulated" and (device != "cpu" or processor_has_bf16()):
         precision = "bf16"
     refuse_emulation(replace(numerics, device=device, precision=precision))
@@ -39,11 +44,11 @@ def resolve(numerics: Numerics, *, single: bool) -> Numerics:
 
 
 def refuse_emulation(numerics: Numerics) -> None:
-    """Raise InputError where bf16 would have to be emulated without the consent of the config."""
+    """Raise InputError if bf16 would be emulated although the config does not allow it."""
     if numerics.device == "cpu" and numerics.precision == "bf16" and not processor_has_bf16():
-        what = "this processor has no instructions for bf16 and would emulate it, many times slower than fp32"
+        problem = "this processor has no instructions for bf16 and would emulate it, many times slower than fp32"
         fix = "--set numerics.precision=fp32, or bf16-emulated if you accept that"
-        raise mistake("", what, fix, field="numerics.precision", got="bf16")
+        raise mistake("", problem, fix, field="numerics.precision", got="bf16")
 
 
 def check_index(device: str, index: int) -> None:
@@ -54,19 +59,19 @@ def check_index(device: str, index: int) -> None:
         raise mistake("--device", "no such GPU on this machine", "--device cuda", got=f"cuda:{index}", allowed=allowed)
 
 
-def _device(asked: Literal["auto", "cpu", "cuda", "mps"]) -> Literal["cpu", "cuda", "mps"]:
-    if asked == "cpu":
+def _device(requested: Literal["auto", "cpu", "cuda", "mps"]) -> Literal["cpu", "cuda", "mps"]:
+    if requested == "cpu":
         return "cpu"
-    if asked == "auto":
+    if requested == "auto":
         return "cuda" if has_cuda() else "mps" if has_mps() else "cpu"
-    here = {"cpu": True, "cuda": has_cuda(), "mps": has_mps()}
-    if not here[asked]:
-        found = ", ".join(name for name, present in here.items() if present)
-        raise mistake("", f"no {asked} device on this machine", "--device auto", field="device", allowed=found)
-    return asked
+    available = {"cpu": True, "cuda": has_cuda(), "mps": has_mps()}
+    if not available[requested]:
+        names = ", ".join(name for name, present in available.items() if present)
+        raise mistake("", f"no {requested} device on this machine", "--device auto", field="device", allowed=names)
+    return requested
 
 
-def _bf16_profits(device: Literal["cpu", "cuda", "mps"]) -> bool:
+def _bf16_is_fast(device: Literal["cpu", "cuda", "mps"]) -> bool:
     if device == "cuda":
         return gpu_has_bf16()
     return device == "cpu" and processor_has_bf16()

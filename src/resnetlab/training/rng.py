@@ -1,4 +1,4 @@
-"""Named streams of random numbers: what is drawn depends on a name, never on what was drawn before."""
+"""Named random streams. A draw depends on the name of its stream, never on earlier draws."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 
 
 def stream_seed(seed: int, *names: str | int) -> int:
-    """63 bits for the stream of that name: the SHA-256 of `seed` and `names`, each with its length before it."""
+    """Return a 63-bit seed for the stream of that name: SHA-256 of `seed` and `names`, each preceded by its length."""
     text = "".join(f"{len(str(part))}:{part};" for part in (seed, *names))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def stream(seed: int, *names: str | int) -> torch.Generator:
-    """A generator on the processor: `stream(seed, "epoch", 12)`."""
+    """Return a CPU generator for a named stream, for example `stream(seed, "epoch", 12)`."""
     return torch.Generator().manual_seed(stream_seed(seed, *names))

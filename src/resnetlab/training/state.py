@@ -1,4 +1,4 @@
-"""The state of a network in training, and one that takes its batches from images on the device."""
+"""Training state: a network with its optimizer and step, and a subclass that trains on images on the device."""
 
 from __future__ import annotations
 
@@ -34,21 +34,24 @@ from resnetlab.training.optimizer import (
 from resnetlab.training.rng import stream, stream_seed
 
 Images = TypeVar("Images")
-"""What a trainee takes its batches from."""
+"""Type of the data from which a trainee takes its batches."""
 
 
 Batches = Callable[[slice], tuple[Tensor, Tensor]]
-"""Part of an epoch, as images (B, C, H, W) and labels (B,) or shares of the classes (B, K)."""
+"""Function from a slice of an epoch to images (B, C, H, W) and labels (B,) or class probabilities (B, K)."""
 
 
 class Trainee(ABC, Generic[Images]):
-    """One network in training: weights, optimiser, average, and the sums of the epoch so far.
+    """Training state of one network: weights, optimizer, EMA, and the metrics of the epoch so far.
 
-    Of the parameters, those that ask for a gradient are trained. A subclass says where batches come from.
+    Parameters with `requires_grad` are trained. A subclass defines the batches.
     """
 
     apart = False
-    """Whether a part of a batch can be had without the rest: a process that shares the run asks for its own alone."""
+    """True if a slice of a batch can be loaded without the rest of it.
+
+    A process that shares the run then loads only its own slices.
+    """
 
     def __init__(
         self,
@@ -69,70 +72,79 @@ class Trainee(ABC, Generic[Images]):
         self.step = 0
         self.total = recipe.total_steps(train_images)
         self.steps_per_epoch = recipe.steps_per_epoch(train_images)
-        self.losses = torch.zeros(self.steps_per_epoch, device=device)  # of the epoch so far, one a step
+        self.losses = torch.zeros(self.steps_per_epoch, device=device)  # one per step of this epoch
         self.wrong = torch.zeros(self.steps_per_epoch, dtype=torch.int64, device=device)
         self.train_images = train_images
 
     @abstractmethod
     def batches(self, images: Images, epoch: int) -> Batches:
-        """The batches of an epoch over `images`, a function of the seed and the epoch alone."""
+        """Return the batches of an epoch over `images`.
+
+        They depend on the seed and the epoch alone.
+        """
 
     def trained(self) -> list[tuple[str, nn.Parameter]]:
-        """The parameters that are trained, by name."""
+        """Return the trainable parameters with their names."""
         return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
 
     def judge(self, images: Tensor) -> Tensor:
-        """Logits (B, K) of what the network takes, by the weights by which it is judged."""
+        """Return logits (B, K) of prepared images (B, C, H, W), with the EMA weights if there are any."""
         with autocast(self.numerics):
             if not self.average:
                 logits: Tensor = self.model(self._laid_out(images))
                 return logits
             names = [name for name, _ in self.trained()]
             weights = dict(zip(names, self.average, strict=True))
-            judged: Tensor = torch.func.functional_call(self.model, weights, (self._laid_out(images),))
-            return judged
+            ema_logits: Tensor = torch.func.functional_call(self.model, weights, (self._laid_out(images),))
+            return ema_logits
 
     def judged_weights(self) -> dict[str, Tensor]:
-        """The state by which the network is judged: buffers, and the average in place of the weights."""
+        """Return the state dict for evaluation: buffers, and the EMA in place of the trained weights."""
         state = dict(self.model.state_dict())
         names = [name for name, _ in self.trained()]
         return state | dict(zip(names, self.average, strict=False))
 
     def running(self) -> tuple[float, float]:
-        """The loop's own mean loss in nats and top-1 error in per cent over the epoch so far, in training mode.
+        """Return the mean training loss in nats and the top-1 error in per cent over the epoch so far.
 
-        With mixup, the loss of mixtures; one is right where the network says the class with the largest share.
+        Both are measured in training mode. With mixup, the loss is that of the mixed images, and a
+        prediction is correct if it is the class with the largest share.
         """
         steps = (self.step - 1) % self.steps_per_epoch + 1 if self.step else 0
         sizes = torch.full((steps,), float(self.recipe.batch_size), dtype=torch.float64)
-        seen = min(self.train_images, steps * self.recipe.batch_size)
+        images_done = min(self.train_images, steps * self.recipe.batch_size)
         if steps:
-            sizes[-1] -= steps * self.recipe.batch_size - seen
+            sizes[-1] -= steps * self.recipe.batch_size - images_done
         losses, wrong = self.losses[:steps].cpu().double(), self.wrong[:steps].cpu()
-        return float((losses * sizes).sum() / max(1, seen)), 100 * int(wrong.sum()) / max(1, seen)
+        return float((losses * sizes).sum() / max(1, images_done)), 100 * int(wrong.sum()) / max(1, images_done)
 
     def first_bad_step(self) -> int | None:
-        """The first step of the epoch so far whose loss is not finite; the step itself when only a weight is not."""
+        """Return the first step of this epoch whose loss is not finite, or None.
+
+        If all losses are finite but a weight is not, return the current step.
+        """
         steps = (self.step - 1) % self.steps_per_epoch + 1 if self.step else 0
-        bad = torch.nonzero(~torch.isfinite(self.losses[:steps]))
-        if len(bad):
-            return self.step - steps + int(bad[0]) + 1
-        held = (tensor.detach() for tensor in (*self.model.parameters(), *self.model.buffers()) if tensor.numel())
-        # The least and the largest of a tensor are nan where any of it is; the device is asked once.
-        ends = [end.float() for tensor in held if tensor.is_floating_point() for end in torch.aminmax(tensor)]
-        return None if bool(torch.stack(ends).isfinite().all()) else self.step
+        bad_steps = torch.nonzero(~torch.isfinite(self.losses[:steps]))
+        if len(bad_steps):
+            return self.step - steps + int(bad_steps[0]) + 1
+        tensors = (tensor.detach() for tensor in (*self.model.parameters(), *self.model.buffers()) if tensor.numel())
+        # min and max are NaN if any element is NaN; one transfer from the device is enough for all.
+        extremes = [
+            value.float() for tensor in tensors if tensor.is_floating_point() for value in torch.aminmax(tensor)
+        ]
+        return None if bool(torch.stack(extremes).isfinite().all()) else self.step
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint must hold to go on with the same bits, beside the step."""
-        held = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
-        held |= {f"optimiser/{name}": t for name, t in optimiser_tensors(self.optimiser, self.model).items()}
-        held |= {f"average/{index}": tensor for index, tensor in enumerate(self.average)}
-        return held | {"epoch/losses": self.losses, "epoch/wrong": self.wrong}
+        """Return all tensors that a checkpoint needs for a bit-exact resume, except the step."""
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"optimiser/{name}": t for name, t in optimiser_tensors(self.optimiser, self.model).items()}
+        tensors |= {f"average/{index}": tensor for index, tensor in enumerate(self.average)}
+        return tensors | {"epoch/losses": self.losses, "epoch/wrong": self.wrong}
 
-    def restore(self, held: dict[str, Tensor], step: int) -> None:
-        """Put back what `tensors` gave at `step`."""
+    def restore(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Restore the tensors that `tensors` returned at `step`."""
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}, "average": {}, "epoch": {}}
-        for name, tensor in held.items():
+        for name, tensor in tensors.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = tensor
         self.model.load_state_dict(parts["model"])
@@ -145,9 +157,10 @@ class Trainee(ABC, Generic[Images]):
         self.step = step
 
     def train_step(self, images: Tensor, labels: Tensor, whole: int = 0) -> None:
-        """One step on a batch: images (B, C, H, W), labels (B,) or shares of the classes (B, K).
+        """Take one optimizer step on images (B, C, H, W) and labels (B,) or class probabilities (B, K).
 
-        They may be this process's part alone, of a batch of `whole` images. The definition, whatever is faster.
+        The images may be only this process's slice of a batch of `whole` images. Every faster way
+        of taking a step must give the same bits as this one.
         """
         self.set_rates()
         self.seed_layers(self.step)
@@ -156,25 +169,25 @@ class Trainee(ABC, Generic[Images]):
         self.step += 1
 
     def set_rates(self) -> None:
-        """Give the optimiser the learning rates of this step."""
+        """Set the optimizer's learning rates for this step."""
         factor = rate(self.recipe.schedule, self.step, self.total, self.steps_per_epoch)
         set_rates(self.optimiser, [full * factor for full in self.full_rates])
 
     def seed_layers(self, step: int) -> None:
-        """What a layer draws (dropout) follows from the step, so that a resumed run draws the same."""
+        """Seed the random draws of layers (dropout) from the step, so that a resumed run draws the same numbers."""
         rank = (self.team.rank,) if self.team.rank else ()
         number = stream_seed(self.seed, "step", step, *rank)
         if self.device.type == "cpu":
-            torch.default_generator.manual_seed(number)  # torch.manual_seed turns to every kind of device, each time
+            torch.default_generator.manual_seed(number)  # torch.manual_seed is slower: it seeds every kind of device
         else:
             torch.manual_seed(number)
 
     def update(self, images: Tensor, labels: Tensor, whole: int = 0) -> Tensor:
-        """All of a step that the device does; gives the batch's loss and how many are wrong, (2,) fp32.
+        """Compute the device part of a step; return the batch's loss and its number of wrong predictions, (2,) fp32.
 
-        It asks the device nothing, so that it can be captured.
+        It never waits for the device, so that it can be captured as a CUDA graph.
         """
-        loss, logits, mine = self._gradients(images, labels, whole)
+        loss, logits, own_labels = self._gradients(images, labels, whole)
         if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_([p for _, p in self.trained()], self.recipe.clip_norm)
         self.optimiser.step()
@@ -182,21 +195,22 @@ class Trainee(ABC, Generic[Images]):
             if self.average:
                 weights = [p.detach() for _, p in self.trained()]
                 torch._foreach_lerp_(self.average, weights, 1 - self.recipe.ema)
-            largest = mine.argmax(1) if mine.dim() > 1 else mine
-            return torch.stack([loss.detach(), (logits.argmax(1) != largest).sum()])
+            targets = own_labels.argmax(1) if own_labels.dim() > 1 else own_labels
+            return torch.stack([loss.detach(), (logits.argmax(1) != targets).sum()])
 
     def _gradients(self, images: Tensor, labels: Tensor, whole: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-        """Put the batch's gradients in place of the last ones.
+        """Compute the gradients of the batch; they replace those of the last step.
 
-        Gives what this process's part adds to the batch's loss, and the part's logits (B, K) and labels.
+        Return this process's contribution to the batch's loss, and the logits (B, K) and labels of
+        its slices.
         """
         self.optimiser.zero_grad()
         losses, scores = [], []
         parts = self.team.parts(whole or len(images), self.numerics.accumulate)
-        if whole:  # the images begin with this process's first
+        if whole:  # `images` holds this process's slices only
             parts = [slice(part.start - parts[0].start, part.stop - parts[0].start) for part in parts]
         for part in parts:
-            # The processes' gradients meet, and are averaged, with the last part.
+            # Gradients are averaged over the processes once, in the backward pass of the last part.
             with nullcontext() if part is parts[-1] or self.team.size == 1 else self.shared.no_sync():  # type: ignore[operator]
                 with autocast(self.numerics):
                     logits: Tensor = self.shared(self._laid_out(images[part]))
@@ -207,7 +221,7 @@ class Trainee(ABC, Generic[Images]):
         return torch.stack(losses).sum(), torch.cat(scores), labels[parts[0].start : parts[-1].stop]
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss of logits (B, K) for labels (B,) or shares of the classes (B, K)."""
+        """Return the mean cross-entropy of logits (B, K) for labels (B,) or class probabilities (B, K)."""
         return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
 
     def _laid_out(self, images: Tensor) -> Tensor:
@@ -215,7 +229,7 @@ class Trainee(ABC, Generic[Images]):
 
 
 class Learner(Trainee[Resident]):
-    """A network that is built from its spec and trained on images that stay on the device."""
+    """Training state of a network that is built from its config and trained on images that stay on the device."""
 
     def __init__(
         self,
@@ -242,24 +256,29 @@ class Learner(Trainee[Resident]):
         self.classes = classes
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """uint8 (B, H, W, C) to the logits (B, K) by which the network is judged: of the average, if there is one."""
+        """Return logits (B, K) of uint8 images (B, H, W, C) for evaluation, with the EMA weights if there are any."""
         return self.judge(self.prepared(pixels))
 
     def prepared(self, pixels: Tensor) -> Tensor:
-        """uint8 (B, H, W, C) as the network takes them when it is judged, not augmented: (B, C, H, W)."""
+        """Return uint8 images (B, H, W, C) as the network's input for evaluation, (B, C, H, W):
+        cropped and scaled, not augmented.
+        """
         return self._laid_out(self.scale(centre(pixels, self.recipe.augment.crop)))
 
     def batches(self, images: Resident, epoch: int) -> Batches:
-        """Batches of `images`, augmented and scaled."""
+        """Return the batches of `images`, augmented and scaled."""
         return partial(self.batch, images, self.plan(images, epoch))
 
     def plan(self, images: Resident, epoch: int) -> EpochPlan:
-        """The order and the draws of an epoch, on the device."""
+        """Return the order and the random draws of an epoch, on the device."""
         draw = partial(stream, self.seed, "epoch", epoch)
         return plan_epoch(len(images), images.pixels.shape[1], self.recipe.augment, draw).to(self.device)
 
     def batch(self, images: Resident, plan: EpochPlan, part: slice | Tensor) -> tuple[Tensor, Tensor]:
-        """Part of an epoch, as a slice or as places in it (B,) int64, augmented and scaled."""
+        """Return a part of an epoch, augmented and scaled.
+
+        `part` is a slice or a tensor of positions (B,) int64.
+        """
         augment = self.recipe.augment
-        shown = train_batch(images.pixels, plan, part, augment, self.scale)
-        return shown, train_labels(images.labels, plan, part, augment, self.classes)
+        batch = train_batch(images.pixels, plan, part, augment, self.scale)
+        return batch, train_labels(images.labels, plan, part, augment, self.classes)

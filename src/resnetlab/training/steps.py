@@ -1,4 +1,7 @@
-"""The steps of an epoch, one after another: the plain way, which is the definition."""
+"""Eager training steps of an epoch.
+
+Every faster way of taking steps must give the same bits as these.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from resnetlab.training.state import Batches, Images, Trainee
 
 
 class Steps(Generic[Images]):
-    """Takes the steps of `learner` over `images`, each by the learner's own `train_step`."""
+    """Eager steps of `learner` over `images`, each taken by the learner's own `train_step`."""
 
     batches: Batches
 
@@ -18,23 +21,25 @@ class Steps(Generic[Images]):
         self.learner, self.images = learner, images
 
     def begin(self, epoch: int) -> None:
-        """The steps that follow are of `epoch`."""
+        """Begin an epoch: the next steps belong to it."""
         self.batches = self.learner.batches(self.images, epoch)
 
     def take(self, part: slice, size: int) -> None:
-        """Step on that part of the epoch, which has `size` images."""
+        """Take a step on `part` of the epoch, which has `size` images."""
         learner = self.learner
         if learner.apart and learner.team.size > 1:
-            mine = learner.team.parts(size, learner.numerics.accumulate)
-            shown, labels = self.batches(slice(part.start + mine[0].start, part.start + mine[-1].stop))
-            learner.train_step(shown, labels, size)
+            parts = learner.team.parts(size, learner.numerics.accumulate)
+            images, labels = self.batches(slice(part.start + parts[0].start, part.start + parts[-1].stop))
+            learner.train_step(images, labels, size)
         else:
             learner.train_step(*self.batches(part))
 
     def rest(self) -> None:
-        """Wait until the device has done what was asked of it: the clock counts it, and others may look."""
+        """Wait until the device has finished the queued work, so that the clock counts it and
+        callers read final values.
+        """
         if self.learner.device.type == "cuda":
             torch.cuda.current_stream(self.learner.device).synchronize()
 
     def resume(self) -> None:
-        """Others have looked, and may have asked something of the device."""
+        """Continue after a pause in which the caller may have used the device."""

@@ -1,7 +1,8 @@
-"""Where images come from: a name, an `.npz` of arrays, or a folder. One module for each kind; none imports torch.
+"""Sources of images: a name, an `.npz` of arrays, or a folder.
 
-`open_source` checks at the door, so that what it returns needs no check: every image is uint8 and square, every
-label has a class, every class has a train image, and every file of a folder was used or has a line that says why not.
+One module for each kind; none imports torch. `open_source` checks everything, so that its result
+needs no further check: every image is uint8 and square, every label has a class, every class has a
+train image, and every file of a folder was used or has a stated reason.
 """
 
 from __future__ import annotations
@@ -16,35 +17,35 @@ from resnetlab.shell import is_path
 
 HUB_NAMES = ("cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")
 NAMES = ("digits", *HUB_NAMES)
-"""What may stand for `source` besides a path. A folder of such a name is reached as `./digits`."""
+"""Names that `source` may have instead of a path. A folder of such a name is reached as `./digits`."""
 
 Say = Callable[[str], None]
 
 
 def silent(line: str) -> None:
-    """Say nothing."""
+    """Ignore a message."""
 
 
 def open_source(
     source: str, *, image_size: int | None = None, cache: Path, say: Say = silent, skip_bad: bool = False
 ) -> Source:
-    """The images of `source`, one of `NAMES`, an `.npz` or a folder.
+    """Open `source`: one of `NAMES`, an `.npz` or a folder.
 
-    `image_size` is the side in pixels of a folder's images; `cache` is the folder for split files and lists of bad
-    files (downloads and decoded images lie in the person's cache: `settings.cache_dir`); `say` is told what takes
-    long; with `skip_bad` a folder's broken files are left out, counted and hashed. Raises InputError with every mistake
-    found.
+    `image_size` is the side in pixels of a folder's images. `cache` is the folder for split files
+    and lists of bad files (downloads and decoded images lie in the user's cache:
+    `settings.cache_dir`). `say` receives messages about slow work. With `skip_bad` a folder's
+    broken files are skipped, counted and hashed. Raises InputError with every mistake found.
     """
     path = Path(source)
     try:
         is_folder, exists = path.is_dir(), path.exists()
     except OSError as error:
-        what = f"cannot be read: {(error.strerror or str(error)).lower()}"
-        raise mistake(source, what, "give a path that you may read") from error
+        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        raise mistake(source, problem, "give a path that you may read") from error
     if source in NAMES:
-        named = _open_named(source, image_size, say)
+        data = _open_named(source, image_size, say)
         note = f"{source} is the data set of that name; the folder beside it is ./{source}"
-        return replace(named, notes=(*named.notes, note)) if is_folder else named
+        return replace(data, notes=(*data.notes, note)) if is_folder else data
     if is_folder:
         from resnetlab.data.sources.folder import open_folder
 
@@ -75,6 +76,8 @@ def _refuse_size(source: str, image_size: int | None) -> None:
 
 def _unknown(source: str) -> InputError:
     looks_like_path = is_path(source) or source.endswith(".npz")
-    near = "" if looks_like_path else nearest(source, NAMES)
-    what = "no such file or folder" if looks_like_path else "no such name, file or folder"
-    return mistake(source, what, near or "give a name, an .npz or a folder that exists", allowed=", ".join(NAMES))
+    suggestion = "" if looks_like_path else nearest(source, NAMES)
+    problem = "no such file or folder" if looks_like_path else "no such name, file or folder"
+    return mistake(
+        source, problem, suggestion or "give a name, an .npz or a folder that exists", allowed=", ".join(NAMES)
+    )

@@ -1,6 +1,6 @@
-"""Files to arrays: hashed and decoded by threads, and kept in a cache that is checked when it is read.
+"""Cache of decoded images: threads hash and decode files, and the cache is verified when it is read.
 
-The result does not depend on the number of threads: each file has its place, whoever decodes it.
+The result does not depend on the number of threads: each file has its own index.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from resnetlab.errors import InputError
 
 @dataclass(frozen=True)
 class Probe:
-    """What hashing a file found: `size` is (height, width) as stored; `reason` is empty for a good header."""
+    """Result of hashing a file: `size` is (height, width) as stored; `reason` is empty for a good header."""
 
     sha256: str
     size: tuple[int, int]
@@ -32,7 +32,9 @@ class Probe:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The good files' `pixels` (N, S, S, C), C 1 when all are grey; for each file given, its `reason`, or ''."""
+    """Decoded images: `pixels` (N, S, S, C) of the good files, C 1 when all are grey; a `reason`
+    for each file, or ''.
+    """
 
     pixels: NDArray[np.uint8]
     reasons: tuple[str, ...]
@@ -41,7 +43,7 @@ class Decoded:
 def probe(root: Path, paths: Sequence[str], workers: int) -> list[Probe]:
     """Hash each file and read its header."""
 
-    def one(path: str) -> Probe:
+    def probe_file(path: str) -> Probe:
         digest = ""
         try:
             raw = image_decoder.read(root / path)
@@ -51,20 +53,20 @@ def probe(root: Path, paths: Sequence[str], workers: int) -> list[Probe]:
             return Probe(digest, (0, 0), str(error))
 
     with image_decoder.quiet(), ThreadPoolExecutor(max_workers=workers) as pool:
-        return list(pool.map(one, paths))
+        return list(pool.map(probe_file, paths))
 
 
 def decode(
     root: Path, paths: Sequence[str], hashes: Sequence[str], side: int, *, cache: Path, workers: int,
     say: Callable[[str], None],
 ) -> Decoded:  # fmt: skip
-    """The files as squares of `side` pixels, from the cache when it holds them whole."""
+    """Decode the files as squares of `side` pixels, or load them if the cache has them all."""
     if not paths:
         return Decoded(np.empty((0, side, side, 1), np.uint8), ())
     key = key_of(side, hashes)
-    held = load(cache, key)
-    if held is not None and len(held.reasons) == len(paths):
-        return held
+    cached = load(cache, key)
+    if cached is not None and len(cached.reasons) == len(paths):
+        return cached
     if pixels_path(cache, key).exists():
         say(f"{pixels_path(cache, key)} is damaged: decoding the images again")
     say(f"decoding {len(paths):,} images to {side} x {side} pixels")
@@ -78,63 +80,65 @@ def decode(
 
 
 def key_of(side: int, hashes: Sequence[str]) -> str:
-    """The name under which the squares of `side` pixels of these files are kept."""
+    """Return the cache key for these files as squares of `side` pixels."""
     return hashlib.sha256(json.dumps([image_decoder.DECODER, side, *hashes]).encode()).hexdigest()
 
 
 def pixels_path(cache: Path, key: str) -> Path:
-    """Where the pixels of that name are kept."""
+    """Return the path of the cached pixels for that key."""
     return cache / f"{key}.npy"
 
 
 def load(cache: Path, key: str) -> Decoded | None:
-    """What was kept, mapped from the disk; None when there is none, or a byte of it is not what was written."""
+    """Return the cached images, memory-mapped; None when there are none, or when a byte differs
+    from what was written.
+    """
     try:
         facts = files.read_json(pixels_path(cache, key).with_suffix(".json"), files.MAX_OWN_BYTES)
         reasons = [str(reason) for reason in facts["reasons"]]
-        # Copied where it is written to, which no one does: torch warns of arrays that it may not write to.
+        # Copy-on-write, though nobody writes: torch warns about read-only arrays.
         pixels = np.load(pixels_path(cache, key), mmap_mode="c")
-        whole = facts["sha256"] == _digest(key, pixels, reasons)
+        intact = facts["sha256"] == _digest(key, pixels, reasons)
     except (InputError, OSError, ValueError, KeyError, TypeError, EOFError):
         return None
-    return Decoded(pixels, tuple(reasons)) if whole else None
+    return Decoded(pixels, tuple(reasons)) if intact else None
 
 
 def _decode(root: Path, paths: Sequence[str], hashes: Sequence[str], side: int, workers: int) -> Decoded:
     pixels = np.empty((len(paths), side, side, 3), np.uint8)
 
-    def one(place: int) -> tuple[str, bool]:
+    def decode_file(index: int) -> tuple[str, bool]:
         try:
-            raw = image_decoder.read(root / paths[place])
-            if hashlib.sha256(raw).hexdigest() != hashes[place]:
+            raw = image_decoder.read(root / paths[index])
+            if hashlib.sha256(raw).hexdigest() != hashes[index]:
                 raise image_decoder.BadImageError("changed while it was read")
             tile = image_decoder.square(image_decoder.decode(raw), side)
         except image_decoder.BadImageError as error:
             return str(error), True
         grey = tile.ndim == 2
-        pixels[place] = tile[..., np.newaxis] if grey else tile
+        pixels[index] = tile[..., np.newaxis] if grey else tile
         return "", grey
 
     with image_decoder.quiet(), ThreadPoolExecutor(max_workers=workers) as pool:
-        found = list(pool.map(one, range(len(paths))))
-    good = np.array([not reason for reason, _ in found], dtype=np.bool_)
+        results = list(pool.map(decode_file, range(len(paths))))
+    good = np.array([not reason for reason, _ in results], dtype=np.bool_)
     pixels = pixels if good.all() else pixels[good]
-    if all(grey for _, grey in found):
+    if all(grey for _, grey in results):
         pixels = np.ascontiguousarray(pixels[..., :1])
-    return Decoded(pixels, tuple(reason for reason, _ in found))
+    return Decoded(pixels, tuple(reason for reason, _ in results))
 
 
 def _digest(key: str, pixels: NDArray[np.uint8], reasons: list[str]) -> str:
-    form = [
+    content = [
         key,
         pixels.shape,
         str(pixels.dtype),
         hashlib.sha256(pixels.data if pixels.size else b"").hexdigest(),
         reasons,
     ]
-    return hashlib.sha256(json.dumps(form).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def default_workers() -> int:
-    """As many threads as cores: Pillow lets go of the interpreter while it decodes."""
+    """Return the number of cores: one thread per core, because Pillow releases the GIL while it decodes."""
     return os.cpu_count() or 1

@@ -1,6 +1,7 @@
-"""The 1,797 handwritten digits that come with scikit-learn: 8 x 8 grey images in ten classes. Needs no network.
+"""Digits: the 1,797 handwritten digits of scikit-learn, 8 x 8 grey images in ten classes.
 
-Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), its test file.
+Needs no network. Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), its
+test file.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ TEST_SHARE = 0.2
 
 
 def open_digits() -> Source:
-    """Pixels (N, 8, 8, 1): round(x 255 / 16), half to even, of the 17 levels; 20 % of each digit is the test split."""
+    """Return the digits with pixels (N, 8, 8, 1): round(x 255 / 16), half to even, of the 17 levels.
+
+    20 % of each digit's images are the test split.
+    """
     levels, labels = read_digits()
     pixels = np.rint(levels * 255 / 16).astype(np.uint8)
     classes = [str(digit) for digit in range(10)]
@@ -38,8 +42,9 @@ def open_digits() -> Source:
 def read_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Read the levels (N, 8, 8) from 0 to 16 and the labels (N,) from the file that scikit-learn ships.
 
-    The file is read by its path, since importing scikit-learn takes seconds (it imports scipy.stats and pandas). Where
-    its place has changed, scikit-learn's own function reads it. Raises InputError where scikit-learn is not installed.
+    The file is read by its path, since importing scikit-learn takes seconds (it imports scipy.stats
+    and pandas). If the file has moved, scikit-learn's own function reads it. Raises InputError if
+    scikit-learn is not installed.
     """
     package = importlib.util.find_spec("sklearn")
     if package is None or package.origin is None:

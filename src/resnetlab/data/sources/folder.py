@@ -1,8 +1,9 @@
-"""A folder of images as a Source: list, hash, decode, cut, and account for every file.
+"""Folder of images as a Source: list, hash, decode and split it, and account for every file.
 
-Order of the images: by path. Order of the classes: by name. The SHA-256 covers, line by line of JSON, the decoder's
-version, the side and channels of the pixels, the classes, `[path, label, split, SHA-256 of the file]` of each image,
-and each file that was passed over (path and reason) or is bad (path and SHA-256); never where the folder is.
+Order of the images: by path. Order of the classes: by name. The SHA-256 covers, line by line of
+JSON, the decoder's version, the side and channels of the pixels, the classes, `[path, label, split,
+SHA-256 of the file]` of each image, and each file that was skipped (path and reason) or is bad
+(path and SHA-256); never the location of the folder.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ from resnetlab.settings import CACHE, cache_dir
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 DEFAULT_SIDE = 64
-"""Pixels; where photographs differ in size and nobody said which to take."""
+"""Default side in pixels, used if images differ in size and no size is given."""
 
 
 @dataclass(frozen=True)
 class Bad:
-    """An image file that cannot be used, and why."""
+    """Image file that cannot be used, with the reason."""
 
     path: str
     sha256: str
@@ -47,7 +48,7 @@ class Bad:
 
 @dataclass(frozen=True)
 class Survey:
-    """A folder, every file of it accounted for: used as `rows` and `pixels` (N, S, S, C), passed over, or bad."""
+    """Survey of a folder that accounts for every file: used as `rows` and `pixels` (N, S, S, C), skipped, or bad."""
 
     root: Path
     classes: tuple[str, ...]
@@ -57,100 +58,106 @@ class Survey:
     bad: tuple[Bad, ...]
     notes: tuple[str, ...]
     kept: str
-    """The name of the pixels in the cache."""
+    """Cache key of the pixels."""
 
 
 def open_folder(
     root: Path, *, image_size: int | None, cache: Path, say: Say = silent, skip_bad: bool = False,
     workers: int | None = None,
 ) -> Source:  # fmt: skip
-    """The Source in a folder, mapped from the cache where nothing in the folder changed since it was read.
+    """Return the Source in a folder, memory-mapped from the cache if nothing in the folder changed since it was read.
 
-    Raises InputError with every mistake found; bad files are one unless `skip_bad`.
+    Raises InputError with every mistake found; bad files are a mistake unless `skip_bad` is set.
     """
     _refuse_inside(cache, root)
-    # Notes name two of these paths.
-    asked = image_decoder.DECODER, image_size, skip_bad, str(root), str(cache), str(cache.resolve())
-    place, looked = folder_cache.place_of(root, _shared(), "images", *asked), folder_cache.look(root)
-    held = folder_cache.recall(place, looked)
-    if held is None:
-        found = survey(root, image_size=image_size, cache=cache, say=say, skip_bad=skip_bad, workers=workers)
-        held = _seen(found)
-        folder_cache.remember(place, looked, held, found.kept, _written(found, cache))
-    return _source(root, held)
+    # Notes contain two of these paths, so the cache key depends on them.
+    options = image_decoder.DECODER, image_size, skip_bad, str(root), str(cache), str(cache.resolve())
+    cache_path, fingerprint = folder_cache.place_of(root, _image_cache(), "images", *options), folder_cache.look(root)
+    images = folder_cache.recall(cache_path, fingerprint)
+    if images is None:
+        surveyed = survey(root, image_size=image_size, cache=cache, say=say, skip_bad=skip_bad, workers=workers)
+        images = _cached_form(surveyed)
+        folder_cache.remember(cache_path, fingerprint, images, surveyed.kept, _dependencies(surveyed, cache))
+    return _source(root, images)
 
 
-def to_source(found: Survey) -> Source:
-    """The Source that a survey found."""
-    return _source(found.root, _seen(found))
+def to_source(surveyed: Survey) -> Source:
+    """Return the Source of a surveyed folder."""
+    return _source(surveyed.root, _cached_form(surveyed))
 
 
-def _seen(found: Survey) -> Seen:
-    number = {name: k for k, name in enumerate(found.classes)}
-    labels = np.array([number[row.label] for row in found.rows], np.int64)
-    splits = np.array([SPLITS.index(row.split) if row.split else len(SPLITS) for row in found.rows], np.uint8)
-    return Seen(found.classes, found.pixels, labels, splits, manifest_sha256(found), found.notes)
+def _cached_form(surveyed: Survey) -> Seen:
+    number = {name: k for k, name in enumerate(surveyed.classes)}
+    labels = np.array([number[row.label] for row in surveyed.rows], np.int64)
+    splits = np.array([SPLITS.index(row.split) if row.split else len(SPLITS) for row in surveyed.rows], np.uint8)
+    return Seen(surveyed.classes, surveyed.pixels, labels, splits, manifest_sha256(surveyed), surveyed.notes)
 
 
-def _source(root: Path, held: Seen) -> Source:
+def _source(root: Path, images: Seen) -> Source:
     def part(split: Split) -> Images:
-        chosen = np.flatnonzero(held.splits == SPLITS.index(split))
-        if len(chosen) and chosen[-1] - chosen[0] + 1 == len(chosen):  # in one piece: it stays mapped
-            return Images(held.pixels[chosen[0] : chosen[-1] + 1], held.labels[chosen])
-        return Images(held.pixels[chosen], held.labels[chosen])
+        indices = np.flatnonzero(images.splits == SPLITS.index(split))
+        if len(indices) and indices[-1] - indices[0] + 1 == len(indices):  # a contiguous range stays memory-mapped
+            return Images(images.pixels[indices[0] : indices[-1] + 1], images.labels[indices])
+        return Images(images.pixels[indices], images.labels[indices])
 
-    validation = part("validation") if (held.splits == SPLITS.index("validation")).any() else None
+    validation = part("validation") if (images.splits == SPLITS.index("validation")).any() else None
     name = root.resolve().name
-    return Source(name, held.classes, part("train"), part("test"), validation, held.sha256, held.notes)
+    return Source(name, images.classes, part("train"), part("test"), validation, images.sha256, images.notes)
 
 
-def _written(found: Survey, cache: Path) -> list[Path]:
-    """The files beside the folder's own from which it follows what a folder gives."""
-    used = [row.path for row in found.rows]
-    every = sorted([*used, *(item.path for item in found.bad)])
-    splits, bad = (manifest.stem(found.root, paths) for paths in (used, every))
-    return [cache / f"{splits}-splits.csv", cache / f"{bad}-bad.csv", folder_cache.files_of(found.root, _shared())]
+def _dependencies(surveyed: Survey, cache: Path) -> list[Path]:
+    """Return the files outside the folder on which its Source depends."""
+    used = [row.path for row in surveyed.rows]
+    listed = sorted([*used, *(item.path for item in surveyed.bad)])
+    splits, bad = (manifest.stem(surveyed.root, paths) for paths in (used, listed))
+    return [
+        cache / f"{splits}-splits.csv",
+        cache / f"{bad}-bad.csv",
+        folder_cache.files_of(surveyed.root, _image_cache()),
+    ]
 
 
-def _shared() -> Path:
-    """The folder of a person's cache for decoded images, and for what folders were when they were last read."""
+def _image_cache() -> Path:
+    """Return the folder of the user's cache for decoded images and for what folders contained when they were read."""
     return cache_dir() / "images"
 
 
 def _refuse_inside(cache: Path, root: Path) -> None:
     fixes = {
         cache: "give an output folder outside it, or name the folder of images itself",
-        _shared(): f"give {CACHE} a folder outside it, or name the folder of images itself",
+        _image_cache(): f"give {CACHE} a folder outside it, or name the folder of images itself",
     }
-    for place, fix in fixes.items():
-        if place.resolve().is_relative_to(root.resolve()):  # what is written would be listed, and hashed, the next time
-            raise mistake(str(root), f"{place} lies in the folder of images", fix)
+    for path, fix in fixes.items():
+        if path.resolve().is_relative_to(root.resolve()):  # the next survey would list and hash what is written there
+            raise mistake(str(root), f"{path} lies in the folder of images", fix)
 
 
 def survey(
     root: Path, *, image_size: int | None, cache: Path, say: Say = silent, skip_bad: bool = False,
     workers: int | None = None, cut: Cut | Path | None = None, anew: bool = False,
 ) -> Survey:  # fmt: skip
-    """List, hash, decode and cut a folder: anew, by a manifest, or, with None, as it lies. Raises InputError.
+    """List, hash, decode and split a folder. Raises InputError.
 
-    A file that has the size and time that it had when it was hashed is not read again, unless with `anew`. Pixels are
-    kept in the person's cache; `cache` holds what belongs to the output: the manifest and the list of bad files.
+    With a `Cut` the splits are drawn anew; with a path they follow that manifest; with None they
+    follow the folder's layout. A file with the same size and time as when it was hashed is not read
+    again, unless with `anew`. Pixels go to the user's cache; `cache` is for files that belong to
+    the output: the manifest and the list of bad files.
     """
     _refuse_inside(cache, root)
     workers = workers or decode_cache.default_workers()
     listing = list_folder(root)
     paths = [file.path for file in listing.files]
     say(f"reading {len(paths):,} files of {root}")
-    probes = folder_cache.probe(root, paths, workers, _shared(), anew=anew)
-    todo = [place for place, probe in enumerate(probes) if not probe.reason]
-    sizes = {probes[place].size for place in todo}
+    probes = folder_cache.probe(root, paths, workers, _image_cache(), anew=anew)
+    readable = [index for index, probe in enumerate(probes) if not probe.reason]
+    sizes = {probes[index].size for index in readable}
     side, notes = _side(image_size, sizes)
-    hashes = [probes[place].sha256 for place in todo]
-    good = [paths[place] for place in todo]
-    result = decode_cache.decode(root, good, hashes, side, cache=_shared(), workers=workers, say=say)
+    hashes = [probes[index].sha256 for index in readable]
+    good_paths = [paths[index] for index in readable]
+    result = decode_cache.decode(root, good_paths, hashes, side, cache=_image_cache(), workers=workers, say=say)
     reasons = [probe.reason for probe in probes]
-    for place, reason in zip(todo, result.reasons, strict=True):
-        reasons[place] = reason
+    for index, reason in zip(readable, result.reasons, strict=True):
+        reasons[index] = reason
     bad = tuple(
         Bad(path, probe.sha256, reason) for path, probe, reason in zip(paths, probes, reasons, strict=True) if reason
     )
@@ -160,35 +167,35 @@ def survey(
         if not reason
     ]
     notes += _account(listing, bad, rows, cache, skip_bad=skip_bad)
-    more: tuple[str, ...] = ()
+    split_notes: tuple[str, ...] = ()
     match cut:
         case None:
-            complete, more = manifest.complete(rows, listing.classes, root, cache)
+            complete, split_notes = manifest.complete(rows, listing.classes, root, cache)
         case Cut():
             complete = manifest.cut_anew(rows, listing.classes, root, cut)
         case Path():
             complete = manifest.follow(rows, root, cut)
             _need_train(complete, cut)
-    kept = decode_cache.key_of(side, hashes)
-    return Survey(root, listing.classes, complete, result.pixels, listing.passed, bad, (*notes, *more), kept)
+    key = decode_cache.key_of(side, hashes)
+    return Survey(root, listing.classes, complete, result.pixels, listing.passed, bad, (*notes, *split_notes), key)
 
 
 def _need_train(rows: Sequence[Row], path: Path) -> None:
     """Raise InputError for each class that the manifest at `path` leaves without a train image."""
     trained = {row.label for row in rows if row.split == "train"}
-    strangers = sorted({row.label for row in rows} - trained)
+    untrained = sorted({row.label for row in rows} - trained)
     fix = "give it train images, or remove it"
-    if strangers:
-        raise InputError(*(Problem(str(path), f'class "{name}" is not in train', fix) for name in strangers))
+    if untrained:
+        raise InputError(*(Problem(str(path), f'class "{name}" is not in train', fix) for name in untrained))
 
 
-def manifest_sha256(found: Survey) -> str:
-    """The SHA-256, in hexadecimal, of the lines that the module's docstring names."""
-    side, channels = found.pixels.shape[2:]
-    lines: list[list[object]] = [["resnetlab folder 1", image_decoder.DECODER, side, channels, *found.classes]]
-    lines += [["used", row.path, row.label, row.split, row.sha256] for row in found.rows]
-    lines += [["passed", item.path, item.reason] for item in found.passed]
-    lines += [["bad", item.path, item.sha256] for item in found.bad]
+def manifest_sha256(surveyed: Survey) -> str:
+    """Return the SHA-256, in hexadecimal, of the lines that the module's docstring describes."""
+    side, channels = surveyed.pixels.shape[2:]
+    lines: list[list[object]] = [["resnetlab folder 1", image_decoder.DECODER, side, channels, *surveyed.classes]]
+    lines += [["used", row.path, row.label, row.split, row.sha256] for row in surveyed.rows]
+    lines += [["passed", item.path, item.reason] for item in surveyed.passed]
+    lines += [["bad", item.path, item.sha256] for item in surveyed.bad]
     digest = hashlib.sha256()
     for line in lines:
         digest.update(json.dumps(line).encode() + b"\n")
@@ -196,7 +203,9 @@ def manifest_sha256(found: Survey) -> str:
 
 
 def _side(image_size: int | None, sizes: set[tuple[int, int]]) -> tuple[int, tuple[str, ...]]:
-    """The side of the squares in pixels: as asked, or the images' own when all are one square, or the default."""
+    """Return the side of the squares in pixels: as requested, or the images' own when all are equal
+    squares, or the default.
+    """
     if image_size is not None:
         return image_size, ()
     height, width = next(iter(sizes), (0, 1))
@@ -209,7 +218,10 @@ def _side(image_size: int | None, sizes: set[tuple[int, int]]) -> tuple[int, tup
 def _account(
     listing: Listing, bad: tuple[Bad, ...], rows: list[Row], cache: Path, *, skip_bad: bool
 ) -> tuple[str, ...]:
-    """Notes on what is left out. Raises InputError for bad files, and for a class or a split without images."""
+    """Return notes on skipped files.
+
+    Raises InputError for bad files, and for a class or a split without images.
+    """
     problems, notes = [], []
     if bad:
         path = cache / f"{manifest.stem(listing.root, [file.path for file in listing.files])}-bad.csv"
@@ -220,15 +232,15 @@ def _account(
                 f"{_files(len(bad), 'bad file')} left out (first: {first.path}: {first.reason}); listed in {path}"
             )
         else:
-            what = f"{first.reason} ({files_}, listed in {path})"
-            problems.append(Problem(f"{listing.root}/{first.path}", what, "replace them, or --skip-bad"))
+            problem = f"{first.reason} ({files_}, listed in {path})"
+            problems.append(Problem(f"{listing.root}/{first.path}", problem, "replace them, or --skip-bad"))
     problems += _empty(listing, bad, rows)
     if problems:
         raise InputError(*problems)
     if listing.passed:
         kinds = Counter(item.reason for item in listing.passed)
-        shown = ", ".join(f"{count} {reason}" for reason, count in kinds.most_common())
-        notes.append(f"{_files(len(listing.passed), 'file')} passed over: {shown}")
+        summary = ", ".join(f"{number} {reason}" for reason, number in kinds.most_common())
+        notes.append(f"{_files(len(listing.passed), 'file')} passed over: {summary}")
     notes += _twins(listing)
     return tuple(notes)
 
@@ -245,13 +257,13 @@ def _empty(listing: Listing, bad: tuple[Bad, ...], rows: list[Row]) -> list[Prob
 
 
 def _twins(listing: Listing) -> list[str]:
-    """A note on names that a file system which folds case could not hold side by side."""
-    folded = defaultdict(list)
+    """Return a note on names that a case-insensitive file system could not distinguish."""
+    by_folded_path = defaultdict(list)
     for file in listing.files:
-        folded[file.path.casefold()].append(file.path)
-    twins = [paths for paths in folded.values() if len(paths) > 1]
-    more = f" and {len(twins) - 1:,} more such" if twins[1:] else ""
-    return [f"files whose names differ in case only are all used: {', '.join(twins[0])}{more}"] if twins else []
+        by_folded_path[file.path.casefold()].append(file.path)
+    twins = [paths for paths in by_folded_path.values() if len(paths) > 1]
+    suffix = f" and {len(twins) - 1:,} more such" if twins[1:] else ""
+    return [f"files whose names differ in case only are all used: {', '.join(twins[0])}{suffix}"] if twins else []
 
 
 def _files(count: int, noun: str) -> str:

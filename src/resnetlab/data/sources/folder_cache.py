@@ -1,8 +1,8 @@
-"""What a folder gave when it was last read: used again while no file in it has another path, size or time of change.
+"""Cache of a folder's images, valid while no file in the folder has another path, size or modification time.
 
-What a file holds is known by its SHA-256, taken when it is decoded. A file whose content was changed while its size and
-time stayed is not noticed, until `data check` reads all of them. One that is younger than the coarsest clock of a file
-system is never taken as seen.
+The content of a file is identified by its SHA-256, computed when the file is decoded. A change of
+content with the same size and time is not noticed until `data check` reads all files. A file that
+is younger than the coarsest clock of a file system is always read again.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ from resnetlab.data.sources.decode_cache import Probe
 from resnetlab.data.sources.folder_layout import is_folder
 
 FORM = 1
-"""Raised by hand when what is kept comes to mean something else."""
+"""Version of the cache format. Increase it by hand when the meaning of the stored data changes."""
 
 YOUNG_NS = 2_000_000_000
-"""FAT's clock ticks every two seconds."""
+"""Coarsest resolution of a file system's clock: FAT's clock ticks every two seconds."""
 
 Stamp = tuple[int, int]
-"""Of a file: its bytes, and the nanosecond at which it was changed."""
+"""Size of a file in bytes and its modification time in nanoseconds."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """Everything under a folder by path, size and time, hashed; and the time of what changed last, in nanoseconds."""
+    """Fingerprint of a folder: hash over path, size and time of all files; and the latest
+    modification time in nanoseconds.
+    """
 
     sha256: str
     newest: int
@@ -47,13 +49,13 @@ class Look:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing may change again without a new time of change."""
+        """True if every further change of a file will have a new modification time."""
         return self.newest < self.began - YOUNG_NS
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The images that a folder gave: `pixels` (N, S, S, C), `labels` (N,) and `splits` (N,), as numbers of a Split."""
+    """Images of a folder: `pixels` (N, S, S, C), `labels` (N,) and `splits` (N,), as indices of a Split."""
 
     classes: tuple[str, ...]
     pixels: NDArray[np.uint8]
@@ -64,84 +66,85 @@ class Seen:
 
 
 def look(root: Path) -> Look:
-    """Look at what is under `root`; no file is opened."""
-    began, newest, lines, todo = time.time_ns(), 0, list[str](), [""]
-    while todo:
-        folder = todo.pop()
+    """Return the fingerprint of the folder `root`; no file is opened."""
+    began, newest, lines, pending = time.time_ns(), 0, list[str](), [""]
+    while pending:
+        folder = pending.pop()
         try:
             with os.scandir(f"{root}/{folder}") as children:
-                for child in children:
-                    if is_folder(child):
-                        todo.append(f"{folder}{child.name}/")
-                        lines.append(todo[-1])
+                for entry in children:
+                    if is_folder(entry):
+                        pending.append(f"{folder}{entry.name}/")
+                        lines.append(pending[-1])
                         continue
-                    held = child.stat(follow_symlinks=False)
-                    newest = max(newest, held.st_mtime_ns)
-                    lines.append(f"{folder}{child.name}\0{held.st_size} {held.st_mtime_ns} {held.st_mode}")
-        except OSError:  # what cannot be listed is told by who reads the folder
+                    status = entry.stat(follow_symlinks=False)
+                    newest = max(newest, status.st_mtime_ns)
+                    lines.append(f"{folder}{entry.name}\0{status.st_size} {status.st_mtime_ns} {status.st_mode}")
+        except OSError:  # the reader of the folder reports what cannot be listed
             return Look("", began, began)
     text = "\n".join(sorted(lines))
     return Look(hashlib.sha256(os.fsencode(text)).hexdigest(), newest, began)
 
 
-def recall(place: Path, looked: Look) -> Seen | None:
-    """What was kept at `place`, its pixels mapped from the disk; None where the folder or anything else differs."""
-    facts, arrays = _read(place)
+def recall(path: Path, fingerprint: Look) -> Seen | None:
+    """Return the images cached at `path`, memory-mapped; None if the folder or anything else differs."""
+    facts, arrays = _read(path)
     try:
-        if facts["look"] != looked.sha256 or facts["beside"] != _beside(map(Path, facts["beside"])):
+        if facts["look"] != fingerprint.sha256 or facts["beside"] != _stamps(map(Path, facts["beside"])):
             return None
-        held = decode_cache.load(place.parent, facts["pixels"])
-        if held is None:
+        decoded = decode_cache.load(path.parent, facts["pixels"])
+        if decoded is None:
             return None
         classes, notes = tuple(facts["classes"]), tuple(facts["notes"])
-        return Seen(classes, held.pixels, arrays["labels"], arrays["splits"], facts["sha256"], notes)
+        return Seen(classes, decoded.pixels, arrays["labels"], arrays["splits"], facts["sha256"], notes)
     except (KeyError, TypeError):
         return None
 
 
-def remember(place: Path, looked: Look, seen: Seen, pixels: str, beside: Iterable[Path]) -> None:
-    """Keep at `place` what the folder gave that looked so; its pixels are in the cache under the name `pixels`.
+def remember(path: Path, fingerprint: Look, images: Seen, pixels: str, beside: Iterable[Path]) -> None:
+    """Write the folder's images to the cache at `path`; their pixels are in the cache under the name `pixels`.
 
-    `beside` are files of the cache that it follows from: where one is written again, the folder is read again.
+    `beside` are other files of the cache that the result depends on: if one is written again, the
+    folder is read again.
     """
-    if looked.settled:
+    if fingerprint.settled:
         facts = {
-            "look": looked.sha256, "beside": _beside(beside), "pixels": pixels, "classes": seen.classes,
-            "sha256": seen.sha256, "notes": seen.notes,
+            "look": fingerprint.sha256, "beside": _stamps(beside), "pixels": pixels, "classes": images.classes,
+            "sha256": images.sha256, "notes": images.notes,
         }  # fmt: skip
-        _write(place, facts, labels=seen.labels, splits=seen.splits)
+        _write(path, facts, labels=images.labels, splits=images.splits)
 
 
 def probe(root: Path, paths: Sequence[str], workers: int, cache: Path, *, anew: bool = False) -> list[Probe]:
-    """As `decoded.probe`, but of those files alone that were not seen before as they are now; of all with `anew`."""
-    began, place = time.time_ns(), files_of(root, cache)
+    """Hash those files that changed since the last call, as `decode_cache.probe`; with `anew`, hash all files."""
+    began, cache_path = time.time_ns(), files_of(root, cache)
     stamps = {path: _stamp(root / path) for path in paths}
-    known = {} if anew else _probes(place)
-    found = {path: held for path, (stamp, held) in known.items() if stamps.get(path) == stamp}
-    fresh = [path for path in paths if path not in found]
-    found |= zip(fresh, decode_cache.probe(root, fresh, workers), strict=True)
-    kept = [(path, *stamp) for path, stamp in stamps.items() if stamp and stamp[1] < began - YOUNG_NS]
-    if fresh and kept:
-        held = [(found[path].sha256, *found[path].size, found[path].reason) for path, *_ in kept]
-        _write(place, {"files": [(*one, *other) for one, other in zip(kept, held, strict=True)]})
-    return [found[path] for path in paths]
+    cached = {} if anew else _read_probes(cache_path)
+    probes = {path: result for path, (stamp, result) in cached.items() if stamps.get(path) == stamp}
+    fresh = [path for path in paths if path not in probes]
+    probes |= zip(fresh, decode_cache.probe(root, fresh, workers), strict=True)
+    stable = [(path, *stamp) for path, stamp in stamps.items() if stamp and stamp[1] < began - YOUNG_NS]
+    if fresh and stable:
+        hashed = [(probes[path].sha256, *probes[path].size, probes[path].reason) for path, *_ in stable]
+        _write(cache_path, {"files": [(*stamp, *facts) for stamp, facts in zip(stable, hashed, strict=True)]})
+    return [probes[path] for path in paths]
 
 
 def place_of(root: Path, cache: Path, what: str, *asked: object) -> Path:
-    """Where it is kept what the folder at that place gave when it was asked so."""
-    where = root.resolve()
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", where.name) or "root"
-    key = hashlib.sha256(repr((FORM, os.fsencode(where), *asked)).encode()).hexdigest()
+    """Return the cache path for a folder; `what` and `asked` distinguish the questions."""
+    resolved = root.resolve()
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", resolved.name) or "root"
+    key = hashlib.sha256(repr((FORM, os.fsencode(resolved), *asked)).encode()).hexdigest()
     return cache / f"{name}-{key[:8]}-{what}.npz"
 
 
 def files_of(root: Path, cache: Path) -> Path:
-    """Where it is kept what the folder's files were."""
+    """Return the cache path for the hashes of the folder's files."""
     return place_of(root, cache, "files")
 
 
-def _probes(place: Path) -> dict[str, tuple[Stamp, Probe]]:
-    facts, _ = _read(place)
+def _read_probes(cache_path: Path) -> dict[str, tuple[Stamp, Probe]]:
+    facts, _ = _read(cache_path)
     try:
         return {path: ((size, changed), Probe(sha256, (height, width), reason))
                 for path, size, changed, sha256, height, width, reason in facts["files"]}  # fmt: skip
@@ -151,25 +154,25 @@ def _probes(place: Path) -> dict[str, tuple[Stamp, Probe]]:
 
 def _stamp(path: Path) -> Stamp | None:
     try:
-        held = os.stat(path, follow_symlinks=False)  # noqa: PTH116 (of each of many thousand files)
+        status = os.stat(path, follow_symlinks=False)  # noqa: PTH116 (of each of many thousand files)
     except OSError:
         return None
-    return held.st_size, held.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
-def _beside(paths: Iterable[Path]) -> dict[str, list[int]]:
+def _stamps(paths: Iterable[Path]) -> dict[str, list[int]]:
     return {str(path): list(stamp) for path in paths if (stamp := _stamp(path))}
 
 
-def _write(place: Path, facts: dict[str, Any], **arrays: NDArray[Any]) -> None:
-    with files.atomic(place, "wb") as file:
+def _write(path: Path, facts: dict[str, Any], **arrays: NDArray[Any]) -> None:
+    with files.atomic(path, "wb") as file:
         np.savez(file, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
 
 
-def _read(place: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """What `_write` wrote, whose sums the archive holds; nothing where it is not whole."""
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the facts and arrays that `_write` wrote, or nothing if the archive is damaged (its checksums show it)."""
     try:
-        with place.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
         facts = json.loads(arrays.pop("facts").tobytes())
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError):

@@ -1,7 +1,8 @@
-"""Which files of a folder are images of what: every file gets a class, or a line that says why not. Opens no image.
+"""Folder layout: every file gets a class, or a reason why it is not used. Opens no image.
 
-Three layouts: `train/CLASS/*` beside `test/CLASS/*` (and a validation folder), `CLASS/*`, or `labels.csv`. Links are
-never followed. Names are kept as the system gives them, so a name that is not UTF-8 still finds its file.
+Three layouts: `train/CLASS/*` beside `test/CLASS/*` (and a validation folder), `CLASS/*`, or
+`labels.csv`. Links are never followed. Names stay as the system gives them, so a name that is not
+UTF-8 still finds its file.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from resnetlab.errors import InputError, Problem, mistake
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif")
 FOREIGN = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm", ".tga", ".ico", ".psd", ".eps")
-"""Images by their name, of formats that are not read: taken as candidates, so that they are told as bad files."""
+"""File name suffixes of image formats that cannot be read. Such files are reported as bad files."""
 
 Layout = Literal["splits", "classes", "labels"]
-"""How a folder says what its images are: `train/CLASS/*`, `CLASS/*`, or `labels.csv`."""
+"""Layout of a folder of images: `train/CLASS/*`, `CLASS/*`, or `labels.csv`."""
 
 SYSTEM = ("thumbs.db", "desktop.ini", "icon\r")
 MAX_DEPTH = 32
@@ -35,7 +36,7 @@ LAYOUT = "lay it out as FOLDER/train/CLASS/*.jpg and FOLDER/test/CLASS/*.jpg, or
 
 @dataclass(frozen=True)
 class Listing:
-    """Every file under `root`, by its path below it with `/` between the parts, sorted."""
+    """Listing of every file under `root`, by its path below it with `/` between the parts, sorted."""
 
     root: Path
     layout: Layout
@@ -44,24 +45,27 @@ class Listing:
     passed: tuple[Passed, ...]
 
     def problem_of_empty(self, label: str, bad: Iterable[str]) -> Problem:
-        """The mistake of a class without a usable train image, naming what was skipped instead."""
+        """Return the error for a class without a usable train image; it names the skipped files."""
         if self.layout == "labels":
-            what = f'no usable train image of class "{label}"'
-            return Problem(f"{self.root}/{LABELS}", what, "add train images of it, or remove its rows")
+            problem = f'no usable train image of class "{label}"'
+            return Problem(f"{self.root}/{LABELS}", problem, "add train images of it, or remove its rows")
         folder = f"train/{label}" if self.layout == "splits" else label
         skipped = sorted({f'{item.reason} "{_below(item.path, folder)}"' for item in self._passed_in(folder)})
         broken = [path for path in bad if path.startswith(folder + "/")]
         if broken:
             skipped.append(f"{len(broken)} bad")
-        what = "0 images" + (f" ({', '.join(skipped[:5])} skipped)" if skipped else "")
-        return Problem(f"{self.root}/{folder}", what, "add images or remove the folder")
+        problem = "0 images" + (f" ({', '.join(skipped[:5])} skipped)" if skipped else "")
+        return Problem(f"{self.root}/{folder}", problem, "add images or remove the folder")
 
     def _passed_in(self, folder: str) -> list[Passed]:
         return [item for item in self.passed if item.path.startswith(folder + "/")]
 
 
 def list_folder(root: Path) -> Listing:
-    """Give every file of `root` a class or a reason. Raises InputError when the folder has no such layout."""
+    """Give every file of `root` a class or a reason.
+
+    Raises InputError when the folder has no known layout.
+    """
     entries, folders = walk(root)
     if any(entry.path == LABELS and not entry.hindrance for entry in entries):
         layout: Layout = "labels"
@@ -74,22 +78,22 @@ def list_folder(root: Path) -> Listing:
         if problems:
             raise InputError(*problems)
         layout = "splits" if splits else "classes"
-        files, passed = _place(entries, splits)
+        files, passed = _assign_classes(entries, splits)
     _check_classes(root, classes)
     ordered = tuple(sorted(files, key=lambda file: file.path))
     return Listing(root, layout, tuple(classes), ordered, tuple(sorted(passed, key=lambda item: item.path)))
 
 
 def walk(root: Path) -> tuple[list[Entry], set[str]]:
-    """Everything under `root` that is no folder, and the folders, by their paths below it. Raises InputError."""
+    """Return all files under `root` and all folders, by their paths below it. Raises InputError."""
     entries: list[Entry] = []
     folders: set[str] = set()
-    todo = [""]
-    while todo:
-        folder = todo.pop()
+    pending = [""]
+    while pending:
+        folder = pending.pop()
         try:
-            with os.scandir(root / folder) as found:
-                children = list(found)
+            with os.scandir(root / folder) as entries_in_folder:
+                children = list(entries_in_folder)
         except OSError as error:
             if not folder:
                 raise mistake(str(root), f"cannot be read: {error.strerror}", "give a folder you may read") from error
@@ -99,7 +103,7 @@ def walk(root: Path) -> tuple[list[Entry], set[str]]:
             path = f"{folder}/{child.name}" if folder else child.name
             if is_folder(child):
                 folders.add(path)
-                todo.append(path)
+                pending.append(path)
             else:
                 entries.append(Entry(path, _hindrance(child)))
         if folder.count("/") >= MAX_DEPTH or len(entries) > MAX_FILES:
@@ -108,7 +112,7 @@ def walk(root: Path) -> tuple[list[Entry], set[str]]:
 
 
 def is_folder(child: os.DirEntry[str]) -> bool:
-    """Whether it is a folder itself, neither a link to one nor what Windows calls a junction."""
+    """Return True for a real folder: neither a link nor a junction of Windows."""
     return child.is_dir(follow_symlinks=False) and not _is_junction(child)
 
 
@@ -129,23 +133,25 @@ def _hindrance(child: os.DirEntry[str]) -> str:
 
 
 def _split_folders(root: Path, visible: list[str], folders: set[str]) -> dict[str, Split]:
-    """The folders that are splits; none of them when the folders of `root` are classes."""
+    """Return the folders that are splits, or none when the folders of `root` are classes."""
     if not visible:
         raise mistake(str(root), "no folders of images in it", LAYOUT)
-    given = {name: WORDS[name] for name in visible if name in WORDS}
-    has_classes = {name for name in given if any(_parent(folder) == name and not _hidden(folder) for folder in folders)}
-    if not has_classes and len(given) < len(visible):
+    named_splits = {name: WORDS[name] for name in visible if name in WORDS}
+    has_classes = {
+        name for name in named_splits if any(_parent(folder) == name and not _hidden(folder) for folder in folders)
+    }
+    if not has_classes and len(named_splits) < len(visible):
         return {}  # folders of classes, one of which may be named train
     if "train" not in has_classes:
         raise mistake(f"{root}/train", "no folders of classes in it (links are not followed)", LAYOUT)
-    spellings = [name for name, split in given.items() if split == "validation"]
+    spellings = [name for name, split in named_splits.items() if split == "validation"]
     if len(spellings) > 1:
         raise mistake(str(root), f"two validation splits: {', '.join(spellings)}", "keep one of them")
-    return given
+    return named_splits
 
 
 def _classes(root: Path, folders: set[str], splits: dict[str, Split]) -> tuple[list[str], list[Problem]]:
-    """The class names, sorted, and a problem for each class that is not in train."""
+    """Return the class names, sorted, and a problem for each class that is not in train."""
     if not splits:
         return sorted(folder for folder in folders if "/" not in folder and not _hidden(folder)), []
     by_split = defaultdict(set)
@@ -153,12 +159,12 @@ def _classes(root: Path, folders: set[str], splits: dict[str, Split]) -> tuple[l
         if folder.count("/") == 1 and not _hidden(folder):
             by_split[_parent(folder)].add(folder.split("/")[1])
     fix = "add train images of it, or remove it"
-    strangers = [(name, label) for name in splits for label in sorted(by_split[name] - by_split["train"])]
-    problems = [Problem(f"{root}/{name}/{label}", "a class that is not in train", fix) for name, label in strangers]
+    untrained = [(name, label) for name in splits for label in sorted(by_split[name] - by_split["train"])]
+    problems = [Problem(f"{root}/{name}/{label}", "a class that is not in train", fix) for name, label in untrained]
     return sorted(by_split["train"]), problems
 
 
-def _place(entries: list[Entry], splits: dict[str, Split]) -> tuple[list[Labelled], list[Passed]]:
+def _assign_classes(entries: list[Entry], splits: dict[str, Split]) -> tuple[list[Labelled], list[Passed]]:
     files, passed = [], []
     depth = 2 if splits else 1
     for entry in entries:
@@ -172,7 +178,7 @@ def _place(entries: list[Entry], splits: dict[str, Split]) -> tuple[list[Labelle
 
 
 def _reason(entry: Entry, parts: list[str], depth: int, splits: dict[str, Split]) -> str:
-    """Why a file is no candidate; empty when it is one."""
+    """Return the reason why a file cannot be an image, or "" if it can."""
     if _hidden(entry.path):
         return "hidden"
     if entry.hindrance:
@@ -187,12 +193,12 @@ def _reason(entry: Entry, parts: list[str], depth: int, splits: dict[str, Split]
 
 
 def _check_classes(root: Path, classes: list[str]) -> None:
-    folded = defaultdict(list)
+    by_folded_name = defaultdict(list)
     for name in classes:
-        folded[name.casefold()].append(name)
+        by_folded_name[name.casefold()].append(name)
     problems = [
         Problem(str(root), f"classes whose names differ in case only: {', '.join(names)}", "rename or merge them")
-        for names in folded.values()
+        for names in by_folded_name.values()
         if len(names) > 1
     ]
     problems += [
@@ -201,8 +207,8 @@ def _check_classes(root: Path, classes: list[str]) -> None:
         if not _is_text(name)
     ]
     if len(classes) < 2:
-        found = ", ".join(classes) or "none"
-        problems.append(Problem(str(root), "fewer than two classes", LAYOUT, got=found))
+        names_found = ", ".join(classes) or "none"
+        problems.append(Problem(str(root), "fewer than two classes", LAYOUT, got=names_found))
     if problems:
         raise InputError(*problems)
 
@@ -224,5 +230,5 @@ def _parent(path: str) -> str:
 
 
 def _below(path: str, folder: str) -> str:
-    """The first part of `path` below `folder`."""
+    """Return the first part of `path` below `folder`."""
     return path.removeprefix(folder + "/").split("/")[0]

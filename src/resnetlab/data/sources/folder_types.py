@@ -1,4 +1,4 @@
-"""The files that a walk through a folder finds, and what becomes of each."""
+"""Types for the files of a folder of images: entry, labeled file and skipped file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LABELS = "labels.csv"
 
 @dataclass(frozen=True)
 class Entry:
-    """What is at a path that is no folder; `hindrance` says why it cannot be an image, or is empty."""
+    """File of a folder; `hindrance` is the reason why it cannot be an image, or empty."""
 
     path: str
     hindrance: str = ""
@@ -28,7 +28,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A file that should be an image of class `label`; `split` is None where the folder does not say."""
+    """File that should be an image of class `label`; `split` is None if the folder does not tell it."""
 
     path: str
     label: str
@@ -37,7 +37,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Passed:
-    """A file that was passed over, and why."""
+    """File that was skipped, with the reason."""
 
     path: str
     reason: str

@@ -1,13 +1,13 @@
-"""One image file to pixels: decoded whole, upright, grey or RGB; or refused with a reason. The project's one decoder.
+"""Image decoder, the only one of the project: one file becomes grey or RGB pixels, upright, or is refused.
 
-What is done to each mode:
+Modes are handled as follows:
 
 - grey (1, L, LA, 16-bit grey) becomes L; every other mode (P, RGB, RGBA, CMYK, YCbCr, ...) becomes RGB;
-- transparency, be it a channel, a palette's or a colour key, is composited on white;
-- 16-bit grey is scaled, round(x 255 / 65535), never clipped; 16-bit colour loses its low byte (Pillow reads it so);
-- EXIF orientation is applied; of an animation the first frame is taken.
+- transparency (a channel, a palette's or a color key) is composited on white;
+- 16-bit grey is scaled, round(x 255 / 65535), never clipped; 16-bit color loses its low byte (Pillow reads it so);
+- EXIF orientation is applied; an animation gives its first frame.
 
-`PIL.ImageFile.LOAD_TRUNCATED_IMAGES` is never set: half an image is no image.
+`PIL.ImageFile.LOAD_TRUNCATED_IMAGES` is never set, so that a truncated image is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 DECODER = 1
-"""Raised by hand when the same file comes to mean other pixels."""
+"""Version of the decoder. Increase it by hand when the same file gives other pixels."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 MAX_PIXELS = 100_000_000
@@ -33,13 +33,13 @@ MAX_FILE_BYTES = 500_000_000
 MIN_SIDE = 4
 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
-# Without O_NONBLOCK a FIFO put in the file's place would hang the open; without O_BINARY Windows changes line ends.
+# Without O_NONBLOCK, opening a FIFO in place of the file would hang; without O_BINARY, Windows changes line ends.
 _READ = os.O_RDONLY | _NO_FOLLOW
 for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
     _READ |= getattr(os, _flag, 0)
 
-# Pillow warns above its own limit and refuses above twice that; with ours in its place, what it lets pass with a
-# warning is refused below by name.
+# Pillow warns above its limit and refuses above twice the limit. With this limit, `_open` refuses the images in
+# between, about which Pillow only warns.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 _GREY = ("1", "L", "LA", "La")
@@ -66,14 +66,15 @@ _DISGUISES = {
 
 
 class BadImageError(Exception):
-    """A file that is no image we read; the message is the reason."""
+    """Error of a file that cannot be read as an image; the message is the reason."""
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Pillow's warnings (damaged EXIF, large images): what matters of them is a reason below.
+    """Silence Pillow's warnings (damaged EXIF, large images); the important ones become a reason of BadImageError.
 
-    To be held around a batch of decoding, by the thread that starts the others: filters belong to the process.
+    Enter it around a batch of decoding, in the thread that starts the others, because filters
+    belong to the process.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -81,7 +82,7 @@ def quiet() -> Iterator[None]:
 
 
 def read(path: str | Path) -> bytes:
-    """The bytes of a regular file, links not followed. Raises BadImageError."""
+    """Return the bytes of a regular file; links are not followed. Raises BadImageError."""
     try:
         if not _NO_FOLLOW and not stat.S_ISREG(os.lstat(path).st_mode):
             raise BadImageError("not a regular file")
@@ -98,16 +99,20 @@ def read(path: str | Path) -> bytes:
 
 
 def header(raw: bytes) -> tuple[int, int]:
-    """Height and width in pixels as stored, from the file's header alone. Raises BadImageError."""
+    """Return height and width in pixels as stored, from the file's header alone.
+
+    Raises BadImageError.
+    """
     image = _open(raw)
     return image.height, image.width
 
 
 def decode(raw: bytes, reduction: int = 1) -> Image.Image:
-    """The whole image, upright, of mode L or RGB. Raises BadImageError for anything less.
+    """Return the complete image, upright, in mode L or RGB. Raises BadImageError otherwise.
 
-    With a `reduction` of 2, 4 or 8 a JPEG is decoded at that part of its sides, rounded up: libjpeg leaves out the
-    frequencies that such an image cannot show, and most of the work. Other formats are decoded as they are.
+    With a `reduction` of 2, 4 or 8 a JPEG is decoded at that fraction of its sides, rounded up:
+    libjpeg skips the frequencies that such an image cannot show, and most of the work. Other
+    formats are decoded at full size.
     """
     image = _open(raw)
     kind = image.format or "image"
@@ -118,28 +123,29 @@ def decode(raw: bytes, reduction: int = 1) -> Image.Image:
         return flatten(image)
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's decoders raise nearly every kind for a damaged file
+    except Exception as error:  # Pillow's decoders raise many kinds of errors for a damaged file
         if "truncated" in str(error).lower():
             raise BadImageError(f"truncated {kind}") from error
         raise BadImageError(f"broken {kind}: {str(error)[:80] or type(error).__name__}") from error
 
 
 def upright_size(raw: bytes) -> tuple[int, int]:
-    """Width and height in pixels of the image that `decode` gives, from the file's header alone."""
+    """Return width and height in pixels of the image that `decode` returns, from the file's header alone."""
     image = _open(raw)
     return (image.height, image.width) if _orientation(image) >= 5 else image.size
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """A loaded image of any mode, upright, as mode L or RGB, by the rules above."""
-    return _flat(_upright(image))
+    """Return a loaded image of any mode, upright, as mode L or RGB, by the rules above."""
+    return _to_grey_or_rgb(_upright(image))
 
 
 def square(image: Image.Image, side: int) -> NDArray[np.uint8]:
-    """The centre square of an image, resized: (side, side) grey or (side, side, 3) RGB.
+    """Return the center square of an image, resized: (side, side) grey or (side, side, 3) RGB.
 
-    Antialiased bilinear, as the evaluation of torchvision's reference networks: what resizing the shorter side and
-    cropping the centre gives, without the intermediate image. An image of that size keeps its pixels.
+    It is antialiased bilinear, as in the evaluation of torchvision's reference networks, and equals
+    resizing the shorter side and taking the center crop, without the intermediate image. An image
+    of that size keeps its pixels.
     """
     edge = min(image.size)
     left, top = (image.width - edge) // 2, (image.height - edge) // 2
@@ -172,15 +178,15 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8; above 4, what is stored lies on its side."""
+    """Return the EXIF orientation, 1 to 8; above 4 the stored image is rotated by 90 degrees."""
     try:
-        held = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # a damaged EXIF block says nothing; the pixels are whole
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a damaged EXIF block does not damage the pixels
         return 1
-    return held if held in _UPRIGHT else 1
+    return orientation if orientation in _UPRIGHT else 1
 
 
-def _flat(image: Image.Image) -> Image.Image:
+def _to_grey_or_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # Pillow's own conversion clips at 255
         levels = np.asarray(image).astype(np.int64).clip(0, 65535)
         return Image.fromarray(((levels + 128) // 257).astype(np.uint8))

@@ -1,4 +1,7 @@
-"""`labels.csv` of a folder: columns path, label and perhaps split. Owns how its mistakes are told."""
+"""Reader of a folder's `labels.csv` with the columns path, label and optionally split.
+
+Reports its mistakes.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,27 @@ from resnetlab.errors import InputError, Problem, mistake, nearest
 
 MAX_BYTES = 500_000_000
 MAX_TOLD = 20
-"""A column that is wrong is wrong in every row; the first mistakes tell it."""
+"""Maximum number of reported mistakes.
+
+A wrong column is wrong in every row, so the first ones are enough.
+"""
 
 
 def read_labels(root: Path, entries: list[Entry]) -> tuple[list[Labelled], list[Passed]]:
-    """The files that `labels.csv` names, and the others with their reason. Raises InputError with its mistakes."""
+    """Return the files that `labels.csv` names, and the other files with a reason.
+
+    Raises InputError with its mistakes.
+    """
     where = f"{root}/{LABELS}"
     rows = _rows(root / LABELS)
-    known = {entry.path: entry for entry in entries}
+    entry_at = {entry.path: entry for entry in entries}
     files: dict[str, Labelled] = {}
     problems: list[Problem] = []
     for line, row in rows:
-        file, problem = _file(row, known, files)
+        file, problem = _file(row, entry_at, files)
         if problem is not None:
-            what, fix = problem
-            problems.append(Problem(f"{where}:{line}", what, fix))
+            message, fix = problem
+            problems.append(Problem(f"{where}:{line}", message, fix))
         elif file is not None:
             files[file.path] = file
     if len(problems) > MAX_TOLD:
@@ -43,7 +52,7 @@ def read_labels(root: Path, entries: list[Entry]) -> tuple[list[Labelled], list[
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Each row with the number of its last line."""
+    """Return each row with the number of its last line."""
     fix = "write a header line path,label or path,label,split and a row for each image, in UTF-8"
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -60,18 +69,18 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _file(
-    row: dict[str, str], known: dict[str, Entry], taken: dict[str, Labelled]
+    row: dict[str, str], entry_at: dict[str, Entry], used: dict[str, Labelled]
 ) -> tuple[Labelled | None, tuple[str, str] | None]:
-    """The file of a row, or what is wrong with it and the fix."""
+    """Return the file of a row, or a problem and its fix."""
     if None in row or None in row.values():
         return None, ("more or fewer values than columns", "quote a value that holds a comma")
     path, label, split = row["path"].removeprefix("./"), row["label"], row.get("split", "")
-    entry = known.get(path)  # what the walk found: neither `..`, nor an absolute path, nor a way through a link
+    entry = entry_at.get(path)  # only files that the walk listed: no `..`, no absolute path, no link
     if entry is None:
         return None, (f'no file "{path}" in the folder', "write paths below the folder, or remove the row")
     if entry.hindrance:
         return None, (f'"{path}" is {entry.hindrance}', "put the file itself there, or remove the row")
-    if path in taken:
+    if path in used:
         return None, (f'"{path}" a second time', "keep one row for each file")
     if not label:
         return None, (f'"{path}" has no label', "give it one, or remove the row")

@@ -1,7 +1,8 @@
-"""Splits as manifests: `path,label,split,sha256`, a line an image. Cut once, written, read back; no image is copied.
+"""Manifests of splits: `path,label,split,sha256`, one line per image. No image is copied.
 
-The split of a folder that has none lies beside the cache, and is cut again when it no longer fits its folder; one that
-a person gave must fit. Never writes into the folder of images by itself.
+A folder without splits is split once, and its manifest is written next to the cache. It is replaced
+when it no longer fits the folder; a manifest that the user gives must fit. Nothing is written into
+the folder of images.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ HEADER = ("path", "label", "split", "sha256")
 
 @dataclass(frozen=True)
 class Row:
-    """A usable image: its path below the root, its class and split, the SHA-256 of its file, its size as stored."""
+    """Row of a usable image: path below the root, class, split, SHA-256 of the file, size as stored."""
 
     path: str
     label: str
@@ -41,46 +42,52 @@ class Row:
 
 @dataclass(frozen=True)
 class Cut:
-    """How to cut all images of a folder anew: train, validation and test, as shares that add up to 1 or as counts."""
+    """Split of all images of a folder: train, validation and test, as fractions that add up to 1 or as counts."""
 
     parts: tuple[float, float, float]
     seed: int = 0
 
     @classmethod
     def parse(cls, text: str, seed: int = 0, option: str = "--split") -> Cut:
-        """`.6,.2,.2` or `12240,4200,4140`. Raises InputError."""
+        """Parse `.6,.2,.2` or `12240,4200,4140`. Raises InputError."""
         fix = f"{option} .6,.2,.2, or counts that add up to the images: {option} 12240,4200,4140"
         try:
             parts = tuple(float(part) for part in text.split(","))
         except ValueError:
             parts = ()
-        whole = all(part == int(part) for part in parts if math.isfinite(part))
-        good = len(parts) == 3 and all(math.isfinite(part) and part >= 0 for part in parts) and parts[0] and parts[2]
-        if not good or not (whole or abs(sum(parts) - 1) < 1e-6):
+        are_counts = all(part == int(part) for part in parts if math.isfinite(part))
+        valid = len(parts) == 3 and all(math.isfinite(part) and part >= 0 for part in parts) and parts[0] and parts[2]
+        if not valid or not (are_counts or abs(sum(parts) - 1) < 1e-6):
             raise mistake(option, "not shares or counts of train, validation and test", fix, got=text)
         return cls((parts[0], parts[1], parts[2]), seed)
 
     def counts(self, images: int, where: str) -> tuple[int, int, int]:
-        """Train, validation and test images of `images`. Raises InputError when counts do not add up to them."""
-        if sum(self.parts) < 1.5:  # shares
+        """Return the numbers of train, validation and test images.
+
+        Raises InputError when counts do not add up to `images`.
+        """
+        if sum(self.parts) < 1.5:  # fractions
             validation, test = (round(share * images) for share in self.parts[1:])
             return images - validation - max(1, test), validation, max(1, test)
         train, validation, test = (int(part) for part in self.parts)
         if train + validation + test != images:
-            what = f"{train:,} + {validation:,} + {test:,} = {train + validation + test:,}, of {images:,} images"
-            raise mistake(where, what, "counts that add up, or shares such as .6,.2,.2", field="split")
+            problem = f"{train:,} + {validation:,} + {test:,} = {train + validation + test:,}, of {images:,} images"
+            raise mistake(where, problem, "counts that add up, or shares such as .6,.2,.2", field="split")
         return train, validation, test
 
 
 def cut_of(text: str, option: str = "--split") -> Cut | Path | None:
-    """What `--split` says: a cut, the path of a manifest, or None. Raises InputError."""
+    """Parse the value of `--split`: fractions or counts, the path of a manifest, or None if empty.
+
+    Raises InputError.
+    """
     if not text:
         return None
     return Path(text) if text.endswith(".csv") else Cut.parse(text, option=option)
 
 
 def stem(root: Path, paths: Sequence[str]) -> str:
-    """`<folder-name>-<short hash of the paths>`: the beginning of the names of what is written about a folder."""
+    """Return `<folder-name>-<short hash of the paths>`, the beginning of the names of files about a folder."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", root.resolve().name) or "root"
     return f"{name}-{hashlib.sha256(json.dumps(list(paths)).encode()).hexdigest()[:8]}"
 
@@ -88,103 +95,115 @@ def stem(root: Path, paths: Sequence[str]) -> str:
 def complete(
     rows: Sequence[Row], classes: Sequence[str], root: Path, cache: Path
 ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """The rows, each with a split, and a note for a person when one had to be cut.
+    """Return the rows, each with a split, and a note for the user when splits had to be drawn.
 
-    Without any split, 15 % of the images are test and 15 % validation; with train but no test, 15 % of train become
-    test. By class, by seed 0. Raises InputError when a class has too few images.
+    Without any split, 15 % of the images become test and 15 % validation; with train but no test,
+    15 % of train become test. Draws are by class, by seed 0. Raises InputError when a class has too
+    few images.
     """
     if any(row.split == "test" for row in rows):
         return tuple(rows), ()
     path = cache / f"{stem(root, [row.path for row in rows])}-splits.csv"
-    held = _read(path, rows)
-    cut = held or _cut(rows, classes, str(root))
-    if held is None:
-        write(path, cut)
-    what = "15 % test and 15 % validation" if rows[0].split is None else "15 % of train as the test split"
-    return cut, (f"{root} has no test split: {what} were set apart, by class, by seed 0; listed in {path}",)
+    stored = _read(path, rows)
+    result = stored or _cut(rows, classes, str(root))
+    if stored is None:
+        write(path, result)
+    description = "15 % test and 15 % validation" if rows[0].split is None else "15 % of train as the test split"
+    return result, (f"{root} has no test split: {description} were set apart, by class, by seed 0; listed in {path}",)
 
 
 def cut_anew(rows: Sequence[Row], classes: Sequence[str], root: Path, cut: Cut) -> tuple[Row, ...]:
-    """The rows, each with the split that `cut` gives it, whatever split it had; by class. Raises InputError."""
-    number = {name: k for k, name in enumerate(classes)}
-    labels = np.array([number[row.label] for row in rows], np.int64)
+    """Return the rows with new splits drawn by class as `cut` asks, whatever splits they had.
+
+    Raises InputError.
+    """
+    index_of = {name: k for k, name in enumerate(classes)}
+    labels = np.array([index_of[row.label] for row in rows], np.int64)
     _, validation, test = cut.counts(len(rows), str(root))
     splits = stratify.split_by_counts(labels, classes, validation, test, cut.seed, str(root))
     return tuple(replace(row, split=split) for row, split in zip(rows, splits, strict=True))
 
 
 def follow(rows: Sequence[Row], root: Path, path: Path) -> tuple[Row, ...]:
-    """The rows, each with its split in the manifest at `path`. Raises InputError unless the two fit."""
-    again = "make it again: resnetlab data split"
+    """Return the rows, each with its split in the manifest at `path`.
+
+    Raises InputError unless the two fit.
+    """
+    fix = "make it again: resnetlab data split"
     try:
         text = path.read_bytes().decode(errors="surrogateescape")
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except (OSError, csv.Error, ValueError) as error:
         raise mistake(str(path), f"cannot be read: {error}", "give a manifest of resnetlab data split") from None
     if not lines or tuple(lines[0]) != HEADER or any(len(line) != len(HEADER) for line in lines):
-        raise mistake(str(path), "not a manifest", again, allowed=",".join(HEADER))
+        raise mistake(str(path), "not a manifest", fix, allowed=",".join(HEADER))
     listed = {line[0]: (line[1], line[3]) for line in lines[1:]}
     splits = {line[0]: line[2] for line in lines[1:]}
-    held = {row.path: (row.label, row.sha256) for row in rows}
-    faults = {
-        f"lists what {root} does not have:": listed.keys() - held.keys(),
-        "does not list": held.keys() - listed.keys(),
+    present = {row.path: (row.label, row.sha256) for row in rows}
+    mismatches = {
+        f"lists what {root} does not have:": listed.keys() - present.keys(),
+        "does not list": present.keys() - listed.keys(),
         "has another class or content for": {
-            name for name in held.keys() & listed.keys() if held[name] != listed[name]
+            name for name in present.keys() & listed.keys() if present[name] != listed[name]
         },
         "has another word than train, validation or test for": {
             name for name, split in splits.items() if split not in get_args(Split)
         },
     }
     problems = [
-        Problem(str(path), f'{what} "{names[0]}"' + (f" and {len(names) - 1:,} more" if names[1:] else ""), again)
-        for what, names in ((what, sorted(found)) for what, found in faults.items())
+        Problem(str(path), f'{message} "{names[0]}"' + (f" and {len(names) - 1:,} more" if names[1:] else ""), fix)
+        for message, names in ((message, sorted(paths)) for message, paths in mismatches.items())
         if names
     ]
     missing = {"train", "test"} - set(splits.values())
-    problems += [Problem(str(path), f"no {split} images", again) for split in sorted(missing)]
+    problems += [Problem(str(path), f"no {split} images", fix) for split in sorted(missing)]
     if problems:
         raise InputError(*problems)
     return tuple(replace(row, split=splits[row.path]) for row in rows)  # type: ignore[arg-type]
 
 
 def _cut(rows: Sequence[Row], classes: Sequence[str], where: str) -> tuple[Row, ...]:
-    number = {name: k for k, name in enumerate(classes)}
+    index_of = {name: k for k, name in enumerate(classes)}
     if all(row.split is None for row in rows):
-        labels = np.array([number[row.label] for row in rows], np.int64)
+        labels = np.array([index_of[row.label] for row in rows], np.int64)
         splits = stratify.split_three_ways(labels, classes, SHARE, where)
         return tuple(replace(row, split=split) for row, split in zip(rows, splits, strict=True))
-    train = [place for place, row in enumerate(rows) if row.split == "train"]
-    labels = np.array([number[rows[place].label] for place in train], np.int64)
+    train = [index for index, row in enumerate(rows) if row.split == "train"]
+    labels = np.array([index_of[rows[index].label] for index in train], np.int64)
     test = stratify.split_test(labels, classes, SHARE, where)
-    chosen = {place for place, drawn in zip(train, test, strict=True) if drawn}
-    return tuple(replace(row, split="test") if place in chosen else row for place, row in enumerate(rows))
+    test_indices = {index for index, drawn in zip(train, test, strict=True) if drawn}
+    return tuple(replace(row, split="test") if index in test_indices else row for index, row in enumerate(rows))
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
-    """Write a manifest, whole or not at all."""
+    """Write a manifest atomically."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     writer.writerows((row.path, row.label, row.split, row.sha256) for row in rows)
-    with files.atomic(path, "wb") as file:  # a name that is not UTF-8 keeps its bytes
+    with files.atomic(path, "wb") as file:  # surrogateescape preserves names that are not UTF-8
         file.write(text.getvalue().encode(errors="surrogateescape"))
 
 
 def _read(path: Path, rows: Sequence[Row]) -> tuple[Row, ...] | None:
-    """The rows with the splits of a manifest that lists exactly these files, else None."""
+    """Return the rows with the splits of a manifest that lists exactly these files, or None."""
     try:
         text = path.read_bytes().decode(errors="surrogateescape")
         header, *lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except (OSError, csv.Error, ValueError):
         return None
-    fits = tuple(header) == HEADER and len(lines) == len(rows) and all(len(line) == len(HEADER) for line in lines)
-    if not fits:
-        return None
-    held = tuple(replace(row, split=line[2]) for row, line in zip(rows, lines, strict=True))  # type: ignore[arg-type]
-    same = all(
-        (row.path, row.label, row.split, row.sha256) == tuple(line) for row, line in zip(held, lines, strict=True)
+    well_formed = (
+        tuple(header) == HEADER and len(lines) == len(rows) and all(len(line) == len(HEADER) for line in lines)
     )
-    kept = all(row.split == now.split or now.split in (None, "train") for row, now in zip(held, rows, strict=True))
-    splits = {row.split for row in held}
-    return held if same and kept and splits <= set(get_args(Split)) and {"train", "test"} <= splits else None
+    if not well_formed:
+        return None
+    result = tuple(replace(row, split=line[2]) for row, line in zip(rows, lines, strict=True))  # type: ignore[arg-type]
+    same = all(
+        (row.path, row.label, row.split, row.sha256) == tuple(line) for row, line in zip(result, lines, strict=True)
+    )
+    same_splits = all(
+        row.split == current.split or current.split in (None, "train")
+        for row, current in zip(result, rows, strict=True)
+    )
+    splits = {row.split for row in result}
+    return result if same and same_splits and splits <= set(get_args(Split)) and {"train", "test"} <= splits else None

@@ -1,7 +1,9 @@
-"""A data set in one `.npz`: x_train (N, H, W[, C]) uint8, y_train (N,), x_test, y_test; optional classes (K,) str,
-about (a text for reports), x_validation and y_validation (also spelled `val` or `valid`).
+"""Data sets in one `.npz` file.
 
-Reads headers first, so that every mistake of a file is told before a pixel is loaded. Refuses pickles.
+Required arrays: x_train (N, H, W[, C]) uint8, y_train (N,), x_test, y_test. Optional arrays:
+classes (K,) str, about (a text for reports), x_validation and y_validation (also spelled `val` or
+`valid`). Headers are read first, so that every mistake of a file is reported before a pixel is
+loaded. Pickles are refused.
 """
 
 from __future__ import annotations
@@ -26,18 +28,21 @@ from resnetlab.errors import InputError, Problem, mistake, nearest
 MIN_SIDE = 4
 MAX_CLASSES = 100_000
 MAX_BYTES = 64 * 2**30
-"""Arrays of a file, unpacked: a data set is held in memory, and a small archive must not unpack without end."""
+"""Maximum size of all arrays, unpacked.
+
+A data set is loaded into memory, and a small archive must not unpack without limit.
+"""
 
 VALIDATION_WORDS = ("validation", "val", "valid")
 FIX_FILE = "write it again with np.savez(file, x_train=..., y_train=..., x_test=..., y_test=...)"
 
 BROKEN = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError)
-"""What reading a damaged archive raises."""
+"""Exceptions that reading a damaged archive raises."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """Shape and dtype of an array in the archive, known without reading it."""
+    """Shape and dtype of an array in the archive, known without reading the array."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -45,29 +50,32 @@ class Header:
 
 @dataclass
 class _Check:
-    """The mistakes found in one file so far."""
+    """Collector of the mistakes in one file."""
 
     where: str
     headers: dict[str, Header]
     problems: list[Problem] = field(default_factory=list)
 
-    def add(self, key: str, what: str, fix: str, *, got: object = "", allowed: str = "") -> None:
-        self.problems.append(Problem(self.where, what, fix, field=key, got=str(got), allowed=allowed))
+    def add(self, key: str, problem: str, fix: str, *, got: object = "", allowed: str = "") -> None:
+        self.problems.append(Problem(self.where, problem, fix, field=key, got=str(got), allowed=allowed))
 
 
 def open_arrays(path: Path, name: str = "", notes: tuple[str, ...] = ()) -> Source:
-    """The Source in an `.npz` file; `name` stands for the file's stem. Raises InputError with every mistake."""
+    """Return the Source in an `.npz` file; `name` overrides the file's stem.
+
+    Raises InputError with every mistake.
+    """
     if not path.is_file():  # a FIFO would hang the open
         raise mistake(str(path), "neither a folder nor a regular file", "give an .npz or a folder of images")
-    with _told(str(path)):
+    with _damage_as_error(str(path)):
         archive = zipfile.ZipFile(path)
     with archive:
         return _read(archive, str(path), name or path.stem, notes)
 
 
 @contextlib.contextmanager
-def _told(where: str) -> Iterator[None]:
-    """Tell what a damaged archive raises as one mistake."""
+def _damage_as_error(where: str) -> Iterator[None]:
+    """Report the exceptions of a damaged archive as one InputError."""
     try:
         yield
     except BROKEN as error:
@@ -76,27 +84,27 @@ def _told(where: str) -> Iterator[None]:
 
 
 def _read(archive: zipfile.ZipFile, where: str, name: str, notes: tuple[str, ...]) -> Source:
-    with _told(where):
+    with _damage_as_error(where):
         check = _Check(where, _headers(archive, where))
 
     def load(key: str) -> NDArray[Any]:
-        with _told(where), archive.open(f"{key}.npy") as file:
+        with _damage_as_error(where), archive.open(f"{key}.npy") as file:
             return npy.read_array(file, allow_pickle=False)
 
     splits = _splits(check)
     for split, word in splits.items():
         _check_pixels(check, f"x_{word}", "" if split == "train" else "x_train")
         _check_labels(check, f"y_{word}", f"x_{word}")
-    named = _check_classes(check)
+    has_names = _check_classes(check)
     if "about" in check.headers and (check.headers["about"].shape or check.headers["about"].dtype.kind != "U"):
         check.add("about", "not one text", "about=np.array('where the images come from')")
     labels = {} if check.problems else {split: load(f"y_{word}") for split, word in splits.items()}
-    classes = _classes(check, load("classes") if named else None, labels, splits)
+    classes = _classes(check, load("classes") if has_names else None, labels, splits)
     if check.problems:
         raise InputError(*check.problems)
     parts = {split: content_hash.images(load(f"x_{word}"), labels[split]) for split, word in splits.items()}
-    known = {"about", "classes", *(f"{kind}_{word}" for kind in "xy" for word in splits.values())}
-    extra = sorted(set(check.headers) - known)
+    used = {"about", "classes", *(f"{kind}_{word}" for kind in "xy" for word in splits.values())}
+    extra = sorted(set(check.headers) - used)
     if extra:
         notes = (*notes, f"{where}: arrays not used: {', '.join(extra)}")
     about = str(load("about")) if "about" in check.headers else ""
@@ -116,30 +124,33 @@ def _headers(archive: zipfile.ZipFile, where: str) -> dict[str, Header]:
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             shape, _, dtype = read(file)
         if not dtype.hasobject and math.prod(shape) * dtype.itemsize > member.file_size:
-            raise ValueError("a header promises more than its array holds")  # numpy would allocate it first
+            # Otherwise numpy would allocate the memory that the header promises.
+            raise ValueError("a header promises more than its array holds")
         headers[member.filename.removesuffix(".npy")] = Header(shape, dtype)
     return headers
 
 
 def _splits(check: _Check) -> dict[str, str]:
-    """Split to the word by which the file spells it, for those whose two arrays are there."""
-    given = [word for word in VALIDATION_WORDS if {f"x_{word}", f"y_{word}"} & set(check.headers)]
-    if len(given) > 1:
-        check.add(f"x_{given[1]}", f"a second validation split beside x_{given[0]}", "keep one of them")
-    splits = {"train": "train", "test": "test"} | ({"validation": given[0]} if given else {})
-    known = {"classes", *(f"{kind}_{word}" for kind in "xy" for word in splits.values())}
-    whole = {}
+    """Return the splits whose two arrays exist, with the word by which the file spells each."""
+    validation_words = [word for word in VALIDATION_WORDS if {f"x_{word}", f"y_{word}"} & set(check.headers)]
+    if len(validation_words) > 1:
+        check.add(
+            f"x_{validation_words[1]}", f"a second validation split beside x_{validation_words[0]}", "keep one of them"
+        )
+    splits = {"train": "train", "test": "test"} | ({"validation": validation_words[0]} if validation_words else {})
+    used = {"classes", *(f"{kind}_{word}" for kind in "xy" for word in splits.values())}
+    complete = {}
     for split, word in splits.items():
         missing = [key for key in (f"x_{word}", f"y_{word}") if key not in check.headers]
         for key in missing:
-            near = nearest(key, set(check.headers) - known)
-            check.add(key, "missing", near or f"add {key}", got=f"arrays {', '.join(sorted(check.headers))}")
+            suggestion = nearest(key, set(check.headers) - used)
+            check.add(key, "missing", suggestion or f"add {key}", got=f"arrays {', '.join(sorted(check.headers))}")
         if not missing:
-            whole[split] = word
-    return whole
+            complete[split] = word
+    return complete
 
 
-def _check_pixels(check: _Check, key: str, like: str) -> None:
+def _check_pixels(check: _Check, key: str, reference: str) -> None:
     header = check.headers[key]
     shape, allowed = header.shape, "(N, H, W) or (N, H, W, 1 or 3)"
     if header.dtype != np.uint8:
@@ -160,10 +171,10 @@ def _check_pixels(check: _Check, key: str, like: str) -> None:
         check.add(key, "images are too small", fix, got=f"{shape[1]} x {shape[2]} pixels")
     if not shape[0]:
         check.add(key, "no images", "add images, or leave the split out" if "train" not in key else "add images")
-    first = check.headers[like].shape if like in check.headers else shape
-    told = any(problem.field in (key, like) for problem in check.problems)
-    if not told and _image_shape(first) != _image_shape(shape):
-        check.add(key, f"images differ in shape from those of {like}", f"give both {first[1:]}", got=shape[1:])
+    first = check.headers[reference].shape if reference in check.headers else shape
+    already_reported = any(problem.field in (key, reference) for problem in check.problems)
+    if not already_reported and _image_shape(first) != _image_shape(shape):
+        check.add(key, f"images differ in shape from those of {reference}", f"give both {first[1:]}", got=shape[1:])
 
 
 def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -182,7 +193,7 @@ def _check_labels(check: _Check, key: str, pixels: str) -> None:
 
 
 def _check_classes(check: _Check) -> bool:
-    """Whether there is an array of names that can be read."""
+    """Return True if there is a readable array of class names."""
     header = check.headers.get("classes")
     if header is None:
         return False
@@ -196,7 +207,7 @@ def _check_classes(check: _Check) -> bool:
 def _classes(
     check: _Check, names: NDArray[np.str_] | None, labels: dict[str, NDArray[Any]], words: dict[str, str]
 ) -> list[str]:
-    """The class names, checked against the labels of each split."""
+    """Return the class names, checked against the labels of each split."""
     top = 1 + max((int(part.max()) for part in labels.values()), default=0)
     classes = [str(name) for name in names] if names is not None else []
     if names is None and top <= MAX_CLASSES:
@@ -207,13 +218,17 @@ def _classes(
     for split, part in labels.items():
         wrong = np.flatnonzero((part < 0) | (part >= bound))
         if len(wrong):
-            which = f"{part[wrong[0]]} at index {wrong[0]}" + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
-            check.add(f"y_{words[split]}", "no such class", "mend the labels", got=which, allowed=f"0 to {bound - 1}")
+            example = f"{part[wrong[0]]} at index {wrong[0]}" + (
+                f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            )
+            check.add(f"y_{words[split]}", "no such class", "mend the labels", got=example, allowed=f"0 to {bound - 1}")
     if labels and not check.problems:
         if len(classes) < 2:
             check.add("classes", "fewer than two classes", "give images of two classes or more", got=len(classes))
         empty = np.flatnonzero(np.bincount(labels["train"].astype(np.int64), minlength=len(classes)) == 0)
         if len(empty):
-            shown = ", ".join(classes[k] for k in empty[:10]) + (", ..." if len(empty) > 10 else "")
-            check.add("y_train", f"no train image of {len(empty)} of {len(classes)} classes", "add some", got=shown)
+            names_of_empty = ", ".join(classes[index] for index in empty[:10]) + (", ..." if len(empty) > 10 else "")
+            check.add(
+                "y_train", f"no train image of {len(empty)} of {len(classes)} classes", "add some", got=names_of_empty
+            )
     return classes

@@ -1,6 +1,7 @@
 """Data sets by name: an `.npz` in `.data/` of the current folder, or torchvision's copy, downloaded once.
 
-Imports torchvision inside the function that needs it. A failed download is one line that says where to put the file.
+torchvision is imported only in the function that needs it. A failed download is reported in one
+line that tells where to put the file.
 """
 
 from __future__ import annotations
@@ -22,12 +23,17 @@ from resnetlab.settings import downloads_dir, refuse_offline
 
 NEARBY = Path(".data")
 PATIENCE_SECONDS = 30.0
-"""Without it a network that swallows packets would hold the command for minutes."""
+"""Timeout of a network operation.
+
+Without it a network that drops packets would block the command for minutes.
+"""
 
 
 @dataclass(frozen=True)
 class Hub:
-    """What torchvision calls a data set, the megabytes of a download, and where its files belong by hand."""
+    """Entry of torchvision: its class name, the size of the download in megabytes, and the path for
+    files placed by hand.
+    """
 
     torchvision: str
     megabytes: int
@@ -44,9 +50,10 @@ HUB = {
 
 
 def open_hub(name: str, *, say: Say) -> Source:
-    """The Source of a name of `HUB`. Raises InputError when it is neither here nor to be had.
+    """Return the Source of a name in `HUB`.
 
-    Files that a person put into `settings.downloads_dir()` by hand are read as if they had been downloaded.
+    Raises InputError when it is neither on this machine nor downloadable. Files that a user put
+    into `settings.downloads_dir()` by hand are read as if they had been downloaded.
     """
     nearby = NEARBY / f"{name}.npz"
     if nearby.is_file():
@@ -56,40 +63,40 @@ def open_hub(name: str, *, say: Say) -> Source:
     hub, root = HUB[name], downloads_dir()
     import torchvision.datasets
 
-    form = getattr(torchvision.datasets, hub.torchvision)
+    dataset_class = getattr(torchvision.datasets, hub.torchvision)
     try:
-        train, test = (_split(form, name, root, split, download=False) for split in ("train", "test"))
-    except Exception:  # not here, or not whole: torchvision says either in many ways
+        train, test = (_split(dataset_class, name, root, split, download=False) for split in ("train", "test"))
+    except Exception:  # missing or incomplete: torchvision raises many kinds of errors for both
         refuse_offline(name, _by_hand(name, root))
         say(f"downloading {name}: about {hub.megabytes} MB into {root}")
-        train, test = _download(form, name, root)
+        train, test = _download(dataset_class, name, root)
     return content_hash.assemble(name, _classes(name, train), train=_images(name, train), test=_images(name, test))
 
 
-def _download(form: Callable[..., Any], name: str, root: Path) -> tuple[Any, Any]:
+def _download(dataset_class: Callable[..., Any], name: str, root: Path) -> tuple[Any, Any]:
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _patience():
-            train, test = (_split(form, name, root, split, download=True) for split in ("train", "test"))
+        with _timeout():
+            train, test = (_split(dataset_class, name, root, split, download=True) for split in ("train", "test"))
             return train, test
-    except Exception as error:  # sockets, archives, checksums: a person mends them all alike
+    except Exception as error:  # sockets, archives, checksums: the remedy is the same
         if isinstance(error, OSError) and error.errno in FULL:
             fix = "free some space, then give the same command again"
             raise ResourceError(Problem(str(root), f"the disk is full; {name} was not downloaded", fix)) from error
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        what = f"can be neither read nor downloaded: {lines[-1].strip()[:120]}"
-        raise mistake(name, what, _by_hand(name, root)) from error
+        problem = f"can be neither read nor downloaded: {lines[-1].strip()[:120]}"
+        raise mistake(name, problem, _by_hand(name, root)) from error
 
 
 def _by_hand(name: str, root: Path) -> str:
-    """Which file a person puts where."""
+    """Return the instruction which file to put into which folder."""
     return f"put {HUB[name].place} into {root}, or give an .npz: --data FILE.npz (or {NEARBY / name}.npz here)"
 
 
-def _split(form: Callable[..., Any], name: str, root: Path, split: str, *, download: bool) -> Any:
+def _split(dataset_class: Callable[..., Any], name: str, root: Path, split: str, *, download: bool) -> Any:
     if name == "svhn":
-        return form(root, split=split, download=download)
-    return form(root, train=split == "train", download=download)
+        return dataset_class(root, split=split, download=download)
+    return dataset_class(root, train=split == "train", download=download)
 
 
 def _images(name: str, dataset: Any) -> Images:
@@ -100,12 +107,13 @@ def _images(name: str, dataset: Any) -> Images:
 
 
 def _classes(name: str, train: Any) -> list[str]:
-    """Class names; those of digits are the digits, where torchvision says `0 - zero` or nothing."""
+    """Return the class names; for digits the numerals, because torchvision has `0 - zero` or none."""
     return [str(digit) for digit in range(10)] if name in ("mnist", "svhn") else list(train.classes)
 
 
 @contextlib.contextmanager
-def _patience() -> Iterator[None]:
+def _timeout() -> Iterator[None]:
+    """Set the default timeout of sockets for the `with` block."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE_SECONDS)
     try:

@@ -1,4 +1,4 @@
-"""Pure functions on a batch of images; every image has draws of its own."""
+"""Batch augmentation as pure functions; every image has its own random draws."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from resnetlab.data.transforms.epoch_draws import EpochPlan
 
 
 def crop_and_flip(pixels: Tensor, corner: Tensor | None, mirror: Tensor | None, padding: int, size: int = 0) -> Tensor:
-    """Cut each image of (B, H, W, C) at its corner from itself with `padding` black pixels around; mirror some.
+    """Crop each image of (B, H, W, C) at its corner, with `padding` black pixels around it, and flip some images.
 
-    `corner` (B, 2) int64 holds top and left, `mirror` (B,) bool; None leaves that step out. A crop has `size` pixels a
-    side, 0 for as many as the image. One gather for both.
+    `corner` (B, 2) int64 holds top and left, `mirror` (B,) bool; None skips that operation. The
+    crop has `size` pixels a side, 0 for the size of the image. One gather does both.
     """
     if corner is None and mirror is None:
         return pixels
@@ -29,12 +29,12 @@ def crop_and_flip(pixels: Tensor, corner: Tensor | None, mirror: Tensor | None, 
     if corner is not None:
         pixels = F.pad(pixels, (0, 0, padding, padding, padding, padding))
         rows, columns = rows + corner[:, :1], columns + corner[:, 1:]
-    image = torch.arange(batch, device=pixels.device)
-    return pixels[image[:, None, None], rows[:, :, None], columns[:, None, :]]
+    index = torch.arange(batch, device=pixels.device)
+    return pixels[index[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 def centre(pixels: Tensor, size: int) -> Tensor:
-    """The middle of (B, H, W, C), `size` pixels a side; all of it where `size` is 0."""
+    """Return the center crop of (B, H, W, C) with `size` pixels a side, or all of it if `size` is 0."""
     if not size:
         return pixels
     top, left = ((length - size) // 2 for length in pixels.shape[1:3])
@@ -42,7 +42,9 @@ def centre(pixels: Tensor, size: int) -> Tensor:
 
 
 def cut_out(images: Tensor, hole: Tensor, size: int) -> Tensor:
-    """Set a square of `size` pixels about `hole` (B, 2) to 0, the mean, in each of (B, C, H, W); it may overhang."""
+    """Set a square of `size` pixels around `hole` (B, 2) to 0, the mean, in each image of (B, C, H,
+    W); it may overlap the border.
+    """
     height, width = images.shape[2:]
     rows = torch.arange(height, device=images.device)[None, :] - hole[:, :1] + size // 2
     columns = torch.arange(width, device=images.device)[None, :] - hole[:, 1:] + size // 2
@@ -51,39 +53,41 @@ def cut_out(images: Tensor, hole: Tensor, size: int) -> Tensor:
 
 
 def normalise(pixels: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """(B, H, W, C) uint8 to (B, C, H, W) fp32, (x / 255 - mean) / deviation; channels-last in memory."""
+    """Return (x / 255 - mean) / deviation: (B, H, W, C) uint8 to (B, C, H, W) fp32, channels-last in memory."""
     return ((pixels.float() - 255 * mean) / (255 * deviation)).permute(0, 3, 1, 2)
 
 
 def mix(values: Tensor, share: Tensor, mate: Tensor) -> Tensor:
-    """Each of (B, ...) by its share, and by the rest another of the batch: the one at its place in the order of `mate`.
+    """Mix each of (B, ...) with another item of the batch; `share` is its own weight, `mate` (B,) orders the partners.
 
-    Zhang et al. 2018, sec. 2, with a share an image and mates from the same batch, as they recommend.
+    Zhang et al. 2018, sec. 2, with one weight per image and partners from the same batch, as they
+    recommend.
     """
-    by = share.view(-1, *[1] * (values.dim() - 1))
-    return by * values + (1 - by) * values[mate.argsort(stable=True)]
+    weight = share.view(-1, *[1] * (values.dim() - 1))
+    return weight * values + (1 - weight) * values[mate.argsort(stable=True)]
 
 
 def train_batch(
     pixels: Tensor, plan: EpochPlan, part: slice | Tensor, augment: Augment, scale: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Part of an epoch, augmented, and put on its `scale`: (B, C, H, W), from the whole split (N, H, W, C)."""
+    """Return a part of an epoch, augmented and normalized by `scale`: (B, C, H, W), from the whole
+    split (N, H, W, C).
+    """
     corner = plan.corner[part] if augment.crop_padding or augment.crop else None
     mirror = plan.mirror[part] if augment.flip else None
-    chosen = crop_and_flip(pixels[plan.order[part]], corner, mirror, augment.crop_padding, augment.crop)
+    batch = crop_and_flip(pixels[plan.order[part]], corner, mirror, augment.crop_padding, augment.crop)
     if augment.randaugment:
-        from resnetlab.data.transforms.randaugment import (
-            rand_augment,  # torchvision's operations take seconds to import
-        )
+        # The import is here because torchvision's operations take seconds to import.
+        from resnetlab.data.transforms.randaugment import rand_augment
 
-        chosen = rand_augment(chosen, plan.operation[part], plan.opposite[part], augment.randaugment.magnitude)
-    images = scale(chosen)
+        batch = rand_augment(batch, plan.operation[part], plan.opposite[part], augment.randaugment.magnitude)
+    images = scale(batch)
     if augment.cutout:
         images = cut_out(images, plan.hole[part], augment.cutout)
     return mix(images, plan.share[part], plan.mate[part]) if augment.mixup else images
 
 
 def train_labels(labels: Tensor, plan: EpochPlan, part: slice | Tensor, augment: Augment, classes: int) -> Tensor:
-    """The labels (B,) of part of an epoch; with mixup the shares (B, K) of the classes in each mixture."""
-    chosen = labels[plan.order[part]]
-    return mix(F.one_hot(chosen, classes).float(), plan.share[part], plan.mate[part]) if augment.mixup else chosen
+    """Return the labels (B,) of a part of an epoch; with mixup the class probabilities (B, K) of each mixture."""
+    batch = labels[plan.order[part]]
+    return mix(F.one_hot(batch, classes).float(), plan.share[part], plan.mate[part]) if augment.mixup else batch

@@ -1,4 +1,4 @@
-"""The order of an epoch and the draws of its augmentation, ahead of time, as a function of seed and epoch."""
+"""Random draws of an epoch, made in advance: the order of images and their augmentation, from seed and epoch."""
 
 from __future__ import annotations
 
@@ -12,39 +12,40 @@ from torch import Tensor
 from resnetlab.data.config import Augment
 
 OPERATIONS = 14
-"""That RandAugment draws from: those of `randaugment.OPERATIONS`."""
+"""Number of operations from which RandAugment draws (`randaugment.OPERATIONS`)."""
 
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """What one epoch meets, image by image in the order in which they come."""
+    """Random draws of one epoch, in the order in which images are used."""
 
-    order: Tensor  # (N,) int64: which image
-    corner: Tensor  # (N, 2) int64: top and left of its crop, from 0 to 2 x padding, or to what a smaller crop leaves
+    order: Tensor  # (N,) int64: index of the image
+    corner: Tensor  # (N, 2) int64: top and left of its crop, from 0 to 2 x padding, or to side - crop
     mirror: Tensor  # (N,) bool
-    hole: Tensor  # (N, 2) int64: row and column of the centre of its cutout
-    operation: Tensor  # (N, R) int64: RandAugment's, one after another; R is 0 without it
-    opposite: Tensor  # (N, R) bool: whether an operation that has two directions takes the other one
-    share: Tensor  # (N,) fp32: of the image in its mixture with a mate; empty without mixup
-    mate: Tensor  # (N,) fp64: their order within a batch says who is whose mate
+    hole: Tensor  # (N, 2) int64: row and column of the center of its cutout
+    operation: Tensor  # (N, R) int64: RandAugment's operations in order; R is 0 without it
+    opposite: Tensor  # (N, R) bool: true for the negative direction of an operation that has two
+    share: Tensor  # (N,) fp32: mixup weight of the image itself; empty without mixup
+    mate: Tensor  # (N,) fp64: their order within a batch decides the mixup partners
 
     def to(self, device: torch.device) -> EpochPlan:
-        """The same plan on a device."""
+        """Return the same plan on a device."""
         return EpochPlan(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 def plan_epoch(images: int, side: int, augment: Augment, draw: Callable[[str], torch.Generator]) -> EpochPlan:
-    """Draw an epoch over `images` train images of `side` pixels; `draw` gives a generator for each kind of draw.
+    """Draw an epoch over `images` train images of `side` pixels; `draw` returns a generator for each kind of draw.
 
-    Each kind has a stream of its own: a recipe that adds flips meets the batches and the crops of one that does not.
+    Each kind has its own stream, so that a recipe with flips has the same batches and crops as one
+    without.
     """
-    room = side - augment.crop if augment.crop else 2 * augment.crop_padding
+    margin = side - augment.crop if augment.crop else 2 * augment.crop_padding
     rounds = augment.randaugment.operations if augment.randaugment else 0
     mixed = images if augment.mixup else 0
-    beta = np.random.default_rng(draw("mixup").initial_seed())  # torch draws no Beta from a generator
+    beta = np.random.default_rng(draw("mixup").initial_seed())  # torch cannot draw from Beta with a generator
     return EpochPlan(
         order=torch.randperm(images, generator=draw("order")),
-        corner=torch.randint(room + 1, (images, 2), generator=draw("crop")),
+        corner=torch.randint(margin + 1, (images, 2), generator=draw("crop")),
         mirror=torch.rand(images, generator=draw("flip")) < 0.5,
         hole=torch.randint(augment.crop or side, (images, 2), generator=draw("cutout")),
         operation=torch.randint(OPERATIONS, (images, rounds), generator=draw("operation")),

@@ -1,4 +1,7 @@
-"""From a decoded photograph to the pixels that a network is shown: one definition for all that look. Free of torch."""
+"""Evaluation transform: from a decoded image to the pixels of a network's input. Free of torch.
+
+Training, evaluation, prediction and export all use this one definition.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from resnetlab.data.sources import image_decoder
 from resnetlab.schema import FieldError, Positive, PositiveAmount, spec
 
 CROP_RATIO = 256 / 224
-"""Shorter side to crop, as ImageNet is evaluated: int(256/224 x size)."""
+"""Ratio of the resized shorter side to the crop in ImageNet evaluation: int(256/224 x size)."""
 
 MAX_RATIO = 32
 """Longer to shorter side before a crop. Of a longer strip the middle is taken first: 4 x 5,000,000 pixels with the
@@ -23,21 +26,23 @@ _KERNELS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 
 @spec
 class View:
-    """What a network is shown of a photograph, and how its pixels are scaled."""
+    """Evaluation transform: resize, crop and normalization of an image."""
 
     rule: Literal["crop", "whole", "square"] = "crop"
-    """crop: the shorter side to `resize`, then the centre square of `size`. whole: the longer side to `size`, nothing
-    cut off, so that images differ in shape. square: the largest centre square, resized to `size` in one step, as the
-    images of a run are."""
+    """Rule. crop: resize the shorter side to `resize`, then take the center square of `size`.
+    whole: resize the longer side to `size` without a crop, so that images differ in shape. square:
+    resize the largest center square to `size` in one step, as for the images of a training run.
+    """
     size: Positive
-    """Pixels."""
+    """Size in pixels."""
     resize: Positive | None = None
-    """Of crop alone; None is int(256/224 x size)."""
+    """Shorter side in pixels before the crop, for the rule crop only; None is int(256/224 x size)."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     channels: Literal[1, 3] = 3
     mean: tuple[float, ...]
-    """A channel, of pixels from 0 to 1."""
+    """Mean per channel, of pixels from 0 to 1."""
     deviation: tuple[PositiveAmount, ...]
+    """Standard deviation per channel, of pixels from 0 to 1."""
 
     def __post_init__(self) -> None:
         if self.resize is not None and (self.rule != "crop" or self.resize < self.size):
@@ -48,14 +53,14 @@ class View:
 
     @property
     def shorter_side(self) -> int:
-        """Of a resized photograph before the crop, in pixels."""
+        """Shorter side in pixels of a resized image before the crop."""
         return self.resize or int(CROP_RATIO * self.size)
 
 
 def resized(image: Image.Image, view: View) -> Image.Image:
-    """The photograph in the mode and at the scale of `view`, before anything is cut off by crop.
+    """Return the image in the mode and at the scale of `view`, before the crop.
 
-    The other side is int(side x long / short), as torchvision's Resize has it.
+    The other side is int(side x long / short), as in torchvision's Resize.
     """
     image = image.convert("L" if view.channels == 1 else "RGB")
     if view.rule == "crop" and max(image.size) > MAX_RATIO * min(image.size):
@@ -66,51 +71,53 @@ def resized(image: Image.Image, view: View) -> Image.Image:
         case "square":
             return Image.fromarray(image_decoder.square(image, view.size))
         case "crop":
-            side, basis = view.shorter_side, min(width, height)
+            side, reference = view.shorter_side, min(width, height)
         case "whole":
-            side, basis = view.size, max(width, height)
-    target = _scaled(width, side, basis), _scaled(height, side, basis)
+            side, reference = view.size, max(width, height)
+    target = _scaled(width, side, reference), _scaled(height, side, reference)
     return image if target == image.size else image.resize(target, kernel)
 
 
 def _middle(image: Image.Image) -> Image.Image:
-    """The middle of a strip, MAX_RATIO times as long as it is wide."""
+    """Return the middle of a narrow image, MAX_RATIO times as long as it is wide."""
     longest = MAX_RATIO * min(image.size)
     left, top = (max(0, (edge - longest) // 2) for edge in image.size)
     return image.crop((left, top, min(image.width, left + longest), min(image.height, top + longest)))
 
 
-def _scaled(edge: int, side: int, basis: int) -> int:
-    return side if edge == basis else max(1, int(side * edge / basis))
+def _scaled(edge: int, side: int, reference: int) -> int:
+    return side if edge == reference else max(1, int(side * edge / reference))
 
 
 def centre(image: Image.Image, side: int) -> Image.Image:
-    """The centre square of `side` pixels, rounded as torchvision's CenterCrop rounds."""
+    """Return the center square of `side` pixels, rounded as in torchvision's CenterCrop."""
     left, top = (int(round((edge - side) / 2.0)) for edge in image.size)  # noqa: RUF046 (as it is written there)
     return image.crop((left, top, left + side, top + side))
 
 
 def show(image: Image.Image, view: View) -> NDArray[np.uint8]:
-    """The pixels (H, W, C) uint8 that a network is shown of a decoded photograph; square unless the rule is whole."""
-    scaled = resized(image, view)
-    return pixels(centre(scaled, view.size) if view.rule == "crop" else scaled)
+    """Return the network's input (H, W, C) uint8 for a decoded image; square unless the rule is whole."""
+    image_resized = resized(image, view)
+    return pixels(centre(image_resized, view.size) if view.rule == "crop" else image_resized)
 
 
 def ten_crops(image: Image.Image, view: View) -> NDArray[np.uint8]:
-    """Ten views of a decoded photograph, (10, S, S, C) uint8: the four corners and the centre once it is resized, and
-    those of its mirror image, in the order of torchvision's TenCrop."""
-    scaled = resized(image, view)
-    return np.stack([*_five(scaled, view.size), *_five(ImageOps.mirror(scaled), view.size)])
+    """Return ten crops of a decoded image, (10, S, S, C) uint8, in the order of torchvision's TenCrop.
+
+    They are the four corners and the center of the resized image, and those of its mirror image.
+    """
+    image_resized = resized(image, view)
+    return np.stack([*_five_crops(image_resized, view.size), *_five_crops(ImageOps.mirror(image_resized), view.size)])
 
 
-def _five(image: Image.Image, side: int) -> list[NDArray[np.uint8]]:
+def _five_crops(image: Image.Image, side: int) -> list[NDArray[np.uint8]]:
     right, bottom = image.width - side, image.height - side
     corners = ((0, 0), (right, 0), (0, bottom), (right, bottom))
-    cut = [image.crop((left, top, left + side, top + side)) for left, top in corners]
-    return [pixels(part) for part in (*cut, centre(image, side))]
+    crops = [image.crop((left, top, left + side, top + side)) for left, top in corners]
+    return [pixels(crop) for crop in (*crops, centre(image, side))]
 
 
 def pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """(H, W, C) of a picture in mode L or RGB."""
-    array = np.array(image)  # a copy: what Pillow lends cannot be written to, and torch warns of it
+    """Return (H, W, C) uint8 of an image in mode L or RGB."""
+    array = np.array(image)  # a copy: Pillow's own buffer is read-only, and torch warns about that
     return array[..., np.newaxis] if array.ndim == 2 else array

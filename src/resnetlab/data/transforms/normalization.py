@@ -1,4 +1,4 @@
-"""What a network sees of an image: its centre, on the scale that a recipe asks for."""
+"""Normalization of pixels, as a recipe asks for it."""
 
 from __future__ import annotations
 
@@ -17,52 +17,54 @@ from resnetlab.data.transforms.zca import Whitening
 
 @dataclass(frozen=True)
 class ByChannel:
-    """(x - mean) / deviation, a pair a channel."""
+    """Normalization by channel: (x - mean) / deviation."""
 
     values: tuple[list[float], list[float]]
-    """Mean and deviation as numbers: rounded to fp32 only where they are applied."""
+    """Mean and deviation as Python numbers; they are rounded to fp32 only when they are applied."""
     mean: Tensor
     deviation: Tensor
 
     @classmethod
     def of(cls, mean: list[float], deviation: list[float], device: torch.device) -> ByChannel:
-        """From numbers, in units of x from 0 to 1."""
+        """Create from numbers, in units of x from 0 to 1."""
         return cls((mean, deviation), torch.tensor(mean, device=device), torch.tensor(deviation, device=device))
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """(B, H, W, C) uint8 to (B, C, H, W) fp32."""
+        """Normalize (B, H, W, C) uint8 to (B, C, H, W) fp32."""
         return normalise(pixels, self.mean, self.deviation)
 
 
 @dataclass(frozen=True)
 class ByImage:
-    """Each image by its own mean and deviation over all its pixels and channels.
+    """Normalization of each image by its own mean and deviation over all its pixels and channels.
 
-    The deviation is at least that of a single value one step of 255 off, so that an even image stays even, as in
-    TensorFlow's `per_image_standardization`.
+    The deviation has a lower bound: that of an image with a single value one step of 255 off. So a
+    uniform image stays uniform, as in TensorFlow's `per_image_standardization`.
     """
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """(B, H, W, C) uint8 to (B, C, H, W) fp32."""
+        """Normalize (B, H, W, C) uint8 to (B, C, H, W) fp32."""
         flat = pixels.flatten(1).float()
-        least = flat.shape[1] ** -0.5
+        lower_bound = flat.shape[1] ** -0.5
         deviation, mean = torch.std_mean(flat, 1, correction=0, keepdim=True)
-        return ((flat - mean) / deviation.clamp(min=least)).view(pixels.shape).permute(0, 3, 1, 2)
+        return ((flat - mean) / deviation.clamp(min=lower_bound)).view(pixels.shape).permute(0, 3, 1, 2)
 
 
 Scale = ByChannel | ByImage | Whitening
 
 
 def fitted(how: Normalise, train: Images, crop: int, device: torch.device) -> Scale:
-    """The scale that `how` names, fitted on the train images where it asks for that, on `device`.
+    """Return the normalization `how` on `device`, fitted to the train images if necessary.
 
-    `crop` is the side of what the network sees, 0 for whole images: whitening is fitted on centres of that size.
+    `crop` is the side of the network's input, 0 for whole images: whitening is fitted to center
+    crops of that size.
     """
     channels = train.pixels.shape[3]
     match how:
         case "train":
             mean, deviation = channel_statistics(train)
-            return ByChannel.of(mean, [value or 1.0 for value in deviation], device)  # a constant channel stays so
+            # The deviation 1.0 keeps a constant channel constant.
+            return ByChannel.of(mean, [value or 1.0 for value in deviation], device)
         case "half":
             return ByChannel.of([0.5] * channels, [0.5] * channels, device)
         case "none":
@@ -80,7 +82,7 @@ def fitted(how: Normalise, train: Images, crop: int, device: torch.device) -> Sc
 
 
 def described(scale: Scale) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What a file of weights must hold so that pixels can be put on the same scale: facts and tensors."""
+    """Return the metadata and tensors that a weights file needs to normalize pixels in the same way."""
     match scale:
         case ByChannel(values=(mean, deviation)):
             return {"mean": mean, "deviation": deviation}, {}

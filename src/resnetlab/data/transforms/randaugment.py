@@ -11,25 +11,25 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as ops
 
 Operation = Callable[[Tensor, float], Any]
-"""Images (B, C, H, W) uint8, and the magnitude: from 0 to 1, or from -1 where the operation has two directions."""
+"""Operation on images (B, C, H, W) uint8 with a magnitude from 0 to 1, or from -1 to 1 if it has two directions."""
 
 
-def _moved(images: Tensor, across: float = 0.0, down: float = 0.0) -> Any:
+def _translate(images: Tensor, across: float = 0.0, down: float = 0.0) -> Any:
     return ops.affine(images, angle=0.0, translate=[int(across), int(down)], scale=1.0, shear=[0.0, 0.0])
 
 
-def _sheared(images: Tensor, across: float = 0.0, down: float = 0.0) -> Any:
-    """By that many pixels a pixel, from the upper left corner."""
+def _shear(images: Tensor, across: float = 0.0, down: float = 0.0) -> Any:
+    """Shear images around the upper left corner, in pixels per pixel."""
     shear = [math.degrees(math.atan(across)), math.degrees(math.atan(down))]
     return ops.affine(images, angle=0.0, translate=[0, 0], scale=1.0, shear=shear, center=[0, 0])
 
 
 OPERATIONS: tuple[Operation, ...] = (
     lambda images, _: images,
-    lambda images, size: _sheared(images, across=0.3 * size),
-    lambda images, size: _sheared(images, down=0.3 * size),
-    lambda images, size: _moved(images, across=150 / 331 * size * images.shape[3]),
-    lambda images, size: _moved(images, down=150 / 331 * size * images.shape[2]),
+    lambda images, size: _shear(images, across=0.3 * size),
+    lambda images, size: _shear(images, down=0.3 * size),
+    lambda images, size: _translate(images, across=150 / 331 * size * images.shape[3]),
+    lambda images, size: _translate(images, down=150 / 331 * size * images.shape[2]),
     lambda images, size: ops.rotate(images, 30 * size),
     lambda images, size: ops.adjust_brightness(images, 1 + 0.9 * size),
     lambda images, size: ops.adjust_saturation(images, 1 + 0.9 * size),
@@ -40,23 +40,23 @@ OPERATIONS: tuple[Operation, ...] = (
     lambda images, _: ops.autocontrast(images),
     lambda images, _: ops.equalize(images),
 )
-"""The space and the ranges of torchvision's RandAugment, which are those of the paper's code."""
+"""Operations and ranges of torchvision's RandAugment, which are those of the paper's code."""
 
 TWO_WAYS = range(1, 10)
-"""Those that have two directions."""
+"""Indices of the operations that have two directions."""
 
 
 def rand_augment(pixels: Tensor, operation: Tensor, opposite: Tensor, magnitude: int) -> Tensor:
-    """Each image of (B, H, W, C) uint8 after its operations, drawn as `operation` and `opposite` (B, R) say.
+    """Apply to each image of (B, H, W, C) uint8 the operations that `operation` and `opposite` (B, R) give it.
 
-    `magnitude` is from 0 to 30. Images that drew the same go through it together.
+    `magnitude` is from 0 to 30. Images with the same operation are processed together.
     """
     images = pixels.permute(0, 3, 1, 2).contiguous()
-    for drawn, back in zip(operation.T.tolist(), opposite.T.tolist(), strict=True):
+    for kinds, negatives in zip(operation.T.tolist(), opposite.T.tolist(), strict=True):
         groups: dict[tuple[int, bool], list[int]] = {}
-        for place, (kind, other) in enumerate(zip(drawn, back, strict=True)):
-            groups.setdefault((kind, other and kind in TWO_WAYS), []).append(place)
-        for (kind, other), places in groups.items():
-            chosen = torch.tensor(places, device=images.device)
-            images[chosen] = OPERATIONS[kind](images[chosen], (-1 if other else 1) * magnitude / 30)
+        for index, (kind, negative) in enumerate(zip(kinds, negatives, strict=True)):
+            groups.setdefault((kind, negative and kind in TWO_WAYS), []).append(index)
+        for (kind, negative), indices in groups.items():
+            selected = torch.tensor(indices, device=images.device)
+            images[selected] = OPERATIONS[kind](images[selected], (-1 if negative else 1) * magnitude / 30)
     return images.permute(0, 2, 3, 1)

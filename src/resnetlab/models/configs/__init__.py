@@ -1,4 +1,4 @@
-"""Configs of networks, one dataclass for each family, and their union. Free of torch."""
+"""Model configs, one dataclass for each family, and their union. Free of torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = [
 ]  # fmt: skip
 
 Own = CifarNet | ImageNetResNet | LeNet5 | AlexNetCifar | VGG | DenseNet | BagOfWords
-"""The families of which a spec alone tells what a network costs."""
+"""Families whose cost follows from the config alone."""
 
 Model = Annotated[Own | External, tagged("family")]
-"""The closed union of families; `skeleton` in build.py has a case for each."""
+"""Union of all model families; `skeleton` in build.py has a case for each."""

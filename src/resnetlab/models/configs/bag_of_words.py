@@ -1,4 +1,7 @@
-"""A bag of visual words with a linear classifier as data: what came before convolutional networks. Free of torch."""
+"""Config of a bag of visual words with a linear classifier, the method before convolutional networks.
+
+Free of torch.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ from resnetlab.schema import Positive, PositiveAmount, spec
 
 @spec
 class BagOfWords:
-    """Patches of an image named by the nearest word of a dictionary, counted by region, judged by a linear SVM.
+    """Bag of visual words: each patch is assigned to a word of a dictionary; a linear SVM
+    classifies the counts by region.
 
-    The words are the centres of k-means over whitened patches of the train images (Csurka et al. 2004; whitening and
-    regions as Coates and Ng 2011). It has no layers and no epochs: of a recipe it uses nothing.
+    The words are the centers of k-means over whitened patches of the train images (Csurka et al.
+    2004; whitening and regions as Coates and Ng 2011). It has no layers and no epochs, and uses
+    nothing of a recipe.
     """
 
     family: Literal["bag-of-words"] = "bag-of-words"
@@ -21,34 +26,39 @@ class BagOfWords:
     patch: Positive = 6
     """Side of a patch in pixels."""
     stride: Positive = 2
-    """Pixels from a patch to the next."""
+    """Distance in pixels from one patch to the next."""
     regions: Positive = 2
-    """Along each side of the image; each has a count of its own."""
+    """Number of regions along each side of the image; each region has its own counts."""
     penalty: PositiveAmount = 1.0
-    """C of the SVM: the weight of a mistake against that of the coefficients."""
+    """C of the SVM: the weight of a misclassification relative to the size of the coefficients."""
 
     depth = 1
     shortcut = "none"
 
     @property
     def slug(self) -> str:
-        """The name by which people call it; a spec that differs from the usual one says so with a `+`."""
+        """Common name of the model; a config that differs from the usual one ends with a `+`."""
         return "bow-svm" if self == BagOfWords() else "bow-svm+"
 
     @property
     def title(self) -> str:
-        """For a table or a figure."""
+        """Title for a table or a figure."""
         return "bag of words, SVM"
 
     def places(self, side: int) -> int:
-        """Patches along a side of the image. Raises InputError where there is none."""
+        """Return the number of patches along a side of the image.
+
+        Raises InputError if there is none.
+        """
         if side < self.patch:
-            what = f"cannot take images of {side} pixels: a patch has {self.patch}"
-            raise mistake(self.slug, what, f"patch = {side}", field="model.patch")
+            problem = f"cannot take images of {side} pixels: a patch has {self.patch}"
+            raise mistake(self.slug, problem, f"patch = {side}", field="model.patch")
         return (side - self.patch) // self.stride + 1
 
     def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
-        """Numbers that are learned (whitening, dictionary, SVM), and multiply-adds for one image of `side` pixels."""
+        """Return the learned numbers (whitening, dictionary, SVM), and the multiply-adds for one
+        image of `side` pixels.
+        """
         patches, length = self.places(side) ** 2, channels * self.patch**2
         features = self.regions**2 * self.words
         learned = length * (length + 1) + self.words * length + (features + 1) * classes

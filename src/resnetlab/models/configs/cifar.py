@@ -1,4 +1,7 @@
-"""Networks for small images as data (He et al. 2016, sec. 4.2; He et al. 2016b). Free of torch."""
+"""Configs of residual and plain networks for small images (He et al. 2016, sec. 4.2; He et al. 2016b).
+
+Free of torch.
+"""
 
 from __future__ import annotations
 
@@ -15,37 +18,42 @@ Arrangement = Literal[
 ]
 
 MAX_DEPTH = 100_000
-"""Weighted layers; a slip of the keyboard should not fill the memory."""
+"""Maximum number of weighted layers; a typing error must not fill the memory."""
 
 EXPANSION = 4
-"""Output channels of a bottleneck for each of its inner ones."""
+"""Ratio of a bottleneck's output channels to its inner channels."""
 
 
 @spec
 class CifarNet:
-    """A residual or plain network for small images (He et al. 2016, sec. 4.2).
+    """Residual or plain network for small images (He et al. 2016, sec. 4.2).
 
-    A 3x3 convolution, stages of blocks, global average pooling, a classifier. The first block of every stage but the
-    first halves the image. Weighted layers: 2 x blocks + 2, of bottlenecks 3 x blocks + 2.
+    A 3x3 convolution, stages of blocks, global average pooling, a classifier. The first block of
+    each stage except the first stage halves the image. Weighted layers: 2 x blocks + 2, or 3 x
+    blocks + 2 with bottlenecks.
     """
 
     family: Literal["cifar"] = "cifar"
     blocks: tuple[Whole, ...]
-    """Blocks a stage; (3, 3, 3) is ResNet-20."""
+    """Number of blocks per stage; (3, 3, 3) is ResNet-20."""
     widths: tuple[Positive, ...] = (16, 32, 64)
-    """Channels a stage; the stem has the first."""
+    """Number of channels per stage; the stem has those of the first stage."""
     shortcut: Shortcut = "A"
-    """none: a plain net; A: stride and zero-padded channels; B: projection where the shape changes; C: everywhere;
-    gated: as A, with a learned gate between the two ways (highway)."""
+    """Shortcut option. none: a plain network; A: subsampling and zero-padded channels; B:
+    projection where the shape changes; C: projection in every block; gated: as A, with a learned
+    gate between branch and shortcut (highway).
+    """
     batch_norm: bool = True
     dropout: Fraction = 0.0
     """Probability of dropping a channel at the end of each block's branch."""
     init: Literal["he", "pytorch"] = "he"
-    """he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: the framework's own uniform default."""
+    """Weight initialization. he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: the
+    default of torch.nn, uniform.
+    """
     block: Literal["basic", "bottleneck"] = "basic"
     """basic: two 3x3 convolutions; bottleneck: 1x1, 3x3, and 1x1 to four times the width."""
     arrangement: Arrangement = "original"
-    """Where a block normalises and cuts off (He et al. 2016b, fig. 4)."""
+    """Order of convolution, batch norm, ReLU and addition in a block (He et al. 2016b, fig. 4)."""
 
     def __post_init__(self) -> None:
         if not self.widths:
@@ -62,13 +70,13 @@ class CifarNet:
 
     @property
     def depth(self) -> int:
-        """Weighted layers on the longest path."""
+        """Number of weighted layers on the longest path."""
         return (2 if self.block == "basic" else 3) * sum(self.blocks) + 2
 
     @property
     def slug(self) -> str:
-        """The name by which people call it; a spec that differs from the classic one says so with a `+`."""
-        if name := _name(self):
+        """Common name of the network; a config that differs from the classic one ends with a `+`."""
+        if name := _depth_report_name(self):
             return name
         kind = "plain" if self.shortcut == "none" else "resnet"
         option = {"none": "", "A": "", "B": "-b", "C": "-c", "gated": "-gated"}[self.shortcut]
@@ -77,23 +85,23 @@ class CifarNet:
 
     @property
     def title(self) -> str:
-        """For a table or a figure: `residual 56 (A)`, `plain 56`, `residual 8 (A, 16-64-128)`."""
+        """Title for a table or a figure: `residual 56 (A)`, `plain 56`, `residual 8 (A, 16-64-128)`."""
         norm = [] if self.batch_norm else ["no batch norm"]
-        if name := _name(replace(self, batch_norm=True)).removeprefix("depth-report-"):
-            said = ", ".join(["depth report", *norm])
-            return f"{name.replace('plain', 'plain ').replace('resnet', 'residual ')} ({said})"
+        if name := _depth_report_name(replace(self, batch_norm=True)).removeprefix("depth-report-"):
+            details = ", ".join(["depth report", *norm])
+            return f"{name.replace('plain', 'plain ').replace('resnet', 'residual ')} ({details})"
         kind = "plain" if self.shortcut == "none" else "gated" if self.shortcut == "gated" else "residual"
-        more: list[str] = [self.shortcut] if kind == "residual" else []
-        more += ["-".join(map(str, self.widths))] if self.widths != (16, 32, 64) else []
-        more += ["bottleneck"] if self.block == "bottleneck" else []
-        more += [self.arrangement.replace("-", " ")] if self.arrangement != "original" else []
-        more += norm
-        return f"{kind} {self.depth}" + (f" ({', '.join(more)})" if more else "")
+        options: list[str] = [self.shortcut] if kind == "residual" else []
+        options += ["-".join(map(str, self.widths))] if self.widths != (16, 32, 64) else []
+        options += ["bottleneck"] if self.block == "bottleneck" else []
+        options += [self.arrangement.replace("-", " ")] if self.arrangement != "original" else []
+        options += norm
+        return f"{kind} {self.depth}" + (f" ({', '.join(options)})" if options else "")
 
     def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
-        """Parameters, and multiply-adds of the convolutions and the classifier for one image of `side` pixels.
+        """Return the parameters, and the multiply-adds of convolutions and classifier for one image of `side` pixels.
 
-        Counted from the definition; the tests hold it against the built network.
+        They are counted from the definition; tests compare them with the built network.
         """
         return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
 
@@ -113,31 +121,34 @@ class CifarNet:
                     tally.norm(self.batch_norm and not pre)
                 first = False
                 changes = stride > 1 or channels != tally.channels
-                way, out = Tally(channels, side), tally.channels
+                shortcut, out = Tally(channels, side), tally.channels
                 if self.shortcut == "C" or (self.shortcut == "B" and changes):
-                    way.conv(f"{name}.shortcut", out, 1, stride, bias=bias)
-                    way.norm(self.batch_norm and not pre)
+                    shortcut.conv(f"{name}.shortcut", out, 1, stride, bias=bias)
+                    shortcut.norm(self.batch_norm and not pre)
                 elif self.shortcut == "gated":
-                    way.conv(f"{name}.shortcut.gate", out, 1, stride, bias=True)
-                tally.parameters, tally.macs = tally.parameters + way.parameters, tally.macs + way.macs
+                    shortcut.conv(f"{name}.shortcut.gate", out, 1, stride, bias=True)
+                tally.parameters, tally.macs = tally.parameters + shortcut.parameters, tally.macs + shortcut.macs
         tally.norm(self.batch_norm and pre)
         tally.linear(classes)
 
     def convolutions(self, width: int, stride: int) -> tuple[tuple[int, int, int], ...]:
-        """Channels, kernel and stride of each convolution of a block."""
+        """Return the channels, kernel size and stride of each convolution of a block."""
         if self.block == "basic":
             return (width, 3, stride), (width, 3, 1)
         return (width, 1, stride), (width, 3, 1), (EXPANSION * width, 1, 1)  # the stride as in He et al.'s own code
 
 
 def cifar(depth: int, shortcut: Shortcut = "A", **fields: Any) -> CifarNet:
-    """The classic network of `depth` = 6n + 2 weighted layers (9n + 2 of bottlenecks): widths 16, 32, 64."""
+    """Return the classic network of `depth` = 6n + 2 weighted layers (9n + 2 with bottlenecks): widths 16, 32, 64."""
     layers = 3 if fields.get("block") == "bottleneck" else 2
     return replace(CifarNet(blocks=same_blocks(depth, 3, "", layers), shortcut=shortcut), **fields)
 
 
 def same_blocks(depth: object, stages: int, field: str, layers: int = 2) -> tuple[int, ...]:
-    """As many blocks in each of `stages` as make `depth`. Raises FieldError with the nearest depths that can be."""
+    """Return equal numbers of blocks for `stages` that give `depth`.
+
+    Raises FieldError with the nearest possible depths.
+    """
     step = layers * stages
     if not isinstance(depth, int) or isinstance(depth, bool):
         raise FieldError(field, f"not a whole number (got {str(depth)[:60]})", f"{3 * step + 2}")
@@ -151,21 +162,27 @@ def same_blocks(depth: object, stages: int, field: str, layers: int = 2) -> tupl
 
 
 DEPTH_REPORT = {8: (0, 1, 1, 1), 14: (1, 2, 1, 2), 18: (1, 2, 2, 2), 34: (3, 4, 6, 3), 50: (6, 6, 6, 6)}
-"""Blocks a stage of the depth report's table 1, by the depth that it names. Its 18 has 7 blocks: 16 weighted layers."""
+"""Blocks per stage in table 1 of the depth report, by the depth that it states.
+
+Its 18 has 7 blocks: 16 weighted layers.
+"""
 
 
 def depth_report(depth: int, plain: bool) -> CifarNet:
-    """A network of the depth report as its text describes it: 1x1 convolutions where the shape changes, batch
-    normalisation after convolutions, dropout .5 in the blocks, the framework's own first weights."""
+    """Return a network of the depth report as its text describes it.
+
+    1x1 convolutions where the shape changes, batch normalization after convolutions, dropout .5 in
+    the blocks, and the default initialization of torch.nn.
+    """
     shortcut: Shortcut = "none" if plain else "B"
     return CifarNet(
         blocks=DEPTH_REPORT[depth], widths=(16, 32, 64, 128), shortcut=shortcut, dropout=0.5, init="pytorch"
     )
 
 
-def _name(model: CifarNet) -> str:
-    """The name that does not follow from depth and shortcut, or nothing."""
-    return next((f"depth-report-{kind}{depth}" for kind, depth, held in _DEPTH_REPORT if held == model), "")
+def _depth_report_name(model: CifarNet) -> str:
+    """Return the name of a network of the depth report, or "" for any other network."""
+    return next((f"depth-report-{kind}{depth}" for kind, depth, config in _DEPTH_REPORT if config == model), "")
 
 
 _DEPTH_REPORT = [

@@ -1,4 +1,4 @@
-"""Networks without shortcuts as data: LeNet-5, an AlexNet for CIFAR, VGG. Free of torch."""
+"""Configs of networks without shortcuts: LeNet-5, an AlexNet for CIFAR, VGG. Free of torch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from resnetlab.schema import FieldError, Fraction, Positive, spec
 
 @spec
 class LeNet5:
-    """LeNet-5 as courses teach it (after LeCun et al. 1998): tanh, max pooling, for images of 28x28 pixels.
+    """LeNet-5 as it is taught today (after LeCun et al. 1998): tanh, max pooling, images of 28x28 pixels.
 
-    5x5 convolutions to 6 (padding 2) and 16 channels, each before a 2x2 max pooling, then 400-120-84-classes.
+    5x5 convolutions to 6 (padding 2) and 16 channels, each followed by a 2x2 max pooling, then
+    linear layers 400-120-84-classes.
     """
 
     family: Literal["lenet5"] = "lenet5"
@@ -23,16 +24,18 @@ class LeNet5:
 
     @property
     def slug(self) -> str:
-        """The name by which people call it; a spec that differs from the classic one says so with a `+`."""
+        """Common name of the network; a config that differs from the classic one ends with a `+`."""
         return "lenet5" if self == LeNet5() else "lenet5+"
 
     @property
     def title(self) -> str:
-        """For a table or a figure."""
+        """Title for a table or a figure."""
         return "LeNet-5"
 
     def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
-        """Parameters, and multiply-adds of the convolutions and the linear layers for one image of `side` pixels."""
+        """Return the parameters, and the multiply-adds of convolutions and linear layers for one
+        image of `side` pixels.
+        """
         return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
 
     def _walk(self, tally: Tally, classes: int) -> None:
@@ -47,19 +50,20 @@ class LeNet5:
 
 @spec
 class AlexNetCifar:
-    """A small AlexNet for CIFAR (Deep Learning practical 5-6, sec. 2.1): three 5x5 convolutions, two linear layers.
+    """Small AlexNet for CIFAR (Deep Learning practical 5-6, sec. 2.1): three 5x5 convolutions, two linear layers.
 
-    Convolutions to 32, 64 and 64 channels keep the size; ReLU and a 2x2 max pooling follow each; then 1000 and the
-    classes. Images of 32 pixels, or of 28 with `ceil_mode`, reach the first linear layer as 64 maps of 4x4.
+    Convolutions to 32, 64 and 64 channels keep the size; ReLU and a 2x2 max pooling follow each;
+    then 1000 units and the classes. Images of 32 pixels, or of 28 with `ceil_mode`, reach the first
+    linear layer as 64 feature maps of 4x4.
     """
 
     family: Literal["alexnet-cifar"] = "alexnet-cifar"
     ceil_mode: bool = False
-    """The last pooling rounds up: a crop of 28 pixels still gives 4x4 (sec. 3.2)."""
+    """Rounding up in the last pooling, so that a crop of 28 pixels still gives 4x4 (sec. 3.2)."""
     dropout: Fraction = 0.0
     """Probability of dropping a unit between the two linear layers (sec. 3.4)."""
     batch_norm: bool = False
-    """After each convolution, before its ReLU (sec. 3.5)."""
+    """Batch normalization after each convolution, before its ReLU (sec. 3.5)."""
     init: Literal["he", "pytorch"] = "pytorch"
 
     depth = 5
@@ -67,20 +71,22 @@ class AlexNetCifar:
 
     @property
     def slug(self) -> str:
-        """The name by which people call it; a spec that differs from the classic one says so with a `+`."""
+        """Common name of the network; a config that differs from the classic one ends with a `+`."""
         return "alexnet-cifar" if self == AlexNetCifar() else "alexnet-cifar+"
 
     @property
     def title(self) -> str:
-        """For a table or a figure."""
-        parts = {
+        """Title for a table or a figure."""
+        options = {
             "ceil mode": self.ceil_mode, f"dropout {self.dropout:g}": self.dropout > 0, "batch norm": self.batch_norm,
         }  # fmt: skip
-        held = [name for name, present in parts.items() if present]
-        return "AlexNet for CIFAR" + (f" ({', '.join(held)})" if held else "")
+        names = [name for name, present in options.items() if present]
+        return "AlexNet for CIFAR" + (f" ({', '.join(names)})" if names else "")
 
     def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
-        """Parameters, and multiply-adds of the convolutions and the linear layers for one image of `side` pixels."""
+        """Return the parameters, and the multiply-adds of convolutions and linear layers for one
+        image of `side` pixels.
+        """
         return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
 
     def _walk(self, tally: Tally, classes: int) -> None:
@@ -95,21 +101,21 @@ class AlexNetCifar:
 
 @spec
 class VGG:
-    """Stages of 3x3 convolutions, each before a 2x2 max pooling, and three linear layers (Simonyan and Zisserman 2015).
+    """VGG: stages of 3x3 convolutions, each followed by a 2x2 max pooling, and three linear layers.
 
-    Maps are averaged to 7x7 before the first linear layer: the identity for images of 224 pixels, and what lets others
-    pass.
+    Source: Simonyan and Zisserman 2015. Feature maps are averaged to 7x7 before the first linear
+    layer. For images of 224 pixels that changes nothing, and it allows other sizes.
     """
 
     family: Literal["vgg"] = "vgg"
     convolutions: tuple[Positive, ...] = (2, 2, 3, 3, 3)
-    """A stage; the default is VGG-16."""
+    """Number of convolutions per stage; the default is VGG-16."""
     widths: tuple[Positive, ...] = (64, 128, 256, 512, 512)
-    """Channels a stage."""
+    """Number of channels per stage."""
     hidden: Positive = 4096
     """Units of the first and the second linear layer."""
     batch_norm: bool = False
-    """After each convolution, before its ReLU."""
+    """Batch normalization after each convolution, before its ReLU."""
     dropout: Fraction = 0.5
     """Probability of dropping a unit after the first and the second linear layer."""
     init: Literal["he", "pytorch"] = "he"
@@ -129,21 +135,23 @@ class VGG:
 
     @property
     def depth(self) -> int:
-        """Weighted layers."""
+        """Number of weighted layers."""
         return sum(self.convolutions) + 3
 
     @property
     def slug(self) -> str:
-        """The name by which people call it; a spec that differs from the classic one says so with a `+`."""
+        """Common name of the network; a config that differs from the classic one ends with a `+`."""
         return "vgg16" if self == VGG() else f"vgg{self.depth}+"
 
     @property
     def title(self) -> str:
-        """For a table or a figure."""
+        """Title for a table or a figure."""
         return f"VGG-{self.depth}" + (" (batch norm)" if self.batch_norm else "")
 
     def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
-        """Parameters, and multiply-adds of the convolutions and the linear layers for one image of `side` pixels."""
+        """Return the parameters, and the multiply-adds of convolutions and linear layers for one
+        image of `side` pixels.
+        """
         return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
 
     def _walk(self, tally: Tally, classes: int) -> None:

@@ -1,4 +1,4 @@
-"""DenseNets for small images as data (Huang et al. 2017). Free of torch."""
+"""Config of DenseNets for small images (Huang et al. 2017). Free of torch."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from resnetlab.models.configs.cost import Tally, count
 from resnetlab.schema import FieldError, Fraction, Positive, spec
 
 MAX_DEPTH = 1000
-"""Weighted layers: what a layer takes grows with depth, and the cost with its square."""
+"""Maximum number of weighted layers: the input of a layer grows with depth, and the cost with its square."""
 
 
 @spec
 class DenseNet:
-    """A network in which each layer takes the maps of all before it in its block (Huang et al. 2017, sec. 3 and 4.2).
+    """DenseNet: each layer takes the feature maps of all layers before it in its block (Huang et
+    al. 2017, sec. 3 and 4.2).
 
-    A 3x3 convolution, three dense blocks of (normalise, ReLU, 3x3 convolution), between them a 1x1 convolution and a
-    2x2 average pooling, a last normalisation, global average pooling, a classifier. No bottleneck, no compression.
+    A 3x3 convolution, three dense blocks of (batch norm, ReLU, 3x3 convolution), between them a 1x1
+    convolution and a 2x2 average pooling, a last batch norm, global average pooling, a classifier.
+    No bottleneck, no compression.
     """
 
     family: Literal["densenet"] = "densenet"
     depth: Positive = 40
-    """Weighted layers: 3n + 4."""
+    """Number of weighted layers: 3n + 4."""
     growth: Positive = 12
-    """Channels that a layer adds (k)."""
+    """Growth rate k: channels that each layer adds."""
     stem: Positive = 16
-    """Channels of the first convolution."""
+    """Number of channels of the first convolution."""
     dropout: Fraction = 0.0
     """Probability of dropping a channel after each convolution of a block."""
     init: Literal["he", "pytorch"] = "he"
@@ -42,22 +44,24 @@ class DenseNet:
 
     @property
     def layers(self) -> int:
-        """Of a dense block."""
+        """Number of layers in a dense block."""
         return (self.depth - 4) // 3
 
     @property
     def slug(self) -> str:
-        """The name by which people call it; a spec that differs from the classic one says so with a `+`."""
+        """Common name of the network; a config that differs from the classic one ends with a `+`."""
         classic = DenseNet(depth=self.depth, growth=self.growth)
         return f"densenet{self.depth}-k{self.growth}{'' if self == classic else '+'}"
 
     @property
     def title(self) -> str:
-        """For a table or a figure."""
+        """Title for a table or a figure."""
         return f"DenseNet-{self.depth} (k = {self.growth})"
 
     def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
-        """Parameters, and multiply-adds of the convolutions and the classifier for one image of `side` pixels."""
+        """Return the parameters, and the multiply-adds of convolutions and classifier for one image
+        of `side` pixels.
+        """
         return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
 
     def _walk(self, tally: Tally, classes: int) -> None:

@@ -1,4 +1,7 @@
-"""Networks of others as data: by name in timm or torchvision, or by a function. Free of torch."""
+"""Config of networks of other packages: by name in timm or torchvision, or by a function.
+
+Free of torch.
+"""
 
 from __future__ import annotations
 
@@ -20,25 +23,33 @@ _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za
 
 @spec
 class External:
-    """A network that another package builds. Nothing is known of it, its cost least of all, but by building it."""
+    """Network that another package builds. Its layers and its cost are unknown until it is built."""
 
     family: Literal["external"] = "external"
     source: str
-    """`timm/NAME`, `torchvision/NAME` or `package.module:function`."""
+    """Source of the network: `timm/NAME`, `torchvision/NAME` or `package.module:function`."""
     kwargs: dict[str, Value] = dataclasses.field(default_factory=dict, hash=False)
-    """Arguments of the function that builds it; the number of classes is given unless it stands here."""
+    """Arguments of the function that builds it. `num_classes` is added unless it is given here."""
     weights: str = ""
-    """Empty: first weights drawn from the run's seed. `hub`: those of timm or torchvision. Else a file."""
+    """Initial weights.
+
+    Empty: drawn from the run's seed. `hub`: those of timm or torchvision. Otherwise the path of a
+    file.
+    """
     sha256: str = ""
-    """Of the weights file: part of what the network is, checked when it is read, filled in when a name is parsed."""
+    """SHA-256 of the weights file.
+
+    It is part of the network's identity, filled in when a name is parsed and checked when the file
+    is read.
+    """
     mean: tuple[float, ...] = ()
-    """A channel, of pixels from 0 to 1, that the weights were trained with; empty: as the weights say."""
+    """Mean per channel, for pixels from 0 to 1, that the weights were trained with; empty: as the weights state."""
     deviation: tuple[PositiveAmount, ...] = ()
-    """As `mean`."""
+    """Standard deviation per channel, as `mean`."""
     class_names: tuple[str, ...] = ()
-    """Of the outputs, in order; empty: as the weights say."""
+    """Class names of the outputs, in order; empty: as the weights state."""
     licence: str | None = None
-    """Of the weights, as SPDX has it; decides nothing of a run."""
+    """License of the weights as an SPDX identifier; it changes nothing in a run."""
 
     shortcut = "none"
 
@@ -52,42 +63,44 @@ class External:
 
     @property
     def library(self) -> str:
-        """`timm`, `torchvision` or, of a function, nothing."""
-        found = _LIBRARY.fullmatch(self.source)
-        return found[1] if found else ""
+        """Library of the network: `timm`, `torchvision`, or "" for a function."""
+        match = _LIBRARY.fullmatch(self.source)
+        return match[1] if match else ""
 
     @property
     def name(self) -> str:
-        """Without the library; of a function, its own name."""
-        found = _LIBRARY.fullmatch(self.source)
-        return found[2] if found else self.source.rpartition(":")[2]
+        """Name of the network without its library, or the name of the function."""
+        match = _LIBRARY.fullmatch(self.source)
+        return match[2] if match else self.source.rpartition(":")[2]
 
     @property
     def slug(self) -> str:
-        """`timm/NAME`; a spec that says more ends with a `+`."""
+        """Source of the network, such as `timm/NAME`; a config with more settings ends with a `+`."""
         return self.source if self == External(source=self.source) else f"{self.source}+"
 
     @property
     def title(self) -> str:
-        """For a table or a figure: `mobilenetv2_100 (timm)`; of a function with its arguments: `plain (depth 8)`."""
+        """Title for a table or a figure: `mobilenetv2_100 (timm)`, or a function with its
+        arguments: `plain (depth 8)`.
+        """
         if self.kwargs and not self.library:
-            said = [value if isinstance(value, str) else f"{key} {value}" for key, value in self.kwargs.items()]
-            return f"{self.name} ({', '.join(said)})"
-        where = self.library or self.source.rpartition(":")[0]
-        return f"{self.name} ({where}{', pre-trained' if self.weights else ''})"
+            arguments = [value if isinstance(value, str) else f"{key} {value}" for key, value in self.kwargs.items()]
+            return f"{self.name} ({', '.join(arguments)})"
+        origin = self.library or self.source.rpartition(":")[0]
+        return f"{self.name} ({origin}{', pre-trained' if self.weights else ''})"
 
 
 def with_hash(model: T) -> T:
-    """`model`, told by the content of its weights file as well as by the path, if it names a file that exists."""
+    """Return `model` with the SHA-256 of its weights file, if it names a file that exists."""
     if isinstance(model, External) and model.weights not in ("", "hub") and not model.sha256:
         try:
             path = Path(model.weights).expanduser()
             return dataclasses.replace(model, sha256=sha256(path)) if path.is_file() else model
-        except (OSError, RuntimeError):  # a name too long, a folder not ours, a home of nobody: told when it is read
+        except (OSError, RuntimeError):  # unreadable or impossible paths are reported when the weights are read
             return model
     return model
 
 
 def is_external(name: str) -> bool:
-    """Whether `name` has the form of a network of others."""
+    """Return True if `name` has the form of an external network."""
     return bool(_LIBRARY.fullmatch(name) or _FUNCTION.fullmatch(name))

@@ -1,4 +1,7 @@
-"""Networks for photographs as data (He et al. 2016, table 1; Xie et al. 2017). Free of torch."""
+"""Configs of residual networks for ImageNet (He et al. 2016, table 1; Xie et al. 2017).
+
+Free of torch.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +12,38 @@ from resnetlab.models.configs.cost import Tally, count
 from resnetlab.schema import FieldError, Positive, spec
 
 WIDTHS = (64, 128, 256, 512)
-"""Channels a stage, before the expansion of a bottleneck (He et al. 2016, table 1)."""
+"""Number of channels per stage, before the expansion of a bottleneck (He et al. 2016, table 1)."""
 
 
 @spec
 class ImageNetResNet:
-    """A residual or plain network for photographs (He et al. 2016, table 1; ResNeXt: Xie et al. 2017).
+    """Residual or plain network for ImageNet (He et al. 2016, table 1; ResNeXt: Xie et al. 2017).
 
-    A 7x7 convolution of stride 2, a 3x3 max pooling of stride 2, four stages, global average pooling, a classifier.
+    A 7x7 convolution of stride 2, a 3x3 max pooling of stride 2, four stages, global average
+    pooling, a classifier.
     """
 
     family: Literal["imagenet"] = "imagenet"
     blocks: tuple[Positive, Positive, Positive, Positive]
-    """Blocks a stage; (3, 4, 6, 3) is ResNet-34, and of bottlenecks ResNet-50."""
+    """Number of blocks per stage; (3, 4, 6, 3) is ResNet-34, and with bottlenecks ResNet-50."""
     block: Literal["basic", "bottleneck"] = "basic"
     """basic: two 3x3 convolutions; bottleneck: 1x1, 3x3, and 1x1 to four times the width."""
     shortcut: Literal["none", "A", "B", "C"] = "B"
-    """none: a plain net; A: stride and zero-padded channels; B: projection where the shape changes; C: everywhere."""
+    """Shortcut option. none: a plain network; A: subsampling and zero-padded channels; B:
+    projection where the shape changes; C: projection in every block.
+    """
     stride_on: Literal["first", "middle"] = "middle"
-    """Which convolution of a bottleneck halves the image: the first, 1x1 (the paper), or the 3x3 (torchvision)."""
+    """Convolution of a bottleneck that halves the image: the first, 1x1 (the paper), or the middle,
+    3x3 (torchvision).
+    """
     cardinality: Positive = 1
-    """Groups of a bottleneck's 3x3 convolution."""
+    """Number of groups of a bottleneck's 3x3 convolution."""
     group_width: Positive = 64
-    """Channels of a group where the stage has 64: `32x48d` is 32 groups of 48."""
+    """Number of channels per group in the stage with 64 channels: `32x48d` is 32 groups of 48."""
     init: Literal["he", "pytorch"] = "he"
-    """he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: the framework's own uniform default."""
+    """Weight initialization. he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: the
+    default of torch.nn, uniform.
+    """
 
     def __post_init__(self) -> None:
         if self.block == "basic" and (self.cardinality, self.group_width) != (1, 64):
@@ -43,12 +53,12 @@ class ImageNetResNet:
 
     @property
     def depth(self) -> int:
-        """Weighted layers on the longest path."""
+        """Number of weighted layers on the longest path."""
         return (2 if self.block == "basic" else 3) * sum(self.blocks) + 2
 
     @property
     def slug(self) -> str:
-        """The name by which people call it; a spec that differs from the classic ones says so with a `+`."""
+        """Common name of the network; a config that differs from the classic ones ends with a `+`."""
         for name, model in IMAGENET.items():
             if model == self:
                 return name
@@ -58,21 +68,23 @@ class ImageNetResNet:
 
     @property
     def title(self) -> str:
-        """For a table or a figure: `ResNet-50`, `plain 34 (ImageNet)`, `ResNeXt-101 32x8d`."""
+        """Title for a table or a figure: `ResNet-50`, `plain 34 (ImageNet)`, `ResNeXt-101 32x8d`."""
         if self.shortcut == "none":
             return f"plain {self.depth} (ImageNet)"
-        grouped = f" {self.cardinality}x{self.group_width}d" if (self.cardinality, self.group_width) != (1, 64) else ""
-        more: list[str] = [] if self.shortcut == "B" else [self.shortcut]
-        more += ["stride on first"] if self.stride_on == "first" and self.block == "bottleneck" else []
+        groups = f" {self.cardinality}x{self.group_width}d" if (self.cardinality, self.group_width) != (1, 64) else ""
+        options: list[str] = [] if self.shortcut == "B" else [self.shortcut]
+        options += ["stride on first"] if self.stride_on == "first" and self.block == "bottleneck" else []
         kind = "ResNeXt" if self.cardinality > 1 else "ResNet"
-        return f"{kind}-{self.depth}{grouped}" + (f" ({', '.join(more)})" if more else "")
+        return f"{kind}-{self.depth}{groups}" + (f" ({', '.join(options)})" if options else "")
 
     def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
-        """Parameters, and multiply-adds of the convolutions and the classifier for one image of `side` pixels."""
+        """Return the parameters, and the multiply-adds of convolutions and classifier for one image
+        of `side` pixels.
+        """
         return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
 
     def convolutions(self, width: int, stride: int) -> tuple[tuple[int, int, int, int], ...]:
-        """Channels, kernel, stride and groups of each convolution of a block."""
+        """Return the channels, kernel size, stride and groups of each convolution of a block."""
         if self.block == "basic":
             return (width, 3, stride, 1), (width, 3, 1, 1)
         first, middle = (stride, 1) if self.stride_on == "first" else (1, stride)
@@ -92,10 +104,10 @@ class ImageNetResNet:
                     tally.norm()
                 changes = stride > 1 or channels != tally.channels
                 if self.shortcut == "C" or (self.shortcut == "B" and changes):
-                    way = Tally(channels, side)
-                    way.conv(f"{name}.shortcut", tally.channels, 1, stride)
-                    way.norm()
-                    tally.parameters, tally.macs = tally.parameters + way.parameters, tally.macs + way.macs
+                    shortcut = Tally(channels, side)
+                    shortcut.conv(f"{name}.shortcut", tally.channels, 1, stride)
+                    shortcut.norm()
+                    tally.parameters, tally.macs = tally.parameters + shortcut.parameters, tally.macs + shortcut.macs
         tally.linear(classes)
 
 
@@ -116,4 +128,4 @@ IMAGENET = {
     "resnext101_32x8d": _resnet(3, 4, 23, 3, block="bottleneck", cardinality=32, group_width=8),
     "resnext101_32x48d": _resnet(3, 4, 23, 3, block="bottleneck", cardinality=32, group_width=48),
 }
-"""The networks that have a name."""
+"""Named networks for ImageNet."""

@@ -1,4 +1,4 @@
-"""Residual blocks and their plain twins."""
+"""Residual blocks and plain blocks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from resnetlab.models.nets.shortcuts import Gate, Project
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, and a way around them unless the block is plain (He et al. 2016, fig. 5 left).
+    """Basic block: two 3x3 convolutions with an optional shortcut (He et al. 2016, fig. 5 left).
 
-    A plain block and its residual twin name their parameters alike, so that one seed gives both the same weights.
+    A plain block has no shortcut. It names its parameters as the residual block does, so that one
+    seed gives both the same weights.
     """
 
     def __init__(
@@ -34,23 +35,25 @@ class BasicBlock(nn.Module):
         self.shortcut = shortcut
 
     def branch(self, x: Tensor) -> Tensor:
-        """What the block adds: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
+        """Return the output of the residual branch: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
         x = F.relu(self.norm1(self.conv1(x)))
         out: Tensor = self.dropout(self.norm2(self.conv2(x)))
         return out
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
         if self.shortcut is None:
             return F.relu(self.branch(x))
         return F.relu(added(self.shortcut, x, self.branch(x)))
 
 
 class Block(nn.Module):
-    """Any number of convolutions, in any of the arrangements of He et al. 2016b, fig. 4, and a way around them.
+    """Residual or plain block with any number of convolutions, in any arrangement of He et al. 2016b, fig. 4.
 
-    `convolutions` gives channels, kernel, stride and groups of each. In a network that activates before it convolves,
-    its `first` block does not: its input comes from the stem activated. With full pre-activation a projection takes the
-    activated input, as in the code of He et al.; every other way takes the input as it comes.
+    `convolutions` gives channels, kernel size, stride and groups of each. In a network with
+    pre-activation, the `first` block does not activate its input, because the stem did. With full
+    pre-activation, a projection shortcut takes the activated input, as in the code of He et al.;
+    every other shortcut takes the input itself.
     """
 
     def __init__(
@@ -69,10 +72,10 @@ class Block(nn.Module):
         channels = channels_in
         for layer, (out, kernel, stride, groups) in enumerate(convolutions, 1):
             conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups, bias=not batch_norm)
-            normed = channels if arrangement == "full-preactivation" else out
-            absent = not batch_norm or (arrangement == "full-preactivation" and first and layer == 1)
+            norm_channels = channels if arrangement == "full-preactivation" else out
+            without_norm = not batch_norm or (arrangement == "full-preactivation" and first and layer == 1)
             self.add_module(f"conv{layer}", conv)
-            self.add_module(f"norm{layer}", nn.Identity() if absent else nn.BatchNorm2d(normed))
+            self.add_module(f"norm{layer}", nn.Identity() if without_norm else nn.BatchNorm2d(norm_channels))
             channels = out
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
         self.shortcut = shortcut
@@ -86,13 +89,15 @@ class Block(nn.Module):
         return out
 
     def activated(self, x: Tensor) -> Tensor:
-        """The input as the first convolution takes it."""
+        """Return the input of the first convolution."""
         if self.first or self.arrangement not in ("relu-only-preactivation", "full-preactivation"):
             return x
         return F.relu(self._norm(1, x) if self.arrangement == "full-preactivation" else x)
 
     def branch(self, x: Tensor) -> Tensor:
-        """What the block adds, from the activated input: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
+        """Return the output of the residual branch from the activated input: (N, C_in, H, W) to (N,
+        C_out, H / stride, W / stride).
+        """
         pre = self.arrangement == "full-preactivation"
         for layer in range(1, self.layers + 1):
             if layer > 1:
@@ -105,16 +110,17 @@ class Block(nn.Module):
         return out
 
     def forward(self, x: Tensor) -> Tensor:
-        active = self.activated(x)
-        shared = self.arrangement == "full-preactivation" and isinstance(self.shortcut, Project)
-        x = added(self.shortcut, active if shared else x, self.branch(active))
+        """Return the block's output: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
+        activated = self.activated(x)
+        preactivated_shortcut = self.arrangement == "full-preactivation" and isinstance(self.shortcut, Project)
+        x = added(self.shortcut, activated if preactivated_shortcut else x, self.branch(activated))
         if self.arrangement == "norm-after-addition":
             return F.relu(self._norm(self.layers, x))
         return F.relu(x) if self.arrangement == "original" else x
 
 
 def added(shortcut: nn.Module | None, x: Tensor, branch: Tensor) -> Tensor:
-    """The branch beside the way around it."""
+    """Return the sum of branch and shortcut, their gated mix, or the branch alone for a plain block."""
     match shortcut:
         case None:
             return branch

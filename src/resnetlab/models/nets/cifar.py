@@ -1,4 +1,4 @@
-"""Networks for small images (He et al. 2016, sec. 4.2)."""
+"""Residual and plain networks for small images (He et al. 2016, sec. 4.2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resnetlab.models.nets.shortcuts import Gate, way_around
 
 
 class CifarNetwork(nn.Module):
-    """Stem, stages, average pooling, classifier, as `spec` says."""
+    """Network for small images: stem, stages, average pooling, classifier."""
 
     def __init__(self, spec: CifarNet, channels: int, classes: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class CifarNetwork(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) to logits (N, K)."""
+        """Return logits (N, K) of images (N, C, H, W)."""
         x = F.relu(self.stem_norm(self.stem(images)))
         x = self.stages(x)
         if self.activates_last:
@@ -45,12 +45,18 @@ class CifarNetwork(nn.Module):
 
 def _block(spec: CifarNet, channels_in: int, width: int, stride: int, first: bool) -> nn.Module:
     channels_out = width if spec.block == "basic" else EXPANSION * width
-    way = _shortcut(spec, channels_in, channels_out, stride)
+    shortcut = _shortcut(spec, channels_in, channels_out, stride)
     if spec.block == "basic" and spec.arrangement == "original":
-        return BasicBlock(channels_in, channels_out, stride, way, spec.batch_norm, spec.dropout)
+        return BasicBlock(channels_in, channels_out, stride, shortcut, spec.batch_norm, spec.dropout)
     convolutions = tuple((*layer, 1) for layer in spec.convolutions(width, stride))
     return Block(
-        channels_in, convolutions, way, spec.arrangement, batch_norm=spec.batch_norm, dropout=spec.dropout, first=first
+        channels_in,
+        convolutions,
+        shortcut,
+        spec.arrangement,
+        batch_norm=spec.batch_norm,
+        dropout=spec.dropout,
+        first=first,
     )
 
 

@@ -11,7 +11,7 @@ from resnetlab.models.configs.dense import DenseNet
 
 
 class LeNet5Network(nn.Module):
-    """Two convolutions with tanh and max pooling, three linear layers, for 28x28 images."""
+    """LeNet-5: two convolutions with tanh and max pooling, three linear layers, for 28x28 images."""
 
     def __init__(self, spec: LeNet5, channels: int, classes: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class LeNet5Network(nn.Module):
         self.fc5 = nn.Linear(84, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, 28, 28) to logits (N, K)."""
+        """Return logits (N, K) of images (N, C, 28, 28)."""
         _check(self.spec, images)
         x = F.max_pool2d(torch.tanh(self.conv1(images)), 2)
         x = F.max_pool2d(torch.tanh(self.conv2(x)), 2)
@@ -33,13 +33,16 @@ class LeNet5Network(nn.Module):
 
 
 class AlexNetCifarNetwork(nn.Module):
-    """Three 5x5 convolutions with ReLU and max pooling, two linear layers, for 32x32 images (28x28 with ceil_mode)."""
+    """Small AlexNet: three 5x5 convolutions with ReLU and max pooling, two linear layers.
+
+    It takes 32x32 images, or 28x28 images with `ceil_mode`.
+    """
 
     def __init__(self, spec: AlexNetCifar, channels: int, classes: int) -> None:
         super().__init__()
         self.spec = spec
-        for layer, (taken, out) in enumerate(((channels, 32), (32, 64), (64, 64)), 1):
-            self.add_module(f"conv{layer}", nn.Conv2d(taken, out, 5, padding=2))
+        for layer, (in_channels, out) in enumerate(((channels, 32), (32, 64), (64, 64)), 1):
+            self.add_module(f"conv{layer}", nn.Conv2d(in_channels, out, 5, padding=2))
             self.add_module(f"norm{layer}", nn.BatchNorm2d(out) if spec.batch_norm else nn.Identity())
             self.add_module(f"pool{layer}", nn.MaxPool2d(2, ceil_mode=spec.ceil_mode and layer == 3))
         self.fc4 = nn.Linear(1024, 1000)
@@ -47,7 +50,7 @@ class AlexNetCifarNetwork(nn.Module):
         self.fc5 = nn.Linear(1000, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, 32, 32) to logits (N, K)."""
+        """Return logits (N, K) of images (N, C, 32, 32)."""
         _check(self.spec, images)
         x = images
         for layer in (1, 2, 3):
@@ -59,7 +62,7 @@ class AlexNetCifarNetwork(nn.Module):
 
 
 class VGGNetwork(nn.Module):
-    """Stages of 3x3 convolutions with ReLU, each before a max pooling, then three linear layers."""
+    """VGG: stages of 3x3 convolutions with ReLU, each followed by a max pooling, then three linear layers."""
 
     def __init__(self, spec: VGG, channels: int, classes: int) -> None:
         super().__init__()
@@ -81,7 +84,7 @@ class VGGNetwork(nn.Module):
         self.dropout = nn.Dropout(spec.dropout) if spec.dropout else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) to logits (N, K)."""
+        """Return logits (N, K) of images (N, C, H, W)."""
         _check(self.spec, images)
         x = images
         for stage in self.stages:
@@ -94,7 +97,7 @@ class VGGNetwork(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """Normalise, ReLU, 3x3 convolution; its maps join those that it took."""
+    """Dense layer: batch norm, ReLU, 3x3 convolution. Its output is concatenated to its input."""
 
     def __init__(self, channels: int, growth: int, dropout: float) -> None:
         super().__init__()
@@ -103,12 +106,12 @@ class DenseLayer(nn.Module):
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C + growth, H, W)."""
+        """Return (N, C + growth, H, W) for (N, C, H, W)."""
         return torch.cat([x, self.dropout(self.conv(F.relu(self.norm(x))))], 1)
 
 
 class Transition(nn.Module):
-    """Normalise, ReLU, 1x1 convolution, 2x2 average pooling."""
+    """Transition layer: batch norm, ReLU, 1x1 convolution, 2x2 average pooling."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -116,12 +119,12 @@ class Transition(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, H / 2, W / 2)."""
+        """Return (N, C, H / 2, W / 2) for (N, C, H, W)."""
         return F.avg_pool2d(self.conv(F.relu(self.norm(x))), 2)
 
 
 class DenseNetwork(nn.Module):
-    """Stem, three dense blocks with transitions between them, normalisation, average pooling, classifier."""
+    """DenseNet: stem, three dense blocks with transitions between them, batch norm, average pooling, classifier."""
 
     def __init__(self, spec: DenseNet, channels: int, classes: int) -> None:
         super().__init__()
@@ -138,7 +141,7 @@ class DenseNetwork(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) to logits (N, K)."""
+        """Return logits (N, K) of images (N, C, H, W)."""
         _check(self.spec, images)
         x = self.stem(images)
         for block, transition in zip(self.blocks, [*self.transitions, nn.Identity()], strict=True):

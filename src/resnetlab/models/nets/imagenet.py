@@ -1,4 +1,4 @@
-"""Networks for photographs (He et al. 2016, table 1; Xie et al. 2017)."""
+"""Residual and plain networks for ImageNet (He et al. 2016, table 1; Xie et al. 2017)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from resnetlab.models.nets.shortcuts import way_around
 
 
 class ImageNetNetwork(nn.Module):
-    """Stem, four stages, average pooling, classifier, as `spec` says. Takes images of any size."""
+    """Network for ImageNet: stem, four stages, average pooling, classifier.
+
+    It takes images of any size.
+    """
 
     def __init__(self, spec: ImageNetResNet, channels: int, classes: int) -> None:
         super().__init__()
@@ -24,15 +27,15 @@ class ImageNetNetwork(nn.Module):
                 stride = 2 if stage and not block else 1
                 convolutions = spec.convolutions(inner, stride)
                 out = convolutions[-1][0]
-                way = None if spec.shortcut == "none" else way_around(spec.shortcut, width, out, stride, True)
-                blocks.append(Block(width, convolutions, way))
+                shortcut = None if spec.shortcut == "none" else way_around(spec.shortcut, width, out, stride, True)
+                blocks.append(Block(width, convolutions, shortcut))
                 width = out
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
         self.head = nn.Linear(width, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) to logits (N, K)."""
+        """Return logits (N, K) of images (N, C, H, W)."""
         x = F.relu(self.stem_norm(self.stem(images)))
         x = F.max_pool2d(x, 3, 2, 1)
         x = self.stages(x)

@@ -1,4 +1,8 @@
-"""First weights. Each parameter has a stream of its own, named after it, so that twins start alike."""
+"""Weight initialization.
+
+Each parameter has its own random stream, named after it, so that a plain and a residual network
+start with the same weights.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +15,23 @@ from torch import Tensor, nn
 from resnetlab.models.nets.shortcuts import Gate
 
 Draw = Callable[[str], torch.Generator]
-"""A generator on the processor for the parameter of that name."""
+"""Function from a parameter's name to its random generator on the CPU."""
 
 
 @torch.no_grad()
 def initialise(model: nn.Module, kind: Literal["he", "pytorch"], draw: Draw) -> None:
-    """Fill the weights of convolutions and linear layers; normalisation starts as the identity.
+    """Initialize convolutions and linear layers; normalization layers start as the identity.
 
-    he: normal with sd sqrt(2 / fan-in), biases 0 (He et al. 2015, "Delving deep into rectifiers", eq. 10).
-    pytorch: uniform in +-1 / sqrt(fan-in), weights and biases (torch.nn's own default).
+    he: normal with sd sqrt(2 / fan-in), biases 0 (He et al. 2015, "Delving deep into rectifiers",
+    eq. 10). pytorch: uniform in +-1 / sqrt(fan-in), weights and biases (the default of torch.nn).
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()  # draws nothing: weight 1, bias 0, mean 0, variance 1
         if not isinstance(module, nn.Conv2d | nn.Linear):
-            own = next(module.parameters(recurse=False), None)
-            assert own is None or isinstance(module, nn.BatchNorm2d), f"no rule for {name}"  # else memory as it was
+            parameter = next(module.parameters(recurse=False), None)
+            # A parameter without a rule would keep uninitialized memory.
+            assert parameter is None or isinstance(module, nn.BatchNorm2d), f"no rule for {name}"
             continue
         fan_in = module.weight[0].numel()
         if kind == "he":
@@ -43,7 +48,7 @@ def initialise(model: nn.Module, kind: Literal["he", "pytorch"], draw: Draw) -> 
 
 
 def _fill(parameter: Tensor, generator: torch.Generator, normal: bool, scale: float) -> None:
-    values = torch.empty(parameter.shape)  # on the processor: the same numbers whatever the device
+    values = torch.empty(parameter.shape)  # on the CPU: the same numbers for every device
     values = (
         values.normal_(0, scale, generator=generator) if normal else values.uniform_(-scale, scale, generator=generator)
     )

@@ -1,4 +1,4 @@
-"""The ways around a block (He et al. 2016, sec. 3.3 and 4.1)."""
+"""Shortcuts of residual blocks (He et al. 2016, sec. 3.3 and 4.1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 
 class Pad(nn.Module):
-    """Option A: every `stride`-th pixel, and zero channels shared out to both ends; no parameters."""
+    """Shortcut option A: every `stride`-th pixel, with zero channels added in equal number at both
+    ends; no parameters.
+    """
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
@@ -18,7 +20,7 @@ class Pad(nn.Module):
         self.stride, self.before, self.after = stride, extra // 2, extra - extra // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C_in, H, W) to (N, C_out, ceil(H / stride), ceil(W / stride))."""
+        """Return (N, C_out, ceil(H / stride), ceil(W / stride)) for (N, C_in, H, W)."""
         if self.stride > 1 and torch.is_grad_enabled() and x.requires_grad:
             x = cast(Tensor, _EveryPixel.apply(x, self.stride))
         else:
@@ -27,25 +29,28 @@ class Pad(nn.Module):
 
 
 class _EveryPixel(torch.autograd.Function):
-    """Every `stride`-th pixel, as a slice; its gradient lies in memory as the images do. A slice's does not, and on the
-    processor the sums that follow are slow (`benchmarks/tries.py`)."""
+    """Subsampling to every `stride`-th pixel with a gradient in the memory format of the images.
+
+    The gradient of a plain slice is not in that format, which makes the sums that follow slow on
+    the CPU (`benchmarks/tries.py`).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, stride: int) -> Tensor:
         ctx.stride, ctx.shape = stride, x.shape
-        last = x.is_contiguous(memory_format=torch.channels_last)
-        ctx.layout = torch.channels_last if last else torch.contiguous_format
+        is_channels_last = x.is_contiguous(memory_format=torch.channels_last)
+        ctx.layout = torch.channels_last if is_channels_last else torch.contiguous_format
         return x[:, :, ::stride, ::stride].clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        whole = torch.empty(ctx.shape, dtype=grad.dtype, device=grad.device, memory_format=ctx.layout).zero_()
-        whole[:, :, :: ctx.stride, :: ctx.stride] = grad
-        return whole, None
+        grad_input = torch.empty(ctx.shape, dtype=grad.dtype, device=grad.device, memory_format=ctx.layout).zero_()
+        grad_input[:, :, :: ctx.stride, :: ctx.stride] = grad
+        return grad_input, None
 
 
 class Project(nn.Sequential):
-    """Options B and C: a 1x1 convolution and, where the network has it, batch normalisation."""
+    """Shortcut options B and C: a 1x1 convolution, with batch normalization if the network has it."""
 
     def __init__(
         self, channels_in: int, channels_out: int, stride: int, batch_norm: bool, bias: bool | None = None
@@ -56,10 +61,11 @@ class Project(nn.Sequential):
 
 
 class Gate(Pad):
-    """A learned share of each number for the branch, the rest for the way around it, as in option A.
+    """Gated shortcut: a learned weight for the branch, and the rest for the shortcut of option A.
 
-    g = sigmoid of a 1x1 convolution of the block's input; the block gives g x branch + (1 - g) x way: the exclusive
-    gating of He et al. 2016b, sec. 3.1, after the highways of Srivastava et al. 2015. The gate starts nearly shut.
+    g = sigmoid of a 1x1 convolution of the block's input; the block returns g x branch + (1 - g) x
+    shortcut: the exclusive gating of He et al. 2016b, sec. 3.1, after the highways of Srivastava et
+    al. 2015. The gate starts nearly closed.
     """
 
     first_bias = -6.0  # He et al. 2016b, table 1: from 0 to -5 training fails
@@ -69,9 +75,9 @@ class Gate(Pad):
         self.gate = nn.Conv2d(channels_in, channels_out, 1, stride)
 
     def mix(self, x: Tensor, branch: Tensor) -> Tensor:
-        """The input (N, C_in, H, W) and the branch's output, mixed (N, C_out, ...)."""
-        share = torch.sigmoid(self.gate(x))
-        mixed: Tensor = share * branch + (1 - share) * self(x)
+        """Return the gated mix (N, C_out, ...) of the input (N, C_in, H, W) and the branch's output."""
+        gate = torch.sigmoid(self.gate(x))
+        mixed: Tensor = gate * branch + (1 - gate) * self(x)
         return mixed
 
 
@@ -83,7 +89,10 @@ def way_around(
     batch_norm: bool,
     bias: bool | None = None,
 ) -> nn.Module:
-    """The way around a block that `option` asks for; a projection has a bias where it has no norm, unless told."""
+    """Return the shortcut for `option`.
+
+    By default a projection has a bias if it has no normalization; `bias` overrides that.
+    """
     changes = stride != 1 or channels_in != channels_out
     if option == "C" or (option == "B" and changes):
         return Project(channels_in, channels_out, stride, batch_norm, bias)

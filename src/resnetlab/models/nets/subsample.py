@@ -1,4 +1,4 @@
-"""A safe form of the 1x1 convolution with a stride and few input channels, whose gradient corrupts memory in oneDNN."""
+"""Safe 1x1 convolution with a stride and few input channels, whose gradient corrupts memory in oneDNN."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SAFE_CHANNELS = 16
-"""Input channels from which the fault does not occur: fp32 numbers in a vector of AVX-512 (of AVX2: 8)."""
+"""Number of input channels from which the fault does not occur: fp32 numbers in a vector of AVX-512 (of AVX2: 8)."""
 
 
 class SubsampledConv2d(nn.Conv2d):
@@ -21,13 +21,13 @@ class SubsampledConv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C_in, H, W) to (N, C_out, ceil(H / stride), ceil(W / stride))."""
+        """Return (N, C_out, ceil(H / stride), ceil(W / stride)) for (N, C_in, H, W)."""
         rows, columns = self.stride
         return F.conv2d(x[:, :, ::rows, ::columns], self.weight, self.bias)
 
 
 def is_affected(module: nn.Module) -> bool:
-    """Return whether `module` is a convolution whose backward pass may reach the fault of oneDNN."""
+    """Return True if `module` is a convolution whose backward pass may trigger the fault of oneDNN."""
     return (
         isinstance(module, nn.Conv2d)
         and module.kernel_size == (1, 1)
