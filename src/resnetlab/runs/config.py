@@ -18,7 +18,7 @@ ALGORITHM_VERSION = 1
 """Version of the training algorithm. A change of the results of training increases it by hand."""
 
 TUNING_VERSION = ALGORITHM_VERSION + 1
-"""Version of the fine-tuning algorithm: `ALGORITHM_VERSION`, for the common training loop, plus the number of changes to
+"""Version of the fine-tuning algorithm: `ALGORITHM_VERSION` of the common loop plus the number of changes to
 fine-tuning alone. Change 1: torch, not Pillow, resizes the random crops and jitters the colors."""
 
 SCHEMA = 1
