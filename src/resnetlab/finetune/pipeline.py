@@ -84,7 +84,7 @@ class Scores:
 
 
 def staged(
-    job: Job, subject: Subject, kept: Kept, *, stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
+    job: Job, subject: Subject, cache: Kept, *, stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
     watch: Watch = lambda _: None, adjusted: Callable[[Stage, dict[str, View]], Stage] = lambda stage, _: stage,
 ) -> Iterator[tuple[Fitted, Scores]]:  # fmt: skip
     """Train the stages one after another. Yields each finished stage with its predictions on validation.
@@ -95,7 +95,7 @@ def staged(
     Args:
         job: Fine-tuning job.
         subject: Network to train.
-        kept: Cache of finished stages.
+        cache: Cache of finished stages.
         stop: Function that is asked between steps; training ends once it returns True.
         say: Function that gets a line about each stage.
         watch: Callback for each pause of the training loop.
@@ -121,7 +121,7 @@ def staged(
         fitting = partial(
             fit, subject, stage, photos, views, job.seed, weights=weights, stop=stop, say=say, watch=watch
         )  # fmt: skip
-        fitted = kept.stage(basis, subject, fitting, stop)
+        fitted = cache.stage(basis, subject, fitting, stop)
         if not fitted.epochs and not fitted.whole:
             say(f"{stage.name}: stopped after {fitted.seconds:.0f} s, within its first epoch: it changes nothing")
             return
@@ -138,7 +138,7 @@ def merit(look: Look) -> tuple[float, float]:
 
 
 def fit_all(
-    job: Job, folder: Path, kept: Kept, *, budget_seconds: float | None = None, baseline: Path | None = None,
+    job: Job, folder: Path, cache: Kept, *, budget_seconds: float | None = None, baseline: Path | None = None,
     stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, pulse: Pulse = silent, team: Team = ALONE,
 ) -> Record:  # fmt: skip
     """Fine-tune the network, write the model to `folder`, and return the record.
@@ -149,7 +149,7 @@ def fit_all(
     Args:
         job: Fine-tuning job.
         folder: Folder of the model.
-        kept: Cache of finished stages, which are not trained again.
+        cache: Cache of finished stages, which are not trained again.
         budget_seconds: Time limit.
         baseline: Folder of an earlier model to compare with on the test images.
         stop: Function that is asked between steps; training ends once it returns True.
@@ -188,7 +188,7 @@ def fit_all(
         return stage
 
     with contextlib.suppress(TakenError):  # stopped while another process trained the stage
-        for fitted, predictions in staged(job, subject, kept, stop=ended, say=say, adjusted=adjusted):
+        for fitted, predictions in staged(job, subject, cache, stop=ended, say=say, adjusted=adjusted):
             look = look_of(predictions)
             if not done or merit(look) > max(merit(other) for _, other in done):
                 best = {name: tensor.detach().clone() for name, tensor in subject.model.state_dict().items()}

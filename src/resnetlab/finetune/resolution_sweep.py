@@ -152,13 +152,13 @@ class _Sweep:
 
 
 def sweep(
-    job: Job, train_sizes: tuple[int, ...], test_sizes: tuple[int, ...], model: Path, kept: Kept, *, command: str,
+    job: Job, train_sizes: tuple[int, ...], test_sizes: tuple[int, ...], model: Path, cache: Kept, *, command: str,
     stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, pulse: Pulse = silent,
 ) -> Iterator[Sizes]:  # fmt: skip
     """Yield the table after each row and cell, and write the best network to the folder `model`.
 
-    Validation selects the best pair of sizes. Each cell is evaluated once on test, which selects nothing. Stages in the
-    cache `kept` are not trained again, but evaluated again. Raises InputError for a recipe of more than two stages, or
+    Validation selects the best pair of sizes. Each cell is evaluated once on test, which selects nothing. Stages in
+    `cache` are not trained again, but evaluated again. Raises InputError for a recipe of more than two stages, or
     for a size that the network does not accept.
     """
     if len(job.tuning.stages) > 2:
@@ -173,7 +173,7 @@ def sweep(
     subject.halves(job.tuning.stages[0].trains, train_sizes[0])
     trained, total = parameters(subject.model, trainable=True), parameters(subject.model)
     basis = basis_of(subject, job.photos.sha256, "none")
-    progress = _Sweep(job, subject, kept, basis, stop, say, _clone_state(subject))
+    progress = _Sweep(job, subject, cache, basis, stop, say, _clone_state(subject))
     rows = {size: Row(train_size=size) for size in train_sizes}
     cells = {(a, b): Cell(train_size=a, test_size=b) for a in train_sizes for b in test_sizes}
     line = provenance("fixres", 0, job.numerics, job.photos.sha256)

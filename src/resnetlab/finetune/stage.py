@@ -93,7 +93,7 @@ class Tuner(Trainee[Part]):
             if inputs.pixels.dtype != torch.uint8:
                 order = draws.order.to(inputs.pixels.device)
                 return lambda part: (inputs.pixels[order[part]], inputs.labels[order[part]])
-        return _PrefetchLoader(self, images, draws, epoch)
+        return _Stream(self, images, draws, epoch)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy of logits (B, K) and labels (B,), with class weights."""
@@ -105,7 +105,7 @@ class Tuner(Trainee[Part]):
         return super()._laid_out(images) if images.dim() == 4 else images
 
 
-class _PrefetchLoader:
+class _Stream:
     """Batch loader of an epoch, whose threads decode and augment one batch ahead of the network."""
 
     def __init__(self, tuner: Tuner, photos: Part, draws: Draws, epoch: int) -> None:

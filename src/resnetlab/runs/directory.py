@@ -136,9 +136,9 @@ class RunDirectory:
         path = self.path / "instruments" / "drop-blocks.json"
         return decode(DroppedBlocks, read_json(path), str(path)) if path.exists() else None
 
-    def save_dropped(self, dropped: DroppedBlocks) -> None:
+    def save_dropped(self, ablations: DroppedBlocks) -> None:
         """Write the block ablation atomically."""
-        write_json(self.path / "instruments" / "drop-blocks.json", encode(dropped))
+        write_json(self.path / "instruments" / "drop-blocks.json", encode(ablations))
 
     def profile(self) -> str:
         """Read the time table of the last profiled session; return an empty string if there is none."""
