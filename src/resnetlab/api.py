@@ -231,7 +231,7 @@ def load_study(
     # A report prints this command, and an absolute path of this machine does not help its reader.
     words = ["resnetlab", "study", "run", last_part(str(source)) if Path(source).is_absolute() else str(source)]
     words += ["--data", last_part(data)] if data else []
-    words += [word for setting in settings for word in ("--set", _bare(setting))]
+    words += [word for setting in settings for word in ("--set", _without_folder(setting))]
     if numbers is not None:
         consecutive = numbers == tuple(range(len(numbers)))
         words += ["--seeds", str(len(numbers)) if consecutive else ",".join(map(str, numbers))]
@@ -244,7 +244,7 @@ def _refuse_unaccepted(study: Study) -> None:
             refuse_unaccepted(condition.model, licence_of(condition.model))
 
 
-def _bare(setting: str) -> str:
+def _without_folder(setting: str) -> str:
     """Return a setting without the folder of the file that it names."""
     key, _, value = setting.partition("=")
     return f"{key}={last_part(value.strip())}" if value.strip().endswith((".toml", ".csv")) else setting

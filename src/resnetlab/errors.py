@@ -55,9 +55,9 @@ def mistake(where: str, what: str, fix: str, *, field: str = "", got: object = "
     return InputError(Problem(where, what, fix, field=field, got=shortened, allowed=allowed))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, names: Iterable[str]) -> str:
     """Return `did you mean "lr"?` for the most similar known name, or an empty string if none is similar."""
-    by_lower = {word.lower(): word for word in sorted(known)}
+    by_lower = {word.lower(): word for word in sorted(names)}
     match = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
     return f'did you mean "{by_lower[match[0]]}"?' if match else ""
 

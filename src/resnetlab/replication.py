@@ -93,8 +93,8 @@ def verify(
         numerics = _numerics(evidence, condition)
         _refuse_emulation(numerics, str(folder))
         study = replace(
-            evidence.study, conditions=(_here(condition, data),), seeds=(row.seed,), claims=(), published=(), ladder=(),
-            ensembles=(), numerics=numerics,
+            evidence.study, conditions=(_with_data(condition, data),), seeds=(row.seed,), claims=(), published=(),
+            ladder=(), ensembles=(), numerics=numerics,
         )  # fmt: skip
         loaded = LoadedStudy(study)
         plan = loaded.plan(root, say)
@@ -104,7 +104,7 @@ def verify(
         now = gather(read_record(plan, root))
         alike = [other for other in evidence.rows if (other.condition, other.status) == (row.condition, "converged")]
         converged = [value for other in alike if (value := _accuracy(other)) is not None]
-        yield Repeated(row, now.rows[0], _foreseen(converged), _same_setting(evidence, now, plan, row))
+        yield Repeated(row, now.rows[0], _prediction_interval(converged), _same_setting(evidence, now, plan, row))
 
 
 def _train(loaded: LoadedStudy, plan: Plan, root: Path) -> bool:
@@ -166,11 +166,11 @@ def _accuracy(row: Row) -> float | None:
     return None if row.test_error_pct is None else 100 - row.test_error_pct
 
 
-def _foreseen(converged: Sequence[float]) -> Interval | None:
+def _prediction_interval(converged: Sequence[float]) -> Interval | None:
     return prediction([(converged, Published(value=0.0))]) if len(converged) > 1 else None
 
 
-def _here(condition: Condition, data: str) -> Condition:
+def _with_data(condition: Condition, data: str) -> Condition:
     return replace(condition, data=replace(condition.data, source=data)) if data else condition
 
 

@@ -84,7 +84,7 @@ def decode(form: Any, value: object, where: str, field: str = "") -> Any:
         return _adapter(form).validate_json(text, strict=True)
     except ValidationError as error:
         every = error.errors(include_url=False)
-        details = list(filter(_meant, every)) or every
+        details = list(filter(_is_relevant, every)) or every
         problems = dict.fromkeys(_problem(form, detail, where, field) for detail in details[:MAX_TOLD])
         if len(details) > MAX_TOLD:
             fix = "mend these first"
@@ -177,7 +177,7 @@ _OUTSIZE = "a whole number beyond 64 bits, or tables nested deeper than "
 
 
 def _problem(form: Any, detail: ErrorDetails, where: str, prefix: str) -> Problem:
-    names, holder, field_type = _walk(form, detail["loc"])
+    names, holder, field_type = _resolve_location(form, detail["loc"])
     field = ".".join(part for part in (prefix, *names) if part).replace(".[", "[")
     got = _preview(detail["input"])
     context = detail.get("ctx", {})
@@ -220,7 +220,7 @@ def _problem(form: Any, detail: ErrorDetails, where: str, prefix: str) -> Proble
     return Problem(where, what, fix, field=field, got=got, allowed=allowed)
 
 
-def _meant(detail: ErrorDetails) -> bool:
+def _is_relevant(detail: ErrorDetails) -> bool:
     """Return True if an error belongs to the member of a union that the user meant: a word or a table."""
     step = str(detail["loc"][-1]) if detail["loc"] else ""
     if step.startswith("literal["):
@@ -228,7 +228,7 @@ def _meant(detail: ErrorDetails) -> bool:
     return detail["type"] != "dataclass_type" or not step[:1].isupper()
 
 
-def _walk(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any]:
+def _resolve_location(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any]:
     """Resolve the error location `loc` in the type `form`.
 
     Returns:

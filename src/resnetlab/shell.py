@@ -17,7 +17,7 @@ PLAIN = re.compile(r"[A-Za-z0-9_.:/\\=+-]+")
 
 def command_line(words: Iterable[str], windows: bool = os.name == "nt") -> str:
     """Quote words as a command for a POSIX shell, or with `windows` for cmd and PowerShell."""
-    return " ".join(map(_quoted, words)) if windows else shlex.join(words)
+    return " ".join(map(_quote, words)) if windows else shlex.join(words)
 
 
 def resume_command(run: object, *more: str) -> str:
@@ -45,7 +45,7 @@ def _has_drive(text: str) -> bool:
     return bool(re.match(r"[A-Za-z]:[\\/]|\\\\[^\\]", text))
 
 
-def _quoted(word: str) -> str:
+def _quote(word: str) -> str:
     """Quote a word for cmd and PowerShell, by the rules that Windows programs use to parse a command line."""
     if PLAIN.fullmatch(word):
         return word

@@ -40,7 +40,7 @@ def read_file(folder: Path) -> ModelFile:
         raise mistake(str(folder), "a run that keeps no weights", "give a run that ended as converged or dead")
     if not path.is_file():
         raise mistake(str(folder), "no model in it", HERE)
-    return _described(folder, describe_weights(path))
+    return _describe_folder(folder, describe_weights(path))
 
 
 def next_table(folder: Path) -> Any:
@@ -61,7 +61,7 @@ def check_licence(folder: Path, file: ModelFile, accept_licence: bool) -> None:
         raise mistake(str(folder), f"the licence of the weights rules out commercial use: {file.licence}", fix)
 
 
-def _described(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
+def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
     """Build the description of a folder without model.json from the metadata of its weights."""
     where = str(folder / WEIGHTS)
     if "model" not in metadata:

@@ -132,7 +132,7 @@ def ensemble(
     split: Split = "test", manifest: Manifest = None, tta: TtaOption = "none", json: Json = False,
     batch_size: Batch = 32, device: Device = "auto", accept: Accept = False, output: Output = Path(),
 ) -> None:  # fmt: skip
-    """Average several models, and say what that gains.
+    """Evaluate the average of several models against each of them.
 
     Example:  resnetlab ensemble pets pets-2 --data photos
     """
@@ -274,9 +274,9 @@ def serve(
 
 
 def _loading(file: ModelFile, quiet: bool = False) -> None:
-    """Say what is loaded, and let torch's threads sleep while they wait for each other.
+    """Print the packages that are loading, and let torch's threads sleep while they wait for each other.
 
-    On a busy machine threads that spin cost more than the pass of a photograph, which takes 30 ms.
+    On a busy machine, busy waiting costs more than the forward pass of a photograph, which takes 30 ms.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     loading(file.model, quiet)

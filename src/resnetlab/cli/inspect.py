@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnetlab.cli.loading import loading
-from resnetlab.cli.manners import Json, Root
-from resnetlab.cli.manners import note as _aside
+from resnetlab.cli.manners import Json, Root, note
 from resnetlab.errors import mistake
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def model(
     if draw:
         from resnetlab.inspection.drawing import draw as drawn
 
-        _written(draw, drawn(layers))
+        _write_file(draw, drawn(layers))
 
 
 def form_of(json: bool, csv: bool, markdown: bool) -> Form:
@@ -90,14 +89,14 @@ def _sizes(text: str, where: str, fix: str) -> tuple[int, int, int]:
     return sizes[0], sizes[1], sizes[2]
 
 
-def _written(path: Path, text: str) -> None:
+def _write_file(path: Path, text: str) -> None:
     from resnetlab.files import write_text
 
     if path.is_dir():
         raise mistake(str(path), "is a folder", "name a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
-    _aside(f"wrote {path}")
+    note(f"wrote {path}")
 
 
 Kernel = Annotated[int, typer.Option(help="Side of the window in pixels.")]
@@ -152,7 +151,7 @@ def _window(
         rows = [{"what": name, "value": by_size(v) if isinstance(v, tuple) else v} for name, v in geometry.items()]
         typer.echo(render(rows, form))
     if file:
-        _written(file, picture)
+        _write_file(file, picture)
 
 
 @inspect.command("family")
@@ -172,7 +171,7 @@ def family(
         from resnetlab.data.config import Data
         from resnetlab.data.splits import load
 
-        dataset = load(Data(source=data), output / "cache", _aside)
+        dataset = load(Data(source=data), output / "cache", note)
         images = len(dataset.train)
         rows = family_rows(name, dataset.channels, len(dataset.classes), dataset.side, images)
         facts = {"data": dataset.name, "training_images": images}
@@ -241,7 +240,7 @@ def drop_blocks(run: Run, data: DataNow = "", json: Json = False, csv: Csv = Fal
         from resnetlab.inspection.block_ablation import drop_blocks as dropped
         from resnetlab.runs.load import open_finished
 
-        opened = open_finished(run, data, _aside)
+        opened = open_finished(run, data, note)
         ablations = dropped(opened.learner, opened.test)
     if len(ablations.blocks) == 1:
         raise mistake(str(run), "its network has no blocks", "give the run of a residual or plain network")
@@ -270,12 +269,12 @@ def gradients(
     if (run / "run.json").exists():
         from resnetlab.runs.directory import RunDirectory
 
-        measured = RunDirectory(run).gradients() or (_at_the_end(run, data, images, json),)
+        measured = RunDirectory(run).gradients() or (_gradients_of_run(run, data, images, json),)
         source = run.name
     elif data:
         spec = _spec(name)
         loading(spec, quiet=json)
-        measured, source = (_at_the_start(spec, data, output, seed, images),), f"{name}, seed {seed}"
+        measured, source = (_gradients_at_init(spec, data, output, seed, images),), f"{name}, seed {seed}"
     else:
         raise mistake("--data", "missing", "--data digits, or the folder of a run in place of MODEL")
     rows = [{"epoch": at.epoch} | encode(layer) for at in measured for layer in at.layers]
@@ -289,7 +288,7 @@ def gradients(
     typer.echo(render(rows, form, notes=notes))
 
 
-def _at_the_end(run: Path, data: str, images: int, quiet: bool) -> Gradients:
+def _gradients_of_run(run: Path, data: str, images: int, quiet: bool) -> Gradients:
     """Measure the gradients at the final weights of a run that saved none during training."""
     from resnetlab.runs.directory import check_finished
 
@@ -298,11 +297,11 @@ def _at_the_end(run: Path, data: str, images: int, quiet: bool) -> Gradients:
     from resnetlab.inspection.gradients import of_learner
     from resnetlab.runs.load import open_finished
 
-    opened = open_finished(run, data, _aside)
+    opened = open_finished(run, data, note)
     return of_learner(opened.learner, opened.train, images)
 
 
-def _at_the_start(spec: Any, data: str, output: Path, seed: int, images: int) -> Gradients:
+def _gradients_at_init(spec: Any, data: str, output: Path, seed: int, images: int) -> Gradients:
     import torch
 
     from resnetlab.data.config import Data
@@ -314,7 +313,7 @@ def _at_the_start(spec: Any, data: str, output: Path, seed: int, images: int) ->
     from resnetlab.recipes.train import Recipe
     from resnetlab.training.state import Learner
 
-    dataset, device = load(Data(source=data), output / "cache", _aside), torch.device("cpu")
+    dataset, device = load(Data(source=data), output / "cache", note), torch.device("cpu")
     cost(spec, dataset.channels, len(dataset.classes), dataset.side)
     numerics = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
     recipe = Recipe(batch_size=images, epochs=1)
@@ -345,7 +344,7 @@ def filters(
     from resnetlab.runs.load import open_finished
     from resnetlab.training.evaluate import evaluate
 
-    opened = open_finished(run, data, _aside)
+    opened = open_finished(run, data, note)
     test, classes = opened.dataset.test, opened.dataset.classes
     if max(numbers) >= len(test):
         raise mistake("--images", f"the test split has {len(test):,} images", f"0 to {len(test) - 1}", got=max(numbers))
@@ -362,4 +361,4 @@ def filters(
     path = out / f"{run.resolve().name}-filters.png"
     with atomic(path, "wb") as file:
         file.write(drawn)
-    _aside(f"wrote {path}")
+    note(f"wrote {path}")

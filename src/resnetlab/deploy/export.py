@@ -71,7 +71,7 @@ def export(
     write, read = (_write_onnx, _read_onnx) if form == "onnx" else (_write_program, _read_program)
     example = model.images(images[:2])
     try:
-        with _quietly():
+        with _suppress_output():
             say(f"writing {model.file.name} as {form}: tracing the network takes some seconds")
             raw = write(model, example)
             say(f"comparing it with PyTorch on {len(images)} {kind}")
@@ -105,7 +105,7 @@ def _check_images(
     """Return eight images (N, H, W, C) after the evaluation transform."""
     view = model.file.view
     if folder is None:
-        return np.stack([show(image, view) for image in _generated()]), "generated pictures"
+        return np.stack([show(image, view) for image in _generate_images()]), "generated pictures"
     images = []
     with quiet():
         for picture in islice(find_pictures([folder])[0], 10 * CHECKED):
@@ -116,7 +116,7 @@ def _check_images(
     raise too_few(folder, len(images))
 
 
-def _generated() -> Iterator[Image.Image]:
+def _generate_images() -> Iterator[Image.Image]:
     """Generate distinct images with edges, textures and colors."""
     draw = np.random.default_rng(0)
     rows, columns = np.mgrid[0:240, 0:320] / 40
@@ -189,7 +189,7 @@ def _read_program(raw: bytes) -> Run:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def _suppress_output() -> Iterator[None]:
     """Suppress warnings and log messages of the exporters in the `with` block."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
     levels = [logger.level for logger in loggers]

@@ -29,7 +29,7 @@ class Page:
 
 def front(file: ModelFile, limits: Limits) -> Page:
     """Return the start page, which uploads a photograph and shows the predicted classes."""
-    style, script = _own("page.css"), _own("page.js")
+    style, script = _read_template("page.css"), _read_template("page.js")
     policy = f"{_CLOSED}; style-src {_hash(style)}; script-src {_hash(script)}; img-src blob: data:; connect-src 'self'"
     text = _environment().get_template("page.html").render(
         file=file, limits=limits, style=_raw(style), script=_raw(script), view=view_words(file)
@@ -39,12 +39,12 @@ def front(file: ModelFile, limits: Limits) -> Page:
 
 def reference(schema: dict[str, Any]) -> Page:
     """Return the page that documents the routes of the service, from its OpenAPI description."""
-    style = _own("page.css")
+    style = _read_template("page.css")
     text = _environment().get_template("reference.html").render(schema=schema, style=_raw(style))
     return Page(text, f"{_CLOSED}; style-src {_hash(style)}")
 
 
-def _own(name: str) -> str:
+def _read_template(name: str) -> str:
     return (resources.files("resnetlab.deploy") / "templates" / name).read_text(encoding="utf-8")
 
 

@@ -181,7 +181,7 @@ def fit_all(
     def adjusted(stage: Stage, views: dict[str, View]) -> Stage:
         if not done:
             return stage
-        stage, epoch_seconds = team.from_first(_within(stage, subject, photos, views, budget_seconds, start))
+        stage, epoch_seconds = team.from_first(_fit_to_budget(stage, subject, photos, views, budget_seconds, start))
         if epoch_seconds:
             pace[stage.name] = epoch_seconds
             say(f"{stage.name}: an epoch takes about {epoch_seconds:.0f} s here")
@@ -280,7 +280,7 @@ def scores_of(subject: Subject, halves: Halves, part: Part, view: View) -> Score
     return Scores(torch.softmax(scored.logits.double(), 1).numpy(), part.labels)
 
 
-def _within(
+def _fit_to_budget(
     stage: Stage, subject: Subject, photos: Photographs, views: dict[str, View], budget: float | None, start: float
 ) -> tuple[Stage, float]:
     """Reduce the epochs of a stage to fit the time limit, so that its learning rate schedule is complete.

@@ -170,19 +170,19 @@ def fit(
         recompute(halves.tail)
     validation = subject.held(halves, photos.validation, view)
     state = {name: tensor.detach().clone() for name, tensor in halves.tail.state_dict().items()}
-    tries = [_with_rate(stage.recipe, rate) for rate in stage.rates] or [stage.recipe]
+    tries = [_with_lr(stage.recipe, rate) for rate in stage.rates] or [stage.recipe]
     best: tuple[tuple[float, float], Epoch, tuple[Epoch, ...], float, dict[str, Tensor]] | None = None
     constant, complete = stage.augment == "none" and halves.trunk is not None, True
     for recipe in tries:
         halves.tail.load_state_dict(state)
         tuner = Tuner(subject, halves, stage, recipe, view, seed, photos.train, weights)
         with _threads(1 if constant else subject.numerics.threads):
-            epochs, best_weights, complete = _try(tuner, photos.train, validation, start, stop, watch)
+            epochs, best_weights, complete = _train_one_lr(tuner, photos.train, validation, start, stop, watch)
         if epochs:
-            top = max(epochs, key=_merit)
+            top = max(epochs, key=_selection_key)
             say(f"{stage.name}: rate {recipe.optimiser.lr:g}, validation {top.accuracy_pct:.1f} % at epoch {top.epoch}")
-        if best_weights is not None and epochs and (best is None or _merit(top) > best[0]):
-            best = _merit(top), top, tuple(epochs), recipe.optimiser.lr, best_weights
+        if best_weights is not None and epochs and (best is None or _selection_key(top) > best[0]):
+            best = _selection_key(top), top, tuple(epochs), recipe.optimiser.lr, best_weights
         if not complete:
             break
         if recipe is not tries[-1] and subject.team.agreed(stop()):
@@ -205,7 +205,7 @@ def settle(subject: Subject, halves: Halves, stage: Stage) -> None:
     subject.memo.forget(halves.at if stage.trains in ("classifier", "last norm") else "", stage.trains != "classifier")
 
 
-def _try(
+def _train_one_lr(
     tuner: Tuner, photos: Part, validation: Resident, start: float, stop: Callable[[], bool], watch: Watch
 ) -> tuple[list[Epoch], dict[str, Tensor] | None, bool]:
     """Train with one learning rate.
@@ -235,7 +235,7 @@ def _try(
             if not scored.finite:
                 break
             epoch = _epoch(round(progress.epoch), scored, time.monotonic() - start, tuner.running())
-            if not epochs or _merit(epoch) > max(map(_merit, epochs)):
+            if not epochs or _selection_key(epoch) > max(map(_selection_key, epochs)):
                 best_weights = {name: tensor.detach().clone() for name, tensor in tuner.judged_weights().items()}
             epochs.append(epoch)
             if tuner.stage.patience and _epochs_since_best_loss(epochs) >= tuner.stage.patience:
@@ -261,7 +261,7 @@ def _epoch(number: int, scored: Scored, seconds: float, running: tuple[float, fl
     return Epoch(number, 100 - scored.top1_error_pct, scored.loss_nats, round(seconds, 3), running)
 
 
-def _merit(epoch: Epoch) -> tuple[float, float]:
+def _selection_key(epoch: Epoch) -> tuple[float, float]:
     """Return the sort key of an epoch: a higher validation accuracy is better, then a lower loss."""
     return epoch.accuracy_pct, -epoch.loss_nats
 
@@ -272,7 +272,7 @@ def _epochs_since_best_loss(epochs: list[Epoch]) -> int:
     return len(losses) - 1 - losses.index(min(losses))
 
 
-def _with_rate(recipe: Recipe, rate: float) -> Recipe:
+def _with_lr(recipe: Recipe, rate: float) -> Recipe:
     return replace(recipe, optimiser=replace(recipe.optimiser, lr=rate))
 
 

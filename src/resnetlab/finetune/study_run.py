@@ -95,7 +95,7 @@ class _Session:
         total, done = self.tuning.total_steps(len(self.photos.train)), 0
 
         def watch(progress: Progress) -> None:
-            self._begin()
+            self._record_start()
             say(replace(progress, moment="pulse", step=min(total, self.step + progress.step), total=total), ())
 
         try:
@@ -104,8 +104,8 @@ class _Session:
                     return None
                 if fitted.diverged:
                     return self._commit("diverged", f"{fitted.stage}: the loss is not finite at any of its rates", {})
-                self._begin()
-                step = self._note(fitted, say, total)
+                self._record_start()
+                step = self._record_stage(fitted, say, total)
                 if self.chosen is None or merit(look_of(predictions)) > merit(look_of(self.chosen[0])):
                     self.chosen = predictions, step
                     best = {name: tensor.detach().clone() for name, tensor in self.subject.model.state_dict().items()}
@@ -121,7 +121,7 @@ class _Session:
         assert self.chosen, "a recipe has a stage at least"
         return self._finish(self.chosen[0])
 
-    def _begin(self) -> None:
+    def _record_start(self) -> None:
         """Write the start of the session to provenance.jsonl, once this process has work to do.
 
         A session that only waits for a stage of another process is not recorded.
@@ -134,7 +134,7 @@ class _Session:
         self.directory.note(provenance(event, 0, run.numerics, run.data.sha256))
         self.directory.rewind(-1)
 
-    def _note(self, fitted: Fitted, say: Say, total: int) -> int:
+    def _record_stage(self, fitted: Fitted, say: Say, total: int) -> int:
         """Write the evaluations of a stage, and return the step of its best epoch."""
         stage = next(stage for stage in self.tuning.due if stage.name == fitted.stage)
         steps = stage.recipe.steps_per_epoch(len(self.photos.train))

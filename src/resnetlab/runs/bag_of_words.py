@@ -22,8 +22,10 @@ from resnetlab.stats.outcomes import is_dead
 
 
 def execute_words(model: BagOfWords, directory: RunDirectory, file: RunFile, dataset: Dataset) -> Result:
-    """Fit the model, evaluate it and write the result. The outputs of an SVM are not probabilities, so the result
-    has no loss."""
+    """Fit the model, evaluate it and write the result.
+
+    The result has no loss, because the outputs of an SVM are not probabilities.
+    """
     run = file.run
     directory.note(provenance("start", 0, run.numerics, run.data.sha256))
     start = time.monotonic()

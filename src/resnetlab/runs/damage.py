@@ -57,17 +57,17 @@ def check_run(folder: Path) -> Checked:
     if is_locked(folder / LOCK):
         return Checked(str(folder), "running", ())
     directory = RunDirectory(folder)
-    damage = [*_leftovers(folder), *_torn(folder), *_instruments(folder)]
+    damage = [*_leftovers(folder), *_torn_lines(folder), *_instruments(folder)]
     if not (folder / "run.json").exists():
         others = [path.name for path in folder.iterdir() if path.name != LOCK and not _PART.fullmatch(path.name)]
         if others:
             what = "missing, so nothing says which run this is"
-            damage.insert(0, Damage(str(folder / "run.json"), "missing", what, _again(folder)))
+            damage.insert(0, Damage(str(folder / "run.json"), "missing", what, _remove_and_repeat(folder)))
         return Checked(str(folder), "empty", tuple(damage))
     try:
         directory.file()
     except InputError as error:
-        fix = _again(folder)
+        fix = _remove_and_repeat(folder)
         damage.insert(0, Damage(str(folder / "run.json"), "unreadable", error.problems[0].what, fix))
         return Checked(str(folder), "unfinished", tuple(damage))
     if not (folder / "result.json").exists():
@@ -76,7 +76,8 @@ def check_run(folder: Path) -> Checked:
     try:
         result = directory.result()
     except InputError as error:
-        damage.append(Damage(str(folder / "result.json"), "unreadable", error.problems[0].what, _repeat(folder)))
+        fix = _repeat_command(folder)
+        damage.append(Damage(str(folder / "result.json"), "unreadable", error.problems[0].what, fix))
         return Checked(str(folder), "finished", tuple(damage))
     if result is not None:
         damage += _tensors(folder, result)
@@ -111,11 +112,11 @@ def _mend(folder: Path) -> str:
     return _command("doctor", folder, "--mend")
 
 
-def _again(folder: Path) -> str:
+def _remove_and_repeat(folder: Path) -> str:
     return f"remove the folder {command_line([str(folder)])}, then give the command that made it again"
 
 
-def _repeat(folder: Path) -> str:
+def _repeat_command(folder: Path) -> str:
     """Return the commands that repeat a finished run. Without its result it is unfinished, without a checkpoint."""
     return f"remove {command_line([str(folder / 'result.json')])}, then: {_command('resume', folder, '--from', 0)}"
 
@@ -127,7 +128,7 @@ def _leftovers(folder: Path) -> Iterator[Damage]:
             yield Damage(str(path), "leftover", what, _mend(folder))
 
 
-def _torn(folder: Path) -> Iterator[Damage]:
+def _torn_lines(folder: Path) -> Iterator[Damage]:
     for name in LINES:
         path = folder / name
         lines = path.read_bytes().splitlines() if path.exists() else []
@@ -160,14 +161,14 @@ def _tensors(folder: Path, result: Result) -> Iterator[Damage]:
     weights, logits = folder / "weights.safetensors", folder / "logits-test.safetensors"
     if result.weights_sha256:
         if not weights.exists():
-            yield Damage(str(weights), "missing", "missing, although the run has a result", _repeat(folder))
+            yield Damage(str(weights), "missing", "missing, although the run has a result", _repeat_command(folder))
         elif sha256(weights) != result.weights_sha256:
-            yield Damage(str(weights), "corrupt", "differs from its SHA-256 in result.json", _repeat(folder))
+            yield Damage(str(weights), "corrupt", "differs from its SHA-256 in result.json", _repeat_command(folder))
     if logits.exists():
         if problem := broken_tensors(logits):
-            yield Damage(str(logits), "corrupt", problem, _repeat(folder))
+            yield Damage(str(logits), "corrupt", problem, _repeat_command(folder))
     elif result.weights_sha256 and result.test is not None:
-        yield Damage(str(logits), "missing", "missing, although the run was tested", _repeat(folder))
+        yield Damage(str(logits), "missing", "missing, although the run was tested", _repeat_command(folder))
 
 
 def _checkpoints(directory: RunDirectory) -> Iterator[Damage]:

@@ -192,7 +192,7 @@ class _Session:
             # together at the end of an epoch, because they have different clocks for the other checkpoints.
             bad_step = self._diverged_at() if should_save or progress.moment == "epoch" else None
             if bad_step is not None and (self.team.size == 1 or progress.moment == "epoch"):
-                return self._diverged(bad_step) if self.team.first else None
+                return self._commit_diverged(bad_step) if self.team.first else None
             if should_save and bad_step is None and self.team.first:
                 with self.phases.phase("checkpoints"):
                     self._save()
@@ -291,7 +291,7 @@ class _Session:
             tensors["best"] = self.best.weights
         save_checkpoint(self.directory.checkpoints, Checkpoint(tensors, facts))
 
-    def _diverged(self, step: int) -> Result:
+    def _commit_diverged(self, step: int) -> Result:
         return self._commit("diverged", f"the loss or a weight is not finite at step {step}", step, {})
 
     def _finish(self) -> Result | None:
@@ -308,7 +308,7 @@ class _Session:
         if not self.team.first:
             return None
         if not all(scored.finite for scored in scores.values()):
-            return self._diverged(self.learner.step)
+            return self._commit_diverged(self.learner.step)
         status, reason = self._status(scores["test"])
         self._write_outputs(scores["test"])
         if self.file.instruments.drop_blocks:
