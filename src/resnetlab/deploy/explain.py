@@ -175,7 +175,7 @@ def last_stage(module: nn.Module, images: Tensor, where: str) -> tuple[str, nn.M
 
 
 def seen(module: nn.Module, stage: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the output of `stage`, after any in-place operation of the next layer, and the logits."""
+    """Return the output of `stage` for the images, and the logits that are computed from it."""
     outputs: list[Tensor] = []
     hook = stage.register_forward_hook(lambda _, __, output: outputs.append(output))
     try:

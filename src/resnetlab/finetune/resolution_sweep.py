@@ -45,7 +45,7 @@ class _Best:
 class _Sweep:
     job: Job
     subject: Subject
-    kept: Kept
+    cache: Kept
     basis: Basis
     stop: Callable[[], bool]
     say: Say
@@ -141,7 +141,7 @@ class _Sweep:
         """Return the last stage of `basis`, trained or from the cache."""
         start = time.monotonic()
         fitting = partial(fit, self.subject, basis.stages[-1], self.job.photos, views, self.job.seed, stop=stop)
-        fitted = self.kept.stage(basis, self.subject, fitting, self.stop)
+        fitted = self.cache.stage(basis, self.subject, fitting, self.stop)
         self.spared = max(0.0, fitted.seconds - (time.monotonic() - start))
         return fitted
 

@@ -83,7 +83,7 @@ class _Session:
         self.subject = Subject(run.model, None, photos.classes, run.seed, run.numerics, self.device, team)
         backbone = Backbone(run.model, None, licence_of(run.model), "")
         self.job = Job(photos, backbone, run.recipe, run.seed, run.numerics)
-        self.kept = Kept(root / "cache" / "stages", WAIT_SECONDS)
+        self.cache = Kept(root / "cache" / "stages", WAIT_SECONDS)
         self.view = self.subject.view(run.recipe.test_size, run.recipe.view)
         self.begun = False
         self.step, self.epoch, self.seconds = 0, 0.0, 0.0  # sums over the finished stages
@@ -99,7 +99,7 @@ class _Session:
             say(replace(progress, moment="pulse", step=min(total, self.step + progress.step), total=total), ())
 
         try:
-            for fitted, predictions in staged(self.job, self.subject, self.kept, stop=stop, watch=watch):
+            for fitted, predictions in staged(self.job, self.subject, self.cache, stop=stop, watch=watch):
                 if not fitted.whole:
                     return None
                 if fitted.diverged:
