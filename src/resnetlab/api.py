@@ -1,4 +1,7 @@
-"""What a person calls from Python; each command of the command line calls one of these."""
+"""Public Python API: load, run and report studies, train and resume single runs.
+
+Each command of the command line calls one of these functions.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ from resnetlab.studies.study import Study
 from resnetlab.training.resolve import resolve
 
 REPORT_SHARE = 0.02
-"""Of the time since the last report, that writing a partial one may take."""
+"""Largest share of the time since the last partial report that writing the next one may take."""
 
 Stop = Callable[[], bool]
 
@@ -54,34 +57,34 @@ def _never() -> bool:
 
 
 def _quiet(line: str) -> None:
-    """Say nothing."""
+    """Ignore a progress message."""
 
 
 class UnfinishedError(ResnetlabError):
-    """A run was tried and has no result; `problems` say why."""
+    """Error of a run that was started and has no result; `problems` give the reasons."""
 
     exit_code = 3
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What has come of a study."""
+    """Outcome of a study: its runs, the answer to its question, and its report."""
 
     record: StudyRecord
     answer: str
-    """In a sentence or two."""
+    """Answer to the study's question, in one or two sentences."""
     report: Path
-    """The page that was written."""
+    """Path of the HTML report."""
     claims: tuple[dict[str, Any], ...] = ()
-    """What each claim says and its verdict."""
+    """Text and verdict of each claim."""
 
     @property
     def finished(self) -> bool:
-        """Whether every planned run has a result."""
+        """Return True if every planned run has a result."""
         return all(cell.state == "finished" for cell in self.record.cells)
 
     def facts(self) -> dict[str, Any]:
-        """The same as plain values, for `--json`."""
+        """Return the outcome as plain values, for `--json`."""
         states = [cell.state for cell in self.record.cells]
         return {
             "study": self.record.study.name, "answer": self.answer, "report": str(self.report),
@@ -92,28 +95,28 @@ class Outcome:
 
 @dataclass(frozen=True)
 class LoadedStudy:
-    """A study that was read and checked: `rl.load_study("digits").run()`."""
+    """Study that was read and checked, ready to run: `rl.load_study("digits").run()`."""
 
     study: Study
     command: str = ""
-    """What a person types to repeat it; the report says it."""
+    """Command line that repeats the study; the report prints it."""
 
     def plan(
         self, output: str | Path = ".", say: Callable[[str], None] = _quiet, backend: Backend | None = None
     ) -> Plan:
-        """Open the data and lay out the runs under `output`; trains nothing. Raises InputError."""
+        """Open the data and list the runs of the study under `output`. Trains nothing. Raises InputError."""
         return plan_study(self.study, Path(output), backend or _local(output), say, self.command)
 
     def stages(
         self, output: str | Path = ".", say: Callable[[str], None] = _quiet, most_seeds: int | None = None,
         backend: Backend | None = None, accept_licence: bool = False,
     ) -> Iterator[Plan]:  # fmt: skip
-        """The plans of a study, one after another as the caller does them: one, or with `most_seeds` one a look.
+        """Yield the plans of the study. The caller executes each plan before it asks for the next one.
 
-        Pre-trained weights whose licence rules out commercial use need `accept_licence`.
+        Without `most_seeds` there is one plan. With it there is one plan for each interim analysis, at 3, 5 and 10
+        seeds a condition: only conditions of claims that are still undecided get more seeds.
 
-        Looks are at 3, 5 and 10 seeds a condition; the arms of claims that a look left undecided get more. Raises
-        InputError.
+        Pre-trained weights whose license forbids commercial use need `accept_licence`. Raises InputError.
         """
         if not accept_licence:
             _refuse_unaccepted(self.study)
@@ -134,41 +137,41 @@ class LoadedStudy:
     def events(
         self, plan: Plan, output: str | Path = ".", backend: Backend | None = None, stop: Stop = _never
     ) -> Iterator[Event]:
-        """Do what is missing of `plan`, tell of it as it happens, and keep the report up to date.
+        """Execute the missing runs of `plan`, yield their events, and keep the report up to date.
 
-        A partial report follows each run, unless writing it would take more than a fiftieth of the time since the last;
-        it is written aside, so that no worker waits for its next run. Raises ResourceError when the disk is full; what
-        was finished stays.
+        A partial report follows each run, unless writing it would take more than 2 % of the time since the last one.
+        Another thread writes it, so that no worker waits for its next run. Raises ResourceError when the disk is full;
+        finished runs are not lost.
         """
         root, written, cost = Path(output), time.monotonic(), 0.0
 
         def timed() -> tuple[float, float]:
-            began = time.monotonic()
+            start = time.monotonic()
             self.report(plan, root)
-            return time.monotonic(), time.monotonic() - began
+            return time.monotonic(), time.monotonic() - start
 
-        with ThreadPoolExecutor(1) as aside:
+        with ThreadPoolExecutor(1) as executor:
             report: Future[tuple[float, float]] | None = None
             for event in run_plan(plan, root, backend or _local(root), stop):
                 yield event
                 if report is not None and report.done():
                     (written, cost), report = report.result(), None
-                due = event.kind in ("finished", "missing") and cost <= REPORT_SHARE * (time.monotonic() - written)
-                if due and report is None:
-                    report = aside.submit(timed)
+                affordable = cost <= REPORT_SHARE * (time.monotonic() - written)
+                if event.kind in ("finished", "missing") and affordable and report is None:
+                    report = executor.submit(timed)
 
     def report(self, plan: Plan, output: str | Path = ".") -> Outcome:
-        """Write the report of what the runs' folders hold now, and give it."""
+        """Write the report of the results that the runs' folders contain now, and return the outcome."""
         root = Path(output)
         record = read_record(plan, root)
         evidence = gather(record, plan.command)
         page = write(evidence, root / "studies" / folder_name(plan))
         report = assemble(evidence)
-        claims = tuple({"says": one.text, "verdict": one.badge, "in_full": one.note} for one in report.verdicts)
+        claims = tuple({"says": item.text, "verdict": item.badge, "in_full": item.note} for item in report.verdicts)
         return Outcome(record, report.answer, page, claims)
 
     def latex(self, plan: Plan, output: str | Path = ".") -> Path:
-        """Write the report as LaTeX, with booktabs and figures as PDF, and give the path of its .tex file."""
+        """Write the report as LaTeX, with booktabs tables and PDF figures, and return the path of its .tex file."""
         root = Path(output)
         return write_latex(gather(read_record(plan, root), plan.command), root / "studies" / folder_name(plan))
 
@@ -176,11 +179,22 @@ class LoadedStudy:
         self, output: str | Path = ".", *, workers: int = 0, stop: Stop = _never, most_seeds: int | None = None,
         backend: Backend | None = None, accept_licence: bool = False,
     ) -> Outcome:  # fmt: skip
-        """Do what is missing of the study under `output`/runs and write its report under `output`/studies.
+        """Run the missing runs of the study under `output`/runs and write its report under `output`/studies.
 
-        On `workers` processes of this machine, 0 for as many as the cores carry, or on `backend`. Finished runs are
-        read, not run again; an interrupted one goes on from its checkpoint. With `most_seeds`, seeds are added at looks
-        until every claim is decided. `accept_licence` as `stages` has it. Raises InputError and ResourceError.
+        Finished runs are read, not run again. An interrupted run continues from its last checkpoint.
+
+        Args:
+            output: Folder that contains `runs` and `studies`.
+            workers: Number of processes on this machine; 0 chooses it from the number of cores.
+            stop: Function that is asked between steps; training ends with a checkpoint once it returns True.
+            most_seeds: Largest number of seeds a condition. Seeds are added at interim analyses until every claim is
+                decided.
+            backend: Executor of the runs, instead of processes on this machine.
+            accept_licence: Accept pre-trained weights whose license forbids commercial use.
+
+        Raises:
+            InputError: The study, its data or an option is invalid.
+            ResourceError: The disk is full.
         """
         backend = backend or LocalBackend(Path(output), Placement(workers=workers))
         for plan in self.stages(output, most_seeds=most_seeds, backend=backend, accept_licence=accept_licence):
@@ -201,19 +215,26 @@ def load_study(
     settings: Sequence[str] = (),
     seeds: int | Sequence[int] | None = None,
 ) -> LoadedStudy:
-    """The study of a catalog name (`digits`) or a TOML file, ready to run.
+    """Load a study by its catalog name (`digits`) or from a TOML file.
 
-    `data` replaces its data (a name, an .npz, a folder), `settings` single fields (`"recipe.epochs=2"`), `seeds` its
-    seeds (3 is 0, 1, 2). Raises InputError with every mistake.
+    Args:
+        source: Name in the catalog, or path of a TOML file.
+        data: Data that replace those of the study: a name, an .npz file or a folder.
+        settings: Values for single fields, such as `"recipe.epochs=2"`.
+        seeds: Seeds that replace those of the study; the number 3 stands for the seeds 0, 1 and 2.
+
+    Raises:
+        InputError: The study or an argument is invalid. The error lists every mistake.
     """
-    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds) if seeds is not None else None
-    study = read_study(source, Overrides(data=data, settings=tuple(settings), seeds=chosen))
-    # In a report, a path of this machine would say nothing to its reader.
+    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds) if seeds is not None else None
+    study = read_study(source, Overrides(data=data, settings=tuple(settings), seeds=numbers))
+    # A report prints this command, and an absolute path of this machine does not help its reader.
     words = ["resnetlab", "study", "run", last_part(str(source)) if Path(source).is_absolute() else str(source)]
     words += ["--data", last_part(data)] if data else []
-    words += [word for setting in settings for word in ("--set", _bare(setting))]
-    if chosen is not None:
-        words += ["--seeds", str(len(chosen)) if chosen == tuple(range(len(chosen))) else ",".join(map(str, chosen))]
+    words += [word for setting in settings for word in ("--set", _without_folder(setting))]
+    if numbers is not None:
+        consecutive = numbers == tuple(range(len(numbers)))
+        words += ["--seeds", str(len(numbers)) if consecutive else ",".join(map(str, numbers))]
     return LoadedStudy(study, command_line(words))
 
 
@@ -223,14 +244,14 @@ def _refuse_unaccepted(study: Study) -> None:
             refuse_unaccepted(condition.model, licence_of(condition.model))
 
 
-def _bare(setting: str) -> str:
-    """A setting without the folder of a file that it names."""
+def _without_folder(setting: str) -> str:
+    """Return a setting without the folder of the file that it names."""
     key, _, value = setting.partition("=")
     return f"{key}={last_part(value.strip())}" if value.strip().endswith((".toml", ".csv")) else setting
 
 
 def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
-    """A study that was begun, from its report's folder. Raises InputError."""
+    """Open a started study from the folder of its report. Raises InputError."""
     plan = read_plan(Path(folder))
     return LoadedStudy(plan.study, plan.command), plan
 
@@ -239,7 +260,10 @@ def plan_run(
     model: str | Model, data: str | Data, recipe: str | AnyRecipe, *, seed: int = 0, settings: Sequence[str] = (),
     instruments: Instruments | None = None, output: str | Path = ".", say: Callable[[str], None] = _quiet,
 ) -> Plan:  # fmt: skip
-    """A plan of one run, which takes all cores and measures on its way what `instruments` ask. Raises InputError."""
+    """Return the plan of one run, which uses all cores and makes the measurements that `instruments` list.
+
+    Raises InputError.
+    """
     parts = {"model": model, "data": data, "recipe": recipe}
     tables = {name: part if isinstance(part, str) else encode(part) for name, part in parts.items()}
     tables |= {"name": "train", "question": "", "seeds": [seed], "instruments": encode(instruments or Instruments())}
@@ -252,17 +276,31 @@ def train(
     model: str | Model, data: str | Data, recipe: str | AnyRecipe = "cifar", *, seed: int = 0,
     settings: Sequence[str] = (), instruments: Instruments | None = None, output: str | Path = ".", stop: Stop = _never,
 ) -> RunRecord:  # fmt: skip
-    """Train one network and give its record: `rl.train("cifar-resnet20", "digits", "digits").result.test`.
+    """Train one network and return its record: `rl.train("cifar-resnet20", "digits", "digits").result.test`.
 
-    `settings` change single fields, as `"recipe.epochs=2"` or `"numerics.precision=fp32"`. A finished run is read, not
-    run again. Raises InputError, ResourceError, and UnfinishedError when it has no result.
+    A finished run is read, not run again.
+
+    Args:
+        model: Name in the catalog, TOML file, or config of the network.
+        data: Name of a data set, path of an .npz file or a folder, or a `Data` config.
+        recipe: Name in the catalog, TOML file, or config of the training recipe.
+        seed: Seed of the initial weights, the order of the images and the augmentation.
+        settings: Values for single fields, such as `"recipe.epochs=2"` or `"numerics.precision=fp32"`.
+        instruments: Measurements during and after training.
+        output: Folder that contains `runs`.
+        stop: Function that is asked between steps; training ends with a checkpoint once it returns True.
+
+    Raises:
+        InputError: An argument or the data are invalid.
+        ResourceError: The disk is full.
+        UnfinishedError: The run has no result.
     """
     plan = plan_run(model, data, recipe, seed=seed, settings=settings, instruments=instruments, output=output)
     return _train(Job(plan.runs[0].id, plan.runs[0].file), Path(output), stop)
 
 
 def resume_job(folder: str | Path, *, from_step: int | None = None, data: str | None = None) -> tuple[Job, Path]:
-    """The job that goes on with the run in `folder`, and the root that holds it. Raises InputError."""
+    """Return the job that resumes the run in `folder`, and the output folder of the run. Raises InputError."""
     directory = RunDirectory(Path(folder))
     if not (directory.path / "run.json").exists():
         raise mistake(str(folder), "not a run's folder", "give a folder such as runs/digits-cifar-resnet56-s0-...")
@@ -275,9 +313,9 @@ def resume_job(folder: str | Path, *, from_step: int | None = None, data: str | 
 def resume(
     folder: str | Path, *, from_step: int | None = None, data: str | None = None, stop: Stop = _never
 ) -> RunRecord:
-    """Go on with the run in `folder` from its last checkpoint, or that of `from_step` (0: from the start).
+    """Resume the run in `folder` from its last checkpoint, or from the one of `from_step` (0: from the start).
 
-    `data` says where the data lie now. Raises as `train` does.
+    `data` is the present path of the data, if it has changed. Raises the same errors as `train`.
     """
     job, root = resume_job(folder, from_step=from_step, data=data)
     return _train(job, root, stop)
@@ -286,29 +324,32 @@ def resume(
 def _train(job: Job, root: Path, stop: Stop) -> RunRecord:
     reasons = ["it was stopped"]
 
-    def see(event: Event) -> None:
+    def note_reason(event: Event) -> None:
         if event.kind == "missing":
             reasons.append(event.reason)
 
     directory = RunDirectory.of(root, job.id)
     with _interrupt_as_stop() as interrupted:
         if directory.lacks(job.file):
-            run_here(job, root, Placement(), lambda: interrupted() or stop(), see)
+            run_here(job, root, Placement(), lambda: interrupted() or stop(), note_reason)
     record = directory.record()
     if record is None or record.result is None:
         if interrupted():
             raise KeyboardInterrupt
-        where = str(directory.path)
-        raise UnfinishedError(Problem(where, reasons[-1], resume_command(where)))
+        path = str(directory.path)
+        raise UnfinishedError(Problem(path, reasons[-1], resume_command(path)))
     return record
 
 
 @contextlib.contextmanager
 def _interrupt_as_stop() -> Iterator[Stop]:
-    """Let a first Ctrl-C end training with a checkpoint; a second one ends it at once. Gives whether one came."""
+    """End training with a checkpoint at the first Ctrl-C, and at once at the second.
+
+    Yields a function that returns True after the first one.
+    """
     count = 0
 
-    def take(number: int, frame: FrameType | None) -> None:
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal count
         count += 1
         if count > 1:
@@ -317,8 +358,8 @@ def _interrupt_as_stop() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    before = signal.signal(signal.SIGINT, take)
+    previous = signal.signal(signal.SIGINT, on_interrupt)
     try:
         yield lambda: count > 0
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)

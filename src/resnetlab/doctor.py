@@ -1,4 +1,4 @@
-"""Look at this machine and at the files that resnetlab keeps on it. Imports torch only in `look_at_torch`."""
+"""Inspection of this machine and of the files of resnetlab on it. Imports torch only in `look_at_torch`."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ FEATURES = {
     "avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 bf16", "amx_bf16": "AMX bf16",
     "asimd": "NEON", "sve": "SVE", "bf16": "ARM bf16",
 }  # fmt: skip
-"""Flags of /proc/cpuinfo that decide how fast a network is trained, with their usual names."""
+"""Flags of /proc/cpuinfo that determine the speed of training, with their usual names."""
 
 PROBE_BYTES = 32_000_000
-"""Written to measure the speed of a disk."""
+"""Number of bytes that are written to measure the speed of a disk."""
 
 
 @dataclass(frozen=True)
 class Processor:
-    """The processor and the cores that this process may use."""
+    """Processor of this machine and the number of cores that this process may use."""
 
     model: str
     architecture: str
     features: tuple[str, ...] | None
-    """None where the system does not list them."""
+    """Instruction sets; None if the system does not list them."""
     cores: int
     memory_bytes: int | None
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU that torch can use."""
+    """GPU that torch can use."""
 
     device: str
     name: str
@@ -53,47 +53,47 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Torch:
-    """The build of torch and what resnetlab chooses with it."""
+    """Build of torch, and the device and precision that resnetlab chooses with it."""
 
     version: str
     cuda: str | None
-    """Of the build; None for one that computes on the processor alone."""
+    """CUDA version of the build; None for a build without CUDA."""
     cpu_capability: str
-    """Vector instructions that it uses on this processor."""
+    """Vector instructions that torch uses on this processor."""
     threads: int
     gpus: tuple[Gpu, ...]
     device: str
-    """That `--device auto` takes."""
+    """Device that `--device auto` selects."""
     precision: str
-    """That `precision = "auto"` takes there."""
+    """Precision that `precision = "auto"` selects on that device."""
     bf16_on_cpu: bool
-    """Whether the processor multiplies bf16 numbers itself; elsewhere bf16 is emulated and slower than fp32."""
+    """True if the processor has instructions for bf16; otherwise bf16 is emulated and slower than fp32."""
 
 
 @dataclass(frozen=True)
 class Disk:
-    """The disk below a folder."""
+    """Disk that contains a folder."""
 
     folder: str
     free_bytes: int
     writable: bool
     write_mb_per_second: float | None
-    """Megabytes (10^6 bytes) a second, flushed to the disk; None where nothing could be written."""
+    """Write speed in megabytes (10^6 bytes) a second, with the flush; None if the folder is not writable."""
 
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of files that are made or fetched again when they are missing."""
+    """Folder of files that are computed or downloaded again when they are missing."""
 
     path: str
     bytes: int
     files: int
     clear: str
-    """The command that removes it."""
+    """Command that removes the folder."""
 
 
 def resnetlab_version() -> str:
-    """The installed version; `source tree` where resnetlab is not installed."""
+    """Return the installed version, or `source tree` if resnetlab is not installed."""
     try:
         return version("resnetlab")
     except PackageNotFoundError:
@@ -107,11 +107,11 @@ def look_at_processor() -> Processor:
         flags = {"asimd"} if platform.machine() == "arm64" else None
         if flags is not None and _sysctl("hw.optional.arm.FEAT_BF16") == "1":
             flags.add("bf16")
-    known = None if flags is None else tuple(name for flag, name in FEATURES.items() if flag in flags)
+    features = None if flags is None else tuple(name for flag, name in FEATURES.items() if flag in flags)
     memory = None
     if hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= os.sysconf_names.keys():
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Processor(model or platform.processor() or "unknown", platform.machine(), known, cores(), memory)
+    return Processor(model or platform.processor() or "unknown", platform.machine(), features, cores(), memory)
 
 
 def _cpuinfo() -> tuple[str, set[str] | None]:
@@ -119,9 +119,9 @@ def _cpuinfo() -> tuple[str, set[str] | None]:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return "", None
-    found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
-    flags = found.get("flags") or found.get("Features")
-    return found.get("model name", ""), set(flags.split()) if flags else None
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    flags = fields.get("flags") or fields.get("Features")
+    return fields.get("model name", ""), set(flags.split()) if flags else None
 
 
 def _sysctl(name: str) -> str:
@@ -133,17 +133,17 @@ def _sysctl(name: str) -> str:
 
 
 def look_at_torch() -> Torch:
-    """Import torch, and ask it and resnetlab what they make of this machine. Takes seconds."""
+    """Import torch, and return the devices, precision and threads that it allows here. Takes seconds."""
     import torch
 
     from resnetlab.training.hardware import instruction_set, processor_has_bf16
     from resnetlab.training.resolve import resolve
 
-    chosen = resolve(Numerics(), single=True)
+    auto = resolve(Numerics(), single=True)
     on_cpu = resolve(Numerics(device="cpu"), single=True)
     return Torch(
         version=torch.__version__, cuda=torch.version.cuda, cpu_capability=instruction_set(), threads=on_cpu.threads,
-        gpus=tuple(_gpus()), device=chosen.device, precision=chosen.precision, bf16_on_cpu=processor_has_bf16(),
+        gpus=tuple(_gpus()), device=auto.device, precision=auto.precision, bf16_on_cpu=processor_has_bf16(),
     )  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def _gpus() -> Iterator[Gpu]:
 
 
 def look_at_disk(folder: Path) -> Disk:
-    """Measure the free space where `folder` is or will be, and how fast files are written there."""
+    """Measure the free space and the write speed of the disk where `folder` is or will be."""
     where = folder
     while not where.exists():
         where = where.parent
@@ -168,17 +168,17 @@ def look_at_disk(folder: Path) -> Disk:
 
 
 def _write_speed(folder: Path) -> float | None:
-    """Megabytes a second that reach the disk; None where nothing can be written."""
+    """Measure the write speed in megabytes a second; return None if the folder is not writable."""
     probe = folder / f".resnetlab-doctor.{secrets.token_hex(8)}.part"
     block = os.urandom(1_000_000)
-    began = time.perf_counter()
+    start = time.perf_counter()
     try:
         with probe.open("xb") as file:
             for _ in range(PROBE_BYTES // len(block)):
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
-        return PROBE_BYTES / 1e6 / max(1e-9, time.perf_counter() - began)
+        return PROBE_BYTES / 1e6 / max(1e-9, time.perf_counter() - start)
     except OSError:
         return None
     finally:
@@ -186,20 +186,20 @@ def _write_speed(folder: Path) -> float | None:
 
 
 def look_at_caches(folders: Iterable[Path]) -> tuple[Cache, ...]:
-    """Measure the folders that are there, and each folder directly in them."""
-    found = []
+    """Measure the size of the folders that exist, and of each folder directly in them."""
+    caches = []
     for folder in folders:
         if folder.is_dir():
             parts = sorted(path for path in folder.iterdir() if path.is_dir())
-            found += [_cache(path) for path in (folder, *parts)]
-    return tuple(found)
+            caches += [_cache(path) for path in (folder, *parts)]
+    return tuple(caches)
 
 
 def _cache(folder: Path) -> Cache:
     sizes = []
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
-            path = Path(place) / name
+            path = Path(parent) / name
             if path.is_file() and not path.is_symlink():
                 sizes.append(path.stat().st_size)
     remove = command_line(["rmdir", "/s", "/q", str(folder)] if os.name == "nt" else ["rm", "-r", str(folder)])
@@ -207,12 +207,12 @@ def _cache(folder: Path) -> Cache:
 
 
 def look_at_runs(folders: Sequence[Path]) -> Iterator[Checked]:
-    """Check each run's folder. Raises InputError where one is not there."""
+    """Check the folder of each run. Raises InputError if one does not exist."""
     for folder in folders:
         yield check_run(folder)
 
 
 def run_folders(root: Path) -> tuple[Path, ...]:
-    """The folders of all runs under `root`."""
+    """Return the folders of all runs under `root`."""
     runs = root / "runs"
     return tuple(sorted(path for path in runs.iterdir() if path.is_dir())) if runs.is_dir() else ()

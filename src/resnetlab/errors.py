@@ -1,4 +1,4 @@
-"""What can go wrong for a person, said in one line that carries its remedy. Imports nothing of resnetlab."""
+"""Errors that a user can fix, each in one line with the fix. Imports no other module of resnetlab."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake in one place: `WHERE[: FIELD]: WHAT (got X; allowed Y). Fix: Z`."""
+    """Problem with one field or file: `WHERE[: FIELD]: WHAT (got X; allowed Y). Fix: Z`."""
 
     where: str
     what: str
@@ -19,15 +19,15 @@ class Problem:
     allowed: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.where}: {self.field}" if self.where and self.field else self.where or self.field
+        location = f"{self.where}: {self.field}" if self.where and self.field else self.where or self.field
         facts = [f"got {self.got}" if self.got else "", f"allowed: {self.allowed}" if self.allowed else ""]
-        inside = "; ".join(fact for fact in facts if fact)
-        line = f"{place}: {self.what}" + (f" ({inside})" if inside else "")
+        details = "; ".join(fact for fact in facts if fact)
+        line = f"{location}: {self.what}" + (f" ({details})" if details else "")
         return printable(f"{line}. Fix: {self.fix}" if self.fix else line)
 
 
 class ResnetlabError(Exception):
-    """Something that a person can mend. `exit_code` is what the command line returns for it."""
+    """Base class of the errors that a user can fix. `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
@@ -37,31 +37,31 @@ class ResnetlabError(Exception):
 
 
 class InputError(ResnetlabError):
-    """A file, a field, an option or a folder is not what it must be. Every mistake found is in `problems`."""
+    """Error of an invalid file, field, option or folder. `problems` lists every mistake."""
 
     exit_code = 2
 
 
 class ResourceError(ResnetlabError):
-    """The disk is full or memory ran out; what was written before is whole."""
+    """Error of a full disk or exhausted memory. Files that were written before are complete."""
 
     exit_code = 4
 
 
 def mistake(where: str, what: str, fix: str, *, field: str = "", got: object = "", allowed: str = "") -> InputError:
-    """An `InputError` with one problem; what was got is shown in 300 letters at most."""
+    """Return an `InputError` with one problem. The value `got` is cut to 300 characters."""
     text = str(got)
-    shown = text if len(text) <= 300 else text[:297] + "..."
-    return InputError(Problem(where, what, fix, field=field, got=shown, allowed=allowed))
+    shortened = text if len(text) <= 300 else text[:297] + "..."
+    return InputError(Problem(where, what, fix, field=field, got=shortened, allowed=allowed))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`did you mean "lr"?` for the nearest known name, or an empty string when nothing is near."""
-    by_lower = {word.lower(): word for word in sorted(known)}
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return `did you mean "lr"?` for the most similar known name, or an empty string if none is similar."""
+    by_lower = {word.lower(): word for word in sorted(names)}
     match = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
     return f'did you mean "{by_lower[match[0]]}"?' if match else ""
 
 
 def printable(text: str) -> str:
-    """`text` with control and undecodable characters escaped: a file's name cannot drive a terminal."""
+    """Escape control and undecodable characters in `text`, so that a file name cannot control a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -1,6 +1,6 @@
-"""Files that are whole or absent: atomic writes, commits that happen once, JSON lines, locks, SHA-256.
+"""File operations: atomic writes, write-once files, JSON lines, file locks and SHA-256.
 
-Refuses to leave a half-written file behind: a reader sees the old bytes or the new ones, after any crash.
+No crash leaves a half-written file behind: a reader sees either the old content or the new content.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from typing import IO, Any, TypeVar
 from resnetlab.errors import Problem, ResourceError, mistake
 
 MAX_BYTES = 1_000_000
-"""Of a file that a person wrote."""
+"""Maximum size of a file that a person wrote."""
 MAX_OWN_BYTES = 500_000_000
-"""Of one that grows with the runs of a study: its plan, its report's values."""
+"""Maximum size of a file that grows with the runs of a study: the plan, or the values of the report."""
 
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-"""What the system says when the disk, or a person's share of it, is full."""
+"""Error numbers of a full disk or an exceeded quota."""
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL, errno.ENOSYS)
-"""What systems say where a file cannot have a second name: FAT sticks answer EINVAL, network drives any of them."""
+"""Error numbers of file systems without hard links: FAT answers EINVAL, network drives any of them."""
 
 IN_USE = (5, 32, 33)
 """Windows' error codes for a file that another program has open: access denied, sharing violation, locked."""
 
 PATIENCE_SECONDS = 2.0
-"""For another program to close a file: readers, search indexes and virus scanners take less."""
+"""Time to wait for another program to close a file. Search indexes and virus scanners need less."""
 
 T = TypeVar("T")
 
 
 @contextlib.contextmanager
 def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Write `path` whole or not at all: a temporary file beside it, flushed to the disk, then renamed.
+    """Write `path` atomically: write a temporary file beside it, flush it to the disk, then rename it.
 
-    Raises ResourceError when the disk is full; the old file, if any, stays as it was.
+    Raises ResourceError when the disk is full; an old file then stays unchanged.
     """
     with _temporary(path, mode) as (file, name):
         yield file
@@ -54,18 +54,21 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
+    """Write `text` to `path` atomically."""
     with atomic(path) as file:
         file.write(text)
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as JSON to `path`, whole or not at all."""
+    """Write `value` as JSON to `path` atomically."""
     write_text(path, _json(value, indent=1) + "\n")
 
 
 def create_once(path: Path, text: str) -> bool:
-    """Commit `text` as `path` unless it exists; true for the one caller who did, whatever the race."""
+    """Write `text` to `path` unless the file exists. Return True for the one caller whose text was written.
+
+    Several processes may call it at the same time.
+    """
     with _temporary(path, "w") as (file, name):
         file.write(text)
         _flush(file)
@@ -74,10 +77,10 @@ def create_once(path: Path, text: str) -> bool:
             os.link(name, path)
         except FileExistsError:
             return False
-        except (OSError, AttributeError) as error:  # AttributeError: a system that has no such call
+        except (OSError, AttributeError) as error:  # AttributeError: this system has no os.link
             if isinstance(error, OSError) and error.errno not in NO_LINKS:
                 raise
-            # A file system without hard links: the caller's lock on the folder keeps others away.
+            # The file system has no hard links. The caller's lock on the folder excludes other processes.
             if path.exists():
                 return False
             replace_file(Path(name), path)
@@ -86,20 +89,20 @@ def create_once(path: Path, text: str) -> bool:
 
 
 def replace_file(source: Path, target: Path) -> None:
-    """Rename `source` to `target`, in place of a file that is there.
+    """Rename `source` to `target` and replace an existing file.
 
-    Windows refuses it while a program has `target` open: it is tried again for two seconds, then PermissionError.
+    Windows refuses this while a program has `target` open: retry for two seconds, then raise PermissionError.
     """
     patiently(lambda: source.replace(target))
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove `folder` with all that is in it; on Windows, wait for a file that another program has open."""
+    """Remove `folder` and its content. On Windows, wait for a file that another program has open."""
     patiently(lambda: shutil.rmtree(folder))
 
 
 def patiently(act: Callable[[], T]) -> T:
-    """The result of `act`, which is tried again for two seconds where Windows says that a file is in use."""
+    """Call `act` and return its result. Retry it for two seconds while Windows reports a file in use."""
     end = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -111,14 +114,14 @@ def patiently(act: Callable[[], T]) -> T:
 
 
 def is_in_use(error: OSError) -> bool:
-    """Whether Windows says that another program has the file open. Other systems never say it."""
+    """Return True if Windows reports that another program has the file open. Other systems never do."""
     return getattr(error, "winerror", None) in IN_USE
 
 
 def append_lines(path: Path, *values: object) -> None:
-    """Append a JSON line of each value and flush them to the disk, which takes as long for several as for one.
+    """Append each value as a JSON line and flush the file to the disk once.
 
-    A torn last line, left by a kill, is closed first.
+    End an incomplete last line first, which a killed process may have left.
     """
     with full_disk(path), path.open("ab+") as file:
         size = file.seek(0, os.SEEK_END)
@@ -133,7 +136,7 @@ def append_lines(path: Path, *values: object) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; an absent file has none, and a line torn by a kill is passed over."""
+    """Read the records of a JSON-lines file. Return none for an absent file and skip incomplete lines."""
     if not path.exists():
         return []
     records = []
@@ -146,7 +149,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def read_json(path: Path, most: int = MAX_BYTES) -> Any:
-    """The value of a JSON file. Raises InputError when it is absent, too large or not JSON."""
+    """Read the value of a JSON file. Raises InputError when it is absent, too large or not JSON."""
     try:
         return json.loads(read_text(path, most))
     except (ValueError, RecursionError) as error:
@@ -154,10 +157,10 @@ def read_json(path: Path, most: int = MAX_BYTES) -> Any:
 
 
 def read_text(path: Path, most: int = MAX_BYTES) -> str:
-    """A text in UTF-8. Raises InputError when it is absent, too large or something else."""
+    """Read a text file in UTF-8. Raises InputError when it is absent, too large or not UTF-8."""
     try:
         with patiently(lambda: path.open("rb")) as file:
-            content = file.read(most + 1)  # bounded by what is read: a device tells no size
+            content = file.read(most + 1)  # limits the bytes that are read, since a device file has no size
         if len(content) > most:
             raise mistake(str(path), f"larger than {most:,} bytes", "a specification is a small text file")
         return content.decode()
@@ -169,41 +172,41 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Hold the lock `path` for this process; false when another holds it. The system lets go when a process dies.
+    """Acquire the file lock `path` for the `with` block. Yields False if another process has it.
 
-    It is flock on Linux and macOS and LockFileEx on Windows. There is no file whose presence would mean a lock: that
-    would outlive a process that was killed.
+    The lock is flock on Linux and macOS and LockFileEx on Windows, so the system releases it when a process dies. The
+    existence of a lock file means nothing, because the file of a killed process would remain.
     """
     from filelock import lock_descriptor, unlock_descriptor  # its import takes 20 ms
 
     with path.open("ab") as file:
-        mine = lock_descriptor(file.fileno(), blocking=False)
+        acquired = lock_descriptor(file.fileno(), blocking=False)
         try:
-            yield mine
+            yield acquired
         finally:
-            if mine:
+            if acquired:
                 unlock_descriptor(file.fileno())
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock `path` now."""
+    """Return True if a process has the lock `path` now."""
     if not path.exists():
         return False
-    with locked(path) as mine:
-        return not mine
+    with locked(path) as acquired:
+        return not acquired
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable: a rename is not on the disk until its folder is.
+    """Flush the directory `folder` to the disk: a rename is durable only after that.
 
-    Windows opens no folder and says PermissionError; NTFS keeps a journal of names.
+    Windows cannot open a directory and raises PermissionError; there NTFS records renames in its journal.
     """
     try:
         handle = os.open(folder, os.O_RDONLY)
@@ -219,11 +222,11 @@ def sync_folder(folder: Path) -> None:
 def _temporary(path: Path, mode: str) -> Iterator[tuple[IO[Any], str]]:
     with full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Not tempfile: it keeps others of a group from reading a report, whatever the umask says.
+        # tempfile ignores the umask: its files cannot be read by other users of a group.
         name = str(path.parent / f".{path.name[:100]}.{secrets.token_hex(8)}.part")
         try:
-            form = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}  # the same bytes on every system
-            with open(name, mode.replace("w", "x"), **form) as file:  # type: ignore[call-overload]  # noqa: PTH123
+            options = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}  # the same bytes on every system
+            with open(name, mode.replace("w", "x"), **options) as file:  # type: ignore[call-overload]  # noqa: PTH123
                 yield file, name
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -232,7 +235,7 @@ def _temporary(path: Path, mode: str) -> Iterator[tuple[IO[Any], str]]:
 
 @contextlib.contextmanager
 def full_disk(path: Path) -> Iterator[None]:
-    """Tell a full disk as a ResourceError that names `path`; other errors of the system pass."""
+    """Convert the error of a full disk into a ResourceError that names `path`. Other errors pass unchanged."""
     try:
         yield
     except OSError as error:
@@ -243,7 +246,7 @@ def full_disk(path: Path) -> Iterator[None]:
 
 
 def _json(value: object, indent: int | None = None) -> str:
-    """JSON in plain UTF-8; the bytes of a file's name that are not UTF-8 come back as they were."""
+    """Encode `value` as JSON in UTF-8. Bytes of a file name that are not UTF-8 survive the round trip."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     return text.encode(errors="backslashreplace").decode()  # \udcff is an escape of JSON too
 

@@ -1,10 +1,11 @@
-"""Put off the import of torch's compiler until something in the process needs it.
+"""Deferred import of torch's compiler until something in the process needs it.
 
-torch's optimizers, torchvision and timm import `torch._dynamo`, and sympy with it, which takes as long as torch itself.
-They use it only to mark functions that are never to be compiled. A process that compiles nothing has nothing to mark.
+torch's optimizers, torchvision and timm import `torch._dynamo`, and with it sympy, which takes as long as torch itself.
+They use it only to mark functions that must not be compiled. These marks have no effect in a process that compiles
+nothing.
 
-`defer_compiler` puts a stand-in at the place of `torch._dynamo`. It answers the three calls that only mark something,
-and gives way to the real package as soon as anything else is asked of it. Free of torch.
+`defer_compiler` installs a placeholder module instead of `torch._dynamo`. The placeholder implements the three
+functions that only mark something, and is replaced by the real package on any other access. Does not import torch.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ UTILS = f"{COMPILER}.utils"
 
 
 def defer_compiler() -> None:
-    """Import `torch._dynamo` in this process no earlier than it is needed; where it is there already, do nothing."""
+    """Defer the import of `torch._dynamo` in this process until it is needed. Do nothing if it is already imported."""
     if COMPILER not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
-class _StandIn(types.ModuleType):
-    """A module that becomes the real one when an attribute is read that it does not have."""
+class _Placeholder(types.ModuleType):
+    """Placeholder module that is replaced by the real one when another attribute is read."""
 
     def __getattr__(self, name: str) -> Any:
-        is_package = name == "__path__" and "disable" in vars(self)  # somebody imports a module of the real package
-        if name.startswith("__") and not is_package:  # others are asked of every loaded module
+        is_package = name == "__path__" and "disable" in vars(self)  # an import of a submodule of the real package
+        if name.startswith("__") and not is_package:  # tools read the other dunder attributes of every loaded module
             raise AttributeError(name)
         return getattr(_real(self.__name__), name)
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the stand-in where `torch._dynamo` is imported."""
+    """Import finder that returns the placeholder for `torch._dynamo`."""
 
     def find_spec(
         self, fullname: str, _: Sequence[str] | None, __: types.ModuleType | None = None
@@ -47,17 +48,17 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self) if fullname == COMPILER else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        return _StandIn(spec.name)
+        return _Placeholder(spec.name)
 
     def exec_module(self, module: types.ModuleType) -> None:
-        utils = _StandIn(UTILS)
+        utils = _Placeholder(UTILS)
         module.__dict__.update(disable=_disable, graph_break=_graph_break, utils=utils)
         utils.__dict__.update(is_compile_supported=_is_compile_supported)
         sys.modules[UTILS] = utils
 
 
 def _disable(fn: Any = None, recursive: bool = True, **options: Any) -> Any:
-    """Mark a function as never to be compiled, as `torch._dynamo.disable` does, once there is a compiler."""
+    """Mark a function as not to be compiled, like `torch._dynamo.disable`, once the compiler is imported."""
     if fn is None:
         return functools.partial(_disable, recursive=recursive, **options)
     if not isinstance(fn, types.FunctionType):
@@ -86,20 +87,20 @@ def _is_compile_supported(device_type: str) -> Any:
 
 
 def _is_loaded() -> bool:
-    """Whether the real compiler is there, whole."""
-    held = sys.modules.get(COMPILER)
-    if held is None or isinstance(held, _StandIn):
+    """Return True if the real compiler is imported completely."""
+    module = sys.modules.get(COMPILER)
+    if module is None or isinstance(module, _Placeholder):
         return False
-    return not getattr(held.__spec__, "_initializing", False)
+    return not getattr(module.__spec__, "_initializing", False)
 
 
 def _real(name: str) -> Any:
-    """The real module of that name, in place of the stand-in from now on."""
+    """Import the real module `name` and remove the placeholder."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
-    for place in (COMPILER, UTILS):
-        if isinstance(sys.modules.get(place), _StandIn):
-            del sys.modules[place]
+    for module_name in (COMPILER, UTILS):
+        if isinstance(sys.modules.get(module_name), _Placeholder):
+            del sys.modules[module_name]
     parent, _, child = COMPILER.rpartition(".")
-    if isinstance(vars(sys.modules[parent]).get(child), _StandIn):
+    if isinstance(vars(sys.modules[parent]).get(child), _Placeholder):
         delattr(sys.modules[parent], child)
     return importlib.import_module(name)

@@ -1,7 +1,7 @@
-"""TOML and JSON to frozen dataclasses and back. The one module that knows pydantic.
+"""Conversion between TOML or JSON and frozen dataclasses. No other module imports pydantic.
 
-Owns how a mistake in a file is told: every mistake at once, each with file, field, what was got, what is allowed and
-the fix. Refuses unknown fields, values of another type, files over a megabyte and tables nested without end.
+An error lists every mistake of a file at once, each with the file, the field, the value, the allowed values and a fix.
+Unknown fields, values of another type, files over a megabyte and very deeply nested tables are errors.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from resnetlab.files import read_text
 T = TypeVar("T")
 
 MAX_TOLD = 100
-"""Mistakes of one table."""
+"""Maximum number of mistakes that one error lists."""
 MAX_DEPTH = 20
-"""Of tables and lists within each other."""
+"""Maximum nesting of tables and lists."""
 
 Positive = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
@@ -38,11 +38,11 @@ PositiveAmount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Link = Annotated[str, Field(pattern=r"^(https://[A-Za-z0-9._/-]{1,200})?$")]
-"""An address, or nothing."""
+"""HTTPS address, or an empty string."""
 
 
 class FieldError(ValueError):
-    """Raised in a `__post_init__`: this field, given this value, is wrong, and this mends it."""
+    """Error that a `__post_init__` raises: the field, the problem with its value, and the fix."""
 
     def __init__(self, field: str, what: str, fix: str) -> None:
         super().__init__(f"{field}: {what}. Fix: {fix}" if field else f"{what}. Fix: {fix}")
@@ -51,13 +51,13 @@ class FieldError(ValueError):
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
 def spec(cls: type[T]) -> type[T]:
-    """A frozen dataclass whose fields are given by name and whose file form refuses what it does not know."""
+    """Make a class a frozen, keyword-only dataclass whose decoding rejects unknown fields."""
     cls.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
     return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
 
 def tagged(field: str) -> Any:
-    """Mark a union of dataclasses as told apart by `field`: `Annotated[SGD | Adam, tagged("name")]`."""
+    """Declare the discriminator field of a union of dataclasses: `Annotated[SGD | Adam, tagged("name")]`."""
     return Field(discriminator=field)
 
 
@@ -65,15 +65,15 @@ _adapters: dict[Any, TypeAdapter[Any]] = {}
 
 
 def _adapter(form: Any) -> TypeAdapter[Any]:
-    if form not in _adapters:  # compiling one costs milliseconds
+    if form not in _adapters:  # building an adapter takes milliseconds
         _adapters[form] = TypeAdapter(form)
     return _adapters[form]
 
 
 def decode(form: Any, value: object, where: str, field: str = "") -> Any:
-    """`value` (plain tables, lists, strings and numbers) as an instance of `form`.
+    """Decode `value` (plain tables, lists, strings and numbers) as an instance of the type `form`.
 
-    `where` and `field` name the file and the place in it for errors. Raises InputError with every mistake.
+    `where` and `field` name the file and the field for errors. Raises InputError with every mistake.
     """
     try:
         text = json.dumps(value, default=str)
@@ -84,7 +84,7 @@ def decode(form: Any, value: object, where: str, field: str = "") -> Any:
         return _adapter(form).validate_json(text, strict=True)
     except ValidationError as error:
         every = error.errors(include_url=False)
-        details = list(filter(_meant, every)) or every
+        details = list(filter(_is_relevant, every)) or every
         problems = dict.fromkeys(_problem(form, detail, where, field) for detail in details[:MAX_TOLD])
         if len(details) > MAX_TOLD:
             fix = "mend these first"
@@ -93,12 +93,12 @@ def decode(form: Any, value: object, where: str, field: str = "") -> Any:
 
 
 def encode(value: object) -> Any:
-    """A dataclass as plain tables, lists, strings and numbers."""
+    """Encode a dataclass as plain tables, lists, strings and numbers."""
     return _adapter(type(value)).dump_python(value, mode="json")
 
 
 def json_text(value: object, indent: int | None = 1) -> str:
-    """Write plain values and dataclasses as JSON that every reader takes: a number that is not finite becomes null."""
+    """Encode plain values and dataclasses as standard JSON. A number that is not finite becomes null."""
     return json.dumps(_plain(value), indent=indent, allow_nan=False)
 
 
@@ -109,7 +109,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if hasattr(value, "item") and hasattr(value, "dtype"):  # a number of numpy
+    if hasattr(value, "item") and hasattr(value, "dtype"):  # a numpy scalar
         return _plain(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
@@ -117,15 +117,15 @@ def _plain(value: Any) -> Any:
 
 
 def without_defaults(value: Any) -> Any:
-    """As `encode`, without the fields that hold their default; tags of unions (Literal fields) stay."""
+    """Encode like `encode`, but omit fields that have their default. Discriminators (Literal fields) stay."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         table = {}
         hints = typing.get_type_hints(type(value))
         for item in dataclasses.fields(value):
-            held = getattr(value, item.name)
+            current = getattr(value, item.name)
             default = item.default_factory() if callable(item.default_factory) else item.default
-            if _is_tag(hints[item.name]) or held != default:
-                table[item.name] = without_defaults(held)
+            if _is_tag(hints[item.name]) or current != default:
+                table[item.name] = without_defaults(current)
         return table
     if isinstance(value, tuple | list):
         return [without_defaults(item) for item in value]
@@ -133,28 +133,29 @@ def without_defaults(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """The SHA-256 of a dataclass's canonical JSON: sorted keys, no fields at their defaults."""
-    whole = decode(type(value), encode(value), type(value).__name__)  # 1 and 1.0 in a float field are one value
-    text = json.dumps(without_defaults(whole), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    """Return the SHA-256 of a dataclass's canonical JSON: sorted keys, no fields at their defaults."""
+    normalized = decode(type(value), encode(value), type(value).__name__)  # 1 and 1.0 in a float field are one value
+    text = json.dumps(without_defaults(normalized), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file. Raises InputError when it is absent, too large or not TOML."""
+    """Read the tables of a TOML file. Raises InputError when it is absent, too large or not TOML."""
     return parse_toml(read_text(path), str(path))
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
-    """The tables of a TOML text; `where` names it in errors."""
-    if sum(line.count(".") ** 2 for line in text.splitlines()) > 4_000_000:  # tomllib's time and memory for dotted keys
+    """Parse a TOML text. `where` names the file in errors. Raises InputError."""
+    # tomllib's time and memory grow with the square of the parts of a dotted key.
+    if sum(line.count(".") ** 2 for line in text.splitlines()) > 4_000_000:
         raise mistake(where, "a key of thousands of parts", "a specification is a small text file")
     try:
-        tables = tomllib.loads(text.removeprefix("\ufeff"))  # some editors put a mark before the first line
+        tables = tomllib.loads(text.removeprefix("\ufeff"))  # some editors write a byte order mark
     except tomllib.TOMLDecodeError as error:
-        found = re.match(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(error))
-        line = f":{found[2]}" if found and found[2] else ""
+        match = re.match(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(error))
+        line = f":{match[2]}" if match and match[2] else ""
         raise mistake(
-            f"{where}{line}", f"not TOML: {found[1] if found else error}", "write it as key = value"
+            f"{where}{line}", f"not TOML: {match[1] if match else error}", "write it as key = value"
         ) from None
     except (ValueError, RecursionError):
         raise mistake(where, f"{_OUTSIZE}{MAX_DEPTH}", "a specification is a small text file") from None
@@ -172,13 +173,13 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
 _OUTSIZE = "a whole number beyond 64 bits, or tables nested deeper than "
 
 
-# How a mistake is told ------------------------------------------------------------------------------------------------
+# Error messages -------------------------------------------------------------------------------------------------------
 
 
 def _problem(form: Any, detail: ErrorDetails, where: str, prefix: str) -> Problem:
-    names, holder, held = _walk(form, detail["loc"])
+    names, holder, field_type = _resolve_location(form, detail["loc"])
     field = ".".join(part for part in (prefix, *names) if part).replace(".[", "[")
-    got = _shown(detail["input"])
+    got = _preview(detail["input"])
     context = detail.get("ctx", {})
     default = _default(holder, names[-1] if names else "")
     last = names[-1] if names else ""
@@ -188,74 +189,78 @@ def _problem(form: Any, detail: ErrorDetails, where: str, prefix: str) -> Proble
             fix = nearest(last, known) or "remove it"
             return Problem(where, "unknown field", fix, field=field, allowed=", ".join(known))
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
-            fix = "give one value more" if last.startswith("[") else f"add {last} = {_example(held)}"
+            fix = "give one value more" if last.startswith("[") else f"add {last} = {_example(field_type)}"
             return Problem(where, "missing", fix, field=field)
         case "union_tag_not_found" | "union_tag_invalid":
             tag = str(context.get("discriminator", "")).strip("'")
             tags = [name.strip("' ") for name in str(context.get("expected_tags", "")).split(",") if name.strip("' ")]
-            tags = tags or list(_tags(held, tag))
-            got = _shown(context["tag"]) if "tag" in context else "none"
+            tags = tags or list(_tags(field_type, tag))
+            got = _preview(context["tag"]) if "tag" in context else "none"
             fix = nearest(str(context.get("tag", "")), tags) or f'{tag} = "{tags[0] if tags else "..."}"'
             return Problem(where, "unknown", fix, field=f"{field}.{tag}", got=got, allowed=", ".join(tags))
         case "literal_error":
-            options = [str(option) for option in _options(held)]
-            fix = nearest(str(detail["input"]), options) or f"{last} = {_shown(options[0])}"
+            options = [str(option) for option in _options(field_type)]
+            fix = nearest(str(detail["input"]), options) or f"{last} = {_preview(options[0])}"
             return Problem(where, "unknown value", fix, field=field, got=got, allowed=", ".join(options))
         case "value_error" if isinstance(context.get("error"), FieldError):
             error = context["error"]
-            inner = f"{field}.{error.field}" if field and error.field else field or error.field
-            return Problem(where, error.what, error.fix, field=inner)
+            path = f"{field}.{error.field}" if field and error.field else field or error.field
+            return Problem(where, error.what, error.fix, field=path)
         case "dataclass_type" | "dict_type":
             fix = f"write it as [{last}] with its fields below" if last.isidentifier() else "give it as a table"
-            if _is_union(_bare(held)):
-                fix = f"{last} = {_example(held)}"
+            if _is_union(_bare(field_type)):
+                fix = f"{last} = {_example(field_type)}"
             return Problem(where, "not a table", fix, field=field, got=got)
         case "json_invalid":
             return Problem(where, "holds text that is not UTF-8", "give it in UTF-8", field=field)
-    allowed = _allowed(held)
+    allowed = _allowed(field_type)
     what = "out of range" if "than" in detail["type"] else "not allowed"
-    example = _shown(default) if default is not None else _example(held)
+    example = _preview(default) if default is not None else _example(field_type)
     fix = f"give {allowed}" if "..." in example or not last.isidentifier() else f"{last} = {example}"
     return Problem(where, what, fix, field=field, got=got, allowed=allowed)
 
 
-def _meant(detail: ErrorDetails) -> bool:
-    """Of a choice between words and a table, only what was tried is told."""
+def _is_relevant(detail: ErrorDetails) -> bool:
+    """Return True if an error belongs to the member of a union that the user meant: a word or a table."""
     step = str(detail["loc"][-1]) if detail["loc"] else ""
     if step.startswith("literal["):
         return not isinstance(detail["input"], dict)
     return detail["type"] != "dataclass_type" or not step[:1].isupper()
 
 
-def _walk(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any]:
-    """The names along `loc`, the dataclass that holds the last of them, and the form that stands there."""
+def _resolve_location(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any]:
+    """Resolve the error location `loc` in the type `form`.
+
+    Returns:
+        The field names along the location, the dataclass of the last field, and the type of the last field.
+    """
     names: list[str] = []
     holder: Any = None
-    held: Any = form
+    field_type: Any = form
     for part in loc:
-        bare = _bare(held)
+        bare = _bare(field_type)
         if _is_union(bare):
             members = [member for member in typing.get_args(bare) if member is not type(None)]
-            chosen = [m for m in members if dataclasses.is_dataclass(m) and part in _tag_values(m)]
-            if chosen:  # the tag of a union is a step of pydantic's, not of the file
-                held = chosen[0]
+            matches = [m for m in members if dataclasses.is_dataclass(m) and part in _tag_values(m)]
+            if matches:  # pydantic adds the tag of a union to the location; the file has no such level
+                field_type = matches[0]
                 continue
             if isinstance(part, str) and part.startswith("literal["):
                 continue
             if named := [member for member in members if getattr(member, "__name__", "") == part]:
-                held = named[0]
+                field_type = named[0]
                 continue
-            held = members[0]
-            bare = _bare(held)
+            field_type = members[0]
+            bare = _bare(field_type)
         if isinstance(part, int):
             names.append(f"[{part}]")
             arguments = typing.get_args(bare)
-            held = arguments[0] if arguments else Any
+            field_type = arguments[0] if arguments else Any
         else:
             names.append(part)
             holder = bare if dataclasses.is_dataclass(bare) else None
-            held = typing.get_type_hints(bare, include_extras=True).get(part, Any) if holder else Any
-    return names, holder, held
+            field_type = typing.get_type_hints(bare, include_extras=True).get(part, Any) if holder else Any
+    return names, holder, field_type
 
 
 def _bare(form: Any) -> Any:
@@ -276,7 +281,7 @@ def _tag_values(cls: Any) -> set[str]:
 
 
 def _options(form: Any) -> list[Any]:
-    """The values of a Literal, or of a union of them."""
+    """Return the values of a Literal, or of a union of Literals."""
     bare = _bare(form)
     return [v for member in typing.get_args(bare) for v in (_options(member) if _is_union(bare) else [member])]
 
@@ -300,7 +305,7 @@ _KINDS: dict[Any, tuple[str, str]] = {
 
 
 def _allowed(form: Any) -> str:
-    """In words: `whole number, at least 1`."""
+    """Describe the allowed values of a type: `a whole number, at least 1`."""
     bare = _bare(form)
     if _is_union(bare):
         return _allowed(next(m for m in typing.get_args(bare) if m is not type(None)))
@@ -326,7 +331,7 @@ def _example(form: Any) -> str:
     if _is_union(bare):
         return _example(next(m for m in typing.get_args(bare) if m is not type(None)))
     if typing.get_origin(bare) is typing.Literal:
-        return _shown(typing.get_args(bare)[0])
+        return _preview(typing.get_args(bare)[0])
     if typing.get_origin(bare) is tuple:
         return f"[{_example(typing.get_args(bare)[0])}]"
     if dataclasses.is_dataclass(bare):
@@ -335,6 +340,6 @@ def _example(form: Any) -> str:
     return _KINDS.get(bare, ("", "..."))[1]
 
 
-def _shown(value: object) -> str:
+def _preview(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "..."

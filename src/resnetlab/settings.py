@@ -1,7 +1,8 @@
-"""Settings of a person on a machine: where the cache lies, and whether anything may be downloaded. Free of torch.
+"""User settings: the folder of the cache, and whether downloads are allowed. Does not import torch.
 
-An environment variable wins over the configuration file, and the file over what the system suggests. The file is
-`config.toml` in the system's folder for it (`~/.config/resnetlab` on Linux), with the keys `cache` and `offline`.
+An environment variable has priority over the configuration file, and the file over the default of the system. The file
+is `config.toml` in the user's configuration folder (`~/.config/resnetlab` on Linux). Its keys are `cache` and
+`offline`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from resnetlab.errors import InputError, Problem, mistake, nearest
 from resnetlab.files import read_text
 
 CACHE = "RESNETLAB_CACHE"
-"""Variable: the folder of the cache."""
+"""Environment variable with the folder of the cache."""
 OFFLINE = "RESNETLAB_OFFLINE"
-"""Variable: 1 forbids downloads, 0 allows them whatever the file says."""
+"""Environment variable: 1 forbids downloads, 0 allows them even if the configuration file forbids them."""
 
 KEYS: dict[str, type] = {"cache": str, "offline": bool}
 SWITCH = {"1": True, "true": True, "yes": True, "on": True, "": False, "0": False, "false": False, "no": False,
@@ -25,31 +26,31 @@ SWITCH = {"1": True, "true": True, "yes": True, "on": True, "": False, "0": Fals
 
 
 def cache_dir() -> Path:
-    """The folder of what can be made or downloaded again, one for each person. Raises InputError."""
-    named = os.environ.get(CACHE) or _config().get("cache")
-    if not named:
+    """Return the user's folder for files that can be computed or downloaded again. Raises InputError."""
+    folder = os.environ.get(CACHE) or _config().get("cache")
+    if not folder:
         from platformdirs import user_cache_dir  # its import takes 10 ms
 
         return Path(user_cache_dir("resnetlab", appauthor=False))
     try:
-        return Path(named).expanduser().absolute()
-    except RuntimeError:  # the home of nobody
+        return Path(folder).expanduser().absolute()
+    except RuntimeError:  # the path begins with ~name of an unknown user
         what, fix = "names the home of a person who does not exist", "give the path of a folder"
-        raise mistake(f"{CACHE}, or cache in {config_file()}", what, fix, got=named) from None
+        raise mistake(f"{CACHE}, or cache in {config_file()}", what, fix, got=folder) from None
 
 
 def downloads_dir() -> Path:
-    """The folder of downloaded data sets, where a person may put their files by hand. Raises InputError."""
+    """Return the folder of downloaded data sets. A user may also put files there. Raises InputError."""
     return cache_dir() / "downloads"
 
 
 def weights_dir() -> Path:
-    """The folder of pre-trained weights that a person put there by hand. Raises InputError."""
+    """Return the folder of pre-trained weights that the user put there. Raises InputError."""
     return cache_dir() / "weights"
 
 
 def offline() -> bool:
-    """Whether downloads are forbidden. Raises InputError."""
+    """Return True if downloads are forbidden. Raises InputError."""
     text = os.environ.get(OFFLINE)
     if text is None:
         return bool(_config().get("offline", False))
@@ -59,21 +60,24 @@ def offline() -> bool:
 
 
 def refuse_offline(name: str, fix: str) -> None:
-    """Raise InputError where downloads are forbidden; `fix` says which file to place by hand."""
+    """Raise InputError if downloads are forbidden. `fix` names the file that the user can provide instead."""
     if offline():
         why = f"{OFFLINE} is set" if os.environ.get(OFFLINE) else f"{config_file()} has offline = true"
         raise mistake(name, f"is not here, and nothing is downloaded because {why}", fix)
 
 
 def config_file() -> Path:
-    """The path of the configuration file, whether it exists or not."""
+    """Return the path of the configuration file, even if it does not exist."""
     from platformdirs import user_config_dir
 
     return Path(user_config_dir("resnetlab", appauthor=False)) / "config.toml"
 
 
 def _config() -> dict[str, Any]:
-    """The configuration file, checked; empty where there is none. Raises InputError with every mistake."""
+    """Read and check the configuration file; return an empty table if there is none.
+
+    Raises InputError with every mistake.
+    """
     path = config_file()
     if not path.exists():
         return {}
@@ -85,8 +89,8 @@ def _config() -> dict[str, Any]:
     problems = []
     for key, value in table.items():
         if key not in KEYS:
-            near = nearest(key, KEYS) or "remove it"
-            problems.append(Problem(str(path), "no such key", near, field=key, allowed=", ".join(KEYS)))
+            suggestion = nearest(key, KEYS) or "remove it"
+            problems.append(Problem(str(path), "no such key", suggestion, field=key, allowed=", ".join(KEYS)))
         elif type(value) is not KEYS[key]:
             allowed = "the path of a folder, in quotes" if KEYS[key] is str else "true or false"
             problems.append(

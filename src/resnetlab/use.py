@@ -1,4 +1,4 @@
-"""What a person calls from Python with a trained network. Beside `api`, which answers without torch."""
+"""Public Python API for the evaluation of a trained model. Imports torch, unlike `api`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from resnetlab.errors import InputError
 from resnetlab.reports.evaluation import Shots, data_uri, write
 
 SHOWN_MISTAKES = 24
-"""Pictures on the page of an evaluation."""
+"""Number of misclassified images on the page of an evaluation."""
 
 Say = Callable[[str], None]
 
 
 def _quiet(_: str) -> None:
-    """Say nothing."""
+    """Ignore a progress message."""
 
 
 def evaluate(
@@ -34,9 +34,10 @@ def evaluate(
     batch: int = BATCH, cache: str | Path = "cache", out: str | Path | None = None,
     say: Say = _quiet, pulse: Pulse = lambda *_: None,
 ) -> Evaluated:  # fmt: skip
-    """Score a model on the pictures of `split` in `data`: `rl.evaluate(rl.load_model("pets"), "photos").top1`.
+    """Evaluate a model on the images of `split` in `data`: `rl.evaluate(rl.load_model("pets"), "photos").top1`.
 
-    `out` gets a local page with the surest mistakes, and the tables behind it. Raises InputError.
+    With `out`, write a page with the most confident mistakes and the tables behind it to that folder. Raises
+    InputError.
     """
     labelled = open_labelled(data, split, Path(cache), say, by=manifest)
     return evaluate_on(model, labelled, tta=tta, batch=batch, out=out, say=say, pulse=pulse)
@@ -46,28 +47,32 @@ def evaluate_on(
     model: Classifier, labelled: Labelled, *, tta: Tta = "none", batch: int = BATCH, out: str | Path | None = None,
     say: Say = _quiet, pulse: Pulse = lambda *_: None,
 ) -> Evaluated:  # fmt: skip
-    """As `evaluate`, on pictures that are listed already."""
+    """Evaluate a model on labeled images that are already listed; see `evaluate`."""
     answers = answer(model, labelled, tta=tta, batch=batch, pulse=pulse)
-    found = scored(model, labelled, answers, tta)
+    result = scored(model, labelled, answers, tta)
     if out is not None:
-        write(found, _shots(model, found, answers, say, pulse), Path(out))
-    return found
+        write(result, _shots(model, result, answers, say, pulse), Path(out))
+    return result
 
 
-def _shots(model: Classifier, found: Evaluated, answers: Answers, say: Say, pulse: Pulse) -> dict[str, Shots]:
-    """The surest mistakes as pictures, with the heat of what was said where the network has places."""
-    by_name = {one.name: one for one in answers.pictures}
-    chosen = found.mistakes[:SHOWN_MISTAKES]
-    if chosen:
-        say(f"drawing the {len(chosen)} surest mistakes with Grad-CAM")
+def _shots(model: Classifier, result: Evaluated, answers: Answers, say: Say, pulse: Pulse) -> dict[str, Shots]:
+    """Draw the most confident mistakes, with Grad-CAM heat maps of the predicted classes.
+
+    A network without spatial feature maps gets no heat maps.
+    """
+    by_name = {image.name: image for image in answers.pictures}
+    mistakes = result.mistakes[:SHOWN_MISTAKES]
+    if mistakes:
+        say(f"drawing the {len(mistakes)} surest mistakes with Grad-CAM")
     with image_decoder.quiet():
-        shown = [show(by_name[one.name].load(), model.file.view) for one in chosen]
-    heat = [""] * len(chosen)
+        images = [show(by_name[mistake.name].load(), model.file.view) for mistake in mistakes]
+    heat_maps = [""] * len(mistakes)
     try:
-        for place, one in enumerate(Explainer(model).explain(shown, [one.said for one in chosen])):
-            heat[place] = data_uri(one.overlay())
-            pulse("mistakes drawn", place + 1, len(chosen))
-    except InputError as error:  # the network has no places
+        explanations = Explainer(model).explain(images, [mistake.said for mistake in mistakes])
+        for index, explanation in enumerate(explanations):
+            heat_maps[index] = data_uri(explanation.overlay())
+            pulse("mistakes drawn", index + 1, len(mistakes))
+    except InputError as error:  # the network has no spatial feature maps
         say(f"without heat maps: {error}")
-    seen = [data_uri(Image.fromarray(pixels.squeeze())) for pixels in shown]
-    return {one.name: Shots(seen[place], heat[place]) for place, one in enumerate(chosen)}
+    urls = [data_uri(Image.fromarray(pixels.squeeze())) for pixels in images]
+    return {mistake.name: Shots(urls[index], heat_maps[index]) for index, mistake in enumerate(mistakes)}

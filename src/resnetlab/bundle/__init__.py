@@ -1,1 +1,1 @@
-"""A trained network as a folder: `weights.safetensors`, `model.json` and a model card."""
+"""Model folder of a trained network: `weights.safetensors`, `model.json` and a model card."""

@@ -1,4 +1,4 @@
-"""The model card of a model folder, from model.json alone. Free of torch."""
+"""Model card of a model folder, from model.json alone. Does not import torch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SHOWN_CLASSES = 120
 
 
 def card(file: ModelFile) -> str:
-    """The card in Markdown; every number in it stands in model.json."""
+    """Return the model card in Markdown. All its numbers come from model.json."""
     return "\n\n".join(_parts(file)) + "\n"
 
 
 def view_words(file: ModelFile) -> str:
-    """What is done to a photograph, in a sentence."""
+    """Describe the evaluation transform in a sentence."""
     view = file.view
     match view.rule:
         case "crop":
@@ -53,12 +53,12 @@ def _parts(file: ModelFile) -> Iterator[str]:
         yield "## Measured"
         yield "\n".join(_table(file.metrics))
     yield "## Classes"
-    shown = ", ".join(_text(name) for name in file.classes[:SHOWN_CLASSES])
-    yield shown + (f" and {len(file.classes) - SHOWN_CLASSES:,} more" if len(file.classes) > SHOWN_CLASSES else "")
+    names = ", ".join(_text(name) for name in file.classes[:SHOWN_CLASSES])
+    yield names + (f" and {len(file.classes) - SHOWN_CLASSES:,} more" if len(file.classes) > SHOWN_CLASSES else "")
     yield "## Provenance"
     yield f"```json\n{json.dumps(encode(file)['model'] | {'weights_sha256': file.weights_sha256}, indent=1)}\n```"
     if file.provenance:
-        yield "\n".join(f"- {_text(name)}: {_text(str(held))}" for name, held in file.provenance.items())
+        yield "\n".join(f"- {_text(name)}: {_text(str(value))}" for name, value in file.provenance.items())
 
 
 def _table(metrics: tuple[Metric, ...]) -> Iterator[str]:
@@ -73,5 +73,5 @@ def _table(metrics: tuple[Metric, ...]) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Text as text: a class may be called anything."""
+    """Escape Markdown and HTML in a text, since a class may have any name."""
     return re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", html.escape(" ".join(text.split()), quote=False))

@@ -1,4 +1,4 @@
-"""What is known of the licence of pre-trained weights. Free of torch."""
+"""Licenses of pre-trained weights. Does not import torch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from resnetlab.errors import mistake
 from resnetlab.models.configs import External, Model
 
 NON_COMMERCIAL = ("wsl", "swsl", "ssl_", "resnext101_32x48d")
-"""In the names of weights that Facebook gives under CC-BY-NC 4.0."""
+"""Parts of the names of weights that Facebook published under CC-BY-NC 4.0."""
 
 
 def licence_of(spec: Model) -> Licence:
-    """As the spec says it, else as the name of the network tells; without a name where neither does."""
+    """Return the license in the model config, or the one that the network's name implies, or an unknown one."""
     name = spec.name if isinstance(spec, External) else spec.slug
     of = f"the pre-trained weights of {spec.slug}"
     if isinstance(spec, External) and spec.licence:
@@ -22,7 +22,7 @@ def licence_of(spec: Model) -> Licence:
 
 
 def refuse_unaccepted(spec: Model, licence: Licence) -> None:
-    """Raise InputError for weights whose licence forbids commercial use: a person must say that they keep to it."""
+    """Raise InputError for weights whose license forbids commercial use; the user must accept it explicitly."""
     if licence.non_commercial:
         what = f"its weights are under {licence}: no commercial use"
         fix = "--accept-licence (study run, finetune, fixres), if you keep to it, or another model"

@@ -1,7 +1,7 @@
-"""What is known of the model in a folder, read without its weights, so that a mistake is told before torch is imported.
+"""Description of the model in a folder, read without its weights, so that errors come before the import of torch.
 
-Beside model folders, the folder of a finished run can be read as a model, and what `import-weights` wrote. Their
-`weights.safetensors` say in their own metadata what they are. Free of torch.
+A model can be read from a model folder, the folder of a finished run, or the output of `import-weights`. The last two
+have the description in the metadata of `weights.safetensors`. Does not import torch.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from resnetlab.models.tensorfile import describe_weights
 from resnetlab.schema import decode
 
 NEXT = ".model.json.next"
-"""The model.json of a save that has begun: valid from the moment that its weights are in place."""
+"""Name of the model.json of an unfinished save. It becomes valid once the new weights are in place."""
 
 HERE = "a model's folder: one with model.json, a run's, or what `resnetlab import-weights` wrote"
 
 
 def read_file(folder: Path) -> ModelFile:
-    """What is known of the model in `folder`, without its weights. Raises InputError."""
+    """Read the description of the model in `folder`, without its weights. Raises InputError."""
     if (folder / FILE).is_file():
         table = next_table(folder) or read_json(folder / FILE)
         schema = table.get("schema") if isinstance(table, dict) else None
@@ -40,14 +40,14 @@ def read_file(folder: Path) -> ModelFile:
         raise mistake(str(folder), "a run that keeps no weights", "give a run that ended as converged or dead")
     if not path.is_file():
         raise mistake(str(folder), "no model in it", HERE)
-    return _described(folder, describe_weights(path))
+    return _describe_folder(folder, describe_weights(path))
 
 
 def next_table(folder: Path) -> Any:
-    """The model.json of a save that was interrupted after its weights were in place; None where there is none."""
+    """Return the model.json of a save that was interrupted after it had moved its weights, or None."""
     if not (folder / NEXT).exists():
         return None
-    with suppress(InputError, OSError, KeyError, TypeError):  # also where the save goes on, and is done, just now
+    with suppress(InputError, OSError, KeyError, TypeError):  # also if another process finishes the save at this moment
         table = read_json(folder / NEXT)
         if table["weights_sha256"] == sha256(folder / WEIGHTS):
             return table
@@ -55,37 +55,37 @@ def next_table(folder: Path) -> Any:
 
 
 def check_licence(folder: Path, file: ModelFile, accept_licence: bool) -> None:
-    """Raise InputError when the licence rules out commercial use, unless it is accepted."""
+    """Raise InputError if the license forbids commercial use and is not accepted."""
     if file.licence.non_commercial and not accept_licence:
         fix = "if your use is not commercial: --accept-licence (in Python, accept_licence=True)"
         raise mistake(str(folder), f"the licence of the weights rules out commercial use: {file.licence}", fix)
 
 
-def _described(folder: Path, held: Mapping[str, Any]) -> ModelFile:
-    """The file of a folder that has none, from the words of its weights."""
+def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
+    """Build the description of a folder without model.json from the metadata of its weights."""
     where = str(folder / WEIGHTS)
-    if "model" not in held:
+    if "model" not in metadata:
         raise mistake(where, "does not say of which network it is", HERE)
-    if "normalise" in held:
-        what = f"a network whose pixels are scaled by {held['normalise']}, which a model's folder cannot say"
+    if "normalise" in metadata:
+        what = f"a network whose pixels are scaled by {metadata['normalise']}, which a model's folder cannot say"
         raise mistake(where, what, 'train it with recipe.normalise = "train"')
-    resize = {"rule": "crop", "resize": held["resize"]} if "resize" in held else {"rule": "square"}
-    view = resize | {name: held.get(name) for name in ("mean", "deviation")}
-    view |= {"size": held.get("side"), "channels": held.get("channels", 3)}
+    resize = {"rule": "crop", "resize": metadata["resize"]} if "resize" in metadata else {"rule": "square"}
+    view = resize | {name: metadata.get(name) for name in ("mean", "deviation")}
+    view |= {"size": metadata.get("side"), "channels": metadata.get("channels", 3)}
     result = read_json(folder / "result.json") if (folder / "result.json").is_file() else {}
-    named = {key: held[key] for key in ("run", "imported_from", "imported_sha256") if key in held}
+    origin = {key: metadata[key] for key in ("run", "imported_from", "imported_sha256") if key in metadata}
     table = {
-        "name": folder.resolve().name, "model": held["model"], "classes": held.get("classes"),
-        "view": held.get("view", view), "caveats": held.get("caveats", []),
-        "licence": {"name": held.get("licence", "")},
-        "weights_sha256": result.get("weights_sha256", ""), "provenance": named,
+        "name": folder.resolve().name, "model": metadata["model"], "classes": metadata.get("classes"),
+        "view": metadata.get("view", view), "caveats": metadata.get("caveats", []),
+        "licence": {"name": metadata.get("licence", "")},
+        "weights_sha256": result.get("weights_sha256", ""), "provenance": origin,
     }  # fmt: skip
     file: ModelFile = decode(ModelFile, table, where)
     return replace(file, model=portable(file.model, len(file.classes)))
 
 
 def portable(model: Model, classes: int) -> Model:
-    """The architecture alone: weights, and what is known of them, lie in the folder."""
+    """Return the architecture alone, without the path and the facts of pre-trained weights."""
     if not isinstance(model, External):
         return model
     kwargs = model.kwargs | ({"num_classes": classes} if "num_classes" in model.kwargs else {})

@@ -1,4 +1,4 @@
-"""model.json: all that must be known to use a network's weights. Free of torch."""
+"""Content of model.json: everything that a program needs to use the weights. Does not import torch."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ WEIGHTS, FILE, CARD = "weights.safetensors", "model.json", "README.md"
 
 @spec
 class Metric:
-    """Something that was measured with these weights, by a run that the provenance names."""
+    """Metric of these weights, measured by the run that the provenance names."""
 
     name: str
-    """With its unit: `top1_error_pct`, `loss_nats`."""
+    """Name with its unit: `top1_error_pct`, `loss_nats`."""
     value: float
     low: float | None = None
-    """Ends of its 95 % interval over `images`."""
+    """Lower end of the 95 % interval over `images`."""
     high: float | None = None
     data: str
-    """Of a data set or a folder; never a path."""
+    """Name of a data set or a folder, without a path."""
     split: str = "test"
     images: Positive
 
 
 @spec
 class Licence:
-    """Under which others may use the weights; it travels with them wherever they go."""
+    """License of the weights, which every copy of them carries."""
 
     name: str = ""
-    """As SPDX has it (`Apache-2.0`, `CC-BY-NC-4.0`); empty where nobody said."""
+    """SPDX identifier (`Apache-2.0`, `CC-BY-NC-4.0`); empty if it is unknown."""
     of: str = ""
-    """What it is the licence of, where that is not the whole: `the pre-trained weights of timm/mobilenetv2_100`."""
+    """Subject of the license, if it is not the entire model: `the pre-trained weights of timm/mobilenetv2_100`."""
     source: str = ""
-    """Where it is said."""
+    """Source of this information."""
 
     @property
     def non_commercial(self) -> bool:
-        """Whether commercial use is ruled out."""
+        """Return True if the license forbids commercial use."""
         return "NC" in re.split(r"[^A-Z]+", self.name.upper())
 
     def __str__(self) -> str:
@@ -52,24 +52,24 @@ class Licence:
 
 @spec
 class ModelFile:
-    """model.json."""
+    """Content of model.json."""
 
     schema: int = SCHEMA
     name: str
     model: Model
-    """Without a path: the weights lie beside this file."""
+    """Model config without a path, since the weights are in the same folder."""
     classes: tuple[str, ...]
-    """In the order of the outputs."""
+    """Class names in the order of the outputs."""
     view: View
-    """What is done to a photograph before the network sees it."""
+    """Evaluation transform of the input images."""
     weights_sha256: str = ""
-    """Filled in when the folder is written."""
+    """SHA-256 of the weights; set when the folder is written."""
     licence: Licence = Licence()
     caveats: tuple[str, ...] = ()
-    """What a reader of any number below must know: where the pre-training saw the test images, say."""
+    """Caveats for the reader of the metrics: for example, the pre-training data contain the test images."""
     metrics: tuple[Metric, ...] = ()
     parameters: Whole = 0
-    """Filled in when the folder is written."""
+    """Number of parameters; set when the folder is written."""
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
-"""Model folders on the disk: written whole or not at all, and checked when they are read.
+"""Model folders on the disk: atomic writes, and loading with a check of the SHA-256.
 
-What else can be read as a model, reading.py says.
+The module `reading` lists the other folders that can be loaded as a model.
 """
 
 from __future__ import annotations
@@ -30,31 +30,38 @@ from resnetlab.schema import encode
 
 @dataclass(frozen=True)
 class Bundle:
-    """A network in evaluation mode, on the processor, in fp32, and what is known of it."""
+    """Network in evaluation mode, on the CPU, in fp32, with its description."""
 
     module: nn.Module
     file: ModelFile
 
 
 def save_bundle(folder: Path, module: nn.Module, file: ModelFile) -> ModelFile:
-    """Write `module`'s weights with `file` as a model folder, and give the file as written.
+    """Write the weights of `module` and the description `file` as a model folder.
 
-    Of a model folder that is there the files are replaced, and whenever that is interrupted it is the old model or the
-    new one; another folder is left alone. Raises InputError when the weights are not those of `file.model` or when
-    another program has them open (Windows), and ResourceError when the disk is full.
+    An existing model folder is replaced: after an interruption at any moment it contains the old model or the new one.
+    Any other existing folder is an error.
+
+    Returns:
+        The description as written, with the SHA-256 of the weights and the number of parameters.
+
+    Raises:
+        InputError: The weights do not fit `file.model`, the folder is not a model folder, or another program has the
+            weights open (Windows).
+        ResourceError: The disk is full.
     """
-    if folder.exists() and not _holds_model(folder) and not _empty(folder):
+    if folder.exists() and not _is_model_folder(folder) and not _empty(folder):
         raise mistake(str(folder), "is there and is no model's folder", "give a new folder")
     state = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
     file = replace(file, schema=SCHEMA, model=portable(file.model, len(file.classes)))
-    rebuilt = _filled(file, state, str(folder))  # what would not load is not written
+    rebuilt = _with_weights(file, state, str(folder))  # raises if the weights could not be loaded again
     folder.parent.mkdir(parents=True, exist_ok=True)
     mark = secrets.token_hex(8)
     new = folder.parent / f".{folder.name}.{mark}.part"
     try:
         with full_disk(folder):
             new.mkdir()
-            write_weights(new / WEIGHTS, state, _words(file))
+            write_weights(new / WEIGHTS, state, _weights_metadata(file))
             file = replace(file, weights_sha256=sha256(new / WEIGHTS), parameters=parameters(rebuilt))
             write_json(new / FILE, encode(file))
             write_text(new / CARD, card(file))
@@ -71,7 +78,8 @@ def save_bundle(folder: Path, module: nn.Module, file: ModelFile) -> ModelFile:
 def _replace_files(new: Path, folder: Path) -> None:
     """Move the files of `new` into `folder`, so that a kill at any moment leaves the old model or the new one.
 
-    Not the folder: Windows renames none of which a file is open. Raises InputError where the weights are.
+    The folder itself is not renamed, because Windows cannot rename a folder with an open file. Raises InputError if the
+    weights are open.
     """
     if (folder / NEXT).exists():  # a save was interrupted
         if next_table(folder) is None:
@@ -94,28 +102,28 @@ def _replace_files(new: Path, folder: Path) -> None:
     sync_folder(folder)
 
 
-def _holds_model(folder: Path) -> bool:
+def _is_model_folder(folder: Path) -> bool:
     return (folder / FILE).is_file() or (folder / NEXT).is_file()
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """The model in `folder`. Raises InputError when a byte of its weights is not what was written."""
+    """Load the model in `folder`. Raises InputError if the weights do not match their SHA-256."""
     file = read_file(folder)
     path = folder / WEIGHTS
-    if not _fits(path, file):
-        file = read_file(folder)  # it may have been replaced between the two
-    if not _fits(path, file):
+    if not _matches_sha256(path, file):
+        file = read_file(folder)  # the model may have been replaced between the two reads
+    if not _matches_sha256(path, file):
         raise mistake(str(path), "differs from its SHA-256", "restore the folder from a copy, or make it again")
     tensors, _ = read_weights(path)
-    return Bundle(_filled(file, tensors, str(path)).eval().requires_grad_(False), file)
+    return Bundle(_with_weights(file, tensors, str(path)).eval().requires_grad_(False), file)
 
 
-def _fits(weights: Path, file: ModelFile) -> bool:
+def _matches_sha256(weights: Path, file: ModelFile) -> bool:
     return not file.weights_sha256 or not weights.is_file() or sha256(weights) == file.weights_sha256
 
 
-def _words(file: ModelFile) -> dict[str, Any]:
-    """What the weights say of themselves where they are taken out of their folder."""
+def _weights_metadata(file: ModelFile) -> dict[str, Any]:
+    """Return metadata for the weights file, so that it can be used without its folder."""
     view = file.view
     return {
         "model": encode(file.model), "classes": file.classes, "channels": view.channels, "side": view.size,
@@ -123,9 +131,9 @@ def _words(file: ModelFile) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _filled(file: ModelFile, tensors: dict[str, Tensor], where: str) -> nn.Module:
+def _with_weights(file: ModelFile, tensors: dict[str, Tensor], where: str) -> nn.Module:
     channels, classes = file.view.channels, len(file.classes)
-    if isinstance(file.model, External):  # others may compute buffers that no file holds
+    if isinstance(file.model, External):  # such networks may compute buffers that are not in the file
         module = build_model(file.model, channels, classes, lambda _: torch.Generator())
     else:
         with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Tables of the catalog for the terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from resnetlab.cli.manners import print_json
 
 
 def list_studies(markdown: bool, as_json: bool = False) -> None:
-    """Print the studies of the catalog with their question; as Markdown and JSON also where each comes from."""
+    """Print the studies of the catalog with their questions; as Markdown and JSON also with their sources."""
     from resnetlab.inspection import render_table
     from resnetlab.studies.parsing.toml_tables import outlines
 
@@ -16,12 +16,12 @@ def list_studies(markdown: bool, as_json: bool = False) -> None:
     if as_json:
         print_json(rows)
         return
-    shown = rows if markdown else [{name: row[name] for name in row if name != "source"} for row in rows]
-    typer.echo(render_table.render(shown, "markdown" if markdown else "text"))
+    columns = rows if markdown else [{name: row[name] for name in row if name != "source"} for row in rows]
+    typer.echo(render_table.render(columns, "markdown" if markdown else "text"))
 
 
 def list_models(as_json: bool) -> None:
-    """Print the networks by name, counted for the images and classes of their source."""
+    """Print the networks with parameters and multiply-adds, for the images and classes of their source."""
     from resnetlab.models.registry import entries
 
     rows = []

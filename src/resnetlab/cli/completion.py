@@ -1,4 +1,4 @@
-"""Values that a shell completes: names of the catalog. Each look-up takes milliseconds and needs no torch."""
+"""Shell completion of the names in the catalog. It takes milliseconds and does not import torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def models(incomplete: str) -> list[str]:
 
 
 def devices(incomplete: str) -> list[str]:
-    """Complete a device."""
+    """Complete the name of a device."""
     return [name for name in ("auto", "cpu", "cuda", "mps") if name.startswith(incomplete)]
 
 

@@ -1,4 +1,4 @@
-"""`resnetlab data`: look at a data set, cut it, fetch a known one. Heavy imports stay inside the commands."""
+"""Commands of `resnetlab data`: check, describe, split and fetch data sets. Heavy imports stay inside them."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ def data_describe(
     out: Annotated[Path | None, typer.Option(help="Write describe.md with figures there.", metavar="DIR")] = None,
     output: Output = Path(), json: Json = False,
 ) -> None:  # fmt: skip
-    """Sizes, broken files, copies across splits, and who has seen the images.
+    """Print sizes, broken files, copies across splits and overlap with ImageNet.
 
     Example:  resnetlab data describe photos
     """
     from resnetlab.data.sources.manifest import cut_of
     from resnetlab.data.summary import describe
 
-    found = describe(folder, cache=output / "cache", cut=cut_of(split), say=note)
+    summary = describe(folder, cache=output / "cache", cut=cut_of(split), say=note)
     if not json:
-        for line in found.lines():
+        for line in summary.lines():
             typer.echo(line)
     page = None
     if out is not None:
         from resnetlab.reports.dataset import write
 
-        page = write(found, out)
+        page = write(summary, out)
     if json:
-        print_json({"audit": found.audit, "near": found.near, "overlap": found.overlap, "page": page})
+        print_json({"audit": summary.audit, "near": summary.near, "overlap": summary.overlap, "page": page})
     elif page is not None:
         typer.echo(page)
 
@@ -77,7 +77,7 @@ def data_split(
     output: Output = Path(),
     json: Json = False,
 ) -> None:
-    """Cut a folder into train, validation and test by class, as a manifest.
+    """Split a folder into train, validation and test by class, and write a manifest.
 
     Example:  resnetlab data split photos --shares .6,.2,.2
     """
@@ -85,15 +85,15 @@ def data_split(
     from resnetlab.data.sources.folder import DEFAULT_SIDE, survey
 
     cut = manifest.Cut.parse(split or shares, seed, "--split" if split else "--shares")
-    found = survey(folder, image_size=DEFAULT_SIDE, cache=output / "cache", say=note, skip_bad=True, cut=cut)
+    listing = survey(folder, image_size=DEFAULT_SIDE, cache=output / "cache", say=note, skip_bad=True, cut=cut)
     path = out or Path(f"{folder.resolve().name}-split.csv")
-    manifest.write(path, found.rows)
-    for line in found.notes:
+    manifest.write(path, listing.rows)
+    for line in listing.notes:
         note(f"note: {line}")
-    counts = [sum(row.split == part for row in found.rows) for part in ("train", "validation", "test")]
+    counts = [sum(row.split == part for row in listing.rows) for part in ("train", "validation", "test")]
     if json:
         train, validation, test = counts
-        print_json({"manifest": path, "train": train, "validation": validation, "test": test, "notes": found.notes})
+        print_json({"manifest": path, "train": train, "validation": validation, "test": test, "notes": listing.notes})
         return
     typer.echo(f"{counts[0]:,} train, {counts[1]:,} validation, {counts[2]:,} test: {path}")
 
@@ -104,7 +104,7 @@ def data_fetch(
     out: Annotated[Path, typer.Option(help="Where its folder goes.", metavar="DIR")] = Path(),
     json: Json = False,
 ) -> None:
-    """Fetch a known set of photographs, with its splits.
+    """Download a known set of photographs, with its splits.
 
     Example:  resnetlab data fetch oxford-pets --out photographs
     """

@@ -1,4 +1,4 @@
-"""The commands that use a trained network: parse, call one function, print. Heavy imports stay inside them."""
+"""Commands that use a trained network: parse, call one function, print. Heavy imports stay inside them."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def predict(
     json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="A line a class: path,rank,class,probability,error.")] = False,
 ) -> None:  # fmt: skip
-    """Name what is in photographs.
+    """Predict the classes of photographs.
 
-    A file that is no image is told and left out, and the exit code is 3 (2 when nothing is left).
+    A file that is not an image is reported and left out, and the exit code is 3 (2 if no image remains).
 
     Example:  resnetlab predict pets photo.jpg --top 2
     """
@@ -70,13 +70,13 @@ def predict(
     if csv:
         typer.echo("path,rank,class,probability,error")
     failed = done = 0
-    for seen in loaded.look(pictures, tta=tta, batch=batch_size):  # type: ignore[arg-type]
-        if seen.reason:
+    for result in loaded.look(pictures, tta=tta, batch=batch_size):  # type: ignore[arg-type]
+        if result.reason:
             failed += 1
-            typer.echo(f"resnetlab: {seen.picture.name}: {seen.reason}", err=True)
-        held = None if seen.reason else loaded.best(seen, top)
-        done += held is not None
-        for line in write(seen.picture.name, held, seen.reason):
+            typer.echo(f"resnetlab: {result.picture.name}: {result.reason}", err=True)
+        prediction = None if result.reason else loaded.best(result, top)
+        done += prediction is not None
+        for line in write(result.picture.name, prediction, result.reason):
             typer.echo(line)
     if failed:
         typer.echo(f"{failed:,} of {len(pictures):,} files are no images", err=True)
@@ -90,10 +90,10 @@ def evaluate(
     json: Json = False, batch_size: Batch = 32, device: Device = "auto", accept: Accept = False,
     output: Output = Path(), open_report: Open = False,
 ) -> None:  # fmt: skip
-    """Score a model on photographs with labels.
+    """Evaluate a model on labeled photographs.
 
-    Accuracy with its interval, by class, calibration, confusions, mistakes. The page of --out holds photographs:
-    keep it where they may be shown.
+    Accuracy with its interval, by class, calibration, confusions, mistakes. The page of --out contains photographs:
+    publish it only if you may publish them.
 
     Example:  resnetlab evaluate pets photos --out scores
     """
@@ -112,18 +112,18 @@ def evaluate(
     from resnetlab.schema import encode
 
     loaded = load_model(model, device=device, accept_licence=accept)
-    found = use.evaluate_on(loaded, labelled, tta=tta, batch=batch_size, out=out, say=note, pulse=Pulse())  # type: ignore[arg-type]
+    result = use.evaluate_on(loaded, labelled, tta=tta, batch=batch_size, out=out, say=note, pulse=Pulse())  # type: ignore[arg-type]
     page = out / "report.html" if out is not None else None
     if json:
-        print_json(encode(found) | {"page": page})
+        print_json(encode(result) | {"page": page})
     else:
-        for line in _summary(found):
+        for line in _summary(result):
             typer.echo(line)
         if page is not None:
             typer.echo(f"Page: {page}")
     if open_report and page is not None:
         open_page(page)
-    raise typer.Exit(UNFINISHED if found.bad else DONE)
+    raise typer.Exit(UNFINISHED if result.bad else DONE)
 
 
 def ensemble(
@@ -132,7 +132,7 @@ def ensemble(
     split: Split = "test", manifest: Manifest = None, tta: TtaOption = "none", json: Json = False,
     batch_size: Batch = 32, device: Device = "auto", accept: Accept = False, output: Output = Path(),
 ) -> None:  # fmt: skip
-    """Average several models, and say what that gains.
+    """Evaluate the average of several models against each of them.
 
     Example:  resnetlab ensemble pets pets-2 --data photos
     """
@@ -147,17 +147,17 @@ def ensemble(
     from resnetlab.deploy.predict import load_model
 
     loaded = [load_model(model, device=device, accept_licence=accept) for model in models]
-    found = combine(loaded, labelled, tta=tta, batch=batch_size, pulse=Pulse())  # type: ignore[arg-type]
+    result = combine(loaded, labelled, tta=tta, batch=batch_size, pulse=Pulse())  # type: ignore[arg-type]
     if json:
-        print_json(found)
+        print_json(result)
         return
-    for name, member in zip(found.names, found.members, strict=True):
-        typer.echo(f"{name:24} {_said(member)}")
-    typer.echo(f"{'ensemble':24} {_said(found.together)} of {found.together.images:,} images")
-    best = found.names[found.best]
-    typer.echo(f"against the best member, {best}: {_gain(found.over_best)}; McNemar p = {found.p:.3g}")
-    typer.echo(f"against the mean of the members: {_gain(found.over_mean)}")
-    typer.echo(f"all members agree on {_said(found.agreed)}")
+    for name, member in zip(result.names, result.members, strict=True):
+        typer.echo(f"{name:24} {_percentage(member)}")
+    typer.echo(f"{'ensemble':24} {_percentage(result.together)} of {result.together.images:,} images")
+    best = result.names[result.best]
+    typer.echo(f"against the best member, {best}: {_gain(result.over_best)}; McNemar p = {result.p:.3g}")
+    typer.echo(f"against the mean of the members: {_gain(result.over_mean)}")
+    typer.echo(f"all members agree on {_percentage(result.agreed)}")
     typer.echo(
         "Intervals are over images, of these very models; the best was chosen on these images, which flatters it."
     )
@@ -170,7 +170,7 @@ def explain(
     label: Annotated[str, typer.Option("--class", help="Else what the model says.", metavar="NAME")] = "",
     device: Device = "auto", accept: Accept = False, json: Json = False,
 ) -> None:  # fmt: skip
-    """Show where in a photograph a class was seen (Grad-CAM).
+    """Show the parts of a photograph that are evidence for a class (Grad-CAM).
 
     Example:  resnetlab explain pets photo.jpg --out why.png
     """
@@ -195,14 +195,16 @@ def explain(
     from resnetlab.deploy.predict import load_model
 
     loaded = load_model(model, device=device, accept_licence=accept)
-    found = explained(loaded, photograph, label)
+    explanation = explained(loaded, photograph, label)
     with atomic(path, "wb") as written:
-        found.picture().save(written, "PNG")
+        explanation.picture().save(written, "PNG")
     if json:
-        facts = {"model": loaded.file.name, "image": image, "class": found.label, "probability": found.probability}
-        print_json(facts | {"layer": found.layer, "picture": path})
+        facts = {"model": loaded.file.name, "image": image, "class": explanation.label}
+        facts |= {"probability": explanation.probability, "layer": explanation.layer, "picture": path}
+        print_json(facts)
         return
-    typer.echo(f"{found.label} {100 * found.probability:.1f} %, by the features of {found.layer}: {path}")
+    probability = f"{100 * explanation.probability:.1f} %"
+    typer.echo(f"{explanation.label} {probability}, by the features of {explanation.layer}: {path}")
 
 
 def export(
@@ -215,7 +217,7 @@ def export(
 ) -> None:  # fmt: skip
     """Write a model for other programs: ONNX or torch.export.
 
-    The file is held against PyTorch before it is kept.
+    The outputs of the file are compared with PyTorch before it is written.
 
     Example:  resnetlab export pets --to onnx --out pets.onnx
     """
@@ -229,12 +231,13 @@ def export(
     from resnetlab.deploy.export import export as exported
     from resnetlab.deploy.predict import load_model
 
-    found = exported(load_model(model, device="cpu", accept_licence=accept), to, out, check, note)
+    parity = exported(load_model(model, device="cpu", accept_licence=accept), to, out, check, note)
     if json:
-        facts = {"file": out, "form": to, "pictures": found.pictures, "kind": found.kind, "batches": found.batches}
-        print_json(facts | {"largest_difference": found.largest})
+        facts = {"file": out, "form": to, "pictures": parity.pictures, "kind": parity.kind, "batches": parity.batches}
+        print_json(facts | {"largest_difference": parity.largest})
         return
-    typer.echo(f"{out}: {found.pictures} {found.kind} in batches of {found.batches}, at most {found.largest:.1e} apart")
+    images = f"{parity.pictures} {parity.kind} in batches of {parity.batches}"
+    typer.echo(f"{out}: {images}, at most {parity.largest:.1e} apart")
 
 
 def serve(
@@ -243,7 +246,7 @@ def serve(
     host: Annotated[str, typer.Option(help="0.0.0.0 lets others on your network in, a phone say.")] = "127.0.0.1",
     device: Device = "auto", accept: Accept = False, open_report: Open = False,
 ) -> None:  # fmt: skip
-    """Name photographs on a page, and for programs as JSON.
+    """Serve predictions for photographs as a web page and as JSON.
 
     Example:  resnetlab serve pets --port 8000
     """
@@ -258,69 +261,70 @@ def serve(
     from resnetlab.deploy.predict import load_model
     from resnetlab.deploy.serve import run
 
-    left = [open_report]
+    open_browser = [open_report]
 
     def say(line: str) -> None:
         typer.echo(line)
         address = re.search(r"http://\S+", line)
-        if address and left.pop():
+        if address and open_browser.pop():
             open_page(address[0].replace("0.0.0.0", "127.0.0.1"))
-        left.append(False)
+        open_browser.append(False)
 
     run(load_model(model, device=device, accept_licence=accept), host, port, say)
 
 
 def _loading(file: ModelFile, quiet: bool = False) -> None:
-    """Say what is loaded, and let torch's threads sleep while they wait for each other.
+    """Print the packages that are loading, and let torch's threads sleep while they wait for each other.
 
-    On a busy machine threads that spin cost more than the pass of a photograph, which takes 30 ms.
+    On a busy machine, busy waiting costs more than the forward pass of a photograph, which takes 30 ms.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     loading(file.model, quiet)
 
 
-def _text_lines(name: str, held: Prediction | None, _: str) -> Iterator[str]:
-    if held is not None:
+def _text_lines(name: str, prediction: Prediction | None, _: str) -> Iterator[str]:
+    if prediction is not None:
         yield name
-        for guess in held.guesses:
+        for guess in prediction.guesses:
             yield f"  {100 * guess.probability:5.1f} %  {guess.label}"
 
 
-def _json_lines(name: str, held: Prediction | None, reason: str) -> Iterator[str]:
+def _json_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator[str]:
     from resnetlab.schema import json_text
 
-    guesses = [{"class": guess.label, "probability": guess.probability} for guess in held.guesses] if held else []
-    yield json_text({"path": name, "guesses": guesses, "error": reason or None}, None)
+    guesses = prediction.guesses if prediction else ()
+    classes = [{"class": guess.label, "probability": guess.probability} for guess in guesses]
+    yield json_text({"path": name, "guesses": classes, "error": reason or None}, None)
 
 
-def _csv_lines(name: str, held: Prediction | None, reason: str) -> Iterator[str]:
+def _csv_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator[str]:
     import csv
     import io
 
     text = io.StringIO()
     write = csv.writer(text, lineterminator="\n").writerow
-    for rank, guess in enumerate(held.guesses if held else (), 1):
+    for rank, guess in enumerate(prediction.guesses if prediction else (), 1):
         write((name, rank, guess.label, guess.probability, ""))
-    if held is None:
+    if prediction is None:
         write((name, "", "", "", reason))
     yield text.getvalue().rstrip("\n")
 
 
-def _summary(found: Evaluated) -> Iterator[str]:
-    yield f"{found.model} on {found.data}, {found.split}: {found.top1.images:,} pictures"
-    yield f"top-1 {_said(found.top1)}, top-5 {_said(found.top5)} (95 % intervals over images)"
-    yield f"expected calibration error {found.ece_pct:.1f} %, cross-entropy {found.loss_nats:.3f} nats"
-    for one in sorted(found.classes, key=lambda one: one.recall.pct)[:5]:
-        yield f"  {one.name:32} {_said(one.recall)} of {one.recall.images:,}"
-    for pair in found.confusions[:3]:
+def _summary(result: Evaluated) -> Iterator[str]:
+    yield f"{result.model} on {result.data}, {result.split}: {result.top1.images:,} pictures"
+    yield f"top-1 {_percentage(result.top1)}, top-5 {_percentage(result.top5)} (95 % intervals over images)"
+    yield f"expected calibration error {result.ece_pct:.1f} %, cross-entropy {result.loss_nats:.3f} nats"
+    for scores in sorted(result.classes, key=lambda scores: scores.recall.pct)[:5]:
+        yield f"  {scores.name:32} {_percentage(scores.recall)} of {scores.recall.images:,}"
+    for pair in result.confusions[:3]:
         yield f"  {pair.images:,} x {pair.true} called {pair.said}"
-    for line in (*found.caveats, *found.notes):
+    for line in (*result.caveats, *result.notes):
         yield f"note: {line}"
-    for name, reason in found.bad:
+    for name, reason in result.bad:
         yield f"not read: {name}: {reason}"
 
 
-def _said(share: Share) -> str:
+def _percentage(share: Share) -> str:
     return f"{share.pct:.1f} % [{share.low:.1f}, {share.high:.1f}]"
 
 
@@ -330,7 +334,7 @@ def _gain(gain: Any) -> str:
 
 
 def _check_device(device: str) -> None:
-    """Raise InputError for a device that no machine has, before torch is imported."""
+    """Raise InputError for an unknown device, before torch is imported."""
     from resnetlab.recipes.numerics import parse_device
 
     parse_device(device)

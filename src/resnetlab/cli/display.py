@@ -1,4 +1,4 @@
-"""What a person sees while runs train: a live display on a terminal, plain lines elsewhere."""
+"""Progress display of training runs: live on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from resnetlab.studies.executors.base import Event
 from resnetlab.studies.plan import PlannedRun
 
 PLAIN_SECONDS = 60.0
-"""Between two lines on how it goes, where the output is no terminal."""
+"""Time between two progress lines if the output is not a terminal."""
 
 
 @dataclass
 class _Active:
-    """A run that is being trained."""
+    """Progress of a run that is training."""
 
     step: int = 0
     total: int = 1
@@ -36,7 +36,7 @@ class _Active:
 
 
 class Display:
-    """Shows events as they come; `with Display(...) as display: display.see(event)`."""
+    """Progress display of a plan: `with Display(...) as display: display.see(event)`."""
 
     def __init__(
         self,
@@ -54,13 +54,13 @@ class Display:
         self.began = self.last_line = time.monotonic()
         self.promised = False
         self.console = Console(stderr=True, highlight=False)
-        shown = self.console.is_terminal and not MANNER.quiet
-        self.live = Live(console=self.console, auto_refresh=False, transient=True) if shown else None
+        is_live = self.console.is_terminal and not MANNER.quiet
+        self.live = Live(console=self.console, auto_refresh=False, transient=True) if is_live else None
 
     def __enter__(self) -> Display:
-        left = len(self.runs) - len(self.finished)
+        remaining = len(self.runs) - len(self.finished)
         done = f", {len(self.finished)} finished before" if self.finished else ""
-        self.say(f"{self.title}: {left} of {len(self.runs)} runs to do{done}")
+        self.say(f"{self.title}: {remaining} of {len(self.runs)} runs to do{done}")
         if self.live:
             self.live.start()
         return self
@@ -70,7 +70,7 @@ class Display:
             self.live.stop()
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that remains on the screen, unless the command is quiet."""
         if not MANNER.quiet:
             self._print(line)
 
@@ -78,7 +78,7 @@ class Display:
         self.console.print(line, soft_wrap=True, markup=False)
 
     def see(self, event: Event) -> None:
-        """Take in an event, and show what follows."""
+        """Update the display with an event."""
         now = time.monotonic()
         if event.kind == "progress":
             active = self.active.setdefault(event.id, _Active())
@@ -96,9 +96,9 @@ class Display:
                 self.finished.add(event.id)
                 self.estimate.done(event.id)
             (self._print if event.kind in ("failed", "missing") else self.say)(self._ended(event))
-        if not self.promised and (left := self.estimate.seconds_left()) is not None:
+        if not self.promised and (seconds := self.estimate.seconds_left()) is not None:
             self.promised = True
-            self.say(f"about {clock(left)} for all of it")
+            self.say(f"about {clock(seconds)} for all of it")
         if self.live:
             self.live.update(self._picture(), refresh=True)
         elif now - self.last_line >= PLAIN_SECONDS and self.active:
@@ -126,8 +126,8 @@ class Display:
 
     def _summary(self) -> str:
         speed = sum(active.images_per_second for active in self.active.values())
-        left = self.estimate.seconds_left()
-        pace = f"about {clock(left)} left" if left is not None else f"{clock(time.monotonic() - self.began)} gone"
+        seconds = self.estimate.seconds_left()
+        pace = f"about {clock(seconds)} left" if seconds is not None else f"{clock(time.monotonic() - self.began)} gone"
         parts = [f"{len(self.finished)} of {len(self.runs)} runs", pace]
         parts += [f"{speed:,.0f} images/s"] if speed else []
         return ", ".join(parts) if self.active else f"{parts[0]}, starting"
@@ -150,7 +150,7 @@ def _state(active: _Active) -> str:
 
 
 def clock(seconds: float) -> str:
-    """`8 s`, `1:05 min`, `2:03 h`."""
+    """Format a duration: `8 s`, `1:05 min`, `2:03 h`."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 3600:

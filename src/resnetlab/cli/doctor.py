@@ -1,4 +1,4 @@
-"""`resnetlab doctor`: look at the machine and the files, print, and say what mends them."""
+"""Command `resnetlab doctor`: print facts about the machine and damaged files with the command that repairs them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def caches_of(output: Path) -> tuple[Path, ...]:
-    """Folders of files that can be made again: that of this person, and what runs keep below `--output`."""
+    """Return the cache folders, whose files can be computed again: the user's and the one in `--output`."""
     from resnetlab.settings import cache_dir
 
     return tuple(dict.fromkeys((cache_dir(), (output / "cache").absolute())))
@@ -33,7 +33,7 @@ def doctor(
     ] = False,
     json: Json = False,
 ) -> None:  # fmt: skip
-    """Print what this machine can do, and which files are damaged.
+    """Print the capabilities of this machine and the damaged files.
 
     Processor, torch, GPUs, disk, caches, and every damaged file of a run with the command that mends it.
 
@@ -41,34 +41,34 @@ def doctor(
     """
     from resnetlab import doctor as looks
 
-    chosen = tuple(runs or ())
-    if mend and not chosen:
+    folders = tuple(runs or ())
+    if mend and not folders:
         raise mistake("--mend", "no run was named", "resnetlab doctor RUN --mend")
     if mend:
         from resnetlab.runs.damage import mend as mended
 
-        for folder in chosen:
+        for folder in folders:
             for path in mended(folder):
                 typer.echo(f"mended: {printable(path)}", err=json)
     program = {"version": looks.resnetlab_version(), "python": platform.python_version()}
     program["platform"] = platform.platform()
-    whole = not chosen
-    if whole and not json:
+    is_general = not folders
+    if is_general and not json:
         typer.echo("resnetlab {version}, Python {python}, {platform}".format(**program))
-    processor = looks.look_at_processor() if whole else None
-    disk = looks.look_at_disk(output) if whole else None
-    caches = looks.look_at_caches(caches_of(output)) if whole else ()
+    processor = looks.look_at_processor() if is_general else None
+    disk = looks.look_at_disk(output) if is_general else None
+    caches = looks.look_at_caches(caches_of(output)) if is_general else ()
     if processor and disk and not json:
         _print_machine(processor, disk, caches)
-    torch = looks.look_at_torch() if whole else None
+    torch = looks.look_at_torch() if is_general else None
     if torch and not json:
         _print_torch(torch)
-    checked = list(looks.look_at_runs(chosen or looks.run_folders(output)))
-    damaged = any(one.damage for one in checked) or (disk is not None and not disk.writable)
+    checked = list(looks.look_at_runs(folders or looks.run_folders(output)))
+    damaged = any(run.damage for run in checked) or (disk is not None and not disk.writable)
     if json:
-        counts = {state: sum(one.state == state for one in checked) for state in ("finished", "unfinished", "running")}
-        unfinished = [{"folder": one.folder, "command": one.resume} for one in checked if one.resume]
-        damage = [item for one in checked for item in one.damage]
+        counts = {state: sum(run.state == state for run in checked) for state in ("finished", "unfinished", "running")}
+        unfinished = [{"folder": run.folder, "command": run.resume} for run in checked if run.resume]
+        damage = [item for run in checked for item in run.damage]
         parts = {"processor": processor, "torch": torch, "disk": disk, "caches": caches}
         print_json(program | parts | {"runs": counts, "unfinished": unfinished, "damage": damage})
     else:
@@ -77,10 +77,12 @@ def doctor(
 
 
 def _print_machine(processor: Processor, disk: Disk, caches: tuple[Cache, ...]) -> None:
-    known = "instruction sets unknown" if processor.features is None else ", ".join(processor.features) or "none known"
+    features = "instruction sets unknown"
+    if processor.features is not None:
+        features = ", ".join(processor.features) or "none known"
     memory = f", {_size(processor.memory_bytes)} of memory" if processor.memory_bytes else ""
     typer.echo(f"processor  {processor.model} ({processor.architecture}), {processor.cores} cores{memory}")
-    typer.echo(f"           {known}")
+    typer.echo(f"           {features}")
     speed = f"{disk.write_mb_per_second:,.0f} MB/s written" if disk.write_mb_per_second else "cannot be written to"
     typer.echo(f"disk       {printable(str(Path(disk.folder).resolve()))}: {_size(disk.free_bytes)} free, {speed}")
     for cache in caches:
@@ -107,18 +109,18 @@ def _print_torch(torch: Torch) -> None:
 
 
 def _print_runs(checked: list[Checked]) -> None:
-    counts = [(state, sum(one.state == state for one in checked)) for state in ("finished", "unfinished", "running")]
-    said = ", ".join(f"{count:,} {state}" for state, count in counts if count) or "none"
-    typer.echo(f"runs       {said}")
-    for one in checked:
-        if one.resume and not one.damage:
-            typer.echo(f"           unfinished: {printable(one.folder)}; to continue: {printable(one.resume)}")
-        for item in one.damage:
+    counts = [(state, sum(run.state == state for run in checked)) for state in ("finished", "unfinished", "running")]
+    text = ", ".join(f"{count:,} {state}" for state, count in counts if count) or "none"
+    typer.echo(f"runs       {text}")
+    for run in checked:
+        if run.resume and not run.damage:
+            typer.echo(f"           unfinished: {printable(run.folder)}; to continue: {printable(run.resume)}")
+        for item in run.damage:
             typer.echo(f"damage     {printable(item.path)}: {printable(item.what)}. Fix: {printable(item.fix)}")
 
 
 def _size(count: int | None) -> str:
-    """`1.2 GB`; of 10^9 bytes."""
+    """Format a size in decimal units: `1.2 GB` is 1.2 x 10^9 bytes."""
     amount, unit = float(count or 0), "bytes"
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if amount >= size:

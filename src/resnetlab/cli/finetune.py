@@ -1,4 +1,4 @@
-"""`resnetlab finetune` and `fixres`: parse, call one function, print. Heavy imports stay inside the commands."""
+"""Commands `finetune` and `fixres`: parse, call one function, print. Heavy imports stay inside them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def finetune(
     skip_bad: SkipBad = False, accept_licence: Accept = False, device: Device = "", output: Output = Path(),
     json: Json = False,
 ) -> None:  # fmt: skip
-    """Fit a pre-trained network to a folder of photographs.
+    """Fine-tune a pre-trained network on a folder of photographs.
 
     Example:  resnetlab finetune photos --budget 10m
     """
@@ -56,23 +56,23 @@ def finetune(
     from resnetlab.recipes.numerics import place
     from resnetlab.schema import encode
 
-    told = Told(
+    request = Told(
         folder=folder, model=model, weights=weights, recipe=recipe, freeze=freeze, train_size=train_size,
         test_size=test_size, epochs=epochs, cut=cut_of(split), seed=seed, skip_bad=skip_bad,
         accept_licence=accept_licence, device=device or "auto", output=output,
     )  # fmt: skip
     with Interrupt().watched() as interrupt:
-        done = api.finetune(
-            told, budget_seconds=seconds, baseline=baseline, stop=interrupt.asked, say=_say, pulse=Pulse()
+        outcome = api.finetune(
+            request, budget_seconds=seconds, baseline=baseline, stop=interrupt.asked, say=_say, pulse=Pulse()
         )
     if place()[0] > 0:
         return
     if json:
-        print_json(encode(done.record) | {"model_folder": done.model, "report_folder": done.report})
+        print_json(encode(outcome.record) | {"model_folder": outcome.model, "report_folder": outcome.report})
     else:
-        for line in lines(done.record, done.model, folder, split):
+        for line in lines(outcome.record, outcome.model, folder, split):
             typer.echo(printable(line))
-        typer.echo(f"Report: {done.report}")
+        typer.echo(f"Report: {outcome.report}")
     if interrupt.asked():
         raise typer.Exit(128 + interrupt.number)
 
@@ -90,7 +90,7 @@ def fixres(
     skip_bad: SkipBad = False, accept_licence: Accept = False, device: Device = "", output: Output = Path(),
     json: Json = False, open_report: Open = False,
 ) -> None:  # fmt: skip
-    """Find the train and test sizes that suit your photographs.
+    """Compare train and test image sizes on your photographs (FixRes).
 
     Example:  resnetlab fixres photos --train-sizes 128,224 --test-sizes 128,224,288
     """
@@ -114,19 +114,19 @@ def fixres(
     from resnetlab.reports.fixres import page, write
     from resnetlab.schema import encode
 
-    told = Told(
+    request = Told(
         folder=folder, model=model, weights=weights, recipe=recipe, epochs=epochs, cut=cut_of(split), seed=seed,
         skip_bad=skip_bad, accept_licence=accept_licence, device=device or "auto", output=output,
     )  # fmt: skip
     with Interrupt().watched() as interrupt:
-        for found, place in api.fixres(
-            told, trains, tests, command=_command(), stop=interrupt.asked, say=_say, pulse=Pulse()
+        for table, report_folder in api.fixres(
+            request, trains, tests, command=_command(), stop=interrupt.asked, say=_say, pulse=Pulse()
         ):
-            report = write(found, place)
+            report = write(table, report_folder)
     if json:
-        print_json(encode(found) | {"answer": page(found).answer, "report": report})
+        print_json(encode(table) | {"answer": page(table).answer, "report": report})
     else:
-        typer.echo(printable(page(found).answer))
+        typer.echo(printable(page(table).answer))
         typer.echo(f"Report: {report}")
     if open_report:
         open_page(report)
@@ -147,51 +147,51 @@ def _sides(text: str, option: str) -> tuple[int, ...]:
 
 
 def _command() -> str:
-    """What repeats it, without a path of this machine."""
+    """Return the command line of this process without paths of this machine."""
     named = ("timm/", "torchvision/")  # names of networks, which are no paths
     return command_line(["resnetlab", *(w if w.startswith(named) else last_part(w) for w in sys.argv[1:])])
 
 
 def lines(record: Record, model: Path, folder: Path, split: str) -> list[str]:
-    """What was found, as a person reads it; the last line is to be pasted."""
-    said = []
+    """Summarize a fine-tuning in lines. The last line is a command for the user's next step."""
+    text = []
     for stage in record.stages:
         chosen = " (chosen)" if stage.chosen else ""
         state = "diverged; the weights before it stay" if stage.diverged else f"epoch {stage.best_epoch}"
-        said.append(f"{stage.name:12} validation {stage.validation.accuracy_pct:5.1f} %, {state}{chosen}")
+        text.append(f"{stage.name:12} validation {stage.validation.accuracy_pct:5.1f} %, {state}{chosen}")
     test = record.test
     interval = f"[{test.low_pct:.1f}, {test.high_pct:.1f}]"
-    said.append(f"test {test.accuracy_pct:.1f} % {interval} of {test.images:,} images, 95 % interval over images")
+    text.append(f"test {test.accuracy_pct:.1f} % {interval} of {test.images:,} images, 95 % interval over images")
     if record.comparison:
-        held = record.comparison
-        said.append(
-            f"{held.baseline} {held.baseline_accuracy_pct:.1f} %: this model alone is right on {held.only_this}, that "
-            f"one alone on {held.only_baseline}: McNemar, exact, p = {held.p:.4f}"
+        other = record.comparison
+        text.append(
+            f"{other.baseline} {other.baseline_accuracy_pct:.1f} %: this model alone is right on {other.only_this}, "
+            f"that one alone on {other.only_baseline}: McNemar, exact, p = {other.p:.4f}"
         )
-    said += [f"caveat: {caveat}" for caveat in record.caveats]
+    text += [f"caveat: {caveat}" for caveat in record.caveats]
     if record.worst:
-        said.append("most confident mistakes:")
-        said += [
+        text.append("most confident mistakes:")
+        text += [
             f"  {item.path}: {item.label} taken for {item.said} ({100 * item.probability:.0f} %)"
             for item in record.worst[:5]
         ]
-    if record.worst and not split:  # cut in another way, `evaluate` would take other images
-        shown = ["resnetlab", "evaluate", str(model), str(folder), "--out", "mistakes"]
-        said.append(f"as pictures: {command_line(shown)}")
-    said.append(command_line(["resnetlab", "predict", str(model), str(folder / record.example)]))
-    return said
+    if record.worst and not split:  # with another split, `evaluate` would use other images
+        words = ["resnetlab", "evaluate", str(model), str(folder), "--out", "mistakes"]
+        text.append(f"as pictures: {command_line(words)}")
+    text.append(command_line(["resnetlab", "predict", str(model), str(folder / record.example)]))
+    return text
 
 
 def _seconds(text: str) -> float | None:
-    """`10m` as seconds; None for 0, which is no bound. Raises InputError."""
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smh]?)", text.strip())
-    if found is None:
+    """Convert a time such as `10m` to seconds, or 0 to None, no limit. Raises InputError."""
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smh]?)", text.strip())
+    if match is None:
         raise mistake("--budget", "not a time", "--budget 10m", got=text, allowed="90s, 10m, 2h, or 0 for none")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "": 1}[found[2]] or None
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "": 1}[match[2]] or None
 
 
 def _check_device(device: str) -> None:
-    """Raise InputError for a device that no machine has, before torch is imported."""
+    """Raise InputError for an unknown device, before torch is imported."""
     if device:
         from resnetlab.recipes.numerics import parse_device
 

@@ -1,4 +1,4 @@
-"""`resnetlab inspect`: parse, call one instrument, print. Heavy imports stay inside the commands."""
+"""Commands of `resnetlab inspect`: parse, call one function, print. Heavy imports stay inside them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnetlab.cli.loading import loading
-from resnetlab.cli.manners import Json, Root
-from resnetlab.cli.manners import note as _aside
+from resnetlab.cli.manners import Json, Root, note
 from resnetlab.errors import mistake
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def model(
     freeze: Annotated[str, typer.Option(help="Count what learns: backbone, none, or so many frozen parts.")] = "",
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
-    """Layers of a network: sizes, parameters, cost, receptive field, memory."""
+    """List the layers of a network: sizes, parameters, cost, receptive field, memory."""
     form = form_of(json, csv, markdown)
     spec = _spec(name, stride_on)
     size, count = _image(name, image), classes or _default(name)[3]
@@ -53,7 +52,7 @@ def model(
     if draw:
         from resnetlab.inspection.drawing import draw as drawn
 
-        _written(draw, drawn(layers))
+        _write_file(draw, drawn(layers))
 
 
 def form_of(json: bool, csv: bool, markdown: bool) -> Form:
@@ -69,7 +68,7 @@ def _spec(name: str, stride_on: str = "") -> Any:
 
 
 def _default(name: str) -> tuple[int, int, int, int]:
-    """Channels, height, width and classes for which a network is made."""
+    """Return the default channels, height, width and number of classes of a network."""
     from resnetlab.models.registry import entries
 
     for entry in entries():
@@ -83,21 +82,21 @@ def _image(name: str, text: str) -> tuple[int, int, int]:
 
 
 def _sizes(text: str, where: str, fix: str) -> tuple[int, int, int]:
-    found = re.fullmatch(r"([0-9]{1,5})[xX*]([0-9]{1,5})[xX*]([0-9]{1,5})", text.strip())
-    sizes = tuple(map(int, found.groups())) if found else ()
+    match = re.fullmatch(r"([0-9]{1,5})[xX*]([0-9]{1,5})[xX*]([0-9]{1,5})", text.strip())
+    sizes = tuple(map(int, match.groups())) if match else ()
     if len(sizes) != 3 or 0 in sizes:
         raise mistake(where, "not three sizes, each at least 1", fix, got=text)
     return sizes[0], sizes[1], sizes[2]
 
 
-def _written(path: Path, text: str) -> None:
+def _write_file(path: Path, text: str) -> None:
     from resnetlab.files import write_text
 
     if path.is_dir():
         raise mistake(str(path), "is a folder", "name a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
-    _aside(f"wrote {path}")
+    note(f"wrote {path}")
 
 
 Kernel = Annotated[int, typer.Option(help="Side of the window in pixels.")]
@@ -115,7 +114,7 @@ def conv(
     bias: Annotated[bool, typer.Option(help="One more weight a filter.")] = True,
     draw: Draw = None, json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
-    """One convolution: its output, its weights, and those of a fully connected layer."""
+    """Compute the output and the weights of a convolution, against a dense layer."""
     _window(image, kernel, stride, padding, filters, keep_size, bias, draw, form_of(json, csv, markdown))
 
 
@@ -127,7 +126,7 @@ def pool(
     padding: Annotated[int, typer.Option(help="Rows on each side.")] = 0,
     draw: Draw = None, json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
-    """One pooling: its output, and how much of the input it keeps."""
+    """Compute the output size of a pooling, and its share of the input size."""
     _window(image, kernel, stride or kernel, padding, None, False, True, draw, form_of(json, csv, markdown))
 
 
@@ -139,20 +138,20 @@ def _window(
     from resnetlab.inspection.sliding_window import Window, draw, facts, keep_size
 
     height, width, depth = _sizes(image, "--input", "--input 32x32x3")
-    if keep:  # the padding is what is asked for: begin with one that lets the window fit
+    if keep:  # solve for the padding, starting from one with which the window fits
         fits = max(padding, kernel)
         window = keep_size(Window(height, width, depth, kernel, stride, fits, filters, bias))
     else:
         window = Window(height, width, depth, kernel, stride, padding, filters, bias)
     picture = draw(window) if file else ""
-    held = facts(window)
+    geometry = facts(window)
     if form == "text" or form == "json":
-        typer.echo(render([], form, facts=held))
+        typer.echo(render([], form, facts=geometry))
     else:
-        rows = [{"what": name, "value": by_size(v) if isinstance(v, tuple) else v} for name, v in held.items()]
+        rows = [{"what": name, "value": by_size(v) if isinstance(v, tuple) else v} for name, v in geometry.items()]
         typer.echo(render(rows, form))
     if file:
-        _written(file, picture)
+        _write_file(file, picture)
 
 
 @inspect.command("family")
@@ -162,7 +161,7 @@ def family(
     output: Root = Path(),
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
-    """A source's table of networks, from the specs."""
+    """Print the table of networks of a source, from their configs."""
     form = form_of(json, csv, markdown)
     from resnetlab.inspection.architecture_tables import NOTES, family_rows
     from resnetlab.inspection.render_table import render
@@ -172,10 +171,10 @@ def family(
         from resnetlab.data.config import Data
         from resnetlab.data.splits import load
 
-        held = load(Data(source=data), output / "cache", _aside)
-        images = len(held.train)
-        rows = family_rows(name, held.channels, len(held.classes), held.side, images)
-        facts = {"data": held.name, "training_images": images}
+        dataset = load(Data(source=data), output / "cache", note)
+        images = len(dataset.train)
+        rows = family_rows(name, dataset.channels, len(dataset.classes), dataset.side, images)
+        facts = {"data": dataset.name, "training_images": images}
     typer.echo(render(rows, form, facts=facts, notes=NOTES[name]))
 
 
@@ -185,7 +184,7 @@ def fully_conv(
     train_input: Annotated[str, typer.Option(help="The image it is made for.", metavar="CxHxW")] = "",
     classes: Classes = 0, json: Json = False,
 ) -> None:  # fmt: skip
-    """Fully connected layers as convolutions: the map of scores on a larger image."""
+    """Convert dense layers to convolutions and print scores on a larger image."""
     spec = _spec(name)
     size, trained = _image(name, image), _image(name, train_input)
     if size[0] != trained[0] or size[1] < trained[1] or size[2] < trained[2]:
@@ -198,8 +197,8 @@ def fully_conv(
     from resnetlab.training.rng import stream
 
     model = build_model(spec, trained[0], classes or _default(name)[3], lambda part: stream(0, "init", part))
-    held = score_map(model, trained, size, name)
-    typer.echo(render([], "json" if json else "text", facts=held))
+    facts = score_map(model, trained, size, name)
+    typer.echo(render([], "json" if json else "text", facts=facts))
 
 
 @inspect.command("identity")
@@ -208,7 +207,7 @@ def identity(
     steps: Annotated[int, typer.Option(help="Of Adam, 32 maps each.", min=1, max=2000)] = 120,
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
-    """Measure how well plain and residual stacks learn to give what they take."""
+    """Measure how well plain and residual stacks learn the identity mapping."""
     form = form_of(json, csv, markdown)
     loading(quiet=json)
     from resnetlab.inspection.identity_mapping import RATES, measure
@@ -228,25 +227,25 @@ DataNow = Annotated[str, typer.Option("--data", help="Where the data lie now.", 
 
 @inspect.command("drop-blocks")
 def drop_blocks(run: Run, data: DataNow = "", json: Json = False, csv: Csv = False, markdown: Markdown = False) -> None:
-    """Accuracy of a run with each of its blocks switched off in turn."""
+    """Print the accuracy of a run without each of its blocks (block ablation)."""
     form = form_of(json, csv, markdown)
     from resnetlab.inspection.render_table import render
     from resnetlab.runs.directory import RunDirectory, check_finished
     from resnetlab.schema import encode
 
-    held = RunDirectory(run).dropped()
-    if held is None:
+    ablations = RunDirectory(run).dropped()
+    if ablations is None:
         check_finished(run)
         loading(quiet=json)
         from resnetlab.inspection.block_ablation import drop_blocks as dropped
         from resnetlab.runs.load import open_finished
 
-        opened = open_finished(run, data, _aside)
-        held = dropped(opened.learner, opened.test)
-    if len(held.blocks) == 1:
+        opened = open_finished(run, data, note)
+        ablations = dropped(opened.learner, opened.test)
+    if len(ablations.blocks) == 1:
         raise mistake(str(run), "its network has no blocks", "give the run of a residual or plain network")
-    notes = [f"Of {held.images:,} test images, in percentage points; nothing is trained again."]
-    typer.echo(render([encode(block) for block in held.blocks], form, notes=notes))
+    notes = [f"Of {ablations.images:,} test images, in percentage points; nothing is trained again."]
+    typer.echo(render([encode(block) for block in ablations.blocks], form, notes=notes))
 
 
 @inspect.command("gradients")
@@ -258,7 +257,10 @@ def gradients(
     output: Root = Path(),
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
-    """Norms of gradients, weights, responses and activations by depth: at the first weights, or as a run saved them."""
+    """Print norms of gradients, weights, responses and activations by layer.
+
+    They are those of the initial weights of MODEL, or those that RUN has saved.
+    """
     form = form_of(json, csv, markdown)
     from resnetlab.inspection.render_table import render
     from resnetlab.schema import encode
@@ -267,17 +269,17 @@ def gradients(
     if (run / "run.json").exists():
         from resnetlab.runs.directory import RunDirectory
 
-        held = RunDirectory(run).gradients() or (_at_the_end(run, data, images, json),)
+        measured = RunDirectory(run).gradients() or (_gradients_of_run(run, data, images, json),)
         source = run.name
     elif data:
         spec = _spec(name)
         loading(spec, quiet=json)
-        held, source = (_at_the_start(spec, data, output, seed, images),), f"{name}, seed {seed}"
+        measured, source = (_gradients_at_init(spec, data, output, seed, images),), f"{name}, seed {seed}"
     else:
         raise mistake("--data", "missing", "--data digits, or the folder of a run in place of MODEL")
-    rows = [{"epoch": at.epoch} | encode(layer) for at in held for layer in at.layers]
+    rows = [{"epoch": at.epoch} | encode(layer) for at in measured for layer in at.layers]
     notes = [
-        f"One batch of {held[0].images} train images, training mode, fp32: {source}.",
+        f"One batch of {measured[0].images} train images, training mode, fp32: {source}.",
         "Norms are over the whole batch, gradients of its mean loss.",
         "response: what a layer gives, after its normalisation; its sd is that of He et al. 2016, fig. 7.",
         "activation: what the activation after it gives, before another layer.",
@@ -286,8 +288,8 @@ def gradients(
     typer.echo(render(rows, form, notes=notes))
 
 
-def _at_the_end(run: Path, data: str, images: int, quiet: bool) -> Gradients:
-    """Of a run that saved none: at the weights that it kept."""
+def _gradients_of_run(run: Path, data: str, images: int, quiet: bool) -> Gradients:
+    """Measure the gradients at the final weights of a run that saved none during training."""
     from resnetlab.runs.directory import check_finished
 
     check_finished(run)
@@ -295,11 +297,11 @@ def _at_the_end(run: Path, data: str, images: int, quiet: bool) -> Gradients:
     from resnetlab.inspection.gradients import of_learner
     from resnetlab.runs.load import open_finished
 
-    opened = open_finished(run, data, _aside)
+    opened = open_finished(run, data, note)
     return of_learner(opened.learner, opened.train, images)
 
 
-def _at_the_start(spec: Any, data: str, output: Path, seed: int, images: int) -> Gradients:
+def _gradients_at_init(spec: Any, data: str, output: Path, seed: int, images: int) -> Gradients:
     import torch
 
     from resnetlab.data.config import Data
@@ -311,12 +313,12 @@ def _at_the_start(spec: Any, data: str, output: Path, seed: int, images: int) ->
     from resnetlab.recipes.train import Recipe
     from resnetlab.training.state import Learner
 
-    held, device = load(Data(source=data), output / "cache", _aside), torch.device("cpu")
-    cost(spec, held.channels, len(held.classes), held.side)
+    dataset, device = load(Data(source=data), output / "cache", note), torch.device("cpu")
+    cost(spec, dataset.channels, len(dataset.classes), dataset.side)
     numerics = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
     recipe = Recipe(batch_size=images, epochs=1)
-    learner = Learner(spec, recipe, numerics, seed, held.train, len(held.classes), device)
-    return of_learner(learner, Resident.of(held.train, device), images)
+    learner = Learner(spec, recipe, numerics, seed, dataset.train, len(dataset.classes), device)
+    return of_learner(learner, Resident.of(dataset.train, device), images)
 
 
 @inspect.command("filters")
@@ -326,7 +328,7 @@ def filters(
     out: Annotated[Path, typer.Option(help="Folder for the picture.", metavar="DIR")] = Path(),
     json: Json = False, csv: Csv = False, markdown: Markdown = False,
 ) -> None:  # fmt: skip
-    """Filters of a run's first layer, and their maps for test images, as a table and a PNG."""
+    """Draw the filters of a run's first layer and their feature maps as a PNG."""
     form = form_of(json, csv, markdown)
     if not all(part.strip().isdigit() for part in images.split(",")):
         raise mistake("--images", "not a list of numbers", "--images 0,1,2", got=images)
@@ -342,21 +344,21 @@ def filters(
     from resnetlab.runs.load import open_finished
     from resnetlab.training.evaluate import evaluate
 
-    opened = open_finished(run, data, _aside)
+    opened = open_finished(run, data, note)
     test, classes = opened.dataset.test, opened.dataset.classes
     if max(numbers) >= len(test):
         raise mistake("--images", f"the test split has {len(test):,} images", f"0 to {len(test) - 1}", got=max(numbers))
-    chosen = Resident(opened.test.pixels[numbers], opened.test.labels[numbers])
+    batch = Resident(opened.test.pixels[numbers], opened.test.labels[numbers])
     learner = opened.learner
-    found = first_filters(learner.model, learner.prepared(chosen.pixels), str(run))
-    said = evaluate(learner.model, learner.forward, chosen).logits.argmax(1).tolist()
-    shown = [
+    result = first_filters(learner.model, learner.prepared(batch.pixels), str(run))
+    predicted = evaluate(learner.model, learner.forward, batch).logits.argmax(1).tolist()
+    captioned = [
         Shown(test.pixels[number], f"test image {number}: {classes[test.labels[number]]}, taken for {classes[guess]}")
-        for number, guess in zip(numbers, said, strict=True)
+        for number, guess in zip(numbers, predicted, strict=True)
     ]
-    drawn = picture(found, shown, run.resolve().name)
-    typer.echo(render(rows(found), form, notes=[f"{found.layer}, over the images {images} in evaluation mode."]))
+    drawn = picture(result, captioned, run.resolve().name)
+    typer.echo(render(rows(result), form, notes=[f"{result.layer}, over the images {images} in evaluation mode."]))
     path = out / f"{run.resolve().name}-filters.png"
     with atomic(path, "wb") as file:
         file.write(drawn)
-    _aside(f"wrote {path}")
+    note(f"wrote {path}")

@@ -1,4 +1,4 @@
-"""How the command line's own process begins and ends: without torch's compiler, and without taking torch apart."""
+"""Start and end of the command line's process, without the import of torch's compiler and without slow cleanup."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resnetlab.lazy_compiler import defer_compiler
 
 
 def run() -> None:
-    """The entry point of the program `resnetlab`; from another Python program, call `main` of the commands."""
+    """Run the program `resnetlab`. Other Python programs should call `cli.main.main` instead."""
     from resnetlab.cli.main import main
 
     defer_compiler()
@@ -28,12 +28,12 @@ def run() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process at once with what would be lost done: threads, exit functions and buffers.
+    """End this process at once, after joining threads, calling exit functions and flushing buffers.
 
-    Python would go on to take apart every module and object, which takes seconds with torch, and frees nothing that the
-    system does not free.
+    Python would also destroy every module and object, which takes seconds with torch and frees nothing that the system
+    does not free.
     """
-    with contextlib.suppress(Exception):  # waits for threads that are no daemons, as Python does
+    with contextlib.suppress(Exception):  # waits for non-daemon threads, like Python itself
         threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()  # temporary folders, other processes, coverage
     try:
@@ -42,7 +42,7 @@ def leave(code: int) -> NoReturn:
                 stream.flush()
     except BrokenPipeError:  # `resnetlab ... | head`
         pass
-    except (OSError, ValueError):  # a full disk: as Python's own end has it
+    except (OSError, ValueError):  # a full disk: Python exits with 120 too
         code = code or 120
     os._exit(code)
 
@@ -55,5 +55,5 @@ def _code(end: SystemExit) -> int:
 
 
 def _is_watched() -> bool:
-    """Whether a profiler, a debugger or a person wants to look at the process after its end."""
+    """Return True if a profiler, a debugger or `python -i` needs the process after its end."""
     return bool(sys.getprofile() or sys.gettrace() or sys.flags.inspect or sys.flags.interactive)

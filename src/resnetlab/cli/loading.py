@@ -1,4 +1,4 @@
-"""What a person sees while packages are imported and while a long step goes on: nobody waits before an empty screen."""
+"""Progress messages during slow imports and long steps."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ HEAVY = ("torch", "timm", "torchvision")
 
 
 def loading(model: Any = None, quiet: bool = False) -> None:
-    """Say on standard error what is about to be imported: torch, and the library that builds `model`, a spec.
+    """Print the packages that are about to be imported: torch, and the library of the model config `model`.
 
-    Says nothing when it is imported already, when `quiet`, or with `--quiet`.
+    The line goes to standard error. Prints nothing if they are already imported, if `quiet`, or with `--quiet`.
     """
     library = getattr(model, "library", "")
     packages = [name for name in ("torch", library) if name in HEAVY and name not in sys.modules]
@@ -23,16 +23,16 @@ def loading(model: Any = None, quiet: bool = False) -> None:
 
 
 PATIENCE_SECONDS = 1.0
-"""A step that takes no longer shows nothing."""
+"""Time before the first progress line of a step."""
 
 PLAIN_SECONDS = 10.0
-"""Between two lines on a step, where standard error is no terminal."""
+"""Time between two progress lines if standard error is not a terminal."""
 
 TERMINAL_SECONDS = 0.2
 
 
 class Pulse:
-    """Shows on standard error how far a step is: one line that changes on a terminal, a line now and then elsewhere."""
+    """Progress of a step on standard error: one changing line on a terminal, several lines elsewhere."""
 
     def __init__(self) -> None:
         self.what, self.began, self.shown, self.first, self.open = "", 0.0, 0.0, 0, False
@@ -55,7 +55,7 @@ class Pulse:
             self.close()
 
     def close(self) -> None:
-        """End the line that changes, so that another can follow."""
+        """End the changing line, so that another line can follow."""
         if self.open and sys.stderr.isatty():
             print(file=sys.stderr, flush=True)
         self.what, self.open = "", False

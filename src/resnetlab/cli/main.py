@@ -1,4 +1,4 @@
-"""The command line: parse, call one function, print. Heavy imports stay inside the commands: help is instant."""
+"""Command line: parse, call one function, print. Heavy imports stay inside the commands, so that help is instant."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXI
 
 
 class _Group(TyperGroup):
-    """A group of commands that prints its help where no command is given, which is no mistake."""
+    """Group of commands that prints its help, without an error, if no command is given."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args or ["--help"])
 
 
 class _Sections(_Group):
-    """Help that groups the commands by what people come for."""
+    """Group of commands whose help has sections by purpose."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
         for title, names in SECTIONS.items():
             with formatter.section(title):
-                held = [(name, command) for name in names if (command := commands[name]) is not None]
-                formatter.write_dl([(name, command.get_short_help_str(80)) for name, command in held])
+                section_commands = [(name, command) for name in names if (command := commands[name]) is not None]
+                formatter.write_dl([(name, command.get_short_help_str(80)) for name, command in section_commands])
 
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
@@ -79,15 +79,15 @@ for command in (deploy.predict, deploy.evaluate, deploy.ensemble, deploy.explain
     app.command()(command)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(value: bool) -> None:
+    if value:
         from importlib.metadata import PackageNotFoundError, version
 
         try:
-            found = version("resnetlab")
+            text = version("resnetlab")
         except PackageNotFoundError:  # run from a source tree
-            found = "source tree"
-        typer.echo(f"resnetlab {found}")
+            text = "source tree"
+        typer.echo(f"resnetlab {text}")
         raise typer.Exit
 
 
@@ -97,7 +97,7 @@ def _root(
         bool, typer.Option("--version", "-V", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Hold the options of the program itself."""
+    """Declare the options of the program itself."""
 
 
 @app.command("version", hidden=True)
@@ -148,7 +148,7 @@ def study_run(
     gpus_per_run: Annotated[float, typer.Option(help="With Ray: GPUs a run, or a share of one.")] = 1.0,
     accept_licence: Accept = False, dry_run: DryRun = False, json: Json = False, open_report: Open = False,
 ) -> None:  # fmt: skip
-    """Train what a study lacks, and write its report."""
+    """Run the missing runs of a study and write its report."""
     from resnetlab.cli.work import choose_backend, run_study, show_plan
     from resnetlab.recipes.numerics import Placement, parse_device
 
@@ -156,11 +156,11 @@ def study_run(
     most = max_seeds if until_decided else None
     index = parse_device(device)[1] if device else 0
     placement = Placement(workers=workers, gpus_per_run=gpus_per_run, abreast=abreast, device_index=index)
-    chosen = choose_backend(backend, output, placement, address)
+    executor = choose_backend(backend, output, placement, address)
     loaded = _load(source, data, settings, seeds, device)
     if dry_run:
-        raise typer.Exit(show_plan(loaded.plan(output, note, chosen), output, workers, as_json=json))
-    raise typer.Exit(run_study(loaded, output, chosen, most, accept_licence, as_json=json, open_report=open_report))
+        raise typer.Exit(show_plan(loaded.plan(output, note, executor), output, workers, as_json=json))
+    raise typer.Exit(run_study(loaded, output, executor, most, accept_licence, as_json=json, open_report=open_report))
 
 
 @study.command("plan")
@@ -168,7 +168,7 @@ def study_plan(
     source: StudyName, data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(),  # noqa: B006
     workers: Workers = 0, device: Device = "", json: Json = False,
 ) -> None:  # fmt: skip
-    """Print how long a study will take and what its seeds can find; trains nothing."""
+    """Estimate the time and the statistical power of a study; trains nothing."""
     from resnetlab.cli.work import show_plan
 
     loaded = _load(source, data, settings, seeds, device)
@@ -184,7 +184,7 @@ def study_status(
     """Print which runs of a study are finished, running, missing or waiting."""
     from resnetlab.cli.status import show_status
 
-    folder, root = _begun(source, any((data, settings, seeds, device)), output)
+    folder, root = _find_started(source, any((data, settings, seeds, device)), output)
     if folder is None:
         from resnetlab.studies.plan import folder_name
 
@@ -200,7 +200,7 @@ def study_report(
     latex: Annotated[bool, typer.Option("--latex", help="Beside it, as LaTeX with figures as PDF.")] = False,
     json: Json = False, open_report: Open = False,
 ) -> None:  # fmt: skip
-    """Write the report again from the runs that are there."""
+    """Write the report again from the finished runs."""
     loaded, plan, root = _find(source, data, settings, seeds, device, output)
     outcome = loaded.report(plan, root)
     if not json:
@@ -219,7 +219,7 @@ def study_list(
     markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown, with sources: docs/studies.md.")] = False,
     json: Json = False,
 ) -> None:
-    """Name the studies of the catalog."""
+    """List the studies of the catalog."""
     from resnetlab.cli.catalog import list_studies
 
     list_studies(markdown, json)
@@ -232,18 +232,18 @@ def study_check(
     """Read a study file and print every mistake in it; trains nothing."""
     from resnetlab.studies.claims import described
 
-    found = _load(source, data, settings, seeds, "").study
-    runs = len(found.conditions) * len(found.seeds)
+    loaded = _load(source, data, settings, seeds, "").study
+    runs = len(loaded.conditions) * len(loaded.seeds)
     if json:
-        claims = [{"says": claim.says, "kind": claim.kind, "compares": described(claim)} for claim in found.claims]
-        labels = [condition.label for condition in found.conditions]
-        facts = {"study": found.name, "question": found.question, "conditions": labels, "seeds": found.seeds}
+        claims = [{"says": claim.says, "kind": claim.kind, "compares": described(claim)} for claim in loaded.claims]
+        labels = [condition.label for condition in loaded.conditions]
+        facts = {"study": loaded.name, "question": loaded.question, "conditions": labels, "seeds": loaded.seeds}
         print_json(facts | {"runs": runs, "claims": claims})
         return
-    typer.echo(f"{source}: {len(found.conditions)} conditions x {len(found.seeds)} seeds = {runs} runs")
-    for condition in found.conditions:
+    typer.echo(f"{source}: {len(loaded.conditions)} conditions x {len(loaded.seeds)} seeds = {runs} runs")
+    for condition in loaded.conditions:
         typer.echo(f"  {condition.label}")
-    for claim in found.claims:
+    for claim in loaded.claims:
         typer.echo(f"  claim: {claim.says} ({described(claim)})")
 
 
@@ -259,7 +259,7 @@ def study_new(
     out: Annotated[Path, typer.Option(help="The file; its name is the study's.", metavar="FILE")] = Path("study.toml"),
     json: Json = False,
 ) -> None:  # fmt: skip
-    """Write a study file from options, or from answers; it passes `study check`."""
+    """Write a study file from options or answers; it passes `study check`."""
     from resnetlab.cli.scaffold import asked
     from resnetlab.studies.scaffold import Answers, write_study
 
@@ -281,17 +281,17 @@ def study_published(
     csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown.")] = False,
 ) -> None:
-    """What a study's networks cost and what is published of them; needs no data."""
+    """Compare a study's networks with the literature; needs no data."""
     from resnetlab.cli.inspect import form_of
     from resnetlab.inspection.render_table import render
     from resnetlab.studies.parsing.study_file import load_study
     from resnetlab.studies.reference_costs import rows
 
-    form, found = form_of(json, csv, markdown), load_study(source)
-    from resnetlab.models.flops import cost  # torch, which a mistake does not wait for
+    form, loaded = form_of(json, csv, markdown), load_study(source)
+    from resnetlab.models.flops import cost  # imports torch, so only after the checks
 
     notes = ["Parameters and MACs are counted here; what is published was not measured here."]
-    typer.echo(render(rows(found, cost), form, notes=notes))
+    typer.echo(render(rows(loaded, cost), form, notes=notes))
 
 
 app.command()(finetune)
@@ -346,8 +346,8 @@ def train(
         raise mistake("--gradients", "not a list of epochs", "--gradients 0,1,5", got=gradients)
     epochs_asked = tuple(dict.fromkeys(int(part) for part in gradients.split(",") if part))
     instruments = Instruments(gradients=epochs_asked, drop_blocks=drop_blocks)
-    given = [f"{field}={value}" for field, value in short.items() if value is not None]
-    placement, changed = Placement(profile=profile, device_index=index), [*given, *settings]
+    fields = [f"{field}={value}" for field, value in short.items() if value is not None]
+    placement, changed = Placement(profile=profile, device_index=index), [*fields, *settings]
     raise typer.Exit(
         train_one(model, data, recipe, changed, seed, instruments, output, placement, as_json=json, dry_run=dry_run)
     )
@@ -377,11 +377,11 @@ def compare(
     from resnetlab.studies.compare import compare as compared
     from resnetlab.studies.compare import facts, lines
 
-    found = compared(a, b)
+    comparison = compared(a, b)
     if json:
-        print_json(facts(found))
+        print_json(facts(comparison))
         return
-    for line in lines(found):
+    for line in lines(comparison):
         typer.echo(line)
 
 
@@ -399,7 +399,7 @@ def verify(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Repeat some runs of a report, and check that they fall into its prediction intervals."""
+    """Repeat some runs of a report and check them against prediction intervals."""
     from resnetlab.cli.work import verify_result
 
     raise typer.Exit(verify_result(result, output, cells, seed, data, as_json=json))
@@ -421,7 +421,7 @@ def import_weights(
     licence: Annotated[str, typer.Option(help="Of the weights: Apache-2.0, CC-BY-NC-4.0, ...")] = "",
     json: Json = False,
 ) -> None:
-    """Turn the weights of others into a safetensors file."""
+    """Convert weights of another repository to a safetensors file."""
     from resnetlab.cli.loading import loading
     from resnetlab.models.registry import named_model
 
@@ -449,8 +449,8 @@ def _load(source: str, data: str, settings: list[str], seeds: str, device: str) 
 
 
 def _find(source: str, data: str, settings: list[str], seeds: str, device: str, output: Path) -> tuple[Any, Any, Path]:
-    """A study with its plan and root: from the folder of its report, or by name."""
-    folder, root = _begun(source, any((data, settings, seeds, device)), output)
+    """Open a study with its plan and output folder, from the folder of its report or by name."""
+    folder, root = _find_started(source, any((data, settings, seeds, device)), output)
     if folder is not None:
         from resnetlab.api import open_study
 
@@ -459,10 +459,11 @@ def _find(source: str, data: str, settings: list[str], seeds: str, device: str, 
     return loaded, loaded.plan(output, note), output
 
 
-def _begun(source: str, changed: bool, output: Path) -> tuple[Path | None, Path]:
-    """The report's folder of a study that was begun, and its root; None where it must be planned first.
+def _find_started(source: str, changed: bool, output: Path) -> tuple[Path | None, Path]:
+    """Find the report folder of a started study, and its output folder; None if the study must be planned first.
 
-    A name alone finds what was begun under it, changed by a command or not; with several of that, its file decides.
+    A name finds the study even if a command changed it at its start. If there are several such studies, the one of the
+    unchanged file is used.
     """
     from resnetlab.studies.status import begun
 
@@ -470,13 +471,13 @@ def _begun(source: str, changed: bool, output: Path) -> tuple[Path | None, Path]
         return Path(source), Path(source).resolve().parent.parent
     if changed:
         return None, output
-    found = begun(source, output)
-    if not found.reported and len(found.changed) == 1:
-        note(f"As it was begun in {found.changed[0]}")
-        return found.changed[0], output
-    for folder in found.changed:
+    started = begun(source, output)
+    if not started.reported and len(started.changed) == 1:
+        note(f"As it was begun in {started.changed[0]}")
+        return started.changed[0], output
+    for folder in started.changed:
         note(f"Also begun, changed by a command: {folder}")
-    return found.planned, output
+    return started.planned, output
 
 
 def _seeds(text: str) -> int | list[int] | None:
@@ -489,15 +490,15 @@ def _seeds(text: str) -> int | list[int] | None:
 
 
 def whole_command() -> Callable[..., Any]:
-    """Build the command line, with the options that every command has."""
+    """Build the command line, with the common options of all commands."""
     command: Callable[..., Any] = typer.main.get_command(app)
     give_options(command)
     return command
 
 
 def main() -> None:
-    """Run the command line: every foreseen mistake is a line with its fix, and never a traceback."""
-    for stream in (sys.stdout, sys.stderr):  # what a terminal or a file of another encoding cannot hold is escaped
+    """Run the command line. Print every expected error as one line with its fix, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # escape characters that the encoding of the output lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     MANNER.quiet = MANNER.verbose = False
@@ -526,10 +527,10 @@ def main() -> None:
 
 
 def _find_own_modules() -> None:
-    """Let `resnetlab train mynet:tiny` find mynet.py in the current folder; what is installed comes first."""
-    here = str(Path.cwd())
-    if not sys.flags.safe_path and here not in sys.path and "" not in sys.path:
-        sys.path.append(here)
+    """Add the current folder to the end of `sys.path`, so that `resnetlab train mynet:tiny` finds mynet.py."""
+    folder = str(Path.cwd())
+    if not sys.flags.safe_path and folder not in sys.path and "" not in sys.path:
+        sys.path.append(folder)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The habits that all commands share: notes, results as JSON, pages in a browser, exit codes. Imports nothing heavy."""
+"""Common parts of all commands: messages, JSON output, pages in a browser, exit codes. Fast to import."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ Device = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; trains nothing.")]
 ROOT_HELP = "Folder that holds runs/, studies/, models/, reports/ and cache/."
 Root = Annotated[Path, typer.Option("--output", help=ROOT_HELP, metavar="DIR")]
-"""`--output` is where resnetlab keeps its files; `--out` is the file or folder of one result."""
+"""Option `--output`, the folder of all files. The option `--out` is the file or folder of one result."""
 
 
 @dataclass
 class Manner:
-    """How much this process prints beside its result."""
+    """Verbosity of this process, apart from its result."""
 
     quiet: bool = False
     verbose: bool = False
@@ -67,7 +67,7 @@ def print_json(value: Any, indent: int | None = 1) -> None:
 
 
 def open_page(page: Path | str) -> bool:
-    """Open a page in the browser; where there is none, or in continuous integration, say where the page is."""
+    """Open a page in the browser, and return True. Without a browser, or in CI, print its path instead."""
     address = page if isinstance(page, str) else page.resolve().as_uri()
     if _has_browser():
         import webbrowser
@@ -106,7 +106,7 @@ def _everywhere(
                      is_eager=True, expose_value=False),
     ] = False,
 ) -> None:  # fmt: skip
-    """Hold the options that every command has."""
+    """Declare the common options of all commands."""
 
 
 def give_options(command: Any) -> None:

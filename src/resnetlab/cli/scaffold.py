@@ -1,4 +1,4 @@
-"""The questions of `resnetlab study new` in a terminal."""
+"""Questions of `resnetlab study new` in a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from resnetlab.studies.scaffold import Answers, axes
 
 
 def asked(answers: Answers, out: Path) -> tuple[Answers, Path]:
-    """The same, as a person answers; an answer that cannot be is asked for again. Raises InputError elsewhere."""
+    """Ask the user for the parts of a study and repeat a question after an invalid answer.
+
+    Raises InputError if there is no terminal.
+    """
     if not sys.stdin.isatty():
         raise mistake("--vary", "missing", "--vary model.depth=20,56, or answer questions in a terminal")
     question = typer.prompt("What do you want to know?", default=answers.question or "Does depth help?")

@@ -1,4 +1,4 @@
-"""`resnetlab study status`, at once: it imports no more than it needs."""
+"""Command `resnetlab study status`, with few imports so that it is fast."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from resnetlab.studies.status import facts, standing
 
 
 def show_status(folder: Path, root: Path, as_json: bool = False) -> None:
-    """Print a line for each condition: how many of its runs have which status."""
-    held = standing(folder, root)
+    """Print the number of runs with each status, one line per condition."""
+    status = standing(folder, root)
     if as_json:
-        print_json(facts(held, folder))
+        print_json(facts(status, folder))
         return
-    for label, counts in held.counts.items():
-        said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
-        typer.echo(f"{label:24} {counts.total()} planned: {said}")
-    left = f"; {held.command}" if held.finished < held.planned else ""
-    typer.echo(f"{held.finished} of {held.planned} runs finished{left}")
+    for label, counts in status.counts.items():
+        text = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
+        typer.echo(f"{label:24} {counts.total()} planned: {text}")
+    command = f"; {status.command}" if status.finished < status.planned else ""
+    typer.echo(f"{status.finished} of {status.planned} runs finished{command}")

@@ -1,4 +1,4 @@
-"""The commands that train, as a person meets them: signals, display, what to type next."""
+"""Commands that train: signals, progress display, and the command to continue."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from resnetlab.training.resolve import check_index
 
 
 class Interrupt:
-    """Whether a signal asked for the end, and which."""
+    """Flag that SIGINT or SIGTERM sets, with the number of the signal."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -43,27 +43,30 @@ class Interrupt:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[Interrupt]:
-        """SIGINT and SIGTERM set a flag, once; a second one ends the program, whose runs stay resumable."""
+        """Set the flag on the first SIGINT or SIGTERM in the `with` block; end the program on the second.
+
+        Runs stay resumable in both cases.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
 
-        def take(number: int, _: object) -> None:
+        def on_signal(number: int, _: object) -> None:
             if self.number:
                 raise KeyboardInterrupt
             self.number = number
             note("\nStopping: each run writes a checkpoint.")
 
-        before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield self
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
 
 def choose_backend(name: str, output: Path, placement: Placement, address: str) -> Backend:
-    """The backend of that name. Raises InputError when there is none, or what it needs is not installed."""
+    """Return the backend of this name. Raises InputError if it is unknown or its packages are not installed."""
     match name:
         case "local":
             return LocalBackend(output, placement)
@@ -83,7 +86,7 @@ def run_study(
     loaded: api.LoadedStudy, output: Path, backend: Backend, most_seeds: int | None, accept_licence: bool, *,
     as_json: bool = False, open_report: bool = False,
 ) -> int:  # fmt: skip
-    """Do what a study lacks and report it, in one go or look by look; the exit code."""
+    """Run the missing runs of a study, write its report and return the exit code."""
     again = command_line(["resnetlab", *sys.argv[1:]])
     with Interrupt().watched() as interrupt:
         for plan in loaded.stages(output, note, most_seeds, backend, accept_licence):
@@ -95,7 +98,8 @@ def run_study(
             outcome = loaded.report(plan, output)
             if interrupt.asked():
                 break
-    if interrupt.asked() and (most_seeds is not None or not outcome.finished):  # a look may not be the last one
+    # With `most_seeds`, more seeds may follow after an interim analysis.
+    if interrupt.asked() and (most_seeds is not None or not outcome.finished):
         print(f"Nothing finished is lost. To go on: {again}", file=sys.stderr)
         return 128 + interrupt.number
     if as_json:
@@ -109,20 +113,20 @@ def run_study(
 
 
 def _run_plan(loaded: api.LoadedStudy, plan: Plan, output: Path, backend: Backend, interrupt: Interrupt) -> None:
-    left = missing(plan, output)
-    finished = {run.id for run in plan.runs} - {run.id for run in left}
-    count = backend.width([Job(run.id, run.file) for run in left])
+    remaining = missing(plan, output)
+    finished = {run.id for run in plan.runs} - {run.id for run in remaining}
+    count = backend.width([Job(run.id, run.file) for run in remaining])
     with Display(plan.study.name, plan.runs, finished, count, _results(output)) as display:
         for event in loaded.events(plan, output, backend, interrupt.asked):
             display.see(event)
 
 
 def show_plan(plan: Plan, output: Path, workers: int, *, as_json: bool = False, power: bool = True) -> int:
-    """Print what a plan will take by past throughput and, with `power`, what its seeds can find; the exit code."""
-    left = {run.id for run in missing(plan, output)}
-    due = [Job(run.id, run.file) for run in plan.runs if run.id in left]
-    count = LocalBackend(output, Placement(workers=workers)).width(due)
-    ahead = outlook.outlook(plan, read_record(plan, output), past_runs(output), left, count)
+    """Print the estimated time of a plan and, with `power`, its statistical power. Return the exit code."""
+    remaining = {run.id for run in missing(plan, output)}
+    jobs = [Job(run.id, run.file) for run in plan.runs if run.id in remaining]
+    count = LocalBackend(output, Placement(workers=workers)).width(jobs)
+    ahead = outlook.outlook(plan, read_record(plan, output), past_runs(output), remaining, count)
     if as_json:
         print_json(outlook.facts(ahead) | {"ids": [run.id for run in plan.runs]})
         return DONE
@@ -133,31 +137,32 @@ def show_plan(plan: Plan, output: Path, workers: int, *, as_json: bool = False, 
 
 def _outlook_lines(ahead: outlook.Outlook, power: bool) -> Iterator[str]:
     yield f"{ahead.study}: {ahead.runs} runs, {ahead.finished} of them finished"
-    for one in ahead.conditions:
-        pace = f"about {clock(one.seconds)} each" if one.seconds is not None else "no past run tells how long"
-        yield f"  {one.label:24} {one.runs} runs, {one.to_do} to do, {pace}"
+    for condition in ahead.conditions:
+        seconds = condition.seconds
+        pace = f"about {clock(seconds)} each" if seconds is not None else "no past run tells how long"
+        yield f"  {condition.label:24} {condition.runs} runs, {condition.to_do} to do, {pace}"
     if ahead.finished < ahead.runs and (seconds := ahead.seconds) is not None:
         hours = f"{seconds / 3600:.2f} worker-hours"
         yield f"about {clock(seconds / ahead.workers)} of training on {ahead.workers} workers: {hours}"
-    found, seeds = ahead.smallest_sds, ahead.conditions[0].runs
-    if power and found is None:
+    effect, seeds = ahead.smallest_sds, ahead.conditions[0].runs
+    if power and effect is None:
         yield "one seed: no interval and no test; two are the least"
-    elif power and found is not None:
+    elif power and effect is not None:
         yield (
-            f"{seeds} seeds a condition find a difference of {found:.2f} standard deviations of a run with 80 % power; "
-            f"one of a single standard deviation takes {ahead.seeds_for_one_sd}"
+            f"{seeds} seeds a condition find a difference of {effect:.2f} standard deviations of a run with 80 % "
+            f"power; one of a single standard deviation takes {ahead.seeds_for_one_sd}"
         )
-        for one in ahead.conditions:
-            if one.sd_points is not None:
-                spread = f"sd {one.sd_points:.2f} points over {one.measured} runs so far"
-                yield f"  {one.label:24} {spread}: {found * one.sd_points:.1f} points"
+        for condition in ahead.conditions:
+            if condition.sd_points is not None:
+                spread = f"sd {condition.sd_points:.2f} points over {condition.measured} runs so far"
+                yield f"  {condition.label:24} {spread}: {effect * condition.sd_points:.1f} points"
     yield from ahead.cautions if power else ()
 
 
 def verify_result(
     folder: Path, output: Path | None, cells: int, seed: int, data: str, *, as_json: bool = False
 ) -> int:  # fmt: skip
-    """Repeat some runs of a report; the exit code, which says whether each falls where it should."""
+    """Repeat some runs of a report. Return an exit code that tells whether all agree with it."""
     from resnetlab.replication import facts, line, summary, verify
 
     with contextlib.ExitStack() as stack:
@@ -187,7 +192,7 @@ def train_one(
     model: str, data: str, recipe: str, settings: list[str], seed: int, instruments: Instruments, output: Path,
     placement: Placement, *, as_json: bool = False, dry_run: bool = False,
 ) -> int:  # fmt: skip
-    """Train one network, or with `dry_run` print its plan; the exit code."""
+    """Train one network, or with `dry_run` print its plan. Return the exit code."""
     rank, size, _ = place()
     shared = [f"numerics.ranks={size}"] if size > 1 else []
     say = note if rank == 0 else lambda _: None
@@ -199,13 +204,13 @@ def train_one(
         if not as_json:
             typer.echo(f"Run: {RunDirectory.of(output, plan.runs[0].id).path}")
         return show_plan(plan, output, 1, as_json=as_json, power=False)
-    return _one(Job(plan.runs[0].id, plan.runs[0].file), output, placement, as_json)
+    return _run_one(Job(plan.runs[0].id, plan.runs[0].file), output, placement, as_json)
 
 
 def resume_one(
     folder: Path, from_step: int | None, data: str | None, device: str = "", *, as_json: bool = False
 ) -> int:  # fmt: skip
-    """Go on with one run, on the GPU that `device` names; the exit code."""
+    """Resume one run on the GPU that `device` names. Return the exit code."""
     job, root = api.resume_job(folder, from_step=from_step, data=data)
     placement, own = Placement(), job.file.run.numerics.device
     if device:
@@ -215,13 +220,13 @@ def resume_one(
             raise mistake("--device", "not the run's device", fix, got=kind, allowed=own)
         placement = Placement(device_index=index)
     check_index(own, placement.device_index)
-    return _one(job, root, placement, as_json)
+    return _run_one(job, root, placement, as_json)
 
 
-def _one(job: Job, root: Path, placement: Placement, as_json: bool) -> int:
+def _run_one(job: Job, root: Path, placement: Placement, as_json: bool) -> int:
     directory = RunDirectory.of(root, job.id)
     if place()[1] > 1:
-        return _shared(job, root, placement, as_json)
+        return _run_distributed(job, root, placement, as_json)
     if placement.profile and not directory.lacks(job.file):
         note("The run is finished: there is nothing to profile. Another --seed or --output has.")
         placement = replace(placement, profile=False)
@@ -232,12 +237,12 @@ def _one(job: Job, root: Path, placement: Placement, as_json: bool) -> int:
             planned = PlannedRun(condition=run.model.title, seed=run.seed, id=job.id, file=job.file, macs=1)
             with Display(job.id, (planned,), set(), 1, _results(root)) as display:
 
-                def see(event: Event) -> None:
+                def on_event(event: Event) -> None:
                     nonlocal reason
                     display.see(event)
                     reason = event.reason if event.kind == "missing" else reason
 
-                run_here(job, root, placement, interrupt.asked, see)
+                run_here(job, root, placement, interrupt.asked, on_event)
     result = directory.result()
     if result is None and interrupt.asked():
         print(f"Nothing is lost. To go on: {resume_command(directory.path)}", file=sys.stderr)
@@ -248,8 +253,8 @@ def _one(job: Job, root: Path, placement: Placement, as_json: bool) -> int:
     return DONE
 
 
-def _shared(job: Job, root: Path, placement: Placement, as_json: bool) -> int:
-    """This process's part of a run that torchrun started several processes for; the exit code."""
+def _run_distributed(job: Job, root: Path, placement: Placement, as_json: bool) -> int:
+    """Train this process's part of a run that torchrun started. Return the exit code."""
     from resnetlab.studies.executors.worker import Bench
     from resnetlab.training.distributed import from_environment, joined
 
@@ -261,12 +266,13 @@ def _shared(job: Job, root: Path, placement: Placement, as_json: bool) -> int:
         stack.enter_context(joined(team, run.numerics.device))
         display = stack.enter_context(Display(job.id, (planned,), set(), 1, _results(root))) if team.first else None
 
-        def tell(**message: Any) -> None:
+        def on_message(**message: Any) -> None:
             last.update(message)
             if display:
                 display.see(event_of(message))
 
-        Bench(interrupt.asked, tell, team).work(message_of(job, root, replace(placement, device_index=team.local)))
+        placement = replace(placement, device_index=team.local)
+        Bench(interrupt.asked, on_message, team).work(message_of(job, root, placement))
     if last["kind"] in ("failed", "busy"):
         reason = last.get("reason", "another process trains this run")
         raise api.UnfinishedError(Problem(str(directory.path), reason, "see above"))

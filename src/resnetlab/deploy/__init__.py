@@ -1,1 +1,1 @@
-"""Using a trained network: predict, score, combine, explain, export, serve. Every part takes a model's folder."""
+"""Deployment of a trained network from its model folder: predict, evaluate, ensemble, explain, export and serve."""

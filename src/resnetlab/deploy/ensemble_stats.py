@@ -1,4 +1,4 @@
-"""The mean of several models' probabilities, and whether it is better than they are. Free of torch."""
+"""Statistics of an ensemble: accuracy of the mean probabilities against its members. Does not import torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from resnetlab.stats.intervals import Interval, t_interval
 
 @dataclass(frozen=True)
 class Gain:
-    """How many per cent points the ensemble is better, with its 95 % interval, paired over the same images."""
+    """Accuracy gain of the ensemble in percentage points, with its 95 % interval, paired over the same images."""
 
     points: float
     interval: Interval | None
@@ -23,34 +23,40 @@ class Gain:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The members in the order given, and the mean of their probabilities."""
+    """Accuracy of an ensemble and of its members, in the given order."""
 
     names: tuple[str, ...]
     members: tuple[Share, ...]
     together: Share
     best: int
-    """Which member is the best on these images: chosen by them, so that it is flattered."""
+    """Index of the best member. The same images select it, so its accuracy is optimistic."""
     over_best: Gain
     over_mean: Gain
     p: float
-    """McNemar's exact p of "the ensemble and the best member differ on such images"."""
+    """McNemar's exact p-value for a difference between the ensemble and the best member."""
     agreed: Share
-    """Images of which all members say the same."""
+    """Fraction of images for which all members predict the same class."""
 
 
 def weigh(names: Sequence[str], probabilities: Sequence[NDArray[np.float64]], truth: NDArray[np.int64]) -> Ensemble:
-    """The ensemble of members whose `probabilities` (N, K) are of the same images, in the same order."""
-    said = np.stack([each.argmax(1) for each in probabilities])  # (members, N)
-    right = said == truth
-    joint = np.mean(probabilities, axis=0).argmax(1) == truth
-    best = int(right.sum(1).argmax())
-    only_joint, only_best = int((joint & ~right[best]).sum()), int((~joint & right[best]).sum())
+    """Compute the statistics of an ensemble.
+
+    Args:
+        names: Name of each member.
+        probabilities: Probabilities (N, K) of each member for the same images in the same order.
+        truth: Class index of each image (N,).
+    """
+    predicted = np.stack([each.argmax(1) for each in probabilities])  # (members, N)
+    correct = predicted == truth
+    combined = np.mean(probabilities, axis=0).argmax(1) == truth
+    best = int(correct.sum(1).argmax())
+    only_combined, only_best = int((combined & ~correct[best]).sum()), int((~combined & correct[best]).sum())
     images = len(truth)
-    gains = (joint.astype(np.float64) - right.mean(0)) * 100
+    gains = (combined.astype(np.float64) - correct.mean(0)) * 100
     return Ensemble(
-        names=tuple(names), members=tuple(share(int(row.sum()), images) for row in right),
-        together=share(int(joint.sum()), images), best=best,
-        over_best=Gain(100 * (only_joint - only_best) / images, paired_interval(only_joint, only_best, images)),
+        names=tuple(names), members=tuple(share(int(row.sum()), images) for row in correct),
+        together=share(int(combined.sum()), images), best=best,
+        over_best=Gain(100 * (only_combined - only_best) / images, paired_interval(only_combined, only_best, images)),
         over_mean=Gain(float(gains.mean()), t_interval(gains.tolist())),
-        p=mcnemar(only_joint, only_best), agreed=share(int((said == said[0]).all(0).sum()), images),
+        p=mcnemar(only_combined, only_best), agreed=share(int((predicted == predicted[0]).all(0).sum()), images),
     )  # fmt: skip

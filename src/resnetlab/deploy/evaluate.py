@@ -1,4 +1,4 @@
-"""A model against labelled pictures: accuracy with its interval, by class, calibration, confusions, mistakes."""
+"""Evaluation of a model on labeled images: accuracy with its interval, by class, calibration, confusions, mistakes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from resnetlab.deploy.results import Bin, ClassScore, Confusion, Evaluated, Mist
 from resnetlab.errors import mistake
 
 BINS = 15
-"""Of equal width, over the probability of the most probable class (Guo et al. 2017, sec. 4)."""
+"""Number of bins of equal width over the highest probability (Guo et al. 2017, sec. 4)."""
 
 Pulse = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
+"""Callback with the name of the step, the number of finished items and their total."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The probabilities (N, K) of the pictures that could be read, their true outputs (N,), and the bad files."""
+    """Predictions: probabilities (N, K) and class indices (N,) of the readable images, and the bad files."""
 
     pictures: tuple[Picture, ...]
     probabilities: NDArray[np.float64]
@@ -35,65 +35,65 @@ class Answers:
 def answer(
     model: Classifier, data: Labelled, *, tta: Tta = "none", batch: int = BATCH, pulse: Pulse = lambda *_: None
 ) -> Answers:
-    """Show the pictures of `data` to the model. Raises InputError when the model lacks a class of the data."""
+    """Predict all images of `data`. Raises InputError if the model lacks a class of the data."""
     index = match_classes(model.classes, data)
-    kept, rows, bad = [], [], list(data.bad)
-    for done, seen in enumerate(model.look(data.pictures, tta=tta, batch=batch), 1):
-        if seen.probabilities is None:
-            bad.append((seen.picture.name, seen.reason))
+    readable, rows, bad = [], [], list(data.bad)
+    for done, prediction in enumerate(model.look(data.pictures, tta=tta, batch=batch), 1):
+        if prediction.probabilities is None:
+            bad.append((prediction.picture.name, prediction.reason))
         else:
-            kept.append(done - 1)
-            rows.append(seen.probabilities)
+            readable.append(done - 1)
+            rows.append(prediction.probabilities)
         pulse("pictures", done, len(data.pictures))
     if not rows:
         fix = "give whole photographs"
         raise mistake(data.data, f"none of {len(bad):,} files is an image (first: {bad[0][0]}: {bad[0][1]})", fix)
-    truth = np.array([index[data.labels[k]] for k in kept], np.int64)
-    return Answers(tuple(data.pictures[k] for k in kept), np.stack(rows), truth, tuple(bad))
+    truth = np.array([index[data.labels[k]] for k in readable], np.int64)
+    return Answers(tuple(data.pictures[k] for k in readable), np.stack(rows), truth, tuple(bad))
 
 
-def evaluate(model: Classifier, data: Labelled, found: Answers, tta: Tta = "none") -> Evaluated:
-    """What the model's answers on `data` are worth."""
-    names, probabilities, truth = model.classes, found.probabilities, found.truth
-    said = probabilities.argmax(1)
-    right = said == truth
+def evaluate(model: Classifier, data: Labelled, answers: Answers, tta: Tta = "none") -> Evaluated:
+    """Compute the metrics of the model's predictions on `data`."""
+    names, probabilities, truth = model.classes, answers.probabilities, answers.truth
+    predicted = probabilities.argmax(1)
+    correct = predicted == truth
     rows = np.arange(len(truth))
     true_probability = probabilities[rows, truth]
     rank = (probabilities > true_probability[:, None]).sum(1)
-    confidence = probabilities[rows, said]
-    bins = tuple(_bins(confidence, right))
-    pairs = Counter(zip(truth[~right].tolist(), said[~right].tolist(), strict=True))
-    surest = sorted(np.flatnonzero(~right).tolist(), key=lambda k: (-confidence[k], found.pictures[k].name))
+    confidence = probabilities[rows, predicted]
+    bins = tuple(_bins(confidence, correct))
+    pairs = Counter(zip(truth[~correct].tolist(), predicted[~correct].tolist(), strict=True))
+    by_confidence = sorted(np.flatnonzero(~correct).tolist(), key=lambda k: (-confidence[k], answers.pictures[k].name))
     return Evaluated(
         model=model.file.name, model_sha256=model.file.weights_sha256, licence=model.file.licence,
         caveats=model.file.caveats, data=data.data, split=data.split, tta=tta,
-        top1=share(int(right.sum()), len(right)), top5=share(int((rank < 5).sum()), len(right)),
+        top1=share(int(correct.sum()), len(correct)), top5=share(int((rank < 5).sum()), len(correct)),
         loss_nats=float(-np.log(np.maximum(true_probability, np.finfo(np.float64).tiny)).mean()),
-        ece_pct=sum(one.images * abs(one.accuracy_pct - one.confidence_pct) for one in bins) / len(right),
-        outputs=len(names), classes=tuple(_by_class(names, truth, said)), bins=bins,
+        ece_pct=sum(item.images * abs(item.accuracy_pct - item.confidence_pct) for item in bins) / len(correct),
+        outputs=len(names), classes=tuple(_by_class(names, truth, predicted)), bins=bins,
         confusions=tuple(Confusion(true=names[t], said=names[s], images=n) for (t, s), n in pairs.most_common()),
         mistakes=tuple(
             Mistake(
-                name=found.pictures[k].name, true=names[truth[k]], said=names[said[k]],
+                name=answers.pictures[k].name, true=names[truth[k]], said=names[predicted[k]],
                 probability=float(confidence[k]), true_probability=float(true_probability[k]),
             )
-            for k in surest
+            for k in by_confidence
         ),
-        bad=found.bad, notes=data.notes,
+        bad=answers.bad, notes=data.notes,
     )  # fmt: skip
 
 
-def _by_class(names: Sequence[str], truth: NDArray[np.int64], said: NDArray[np.int64]) -> Iterator[ClassScore]:
+def _by_class(names: Sequence[str], truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> Iterator[ClassScore]:
     for k in np.unique(truth).tolist():
-        mine = truth == k
-        recall = share(int((said[mine] == k).sum()), int(mine.sum()))
-        yield ClassScore(name=names[k], recall=recall, named=int((said == k).sum()))
+        of_class = truth == k
+        recall = share(int((predicted[of_class] == k).sum()), int(of_class.sum()))
+        yield ClassScore(name=names[k], recall=recall, named=int((predicted == k).sum()))
 
 
-def _bins(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Iterator[Bin]:
-    place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+def _bins(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> Iterator[Bin]:
+    bin_index = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
     for k in range(BINS):
-        mine = place == k
-        count = int(mine.sum())
-        mean, accuracy = (100 * float(values[mine].mean()) if count else 0.0 for values in (confidence, right))
+        in_bin = bin_index == k
+        count = int(in_bin.sum())
+        mean, accuracy = (100 * float(values[in_bin].mean()) if count else 0.0 for values in (confidence, correct))
         yield Bin(low=k / BINS, high=(k + 1) / BINS, images=count, confidence_pct=mean, accuracy_pct=accuracy)

@@ -1,4 +1,4 @@
-"""Where a network looked: Grad-CAM (Selvaraju et al. 2017), as a picture."""
+"""Grad-CAM heat maps of a network's predictions, as images (Selvaraju et al. 2017)."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ from resnetlab.deploy.request import check_label
 from resnetlab.errors import mistake
 
 PHOTO_SHARE = 0.55
-"""Of the photograph in the picture; the rest is heat."""
+"""Weight of the photograph in the overlay; the rest is the heat map."""
 
 BATCH = 8
-"""Photographs whose gradients are computed together."""
+"""Batch size of the gradients."""
 
 TURBO = (
     "30123b 392a73 4040a2 4456c7 466be3 4680f6 4294ff 37a8fa 28bceb 1ccdd8 18ddc2 1fe9af 32f298 4ef97d 6dfe62 8bff4b "
     "a4fc3c b7f735 cbed34 dde037 ecd13a f7c13a fdae35 fe992c fb8122 f56918 ec530f e14109 d23105 c12302 ac1701 950d01 "
     "7a0403"
 )
-"""Every eighth colour of the map of that name (Mikhailov 2019), from no heat to the most."""
+"""Every eighth color of the Turbo color map (Mikhailov 2019), from 0 to 1."""
 
 _TINY = 1e-7
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What spoke for a class, and where."""
+    """Explanation of a prediction: the class, its probability and its heat map."""
 
     label: str
     probability: float
     layer: str
-    """The last that still has places: whose features are weighed."""
+    """Name of the last layer with a spatial feature map, whose features Grad-CAM weights."""
     shown: NDArray[np.uint8]
-    """What the network saw (H, W, C)."""
+    """Pixels of the network's input (H, W, C)."""
     heat: NDArray[np.float32]
-    """(H, W), 0 to 1: how much each place spoke for the class; all 0 where none did."""
+    """Heat map (H, W), 0 to 1: evidence for the class at each position; all 0 if there is none."""
 
     def overlay(self) -> Image.Image:
-        """The heat on what the network saw."""
+        """Draw the heat map over the network's input."""
         photo = np.broadcast_to(self.shown, (*self.heat.shape, 3)) / 255
         mixed = PHOTO_SHARE * photo + (1 - PHOTO_SHARE) * colours(self.heat) / 255
         return Image.fromarray((255 * mixed / max(float(mixed.max()), _TINY)).astype(np.uint8))
 
     def picture(self) -> Image.Image:
-        """What the network saw, and the heat on it, side by side."""
+        """Draw the network's input and the heat map over it, side by side."""
         height, width = self.heat.shape
         both = Image.new("RGB", (2 * width, height))
         both.paste(Image.fromarray(self.shown.squeeze()), (0, 0))
@@ -65,34 +65,34 @@ class Explanation:
 
 @dataclass
 class Explainer:
-    """Explains photographs by one model. The stage whose features it weighs is looked for once a size of image."""
+    """Explainer of one model's predictions. It searches the layer for Grad-CAM once per image size."""
 
     model: Classifier
     stages: dict[torch.Size, tuple[str, nn.Module]] = field(default_factory=dict)
 
-    def explain(self, shown: Sequence[NDArray[np.uint8]], labels: Sequence[str]) -> Iterator[Explanation]:
-        """Why the model calls each photograph by its label, or by what it calls it where that is empty.
+    def explain(self, inputs: Sequence[NDArray[np.uint8]], labels: Sequence[str]) -> Iterator[Explanation]:
+        """Explain the class `labels` of each image; an empty label stands for the predicted class.
 
-        `shown` has the pixels (H, W, C) that the network is shown of each, as `data.view.show` gives them. The answers
-        come in order, a few at a time. Raises InputError for a class that the model lacks, and for a network without a
-        convolutional stage.
+        `inputs` has the network's input (H, W, C) of each image, as `eval_transform.show` returns it. Yields the
+        explanations in order, one batch after another. Raises InputError for a class that the model lacks, and for a
+        network without a convolutional stage.
         """
         for label in labels:
             check_label(label, self.model.classes)
-        for start in range(0, len(shown), BATCH):
-            part = range(start, min(start + BATCH, len(shown)))
-            alike = defaultdict(list)  # whole photographs differ in shape
-            for place in part:
-                alike[shown[place].shape].append(place)
-            found: dict[int, Explanation] = {}
-            for places in alike.values():
-                pixels, wanted = np.stack([shown[place] for place in places]), [labels[place] for place in places]
-                found |= zip(places, self._alike(pixels, wanted), strict=True)
-            yield from (found[place] for place in part)
+        for start in range(0, len(inputs), BATCH):
+            batch = range(start, min(start + BATCH, len(inputs)))
+            by_shape = defaultdict(list)  # whole photographs differ in shape
+            for index in batch:
+                by_shape[inputs[index].shape].append(index)
+            explanations: dict[int, Explanation] = {}
+            for indices in by_shape.values():
+                pixels, wanted = np.stack([inputs[index] for index in indices]), [labels[index] for index in indices]
+                explanations |= zip(indices, self._explain_batch(pixels, wanted), strict=True)
+            yield from (explanations[index] for index in batch)
 
-    def _alike(self, shown: NDArray[np.uint8], labels: Sequence[str]) -> Iterator[Explanation]:
-        """Photographs as the network is shown them, (N, H, W, C), all of one shape."""
-        images, classes = self.model.images(shown), self.model.classes
+    def _explain_batch(self, inputs: NDArray[np.uint8], labels: Sequence[str]) -> Iterator[Explanation]:
+        """Explain a batch of inputs of equal shape (N, H, W, C)."""
+        images, classes = self.model.images(inputs), self.model.classes
         if images.shape[1:] not in self.stages:
             self.stages[images.shape[1:]] = last_stage(self.model.module, images[:1], self.model.file.name)
         name, stage = self.stages[images.shape[1:]]
@@ -103,23 +103,32 @@ class Explainer:
             for label, row in zip(labels, probabilities, strict=True)
         ]
         heat = grad_cam(features, logits, wanted, (images.shape[2], images.shape[3]))
-        for place, index in enumerate(wanted):
-            yield Explanation(classes[index], float(probabilities[place, index]), name, shown[place], heat[place])
+        for position, index in enumerate(wanted):
+            probability = float(probabilities[position, index])
+            yield Explanation(classes[index], probability, name, inputs[position], heat[position])
 
 
 def explain(model: Classifier, image: Image.Image, label: str = "") -> Explanation:
-    """Why the model calls a decoded photograph `label`, by default what it calls it. Raises as `Explainer.explain`."""
+    """Explain the class `label` of a decoded photograph, by default the predicted class.
+
+    Raises the same errors as `Explainer.explain`.
+    """
     return next(Explainer(model).explain([show(image, model.file.view)], [label]))
 
 
 def grad_cam(features: Tensor, logits: Tensor, classes: Sequence[int], side: tuple[int, int]) -> NDArray[np.float32]:
-    """The heat (N, H, W), 0 to 1, of a class an image: Selvaraju et al. 2017, eq. 1 and 2, resized to `side` (H, W).
+    """Compute Grad-CAM heat maps (N, H, W), 0 to 1, for one class per image (Selvaraju et al. 2017, eq. 1 and 2).
 
-    `features` (N, C, h, w) are those from which `logits` (N, K) were computed. Each map of features weighs as much as
-    the logit's mean gradient over its places; what speaks against the class is cut off.
+    The weight of each feature map is the mean gradient of the logit over its positions. Negative evidence is set to 0.
+
+    Args:
+        features: Feature maps (N, C, h, w) from which the logits were computed.
+        logits: Logits (N, K).
+        classes: Class index of each image.
+        side: Height and width of the heat maps.
     """
-    chosen = logits[torch.arange(len(logits)), torch.tensor(classes)]
-    (gradient,) = torch.autograd.grad(chosen.sum(), features)
+    selected = logits[torch.arange(len(logits)), torch.tensor(classes)]
+    (gradient,) = torch.autograd.grad(selected.sum(), features)
     with torch.no_grad():
         weights = gradient.mean((2, 3), keepdim=True)
         heat = F.relu((weights * features).sum(1, keepdim=True)).float()
@@ -128,28 +137,28 @@ def grad_cam(features: Tensor, logits: Tensor, classes: Sequence[int], side: tup
         heat = F.interpolate(heat, size=side, mode="bilinear", align_corners=False)
         heat = heat - heat.amin((2, 3), keepdim=True)
         heat = heat / (_TINY + heat.amax((2, 3), keepdim=True))
-    found: NDArray[np.float32] = heat[:, 0].cpu().numpy()
-    return found
+    result: NDArray[np.float32] = heat[:, 0].cpu().numpy()
+    return result
 
 
 def colours(heat: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The colours (H, W, 3), 0 to 255, of heat from 0 to 1 (H, W)."""
+    """Map heat (H, W), 0 to 1, to colors (H, W, 3), 0 to 255."""
     table = np.array([[int(colour[k : k + 2], 16) for k in (0, 2, 4)] for colour in TURBO.split()], np.float64)
-    places = np.linspace(0, 1, len(table))
-    return np.stack([np.interp(heat, places, table[:, k]) for k in range(3)], 2)
+    positions = np.linspace(0, 1, len(table))
+    return np.stack([np.interp(heat, positions, table[:, k]) for k in range(3)], 2)
 
 
 def last_stage(module: nn.Module, images: Tensor, where: str) -> tuple[str, nn.Module]:
-    """The module that finishes last of those whose output (N, C, H, W) still has several places.
+    """Return the last executed module whose output (N, C, H, W) has more than one position.
 
-    Raises InputError when there is none: the network is not convolutional, or its images are too small.
+    Raises InputError if there is none: the network is not convolutional, or its images are too small.
     """
-    found: list[tuple[str, nn.Module]] = []
+    stages: list[tuple[str, nn.Module]] = []
 
     def watch(name: str, part: nn.Module) -> Any:
         def note(_: nn.Module, __: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
-                found.append((name, part))
+                stages.append((name, part))
 
         return part.register_forward_hook(note)
 
@@ -160,18 +169,18 @@ def last_stage(module: nn.Module, images: Tensor, where: str) -> tuple[str, nn.M
     finally:
         for hook in hooks:
             hook.remove()
-    if not found:
+    if not stages:
         raise mistake(where, "no convolutional stage with more than one place", "Grad-CAM needs one: a larger image")
-    return found[-1]
+    return stages[-1]
 
 
 def seen(module: nn.Module, stage: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """What `stage` gives for images, as the next layer finds it, and the logits that are computed from it."""
-    held: list[Tensor] = []
-    hook = stage.register_forward_hook(lambda _, __, output: held.append(output))
+    """Return the output of `stage` for the images, and the logits that are computed from it."""
+    outputs: list[Tensor] = []
+    hook = stage.register_forward_hook(lambda _, __, output: outputs.append(output))
     try:
-        with torch.enable_grad():  # the weights need no gradient, and without any there is none to look at
+        with torch.enable_grad():  # the weights have requires_grad=False, so the images must have True
             logits = module(images.clone().requires_grad_(True))
     finally:
         hook.remove()
-    return held[-1], logits
+    return outputs[-1], logits

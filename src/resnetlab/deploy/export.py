@@ -1,4 +1,4 @@
-"""A model as a file for other programs: held against PyTorch before it is kept, with all that is needed to use it."""
+"""Export of a model to ONNX or torch.export, with metadata and a numerical comparison with PyTorch."""
 
 from __future__ import annotations
 
@@ -33,59 +33,62 @@ from resnetlab.schema import encode
 Kind = Literal["photographs", "generated pictures"]
 Say = Callable[[str], None]
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Images (N, C, H, W) to logits (N, K)."""
+"""Function from images (N, C, H, W) to logits (N, K)."""
 
 TOLERANCE = 1e-4
-"""Between an output here and there, of the larger of 1 and the largest output."""
+"""Maximum difference of an output, relative to max(1, largest output)."""
 BATCHES = (1, 3, 8)
-"""A batch of one has been frozen into graphs, and more than one size shows it (pytorch issue 157621)."""
+"""Batch sizes of the comparison. Several sizes detect a graph with a fixed batch size (pytorch issue 157621)."""
 ONNX_BYTES = 2**31
-"""No protobuf is larger, and weights in a second file are a path to follow."""
+"""Maximum size of a protobuf file. Weights in a second file are not supported, since they need a path."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How the file was held against PyTorch."""
+    """Result of the comparison of the exported file with PyTorch."""
 
     pictures: int
     kind: Kind
     largest: float
-    """The largest difference of an output, of the larger of 1 and the largest output."""
+    """Largest difference of an output, relative to max(1, largest output)."""
     batches: str
 
 
 def export(
     model: Classifier, form: str, out: Path, check_on: Path | None = None, say: Say = lambda _: None
 ) -> Parity:  # fmt: skip
-    """Write the model as `out`: (N, C, H, W) fp32, any N, to logits (N, K).
+    """Export the model to the file `out`: a function from fp32 images (N, C, H, W), for any N, to logits (N, K).
 
-    Classes, preprocessing, licence and provenance stand in the file's metadata. It is read back and held against
-    PyTorch on photographs of `check_on`, or on generated pictures, and is kept when they agree to 1e-4. Raises
-    InputError when they do not, when the network cannot be traced, or when the model sees whole photographs.
+    The metadata of the file contain classes, preprocessing, license and provenance. The exported file is loaded and
+    compared with PyTorch on the photographs in `check_on`, or on generated images. It is written only if they agree to
+    1e-4.
+
+    Raises:
+        InputError: The outputs differ, the network cannot be traced, or the model takes images of any shape.
     """
     check_form(model.file, form)
-    shown, kind = _shown(model, check_on)
+    images, kind = _check_images(model, check_on)
     write, read = (_write_onnx, _read_onnx) if form == "onnx" else (_write_program, _read_program)
-    example = model.images(shown[:2])
+    example = model.images(images[:2])
     try:
-        with _quietly():
+        with _suppress_output():
             say(f"writing {model.file.name} as {form}: tracing the network takes some seconds")
             raw = write(model, example)
-            say(f"comparing it with PyTorch on {len(shown)} {kind}")
-            largest = _compare(model, read(raw), shown)
+            say(f"comparing it with PyTorch on {len(images)} {kind}")
+            largest = _compare(model, read(raw), images)
     except (RuntimeError, torch.onnx.OnnxExporterError) as error:
         what = f"cannot be written as {form}: {(str(error).strip().splitlines() or ['?'])[0][:200]}"
         raise mistake(model.file.name, what, "another network, or the other form") from None
-    if not largest <= TOLERANCE:  # not a number is no agreement either
+    if not largest <= TOLERANCE:  # also true for NaN
         what = f"the {form} differs from PyTorch by {largest:.1e}; it was not kept"
         raise mistake(model.file.name, what, "another version of torch or onnxruntime", allowed=f"{TOLERANCE:g}")
     with atomic(out, "wb") as file:
         file.write(raw)
-    return Parity(len(shown), kind, largest, ", ".join(map(str, BATCHES)))
+    return Parity(len(images), kind, largest, ", ".join(map(str, BATCHES)))
 
 
 def metadata(model: Classifier) -> dict[str, str]:
-    """What a program must know to use the file, as text by name."""
+    """Return the metadata that a program needs to use the file, as strings by name."""
     file = model.file
     return {
         "name": file.name, "classes": json.dumps(file.classes, ensure_ascii=False),
@@ -96,25 +99,25 @@ def metadata(model: Classifier) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _shown(
+def _check_images(
     model: Classifier, folder: Path | None
 ) -> tuple[NDArray[np.uint8], Literal["photographs", "generated pictures"]]:
-    """Eight pictures (N, H, W, C) as the network is shown them."""
+    """Return eight images (N, H, W, C) after the evaluation transform."""
     view = model.file.view
     if folder is None:
-        return np.stack([show(image, view) for image in _generated()]), "generated pictures"
-    found = []
+        return np.stack([show(image, view) for image in _generate_images()]), "generated pictures"
+    images = []
     with quiet():
-        for one in islice(find_pictures([folder])[0], 10 * CHECKED):
+        for picture in islice(find_pictures([folder])[0], 10 * CHECKED):
             with contextlib.suppress(BadImageError):
-                found.append(show(one.load(), view))
-            if len(found) == CHECKED:
-                return np.stack(found), "photographs"
-    raise too_few(folder, len(found))
+                images.append(show(picture.load(), view))
+            if len(images) == CHECKED:
+                return np.stack(images), "photographs"
+    raise too_few(folder, len(images))
 
 
-def _generated() -> Iterator[Image.Image]:
-    """Pictures with edges, textures and colours, each its own; never twice the same values in a row."""
+def _generate_images() -> Iterator[Image.Image]:
+    """Generate distinct images with edges, textures and colors."""
     draw = np.random.default_rng(0)
     rows, columns = np.mgrid[0:240, 0:320] / 40
     for _ in range(CHECKED):
@@ -125,17 +128,17 @@ def _generated() -> Iterator[Image.Image]:
         yield Image.fromarray(((np.stack(waves, 2) + noise) * 100 + 128).clip(0, 255).astype(np.uint8))
 
 
-def _compare(model: Classifier, other: Run, shown: NDArray[np.uint8]) -> float:
-    """The largest difference over batches of several sizes, of the larger of 1 and the largest output."""
-    images = model.images(shown).contiguous()
+def _compare(model: Classifier, other: Run, pixels: NDArray[np.uint8]) -> float:
+    """Return the largest difference over several batch sizes, relative to max(1, largest output)."""
+    images = model.images(pixels).contiguous()
     with torch.inference_mode():
-        here = model.module(images).numpy()
+        expected = model.module(images).numpy()
     differences = [
-        np.abs(other(images[start : start + size].numpy()) - here[start : start + size]).max()
+        np.abs(other(images[start : start + size].numpy()) - expected[start : start + size]).max()
         for size in BATCHES
         for start in range(0, len(images), size)
     ]
-    return float(np.max(differences) / max(1.0, float(np.abs(here).max())))
+    return float(np.max(differences) / max(1.0, float(np.abs(expected).max())))
 
 
 def _dynamic() -> tuple[dict[int, Any]]:
@@ -186,8 +189,8 @@ def _read_program(raw: bytes) -> Run:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without what exporters tell of themselves."""
+def _suppress_output() -> Iterator[None]:
+    """Suppress warnings and log messages of the exporters in the `with` block."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
     levels = [logger.level for logger in loggers]
     try:

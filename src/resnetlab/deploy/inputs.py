@@ -1,4 +1,4 @@
-"""Which pictures a model is to look at, each with a name and a way to read it. Decodes nothing yet; free of torch."""
+"""Input images of a model, each with a name and a function that decodes it later. Does not import torch."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Part = Literal["train", "validation", "test", "all"]
 
 @dataclass(frozen=True)
 class Picture:
-    """`load` gives the decoded photograph, or raises BadImageError."""
+    """Image with a name. `load` decodes it or raises BadImageError."""
 
     name: str
-    """A path whose unprintable characters are escaped."""
+    """Path with escaped unprintable characters."""
     load: Callable[[], Image.Image]
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Pictures of one split of a data set, and the class of each."""
+    """Labeled images of one split of a data set."""
 
     data: str
     split: Part
@@ -39,46 +39,49 @@ class Labelled:
     pictures: tuple[Picture, ...]
     labels: tuple[str, ...]
     bad: tuple[tuple[str, str], ...] = ()
-    """Files that are no images by their header, and why."""
+    """Files without a valid image header, and the reason."""
     notes: tuple[str, ...] = ()
 
 
 def picture(path: Path) -> Picture:
-    """The photograph in a file."""
+    """Return the photograph in a file."""
     return Picture(printable(str(path)), partial(_load, path))
 
 
 def find_pictures(paths: Sequence[Path]) -> tuple[list[Picture], list[Passed]]:
-    """The files as they are named, and those in folders that are images by their name; the others with the reason."""
-    found: list[Picture] = []
-    passed: list[Passed] = []
+    """List the images among files and folders, and the skipped files of folders with the reason.
+
+    A file in a folder is an image if its suffix says so; a file that is named directly is always taken.
+    """
+    pictures: list[Picture] = []
+    skipped: list[Passed] = []
     for path in paths:
         if not path.is_dir():
-            found.append(picture(path))
+            pictures.append(picture(path))
             continue
         for entry in sorted(walk(path)[0], key=lambda entry: entry.path):
             hidden = any(part.startswith(".") for part in entry.path.split("/"))
             foreign = "" if entry.path.lower().endswith(SUFFIXES + FOREIGN) else "not an image by its name"
             reason = "hidden" if hidden else entry.hindrance or foreign
             if reason:
-                passed.append(Passed(f"{path}/{entry.path}", reason))
+                skipped.append(Passed(f"{path}/{entry.path}", reason))
             else:
-                found.append(picture(path / entry.path))
-    return found, passed
+                pictures.append(picture(path / entry.path))
+    return pictures, skipped
 
 
 def passed_words(passed: Iterable[Passed]) -> str:
-    """`2 not an image by its name, 1 hidden`."""
+    """Count the skipped files by reason: `2 not an image by its name, 1 hidden`."""
     return ", ".join(f"{count} {reason}" for reason, count in Counter(item.reason for item in passed).most_common())
 
 
 def open_labelled(
     data: str, split: Part, cache: Path, say: Say = silent, *, by: Path | None = None
 ) -> Labelled:  # fmt: skip
-    """The pictures of `split` in a folder, an `.npz` or a data set that has a name.
+    """Open the labeled images of `split` in a folder, an `.npz` file or a named data set.
 
-    A folder is cut by the manifest `by`, else as it lies; one without a test split as training cuts it, by the
-    manifest in `cache`, so that a model is not scored on what it learned from unless `split` says so. Raises
+    The manifest `by` defines the splits of a folder, or without it the folder's own layout. A folder without a test
+    split is split by the manifest in `cache`, as in training, so that a model is not tested on its train images. Raises
     InputError.
     """
     if split not in get_args(Part):
@@ -99,11 +102,11 @@ def _folder(root: Path, split: Part, cache: Path, say: Say, by: Path | None) -> 
     paths = [file.path for file in listing.files]
     say(f"reading {len(paths):,} files of {root}")
     probes = decode_cache.probe(root, paths, decode_cache.default_workers())
-    bad = tuple((printable(path), found.reason) for path, found in zip(paths, probes, strict=True) if found.reason)
+    bad = tuple((printable(path), probe.reason) for path, probe in zip(paths, probes, strict=True) if probe.reason)
     rows: tuple[Row, ...] = tuple(
-        Row(file.path, file.label, file.split, found.sha256, found.size)
-        for file, found in zip(listing.files, probes, strict=True)
-        if not found.reason
+        Row(file.path, file.label, file.split, probe.sha256, probe.size)
+        for file, probe in zip(listing.files, probes, strict=True)
+        if not probe.reason
     )
     if not rows:
         raise mistake(str(root), "no usable image", "give a folder of photographs in folders of classes")
@@ -113,16 +116,16 @@ def _folder(root: Path, split: Part, cache: Path, say: Say, by: Path | None) -> 
     elif split != "all":
         rows, more = manifest.complete(rows, listing.classes, root, cache)
         notes += more
-    chosen = [row for row in rows if split in ("all", row.split)]
-    if not chosen:
+    split_rows = [row for row in rows if split in ("all", row.split)]
+    if not split_rows:
         raise mistake(str(root), f"no {split} images", "--split test, or --split all")
-    pictures = tuple(Picture(printable(row.path), partial(_load, root / row.path)) for row in chosen)
-    labels = tuple(row.label for row in chosen)
+    pictures = tuple(Picture(printable(row.path), partial(_load, root / row.path)) for row in split_rows)
+    labels = tuple(row.label for row in split_rows)
     return Labelled(root.resolve().name, split, listing.classes, pictures, labels, _bad_of(bad, split, listing), notes)
 
 
 def _bad_of(bad: tuple[tuple[str, str], ...], split: Part, listing: Listing) -> tuple[tuple[str, str], ...]:
-    """Those of the split, where the folder says of which split a file is."""
+    """Return the bad files of the split. A file without a known split counts for every split."""
     of = {printable(file.path): file.split for file in listing.files}
     return tuple(item for item in bad if split == "all" or of[item[0]] in (None, split))
 

@@ -1,4 +1,4 @@
-"""Limits of the service that names photographs. Free of torch."""
+"""Limits of the prediction service. Does not import torch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request, and all of them together, may take."""
+    """Limits of one request and of all requests together."""
 
     megabytes: float = 10
     megapixels: float = 20
     seconds: float = 30
-    """To send a photograph, and again to look at it."""
+    """Time limit for the upload, and again for the prediction."""
     waiting: int = 8
-    """Requests at a time; the network looks at one after another."""
+    """Maximum number of concurrent requests; the network processes one after another."""

@@ -1,4 +1,4 @@
-"""Packages that one command alone needs: imported when it runs, or named with the line that installs them."""
+"""Imports of optional packages, with an error that names the command to install them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from resnetlab.errors import mistake
 
 
 def need(module: str, extra: str) -> Any:
-    """The module of that name. Raises InputError that says how to install the extra it belongs to."""
+    """Import an optional module. Raises InputError with the command that installs its extra."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what other packages deprecate in each other is not our user's affair
+            warnings.simplefilter("ignore")  # deprecations between other packages do not concern the user
             return importlib.import_module(module)
     except ImportError as error:
         package = (error.name or module).partition(".")[0]

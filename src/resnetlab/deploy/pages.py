@@ -1,4 +1,4 @@
-"""The pages of the service: nothing in them is loaded from elsewhere, and no script runs but their own."""
+"""HTML pages of the service. They load nothing from other hosts and run only their own script."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _CLOSED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancest
 
 @dataclass(frozen=True)
 class Page:
-    """A page and the content security policy that goes with it."""
+    """HTML page with its content security policy."""
 
     text: str
     policy: str
 
 
 def front(file: ModelFile, limits: Limits) -> Page:
-    """Where a photograph is dropped, pasted or taken, and named."""
-    style, script = _own("page.css"), _own("page.js")
+    """Return the start page, which uploads a photograph and shows the predicted classes."""
+    style, script = _read_template("page.css"), _read_template("page.js")
     policy = f"{_CLOSED}; style-src {_hash(style)}; script-src {_hash(script)}; img-src blob: data:; connect-src 'self'"
     text = _environment().get_template("page.html").render(
         file=file, limits=limits, style=_raw(style), script=_raw(script), view=view_words(file)
@@ -38,13 +38,13 @@ def front(file: ModelFile, limits: Limits) -> Page:
 
 
 def reference(schema: dict[str, Any]) -> Page:
-    """The routes of the service, from its OpenAPI description."""
-    style = _own("page.css")
+    """Return the page that documents the routes of the service, from its OpenAPI description."""
+    style = _read_template("page.css")
     text = _environment().get_template("reference.html").render(schema=schema, style=_raw(style))
     return Page(text, f"{_CLOSED}; style-src {_hash(style)}")
 
 
-def _own(name: str) -> str:
+def _read_template(name: str) -> str:
     return (resources.files("resnetlab.deploy") / "templates" / name).read_text(encoding="utf-8")
 
 

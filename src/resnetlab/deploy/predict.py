@@ -1,6 +1,6 @@
-"""Photographs in, classes out: the one place where a trained network looks at pictures.
+"""Prediction of the classes of images with a trained network. All inference uses this module.
 
-Pictures are decoded and cut by threads, a batch ahead of the network; none is held longer than its batch.
+Threads decode and transform the images one batch ahead of the network. No image stays in memory after its batch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Guess:
-    """A class and the probability that the network gives it, 0 to 1."""
+    """Predicted class with its probability, 0 to 1."""
 
     label: str
     probability: float
@@ -43,7 +43,7 @@ class Guess:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of one picture, best first."""
+    """Prediction for one image: the most probable classes in descending order."""
 
     name: str
     guesses: tuple[Guess, ...]
@@ -51,7 +51,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture with the probability of each class (K,), or the reason why it is no image."""
+    """Image with the probability of each class (K,), or the reason why it cannot be decoded."""
 
     picture: Picture
     probabilities: NDArray[np.float64] | None
@@ -59,7 +59,7 @@ class Seen:
 
 
 class Classifier:
-    """A trained network that looks at photographs: `load_model("pets").predict(["cat.jpg"])`."""
+    """Trained network for images: `load_model("pets").predict(["cat.jpg"])`."""
 
     def __init__(self, bundle: Bundle, device: str = "auto") -> None:
         self.file: ModelFile = bundle.file
@@ -73,47 +73,51 @@ class Classifier:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """In the order of the outputs."""
+        """Return the class names in the order of the network's outputs."""
         return self.file.classes
 
     def predict(
         self, pictures: Iterable[str | Path | Image.Image], *, top: int = 5, tta: Tta = "none"
     ) -> list[Prediction]:
-        """The `top` classes of each file or Pillow image. Raises InputError that names each one that is no image."""
-        wanted = [_picture(item, number) for number, item in enumerate(pictures)]
-        seen = list(self.look(wanted, tta=tta))
-        bad = [Problem(one.picture.name, one.reason, "replace it, or leave it out") for one in seen if one.reason]
+        """Predict the `top` most probable classes of each file or Pillow image.
+
+        Raises InputError that names each input that is not an image.
+        """
+        inputs = [_picture(item, number) for number, item in enumerate(pictures)]
+        results = list(self.look(inputs, tta=tta))
+        fix = "replace it, or leave it out"
+        bad = [Problem(result.picture.name, result.reason, fix) for result in results if result.reason]
         if bad:
             raise InputError(*bad)
-        return [self.best(one, top) for one in seen]
+        return [self.best(result, top) for result in results]
 
-    def best(self, seen: Seen, top: int) -> Prediction:
-        """The `top` classes of a picture that was seen."""
-        assert seen.probabilities is not None, seen.reason
-        order = np.argsort(-seen.probabilities, kind="stable")[:top]
-        guesses = tuple(Guess(self.classes[k], float(seen.probabilities[k])) for k in order)
-        return Prediction(seen.picture.name, guesses)
+    def best(self, result: Seen, top: int) -> Prediction:
+        """Return the `top` most probable classes of an image from its probabilities."""
+        assert result.probabilities is not None, result.reason
+        order = np.argsort(-result.probabilities, kind="stable")[:top]
+        guesses = tuple(Guess(self.classes[k], float(result.probabilities[k])) for k in order)
+        return Prediction(result.picture.name, guesses)
 
     def look(self, pictures: Iterable[Picture], *, tta: Tta = "none", batch: int = BATCH) -> Iterator[Seen]:
-        """Each picture with its probabilities or the reason why it is none, in order, `batch` at a time.
+        """Yield the probabilities of each image, or the reason why it cannot be decoded, in order.
 
-        Raises InputError when `tta` does not go with the model, and ResourceError when a batch does not fit in memory.
+        Raises InputError if `tta` does not suit the model, and ResourceError if a batch does not fit in memory.
         """
         check_tta(self.file.view, tta)
-        for chunk in _ahead(pictures, self.file.view, tta, batch):
+        for chunk in _prefetch(pictures, self.file.view, tta, batch):
             by_shape = defaultdict(list)  # whole photographs differ in shape
-            for place, (_, held) in enumerate(chunk):
-                if not isinstance(held, str):
-                    by_shape[held.shape].append(place)
-            found: dict[int, NDArray[np.float64]] = {}
-            for places in by_shape.values():
-                stacked = np.stack([held for place in places if not isinstance(held := chunk[place][1], str)])
-                found |= zip(places, self.probabilities(stacked), strict=True)
-            for place, (one, held) in enumerate(chunk):
-                yield Seen(one, found.get(place), held if isinstance(held, str) else "")
+            for index, (_, views) in enumerate(chunk):
+                if not isinstance(views, str):
+                    by_shape[views.shape].append(index)
+            probabilities: dict[int, NDArray[np.float64]] = {}
+            for indices in by_shape.values():
+                stacked = np.stack([views for index in indices if not isinstance(views := chunk[index][1], str)])
+                probabilities |= zip(indices, self.probabilities(stacked), strict=True)
+            for index, (image, views) in enumerate(chunk):
+                yield Seen(image, probabilities.get(index), views if isinstance(views, str) else "")
 
     def probabilities(self, views: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """The mean probabilities (N, K) over the V views of each picture: (N, V, H, W, C) uint8."""
+        """Return the probabilities (N, K), averaged over the V views of each image (N, V, H, W, C) uint8."""
         count, per_picture = views.shape[:2]
         try:
             with torch.inference_mode():
@@ -124,41 +128,44 @@ class Classifier:
             what = f"a batch of {count} pictures does not fit in the device's memory"
             raise ResourceError(Problem(self.file.name, what, "a smaller --batch-size, or --device cpu")) from error
 
-    def images(self, shown: NDArray[np.uint8]) -> torch.Tensor:
-        """What the network is given for pixels (B, H, W, C) uint8: (B, C, H, W) fp32 on its device."""
-        return normalise(torch.from_numpy(shown).to(self.device), self._mean, self._deviation)
+    def images(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
+        """Convert uint8 pixels (B, H, W, C) to normalized fp32 images (B, C, H, W) on the model's device."""
+        return normalise(torch.from_numpy(pixels).to(self.device), self._mean, self._deviation)
 
 
 def load_model(folder: str | Path, *, device: str = "auto", accept_licence: bool = False) -> Classifier:
-    """The model in `folder`: a model's folder, a finished run's, or what `import-weights` wrote.
+    """Load the model in `folder`: a model folder, the folder of a finished run, or the output of `import-weights`.
 
-    Raises InputError when it is none or a byte of its weights is not as written, and when its licence rules out
-    commercial use unless `accept_licence` says that this is known.
+    Raises InputError if there is no model or its weights do not match their SHA-256, and, without `accept_licence`, if
+    the license forbids commercial use.
     """
     check_model(Path(folder), accept_licence)
     return Classifier(load_bundle(Path(folder)), device)
 
 
 def views(image: Image.Image, view: View, tta: Tta) -> NDArray[np.uint8]:
-    """The V views of a photograph that a network averages over: (V, H, W, C) uint8."""
+    """Return the V views of a photograph for test-time augmentation, (V, H, W, C) uint8."""
     match tta:
         case "none":
             return show(image, view)[np.newaxis]
         case "flip":
-            shown = show(image, view)
-            return np.stack([shown, shown[:, ::-1]])
+            pixels = show(image, view)
+            return np.stack([pixels, pixels[:, ::-1]])
         case "ten-crop":
             return ten_crops(image, view)
 
 
-def _ahead(
+def _prefetch(
     pictures: Iterable[Picture], view: View, tta: Tta, batch: int
 ) -> Iterator[list[tuple[Picture, NDArray[np.uint8] | str]]]:
-    """Batches of pictures as views, or the reason why one is no image; the next is read while one is used."""
+    """Yield batches of images as views, or as the reason why an image cannot be decoded.
 
-    def prepared(one: Picture) -> NDArray[np.uint8] | str:
+    Threads decode the next batch while the caller uses the present one.
+    """
+
+    def prepared(image: Picture) -> NDArray[np.uint8] | str:
         try:
-            return views(one.load(), view, tta)
+            return views(image.load(), view, tta)
         except image_decoder.BadImageError as error:
             return str(error)
 
@@ -166,12 +173,12 @@ def _ahead(
     with image_decoder.quiet(), ThreadPoolExecutor(max_workers=min(default_workers(), 16)) as pool:
 
         def submit() -> list[tuple[Picture, Future[NDArray[np.uint8] | str]]]:
-            return [(one, pool.submit(prepared, one)) for one in islice(waiting, batch)]
+            return [(image, pool.submit(prepared, image)) for image in islice(waiting, batch)]
 
         following = submit()
         while following:
             current, following = following, submit()
-            yield [(one, future.result()) for one, future in current]
+            yield [(image, future.result()) for image, future in current]
 
 
 def _picture(item: str | Path | Image.Image, number: int) -> Picture:

@@ -1,6 +1,6 @@
-"""What can be checked of a command before torch is imported: the model's folder, classes, views and forms.
+"""Checks of a command before torch is imported: model folder, classes, views and export formats.
 
-Free of torch.
+Does not import torch.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from resnetlab.deploy.inputs import Labelled, find_pictures
 from resnetlab.errors import InputError, Problem, mistake, nearest
 
 Tta = Literal["none", "flip", "ten-crop"]
-"""Test-time augmentation: probabilities are averaged over the picture and its mirror image, or over ten crops."""
+"""Test-time augmentation: average the probabilities over the image and its mirror image, or over ten crops."""
 
 Form = Literal["onnx", "torch-export"]
-"""Of a model that is written for other programs."""
+"""Format of an exported model."""
 
 CHECKED = 8
-"""Photographs on which a file for other programs is compared with PyTorch."""
+"""Number of images for the comparison of an exported file with PyTorch."""
 
 MAX_TOLD = 20
 
 
 def check_model(folder: Path, accept_licence: bool, tta: str = "none") -> ModelFile:
-    """What is known of the model in `folder`. Raises InputError when there is none that may be used as `tta` asks."""
+    """Read the description of the model in `folder`.
+
+    Raises InputError if there is no model, its license is not accepted, or it does not support `tta`.
+    """
     file = read_file(folder)
     check_licence(folder, file, accept_licence)
     check_tta(file.view, tta)
@@ -36,7 +39,7 @@ def check_model(folder: Path, accept_licence: bool, tta: str = "none") -> ModelF
 
 
 def check_tta(view: View, tta: str) -> None:
-    """Raise InputError unless `tta` is known and goes with `view`."""
+    """Raise InputError unless `tta` exists and suits `view`."""
     if tta not in get_args(Tta):
         raise mistake("--tta", "unknown", "--tta flip", got=tta, allowed=", ".join(get_args(Tta)))
     if tta == "ten-crop" and view.rule != "crop":
@@ -51,7 +54,7 @@ def check_label(label: str, classes: Sequence[str]) -> None:
 
 
 def check_form(file: ModelFile, form: str) -> None:
-    """Raise InputError unless the model can be written in the form."""
+    """Raise InputError unless the model can be exported in this format."""
     if form not in get_args(Form):
         raise mistake("--to", "unknown", "--to onnx", got=form, allowed=", ".join(get_args(Form)))
     if file.view.rule == "whole":
@@ -60,28 +63,28 @@ def check_form(file: ModelFile, form: str) -> None:
 
 
 def check_photographs(folder: Path) -> None:
-    """Raise InputError unless a folder has as many photographs as an exported file is checked on."""
-    found = len(find_pictures([folder])[0])
-    if found < CHECKED:
-        raise too_few(folder, found)
+    """Raise InputError if a folder has too few photographs for the check of an export."""
+    count = len(find_pictures([folder])[0])
+    if count < CHECKED:
+        raise too_few(folder, count)
 
 
-def too_few(folder: Path, found: int) -> InputError:
-    """The mistake of a folder that has `found` photographs for the check of an export."""
-    what = f"{found} photographs, of the {CHECKED} that the check needs"
+def too_few(folder: Path, count: int) -> InputError:
+    """Return the error of a folder with too few photographs for the check of an export."""
+    what = f"{count} photographs, of the {CHECKED} that the check needs"
     return mistake(str(folder), what, "leave --check-on out")
 
 
 def match_classes(classes: Sequence[str], data: Labelled) -> dict[str, int]:
-    """The output of each class of the data, by name. Raises InputError with every class that the model lacks."""
+    """Map each class of the data to its output. Raises InputError with every class that the model lacks."""
     index = {name: k for k, name in enumerate(classes)}
     missing = [name for name in dict.fromkeys(data.labels) if name not in index]
     if missing:
-        of = f"the model's {len(classes):,} classes"
+        options = f"the model's {len(classes):,} classes"
         problems = [
             Problem(
                 data.data,
-                f'class "{name}" is none of {of}',
+                f'class "{name}" is none of {options}',
                 nearest(name, classes) or "rename its folder, or leave it out",
             )
             for name in missing[:MAX_TOLD]

@@ -1,4 +1,4 @@
-"""What an evaluation found, as data: evaluation.json, and what its page is made of. Free of torch."""
+"""Results of an evaluation as dataclasses, the content of evaluation.json. Does not import torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from resnetlab.stats.intervals import wilson
 
 @spec
 class Share:
-    """Images that have a property: per cent of `images`, with Wilson's 95 % interval over images."""
+    """Percentage of `images` with a property, with Wilson's 95 % interval over the images."""
 
     count: int
     images: int
@@ -19,37 +19,37 @@ class Share:
 
 
 def share(count: int, images: int) -> Share:
-    """In per cent, with Wilson's interval."""
+    """Return a percentage with Wilson's 95 % interval."""
     low, high = wilson(count, images)
     return Share(count=count, images=images, pct=100 * count / images, low=100 * low, high=100 * high)
 
 
 @spec
 class ClassScore:
-    """One class of the data."""
+    """Scores of one class of the data."""
 
     name: str
     recall: Share
-    """Of its images, those that are told right."""
+    """Percentage of the images of the class that are classified correctly."""
     named: int
-    """Images of the data that the model calls so, rightly or not."""
+    """Number of images for which the model predicts the class."""
 
 
 @spec
 class Bin:
-    """Images whose most probable class has a probability within these bounds."""
+    """Calibration bin: images whose highest probability lies within these bounds."""
 
     low: float
     high: float
     images: int
     confidence_pct: float
-    """Their mean probability."""
+    """Mean of the highest probability."""
     accuracy_pct: float
 
 
 @spec
 class Confusion:
-    """Images of `true` that the model calls `said`."""
+    """Number of images of class `true` that the model predicts as `said`."""
 
     true: str
     said: str
@@ -58,7 +58,7 @@ class Confusion:
 
 @spec
 class Mistake:
-    """A picture that is told wrong, and how sure the model was."""
+    """Misclassified image with the probabilities of the predicted and the true class."""
 
     name: str
     true: str
@@ -69,7 +69,7 @@ class Mistake:
 
 @spec
 class Evaluated:
-    """evaluation.json: a model against the pictures of one split."""
+    """Content of evaluation.json: the evaluation of a model on one split."""
 
     schema: int = 1
     model: str
@@ -85,13 +85,13 @@ class Evaluated:
     ece_pct: float
     """Expected calibration error over 15 bins of equal width (Guo et al. 2017, sec. 2)."""
     outputs: int
-    """Classes that the model can name; the data may have fewer."""
+    """Number of classes of the model; the data may have fewer."""
     classes: tuple[ClassScore, ...]
     confusions: tuple[Confusion, ...]
-    """Every pair that occurs, the most frequent first."""
+    """All pairs of true and predicted class that occur, the most frequent first."""
     bins: tuple[Bin, ...]
     mistakes: tuple[Mistake, ...]
-    """Every one, the surest first."""
+    """All misclassified images, the most confident first."""
     bad: tuple[tuple[str, str], ...] = ()
-    """Files that could not be read, and why: they count nowhere above."""
+    """Unreadable files and the reason. No number above includes them."""
     notes: tuple[str, ...] = ()

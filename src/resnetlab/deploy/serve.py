@@ -1,8 +1,7 @@
-"""A page and a JSON service that name what is in a photograph. Imported only where the extra `serve` is installed.
+"""HTTP service that predicts the classes of a photograph, as a web page and as JSON. Needs the extra `serve`.
 
-Owns the limits: uploads stay in memory and are bounded in bytes, pixels, time and number; no route gives a file or
-fetches an address; Host and Origin are checked, so that no page on the web can use a service on this machine. Every
-error is one line of JSON.
+Uploads stay in memory and are limited in bytes, pixels, time and number. No route returns a file or opens a URL. The
+service checks the headers Host and Origin, so that no page of another site can use it. Every error is one line of JSON.
 """
 
 from __future__ import annotations
@@ -40,12 +39,12 @@ from resnetlab.deploy.predict import Classifier, Seen, views
 from resnetlab.errors import InputError, mistake
 
 FIELD = "photograph"
-"""Of a form; any other name does as well."""
+"""Documented name of the form field; any other name works too."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """A class and its probability, 0 to 1."""
+    """Class with its probability, 0 to 1."""
 
     name: str
     probability: float
@@ -53,21 +52,21 @@ class Named:
 
 @dataclass(frozen=True)
 class Answer:
-    """What `/predict` says."""
+    """Response of `/predict`."""
 
     model: str
     licence: str
-    """Of the weights; it goes with what is made of them."""
+    """License of the weights, which also applies to what is made with them."""
     classes: list[Named]
-    """The most probable first."""
+    """Classes, the most probable one first."""
     seconds: float
     grad_cam: str = ""
-    """Asked for with `explain=true`: where the model saw the first class, as a PNG in a data URI."""
+    """With `explain=true`, the Grad-CAM heat map of the first class, as a PNG in a data URI."""
 
 
 @dataclass(frozen=True)
 class Health:
-    """What `/health` says."""
+    """Response of `/health`."""
 
     status: str
     model: str
@@ -76,7 +75,7 @@ class Health:
 
 
 class Service:
-    """One model, one thread that looks, and the count of those who wait."""
+    """Prediction service: a model, one thread for inference, and the number of waiting requests."""
 
     def __init__(self, model: Classifier, limits: Limits) -> None:
         self.model, self.limits, self.explainer = model, limits, Explainer(model)
@@ -84,7 +83,7 @@ class Service:
         self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="look")
 
     async def answer(self, request: Request, top: int, explained: bool) -> Answer:
-        """Read a photograph and name it within the limits."""
+        """Read a photograph from a request and predict its classes within the limits."""
         if self.waiting >= self.limits.waiting:
             raise HTTPException(503, f"busy: {self.limits.waiting} photographs are waiting; try again in a moment")
         self.waiting += 1
@@ -95,20 +94,20 @@ class Service:
             try:
                 return await asyncio.wait_for(asyncio.wrap_future(looking), self.limits.seconds)
             finally:
-                looking.cancel()  # where it has not begun
+                looking.cancel()  # has an effect only before the prediction starts
         except TimeoutError:
             raise HTTPException(408, f"took longer than {self.limits.seconds:g} s; send a smaller photograph") from None
         finally:
             self.waiting -= 1
 
     def look(self, raw: bytes, top: int, explained: bool) -> Answer:
-        """Name the photograph in `raw`."""
-        began = time.monotonic()
+        """Predict the classes of the photograph in the bytes `raw`."""
+        start = time.monotonic()
         with image_decoder.quiet():
             photograph = self._decode(raw)
         probabilities = self.model.probabilities(views(photograph, self.model.file.view, "none")[np.newaxis])[0]
-        seen = Seen(Picture("photograph", lambda: photograph), probabilities)
-        guesses = [Named(guess.label, guess.probability) for guess in self.model.best(seen, top).guesses]
+        result = Seen(Picture("photograph", lambda: photograph), probabilities)
+        guesses = [Named(guess.label, guess.probability) for guess in self.model.best(result, top).guesses]
         heat = ""
         if explained:
             try:
@@ -117,7 +116,7 @@ class Service:
             except InputError as error:
                 raise HTTPException(501, str(error)) from None
         file = self.model.file
-        return Answer(file.name, str(file.licence), guesses, round(time.monotonic() - began, 3), heat)
+        return Answer(file.name, str(file.licence), guesses, round(time.monotonic() - start, 3), heat)
 
     def _decode(self, raw: bytes) -> Image.Image:
         try:
@@ -131,9 +130,9 @@ class Service:
 
 
 def application(model: Classifier, limits: Limits | None = None, host: str = "127.0.0.1") -> FastAPI:
-    """The service as an ASGI application; `host` is the name that it is bound to."""
+    """Return the service as an ASGI application. `host` is the name or address that it is bound to."""
     service = Service(model, limits or Limits())
-    with contextlib.suppress(InputError):  # the first look loads what the others need; not every network can explain
+    with contextlib.suppress(InputError):  # warm-up for later requests; not every network supports Grad-CAM
         explain(model, Image.new("RGB", (256, 256), "grey"))
 
     @asynccontextmanager
@@ -153,8 +152,8 @@ def application(model: Classifier, limits: Limits | None = None, host: str = "12
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        held = pages.reference(app.openapi())
-        return HTMLResponse(held.text, headers={"Content-Security-Policy": held.policy})
+        reference_page = pages.reference(app.openapi())
+        return HTMLResponse(reference_page.text, headers={"Content-Security-Policy": reference_page.policy})
 
     @app.get("/health", summary="Whether the service is up, and with which model.")
     async def health() -> Health:
@@ -167,7 +166,7 @@ def application(model: Classifier, limits: Limits | None = None, host: str = "12
         top: Annotated[int, Query(ge=1, le=100, description="Classes.")] = 5,
         explain: Annotated[bool, Query(description="With where the first class was seen (Grad-CAM).")] = False,
     ) -> Answer:
-        """The body is the file itself, or a form with one file."""
+        """Predict the classes of the photograph in the body: the file itself, or a form with one file."""
         return await service.answer(request, top, explain)
 
     _guard(app, host)
@@ -175,7 +174,7 @@ def application(model: Classifier, limits: Limits | None = None, host: str = "12
 
 
 def run(model: Classifier, host: str, port: int, say: Callable[[str], None]) -> None:
-    """Serve until a signal. Raises InputError when the port is taken."""
+    """Serve until a signal ends the process. Raises InputError if the port is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family)
@@ -195,9 +194,9 @@ def run(model: Classifier, host: str, port: int, say: Callable[[str], None]) -> 
 
 
 def allowed_host(header: str, bound: str) -> bool:
-    """Whether a Host header is this machine's: an address, `localhost`, its name, or the name that it is bound to.
+    """Return True if a Host header names this machine: an IP address, `localhost`, its name or the bound name.
 
-    A name of another is a web page that was pointed here (DNS rebinding); an address cannot be.
+    Any other name comes from a web page whose name was pointed to this machine (DNS rebinding).
     """
     name = header.rpartition("]")[0].lstrip("[") if header.startswith("[") else header.partition(":")[0]
     own = socket.gethostname().lower()
@@ -211,14 +210,14 @@ def allowed_host(header: str, bound: str) -> bool:
 
 
 def _guard(app: FastAPI, host: str) -> None:
-    """Check Host and Origin, and tell every error as a line of JSON."""
+    """Add the check of Host and Origin, and handlers that return every error as a line of JSON."""
 
     @app.middleware("http")
     async def check(request: Request, following: Callable[[Request], Awaitable[Response]]) -> Response:
-        given, origin = request.headers.get("host", ""), request.headers.get("origin")
-        if not allowed_host(given, host):
-            return _error(403, f"not served under the name {given[:100]}; use the address of this machine")
-        if origin is not None and origin.partition("://")[2] != given:
+        host_header, origin = request.headers.get("host", ""), request.headers.get("origin")
+        if not allowed_host(host_header, host):
+            return _error(403, f"not served under the name {host_header[:100]}; use the address of this machine")
+        if origin is not None and origin.partition("://")[2] != host_header:
             return _error(403, "a page of another site may not use this service")
         response = await following(request)
         response.headers.update(
@@ -227,7 +226,7 @@ def _guard(app: FastAPI, host: str) -> None:
         return response
 
     @app.exception_handler(HTTPException)
-    async def told(_: Request, error: HTTPException) -> Response:
+    async def http_error(_: Request, error: HTTPException) -> Response:
         return _error(error.status_code, str(error.detail))
 
     @app.exception_handler(RequestValidationError)
@@ -236,39 +235,39 @@ def _guard(app: FastAPI, host: str) -> None:
         return _error(422, f"{first['loc'][-1]}: {first['msg']}")
 
     @app.exception_handler(Exception)
-    async def unforeseen(_: Request, error: Exception) -> Response:
+    async def unexpected(_: Request, error: Exception) -> Response:
         return _error(500, f"unforeseen: {type(error).__name__}")
 
 
-def _error(status: int, said: str) -> Response:
-    return JSONResponse({"error": " ".join(said.split())}, status_code=status)
+def _error(status: int, message: str) -> Response:
+    return JSONResponse({"error": " ".join(message.split())}, status_code=status)
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """The photograph: the body itself, or the first file of a form; never more than `limit` bytes in memory."""
-    told = f"larger than {limit / 1e6:g} MB; send a smaller photograph"
+    """Read the photograph from the body or the first file of a form, at most `limit` bytes."""
+    too_large = f"larger than {limit / 1e6:g} MB; send a smaller photograph"
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
-        raise HTTPException(413, told)
+        raise HTTPException(413, too_large)
 
     async def bounded() -> AsyncIterator[bytes]:
-        taken = 0
+        received = 0
         async for part in request.stream():
-            taken += len(part)
-            if taken > limit:
-                raise HTTPException(413, told)
+            received += len(part)
+            if received > limit:
+                raise HTTPException(413, too_large)
             yield part
 
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         return b"".join([part async for part in bounded()])
     try:
         parser = MultiPartParser(request.headers, bounded(), max_files=1, max_fields=8)  # type: ignore[arg-type]
-        parser.spool_max_size = limit + 1  # in memory, never a file
+        parser.spool_max_size = limit + 1  # keeps the upload in memory
         form = await parser.parse()
     except (MultiPartException, KeyError) as error:
         raise HTTPException(422, f"not a form with one file: {error}") from None
     try:
-        files = [held for held in form.values() if not isinstance(held, str)]
+        files = [value for value in form.values() if not isinstance(value, str)]
         if not files:
             raise HTTPException(422, "a form without a file; send one photograph")
         return await files[0].read()
@@ -291,7 +290,7 @@ def _png_uri(picture: Image.Image) -> str:
 
 
 def _address() -> str:
-    """This machine's own on the network that leads out; nothing is sent."""
+    """Return the address of this machine on its outgoing network. Sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))

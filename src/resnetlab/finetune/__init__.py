@@ -1,1 +1,1 @@
-"""Fitting a pre-trained network to a folder of photographs."""
+"""Fine-tuning of a pre-trained network on a folder of photographs."""

@@ -1,4 +1,7 @@
-"""From what a person asks for to a model's folder: read, check, fit, write. Imports torch when all is checked."""
+"""Fine-tuning from a user's request to a model folder: read, check, train, write.
+
+Imports torch only after all checks.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Done:
-    """What was found, the folder of the model, and that of what was found."""
+    """Outcome of a fine-tuning: its record, the folder of the model, and the folder of the report."""
 
     record: Record
     model: Path
@@ -35,27 +38,37 @@ class Done:
 
 
 def finetune(
-    told: Told, *, budget_seconds: float | None = None, baseline: Path | None = None,
+    request: Told, *, budget_seconds: float | None = None, baseline: Path | None = None,
     stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, pulse: Pulse = silent,
 ) -> Done:  # fmt: skip
-    """Fit a network to a folder of photographs and write it; `say` and `pulse` are told how it goes.
+    """Fine-tune a network on a folder of photographs and write the model and the record.
 
-    Raises InputError and ResourceError.
+    Args:
+        request: Request of the user.
+        budget_seconds: Time limit; later stages are shortened or left out to meet it.
+        baseline: Folder of an earlier model to compare with on the test images.
+        stop: Function that is asked between steps; training ends once it returns True.
+        say: Function that gets a line about each stage.
+        pulse: Callback for the progress of long steps.
+
+    Raises:
+        InputError: The request, the weights or the photographs are invalid.
+        ResourceError: The disk is full.
     """
-    if place()[0] > 0:  # of several processes one tells
+    if place()[0] > 0:  # only the first process prints progress
         say, pulse = lambda _: None, silent
-    asked = _read(told, say)
+    checked = _read(request, say)
     from resnetlab.finetune.pipeline import fit_all
     from resnetlab.training.distributed import from_environment, joined
 
     team = from_environment()
-    job = prepared(told, say, team, asked)
+    job = prepared(request, say, team, checked)
     name = folder_name(job)
-    model, report = told.output / "models" / name, told.output / "reports" / name
+    model, report = request.output / "models" / name, request.output / "reports" / name
     with joined(team, job.numerics.device):
         record = fit_all(
-            job, model, _kept(told), budget_seconds=budget_seconds, baseline=baseline, stop=stop, say=say, pulse=pulse,
-            team=team,
+            job, model, _stage_cache(request), budget_seconds=budget_seconds, baseline=baseline, stop=stop, say=say,
+            pulse=pulse, team=team,
         )  # fmt: skip
     if team.first:
         report.mkdir(parents=True, exist_ok=True)
@@ -64,51 +77,54 @@ def finetune(
 
 
 def fixres(
-    told: Told, train_sizes: tuple[int, ...], test_sizes: tuple[int, ...], *, command: str,
+    request: Told, train_sizes: tuple[int, ...], test_sizes: tuple[int, ...], *, command: str,
     stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, pulse: Pulse = silent,
 ) -> Iterator[tuple[Sizes, Path]]:  # fmt: skip
-    """The table of sizes as it fills, and the folder of its report. Raises InputError and ResourceError."""
-    job = prepared(told, say)
+    """Sweep train and test resolutions. Yields the table after each cell, and the folder of its report.
+
+    Raises InputError and ResourceError.
+    """
+    job = prepared(request, say)
     from resnetlab.finetune.resolution_sweep import sweep
 
     name = folder_name(job)
-    report = told.output / "reports" / name
-    model = told.output / "models" / name
-    for found in sweep(
-        job, train_sizes, test_sizes, model, _kept(told), command=command, stop=stop, say=say, pulse=pulse
+    report = request.output / "reports" / name
+    model = request.output / "models" / name
+    for table in sweep(
+        job, train_sizes, test_sizes, model, _stage_cache(request), command=command, stop=stop, say=say, pulse=pulse
     ):
-        yield found, report
+        yield table, report
 
 
-def _kept(told: Told) -> Kept:
-    """Stages that are done are not done again when the command is given again."""
+def _stage_cache(request: Told) -> Kept:
+    """Return the stage cache, so that a repeated command does not train finished stages again."""
     from resnetlab.finetune.stage_cache import Kept
 
-    return Kept(told.output / "cache" / "stages")
+    return Kept(request.output / "cache" / "stages")
 
 
 def folder_name(job: Job) -> str:
-    """`photos-resnet50-full`: the data, the network, the recipe."""
+    """Return the name of data, network and recipe as a folder name: `photos-resnet50-full`."""
     spec = job.backbone.spec
     network = spec.name if isinstance(spec, External) else spec.slug
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{job.photos.name}-{network}-{job.tuning.name}")
 
 
-def _read(told: Told, say: Say) -> Asked:
-    """As `read`, and then say that torch is loaded, which takes seconds."""
-    asked = read(told, say)
+def _read(request: Told, say: Say) -> Asked:
+    """Read and check the request, then report that torch is loading, which takes seconds."""
+    checked = read(request, say)
     if "torch" not in sys.modules:
-        library = getattr(asked.backbone.spec, "library", "")
+        library = getattr(checked.backbone.spec, "library", "")
         say(f"loading {' and '.join(filter(None, ('torch', library)))} ...")
-    return asked
+    return checked
 
 
-def prepared(told: Told, say: Say, team: Team | None = None, asked: Asked | None = None) -> Job:
-    """Everything read and checked, unless it was `asked` for before, so that no mistake is told after training."""
-    asked = asked or _read(told, say)
+def prepared(request: Told, say: Say, team: Team | None = None, checked: Asked | None = None) -> Job:
+    """Return the fine-tuning job, read and checked before training. `checked` is the request if it is already read."""
+    checked = checked or _read(request, say)
     from resnetlab.finetune.pipeline import Job
     from resnetlab.training.resolve import resolve
 
-    device, index = parse_device(told.device)
+    device, index = parse_device(request.device)
     numerics = resolve(Numerics(device=device, ranks=team.size if team else 1), single=True)  # type: ignore[arg-type]
-    return Job(asked.photos, asked.backbone, asked.tuning, told.seed, numerics, index)
+    return Job(checked.photos, checked.backbone, checked.tuning, request.seed, numerics, index)

@@ -1,7 +1,7 @@
-"""Which pre-trained network to begin from: as asked for, or the first that is at hand.
+"""Selection of the pre-trained network: the requested one, or the first that is available on this machine.
 
-At hand is what lies in the folder RESNETLAB_WEIGHTS (`NAME.toml`, a model as in a study file, or `NAME.safetensors`,
-weights of timm's network of that name), then what torchvision has downloaded before.
+Available are the files in the folder RESNETLAB_WEIGHTS (`NAME.toml`, a model as in a study file, or `NAME.safetensors`,
+weights of timm's network of that name), then the weights that torchvision has downloaded before.
 """
 
 from __future__ import annotations
@@ -19,72 +19,72 @@ from resnetlab.models.tensorfile import describe_weights
 
 VARIABLE = "RESNETLAB_WEIGHTS"
 PREFERRED = ("resnet50", "resnet34", "resnet18", "mobilenet_v3_large", "efficientnet_b0")
-"""Of torchvision, the first that is at hand; the first of all where there is a network."""
+"""Networks of torchvision in order of preference. If none was downloaded before, the first one is downloaded."""
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network, the file of its weights where they are no part of the spec, and their licence."""
+    """Pre-trained network, the file of its weights if the spec does not name it, and their license."""
 
     spec: Model
     weights: Path | None
     licence: Licence
     found: str
-    """Where, for a person; empty where it was asked for."""
+    """Origin of the network in words; empty if the user named it."""
 
 
 def choose(model: str, weights: Path | None, licence_accepted: bool) -> Backbone:
-    """The backbone that was asked for, or one that is at hand.
+    """Select the requested backbone, or an available one if `model` is empty.
 
-    `model` is a name or a TOML file, or empty. Raises InputError when there is none, and for weights whose licence
-    forbids commercial use until that is accepted.
+    `model` is a name, a TOML file or empty. Raises InputError if there is no such network, and for weights whose
+    license forbids commercial use unless the user accepted it.
     """
-    found = _asked(model, weights) if model else _at_hand(weights)
+    backbone = _requested(model, weights) if model else _find_local(weights)
     if not licence_accepted:
-        refuse_unaccepted(found.spec, found.licence)
-    return found
+        refuse_unaccepted(backbone.spec, backbone.licence)
+    return backbone
 
 
-def _asked(model: str, weights: Path | None) -> Backbone:
+def _requested(model: str, weights: Path | None) -> Backbone:
     spec = parse_model(model, "--model", "")
     if not model.endswith(".toml") and weights is None:
         spec = from_hub(spec)
     return Backbone(spec, weights, licence_of(spec), "")
 
 
-def _at_hand(weights: Path | None) -> Backbone:
+def _find_local(weights: Path | None) -> Backbone:
     if weights is not None:
         return _tensors(weights, None, "")
     folder = os.environ.get(VARIABLE, "")
     if folder:
-        place = Path(folder).expanduser()
-        named = sorted(place.glob("*.toml")) or sorted(place.glob("*.safetensors"))
-        if not named:
+        directory = Path(folder).expanduser()
+        files = sorted(directory.glob("*.toml")) or sorted(directory.glob("*.safetensors"))
+        if not files:
             raise mistake(
                 f"{VARIABLE}={folder}", "no .toml and no .safetensors in it", "put weights there, or unset it"
             )
-        return (_file if named[0].suffix == ".toml" else _tensors)(named[0], weights, f"{VARIABLE}: {named[0].name}")
-    name, where = _torchvision()
+        return (_file if files[0].suffix == ".toml" else _tensors)(files[0], weights, f"{VARIABLE}: {files[0].name}")
+    name, origin = _torchvision()
     spec = External(source=f"torchvision/{name}", weights="hub")
-    return Backbone(spec, None, licence_of(spec), where)
+    return Backbone(spec, None, licence_of(spec), origin)
 
 
-def _file(path: Path, weights: Path | None, found: str) -> Backbone:
+def _file(path: Path, weights: Path | None, origin: str) -> Backbone:
     spec = parse_model(str(path), str(path))
-    return Backbone(spec, weights, licence_of(spec), found)
+    return Backbone(spec, weights, licence_of(spec), origin)
 
 
-def _tensors(path: Path, weights: Path | None, found: str) -> Backbone:
-    """Weights without a word on their network: timm's of that name, unless they say themselves."""
-    held = describe_weights(path).get("model")
-    if held is None and not path.stem.isidentifier():
+def _tensors(path: Path, weights: Path | None, origin: str) -> Backbone:
+    """Return the backbone of a weights file: the network in its metadata, or timm's network of the file's name."""
+    model = describe_weights(path).get("model")
+    if model is None and not path.stem.isidentifier():
         raise mistake(str(path), "does not say of which network it is", "name it: --model timm/NAME")
-    spec = parse_model(held or f"timm/{path.stem}", str(path))
-    return Backbone(spec, weights or path, licence_of(spec), found)
+    spec = parse_model(model or f"timm/{path.stem}", str(path))
+    return Backbone(spec, weights or path, licence_of(spec), origin)
 
 
 def _torchvision() -> tuple[str, str]:
-    """The first preferred network whose weights were downloaded before, else the first of all."""
+    """Return the first preferred network whose weights were downloaded before, or the first of all."""
     cache = Path(os.environ.get("TORCH_HOME") or "~/.cache/torch").expanduser() / "hub" / "checkpoints"
     for name in PREFERRED:
         if cache.is_dir() and any(path.name.startswith(f"{name}-") for path in cache.iterdir()):

@@ -1,4 +1,7 @@
-"""A folder of photographs, cut into train, validation and test; decoded when they are asked for. Free of torch."""
+"""Photograph data set: a folder, split into train, validation and test, and decoded on access.
+
+Does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +30,21 @@ from resnetlab.finetune.progress import Pulse
 from resnetlab.finetune.progress import silent as silent_pulse
 
 VALIDATION_SHARE = 0.15
-"""Of the train images, where a folder has no validation split: as much as is cut of a folder without any split."""
+"""Fraction of the train images for validation, if a folder has no validation split.
+
+A folder without any split gets the same fraction.
+"""
 
 
 Reduction = Callable[[int, int], int]
-"""Of a width and a height: at which part of its sides (1, 2, 4 or 8) a photograph is decoded."""
+"""Function of width and height that returns the factor (1, 2, 4 or 8) by which decoding reduces the sides."""
 
 ALBUM_BYTES = 1_500_000_000
-"""Of decoded photographs that a process keeps; beyond it they are decoded again."""
+"""Maximum size of the cache of decoded photographs of a process. Others are decoded again."""
 
 
 class Album:
-    """Photographs that were decoded, by place and reduction, up to a bound. They are looked at and never changed."""
+    """Cache of decoded photographs by index and reduction, up to a size limit. Callers must not change the arrays."""
 
     def __init__(self) -> None:
         self.sizes: dict[int, tuple[int, int]] = {}
@@ -46,18 +52,18 @@ class Album:
         self.bytes = 0
         self.lock = threading.Lock()
 
-    def keep(self, place: int, reduction: int, photo: NDArray[np.uint8], size: tuple[int, int]) -> None:
-        """Keep a photograph if there is room."""
+    def keep(self, index: int, reduction: int, photo: NDArray[np.uint8], size: tuple[int, int]) -> None:
+        """Add a photograph if the cache has room."""
         with self.lock:
-            self.sizes[place] = size
-            if self.bytes + photo.nbytes <= ALBUM_BYTES and (place, reduction) not in self.held:
-                self.held[place, reduction] = photo
+            self.sizes[index] = size
+            if self.bytes + photo.nbytes <= ALBUM_BYTES and (index, reduction) not in self.held:
+                self.held[index, reduction] = photo
                 self.bytes += photo.nbytes
 
 
 @dataclass(frozen=True)
 class Part:
-    """The photographs of a split: where each lies, its class as a number (N,), and the SHA-256 of its file."""
+    """Split of a photograph data set: the path, class index (N,) and SHA-256 of each photograph."""
 
     root: Path
     rows: tuple[Row, ...]
@@ -66,62 +72,64 @@ class Part:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def load(self, place: int) -> Image.Image:
-        """The decoded photograph at `place`, RGB. Raises InputError when it is no longer what was read before."""
-        with self._told(place):
-            return image_decoder.decode(self._read(place)).convert("RGB")
+    def load(self, index: int) -> Image.Image:
+        """Decode the photograph at `index` as RGB. Raises InputError if its file is damaged or has changed."""
+        with self._with_path(index):
+            return image_decoder.decode(self._read(index)).convert("RGB")
 
-    def reduced(self, place: int, reduction: Reduction) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        """As `load`, (H, W, 3), decoded at no more of its sides than `reduction` asks for; and its whole width and
-        height.
+    def reduced(self, index: int, reduction: Reduction) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        """Decode the photograph at `index` with sides reduced by the factor that `reduction` returns.
 
-        What was decoded is kept from epoch to epoch, up to ALBUM_BYTES.
+        A cache keeps decoded photographs from epoch to epoch, up to ALBUM_BYTES. Raises InputError like `load`.
+
+        Returns:
+            The photograph (H, W, 3), and the full width and height.
         """
         album = self._album
-        if place in album.sizes and (kept := album.held.get((place, reduction(*album.sizes[place])))) is not None:
-            return kept, album.sizes[place]
-        with self._told(place):
-            raw = self._read(place)
+        if index in album.sizes and (cached := album.held.get((index, reduction(*album.sizes[index])))) is not None:
+            return cached, album.sizes[index]
+        with self._with_path(index):
+            raw = self._read(index)
             size = image_decoder.upright_size(raw)
             image = image_decoder.decode(raw, reduction(*size))
         photo = np.array(image if image.mode == "RGB" else image.convert("RGB"))
-        album.keep(place, reduction(*size), photo, size)
+        album.keep(index, reduction(*size), photo, size)
         return photo, size
 
     @cached_property
     def _album(self) -> Album:
         return Album()
 
-    def _read(self, place: int) -> bytes:
-        row = self.rows[place]
+    def _read(self, index: int) -> bytes:
+        row = self.rows[index]
         raw = image_decoder.read(self.root / row.path)
         if hashlib.sha256(raw).hexdigest() != row.sha256:
             raise image_decoder.BadImageError("changed since it was first read")
         return raw
 
     @contextlib.contextmanager
-    def _told(self, place: int) -> Iterator[None]:
+    def _with_path(self, index: int) -> Iterator[None]:
         try:
             yield
         except image_decoder.BadImageError as error:
-            where = f"{self.root}/{self.rows[place].path}"
+            where = f"{self.root}/{self.rows[index].path}"
             raise mistake(where, str(error), "restore it, then give the command again") from None
 
     def shown(
         self, show: Callable[[Image.Image], NDArray[np.uint8]], pulse: Pulse = silent_pulse
     ) -> NDArray[np.uint8]:  # fmt: skip
-        """Every photograph as `show` gives it, (N, H, W, C); all of one shape."""
-        held = []
+        """Decode all photographs, apply `show` to each, and stack the results (N, H, W, C) of equal shape."""
+        arrays = []
         with image_decoder.quiet(), ThreadPoolExecutor(default_workers()) as pool:
-            for one in pool.map(lambda place: show(self.load(place)), range(len(self))):
-                held.append(one)
-                pulse("photographs read", len(held), len(self))
-        return np.stack(held)
+            for array in pool.map(lambda index: show(self.load(index)), range(len(self))):
+                arrays.append(array)
+                pulse("photographs read", len(arrays), len(self))
+        return np.stack(arrays)
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """A folder, cut. The test split is reported and never chooses."""
+    """Photograph data set with its three splits. The test split never selects a model."""
 
     name: str
     root: Path
@@ -130,21 +138,21 @@ class Photographs:
     validation: Part
     test: Part
     sha256: str
-    """Of the classes and of each image's path, class, split and content."""
+    """Hash of the classes and of the path, class, split and content of each image."""
     notes: tuple[str, ...]
     overlap: str
-    """A warning where a known pre-training set holds the images; else empty."""
+    """Warning if a known pre-training set contains the images; otherwise empty."""
     chance: float
-    """Share of the largest class among the test images."""
+    """Fraction of the largest class among the test images."""
 
     @property
     def identity(self) -> DataIdentity:
-        """As a run has it: the SHA-256 tells of the cut too."""
+        """Return the identity of the data for a run. The SHA-256 covers the split too."""
         return DataIdentity(sha256=self.sha256, validation=0.0)
 
 
 def load_photographs(data: Data, cache: Path, say: Say = silent) -> Photographs:
-    """What a study names as `data`, for a recipe of fine-tuning. Raises InputError."""
+    """Load the photographs that a study names as `data`, for a fine-tuning recipe. Raises InputError."""
     root = Path(data.source)
     if not root.is_dir():
         what = "no folder of photographs, which a recipe of fine-tuning needs"
@@ -157,42 +165,45 @@ def load_photographs(data: Data, cache: Path, say: Say = silent) -> Photographs:
 def open_photographs(
     root: Path, *, cache: Path, cut: Cut | Path | None = None, skip_bad: bool = False, say: Say = silent
 ) -> Photographs:
-    """The photographs in a folder. Raises InputError with every mistake found; bad files are one unless `skip_bad`."""
+    """Open a folder of photographs and split it.
+
+    Raises InputError with every mistake. Damaged files are mistakes unless `skip_bad` is set.
+    """
     if not root.is_dir():
         raise mistake(str(root), "no such folder", "give a folder of photographs, in folders of classes")
-    found = survey(root, image_size=DEFAULT_SIDE, cache=cache, say=say, skip_bad=skip_bad, cut=cut)
-    notes = [note for note in found.notes if "resized to" not in note]  # said of the squares of a training run
-    rows = found.rows
+    listing = survey(root, image_size=DEFAULT_SIDE, cache=cache, say=say, skip_bad=skip_bad, cut=cut)
+    notes = [note for note in listing.notes if "resized to" not in note]  # only for training from scratch
+    rows = listing.rows
     if not any(row.split == "validation" for row in rows):
-        rows = _with_validation(rows, found.classes, str(root))
+        rows = _with_validation(rows, listing.classes, str(root))
         notes.append(f"{root} has no validation split: {VALIDATION_SHARE:.0%} of train were set apart, by class")
-    number = {name: k for k, name in enumerate(found.classes)}
+    number = {name: k for k, name in enumerate(listing.classes)}
 
     def part(split: Split) -> Part:
-        chosen = tuple(row for row in rows if row.split == split)
-        return Part(root, chosen, np.array([number[row.label] for row in chosen], np.int64))
+        split_rows = tuple(row for row in rows if row.split == split)
+        return Part(root, split_rows, np.array([number[row.label] for row in split_rows], np.int64))
 
     train, validation, test = part("train"), part("validation"), part("test")
-    _need(root, found.classes, train, validation)
-    sha256 = manifest_sha256(replace(found, rows=rows))
+    _check_split_sizes(root, listing.classes, train, validation)
+    sha256 = manifest_sha256(replace(listing, rows=rows))
     chance = float(np.bincount(test.labels).max()) / len(test)
     name = root.resolve().name
-    overlap = imagenet_overlap(found.classes)
-    return Photographs(name, root, found.classes, train, validation, test, sha256, tuple(notes), overlap, chance)
+    overlap = imagenet_overlap(listing.classes)
+    return Photographs(name, root, listing.classes, train, validation, test, sha256, tuple(notes), overlap, chance)
 
 
 def _with_validation(rows: Sequence[Row], classes: tuple[str, ...], where: str) -> tuple[Row, ...]:
-    train = [place for place, row in enumerate(rows) if row.split == "train"]
-    labels = np.array([classes.index(rows[place].label) for place in train], np.int64)
+    train = [index for index, row in enumerate(rows) if row.split == "train"]
+    labels = np.array([classes.index(rows[index].label) for index in train], np.int64)
     total = max(1, round(VALIDATION_SHARE * len(train)))
     fix = "add images of each class, or give a validation split"
     drawn = stratify.draw(labels, classes, total, "validation", 0, where=where, fix=fix)
-    chosen = {place for place, apart in zip(train, drawn, strict=True) if apart}
-    return tuple(replace(row, split="validation") if place in chosen else row for place, row in enumerate(rows))
+    selected = {index for index, is_drawn in zip(train, drawn, strict=True) if is_drawn}
+    return tuple(replace(row, split="validation") if index in selected else row for index, row in enumerate(rows))
 
 
-def _need(root: Path, classes: tuple[str, ...], train: Part, validation: Part) -> None:
-    """Raise InputError where a class has no image to learn from, or validation none at all."""
+def _check_split_sizes(root: Path, classes: tuple[str, ...], train: Part, validation: Part) -> None:
+    """Raise InputError if a class has no train image or the validation split is empty."""
     without = [name for k, name in enumerate(classes) if not (train.labels == k).any()]
     fix = "add train images, or leave the class out"
     problems = [Problem(str(root), f'class "{name}" has no train image', fix) for name in without]

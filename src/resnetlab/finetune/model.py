@@ -1,4 +1,4 @@
-"""The network that is being fitted: pre-trained weights, a new classifier, and how it is shown photographs."""
+"""Fine-tuning model: pre-trained weights, a new classifier, input normalization and cached features."""
 
 from __future__ import annotations
 
@@ -38,31 +38,31 @@ from resnetlab.training.distributed import ALONE, Team
 from resnetlab.training.rng import stream
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and deviation a channel of ImageNet's pixels, from 0 to 1: what most weights were trained with."""
+"""Mean and standard deviation of ImageNet's pixels by channel, in [0, 1]. Most weights were trained with them."""
 
 BATCH = 32
-"""Images that pass a frozen part at a time."""
+"""Batch size of the frozen part of a network."""
 
 MEMO_BYTES = 3_000_000_000
-"""Of constant features that are kept; beyond it they are computed again."""
+"""Maximum size of the cache of constant features. Others are computed again."""
 
 
 @dataclass
 class Memo:
-    """Rows that a frozen trunk gave, by its cut and what they were made from; nothing above a bound is kept."""
+    """Cache of the features of a frozen trunk, by cut point and input, up to a size limit."""
 
     held: dict[tuple[object, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
     bytes: int = 0
 
     def keep(self, key: tuple[object, ...], rows: Tensor, labels: Tensor) -> None:
-        """Keep rows (B, F) and labels (B,) if there is room."""
+        """Add features (B, F) and labels (B,) if the cache has room."""
         size = rows.numel() * rows.element_size()
         if self.bytes + size <= MEMO_BYTES:
             self.held[key] = rows, labels
             self.bytes += size
 
     def forget(self, at: str, learned: bool) -> None:
-        """What lies before the cut `at` is as it was; rows of any other cut are forgotten if something `learned`."""
+        """Remove the features of every cut point other than `at`, if a layer `learned` since they were computed."""
         for key in [key for key in self.held if learned and key[0] != at]:
             rows, _ = self.held.pop(key)
             self.bytes -= rows.numel() * rows.element_size()
@@ -70,7 +70,7 @@ class Memo:
 
 @dataclass
 class Halves:
-    """A network as what is frozen and what learns; without a trunk all of it is the tail."""
+    """Network split into a frozen trunk and a trainable tail. Without a trunk the tail is the entire network."""
 
     at: str
     trunk: Trunk | None
@@ -78,7 +78,7 @@ class Halves:
 
 
 class Subject:
-    """A pre-trained network with a classifier for `classes`, on a device."""
+    """Pre-trained network with a new classifier for `classes`, on a device."""
 
     def __init__(
         self, spec: Model, weights: Path | None, classes: tuple[str, ...], seed: int, numerics: Numerics,
@@ -97,18 +97,18 @@ class Subject:
         self.mean, self.deviation = (facts.mean, facts.deviation) if facts.mean else IMAGENET
         self.model: nn.Module = model.to(device).to(memory_format=layout(numerics)).eval()
         self.memo = Memo()
-        self._mean, self._deviation = (torch.tensor(held, device=device) for held in (self.mean, self.deviation))
+        self._mean, self._deviation = (torch.tensor(values, device=device) for values in (self.mean, self.deviation))
 
     def view(self, size: int, rule: str = "crop") -> View:
-        """How a photograph is shown in evaluation. Raises InputError when the network takes no such size."""
+        """Return the evaluation transform for an image size. Raises InputError if the network does not accept it."""
         check_side(self.model, size, self.spec.slug)
         return View(rule=rule, size=size, mean=self.mean, deviation=self.deviation)  # type: ignore[arg-type]
 
     def halves(self, trains: Trains, side: int) -> Halves:
-        """The network cut for what `trains`, its modes and gradients set; shares all modules with the whole.
+        """Split the network for training the part `trains`, and set train modes and `requires_grad`.
 
-        Batch norm whose statistics were folded away keeps the mean and variance that it has, and trains its weight and
-        bias alone. Raises InputError where nothing would be left to train.
+        The two parts share their modules with the network. Batch norm with folded statistics keeps its mean and
+        variance and trains only its weight and bias. Raises InputError if no layer would be trainable.
         """
         where = self.spec.slug
         head_name, _ = classifier(self.model, where)
@@ -131,26 +131,26 @@ class Subject:
         for module in self.model.modules():
             if isinstance(module, nn.BatchNorm2d) and is_folded(module):
                 module.eval()
-        found = cut(self.model, at, side) if at else None
-        trunk, tail = found or (None, self.model)
-        return Halves(at if found else "", trunk, tail)
+        split = cut(self.model, at, side) if at else None
+        trunk, tail = split or (None, self.model)
+        return Halves(at if split else "", trunk, tail)
 
     def images(self, pixels: Tensor) -> Tensor:
-        """uint8 (B, H, W, C) anywhere to what the network takes, (B, C, H, W) on the device."""
-        shown = normalise(pixels.to(self.device, non_blocking=True), self._mean, self._deviation)
-        return shown.contiguous(memory_format=layout(self.numerics))
+        """Convert uint8 pixels (B, H, W, C) on any device to normalized images (B, C, H, W) on the model's device."""
+        images = normalise(pixels.to(self.device, non_blocking=True), self._mean, self._deviation)
+        return images.contiguous(memory_format=layout(self.numerics))
 
     def rows(self, halves: Halves, pixels: Tensor) -> Tensor:
-        """What the frozen trunk gives for uint8 pixels (B, H, W, C): (B, F); without a trunk, images (B, C, H, W)."""
-        shown = self.images(pixels)
+        """Compute the trunk's features (B, F) of uint8 pixels (B, H, W, C), or without a trunk images (B, C, H, W)."""
+        images = self.images(pixels)
         if halves.trunk is None:
-            return shown
+            return images
         with torch.no_grad(), autocast(self.numerics):
-            rows: Tensor = halves.trunk(shown)
+            rows: Tensor = halves.trunk(images)
         return rows.float()
 
     def held(self, halves: Halves, part: Part, view: View) -> Resident:
-        """A split as the tail takes it: rows of the trunk where they are constant and fit, else uint8 pixels."""
+        """Return the inputs of the tail for a split: trunk features if they fit in the cache, else uint8 pixels."""
         labels = torch.from_numpy(part.labels)
         key = (halves.at, view, tuple(row.sha256 for row in part.rows))
         if halves.trunk is not None and key in self.memo.held:
@@ -163,25 +163,28 @@ class Subject:
         first = self.rows(halves, pixels[:2])
         if first.shape[1] * 4 * len(part) + self.memo.bytes > MEMO_BYTES:
             return Resident(pixels, labels.to(self.device))
-        found = []
+        batches = []
         for piece in torch.split(pixels, BATCH):
-            found.append(self.rows(halves, piece))
-            self.pulse("features computed", min(len(found) * BATCH, len(part)), len(part))
-        rows = torch.cat(found)
+            batches.append(self.rows(halves, piece))
+            self.pulse("features computed", min(len(batches) * BATCH, len(part)), len(part))
+        rows = torch.cat(batches)
         self.memo.keep(key, rows, labels.to(self.device))
         return Resident(rows, labels.to(self.device))
 
     def _whole(self, halves: Halves, part: Part, view: View, labels: Tensor) -> Resident:
-        """Whole photographs differ in shape: they pass one by one, and only a classifier's rows are all alike."""
+        """Compute the features of whole photographs one by one, since they differ in shape.
+
+        Only the features before a classifier have the same shape for all of them.
+        """
         if halves.trunk is None:
             what = "whole images differ in shape, and this network is not cut before its classifier"
             raise mistake(self.spec.slug, what, 'view = "crop"', field="view")
         rows = []
-        for place in range(len(part)):
-            rows.append(self.rows(halves, torch.from_numpy(show(part.load(place), view))[None]))
-            self.pulse("features computed", place + 1, len(part))
+        for index in range(len(part)):
+            rows.append(self.rows(halves, torch.from_numpy(show(part.load(index), view))[None]))
+            self.pulse("features computed", index + 1, len(part))
         return Resident(torch.cat(rows), labels.to(self.device))
 
     def forward(self, halves: Halves, judge: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """What gives the logits of what `held` holds."""
-        return lambda held: judge(self.rows(halves, held) if held.dtype == torch.uint8 else held)
+        """Return a function from features or uint8 pixels to logits; `judge` maps the tail's inputs to logits."""
+        return lambda inputs: judge(self.rows(halves, inputs) if inputs.dtype == torch.uint8 else inputs)

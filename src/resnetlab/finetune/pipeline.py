@@ -1,4 +1,4 @@
-"""Stages after one another, the best by validation kept, tested once, and written as a model's folder."""
+"""Fine-tuning pipeline: train the stages, select the best by validation, test it once, write the model folder."""
 
 from __future__ import annotations
 
@@ -40,57 +40,69 @@ from resnetlab.training.evaluate import evaluate
 
 Say = Callable[[str], None]
 WORST = 12
-"""Mistakes that are told, the most confident first."""
+"""Number of mistakes in the record, the most confident first."""
 
 
 class StoppedError(ResnetlabError):
-    """A signal came before there was anything to keep."""
+    """Error of a fine-tuning that was stopped before it had any result."""
 
     exit_code = 130
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a fine-tuning is told: all that decides its result."""
+    """Fine-tuning job: everything that determines the result."""
 
     photos: Photographs
     backbone: Backbone
     tuning: Tuning
     seed: int
     numerics: Numerics
-    """Resolved: without `auto`."""
+    """Resolved numerics, without `auto`."""
     device_index: int = 0
-    """Of the GPU, where one process does all of it."""
+    """Index of the GPU, if one process does all the work."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """A network on a split: probabilities (N, K)."""
+    """Predictions of a network on a split: probabilities (N, K) and labels (N,)."""
 
     probabilities: NDArray[np.float64]
     labels: NDArray[np.int64]
 
     @property
     def said(self) -> NDArray[np.int64]:
-        """The class that is most probable (N,)."""
-        found: NDArray[np.int64] = self.probabilities.argmax(1)
-        return found
+        """Return the most probable class of each image (N,)."""
+        classes: NDArray[np.int64] = self.probabilities.argmax(1)
+        return classes
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Whether it is the class of the image (N,)."""
-        found: NDArray[np.bool_] = self.said == self.labels
-        return found
+        """Return True for each image whose most probable class is its label (N,)."""
+        correct: NDArray[np.bool_] = self.said == self.labels
+        return correct
 
 
 def staged(
-    job: Job, subject: Subject, kept: Kept, *, stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
+    job: Job, subject: Subject, cache: Kept, *, stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
     watch: Watch = lambda _: None, adjusted: Callable[[Stage, dict[str, View]], Stage] = lambda stage, _: stage,
 ) -> Iterator[tuple[Fitted, Scores]]:  # fmt: skip
-    """Each stage as it is done, with what it gives validation in use; the network is left with the stage's weights.
+    """Train the stages one after another. Yields each finished stage with its predictions on validation.
 
-    `adjusted` gives a stage as time allows. Ends early when `stop()` says so before a stage or within its first epoch;
-    one that it cuts short later is not whole. Raises TakenError.
+    After each stage the network has the weights of its best epoch. Returns early if `stop()` becomes true before a
+    stage or within its first epoch; a stage that is stopped later has `whole` = False.
+
+    Args:
+        job: Fine-tuning job.
+        subject: Network to train.
+        cache: Cache of finished stages.
+        stop: Function that is asked between steps; training ends once it returns True.
+        say: Function that gets a line about each stage.
+        watch: Callback for each pause of the training loop.
+        adjusted: Function that returns a stage with the number of epochs that the time limit allows.
+
+    Raises:
+        TakenError: Another process trains the stage, and the time to wait for it is over.
     """
     tuning, photos, team = job.tuning, job.photos, subject.team
     views = {"train": subject.view(tuning.train_size), "test": subject.view(tuning.test_size, tuning.view)}
@@ -109,7 +121,7 @@ def staged(
         fitting = partial(
             fit, subject, stage, photos, views, job.seed, weights=weights, stop=stop, say=say, watch=watch
         )  # fmt: skip
-        fitted = kept.stage(basis, subject, fitting, stop)
+        fitted = cache.stage(basis, subject, fitting, stop)
         if not fitted.epochs and not fitted.whole:
             say(f"{stage.name}: stopped after {fitted.seconds:.0f} s, within its first epoch: it changes nothing")
             return
@@ -121,22 +133,36 @@ def staged(
 
 
 def merit(look: Look) -> tuple[float, float]:
-    """What is larger for a better look: validation accuracy, then a lower loss."""
+    """Return the sort key of an estimate: a higher accuracy is better, then a lower loss."""
     return look.accuracy_pct, -look.loss_nats
 
 
 def fit_all(
-    job: Job, folder: Path, kept: Kept, *, budget_seconds: float | None = None, baseline: Path | None = None,
+    job: Job, folder: Path, cache: Kept, *, budget_seconds: float | None = None, baseline: Path | None = None,
     stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, pulse: Pulse = silent, team: Team = ALONE,
 ) -> Record:  # fmt: skip
-    """Fit the network, write the model as `folder`, and give what was found.
+    """Fine-tune the network, write the model to `folder`, and return the record.
 
-    A usable model is written after the first stage, and replaced where a later one is better on validation. Stages
-    begin while the budget lasts; the first one always does. One that `kept` has is not computed again. Of the processes
-    of a `team`, the first one writes. Raises InputError and ResourceError; a folder that was there stays as it was
-    until a whole one takes its place.
+    A usable model is written after the first stage and replaced if a later stage is better on validation. Each write
+    replaces the folder atomically. The first stage always runs; a later one starts only within the time limit.
+
+    Args:
+        job: Fine-tuning job.
+        folder: Folder of the model.
+        cache: Cache of finished stages, which are not trained again.
+        budget_seconds: Time limit.
+        baseline: Folder of an earlier model to compare with on the test images.
+        stop: Function that is asked between steps; training ends once it returns True.
+        say: Function that gets a line about each stage.
+        pulse: Callback for the progress of long steps.
+        team: Processes that train together. The first one writes the files.
+
+    Raises:
+        InputError: The baseline is invalid, or the network does not accept the image size.
+        ResourceError: The disk is full.
+        StoppedError: Training was stopped before the first epoch.
     """
-    began = time.monotonic()
+    start = time.monotonic()
     earlier = _baseline(baseline, job.photos, pulse) if baseline else None
     device = prepare(job.numerics, team.local if team.size > 1 else job.device_index)
     spec, weights, classes = job.backbone.spec, job.backbone.weights, job.photos.classes
@@ -147,23 +173,23 @@ def fit_all(
     best: dict[str, torch.Tensor] = {}
 
     pace: dict[str, float] = {}
-    """Seconds of an epoch of a stage, as estimated before it began."""
+    """Estimated seconds of an epoch by stage name."""
 
     def ended() -> bool:
-        return stop() or (bool(done) and budget_seconds is not None and time.monotonic() - began > budget_seconds)
+        return stop() or (bool(done) and budget_seconds is not None and time.monotonic() - start > budget_seconds)
 
     def adjusted(stage: Stage, views: dict[str, View]) -> Stage:
         if not done:
             return stage
-        stage, epoch_seconds = team.from_first(_within(stage, subject, photos, views, budget_seconds, began))
+        stage, epoch_seconds = team.from_first(_fit_to_budget(stage, subject, photos, views, budget_seconds, start))
         if epoch_seconds:
             pace[stage.name] = epoch_seconds
             say(f"{stage.name}: an epoch takes about {epoch_seconds:.0f} s here")
         return stage
 
-    with contextlib.suppress(TakenError):  # told to stop while another process computed the stage
-        for fitted, seen in staged(job, subject, kept, stop=ended, say=say, adjusted=adjusted):
-            look = look_of(seen)
+    with contextlib.suppress(TakenError):  # stopped while another process trained the stage
+        for fitted, predictions in staged(job, subject, cache, stop=ended, say=say, adjusted=adjusted):
+            look = look_of(predictions)
             if not done or merit(look) > max(merit(other) for _, other in done):
                 best = {name: tensor.detach().clone() for name, tensor in subject.model.state_dict().items()}
                 if team.first:
@@ -172,13 +198,13 @@ def fit_all(
             done.append((fitted, look))
     if not done:
         raise StoppedError(Problem(str(folder), "stopped before the first epoch; nothing was written", "start again"))
-    left_out = _left_out(tuning.due[len(done) :], time.monotonic() - began, budget_seconds, pace)
+    left_out = _left_out(tuning.due[len(done) :], time.monotonic() - start, budget_seconds, pace)
     for line in left_out:
         say(line)
     subject.model.load_state_dict(best)
     say(f"scoring {len(photos.test):,} test images")
     scores = score(subject.model, photos.test, view, device, tuning.crops, pulse)
-    record = _record(job, folder, done, scores, earlier, time.monotonic() - began)
+    record = _record(job, folder, done, scores, earlier, time.monotonic() - start)
     record = replace(record, caveats=(*record.caveats, *left_out))
     metrics = (metric("validation", record.validation, photos.name), metric("test", record.test, photos.name))
     if team.first:
@@ -189,7 +215,7 @@ def fit_all(
 def _left_out(
     stages: Sequence[Stage], seconds: float, budget: float | None, pace: dict[str, float]
 ) -> tuple[str, ...]:  # fmt: skip
-    """A line for each stage that was not done, with the reason."""
+    """Return a line with the reason for each stage that was left out."""
     reason = "it was told to stop"
     if budget is not None and seconds > budget:
         reason = f"the budget of {budget:.0f} s was over after {seconds:.0f} s"
@@ -203,24 +229,25 @@ def _left_out(
 def score(
     model: nn.Module, part: Part, view: View, device: torch.device, crops: int = 1, pulse: Pulse = silent
 ) -> Scores:  # fmt: skip
-    """Probabilities of every photograph of `part`, in fp32 as `predict` gives them; of 10 `crops`, their mean."""
-    mean, deviation = (torch.tensor(held, device=device) for held in (view.mean, view.deviation))
-    found = []
+    """Predict every photograph of `part` in fp32, like `predict`. With 10 `crops`, average the probabilities."""
+    mean, deviation = (torch.tensor(values, device=device) for values in (view.mean, view.deviation))
+    batches = []
     batch = BATCH if view.rule == "crop" else 1  # whole photographs differ in shape
     with image_decoder.quiet():
         for begin in range(0, len(part), batch):
-            places = range(begin, min(begin + batch, len(part)))
-            shown = [part.load(place) for place in places]
-            pixels = np.concatenate([ten_crops(one, view) if crops == 10 else show(one, view)[None] for one in shown])
+            indices = range(begin, min(begin + batch, len(part)))
+            photos = [part.load(index) for index in indices]
+            views = [ten_crops(photo, view) if crops == 10 else show(photo, view)[None] for photo in photos]
+            pixels = np.concatenate(views)
             logits = run(model, normalise(torch.from_numpy(pixels).to(device), mean, deviation))
-            each = torch.softmax(logits.double(), 1).view(len(shown), crops, -1)
-            found.append(each.mean(1).cpu().numpy())
-            pulse("photographs scored", places.stop, len(part))
-    return Scores(np.concatenate(found), part.labels)
+            probabilities = torch.softmax(logits.double(), 1).view(len(photos), crops, -1)
+            batches.append(probabilities.mean(1).cpu().numpy())
+            pulse("photographs scored", indices.stop, len(part))
+    return Scores(np.concatenate(batches), part.labels)
 
 
 def compare(ours: Scores, theirs: Scores) -> Comparison:
-    """McNemar's exact test of two networks on the same images."""
+    """Compare two networks on the same images with McNemar's exact test."""
     only_ours = int((ours.right & ~theirs.right).sum())
     only_theirs = int((theirs.right & ~ours.right).sum())
     return Comparison(
@@ -230,7 +257,7 @@ def compare(ours: Scores, theirs: Scores) -> Comparison:
 
 
 def look_of(scores: Scores) -> Look:
-    """Accuracy with its exact interval over the images, and the loss."""
+    """Return accuracy, its exact (Clopper-Pearson) 95 % interval over the images, and the mean loss."""
     right, count = int(scores.right.sum()), len(scores.labels)
     low, high = clopper_pearson(right, count)
     picked = scores.probabilities[np.arange(count), scores.labels]
@@ -242,41 +269,42 @@ def look_of(scores: Scores) -> Look:
 
 
 def scores_of(subject: Subject, halves: Halves, part: Part, view: View) -> Scores:
-    """A split by the network as it stands, from constant rows of its frozen part where they are at hand."""
-    held = subject.held(halves, part, view)
+    """Predict a split with the present weights, from cached features of the frozen trunk if there are any."""
+    inputs = subject.held(halves, part, view)
 
     def judge(rows: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = halves.tail(rows)
         return logits
 
-    scored = evaluate(subject.model, subject.forward(halves, judge), held, subject.team, batch=BATCH)
+    scored = evaluate(subject.model, subject.forward(halves, judge), inputs, subject.team, batch=BATCH)
     return Scores(torch.softmax(scored.logits.double(), 1).numpy(), part.labels)
 
 
-def _within(
-    stage: Stage, subject: Subject, photos: Photographs, views: dict[str, View], budget: float | None, began: float
+def _fit_to_budget(
+    stage: Stage, subject: Subject, photos: Photographs, views: dict[str, View], budget: float | None, start: float
 ) -> tuple[Stage, float]:
-    """The stage with no more epochs than the budget has time for, so that its schedule comes to an end.
+    """Reduce the epochs of a stage to fit the time limit, so that its learning rate schedule is complete.
 
-    And the seconds that an epoch takes, as estimated; 0 where it is not.
+    Returns:
+        The stage, and the estimated seconds of an epoch (0 if there is no estimate).
     """
     if budget is None or stage.recipe.epochs is None or stage.augment == "none":
         return stage, 0.0
-    view, timed = views[stage.size], time.monotonic()
-    few = replace(photos.validation, rows=photos.validation.rows[:BATCH], labels=photos.validation.labels[:BATCH])
-    score(subject.model, few, view, subject.device)
+    view, timer = views[stage.size], time.monotonic()
+    sample = replace(photos.validation, rows=photos.validation.rows[:BATCH], labels=photos.validation.labels[:BATCH])
+    score(subject.model, sample, view, subject.device)
     passes = 1 if stage.trains in ("classifier", "last norm") else 3  # forward; forward and backward
-    pace = (time.monotonic() - timed) / len(few)
+    pace = (time.monotonic() - timer) / len(sample)
     epoch = pace * (passes * len(photos.train) + len(photos.validation))
-    left = budget - (time.monotonic() - began) - pace * (len(photos.test) + len(photos.validation))
-    epochs = max(1, min(stage.recipe.epochs, int(left / epoch)))
+    remaining = budget - (time.monotonic() - start) - pace * (len(photos.test) + len(photos.validation))
+    epochs = max(1, min(stage.recipe.epochs, int(remaining / epoch)))
     return replace(stage, recipe=replace(stage.recipe, epochs=epochs)), epoch
 
 
 def save(
     job: Job, subject: Subject, view: View, folder: Path, metrics: tuple[Metric, ...], left_out: tuple[str, ...] = ()
 ) -> None:  # fmt: skip
-    """Write the network as it stands as a model's folder; `left_out` says of stages that were not done."""
+    """Write the network with its present weights as a model folder; `left_out` lists the stages left out."""
     line = provenance("finetune", 0, job.numerics, job.photos.sha256)
     file = ModelFile(
         name=folder.name, model=subject.spec, classes=job.photos.classes, view=view, licence=job.backbone.licence,
@@ -287,15 +315,15 @@ def save(
 
 
 def caveats(job: Job) -> tuple[str, ...]:
-    """What a reader of the numbers must know."""
-    said = []
+    """Return the caveats that a reader of the numbers must know."""
+    lines = []
     if job.photos.overlap:
-        said.append(job.photos.overlap)
-    return tuple(said)
+        lines.append(job.photos.overlap)
+    return tuple(lines)
 
 
 def metric(split: str, look: Look, data: str) -> Metric:
-    """A look as model.json has it."""
+    """Convert an accuracy estimate to the form of model.json."""
     return Metric(
         name="top1_accuracy_pct", value=look.accuracy_pct, low=look.low_pct, high=look.high_pct, data=data, split=split,
         images=look.images,
@@ -303,11 +331,11 @@ def metric(split: str, look: Look, data: str) -> Metric:
 
 
 def _baseline(folder: Path, photos: Photographs, pulse: Pulse = silent) -> tuple[str, Scores]:
-    """An earlier model on the same test images. Raises InputError when it knows other classes."""
+    """Evaluate an earlier model on the same test images. Raises InputError if it has other classes."""
     bundle = load_bundle(folder)
     if set(bundle.file.classes) != set(photos.classes):
-        strangers = sorted(set(bundle.file.classes) ^ set(photos.classes))
-        what = f"knows other classes than {photos.root}: {', '.join(strangers[:3])}"
+        unknown = sorted(set(bundle.file.classes) ^ set(photos.classes))
+        what = f"knows other classes than {photos.root}: {', '.join(unknown[:3])}"
         raise mistake(str(folder), what, "a model of these classes as --baseline")
     device = torch.device("cpu")
     scores = score(bundle.module, photos.test, bundle.file.view, device, pulse=pulse)
@@ -320,28 +348,28 @@ def _record(
     seconds: float,
 ) -> Record:  # fmt: skip
     photos = job.photos
-    chosen = max(range(len(done)), key=lambda k: merit(done[k][1]))
+    best = max(range(len(done)), key=lambda k: merit(done[k][1]))
     stages = tuple(
         StageRecord(
             name=fitted.stage, rate=fitted.rate, trained=fitted.trained, epochs=len(fitted.epochs),
             best_epoch=fitted.best.epoch, validation=look, seconds=round(fitted.seconds, 1), diverged=fitted.diverged,
-            chosen=place == chosen,
+            chosen=index == best,
         )
-        for place, (fitted, look) in enumerate(done)
+        for index, (fitted, look) in enumerate(done)
     )  # fmt: skip
     confident = scores.probabilities.max(1)
-    wrong = sorted(np.flatnonzero(~scores.right), key=lambda place: (-confident[place], place))
+    wrong = sorted(np.flatnonzero(~scores.right), key=lambda index: (-confident[index], index))
     worst = tuple(
         Mistake(
-            path=photos.test.rows[place].path, label=photos.classes[scores.labels[place]],
-            said=photos.classes[scores.said[place]], probability=float(confident[place]),
+            path=photos.test.rows[index].path, label=photos.classes[scores.labels[index]],
+            said=photos.classes[scores.said[index]], probability=float(confident[index]),
         )
-        for place in wrong[:WORST]
+        for index in wrong[:WORST]
     )  # fmt: skip
     comparison = replace(compare(scores, earlier[1]), baseline=earlier[0]) if earlier else None
     return Record(
         model=job.backbone.spec.slug, data=photos.name, classes=len(photos.classes), folder=folder.name,
-        train_images=len(photos.train), stages=stages, validation=done[chosen][1], test=look_of(scores), worst=worst,
+        train_images=len(photos.train), stages=stages, validation=done[best][1], test=look_of(scores), worst=worst,
         example=photos.test.rows[0].path,
         caveats=caveats(job), comparison=comparison, seconds=round(seconds, 1), train_size=job.tuning.train_size,
         test_size=job.tuning.test_size, seed=job.seed, recipe=job.tuning.name, chance_pct=100 * photos.chance,

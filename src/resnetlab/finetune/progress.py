@@ -1,12 +1,12 @@
-"""How far a long step is, told to whoever shows it. Free of torch."""
+"""Progress callback of long steps. Does not import torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Pulse = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
+"""Callback with the name of the step, the number of finished items and their total."""
 
 
 def silent(_: str, __: int, ___: int) -> None:
-    """Show nothing."""
+    """Ignore the progress."""

@@ -1,4 +1,4 @@
-"""What a person asks of a fine-tuning, read and checked before torch is imported. Free of torch."""
+"""Fine-tuning request of a user, which is read and checked before torch is imported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What a person asks for; empty where they leave it to us."""
+    """Fine-tuning request of a user. An empty field leaves the choice to resnetlab."""
 
     folder: Path
     model: str = ""
@@ -38,45 +38,45 @@ class Told:
 
 @dataclass(frozen=True)
 class Asked:
-    """A fine-tuning whose recipe, weights and photographs were found to be whole."""
+    """Checked fine-tuning request: photographs, backbone and recipe."""
 
     photos: Photographs
     backbone: Backbone
     tuning: Tuning
 
 
-def read(told: Told, say: Say = lambda _: None) -> Asked:
-    """Everything read and checked that needs no torch. Raises InputError."""
-    if not told.folder.is_dir():
-        raise mistake(str(told.folder), "no such folder", "give a folder of photographs, in folders of classes")
-    tuning = adjusted(load_tuning(told.recipe), told)
-    backbone = choose(told.model, told.weights, told.accept_licence)
+def read(request: Told, say: Say = lambda _: None) -> Asked:
+    """Read and check the parts of a request that need no torch. Raises InputError."""
+    if not request.folder.is_dir():
+        raise mistake(str(request.folder), "no such folder", "give a folder of photographs, in folders of classes")
+    tuning = adjusted(load_tuning(request.recipe), request)
+    backbone = choose(request.model, request.weights, request.accept_licence)
     photos = open_photographs(
-        told.folder, cache=told.output / "cache", cut=told.cut, skip_bad=told.skip_bad, say=say
+        request.folder, cache=request.output / "cache", cut=request.cut, skip_bad=request.skip_bad, say=say
     )  # fmt: skip
     for note in photos.notes:
         say(f"note: {note}")
-    where = f" ({backbone.found})" if backbone.found else ""
-    say(f"{len(photos.classes)} classes, {len(photos.train):,} train images; {backbone.spec.slug}{where}")
+    origin = f" ({backbone.found})" if backbone.found else ""
+    say(f"{len(photos.classes)} classes, {len(photos.train):,} train images; {backbone.spec.slug}{origin}")
     return Asked(photos, backbone, tuning)
 
 
-def adjusted(tuning: Tuning, told: Told) -> Tuning:
-    """The recipe with the sizes, the epochs and the frozen part that a command asks for."""
-    train = told.train_size or tuning.train_size
-    test = told.test_size or told.train_size or tuning.test_size
-    trains = _trains(told.freeze)
+def adjusted(tuning: Tuning, request: Told) -> Tuning:
+    """Apply the image sizes, the epochs and the frozen part of a request to a recipe."""
+    train = request.train_size or tuning.train_size
+    test = request.test_size or request.train_size or tuning.test_size
+    trains = _trains(request.freeze)
 
     def changed(stage: Stage) -> Stage:
         return replace(stage, trains=trains) if trains is not None and stage.augment == "standard" else stage
 
     stages = tuple(map(changed, tuning.stages))
-    return replace(tuning, train_size=train, test_size=test, epochs=told.epochs or tuning.epochs, stages=stages)
+    return replace(tuning, train_size=train, test_size=test, epochs=request.epochs or tuning.epochs, stages=stages)
 
 
 def _trains(freeze: str) -> Trains | None:
     if not freeze:
         return None
-    known: dict[Freeze, Trains] = {"backbone": "classifier", "none": "all"}
-    held = parse_freeze(freeze)
-    return known.get(held, held if isinstance(held, int) else None)
+    by_name: dict[Freeze, Trains] = {"backbone": "classifier", "none": "all"}
+    freeze_value = parse_freeze(freeze)
+    return by_name.get(freeze_value, freeze_value if isinstance(freeze_value, int) else None)

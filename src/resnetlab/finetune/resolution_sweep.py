@@ -1,6 +1,6 @@
-"""FixRes over sizes: stage one once a train size, stage two at each test size from it (Touvron et al. 2019).
+"""FixRes sweep over resolutions: stage one once per train size, then stage two at each test size (Touvron et al. 2019).
 
-A frozen trunk's rows are computed once and shared by all train sizes: the draws of stage two are the same for each.
+The features of a frozen trunk are computed once for all train sizes, since stage two uses the same draws for each.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ State = dict[str, Tensor]
 
 @dataclass
 class _Best:
-    """The pair that validation prefers so far."""
+    """Best pair of sizes by validation so far."""
 
     merit: tuple[float, float]
     pair: tuple[int, int]
@@ -45,20 +45,20 @@ class _Best:
 class _Sweep:
     job: Job
     subject: Subject
-    kept: Kept
+    cache: Kept
     basis: Basis
     stop: Callable[[], bool]
     say: Say
     start: State
     best: _Best | None = None
     plain: dict[int, Scores] = field(default_factory=dict)
-    """By train size, what stage one gives on test at that very size."""
+    """Predictions of stage one on test at the same size, by train size."""
     spared: float = 0.0
-    """Seconds that a stage took which was kept, and so is not computed here."""
+    """Training seconds of the stages that came from the cache."""
 
     def row(self, train_size: int, test_sizes: tuple[int, ...]) -> Iterator[Row | Cell]:
-        """Stage one at `train_size`, then the cells of its row."""
-        began, row, self.spared = time.monotonic(), Row(train_size=train_size), 0.0
+        """Train stage one at `train_size`, then yield its row and the cells of the row."""
+        start, row, self.spared = time.monotonic(), Row(train_size=train_size), 0.0
         stage = self.job.tuning.due[0]
         self.say(f"train {train_size}: stage one begins")
         self.subject.model.load_state_dict(self.start)
@@ -71,18 +71,18 @@ class _Sweep:
                     row, status="done", epochs=len(fitted.epochs), best_epoch=fitted.best.epoch,
                     peak_bytes=fitted.peak_bytes,
                 )  # fmt: skip
-                said = f"validation {fitted.best.accuracy_pct:.1f} %"
+                summary = f"validation {fitted.best.accuracy_pct:.1f} %"
             except TakenError:
-                said = "stopped"
+                summary = "stopped"
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                row, said = replace(row, status="out of memory"), "out of memory"
-        seconds = round(time.monotonic() - began + self.spared, 1)
+                row, summary = replace(row, status="out of memory"), "out of memory"
+        seconds = round(time.monotonic() - start + self.spared, 1)
         row = replace(row, seconds=seconds, peak_bytes=max(row.peak_bytes, peak.bytes))
-        self.say(f"train {train_size}: stage one, {said}, {row.seconds:.0f} s")
+        self.say(f"train {train_size}: stage one, {summary}, {row.seconds:.0f} s")
         yield row
-        state = _copied(self.subject)
+        state = _clone_state(self.subject)
         for test_size in test_sizes:
             if row.status != "done" or self.stop():
                 status = "out of memory" if row.status == "out of memory" else "not evaluated"
@@ -91,8 +91,8 @@ class _Sweep:
             yield self.cell(train_size, test_size, state)
 
     def cell(self, train_size: int, test_size: int, state: State) -> Cell:
-        """Both stages at `test_size`, from stage one's weights."""
-        began, cell, self.spared = time.monotonic(), Cell(train_size=train_size, test_size=test_size), 0.0
+        """Evaluate stage one at `test_size`, then train and evaluate stage two from its weights."""
+        start, cell, self.spared = time.monotonic(), Cell(train_size=train_size, test_size=test_size), 0.0
         self.say(f"train {train_size}, test {test_size}: begins")
         self.subject.model.load_state_dict(state)
         with peak_memory(self.subject.device) as peak:
@@ -106,10 +106,10 @@ class _Sweep:
                 if self.subject.device.type == "cuda":
                     torch.cuda.empty_cache()
                 cell = replace(cell, status="out of memory")
-        cell = replace(cell, seconds=round(time.monotonic() - began + self.spared, 1), peak_bytes=peak.bytes)
-        shown = cell.two or cell.one
-        said = f"validation {shown[0].accuracy_pct:.1f} %" if shown else cell.status
-        self.say(f"train {train_size}, test {test_size}: {said}, {cell.seconds:.0f} s")
+        cell = replace(cell, seconds=round(time.monotonic() - start + self.spared, 1), peak_bytes=peak.bytes)
+        estimates = cell.two or cell.one
+        summary = f"validation {estimates[0].accuracy_pct:.1f} %" if estimates else cell.status
+        self.say(f"train {train_size}, test {test_size}: {summary}, {cell.seconds:.0f} s")
         return cell
 
     def _measured(self, cell: Cell) -> Cell:
@@ -117,52 +117,53 @@ class _Sweep:
         views = {"train": subject.view(cell.train_size), "test": subject.view(cell.test_size)}
         halves = subject.halves("last norm", cell.test_size)
 
-        def seen() -> tuple[Scores, Scores]:
+        def predictions() -> tuple[Scores, Scores]:
             view = views["test"]
             return scores_of(subject, halves, photos.validation, view), scores_of(subject, halves, photos.test, view)
 
-        one = seen()
-        self._prefer(cell, one)
+        first_scores = predictions()
+        self._prefer(cell, first_scores)
         if cell.train_size == cell.test_size:
-            self.plain[cell.train_size] = one[1]
-        cell = replace(cell, status="done", one=(look_of(one[0]), look_of(one[1])))
+            self.plain[cell.train_size] = first_scores[1]
+        cell = replace(cell, status="done", one=(look_of(first_scores[0]), look_of(first_scores[1])))
         if len(tuning.stages) < 2:
             return cell
         first, second = tuning.due
         basis = self.basis.then(first, views["train"]).then(second, views[second.size])
         self._fitted(basis, views, lambda: False)
         halves = subject.halves("last norm", cell.test_size)
-        two = seen()
-        self._prefer(cell, two)
-        return replace(cell, two=(look_of(two[0]), look_of(two[1])), paired=compare(two[1], one[1]))
+        second_scores = predictions()
+        self._prefer(cell, second_scores)
+        estimates = look_of(second_scores[0]), look_of(second_scores[1])
+        return replace(cell, two=estimates, paired=compare(second_scores[1], first_scores[1]))
 
     def _fitted(self, basis: Basis, views: dict[str, View], stop: Callable[[], bool]) -> Fitted:
-        """The last stage of `basis`, computed or as it was kept."""
-        began = time.monotonic()
+        """Return the last stage of `basis`, trained or from the cache."""
+        start = time.monotonic()
         fitting = partial(fit, self.subject, basis.stages[-1], self.job.photos, views, self.job.seed, stop=stop)
-        fitted = self.kept.stage(basis, self.subject, fitting, self.stop)
-        self.spared = max(0.0, fitted.seconds - (time.monotonic() - began))
+        fitted = self.cache.stage(basis, self.subject, fitting, self.stop)
+        self.spared = max(0.0, fitted.seconds - (time.monotonic() - start))
         return fitted
 
     def _prefer(self, cell: Cell, scores: tuple[Scores, Scores]) -> None:
-        found = merit(look_of(scores[0]))
-        if self.best is None or found > self.best.merit:
-            self.best = _Best(found, (cell.train_size, cell.test_size), _copied(self.subject), scores[1])
+        score = merit(look_of(scores[0]))
+        if self.best is None or score > self.best.merit:
+            self.best = _Best(score, (cell.train_size, cell.test_size), _clone_state(self.subject), scores[1])
 
 
 def sweep(
-    job: Job, train_sizes: tuple[int, ...], test_sizes: tuple[int, ...], model: Path, kept: Kept, *, command: str,
+    job: Job, train_sizes: tuple[int, ...], test_sizes: tuple[int, ...], model: Path, cache: Kept, *, command: str,
     stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, pulse: Pulse = silent,
 ) -> Iterator[Sizes]:  # fmt: skip
-    """The table after each row and cell, the last one whole; the best pair's network is written as `model`.
+    """Yield the table after each row and cell, and write the best network to the folder `model`.
 
-    The best pair is chosen by validation; each cell is measured once on test, and test chooses nothing. Stages that
-    `kept` has are not computed again; a cell is measured again. Raises InputError for a recipe of more than two stages
-    or a size that the network does not take.
+    Validation selects the best pair of sizes. Each cell is evaluated once on test, which selects nothing. Stages in
+    `cache` are not trained again, but evaluated again. Raises InputError for a recipe of more than two stages, or
+    for a size that the network does not accept.
     """
     if len(job.tuning.stages) > 2:
         raise mistake(job.tuning.name, "more than two stages", "--recipe fixres, or proof-of-concept", field="stages")
-    began = time.monotonic()
+    start = time.monotonic()
     device = prepare(job.numerics, job.device_index)
     subject = Subject(
         job.backbone.spec, job.backbone.weights, job.photos.classes, job.seed, job.numerics, device, pulse=pulse
@@ -170,42 +171,43 @@ def sweep(
     for size in sorted({*train_sizes, *test_sizes}):
         subject.view(size)
     subject.halves(job.tuning.stages[0].trains, train_sizes[0])
-    trained, every = parameters(subject.model, trainable=True), parameters(subject.model)
-    state = _Sweep(job, subject, kept, basis_of(subject, job.photos.sha256, "none"), stop, say, _copied(subject))
+    trained, total = parameters(subject.model, trainable=True), parameters(subject.model)
+    basis = basis_of(subject, job.photos.sha256, "none")
+    progress = _Sweep(job, subject, cache, basis, stop, say, _clone_state(subject))
     rows = {size: Row(train_size=size) for size in train_sizes}
     cells = {(a, b): Cell(train_size=a, test_size=b) for a in train_sizes for b in test_sizes}
     line = provenance("fixres", 0, job.numerics, job.photos.sha256)
 
     def table() -> Sizes:
-        photos, best = job.photos, state.best
+        photos, best = job.photos, progress.best
         paired: Comparison | None = None
-        if best is not None and best.pair[0] in state.plain:
+        if best is not None and best.pair[0] in progress.plain:
             baseline = f"stage one, train and test {best.pair[0]}"
-            paired = replace(compare(best.test, state.plain[best.pair[0]]), baseline=baseline)
+            paired = replace(compare(best.test, progress.plain[best.pair[0]]), baseline=baseline)
         return Sizes(
             model=job.backbone.spec.slug, recipe=job.tuning.name, data=photos.name, classes=len(photos.classes),
             images=(len(photos.train), len(photos.validation), len(photos.test)), seed=job.seed,
             chance_pct=100 * photos.chance, rows=tuple(rows.values()), cells=tuple(cells.values()),
-            best=best.pair if best else None, best_paired=paired, trainable=trained, parameters=every,
+            best=best.pair if best else None, best_paired=paired, trainable=trained, parameters=total,
             precision=job.numerics.precision, machine=str(line["processor"]), licence=str(job.backbone.licence),
-            caveats=caveats(job), command=command, seconds=round(time.monotonic() - began, 1), provenance=line,
+            caveats=caveats(job), command=command, seconds=round(time.monotonic() - start, 1), provenance=line,
         )  # fmt: skip
 
     for train_size in train_sizes:
-        for held in state.row(train_size, test_sizes):
-            if isinstance(held, Row):
-                rows[train_size] = held
+        for entry in progress.row(train_size, test_sizes):
+            if isinstance(entry, Row):
+                rows[train_size] = entry
             else:
-                cells[held.train_size, held.test_size] = held
+                cells[entry.train_size, entry.test_size] = entry
             yield table()
         if stop():
             break
-    if state.best is not None:
-        subject.model.load_state_dict(state.best.state)
-        look = look_of(state.best.test)
-        save(job, subject, subject.view(state.best.pair[1]), model, (metric("test", look, job.photos.name),))
+    if progress.best is not None:
+        subject.model.load_state_dict(progress.best.state)
+        look = look_of(progress.best.test)
+        save(job, subject, subject.view(progress.best.pair[1]), model, (metric("test", look, job.photos.name),))
     yield table()
 
 
-def _copied(subject: Subject) -> State:
+def _clone_state(subject: Subject) -> State:
     return {name: tensor.detach().clone() for name, tensor in subject.model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""What a fine-tuning found, as data. Free of torch."""
+"""Records of a fine-tuning as dataclasses. Does not import torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from resnetlab.schema import Positive, Whole, spec
 
 @spec
 class Look:
-    """Of one split: the share of images that are right, its exact 95 % interval over the images, and the loss."""
+    """Accuracy estimate on one split, with its exact 95 % interval over the images, and the loss."""
 
     images: Positive
     right: Whole
@@ -21,12 +21,12 @@ class Look:
 
 @spec
 class StageRecord:
-    """One stage; `validation` is at the test size, with the weights of its best epoch."""
+    """Record of a stage. `validation` is at the test size, with the weights of the best epoch."""
 
     name: str
     rate: float
     trained: Whole
-    """Parameters that learned."""
+    """Number of trained parameters."""
     epochs: Whole
     best_epoch: Whole
     validation: Look
@@ -37,7 +37,7 @@ class StageRecord:
 
 @spec
 class Mistake:
-    """A test image that is taken for another class."""
+    """Misclassified test image."""
 
     path: str
     label: str
@@ -47,25 +47,25 @@ class Mistake:
 
 @spec
 class Comparison:
-    """With an earlier model on the same test images: McNemar's exact test."""
+    """Comparison with an earlier model on the same test images, by McNemar's exact test."""
 
     baseline: str = ""
     baseline_accuracy_pct: float
     only_this: Whole
-    """Images that this model alone gets right."""
+    """Number of images that only this model classifies correctly."""
     only_baseline: Whole
     p: float
 
 
 @spec
 class Record:
-    """A fine-tuning, from beginning to end."""
+    """Record of an entire fine-tuning."""
 
     model: str
     recipe: str
     data: str
     folder: str
-    """Name of the model's folder."""
+    """Name of the model folder."""
     classes: Positive
     train_images: Positive
     train_size: Positive
@@ -76,7 +76,7 @@ class Record:
     validation: Look
     test: Look
     example: str
-    """A test image."""
+    """Path of a test image."""
     worst: tuple[Mistake, ...] = ()
     caveats: tuple[str, ...] = ()
     comparison: Comparison | None = None
@@ -85,24 +85,24 @@ class Record:
 
 @spec
 class Cell:
-    """A train size and a test size: what stage one gives there, and what stage two makes of it."""
+    """Cell of the table: the results of stages one and two at a train size and a test size."""
 
     train_size: Positive
     test_size: Positive
     status: Literal["done", "out of memory", "not evaluated"] = "not evaluated"
     one: tuple[Look, Look] | None = None
-    """Stage one, on validation and on test."""
+    """Accuracy after stage one on validation and on test."""
     two: tuple[Look, Look] | None = None
-    """Stage two, on validation and on test; None where the recipe has no such stage."""
+    """Accuracy after stage two on validation and on test; None if the recipe has no stage two."""
     paired: Comparison | None = None
-    """Stage two with stage one, on the same test images."""
+    """Comparison of stage two with stage one on the same test images."""
     seconds: float = 0.0
     peak_bytes: Whole = 0
 
 
 @spec
 class Row:
-    """Stage one at a train size."""
+    """Row of the table: stage one at a train size."""
 
     train_size: Positive
     status: Literal["done", "out of memory", "not evaluated"] = "not evaluated"
@@ -114,22 +114,22 @@ class Row:
 
 @spec
 class Sizes:
-    """A table of train and test sizes."""
+    """Table of accuracies by train size and test size."""
 
     model: str
     recipe: str
     data: str
     classes: Positive
     images: tuple[Positive, Positive, Positive]
-    """Train, validation and test."""
+    """Number of train, validation and test images."""
     seed: Whole
     chance_pct: float
     rows: tuple[Row, ...]
     cells: tuple[Cell, ...]
     best: tuple[Positive, Positive] | None = None
-    """The pair with the highest validation accuracy, then the lowest loss."""
+    """Pair of sizes with the highest validation accuracy, then the lowest loss."""
     best_paired: Comparison | None = None
-    """The best pair with stage one where both sizes are its train size, on the same test images."""
+    """Comparison of the best pair with stage one at its train size for both, on the same test images."""
     trainable: Whole
     parameters: Positive
     precision: str
@@ -139,4 +139,4 @@ class Sizes:
     command: str
     seconds: float
     provenance: dict[str, Any]
-    """Commit, packages, processor, threads and the SHA-256 of the photographs, as a run's provenance has them."""
+    """Commit, packages, processor, threads and SHA-256 of the photographs, as in the provenance of a run."""

@@ -1,8 +1,8 @@
-"""What stages of fine-tuning leave, kept by all that decides their bits: each is computed once, whoever asks first.
+"""Cache of fine-tuning stages, by a hash of everything that determines their bits.
 
-A file a stage under `cache/stages`: the tensors that it may have changed, and in the metadata what came of it. It is
-whole or absent, and a file that is not as written counts as absent. Nothing there is needed: what was removed is
-computed again. Nothing is removed by itself.
+Each stage has one file under `cache/stages` with the tensors that the stage may have changed; its metadata contain the
+result of the stage. Files are written atomically, and a damaged file counts as absent. Every file may be removed, since
+a missing stage is trained again. The cache never removes files itself.
 """
 
 from __future__ import annotations
@@ -36,38 +36,38 @@ from resnetlab.training.memory import peak_memory
 POLL_SECONDS = 0.2
 
 PACKAGES = ("torch", "torchvision", "numpy", "Pillow")
-"""Whose arithmetic is in the bits."""
+"""Packages whose arithmetic influences the bits."""
 
 
 class TakenError(Exception):
-    """Another process computes the stage, and the wait for it was over."""
+    """Error of a stage that another process trains, after the time to wait for it."""
 
 
 @spec
 class Basis:
-    """All that decides what a network is after its stages so far."""
+    """Key of the cache: everything that determines the network after its stages so far."""
 
     algorithm_version: int
     packages: dict[str, str]
     network: Model
-    """Without its weights."""
+    """Network config without its weights."""
     tensors: str
-    """SHA-256 of what it begins with: pre-trained weights and a new classifier."""
+    """SHA-256 of the initial tensors: pre-trained weights and a new classifier."""
     data: str
     class_weights: str
     seed: int
     numerics: Numerics
     stages: tuple[Stage, ...] = ()
     views: tuple[View, ...] = ()
-    """In which each stage is shown the photographs."""
+    """Evaluation transform of each stage."""
 
     def then(self, stage: Stage, view: View) -> Basis:
-        """The same after one stage more."""
+        """Return the key after one more stage."""
         return replace(self, stages=(*self.stages, stage), views=(*self.views, view))
 
 
 def basis_of(subject: Subject, data: str, class_weights: str) -> Basis:
-    """Where the network of `subject` stands before any stage."""
+    """Return the cache key of a network before its first stage."""
     network = subject.spec
     if isinstance(network, External):
         network = replace(network, weights="", sha256="", mean=(), deviation=(), class_names=(), licence=None)
@@ -80,9 +80,9 @@ def basis_of(subject: Subject, data: str, class_weights: str) -> Basis:
 
 @dataclass(frozen=True)
 class Kept:
-    """The stages under a folder; `wait_seconds` is how long to wait for one that another process computes, 0: for ever.
+    """Cache of stages in a folder.
 
-    Raises TakenError when that is over.
+    `wait_seconds` is the time to wait for a stage that another process trains (0: no limit).
     """
 
     folder: Path
@@ -91,24 +91,24 @@ class Kept:
     def stage(
         self, basis: Basis, subject: Subject, fit: Callable[[], Fitted], stop: Callable[[], bool] = lambda: False
     ) -> Fitted:
-        """The last stage of `basis` on the network as the stage before left it: from the folder, else by `fit`.
+        """Return the last stage of `basis`, from the cache or trained by `fit`, and load its weights.
 
-        The network is left with its weights. Of several processes that ask at once, one computes; what `stop()` cut
-        short is not kept.
+        Only one of several concurrent processes trains the stage. A stage that was stopped is not cached. Raises
+        TakenError if another process trains the stage for longer than `wait_seconds`.
         """
         path = self.folder / f"{digest(basis)[:32]}.safetensors"
         team, stage, side = subject.team, basis.stages[-1], basis.views[-1].size
-        hurry = stop if team.size == 1 else None  # of several processes none may leave the others waiting
-        with self._locked(path, hurry) if team.first else contextlib.nullcontext():
-            held = team.from_first(_read(path) if team.first else None)
-            if held is None:
+        stop_waiting = stop if team.size == 1 else None  # one process of a team must not give up while the others wait
+        with self._locked(path, stop_waiting) if team.first else contextlib.nullcontext():
+            cached = team.from_first(_read(path) if team.first else None)
+            if cached is None:
                 with peak_memory(subject.device) as peak:
                     fitted = fit()
                 fitted = replace(fitted, peak_bytes=peak.bytes)
                 if team.first and fitted.whole and fitted.epochs:
                     _write(path, learning(subject.model), fitted)
                 return fitted
-        tensors, fitted = held
+        tensors, fitted = cached
         halves = subject.halves(stage.trains, side)
         subject.model.load_state_dict(tensors, strict=False)
         settle(subject, halves, stage)
@@ -116,33 +116,36 @@ class Kept:
 
     @contextlib.contextmanager
     def _locked(self, path: Path, stop: Callable[[], bool] | None) -> Iterator[None]:
-        """Alone with the stage at `path`; the system lets go when a process dies. Without `stop`, after any wait."""
+        """Acquire the lock of the stage at `path` for the `with` block. Without `stop`, wait without limit.
+
+        The system releases the lock when a process dies.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        began = time.monotonic()
+        start = time.monotonic()
         while True:
-            with locked(path.with_suffix(".lock")) as mine:
-                if mine:
+            with locked(path.with_suffix(".lock")) as acquired:
+                if acquired:
                     yield
                     return
-            waited = time.monotonic() - began
+            waited = time.monotonic() - start
             if stop and (stop() or 0 < self.wait_seconds < waited):
                 raise TakenError
             time.sleep(POLL_SECONDS)
 
 
 def learning(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a network that a stage may change, as its modes and gradients stand."""
+    """Return the tensors that training may change, by the present `requires_grad` and train modes."""
     names = {
-        f"{place}.{name}".lstrip(".")
-        for place, module in model.named_modules()
-        for name, held in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
-        if (held.requires_grad if isinstance(held, nn.Parameter) else module.training)
+        f"{prefix}.{name}".lstrip(".")
+        for prefix, module in model.named_modules()
+        for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        if (tensor.requires_grad if isinstance(tensor, nn.Parameter) else module.training)
     }
     return {name: tensor for name, tensor in model.state_dict().items() if name in names}
 
 
 def digest_of(tensors: dict[str, Tensor]) -> str:
-    """The SHA-256 of tensors: names, kinds, shapes and bytes."""
+    """Return the SHA-256 of tensors: names, dtypes, shapes and bytes."""
     total = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -156,7 +159,7 @@ def _write(path: Path, tensors: dict[str, Tensor], fitted: Fitted) -> None:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], Fitted] | None:
-    """What is kept there; None where that is nothing, or not as it was written."""
+    """Read a stage; return None if the file is absent or damaged."""
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)

@@ -1,4 +1,4 @@
-"""A run of a study that is a fine-tuning: its stages, then the test photographs, once, by the weights of the best."""
+"""Fine-tuning run of a study: train the stages, then test the weights of the best one once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from resnetlab.training.evaluate import FEW
 from resnetlab.training.loop import Progress
 
 WAIT_SECONDS = 20.0
-"""For a stage that another worker computes, before this one does another run first."""
+"""Time to wait for a stage that another worker trains before this worker does another run first."""
 
 
 def attempt_tuning(
@@ -48,11 +48,12 @@ def attempt_tuning(
     stop: Callable[[], bool], say: Say, from_step: int | None = None, team: Team = ALONE,
     beside: Residents | None = None,
 ) -> Generator[None, None, Result | None]:  # fmt: skip
-    """Fit the run under `root`/runs until it has a result, and give it; None when `stop()` ended it before.
+    """Train the fine-tuning run under `root`/runs and return its result, or None if `stop()` ended it before.
 
-    Goes on after the last stage that is done: those are kept under `root`/cache/stages, for every run that shares them.
-    A finished run is read, not run again. Raises BusyError (also where another process computes a stage), InputError
-    and ResourceError as `attempt` does. Other runs `beside` it have their turn when it is done.
+    The run continues after its last finished stage. Finished stages are cached under `root`/cache/stages and shared by
+    all runs. A finished run is read, not run again. The arguments and errors are those of `attempt`, with two
+    differences: BusyError is also raised while another process trains a stage of the run, and the generator does not
+    yield to other runs `beside` it before it is finished.
     """
     directory = RunDirectory.of(root, run_id)
     same_processes(file, team, directory)
@@ -70,7 +71,7 @@ def attempt_tuning(
 
 
 class _Session:
-    """One attempt at a run in this process."""
+    """Session of a fine-tuning run in this process."""
 
     def __init__(
         self, directory: RunDirectory, file: RunFile, photos: Photographs, root: Path, placement: Placement, team: Team
@@ -82,30 +83,31 @@ class _Session:
         self.subject = Subject(run.model, None, photos.classes, run.seed, run.numerics, self.device, team)
         backbone = Backbone(run.model, None, licence_of(run.model), "")
         self.job = Job(photos, backbone, run.recipe, run.seed, run.numerics)
-        self.kept = Kept(root / "cache" / "stages", WAIT_SECONDS)
+        self.cache = Kept(root / "cache" / "stages", WAIT_SECONDS)
         self.view = self.subject.view(run.recipe.test_size, run.recipe.view)
         self.begun = False
-        self.step, self.epoch, self.seconds = 0, 0.0, 0.0  # of the stages that are done
-        self.chosen: tuple[Probabilities, int] | None = None  # of the best stage, and the step of its best epoch
+        self.step, self.epoch, self.seconds = 0, 0.0, 0.0  # sums over the finished stages
+        # Predictions of the best stage, and the step of its best epoch.
+        self.chosen: tuple[Probabilities, int] | None = None
 
     def run(self, stop: Callable[[], bool], say: Say) -> Result | None:
         best: dict[str, torch.Tensor] = {}
         total, done = self.tuning.total_steps(len(self.photos.train)), 0
 
         def watch(progress: Progress) -> None:
-            self._begin()
+            self._record_start()
             say(replace(progress, moment="pulse", step=min(total, self.step + progress.step), total=total), ())
 
         try:
-            for fitted, seen in staged(self.job, self.subject, self.kept, stop=stop, watch=watch):
+            for fitted, predictions in staged(self.job, self.subject, self.cache, stop=stop, watch=watch):
                 if not fitted.whole:
                     return None
                 if fitted.diverged:
                     return self._commit("diverged", f"{fitted.stage}: the loss is not finite at any of its rates", {})
-                self._begin()
-                step = self._note(fitted, say, total)
-                if self.chosen is None or merit(look_of(seen)) > merit(look_of(self.chosen[0])):
-                    self.chosen = seen, step
+                self._record_start()
+                step = self._record_stage(fitted, say, total)
+                if self.chosen is None or merit(look_of(predictions)) > merit(look_of(self.chosen[0])):
+                    self.chosen = predictions, step
                     best = {name: tensor.detach().clone() for name, tensor in self.subject.model.state_dict().items()}
                 done += 1
         except TakenError:
@@ -119,8 +121,11 @@ class _Session:
         assert self.chosen, "a recipe has a stage at least"
         return self._finish(self.chosen[0])
 
-    def _begin(self) -> None:
-        """Note the attempt, once there is something to do: one that met a stage in other hands is none."""
+    def _record_start(self) -> None:
+        """Write the start of the session to provenance.jsonl, once this process has work to do.
+
+        A session that only waits for a stage of another process is not recorded.
+        """
         if self.begun or not self.team.first:
             return
         self.begun = True
@@ -129,34 +134,34 @@ class _Session:
         self.directory.note(provenance(event, 0, run.numerics, run.data.sha256))
         self.directory.rewind(-1)
 
-    def _note(self, fitted: Fitted, say: Say, total: int) -> int:
-        """Add a stage to the history, and give the step of its best epoch."""
+    def _record_stage(self, fitted: Fitted, say: Say, total: int) -> int:
+        """Write the evaluations of a stage, and return the step of its best epoch."""
         stage = next(stage for stage in self.tuning.due if stage.name == fitted.stage)
         steps = stage.recipe.steps_per_epoch(len(self.photos.train))
-        whole = stage.recipe.total_steps(len(self.photos.train))
-        lines, chosen = [], self.step
-        for held in fitted.epochs:
-            judged = Evaluation(
-                step=self.step + min(whole, held.epoch * steps), epoch=self.epoch + held.epoch, split="validation",
-                loss_nats=held.loss_nats, top1_error_pct=100 - held.accuracy_pct,
-                seconds=round(self.seconds + held.seconds, 3),
+        total_steps = stage.recipe.total_steps(len(self.photos.train))
+        lines, best_step = [], self.step
+        for epoch in fitted.epochs:
+            evaluation = Evaluation(
+                step=self.step + min(total_steps, epoch.epoch * steps), epoch=self.epoch + epoch.epoch,
+                split="validation", loss_nats=epoch.loss_nats, top1_error_pct=100 - epoch.accuracy_pct,
+                seconds=round(self.seconds + epoch.seconds, 3),
             )  # fmt: skip
-            loss, error = held.running
-            lines += [judged, replace(judged, split="running", loss_nats=loss, top1_error_pct=error)]
-            chosen = judged.step if held.epoch == fitted.best.epoch else chosen
+            loss, error = epoch.running
+            lines += [evaluation, replace(evaluation, split="running", loss_nats=loss, top1_error_pct=error)]
+            best_step = evaluation.step if epoch.epoch == fitted.best.epoch else best_step
         self.step, self.epoch = lines[-1].step, lines[-1].epoch
         self.seconds += fitted.seconds
         if self.team.first:
             self.directory.append(*lines)
             images = round(self.epoch * len(self.photos.train))
-            said = Progress("epoch", self.step, total, self.epoch, images, self.seconds)
-            say(said, tuple(lines))
-        return chosen
+            progress = Progress("epoch", self.step, total, self.epoch, images, self.seconds)
+            say(progress, tuple(lines))
+        return best_step
 
     def _finish(self, validation: Probabilities) -> Result | None:
-        began = time.monotonic()
+        start = time.monotonic()
         test = score(self.subject.model, self.photos.test, self.view, self.device, self.tuning.crops)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         if not self.team.first:
             return None
         self._write_outputs(test)
@@ -164,7 +169,7 @@ class _Session:
         errors = [line.top1_error_pct for line in self.directory.metrics() if line.split == "validation"]
         count, best = len(self.photos.validation), 100 - min(errors)
         reached, share = 100 * float(test.right.mean()), self.file.class_share
-        # So few validation images as a small folder has cannot tell a good network from luck: the test has its say.
+        # A small folder has too few validation images to show that a good network is above chance: test decides too.
         if is_dead(best, share, count, len(errors)) and is_dead(reached, share, len(self.photos.test), 1):
             reason = (
                 f"never above chance: at best {best:.1f} % of {count:,} validation images, {reached:.1f} % of "
@@ -188,12 +193,12 @@ class _Session:
     def _commit(
         self, status: Status, reason: str, scored: dict[str, Probabilities], evaluation_seconds: float = 0.0
     ) -> Result:
-        held = {name: _scores(part) for name, part in scored.items()}
+        split_scores = {name: _scores(part) for name, part in scored.items()}
         images = self.epoch * len(self.photos.train)
         result = Result(
             schema=SCHEMA, status=status, reason=reason, step=self.step,
-            chosen_step=self.chosen[1] if self.chosen else self.step, validation=held.get("validation"),
-            test=held.get("test"), train_seconds=round(self.seconds, 3),
+            chosen_step=self.chosen[1] if self.chosen else self.step, validation=split_scores.get("validation"),
+            test=split_scores.get("test"), train_seconds=round(self.seconds, 3),
             evaluation_seconds=round(evaluation_seconds, 3),
             images_per_second=round(images / self.seconds, 1) if self.seconds else 0.0,
             weights_sha256=sha256(self.directory.path / "weights.safetensors") if scored else "",
@@ -204,15 +209,15 @@ class _Session:
 
 
 def _sides(view: View) -> dict[str, object]:
-    """The view in the words of those that know no photographs."""
+    """Return the evaluation transform in the form of a file from training from scratch."""
     return {"channels": view.channels, "side": view.size, "mean": view.mean, "deviation": view.deviation}
 
 
 def _scores(scored: Probabilities) -> Scores:
-    look = look_of(scored)
+    estimate = look_of(scored)
     picked = scored.probabilities[np.arange(len(scored.labels)), scored.labels]
     beyond = (scored.probabilities > picked[:, None]).sum(1) >= 5
     return Scores(
-        images=look.images, loss_nats=look.loss_nats, top1_error_pct=100 - look.accuracy_pct,
+        images=estimate.images, loss_nats=estimate.loss_nats, top1_error_pct=100 - estimate.accuracy_pct,
         top5_error_pct=100 * float(beyond.mean()) if scored.probabilities.shape[1] > FEW else None,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A run of a bag of visual words: no steps and no checkpoint, but the same folder and the same record."""
+"""Run of a bag of visual words: no steps and no checkpoints, but the same folder and record as any run."""
 
 from __future__ import annotations
 
@@ -22,30 +22,33 @@ from resnetlab.stats.outcomes import is_dead
 
 
 def execute_words(model: BagOfWords, directory: RunDirectory, file: RunFile, dataset: Dataset) -> Result:
-    """Learn, score and commit. Scores of an SVM are no probabilities, so there is no loss."""
+    """Fit the model, evaluate it and write the result.
+
+    The result has no loss, because the outputs of an SVM are not probabilities.
+    """
     run = file.run
     directory.note(provenance("start", 0, run.numerics, run.data.sha256))
-    began = time.monotonic()
+    start = time.monotonic()
     learned = learn(model, dataset.train, run.seed)
-    train_seconds = time.monotonic() - began
-    began = time.monotonic()
+    train_seconds = time.monotonic() - start
+    start = time.monotonic()
     images = {"train": dataset.train, "test": dataset.test}
     images |= {"validation": dataset.validation} if dataset.validation is not None else {}
     outputs = learned.scores(dataset.test.pixels)
-    held = {name: _scores(learned, part, outputs if name == "test" else None) for name, part in images.items()}
+    scores = {name: _scores(learned, part, outputs if name == "test" else None) for name, part in images.items()}
     directory.rewind(-1)
     directory.append(
-        Evaluation(step=0, epoch=0.0, split="train", loss_nats=None, top1_error_pct=held["train"].top1_error_pct,
+        Evaluation(step=0, epoch=0.0, split="train", loss_nats=None, top1_error_pct=scores["train"].top1_error_pct,
                    seconds=round(train_seconds, 3))
     )  # fmt: skip
     _write(directory, file, learned, outputs, dataset.test)
-    accuracy, count = 100 - held["test"].top1_error_pct, len(dataset.test)
+    accuracy, count = 100 - scores["test"].top1_error_pct, len(dataset.test)
     dead = is_dead(accuracy, file.class_share, count, 1)
     result = Result(
         schema=SCHEMA, status="dead" if dead else "converged", step=0, chosen_step=0,
         reason=f"never above chance: {accuracy:.1f} % of {count:,} test images" if dead else "",
-        train=held["train"], validation=held.get("validation"), test=held["test"],
-        train_seconds=round(train_seconds, 3), evaluation_seconds=round(time.monotonic() - began, 3),
+        train=scores["train"], validation=scores.get("validation"), test=scores["test"],
+        train_seconds=round(train_seconds, 3), evaluation_seconds=round(time.monotonic() - start, 3),
         images_per_second=round(len(dataset.train) / train_seconds, 1),
         weights_sha256=sha256(directory.path / "weights.safetensors"),
     )  # fmt: skip
@@ -54,8 +57,8 @@ def execute_words(model: BagOfWords, directory: RunDirectory, file: RunFile, dat
 
 
 def _scores(learned: Learned, images: Images, outputs: np.ndarray | None) -> Scores:
-    found = learned.scores(images.pixels) if outputs is None else outputs
-    error = 100 * float((found.argmax(axis=1) != images.labels).mean())
+    scores = learned.scores(images.pixels) if outputs is None else outputs
+    error = 100 * float((scores.argmax(axis=1) != images.labels).mean())
     return Scores(images=len(images), loss_nats=None, top1_error_pct=error)
 
 
@@ -64,5 +67,5 @@ def _write(directory: RunDirectory, file: RunFile, learned: Learned, outputs: np
     metadata = {"resnetlab": json.dumps({"model": encode(file.run.model), "classes": file.classes})}
     tensors = {name: torch.from_numpy(np.ascontiguousarray(getattr(learned, name))) for name in parts}
     write_tensors(directory.path / "weights.safetensors", tensors, metadata)
-    held = {"logits": torch.from_numpy(outputs).float(), "labels": torch.from_numpy(test.labels)}
-    write_tensors(directory.path / "logits-test.safetensors", held)
+    test_outputs = {"logits": torch.from_numpy(outputs).float(), "labels": torch.from_numpy(test.labels)}
+    write_tensors(directory.path / "logits-test.safetensors", test_outputs)

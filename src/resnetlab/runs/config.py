@@ -1,4 +1,4 @@
-"""What decides a run's result, and the name that follows from it. Free of torch."""
+"""Configuration of a run and the run id that follows from it. Does not import torch."""
 
 from __future__ import annotations
 
@@ -15,37 +15,40 @@ from resnetlab.recipes.train import Recipe
 from resnetlab.schema import Whole, digest, spec
 
 ALGORITHM_VERSION = 1
-"""Raised by hand when training comes to mean something else."""
+"""Version of the training algorithm. A change of the results of training increases it by hand."""
 
 TUNING_VERSION = ALGORITHM_VERSION + 1
-"""The same of fine-tuning, which shares the loop: above it by the changes that were of fine-tuning alone. The first:
-random crops are resized, and colours changed, as torch has bytes, not as Pillow has."""
+"""Version of the fine-tuning algorithm: `ALGORITHM_VERSION` of the common loop plus the number of changes to
+fine-tuning alone. Change 1: torch, not Pillow, resizes the random crops and jitters the colors."""
 
 SCHEMA = 1
-"""Of the files in a run's folder."""
+"""Schema version of the files in a run's folder."""
 
 
 @spec
 class RunSpec:
-    """One network, trained one way, on one cut of one data set, by one seed: a run."""
+    """Configuration of a run: one network, one recipe, one split of one data set, and one seed."""
 
-    algorithm_version: int = 0  # never the default, so that it stands in every hash
+    algorithm_version: int = 0  # never has its default value, so that it is part of every hash
     model: Model
     data: DataIdentity
     recipe: AnyRecipe
     numerics: Numerics
-    """Resolved: without `auto`."""
+    """Resolved numerics, without `auto`."""
     seed: Whole
 
     @property
     def hash(self) -> str:
-        """Ten hexadecimal digits of the SHA-256 of the canonical JSON."""
+        """Return ten hexadecimal digits of the SHA-256 of the canonical JSON."""
         return digest(self.identity)[:10]
 
     @property
     def identity(self) -> RunSpec:
-        """The same without what decides nothing: where a weights file lies (its content is part of a run) and its
-        licence, what a recipe of fine-tuning is called, and the recipe of a bag of words, which uses none."""
+        """Return the configuration without fields that cannot change the result.
+
+        These are the path of a weights file (its content counts) and its license, the name of a fine-tuning recipe,
+        and the recipe of a bag of words, which does not use it.
+        """
         model, recipe = self.model, self.recipe
         if isinstance(model, BagOfWords):
             recipe = Recipe(epochs=1)
@@ -57,6 +60,6 @@ class RunSpec:
 
 
 def run_id(run: RunSpec, data_name: str) -> str:
-    """`digits-cifar-resnet56-s3-1a2b3c4d5e`: a slug for people, a hash for identity."""
+    """Return the id of a run, a readable slug and a hash: `digits-cifar-resnet56-s3-1a2b3c4d5e`."""
     slug = re.sub(r"[^A-Za-z0-9.+-]+", "-", f"{data_name}-{run.model.slug}")[:48].strip("-")
     return f"{slug}-s{run.seed}-{run.hash}"

@@ -1,4 +1,4 @@
-"""Look for what is damaged in a run's folder, and name the command that mends it. Free of torch; changes no file."""
+"""Detection of damaged files in a run's folder, with the command that repairs each. Does not import torch."""
 
 from __future__ import annotations
 
@@ -22,52 +22,52 @@ from resnetlab.shell import command_line
 Kind = Literal["unreadable", "torn line", "missing", "corrupt", "leftover"]
 
 _PART = re.compile(r"\..+\.[0-9a-f]{16}\.part")
-"""The temporary file of a write that a kill cut short: `.result.json.0123456789abcdef.part`."""
+"""Name of the temporary file of an interrupted write: `.result.json.0123456789abcdef.part`."""
 
 LINES = ("metrics.jsonl", "provenance.jsonl")
 
 
 @dataclass(frozen=True)
 class Damage:
-    """One file that is not as it must be."""
+    """Damaged file: its path, the kind of damage, a description and the fix."""
 
     path: str
     kind: Kind
     what: str
     fix: str
-    """The command that mends it."""
+    """Command that repairs the file."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A run's folder that was looked through."""
+    """Result of the check of a run's folder."""
 
     folder: str
     state: Literal["finished", "unfinished", "running", "empty"]
-    """`running`: a process holds the run's lock now, so its files may still change. A lock file alone means nothing."""
+    """State of the run. `running`: a process has the run's lock now, so its files may still change."""
     damage: tuple[Damage, ...]
     resume: str = ""
-    """The command that continues an unfinished run."""
+    """Command that resumes an unfinished run."""
 
 
 def check_run(folder: Path) -> Checked:
-    """Read every file of a run's folder. Raises InputError where there is no such folder."""
+    """Check every file of a run's folder and change none. Raises InputError if the folder does not exist."""
     if not folder.is_dir():
         raise mistake(str(folder), "no such folder", "give a run's folder, such as runs/digits-cifar-resnet56-s0-...")
     if is_locked(folder / LOCK):
         return Checked(str(folder), "running", ())
     directory = RunDirectory(folder)
-    damage = [*_leftovers(folder), *_torn(folder), *_instruments(folder)]
+    damage = [*_leftovers(folder), *_torn_lines(folder), *_instruments(folder)]
     if not (folder / "run.json").exists():
         others = [path.name for path in folder.iterdir() if path.name != LOCK and not _PART.fullmatch(path.name)]
         if others:
             what = "missing, so nothing says which run this is"
-            damage.insert(0, Damage(str(folder / "run.json"), "missing", what, _again(folder)))
+            damage.insert(0, Damage(str(folder / "run.json"), "missing", what, _remove_and_repeat(folder)))
         return Checked(str(folder), "empty", tuple(damage))
     try:
         directory.file()
     except InputError as error:
-        fix = _again(folder)
+        fix = _remove_and_repeat(folder)
         damage.insert(0, Damage(str(folder / "run.json"), "unreadable", error.problems[0].what, fix))
         return Checked(str(folder), "unfinished", tuple(damage))
     if not (folder / "result.json").exists():
@@ -76,7 +76,8 @@ def check_run(folder: Path) -> Checked:
     try:
         result = directory.result()
     except InputError as error:
-        damage.append(Damage(str(folder / "result.json"), "unreadable", error.problems[0].what, _repeat(folder)))
+        fix = _repeat_command(folder)
+        damage.append(Damage(str(folder / "result.json"), "unreadable", error.problems[0].what, fix))
         return Checked(str(folder), "finished", tuple(damage))
     if result is not None:
         damage += _tensors(folder, result)
@@ -84,22 +85,22 @@ def check_run(folder: Path) -> Checked:
 
 
 def mend(folder: Path) -> list[str]:
-    """Remove temporary files and torn lines of a run that no process works on; the paths of what was mended.
+    """Remove temporary files and incomplete lines of a run that is not running, and return the repaired paths.
 
-    Touches nothing that a reader would miss: a torn line and a temporary file were never read.
+    No data is lost, because no reader uses temporary files and incomplete lines.
     """
     checked = check_run(folder)
     mended = []
-    for item in checked.damage:
-        path = Path(item.path)
-        if item.kind == "leftover":
+    for damage in checked.damage:
+        path = Path(damage.path)
+        if damage.kind == "leftover":
             path.unlink(missing_ok=True)
-            mended.append(item.path)
-        elif item.kind == "torn line":
-            whole = [line for line in path.read_bytes().splitlines() if _is_record(line)]
+            mended.append(damage.path)
+        elif damage.kind == "torn line":
+            complete = [line for line in path.read_bytes().splitlines() if _is_record(line)]
             with atomic(path, "wb") as file:
-                file.write(b"".join(line + b"\n" for line in whole))
-            mended.append(item.path)
+                file.write(b"".join(line + b"\n" for line in complete))
+            mended.append(damage.path)
     return mended
 
 
@@ -111,12 +112,12 @@ def _mend(folder: Path) -> str:
     return _command("doctor", folder, "--mend")
 
 
-def _again(folder: Path) -> str:
+def _remove_and_repeat(folder: Path) -> str:
     return f"remove the folder {command_line([str(folder)])}, then give the command that made it again"
 
 
-def _repeat(folder: Path) -> str:
-    """How a finished run is made again: without its result it is unfinished, and has no checkpoint."""
+def _repeat_command(folder: Path) -> str:
+    """Return the commands that repeat a finished run. Without its result it is unfinished, without a checkpoint."""
     return f"remove {command_line([str(folder / 'result.json')])}, then: {_command('resume', folder, '--from', 0)}"
 
 
@@ -127,7 +128,7 @@ def _leftovers(folder: Path) -> Iterator[Damage]:
             yield Damage(str(path), "leftover", what, _mend(folder))
 
 
-def _torn(folder: Path) -> Iterator[Damage]:
+def _torn_lines(folder: Path) -> Iterator[Damage]:
     for name in LINES:
         path = folder / name
         lines = path.read_bytes().splitlines() if path.exists() else []
@@ -156,36 +157,36 @@ def _instruments(folder: Path) -> Iterator[Damage]:
 
 
 def _tensors(folder: Path, result: Result) -> Iterator[Damage]:
-    """Damage of the weights and the logits of a finished run."""
+    """Yield the damage of the weights and the logits of a finished run."""
     weights, logits = folder / "weights.safetensors", folder / "logits-test.safetensors"
     if result.weights_sha256:
         if not weights.exists():
-            yield Damage(str(weights), "missing", "missing, although the run has a result", _repeat(folder))
+            yield Damage(str(weights), "missing", "missing, although the run has a result", _repeat_command(folder))
         elif sha256(weights) != result.weights_sha256:
-            yield Damage(str(weights), "corrupt", "differs from its SHA-256 in result.json", _repeat(folder))
+            yield Damage(str(weights), "corrupt", "differs from its SHA-256 in result.json", _repeat_command(folder))
     if logits.exists():
         if problem := broken_tensors(logits):
-            yield Damage(str(logits), "corrupt", problem, _repeat(folder))
+            yield Damage(str(logits), "corrupt", problem, _repeat_command(folder))
     elif result.weights_sha256 and result.test is not None:
-        yield Damage(str(logits), "missing", "missing, although the run was tested", _repeat(folder))
+        yield Damage(str(logits), "missing", "missing, although the run was tested", _repeat_command(folder))
 
 
 def _checkpoints(directory: RunDirectory) -> Iterator[Damage]:
-    """Damage of the checkpoints of an unfinished run."""
+    """Yield the damage of the checkpoints of an unfinished run."""
     folder = directory.checkpoints
     steps = sorted((int(p.name) for p in folder.iterdir() if p.name.isdigit()), reverse=True) if folder.is_dir() else []
     problems = {step: _checkpoint_problem(folder / str(step)) for step in steps}
-    whole = [step for step, problem in problems.items() if not problem]
+    complete = [step for step, problem in problems.items() if not problem]
     for step, problem in problems.items():
         if problem:
-            earlier = max((other for other in whole if other < step), default=0)
+            earlier = max((other for other in complete if other < step), default=0)
             cut_short = not (folder / str(step) / "MANIFEST.json").exists()
             fix = _command("resume", directory.path, *(() if cut_short else ("--from", earlier)))
             yield Damage(str(folder / str(step)), "corrupt", problem, fix)
 
 
 def _checkpoint_problem(folder: Path) -> str:
-    """What is wrong with a checkpoint; empty where every byte is as written."""
+    """Return the problem of a checkpoint, or an empty string if every file matches its SHA-256."""
     if not (folder / "MANIFEST.json").exists():
         return "without a MANIFEST.json: its write was cut short, and nothing reads it"
     try:
@@ -202,12 +203,12 @@ def _checkpoint_problem(folder: Path) -> str:
 
 
 def _files(folder: Path) -> dict[str, dict[str, Any]]:
-    held: dict[str, dict[str, Any]] = read_json(folder / "MANIFEST.json")["files"]
-    return held
+    files: dict[str, dict[str, Any]] = read_json(folder / "MANIFEST.json")["files"]
+    return files
 
 
 def broken_tensors(path: Path) -> str:
-    """What is wrong with a safetensors file by its header and its size; empty where they agree."""
+    """Return the problem of a safetensors file, or an empty string if its header matches its size."""
     size = path.stat().st_size
     try:
         with path.open("rb") as file:

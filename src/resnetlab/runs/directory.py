@@ -1,4 +1,4 @@
-"""One run, one folder: its files, who may write them, and how they are read. Free of torch."""
+"""Folder of a run: its files, its lock, and how to read and write them. Does not import torch."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 
 PROFILE = "profile"
-"""Of a run's folder: where its time went, of its last attempt that was asked."""
+"""Subfolder with the profile of the last session that was profiled."""
 
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The folder `runs/<slug>-<hash>` of a run."""
+    """Folder `runs/<slug>-<hash>` of a run."""
 
     path: Path
 
     @classmethod
     def of(cls, root: Path, run_id: str) -> RunDirectory:
-        """The run's folder under `root`. A run is its hash: one that has another slug there is the same run."""
+        """Return the folder of a run under `root`. A folder with the same hash and another slug is the same run."""
         path = root / "runs" / run_id
         return cls(path if path.exists() else located(root, [run_id])[run_id])
 
@@ -47,30 +47,36 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[bool]:
-        """Hold the run for this process; false when another holds it. The system lets go when a process dies."""
+        """Acquire the lock of the run for the `with` block. Yields False if another process has it.
+
+        The system releases the lock when a process dies.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        with locked(self.path / LOCK) as mine:
-            yield mine
+        with locked(self.path / LOCK) as acquired:
+            yield acquired
 
     def busy(self) -> bool:
-        """Whether a process works on the run now."""
+        """Return True if a process works on the run now."""
         return is_locked(self.path / LOCK)
 
     def open(self, file: RunFile) -> None:
-        """Write run.json, or hold what is there against `file`; where the data lie may differ."""
+        """Write run.json, or check that an existing one is the same run. The path of the data may differ.
+
+        Raises InputError if the folder belongs to another run.
+        """
         path = self.path / "run.json"
         if not path.exists():
             write_json(path, encode(file))
             return
-        held = self.file()
-        if held.run.identity != file.run.identity:
-            differing = ", ".join(_differing(encode(held.run), encode(file.run)))
+        existing = self.file()
+        if existing.run.identity != file.run.identity:
+            differing = ", ".join(_differing(encode(existing.run), encode(file.run)))
             raise mistake(str(self.path), f"is another run: {differing}", "remove the folder, or use another --output")
-        if held.instruments != file.instruments:  # what is asked of a run may change on its way
-            write_json(path, encode(replace(held, instruments=file.instruments)))
+        if existing.instruments != file.instruments:  # the requested measurements may change between sessions
+            write_json(path, encode(replace(existing, instruments=file.instruments)))
 
     def file(self) -> RunFile:
-        """run.json. Raises InputError when it is absent or not of this schema."""
+        """Read run.json. Raises InputError when it is absent or has another schema version."""
         table = read_json(self.path / "run.json")
         schema = table.get("schema") if isinstance(table, dict) else None
         if schema != SCHEMA:
@@ -80,19 +86,19 @@ class RunDirectory:
         return file
 
     def result(self) -> Result | None:
-        """The result of a finished run."""
+        """Read the result of a finished run; return None for an unfinished run."""
         path = self.path / "result.json"
         return decode(Result, read_json(path), str(path)) if path.exists() else None
 
     def commit(self, result: Result) -> bool:
-        """Write the result, once; false when another process did. Checkpoints are not needed after it."""
+        """Write the result once and remove the checkpoints. Return False if another process wrote it before."""
         text = json.dumps(encode(result), indent=1) + "\n"
         won = create_once(self.path / "result.json", text)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         return won
 
     def metrics(self) -> list[Evaluation]:
-        """The evaluations so far; a line that a kill tore is passed over."""
+        """Read the evaluations so far. Skip incomplete lines, which a killed process may have left."""
         evaluations = []
         for line in read_lines(self.path / "metrics.jsonl"):
             with contextlib.suppress(InputError):
@@ -100,77 +106,77 @@ class RunDirectory:
         return evaluations
 
     def append(self, *evaluations: Evaluation) -> None:
-        """Add lines to metrics.jsonl."""
+        """Append evaluations to metrics.jsonl."""
         if evaluations:
             append_lines(self.path / "metrics.jsonl", *map(encode, evaluations))
 
     def rewind(self, step: int) -> list[Evaluation]:
-        """Forget the evaluations after `step`: the run goes on from a checkpoint there. Gives those that stay."""
-        kept = [evaluation for evaluation in self.metrics() if evaluation.step <= step]
+        """Remove the evaluations after `step`, from which the run is resumed, and return the remaining ones."""
+        evaluations = [evaluation for evaluation in self.metrics() if evaluation.step <= step]
         if (self.path / "metrics.jsonl").exists():
-            text = "".join(json.dumps(encode(evaluation)) + "\n" for evaluation in kept)
+            text = "".join(json.dumps(encode(evaluation)) + "\n" for evaluation in evaluations)
             write_text(self.path / "metrics.jsonl", text)
-        for held in self.gradients():
-            if held.step > step:
-                self._gradients(held).unlink()
-        return kept
+        for gradients in self.gradients():
+            if gradients.step > step:
+                self._gradients(gradients).unlink()
+        return evaluations
 
     def gradients(self) -> tuple[Gradients, ...]:
-        """The norms by layer that the run has saved, by epoch."""
+        """Read the saved gradient norms of the layers, in order of steps."""
         paths = (self.path / "instruments").glob("gradients-*.json")
-        held: list[Gradients] = [decode(Gradients, read_json(path), str(path)) for path in paths]
-        return tuple(sorted(held, key=lambda gradients: gradients.step))
+        files: list[Gradients] = [decode(Gradients, read_json(path), str(path)) for path in paths]
+        return tuple(sorted(files, key=lambda gradients: gradients.step))
 
     def save_gradients(self, gradients: Gradients) -> None:
-        """Write the norms by layer after an epoch, whole or not at all."""
+        """Write the gradient norms of the layers after an epoch atomically."""
         write_json(self._gradients(gradients), encode(gradients))
 
     def dropped(self) -> DroppedBlocks | None:
-        """What each block is worth, where the run has measured it."""
+        """Read the block ablation, or return None if the run has none."""
         path = self.path / "instruments" / "drop-blocks.json"
         return decode(DroppedBlocks, read_json(path), str(path)) if path.exists() else None
 
-    def save_dropped(self, dropped: DroppedBlocks) -> None:
-        """Write what each block is worth, whole or not at all."""
-        write_json(self.path / "instruments" / "drop-blocks.json", encode(dropped))
+    def save_dropped(self, ablations: DroppedBlocks) -> None:
+        """Write the block ablation atomically."""
+        write_json(self.path / "instruments" / "drop-blocks.json", encode(ablations))
 
     def profile(self) -> str:
-        """Where the time of the last attempt went that was profiled; empty where none was."""
+        """Read the time table of the last profiled session; return an empty string if there is none."""
         path = self.path / PROFILE / "table.txt"
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
     def answers(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
-        """Probabilities (N, K) that the finished run gave the test images, and their classes (N,); None without."""
+        """Return predicted probabilities (N, K) and labels (N,) of the test images, or None without a result."""
         path = self.path / "logits-test.safetensors"
         if not path.exists():
             return None
         from safetensors.numpy import load_file
         from scipy.special import softmax
 
-        held = load_file(path)
-        return softmax(held["logits"].astype("float64"), axis=1), held["labels"]
+        tensors = load_file(path)
+        return softmax(tensors["logits"].astype("float64"), axis=1), tensors["labels"]
 
     def lacks(self, file: RunFile) -> bool:
-        """Whether the run has no result, or was not asked for its blocks until it had one.
+        """Return True if the run has no result, or lacks a block ablation that `file` requests.
 
-        Norms need the training, and a bag of words has no blocks.
+        Gradient norms can only be measured during training, and a bag of words has no blocks.
         """
         if not (self.path / "result.json").exists():
             return True
-        there = (self.path / "weights.safetensors").exists()
-        asked = file.instruments.drop_blocks and not isinstance(file.run.model, BagOfWords)
-        return asked and there and not (self.path / "instruments" / "drop-blocks.json").exists()
+        has_weights = (self.path / "weights.safetensors").exists()
+        requested = file.instruments.drop_blocks and not isinstance(file.run.model, BagOfWords)
+        return requested and has_weights and not (self.path / "instruments" / "drop-blocks.json").exists()
 
     def _gradients(self, gradients: Gradients) -> Path:
         return self.path / "instruments" / f"gradients-{gradients.epoch:g}.json"
 
     def note(self, line: dict[str, Any]) -> None:
-        """Add a line to provenance.jsonl."""
+        """Append a line to provenance.jsonl."""
         self.path.mkdir(parents=True, exist_ok=True)
         append_lines(self.path / "provenance.jsonl", line)
 
     def record(self) -> RunRecord | None:
-        """All that the folder holds; None when the run has not begun."""
+        """Read the whole record of the run; return None if the run has not started."""
         if not (self.path / "run.json").exists():
             return None
         return RunRecord(
@@ -181,7 +187,7 @@ class RunDirectory:
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that may still be written where `folder` is, or will be; without end where the system does not say."""
+    """Return the free bytes of the disk where `folder` is or will be; sys.maxsize if they are unknown."""
     while not folder.exists():
         folder = folder.parent
     try:
@@ -191,7 +197,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def _differing(left: Any, right: Any, path: str = "") -> list[str]:
-    """The dotted fields in which two tables differ, with both values."""
+    """Return the dotted fields in which two tables differ, with both values."""
     if isinstance(left, dict) and isinstance(right, dict):
         names = sorted(left.keys() | right.keys())
         return [line for name in names for line in _differing(left.get(name), right.get(name), f"{path}{name}.")]
@@ -199,6 +205,6 @@ def _differing(left: Any, right: Any, path: str = "") -> list[str]:
 
 
 def check_finished(folder: Path) -> None:
-    """Raise InputError unless `folder` is that of a finished run which kept its weights."""
+    """Raise InputError unless `folder` belongs to a finished run with weights."""
     if not (folder / "weights.safetensors").exists():
         raise mistake(str(folder), "no finished run", "give the folder of a run that has weights.safetensors")

@@ -1,4 +1,4 @@
-"""A run's folder in the hands of one process, whatever the run is: done once, and memory that ran out is a result."""
+"""Life cycle of any run: one process locks its folder, and an exhausted memory is recorded as its result."""
 
 from __future__ import annotations
 
@@ -17,35 +17,46 @@ from resnetlab.training.memory import is_out_of_memory
 
 
 class BusyError(ResnetlabError):
-    """Another process trains this run."""
+    """Error of a run that another process trains."""
 
 
 class CrowdedError(ResnetlabError):
-    """Memory did not suffice for this run beside others; alone it may."""
+    """Error of a run that has too little memory beside other runs. Alone it may have enough."""
 
 
 def carried_out(
     directory: RunDirectory, file: RunFile, identity: DataIdentity,
     do: Callable[[], Generator[None, None, Result | None]], team: Team = ALONE,
-    again: Callable[[Result], Result] = lambda held: held, beside: bool = False,
+    again: Callable[[Result], Result] = lambda result: result, beside: bool = False,
 ) -> Generator[None, None, Result | None]:  # fmt: skip
-    """Hold the run's folder and `do` what the run is, unless it has a result; memory that ran out is one.
+    """Lock the folder of a run and execute it, unless it has a result. Exhausted memory is a result too.
 
-    `again` is done to a result that lacks what it was asked for since. Raises BusyError, CrowdedError where memory runs
-    out `beside` other runs, and InputError where the data of `identity` are not the run's.
+    Args:
+        directory: Folder of the run.
+        file: Configuration of the run.
+        identity: Identity of the loaded data.
+        do: Generator that executes the run and returns its result, or None if it was stopped.
+        team: Processes that train the run together.
+        again: Function for a finished run that lacks a requested measurement.
+        beside: True if other runs use the same device.
+
+    Raises:
+        BusyError: Another process trains this run.
+        CrowdedError: The memory is exhausted while other runs use the device.
+        InputError: The data differ from the data of the run.
     """
-    with directory.claimed() if team.first else contextlib.nullcontext(True) as mine:
-        if not mine:
+    with directory.claimed() if team.first else contextlib.nullcontext(True) as acquired:
+        if not acquired:
             raise BusyError(mistake(str(directory.path), "another process trains this run", "wait for it").problems[0])
-        held = team.from_first(directory.result() if team.first else None)
-        if held is not None and not (team.first and directory.lacks(file)):
-            return held
+        existing = team.from_first(directory.result() if team.first else None)
+        if existing is not None and not (team.first and directory.lacks(file)):
+            return existing
         if identity != file.run.data:
             fix = "give the data that the run began with, or start a new run"
             allowed = str(file.run.data)
             raise mistake(str(directory.path), "the data differ from the run's", fix, got=identity, allowed=allowed)
-        if held is not None:
-            return again(held)
+        if existing is not None:
+            return again(existing)
         if team.first:
             directory.open(file)
         try:
@@ -70,7 +81,7 @@ def carried_out(
 
 
 def same_processes(file: RunFile, team: Team, directory: RunDirectory) -> None:
-    """Raises InputError unless as many processes are here as the run is of."""
+    """Raise InputError if the number of processes differs from that of the run."""
     ranks = file.run.numerics.ranks
     if ranks != team.size:
         command = command_line(

@@ -1,4 +1,4 @@
-"""A finished run, opened to be looked at: its network, its data. Trains nothing, writes nothing."""
+"""Read access to a finished run: its network and its data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from resnetlab.training.state import Learner
 
 @dataclass(frozen=True)
 class Finished:
-    """The run's file, its data, and a learner with the weights by which it was judged, at its last step."""
+    """Finished run: its configuration, its data, and a learner with the evaluated weights."""
 
     file: RunFile
     dataset: Dataset
@@ -29,17 +29,20 @@ class Finished:
 
     @property
     def train(self) -> Resident:
-        """The train split on the learner's device."""
+        """Return the train split on the learner's device."""
         return Resident.of(self.dataset.train, self.learner.device)
 
     @property
     def test(self) -> Resident:
-        """The test split on the learner's device."""
+        """Return the test split on the learner's device."""
         return Resident.of(self.dataset.test, self.learner.device)
 
 
 def open_finished(folder: Path, data: str = "", say: Callable[[str], None] = lambda _: None) -> Finished:
-    """The run in `folder`; `data` says where the data lie now. Raises InputError: not finished, or other data."""
+    """Open the finished run in `folder`. `data` is the present path of its data.
+
+    Raises InputError if the run is not finished or the data differ.
+    """
     directory = RunDirectory(folder)
     check_finished(folder)
     file = directory.file()
@@ -52,20 +55,20 @@ def open_finished(folder: Path, data: str = "", say: Callable[[str], None] = lam
 
 
 def finished(directory: RunDirectory, file: RunFile, dataset: Dataset) -> Finished:
-    """As `open_finished`, with the file and the data at hand."""
+    """Open a finished run from its configuration and its loaded data; see `open_finished`."""
     run = file.run
     device = prepare(run.numerics)
     recipe = recipe_of(file)
     learner = Learner(run.model, recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device)
     load_weights(learner.model, read_weights(directory.path / "weights.safetensors")[0], str(directory.path))
-    learner.average = []  # the weights that were kept are those by which the run was judged
+    learner.average = []  # the saved weights are already the evaluated ones
     result = directory.result()
     learner.step = result.chosen_step if result else learner.total
     return Finished(file, dataset, learner)
 
 
 def recipe_of(file: RunFile) -> Recipe:
-    """The recipe of a run that trains from first weights. Raises InputError of one that is fine-tuning."""
+    """Return the recipe of a run that trains from scratch. Raises InputError for a fine-tuning run."""
     recipe = file.run.recipe
     if isinstance(recipe, Tuning):
         what = "a run of fine-tuning, which has no steps of training from first weights"

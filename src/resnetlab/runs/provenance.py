@@ -1,4 +1,4 @@
-"""Where a result came from: commit, packages, machine."""
+"""Provenance of a result: commit, packages and machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "safetenso
 
 
 def provenance(event: str, step: int, numerics: Numerics, data_sha256: str, **more: object) -> dict[str, Any]:
-    """A line of provenance.jsonl: when, from which code, with what, on what."""
+    """Return a line of provenance.jsonl: time, commit, packages, processor and device."""
     return {
         "event": event, "time": now(), "step": step, **_software(), **_machine(),
         "device": torch.cuda.get_device_name() if numerics.device == "cuda" else numerics.device,
@@ -28,7 +28,7 @@ def provenance(event: str, step: int, numerics: Numerics, data_sha256: str, **mo
 
 
 def now() -> str:
-    """The time in UTC, to the second."""
+    """Return the present time in UTC, in ISO format to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -44,23 +44,23 @@ def _software() -> dict[str, Any]:
         version = importlib.metadata.version("resnetlab")
     except importlib.metadata.PackageNotFoundError:  # run from a source tree
         version = "source tree"
-    here = Path(__file__).resolve().parent
-    commit = _git(here, "rev-parse", "HEAD")
-    dirty = bool(_git(here, "status", "--porcelain", "--untracked-files=no", "--", ".")) if commit else False
+    package_dir = Path(__file__).resolve().parent
+    commit = _git(package_dir, "rev-parse", "HEAD")
+    dirty = bool(_git(package_dir, "status", "--porcelain", "--untracked-files=no", "--", ".")) if commit else False
     return {"commit": commit, "dirty": dirty, "version": version, "packages": packages}
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """What git says of the checkout that holds this package; nothing when it is installed otherwise."""
+    """Run git in the checkout of this package; return an empty string if it is not in a checkout."""
     if not any((parent / ".git").exists() and (parent / "src" / "resnetlab").is_dir() for parent in folder.parents):
         return ""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
         )
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return process.stdout.strip() if process.returncode == 0 else ""
 
 
 @functools.cache

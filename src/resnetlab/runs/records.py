@@ -1,4 +1,4 @@
-"""What a run leaves behind, as data. Free of torch."""
+"""Records of a run as dataclasses. Does not import torch."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from resnetlab.runs.config import RunSpec
 from resnetlab.schema import spec
 
 Status = Literal["converged", "dead", "diverged", "out of memory"]
-"""How a finished run ended. A run that infrastructure broke has no result: it is missing."""
+"""Outcome of a finished run. A run that crashed or was killed has no result and counts as missing."""
 
 
 @spec
 class Scores:
-    """Of one split, in evaluation mode."""
+    """Loss and errors on one split, in evaluation mode."""
 
     images: int
     loss_nats: float | None
-    """None where it is not finite."""
+    """Mean cross-entropy; None if it is not finite."""
     top1_error_pct: float
     top5_error_pct: float | None = None
-    """Of data of more than ten classes."""
+    """Top-5 error; None for data with at most ten classes."""
 
 
 @spec
 class Evaluation:
-    """A line of metrics.jsonl. `running` is the loop's own mean over the epoch, in training mode."""
+    """Line of metrics.jsonl. The split `running` is the mean over the batches of an epoch, in training mode."""
 
     step: int
     epoch: float
@@ -35,59 +35,59 @@ class Evaluation:
     loss_nats: float | None
     top1_error_pct: float
     seconds: float
-    """Spent training so far: the one clock field."""
+    """Training time so far. No other field depends on a clock."""
 
 
 @spec
 class Result:
-    """result.json: its presence means that the run is finished."""
+    """Content of result.json, whose presence means that the run is finished."""
 
     schema: int
     status: Status
     reason: str = ""
-    """Of a status that is not converged."""
+    """Explanation of a status other than converged."""
     step: int
-    """Steps taken."""
+    """Number of optimizer steps."""
     chosen_step: int
-    """Whose weights were kept and tested."""
+    """Step whose weights were saved and tested."""
     train: Scores | None = None
-    """A fixed subset of the train split."""
+    """Scores on a fixed subset of the train split."""
     validation: Scores | None = None
     test: Scores | None = None
     train_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     images_per_second: float = 0.0
-    """Of training steps alone."""
+    """Throughput of the training steps, without evaluations."""
     weights_sha256: str = ""
 
 
 @spec
 class RunFile:
-    """run.json."""
+    """Content of run.json: the configuration of the run and facts about its data and network."""
 
     schema: int
     run: RunSpec
     data_name: str
     data_about: str = ""
-    """What a reader of a report must know of the images."""
+    """Remark on the images for the reader of a report."""
     data: Data
-    """As it was given: where to look for the data when the run is resumed."""
+    """Data config as given by the user, with the path that a resumed run uses."""
     classes: tuple[str, ...]
     train_images: int
-    """Images of the train split."""
+    """Number of images of the train split."""
     parameters: int = 0
-    """Of the network; 0 in files of before they were counted."""
+    """Number of parameters of the network; 0 in old files without this count."""
     macs: int = 0
-    """Multiply-adds of the network for one image, forward."""
+    """Multiply-adds of the forward pass for one image."""
     instruments: Instruments = Instruments()
-    """What is measured on the way: asked for, and no part of what the run is."""
+    """Measurements during training. They are not part of the run's identity."""
     class_share: float
     """Largest share of one class among the test images: the accuracy of a network that learned nothing."""
 
 
 @spec
 class RunRecord:
-    """A run's folder, read."""
+    """Record of a run: the content of all files of its folder."""
 
     id: str
     file: RunFile
@@ -95,15 +95,18 @@ class RunRecord:
     provenance: tuple[dict[str, Any], ...] = ()
     result: Result | None = None
     gradients: tuple[Gradients, ...] = ()
-    """By epoch, where the run was asked for them."""
+    """Gradient norms by epoch, if they were requested."""
     dropped: DroppedBlocks | None = None
-    """Likewise."""
+    """Block ablation, if it was requested."""
     folder: str = ""
-    """Where it lies."""
+    """Path of the run's folder."""
 
 
 def facts(record: RunRecord) -> dict[str, Any]:
-    """What came of a run as plain values, for `--json`: accuracies in percent, times in seconds, None where absent."""
+    """Return the outcome of a run as plain values, for `--json`.
+
+    Accuracies are in percent and times in seconds; an absent value is None.
+    """
     result, file = record.result, record.file
     by_split: dict[str, Any] = {}
     for split in ("train", "validation", "test"):

@@ -1,4 +1,4 @@
-"""One run, from wherever its folder stands to its result. All side effects of training happen here."""
+"""Training session of a run, from its start or last checkpoint to its result. Writes all files of the run."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ from resnetlab.training.rng import stream
 from resnetlab.training.state import Learner
 
 Say = Callable[[Progress, tuple[Evaluation, ...]], None]
-"""Told of each pause of the loop, with the evaluations made there."""
+"""Callback for each pause of the training loop, with the evaluations at that moment."""
 
 
 def execute(
     run_id: str, file: RunFile, dataset: Dataset, root: Path, placement: Placement,
     stop: Callable[[], bool], say: Say, from_step: int | None = None, team: Team = ALONE,
 ) -> Result | None:  # fmt: skip
-    """Do all of `attempt` at once."""
+    """Run `attempt` to its end and return the result."""
     attempted = attempt(run_id, file, dataset, root, placement, stop, say, from_step, team)
     ((_, result),) = take_turns([attempted])
     return result
@@ -71,17 +71,30 @@ def attempt(
     stop: Callable[[], bool], say: Say, from_step: int | None = None, team: Team = ALONE,
     beside: Residents | None = None,
 ) -> Generator[None, None, Result | None]:  # fmt: skip
-    """Train the run under `root`/runs until it has a result, and give it; None when `stop()` ended it before.
+    """Train the run under `root`/runs and return its result, or None if `stop()` ended the training before.
 
-    Goes on from the last checkpoint, or from that of `from_step` (0: from the start). A finished run is read, not run
-    again. Of the processes of a `team`, the first one reads and writes the folder. Raises BusyError, InputError (other
-    data, another number of processes, a checkpoint that is not whole) or ResourceError (a full disk).
+    A finished run is read, not run again.
 
-    `beside` holds the data of runs that take turns with this one: then it yields after each step, and raises
-    CrowdedError where memory runs out, which is no result, since the others had their part of it.
+    Args:
+        run_id: Id of the run, the name of its folder.
+        file: Configuration of the run.
+        dataset: Data of the run.
+        root: Folder that contains `runs`.
+        placement: Device index, workers and checkpoint interval.
+        stop: Function that is asked between steps; the training ends with a checkpoint once it returns True.
+        say: Callback for progress and evaluations.
+        from_step: Step of the checkpoint to resume from (0: from the start); None for the last checkpoint.
+        team: Processes that train the run together. The first one reads and writes the folder.
+        beside: Data of other runs that share the device with this one. The generator then yields after each step.
+
+    Raises:
+        BusyError: Another process trains the run.
+        CrowdedError: The memory is exhausted while other runs share the device. This is not a result of the run.
+        InputError: The data or the number of processes differ from the run's, or a checkpoint is damaged.
+        ResourceError: The disk is full.
     """
     directory = RunDirectory.of(root, run_id)
-    _suited(file, len(dataset.train), team, directory)
+    _check_batch_size(file, len(dataset.train), team, directory)
 
     def training() -> Generator[None, None, Result | None]:
         if isinstance(file.run.model, BagOfWords):
@@ -91,16 +104,16 @@ def attempt(
         with session.phases:
             return (yield from session.run(stop, say, from_step, turns=beside is not None))
 
-    def again(held: Result) -> Result:  # it was asked for its blocks since
+    def again(result: Result) -> Result:  # the block ablation was requested after the run had finished
         opened = finished(directory, file, dataset)
         directory.save_dropped(drop_blocks(opened.learner, opened.test))
-        return held
+        return result
 
     return (yield from carried_out(directory, file, dataset.identity, training, team, again, beside is not None))
 
 
-def _suited(file: RunFile, images: int, team: Team, directory: RunDirectory) -> None:
-    """Raises InputError unless so many processes can share the run's batches."""
+def _check_batch_size(file: RunFile, images: int, team: Team, directory: RunDirectory) -> None:
+    """Raise InputError if the run's batches are too small for its number of processes."""
     numerics, recipe = file.run.numerics, recipe_of(file)
     same_processes(file, team, directory)
     parts = numerics.ranks * numerics.accumulate
@@ -118,7 +131,7 @@ class _Best:
 
 
 class _Session:
-    """One attempt at a run in this process."""
+    """Session of a run in this process."""
 
     def __init__(
         self, directory: RunDirectory, file: RunFile, dataset: Dataset, placement: Placement, device: torch.device,
@@ -140,7 +153,7 @@ class _Session:
         profiled = placement.profile and team.first
         self.phases = Profile(self.learner, directory.path / PROFILE) if profiled else Phases()
         self.best: _Best | None = None
-        self.plain = ""  # why steps are plain, as far as it was noted
+        self.plain = ""  # reason for eager steps, as last written to provenance.jsonl
         self.latest: dict[Split, Scored] = {}
         self.train_seconds = self.evaluation_seconds = 0.0  # of earlier sessions, and of evaluations in this one
         self.images = 0
@@ -150,7 +163,7 @@ class _Session:
     ) -> Generator[None, None, Result | None]:
         if self.team.first:
             self._restore(from_step)
-        self._meet()
+        self._synchronize()
         steps = self.phases.timed(steps_of(self.learner, self.train))
         saved, base_seconds, base_images = time.monotonic(), self.train_seconds, self.images
         for progress in train(self.learner, steps, stop, turns=turns):
@@ -161,26 +174,26 @@ class _Session:
             evaluations: tuple[Evaluation, ...] = ()
             if progress.moment in ("start", "epoch"):
                 with self.phases.phase("evaluation"):
-                    evaluations = self._judge(progress)
+                    evaluations = self._evaluate(progress)
             if self.team.first:
                 self.directory.append(*evaluations)
                 if progress.epoch in self.file.instruments.gradients:
-                    self._measure()
+                    self._save_gradient_norms()
                 say(progress, evaluations)
                 self._note_plain()
             waited = time.monotonic() - saved
-            due = {
+            should_save = {
                 "start": False,
                 "pulse": waited >= self.placement.longest_loss_seconds,
                 "epoch": waited >= self.placement.checkpoint_seconds and progress.step < progress.total,
                 "stopped": progress.step > 0,
             }[progress.moment]
-            # Before anything is kept: a checkpoint never holds what is not finite. Several processes end together, at
-            # the end of an epoch; the clock, which says when else to save, is each one's own.
-            bad = self._diverged_at() if due or progress.moment == "epoch" else None
-            if bad is not None and (self.team.size == 1 or progress.moment == "epoch"):
-                return self._diverged(bad) if self.team.first else None
-            if due and bad is None and self.team.first:
+            # Check this before saving, so that no checkpoint contains a value that is not finite. Several processes end
+            # together at the end of an epoch, because they have different clocks for the other checkpoints.
+            bad_step = self._diverged_at() if should_save or progress.moment == "epoch" else None
+            if bad_step is not None and (self.team.size == 1 or progress.moment == "epoch"):
+                return self._commit_diverged(bad_step) if self.team.first else None
+            if should_save and bad_step is None and self.team.first:
                 with self.phases.phase("checkpoints"):
                     self._save()
                 saved = time.monotonic()
@@ -193,16 +206,16 @@ class _Session:
     def _restore(self, from_step: int | None) -> None:
         steps = saved_steps(self.directory.checkpoints)
         step = from_step if from_step is not None else max(steps, default=0)
-        where = str(self.directory.path)
+        path = str(self.directory.path)
         if step and step not in steps:
-            known = ", ".join(map(str, steps)) or "none"
-            raise mistake(where, f"no checkpoint of step {step}", "--from 0 starts again", allowed=known)
+            available = ", ".join(map(str, steps)) or "none"
+            raise mistake(path, f"no checkpoint of step {step}", "--from 0 starts again", allowed=available)
         if step:
             checkpoint = load_checkpoint(self.directory.checkpoints, step)
             facts = checkpoint.facts
             if facts["torch"] != torch_version():
-                fix = f"install torch {facts['torch']}, or {resume_command(where, '--from', '0')} to start again"
-                raise mistake(where, f"torch: the checkpoint has {facts['torch']}, here is {torch_version()}", fix)
+                fix = f"install torch {facts['torch']}, or {resume_command(path, '--from', '0')} to start again"
+                raise mistake(path, f"torch: the checkpoint has {facts['torch']}, here is {torch_version()}", fix)
             self.learner.restore(checkpoint.tensors["state"], step)
             self.train_seconds, self.images = facts["train_seconds"], facts["images"]
             self.evaluation_seconds = facts["evaluation_seconds"]
@@ -212,28 +225,28 @@ class _Session:
         self.directory.rewind(step if step else -1)
         run = self.file.run
         self.plain = why_plain(self.learner)
-        how = {"steps": f"plain: {self.plain}" if self.plain else "captured"} if run.numerics.device == "cuda" else {}
-        self.directory.note(provenance("resume" if step else "start", step, run.numerics, run.data.sha256, **how))
+        extra = {"steps": f"plain: {self.plain}" if self.plain else "captured"} if run.numerics.device == "cuda" else {}
+        self.directory.note(provenance("resume" if step else "start", step, run.numerics, run.data.sha256, **extra))
 
     def _note_plain(self) -> None:
-        """Where steps were to be captured and came to be plain, say why."""
+        """Write the reason to provenance.jsonl if CUDA graphs were given up for eager steps."""
         if self.learner.plain != self.plain:
             self.plain = self.learner.plain
             self.directory.note({"event": "plain steps", "time": now(), "step": self.learner.step,
                                  "reason": self.plain})  # fmt: skip
 
-    def _meet(self) -> None:
-        """All processes stand where the first one's checkpoint left it."""
+    def _synchronize(self) -> None:
+        """Send the restored state of the first process to all other processes."""
         if self.team.size == 1:
             return
-        held = self.learner.tensors(), self.learner.step, self.best
-        tensors, step, self.best = self.team.from_first(held)
+        first_state = self.learner.tensors(), self.learner.step, self.best
+        tensors, step, self.best = self.team.from_first(first_state)
         self.learner.restore(tensors, step)
 
-    def _judge(self, progress: Progress) -> tuple[Evaluation, ...]:
-        began = time.monotonic()
+    def _evaluate(self, progress: Progress) -> tuple[Evaluation, ...]:
+        start = time.monotonic()
         self.latest = {name: self._score(images) for name, images in self.splits.items()}
-        self.evaluation_seconds += time.monotonic() - began
+        self.evaluation_seconds += time.monotonic() - start
         validation = self.latest.get("validation")
         if self.recipe.choose == "best" and validation is not None and progress.moment == "epoch":
             better = self.best is None or validation.top1_error_pct < self.best.error_pct
@@ -248,24 +261,24 @@ class _Session:
             lines.append(_evaluation(progress, "running", *self.learner.running(), self.train_seconds))
         return tuple(lines)
 
-    def _measure(self) -> None:
-        """Norms by layer, on the way; where memory does not suffice for them, the training goes on without."""
-        began = time.monotonic()
+    def _save_gradient_norms(self) -> None:
+        """Save the gradient norms of the layers. If memory is exhausted, continue training without them."""
+        start = time.monotonic()
         try:
             self.directory.save_gradients(of_learner(self.learner, self.train))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-        self.evaluation_seconds += time.monotonic() - began
+        self.evaluation_seconds += time.monotonic() - start
 
     def _score(self, images: Resident) -> Scored:
         return evaluate(self.learner.model, self.learner.forward, images, self.team)
 
     def _diverged_at(self) -> int | None:
-        bad = self.learner.first_bad_step()
-        if bad is None and not all(scored.finite for scored in self.latest.values()):
-            bad = self.learner.step
-        return bad
+        bad_step = self.learner.first_bad_step()
+        if bad_step is None and not all(scored.finite for scored in self.latest.values()):
+            bad_step = self.learner.step
+        return bad_step
 
     def _save(self) -> None:
         facts = {
@@ -278,7 +291,7 @@ class _Session:
             tensors["best"] = self.best.weights
         save_checkpoint(self.directory.checkpoints, Checkpoint(tensors, facts))
 
-    def _diverged(self, step: int) -> Result:
+    def _commit_diverged(self, step: int) -> Result:
         return self._commit("diverged", f"the loss or a weight is not finite at step {step}", step, {})
 
     def _finish(self) -> Result | None:
@@ -287,15 +300,15 @@ class _Session:
             self.learner.average = []
             self.learner.model.load_state_dict(self.best.weights)
             scores = {}
-        began = time.monotonic()
-        judged: dict[Split, Resident] = {**self.splits, "test": self.test}
+        start = time.monotonic()
+        splits: dict[Split, Resident] = {**self.splits, "test": self.test}
         with self.phases.phase("evaluation"):
-            scores |= {name: self._score(images) for name, images in judged.items() if name not in scores}
-        self.evaluation_seconds += time.monotonic() - began
+            scores |= {name: self._score(images) for name, images in splits.items() if name not in scores}
+        self.evaluation_seconds += time.monotonic() - start
         if not self.team.first:
             return None
         if not all(scored.finite for scored in scores.values()):
-            return self._diverged(self.learner.step)
+            return self._commit_diverged(self.learner.step)
         status, reason = self._status(scores["test"])
         self._write_outputs(scores["test"])
         if self.file.instruments.drop_blocks:
@@ -303,10 +316,10 @@ class _Session:
         return self._commit(status, reason, self.learner.step, scores)
 
     def _status(self, test: Scored) -> tuple[Status, str]:
-        """Dead when no evaluation of the split that is evaluated each epoch rose above chance."""
+        """Return the status and its reason: dead if no evaluation of the watched split was above chance."""
         watched: Split = "validation" if "validation" in self.splits else "test"
         errors = [line.top1_error_pct for line in self.directory.metrics() if line.split == watched]
-        errors = errors or [test.top1_error_pct]  # neither split is looked at by epoch: one look, at the end
+        errors = errors or [test.top1_error_pct]  # no split was evaluated each epoch: one evaluation, at the end
         images = len(self.splits.get(watched, self.test))
         best = 100 - min(errors)
         if is_dead(best, self.file.class_share, images, len(errors)):
@@ -332,7 +345,7 @@ class _Session:
             "validation": len(self.splits.get("validation", ())),
             "test": len(self.test),
         }
-        held = {
+        split_scores = {
             name: Scores(
                 images=sizes[name],
                 loss_nats=scored.loss_nats,
@@ -344,7 +357,7 @@ class _Session:
         weights = self.directory.path / "weights.safetensors"
         result = Result(
             schema=SCHEMA, status=status, reason=reason, step=step, chosen_step=self.best.step if self.best else step,
-            train=held.get("train"), validation=held.get("validation"), test=held.get("test"),
+            train=split_scores.get("train"), validation=split_scores.get("validation"), test=split_scores.get("test"),
             train_seconds=round(self.train_seconds, 3), evaluation_seconds=round(self.evaluation_seconds, 3),
             images_per_second=round(self.images / self.train_seconds, 1) if self.train_seconds else 0.0,
             weights_sha256=sha256(weights) if scores else "",
@@ -354,10 +367,10 @@ class _Session:
 
 
 def _subset(images: Images, split_seed: int, device: torch.device) -> Resident:
-    """A fixed part of the train split, on which what was learned is measured: a twentieth, 500 to 5,000 images."""
+    """Draw the fixed subset of the train split for evaluation: a twentieth, 500 to 5,000 images."""
     count = min(len(images), max(500, min(5_000, len(images) // 20)))
-    chosen = torch.randperm(len(images), generator=stream(split_seed, "train subset"))[:count].sort().values.numpy()
-    return Resident.of(Images(images.pixels[chosen], images.labels[chosen]), device)
+    indices = torch.randperm(len(images), generator=stream(split_seed, "train subset"))[:count].sort().values.numpy()
+    return Resident.of(Images(images.pixels[indices], images.labels[indices]), device)
 
 
 def _evaluation(
