@@ -48,15 +48,15 @@ def next_counts(study: Study, counts: Mapping[str, int], verdicts: Iterable[Verd
 
     Only the conditions of undecided claims get more seeds.
     """
-    grown = dict(counts)
+    updated = dict(counts)
     for claim, verdict in zip(study.claims, verdicts, strict=True):
         if verdict.word not in ("inconclusive", "waiting"):
             continue
         now = min(counts[label] for label in labels(claim))
         following = [n for n in study.looks if n > now]
         for label in labels(claim) if following and not isinstance(claim, FailsAndTrains) else ():
-            grown[label] = max(grown[label], following[0])
-    return grown if grown != dict(counts) else None
+            updated[label] = max(updated[label], following[0])
+    return updated if updated != dict(counts) else None
 
 
 def judged(study: Study, runs: Mapping[str, Runs], finished: bool) -> tuple[tuple[Question, ...], tuple[Verdict, ...]]:

@@ -311,8 +311,8 @@ def _without_paths(study: Study) -> Study:
 
 def save(evidence: Evidence, folder: Path) -> None:
     """Write `report.json`, `results.csv`, `curves.csv` and the files of optional measurements, each atomically."""
-    bare = replace(evidence, rows=(), points=(), norms=(), blocks=(), joints=())
-    files.write_json(folder / "report.json", without_defaults(bare))
+    without_tables = replace(evidence, rows=(), points=(), norms=(), blocks=(), joints=())
+    files.write_json(folder / "report.json", without_defaults(without_tables))
     files.write_text(folder / "results.csv", _csv(Row, evidence.rows))
     files.write_text(folder / "curves.csv", _csv(Point, evidence.points))
     if evidence.norms:

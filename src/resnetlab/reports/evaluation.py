@@ -66,21 +66,21 @@ def said(share: Share) -> str:
 
 def matrix(result: Evaluated) -> Matrix | None:
     """Return the confusion matrix over the classes of the data, or None if there are too many classes."""
-    names = [one.name for one in result.classes]
+    names = [row.name for row in result.classes]
     if len(names) > MATRIX_CLASSES:
         return None
-    counts = {(one.name, one.name): one.recall.count for one in result.classes}
+    counts = {(row.name, row.name): row.recall.count for row in result.classes}
     for pair in result.confusions:
         column = pair.said if pair.said in names else OTHERS
         counts[pair.true, column] = counts.get((pair.true, column), 0) + pair.images
     columns = (*names, OTHERS) if any(column == OTHERS for _, column in counts) else tuple(names)
     rows = []
-    for one in result.classes:
+    for row in result.classes:
         cells = tuple(
-            (count := counts.get((one.name, column), 0), count / one.recall.images, column == one.name)
+            (count := counts.get((row.name, column), 0), count / row.recall.images, column == row.name)
             for column in columns
         )
-        rows.append((one.name, cells))
+        rows.append((row.name, cells))
     return Matrix(columns, tuple(rows))
 
 
@@ -88,14 +88,14 @@ def write(result: Evaluated, shots: Mapping[str, Shots], folder: Path) -> Path:
     """Write evaluation.json, classes.csv, confusions.csv, mistakes.csv and report.html. Return the path of the page."""
     write_json(folder / "evaluation.json", encode(result))
     classes = [
-        (one.name, one.recall.images, one.recall.count, one.recall.pct, one.recall.low, one.recall.high, one.named)
-        for one in result.classes
+        (row.name, row.recall.images, row.recall.count, row.recall.pct, row.recall.low, row.recall.high, row.named)
+        for row in result.classes
     ]
     columns = ("class", "images", "right", "recall_pct", "low", "high", "called_so")
     write_text(folder / "classes.csv", csv_text(columns, classes))
     pairs = [(pair.true, pair.said, pair.images) for pair in result.confusions]
     write_text(folder / "confusions.csv", csv_text(("true", "said", "images"), pairs))
-    mistakes = [(one.name, one.true, one.said, one.probability, one.true_probability) for one in result.mistakes]
+    mistakes = [(row.name, row.true, row.said, row.probability, row.true_probability) for row in result.mistakes]
     write_text(folder / "mistakes.csv", csv_text(("path", "true", "said", "probability", "true_probability"), mistakes))
     page = folder / "report.html"
     write_text(page, render(result, shots))

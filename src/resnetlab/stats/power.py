@@ -35,24 +35,24 @@ def forecast(effect: Effect, sizes: Sequence[int], edges: Sequence[float], alpha
     run_se = effect.se * math.sqrt(len(sizes) / sum(1 / n for n in sizes))  # standard error with one run an arm
     delta = min(abs(effect.d - edge) for edge in edges if math.isfinite(edge))
     narrow, wide = (run_se * math.sqrt(nu / float(chdtri(nu, tail))) for tail in (0.025, 0.975))
-    least = min(sizes) + 1  # the present seeds did not decide
-    return Forecast(*(_seeds(scale, delta, alpha, least, len(sizes)) for scale in (narrow, run_se, wide)))
+    min_runs = min(sizes) + 1  # the present seeds did not decide
+    return Forecast(*(_seeds(scale, delta, alpha, min_runs, len(sizes)) for scale in (narrow, run_se, wide)))
 
 
-def _seeds(spread: float, delta: float, alpha: float, least: int, arms: int) -> int | None:
-    for n in range(least, MOST_SEEDS + 1):
-        both = t_quantile(1 - alpha / 2, arms * (n - 1)) + t_quantile(0.8, arms * (n - 1))
-        if n * delta**2 >= (both * spread) ** 2:
+def _seeds(spread: float, delta: float, alpha: float, min_runs: int, arms: int) -> int | None:
+    for n in range(min_runs, MOST_SEEDS + 1):
+        quantiles = t_quantile(1 - alpha / 2, arms * (n - 1)) + t_quantile(0.8, arms * (n - 1))
+        if n * delta**2 >= (quantiles * spread) ** 2:
             return n
     return None
 
 
-def first_enough(enough: Callable[[int], bool], least: int) -> Forecast:
-    """Return the smallest number of seeds an arm, from `least` on, that is enough. It has no range."""
-    return Forecast(*[next((n for n in range(least, MOST_SEEDS + 1) if enough(n)), None)] * 3)
+def first_enough(enough: Callable[[int], bool], min_runs: int) -> Forecast:
+    """Return the smallest number of seeds an arm, from `min_runs` on, that is enough. It has no range."""
+    return Forecast(*[next((n for n in range(min_runs, MOST_SEEDS + 1) if enough(n)), None)] * 3)
 
 
-def race_seeds(beats: float, alpha: float, least: int) -> Forecast:
+def race_seeds(beats: float, alpha: float, min_runs: int) -> Forecast:
     """Return the seeds an arm that give a rank test 80 % power (Noether 1987).
 
     n = (z_{1 - alpha / 2} + z_{.8})^2 / (6 (P - 1 / 2)^2), where a run of one arm beats a run of the other with
@@ -60,8 +60,8 @@ def race_seeds(beats: float, alpha: float, least: int) -> Forecast:
     """
     from scipy.special import ndtri
 
-    both = float(ndtri(1 - alpha / 2) + ndtri(0.8))
-    return first_enough(lambda n: 6 * n * (beats - 0.5) ** 2 >= both**2, least)
+    quantiles = float(ndtri(1 - alpha / 2) + ndtri(0.8))
+    return first_enough(lambda n: 6 * n * (beats - 0.5) ** 2 >= quantiles**2, min_runs)
 
 
 def smallest_margin(runs: int, variances: Sequence[float] = (1.0, 1.0)) -> float:

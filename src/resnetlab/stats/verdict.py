@@ -163,10 +163,10 @@ def benjamini_hochberg(p: Sequence[float]) -> list[float]:
 
     They are for exploratory grids, never for declared claims.
     """
-    adjusted, least = [0.0] * len(p), 1.0
+    adjusted, smallest = [0.0] * len(p), 1.0
     for rank, index in enumerate(sorted(range(len(p)), key=lambda i: -p[i])):
-        least = min(least, p[index] * len(p) / (len(p) - rank))
-        adjusted[index] = least
+        smallest = min(smallest, p[index] * len(p) / (len(p) - rank))
+        adjusted[index] = smallest
     return adjusted
 
 
@@ -366,11 +366,11 @@ def _forecast(question: Question, effect: Effect | None, alpha: float) -> Foreca
     """Return the seeds that would decide a claim if the observed effect is the true one."""
     if isinstance(question, Means):
         return forecast(effect, question.sizes, question.region, alpha) if effect else None
-    least = 1 + min(arm.counts.finished for arm in question.arms)
+    min_runs = 1 + min(arm.counts.finished for arm in question.arms)
     if isinstance(question, Faster):
-        return race_seeds(exact.race(*question.epochs)[2], alpha, least)
+        return race_seeds(exact.race(*question.epochs)[2], alpha, min_runs)
     rates = [(arm.counts.dead + arm.counts.diverged) / arm.counts.finished for arm in question.arms]
-    return first_enough(lambda n: exact.decision_power(n, rates[0], rates[1], alpha) >= 0.8, least)
+    return first_enough(lambda n: exact.decision_power(n, rates[0], rates[1], alpha) >= 0.8, min_runs)
 
 
 def _combine_direction(size: Verdict, direction: Verdict) -> Verdict:

@@ -74,10 +74,10 @@ def compare(a: str, b: str) -> Comparison:
         effect = welch(left.summary.converged_pct, right.summary.converged_pct)
     tested = effect is not None and not effect.deterministic
     p = min(1.0, 2 * min(effect.above(0), effect.below(0))) if tested and effect is not None else None
-    alone = len(left.records) == len(right.records) == 1
+    single_runs = len(left.records) == len(right.records) == 1
     return Comparison(
         left, right, _differing(left, right), effect, p,
-        _disagreement(a, b, left, right) if alone else None, _warnings(left, right, effect),
+        _disagreement(a, b, left, right) if single_runs else None, _warnings(left, right, effect),
     )  # fmt: skip
 
 

@@ -78,9 +78,9 @@ class Estimate:
             run = self.runs[run_id]
             total = self.totals.get(run_id, 0)
             share = 1 - self.paces[run_id].step / total if total else 1.0
-            rest = share * seconds_by_condition.get(run.condition, per_mac * run.macs)
-            seconds += rest
-            longest = max(longest, rest)
+            run_seconds = share * seconds_by_condition.get(run.condition, per_mac * run.macs)
+            seconds += run_seconds
+            longest = max(longest, run_seconds)
         return max(longest, seconds / self.workers)
 
 

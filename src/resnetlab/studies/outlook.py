@@ -82,11 +82,11 @@ def facts(ahead: Outlook) -> dict[str, Any]:
     smallest = ahead.smallest_sds
     conditions = [
         {
-            "condition": one.label, "runs": one.runs, "to_do": one.to_do, "train_seconds_each": one.seconds,
-            "sd_points": one.sd_points,
-            "smallest_difference_points": smallest * one.sd_points if smallest and one.sd_points is not None else None,
+            "condition": row.label, "runs": row.runs, "to_do": row.to_do, "train_seconds_each": row.seconds,
+            "sd_points": row.sd_points,
+            "smallest_difference_points": smallest * row.sd_points if smallest and row.sd_points is not None else None,
         }
-        for one in ahead.conditions
+        for row in ahead.conditions
     ]  # fmt: skip
     seconds = ahead.seconds
     return {

@@ -158,9 +158,9 @@ class Source:
         if not self.value:
             raise FieldError("value", "no number", "add [[value]]")
         labels = [value.label for value in self.value]
-        twice = next((label for label in labels if labels.count(label) > 1), None)
-        if twice:
-            raise FieldError("value", f'"{twice}" stands twice', "give each value a label of its own")
+        duplicate = next((label for label in labels if labels.count(label) > 1), None)
+        if duplicate:
+            raise FieldError("value", f'"{duplicate}" stands twice', "give each value a label of its own")
         if self.protocol.steps is not None and any(value.epochs for value in self.value):
             raise FieldError("protocol.steps", "given beside a value's epochs", "keep one of the two")
 

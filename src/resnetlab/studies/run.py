@@ -112,15 +112,15 @@ def read_plan(folder: Path) -> Plan:
 
 def read_record(plan: Plan, root: Path) -> StudyRecord:
     """Read the record of a study from the present state of its runs."""
-    at = located(root, [run.id for run in plan.runs])
-    running = frozenset(run_id for run_id, path in at.items() if is_locked(path / LOCK))
-    return record(plan, lambda run_id: RunDirectory(at[run_id]).record(), running)
+    folders = located(root, [run.id for run in plan.runs])
+    running = frozenset(run_id for run_id, path in folders.items() if is_locked(path / LOCK))
+    return record(plan, lambda run_id: RunDirectory(folders[run_id]).record(), running)
 
 
 def missing(plan: Plan, root: Path) -> list[PlannedRun]:
     """Return the planned runs that have no result or lack a measurement that can still be made, in order."""
-    at = located(root, [run.id for run in plan.runs])
-    return [run for run in plan.runs if RunDirectory(at[run.id]).lacks(run.file)]
+    folders = located(root, [run.id for run in plan.runs])
+    return [run for run in plan.runs if RunDirectory(folders[run.id]).lacks(run.file)]
 
 
 def past_runs(root: Path) -> list[RunRecord]:

@@ -45,11 +45,11 @@ def standing(folder: Path, root: Path) -> Standing:
         raise mistake(str(folder), "no study was begun there", "resnetlab study run STUDY")
     plan = read_json(path, MAX_OWN_BYTES)
     try:
-        at = located(root, [run["id"] for run in plan["runs"]])
+        folders = located(root, [run["id"] for run in plan["runs"]])
         counts = {str(condition["label"]): Counter[str]() for condition in plan["study"]["conditions"]}
         finished = 0
         for run in plan["runs"]:
-            outcome, is_result = _outcome(at[run["id"]])
+            outcome, is_result = _outcome(folders[run["id"]])
             counts[run["condition"]][outcome] += 1
             finished += is_result
         return Standing(counts, finished, len(plan["runs"]), str(plan.get("command", "")))
@@ -116,11 +116,11 @@ def begun(source: str, root: Path) -> Begun:
     in_catalog = Path(str(resources.files("resnetlab.catalog"))) / "studies" / f"{Path(source).name}.toml"
     path = in_catalog if not is_path(source) and in_catalog.exists() else Path(source)
     try:
-        name, at = str(tomllib.loads(path.read_text(encoding="utf-8-sig"))["name"]), path.stat().st_mtime_ns
+        name, modified_ns = str(tomllib.loads(path.read_text(encoding="utf-8-sig"))["name"]), path.stat().st_mtime_ns
     except (OSError, ValueError, KeyError):
         return Begun()
     plain = root / "studies" / name
-    current = (plain / "plan.json").exists() and (plain / "plan.json").stat().st_mtime_ns > at
+    current = (plain / "plan.json").exists() and (plain / "plan.json").stat().st_mtime_ns > modified_ns
     folders = sorted((root / "studies").glob(f"{name}-" + "[0-9a-f]" * 6))
     changed = tuple(folder for folder in folders if _is_reported(folder) and _name_of(folder) == name)
     return Begun(plain if current else None, _is_reported(plain), changed)

@@ -90,15 +90,17 @@ class Rung:
     @property
     def claim(self) -> Greater | Equal | None:
         """Return the claim about the rung, or None for the first rung and for a rung without an expected result."""
-        here, there = f"“{self.condition}”", f"“{self.parent}”"
+        name, parent_name = f"“{self.condition}”", f"“{self.parent}”"
         if not self.parent or self.expect == "none":
             return None
         if self.expect == "equal" and self.margin is not None:
-            says = f"{here} and {there} are within {self.margin:g} points."
+            says = f"{name} and {parent_name} are within {self.margin:g} points."
             return Equal(says=says, source=self.source, left=self.condition, right=self.parent, margin=self.margin)
         better, worse = (self.condition, self.parent) if self.expect == "greater" else (self.parent, self.condition)
         word = "more" if self.expect == "greater" else "less"
-        return Greater(says=f"{here} is {word} accurate than {there}.", source=self.source, left=better, right=worse)
+        return Greater(
+            says=f"{name} is {word} accurate than {parent_name}.", source=self.source, left=better, right=worse
+        )
 
 
 @spec

@@ -68,9 +68,9 @@ def _panel(ax: Axes, panel: Panel, picture: Curves) -> None:
     if panel.mean:
         means, dashes = _on_scale(panel.mean, picture.top), DASHES[panel.style % len(DASHES)]
         ax.plot(panel.mean.x, means, color=colour, lw=2.6, ls=dashes, zorder=4)
-        above = [x for x, y in zip(panel.mean.x, means, strict=True) if math.isnan(y)]
+        cut_x = [x for x, y in zip(panel.mean.x, means, strict=True) if math.isnan(y)]
         ax.plot(
-            above, [0.95 * picture.top] * len(above), color=colour, ls="none", marker="^", ms=7, clip_on=False, zorder=4
+            cut_x, [0.95 * picture.top] * len(cut_x), color=colour, ls="none", marker="^", ms=7, clip_on=False, zorder=4
         )
 
 

@@ -73,17 +73,17 @@ def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) 
     ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
     step = (bottom - top) / max(4, len(row.dots) - 1)
     for number, dot in enumerate(row.dots):
-        at = (top + bottom) / 2 + (number - (len(row.dots) - 1) / 2) * step
-        _dot(ax, dot.outcome, dot.value_pct, y(at), row.style, colour)
+        pixels = (top + bottom) / 2 + (number - (len(row.dots) - 1) / 2) * step
+        _dot(ax, dot.outcome, dot.value_pct, y(pixels), row.style, colour)
     if row.mean_pct is not None:
         if row.low_pct is not None and row.high_pct is not None:
             ax.plot([row.low_pct, row.high_pct], [y(bar)] * 2, color=INK, lw=2, solid_capstyle="butt", zorder=4)
         ax.plot([row.mean_pct] * 2, [y(bar - 6), y(bar + 6)], color=INK, lw=3, solid_capstyle="butt", zorder=5)
     for number, mark in enumerate(row.published, 1):
-        at = y(bar + 15 * number)
+        y_mark = y(bar + 15 * number)
         if mark.low_pct is not None and mark.high_pct is not None:
-            ax.plot([mark.low_pct, mark.high_pct], [at] * 2, color=MUTED, lw=1.4, solid_capstyle="butt", zorder=4)
-        ax.plot(mark.value_pct, at, **PUBLISHED, clip_on=False, zorder=5)
+            ax.plot([mark.low_pct, mark.high_pct], [y_mark] * 2, color=MUTED, lw=1.4, solid_capstyle="butt", zorder=4)
+        ax.plot(mark.value_pct, y_mark, **PUBLISHED, clip_on=False, zorder=5)
     rate, numbers = row.said
     edge = _edge(row)
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}

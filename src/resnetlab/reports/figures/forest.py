@@ -61,20 +61,22 @@ def _forest_row(ax: Axes, row: ForestRow, index: int, height: int, small: bool) 
     def y(pixels: float) -> float:
         return index - 0.5 + pixels / height
 
-    at, half = y(height - 20 if small else height / 2), (12 if small else 24) / height
+    center, half = y(height - 20 if small else height / 2), (12 if small else 24) / height
     ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
     low, high = ax.get_xlim()
     if row.d is not None and row.low is not None and row.high is not None:
         ends = (max(low, row.region[0]), min(high, row.region[1]))
-        ax.fill_between(ends, at - half, at + half, color=SERIES[2], alpha=0.16, lw=0, zorder=1)
-        ax.plot([max(low, row.low), min(high, row.high)], [at] * 2, color=INK, lw=2, solid_capstyle="butt", zorder=3)
+        ax.fill_between(ends, center - half, center + half, color=SERIES[2], alpha=0.16, lw=0, zorder=1)
+        ax.plot(
+            [max(low, row.low), min(high, row.high)], [center] * 2, color=INK, lw=2, solid_capstyle="butt", zorder=3
+        )
         for end, beyond, mark in ((low, row.low < low, "<"), (high, row.high > high, ">")):
             if beyond:
-                ax.plot(end, at, marker=mark, color=INK, ms=6, ls="none", clip_on=False, zorder=4)
+                ax.plot(end, center, marker=mark, color=INK, ms=6, ls="none", clip_on=False, zorder=4)
         face = CARD if row.conditional else INK
-        ax.plot(row.d, at, marker="o", ms=8, mfc=face, mec=INK, mew=1.6, ls="none", zorder=5)
+        ax.plot(row.d, center, marker="o", ms=8, mfc=face, mec=INK, mew=1.6, ls="none", zorder=5)
         for known in row.published:
-            ax.plot(known.d, at + 0.75 * half, **PUBLISHED, clip_on=False, zorder=4)
+            ax.plot(known.d, center + 0.75 * half, **PUBLISHED, clip_on=False, zorder=4)
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
     lines = [(row.word, INK, "bold"), *((line, INK if not n else MUTED, "normal") for n, line in enumerate(row.said))]
     lines = [line for line in lines if line[0]]

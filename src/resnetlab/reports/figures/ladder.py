@@ -44,14 +44,14 @@ def paint(picture: Steps, small: bool) -> Figure:
 
 def _trunk(ax: Axes, rows: tuple[StepRow, ...], index: int, offset: float) -> None:
     """Draw the lines from a rung down to its children: solid to the next rung, dotted to the last side rung."""
-    at = rows[index].mean_pct
+    mean = rows[index].mean_pct
     children = [number for number, row in enumerate(rows) if row.parent == index and row.mean_pct is not None]
-    if at is None or not children:
+    if mean is None or not children:
         return
     main = [number for number in children if not rows[number].side]
-    ax.plot([at] * 2, [index + offset, max(children) + offset], color=SIDE, lw=1.2, ls=(0, (1.5, 2)), zorder=1)
+    ax.plot([mean] * 2, [index + offset, max(children) + offset], color=SIDE, lw=1.2, ls=(0, (1.5, 2)), zorder=1)
     if main:
-        ax.plot([at] * 2, [index + offset, main[0] + offset], color=MAIN, lw=1.8, zorder=2)
+        ax.plot([mean] * 2, [index + offset, main[0] + offset], color=MAIN, lw=1.8, zorder=2)
 
 
 def _row(ax: Axes, row: StepRow, rows: tuple[StepRow, ...], y: float) -> None:

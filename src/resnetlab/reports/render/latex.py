@@ -55,9 +55,9 @@ def write_latex(source: Report | Evidence, folder: Path) -> Path:
     """
     report = assemble(source) if isinstance(source, Evidence) else source
     for picture in report.pictures:
-        drawn = figures.pdf(picture)
+        drawing = figures.pdf(picture)
         with files.atomic(folder / "figures" / f"{picture.key}.pdf", "wb") as file:
-            file.write(drawn)
+            file.write(drawing)
     path = folder / "report.tex"
     files.write_text(path, render(report))
     return path
@@ -90,8 +90,8 @@ def render(report: Report) -> str:
         parts += [r"\section*{Exploration}", *_table(report.exploratory)]
     if report.costs:
         parts.append(r"\section*{Accuracy and cost}")
-        for drawn in report.costs:
-            parts += [rf"\subsection*{{{escape(drawn.title)}}}", *_picture(drawn)]
+        for scatter in report.costs:
+            parts += [rf"\subsection*{{{escape(scatter.title)}}}", *_picture(scatter)]
     if report.curves:
         parts.append(r"\section*{Learning curves}")
         for curve in report.curves:

@@ -33,8 +33,8 @@ def render(report: Report) -> str:
         parts += ["## Exploration", *table(report.exploratory)]
     if report.costs:
         parts.append("## Accuracy and cost")
-        for drawn in report.costs:
-            parts += [f"### {escape(drawn.title)}", *_picture(drawn)]
+        for scatter in report.costs:
+            parts += [f"### {escape(scatter.title)}", *_picture(scatter)]
     if report.curves:
         parts.append("## Learning curves")
         for curve in report.curves:

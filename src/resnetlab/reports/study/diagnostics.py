@@ -142,5 +142,5 @@ def _stages(names: Iterable[tuple[int, str]]) -> Iterable[int]:
 
 def _ablation_text(worth: Worth) -> str:
     middle = worth.panel.mean
-    least = min(middle.y) if middle else math.nan
-    return f"{worth.panel.label} {pct(worth.whole_pct)} whole, {pct(least)} without the block that it misses most"
+    lowest = min(middle.y) if middle else math.nan
+    return f"{worth.panel.label} {pct(worth.whole_pct)} whole, {pct(lowest)} without the block that it misses most"

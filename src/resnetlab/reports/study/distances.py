@@ -49,15 +49,15 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
     def with_unit(value: float) -> str:
         return f"{number(value, digits)} {unit}"
 
-    each = Cell(NOTHING)
+    runs_cell = Cell(NOTHING)
     if runs:
         span = f"{number(min(runs), digits)} to {number(max(runs), digits)}; {plural(len(runs), 'seed')}"
-        each = Cell(with_unit(mean(runs)), span)
+        runs_cell = Cell(with_unit(mean(runs)), span)
     return (
         Cell(f"{left} and {right}", "test loss" if loss else "test accuracy"),
         Cell(distance.says, distance.source, cited=distance.source, url=address(analysis, distance.source)),
         Cell(with_unit(_ssr(_mean(a), _mean(b))) if a and b else NOTHING),
-        each,
+        runs_cell,
         Cell(with_unit(mean(within)) if within else NOTHING),
     )
 

@@ -66,7 +66,7 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
     changes = "; ".join(part for part in (side, *rung.adds) if part) or "model, data and recipe of the study"
     notes = [span(summary.interval_pct, digits)] if summary.interval_pct else []
     notes += [f"{counts.converged} of {counts.finished} converged"] if counts.converged < counts.finished else []
-    above = None if train is None or summary.mean_pct is None else train - summary.mean_pct
+    gap_to_test = None if train is None or summary.mean_pct is None else train - summary.mean_pct
     difference, interval = Cell(NOTHING), None
     if effect is not None:
         interval = effect.interval(verdict.confidence if verdict else 0.95)
@@ -78,7 +78,7 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
     return (
         Cell(rung.condition, changes),
         Cell(pct(summary.mean_pct, digits), "; ".join(notes)),
-        Cell(pct(train), "" if above is None else f"{signed(above)} to test"),
+        Cell(pct(train), "" if gap_to_test is None else f"{signed(gap_to_test)} to test"),
         difference,
         word,
         Cell(rung.why),

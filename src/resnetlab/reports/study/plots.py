@@ -186,11 +186,11 @@ def _caption(
     cut: bool,
 ) -> str:
     """Return the caption of a figure of learning curves."""
-    drawn = [sum(line.outcome == "converged" for line in panel.runs) for panel in panels if panel.band]
+    converged_runs = [sum(line.outcome == "converged" for line in panel.runs) for panel in panels if panel.band]
     kinds = []
-    if any(n >= BAND_RUNS for n in drawn):
+    if any(n >= BAND_RUNS for n in converged_runs):
         kinds.append("a pointwise 95 % t-interval of the mean")
-    if any(n < BAND_RUNS for n in drawn):
+    if any(n < BAND_RUNS for n in converged_runs):
         kinds.append(f"the range of the runs where fewer than {BAND_RUNS} converged")
     sentences = ["Thin lines: runs, dashed where they did not converge. Bold: mean of the converged runs."]
     sentences += [f"Band: {', and '.join(kinds)}."] if kinds else []

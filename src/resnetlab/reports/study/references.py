@@ -244,13 +244,13 @@ def _subset_error(analysis: StudyAnalysis, pair: Beside, accuracy: float) -> flo
 
 def _not_measured_reason(analysis: StudyAnalysis, pair: Beside) -> str:
     """Return the reason that this quantity, data or epoch was not measured here; empty if it was."""
-    value, name, theirs = pair.value, analysis.data(pair.condition).name, pair.protocol.data
+    value, name, published_data = pair.value, analysis.data(pair.condition).name, pair.protocol.data
     rows = analysis.rows(pair.condition)
-    taken = any(getattr(row, f"{value.split}_top5_error_pct") is not None for row in rows)
-    if value.quantity == "multiply-adds" or (value.quantity == TOP5 and analysis.counts.complete and not taken):
+    top5_measured = any(getattr(row, f"{value.split}_top5_error_pct") is not None for row in rows)
+    if value.quantity == "multiply-adds" or (value.quantity == TOP5 and analysis.counts.complete and not top5_measured):
         return f"{value.quantity}, which is not measured here"
-    if theirs and name not in (theirs, f"{theirs}-rebuilt"):
-        return f"measured on {theirs}, here on {name}"
+    if published_data and name not in (published_data, f"{published_data}-rebuilt"):
+        return f"measured on {published_data}, here on {name}"
     at = f" at epoch {value.epoch:g}" if value.epoch else ""
     recorded = {p.split for p in analysis.evidence.points if p.condition == pair.condition and p.epoch == value.epoch}
     if value.epoch and analysis.counts.complete and value.split not in recorded:
@@ -290,10 +290,10 @@ def _differences(analysis: StudyAnalysis, pair: Beside) -> tuple[tuple[str, ...]
     fields = settled(condition)
     steps = recipe.total_steps(facts.train_images)
     if protocol.steps is not None:
-        theirs = protocol.steps * int(protocol.fields.get("recipe.batch_size", recipe.batch_size))
+        published_images = protocol.steps * int(protocol.fields.get("recipe.batch_size", recipe.batch_size))
         if steps != protocol.steps:
             differences.append(f"{steps:,} steps (published {protocol.steps:,})")
-        if steps * recipe.batch_size < theirs:
+        if steps * recipe.batch_size < published_images:
             reductions.append("fewer steps than the published one")
     if protocol.epochs is not None:
         epochs = recipe.passes(facts.train_images)
@@ -307,10 +307,10 @@ def _differences(analysis: StudyAnalysis, pair: Beside) -> tuple[tuple[str, ...]
             reductions.append("fewer train images than the published one")
     if condition.data.train_images is not None:
         reductions.append(f"trained on {condition.data.train_images:,} images alone")
-    for key, theirs in protocol.fields.items():
-        if key in fields and fields[key] != theirs:
+    for key, published_value in protocol.fields.items():
+        if key in fields and fields[key] != published_value:
             differences.append(
-                f"{key.split('.', 1)[-1]} {_setting_text(fields[key])} (published {_setting_text(theirs)})"
+                f"{key.split('.', 1)[-1]} {_setting_text(fields[key])} (published {_setting_text(published_value)})"
             )
     if pair.value.chosen != ("validation" if recipe.choose == "best" else ""):
         published = f"by the {pair.value.chosen} images" if pair.value.chosen else "the last, or not said"
@@ -333,17 +333,17 @@ def _setting_text(value: object) -> str:
 def _row(item: Compared, url: str) -> tuple[Cell, ...]:
     value, measured = item.beside.value, item.measured
     digits = 3 if value.quantity == "loss" else places(item.interval)
-    here = Cell(NOTHING, "n = 0")
+    measured_cell = Cell(NOTHING, "n = 0")
     if measured:
         where = f"; {value.split} images" if value.split != "test" else ""
         when = f"; after epoch {value.epoch:g}" if value.epoch else ""
-        here = Cell(_value_text(mean(measured), digits, value.quantity), f"n = {len(measured)}{where}{when}")
+        measured_cell = Cell(_value_text(mean(measured), digits, value.quantity), f"n = {len(measured)}{where}{when}")
     word = Cell(capital(item.badge), "", item.badge) if item.badge else Cell("None", item.why)
     return (
         Cell(item.beside.condition),
         Cell(item.beside.title, value.label, cited=item.beside.title, url=url),
         _published(item.beside),
-        here,
+        measured_cell,
         Cell(span(item.interval, digits)),
         word,
         Cell("; ".join(item.differences) or "nothing that the source says"),

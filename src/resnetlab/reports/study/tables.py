@@ -223,8 +223,8 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
         where = f", {plural(machine.runs, 'run')}" if len(evidence.machines) > 1 else ""
         facts += _machine(machine, where)
     for numerics in evidence.numerics:
-        usual = encode(Numerics())
-        changed = {name: value for name, value in encode(numerics).items() if value != usual[name]}
+        defaults = encode(Numerics())
+        changed = {name: value for name, value in encode(numerics).items() if value != defaults[name]}
         text = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items())
         facts.append(Fact("Numerics", text))
     if evidence.began:
@@ -271,11 +271,13 @@ def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
         tuple((Cell(name), Cell(first[name])) for name in same),
         narrow="scroll",
     )
-    rest = [name for name in names if name not in same]
-    if not rest:
+    differing = [name for name in names if name not in same]
+    if not differing:
         return common, None
-    columns = (Column("Condition", numeric=False), *(Column(name, numeric=False) for name in rest))
-    rows = tuple((Cell(label), *(Cell(fields.get(name, NOTHING)) for name in rest)) for label, fields in flat.items())
+    columns = (Column("Condition", numeric=False), *(Column(name, numeric=False) for name in differing))
+    rows = tuple(
+        (Cell(label), *(Cell(fields.get(name, NOTHING)) for name in differing)) for label, fields in flat.items()
+    )
     return common, Table("differing", columns, rows, narrow="scroll")
 
 

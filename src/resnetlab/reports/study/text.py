@@ -22,9 +22,9 @@ def banner(analysis: StudyAnalysis) -> str:
     counts = analysis.counts
     if counts.complete:
         return ""
-    rest = [f"{counts.running:,} running" if counts.running else "", f"{counts.waiting:,} waiting"]
+    remaining = [f"{counts.running:,} running" if counts.running else "", f"{counts.waiting:,} waiting"]
     return f"Partial report: {counts.finished:,} of {plural(counts.planned, 'run')} finished, " + listed(
-        [part for part in rest if part and not part.startswith("0 ")]
+        [part for part in remaining if part and not part.startswith("0 ")]
     )
 
 
@@ -83,9 +83,9 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
         reached = f"{number(mean(values), digits)} nats" if loss else pct(mean(values), digits)
         sides.append(" ".join(part for part in (reached, span(interval, digits) if interval else "") if part))
     counts = [analysis.summaries[label].counts for label in (claim.left, claim.right)]
-    here, there = (f"{side.converged} of {side.finished}" for side in counts)
-    what = f"{claim.split} {'loss' if loss else 'accuracy'} ({here} converged)"
-    return f"{claim.left} reached {sides[0]} {what}, against {sides[1]} for {claim.right} ({there})"
+    left_rate, right_rate = (f"{side.converged} of {side.finished}" for side in counts)
+    metric = f"{claim.split} {'loss' if loss else 'accuracy'} ({left_rate} converged)"
+    return f"{claim.left} reached {sides[0]} {metric}, against {sides[1]} for {claim.right} ({right_rate})"
 
 
 def reached(label: str, summary: Summary) -> str:

@@ -95,10 +95,10 @@ class Queue:
         if most == 1 or first.id in self.attempts:
             return [first]
         same = _condition(first)
-        beside = [job for job in self.waiting if job.id not in self.attempts and _condition(job) == same][: most - 1]
-        for job in beside:
+        others = [job for job in self.waiting if job.id not in self.attempts and _condition(job) == same][: most - 1]
+        for job in others:
             self.waiting.remove(job)
-        return [first, *beside]
+        return [first, *others]
 
     def after(self, job: Job, message: dict[str, Any] | None, lost: str = "") -> Event:
         """Return the event for a worker's last message about `job`, and put `job` into the queue again if it may retry.

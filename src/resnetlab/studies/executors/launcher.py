@@ -35,10 +35,10 @@ class Launcher:
         """Start the process. It imports torch while the caller goes on, and writes its output to the file `log`."""
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs, log.open("w", encoding="utf-8") as errors:
+        self.socket, child_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with child_socket, log.open("w", encoding="utf-8") as errors:
             self.process = subprocess.Popen(
-                [*COMMAND, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=environment,
+                [*COMMAND, str(child_socket.fileno())], pass_fds=[child_socket.fileno()], env=environment,
                 stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True,
             )  # fmt: skip
         self.waiting: list[LaunchedWorker] = []

@@ -62,10 +62,10 @@ class RayBackend:
         """
         gpus = ray.cluster_resources().get("GPU", 0) and numerics.device in ("auto", "cuda")
         task = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=0)(_settle)
-        settled, problems = ray.get(task.remote(encode(numerics), self._here()))
+        resolved, problems = ray.get(task.remote(encode(numerics), self._here()))
         if problems:
             raise InputError(*problems)
-        return decode(Numerics, settled, "cluster")  # type: ignore[no-any-return]
+        return decode(Numerics, resolved, "cluster")  # type: ignore[no-any-return]
 
     def width(self, jobs: Sequence[Job]) -> int:
         """Return the number of tasks that the cluster can run at the same time."""
@@ -81,8 +81,8 @@ class RayBackend:
         It ends early if `stop()` returns true. Raises ResourceError if a disk is full.
         """
         queued, running = Queue(self.root, list(jobs)), dict[Any, Job]()
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        board = ray.remote(num_cpus=0, scheduling_strategy=here)(_MessageBoard).remote()
+        on_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        board = ray.remote(num_cpus=0, scheduling_strategy=on_driver)(_MessageBoard).remote()
         try:
             while queued or running:
                 ready = queued.due()
@@ -182,32 +182,32 @@ def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("resnetlab", "torch")}
 
 
-def _entered(here: dict[str, str]) -> None:
+def _entered(driver: dict[str, str]) -> None:
     """Enter the driver's folder and settings. Raises InputError if this machine differs from the driver's."""
     node = ray.util.get_node_ip_address()
     for name, version in _versions().items():
-        if version != here[name]:
-            fix = f"install {name} {here[name]} on every machine of the cluster"
-            raise mistake(node, f"another {name} than the driver's", fix, got=version, allowed=here[name])
-    mark = Path(here["mark"])
-    if not mark.is_file() or mark.read_text(encoding="utf-8") != here["text"]:
+        if version != driver[name]:
+            fix = f"install {name} {driver[name]} on every machine of the cluster"
+            raise mistake(node, f"another {name} than the driver's", fix, got=version, allowed=driver[name])
+    mark = Path(driver["mark"])
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != driver["text"]:
         raise mistake(node, f"does not see {mark.parent.parent}", "give --output on storage that all machines share")
-    os.chdir(here["folder"] if Path(here["folder"]).is_dir() else mark.parent)
-    os.environ.update({name: here[name] for name in (CACHE, OFFLINE) if name in here})
+    os.chdir(driver["folder"] if Path(driver["folder"]).is_dir() else mark.parent)
+    os.environ.update({name: driver[name] for name in (CACHE, OFFLINE) if name in driver})
 
 
-def _settle(numerics: dict[str, Any], here: dict[str, str]) -> tuple[Any, tuple[Any, ...]]:
+def _settle(numerics: dict[str, Any], driver: dict[str, str]) -> tuple[Any, tuple[Any, ...]]:
     """Return the numerics resolved on this machine, or its problems."""
     from resnetlab.training.resolve import resolve
 
     try:
-        _entered(here)
+        _entered(driver)
         return encode(resolve(decode(Numerics, numerics, "driver"), single=False)), ()
     except InputError as error:
         return None, error.problems
 
 
-def _train(job: dict[str, Any], board: Any, here: dict[str, str]) -> dict[str, Any]:
+def _train(job: dict[str, Any], board: Any, driver: dict[str, str]) -> dict[str, Any]:
     """Run a job and return the last message about it."""
     from resnetlab.studies.executors.worker import Bench
 
@@ -227,7 +227,7 @@ def _train(job: dict[str, Any], board: Any, here: dict[str, str]) -> dict[str, A
             stop.wait(LISTEN_SECONDS)
 
     try:
-        _entered(here)
+        _entered(driver)
     except InputError as error:
         return {"kind": "failed", "id": job["id"], "reason": str(error), "exit_code": error.exit_code, "again": False}
     threading.Thread(target=listen, daemon=True).start()

@@ -224,8 +224,8 @@ class _Picker:
         if not all(sides):
             return ["?"], ["?"]
         named = {axis for axes in (left, right) for axis in self._dotted(axes)}
-        rest = [axis for axis in self.axes if axis not in named]
-        keyed = [{repr([c.values.get(axis) for axis in rest]): c.label for c in side} for side in sides]
+        other_axes = [axis for axis in self.axes if axis not in named]
+        keyed = [{repr([c.values.get(axis) for axis in other_axes]): c.label for c in side} for side in sides]
         if any(len(keys) < len(side) for keys, side in zip(keyed, sides, strict=True)) or (
             keyed[0].keys() != keyed[1].keys() or set(keyed[0].values()) & set(keyed[1].values())
         ):

@@ -99,10 +99,10 @@ def climb(tables: Mapping[str, Any], bases: Mapping[str, Any]) -> dict[str, dict
     starts: dict[str, dict[str, Any]] = {}
     last = dict(bases)
     for table in tables["rung"]:
-        name, beside = table["name"], table.get("instead_of", "")
-        starts[name] = starts[beside] if beside else last
+        name, instead_of = table["name"], table.get("instead_of", "")
+        starts[name] = starts[instead_of] if instead_of else last
         parts_by_rung[name] = _with_additions(starts[name], table.get("adds", {}))
-        last = last if beside else parts_by_rung[name]
+        last = last if instead_of else parts_by_rung[name]
     return parts_by_rung
 
 

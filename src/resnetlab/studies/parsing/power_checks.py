@@ -84,16 +84,16 @@ def _published_sds(claim: WithMargin, published: Sequence[Beside]) -> tuple[list
 
     It is that of the first published number of the arm that has one, else the mean over the other arms.
     """
-    alike = [b for b in published if _alike(claim, b.value)]
-    beside = {label: [b for b in alike if b.condition == label] for label in labels(claim)}
-    first = {label: next((b for b in values if b.value.spread), None) for label, values in beside.items()}
+    comparable = [b for b in published if _alike(claim, b.value)]
+    by_label = {label: [b for b in comparable if b.condition == label] for label in labels(claim)}
+    first = {label: next((b for b in values if b.value.spread), None) for label, values in by_label.items()}
     known = {label: reference for label, reference in first.items() if reference}
     if not known:
         return [], ""
-    usual = mean([reference.value.spread or 0.0 for reference in known.values()])
-    sds = [(reference.value.spread if (reference := first[label]) else None) or usual for label in labels(claim)]
+    default_sd = mean([reference.value.spread or 0.0 for reference in known.values()])
+    sds = [(reference.value.spread if (reference := first[label]) else None) or default_sd for label in labels(claim)]
     if isinstance(claim, Relative):
-        levels = [next(filter(None, (_level(claim, b.value) for b in beside[right])), None) for right in claim.right]
+        levels = [next(filter(None, (_level(claim, b.value) for b in by_label[right])), None) for right in claim.right]
         if not all(levels):
             return [], ""
         sds = [100 * sd / (levels[index // 2] or math.inf) for index, sd in enumerate(sds)]
@@ -129,10 +129,10 @@ def cautions(claims: Iterable[AnyClaim], seeds: int, published: Sequence[Beside]
     """Return a note for each claim that the seeds of a plan may not decide."""
     notes = []
     for claim in claims:
-        least = {"faster": 4, "fails-and-trains": 3}.get(claim.kind, 2)
-        if seeds < least:
+        min_seeds = {"faster": 4, "fails-and-trains": 3}.get(claim.kind, 2)
+        if seeds < min_seeds:
             count = "one seed" if seeds == 1 else f"{seeds} seeds"
-            notes.append(f"{claim.says}: {count} cannot decide it, whatever they give; {least} can")
+            notes.append(f"{claim.says}: {count} cannot decide it, whatever they give; {min_seeds} can")
         elif isinstance(claim, WithMargin) and not claim.expected_sd and not _spread(claim, published):
             notes.append(
                 f"{claim.says}: neither an expected_sd nor a published one, so nothing says whether {seeds} seeds can "

@@ -25,8 +25,8 @@ def read_named(
         path = resources.files("resnetlab.catalog") / kind / f"{source}.toml"
         return parse_toml(path.read_text(encoding="utf-8"), f"{source}.toml"), f"{source}.toml"
     if source.endswith(".toml") or is_path(source):
-        beside = Path(where).parent / source  # a path in a study file is relative to that file
-        return read_toml(beside if where.endswith(".toml") and beside.exists() else Path(source)), source
+        relative_path = Path(where).parent / source  # a path in a study file is relative to that file
+        return read_toml(relative_path if where.endswith(".toml") and relative_path.exists() else Path(source)), source
     known = [*names(kind), *others]
     fix = nearest(source, known) or f"one of {', '.join(known)}, or a path that ends in .toml"
     raise mistake(where or source, f"unknown {noun}", fix, field=field, got=source, allowed=", ".join(known))
