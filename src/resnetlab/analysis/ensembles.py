@@ -1,4 +1,4 @@
-"""Runs that answer together, from what each said of the test images: the mean of their probabilities."""
+"""Ensembles of runs: accuracy of the mean of their probabilities on the test images."""
 
 from __future__ import annotations
 
@@ -20,49 +20,49 @@ if TYPE_CHECKING:
 
 @spec
 class Joint:
-    """Runs that answer together: a line of ensembles.csv, where the study asked for it."""
+    """Ensemble of runs: a line of ensembles.csv, if the study declares ensembles."""
 
     ensemble: int
-    """Which of the study's, from 0."""
+    """Index of the ensemble in the study, from 0."""
     condition: str = ""
-    """Whose runs of all seeds they are; empty: one run of each of the ensemble's conditions."""
+    """Condition whose runs of all seeds are the members; empty if the members are one run of each condition."""
     seed: int | None = None
-    """Of those."""
+    """Seed of the members if they are one run of each condition."""
     members: int
     images: int
     accuracy_pct: float
-    """By the mean of the probabilities, on the test images."""
+    """Accuracy of the mean of the probabilities on the test images."""
     members_pct: float
-    """The mean accuracy of the members."""
+    """Mean accuracy of the members."""
     gain_low: float
-    """In points over that mean: the 95 % interval, paired over the test images."""
+    """Lower end of the 95 % interval of `gain`, in points, paired over the test images."""
     gain_high: float
 
     @property
     def gain(self) -> float:
-        """Points over the mean of the members."""
+        """Return the gain over the mean accuracy of the members, in points."""
         return self.accuracy_pct - self.members_pct
 
 
 def joints(ensembles: Sequence[Ensemble], cells: Sequence[Cell]) -> tuple[Joint, ...]:
-    """What the converged runs among `cells` reach together, as the study asks."""
-    return tuple(joint for place, ensemble in enumerate(ensembles) for joint in _of(place, ensemble.of, cells))
+    """Return the ensembles of a study, made from the converged runs among `cells`."""
+    return tuple(joint for index, ensemble in enumerate(ensembles) for joint in _joints_of(index, ensemble.of, cells))
 
 
-def _of(place: int, labels: tuple[str, ...], cells: Sequence[Cell]) -> Iterator[Joint]:
-    """The converged runs of each condition together, then those of each seed where every condition has one."""
-    held: dict[str, dict[int, Answers]] = {label: {} for label in labels}
+def _joints_of(index: int, labels: tuple[str, ...], cells: Sequence[Cell]) -> Iterator[Joint]:
+    """Yield an ensemble for each condition, then one for each seed that converged in every condition."""
+    answers: dict[str, dict[int, Answers]] = {label: {} for label in labels}
     for cell in cells:
-        found = _answers(cell) if cell.run.condition in held else None
-        if found is not None:
-            held[cell.run.condition][cell.run.seed] = found
-    for label, runs in held.items():
+        run_answers = _answers(cell) if cell.run.condition in answers else None
+        if run_answers is not None:
+            answers[cell.run.condition][cell.run.seed] = run_answers
+    for label, runs in answers.items():
         if len(runs) > 1:
-            yield _joint(place, list(runs.values()), condition=label)
-    if len(held) > 1:
-        for seed in next(iter(held.values())):
-            if all(seed in runs for runs in held.values()):
-                yield _joint(place, [runs[seed] for runs in held.values()], seed=seed)
+            yield _joint(index, list(runs.values()), condition=label)
+    if len(answers) > 1:
+        for seed in next(iter(answers.values())):
+            if all(seed in runs for runs in answers.values()):
+                yield _joint(index, [runs[seed] for runs in answers.values()], seed=seed)
 
 
 def _answers(cell: Cell) -> Answers | None:
@@ -71,14 +71,14 @@ def _answers(cell: Cell) -> Answers | None:
     return RunDirectory(Path(record.folder)).answers() if record is not None and converged and record.folder else None
 
 
-def _joint(place: int, members: list[Answers], *, condition: str = "", seed: int | None = None) -> Joint:
+def _joint(index: int, members: list[Answers], *, condition: str = "", seed: int | None = None) -> Joint:
     from resnetlab.deploy.ensemble_stats import weigh
 
-    found = weigh([""] * len(members), [probabilities for probabilities, _ in members], members[0][1])
-    interval = found.over_mean.interval
+    result = weigh([""] * len(members), [probabilities for probabilities, _ in members], members[0][1])
+    interval = result.over_mean.interval
     assert interval is not None, "a test split of one image"
     return Joint(
-        ensemble=place, condition=condition, seed=seed, members=len(members), images=found.together.images,
-        accuracy_pct=found.together.pct, members_pct=found.together.pct - found.over_mean.points,
+        ensemble=index, condition=condition, seed=seed, members=len(members), images=result.together.images,
+        accuracy_pct=result.together.pct, members_pct=result.together.pct - result.over_mean.points,
         gain_low=interval.low, gain_high=interval.high,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Claims and the runs of their conditions as questions of `resnetlab.stats.verdict`. Judges nothing. Free of torch."""
+"""Questions for `resnetlab.stats.verdict`, made from claims and the runs of their conditions. Free of torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from resnetlab.studies.claims import (
 
 @dataclass(frozen=True)
 class Ran:
-    """A planned run as claims see it: its outcome and what it reached, on the test images unless it says otherwise."""
+    """Planned run of a claim: its outcome and its metrics, on the test images unless the name says otherwise."""
 
     seed: int
     outcome: Outcome
@@ -40,10 +40,10 @@ class Ran:
     train_error_pct: float | None = None
     train_loss_nats: float | None = None
     curves: Mapping[str, tuple[tuple[float, float], ...]] | None = None
-    """By split: epoch and accuracy in percent, in order."""
+    """Learning curves by split: pairs of epoch and accuracy in percent, in order."""
 
     def value(self, metric: Metric, split: Images = "test") -> float | None:
-        """The metric on those images, turned so that more is better."""
+        """Return the metric on a split, with the sign chosen so that more is better."""
         train = split == "train"
         if metric == "loss":
             loss = self.train_loss_nats if train else self.loss_nats
@@ -54,21 +54,24 @@ class Ran:
 
 @dataclass(frozen=True)
 class Runs:
-    """The planned runs of a condition, with what a guess would reach."""
+    """Planned runs of a condition, with the accuracy of a constant guess."""
 
     runs: tuple[Ran, ...]
     class_share: float
-    """Accuracy of the best constant guess, 0 to 1: on the test images, and taken to be that on the train images."""
+    """Accuracy of the best constant guess on the test images, 0 to 1; the train images are assumed to be alike."""
     classes: int
     epochs: float
-    """That a run is given."""
+    """Number of epochs of a run."""
 
     def arm(self, metric: Metric = "top1", split: Images = "test") -> Arm:
-        """As the statistics see it. A converged run whose loss is not a number is a diverged one to a claim on loss."""
-        held = {run.seed: run.value(metric, split) for run in self.runs if run.outcome == "converged"}
-        lost = {seed for seed, value in held.items() if value is None}
-        counts = count("diverged" if run.seed in lost else run.outcome for run in self.runs)
-        values = tuple(sorted(value for value in held.values() if value is not None))
+        """Return the runs as an arm for the statistics.
+
+        For a claim about loss, a converged run whose loss is not a finite number counts as diverged.
+        """
+        value_by_seed = {run.seed: run.value(metric, split) for run in self.runs if run.outcome == "converged"}
+        without_value = {seed for seed, value in value_by_seed.items() if value is None}
+        counts = count("diverged" if run.seed in without_value else run.outcome for run in self.runs)
+        values = tuple(sorted(value for value in value_by_seed.values() if value is not None))
         match metric:
             case "top1":
                 return Arm(counts, values, 100 * self.class_share, WHOLE)
@@ -78,7 +81,7 @@ class Runs:
                 return Arm(counts, values, -math.log(self.classes), Interval(-math.inf, 0.0))
 
     def arrivals(self, accuracy_pct: float, split: str, within: float) -> tuple[float, ...]:
-        """Epochs at which each run that is not missing first had that accuracy; inf where it never did."""
+        """Return the first epoch with that accuracy, for each run that is not missing; inf if it never reached it."""
         return tuple(
             next(
                 (epoch for epoch, reached in _curve(run, split) if reached >= accuracy_pct and epoch <= within),
@@ -94,7 +97,7 @@ def _curve(run: Ran, split: str) -> tuple[tuple[float, float], ...]:
 
 
 def question(claim: AnyClaim, runs: Mapping[str, Runs]) -> Question:
-    """A claim in numbers; `runs` by condition's label."""
+    """Return a claim as a question for the statistics. `runs` has the runs of each condition, by its label."""
     match claim:
         case Greater():
             return _two(claim, runs, GREATER)
@@ -123,15 +126,15 @@ def question(claim: AnyClaim, runs: Mapping[str, Runs]) -> Question:
         case Faster():
             left, right = runs[claim.left], runs[claim.right]
             within, split = min(left.epochs, right.epochs), followed((left, right))
-            times = [held.arrivals(claim.accuracy_pct, split, within) for held in (left, right)]
+            times = [side.arrivals(claim.accuracy_pct, split, within) for side in (left, right)]
             return verdict.Faster((left.arm(), right.arm()), (times[0], times[1]))
         case _:
             assert_never(claim)
 
 
 def followed(runs: Iterable[Runs]) -> str:
-    """The split whose curve a race is run on: the test images where every condition recorded them, else validation."""
-    recorded = [{split for run in held.runs for split in run.curves or {}} for held in runs]
+    """Return the split for a comparison of speed: test if every condition recorded its test curve, else validation."""
+    recorded = [{split for run in condition.runs for split in run.curves or {}} for condition in runs]
     return "test" if all("test" in splits or not splits for splits in recorded) else "validation"
 
 
@@ -141,11 +144,11 @@ def _two(
     pairs = None
     if claim.paired:
         values = [
-            {run.seed: run.value(claim.metric, claim.split) for run in held.runs if run.outcome == "converged"}
-            for held in (runs[claim.left], runs[claim.right])
+            {run.seed: run.value(claim.metric, claim.split) for run in condition.runs if run.outcome == "converged"}
+            for condition in (runs[claim.left], runs[claim.right])
         ]
-        both = [(values[0][seed], values[1].get(seed)) for seed in values[0]]
-        pairs = tuple(a - b for a, b in both if a is not None and b is not None)
+        pairs_of_values = [(values[0][seed], values[1].get(seed)) for seed in values[0]]
+        pairs = tuple(a - b for a, b in pairs_of_values if a is not None and b is not None)
     return Means(_arms(claim, runs), region=region, pairs=pairs, direction=direction)
 
 

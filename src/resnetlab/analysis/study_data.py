@@ -1,8 +1,8 @@
-"""What a report is built from, as plain values that can be committed and read back.
+"""Data of a study as plain values: a report is built from them, and they can be committed and read back.
 
-`report.json` holds the study, its data and the machines; `results.csv` a row a planned run; `curves.csv` a row an
-evaluation; where the study asked for them, `layers.csv` a row a layer and epoch, `blocks.csv` a row a block,
-`ensembles.csv` a row an ensemble. Judges nothing. Refuses to name a path of the machine on which the runs were made.
+`report.json` holds the study, its data and the machines. `results.csv` has a row for each planned run, and `curves.csv`
+has a row for each evaluation. If the study asks for them, `layers.csv` has a row for each layer and epoch, `blocks.csv`
+for each block, and `ensembles.csv` for each ensemble. These files never name a path of the machine that made the runs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SCHEMA = 1
 
 @spec
 class Row:
-    """A planned run: a line of results.csv. Error in percent, loss in nats; empty where nothing was measured."""
+    """Planned run: a line of results.csv. Error in percent, loss in nats; empty if nothing was measured."""
 
     condition: str
     seed: int
@@ -52,7 +52,7 @@ class Row:
     train_error_pct: float | None = None
     train_loss_nats: float | None = None
     test_top5_error_pct: float | None = None
-    """Of data of more than ten classes."""
+    """Top-5 error, for data with more than ten classes."""
     validation_top5_error_pct: float | None = None
     train_top5_error_pct: float | None = None
     steps: int = 0
@@ -61,16 +61,16 @@ class Row:
     evaluation_seconds: float = 0.0
     images_per_second: float = 0.0
     parameters: int | None = None
-    """Of the network; empty in reports of before they were counted."""
+    """Number of parameters of the network; empty in older reports, which did not count them."""
     attempts: int = 0
-    """Times that the run was started or resumed."""
+    """Number of times that the run was started or resumed."""
     run: str
     reason: str = ""
 
 
 @spec
 class Point:
-    """An evaluation: a line of curves.csv."""
+    """Evaluation of a run: a line of curves.csv."""
 
     condition: str
     seed: int
@@ -91,40 +91,40 @@ class _OfRun:
 class _OfEpoch(_OfRun):
     epoch: float
     images: int
-    """Of the batch."""
+    """Number of images of the batch."""
 
 
 @spec
 class Norm(LayerNorms, _OfEpoch):
-    """A layer after an epoch: a line of layers.csv, where the study asked for gradients."""
+    """Gradient norms of a layer after an epoch: a line of layers.csv, if the study asks for gradients."""
 
 
 @spec
 class Block(BlockWorth, _OfRun):
-    """A block of a run: a line of blocks.csv, where the study asked to drop them."""
+    """Block ablation of a run: a line of blocks.csv, if the study asks for it."""
 
 
 @spec
 class DataFacts:
-    """The data of some conditions; counts are None until a run has told them."""
+    """Data that some conditions share. Numbers of images are None until a run has recorded them."""
 
     conditions: tuple[str, ...]
     name: str
     about: str = ""
-    """What must be known of the images."""
+    """Remark about the images, for the report."""
     sha256: str
     classes: tuple[str, ...]
     class_share: float
     train_images: int
     train_subset_images: int | None = None
-    """Of the fixed train subset whose loss is drawn."""
+    """Number of images of the fixed train subset whose loss is plotted."""
     validation_images: int | None = None
     test_images: int | None = None
 
 
 @spec
 class Machine:
-    """Hardware and software that runs were made with."""
+    """Hardware and software of runs."""
 
     version: str = ""
     commit: str = ""
@@ -133,28 +133,28 @@ class Machine:
     platform: str = ""
     processor: str = ""
     instruction_set: str = ""
-    """The vector instructions that torch used; empty where an older version made the run."""
+    """Vector instructions that torch used; empty if an older version made the run."""
     device: str = ""
     packages: dict[str, str]
     runs: int
-    """Planned runs that took part here; a run that moved counts on both."""
+    """Number of planned runs that used this machine; a run that moved counts for both machines."""
 
 
 @spec
 class Evidence:
-    """All that a report says follows from this."""
+    """Evidence of a study: a report is built from it alone."""
 
     schema: int = SCHEMA
     study: Study
     data: tuple[DataFacts, ...]
     machines: tuple[Machine, ...] = ()
     numerics: tuple[Numerics, ...] = ()
-    """Resolved; one, unless the study was moved."""
+    """Resolved numerics of the runs; there is one entry unless the runs used different ones."""
     began: str = ""
-    """ISO 8601, UTC."""
+    """Start time of the first run, ISO 8601, UTC."""
     ended: str = ""
     command: str = ""
-    """What a person types to repeat it."""
+    """Command that repeats the study."""
     rows: tuple[Row, ...] = ()
     points: tuple[Point, ...] = ()
     norms: tuple[Norm, ...] = ()
@@ -163,10 +163,10 @@ class Evidence:
 
 
 def gather(record: StudyRecord, command: str = "") -> Evidence:
-    """The evidence of a study as its runs' folders hold it now."""
+    """Collect the evidence of a study from the present state of its runs."""
     cells = [cell for condition in record.study.conditions for cell in record.of(condition.label)]
     records = [cell.record for cell in cells if cell.record is not None]
-    times = sorted(str(event["time"]) for held in records for event in held.provenance if event.get("time"))
+    times = sorted(str(event["time"]) for run_record in records for event in run_record.provenance if event.get("time"))
     return Evidence(
         study=_without_paths(record.study),
         data=_data_facts(cells),
@@ -184,27 +184,27 @@ def gather(record: StudyRecord, command: str = "") -> Evidence:
 
 
 def _row(cell: Cell) -> Row:
-    run, held = cell.run, cell.record
-    result = held.result if held else None
-    events = held.provenance if held else ()
+    run, record = cell.run, cell.record
+    result = record.result if record else None
+    events = record.provenance if record else ()
     attempts = sum(event.get("event") in ("start", "resume") for event in events)
     parameters = run.file.parameters or None
     broken = dict.fromkeys(str(event["reason"]) for event in events if event.get("reason"))
     status: Outcome = result.status if result else "waiting" if cell.state == "finished" else cell.state
     if result is None:
-        last = held.metrics[-1] if held and held.metrics else None
+        last = record.metrics[-1] if record and record.metrics else None
         return Row(
             condition=run.condition, seed=run.seed, status=status, run=run.id, attempts=attempts, parameters=parameters,
             steps=last.step if last else 0, epochs=last.epoch if last else 0.0, reason="; ".join(broken),
         )  # fmt: skip
-    recipe, last = run.file.run.recipe, held.metrics[-1] if held and held.metrics else None
-    # The batches of the stages of a fine-tuning may differ, so that its steps do not tell its epochs.
+    recipe, last = run.file.run.recipe, record.metrics[-1] if record and record.metrics else None
+    # Stages of fine-tuning may have different batch sizes, so the epochs cannot be computed from the steps.
     tuned = last.epoch if last else 0.0
     per_epoch = 0 if isinstance(recipe, Tuning) else recipe.steps_per_epoch(run.file.train_images)
     scores = {
-        f"{split}_{name}": _finite(getattr(held_scores, field))
-        for split, held_scores in (("test", result.test), ("validation", result.validation), ("train", result.train))
-        if held_scores is not None
+        f"{split}_{name}": _finite(getattr(evaluation, field))
+        for split, evaluation in (("test", result.test), ("validation", result.validation), ("train", result.train))
+        if evaluation is not None
         for name, field in (
             ("error_pct", "top1_error_pct"),
             ("loss_nats", "loss_nats"),
@@ -228,12 +228,12 @@ def _points(cell: Cell) -> Iterable[Point]:
 
 
 def _norms(cell: Cell, study: Study) -> Iterable[Norm]:
-    """Of the epochs that this study asks for; another that shares the run may ask for more."""
-    for held in cell.record.gradients if cell.record else ():
-        if held.epoch in study.instruments.gradients:
-            for layer in held.layers:
+    """Yield the norms of the epochs that this study asks for; another study that shares the run may ask for more."""
+    for norms in cell.record.gradients if cell.record else ():
+        if norms.epoch in study.instruments.gradients:
+            for layer in norms.layers:
                 yield Norm(
-                    condition=cell.run.condition, seed=cell.run.seed, epoch=held.epoch, images=held.images,
+                    condition=cell.run.condition, seed=cell.run.seed, epoch=norms.epoch, images=norms.images,
                     **vars(layer),
                 )  # fmt: skip
 
@@ -249,15 +249,15 @@ def _finite(value: float | None) -> float | None:
 
 
 def _data_facts(cells: Iterable[Cell]) -> tuple[DataFacts, ...]:
-    found: dict[tuple[Any, ...], list[Cell]] = {}
+    cells_by_data: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
         file = cell.run.file
-        found.setdefault((file.data_name, file.run.data, file.class_share, file.train_images), []).append(cell)
-    return tuple(map(_facts, found.values()))
+        cells_by_data.setdefault((file.data_name, file.run.data, file.class_share, file.train_images), []).append(cell)
+    return tuple(map(_facts, cells_by_data.values()))
 
 
 def _facts(cells: Sequence[Cell]) -> DataFacts:
-    """The data that these runs share."""
+    """Return the data that these runs share."""
     file = cells[0].run.file
     results = [cell.record.result for cell in cells if cell.record is not None and cell.record.result is not None]
 
@@ -273,20 +273,25 @@ def _facts(cells: Sequence[Cell]) -> DataFacts:
 
 
 def _machines(records: Iterable[RunRecord]) -> tuple[Machine, ...]:
-    """Every setting under which a run was started or resumed, the most used first."""
+    """Return every environment in which a run was started or resumed, the most used one first."""
     runs: dict[str, tuple[Machine, set[str]]] = {}
     names = ("version", "commit", "dirty", "python", "platform", "processor", "instruction_set", "device")
-    for held in records:
-        for event in held.provenance:
+    for record in records:
+        for event in record.provenance:
             if event.get("event") in ("start", "resume"):
-                said = {name: event[name] for name in names if event.get(name) is not None}
-                machine = Machine(packages=dict(sorted(event.get("packages", {}).items())), runs=0, **said)
-                runs.setdefault(repr(machine), (machine, set()))[1].add(held.id)
-    return tuple(replace(machine, runs=len(ids)) for machine, ids in sorted(runs.values(), key=lambda it: -len(it[1])))
+                fields = {name: event[name] for name in names if event.get(name) is not None}
+                machine = Machine(packages=dict(sorted(event.get("packages", {}).items())), runs=0, **fields)
+                runs.setdefault(repr(machine), (machine, set()))[1].add(record.id)
+    return tuple(
+        replace(machine, runs=len(ids)) for machine, ids in sorted(runs.values(), key=lambda entry: -len(entry[1]))
+    )
 
 
 def _without_paths(study: Study) -> Study:
-    """Data and weights by name alone: where they lay is nobody's business and repeats nothing elsewhere."""
+    """Return the study with data and weights named without their folders.
+
+    The folders of one machine are private, and they do not help to repeat the study on another one.
+    """
 
     def bare(condition: Condition) -> Condition:
         data, model = condition.data, condition.model
@@ -305,9 +310,9 @@ def _without_paths(study: Study) -> Study:
 
 
 def save(evidence: Evidence, folder: Path) -> None:
-    """Write `report.json`, `results.csv` and `curves.csv`, and what instruments measured, each whole or not at all."""
-    bare = replace(evidence, rows=(), points=(), norms=(), blocks=(), joints=())
-    files.write_json(folder / "report.json", without_defaults(bare))
+    """Write `report.json`, `results.csv`, `curves.csv` and the files of optional measurements, each atomically."""
+    without_tables = replace(evidence, rows=(), points=(), norms=(), blocks=(), joints=())
+    files.write_json(folder / "report.json", without_defaults(without_tables))
     files.write_text(folder / "results.csv", _csv(Row, evidence.rows))
     files.write_text(folder / "curves.csv", _csv(Point, evidence.points))
     if evidence.norms:
@@ -319,13 +324,13 @@ def save(evidence: Evidence, folder: Path) -> None:
 
 
 def load(folder: Path) -> Evidence:
-    """The evidence that `save` wrote. Raises InputError that names the file and the field."""
+    """Read the evidence that `save` wrote. Raises InputError that names the file and the field."""
     path = folder / "report.json"
-    held: Evidence = decode(Evidence, files.read_json(path, files.MAX_OWN_BYTES), str(path))
-    if held.schema != SCHEMA:
+    evidence: Evidence = decode(Evidence, files.read_json(path, files.MAX_OWN_BYTES), str(path))
+    if evidence.schema != SCHEMA:
         raise mistake(str(path), "of another resnetlab", "install the version that wrote it", field="schema")
     return replace(
-        held,
+        evidence,
         rows=_read_csv(Row, folder / "results.csv"),
         points=_read_csv(Point, folder / "curves.csv"),
         norms=_read_csv(Norm, folder / "layers.csv", optional=True),
@@ -349,13 +354,13 @@ def _read_csv(form: type[T], path: Path, optional: bool = False) -> tuple[T, ...
     hints = typing.get_type_hints(form)
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
-    found: list[T] = []
+    rows: list[T] = []
     for number, line in enumerate(lines, start=2):
         where = f"{path}:{number}"
-        found.append(
+        rows.append(
             decode(form, {name: _cell(hints.get(name), text, where, name) for name, text in line.items()}, where)
         )
-    return tuple(found)
+    return tuple(rows)
 
 
 def _cell(hint: Any, text: str, where: str, name: str) -> object:

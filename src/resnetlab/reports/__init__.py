@@ -1,4 +1,7 @@
-"""Reports of studies: `write(gather(record), folder)` while a study runs and when it ends, `rebuild(folder)` later."""
+"""Reports of studies.
+
+`write(gather(record), folder)` writes a report while a study runs and when it ends; `rebuild(folder)` writes it again.
+"""
 
 from resnetlab.analysis.study_data import Evidence, gather
 from resnetlab.reports.document import Report

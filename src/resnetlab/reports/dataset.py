@@ -1,4 +1,7 @@
-"""A folder of photographs, described in a document with its figures and the sizes behind them. Holds no photograph."""
+"""Description of a folder of photographs: a document, its figures and the sizes of the images.
+
+It contains no photograph.
+"""
 
 from __future__ import annotations
 
@@ -20,54 +23,54 @@ if TYPE_CHECKING:
 
 BINS = 40
 SHOWN_CLASSES = 40
-"""Beyond it, bars have no names."""
+"""Largest number of classes whose bars have names."""
 
 
-def write(found: Description, folder: Path) -> Path:
-    """Write describe.md, images.csv and the figures into `folder`; the path of the document, which comes last."""
-    rows = [(row.path, row.label, row.split, row.size[1], row.size[0], row.sha256) for row in found.rows]
+def write(description: Description, folder: Path) -> Path:
+    """Write images.csv, the figures and then describe.md into `folder`. Return the path of describe.md."""
+    rows = [(row.path, row.label, row.split, row.size[1], row.size[0], row.sha256) for row in description.rows]
     write_text(folder / "images.csv", csv_text(("path", "label", "split", "width", "height", "sha256"), rows))
-    parts = [f"# {markdown.escape(found.audit.name)}", "*resnetlab data describe*"]
-    parts += [f"> **{markdown.escape(found.overlap)}.**"] if found.overlap else []
-    for key, (caption, height, paint) in _figures(found).items():
-        write_text(folder / "figures" / f"{key}.svg", standalone(_drawn(key, height, paint)))
+    parts = [f"# {markdown.escape(description.audit.name)}", "*resnetlab data describe*"]
+    parts += [f"> **{markdown.escape(description.overlap)}.**"] if description.overlap else []
+    for key, (caption, height, draw_axes) in _figures(description).items():
+        write_text(folder / "figures" / f"{key}.svg", standalone(_figure_svg(key, height, draw_axes)))
         parts += [f"![{markdown.escape(caption)}](figures/{key}.svg)", markdown.escape(caption)]
-    parts.append("```text\n" + "\n".join(line.replace("```", "'''") for line in found.lines(None)) + "\n```")
+    parts.append("```text\n" + "\n".join(line.replace("```", "'''") for line in description.lines(None)) + "\n```")
     target = folder / "describe.md"
     write_text(target, "\n\n".join(parts) + "\n")
     return target
 
 
-def _figures(found: Description) -> dict[str, tuple[str, int, Callable[[Axes], None]]]:
-    """The figures by key: a caption, a height in pixels, and what paints them."""
-    classes = len(found.audit.classes)
+def _figures(description: Description) -> dict[str, tuple[str, int, Callable[[Axes], None]]]:
+    """Return the figures by key: a caption, a height in pixels and a function that draws them."""
+    classes = len(description.audit.classes)
     bars = 60 + (20 * classes if classes <= SHOWN_CLASSES else 360)
 
     def sides(ax: Axes) -> None:
-        edges = np.histogram_bin_edges(np.concatenate([found.widths, found.heights]), BINS)
-        for values, name, place in ((found.widths, "width", 0), (found.heights, "height", 1)):
-            ax.hist(values, edges.tolist(), color=SERIES[place], alpha=0.55, label=name, lw=0)
+        edges = np.histogram_bin_edges(np.concatenate([description.widths, description.heights]), BINS)
+        for values, name, index in ((description.widths, "width", 0), (description.heights, "height", 1)):
+            ax.hist(values, edges.tolist(), color=SERIES[index], alpha=0.55, label=name, lw=0)
         ax.set(xlabel="pixels, as stored", ylabel="images")
         ax.legend()
 
     def aspect(ax: Axes) -> None:
-        ax.hist(found.widths / found.heights, BINS, color=SERIES[2], alpha=0.7, lw=0)
+        ax.hist(description.widths / description.heights, BINS, color=SERIES[2], alpha=0.7, lw=0)
         ax.set(xlabel="width / height", ylabel="images")
 
     return {
-        "classes": ("Images by class and split.", bars, lambda ax: _classes(ax, found)),
+        "classes": ("Images by class and split.", bars, lambda ax: _classes(ax, description)),
         "sides": ("Widths and heights of the images.", 300, sides),
         "aspect": ("Width by height of the images.", 260, aspect),
     }
 
 
-def _classes(ax: Axes, found: Description) -> None:
-    """A bar a class, its splits one after another."""
-    names = found.audit.classes
+def _classes(ax: Axes, description: Description) -> None:
+    """Draw a bar for each class, with its splits one after another."""
+    names = description.audit.classes
     begin = np.zeros(len(names))
-    for place, (split, counts) in enumerate(found.audit.counts.items()):
-        colour = SERIES[(1, 3, 0)[place % 3]]
-        ax.barh(range(len(names)), counts, left=begin, color=colour, edgecolor=CARD, label=split, alpha=0.8)
+    for index, (split, counts) in enumerate(description.audit.counts.items()):
+        color = SERIES[(1, 3, 0)[index % 3]]
+        ax.barh(range(len(names)), counts, left=begin, color=color, edgecolor=CARD, label=split, alpha=0.8)
         begin += np.array(counts)
     ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="images")
     named = len(names) <= SHOWN_CLASSES
@@ -75,9 +78,9 @@ def _classes(ax: Axes, found: Description) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 26 / (20 * len(names) + 1)), ncols=3)
 
 
-def _drawn(key: str, height: int, paint: Callable[[Axes], None]) -> str:
+def _figure_svg(key: str, height: int, draw_axes: Callable[[Axes], None]) -> str:
     with style():
         figure = new(WIDE, height)
         left = 0.28 if key == "classes" else 0.09
-        paint(figure.add_axes((left, 46 / height, 0.97 - left, 1 - 76 / height)))
+        draw_axes(figure.add_axes((left, 46 / height, 0.97 - left, 1 - 76 / height)))
         return svg(figure, key)

@@ -1,4 +1,4 @@
-"""A report as plain values: what every renderer shows, already rounded and worded. Draws nothing."""
+"""Document model of a report: plain values, already rounded and in words, for every renderer. It draws nothing."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: its text, a smaller second line, and the badge that it wears, if any."""
+    """Cell of a table: its text, a smaller second line, and a badge if it has one."""
 
     text: str
     note: str = ""
     badge: str = ""
     cited: str = ""
-    """The part of text or note that names a source,"""
+    """Part of the text or note that names a source."""
     url: str = ""
-    """and where that is."""
+    """Address of that source."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table; numbers stand to the right."""
+    """Column of a table; numbers are aligned right."""
 
     name: str
     numeric: bool = True
@@ -35,7 +35,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells; `narrow` says how a phone shows it."""
+    """Table of rows of cells. `narrow` is its form on a phone."""
 
     key: str
     columns: tuple[Column, ...]
@@ -46,7 +46,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Dot:
-    """A run in the first figure; without a value it stands at the edge of the axis."""
+    """Dot of a run in the first figure; without a value it is drawn at the edge of the axis."""
 
     seed: int
     outcome: Outcome
@@ -55,7 +55,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Mark:
-    """A published number in the first figure, with its prediction interval where a badge is due."""
+    """Mark of a published number in the first figure, with its prediction interval if it has a badge."""
 
     value_pct: float
     low_pct: float | None
@@ -64,7 +64,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class DotRow:
-    """A condition in the first figure."""
+    """Row of a condition in the first figure."""
 
     label: str
     style: int
@@ -74,13 +74,13 @@ class DotRow:
     low_pct: float | None
     high_pct: float | None
     said: tuple[str, str]
-    """`4/5 converged`, `23.4 % [18.2, 28.6]`."""
+    """Texts beside the row: `4/5 converged`, `23.4 % [18.2, 28.6]`."""
     published: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What stands with every figure: a file name, a caption, and words for those who cannot see it."""
+    """Figure with a file name, a title, a caption and a text alternative."""
 
     key: str
     title: str
@@ -90,7 +90,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Dots(Picture):
-    """Every run as a dot by condition, on an axis from `low_pct` to `high_pct`."""
+    """Dot plot of all runs by condition, on an axis from `low_pct` to `high_pct`."""
 
     rows: tuple[DotRow, ...]
     low_pct: float
@@ -99,7 +99,7 @@ class Dots(Picture):
 
 @dataclass(frozen=True)
 class Line:
-    """A run's curve: `x` in epochs."""
+    """Curve of a run: `x` in epochs."""
 
     outcome: Outcome
     x: tuple[float, ...]
@@ -108,7 +108,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """The curves of a condition; `band` is (low, high) at the mean's x, of converged runs as the mean is."""
+    """Panel with the curves of a condition. `mean` and `band` (low, high at the mean's x) are over converged runs."""
 
     label: str
     style: int
@@ -116,27 +116,27 @@ class Panel:
     mean: Line | None
     band: tuple[tuple[float, ...], tuple[float, ...]] | None
     beside: Line | None = None
-    """The mean of another split, drawn thinner."""
+    """Mean of another split, drawn thinner."""
 
 
 @dataclass(frozen=True)
 class Curves(Picture):
-    """One quantity over the epochs, a panel a condition, on one scale."""
+    """Curves of a quantity over the epochs, with a panel for each condition, on one scale."""
 
     unit: str
     panels: tuple[Panel, ...]
     reference: float | None
-    """A line across: ln K, the loss of a guess."""
+    """Height of a horizontal line: ln K, the loss of a uniform guess."""
     reference_label: str
     top: float
-    """Where the scale ends."""
+    """Upper end of the scale."""
     left_out: int = 0
-    """Conditions without a panel; where there are such, no panel shows the means of the others: it would be a wall."""
+    """Number of conditions without a panel. If it is not 0, panels omit the many means of other conditions."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """The effect that a claim has in published numbers, and where they stand."""
+    """Effect of a claim in published numbers, with their sources."""
 
     d: float
     sources: tuple[str, ...]
@@ -144,7 +144,7 @@ class Known:
 
 @dataclass(frozen=True)
 class ForestRow:
-    """A claim in the forest plot; without an effect its words stand alone."""
+    """Row of a claim in the forest plot; without an effect it has only text."""
 
     label: str
     unit: str
@@ -154,22 +154,22 @@ class ForestRow:
     high: float | None
     word: str
     conditional: bool
-    """Converged runs alone were compared."""
+    """True if only converged runs were compared although others failed."""
     said: tuple[str, str, str]
-    """`+67.3 [59.4, 75.2] points`, `5/5 and 3/5 converged`, `2 dead`; empty where there is nothing to say."""
+    """Texts beside the row: `+67.3 [59.4, 75.2] points`, `5/5 and 3/5 converged`, `2 dead`; each may be empty."""
     published: tuple[Known, ...] = ()
 
 
 @dataclass(frozen=True)
 class Forest(Picture):
-    """A row a claim: its region, the effect and its interval, on one axis a unit."""
+    """Forest plot: a row for each claim with its region, effect and interval, and an axis for each unit."""
 
     rows: tuple[ForestRow, ...]
 
 
 @dataclass(frozen=True)
 class StepRow:
-    """A rung of a ladder; `parent` is the place of its row."""
+    """Row of a rung in the figure of a ladder; `parent` is the index of its parent's row."""
 
     label: str
     side: bool
@@ -179,12 +179,12 @@ class StepRow:
     high_pct: float | None
     train_pct: float | None
     said: tuple[str, str]
-    """`82.4 %`, `+7.3 [6.5, 8.1]`."""
+    """Texts beside the row: `82.4 %`, `+7.3 [6.5, 8.1]`."""
 
 
 @dataclass(frozen=True)
 class Steps(Picture):
-    """A row a rung, each led to from its parent, on an axis from `low_pct` to `high_pct`."""
+    """Figure of a ladder: a row for each rung, linked to its parent, on an axis from `low_pct` to `high_pct`."""
 
     rows: tuple[StepRow, ...]
     low_pct: float
@@ -193,7 +193,7 @@ class Steps(Picture):
 
 @dataclass(frozen=True)
 class Ladder:
-    """What a ladder's rungs reach and add."""
+    """Section on a ladder: a table and a figure of its rungs."""
 
     table: Table
     steps: Steps
@@ -201,7 +201,7 @@ class Ladder:
 
 @dataclass(frozen=True)
 class Quantity:
-    """One quantity by depth, a panel a condition, on one scale; with `log` the scale is of powers of ten."""
+    """Quantity by depth, with a panel for each condition, on one scale; the scale is logarithmic if `log` is true."""
 
     title: str
     log: bool
@@ -212,32 +212,32 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Depths(Picture):
-    """What was measured layer by layer after an epoch; `x` of a line is the layer's number."""
+    """Figure of layers by depth after an epoch; `x` of a line is the number of the layer."""
 
     quantities: tuple[Quantity, ...]
 
 
 @dataclass(frozen=True)
 class Worth:
-    """A condition's accuracy in percent without each of its blocks; `x` of a line is the block's number."""
+    """Block ablation of a condition: accuracy in percent without each block; `x` of a line is the block's number."""
 
     panel: Panel
     whole_pct: float
     chance_pct: float
     stages: tuple[int, ...]
-    """Blocks with which a stage begins, but for the first."""
+    """Numbers of the blocks that begin a stage, except the first stage."""
 
 
 @dataclass(frozen=True)
 class Worths(Picture):
-    """What each block is worth, a panel a condition, on one scale."""
+    """Figure of block ablations, with a panel for each condition, on one scale."""
 
     worths: tuple[Worth, ...]
 
 
 @dataclass(frozen=True)
 class Spot:
-    """A network in a scatter: what it costs, and its accuracy with an interval where there is one."""
+    """Point of a network in a scatter plot: its cost, and its accuracy with an interval if there is one."""
 
     x: float
     label: str
@@ -249,7 +249,7 @@ class Spot:
 
 @dataclass(frozen=True)
 class Scatter(Picture):
-    """Accuracy against a cost of that unit, on a logarithmic axis; `published`: of numbers that were not measured."""
+    """Scatter plot of accuracy against cost on a logarithmic axis; `published` is true for numbers from sources."""
 
     unit: str
     spots: tuple[Spot, ...]
@@ -263,7 +263,7 @@ Figure = Dots | Curves | Forest | Steps | Depths | Worths | Scatter
 
 @dataclass(frozen=True)
 class Fact:
-    """A term and what it is."""
+    """Fact: a term and its text."""
 
     term: str
     said: str
@@ -271,15 +271,15 @@ class Fact:
 
 @dataclass(frozen=True)
 class Report:
-    """A study's report. Both renderers show all of it, in this order."""
+    """Report of a study. Every renderer writes all of it, in this order."""
 
     name: str
     question: str
     about: str
     banner: str
-    """Of a study that is not finished; else empty."""
+    """Note that the study is not finished; empty once it is."""
     verdicts: tuple[Cell, ...]
-    """A badge a claim: what it says, the verdict."""
+    """Sentence and verdict of each claim, with a badge."""
     answer: str
     dots: Dots
     limits: str
@@ -296,39 +296,44 @@ class Report:
     differing: Table | None
     made_by: str
     beside: Table | None = None
-    """Published beside measured."""
+    """Table of published beside measured numbers."""
     protocols: tuple[Fact, ...] = ()
-    """How the sources came to their numbers, in words."""
+    """Protocols of the sources, in words."""
     distances: Table | None = None
-    """How far apart curves lie."""
+    """Table of distances between curves."""
     ensembles: Table | None = None
-    """What runs reach together."""
+    """Table of ensembles."""
     alone: Table | None = None
-    """Published, with nothing measured beside it."""
+    """Table of published numbers without a measured one."""
     ladder: Ladder | None = None
     exploratory: Table | None = None
-    """Differences that no claim declared."""
+    """Table of differences that no claim declared."""
     inside: tuple[Depths | Worths, ...] = ()
-    """What the runs measured of themselves, where the study asked."""
+    """Figures of layers and blocks, if the study asks for these measurements."""
     costs: tuple[Scatter, ...] = ()
-    """Accuracy against what a network costs."""
+    """Figures of accuracy against cost."""
 
     @property
     def pictures(self) -> tuple[Figure, ...]:
-        """Every figure, in order."""
+        """Return all figures, in order."""
         steps = [self.ladder.steps] if self.ladder else []
         forest = [self.forest] if self.forest else []
         return (self.dots, *steps, *forest, *self.costs, *self.curves, *self.inside)
 
 
 def shown(value: T) -> T:
-    """The same values with control characters of every string escaped: a name cannot drive a terminal or a page."""
-    held: Any = value
-    if isinstance(held, str):
-        held = printable(held)
-    elif isinstance(held, tuple):
-        held = tuple(shown(item) for item in held)
-    elif dataclasses.is_dataclass(held) and not isinstance(held, type):
-        held = type(held)(**{field.name: shown(getattr(held, field.name)) for field in dataclasses.fields(held)})
-    safe: T = held
-    return safe
+    """Return the values with the control characters of every string escaped.
+
+    So a name in a study file cannot control a terminal or a page.
+    """
+    escaped: Any = value
+    if isinstance(escaped, str):
+        escaped = printable(escaped)
+    elif isinstance(escaped, tuple):
+        escaped = tuple(shown(item) for item in escaped)
+    elif dataclasses.is_dataclass(escaped) and not isinstance(escaped, type):
+        escaped = type(escaped)(
+            **{field.name: shown(getattr(escaped, field.name)) for field in dataclasses.fields(escaped)}
+        )
+    result: T = escaped
+    return result

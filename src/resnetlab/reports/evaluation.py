@@ -1,6 +1,6 @@
-"""The page of an evaluation: accuracy, calibration, confusions, and the pictures that are told wrong.
+"""Page of an evaluation: accuracy, calibration, confusions and misclassified images.
 
-It holds photographs of whoever ran it, so it is a local page: `results/` holds none of these.
+It contains photographs of the user, so it stays on the user's machine; `results/` contains no such page.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from resnetlab.deploy.results import Evaluated, Share
 
 MATRIX_CLASSES = 16
-"""Up to which the confusion matrix is drawn whole; beyond it, the pairs are listed."""
+"""Largest number of classes with a confusion matrix; with more classes the page lists pairs."""
 PAIRS = 20
 OTHERS = "another class"
 
 
 @dataclass(frozen=True)
 class Shots:
-    """Data URIs of a picture as the network saw it, and of the heat on it (empty where there is none)."""
+    """Data URIs of the network's input image and of the heat map on it (empty if there is none)."""
 
     photo: str
     heat: str = ""
@@ -39,68 +39,71 @@ class Shots:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Counts by true class (rows) and by what the model says (columns); `shade` from 0 to 1 within a row."""
+    """Confusion matrix: rows are true classes, columns are predicted classes.
+
+    A cell has the count, its share of the row from 0 to 1, and whether the prediction is correct.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[tuple[int, float, bool], ...]], ...]
 
 
-def render(found: Evaluated, shots: Mapping[str, Shots]) -> str:
-    """The page; `shots` by the name of the picture, for the mistakes that are shown."""
+def render(result: Evaluated, shots: Mapping[str, Shots]) -> str:
+    """Return the page as HTML. `shots` has the images of the mistakes to show, by name."""
     from resnetlab.reports.render.html import environment
 
-    shown = [one for one in found.mistakes if one.name in shots]
+    mistakes = [mistake for mistake in result.mistakes if mistake.name in shots]
     return environment().get_template("evaluation.html").render(
-        found=found, shots=shots, shown=shown, matrix=matrix(found), pairs=found.confusions[:PAIRS], said=said,
+        found=result, shots=shots, shown=mistakes, matrix=matrix(result), pairs=result.confusions[:PAIRS], said=said,
         pct=format.pct,
     )  # fmt: skip
 
 
 def said(share: Share) -> str:
-    """`79.0 % [74.7, 82.7]`."""
+    """Format a share with its interval: `79.0 % [74.7, 82.7]`."""
     return f"{format.pct(share.pct)} {format.span(Interval(share.low, share.high))}"
 
 
-def matrix(found: Evaluated) -> Matrix | None:
-    """The confusion matrix over the classes of the data; None when they are too many to read."""
-    names = [one.name for one in found.classes]
+def matrix(result: Evaluated) -> Matrix | None:
+    """Return the confusion matrix over the classes of the data, or None if there are too many classes."""
+    names = [row.name for row in result.classes]
     if len(names) > MATRIX_CLASSES:
         return None
-    counts = {(one.name, one.name): one.recall.count for one in found.classes}
-    for pair in found.confusions:
+    counts = {(row.name, row.name): row.recall.count for row in result.classes}
+    for pair in result.confusions:
         column = pair.said if pair.said in names else OTHERS
         counts[pair.true, column] = counts.get((pair.true, column), 0) + pair.images
     columns = (*names, OTHERS) if any(column == OTHERS for _, column in counts) else tuple(names)
     rows = []
-    for one in found.classes:
+    for row in result.classes:
         cells = tuple(
-            (count := counts.get((one.name, column), 0), count / one.recall.images, column == one.name)
+            (count := counts.get((row.name, column), 0), count / row.recall.images, column == row.name)
             for column in columns
         )
-        rows.append((one.name, cells))
+        rows.append((row.name, cells))
     return Matrix(columns, tuple(rows))
 
 
-def write(found: Evaluated, shots: Mapping[str, Shots], folder: Path) -> Path:
-    """Write evaluation.json, classes.csv, confusions.csv, mistakes.csv and report.html; the path of the page."""
-    write_json(folder / "evaluation.json", encode(found))
+def write(result: Evaluated, shots: Mapping[str, Shots], folder: Path) -> Path:
+    """Write evaluation.json, classes.csv, confusions.csv, mistakes.csv and report.html. Return the path of the page."""
+    write_json(folder / "evaluation.json", encode(result))
     classes = [
-        (one.name, one.recall.images, one.recall.count, one.recall.pct, one.recall.low, one.recall.high, one.named)
-        for one in found.classes
+        (row.name, row.recall.images, row.recall.count, row.recall.pct, row.recall.low, row.recall.high, row.named)
+        for row in result.classes
     ]
     columns = ("class", "images", "right", "recall_pct", "low", "high", "called_so")
     write_text(folder / "classes.csv", csv_text(columns, classes))
-    pairs = [(pair.true, pair.said, pair.images) for pair in found.confusions]
+    pairs = [(pair.true, pair.said, pair.images) for pair in result.confusions]
     write_text(folder / "confusions.csv", csv_text(("true", "said", "images"), pairs))
-    mistakes = [(one.name, one.true, one.said, one.probability, one.true_probability) for one in found.mistakes]
+    mistakes = [(row.name, row.true, row.said, row.probability, row.true_probability) for row in result.mistakes]
     write_text(folder / "mistakes.csv", csv_text(("path", "true", "said", "probability", "true_probability"), mistakes))
     page = folder / "report.html"
-    write_text(page, render(found, shots))
+    write_text(page, render(result, shots))
     return page
 
 
 def data_uri(picture: Image) -> str:
-    """A picture inside a page, as JPEG."""
+    """Encode an image as a JPEG data URI for a page."""
     file = io.BytesIO()
     picture.convert("RGB").save(file, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

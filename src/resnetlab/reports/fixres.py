@@ -1,6 +1,6 @@
-"""The report of a table of train and test sizes: `fixres.json` to a page, a document, a table and figures.
+"""Report of a table of train and test sizes: a page, a document, a table and figures from `fixres.json`.
 
-No photograph is in any of them.
+None of them contains a photograph.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FILE = "fixres.json"
 
 @dataclass(frozen=True)
 class Page:
-    """What both renderers show, in words."""
+    """Content of the report for both renderers, in words."""
 
     title: str
     answer: str
@@ -41,24 +41,24 @@ class Page:
     command: str
 
 
-def write(found: Sizes, folder: Path) -> Path:
-    """Write the report into `folder`, each file whole or not at all; the path of `report.html`, which comes last."""
-    held = page(found)
-    drawings = {key: [_drawn(key, found, small) for small in (False, True)] for key in FIGURES}
-    write_json(folder / FILE, encode(found))
-    write_text(folder / "cells.csv", csv_text(COLUMNS, map(_values, found.cells)))
+def write(sizes: Sizes, folder: Path) -> Path:
+    """Write the report into `folder`, each file atomically and `report.html` last. Return the path of `report.html`."""
+    content = page(sizes)
+    drawings = {key: [_figure_svg(key, sizes, small) for small in (False, True)] for key in FIGURES}
+    write_json(folder / FILE, encode(sizes))
+    write_text(folder / "cells.csv", csv_text(COLUMNS, map(_values, sizes.cells)))
     for key, (wide, _) in drawings.items():
         write_text(folder / "figures" / f"{key}.svg", standalone(wide))
-    write_text(folder / "report.md", _markdown(held))
+    write_text(folder / "report.md", _markdown(content))
     target = folder / "report.html"
-    write_text(target, _html(held, drawings))
+    write_text(target, _html(content, drawings))
     return target
 
 
 def rebuild(folder: Path, into: Path | None = None) -> Path:
     """Write the report again from the `fixres.json` of `folder`."""
-    found: Sizes = decode(Sizes, read_json(folder / FILE), str(folder / FILE))
-    return write(found, into or folder)
+    sizes: Sizes = decode(Sizes, read_json(folder / FILE), str(folder / FILE))
+    return write(sizes, into or folder)
 
 
 # Words ----------------------------------------------------------------------------------------------------------------
@@ -70,16 +70,18 @@ COLUMNS = (
 
 
 def _values(cell: Cell) -> list[str | float | None]:
-    looks: list[str | float | None] = []
+    values: list[str | float | None] = []
     for pair in (cell.one, cell.two):
-        looks += [pair[0].accuracy_pct, pair[1].accuracy_pct, pair[1].low_pct, pair[1].high_pct] if pair else [None] * 4
+        values += (
+            [pair[0].accuracy_pct, pair[1].accuracy_pct, pair[1].low_pct, pair[1].high_pct] if pair else [None] * 4
+        )
     paired = [cell.paired.only_this, cell.paired.only_baseline, cell.paired.p] if cell.paired else [None] * 3
-    return [cell.train_size, cell.test_size, cell.status, *looks, *paired, cell.seconds, cell.peak_bytes]
+    return [cell.train_size, cell.test_size, cell.status, *values, *paired, cell.seconds, cell.peak_bytes]
 
 
-def page(found: Sizes) -> Page:
-    """The report in words; every number in it stands in fixres.json."""
-    train, validation, test = found.images
+def page(sizes: Sizes) -> Page:
+    """Return the content of the report in words; fixres.json has every number of it."""
+    train, validation, test = sizes.images
     limits = (
         f"One seed: the intervals are over the {test:,} test images, and say nothing of what another seed would give. "
         "The p-values are McNemar's, exact, on the same test images, one a cell and not corrected for their number."
@@ -90,22 +92,22 @@ def page(found: Sizes) -> Page:
         "memory is the peak of the whole process, or of the GPU"
     )
     data = (
-        f"{found.data}: {train:,} train, {validation:,} validation, {test:,} test; {found.classes} classes, the "
-        f"largest {found.chance_pct:.1f} % of test"
+        f"{sizes.data}: {train:,} train, {validation:,} validation, {test:,} test; {sizes.classes} classes, the "
+        f"largest {sizes.chance_pct:.1f} % of test"
     )
     facts = (
-        ("Network", f"{found.model}: {found.trainable:,} of {found.parameters:,} parameters learn in stage one"),
-        ("Licence of the weights", found.licence),
+        ("Network", f"{sizes.model}: {sizes.trainable:,} of {sizes.parameters:,} parameters learn in stage one"),
+        ("Licence of the weights", sizes.licence),
         ("Photographs", data),
-        ("Recipe", f"{found.recipe}, seed {found.seed}, {found.precision}"),
-        ("Machine", f"{found.machine}; {format.duration(found.seconds)} in all"),
+        ("Recipe", f"{sizes.recipe}, seed {sizes.seed}, {sizes.precision}"),
+        ("Machine", f"{sizes.machine}; {format.duration(sizes.seconds)} in all"),
         ("Test split", chosen),
         ("Time and memory", shared),
-        *_code(found.provenance),
+        *_code(sizes.provenance),
     )
     return Page(
-        title=f"Train and test sizes on {found.data}", answer=" ".join((_answer(found), *_caveats(found))),
-        limits=limits, table=_table(found), rows=_rows(found), facts=facts, command=found.command,
+        title=f"Train and test sizes on {sizes.data}", answer=" ".join((_answer(sizes), *_caveats(sizes))),
+        limits=limits, table=_table(sizes), rows=_rows(sizes), facts=facts, command=sizes.command,
     )  # fmt: skip
 
 
@@ -118,28 +120,28 @@ def _code(line: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _answer(found: Sizes) -> str:
-    cell = next((cell for cell in found.cells if (cell.train_size, cell.test_size) == found.best), None)
+def _answer(sizes: Sizes) -> str:
+    cell = next((cell for cell in sizes.cells if (cell.train_size, cell.test_size) == sizes.best), None)
     if cell is None or cell.one is None:
         return "No cell has been measured."
     use_two = cell.two is not None and _merit(cell.two[0]) >= _merit(cell.one[0])
-    look = (cell.two if use_two and cell.two else cell.one)[1]
-    said = (
+    estimate = (cell.two if use_two and cell.two else cell.one)[1]
+    text = (
         f"By validation the best pair is train {cell.train_size}, test {cell.test_size}, "
-        f"stage {'two' if use_two else 'one'}: {_share(look)} on test."
+        f"stage {'two' if use_two else 'one'}: {_share(estimate)} on test."
     )
-    if found.best_paired is not None:
-        held = found.best_paired
-        word = "differs from" if held.p < 0.05 else "is not told apart from"
-        said += (
-            f" On the same images it {word} {held.baseline} ({format.pct(held.baseline_accuracy_pct)}): it alone is "
-            f"right on {held.only_this}, that one alone on {held.only_baseline}, p = {format.p_value(held.p)}."
+    if sizes.best_paired is not None:
+        best = sizes.best_paired
+        word = "differs from" if best.p < 0.05 else "is not told apart from"
+        text += (
+            f" On the same images it {word} {best.baseline} ({format.pct(best.baseline_accuracy_pct)}): it alone is "
+            f"right on {best.only_this}, that one alone on {best.only_baseline}, p = {format.p_value(best.p)}."
         )
-    return said
+    return text
 
 
-def _caveats(found: Sizes) -> tuple[str, ...]:
-    return tuple(f"{format.capital(caveat)}." for caveat in found.caveats)
+def _caveats(sizes: Sizes) -> tuple[str, ...]:
+    return tuple(f"{format.capital(caveat)}." for caveat in sizes.caveats)
 
 
 def _merit(look: Look) -> tuple[float, float]:
@@ -150,7 +152,7 @@ def _share(look: Look) -> str:
     return f"{format.pct(look.accuracy_pct)} {format.span(Interval(look.low_pct, look.high_pct))}"
 
 
-def _table(found: Sizes) -> Table:
+def _table(sizes: Sizes) -> Table:
     columns = tuple(
         Column(name, numeric)
         for name, numeric in (
@@ -159,8 +161,8 @@ def _table(found: Sizes) -> Table:
         )
     )  # fmt: skip
     rows = []
-    for cell in found.cells:
-        best = (cell.train_size, cell.test_size) == found.best
+    for cell in sizes.cells:
+        best = (cell.train_size, cell.test_size) == sizes.best
         first = Shown(f"{cell.train_size} → {cell.test_size}", note="best by validation" if best else "")
         if cell.one is None:
             state = Shown(cell.status, badge=cell.status)
@@ -186,14 +188,14 @@ def _look(look: Look) -> Shown:
     return Shown(format.pct(look.accuracy_pct), format.span(Interval(look.low_pct, look.high_pct)))
 
 
-def _rows(found: Sizes) -> Table:
+def _rows(sizes: Sizes) -> Table:
     columns = tuple(Column(name) for name in ("train size", "epochs", "best epoch", "time", "peak memory"))
     rows = tuple(
         (
             Shown(str(row.train_size), note="" if row.status == "done" else row.status), Shown(str(row.epochs)),
             Shown(str(row.best_epoch)), Shown(format.duration(row.seconds)), Shown(_memory(row.peak_bytes)),
         )
-        for row in found.rows
+        for row in sizes.rows
     )  # fmt: skip
     return Table("stages", columns, rows)
 
@@ -211,12 +213,12 @@ FIGURES = {
 }
 
 
-def _drawn(key: str, found: Sizes, small: bool) -> str:
+def _figure_svg(key: str, sizes: Sizes, small: bool) -> str:
     with style():
         width = NARROW if small else WIDE
         figure = new(width, 300 if key == "heat" else 330)
         ax = figure.add_axes((0.16 if small else 0.09, 0.2, 0.8 if small else 0.87, 0.74))
-        (_heat if key == "heat" else _lines)(ax, found, key, small)
+        (_heat if key == "heat" else _lines)(ax, sizes, key, small)
         return svg(figure, f"{key}-{small:d}")
 
 
@@ -225,16 +227,16 @@ def _of(cell: Cell) -> Look | None:
     return pair[1] if pair else None
 
 
-def _heat(ax: Axes, found: Sizes, _: str, small: bool) -> None:
-    trains = sorted({cell.train_size for cell in found.cells})
-    tests = sorted({cell.test_size for cell in found.cells})
-    values = [look.accuracy_pct for cell in found.cells if (look := _of(cell))]
+def _heat(ax: Axes, sizes: Sizes, _: str, small: bool) -> None:
+    trains = sorted({cell.train_size for cell in sizes.cells})
+    tests = sorted({cell.test_size for cell in sizes.cells})
+    values = [look.accuracy_pct for cell in sizes.cells if (look := _of(cell))]
     low, high = min(values, default=0.0), max(values, default=1.0)
-    for cell in found.cells:
+    for cell in sizes.cells:
         x, y = tests.index(cell.test_size), trains.index(cell.train_size)
         look = _of(cell)
         share = (look.accuracy_pct - low) / max(1e-9, high - low) if look else 0.0
-        best = (cell.train_size, cell.test_size) == found.best
+        best = (cell.train_size, cell.test_size) == sizes.best
         box: dict[str, Any] = {"facecolor": SERIES[1], "alpha": 0.08 + 0.5 * share} if look else {"facecolor": "none"}
         ax.add_patch(_box(x, y, **box))
         if best:
@@ -252,22 +254,22 @@ def _box(x: float, y: float, **form: Any) -> Any:
     return Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, **({"linewidth": 0} | form))
 
 
-def _lines(ax: Axes, found: Sizes, key: str, small: bool) -> None:
-    for place, size in enumerate(sorted({cell.train_size for cell in found.cells})):
-        cells = sorted((cell for cell in found.cells if cell.train_size == size), key=lambda cell: cell.test_size)
-        colour, mark = SERIES[place % len(SERIES)], MARKS[place % len(MARKS)]
+def _lines(ax: Axes, sizes: Sizes, key: str, small: bool) -> None:
+    for index, size in enumerate(sorted({cell.train_size for cell in sizes.cells})):
+        cells = sorted((cell for cell in sizes.cells if cell.train_size == size), key=lambda cell: cell.test_size)
+        color, mark = SERIES[index % len(SERIES)], MARKS[index % len(MARKS)]
         for stage, faint in (("one", True), ("two", False)):
-            held = [(cell.test_size, pair[1].accuracy_pct) for cell in cells if (pair := getattr(cell, stage))]
-            if not held:
+            points = [(cell.test_size, pair[1].accuracy_pct) for cell in cells if (pair := getattr(cell, stage))]
+            if not points:
                 continue
-            x = [(edge / 224) ** 2 if key == "cost" else edge for edge, _ in held]
+            x = [(edge / 224) ** 2 if key == "cost" else edge for edge, _ in points]
             label = f"train {size}" if stage == "two" or not any(cell.two for cell in cells) else None
             ax.plot(
-                x, [value for _, value in held], color=colour, marker=mark, ms=6, lw=1.2 if faint else 2.2,
-                alpha=0.45 if faint and label is None else 1, ls=DASHES[place % len(DASHES)], mec=CARD, label=label,
+                x, [value for _, value in points], color=color, marker=mark, ms=6, lw=1.2 if faint else 2.2,
+                alpha=0.45 if faint and label is None else 1, ls=DASHES[index % len(DASHES)], mec=CARD, label=label,
             )  # fmt: skip
     if key == "sizes":
-        sides = sorted({cell.test_size for cell in found.cells})
+        sides = sorted({cell.test_size for cell in sizes.cells})
         ax.set_xticks(sides, map(str, sides))
     ax.grid(axis="y")
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
@@ -278,7 +280,7 @@ def _lines(ax: Axes, found: Sizes, key: str, small: bool) -> None:
 # Renderers ------------------------------------------------------------------------------------------------------------
 
 
-def _html(held: Page, drawings: dict[str, list[str]]) -> str:
+def _html(content: Page, drawings: dict[str, list[str]]) -> str:
     from markupsafe import Markup, escape
 
     from resnetlab.reports.render.html import environment
@@ -290,16 +292,16 @@ def _html(held: Page, drawings: dict[str, list[str]]) -> str:
         )
         for key, (wide, narrow) in drawings.items()
     }
-    return environment().get_template("sizes.html").render(page=held, pictures=pictures, captions=FIGURES)
+    return environment().get_template("sizes.html").render(page=content, pictures=pictures, captions=FIGURES)
 
 
-def _markdown(held: Page) -> str:
-    said = markdown.escape
-    parts = [f"# {said(held.title)}", "*resnetlab fixres*", said(held.answer)]
-    parts += [f"![{said(FIGURES['heat'])}](figures/heat.svg)", said(FIGURES["heat"])]
-    parts += [f"**What this does not show.** {said(held.limits)}", "## Cells", *markdown.table(held.table)]
+def _markdown(content: Page) -> str:
+    escape = markdown.escape
+    parts = [f"# {escape(content.title)}", "*resnetlab fixres*", escape(content.answer)]
+    parts += [f"![{escape(FIGURES['heat'])}](figures/heat.svg)", escape(FIGURES["heat"])]
+    parts += [f"**What this does not show.** {escape(content.limits)}", "## Cells", *markdown.table(content.table)]
     for key in ("sizes", "cost"):
-        parts += [f"![{said(FIGURES[key])}](figures/{key}.svg)", said(FIGURES[key])]
-    parts += ["## Stage one", *markdown.table(held.rows), "## How to repeat it", f"```sh\n{held.command}\n```"]
-    parts.append("\n".join(f"- {said(term)}: {said(fact)}" for term, fact in held.facts))
+        parts += [f"![{escape(FIGURES[key])}](figures/{key}.svg)", escape(FIGURES[key])]
+    parts += ["## Stage one", *markdown.table(content.rows), "## How to repeat it", f"```sh\n{content.command}\n```"]
+    parts.append("\n".join(f"- {escape(term)}: {escape(fact)}" for term, fact in content.facts))
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -1,4 +1,4 @@
-"""Numbers and lists as a reader sees them. The one place that rounds."""
+"""Formatting of numbers and lists for reports. All rounding happens here."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ MINUS = "−"
 
 
 def places(interval: Interval | None) -> int:
-    """Decimals of an accuracy in percent: one, and two where the interval is narrower than .2 points."""
+    """Return the decimals of an accuracy in percent: one, or two if the interval is narrower than .2 points."""
     return 2 if interval and 0 < interval.high - interval.low < 0.2 else 1
 
 
 def pct(value: float | None, digits: int = 1) -> str:
-    """`97.1 %`."""
+    """Format a percentage: `97.1 %`."""
     return NOTHING if value is None else f"{value:.{digits}f} %"
 
 
 def span(interval: Interval | None, digits: int = 1) -> str:
-    """`[96.2, 98.0]`."""
+    """Format an interval: `[96.2, 98.0]`."""
     return NOTHING if interval is None else f"[{number(interval.low, digits)}, {number(interval.high, digits)}]"
 
 
 def rate_span(interval: Interval) -> str:
-    """A rate's interval in whole percent: `[38, 96] %`."""
+    """Format the interval of a rate in whole percent: `[38, 96] %`."""
     return f"[{100 * interval.low:.0f}, {100 * interval.high:.0f}] %"
 
 
 def number(value: float, digits: int = 1) -> str:
-    """With a minus sign that is one, and never `-0.0`."""
+    """Format a number with a true minus sign (not a hyphen), and never as `-0.0`."""
     text = f"{value:.{digits}f}"
     text = text.removeprefix("-") if float(text) == 0 else text
     return text.replace("-", MINUS)
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """`+67.3`."""
+    """Format a number with its sign: `+67.3`."""
     text = number(value, digits)
     return text if text.startswith(MINUS) or float(text) == 0 else f"+{text}"
 
 
 def p_value(p: float | None) -> str:
-    """`0.012`, `< 0.0001`."""
+    """Format a p-value: `0.012`, `< 0.0001`."""
     if p is None:
         return NOTHING
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.001 else f"{p:.3f}"
 
 
 def duration(seconds: float) -> str:
-    """`8.4 s`, `3 min 20 s`, `2 h 05 min`."""
+    """Format a duration: `8.4 s`, `3 min 20 s`, `2 h 05 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -60,22 +60,22 @@ def duration(seconds: float) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 run`, `1,200 runs`."""
+    """Format a count with its noun: `1 run`, `1,200 runs`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def listed(items: Sequence[str]) -> str:
-    """`a, b and c`."""
+    """Join items as a list in a sentence: `a, b and c`."""
     return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
 
 
 def capital(text: str) -> str:
-    """With a capital first letter, the rest untouched."""
+    """Capitalize the first letter and leave the rest unchanged."""
     return text[:1].upper() + text[1:]
 
 
 def forecast(seeds: Forecast) -> str:
-    """`about 12 seeds a condition would decide it (7 to 30)`."""
+    """Format a forecast: `about 12 seeds a condition would decide it (7 to 30)`."""
     if seeds.about is None:
         return f"more than {MOST_SEEDS} seeds a condition would be needed: not affordable"
     if seeds.low == seeds.high:  # no range is known

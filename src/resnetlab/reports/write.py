@@ -1,4 +1,4 @@
-"""A report as files: one HTML page, one Markdown document with its figures, and the values they are built from."""
+"""Files of a report: an HTML page, a Markdown document with figures, and the values that they are built from."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from resnetlab.reports.study.assemble import assemble
 
 
 def write(evidence: Evidence, folder: Path) -> Path:
-    """Write the whole report into `folder`, each file whole or not at all; the path of `report.html`.
+    """Write the report into `folder`, each file atomically. Return the path of `report.html`.
 
-    The page comes last: who sees it finds its numbers beside it. Raises ResourceError when the disk is full.
+    The page is written last, so that its numbers are always there first. Raises ResourceError if the disk is full.
     """
     report = assemble(evidence)
     drawings = {picture.key: figures.draw(picture) for picture in report.pictures}
@@ -23,8 +23,8 @@ def write(evidence: Evidence, folder: Path) -> Path:
     for key, drawing in drawings.items():
         files.write_text(folder / "figures" / f"{key}.svg", figures.standalone(drawing.wide))
     for picture in report.pictures:
-        if held := values.table(picture):
-            files.write_text(folder / "figures" / f"{picture.key}.csv", held)
+        if csv_values := values.table(picture):
+            files.write_text(folder / "figures" / f"{picture.key}.csv", csv_values)
     files.write_text(folder / "report.md", markdown.render(report))
     page = folder / "report.html"
     files.write_text(page, html.render(report, drawings))

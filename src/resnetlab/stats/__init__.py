@@ -1,5 +1,6 @@
 """Statistics of a study: outcomes of runs, summaries of conditions, verdicts on claims.
 
-Plain numbers in, frozen dataclasses out; imports neither torch nor anything that reads a file. scipy is imported inside
-functions, and of it the special functions: `scipy.stats` takes seconds to import, and gives Boschloo's test alone.
+Functions take plain numbers and return frozen dataclasses. The package imports neither torch nor a module that reads
+files. scipy is imported inside functions because its import is slow. Most functions need only `scipy.special`;
+`scipy.stats` takes seconds to import and is used for Boschloo's test and for the power of that test.
 """

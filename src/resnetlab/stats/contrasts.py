@@ -1,6 +1,6 @@
-"""Differences of conditions as one estimate with its error: contrasts (Welch's t is that of two arms), pairs, ratios.
+"""Effect estimates with standard errors: contrasts of means, paired differences and ratios of means.
 
-An effect is judged nowhere here. Variances are never pooled.
+Welch's t is the contrast of two arms. Variances are never pooled. This module computes effects; it tests no claim.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from resnetlab.stats.intervals import Interval, mean, t_quantile, variance
 
 @dataclass(frozen=True)
 class Effect:
-    """An estimate `d` with standard error `se` and `nu` degrees of freedom.
+    """Effect estimate `d` with standard error `se` and `nu` degrees of freedom.
 
-    Constant arms have no error to speak of: `se` is 0, `nu` None, and the effect is `deterministic`.
+    Constant arms have no error: `se` is 0, `nu` is None, and the effect is `deterministic`.
     """
 
     d: float
@@ -25,15 +25,16 @@ class Effect:
 
     @property
     def deterministic(self) -> bool:
+        """Return whether all arms are constant, so that the effect has no standard error."""
         return self.nu is None
 
     def interval(self, confidence: float = 0.95) -> Interval:
-        """The confidence interval of the effect; a point where it is deterministic."""
+        """Return the confidence interval of the effect; it is a point if the effect is deterministic."""
         half = 0.0 if self.nu is None else t_quantile((1 + confidence) / 2, self.nu) * self.se
         return Interval(self.d - half, self.d + half)
 
     def below(self, value: float) -> float:
-        """F((d - value) / se), with F Student's cdf: small when the effect is surely below `value`."""
+        """Return F((d - value) / se), where F is Student's cdf. It is small if the effect is clearly below `value`."""
         from scipy.special import stdtr
 
         if self.nu is None:
@@ -41,16 +42,19 @@ class Effect:
         return float(stdtr(self.nu, (self.d - value) / self.se))
 
     def above(self, value: float) -> float:
-        """1 - F((d - value) / se): small when the effect is surely above `value`."""
+        """Return 1 - F((d - value) / se). It is small if the effect is clearly above `value`."""
         from scipy.special import stdtr
 
         if self.nu is None:
             return 1 - self.below(value)
-        return float(stdtr(self.nu, (value - self.d) / self.se))  # not 1 - F, which rounds small p to 0
+        return float(stdtr(self.nu, (value - self.d) / self.se))  # 1 - F would round small p to 0
 
 
 def contrast(arms: Sequence[Sequence[float]], weights: Sequence[float]) -> Effect:
-    """The sum of c_j times the mean of arm j. At least 2 values an arm whose weight is not 0, or ValueError."""
+    """Return the weighted sum of the arms' means, with `weights` as factors.
+
+    Raises ValueError if an arm with a nonzero weight has fewer than 2 values.
+    """
     used = [(c, arm) for c, arm in zip(weights, arms, strict=True) if c]
     if min(len(arm) for _, arm in used) < 2:
         raise ValueError("Welch's test needs 2 runs an arm")
@@ -59,19 +63,24 @@ def contrast(arms: Sequence[Sequence[float]], weights: Sequence[float]) -> Effec
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> Effect:
-    """Mean of `a` less mean of `b`, variances apart (Welch 1947). At least 2 values each, or ValueError."""
+    """Return the mean of `a` minus the mean of `b`, with unequal variances (Welch 1947).
+
+    Raises ValueError if one of them has fewer than 2 values.
+    """
     return contrast((a, b), (1, -1))
 
 
 def paired(differences: Sequence[float]) -> Effect:
-    """The mean of differences within pairs, of which at least 2."""
+    """Return the mean of the differences within pairs. Raises ValueError if there are fewer than 2 pairs."""
     return contrast((differences,), (1,))
 
 
 def relative(arms: Sequence[Sequence[float]]) -> Effect:
-    """By how many percent left is above right: the mean of (a - b) / |b| over pairs of arms left, right, left, ...
+    """Return the relative difference of left and right in percent.
 
-    The variance of a ratio r = a / b of means is r^2 (s_a^2 / (n_a a^2) + s_b^2 / (n_b b^2)), by the delta method.
+    It is the mean of 100 (a - b) / |b| over pairs of arms, which are given as left, right, left, right, ... By the
+    delta method the variance of a ratio r = a / b of means is r^2 (s_a^2 / (n_a a^2) + s_b^2 / (n_b b^2)). Raises
+    ValueError if the mean of a right arm is 0.
     """
     pairs = list(zip(arms[::2], arms[1::2], strict=True))
     scale = 100 / len(pairs)
@@ -87,10 +96,13 @@ def relative(arms: Sequence[Sequence[float]]) -> Effect:
 
 
 def combined(d: float, parts: Sequence[tuple[float, int]]) -> Effect:
-    """An estimate whose variance is the sum of parts, each of a number of runs (Satterthwaite 1946)."""
-    whole = math.fsum(share for share, _ in parts)
-    if whole == 0:
+    """Return the effect `d` whose variance is the sum of `parts` (Satterthwaite 1946).
+
+    Each part is a variance and the number of runs that it was estimated from.
+    """
+    total = math.fsum(share for share, _ in parts)
+    if total == 0:
         return Effect(d, 0.0, None)
-    # As shares of the whole: squares of tiny variances would vanish.
-    nu = 1 / math.fsum((share / whole) ** 2 / (n - 1) for share, n in parts)
-    return Effect(d, math.sqrt(whole), nu)
+    # Shares of the total are squared because squares of tiny variances would underflow.
+    nu = 1 / math.fsum((share / total) ** 2 / (n - 1) for share, n in parts)
+    return Effect(d, math.sqrt(total), nu)

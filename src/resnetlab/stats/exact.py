@@ -1,4 +1,4 @@
-"""Exact tests for what has no mean: shares of runs that fail, and epochs to a level that some runs never reach."""
+"""Exact tests for failure rates, for epochs to an accuracy that some runs never reach, and for paired predictions."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from resnetlab.stats.intervals import Interval
 
 
 def boschloo(failed_a: int, runs_a: int, failed_b: int, runs_b: int) -> float:
-    """One-sided p of "runs of a fail more often than runs of b" (Boschloo 1970): exact, and stronger than Fisher's."""
+    """Return the one-sided p of "runs of a fail more often than runs of b" (Boschloo 1970).
+
+    The test is exact and has more power than Fisher's exact test.
+    """
     from scipy.stats import boschloo_exact
 
-    if failed_a * runs_b <= failed_b * runs_a:  # no sign of it: scipy's answer is 1 or nearly, and not always a number
+    if failed_a * runs_b <= failed_b * runs_a:  # scipy gives 1, nearly 1, or NaN here
         return 1.0
     table = [[failed_a, failed_b], [runs_a - failed_a, runs_b - failed_b]]  # scipy's groups are columns
     return float(boschloo_exact(table, alternative="greater").pvalue)
 
 
 def decision_power(runs: int, rate_a: float, rate_b: float, alpha: float) -> float:
-    """How often n runs an arm that fail at these rates decide the claim that a fails and b trains, either way.
+    """Return the probability of a decision, for or against the claim that a fails and b trains.
 
-    Boschloo's p of every outcome, as tails of Fisher's: the largest over a grid of common rates.
+    Each arm has `runs` runs, which fail at `rate_a` and `rate_b`. Boschloo's p of each outcome is the largest tail of
+    Fisher's p-values over a grid of common failure rates.
     """
     import numpy as np
     from scipy.stats import binom, hypergeom
@@ -38,17 +42,18 @@ def decision_power(runs: int, rate_a: float, rate_b: float, alpha: float) -> flo
 
 
 def below_half(failed: int, runs: int) -> float:
-    """One-sided exact p of "fewer than half of the runs fail"."""
+    """Return the one-sided exact p of "fewer than half of the runs fail"."""
     from scipy.special import bdtr
 
     return float(bdtr(failed, runs, 0.5))
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Two-sided exact p of "these two checkpoints differ", from the images that one alone gets right (McNemar 1947).
+    """Return the two-sided exact p of "these two checkpoints differ" (McNemar 1947).
 
-    It says nothing of two recipes: seeds differ more than images do, and as a test of recipes it errs in 24 to 39 %
-    (our simulations; Dietterich 1998 has the same in kind).
+    `only_a` and `only_b` count the images that only one of the two classifies correctly. The test compares two
+    checkpoints, not two recipes: the variance between seeds is larger than the variance between images, and as a test
+    of recipes it is wrong in 24 to 39 % of cases (our simulations; Dietterich 1998 found the same kind of error).
     """
     from scipy.special import bdtr
 
@@ -56,11 +61,11 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def paired_interval(only_a: int, only_b: int, images: int) -> Interval:
-    """The 95 % interval of how many per cent points a is more accurate than b, of the same images.
+    """Return the 95 % interval of the accuracy of a minus that of b, in percentage points, on the same images.
 
-    Wald's, with one image more in each cell where a and b differ: it keeps its 95 % where few do, and has a width
-    where none is (Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions
-    based on paired data").
+    It is Wald's interval with one image added to each of the two cells where a and b differ. So it covers 95 % even if
+    few images differ, and it has a width even if none does (Bonett and Price 2012, "Adjusted Wald confidence interval
+    for a difference of binomial proportions based on paired data").
     """
     from scipy.special import ndtri
 
@@ -70,21 +75,27 @@ def paired_interval(only_a: int, only_b: int, images: int) -> Interval:
 
 
 def race(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
-    """Whether a arrives sooner: one-sided p of "sooner" and of "later", and the chance that a run of a beats one of b.
+    """Return the one-sided p of "a is faster", the one-sided p of "a is slower", and P(a run of a beats a run of b).
 
-    A run that never arrives is inf: it is behind all that do and level with the others that never do. Where all runs
-    are watched equally long that is Gehan's test of censored times (1965), and with a failed run as the worst rank it
-    is Lachin's (1999). The p-values are exact: the sum of midranks over every way to deal the runs to two arms.
+    The values are times to an accuracy; a run that never reaches it has inf. It ranks behind all runs that do and ties
+    with the others that do not. If all runs train for the same number of epochs, this is Gehan's test of censored times
+    (1965); with a failed run as the worst rank it is Lachin's (1999). The p-values are exact: they count the sums of
+    midranks over every way to split the runs into two arms.
     """
-    every = [*a, *b]
-    doubled = [2 * sum(y < x for y in every) + sum(y == x for y in every) + 1 for x in every]  # midranks, twice
-    ways: list[dict[int, int]] = [{0: 1}, *({} for _ in a)]  # ways[k][s]: subsets of k runs whose ranks sum to s
-    for rank in doubled:
+    times = [*a, *b]
+    doubled_ranks = [
+        2 * sum(y < x for y in times) + sum(y == x for y in times) + 1 for x in times
+    ]  # twice the midranks, so that they are integers
+    subsets: list[dict[int, int]] = [
+        {0: 1},
+        *({} for _ in a),
+    ]  # subsets[k][s]: number of subsets of k runs whose ranks sum to s
+    for rank in doubled_ranks:
         for k in range(len(a) - 1, -1, -1):
-            for total, count in ways[k].items():
-                ways[k + 1][total + rank] = ways[k + 1].get(total + rank, 0) + count
-    observed, deals = sum(doubled[: len(a)]), sum(ways[-1].values())
-    sooner = sum(count for total, count in ways[-1].items() if total <= observed) / deals
-    later = sum(count for total, count in ways[-1].items() if total >= observed) / deals
-    beats = sum((x < y) + 0.5 * (x == y) for x in a for y in b) / (len(a) * len(b))
-    return sooner, later, beats
+            for total, count in subsets[k].items():
+                subsets[k + 1][total + rank] = subsets[k + 1].get(total + rank, 0) + count
+    observed, splits = sum(doubled_ranks[: len(a)]), sum(subsets[-1].values())
+    p_faster = sum(count for total, count in subsets[-1].items() if total <= observed) / splits
+    p_slower = sum(count for total, count in subsets[-1].items() if total >= observed) / splits
+    win_probability = sum((x < y) + 0.5 * (x == y) for x in a for y in b) / (len(a) * len(b))
+    return p_faster, p_slower, win_probability

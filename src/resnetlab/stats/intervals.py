@@ -1,7 +1,7 @@
-"""Estimates of one condition, each with the interval that holds at few seeds. Compares nothing.
+"""Confidence intervals and summaries of one condition that stay valid with few seeds.
 
-At 3 to 10 runs the t-interval keeps its 95 %, while bootstrap intervals fall to 70 to 90 % (our simulations; the same
-advice in Bouthillier et al. 2021).
+With 3 to 10 runs the t-interval covers 95 %, while bootstrap intervals cover only 70 to 90 % (our simulations;
+Bouthillier et al. 2021 give the same advice).
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from resnetlab.stats.outcomes import Counts, Outcome, count
 
 
 class Interval(NamedTuple):
-    """From `low` to `high`."""
+    """Interval from `low` to `high`."""
 
     low: float
     high: float
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean, correctly rounded: it depends on no order, and that of a constant is the constant."""
+    """Return the correctly rounded mean. It does not depend on the order; the mean of a constant is the constant."""
     return statistics.mean([float(value) for value in values])
 
 
 def variance(values: Sequence[float]) -> float:
-    """The sample variance (divisor n - 1) of at least 2 values; exactly 0 for a constant."""
+    """Return the sample variance (divisor n - 1) of at least 2 values. It is exactly 0 for a constant."""
     return statistics.variance([float(value) for value in values])
 
 
 def t_quantile(p: float, nu: float) -> float:
-    """Student's t: the value below which a share `p` lies, at `nu` degrees of freedom."""
+    """Return the `p` quantile of Student's t distribution with `nu` degrees of freedom."""
     from scipy.special import stdtrit
 
     return float(stdtrit(nu, p))
 
 
 def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
-    """Student's interval of the mean; None below 2 values."""
+    """Return Student's t-interval of the mean, or None for fewer than 2 values."""
     n = len(values)
     if n < 2:
         return None
@@ -49,7 +49,10 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | 
 
 
 def clopper_pearson(successes: int, runs: int, confidence: float = 0.95) -> Interval:
-    """The exact interval of a success rate, 0 to 1, with which decisions are made (Clopper and Pearson 1934)."""
+    """Return the exact interval of a success rate from 0 to 1 (Clopper and Pearson 1934).
+
+    Decisions use this interval because its coverage is guaranteed.
+    """
     from scipy.special import betaincinv
 
     tail = (1 - confidence) / 2
@@ -59,32 +62,43 @@ def clopper_pearson(successes: int, runs: int, confidence: float = 0.95) -> Inte
 
 
 def wilson(successes: int, runs: int, confidence: float = 0.95) -> Interval:
-    """The score interval of a success rate, 0 to 1, which is printed (Wilson 1927). No runs: the whole range."""
+    """Return the score interval of a success rate from 0 to 1 (Wilson 1927). Without runs it is [0, 1].
+
+    Reports print this interval; decisions use `clopper_pearson`.
+    """
     from scipy.special import ndtri
 
     if runs == 0:
         return Interval(0.0, 1.0)
     z2 = float(ndtri((1 + confidence) / 2)) ** 2
     rate = successes / runs
-    middle = (rate + z2 / (2 * runs)) / (1 + z2 / runs)
+    center = (rate + z2 / (2 * runs)) / (1 + z2 / runs)
     half = math.sqrt(z2 * (rate * (1 - rate) / runs + z2 / (4 * runs**2))) / (1 + z2 / runs)
-    low = 0.0 if successes == 0 else middle - half
-    high = 1.0 if successes == runs else middle + half
+    low = 0.0 if successes == 0 else center - half
+    high = 1.0 if successes == runs else center + half
     return Interval(max(0.0, low), min(1.0, high))
 
 
 WHOLE = Interval(0.0, 100.0)
-"""Where an accuracy in percent can lie."""
+"""Range of an accuracy in percent."""
 
 
 def hurdle_interval(
     converged: Sequence[float], runs: int, chance: float, unknown: int = 0, whole: Interval = WHOLE
 ) -> Interval:
-    """The 95 % interval of the mean over all runs when some did not learn: of accuracies in percent, or within `whole`.
+    """Return the 95 % interval of the mean over all runs if some runs did not learn.
 
-    A run converges with probability pi, else it stays at chance: mu = c + pi (mu_converged - c). A 97.5 % exact
-    interval of pi and a 97.5 % t-interval of mu_converged together cover 95 % (Bonferroni); below 2 converged runs
-    nothing is known of mu_converged, and the interval is the whole range. Of `runs`, `unknown` ones may be either.
+    A run converges with probability pi; otherwise it stays at chance: mu = c + pi (mu_converged - c). A 97.5 % exact
+    interval of pi and a 97.5 % t-interval of mu_converged together cover 95 % (Bonferroni). With fewer than 2 converged
+    runs nothing is known about mu_converged, and the interval is the full range.
+
+    Args:
+        converged: values of the converged runs, by default accuracies in percent.
+        runs: number of all runs.
+        chance: value of a constant guess.
+        unknown: number of those runs whose outcome is not known.
+        whole: range of possible values.
+
     """
     inner = t_interval(converged, 0.975)
     if inner is None:
@@ -99,63 +113,64 @@ def hurdle_interval(
 
 @dataclass(frozen=True)
 class Summary:
-    """A condition in numbers: accuracies in percent, rates from 0 to 1.
+    """Summary statistics of a condition: accuracies in percent, rates from 0 to 1.
 
-    A diverged run stands with the accuracy of a guess; runs out of memory and missing runs have no accuracy and stay
-    in every denominator. While runs are missing, the interval of the success rate covers either fate of theirs.
+    A diverged run counts with the accuracy of a guess. Runs out of memory and missing runs have no accuracy, but they
+    stay in every denominator. While runs are missing, the interval of the success rate covers both cases: they
+    converge, or they do not.
     """
 
     counts: Counts
     chance_pct: float
     converged_pct: tuple[float, ...]
     all_pct: tuple[float, ...]
-    """Of the converged, dead and diverged runs."""
+    """Accuracies of the converged, dead and diverged runs."""
     mean_pct: float | None
-    """Of the converged runs, as are `sd_pct` (divisor n - 1) and `interval_pct` (95 %, Student's t)."""
+    """Mean of the converged runs. They also give `sd_pct` (divisor n - 1) and `interval_pct` (95 %, Student's t)."""
     sd_pct: float | None
     interval_pct: Interval | None
     success_rate: float | None
-    """None when no run is finished."""
+    """Share of finished runs that converged; None if no run is finished."""
     success_wilson: Interval
     all_mean_pct: float | None
     all_range_pct: Interval | None
-    """The lowest and the highest run."""
+    """Accuracies of the lowest and the highest run."""
     all_interval_pct: Interval | None
     all_rule: Literal["t", "hurdle", "whole range", "none"]
-    """How `all_interval_pct` came about; `t` only where all runs ended alike."""
+    """Method of `all_interval_pct`; `t` only if all runs ended with the same outcome."""
 
 
 def summarise(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -> Summary:
-    """The summary of a condition's planned runs, given as outcome and test accuracy in percent.
+    """Summarize the planned runs of a condition, each given as its outcome and test accuracy in percent.
 
-    `chance_pct` is the accuracy of the best constant guess. The order of the runs changes nothing.
+    `chance_pct` is the accuracy of the best constant guess. The result does not depend on the order of the runs.
     """
     counts = count(outcome for outcome, _ in runs)
     converged = tuple(sorted(x for outcome, x in runs if outcome == "converged" and x is not None))
     dead = [x for outcome, x in runs if outcome == "dead" and x is not None]
-    every = tuple(sorted([*converged, *dead, *[chance_pct] * counts.diverged]))
-    interval, rule = _over_all(counts, converged, every, chance_pct)
+    accuracies = tuple(sorted([*converged, *dead, *[chance_pct] * counts.diverged]))
+    interval, rule = _over_all(counts, converged, accuracies, chance_pct)
     reachable = wilson(counts.converged + counts.missing, counts.finished)
     return Summary(
-        counts=counts, chance_pct=chance_pct, converged_pct=converged, all_pct=every,
+        counts=counts, chance_pct=chance_pct, converged_pct=converged, all_pct=accuracies,
         mean_pct=mean(converged) if converged else None,
         sd_pct=math.sqrt(variance(converged)) if len(converged) > 1 else None,
         interval_pct=t_interval(converged),
         success_rate=counts.converged / counts.finished if counts.finished else None,
         success_wilson=Interval(wilson(counts.converged, counts.finished).low, reachable.high),
-        all_mean_pct=mean(every) if every else None,
-        all_range_pct=Interval(every[0], every[-1]) if every else None,
+        all_mean_pct=mean(accuracies) if accuracies else None,
+        all_range_pct=Interval(accuracies[0], accuracies[-1]) if accuracies else None,
         all_interval_pct=interval, all_rule=rule,
     )  # fmt: skip
 
 
 def _over_all(
-    counts: Counts, converged: Sequence[float], every: Sequence[float], chance_pct: float
+    counts: Counts, converged: Sequence[float], accuracies: Sequence[float], chance_pct: float
 ) -> tuple[Interval | None, Literal["t", "hurdle", "whole range", "none"]]:
-    if not every or not counts.complete or counts.out_of_memory:
+    if not accuracies or not counts.complete or counts.out_of_memory:
         return None, "none"
     if counts.finished in (counts.converged, counts.dead, counts.diverged):
-        interval = t_interval(every)
+        interval = t_interval(accuracies)
         return interval, "t" if interval else "none"
     rule: Literal["hurdle", "whole range"] = "hurdle" if len(converged) > 1 else "whole range"
     return hurdle_interval(converged, counts.finished, chance_pct, counts.missing), rule

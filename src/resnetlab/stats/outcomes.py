@@ -1,4 +1,4 @@
-"""What became of a run, and how runs are counted. Decides nothing about conditions."""
+"""Outcomes of runs, the test for accuracy at chance level, and counts of outcomes."""
 
 from __future__ import annotations
 
@@ -9,40 +9,43 @@ from dataclasses import dataclass
 from typing import Literal
 
 Outcome = Literal["converged", "dead", "diverged", "out of memory", "missing", "running", "waiting"]
-"""Every planned run has one. The last two stand only while a study runs."""
+"""Outcome of a planned run. The last two exist only while a study is running."""
 
 OUTCOMES: tuple[Outcome, ...] = ("converged", "dead", "diverged", "out of memory", "missing", "running", "waiting")
 
 FALSE_ALARM = 1e-4
-"""Chance that a network which learned nothing is called converged in one whole run."""
+"""Probability that a network which learned nothing is called converged, over all evaluations of a run."""
 
 
 def chance_bound_pct(class_share: float, images: int, evaluations: int) -> float:
-    """The highest accuracy in percent that luck explains: `class_share` is that of the largest class (0 to 1).
+    """Return the highest accuracy in percent that a network at chance level reaches by luck.
 
-    A network that always guesses one class is right on a binomial number of `images`; the bound is its quantile at
-    1 - 1e-4 / `evaluations`, since the best of that many looks is held against it (Bonferroni). For ten equal classes,
-    10,000 images and one look: 11.13 %.
+    A network that always guesses the largest class is correct on a binomial number of `images`, with the probability
+    `class_share` (0 to 1). The bound is the quantile of that number at 1 - 1e-4 / `evaluations`, since the best of so
+    many evaluations is compared with it (Bonferroni). Example: it is 11.13 % for ten equal classes, 10,000 images and
+    one evaluation.
     """
     from scipy.special import bdtr, bdtrik
 
     if class_share >= 1:
         return 100.0
-    wanted = 1 - FALSE_ALARM / max(1, evaluations)
-    hits = math.ceil(float(bdtrik(wanted, images, class_share)))  # the real number at which the cdf is `wanted`
-    while hits > 0 and bdtr(hits - 1, images, class_share) >= wanted:  # rounding may lift it one too high
+    probability = 1 - FALSE_ALARM / max(1, evaluations)
+    hits = math.ceil(
+        float(bdtrik(probability, images, class_share))
+    )  # the cdf reaches `probability` at this real number
+    while hits > 0 and bdtr(hits - 1, images, class_share) >= probability:  # rounding may make it one too high
         hits -= 1
     return 100 * hits / images
 
 
 def is_dead(best_accuracy_pct: float, class_share: float, images: int, evaluations: int) -> bool:
-    """Whether a run never left chance: its best accuracy (in percent) over its evaluations is within luck's reach."""
-    return best_accuracy_pct <= chance_bound_pct(class_share, images, evaluations) + 1e-9  # 1e-9: rounding
+    """Return whether a run never rose above chance: luck explains the best accuracy (in percent) of its evaluations."""
+    return best_accuracy_pct <= chance_bound_pct(class_share, images, evaluations) + 1e-9  # 1e-9 allows for rounding
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many runs of each outcome; they add up to `planned`, whatever happened."""
+    """Numbers of runs by outcome. They always add up to `planned`."""
 
     converged: int = 0
     dead: int = 0
@@ -54,24 +57,26 @@ class Counts:
 
     @property
     def planned(self) -> int:
+        """Return the number of planned runs."""
         return self.finished + self.running + self.waiting
 
     @property
     def finished(self) -> int:
-        """Runs of which nothing more will come: the denominator of a success rate."""
+        """Return the number of runs that will not go on: the denominator of a success rate."""
         return self.converged + self.failed + self.missing
 
     @property
     def failed(self) -> int:
-        """Runs that ended otherwise than converged, each of which is a result."""
+        """Return the number of runs that ended and did not converge. Each of them is a result."""
         return self.dead + self.diverged + self.out_of_memory
 
     @property
     def complete(self) -> bool:
+        """Return whether every planned run is finished."""
         return self.finished == self.planned
 
 
 def count(outcomes: Iterable[Outcome]) -> Counts:
-    """The outcomes, counted."""
-    found = Counter(outcomes)
-    return Counts(**{name.replace(" ", "_"): found[name] for name in OUTCOMES})
+    """Count the outcomes."""
+    counts = Counter(outcomes)
+    return Counts(**{name.replace(" ", "_"): counts[name] for name in OUTCOMES})

@@ -1,4 +1,7 @@
-"""A published number beside what was measured: is it one that these runs could have given? A badge, never a verdict."""
+"""Prediction intervals that compare a published number with measured runs.
+
+The result is a badge (compatible or incompatible), never a verdict.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,10 @@ Badge = Literal["compatible", "incompatible"]
 
 @dataclass(frozen=True)
 class Published:
-    """A number of a source: the mean, or the best, of `runs` of its runs (1 if it does not say), printed to
-    +- `half_width`. `values` are those runs where the source gives them."""
+    """Published number: the mean, or the best, of `runs` runs of a source (1 if the source does not say).
+
+    The source printed it to +- `half_width`. `values` are its single runs, if it gives them.
+    """
 
     value: float
     runs: int = 1
@@ -26,12 +31,12 @@ class Published:
     half_width: float = 0.0
     values: tuple[float, ...] = ()
     independent: bool = True
-    """False where its runs share initial weights or optimiser states: they are drawn and get a badge, never a test."""
+    """False if its runs share initial weights or optimizer states. Such runs get a plot and a badge, but no test."""
 
 
 @cache
 def best_of(m: int) -> float:
-    """Mean of the largest of m standard normal values: .846 (m = 3), 1.163 (5), 1.539 (10)."""
+    """Return the mean of the largest of m standard normal values: .846 (m = 3), 1.163 (5), 1.539 (10)."""
     import numpy as np
     from scipy.special import ndtr
 
@@ -42,11 +47,12 @@ def best_of(m: int) -> float:
 
 @cache
 def best_half_width(n: int, m: int, confidence: float) -> float:
-    """Half the prediction interval of the largest of m values around its expected place, in sds of n values seen.
+    """Return half the width of the prediction interval of the largest of m values.
 
-    (largest - mean) / s has a distribution that only n and m settle, as Student's t has, where all are normal: it is
-    integrated over the mean (Gauss and Hermite) and over log s (trapezoids), to some ten digits. At m = 1 it is
-    t sqrt(1 + 1 / n).
+    The interval is centered at the expected largest value; the unit is the standard deviation s of n observed values.
+    If all values are normal, the distribution of (largest - mean) / s depends only on n and m, as Student's t depends
+    on n. It is integrated over the mean (Gauss-Hermite) and over log s (trapezoids) to about ten digits. For m = 1 the
+    result is t sqrt(1 + 1 / n).
     """
     import numpy as np
     from scipy.special import ndtr
@@ -67,11 +73,13 @@ def best_half_width(n: int, m: int, confidence: float) -> float:
 
 
 def prediction(arms: Sequence[tuple[Sequence[float], Published]], confidence: float = 0.95) -> Interval:
-    """The interval in which the published number, or the first less the second of two, falls if nothing differs.
+    """Return the prediction interval of a published number, or of the first minus the second of two.
 
-    mean +- [t s sqrt(1 / n + 1 / m) + r] (Spence and Stanley 2016): s of the n runs here, m runs behind the published
-    value, r its rounding. A best of m is shifted by the expected excess c s, and t sqrt(1 / n + 1 / m) gives way to its
-    own constant (`best_half_width`). At least 2 runs an arm, or ValueError.
+    The published number falls into it with probability `confidence` if nothing differs. The interval is
+    mean +- [t s sqrt(1 / n + 1 / m) + r] (Spence and Stanley 2016), where s is the standard deviation of the n runs
+    here, m is the number of runs behind the published value, and r is its rounding. For the best of m runs the center
+    is shifted by the expected excess c s, and `best_half_width` replaces t sqrt(1 / n + 1 / m). Raises ValueError if an
+    arm has fewer than 2 runs.
     """
     d, parts, rounding = contrast([values for values, _ in arms], (1, -1)[: len(arms)]).d, [], 0.0
     for sign, (values, source) in zip((1, -1), arms, strict=False):
@@ -88,8 +96,10 @@ def prediction(arms: Sequence[tuple[Sequence[float], Published]], confidence: fl
 
 
 def against(values: Sequence[float], source: Published) -> tuple[Badge, Interval, Effect | None]:
-    """The badge, the prediction interval, and Welch's difference where the source gives independent runs: then it
-    decides the badge, which is compatible while 0 is within its 95 % interval."""
+    """Return the badge, the prediction interval, and Welch's difference if the source gives independent runs.
+
+    The difference then decides the badge: it is compatible if 0 lies within the 95 % interval of the difference.
+    """
     interval = prediction([(values, source)])
     effect = welch(values, source.values) if source.independent and len(source.values) > 1 else None
     low, high = effect.interval() if effect else interval

@@ -1,4 +1,4 @@
-"""Seeds added in looks that were declared beforehand. Draws no verdict; refuses a look that nobody declared."""
+"""Sequential analysis: seeds are added at looks that were declared before the first run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Looks:
-    """Seeds an arm at each look, and the share of the error that each may spend.
+    """Seeds an arm at each look, and the share of the error that each look may spend.
 
-    A claim's p after some looks is the least of p_k / w_k: by Bonferroni its error over all looks stays within alpha,
-    while testing at every look as if it were the only one errs in 10 to 21 % (our simulations).
+    The p of a claim after several looks is the smallest p_k / w_k. By Bonferroni its error over all looks stays within
+    alpha. A test at every look without this correction has an error of 10 to 21 % (our simulations).
     """
 
     seeds: tuple[int, ...] = (3, 5, 10)
@@ -24,22 +24,25 @@ class Looks:
             raise ValueError("weights are above 0 and their sum is at most 1")
 
     def number(self, seeds: int) -> int:
-        """Which look that many seeds are, from 0. Raises ValueError for seeds added off the schedule."""
+        """Return the index of the look with `seeds` seeds. Raises ValueError if the schedule has no such look."""
         if seeds not in self.seeds:
             schedule = ", ".join(map(str, self.seeds))
             raise ValueError(f"{seeds} seeds are no look: seeds are added to {schedule} a condition, or in a new study")
         return self.seeds.index(seeds)
 
     def next(self, seeds: int) -> int | None:
-        """Seeds a condition at the look after the one with `seeds`; None when it was the last."""
+        """Return the seeds a condition at the look after the one with `seeds`, or None after the last look."""
         following = self.seeds[self.number(seeds) + 1 :]
         return following[0] if following else None
 
     def spent(self, p: Sequence[float]) -> tuple[float, int]:
-        """The claim's p from those of its looks so far, and the look (from 0) that gives it: the first of equals."""
+        """Return the corrected p of a claim and the index of the look that gives it, the first of equals.
+
+        `p` has the p of each look so far.
+        """
         weighted = [min(1.0, p_k / w_k) for p_k, w_k in zip(p, self.weights, strict=False)]
         return min(weighted), weighted.index(min(weighted))
 
 
 ONCE = Looks((1,), (1.0,))
-"""One look, at whatever was planned."""
+"""Schedule with one look, for studies that add no seeds."""

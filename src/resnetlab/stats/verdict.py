@@ -1,11 +1,11 @@
-"""Verdicts on claims, by one rule: a claim is a region for an effect, and the data lie in it, outside, or neither.
+"""Verdicts on claims. A claim is a region for an effect; a test shows whether the effect lies inside or outside.
 
-With d, se and nu of the effect and F Student's cdf, p_in = max(1 - F((d - lo) / se), F((d - hi) / se)) holds against
-"the effect is outside", p_out = min(F((d - lo) / se), 1 - F((d - hi) / se)) against "the effect is inside" (two
-one-sided tests, Schuirmann 1987), and p = min(1, 2 min(p_in, p_out)) is corrected over the claims (Holm 1979). Without
-a correction that is the same as asking whether the 95 % interval lies in the region, or outside it.
+With d, se and nu of the effect and F Student's cdf, p_in = max(1 - F((d - lo) / se), F((d - hi) / se)) tests the null
+hypothesis "the effect is outside", and p_out = min(F((d - lo) / se), 1 - F((d - hi) / se)) tests "the effect is inside"
+(two one-sided tests, Schuirmann 1987). p = min(1, 2 min(p_in, p_out)) is corrected over the claims (Holm 1979). Without
+the correction, the verdict is the same as asking whether the 95 % interval lies inside the region or outside it.
 
-Refuses to judge a study that is not finished, and never drops a run that failed.
+A study that is not finished gets no verdicts. Runs that failed are never left out.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from resnetlab.stats.sequential import ONCE, Looks
 Word = Literal["reproduced", "partly reproduced", "contradicted", "inconclusive", "untestable", "waiting"]
 
 MOST_UNCERTAIN = 8
-"""Conditions with missing runs in one claim: each has two fates, and all of them are tried together."""
+"""Largest number of conditions with missing runs in a claim. Each doubles the number of cases to test."""
 
 
 class Region(NamedTuple):
-    """Where the effect lies if the claim holds: an open interval."""
+    """Open interval in which the effect lies if the claim is true."""
 
     low: float
     high: float
@@ -42,32 +42,33 @@ LESS = Region(-math.inf, 0.0)
 
 @dataclass(frozen=True)
 class Arm:
-    """A condition as a claim sees it, in a value of which more is better: accuracy in percent, or minus a loss."""
+    """Arm of a claim: the runs of a condition. Larger values are better (accuracy in percent, minus loss)."""
 
     counts: Counts
     converged: tuple[float, ...]
     chance: float
-    """The value of a guess."""
+    """Value of a constant guess."""
     whole: Interval = WHOLE
-    """Where a value can lie."""
+    """Range of possible values."""
 
     def fates(self) -> list[tuple[float, ...]]:
-        """The converged values with the missing runs taken as dead, and as the mean of the converged ones."""
-        there, missing = self.converged, self.counts.missing
-        return [there, (*there, *[mean(there)] * missing)] if missing else [there]
+        """Return the values in both cases of the missing runs: as dead, and as the mean of the converged ones."""
+        converged, missing = self.converged, self.counts.missing
+        return [converged, (*converged, *[mean(converged)] * missing)] if missing else [converged]
 
     def overall(self, converged: Sequence[float]) -> Interval:
-        """The 95 % interval of the mean over all runs, had these converged."""
+        """Return the 95 % interval of the mean over all runs, given the values of the converged ones."""
         return hurdle_interval(converged, self.counts.finished, self.chance, whole=self.whole)
 
 
 @dataclass(frozen=True)
 class Means:
-    """A claim about means: each contrast (a row of weights, one an arm) lies in the region.
+    """Claim about means: each contrast (a row of weights, one an arm) lies in the region.
 
-    Several contrasts are an intersection-union test: the largest one-sided p without a correction (Berger 1982); one
-    that goes the other way after Holm contradicts the claim. `pairs` holds differences where runs share more than a
-    seed; `relative` reads the arms as left, right, left, ... and the effect in percent of right.
+    Several contrasts form an intersection-union test: the largest one-sided p counts, without a correction (Berger
+    1982). A contrast that goes the other way after Holm's correction contradicts the claim. `pairs` has the differences
+    of paired runs if the runs share more than a seed. With `relative` the arms are left, right, left, ... and the
+    effect is in percent of right.
     """
 
     arms: tuple[Arm, ...]
@@ -76,15 +77,15 @@ class Means:
     relative: bool = False
     pairs: tuple[float, ...] | None = None
     direction: Region | None = None
-    """Of a claim about a size: its direction, which is judged on a line of its own."""
+    """Direction of a claim about a size; it gets a verdict of its own."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Values an arm, of those that a forecast would add to."""
+        """Return the number of values in each arm, for a forecast."""
         return (len(self.pairs),) if self.pairs is not None else tuple(len(arm.converged) for arm in self.arms)
 
     def effects(self, values: Sequence[Sequence[float]]) -> list[Effect]:
-        """An effect a contrast, had these runs converged."""
+        """Return the effect of each contrast, given the values of the converged runs of each arm."""
         if self.pairs is not None:
             return [contrasts.paired(self.pairs)]
         if self.relative:
@@ -94,15 +95,18 @@ class Means:
 
 @dataclass(frozen=True)
 class Fails:
-    """A claim that the first arm fails to train (dead or diverged) and the second does train."""
+    """Claim that the first arm fails to train (dead or diverged) and the second one trains."""
 
     arms: tuple[Arm, Arm]
 
 
 @dataclass(frozen=True)
 class Faster:
-    """A claim that the first arm reaches a level in fewer epochs: a time for each run that is not missing, inf where it
-    never came within the epochs that both arms were given."""
+    """Claim that the first arm reaches an accuracy in fewer epochs.
+
+    `epochs` has a time for each run that is not missing. It is inf if the run did not reach the accuracy within the
+    epochs that both arms were given.
+    """
 
     arms: tuple[Arm, Arm]
     epochs: tuple[tuple[float, ...], tuple[float, ...]]
@@ -113,40 +117,40 @@ Question = Means | Fails | Faster
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a claim fared. `p` and `p_holm` are None where there is no test or the difference is deterministic."""
+    """Verdict on a claim. `p` and `p_holm` are None if there is no test or the difference is deterministic."""
 
     word: Word
     why: str = ""
-    """The reason of a verdict that a p-value does not give."""
+    """Reason of a verdict that does not follow from a p-value."""
     conditional: bool = False
-    """On convergence: an arm has dead, diverged or missing runs, and converged ones were compared."""
+    """True if an arm has dead, diverged or missing runs, so that only its converged runs were compared."""
     effect: Effect | None = None
-    """Of the converged runs; of several contrasts the one that says the least for the claim."""
+    """Effect over the converged runs; of several contrasts, the one that supports the claim least."""
     p: float | None = None
     p_holm: float | None = None
     forecast: Forecast | None = None
     direction: Verdict | None = None
-    """Of a claim about a size: the verdict on its direction alone."""
+    """Verdict on the direction alone, for a claim about a size."""
     look: int = 1
     confidence: float = 1 - ALPHA
-    """Of the interval at this look."""
+    """Confidence level of the interval at this look."""
 
     @property
     def qualified(self) -> str:
-        """`reproduced (conditional on convergence)`."""
+        """Return the word with its condition, for example `reproduced (conditional on convergence)`."""
         decided = self.word in ("reproduced", "partly reproduced", "contradicted")
         return f"{self.word} (conditional on convergence)" if self.conditional and decided else self.word
 
 
 def region_test(effect: Effect, region: Region) -> tuple[float, float]:
-    """p_in and p_out: small p_in says that the effect is inside the region, small p_out that it is outside."""
+    """Return p_in and p_out. A small p_in shows an effect inside the region, a small p_out an effect outside."""
     p_in = max(effect.above(region.low), effect.below(region.high))
     p_out = min(effect.below(region.low), effect.above(region.high))
     return p_in, p_out
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values in the order given (Holm 1979)."""
+    """Return the p-values adjusted for multiple tests, in the given order (Holm 1979)."""
     adjusted, largest = [0.0] * len(p), 0.0
     for rank, index in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
         largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
@@ -155,31 +159,36 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values that hold the false discovery rate: for exploratory grids, never for declared claims."""
-    adjusted, least = [0.0] * len(p), 1.0
+    """Return p-values adjusted to control the false discovery rate (Benjamini and Hochberg 1995).
+
+    They are for exploratory grids, never for declared claims.
+    """
+    adjusted, smallest = [0.0] * len(p), 1.0
     for rank, index in enumerate(sorted(range(len(p)), key=lambda i: -p[i])):
-        least = min(least, p[index] * len(p) / (len(p) - rank))
-        adjusted[index] = least
+        smallest = min(smallest, p[index] * len(p) / (len(p) - rank))
+        adjusted[index] = smallest
     return adjusted
 
 
 def judge(questions: Sequence[Question], *, finished: bool = True) -> list[Verdict]:
-    """The verdict of each claim of a study; `finished` says that every planned run of the study is.
+    """Return the verdict of each claim of a study; `finished` is true if every planned run of the study is finished.
 
-    Every declared claim counts in Holm's correction, one that cannot be tested with p = 1; a claim about a size counts
-    twice, for its direction is a line of its own. With fewer than 2 converged runs in an arm there is no test of means,
-    and the runs that failed are no accuracies to test instead: the verdict is inconclusive and names the success rates.
+    Holm's correction counts every declared claim. A claim that cannot be tested counts with p = 1. A claim about a size
+    counts twice, because its direction gets a verdict of its own. With fewer than 2 converged runs in an arm there is
+    no test of means. Failed runs have no accuracies that could be tested instead, so the verdict is inconclusive and
+    names the success rates.
     """
     if not finished:
         return [Verdict("waiting", "not judged before the last run of the study") for _ in questions]
-    return _judged([[question] for question in questions], ONCE)
+    return _verdicts([[question] for question in questions], ONCE)
 
 
 def judge_looks(history: Sequence[Sequence[Question]], looks: Looks) -> list[Verdict]:
-    """As `judge`, of claims whose arms grew: each has its questions at the looks that it has had, in order.
+    """Return the verdict of each claim of a study that adds seeds at declared looks.
 
-    Raises ValueError for seeds that were added off the schedule, and for a claim that a network fails at a second look:
-    it is judged once, since counts so small have no error to share.
+    `history` has the questions of each claim, one for each look so far, in order. Raises ValueError if the number of
+    seeds is not in the schedule, and for a second look at a claim that a network fails: it is tested once, since such
+    small counts leave no error to share.
     """
     for questions in history:
         once = len(questions) == 1 and isinstance(questions[0], Fails)
@@ -189,35 +198,37 @@ def judge_looks(history: Sequence[Sequence[Question]], looks: Looks) -> list[Ver
             for arm in question.arms:
                 if looks.number(arm.counts.planned) != number and not once:
                     raise ValueError(f"look {number + 1} is at {looks.seeds[number]} seeds a condition")
-    return _judged(history, looks)
+    return _verdicts(history, looks)
 
 
-def _judged(history: Sequence[Sequence[Question]], looks: Looks) -> list[Verdict]:
+def _verdicts(history: Sequence[Sequence[Question]], looks: Looks) -> list[Verdict]:
     lines: list[Sequence[Question]] = []
-    directions: list[int | None] = []  # where a claim's direction stands among the lines
+    directions: list[int | None] = []  # index of the line for a claim's direction, if it has one
     for questions in history:
-        sized = [q for q in questions if isinstance(q, Means) and q.direction is not None]
-        directions.append(len(history) + sum(place is not None for place in directions) if sized else None)
-        lines += [[replace(q, region=q.direction or GREATER, direction=None) for q in sized]] if sized else []
+        size_claims = [q for q in questions if isinstance(q, Means) and q.direction is not None]
+        directions.append(len(history) + sum(index is not None for index in directions) if size_claims else None)
+        lines += (
+            [[replace(q, region=q.direction or GREATER, direction=None) for q in size_claims]] if size_claims else []
+        )
     lines = [*history, *lines]
-    trials = [[_weigh(question) for question in line] for line in lines]
-    spent = [
-        looks.spent([trial.p for trial in held]) if not isinstance(line[0], Fails) else (held[0].p, 0)
-        for line, held in zip(lines, trials, strict=True)
+    results_by_line = [[_test(question) for question in line] for line in lines]
+    corrected = [
+        looks.spent([result.p for result in results]) if not isinstance(line[0], Fails) else (results[0].p, 0)
+        for line, results in zip(lines, results_by_line, strict=True)
     ]
-    adjusted = holm([p for p, _ in spent])
+    adjusted = holm([p for p, _ in corrected])
     verdicts = [
-        _verdict(line, held, p, p_holm, looks, len(lines))
-        for line, held, p, p_holm in zip(lines, trials, spent, adjusted, strict=True)
+        _verdict(line, results, p, p_holm, looks, len(lines))
+        for line, results, p, p_holm in zip(lines, results_by_line, corrected, adjusted, strict=True)
     ]
     return [
-        verdict if place is None else _sized(verdict, verdicts[place])
-        for verdict, place in zip(verdicts, directions, strict=False)
+        verdict if index is None else _combine_direction(verdict, verdicts[index])
+        for verdict, index in zip(verdicts, directions, strict=False)
     ]
 
 
-class _Trial(NamedTuple):
-    """What stands before the correction."""
+class _TestResult(NamedTuple):
+    """Result of a test before the correction for several claims."""
 
     side: Literal["in", "out", "none"]
     p: float
@@ -226,47 +237,53 @@ class _Trial(NamedTuple):
     effect: Effect | None = None
 
 
-def _weigh(question: Question) -> _Trial:
-    """The least favourable trial over what the missing runs could have been; none where they could change the side."""
+def _test(question: Question) -> _TestResult:
+    """Test a question and return the result with the largest p over all cases of the missing runs.
+
+    The side is `none` if the missing runs could change it.
+    """
     arms = question.arms
     if any(arm.counts.out_of_memory for arm in arms):
-        return _Trial("none", 1.0, "a condition does not fit into this machine's memory", "untestable")
+        return _TestResult("none", 1.0, "a condition does not fit into this machine's memory", "untestable")
     if sum(arm.counts.missing > 0 for arm in arms) > MOST_UNCERTAIN:
-        return _Trial("none", 1.0, f"runs are missing in more than {MOST_UNCERTAIN} of the conditions")
+        return _TestResult("none", 1.0, f"runs are missing in more than {MOST_UNCERTAIN} of the conditions")
     effect: Effect | None = None
     match question:
         case Means():
             short = [arm for arm in arms if len(arm.converged) < 2]
             if short and len(arms) == 2:
                 rates = " against ".join(f"{arm.counts.converged} of {arm.counts.finished}" for arm in arms)
-                return _Trial("none", 1.0, f"too few converged runs for a test of means: {rates} converged")
+                return _TestResult("none", 1.0, f"too few converged runs for a test of means: {rates} converged")
             if short or (question.pairs is not None and len(question.pairs) < 2):
                 what = f"{len(short)} of the {len(arms)} conditions have" if short else "the pairs have"
-                return _Trial("none", 1.0, f"too few converged runs for a test of means: {what} fewer than 2")
-            trials = [_means(question, fates) for fates in product(*(arm.fates() for arm in arms))]
-            effect = _weakest(question, question.effects([arm.converged for arm in arms]))
+                return _TestResult("none", 1.0, f"too few converged runs for a test of means: {what} fewer than 2")
+            results = [_test_means(question, cases) for cases in product(*(arm.fates() for arm in arms))]
+            effect = _weakest_effect(question, question.effects([arm.converged for arm in arms]))
         case Fails():
-            lost = [(arm.counts.dead + arm.counts.diverged, arm.counts.missing) for arm in arms]
-            trials = [_fails(question, fates) for fates in product(*({k, k + m} for k, m in lost))]
+            failures = [(arm.counts.dead + arm.counts.diverged, arm.counts.missing) for arm in arms]
+            results = [_test_fails(question, cases) for cases in product(*({k, k + m} for k, m in failures))]
         case Faster():
-            trials = [_faster(*fates) for fates in product(*map(_arrivals, arms, question.epochs))]
-    worst = max(trials, key=lambda trial: trial.p)
-    if any(trial.side != worst.side for trial in trials):
-        return _Trial("none", 1.0, "missing runs could change the verdict", effect=effect)
+            results = [_test_faster(*cases) for cases in product(*map(_arrival_cases, arms, question.epochs))]
+    worst = max(results, key=lambda result: result.p)
+    if any(result.side != worst.side for result in results):
+        return _TestResult("none", 1.0, "missing runs could change the verdict", effect=effect)
     return worst._replace(effect=effect)
 
 
-def _weakest(question: Means, effects: Sequence[Effect]) -> Effect:
+def _weakest_effect(question: Means, effects: Sequence[Effect]) -> Effect:
     return max(effects, key=lambda effect: region_test(effect, question.region)[0])
 
 
-def _means(question: Means, converged: Sequence[tuple[float, ...]]) -> _Trial:
-    """One fate of the missing runs: converged runs, unless the means over all runs say otherwise."""
+def _test_means(question: Means, converged: Sequence[tuple[float, ...]]) -> _TestResult:
+    """Test means for one case of the missing runs.
+
+    The converged runs decide, unless the means over all runs contradict them.
+    """
     region, effects = question.region, question.effects(converged)
     tests = [region_test(effect, region) for effect in effects]
     p_in, p_out = max(test[0] for test in tests), min(1.0, len(tests) * min(test[1] for test in tests))
     if len(effects) == 1 and effects[0].deterministic and p_in == p_out:
-        return _Trial("none", 1.0, "the arms are constant and the difference is on the edge of the claim")
+        return _TestResult("none", 1.0, "the arms are constant and the difference is on the edge of the claim")
     side: Literal["in", "out"] = "in" if p_in <= p_out else "out"
     if any(len(values) < arm.counts.finished for values, arm in zip(converged, question.arms, strict=True)):
         overall = [arm.overall(values) for arm, values in zip(question.arms, converged, strict=True)]
@@ -274,8 +291,8 @@ def _means(question: Means, converged: Sequence[tuple[float, ...]]) -> _Trial:
         outside = any(span.high <= region.low or span.low >= region.high for span in spans)
         inside = all(region.low < span.low and span.high < region.high for span in spans)
         if (side == "in" and outside) or (side == "out" and inside):
-            return _Trial("none", 1.0, "converged runs say one thing and the mean over all runs another")
-    return _Trial(side, min(1.0, 2 * min(p_in, p_out)))
+            return _TestResult("none", 1.0, "converged runs say one thing and the mean over all runs another")
+    return _TestResult(side, min(1.0, 2 * min(p_in, p_out)))
 
 
 def _span(arms: Sequence[Interval], weights: Sequence[float]) -> Interval:
@@ -291,44 +308,53 @@ def _ratio_span(arms: Sequence[Interval]) -> Interval:
     return Interval(mean([min(corner) for corner in corners]), mean([max(corner) for corner in corners]))
 
 
-def _fails(question: Fails, failed: Sequence[int]) -> _Trial:
-    """Reproduced: fails more often, in half of its runs or more, and the other in half or fewer. Contradicted: fails in
-    surely less than half, by the one-sided 95 % bound (Clopper and Pearson 1934)."""
+def _test_fails(question: Fails, failed: Sequence[int]) -> _TestResult:
+    """Test the claim that the first arm fails and the second one trains.
+
+    It is reproduced if the first arm fails more often and in at least half of its runs, and the second one in at most
+    half. It is contradicted if the first arm clearly fails in fewer than half of its runs, by the one-sided 95 % bound
+    (Clopper and Pearson 1934).
+    """
     (k_a, k_b), (n_a, n_b) = failed, [arm.counts.finished for arm in question.arms]
     if 2 * k_a < n_a:
-        return _Trial("out", exact.below_half(k_a, n_a))
+        return _TestResult("out", exact.below_half(k_a, n_a))
     if 2 * k_b > n_b:
-        return _Trial("none", 1.0, "both conditions fail in most of their runs")
-    return _Trial("in", min(1.0, 2 * exact.boschloo(k_a, n_a, k_b, n_b)))
+        return _TestResult("none", 1.0, "both conditions fail in most of their runs")
+    return _TestResult("in", min(1.0, 2 * exact.boschloo(k_a, n_a, k_b, n_b)))
 
 
-def _arrivals(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ...]]:
-    """Missing runs that never arrive, and ones that arrive as the median run does."""
+def _arrival_cases(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ...]]:
+    """Return the times in both cases of the missing runs: never, and at the time of the median run."""
     missing = arm.counts.missing
     middle = sorted(epochs)[(len(epochs) - 1) // 2] if epochs else math.inf
-    return [(*epochs, *[fate] * missing) for fate in ((math.inf, middle) if missing else (math.inf,))]
+    return [(*epochs, *[arrival] * missing) for arrival in ((math.inf, middle) if missing else (math.inf,))]
 
 
-def _faster(left: tuple[float, ...], right: tuple[float, ...]) -> _Trial:
+def _test_faster(left: tuple[float, ...], right: tuple[float, ...]) -> _TestResult:
     if not any(math.isfinite(x) for x in (*left, *right)):
-        return _Trial("none", 1.0, "no run of either condition reached the level")
+        return _TestResult("none", 1.0, "no run of either condition reached the level")
     sooner, later, _ = exact.race(left, right)
-    return _Trial("in" if sooner <= later else "out", min(1.0, 2 * min(sooner, later)))
+    return _TestResult("in" if sooner <= later else "out", min(1.0, 2 * min(sooner, later)))
 
 
 def _verdict(
-    line: Sequence[Question], held: Sequence[_Trial], spent: tuple[float, int], p_holm: float, looks: Looks, lines: int
+    line: Sequence[Question],
+    results: Sequence[_TestResult],
+    corrected: tuple[float, int],
+    p_holm: float,
+    looks: Looks,
+    lines: int,
 ) -> Verdict:
-    """A line's verdict: the side that the deciding look took, the effect of the latest look."""
-    question, latest, (p, decided) = line[-1], held[-1], spent
-    trial = latest if latest.word == "untestable" else held[decided]
-    word, effect = trial.word, latest.effect
-    if trial.side != "none" and p_holm < ALPHA:
-        word = "reproduced" if trial.side == "in" else "contradicted"
+    """Return the verdict of a line: the side comes from the deciding look, the effect from the latest look."""
+    question, latest, (p, decided) = line[-1], results[-1], corrected
+    result = latest if latest.word == "untestable" else results[decided]
+    word, effect = result.word, latest.effect
+    if result.side != "none" and p_holm < ALPHA:
+        word = "reproduced" if result.side == "in" else "contradicted"
     means = isinstance(question, Means)
-    tested = trial.side != "none" and not (effect is not None and effect.deterministic)
+    tested = result.side != "none" and not (effect is not None and effect.deterministic)
     return Verdict(
-        word=word, effect=effect, why=trial.why if word in ("inconclusive", "untestable") else "",
+        word=word, effect=effect, why=result.why if word in ("inconclusive", "untestable") else "",
         conditional=means and any(arm.counts.converged < arm.counts.finished for arm in question.arms),
         p=p if tested else None, p_holm=p_holm if tested else None,
         forecast=_forecast(question, effect, ALPHA / lines) if word == "inconclusive" and tested else None,
@@ -337,17 +363,17 @@ def _verdict(
 
 
 def _forecast(question: Question, effect: Effect | None, alpha: float) -> Forecast | None:
-    """Seeds that would decide a claim, were what was seen the truth."""
+    """Return the seeds that would decide a claim if the observed effect is the true one."""
     if isinstance(question, Means):
         return forecast(effect, question.sizes, question.region, alpha) if effect else None
-    least = 1 + min(arm.counts.finished for arm in question.arms)
+    min_runs = 1 + min(arm.counts.finished for arm in question.arms)
     if isinstance(question, Faster):
-        return race_seeds(exact.race(*question.epochs)[2], alpha, least)
+        return race_seeds(exact.race(*question.epochs)[2], alpha, min_runs)
     rates = [(arm.counts.dead + arm.counts.diverged) / arm.counts.finished for arm in question.arms]
-    return first_enough(lambda n: exact.decision_power(n, rates[0], rates[1], alpha) >= 0.8, least)
+    return first_enough(lambda n: exact.decision_power(n, rates[0], rates[1], alpha) >= 0.8, min_runs)
 
 
-def _sized(size: Verdict, direction: Verdict) -> Verdict:
-    """A claim about a size: where the size is contradicted and the direction holds, it is partly reproduced."""
+def _combine_direction(size: Verdict, direction: Verdict) -> Verdict:
+    """Add the verdict on the direction. A contradicted size with a reproduced direction is partly reproduced."""
     partly = size.word == "contradicted" and direction.word == "reproduced"
     return replace(size, word="partly reproduced" if partly else size.word, direction=direction)

@@ -1,9 +1,10 @@
 """Claims: sentences as estimands that measurements can reproduce or contradict. Free of torch.
 
-Owns the kinds of a `[[claim]]`. How a file names their conditions is in `picking`, what no plan can answer in
-`refusals`, and how a claim and its runs become a question of the statistics in `questions`.
+This module defines the kinds of a `[[claim]]`. `parsing.claims` looks up the conditions that a file names,
+`parsing.power_checks` rejects claims that no plan can answer, and `resnetlab.analysis.hypotheses` turns a claim and its
+runs into a question for the statistics.
 
-Every effect says how much better left is than right: points of accuracy, or for a loss or an error how much lower.
+Every effect is positive if left is better than right: points of accuracy, or for a loss or an error the decrease.
 """
 
 from __future__ import annotations
@@ -14,46 +15,46 @@ from typing import Annotated, Literal, assert_never
 from resnetlab.schema import FieldError, PositiveAmount, spec, tagged
 
 Metric = Literal["top1", "error", "loss"]
-"""What is compared: accuracy in percent, or error in percent or loss in nats, of which less is better. A difference in
-error is one in accuracy; a percentage of it is not."""
+"""Metric of a claim: accuracy in percent, error in percent or loss in nats. For error and loss, less is better. A
+difference in error is also one in accuracy; a percentage of an error is not."""
 
 Images = Literal["test", "train"]
-"""On which it is compared: the test images, or the fixed train images that every run evaluates in evaluation mode."""
+"""Images of a comparison: the test images, or the fixed train images that every run evaluates in evaluation mode."""
 
 
 @spec
-class _Said:
+class _ClaimText:
     says: str
     source: str = ""
 
 
 @spec
-class Greater(_Said):
-    """`left` is better than `right`."""
+class Greater(_ClaimText):
+    """Claim that `left` is better than `right`."""
 
     kind: Literal["greater"] = "greater"
     left: str
-    """Label of a condition; in a file, its axes: `{ model.depth = 56 }`."""
+    """Label of a condition. A study file gives its axes: `{ model.depth = 56 }`."""
     right: str
     metric: Metric = "top1"
     split: Images = "test"
     paired: bool = False
-    """Compare run by run of one seed: only where the two share their training, and not a seed alone."""
+    """Compare the runs of each seed pair by pair. Allowed only if the two conditions share their whole training."""
 
 
 @spec
-class About(_Said):
-    """`left` is better than `right` by about `size`. Its direction is judged on a line of its own."""
+class About(_ClaimText):
+    """Claim that `left` is better than `right` by about `size`. Its direction gets a verdict of its own."""
 
     kind: Literal["about"] = "about"
     left: str
     right: str
     size: float
-    """In points, or nats; negative where `right` is better."""
+    """Difference in points or nats; negative if `right` is better."""
     margin: PositiveAmount | None = None
-    """How far off it may be. None: half of the size, and at least 0.2."""
+    """Allowed deviation from the size. None: half of the size, and at least 0.2."""
     expected_sd: PositiveAmount | None = None
-    """Of a run, by which a margin that the seeds cannot reach is refused before anything is run."""
+    """Expected standard deviation of a run. A margin too small for the seeds is rejected before any run starts."""
     metric: Metric = "top1"
     split: Images = "test"
     paired: bool = False
@@ -64,13 +65,13 @@ class About(_Said):
 
     @property
     def allowed(self) -> float:
-        """The margin, given or not."""
+        """Return the margin, or its default if none is given."""
         return self.margin or max(abs(self.size) / 2, 0.2)
 
 
 @spec
-class Equal(_Said):
-    """`left` and `right` differ by less than `margin`, either way (two one-sided tests)."""
+class Equal(_ClaimText):
+    """Claim that `left` and `right` differ by less than `margin`, in both directions (two one-sided tests)."""
 
     kind: Literal["equal"] = "equal"
     left: str
@@ -83,13 +84,13 @@ class Equal(_Said):
 
     @property
     def allowed(self) -> float:
-        """The margin."""
+        """Return the margin."""
         return self.margin
 
 
 @spec
-class FailsAndTrains(_Said):
-    """`left` dies or diverges in most runs and `right` does not."""
+class FailsAndTrains(_ClaimText):
+    """Claim that most runs of `left` die or diverge and most runs of `right` do not."""
 
     kind: Literal["fails-and-trains"] = "fails-and-trains"
     left: str
@@ -97,8 +98,8 @@ class FailsAndTrains(_Said):
 
 
 @spec
-class Average(_Said):
-    """`left` is better than `right` on average over the conditions that each picks, pair by pair."""
+class Average(_ClaimText):
+    """Claim that `left` is better than `right` on average over pairs of conditions."""
 
     kind: Literal["average"] = "average"
     left: tuple[str, ...]
@@ -108,17 +109,17 @@ class Average(_Said):
 
 
 @spec
-class Relative(_Said):
-    """`left` is better than `right` by about `size` percent of it, on average over the pairs of conditions."""
+class Relative(_ClaimText):
+    """Claim that `left` is better than `right` by about `size` percent of right, on average over pairs."""
 
     kind: Literal["relative"] = "relative"
     left: tuple[str, ...]
     right: tuple[str, ...]
     size: float
-    """In percent: 28 for 28 % less error."""
+    """Difference in percent: 28 for 28 % less error."""
     margin: PositiveAmount
     expected_sd: PositiveAmount | None = None
-    """Of a run, in percent of right as size and margin are."""
+    """Expected standard deviation of a run, in percent of right, as size and margin."""
     metric: Metric = "error"
     split: Images = "test"
 
@@ -128,45 +129,48 @@ class Relative(_Said):
 
     @property
     def allowed(self) -> float:
-        """The margin."""
+        """Return the margin."""
         return self.margin
 
 
 @spec
-class Monotone(_Said):
-    """The metric rises, or falls, with every step along an axis."""
+class Monotone(_ClaimText):
+    """Claim that the metric improves, or worsens, with every step along an axis."""
 
     kind: Literal["monotone"] = "monotone"
     along: str
-    """An axis of the grid; in a file, `where` fixes the others."""
+    """Axis of the grid. In a study file, `where` fixes the other axes."""
     change: Literal["improves", "worsens"] = "improves"
     order: tuple[str, ...]
-    """Labels along the axis."""
+    """Labels of the conditions along the axis."""
     metric: Metric = "top1"
     split: Images = "test"
 
 
 @spec
-class Best(_Said):
-    """`left` is better than each rival."""
+class Best(_ClaimText):
+    """Claim that `left` is better than each rival."""
 
     kind: Literal["best"] = "best"
     left: str
     rivals: tuple[str, ...]
-    """In a file, `among` picks them; all other conditions without it."""
+    """Labels of the rivals. In a study file, `among` picks them; without it they are all other conditions."""
     metric: Metric = "top1"
     split: Images = "test"
 
 
 @spec
-class Faster(_Said):
-    """`left` reaches an accuracy in fewer epochs than `right`; a run that never does is behind all that do."""
+class Faster(_ClaimText):
+    """Claim that `left` reaches an accuracy in fewer epochs than `right`.
+
+    A run that never reaches it ranks behind all runs that do.
+    """
 
     kind: Literal["faster"] = "faster"
     left: str
     right: str
     accuracy_pct: Annotated[PositiveAmount, "percent"]
-    """On the validation images, or on the test images where both conditions record their curve."""
+    """Accuracy to reach: on the test images if both conditions record a test curve, else on validation."""
 
     def __post_init__(self) -> None:
         if self.accuracy_pct >= 100:
@@ -174,7 +178,7 @@ class Faster(_Said):
 
 
 Measured = Greater | About | Equal | Average | Relative | Monotone | Best
-"""Kinds that compare a metric."""
+"""Kinds of claims that compare a metric."""
 
 Claim = Annotated[
     Greater | About | Equal | FailsAndTrains | Average | Relative | Monotone | Best | Faster, tagged("kind")
@@ -183,7 +187,7 @@ AnyClaim = Measured | FailsAndTrains | Faster
 
 
 def labels(claim: AnyClaim) -> tuple[str, ...]:
-    """The conditions that a claim compares, in the order of its question's arms."""
+    """Return the labels of the conditions that a claim compares, in the order of its question's arms."""
     match claim:
         case Average() | Relative():
             return tuple(label for pair in zip(claim.left, claim.right, strict=True) for label in pair)
@@ -196,16 +200,16 @@ def labels(claim: AnyClaim) -> tuple[str, ...]:
 
 
 def images(claim: AnyClaim) -> Images:
-    """The images on which a claim is judged; a kind that compares no metric has no choice."""
+    """Return the images of a claim. A kind that compares no metric uses the test images."""
     return claim.split if isinstance(claim, Measured) else "test"
 
 
 def described(claim: AnyClaim) -> str:
-    """What is compared, in a line: `residual 56 (A) above plain 56`."""
-    return _said(claim) + (", on the train images" if images(claim) == "train" else "")
+    """Describe a comparison in a line: `residual 56 (A) above plain 56`."""
+    return _comparison(claim) + (", on the train images" if images(claim) == "train" else "")
 
 
-def _said(claim: AnyClaim) -> str:
+def _comparison(claim: AnyClaim) -> str:
     match claim:
         case Greater():
             return f"{claim.left} above {claim.right}"

@@ -1,6 +1,6 @@
-"""Two sets of finished runs, set against each other. Free of torch.
+"""Comparison of two sets of finished runs: effect, test and warnings. Free of torch.
 
-Owns the effect, its test, and the warnings that fit; judges no claim, for none was declared before looking.
+It gives no verdict, because no claim was declared before the data were seen.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from resnetlab.stats.outcomes import Outcome
 from resnetlab.studies.parsing.toml_tables import flat
 
 FEW = 5
-"""Runs a set, below which an interval is so wide that it deserves a word."""
+"""Number of runs a set below which a warning says that the interval is wide."""
 
 
 @dataclass(frozen=True)
 class RunSet:
-    """Runs that differ in nothing but their seed."""
+    """Set of runs that differ only in their seed."""
 
     name: str
     records: tuple[RunRecord, ...]
@@ -35,7 +35,10 @@ class RunSet:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Two networks on the same test images: how often one alone is right (McNemar 1947, exact)."""
+    """Disagreement of two networks on the same test images, with McNemar's exact test (1947).
+
+    `only_a` and `only_b` count the images that only one of the two classifies correctly.
+    """
 
     only_a: int
     only_b: int
@@ -45,25 +48,25 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A less B, and what a reader must know of it."""
+    """Comparison of A with B: the difference A minus B, its test and warnings."""
 
     a: RunSet
     b: RunSet
     differs: tuple[str, ...]
-    """The fields of the specifications that differ, with both values."""
+    """Fields of the configurations that differ, with both values."""
     effect: Effect | None
-    """Difference of the mean test accuracies of converged runs, in points; None below two an arm."""
+    """Difference of the mean test accuracies of converged runs, in points; None if a set has fewer than two."""
     p: float | None
-    """Two-sided, Welch; None where there is no test."""
+    """Two-sided p of Welch's test; None if there is no test."""
     disagreement: Disagreement | None
-    """Only of one run against one."""
+    """Disagreement on single images; only for one run against one."""
     warnings: tuple[str, ...]
 
 
 def compare(a: str, b: str) -> Comparison:
     """Compare the runs of two paths, each a run's folder or a pattern of folders (`'runs/*-plain56-*'`).
 
-    Raises InputError when a path holds no finished run, or runs that differ in more than their seed.
+    Raises InputError if a path has no finished run, or if its runs differ in more than their seed.
     """
     left, right = read_set(a), read_set(b)
     effect = None
@@ -71,15 +74,15 @@ def compare(a: str, b: str) -> Comparison:
         effect = welch(left.summary.converged_pct, right.summary.converged_pct)
     tested = effect is not None and not effect.deterministic
     p = min(1.0, 2 * min(effect.above(0), effect.below(0))) if tested and effect is not None else None
-    alone = len(left.records) == len(right.records) == 1
+    single_runs = len(left.records) == len(right.records) == 1
     return Comparison(
         left, right, _differing(left, right), effect, p,
-        _disagreement(a, b, left, right) if alone else None, _warnings(left, right, effect),
+        _disagreement(a, b, left, right) if single_runs else None, _warnings(left, right, effect),
     )  # fmt: skip
 
 
 def read_set(pattern: str) -> RunSet:
-    """The runs of a path or a pattern. Raises InputError as `compare` does."""
+    """Read the runs of a path or a pattern. Raises InputError as `compare` does."""
     folders = sorted(path for path in _matches(pattern) if (path / "run.json").exists())
     records = [record for path in folders if (record := RunDirectory(path).record()) is not None]
     if not any(record.result for record in records):
@@ -122,38 +125,38 @@ def _differing(a: RunSet, b: RunSet) -> tuple[str, ...]:
 
 
 def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
-    said = []
+    warnings = []
     left, right = a.records[0].file.run, b.records[0].file.run
     if left.data.sha256 != right.data.sha256:
-        said.append("the data differ (another SHA-256): the difference is also one of images")
+        warnings.append("the data differ (another SHA-256): the difference is also one of images")
     elif left.data != right.data:
-        said.append("the same images are cut otherwise: the networks did not learn from the same train split")
+        warnings.append("the same images are cut otherwise: the networks did not learn from the same train split")
     for runs in (a, b):
         counts = runs.summary.counts
         if counts.converged < counts.finished:
-            said.append(
+            warnings.append(
                 f"{counts.converged} of {counts.finished} runs of {runs.name} converged: the means are of those alone"
             )
         if counts.waiting:
-            said.append(f"{counts.waiting} runs of {runs.name} are not finished")
+            warnings.append(f"{counts.waiting} runs of {runs.name} are not finished")
     if effect is None:
-        said.append("fewer than two converged runs a set: no interval and no test of means")
+        warnings.append("fewer than two converged runs a set: no interval and no test of means")
     elif min(len(runs.summary.converged_pct) for runs in (a, b)) < FEW:
-        said.append(f"fewer than {FEW} converged runs a set: the interval is wide, and honest")
+        warnings.append(f"fewer than {FEW} converged runs a set: the interval is wide, and honest")
     shared = {record.file.run.seed for record in a.records} & {record.file.run.seed for record in b.records}
     if shared and left.model == right.model:
-        said.append(
+        warnings.append(
             f"{len(shared)} seeds are common to both sets and so are those runs' first weights; "
             "Welch's test takes the sets as independent"
         )
     if left.numerics != right.numerics:
-        said.append("the numerics differ: part of the difference may be arithmetic")
-    said.append("no claim was declared before looking: an exploration, not a verdict")
-    return tuple(said)
+        warnings.append("the numerics differ: part of the difference may be arithmetic")
+    warnings.append("no claim was declared before looking: an exploration, not a verdict")
+    return tuple(warnings)
 
 
 def _disagreement(path_a: str, path_b: str, a: RunSet, b: RunSet) -> Disagreement | None:
-    """McNemar's exact test over test images, when both runs kept their logits on the same ones."""
+    """Return McNemar's exact test over the test images, if both runs saved their logits on the same images."""
     import numpy as np
     from safetensors.numpy import load_file
 
@@ -162,43 +165,43 @@ def _disagreement(path_a: str, path_b: str, a: RunSet, b: RunSet) -> Disagreemen
     files = [_matches(path)[0] / "logits-test.safetensors" for path in (path_a, path_b)]
     if not all(path.exists() for path in files):
         return None
-    held = [load_file(path) for path in files]
-    if not all("labels" in tensors for tensors in held):
+    saved = [load_file(path) for path in files]
+    if not all("labels" in tensors for tensors in saved):
         return None
-    right = [tensors["logits"].argmax(1) == tensors["labels"] for tensors in held]
+    right = [tensors["logits"].argmax(1) == tensors["labels"] for tensors in saved]
     only_a, only_b = int(np.sum(right[0] & ~right[1])), int(np.sum(right[1] & ~right[0]))
     return Disagreement(only_a, only_b, len(right[0]), mcnemar(only_a, only_b))
 
 
 def lines(comparison: Comparison) -> Sequence[str]:
-    """The comparison as a person reads it."""
-    said = []
+    """Return the comparison as lines of text."""
+    text = []
     for letter, runs in (("A", comparison.a), ("B", comparison.b)):
         summary = runs.summary
         interval = summary.interval_pct
         span = f" [{interval.low:.1f}, {interval.high:.1f}]" if interval else ""
         mean = f"{summary.mean_pct:.1f} %{span}" if summary.mean_pct is not None else "no converged run"
         counts = summary.counts
-        said.append(f"{letter}: {runs.name}: {mean}, {counts.converged} of {counts.planned} runs converged")
-    said += [f"differs in {field}" for field in comparison.differs]
+        text.append(f"{letter}: {runs.name}: {mean}, {counts.converged} of {counts.planned} runs converged")
+    text += [f"differs in {field}" for field in comparison.differs]
     effect = comparison.effect
     if effect is not None and effect.deterministic:
-        said.append(f"A - B: {effect.d:+.1f} points: both sets are constant, a deterministic difference")
+        text.append(f"A - B: {effect.d:+.1f} points: both sets are constant, a deterministic difference")
     elif effect is not None and comparison.p is not None:
         low, high = effect.interval()
         p = f"p = {comparison.p:.4f}" if comparison.p >= 1e-4 else "p < 0.0001"
-        said.append(f"A - B: {effect.d:+.1f} points [{low:.1f}, {high:.1f}], Welch, nu = {effect.nu:.1f}, {p}")
+        text.append(f"A - B: {effect.d:+.1f} points [{low:.1f}, {high:.1f}], Welch, nu = {effect.nu:.1f}, {p}")
     if comparison.disagreement is not None:
-        found = comparison.disagreement
-        said.append(
-            f"of {found.images:,} test images A alone is right on {found.only_a:,}, B alone on {found.only_b:,}: "
-            f"McNemar, exact, p = {found.p:.4f}. It says whether these two networks differ, nothing of their recipes"
+        pair = comparison.disagreement
+        text.append(
+            f"of {pair.images:,} test images A alone is right on {pair.only_a:,}, B alone on {pair.only_b:,}: "
+            f"McNemar, exact, p = {pair.p:.4f}. It says whether these two networks differ, nothing of their recipes"
         )
-    return [*said, *(f"note: {warning}" for warning in comparison.warnings)]
+    return [*text, *(f"note: {warning}" for warning in comparison.warnings)]
 
 
 def facts(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as plain values, for `--json`: accuracies in percent, differences in points, A less B."""
+    """Return the comparison as plain values, for `--json`: accuracies in percent, differences A minus B in points."""
     effect = comparison.effect
     return {
         "a": _set_facts(comparison.a), "b": _set_facts(comparison.b), "differs": comparison.differs,

@@ -1,4 +1,7 @@
-"""How long a study will take: from past runs before it begins, from its own steps while it runs. Free of torch."""
+"""Estimates of the time that a study needs. Free of torch.
+
+Before a study begins they use past runs; while it runs they use its own steps.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from resnetlab.runs.records import RunRecord
 from resnetlab.studies.plan import PlannedRun
 
 STEPS = 20
-"""Of a run, before its pace is believed."""
+"""Number of steps of a run before its speed is used."""
 
 
 @dataclass
-class _Pace:
-    """Of one run: where and when it was first and last seen."""
+class _Throughput:
+    """Progress of a run: step and time of the first and of the latest message."""
 
     first_step: int
     first_time: float
@@ -24,37 +27,40 @@ class _Pace:
 
     @property
     def known(self) -> bool:
+        """Return whether the run has taken enough steps for an estimate."""
         return self.step - self.first_step >= STEPS
 
     @property
     def seconds_per_step(self) -> float:
+        """Return the mean seconds a step."""
         return (self.time - self.first_time) / (self.step - self.first_step)
 
 
 class Estimate:
-    """Watches the steps of a study's runs and tells the seconds that are left."""
+    """Estimator of the seconds that a study still needs, from the steps of its runs."""
 
     def __init__(self, runs: Iterable[PlannedRun], finished: Iterable[str], workers: int) -> None:
         self.runs = {run.id: run for run in runs}
         self.left = set(self.runs) - set(finished)
         self.workers = max(1, workers)
-        self.paces: dict[str, _Pace] = {}
+        self.paces: dict[str, _Throughput] = {}
         self.totals: dict[str, int] = {}
 
     def see(self, run_id: str, step: int, total: int, now: float) -> None:
-        """A run stands at `step` of `total` at the time `now`, in seconds of any clock."""
-        pace = self.paces.setdefault(run_id, _Pace(step, now, step, now))
+        """Record that a run has taken `step` of `total` steps at the time `now`, in seconds of any clock."""
+        pace = self.paces.setdefault(run_id, _Throughput(step, now, step, now))
         pace.step, pace.time = step, now
         self.totals[run_id] = total
 
     def done(self, run_id: str) -> None:
-        """A run needs no more time."""
+        """Record that a run needs no more time."""
         self.left.discard(run_id)
 
     def seconds_left(self) -> float | None:
-        """For all runs that are left, on all workers; None until one has taken 20 steps.
+        """Return the seconds for all runs that are left, on all workers; None until a run has taken 20 steps.
 
-        A condition takes the pace of its own runs; one that has not begun, that of the others by its multiply-adds.
+        The time of a condition comes from its own runs. For a condition that has not begun, it comes from the other
+        runs, in proportion to multiply-adds.
         """
         known = {run_id: pace for run_id, pace in self.paces.items() if pace.known}
         if not known:
@@ -62,7 +68,7 @@ class Estimate:
         by_condition: dict[str, list[float]] = {}
         for run_id, pace in known.items():
             by_condition.setdefault(self.runs[run_id].condition, []).append(pace.seconds_per_step * self.totals[run_id])
-        whole = {condition: sum(times) / len(times) for condition, times in by_condition.items()}
+        seconds_by_condition = {condition: sum(times) / len(times) for condition, times in by_condition.items()}
         per_mac = sum(pace.seconds_per_step * self.totals[i] / self.runs[i].macs for i, pace in known.items()) / len(
             known
         )
@@ -72,20 +78,23 @@ class Estimate:
             run = self.runs[run_id]
             total = self.totals.get(run_id, 0)
             share = 1 - self.paces[run_id].step / total if total else 1.0
-            rest = share * whole.get(run.condition, per_mac * run.macs)
-            seconds += rest
-            longest = max(longest, rest)
+            run_seconds = share * seconds_by_condition.get(run.condition, per_mac * run.macs)
+            seconds += run_seconds
+            longest = max(longest, run_seconds)
         return max(longest, seconds / self.workers)
 
 
 def expected_seconds(run: PlannedRun, past: Sequence[RunRecord]) -> float | None:
-    """What a run will take by the throughput of finished ones with its numerics; None when there are none.
+    """Return the seconds that a run will take, from the throughput of finished runs with the same numerics.
 
-    Runs of the same network on the same images say it best; else all are asked by their multiply-adds.
+    If there are runs of the same network on the same images, only they count. Otherwise all runs count, in proportion
+    to multiply-adds. The result is None if there is no such run.
     """
     file = run.file
-    alike = [record for record in past if record.file.run.numerics == file.run.numerics and record.result is not None]
-    speeds = [(record.file, record.result.images_per_second) for record in alike if record.result]
+    comparable = [
+        record for record in past if record.file.run.numerics == file.run.numerics and record.result is not None
+    ]
+    speeds = [(record.file, record.result.images_per_second) for record in comparable if record.result]
     same = [
         speed
         for other, speed in speeds

@@ -1,4 +1,4 @@
-"""What a plan will take, and the smallest difference that its seeds can find. Free of torch."""
+"""Outlook on a plan: expected time and the smallest difference that its seeds can detect. Free of torch."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from resnetlab.studies.plan import Plan, StudyRecord
 
 @dataclass(frozen=True)
 class ConditionOutlook:
-    """A condition of a plan."""
+    """Outlook on a condition: runs, expected time and spread."""
 
     label: str
     runs: int
     to_do: int
     seconds: float | None
-    """Of training a run, by the throughput of past runs; None where no past run tells."""
+    """Expected seconds to train a run, from the throughput of past runs; None without a comparable run."""
     sd_points: float | None
-    """Standard deviation of the test accuracy of its converged runs; None below two of them."""
+    """Standard deviation of the test accuracy of its converged runs; None for fewer than two."""
     measured: int
-    """Converged runs with a test accuracy."""
+    """Number of converged runs with a test accuracy."""
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """A plan before it is run."""
+    """Outlook on a plan before it is run."""
 
     study: str
     runs: int
@@ -40,24 +40,24 @@ class Outlook:
     workers: int
     conditions: tuple[ConditionOutlook, ...]
     smallest_sds: float | None
-    """The smallest difference that the seeds find with 80 % power, in standard deviations of a run; None of one."""
+    """Smallest difference that the seeds detect with 80 % power, in sds of a run; None for one seed."""
     seeds_for_one_sd: int
-    """Seeds a condition that find a difference of one standard deviation with the same power."""
+    """Seeds a condition that detect a difference of one standard deviation with the same power."""
     cautions: tuple[str, ...]
     """Claims that the seeds may not decide."""
 
     @property
     def seconds(self) -> float | None:
-        """Of training, for all that is to do on one worker; None where a condition's time is not known."""
-        due = [condition for condition in self.conditions if condition.to_do]
-        known = [condition.to_do * condition.seconds for condition in due if condition.seconds is not None]
-        return sum(known) if len(known) == len(due) else None
+        """Return the training seconds of all runs to do on one worker, or None if one of the times is unknown."""
+        unfinished = [condition for condition in self.conditions if condition.to_do]
+        known = [condition.to_do * condition.seconds for condition in unfinished if condition.seconds is not None]
+        return sum(known) if len(known) == len(unfinished) else None
 
 
 def outlook(
     plan: Plan, record: StudyRecord, past: Sequence[RunRecord], left: Collection[str], workers: int
 ) -> Outlook:  # fmt: skip
-    """Look ahead at a plan of which the runs `left` are to do on `workers` processes."""
+    """Return the outlook on a plan whose runs `left` are still to do, on `workers` processes."""
     conditions = []
     for condition in plan.study.conditions:
         runs = [run for run in plan.runs if run.condition == condition.label]
@@ -78,15 +78,15 @@ def outlook(
 
 
 def facts(ahead: Outlook) -> dict[str, Any]:
-    """The same as plain values, for `--json`."""
+    """Return the outlook as plain values, for `--json`."""
     smallest = ahead.smallest_sds
     conditions = [
         {
-            "condition": one.label, "runs": one.runs, "to_do": one.to_do, "train_seconds_each": one.seconds,
-            "sd_points": one.sd_points,
-            "smallest_difference_points": smallest * one.sd_points if smallest and one.sd_points is not None else None,
+            "condition": row.label, "runs": row.runs, "to_do": row.to_do, "train_seconds_each": row.seconds,
+            "sd_points": row.sd_points,
+            "smallest_difference_points": smallest * row.sd_points if smallest and row.sd_points is not None else None,
         }
-        for one in ahead.conditions
+        for row in ahead.conditions
     ]  # fmt: skip
     seconds = ahead.seconds
     return {

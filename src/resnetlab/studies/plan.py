@@ -1,4 +1,4 @@
-"""From a study to its runs, and from runs back to a study's record. Free of torch."""
+"""Plans of studies: from a study to its runs, and from runs back to the record of a study. Free of torch."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from resnetlab.studies.study import Condition, Opened, Study
 Item = TypeVar("Item")
 
 Cost = Callable[[Model, int, int, int], tuple[int, int]]
-"""Of a network for channels, classes and side: parameters, and multiply-adds for one image."""
+"""Function that counts a network's parameters and multiply-adds for one image, given channels, classes and side."""
 
 Resolve = Callable[[Numerics], Numerics]
-"""Numerics without `auto`, as the machine that runs them settles it."""
+"""Function that replaces `auto` in numerics by the values of the machine that runs them."""
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What a plan must know of a data set that was opened."""
+    """Facts about a data set that a plan needs."""
 
     name: str
     identity: DataIdentity
@@ -43,24 +43,24 @@ class DataFacts:
 
 @spec
 class PlannedRun:
-    """A cell of a study: a condition and a seed, and the run that answers it."""
+    """Planned run of a study: a condition, a seed and the run for them."""
 
     condition: str
     seed: int
     id: str
     file: RunFile
     macs: int
-    """Multiply-adds of one pass over the train split: what a run costs, up to a factor."""
+    """Multiply-adds of the forward passes of the whole training: proportional to the cost of the run."""
 
 
 @spec
 class Plan:
-    """A study's runs, in the order in which they are tried. `plan.json` of a report's folder."""
+    """Plan of a study: its runs in the order in which they start. It is `plan.json` of a report's folder."""
 
     study: Study
     runs: tuple[PlannedRun, ...]
     command: str = ""
-    """What a person types to repeat it."""
+    """Command that repeats the study."""
 
 
 State = Literal["waiting", "running", "missing", "finished"]
@@ -68,7 +68,7 @@ State = Literal["waiting", "running", "missing", "finished"]
 
 @dataclass(frozen=True)
 class Cell:
-    """A planned run and what has come of it."""
+    """Planned run with its state and its record."""
 
     run: PlannedRun
     state: State
@@ -77,13 +77,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """A study and all its cells: what a report is built from."""
+    """Record of a study: the study with all its planned runs. A report is built from it."""
 
     study: Study
     cells: tuple[Cell, ...]
 
     def of(self, label: str) -> tuple[Cell, ...]:
-        """The cells of a condition, by seed."""
+        """Return the cells of a condition, in the order of their seeds."""
         return tuple(sorted(self._of.get(label, ()), key=lambda cell: cell.run.seed))
 
     @cached_property
@@ -92,32 +92,35 @@ class StudyRecord:
 
 
 def grouped(items: Iterable[Item], label: Callable[[Item], str]) -> dict[str, list[Item]]:
-    """Items by their label, in their order."""
-    found: dict[str, list[Item]] = {}
+    """Group items by their label. They keep their order."""
+    groups: dict[str, list[Item]] = {}
     for item in items:
-        found.setdefault(label(item), []).append(item)
-    return found
+        groups.setdefault(label(item), []).append(item)
+    return groups
 
 
 def expand(
     study: Study, facts: Mapping[Opened, DataFacts], resolve: Resolve, cost: Cost,
     counts: Mapping[str, int] | None = None,
 ) -> Plan:  # fmt: skip
-    """The runs of a study: every condition with every seed, seed by seed, the costliest of a seed first.
+    """Return the plan of a study: every condition with every seed, seed by seed, the costliest run of a seed first.
 
-    `cost` counts a network, which for one of others means to build it. `counts` holds, by
-    label, how many of the seeds a condition has at a look; None: all.
+    `cost` counts a network; for an external one this means to build it. `counts` has the number of seeds of each
+    condition at a look, by label; None stands for all seeds.
     """
     runs = []
     for number, seed in enumerate(study.seeds):
-        due = [c for c in study.conditions if counts is None or number < counts[c.label]]
-        row = [_planned(c, seed, facts[c.opened], resolve(study.numerics_of(c)), cost, study.instruments) for c in due]
-        runs += sorted(row, key=lambda run: -run.macs)
+        conditions = [c for c in study.conditions if counts is None or number < counts[c.label]]
+        seed_runs = [
+            _planned(c, seed, facts[c.opened], resolve(study.numerics_of(c)), cost, study.instruments)
+            for c in conditions
+        ]
+        runs += sorted(seed_runs, key=lambda run: -run.macs)
     return Plan(study=study, runs=tuple(runs))
 
 
 def folder_name(plan: Plan) -> str:
-    """The report's folder: the study's name, and a hash when a command changed the study."""
+    """Return the name of the report's folder: the study's name, with a hash if a command changed the study."""
     study = plan.study
     if not study.overrides:
         return study.name
@@ -126,20 +129,20 @@ def folder_name(plan: Plan) -> str:
 
 
 def record(plan: Plan, read: Callable[[str], RunRecord | None], running: frozenset[str] = frozenset()) -> StudyRecord:
-    """The study's cells as `read` finds their runs."""
+    """Return the record of a study. `read` returns the record of a run, or None if the run has not begun."""
     cells = []
     for run in plan.runs:
-        held = read(run.id)
-        cells.append(Cell(run, _state(held, run.id in running), held))
+        run_record = read(run.id)
+        cells.append(Cell(run, _state(run_record, run.id in running), run_record))
     return StudyRecord(plan.study, tuple(cells))
 
 
-def _state(held: RunRecord | None, running: bool) -> State:
-    if held is not None and held.result is not None:
+def _state(run_record: RunRecord | None, running: bool) -> State:
+    if run_record is not None and run_record.result is not None:
         return "finished"
     if running:
         return "running"
-    gave_up = held is not None and held.provenance and held.provenance[-1].get("event") == "gave up"
+    gave_up = run_record is not None and run_record.provenance and run_record.provenance[-1].get("event") == "gave up"
     return "missing" if gave_up else "waiting"
 
 

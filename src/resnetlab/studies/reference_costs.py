@@ -1,6 +1,6 @@
-"""What a study's networks cost and what is published of them: told before anything is run, without data. Free of torch.
+"""Costs of a study's networks beside published numbers, without any run and without data. Free of torch.
 
-For tables that cannot be measured here, such as those of ImageNet, this is all there is: their numbers stand as
+Some tables cannot be measured here, such as those of ImageNet. For them this is all that there is: their numbers are
 *published only*.
 """
 
@@ -15,23 +15,23 @@ from resnetlab.studies.study import Study
 
 
 def rows(study: Study, cost: Cost) -> list[dict[str, Any]]:
-    """A row a published number, and one for each condition that has none: parameters and multiply-adds beside it.
+    """Return a row for each published number, with the parameters and multiply-adds of its condition.
 
-    `cost` counts a network; it is asked for the images and classes for which the network was made: 3x224x224 and 1,000
-    of those for photographs.
+    A condition without a published number also gets a row. `cost` counts a network for the images and classes that the
+    network was made for, for example 3x224x224 and 1,000 classes for photographs.
     """
-    found = []
+    table = []
     for condition in study.conditions:
         parameters, macs = cost(condition.model, *_made_for(condition.model))
-        told = {"condition": condition.label, "parameters": parameters, "macs": macs}
-        held = [pair for pair in study.published if pair.condition == condition.label]
-        found += [told | {"published": said(p.value), "of": p.value.label, "source": p.title} for p in held]
-        found += [] if held else [told | {"published": None, "of": None, "source": None}]
-    return found
+        row = {"condition": condition.label, "parameters": parameters, "macs": macs}
+        references = [pair for pair in study.published if pair.condition == condition.label]
+        table += [row | {"published": said(p.value), "of": p.value.label, "source": p.title} for p in references]
+        table += [] if references else [row | {"published": None, "of": None, "source": None}]
+    return table
 
 
 def said(value: Value) -> str:
-    """`27.94 % error`, `3.6 x 10^9 multiply-adds`, or why there is no number."""
+    """Return a value as text: `27.94 % error`, `3.6 x 10^9 multiply-adds`, or the reason that there is no number."""
     if value.value is None:
         return value.status
     unit = {"loss": " nats", "multiply-adds": " x 10^9"}.get(value.quantity, " %")
@@ -39,7 +39,7 @@ def said(value: Value) -> str:
 
 
 def _made_for(model: Model) -> tuple[int, int, int]:
-    """Channels, classes and side."""
+    """Return the channels, classes and side of the images that a network was made for."""
     match model:
         case ImageNetResNet() | VGG() | External():
             return 3, 1000, 224

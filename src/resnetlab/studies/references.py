@@ -1,7 +1,7 @@
-"""Published numbers as data, and which condition of a study each stands beside. Free of torch.
+"""Published numbers as data, each with the condition of a study that it belongs to. Free of torch.
 
-Owns the files of `catalog/published`. Judges nothing: whether a number is compatible with runs is said by
-`resnetlab.stats.prediction`, and whether it may be asked at all by `resnetlab.reports.study.references`.
+This module defines the files of `catalog/published`. `resnetlab.stats.prediction` decides whether a number is
+compatible with runs; `resnetlab.reports.study.references` decides whether the two can be compared at all.
 """
 
 from __future__ import annotations
@@ -15,48 +15,48 @@ from resnetlab.schema import FieldError, Link, Name, Positive, PositiveAmount, W
 from resnetlab.stats.prediction import Published
 
 Quantity = Literal["accuracy", "error", "loss", "top-5 error", "multiply-adds"]
-"""In percent (accuracy, error, top-5 error), nats (loss) or 10^9 (multiply-adds); accuracy and error are top-1."""
+"""Quantity in percent (accuracy, errors), nats (loss) or 10^9 (multiply-adds). Accuracy and error are top-1."""
 
 
 @spec
 class Value:
-    """A number of a source, or why there is none."""
+    """Published value: a number of a source, or the reason that there is none."""
 
     label: str
-    """What the source calls it."""
+    """Name that the source gives to the value."""
     model: Any = None
-    """The network, by a name or a table of resnetlab, or a list of such where it is built in several ways. None: one
-    that it does not build, so the number is read only."""
+    """Network as a name or a table of resnetlab, or a list of them if it can be built in several ways. None: resnetlab
+    cannot build it, so the number is only printed."""
     at: dict[str, Any] = field(default_factory=dict)
-    """Fields that a condition must have besides, where one network has several numbers: `{ "recipe.epochs" = 50 }`, or
-    `{ rung = "baseline" }` of a ladder."""
+    """Fields that a condition must also have, if one network has several numbers: `{ "recipe.epochs" = 50 }`, or
+    `{ rung = "baseline" }` for a ladder."""
     quantity: Quantity
     value: float | None = None
     status: str = ""
-    """Why there is no value: `out of memory`, `not trained`, `above 60`."""
+    """Reason that there is no value: `out of memory`, `not trained`, `above 60`."""
     decimals: Whole = 2
-    """As printed: the rounding half-width is half of the last one."""
+    """Number of printed decimals; the rounding half-width is half a unit of the last one."""
     half_width: PositiveAmount | None = None
-    """Where the value is not printed but read from a figure, or said to be about so much."""
+    """Half-width of the value if it was read from a figure or is approximate; None for a printed value."""
     sd: PositiveAmount | None = None
     runs: tuple[float, ...] = ()
-    """Every run behind the value, where the source gives them."""
+    """Values of all runs, if the source gives them."""
     m: Positive = 1
-    """Runs behind the value; 1 if the source does not say."""
+    """Number of runs behind the value; 1 if the source does not say."""
     statistic: Literal["mean", "best"] = "mean"
-    """Of those m runs. Of one run both are the run."""
+    """Statistic of the m runs. For one run the two are equal."""
     independent: bool = True
-    """False where its runs share initial weights or optimiser states: no test of it is made."""
+    """False if its runs share initial weights or optimizer states; such a value is not tested."""
     split: Literal["train", "validation", "test"] = "test"
-    """The images on which it was measured."""
+    """Split on which the value was measured."""
     chosen: Literal["", "validation", "test"] = ""
-    """The split that chose the epoch; empty: the last one, or not said."""
+    """Split that selected the epoch. Empty: the last epoch, or the source does not say."""
     epochs: PositiveAmount | None = None
-    """That it was trained for, where the file's numbers differ in that; else its protocol says so."""
+    """Number of epochs of training, if the numbers of the file differ in that; else the protocol has it."""
     epoch: PositiveAmount | None = None
-    """Where it was read before the end of training."""
+    """Epoch of the value, if it was measured before the end of training."""
     parameters: Positive | None = None
-    """Of the network, as the source says it."""
+    """Number of parameters of the network, from the source."""
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -69,35 +69,35 @@ class Value:
         if self.runs and self.value is not None:
             lower = self.quantity not in ("accuracy", "multiply-adds")
             best = min(self.runs) if lower else max(self.runs)
-            held = statistics.mean(self.runs) if self.statistic == "mean" else best
-            if abs(held - self.value) > 1.01 * self.rounding:
-                what = f"the {self.statistic} of the runs is {held:.{self.decimals + 1}f}"
-                raise FieldError("value", what, f"value = {held:.{self.decimals}f}")
+            expected = statistics.mean(self.runs) if self.statistic == "mean" else best
+            if abs(expected - self.value) > 1.01 * self.rounding:
+                what = f"the {self.statistic} of the runs is {expected:.{self.decimals + 1}f}"
+                raise FieldError("value", what, f"value = {expected:.{self.decimals}f}")
 
     @property
     def models(self) -> tuple[Any, ...]:
-        """The networks that it is of."""
+        """Return the networks of the value."""
         return tuple(self.model) if isinstance(self.model, list) else () if self.model is None else (self.model,)
 
     @property
     def rounding(self) -> float:
-        """How far the printed value may be from the one that was measured."""
+        """Return the largest distance between the printed and the measured value."""
         return self.half_width or 0.5 * 10.0**-self.decimals
 
     @property
     def spread(self) -> float | None:
-        """The standard deviation of a run, as the source says it or as its runs give it."""
+        """Return the standard deviation of a run, from the source or from its runs."""
         return self.sd or (statistics.stdev(self.runs) if len(self.runs) > 1 else None) or None
 
     @property
     def accuracy_pct(self) -> float | None:
-        """A top-1 value as accuracy; None for another quantity, and where there is none."""
+        """Return a top-1 value as accuracy in percent; None for another quantity or without a value."""
         if self.value is None or self.quantity not in ("accuracy", "error"):
             return None
         return self.value if self.quantity == "accuracy" else 100 - self.value
 
     def source(self) -> Published:
-        """A top-1 value for the statistics: as accuracy, in percent; of another quantity, as it is."""
+        """Return the value for the statistics: a top-1 value as accuracy in percent, another quantity unchanged."""
         value = self.value if self.accuracy_pct is None else self.accuracy_pct
         assert value is not None, self.label
         runs = tuple(100 - run for run in self.runs) if self.quantity == "error" else self.runs
@@ -109,32 +109,32 @@ class Value:
 
 @spec
 class Differs:
-    """What a source did otherwise than it is done here, where no field of a condition says it."""
+    """Difference between a source's protocol and this one that no field of a condition describes."""
 
     published: str
-    """In a clause: `evaluated by the statistics of each batch`."""
+    """Protocol of the source, as a clause: `evaluated by the statistics of each batch`."""
     here: str
     unless: dict[str, Any] = field(default_factory=dict)
-    """Fields of a condition that does it as the source did."""
+    """Fields of a condition that does the same as the source."""
 
 
 @spec
 class Protocol:
-    """How the numbers of a file were made, as far as the source says."""
+    """Protocol behind the numbers of a file, as far as the source describes it."""
 
     said: str
-    """In a sentence."""
+    """Protocol in a sentence."""
     data: str = ""
-    """The data, by resnetlab's name where it has one."""
+    """Name of the data, resnetlab's own if it has one."""
     classes: Positive | None = None
-    """Of the data: a study of data with others cannot stand beside it."""
+    """Number of classes. A study whose data have another number cannot be compared with it."""
     train_images: Positive | None = None
     epochs: PositiveAmount | None = None
     steps: Positive | None = None
     fields: dict[str, Any] = field(default_factory=dict)
-    """Fields of a condition that the source settles: `"recipe.batch_size" = 128`."""
+    """Fields of a condition that the source specifies: `"recipe.batch_size" = 128`."""
     differs: tuple[Differs, ...] = ()
-    """In words, what such fields cannot say."""
+    """Differences in words, for what no field can express."""
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.steps is not None:
@@ -143,29 +143,29 @@ class Protocol:
 
 @spec
 class Source:
-    """A file of published numbers."""
+    """Source of published numbers: a file of the catalog."""
 
     name: Name
     title: str
-    """Short, as a column names it: `He et al. 2016, table 6`."""
+    """Short title for a column: `He et al. 2016, table 6`."""
     citation: str
     url: Link = ""
-    """Where the work is, if that is public."""
+    """Address of the work, if it is public."""
     protocol: Protocol
     value: tuple[Value, ...]
 
     def __post_init__(self) -> None:
         if not self.value:
             raise FieldError("value", "no number", "add [[value]]")
-        told = [value.label for value in self.value]
-        twice = next((label for label in told if told.count(label) > 1), None)
-        if twice:
-            raise FieldError("value", f'"{twice}" stands twice', "give each value a label of its own")
+        labels = [value.label for value in self.value]
+        duplicate = next((label for label in labels if labels.count(label) > 1), None)
+        if duplicate:
+            raise FieldError("value", f'"{duplicate}" stands twice', "give each value a label of its own")
         if self.protocol.steps is not None and any(value.epochs for value in self.value):
             raise FieldError("protocol.steps", "given beside a value's epochs", "keep one of the two")
 
     def beside(self, value: Value, condition: str) -> Beside:
-        """One of its numbers beside the condition of that label; an empty one: beside none."""
+        """Return a value of the source with the label of its condition; an empty label stands for no condition."""
         protocol = replace(self.protocol, epochs=value.epochs) if value.epochs else self.protocol
         return Beside(
             condition=condition, title=self.title, citation=self.citation, url=self.url, protocol=protocol, value=value
@@ -174,10 +174,10 @@ class Source:
 
 @spec
 class Beside:
-    """A published number and the condition that it stands beside, whole: a report needs no catalog."""
+    """Published number with its condition. It is self-contained, so a report needs no catalog."""
 
     condition: str
-    """Its label; empty for a number that stands beside none."""
+    """Label of the condition; empty for a number without one."""
     title: str
     citation: str
     url: Link = ""

@@ -1,4 +1,4 @@
-"""A study, from its file to its results. Writes no report: floors above do."""
+"""Execution of a study: open its data, plan its runs, run them and read their records. It writes no report."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ def plan_study(
     study: Study, root: Path, backend: Backend, say: Callable[[str], None], command: str = "",
     counts: Mapping[str, int] | None = None,
 ) -> Plan:  # fmt: skip
-    """Open the study's data, settle what the backend's machines decide, and lay out its runs; plan.json holds them.
+    """Open the study's data, resolve the numerics for the backend's machines, plan the runs and write plan.json.
 
-    `counts` says how many seeds each condition has so far, where they are added in looks.
-
-    Raises InputError: data that cannot be read, a network that does not fit them.
+    `counts` has the number of seeds of each condition so far, if seeds are added in looks. Raises InputError if the
+    data cannot be read or a network does not fit them.
     """
     refuse_absent_weights(study)
     facts = opened_facts(study, root, say)
@@ -43,8 +42,10 @@ def plan_study(
 
 
 def refuse_absent_weights(study: Study) -> None:
-    """Raise InputError where a recipe of fine-tuning begins from a file that is not there: its content is part of what
-    its runs are called."""
+    """Raise InputError if the file of weights for a fine-tuning recipe is missing.
+
+    The content of that file is part of the ids of its runs.
+    """
     for model in dict.fromkeys(c.model for c in study.conditions if isinstance(c.recipe, Tuning)):
         if isinstance(model, External) and model.weights != "hub" and not Path(model.weights).expanduser().is_file():
             fix = "put the file there; resnetlab import-weights makes one of a checkpoint of others"
@@ -52,7 +53,7 @@ def refuse_absent_weights(study: Study) -> None:
 
 
 def opened_facts(study: Study, root: Path, say: Callable[[str], None]) -> dict[Opened, DataFacts]:
-    """What the plan must know of each of the study's data; opens them, and says how they were read."""
+    """Open the study's data and return the facts that the plan needs. `say` receives notes about reading them."""
     facts: dict[Opened, DataFacts] = {}
     for condition in study.conditions:
         if condition.opened not in facts:
@@ -62,7 +63,7 @@ def opened_facts(study: Study, root: Path, say: Callable[[str], None]) -> dict[O
 
 
 def array_facts(data: Data, root: Path, say: Callable[[str], None]) -> DataFacts:
-    """Of data of which all images have one size."""
+    """Return the facts about data whose images all have one size."""
     dataset = load(data, root / "cache", say)
     for note in dataset.notes:
         say(note)
@@ -74,7 +75,7 @@ def array_facts(data: Data, root: Path, say: Callable[[str], None]) -> DataFacts
 
 
 def photograph_facts(data: Data, root: Path, say: Callable[[str], None]) -> DataFacts:
-    """Of a folder of photographs, which a recipe shows at sizes of its own."""
+    """Return the facts about a folder of photographs, which a recipe resizes itself."""
     photos = load_photographs(data, root / "cache", say)
     for note in photos.notes:
         say(note)
@@ -85,21 +86,23 @@ def photograph_facts(data: Data, root: Path, say: Callable[[str], None]) -> Data
 
 
 def refuse_other_classes(study: Study, facts: Mapping[Opened, DataFacts]) -> None:
-    """Raise InputError where a published table is of data with another number of classes: no number of it would say
-    anything here."""
+    """Raise InputError if the data of a published table have another number of classes.
+
+    Such numbers cannot be compared with the study.
+    """
     problems = {}
     for pair in study.published:
-        held, wanted = facts[study.condition(pair.condition).opened], pair.protocol.classes
-        if wanted is not None and len(held.classes) != wanted:
-            what = f"{pair.title} is of {wanted} classes, and {held.name} has {len(held.classes)}"
+        facts_of_data, classes = facts[study.condition(pair.condition).opened], pair.protocol.classes
+        if classes is not None and len(facts_of_data.classes) != classes:
+            what = f"{pair.title} is of {classes} classes, and {facts_of_data.name} has {len(facts_of_data.classes)}"
             fix = f"give {pair.protocol.data or 'such data'}, or remove the source from a copy of the study file"
-            problems[pair.title, held.name] = Problem(study.name, what, fix, field="published")
+            problems[pair.title, facts_of_data.name] = Problem(study.name, what, fix, field="published")
     if problems:
         raise InputError(*problems.values())
 
 
 def read_plan(folder: Path) -> Plan:
-    """The plan of a report's folder. Raises InputError when there is none."""
+    """Read the plan of a report's folder. Raises InputError if there is none."""
     path = folder / "plan.json"
     if not path.exists():
         raise mistake(str(folder), "no study was begun there", "resnetlab study run STUDY")
@@ -108,28 +111,28 @@ def read_plan(folder: Path) -> Plan:
 
 
 def read_record(plan: Plan, root: Path) -> StudyRecord:
-    """The study's cells as the runs' folders stand."""
-    at = located(root, [run.id for run in plan.runs])
-    running = frozenset(run_id for run_id, path in at.items() if is_locked(path / LOCK))
-    return record(plan, lambda run_id: RunDirectory(at[run_id]).record(), running)
+    """Read the record of a study from the present state of its runs."""
+    folders = located(root, [run.id for run in plan.runs])
+    running = frozenset(run_id for run_id, path in folders.items() if is_locked(path / LOCK))
+    return record(plan, lambda run_id: RunDirectory(folders[run_id]).record(), running)
 
 
 def missing(plan: Plan, root: Path) -> list[PlannedRun]:
-    """The planned runs that have no result yet, or lack what can still be measured of them, in order."""
-    at = located(root, [run.id for run in plan.runs])
-    return [run for run in plan.runs if RunDirectory(at[run.id]).lacks(run.file)]
+    """Return the planned runs that have no result or lack a measurement that can still be made, in order."""
+    folders = located(root, [run.id for run in plan.runs])
+    return [run for run in plan.runs if RunDirectory(folders[run.id]).lacks(run.file)]
 
 
 def past_runs(root: Path) -> list[RunRecord]:
-    """The finished runs under `root`, of whatever study."""
+    """Return the finished runs of all studies under `root`."""
     records = []
     for path in sorted((root / "runs").glob("*/result.json")):
-        with contextlib.suppress(InputError):  # of another schema: nothing to learn from
-            if (found := RunDirectory(path.parent).record()) is not None:
-                records.append(found)
+        with contextlib.suppress(InputError):  # a run of another schema cannot be read
+            if (run_record := RunDirectory(path.parent).record()) is not None:
+                records.append(run_record)
     return records
 
 
 def run_plan(plan: Plan, root: Path, backend: Backend, stop: Callable[[], bool]) -> Iterator[Event]:
-    """Do what is missing, and tell of it."""
+    """Run the missing runs of a plan and yield their events."""
     yield from backend.run([Job(run.id, run.file) for run in missing(plan, root)], stop)

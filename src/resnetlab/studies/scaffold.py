@@ -1,4 +1,7 @@
-"""A study file from answers: commented, checked before it is written, never over another. Free of torch."""
+"""New study files, made from answers. Free of torch.
+
+A file has comments, is checked before it is written, and never replaces another file.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +19,25 @@ from resnetlab.studies.parsing.overrides import Overrides, toml_value
 from resnetlab.studies.parsing.study_file import PARTS, parse_study
 
 WHOLE_MODELS = ("model", "model.name", "model.depth", "model.blocks")
-"""Axes that say of themselves what network is meant."""
+"""Axes that name the network, so that the file needs no `model`."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a person wants to know, as the words of a command."""
+    """Answers for a new study file, in the form of command-line options."""
 
     question: str
     vary: tuple[str, ...]
-    """`model.depth=20,56`: an axis and its values."""
+    """Axes with their values: `model.depth=20,56`."""
     data: str
     recipe: str
     seeds: int
     model: str = "cifar-resnet20"
-    """Where no axis says which network."""
+    """Network of the study, if no axis names one."""
 
 
 def axes(vary: Sequence[str]) -> dict[str, list[Any]]:
-    """The axes of a grid. Raises InputError for what is not FIELD=VALUE,VALUE."""
+    """Parse the axes of a grid. Raises InputError for text that is not FIELD=VALUE,VALUE."""
     grid: dict[str, list[Any]] = {}
     for text in vary:
         name, _, values = (part.strip() for part in text.partition("="))
@@ -49,7 +52,7 @@ def axes(vary: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def text_of(answers: Answers, path: Path) -> str:
-    """The study file. Raises InputError with every mistake that `study check` would find."""
+    """Return the text of the study file. Raises InputError with every mistake that `study check` would find."""
     grid = axes(answers.vary)
     named = any(axis in WHOLE_MODELS for axis in grid)
     lines = [
@@ -74,12 +77,14 @@ def text_of(answers: Answers, path: Path) -> str:
     text = "\n".join(lines) + "\n"
     parse_study(parse_toml(text, str(path)), str(path), Overrides())
     if claim := "\n".join(line.removeprefix("# ") for line in _example(grid)[1:]):
-        parse_study(parse_toml(f"{text}\n{claim}", str(path)), str(path), Overrides())  # what a person uncomments holds
+        parse_study(
+            parse_toml(f"{text}\n{claim}", str(path)), str(path), Overrides()
+        )  # the commented claim must be valid too
     return text
 
 
 def write_study(answers: Answers, path: Path) -> None:
-    """Write the study file, whole or not at all. Raises InputError for a mistake, or where a file is there."""
+    """Write the study file atomically. Raises InputError for a mistake or if the file already exists."""
     if path.suffix != ".toml":
         raise mistake("--out", "a study file ends in .toml", f"--out {path}.toml", got=str(path))
     if not path.parent.is_dir():
@@ -90,17 +95,20 @@ def write_study(answers: Answers, path: Path) -> None:
 
 
 def _example(grid: Mapping[str, Sequence[Any]]) -> list[str]:
-    """A claim to uncomment: the last value of the first axis that varies against its first, the others held."""
+    """Return a commented example claim.
+
+    It compares the last with the first value of the first axis that varies; the other axes are fixed.
+    """
     varied = next((axis for axis, values in grid.items() if len(values) > 1), None)
     if varied is None:
         return []
-    held = {axis: values[0] for axis, values in grid.items()}
-    sides = {"left": held | {varied: grid[varied][-1]}, "right": held}
-    said = f"{varied} {_plain(sides['left'][varied])} is more accurate than {_plain(sides['right'][varied])}."
+    fixed = {axis: values[0] for axis, values in grid.items()}
+    sides = {"left": fixed | {varied: grid[varied][-1]}, "right": fixed}
+    sentence = f"{varied} {_plain(sides['left'][varied])} is more accurate than {_plain(sides['right'][varied])}."
     return [
         "# A claim is a sentence that the report judges; docs/study-files.md lists its kinds. State it before you run.",
         "# [[claim]]",
-        f"# says = {_toml(said)}",
+        f"# says = {_toml(sentence)}",
         *(f"# {side} = {{ {', '.join(f'{a} = {_toml(v)}' for a, v in at.items())} }}" for side, at in sides.items()),
     ]
 
@@ -110,9 +118,11 @@ def _plain(value: Any) -> str:
 
 
 def _toml(value: Any) -> str:
-    """A string, a number, a truth or a list of them: of these, what JSON writes TOML reads."""
+    """Return a value as TOML. For strings, numbers, booleans and lists of them, JSON text is valid TOML."""
     if isinstance(value, dict):
-        return f"{{ {', '.join(f'{key} = {_toml(held)}' for key, held in value.items())} }}"
+        return f"{{ {', '.join(f'{key} = {_toml(item)}' for key, item in value.items())} }}"
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML has it escaped, JSON as it is
+    return json.dumps(value, ensure_ascii=False).replace(
+        "\x7f", "\\u007f"
+    )  # TOML needs this character escaped; JSON does not escape it

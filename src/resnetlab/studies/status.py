@@ -1,6 +1,6 @@
-"""How far a study is, and where it was begun, from plain files. Light: no forms, no numpy, no torch.
+"""Status of studies, read from plain files without schemas, numpy or torch, so that it is fast.
 
-What is not as it must be is left to the careful reader, which says what is wrong with it.
+A file that is not valid is parsed again with its schema, which raises an error that names the mistake.
 """
 
 from __future__ import annotations
@@ -20,43 +20,46 @@ from resnetlab.shell import is_path
 from resnetlab.stats.outcomes import OUTCOMES
 
 UNLIKE = (KeyError, TypeError, AttributeError)
-"""What plain tables raise that are not what was written."""
+"""Errors that an invalid table raises when it is read without its schema."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A study's runs, counted."""
+    """Status of a study: numbers of its runs by outcome."""
 
     counts: Mapping[str, Counter[str]]
-    """By condition, how many of its planned runs stand where: their status, or missing, running, waiting."""
+    """Number of planned runs of each condition by status: an outcome, or missing, running, waiting."""
     finished: int
     planned: int
     command: str
-    """What a person types to go on."""
+    """Command that continues the study."""
 
 
 def standing(folder: Path, root: Path) -> Standing:
-    """How far the study is whose report's folder is `folder`, its runs under `root`. Raises InputError."""
+    """Return the status of the study with the report folder `folder` and runs under `root`.
+
+    Raises InputError if there is no such study or one of its files is not valid.
+    """
     path = folder / "plan.json"
     if not path.exists():
         raise mistake(str(folder), "no study was begun there", "resnetlab study run STUDY")
     plan = read_json(path, MAX_OWN_BYTES)
     try:
-        at = located(root, [run["id"] for run in plan["runs"]])
+        folders = located(root, [run["id"] for run in plan["runs"]])
         counts = {str(condition["label"]): Counter[str]() for condition in plan["study"]["conditions"]}
         finished = 0
         for run in plan["runs"]:
-            outcome, is_result = _outcome(at[run["id"]])
+            outcome, is_result = _outcome(folders[run["id"]])
             counts[run["condition"]][outcome] += 1
             finished += is_result
         return Standing(counts, finished, len(plan["runs"]), str(plan.get("command", "")))
     except UNLIKE:
-        _read_with_care(plan, path, root)
+        _raise_parse_error(plan, path, root)
         raise
 
 
 def facts(standing: Standing, folder: Path) -> dict[str, Any]:
-    """The same as plain values, for `--json`."""
+    """Return the status as plain values, for `--json`."""
     conditions = []
     for label, counts in standing.counts.items():
         by_outcome = {outcome.replace(" ", "_"): counts[outcome] for outcome in OUTCOMES}
@@ -67,8 +70,8 @@ def facts(standing: Standing, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _read_with_care(table: object, path: Path, root: Path) -> None:
-    """Raise InputError for what is wrong with a plan or a result of its runs."""
+def _raise_parse_error(table: object, path: Path, root: Path) -> None:
+    """Raise InputError for the first mistake in a plan or in the results of its runs."""
     from resnetlab.runs.directory import RunDirectory
     from resnetlab.schema import decode
     from resnetlab.studies.plan import Plan
@@ -79,18 +82,18 @@ def _read_with_care(table: object, path: Path, root: Path) -> None:
 
 
 def _outcome(run: Path) -> tuple[str, bool]:
-    """Where the run in that folder stands, and whether it has a result."""
+    """Return the status of the run in a folder, and whether it has a result."""
     if not (run / "run.json").exists():
         return ("running" if is_locked(run / LOCK) else "waiting"), False
     if (run / "result.json").exists():
-        return _known(read_json(run / "result.json")["status"]), True
+        return _checked_status(read_json(run / "result.json")["status"]), True
     if is_locked(run / LOCK):
         return "running", False
     events = read_lines(run / "provenance.jsonl")
     return ("missing" if events and events[-1].get("event") == "gave up" else "waiting"), False
 
 
-def _known(status: object) -> str:
+def _checked_status(status: object) -> str:
     if status not in OUTCOMES:
         raise KeyError(status)
     return status
@@ -98,26 +101,26 @@ def _known(status: object) -> str:
 
 @dataclass(frozen=True)
 class Begun:
-    """Where a study was begun."""
+    """Study that was begun: the folders of its plan and reports."""
 
     planned: Path | None = None
-    """The folder of its report as its file has it; None where it has no plan, or the file is newer than that."""
+    """Report folder of the unchanged study; None if it has no plan or the study file is newer than the plan."""
     reported: bool = False
-    """Whether it was begun as its file has it, or as that was."""
+    """True if the unchanged study has a report, also of an older version of its file."""
     changed: tuple[Path, ...] = ()
-    """The folders of reports of the study as commands changed it."""
+    """Report folders of the study with changes by commands."""
 
 
 def begun(source: str, root: Path) -> Begun:
-    """Where the study of that catalog name or TOML file was begun under `root`."""
+    """Find the folders of a study under `root`, given its catalog name or TOML file."""
     in_catalog = Path(str(resources.files("resnetlab.catalog"))) / "studies" / f"{Path(source).name}.toml"
     path = in_catalog if not is_path(source) and in_catalog.exists() else Path(source)
     try:
-        name, at = str(tomllib.loads(path.read_text(encoding="utf-8-sig"))["name"]), path.stat().st_mtime_ns
+        name, modified_ns = str(tomllib.loads(path.read_text(encoding="utf-8-sig"))["name"]), path.stat().st_mtime_ns
     except (OSError, ValueError, KeyError):
         return Begun()
     plain = root / "studies" / name
-    current = (plain / "plan.json").exists() and (plain / "plan.json").stat().st_mtime_ns > at
+    current = (plain / "plan.json").exists() and (plain / "plan.json").stat().st_mtime_ns > modified_ns
     folders = sorted((root / "studies").glob(f"{name}-" + "[0-9a-f]" * 6))
     changed = tuple(folder for folder in folders if _is_reported(folder) and _name_of(folder) == name)
     return Begun(plain if current else None, _is_reported(plain), changed)

@@ -1,4 +1,4 @@
-"""A study as data: conditions, seeds, claims, and what its report shows beside them. Free of torch."""
+"""Studies as data: conditions, seeds, claims and additional parts of a report. Free of torch."""
 
 from __future__ import annotations
 
@@ -14,127 +14,132 @@ from resnetlab.studies.claims import Claim, Equal, Greater
 from resnetlab.studies.references import Beside
 
 Opened = tuple[Data, bool]
-"""Data, and whether they are opened as photographs of any size, for fine-tuning."""
+"""Data, with a flag that is true if they are opened as photographs of any size, for fine-tuning."""
 
 
 @spec
 class Condition:
-    """A model, data and a recipe: what is compared."""
+    """Condition of a study: a model, data and a recipe."""
 
     label: str
-    """Short and unique within the study: `residual 56 (A)`."""
+    """Label that is short and unique within the study: `residual 56 (A)`."""
     values: dict[str, Any]
-    """Where it stands on each axis of the grid: `{"model.depth": 56}`."""
+    """Value on each axis of the grid: `{"model.depth": 56}`."""
     model: Model
     data: Data
     recipe: AnyRecipe
     numerics: Numerics | None = None
-    """Its own, where the grid varies them; None: the study's."""
+    """Numerics of the condition, if the grid varies them; None for those of the study."""
 
     @property
     def opened(self) -> Opened:
-        """Its data as its recipe takes them."""
+        """Return the data in the form that the recipe needs."""
         return self.data, isinstance(self.recipe, Tuning)
 
 
 @spec
 class Distance:
-    """Test curves of `left` and `right`, pair by pair, by the sum of their squared residuals."""
+    """Distance between the test curves of `left` and `right`, pair by pair: the sum of squared residuals."""
 
     says: str
-    """What a source says of it."""
+    """Statement of a source about it."""
     source: str = ""
     left: tuple[str, ...]
-    """Labels of conditions; in a file, axes that pick them."""
+    """Labels of conditions. A study file gives axes that pick them."""
     right: tuple[str, ...]
     metric: Literal["top1", "loss"] = "top1"
 
 
 @spec
 class Ensemble:
-    """The mean of the probabilities of several runs: of all seeds of a condition, and of one run of each condition."""
+    """Ensemble of runs by the mean of their probabilities.
+
+    There is an ensemble of all seeds of each condition, and one of a run of each condition for each seed.
+    """
 
     says: str = ""
-    """What a source says of it."""
+    """Statement of a source about it."""
     source: str = ""
     of: tuple[str, ...]
-    """Labels of conditions; in a file, axes that pick them."""
+    """Labels of conditions. A study file gives axes that pick them."""
 
 
 Expect = Literal["greater", "less", "equal", "none"]
-"""Of a rung against its parent: better, worse, no difference beyond a margin; none: shown, and no claim."""
+"""Expected result of a rung against its parent: better, worse, or equal within a margin; `none` makes no claim."""
 
 
 @spec
 class Rung:
-    """A condition of a ladder, and what it is judged against."""
+    """Rung of a ladder: a condition and the parent that it is compared with."""
 
     condition: str
-    """Its label, which is the rung's name."""
+    """Label of the condition, which is the name of the rung."""
     parent: str = ""
-    """The condition that it adds to; empty for the first rung."""
+    """Condition that the rung adds to; empty for the first rung."""
     instead_of: str = ""
-    """Of a side rung: the rung whose parent it shares. Nothing is built upon it."""
+    """For a side rung, the rung with the same parent. No other rung adds to a side rung."""
     adds: tuple[str, ...] = ()
-    """`recipe.normalise = train`."""
+    """Fields that the rung sets: `recipe.normalise = train`."""
     why: str = ""
-    """In a sentence, what it does and why that should help."""
+    """Explanation in a sentence: its effect and the reason that it should help."""
     source: str = ""
     expect: Expect = "greater"
     margin: PositiveAmount | None = None
-    """Of `equal`, in points."""
+    """Margin in points, for `equal`."""
 
     @property
     def claim(self) -> Greater | Equal | None:
-        """What the study claims of it; None for the first rung and for one of which nothing is expected."""
-        here, there = f"“{self.condition}”", f"“{self.parent}”"
+        """Return the claim about the rung, or None for the first rung and for a rung without an expected result."""
+        name, parent_name = f"“{self.condition}”", f"“{self.parent}”"
         if not self.parent or self.expect == "none":
             return None
         if self.expect == "equal" and self.margin is not None:
-            says = f"{here} and {there} are within {self.margin:g} points."
+            says = f"{name} and {parent_name} are within {self.margin:g} points."
             return Equal(says=says, source=self.source, left=self.condition, right=self.parent, margin=self.margin)
         better, worse = (self.condition, self.parent) if self.expect == "greater" else (self.parent, self.condition)
         word = "more" if self.expect == "greater" else "less"
-        return Greater(says=f"{here} is {word} accurate than {there}.", source=self.source, left=better, right=worse)
+        return Greater(
+            says=f"{name} is {word} accurate than {parent_name}.", source=self.source, left=better, right=worse
+        )
 
 
 @spec
 class Study:
-    """A question and all that answers it, resolved."""
+    """Study: a question with resolved conditions, seeds and claims."""
 
     name: Name
     question: str
     about: str = ""
-    """What the study is, in a sentence or two."""
+    """Description of the study in a sentence or two."""
     limits: str = ""
-    """What it does not show."""
+    """Limitations of the study."""
     conditions: tuple[Condition, ...]
     seeds: tuple[Whole, ...]
     claims: tuple[Claim, ...] = ()
     published: tuple[Beside, ...] = ()
-    """Numbers of sources, each with the condition that it stands beside."""
+    """Published numbers, each with its condition."""
     published_only: tuple[Beside, ...] = ()
-    """Those of the same sources that no condition has."""
+    """Published numbers of the same sources that belong to no condition."""
     numerics: Numerics = Numerics()
     looks: tuple[Positive, ...] = ()
-    """Seeds a condition at each look, where seeds are added until the claims are decided; empty: all at once."""
+    """Seeds a condition at each look, if seeds are added until the claims are decided; empty for all seeds at once."""
     instruments: Instruments = Instruments()
-    """What its runs measure on the way."""
+    """Additional measurements during its runs."""
     overrides: tuple[str, ...] = ()
-    """What a command changed of the file: `recipe.epochs = 2 (was 10)`."""
+    """Changes that a command made to the file: `recipe.epochs = 2 (was 10)`."""
     left_out: tuple[str, ...] = ()
-    """Claims of the file that need conditions which a command left out of the grid: what they say."""
+    """Sentences of the claims that need conditions which a command left out of the grid."""
     distances: tuple[Distance, ...] = ()
-    """Pairs of curves of which the report says how far apart they lie."""
+    """Distances between pairs of curves, for the report."""
     ensembles: tuple[Ensemble, ...] = ()
-    """Runs of which the report says what they reach together."""
+    """Ensembles of runs, for the report."""
     ladder: tuple[Rung, ...] = ()
-    """Where the conditions are the rungs of one; their claims come first among the study's."""
+    """Rungs of the ladder, if the conditions form one. Their claims come first in `claims`."""
 
     def condition(self, label: str) -> Condition:
-        """The condition of that label."""
+        """Return the condition with a label."""
         return next(condition for condition in self.conditions if condition.label == label)
 
     def numerics_of(self, condition: Condition) -> Numerics:
-        """What is asked for the runs of a condition: its own numerics, or the study's."""
+        """Return the numerics for the runs of a condition: its own, or those of the study."""
         return condition.numerics or self.numerics

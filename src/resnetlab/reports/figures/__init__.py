@@ -1,4 +1,4 @@
-"""The figures of a report as SVG, drawn once wide and once narrow, and as PDF."""
+"""Figures of a report as SVG, each in a wide and a narrow form, and as PDF."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ __all__ = ["COLOURS", "Drawing", "draw", "pdf", "standalone", "themed"]
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure at both widths, colours still sentinels."""
+    """Figure at both widths, as SVG. Its colors are still placeholders."""
 
     wide: str
     narrow: str
 
 
 def draw(picture: document.Figure) -> Drawing:
-    """A figure's SVG at both widths."""
+    """Draw a figure as SVG at both widths."""
     with style():
         wide, narrow = (svg(_painted(picture, small), f"{picture.key}-{small:d}") for small in (False, True))
     return Drawing(wide, narrow)
 
 
 def pdf(picture: document.Figure) -> bytes:
-    """The wide figure as a PDF file with its fonts, in fixed colours; the same values give the same bytes."""
+    """Draw the wide figure as a PDF file with its fonts, in fixed colors. The same values give the same bytes."""
     import matplotlib as mpl
 
     buffer = io.BytesIO()

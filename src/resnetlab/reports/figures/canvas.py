@@ -1,7 +1,7 @@
-"""What every figure is drawn on: its size, its style, and colours that the page which shows it decides.
+"""Canvas of all figures: sizes, style and colors.
 
-matplotlib draws through its object interface, without pyplot's global state. Colours are sentinels that become CSS
-variables in the page and fixed colours in a file of its own. The same values give the same bytes.
+The figures use matplotlib's object interface, without pyplot's global state. Colors are placeholders: they become CSS
+variables in a page and fixed colors in a separate file. The same values give the same bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Sentinel: CSS variable, colour in a file of its own. Series: Okabe and Ito 2008, darkened where text needs it.
+# Placeholder: CSS variable, fixed color. Series: Okabe and Ito 2008, darkened where text needs more contrast.
 COLOURS = {
     "#010101": ("--ink", "#1c1e21"),
     "#020202": ("--muted", "#5b626b"),
@@ -35,15 +35,15 @@ MARKS = ("o", "s", "^", "D", "P", "h")
 DASHES: tuple[Any, ...] = ((0, (4, 1.6)), "-", (0, (6, 1.5, 1.2, 1.5)), (0, (1.2, 1.2)), (0, (8, 2)), "-")
 
 PUBLISHED: dict[str, Any] = {"color": INK, "marker": "D", "ms": 7, "mfc": CARD, "mew": 1.6, "ls": "none"}
-"""A published number: an open diamond."""
+"""Style of a published number: an open diamond."""
 
 WIDE, NARROW = 880, 342
-"""Width in CSS pixels: a desktop's column, and a phone of 390 pixels less its margins."""
+"""Widths in CSS pixels: the column of a desktop page, and a phone of 390 pixels minus its margins."""
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The settings under which figures are made and saved."""
+    """Set the matplotlib settings for drawing and saving figures."""
     import matplotlib as mpl
 
     settings: dict[Any, Any] = {
@@ -57,12 +57,12 @@ def style() -> Iterator[None]:
         "figure.facecolor": "none", "axes.facecolor": "none", "axes.unicode_minus": True, "path.simplify": False,
     }  # fmt: skip
     with mpl.rc_context(settings), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a glyph that matplotlib's font lacks is the browser's to draw
+        warnings.simplefilter("ignore")  # the browser draws glyphs that matplotlib's font lacks
         yield
 
 
 def svg(figure: Figure, name: str) -> str:
-    """The figure's SVG element alone, with ids of its own: several of them stand in one page."""
+    """Return the SVG element of a figure, with unique ids, so that a page can contain several figures."""
     import matplotlib as mpl
 
     buffer = io.StringIO()
@@ -84,7 +84,7 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def new(width: int, height: float) -> Figure:
-    """An empty figure of that many CSS pixels: matplotlib's points are the SVG's units."""
+    """Return an empty figure of a size in CSS pixels. matplotlib's points become the units of the SVG."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -94,12 +94,12 @@ def new(width: int, height: float) -> Figure:
 
 
 def wrapped(text: str, letters: int) -> list[str]:
-    """At most 3 lines."""
+    """Wrap text to at most 3 lines."""
     return textwrap.wrap(text, letters, max_lines=3, placeholder="…") or [""]
 
 
 def fix_colours(figure: Figure) -> None:
-    """Give every artist the colour that its sentinel stands for."""
+    """Replace the placeholder color of every artist by its fixed color."""
     from matplotlib.colors import to_hex, to_rgba
 
     def fixed(colour: Any) -> Any:
@@ -107,13 +107,13 @@ def fix_colours(figure: Figure) -> None:
             return colour
         if getattr(colour, "ndim", 1) == 2:
             return [fixed(row) for row in colour]
-        held = to_hex(colour)
-        return (*to_rgba(COLOURS[held][1])[:3], to_rgba(colour)[3]) if held in COLOURS else colour
+        placeholder = to_hex(colour)
+        return (*to_rgba(COLOURS[placeholder][1])[:3], to_rgba(colour)[3]) if placeholder in COLOURS else colour
 
-    figure.canvas.draw()  # ticks are made when they are drawn
-    found: list[Any] = figure.findobj()
-    boxes = [artist.get_bbox_patch() for artist in found if hasattr(artist, "get_bbox_patch")]
-    for artist in [*found, *filter(None, boxes)]:
+    figure.canvas.draw()  # matplotlib creates the ticks only when it draws
+    artists: list[Any] = figure.findobj()
+    boxes = [artist.get_bbox_patch() for artist in artists if hasattr(artist, "get_bbox_patch")]
+    for artist in [*artists, *filter(None, boxes)]:
         for name in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
             get, put = getattr(artist, f"get_{name}", None), getattr(artist, f"set_{name}", None)
             if get is None or put is None:
@@ -125,23 +125,23 @@ def fix_colours(figure: Figure) -> None:
 
 
 def themed(svg: str, label: str) -> str:
-    """The SVG for a page that defines the colours as CSS variables; `label` is its text alternative, escaped."""
+    """Return the SVG for a page that defines the colors as CSS variables. `label` is the escaped text alternative."""
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-    return _coloured(svg, lambda variable, _: f"var({variable})")
+    return _replace_placeholders(svg, lambda variable, _: f"var({variable})")
 
 
 def standalone(svg: str) -> str:
-    """The SVG as a file: fixed colours on a white card, legible on a light page and on a dark one."""
+    """Return the SVG as a file, in fixed colors on a white card, so that it is legible on light and dark pages."""
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     width, height = (box[1], box[2]) if box else ("100%", "100%")
     svg = svg.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" ', 1)
     card = f'<rect width="{width}" height="{height}" rx="6" fill="#ffffff"/>'
     svg = re.sub(r"(<svg [^>]*>)", rf"\1{card}", svg, count=1)
     font = "font-family: system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
-    return _coloured(svg, lambda _, colour: colour).replace("font-family: inherit", font)
+    return _replace_placeholders(svg, lambda _, colour: colour).replace("font-family: inherit", font)
 
 
-def _coloured(svg: str, choose: Callable[[str, str], str]) -> str:
+def _replace_placeholders(svg: str, choose: Callable[[str, str], str]) -> str:
     for sentinel, (variable, colour) in COLOURS.items():
         svg = svg.replace(sentinel, choose(variable, colour))
     return svg

@@ -1,4 +1,4 @@
-"""Learning curves: a panel a condition, on one scale."""
+"""Figures of learning curves, with a panel for each condition, on one scale."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def paint(picture: Curves, small: bool) -> Figure:
+    """Draw learning curves, with a panel for each condition."""
     from matplotlib.ticker import MaxNLocator
 
     width = NARROW if small else WIDE
@@ -58,8 +59,8 @@ def _panel(ax: Axes, panel: Panel, picture: Curves) -> None:
         if other is not panel and other.mean:
             ax.plot(other.mean.x, _on_scale(other.mean, picture.top), color=MUTED, lw=1, alpha=0.45, zorder=1)
     if panel.mean and panel.band:
-        shown = [high <= picture.top for high in panel.band[1]]
-        ax.fill_between(panel.mean.x, *panel.band, where=shown, color=colour, alpha=0.16, lw=0, zorder=2)
+        within_scale = [high <= picture.top for high in panel.band[1]]
+        ax.fill_between(panel.mean.x, *panel.band, where=within_scale, color=colour, alpha=0.16, lw=0, zorder=2)
     for line in panel.runs:
         _run(ax, line, colour, picture.top)
     if panel.beside:
@@ -67,14 +68,14 @@ def _panel(ax: Axes, panel: Panel, picture: Curves) -> None:
     if panel.mean:
         means, dashes = _on_scale(panel.mean, picture.top), DASHES[panel.style % len(DASHES)]
         ax.plot(panel.mean.x, means, color=colour, lw=2.6, ls=dashes, zorder=4)
-        above = [x for x, y in zip(panel.mean.x, means, strict=True) if math.isnan(y)]
+        cut_x = [x for x, y in zip(panel.mean.x, means, strict=True) if math.isnan(y)]
         ax.plot(
-            above, [0.95 * picture.top] * len(above), color=colour, ls="none", marker="^", ms=7, clip_on=False, zorder=4
+            cut_x, [0.95 * picture.top] * len(cut_x), color=colour, ls="none", marker="^", ms=7, clip_on=False, zorder=4
         )
 
 
 def _on_scale(line: Line, top: float) -> list[float]:
-    """The values of a line, with gaps where they leave the scale: a fall from 1,000 would be a stroke across all."""
+    """Return the values of a line, with NaN above the scale, so that a very large loss does not cross the panel."""
     return [y if y <= top else math.nan for y in line.y]
 
 

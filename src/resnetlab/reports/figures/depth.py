@@ -1,4 +1,4 @@
-"""What runs measured of themselves: quantities by depth, and accuracy without each block; a panel a condition."""
+"""Figures of layers by depth and of block ablations, with a panel for each condition."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIDE, GAP, HIGH, FOOT = 50, 22, 128, 40
-"""Pixels: left of the panels, between them, of one, below the last."""
+"""Sizes in pixels: left of the panels, between them, the height of one, and below the last."""
 
 
 def paint(picture: Depths, small: bool) -> Figure:
-    """The quantities below one another, each with its title and a grid of panels."""
+    """Draw the quantities below one another, each with its title and a grid of panels."""
     grids = [_Grid([panel.label for panel in quantity.panels], small) for quantity in picture.quantities]
     height = sum(grid.height + 24 for grid in grids) + FOOT
     figure = new(_width(small), height)
@@ -26,19 +26,19 @@ def paint(picture: Depths, small: bool) -> Figure:
         figure.text(4 / _width(small), (top - 16) / height, quantity.title, fontsize=13, color=INK)
         last = number == len(grids) - 1
         for ax, panel in zip(grid.axes(figure, top - 24, height, last), quantity.panels, strict=True):
-            _quantity(ax, panel, quantity)
+            _quantity_panel(ax, panel, quantity)
         top -= grid.height + 24
     figure.text(SIDE / _width(small), 6 / height, "layer", color=MUTED, fontsize=12)
     return figure
 
 
 def paint_worths(picture: Worths, small: bool) -> Figure:
-    """A grid of panels on one scale of accuracy."""
+    """Draw block ablations as a grid of panels on one scale of accuracy."""
     grid = _Grid([worth.panel.label for worth in picture.worths], small)
     height = grid.height + FOOT + 16
     figure = new(_width(small), height)
     for ax, worth in zip(grid.axes(figure, height - 16, height, True), picture.worths, strict=True):
-        _worth(ax, worth)
+        _ablation_panel(ax, worth)
     figure.text(SIDE / _width(small), 6 / height, "block switched off", color=MUTED, fontsize=12)
     figure.text(4 / _width(small), 1 - 14 / height, "test accuracy, %", color=MUTED, fontsize=12)
     return figure
@@ -49,7 +49,7 @@ def _width(small: bool) -> int:
 
 
 class _Grid:
-    """Panels side by side, as many as there is room for."""
+    """Grid of panels, with as many side by side as fit."""
 
     def __init__(self, labels: Sequence[str], small: bool) -> None:
         self.count, self.width = len(labels), _width(small)
@@ -61,10 +61,10 @@ class _Grid:
         self.height = self.lines * (HIGH + self.head) + 14
 
     def axes(self, figure: Figure, top: float, height: float, last: bool) -> list[Axes]:
-        """Of the panels, from `top` on in a figure of `height`; numbers stand below the `last` grid alone."""
+        """Add the axes of the panels below `top` to a figure of `height`. Only the `last` grid has numbers below it."""
         from matplotlib.ticker import MaxNLocator
 
-        held = []
+        panels = []
         for index, title in enumerate(self.titles):
             row, column = divmod(index, self.columns)
             x, y = SIDE + column * (self.wide + GAP), top - (row + 1) * (HIGH + self.head)
@@ -73,11 +73,11 @@ class _Grid:
             ax.set_title("\n".join(title), loc="left", pad=4, fontsize=12)
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             ax.tick_params(labelleft=column == 0, labelbottom=last and index + self.columns >= self.count)
-            held.append(ax)
-        return held
+            panels.append(ax)
+        return panels
 
 
-def _quantity(ax: Axes, panel: Panel, quantity: Quantity) -> None:
+def _quantity_panel(ax: Axes, panel: Panel, quantity: Quantity) -> None:
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     ends = [x for other in quantity.panels for line in other.runs for x in line.x]
@@ -103,7 +103,7 @@ def _quantity(ax: Axes, panel: Panel, quantity: Quantity) -> None:
         ax.plot(panel.mean.x, panel.mean.y, color=colour, lw=2.2, ls=dashes, zorder=4)
 
 
-def _worth(ax: Axes, worth: Worth) -> None:
+def _ablation_panel(ax: Axes, worth: Worth) -> None:
     from matplotlib.ticker import MaxNLocator
 
     panel, colour = worth.panel, SERIES[worth.panel.style % len(SERIES)]

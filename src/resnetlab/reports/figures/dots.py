@@ -1,4 +1,4 @@
-"""The first figure: every run as a dot."""
+"""First figure of a report: every run as a dot."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 EDGE = ("out of memory", "missing")
-"""Outcomes without an accuracy: their marks stand at the left edge of the axis."""
+"""Outcomes without an accuracy; their marks are at the left edge of the axis."""
 
 
 def paint(picture: Dots, small: bool) -> Figure:
+    """Draw every run as a dot, with a row for each condition."""
     rows, width = picture.rows, NARROW if small else WIDE
     low, high = picture.low_pct, picture.high_pct
     edge = any(dot.outcome in EDGE for row in rows for dot in row.dots)
@@ -56,10 +57,13 @@ def paint(picture: Dots, small: bool) -> Figure:
 
 
 def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) -> None:
-    """A condition's band, `height` pixels high; narrow ones have `extra` pixels for a long label, wide ones None."""
+    """Draw the row of a condition, `height` pixels high.
+
+    A row of a narrow figure has `extra` pixels for a long label; in a wide figure `extra` is None.
+    """
 
     def y(pixels: float) -> float:
-        """Pixels below the band's upper edge in the axis' units."""
+        """Convert pixels below the upper edge of the row to the units of the axis."""
         return index - 0.5 + pixels / height
 
     colour = SERIES[row.style % len(SERIES)]
@@ -68,25 +72,29 @@ def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) 
     ax.plot([row.chance_pct] * 2, [index - 0.5, index + 0.5], color=MUTED, lw=1.2, ls=(0, (2, 2)), zorder=1)
     ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
     step = (bottom - top) / max(4, len(row.dots) - 1)
-    for place, dot in enumerate(row.dots):
-        at = (top + bottom) / 2 + (place - (len(row.dots) - 1) / 2) * step
-        _dot(ax, dot.outcome, dot.value_pct, y(at), row.style, colour)
+    for number, dot in enumerate(row.dots):
+        pixels = (top + bottom) / 2 + (number - (len(row.dots) - 1) / 2) * step
+        _dot(ax, dot.outcome, dot.value_pct, y(pixels), row.style, colour)
     if row.mean_pct is not None:
         if row.low_pct is not None and row.high_pct is not None:
             ax.plot([row.low_pct, row.high_pct], [y(bar)] * 2, color=INK, lw=2, solid_capstyle="butt", zorder=4)
         ax.plot([row.mean_pct] * 2, [y(bar - 6), y(bar + 6)], color=INK, lw=3, solid_capstyle="butt", zorder=5)
-    for place, mark in enumerate(row.published, 1):
-        at = y(bar + 15 * place)
+    for number, mark in enumerate(row.published, 1):
+        y_mark = y(bar + 15 * number)
         if mark.low_pct is not None and mark.high_pct is not None:
-            ax.plot([mark.low_pct, mark.high_pct], [at] * 2, color=MUTED, lw=1.4, solid_capstyle="butt", zorder=4)
-        ax.plot(mark.value_pct, at, **PUBLISHED, clip_on=False, zorder=5)
+            ax.plot([mark.low_pct, mark.high_pct], [y_mark] * 2, color=MUTED, lw=1.4, solid_capstyle="butt", zorder=4)
+        ax.plot(mark.value_pct, y_mark, **PUBLISHED, clip_on=False, zorder=5)
     rate, numbers = row.said
     edge = _edge(row)
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
     if small:
-        text["bbox"] = {"facecolor": CARD, "edgecolor": "none", "pad": 1.5}  # lines stop at words
-        for place, line in enumerate(wrapped(row.label, 40)):
-            ax.text(0, y(15 + 18 * place), line, fontweight="bold", **text)
+        text["bbox"] = {
+            "facecolor": CARD,
+            "edgecolor": "none",
+            "pad": 1.5,
+        }  # the background hides lines behind the text
+        for number, line in enumerate(wrapped(row.label, 40)):
+            ax.text(0, y(15 + 18 * number), line, fontweight="bold", **text)
         ax.text(1, y(15 + below), numbers, ha="right", **text)
         ax.text(1, y(32 + below), f"{rate}, {edge}" if edge else rate, color=MUTED, ha="right", **text)
     else:
@@ -94,12 +102,15 @@ def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) 
             -0.03, y(34), "\n".join(wrapped(row.label, 20)), ha="right", fontweight="bold", linespacing=1.35, **text
         )
         lines = [(rate, MUTED), *([(numbers, INK)] if numbers else []), *([(edge, MUTED)] if edge else [])]
-        for place, (line, shade) in enumerate(lines):
-            ax.text(1.04, y(34 + 20 * (place - (len(lines) - 1) / 2)), line, color=shade, **text)
+        for number, (line, shade) in enumerate(lines):
+            ax.text(1.04, y(34 + 20 * (number - (len(lines) - 1) / 2)), line, color=shade, **text)
 
 
 def _dot(ax: Axes, outcome: str, value: float | None, y: float, style: int, colour: str) -> None:
-    """A converged run is filled, a failed one open; one without an accuracy stands at the axis' left edge."""
+    """Draw the dot of a run: filled if it converged, open if it failed.
+
+    A run without an accuracy is at the left edge of the axis.
+    """
     form: dict[str, Any] = {"color": colour, "ls": "none", "zorder": 3, "clip_on": False}
     match outcome:
         case "converged" if value is not None:
@@ -117,16 +128,16 @@ def _dot(ax: Axes, outcome: str, value: float | None, y: float, style: int, colo
 
 
 def _edge(row: DotRow) -> str:
-    """What the marks at the left edge are: `2 out of memory, 1 missing`."""
-    held = [dot.outcome for dot in row.dots]
-    return ", ".join(f"{held.count(name)} {name}" for name in EDGE if name in held)
+    """Describe the marks at the left edge: `2 out of memory, 1 missing`."""
+    outcomes = [dot.outcome for dot in row.dots]
+    return ", ".join(f"{outcomes.count(name)} {name}" for name in EDGE if name in outcomes)
 
 
 def _legend(rows: tuple[DotRow, ...], chance: bool) -> list[Line2D]:
-    """The marks that are there, each with its name."""
+    """Return the legend of the marks that occur."""
     from matplotlib.lines import Line2D
 
-    seen = {dot.outcome for row in rows for dot in row.dots}
+    outcomes = {dot.outcome for row in rows for dot in row.dots}
     styles = [row.style for row in rows for dot in row.dots if dot.outcome == "converged"]
     marks: dict[str, tuple[str, dict[str, Any]]] = {
         "converged": ("converged run", {"marker": MARKS[min(styles, default=0) % len(MARKS)], "ms": 7.5}),
@@ -136,7 +147,9 @@ def _legend(rows: tuple[DotRow, ...], chance: bool) -> list[Line2D]:
         "missing": ("missing", {"marker": "d", "ms": 8, "mfc": "none", "mew": 1.5}),
     }
     handles = [
-        Line2D([], [], color=MUTED, ls="none", label=text, **form) for key, (text, form) in marks.items() if key in seen
+        Line2D([], [], color=MUTED, ls="none", label=text, **form)
+        for key, (text, form) in marks.items()
+        if key in outcomes
     ]
     if any(row.low_pct is not None for row in rows):
         handles.append(Line2D([], [], color=INK, lw=2, marker="|", ms=9, mew=3, label="mean, 95 % t-interval"))

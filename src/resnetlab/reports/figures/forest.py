@@ -1,4 +1,4 @@
-"""The forest plot: a row a claim."""
+"""Forest plot with a row for each claim."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def paint(picture: Forest, small: bool) -> Figure:
-    """Rows by unit, each unit on an axis of its own; claims without an effect come last, without one."""
+    """Draw the rows by unit, each unit with its own axis. Claims without an effect come last, without an axis."""
     units = list(dict.fromkeys(row.unit for row in sorted(picture.rows, key=lambda row: not row.unit)))
     groups = [[row for row in picture.rows if row.unit == unit] for unit in units]
     width, foot = NARROW if small else WIDE, 46
@@ -43,10 +43,13 @@ def paint(picture: Forest, small: bool) -> Figure:
 
 
 def _forest_scale(rows: list[ForestRow]) -> tuple[float, float]:
-    """Every effect, zero and the finite ends of regions; intervals are cut at twice the spread."""
-    held = [row.d for row in rows if row.d is not None] + [known.d for row in rows for known in row.published]
+    """Return the ends of the scale: it contains every effect, zero and the finite ends of regions.
+
+    Intervals extend it by at most the spread of these values on each side.
+    """
+    effects = [row.d for row in rows if row.d is not None] + [known.d for row in rows for known in row.published]
     ends = [end for row in rows for end in row.region if row.d is not None and -1e9 < end < 1e9]
-    low, high = min([0.0, *held, *ends]), max([0.0, *held, *ends])
+    low, high = min([0.0, *effects, *ends]), max([0.0, *effects, *ends])
     spread = max(high - low, 1e-6)
     low = max(low - spread, min([low, *(row.low for row in rows if row.low is not None)]))
     high = min(high + spread, max([high, *(row.high for row in rows if row.high is not None)]))
@@ -58,20 +61,22 @@ def _forest_row(ax: Axes, row: ForestRow, index: int, height: int, small: bool) 
     def y(pixels: float) -> float:
         return index - 0.5 + pixels / height
 
-    at, half = y(height - 20 if small else height / 2), (12 if small else 24) / height
+    center, half = y(height - 20 if small else height / 2), (12 if small else 24) / height
     ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
     low, high = ax.get_xlim()
     if row.d is not None and row.low is not None and row.high is not None:
         ends = (max(low, row.region[0]), min(high, row.region[1]))
-        ax.fill_between(ends, at - half, at + half, color=SERIES[2], alpha=0.16, lw=0, zorder=1)
-        ax.plot([max(low, row.low), min(high, row.high)], [at] * 2, color=INK, lw=2, solid_capstyle="butt", zorder=3)
+        ax.fill_between(ends, center - half, center + half, color=SERIES[2], alpha=0.16, lw=0, zorder=1)
+        ax.plot(
+            [max(low, row.low), min(high, row.high)], [center] * 2, color=INK, lw=2, solid_capstyle="butt", zorder=3
+        )
         for end, beyond, mark in ((low, row.low < low, "<"), (high, row.high > high, ">")):
             if beyond:
-                ax.plot(end, at, marker=mark, color=INK, ms=6, ls="none", clip_on=False, zorder=4)
+                ax.plot(end, center, marker=mark, color=INK, ms=6, ls="none", clip_on=False, zorder=4)
         face = CARD if row.conditional else INK
-        ax.plot(row.d, at, marker="o", ms=8, mfc=face, mec=INK, mew=1.6, ls="none", zorder=5)
+        ax.plot(row.d, center, marker="o", ms=8, mfc=face, mec=INK, mew=1.6, ls="none", zorder=5)
         for known in row.published:
-            ax.plot(known.d, at + 0.75 * half, **PUBLISHED, clip_on=False, zorder=4)
+            ax.plot(known.d, center + 0.75 * half, **PUBLISHED, clip_on=False, zorder=4)
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
     lines = [(row.word, INK, "bold"), *((line, INK if not n else MUTED, "normal") for n, line in enumerate(row.said))]
     lines = [line for line in lines if line[0]]
@@ -79,10 +84,10 @@ def _forest_row(ax: Axes, row: ForestRow, index: int, height: int, small: bool) 
         text["bbox"] = {"facecolor": CARD, "edgecolor": "none", "pad": 1.0}
         label = wrapped(row.label, 42)
         ax.text(0, y(12), label[0] + ("…" if len(label) > 1 else ""), fontweight="bold", fontsize=12, **text)
-        for place, (line, shade, _) in enumerate(lines):
-            ax.text(0, y(29 + 16 * place), line[:56], color=shade, fontsize=12, **text)
+        for number, (line, shade, _) in enumerate(lines):
+            ax.text(0, y(29 + 16 * number), line[:56], color=shade, fontsize=12, **text)
         return
     ax.text(-0.04, y(height / 2), "\n".join(wrapped(row.label, 32)), ha="right", linespacing=1.3, **text)
-    for place, (line, shade, weight) in enumerate(lines):
-        below = height / 2 + 19 * (place - (len(lines) - 1) / 2)
+    for number, (line, shade, weight) in enumerate(lines):
+        below = height / 2 + 19 * (number - (len(lines) - 1) / 2)
         ax.text(1.03, y(below), line, color=shade, fontweight=weight, **text)

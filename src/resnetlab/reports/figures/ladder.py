@@ -1,4 +1,4 @@
-"""The steps of a ladder: a row a rung, each led to from its parent."""
+"""Figure of a ladder: a row for each rung, linked to its parent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAIN, SIDE = SERIES[1], SERIES[5]
 
 
 def paint(picture: Steps, small: bool) -> Figure:
-    """Main rungs as dots, side rungs as squares beside the line."""
+    """Draw main rungs as dots and side rungs as squares beside the line."""
     rows, width = picture.rows, NARROW if small else WIDE
     row_height, foot = (66, 58) if small else (44, 58)
     height = row_height * len(rows) + foot + 4
@@ -26,12 +26,12 @@ def paint(picture: Steps, small: bool) -> Figure:
     ax.grid(axis="x")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} %" if 0 <= value <= 100 else "")
     ax.locator_params(axis="x", nbins=4 if small else 6)
-    place = (row_height - 16) / row_height - 0.5 if small else 0.0
+    offset = (row_height - 16) / row_height - 0.5 if small else 0.0
     for index in range(len(rows)):
-        _trunk(ax, rows, index, place)
+        _trunk(ax, rows, index, offset)
     for index, row in enumerate(rows):
         ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
-        _row(ax, row, rows, index + place)
+        _row(ax, row, rows, index + offset)
         _words(ax, row, index, small, row_height)
     handles = _legend(rows)
     figure.legend(
@@ -42,16 +42,16 @@ def paint(picture: Steps, small: bool) -> Figure:
     return figure
 
 
-def _trunk(ax: Axes, rows: tuple[StepRow, ...], index: int, place: float) -> None:
-    """Down from a rung to each that starts from it: a line to the next rung, dots to the last side rung."""
-    at = rows[index].mean_pct
+def _trunk(ax: Axes, rows: tuple[StepRow, ...], index: int, offset: float) -> None:
+    """Draw the lines from a rung down to its children: solid to the next rung, dotted to the last side rung."""
+    mean = rows[index].mean_pct
     children = [number for number, row in enumerate(rows) if row.parent == index and row.mean_pct is not None]
-    if at is None or not children:
+    if mean is None or not children:
         return
     main = [number for number in children if not rows[number].side]
-    ax.plot([at] * 2, [index + place, max(children) + place], color=SIDE, lw=1.2, ls=(0, (1.5, 2)), zorder=1)
+    ax.plot([mean] * 2, [index + offset, max(children) + offset], color=SIDE, lw=1.2, ls=(0, (1.5, 2)), zorder=1)
     if main:
-        ax.plot([at] * 2, [index + place, main[0] + place], color=MAIN, lw=1.8, zorder=2)
+        ax.plot([mean] * 2, [index + offset, main[0] + offset], color=MAIN, lw=1.8, zorder=2)
 
 
 def _row(ax: Axes, row: StepRow, rows: tuple[StepRow, ...], y: float) -> None:
@@ -82,8 +82,8 @@ def _words(ax: Axes, row: StepRow, index: int, small: bool, height: int) -> None
     if small:
         text["bbox"] = {"facecolor": CARD, "edgecolor": "none", "pad": 1.0}
         label = wrapped(row.label, 34)
-        shown = label[0] + ("…" if len(label) > 1 else "")
-        ax.text(0.04 if row.side else 0, y(13), shown, fontweight=weight, **text)
+        short_label = label[0] + ("…" if len(label) > 1 else "")
+        ax.text(0.04 if row.side else 0, y(13), short_label, fontweight=weight, **text)
         ax.text(1, y(13), reached, ha="right", **text)
         ax.text(1, y(31), gained, color=MUTED, ha="right", fontsize=12, **text)
         return
@@ -101,5 +101,5 @@ def _legend(rows: tuple[StepRow, ...]) -> list[Any]:
         (any(row.side for row in rows), "side rung", {"marker": "s", "mfc": CARD, "mec": SIDE, "mew": 1.8}),
         (any(row.train_pct is not None for row in rows), "train", {"marker": "^", "mfc": "none", "mec": MUTED}),
     ]
-    held = [Line2D([], [], ls="none", ms=7.5, label=text, **form) for present, text, form in marks if present]
-    return [*held, Line2D([], [], color=INK, lw=1.8, label="95 % interval")]
+    handles = [Line2D([], [], ls="none", ms=7.5, label=text, **form) for present, text, form in marks if present]
+    return [*handles, Line2D([], [], color=INK, lw=1.8, label="95 % interval")]

@@ -1,4 +1,4 @@
-"""Accuracy against what it costs: a mark a network, its interval, its name beside it."""
+"""Scatter plot of accuracy against cost: a mark for each network, with its interval and name."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HIGH, FOOT, SIDE = 320, 52, 46
-"""Pixels: of the axes, below them, left of them."""
+"""Sizes in pixels: the height of the axes, below them and left of them."""
 
 
 def paint(picture: Scatter, small: bool) -> Figure:
-    """A logarithmic axis of cost; on a phone numbers stand beside the marks, and the names below."""
+    """Draw the plot with a logarithmic cost axis. On a phone the marks have numbers, and the names are below."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     width = NARROW if small else WIDE
@@ -42,10 +42,10 @@ def paint(picture: Scatter, small: bool) -> Figure:
             ends = [max(picture.low_pct, spot.low_pct), min(picture.high_pct, spot.high_pct)]
             ax.plot([spot.x] * 2, ends, color=INK, lw=1.6, zorder=3)
         ax.plot(spot.x, spot.y_pct, zorder=4, **form)
-        said = str(number) if small else spot.label
-        away, side = (9, "left") if small or spot.x <= middle else (-9, "right")  # names stay within the figure
+        label = str(number) if small else spot.label
+        away, side = (9, "left") if small or spot.x <= middle else (-9, "right")  # so names stay within the figure
         ax.annotate(
-            said, (spot.x, spot.y_pct), (away, 0), textcoords="offset points", ha=side, va="center", fontsize=12
+            label, (spot.x, spot.y_pct), (away, 0), textcoords="offset points", ha=side, va="center", fontsize=12
         )
     ax.spines["bottom"].set_color(GRID)
     figure.text(SIDE / width, (foot - 34) / height, picture.unit, color=MUTED, fontsize=12)
@@ -55,7 +55,7 @@ def paint(picture: Scatter, small: bool) -> Figure:
 
 
 def short(value: float) -> str:
-    """`25 M`, `1.2 G`, `40`."""
+    """Format a cost: `25 M`, `1.2 G`, `40`."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= size:
             return f"{value / size:g}{unit}"

@@ -1,5 +1,7 @@
-"""What a figure draws that neither results.csv nor curves.csv holds, as CSV beside it: effects of claims, published
-numbers."""
+"""Values of figures as CSV files, if neither results.csv nor curves.csv has them.
+
+These are effects of claims and published numbers, for example.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ Value = str | float | None
 
 
 def table(picture: Figure) -> str:
-    """The figure's values as CSV; empty where the report's other files hold them all."""
+    """Return the values of a figure as CSV, or empty text if other files of the report have all of them."""
     match picture:
         case Forest():
             names = [
@@ -48,23 +50,23 @@ def table(picture: Figure) -> str:
 
 def _step(row: StepRow, rows: Sequence[StepRow]) -> list[Value]:
     parent = None if row.parent is None else rows[row.parent].label
-    held: list[Value] = [row.mean_pct, row.low_pct, row.high_pct, row.train_pct, row.said[1]]
-    return [row.label, parent, "yes" if row.side else "no", *held]
+    values: list[Value] = [row.mean_pct, row.low_pct, row.high_pct, row.train_pct, row.said[1]]
+    return [row.label, parent, "yes" if row.side else "no", *values]
 
 
 def _effect(row: ForestRow, known: Known | None) -> list[Value]:
-    held: list[Value] = [row.label, row.unit, *row.region, row.d, row.low, row.high, row.word, *row.said[1:]]
-    return [*held, known.d, "; ".join(known.sources)] if known else [*held, None, None]
+    values: list[Value] = [row.label, row.unit, *row.region, row.d, row.low, row.high, row.word, *row.said[1:]]
+    return [*values, known.d, "; ".join(known.sources)] if known else [*values, None, None]
 
 
 def csv_text(names: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
-    """A table as CSV."""
+    """Format a table as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([None if _nothing(value) else value for value in row] for row in rows)
+    writer.writerows([None if _is_nan(value) else value for value in row] for row in rows)
     return buffer.getvalue()
 
 
-def _nothing(value: Value) -> bool:
+def _is_nan(value: Value) -> bool:
     return isinstance(value, float) and math.isnan(value)

@@ -1,4 +1,4 @@
-"""The report as one HTML file: no script, nothing loaded from elsewhere, light and dark, desktop and phone."""
+"""HTML renderer: a report as one file, without scripts or external resources, for light and dark, desktop and phone."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def render(report: Report, drawings: Mapping[str, figures.Drawing]) -> str:
-    """The page; `drawings` by the key of their picture."""
+    """Return the page. `drawings` has the drawing of each figure, by its key."""
     from markupsafe import Markup, escape
 
     pictures = {}
     for picture in report.pictures:
         label, drawing = str(escape(picture.alt)), drawings[picture.key]
-        # matplotlib escapes the text that it draws; nothing else of ours stands in its SVG.
+        # matplotlib escapes the text that it draws, and its SVG contains no other text of ours.
         pictures[picture.key] = Markup(
             f'<div class="wide">{figures.themed(drawing.wide, label)}</div>'
             f'<div class="narrow">{figures.themed(drawing.narrow, label)}</div>'
@@ -28,11 +28,11 @@ def render(report: Report, drawings: Mapping[str, figures.Drawing]) -> str:
 
 
 def environment() -> Environment:
-    """Of the pages: text is escaped, and a value that is missing is a mistake."""
+    """Return the Jinja environment of the pages. Text is escaped, and a missing value raises an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     def finalize(value: object) -> object:
-        """A number and its percent sign stay on one line."""
+        """Replace the space before a percent sign, so that both stay on one line."""
         return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
 
     return Environment(

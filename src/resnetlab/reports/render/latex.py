@@ -1,6 +1,6 @@
-"""The report as LaTeX, for a paper: the same words, tables (booktabs) and numbers, its figures beside it as PDF files.
+"""LaTeX renderer for papers: the same words, tables (booktabs) and numbers, with the figures as PDF files.
 
-Written on request. The document needs no more than a plain TeX Live: pdflatex, booktabs, longtable, Times.
+It is used on request only. The document needs only a plain TeX Live: pdflatex, booktabs, longtable, Times.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ CHARACTERS = {
     "\N{RIGHT DOUBLE QUOTATION MARK}": r"\textquotedblright{}",
     "\N{RIGHT SINGLE QUOTATION MARK}": r"\textquoteright{}",
 }  # fmt: skip
-"""A character as pdflatex sets it. Brackets and stars are braced, for after a line's end they would be arguments."""
+"""LaTeX code of characters. Brackets and stars have braces; after the end of a line they would be arguments."""
 
 PLAIN = 150
-"""Letters of the tables' size that stand in a line, about."""
+"""Approximate number of letters of the tables' font size in a line."""
 
 
 def write_latex(source: Report | Evidence, folder: Path) -> Path:
-    """Write `report.tex` and its `figures/*.pdf` into `folder`, each whole or not at all; the path of `report.tex`.
+    """Write `figures/*.pdf` and then `report.tex` into `folder`, each atomically. Return the path of `report.tex`.
 
-    The document comes last. Raises ResourceError when the disk is full.
+    Raises ResourceError if the disk is full.
     """
     report = assemble(source) if isinstance(source, Evidence) else source
     for picture in report.pictures:
-        drawn = figures.pdf(picture)
+        drawing = figures.pdf(picture)
         with files.atomic(folder / "figures" / f"{picture.key}.pdf", "wb") as file:
-            file.write(drawn)
+            file.write(drawing)
     path = folder / "report.tex"
     files.write_text(path, render(report))
     return path
 
 
 def render(report: Report) -> str:
-    """The document; figures are expected in `figures/<key>.pdf`."""
+    """Return the document. It expects figures in `figures/<key>.pdf`."""
     parts = [PREAMBLE, rf"{{\Large\bfseries {escape(report.question)}\par}}"]
     parts.append(rf"\emph{{resnetlab study}} \textperiodcentered{{}} {escape(report.name)}")
     if report.banner:
@@ -90,8 +90,8 @@ def render(report: Report) -> str:
         parts += [r"\section*{Exploration}", *_table(report.exploratory)]
     if report.costs:
         parts.append(r"\section*{Accuracy and cost}")
-        for drawn in report.costs:
-            parts += [rf"\subsection*{{{escape(drawn.title)}}}", *_picture(drawn)]
+        for scatter in report.costs:
+            parts += [rf"\subsection*{{{escape(scatter.title)}}}", *_picture(scatter)]
     if report.curves:
         parts.append(r"\section*{Learning curves}")
         for curve in report.curves:
@@ -117,31 +117,31 @@ def _facts(facts: tuple[Fact, ...]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text as text: no command of TeX in it takes effect, no ligature joins it, and a long word may break."""
+    """Escape text for LaTeX: no command takes effect, there are no ligatures, and a long word may break."""
     words = re.split(r"(\s+)", text)
     return "".join(" " if word.isspace() and "\N{NO-BREAK SPACE}" not in word else _word(word) for word in words)
 
 
 def _word(word: str) -> str:
     long = len(word) > 18
-    held = []
-    for place, letter in enumerate(word):
-        held.append(_letter(letter, word[place - 1] if place else ""))
-        if long and (letter in "-_./," or (len(word) > 30 and place % 8 == 7)):
-            held.append(r"\allowbreak{}")
-    return "".join(held)
+    parts = []
+    for index, letter in enumerate(word):
+        parts.append(_letter(letter, word[index - 1] if index else ""))
+        if long and (letter in "-_./," or (len(word) > 30 and index % 8 == 7)):
+            parts.append(r"\allowbreak{}")
+    return "".join(parts)
 
 
 def _letter(letter: str, before: str) -> str:
     if letter in CHARACTERS:
         return CHARACTERS[letter]
-    if letter == before and letter in "-,":  # two of them are another character
+    if letter == before and letter in "-,":  # LaTeX would join two of them to another character
         return f"{{{letter}}}"
     if letter.isascii() and letter.isprintable():
         return letter
-    if letter.isalpha() and letter <= "\N{LATIN SMALL LETTER Y WITH DIAERESIS}":  # Latin-1, French and German
+    if letter.isalpha() and letter <= "\N{LATIN SMALL LETTER Y WITH DIAERESIS}":  # Latin-1, for French and German
         return letter
-    return rf"{{[}}U+{ord(letter):04X}{{]}}"  # the document's fonts have no such letter
+    return rf"{{[}}U+{ord(letter):04X}{{]}}"  # the fonts of the document lack this letter
 
 
 def _picture(picture: Picture) -> list[str]:
@@ -165,10 +165,10 @@ def _table(table: Table) -> list[str]:
 
 
 def _widths(table: Table) -> list[float]:
-    """A share of the line a column: as wide as its words are long, the longest ones cut at a third of the line."""
+    """Return the width of each column as a share of the line: the length of its longest text, at most a third of it."""
     natural = []
-    for place, column in enumerate(table.columns):
-        lines = [line for row in table.rows for line in (row[place].text, *row[place].note.split("; "))]
+    for index, column in enumerate(table.columns):
+        lines = [line for row in table.rows for line in (row[index].text, *row[index].note.split("; "))]
         word = max(len(part) for part in column.name.split())
         natural.append(2 + max([word, *(min(len(line), PLAIN // 3) for line in lines)]))
     gaps = 0.014 * (len(natural) - 1)

@@ -1,4 +1,4 @@
-"""The report as Markdown, for a repository's page: the same words and numbers, its figures beside it as SVG files."""
+"""Markdown renderer for repository pages: the same words and numbers, with the figures as SVG files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from resnetlab.reports.document import Cell, Fact, Picture, Report, Table
 
 
 def render(report: Report) -> str:
-    """The document; figures are expected in `figures/<key>.svg`."""
+    """Return the document. It expects figures in `figures/<key>.svg`."""
     parts = [f"# {escape(report.question)}", f"*resnetlab study* · {escape(report.name)}"]
     if report.banner:
         parts.append(f"> **{escape(report.banner)}**")
@@ -33,8 +33,8 @@ def render(report: Report) -> str:
         parts += ["## Exploration", *table(report.exploratory)]
     if report.costs:
         parts.append("## Accuracy and cost")
-        for drawn in report.costs:
-            parts += [f"### {escape(drawn.title)}", *_picture(drawn)]
+        for scatter in report.costs:
+            parts += [f"### {escape(scatter.title)}", *_picture(scatter)]
     if report.curves:
         parts.append("## Learning curves")
         for curve in report.curves:
@@ -55,11 +55,11 @@ def render(report: Report) -> str:
 
 
 def escape(text: str) -> str:
-    """Text as text: no markup of Markdown or HTML in it takes effect, a bare address included."""
+    """Escape text for Markdown: no Markdown or HTML in it takes effect, and no bare address becomes a link."""
     text = html.escape(text, quote=False)
     text = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
     text = re.sub(r"(?<=\w)(://|@)", r"<span>\1</span>", text)
-    text = re.sub(r"^([#+-])", r"\\\1", text)  # no heading, no list
+    text = re.sub(r"^([#+-])", r"\\\1", text)  # else it would be a heading or a list
     return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)
 
 
@@ -72,7 +72,7 @@ def _picture(picture: Picture) -> list[str]:
 
 
 def table(table: Table) -> list[str]:
-    """A table and its note."""
+    """Return a table and its note as Markdown."""
     lines = [
         "| " + " | ".join(escape(column.name) for column in table.columns) + " |",
         "|" + "|".join(" ---: " if column.numeric else " --- " for column in table.columns) + "|",
@@ -82,8 +82,8 @@ def table(table: Table) -> list[str]:
 
 
 def _cell(cell: Cell) -> str:
-    said = escape(cell.text) + (f"<br>{escape(cell.note)}" if cell.note else "")
-    return said.replace(escape(cell.cited), f"[{escape(cell.cited)}]({cell.url})", 1) if cell.url else said
+    text = escape(cell.text) + (f"<br>{escape(cell.note)}" if cell.note else "")
+    return text.replace(escape(cell.cited), f"[{escape(cell.cited)}]({cell.url})", 1) if cell.url else text
 
 
 def _code(text: str) -> str:

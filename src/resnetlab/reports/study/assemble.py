@@ -1,4 +1,4 @@
-"""From a study's evidence to its report: summaries, verdicts, and every word and number that a reader sees."""
+"""Report of a study, built from its evidence: summaries, verdicts, and all text and numbers."""
 
 from __future__ import annotations
 
@@ -21,45 +21,45 @@ from resnetlab.studies.plan import StudyRecord
 
 
 def build(record: StudyRecord, command: str = "") -> Report:
-    """The report of a study, finished or not. `command` is what a person types to repeat it."""
+    """Build the report of a study, finished or not. `command` is the command that repeats the study."""
     return assemble(gather(record, command))
 
 
 def assemble(evidence: Evidence) -> Report:
-    """The report of gathered evidence: the same evidence gives the same report."""
-    judged = analyze(evidence)
+    """Build a report from evidence. The same evidence gives the same report."""
+    analysis = analyze(evidence)
     report = Report(
         name=evidence.study.name,
         question=evidence.study.question,
         about=evidence.study.about,
-        banner=text.banner(judged),
+        banner=text.banner(analysis),
         verdicts=tuple(
             Cell(claim.says, badge=verdict.word, note=verdict.qualified)
-            for claim, verdict in zip(evidence.study.claims, judged.verdicts, strict=True)
+            for claim, verdict in zip(evidence.study.claims, analysis.verdicts, strict=True)
         ),
-        answer=text.answer(judged),
-        dots=plots.dots(judged),
-        limits=text.limits(judged),
-        conditions=tables.conditions(judged),
-        claims=tables.claims(judged),
-        forest=plots.forest(judged),
-        outcomes=tables.outcomes(judged),
-        curves=plots.curves(judged),
-        ledger=tables.ledger(judged),
-        test_split=text.test_split(judged),
-        command=text.command(judged),
-        facts=tables.facts(judged),
-        common=tables.settings(judged)[0],
-        differing=tables.settings(judged)[1],
-        made_by=text.made_by(judged),
-        beside=references.table(judged),
-        protocols=references.protocols(judged),
-        distances=distances.table(judged),
-        ensembles=ensembles.table(judged),
-        alone=references.alone(judged),
-        ladder=ladder.section(judged),
-        exploratory=exploratory.table(judged),
-        inside=diagnostics.pictures(judged),
-        costs=cost_plots.pictures(judged),
+        answer=text.answer(analysis),
+        dots=plots.dots(analysis),
+        limits=text.limits(analysis),
+        conditions=tables.conditions(analysis),
+        claims=tables.claims(analysis),
+        forest=plots.forest(analysis),
+        outcomes=tables.outcomes(analysis),
+        curves=plots.curves(analysis),
+        ledger=tables.ledger(analysis),
+        test_split=text.test_split(analysis),
+        command=text.command(analysis),
+        facts=tables.facts(analysis),
+        common=tables.settings(analysis)[0],
+        differing=tables.settings(analysis)[1],
+        made_by=text.made_by(analysis),
+        beside=references.table(analysis),
+        protocols=references.protocols(analysis),
+        distances=distances.table(analysis),
+        ensembles=ensembles.table(analysis),
+        alone=references.alone(analysis),
+        ladder=ladder.section(analysis),
+        exploratory=exploratory.table(analysis),
+        inside=diagnostics.pictures(analysis),
+        costs=cost_plots.pictures(analysis),
     )
     return shown(report)

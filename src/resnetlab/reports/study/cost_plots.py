@@ -1,4 +1,4 @@
-"""Accuracy against what a network costs: its parameters, and the images that it scores a second."""
+"""Scatter plots of accuracy against cost: parameters, and test images a second."""
 
 from __future__ import annotations
 
@@ -13,55 +13,55 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 
-def pictures(judged: StudyAnalysis) -> tuple[Scatter, ...]:
-    """Of a study that sets pre-trained networks of several sizes beside one another, and the published ones."""
-    return (*_measured(judged), *_published(judged))
+def pictures(analysis: StudyAnalysis) -> tuple[Scatter, ...]:
+    """Return the plots of a study that compares several pre-trained networks, and those of published networks."""
+    return (*_measured(analysis), *_published(analysis))
 
 
-def _measured(judged: StudyAnalysis) -> tuple[Scatter, ...]:
-    models = {condition.model for condition in judged.study.conditions}
-    if not any_tuned(judged) or len({repr(model) for model in models}) < 2:
+def _measured(analysis: StudyAnalysis) -> tuple[Scatter, ...]:
+    models = {condition.model for condition in analysis.study.conditions}
+    if not any_tuned(analysis) or len({repr(model) for model in models}) < 2:
         return ()
     by_parameters, by_speed = [], []
-    for label, summary in judged.summaries.items():
-        rows = judged.rows(label)
+    for label, summary in analysis.summaries.items():
+        rows = analysis.rows(label)
         if summary.mean_pct is None:
             continue
         low, high = summary.interval_pct or (None, None)
-        rest = (label, summary.mean_pct, low, high, judged.style(label))
+        rest = (label, summary.mean_pct, low, high, analysis.style(label))
         if rows[0].parameters:
             by_parameters.append(Spot(float(rows[0].parameters), *rest))
         seconds = [row.evaluation_seconds for row in rows if row.status == "converged" and row.evaluation_seconds]
-        if seconds and (images := judged.data(label).test_images):
+        if seconds and (images := analysis.data(label).test_images):
             by_speed.append(Spot(images / mean(seconds), *rest))
-    told = "Mean test accuracy of the converged runs; line: its 95 % t-interval over the seeds, cut at the edge."
-    drawn = []
+    caption = "Mean test accuracy of the converged runs; line: its 95 % t-interval over the seeds, cut at the edge."
+    plots = []
     if len({spot.x for spot in by_parameters}) > 1:
-        drawn.append(_scatter("parameters", "Accuracy against parameters", "parameters", told, by_parameters))
+        plots.append(_scatter("parameters", "Accuracy against parameters", "parameters", caption, by_parameters))
     if len({spot.x for spot in by_speed}) > 1:
         unit = "test photographs scored a second"
-        more = f"{told} Decoding is included, and other runs may have shared the machine."
-        drawn.append(_scatter("speed", "Accuracy against images a second", unit, more, by_speed))
-    return tuple(drawn)
+        speed_caption = f"{caption} Decoding is included, and other runs may have shared the machine."
+        plots.append(_scatter("speed", "Accuracy against images a second", unit, speed_caption, by_speed))
+    return tuple(plots)
 
 
-def _published(judged: StudyAnalysis) -> tuple[Scatter, ...]:
-    held = [
-        pair for pair in judged.study.published_only
+def _published(analysis: StudyAnalysis) -> tuple[Scatter, ...]:
+    references = [
+        pair for pair in analysis.study.published_only
         if pair.value.parameters and pair.value.accuracy_pct is not None
     ]  # fmt: skip
-    drawn = []
-    for data in dict.fromkeys(pair.protocol.data for pair in held):
-        pairs = [pair for pair in held if pair.protocol.data == data]
+    plots = []
+    for data in dict.fromkeys(pair.protocol.data for pair in references):
+        pairs = [pair for pair in references if pair.protocol.data == data]
         spots = [
             Spot(float(pair.value.parameters or 0), pair.value.label, pair.value.accuracy_pct or 0.0, None, None, 0)
             for pair in pairs
         ]
         sources = listed(list(dict.fromkeys(pair.title for pair in pairs)))
-        told = f"Published only, nothing here was measured: accuracy on {data} ({sources})."
+        caption = f"Published only, nothing here was measured: accuracy on {data} ({sources})."
         title = f"Published accuracy on {data} against parameters"
-        drawn.append(_scatter(f"published-{data}", title, "parameters", told, spots, published=True))
-    return tuple(drawn)
+        plots.append(_scatter(f"published-{data}", title, "parameters", caption, spots, published=True))
+    return tuple(plots)
 
 
 def _scatter(key: str, title: str, unit: str, caption: str, spots: list[Spot], published: bool = False) -> Scatter:

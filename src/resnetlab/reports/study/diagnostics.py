@@ -1,4 +1,4 @@
-"""What runs measured of themselves on request, as the values of figures: norms by depth, and what blocks are worth."""
+"""Figures of optional measurements: norms of layers by depth, and block ablations."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ QUANTITIES = {
     "activation_norm": ("Activation, norm", True),
     "never_active_pct": ("Never active, % of maps or units", False),
 }
-"""A field of a layer: its title, and whether its scale is of powers of ten."""
+"""Fields of a layer, each with its title and a flag for a logarithmic scale."""
 
 
-def pictures(judged: StudyAnalysis) -> tuple[Depths | Worths, ...]:
-    """A figure by depth for each epoch that was measured, then the blocks."""
-    epochs = sorted({norm.epoch for norm in judged.evidence.norms})
-    worths = _worths(judged)
-    return (*(_depths(judged, epoch) for epoch in epochs), *([worths] if worths else []))
+def pictures(analysis: StudyAnalysis) -> tuple[Depths | Worths, ...]:
+    """Return a figure by depth for each measured epoch, then the figure of block ablations."""
+    epochs = sorted({norm.epoch for norm in analysis.evidence.norms})
+    worths = _ablations(analysis)
+    return (*(_depths(analysis, epoch) for epoch in epochs), *([worths] if worths else []))
 
 
-def _depths(judged: StudyAnalysis, epoch: float) -> Depths:
-    norms = [norm for norm in judged.evidence.norms if norm.epoch == epoch and _in_column(norm.layer)]
-    quantities = [_quantity(judged, norms, field, *held) for field, held in QUANTITIES.items()]
+def _depths(analysis: StudyAnalysis, epoch: float) -> Depths:
+    norms = [norm for norm in analysis.evidence.norms if norm.epoch == epoch and _is_on_main_path(norm.layer)]
+    quantities = [_quantity(analysis, norms, field, *form) for field, form in QUANTITIES.items()]
     drawn = tuple(q for q in quantities if any(y for panel in q.panels for line in panel.runs for y in line.y))
     when = f"after epoch {epoch:g}" if epoch else "before training"
     measured = len({(norm.condition, norm.seed) for norm in norms})
@@ -40,32 +40,33 @@ def _depths(judged: StudyAnalysis, epoch: float) -> Depths:
     batch = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
     caption = (
         f"{when[0].upper()}{when[1:]}, by layer from the image on, projections of shortcuts left out; one batch of "
-        f"{batch} train images in training mode, on {_of_all(measured, len(judged.evidence.rows))}. Thin lines: runs, "
-        "dashed where they did not converge. Bold: the median of all of them. Grey: the other conditions. A response "
+        f"{batch} train images in training mode, on {_of_all(measured, len(analysis.evidence.rows))}. "
+        "Thin lines: runs, dashed where they did not converge. Bold: the median of all of them. Grey: the other "
+        "conditions. A response "
         "is what a layer gives after its normalisation (He et al. 2016, fig. 7); an activation, what follows it before "
         "the next layer."
     )
     if not any(norm.never_active_pct for norm in norms):
         caption += " No unit was cut off at every place of every image."
-    said = [f"{quantity.title}, first to last layer: {_ends(quantity)}" for quantity in drawn]
-    alt = f"Layers by depth {when}, a panel a condition. {'. '.join(said)}."
+    ranges = [f"{quantity.title}, first to last layer: {_range_text(quantity)}" for quantity in drawn]
+    alt = f"Layers by depth {when}, a panel a condition. {'. '.join(ranges)}."
     return Depths(f"depth-epoch-{epoch:g}", f"Layer by layer, {when}", caption, alt, drawn)
 
 
-def _in_column(layer: str) -> bool:
-    """Whether a layer lies on the way through the branches."""
+def _is_on_main_path(layer: str) -> bool:
+    """Return whether a layer is on the main path, not on a shortcut."""
     return not {"shortcut", "downsample"} & set(layer.split("."))
 
 
-def _quantity(judged: StudyAnalysis, norms: list[Norm], field: str, title: str, log: bool) -> Quantity:
+def _quantity(analysis: StudyAnalysis, norms: list[Norm], field: str, title: str, log: bool) -> Quantity:
     panels = []
-    for label in judged.summaries:
+    for label in analysis.summaries:
         runs: dict[int, dict[float, float]] = {}
         for norm in norms:
             value = getattr(norm, field)
             if norm.condition == label and value is not None and (value > 0 or not log):
                 runs.setdefault(norm.seed, {})[float(norm.depth)] = value
-        panels.append(_panel(judged, label, runs))
+        panels.append(_panel(analysis, label, runs))
     values = [y for panel in panels for line in panel.runs for y in line.y]
     low, high = min(values, default=1.0), max(values, default=1.0)
     if log:
@@ -74,61 +75,63 @@ def _quantity(judged: StudyAnalysis, norms: list[Norm], field: str, title: str, 
     return Quantity(title, log, tuple(panels), 0.0, top or 1.0)
 
 
-def _panel(judged: StudyAnalysis, label: str, runs: Mapping[int, Mapping[float, float]]) -> Panel:
-    """The runs as lines, and their median where more than one has a value."""
-    outcomes = {row.seed: row.status for row in judged.rows(label)}
+def _panel(analysis: StudyAnalysis, label: str, runs: Mapping[int, Mapping[float, float]]) -> Panel:
+    """Return a panel with the runs as lines and with their median."""
+    outcomes = {row.seed: row.status for row in analysis.rows(label)}
     lines = tuple(Line(outcomes[seed], tuple(xy), tuple(xy.values())) for seed, xy in sorted(runs.items()))
-    places = sorted({x for xy in runs.values() for x in xy})
-    middle = tuple(median(xy[x] for xy in runs.values() if x in xy) for x in places)
-    return Panel(label, judged.style(label), lines, Line("converged", tuple(places), middle) if places else None, None)
+    depths = sorted({x for xy in runs.values() for x in xy})
+    middle = tuple(median(xy[x] for xy in runs.values() if x in xy) for x in depths)
+    return Panel(
+        label, analysis.style(label), lines, Line("converged", tuple(depths), middle) if depths else None, None
+    )
 
 
-def _ends(quantity: Quantity) -> str:
-    """`plain 56 0.12 to 0.0031; residual 56 (A) 0.2 to 0.19`, of the medians."""
-    held = [(panel.label, panel.mean) for panel in quantity.panels if panel.mean]
-    return "; ".join(f"{label} {line.y[0]:.2g} to {line.y[-1]:.2g}" for label, line in held)
+def _range_text(quantity: Quantity) -> str:
+    """Describe the first and last medians: `plain 56 0.12 to 0.0031; residual 56 (A) 0.2 to 0.19`."""
+    means = [(panel.label, panel.mean) for panel in quantity.panels if panel.mean]
+    return "; ".join(f"{label} {line.y[0]:.2g} to {line.y[-1]:.2g}" for label, line in means)
 
 
 def _of_all(measured: int, planned: int) -> str:
     return plural(planned, "run") if measured == planned else f"{measured} of {plural(planned, 'run')}"
 
 
-def _worths(judged: StudyAnalysis) -> Worths | None:
-    worths = tuple(worth for label in judged.summaries if (worth := _worth(judged, label)) is not None)
+def _ablations(analysis: StudyAnalysis) -> Worths | None:
+    worths = tuple(worth for label in analysis.summaries if (worth := _ablation(analysis, label)) is not None)
     if not worths:
         return None
     measured = sum(len(worth.panel.runs) for worth in worths)
     caption = (
         f"Test accuracy with one block switched off, block by block from the image on, of "
-        f"{_of_all(measured, len(judged.evidence.rows))}; nothing is trained again. A residual block then gives what "
+        f"{_of_all(measured, len(analysis.evidence.rows))}; nothing is trained again. A residual block then gives what "
         "goes around it, a plain one passes its input on (Veit et al. 2016). Small dots: runs; large: their median, on "
         "a line from the whole network's, which is dashed; dotted: chance. At a grey line a stage begins, with a block "
         "that changes size and maps."
     )
-    alt = f"Test accuracy without each block, a panel a condition. {'; '.join(map(_fallen, worths))}."
+    alt = f"Test accuracy without each block, a panel a condition. {'; '.join(map(_ablation_text, worths))}."
     return Worths("blocks", "Without one block", caption, alt, worths)
 
 
-def _worth(judged: StudyAnalysis, label: str) -> Worth | None:
+def _ablation(analysis: StudyAnalysis, label: str) -> Worth | None:
     runs: dict[int, dict[float, float]] = {}
-    wholes, names = [], {}
-    for block in judged.evidence.blocks:
+    full_accuracies, names = [], {}
+    for block in analysis.evidence.blocks:
         if block.condition != label:
             continue
         if block.without == "nothing":
-            wholes.append(block.accuracy_pct)
+            full_accuracies.append(block.accuracy_pct)
             continue
-        held = runs.setdefault(block.seed, {})
-        held[float(len(held) + 1)] = block.accuracy_pct
-        names[len(held)] = block.without
+        accuracies = runs.setdefault(block.seed, {})
+        accuracies[float(len(accuracies) + 1)] = block.accuracy_pct
+        names[len(accuracies)] = block.without
     if not runs:
         return None
-    chance = judged.summaries[label].chance_pct
-    return Worth(_panel(judged, label, runs), median(wholes), chance, tuple(_stages(names.items())))
+    chance = analysis.summaries[label].chance_pct
+    return Worth(_panel(analysis, label, runs), median(full_accuracies), chance, tuple(_stages(names.items())))
 
 
 def _stages(names: Iterable[tuple[int, str]]) -> Iterable[int]:
-    """Numbers of the blocks whose stage (`stages.1` of `stages.1.0`) is not that of the block before."""
+    """Yield the number of each block that begins a new stage (`stages.1` in `stages.1.0`), except the first."""
     before = None
     for number, name in names:
         stage = name.rpartition(".")[0]
@@ -137,7 +140,7 @@ def _stages(names: Iterable[tuple[int, str]]) -> Iterable[int]:
         before = stage
 
 
-def _fallen(worth: Worth) -> str:
+def _ablation_text(worth: Worth) -> str:
     middle = worth.panel.mean
-    least = min(middle.y) if middle else math.nan
-    return f"{worth.panel.label} {pct(worth.whole_pct)} whole, {pct(least)} without the block that it misses most"
+    lowest = min(middle.y) if middle else math.nan
+    return f"{worth.panel.label} {pct(worth.whole_pct)} whole, {pct(lowest)} without the block that it misses most"

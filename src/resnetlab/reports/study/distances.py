@@ -1,4 +1,4 @@
-"""How far apart the test curves of pairs of conditions lie, as a table: described, not judged."""
+"""Table of distances between the test curves of pairs of conditions. It gives no verdicts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 Curve = Mapping[float, float]
-"""Percent right or nats by epoch."""
+"""Test curve: accuracy in percent, or loss in nats, by epoch."""
 
 
-def table(judged: StudyAnalysis) -> Table | None:
-    """A row a pair; None where the study asks for none."""
+def table(analysis: StudyAnalysis) -> Table | None:
+    """Return the table with a row for each pair, or None if the study declares no distance."""
     rows = tuple(
-        _row(judged, distance, left, right)
-        for distance in judged.study.distances
+        _row(analysis, distance, left, right)
+        for distance in analysis.study.distances
         for left, right in zip(distance.left, distance.right, strict=True)
     )
     columns = (
@@ -39,42 +39,42 @@ def table(judged: StudyAnalysis) -> Table | None:
     return Table("distances", columns, rows, note) if rows else None
 
 
-def _row(judged: StudyAnalysis, distance: Distance, left: str, right: str) -> tuple[Cell, ...]:
-    a, b = (_curves(judged, label, distance.metric) for label in (left, right))
+def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> tuple[Cell, ...]:
+    a, b = (_curves(analysis, label, distance.metric) for label in (left, right))
     loss = distance.metric == "loss"
     digits, unit = (4, "nats²") if loss else (1, "points²")
     runs = [_ssr(a[seed], b[seed]) for seed in a if seed in b]
     within = [_ssr(one, other) for one, other in itertools.combinations(a.values(), 2)]
 
-    def said(value: float) -> str:
+    def with_unit(value: float) -> str:
         return f"{number(value, digits)} {unit}"
 
-    each = Cell(NOTHING)
+    runs_cell = Cell(NOTHING)
     if runs:
         span = f"{number(min(runs), digits)} to {number(max(runs), digits)}; {plural(len(runs), 'seed')}"
-        each = Cell(said(mean(runs)), span)
+        runs_cell = Cell(with_unit(mean(runs)), span)
     return (
         Cell(f"{left} and {right}", "test loss" if loss else "test accuracy"),
-        Cell(distance.says, distance.source, cited=distance.source, url=address(judged, distance.source)),
-        Cell(said(_ssr(_mean(a), _mean(b))) if a and b else NOTHING),
-        each,
-        Cell(said(mean(within)) if within else NOTHING),
+        Cell(distance.says, distance.source, cited=distance.source, url=address(analysis, distance.source)),
+        Cell(with_unit(_ssr(_mean(a), _mean(b))) if a and b else NOTHING),
+        runs_cell,
+        Cell(with_unit(mean(within)) if within else NOTHING),
     )
 
 
-def _curves(judged: StudyAnalysis, label: str, metric: str) -> dict[int, Curve]:
-    """The test curve of each converged run, by seed."""
-    held: dict[int, dict[float, float]] = {row.seed: {} for row in judged.rows(label) if row.status == "converged"}
-    for point in judged.evidence.points:
+def _curves(analysis: StudyAnalysis, label: str, metric: str) -> dict[int, Curve]:
+    """Return the test curve of each converged run, by seed."""
+    curves: dict[int, dict[float, float]] = {row.seed: {} for row in analysis.rows(label) if row.status == "converged"}
+    for point in analysis.evidence.points:
         value = point.loss_nats if metric == "loss" else 100 - point.top1_error_pct
         if (
             (point.condition, point.split) == (label, "test")
-            and point.seed in held
+            and point.seed in curves
             and point.step
             and value is not None
         ):
-            held[point.seed][point.epoch] = value
-    return {seed: curve for seed, curve in held.items() if curve}
+            curves[point.seed][point.epoch] = value
+    return {seed: curve for seed, curve in curves.items() if curve}
 
 
 def _ssr(a: Curve, b: Curve) -> float:
@@ -82,7 +82,7 @@ def _ssr(a: Curve, b: Curve) -> float:
 
 
 def _mean(curves: Mapping[int, Curve]) -> Curve:
-    """Over the epochs that all have."""
+    """Return the mean curve over the epochs that all curves have."""
     first = next(iter(curves.values()))
     shared = [epoch for epoch in first if all(epoch in curve for curve in curves.values())]
     return {epoch: mean([curve[epoch] for curve in curves.values()]) for epoch in shared}

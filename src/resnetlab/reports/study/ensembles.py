@@ -1,4 +1,4 @@
-"""What runs reach together, as a table and a sentence: described, not judged."""
+"""Table of ensembles, and a sentence about them. It gives no verdicts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 
-def table(judged: StudyAnalysis) -> Table | None:
-    """A row a condition, and one for all of them; None where the study asks for none."""
-    rows = tuple(row for place, held in enumerate(judged.study.ensembles) for row in _rows(judged, place, held))
+def table(analysis: StudyAnalysis) -> Table | None:
+    """Return the table of ensembles, or None if the study declares none.
+
+    Each condition of an ensemble has a row; the ensembles of all its conditions share one.
+    """
+    rows = tuple(
+        row for index, ensemble in enumerate(analysis.study.ensembles) for row in _rows(analysis, index, ensemble)
+    )
     columns = (
         Column("Ensemble", numeric=False), Column("Networks"), Column("Accuracy"), Column("Mean of its members"),
         Column("Gain, points"), Column("95 % CI of the gain"), Column("The interval covers", numeric=False),
@@ -33,32 +38,34 @@ def table(judged: StudyAnalysis) -> Table | None:
     return Table("ensembles", columns, rows, note) if rows else None
 
 
-def sentence(judged: StudyAnalysis) -> str:
-    """What networks of several conditions reach together; empty where there is no such ensemble."""
-    told = []
-    for place, held in enumerate(judged.study.ensembles):
-        if across := _across(judged, place):
+def sentence(analysis: StudyAnalysis) -> str:
+    """Return the accuracy of ensembles over several conditions in words; empty if there is no such ensemble."""
+    sentences = []
+    for index, ensemble in enumerate(analysis.study.ensembles):
+        if across := _across(analysis, index):
             gain, interval, _ = _gain(across)
             digits = places(interval)
             reached = pct(mean([joint.accuracy_pct for joint in across]), digits)
             by = f"{signed(gain, digits)} points {span(interval, digits)}"
-            told.append(f"{capital(listed(held.of))} together reach {reached}, {by} over the mean of the members.")
-    return " ".join(told)
+            sentences.append(
+                f"{capital(listed(ensemble.of))} together reach {reached}, {by} over the mean of the members."
+            )
+    return " ".join(sentences)
 
 
-def _rows(judged: StudyAnalysis, place: int, ensemble: Ensemble) -> Iterator[tuple[Cell, ...]]:
-    alone = {joint.condition: joint for joint in judged.evidence.joints if joint.ensemble == place}
+def _rows(analysis: StudyAnalysis, index: int, ensemble: Ensemble) -> Iterator[tuple[Cell, ...]]:
+    by_condition = {joint.condition: joint for joint in analysis.evidence.joints if joint.ensemble == index}
     for label in ensemble.of:
-        yield _row(Cell(label, "its seeds together"), [alone[label]] if label in alone else [])
+        yield _row(Cell(label, "its seeds together"), [by_condition[label]] if label in by_condition else [])
     if len(ensemble.of) > 1:
-        said = "; ".join(part for part in (ensemble.says, ensemble.source) if part)
-        url = address(judged, ensemble.source)
-        name = Cell(f"One of each: {listed(ensemble.of)}", said, cited=ensemble.source, url=url)
-        yield _row(name, _across(judged, place))
+        source_text = "; ".join(part for part in (ensemble.says, ensemble.source) if part)
+        url = address(analysis, ensemble.source)
+        name = Cell(f"One of each: {listed(ensemble.of)}", source_text, cited=ensemble.source, url=url)
+        yield _row(name, _across(analysis, index))
 
 
-def _across(judged: StudyAnalysis, place: int) -> list[Joint]:
-    return [joint for joint in judged.evidence.joints if joint.ensemble == place and not joint.condition]
+def _across(analysis: StudyAnalysis, index: int) -> list[Joint]:
+    return [joint for joint in analysis.evidence.joints if joint.ensemble == index and not joint.condition]
 
 
 def _row(name: Cell, joints: Sequence[Joint]) -> tuple[Cell, ...]:
@@ -79,7 +86,7 @@ def _row(name: Cell, joints: Sequence[Joint]) -> tuple[Cell, ...]:
 
 
 def _gain(joints: Sequence[Joint]) -> tuple[float, Interval | None, str]:
-    """In points over the members, its interval, and what that covers."""
+    """Return the gain over the members in points, its interval, and the meaning of that interval."""
     gains = [joint.gain for joint in joints]
     if len(joints) > 1:
         return mean(gains), t_interval(gains), "other seeds, these test images"

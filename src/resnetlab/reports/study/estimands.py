@@ -1,4 +1,4 @@
-"""What a claim compares and how it is judged, in words. Judges nothing."""
+"""Estimands of claims and their tests, in words."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from resnetlab.studies.claims import AnyClaim, Measured
 
 
 def unit(claim: AnyClaim) -> str:
-    """Of a claim's difference: points, nats or %."""
+    """Return the unit of a claim's difference: points, nats or %."""
     if isinstance(claim, claims.Relative):
         return "%"
     return "nats" if getattr(claim, "metric", "top1") == "loss" else "points"
 
 
 def compared(claim: AnyClaim) -> str:
-    """The estimand and its region: `residual 56 (A) − plain 56`, `...: from 1.0 to 3.0 points`."""
+    """Describe the estimand and its region: `residual 56 (A) − plain 56`, `...: from 1.0 to 3.0 points`."""
     match claim:
         case claims.Greater():
             return _less(claim.left, claim.right, claim) + _pairs(claim.paired)
@@ -53,15 +53,15 @@ def compared(claim: AnyClaim) -> str:
 
 
 def counted(question: Fails | Faster) -> Cell:
-    """The numbers of a claim that compares no means."""
+    """Return a cell with the numbers of a claim that compares no means."""
     if isinstance(question, Fails):
-        held = [arm.counts for arm in question.arms]
-        rates = [f"{counts.dead + counts.diverged} of {counts.finished}" for counts in held]
+        counts_of_arms = [arm.counts for arm in question.arms]
+        rates = [f"{counts.dead + counts.diverged} of {counts.finished}" for counts in counts_of_arms]
         return Cell(f"{rates[0]} fail", f"against {rates[1]}")
     medians = [statistics.median_high(times) if times else math.nan for times in question.epochs]
     never = [f"{sum(math.isinf(time) for time in times)} of {len(times)}" for times in question.epochs]
-    said = [NOTHING if math.isnan(m) else "never" if math.isinf(m) else f"{m:g}" for m in medians]
-    return Cell(f"{said[0]} against {said[1]} epochs", f"medians; never: {never[0]} against {never[1]}")
+    median_texts = [NOTHING if math.isnan(m) else "never" if math.isinf(m) else f"{m:g}" for m in medians]
+    return Cell(f"{median_texts[0]} against {median_texts[1]} epochs", f"medians; never: {never[0]} against {never[1]}")
 
 
 _HOW = {
@@ -79,12 +79,12 @@ _HOW = {
 }
 
 
-def note(held: Sequence[AnyClaim], family: str) -> str:
-    """Under the table of claims."""
-    how = "; ".join(_HOW[kind] for kind in dict.fromkeys(claim.kind for claim in held))
-    if any(claims.images(claim) == "train" for claim in held):
+def note(declared: Sequence[AnyClaim], family: str) -> str:
+    """Return the note under the table of claims."""
+    how = "; ".join(_HOW[kind] for kind in dict.fromkeys(claim.kind for claim in declared))
+    if any(claims.images(claim) == "train" for claim in declared):
         how += ". The train images: a fixed part of the train split, evaluated as the test images are"
-    paired = " Pairs: runs of one training, compared within themselves." if any(_is_paired(c) for c in held) else ""
+    paired = " Pairs: runs of one training, compared within themselves." if any(_is_paired(c) for c in declared) else ""
     return (
         "Differences say how much better left is: accuracy, or how much lower error or loss, over converged runs by "
         f"Welch's t with ν degrees of freedom. How each claim is judged - {how}. Where p ({family}) is below 0.05, the "
@@ -106,7 +106,7 @@ def _metric(claim: Measured) -> str:
 
 
 def _less(left: str, right: str, claim: Measured) -> str:
-    """Turned so that above 0 is better."""
+    """Return the difference in words, in the order for which a value above 0 means that left is better."""
     if claim.metric == "top1":
         return f"{left} − {right}" + (f" in {_metric(claim)}" if claim.split == "train" else "")
     return f"{right} − {left} in {_metric(claim)}"

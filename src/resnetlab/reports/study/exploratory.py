@@ -1,4 +1,4 @@
-"""Differences between conditions that no claim declared: an exploration, labelled so, which judges nothing."""
+"""Table of differences between conditions that no claim declared: an exploration without verdicts."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 MOST_PAIRS = 15
-"""Beyond it every condition is set against the best one alone."""
+"""Largest number of pairs; with more pairs each condition is compared only with the best one."""
 MOST_ROWS = 20
-"""Of a table; the rest is counted."""
+"""Largest number of rows; a note has the number of the others."""
 
 
-def table(judged: StudyAnalysis) -> Table | None:
-    """Pairs with a condition that no claim names; None where every condition is claimed about, or runs are to come."""
-    claimed = {label for claim in judged.study.claims for label in labels(claim)}
-    held = {label: summary for label, summary in judged.summaries.items() if _comparable(summary)}
-    pairs = [pair for pair in combinations(held, 2) if not claimed.issuperset(pair)]
-    if not judged.counts.complete or not pairs:
+def table(analysis: StudyAnalysis) -> Table | None:
+    """Return the table of pairs with a condition that no claim names.
+
+    It is None if claims name all conditions or if the study is not finished.
+    """
+    claimed = {label for claim in analysis.study.claims for label in labels(claim)}
+    comparable = {label: summary for label, summary in analysis.summaries.items() if _comparable(summary)}
+    pairs = [pair for pair in combinations(comparable, 2) if not claimed.issuperset(pair)]
+    if not analysis.counts.complete or not pairs:
         return None
-    best = max(held, key=lambda label: held[label].mean_pct or 0.0)
+    best = max(comparable, key=lambda label: comparable[label].mean_pct or 0.0)
     against_best = len(pairs) > MOST_PAIRS
     if against_best:
-        pairs = [(best, label) for label in held if label != best and not claimed.issuperset((best, label))]
-    effects = [welch(held[a].converged_pct, held[b].converged_pct) for a, b in pairs]
+        pairs = [(best, label) for label in comparable if label != best and not claimed.issuperset((best, label))]
+    effects = [welch(comparable[a].converged_pct, comparable[b].converged_pct) for a, b in pairs]
     tested = [effect for effect in effects if not effect.deterministic]
-    raw = [min(1.0, 2 * min(effect.above(0), effect.below(0))) for effect in tested]
-    adjusted = iter(benjamini_hochberg(raw))
+    p_values = [min(1.0, 2 * min(effect.above(0), effect.below(0))) for effect in tested]
+    adjusted = iter(benjamini_hochberg(p_values))
     rows = [
         (pair, effect, None if effect.deterministic else next(adjusted))
         for pair, effect in zip(pairs, effects, strict=True)
@@ -45,36 +48,36 @@ def table(judged: StudyAnalysis) -> Table | None:
         Column("Conditions", numeric=False), Column("Difference, points"), Column("95 % CI"), Column("ν"),
         Column("p, Benjamini-Hochberg"),
     )  # fmt: skip
-    which = "Every pair of which a condition is in no claim"
+    selection = "Every pair of which a condition is in no claim"
     if against_best:
-        which = f"Each condition against {best}, the best in the mean, which was chosen after looking"
+        selection = f"Each condition against {best}, the best in the mean, which was chosen after looking"
     note = (
-        f"No claim declared these differences, so none is judged. {which}: left less right in test accuracy, over "
+        f"No claim declared these differences, so none is judged. {selection}: left less right in test accuracy, over "
         f"converged runs, by Welch's t; p corrected over {plural(len(tested), 'difference')} for their false discovery "
         "rate (Benjamini and Hochberg 1995), each interval for itself."
     )
     if len(rows) > MOST_ROWS:
         note += f" {plural(len(rows) - MOST_ROWS, 'row')} with a larger p are left out."
-    if short := [label for label in judged.summaries if label not in held]:
+    if short := [label for label in analysis.summaries if label not in comparable]:
         note += f" Not compared, with fewer than 2 converged runs: {listed(short)}."
-    return Table("exploratory", columns, tuple(_row(judged, *row) for row in rows[:MOST_ROWS]), note)
+    return Table("exploratory", columns, tuple(_row(analysis, *row) for row in rows[:MOST_ROWS]), note)
 
 
 def _comparable(summary: Summary) -> bool:
     return len(summary.converged_pct) >= 2 and not summary.counts.out_of_memory
 
 
-def _row(judged: StudyAnalysis, pair: tuple[str, str], effect: Effect, p: float | None) -> tuple[Cell, ...]:
-    counts = {label: judged.summaries[label].counts for label in pair}
-    lost = [
-        f"{held.converged} of {held.finished} runs of {label}"
-        for label, held in counts.items()
-        if held.converged < held.finished
+def _row(analysis: StudyAnalysis, pair: tuple[str, str], effect: Effect, p: float | None) -> tuple[Cell, ...]:
+    counts = {label: analysis.summaries[label].counts for label in pair}
+    failures = [
+        f"{outcomes.converged} of {outcomes.finished} runs of {label}"
+        for label, outcomes in counts.items()
+        if outcomes.converged < outcomes.finished
     ]
     interval = None if effect.deterministic else effect.interval()
     digits = places(interval)
     return (
-        Cell(f"{pair[0]} − {pair[1]}", f"of converged runs alone: {listed(lost)}" if lost else ""),
+        Cell(f"{pair[0]} − {pair[1]}", f"of converged runs alone: {listed(failures)}" if failures else ""),
         Cell(signed(effect.d, digits), "deterministic" if effect.deterministic else ""),
         Cell(span(interval, digits)),
         Cell(NOTHING if effect.nu is None else number(effect.nu)),

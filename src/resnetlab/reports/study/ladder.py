@@ -1,4 +1,4 @@
-"""The section of a report on a ladder: what each rung reaches, and what it adds to its parent. Judges nothing."""
+"""Section of a report on a ladder: the accuracy of each rung and its difference to its parent."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 
-def section(judged: StudyAnalysis) -> Ladder | None:
-    """Table and figure; None where the study is no ladder."""
-    return Ladder(_table(judged), _steps(judged)) if judged.study.ladder else None
+def section(analysis: StudyAnalysis) -> Ladder | None:
+    """Return the table and figure of a ladder, or None if the study has no ladder."""
+    return Ladder(_table(analysis), _steps(analysis)) if analysis.study.ladder else None
 
 
-def _verdicts(judged: StudyAnalysis) -> dict[str, Verdict]:
-    """By rung, of those that claim something: their claims come first among the study's."""
-    claiming = [rung.condition for rung in judged.study.ladder if rung.claim]
-    return dict(zip(claiming, judged.verdicts, strict=False))
+def _verdicts(analysis: StudyAnalysis) -> dict[str, Verdict]:
+    """Return the verdict of each rung with a claim. These claims come first in the study."""
+    claiming = [rung.condition for rung in analysis.study.ladder if rung.claim]
+    return dict(zip(claiming, analysis.verdicts, strict=False))
 
 
-def _effect(judged: StudyAnalysis, rung: Rung) -> Effect | None:
-    """By how many points of test accuracy a rung is above its parent; None until the study is finished."""
-    if not rung.parent or not judged.counts.complete:
+def _effect(analysis: StudyAnalysis, rung: Rung) -> Effect | None:
+    """Return the test accuracy of a rung minus that of its parent, in points; None until the study is finished."""
+    if not rung.parent or not analysis.counts.complete:
         return None
-    arms = [judged.summaries[label].converged_pct for label in (rung.condition, rung.parent)]
+    arms = [analysis.summaries[label].converged_pct for label in (rung.condition, rung.parent)]
     return welch(*arms) if min(map(len, arms)) >= 2 else None
 
 
-def _train_pct(judged: StudyAnalysis, label: str) -> float | None:
-    """Mean accuracy of the converged runs on the fixed train images."""
-    rows = [row for row in judged.rows(label) if row.status == "converged" and row.train_error_pct is not None]
+def _train_pct(analysis: StudyAnalysis, label: str) -> float | None:
+    """Return the mean accuracy of the converged runs on the fixed train images."""
+    rows = [row for row in analysis.rows(label) if row.status == "converged" and row.train_error_pct is not None]
     return mean([100 - row.train_error_pct for row in rows if row.train_error_pct is not None]) if rows else None
 
 
-def _table(judged: StudyAnalysis) -> Table:
+def _table(analysis: StudyAnalysis) -> Table:
     columns = (
         Column("Rung", numeric=False), Column("Test"), Column("Train"), Column("Difference"),
         Column("Verdict", numeric=False), Column("Why", numeric=False),
     )  # fmt: skip
-    verdicts = _verdicts(judged)
-    rows = tuple(_row(judged, rung, verdicts.get(rung.condition)) for rung in judged.study.ladder)
+    verdicts = _verdicts(analysis)
+    rows = tuple(_row(analysis, rung, verdicts.get(rung.condition)) for rung in analysis.study.ladder)
     note = (
         "Mean accuracies of converged runs, and the difference to the parent's test accuracy in points; brackets: "
         "95 % intervals, Student's t for a mean, Welch's for a difference. A rung adds to the one before; a side "
@@ -58,28 +58,28 @@ def _table(judged: StudyAnalysis) -> Table:
     return Table("ladder", columns, rows, note)
 
 
-def _row(judged: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[Cell, ...]:
-    summary, effect = judged.summaries[rung.condition], _effect(judged, rung)
+def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[Cell, ...]:
+    summary, effect = analysis.summaries[rung.condition], _effect(analysis, rung)
     counts, digits = summary.counts, places(summary.interval_pct)
-    train = _train_pct(judged, rung.condition)
+    train = _train_pct(analysis, rung.condition)
     side = f"side rung: instead of {rung.instead_of}, upon {rung.parent}" if rung.instead_of else ""
-    said = "; ".join(part for part in (side, *rung.adds) if part) or "model, data and recipe of the study"
-    reached = [span(summary.interval_pct, digits)] if summary.interval_pct else []
-    reached += [f"{counts.converged} of {counts.finished} converged"] if counts.converged < counts.finished else []
-    above = None if train is None or summary.mean_pct is None else train - summary.mean_pct
-    gained, interval = Cell(NOTHING), None
+    changes = "; ".join(part for part in (side, *rung.adds) if part) or "model, data and recipe of the study"
+    notes = [span(summary.interval_pct, digits)] if summary.interval_pct else []
+    notes += [f"{counts.converged} of {counts.finished} converged"] if counts.converged < counts.finished else []
+    gap_to_test = None if train is None or summary.mean_pct is None else train - summary.mean_pct
+    difference, interval = Cell(NOTHING), None
     if effect is not None:
         interval = effect.interval(verdict.confidence if verdict else 0.95)
-        gained = Cell(signed(effect.d, places(interval)), span(interval, places(interval)))
+        difference = Cell(signed(effect.d, places(interval)), span(interval, places(interval)))
     word = Cell("no claim" if rung.parent else NOTHING)
     if verdict is not None:
         p = f"p {p_value(verdict.p_holm)}, Holm" if verdict.p_holm is not None else ""
         word = Cell(capital(verdict.word), "; ".join(filter(None, (p, _expected(rung)))), verdict.word)
     return (
-        Cell(rung.condition, said),
-        Cell(pct(summary.mean_pct, digits), "; ".join(reached)),
-        Cell(pct(train), "" if above is None else f"{signed(above)} to test"),
-        gained,
+        Cell(rung.condition, changes),
+        Cell(pct(summary.mean_pct, digits), "; ".join(notes)),
+        Cell(pct(train), "" if gap_to_test is None else f"{signed(gap_to_test)} to test"),
+        difference,
         word,
         Cell(rung.why),
     )
@@ -90,33 +90,35 @@ def _expected(rung: Rung) -> str:
     return f"expected: {'better' if rung.expect == 'greater' else 'worse' if rung.expect == 'less' else within}"
 
 
-def _steps(judged: StudyAnalysis) -> Steps:
-    names = [rung.condition for rung in judged.study.ladder]
-    rows = tuple(_step(judged, rung, names) for rung in judged.study.ladder)
-    held = [value for row in rows for value in (row.mean_pct, row.train_pct) if value is not None]
-    low, high = min(held, default=0.0), max(held, default=100.0)
+def _steps(analysis: StudyAnalysis) -> Steps:
+    names = [rung.condition for rung in analysis.study.ladder]
+    rows = tuple(_step(analysis, rung, names) for rung in analysis.study.ladder)
+    values = [value for row in rows for value in (row.mean_pct, row.train_pct) if value is not None]
+    low, high = min(values, default=0.0), max(values, default=100.0)
     pad = 0.06 * (high - low) + 0.3
     caption = (
         "Each rung's mean test accuracy with its 95 % interval. The line leads from a rung to those that start from "
         "it; the bar is what a rung adds to its parent, or takes. Squares: side rungs, upon which nothing is built. "
         "Triangles: accuracy on the train images; the way from a point to its triangle is what was learned by heart."
     )
-    told = [f"{row.label}{', a side rung' if row.side else ''}: {' '.join(filter(None, row.said))}" for row in rows]
-    alt = f"Steps of the ladder. {'; '.join(told)}."
+    descriptions = [
+        f"{row.label}{', a side rung' if row.side else ''}: {' '.join(filter(None, row.said))}" for row in rows
+    ]
+    alt = f"Steps of the ladder. {'; '.join(descriptions)}."
     return Steps("ladder", "The ladder", caption, alt, rows, max(-1.0, low - pad), min(101.0, high + pad))
 
 
-def _step(judged: StudyAnalysis, rung: Rung, names: list[str]) -> StepRow:
-    summary, effect = judged.summaries[rung.condition], _effect(judged, rung)
+def _step(analysis: StudyAnalysis, rung: Rung, names: list[str]) -> StepRow:
+    summary, effect = analysis.summaries[rung.condition], _effect(analysis, rung)
     low, high = summary.interval_pct or (None, None)
     digits = places(summary.interval_pct)
-    told = ""
+    difference = ""
     if effect is not None:
         interval = effect.interval()
-        told = f"{signed(effect.d, places(interval))} {span(interval, places(interval))}"
+        difference = f"{signed(effect.d, places(interval))} {span(interval, places(interval))}"
     reached = pct(summary.mean_pct, digits) if summary.mean_pct is not None else "no converged run"
     return StepRow(
         label=rung.condition, side=bool(rung.instead_of), parent=names.index(rung.parent) if rung.parent else None,
-        mean_pct=summary.mean_pct, low_pct=low, high_pct=high, train_pct=_train_pct(judged, rung.condition),
-        said=(reached, told),
+        mean_pct=summary.mean_pct, low_pct=low, high_pct=high, train_pct=_train_pct(analysis, rung.condition),
+        said=(reached, difference),
     )  # fmt: skip

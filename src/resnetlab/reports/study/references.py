@@ -1,7 +1,7 @@
-"""Published numbers beside measured ones: both values, what differs in the protocol, and a badge where one is due.
+"""Comparison of published with measured numbers: both values, differences of the protocol, and a badge.
 
-A badge is never a verdict. It is refused, with the reason, where the number was measured otherwise than here: on other
-data or images, or where this protocol is a shrunken one.
+A badge is never a verdict. There is none, but a reason, if the number was measured on other data or images, or if the
+protocol here is a reduced one.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ TOP5: Quantity = "top-5 error"
 
 @dataclass(frozen=True)
 class Compared:
-    """A published number and the converged runs of its condition: accuracies or top-5 errors in percent, or nats."""
+    """Comparison of a published number with converged runs: accuracies or top-5 errors in percent, or nats."""
 
     beside: Beside
     measured: tuple[float, ...]
     badge: Badge | None
     interval: Interval | None
-    """In which the published number falls if nothing differs; None where no badge is due."""
+    """Prediction interval of the published number if nothing differs; None without a badge."""
     why: str
-    """Why there is no badge."""
+    """Reason that there is no badge."""
     differences: tuple[str, ...]
     drawn: bool
-    """Whether the number is of the same images, so that it has a place on their axis."""
+    """True if the number is of the same images, so that figures of them can contain it."""
 
 
-def compared(judged: StudyAnalysis) -> tuple[Compared, ...]:
-    """Every number that the study names, in the order of the conditions."""
-    order = list(judged.summaries)
-    pairs = sorted(judged.study.published, key=lambda pair: order.index(pair.condition))
-    return tuple(_compared(judged, pair) for pair in pairs)
+def compared(analysis: StudyAnalysis) -> tuple[Compared, ...]:
+    """Compare every published number of the study with its runs, in the order of the conditions."""
+    order = list(analysis.summaries)
+    pairs = sorted(analysis.study.published, key=lambda pair: order.index(pair.condition))
+    return tuple(_compare(analysis, pair) for pair in pairs)
 
 
-def table(judged: StudyAnalysis) -> Table | None:
-    """Published beside measured; None where the study names no number."""
-    rows = tuple(_row(item, address(judged, item.beside.title)) for item in compared(judged))
+def table(analysis: StudyAnalysis) -> Table | None:
+    """Return the table of published beside measured numbers, or None if the study names no number."""
+    rows = tuple(_row(item, address(analysis, item.beside.title)) for item in compared(analysis))
     if not rows:
         return None
     columns = (
@@ -67,12 +67,12 @@ def table(judged: StudyAnalysis) -> Table | None:
     return Table("beside", columns, rows, note, "scroll")
 
 
-def alone(judged: StudyAnalysis) -> Table | None:
-    """The numbers of the study's sources that nothing here was measured beside; None where there are none."""
+def alone(analysis: StudyAnalysis) -> Table | None:
+    """Return the table of published numbers without a measured one, or None if there are none."""
     rows = tuple(
         (
             Cell(pair.value.label),
-            Cell(pair.title, cited=pair.title, url=address(judged, pair.title)),
+            Cell(pair.title, cited=pair.title, url=address(analysis, pair.title)),
             _published(pair),
             Cell(
                 "Published only",
@@ -80,7 +80,7 @@ def alone(judged: StudyAnalysis) -> Table | None:
                 "published only",
             ),
         )
-        for pair in judged.study.published_only
+        for pair in analysis.study.published_only
     )
     columns = (
         Column("Number", numeric=False), Column("Source", numeric=False), Column("Published"),
@@ -90,119 +90,132 @@ def alone(judged: StudyAnalysis) -> Table | None:
     return Table("alone", columns, rows, note) if rows else None
 
 
-def protocols(judged: StudyAnalysis) -> tuple[Fact, ...]:
-    """How each source came to its numbers, and what of it no field of a condition says."""
+def protocols(analysis: StudyAnalysis) -> tuple[Fact, ...]:
+    """Return the protocol of each source, and its differences that no field of a condition describes."""
     sources: dict[str, list[Beside]] = {}
-    for pair in judged.study.published:
+    for pair in analysis.study.published:
         sources.setdefault(pair.title, []).append(pair)
-    told = []
+    facts = []
     for title, pairs in sources.items():
         labelled = tuple(dict.fromkeys(pair.condition for pair in pairs))
-        told.append(Fact(f"{capital(title)}, the protocol", pairs[0].protocol.said))
+        facts.append(Fact(f"{capital(title)}, the protocol", pairs[0].protocol.said))
         for item in pairs[0].protocol.differs:
-            held = [
-                label for label in labelled if not item.unless or not has(judged.study.condition(label), item.unless)
+            affected = [
+                label for label in labelled if not item.unless or not has(analysis.study.condition(label), item.unless)
             ]
-            where = f" ({listed(held)})" if len(held) < len(labelled) else ""
-            if held:
-                told.append(Fact("What differs", f"published: {item.published}; here: {item.here}{where}"))
-    return tuple(told)
+            where = f" ({listed(affected)})" if len(affected) < len(labelled) else ""
+            if affected:
+                facts.append(Fact("What differs", f"published: {item.published}; here: {item.here}{where}"))
+    return tuple(facts)
 
 
-def address(judged: StudyAnalysis, source: str) -> str:
-    """Where the work is that a source names before its table or figure; empty where that is not known."""
-    pairs = (*judged.study.published, *judged.study.published_only)
+def address(analysis: StudyAnalysis, source: str) -> str:
+    """Return the address of a cited work, or empty text if it is not known.
+
+    `source` names the work before the first comma, then its table or figure.
+    """
+    pairs = (*analysis.study.published, *analysis.study.published_only)
     known = works() | {pair.title.partition(",")[0]: pair.url for pair in pairs if pair.url}
     return known.get(source.partition(",")[0], "")
 
 
-def marks(judged: StudyAnalysis, label: str) -> tuple[Mark, ...]:
-    """The diamonds of a condition in the first figure."""
-    held = []
-    for item in compared(judged):
+def marks(analysis: StudyAnalysis, label: str) -> tuple[Mark, ...]:
+    """Return the marks of published numbers for a condition in the first figure."""
+    result = []
+    for item in compared(analysis):
         value = item.beside.value.accuracy_pct
         if item.beside.condition == label and item.drawn and value is not None:
             low, high = item.interval or (None, None)
-            held.append(Mark(value, low, high))
-    return tuple(held)
+            result.append(Mark(value, low, high))
+    return tuple(result)
 
 
-def effects(judged: StudyAnalysis, claim: AnyClaim) -> tuple[Known, ...]:
-    """A claim's effect in published numbers: of one quantity and protocol, one for each of its conditions."""
+def effects(analysis: StudyAnalysis, claim: AnyClaim) -> tuple[Known, ...]:
+    """Return the effects of a claim in published numbers.
+
+    An effect needs a number for each condition of the claim, all with the same quantity and protocol.
+    """
     if not isinstance(claim, Greater | About | Equal | Average | Relative):
         return ()
     groups: dict[tuple[str, ...], list[Beside]] = {}
-    for pair in judged.study.published:
+    for pair in analysis.study.published:
         value = pair.value
         kind = "loss" if value.quantity == "loss" else "top1"
-        alike = (
+        comparable = (
             (kind == "loss") == (claim.metric == "loss")
             and value.quantity != TOP5
-            and not _other(judged, pair, claim.split)
+            and not _mismatch_reason(analysis, pair, claim.split)
         )
-        if alike and value.value is not None and pair.condition in labels(claim):
+        if comparable and value.value is not None and pair.condition in labels(claim):
             best = value.m > 1 and value.statistic == "best"
             key = (repr(replace(pair.protocol, said="")), value.chosen, "best" if best else "")
             groups.setdefault(key, []).append(pair)
-    found = []
+    result = []
     for pairs in groups.values():
-        whole = [title for title in dict.fromkeys(pair.title for pair in pairs) if _covers(pairs, claim, title)]
-        for title in whole or [""]:
-            held = [pair for pair in pairs if pair.title == title or not title]
-            first = [next((pair for pair in held if pair.condition == label), None) for label in labels(claim)]
+        complete = [title for title in dict.fromkeys(pair.title for pair in pairs) if _covers(pairs, claim, title)]
+        for title in complete or [""]:
+            candidates = [pair for pair in pairs if pair.title == title or not title]
+            first = [next((pair for pair in candidates if pair.condition == label), None) for label in labels(claim)]
             chosen = [pair for pair in first if pair is not None]
             if len(chosen) == len(first):
                 titles = dict.fromkeys(pair.title for pair in pairs if pair in chosen)
-                found.append(Known(_effect(claim, chosen), tuple(titles)))
-    return tuple(found)
+                result.append(Known(_published_effect(claim, chosen), tuple(titles)))
+    return tuple(result)
 
 
 def _covers(pairs: list[Beside], claim: AnyClaim, title: str) -> bool:
     return {pair.condition for pair in pairs if pair.title == title} >= set(labels(claim))
 
 
-def _effect(claim: Greater | About | Equal | Average | Relative, pairs: list[Beside]) -> float:
-    """How much better left is, in points or nats, or in percent of right."""
+def _published_effect(claim: Greater | About | Equal | Average | Relative, pairs: list[Beside]) -> float:
+    """Return the advantage of left over right, in points or nats, or in percent of right."""
     values = []
     for pair in pairs:
-        held = pair.value.source().value
-        values.append(-held if claim.metric == "loss" else held - (100 if claim.metric == "error" else 0))
+        value = pair.value.source().value
+        values.append(-value if claim.metric == "loss" else value - (100 if claim.metric == "error" else 0))
     sides = list(zip(values[::2], values[1::2], strict=True))
     return mean([100 * (a - b) / abs(b) if isinstance(claim, Relative) else a - b for a, b in sides])
 
 
 def caption(rows: tuple[DotRow, ...]) -> str:
-    """What the diamonds are; empty where there is none."""
-    held = [mark for row in rows for mark in row.published]
-    if not held:
+    """Return the explanation of the diamonds for a caption, or empty text if there is none."""
+    marks = [mark for row in rows for mark in row.published]
+    if not marks:
         return ""
-    bare = any(mark.low_pct is None for mark in held)
-    intervals = any(mark.low_pct is not None for mark in held)
-    said = " Diamond: a published number"
-    said += ", its line the 95 % prediction interval" if intervals else ""
-    return said + ("; one without a line has no badge, and the table says why." if bare else ".")
+    without_interval = any(mark.low_pct is None for mark in marks)
+    intervals = any(mark.low_pct is not None for mark in marks)
+    text = " Diamond: a published number"
+    text += ", its line the 95 % prediction interval" if intervals else ""
+    return text + ("; one without a line has no badge, and the table says why." if without_interval else ".")
 
 
-def _compared(judged: StudyAnalysis, pair: Beside) -> Compared:
+def _compare(analysis: StudyAnalysis, pair: Beside) -> Compared:
     value = pair.value
-    measured = _measured(judged, pair)
-    differences, shrunken = _differences(judged, pair)
-    why = value.status or _apart(judged, pair) or shrunken or _unready(judged, pair, measured)
+    measured = _measured(analysis, pair)
+    differences, reduction = _differences(analysis, pair)
+    why = (
+        value.status
+        or _not_measured_reason(analysis, pair)
+        or reduction
+        or _no_interval_reason(analysis, pair, measured)
+    )
     badge, interval = None, None
     if not why:
         source = value.source()
-        slack = _subset_error(judged, pair, mean(measured))
-        badge, interval, _ = against(measured, replace(source, half_width=source.half_width + slack))
-    drawn = not _other(judged, pair) and value.accuracy_pct is not None
+        subset_error = _subset_error(analysis, pair, mean(measured))
+        badge, interval, _ = against(measured, replace(source, half_width=source.half_width + subset_error))
+    drawn = not _mismatch_reason(analysis, pair) and value.accuracy_pct is not None
     return Compared(pair, measured, badge, interval, why, differences, drawn)
 
 
-def _measured(judged: StudyAnalysis, pair: Beside) -> tuple[float, ...]:
-    """What the converged runs reached on the images of the number, at its epoch or the end: nats, a top-5 error in
-    percent, or percent right."""
-    value, held = pair.value, []
-    points = {(p.seed, p.split, p.epoch): p for p in judged.evidence.points if p.condition == pair.condition}
-    for row in judged.rows(pair.condition):
+def _measured(analysis: StudyAnalysis, pair: Beside) -> tuple[float, ...]:
+    """Return the values of the converged runs on the split and at the epoch of a published number.
+
+    They are losses in nats, top-5 errors in percent, or accuracies in percent.
+    """
+    value, measured = pair.value, []
+    points = {(p.seed, p.split, p.epoch): p for p in analysis.evidence.points if p.condition == pair.condition}
+    for row in analysis.rows(pair.condition):
         if row.status != "converged":
             continue
         if value.epoch:
@@ -213,45 +226,50 @@ def _measured(judged: StudyAnalysis, pair: Beside) -> tuple[float, ...]:
                 getattr(row, f"{value.split}_{name}") for name in ("error_pct", "loss_nats", "top5_error_pct")
             )
         right = None if error is None else 100 - error
-        held.append({"loss": loss, TOP5: top5}.get(value.quantity, right))
-    return tuple(number for number in held if number is not None)
+        measured.append({"loss": loss, TOP5: top5}.get(value.quantity, right))
+    return tuple(number for number in measured if number is not None)
 
 
-def _subset_error(judged: StudyAnalysis, pair: Beside, accuracy: float) -> float:
-    """Half a 95 % interval of an accuracy in percent that is measured on a part of the train images, for the whole."""
-    facts = judged.data(pair.condition)
-    part, whole = facts.train_subset_images, facts.train_images
+def _subset_error(analysis: StudyAnalysis, pair: Beside, accuracy: float) -> float:
+    """Return the sampling error of an accuracy in percent that was measured on a part of the train images.
+
+    It is half the width of the 95 % interval of the accuracy on all train images; 0 for other numbers.
+    """
+    facts = analysis.data(pair.condition)
+    part, all_images = facts.train_subset_images, facts.train_images
     if pair.value.split != "train" or pair.value.accuracy_pct is None or not part:
         return 0.0
-    return NormalDist().inv_cdf(0.975) * math.sqrt(accuracy * (100 - accuracy) / part * (1 - part / whole))
+    return NormalDist().inv_cdf(0.975) * math.sqrt(accuracy * (100 - accuracy) / part * (1 - part / all_images))
 
 
-def _apart(judged: StudyAnalysis, pair: Beside) -> str:
-    """Why the number is of something that was not measured here."""
-    value, name, theirs = pair.value, judged.data(pair.condition).name, pair.protocol.data
-    rows = judged.rows(pair.condition)
-    taken = any(getattr(row, f"{value.split}_top5_error_pct") is not None for row in rows)
-    if value.quantity == "multiply-adds" or (value.quantity == TOP5 and judged.counts.complete and not taken):
+def _not_measured_reason(analysis: StudyAnalysis, pair: Beside) -> str:
+    """Return the reason that this quantity, data or epoch was not measured here; empty if it was."""
+    value, name, published_data = pair.value, analysis.data(pair.condition).name, pair.protocol.data
+    rows = analysis.rows(pair.condition)
+    top5_measured = any(getattr(row, f"{value.split}_top5_error_pct") is not None for row in rows)
+    if value.quantity == "multiply-adds" or (value.quantity == TOP5 and analysis.counts.complete and not top5_measured):
         return f"{value.quantity}, which is not measured here"
-    if theirs and name not in (theirs, f"{theirs}-rebuilt"):
-        return f"measured on {theirs}, here on {name}"
+    if published_data and name not in (published_data, f"{published_data}-rebuilt"):
+        return f"measured on {published_data}, here on {name}"
     at = f" at epoch {value.epoch:g}" if value.epoch else ""
-    recorded = {p.split for p in judged.evidence.points if p.condition == pair.condition and p.epoch == value.epoch}
-    if value.epoch and judged.counts.complete and value.split not in recorded:
+    recorded = {p.split for p in analysis.evidence.points if p.condition == pair.condition and p.epoch == value.epoch}
+    if value.epoch and analysis.counts.complete and value.split not in recorded:
         return f"measured on the {value.split} images{at}, of which nothing is recorded here"
     return ""
 
 
-def _other(judged: StudyAnalysis, pair: Beside, split: Images = "test") -> str:
-    """Why the number is of something else than what was measured here on those images at the end of training."""
+def _mismatch_reason(analysis: StudyAnalysis, pair: Beside, split: Images = "test") -> str:
+    """Return the reason that the number is not comparable with a split at the end of training; empty if it is."""
     value = pair.value
     if value.split != split:
         return f"measured on the {value.split} images, here on the {split} images"
-    return _apart(judged, pair) or (f"read at epoch {value.epoch:g}, before the end" if value.epoch else "")
+    return _not_measured_reason(analysis, pair) or (
+        f"read at epoch {value.epoch:g}, before the end" if value.epoch else ""
+    )
 
 
-def _unready(judged: StudyAnalysis, pair: Beside, measured: tuple[float, ...]) -> str:
-    if not judged.counts.complete:
+def _no_interval_reason(analysis: StudyAnalysis, pair: Beside, measured: tuple[float, ...]) -> str:
+    if not analysis.counts.complete:
         return "waiting for the last run"
     if len(measured) < 2:
         return f"{plural(len(measured), 'converged run')}: no interval"
@@ -259,68 +277,73 @@ def _unready(judged: StudyAnalysis, pair: Beside, measured: tuple[float, ...]) -
     return f"a best {pair.value.quantity}, for which no interval is known" if lower_best else ""
 
 
-def _differences(judged: StudyAnalysis, pair: Beside) -> tuple[tuple[str, ...], str]:
-    """What differs from the source's protocol, and why this one is shrunken, if it is."""
-    condition, facts, protocol = judged.study.condition(pair.condition), judged.data(pair.condition), pair.protocol
-    recipe, said, shrunken = condition.recipe, [], []
+def _differences(analysis: StudyAnalysis, pair: Beside) -> tuple[tuple[str, ...], str]:
+    """Return the differences from the source's protocol, and the reason that this one is reduced, if it is."""
+    condition, facts, protocol = analysis.study.condition(pair.condition), analysis.data(pair.condition), pair.protocol
+    recipe, differences, reductions = condition.recipe, [], []
     if facts.name == f"{protocol.data}-rebuilt":
-        said.append(f"data {facts.name} (published {protocol.data})")
+        differences.append(f"data {facts.name} (published {protocol.data})")
     if pair.value.split == "train" and facts.train_subset_images:
-        said.append(
+        differences.append(
             f"{facts.train_subset_images:,} of the train images, for which the interval allows (published: all)"
         )
     fields = settled(condition)
     steps = recipe.total_steps(facts.train_images)
     if protocol.steps is not None:
-        theirs = protocol.steps * int(protocol.fields.get("recipe.batch_size", recipe.batch_size))
+        published_images = protocol.steps * int(protocol.fields.get("recipe.batch_size", recipe.batch_size))
         if steps != protocol.steps:
-            said.append(f"{steps:,} steps (published {protocol.steps:,})")
-        if steps * recipe.batch_size < theirs:
-            shrunken.append("fewer steps than the published one")
+            differences.append(f"{steps:,} steps (published {protocol.steps:,})")
+        if steps * recipe.batch_size < published_images:
+            reductions.append("fewer steps than the published one")
     if protocol.epochs is not None:
         epochs = recipe.passes(facts.train_images)
         if epochs != protocol.epochs:
-            said.append(f"{epochs:g} epochs (published {protocol.epochs:g})")
+            differences.append(f"{epochs:g} epochs (published {protocol.epochs:g})")
         if epochs < protocol.epochs:
-            shrunken.append("fewer epochs than the published one")
+            reductions.append("fewer epochs than the published one")
     if protocol.train_images is not None and protocol.train_images != facts.train_images:
-        said.append(f"{facts.train_images:,} train images (published {protocol.train_images:,})")
+        differences.append(f"{facts.train_images:,} train images (published {protocol.train_images:,})")
         if facts.train_images < protocol.train_images:
-            shrunken.append("fewer train images than the published one")
+            reductions.append("fewer train images than the published one")
     if condition.data.train_images is not None:
-        shrunken.append(f"trained on {condition.data.train_images:,} images alone")
-    for key, theirs in protocol.fields.items():
-        if key in fields and fields[key] != theirs:
-            said.append(f"{key.split('.', 1)[-1]} {_plain(fields[key])} (published {_plain(theirs)})")
+        reductions.append(f"trained on {condition.data.train_images:,} images alone")
+    for key, published_value in protocol.fields.items():
+        if key in fields and fields[key] != published_value:
+            differences.append(
+                f"{key.split('.', 1)[-1]} {_setting_text(fields[key])} (published {_setting_text(published_value)})"
+            )
     if pair.value.chosen != ("validation" if recipe.choose == "best" else ""):
         published = f"by the {pair.value.chosen} images" if pair.value.chosen else "the last, or not said"
-        said.append(f"the epoch: {'by validation' if recipe.choose == 'best' else 'the last'} (published {published})")
-    if judged.summaries[pair.condition].counts.converged < judged.summaries[pair.condition].counts.finished:
-        said.append("converged runs alone")
-    same = ("data = ",) if facts.name in (protocol.data, f"{protocol.data}-rebuilt") else ()  # lying elsewhere
-    changed = [item for item in judged.study.overrides if not item.startswith(("seeds = ", "grid.", *same))]
-    shrunken += [f"changed by the command: {item}" for item in changed]
-    return tuple(said), f"a shrunken protocol: {listed(shrunken)}" if shrunken else ""
+        differences.append(
+            f"the epoch: {'by validation' if recipe.choose == 'best' else 'the last'} (published {published})"
+        )
+    if analysis.summaries[pair.condition].counts.converged < analysis.summaries[pair.condition].counts.finished:
+        differences.append("converged runs alone")
+    # The data may be the same, only in another folder: then `--data` is no change of the protocol.
+    same = ("data = ",) if facts.name in (protocol.data, f"{protocol.data}-rebuilt") else ()
+    changed = [item for item in analysis.study.overrides if not item.startswith(("seeds = ", "grid.", *same))]
+    reductions += [f"changed by the command: {item}" for item in changed]
+    return tuple(differences), f"a shrunken protocol: {listed(reductions)}" if reductions else ""
 
 
-def _plain(value: object) -> str:
+def _setting_text(value: object) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value}"
 
 
 def _row(item: Compared, url: str) -> tuple[Cell, ...]:
     value, measured = item.beside.value, item.measured
     digits = 3 if value.quantity == "loss" else places(item.interval)
-    here = Cell(NOTHING, "n = 0")
+    measured_cell = Cell(NOTHING, "n = 0")
     if measured:
         where = f"; {value.split} images" if value.split != "test" else ""
         when = f"; after epoch {value.epoch:g}" if value.epoch else ""
-        here = Cell(_said(mean(measured), digits, value.quantity), f"n = {len(measured)}{where}{when}")
+        measured_cell = Cell(_value_text(mean(measured), digits, value.quantity), f"n = {len(measured)}{where}{when}")
     word = Cell(capital(item.badge), "", item.badge) if item.badge else Cell("None", item.why)
     return (
         Cell(item.beside.condition),
         Cell(item.beside.title, value.label, cited=item.beside.title, url=url),
         _published(item.beside),
-        here,
+        measured_cell,
         Cell(span(item.interval, digits)),
         word,
         Cell("; ".join(item.differences) or "nothing that the source says"),
@@ -328,24 +351,24 @@ def _row(item: Compared, url: str) -> tuple[Cell, ...]:
 
 
 def _published(pair: Beside) -> Cell:
-    """The value to the decimals of the source, with what stands behind it."""
+    """Return a published value with the decimals of its source, and a note on its runs."""
     value = pair.value
     if value.value is None:
         return Cell(NOTHING, value.status)
-    behind = [f"{value.statistic} of {value.m}" if value.m > 1 else "m = 1"]
-    behind += [f"sd {number(value.sd, 3 if value.quantity == 'loss' else 2)}"] if value.sd is not None else []
-    behind += [] if value.independent else ["runs not independent"]
-    behind += [f"{value.quantity} {value.value:.{value.decimals}f} in the source"] if value.quantity == "error" else []
-    behind += [f"{value.parameters / 1e6:,.4g} M parameters"] if value.parameters else []
-    behind += [value.note] if value.note else []
-    shown = value.accuracy_pct
-    if shown is not None:
-        return Cell(pct(shown, value.decimals), "; ".join(behind))
+    notes = [f"{value.statistic} of {value.m}" if value.m > 1 else "m = 1"]
+    notes += [f"sd {number(value.sd, 3 if value.quantity == 'loss' else 2)}"] if value.sd is not None else []
+    notes += [] if value.independent else ["runs not independent"]
+    notes += [f"{value.quantity} {value.value:.{value.decimals}f} in the source"] if value.quantity == "error" else []
+    notes += [f"{value.parameters / 1e6:,.4g} M parameters"] if value.parameters else []
+    notes += [value.note] if value.note else []
+    accuracy = value.accuracy_pct
+    if accuracy is not None:
+        return Cell(pct(accuracy, value.decimals), "; ".join(notes))
     unit = {"loss": "nats", "top-5 error": "% top-5 error", "multiply-adds": "x 10^9"}[value.quantity]
-    return Cell(f"{value.value:.{value.decimals}f} {unit}", "; ".join(behind))
+    return Cell(f"{value.value:.{value.decimals}f} {unit}", "; ".join(notes))
 
 
-def _said(value: float, digits: int, quantity: Quantity) -> str:
+def _value_text(value: float, digits: int, quantity: Quantity) -> str:
     if quantity == "loss":
         return f"{number(value, digits)} nats"
     return f"{number(value, digits)} % {TOP5}" if quantity == TOP5 else pct(value, digits)

@@ -1,4 +1,4 @@
-"""The tables of a report: conditions, claims, outcomes, ledger, settings."""
+"""Tables of a report: conditions, claims, outcomes, ledger and settings."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 FINAL = 1 - ALPHA
-"""Confidence of an interval that is looked at once."""
+"""Confidence of the intervals of a study with a single look."""
 
 
-def conditions(judged: StudyAnalysis) -> Table:
-    """Accuracy a condition, over its converged runs and over all."""
+def conditions(analysis: StudyAnalysis) -> Table:
+    """Return the table of accuracies of each condition, over its converged runs and over all runs."""
     columns = (
         Column("Condition", numeric=False), Column("Converged"), Column("Mean of converged"), Column("sd"),
         Column("95 % CI"), Column("Mean of all runs"), Column("Training, a run"),
     )  # fmt: skip
-    rows = tuple(_condition(label, summary, judged.rows(label)) for label, summary in judged.summaries.items())
+    rows = tuple(_condition(label, summary, analysis.rows(label)) for label, summary in analysis.summaries.items())
     note = (
         "Test accuracy. Under the success rate, its 95 % Wilson interval. CI of the mean of the converged runs: "
         "Student's t. The mean of all runs counts a diverged run as a guess; its interval is Student's t where all "
@@ -82,41 +82,44 @@ def _condition(label: str, summary: Summary, runs: Sequence[Row]) -> tuple[Cell,
     )
 
 
-def outcomes(judged: StudyAnalysis) -> Table:
-    """What became of every planned run: the outcomes of a row add up to what was planned."""
-    partial = not judged.counts.complete
+def outcomes(analysis: StudyAnalysis) -> Table:
+    """Return the table of run outcomes. The outcomes of a row add up to the planned runs."""
+    partial = not analysis.counts.complete
     names = [name for name in OUTCOMES if partial or name not in ("running", "waiting")]
     columns = (Column("Condition", numeric=False), Column("Planned"), *(Column(capital(name)) for name in names))
 
     def row(label: str, counts: Counts) -> tuple[Cell, ...]:
-        held = (counts.planned, *(getattr(counts, name.replace(" ", "_")) for name in names))
-        return (Cell(label), *(Cell(f"{value:,}") for value in held))
+        values = (counts.planned, *(getattr(counts, name.replace(" ", "_")) for name in names))
+        return (Cell(label), *(Cell(f"{value:,}") for value in values))
 
-    rows = [row(label, summary.counts) for label, summary in judged.summaries.items()]
+    rows = [row(label, summary.counts) for label, summary in analysis.summaries.items()]
     note = (
         "Dead: never above what a guess reaches by luck. Diverged: a loss that is not a number. Missing: three "
         "attempts were broken from outside. No seed is replaced, and none leaves the denominators."
     )
-    return Table("outcomes", columns, (*rows, row("all", judged.counts)), note, "scroll")
+    return Table("outcomes", columns, (*rows, row("all", analysis.counts)), note, "scroll")
 
 
-def claims(judged: StudyAnalysis) -> Table | None:
-    """The claims and their verdicts; None where the study declares none."""
-    if not judged.study.claims:
+def claims(analysis: StudyAnalysis) -> Table | None:
+    """Return the table of claims and verdicts, or None if the study declares no claim."""
+    if not analysis.study.claims:
         return None
-    plain = all(
-        isinstance(c, Greater) and (c.metric, c.split, c.paired) == ("top1", "test", False) for c in judged.study.claims
+    only_simple = all(
+        isinstance(c, Greater) and (c.metric, c.split, c.paired) == ("top1", "test", False)
+        for c in analysis.study.claims
     )
-    one_unit = all(estimands.unit(claim) == "points" for claim in judged.study.claims)
-    looked = any(verdict.look > 1 or verdict.confidence != FINAL for verdict in judged.verdicts)
+    one_unit = all(estimands.unit(claim) == "points" for claim in analysis.study.claims)
+    looked = any(verdict.look > 1 or verdict.confidence != FINAL for verdict in analysis.verdicts)
     columns = (
         Column("Claim", numeric=False), Column("Difference, points" if one_unit else "Difference"),
         Column("CI" if looked else "95 % CI"), Column("ν"), Column("p"), Column("p, Holm"),
         Column("Verdict", numeric=False),
     )  # fmt: skip
-    held = zip(judged.study.claims, judged.questions, judged.verdicts, strict=True)
-    rows = tuple(row for triple in held for row in _claim(*triple, one_unit, address(judged, triple[0].source)))
-    lines = "claims" if len(rows) == len(judged.study.claims) else "lines, of which directions are ones of their own,"
+    judged_claims = zip(analysis.study.claims, analysis.questions, analysis.verdicts, strict=True)
+    rows = tuple(
+        row for triple in judged_claims for row in _claim(*triple, one_unit, address(analysis, triple[0].source))
+    )
+    lines = "claims" if len(rows) == len(analysis.study.claims) else "lines, of which directions are ones of their own,"
     family = (
         f"corrected over the study's {len(rows)} {lines} (Holm 1979)" if len(rows) > 1 else "one claim: uncorrected"
     )
@@ -125,13 +128,13 @@ def claims(judged: StudyAnalysis) -> Table | None:
         "0.05, the claim that left is greater is reproduced by a difference above 0 and contradicted by one below; "
         "otherwise it is inconclusive."
     )
-    return Table("claims", columns, rows, note if plain else estimands.note(judged.study.claims, family))
+    return Table("claims", columns, rows, note if only_simple else estimands.note(analysis.study.claims, family))
 
 
 def _claim(
     claim: AnyClaim, question: Question, verdict: Verdict, one_unit: bool, url: str
 ) -> Iterable[tuple[Cell, ...]]:
-    """The row of a claim, and one for the direction of a claim about a size."""
+    """Yield the row of a claim, and a second row for the direction of a claim about a size."""
     compared = estimands.compared(claim)
     note = f"{compared} · {claim.source}" if claim.source else compared
     says = Cell(claim.says, note, cited=claim.source, url=url)
@@ -144,8 +147,8 @@ def _claim(
     if verdict.direction is not None and isinstance(question, Means):
         side = "above" if question.direction == GREATER else "below"
         _, _, nu, p, p_holm = _numbers(verdict.direction, digits, "")
-        said = Cell("Its direction", f"{side} 0, a line of its own")
-        yield (said, Cell(NOTHING), Cell(NOTHING), nu, p, p_holm, _word(verdict.direction))
+        direction = Cell("Its direction", f"{side} 0, a line of its own")
+        yield (direction, Cell(NOTHING), Cell(NOTHING), nu, p, p_holm, _word(verdict.direction))
 
 
 def _word(verdict: Verdict) -> Cell:
@@ -159,7 +162,7 @@ def _word(verdict: Verdict) -> Cell:
 
 
 def _numbers(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
-    """Difference, interval, degrees of freedom and both p-values, where there are such."""
+    """Return cells for difference, interval, degrees of freedom and both p-values; a dash if there is no value."""
     effect = verdict.effect
     p_values = [Cell(p_value(verdict.p)), Cell(p_value(verdict.p_holm))]
     if effect is None:
@@ -170,15 +173,15 @@ def _numbers(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
     return [Cell(signed(effect.d, digits) + unit), Cell(span(interval, digits), look), Cell(nu), *p_values]
 
 
-def ledger(judged: StudyAnalysis) -> Table:
-    """Every planned run."""
+def ledger(analysis: StudyAnalysis) -> Table:
+    """Return the table of every planned run."""
     columns = (
         Column("Condition", numeric=False), Column("Seed"), Column("Status", numeric=False), Column("Test accuracy"),
         Column("Train loss, nats"), Column("Epochs"), Column("Training"), Column("Attempts"),
         Column("Run", numeric=False),
     )  # fmt: skip
     rows = tuple(
-        _run(row, judged.summaries[label].chance_pct) for label in judged.summaries for row in judged.rows(label)
+        _run(row, analysis.summaries[label].chance_pct) for label in analysis.summaries for row in analysis.rows(label)
     )
     note = "An attempt is a start or a resumption. Every column of every run is in results.csv."
     return Table("ledger", columns, rows, note, "scroll")
@@ -202,31 +205,31 @@ def _run(row: Row, chance_pct: float) -> tuple[Cell, ...]:
     )
 
 
-def facts(judged: StudyAnalysis) -> tuple[Fact, ...]:
-    """Data, software and hardware, each as often as it differed."""
-    evidence = judged.evidence
-    said = []
+def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
+    """Return facts about data, software, hardware and numerics, one for each different value."""
+    evidence = analysis.evidence
+    facts = []
     for data in evidence.data:
         where = f" ({listed(data.conditions)})" if len(evidence.data) > 1 else ""
         counts = [(data.train_images, "train"), (data.validation_images, "validation"), (data.test_images, "test")]
         images = listed([f"{n:,} {split}" for n, split in counts if n])
         names = ", ".join(data.classes[:12]) + (", …" if len(data.classes) > 12 else "")
-        said += [
+        facts += [
             Fact(f"Data{where}", f"{data.name}; {images} images; {len(data.classes):,} classes ({names})"),
             Fact("SHA-256 of the data", data.sha256),
         ]
-    said += finetune.facts(judged)
+    facts += finetune.facts(analysis)
     for machine in evidence.machines:
         where = f", {plural(machine.runs, 'run')}" if len(evidence.machines) > 1 else ""
-        said += _machine(machine, where)
+        facts += _machine(machine, where)
     for numerics in evidence.numerics:
-        usual = encode(Numerics())
-        told = {name: value for name, value in encode(numerics).items() if value != usual[name]}
-        held = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
-        said.append(Fact("Numerics", held))
+        defaults = encode(Numerics())
+        changed = {name: value for name, value in encode(numerics).items() if value != defaults[name]}
+        text = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items())
+        facts.append(Fact("Numerics", text))
     if evidence.began:
-        said.append(Fact("Run", f"{_time(evidence.began)} to {_time(evidence.ended)} UTC"))
-    return tuple(said)
+        facts.append(Fact("Run", f"{_time(evidence.began)} to {_time(evidence.ended)} UTC"))
+    return tuple(facts)
 
 
 def _machine(machine: Machine, where: str) -> list[Fact]:
@@ -235,21 +238,21 @@ def _machine(machine: Machine, where: str) -> list[Fact]:
     device = machine.device if machine.device != "cpu" else ""
     hardware = listed([part for part in dict.fromkeys((machine.processor, machine.instruction_set, device)) if part])
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
-    held = [
+    lines = [
         (f"Software{where}", f"resnetlab {machine.version}{commit}{dirty}"),
         (f"Packages{where}", packages),
         (f"Machine{where}", ", ".join(part for part in (hardware, machine.platform) if part)),
         (f"Python{where}", machine.python),
     ]
-    return [Fact(term, text) for term, text in held if text]
+    return [Fact(term, text) for term, text in lines if text]
 
 
 def _time(iso: str) -> str:
     return iso[:16].replace("T", " ")
 
 
-def settings(judged: StudyAnalysis) -> tuple[Table, Table | None]:
-    """Model, data, recipe and numerics that are varied: fields that all conditions share, and where they differ."""
+def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
+    """Return the table of settings that all conditions share, and that of settings that differ (None if none does)."""
     flat = {
         condition.label: {
             f"{part}.{name}": value
@@ -257,7 +260,7 @@ def settings(judged: StudyAnalysis) -> tuple[Table, Table | None]:
             if getattr(condition, part) is not None
             for name, value in _flat(finetune.settings(condition).get(part) or encode(getattr(condition, part))).items()
         }
-        for condition in judged.study.conditions
+        for condition in analysis.study.conditions
     }
     names = list(dict.fromkeys(name for fields in flat.values() for name in fields))
     same = [name for name in names if len({fields.get(name, NOTHING) for fields in flat.values()}) == 1]
@@ -268,16 +271,18 @@ def settings(judged: StudyAnalysis) -> tuple[Table, Table | None]:
         tuple((Cell(name), Cell(first[name])) for name in same),
         narrow="scroll",
     )
-    rest = [name for name in names if name not in same]
-    if not rest:
+    differing = [name for name in names if name not in same]
+    if not differing:
         return common, None
-    columns = (Column("Condition", numeric=False), *(Column(name, numeric=False) for name in rest))
-    rows = tuple((Cell(label), *(Cell(fields.get(name, NOTHING)) for name in rest)) for label, fields in flat.items())
+    columns = (Column("Condition", numeric=False), *(Column(name, numeric=False) for name in differing))
+    rows = tuple(
+        (Cell(label), *(Cell(fields.get(name, NOTHING)) for name in differing)) for label, fields in flat.items()
+    )
     return common, Table("differing", columns, rows, narrow="scroll")
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested tables as dotted names; fields that say nothing (None) are left out."""
+    """Flatten nested tables to dotted names, without fields that are None."""
     flat: dict[str, str] = {}
     for name, value in table.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What every backend has in common: jobs, what happens to them, and how often one is tried. Free of torch."""
+"""Jobs, events and the queue that all backends share. Free of torch."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from resnetlab.runs.records import Evaluation, Result, RunFile, Status
 from resnetlab.schema import decode, encode
 
 ATTEMPTS = 3
-"""Of one run, before it is missing."""
+"""Number of attempts for a run before it counts as missing."""
 
 STOP_SECONDS = 25.0
-"""For a worker to write its checkpoint, before it is killed."""
+"""Seconds that a worker has to write its checkpoint before it is killed."""
 
 BUSY_SECONDS = 2.0
-"""Until a run that another driver holds is asked for again."""
+"""Seconds before another attempt at a run that another driver has locked."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be done."""
+    """Job: a run to train."""
 
     id: str
     file: RunFile
     from_step: int | None = None
-    """The checkpoint to go on from; None for the last, 0 for none."""
+    """Step of the checkpoint to resume from; None for the last one, 0 for a new start."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to a run; `tick` is nobody's: time has passed."""
+    """Event of a run. A `tick` belongs to no run; it only says that time has passed."""
 
     kind: Literal["tick", "progress", "finished", "stopped", "failed", "missing"]
     id: str = ""
@@ -52,24 +52,24 @@ class Event:
 
 
 class Backend(Protocol):
-    """Where the runs of a study are done."""
+    """Backend: the machines that train the runs of a study."""
 
     def settle(self, numerics: Numerics) -> Numerics:
-        """`numerics` without `auto`, as the machines of this backend resolve them. Raises InputError."""
+        """Return `numerics` with `auto` resolved for the machines of this backend. Raises InputError."""
 
     def width(self, jobs: Sequence[Job]) -> int:
-        """How many of `jobs` are worked on at once."""
+        """Return the number of `jobs` that run at the same time."""
 
     def run(self, jobs: Sequence[Job], stop: Callable[[], bool]) -> Iterator[Event]:
-        """Do the jobs in their order, as there is room, and tell of them; ends early when `stop()` says so.
+        """Run the jobs in their order as machines become free, and yield their events.
 
-        Raises ResourceError when the disk is full.
+        It ends early if `stop()` returns true. Raises ResourceError if the disk is full.
         """
 
 
 @dataclass
 class Queue:
-    """The jobs that wait, those that another driver holds, and how often each was tried."""
+    """Queue of jobs, with delayed jobs (their runs are locked by another driver) and the number of attempts."""
 
     root: Path
     waiting: list[Job]
@@ -80,30 +80,30 @@ class Queue:
         return bool(self.waiting or self.later)
 
     def due(self) -> list[Job]:
-        """The jobs that may begin now, in order."""
+        """Return the jobs that may begin now, in order."""
         now = time.monotonic()
         self.waiting += [job for when, job in self.later if when <= now]
         self.later = [(when, job) for when, job in self.later if when > now]
         return self.waiting
 
     def take(self, most: int) -> list[Job]:
-        """The next job that is due, and up to `most` in all of its condition that may stand beside it.
+        """Take the next job, with others of its condition that may run beside it, up to `most` in all.
 
-        One that was tried before stands alone: whatever ended it shall end no other.
+        A job that was tried before runs alone, so that its failure cannot end another job.
         """
         first = self.waiting.pop(0)
         if most == 1 or first.id in self.attempts:
             return [first]
         same = _condition(first)
-        beside = [job for job in self.waiting if job.id not in self.attempts and _condition(job) == same][: most - 1]
-        for job in beside:
+        others = [job for job in self.waiting if job.id not in self.attempts and _condition(job) == same][: most - 1]
+        for job in others:
             self.waiting.remove(job)
-        return [first, *beside]
+        return [first, *others]
 
     def after(self, job: Job, message: dict[str, Any] | None, lost: str = "") -> Event:
-        """What a worker's last word on `job` comes to, and `job` again in the queue where that is called for.
+        """Return the event for a worker's last message about `job`, and put `job` into the queue again if it may retry.
 
-        `message` is None when the worker was lost, and `lost` says how. Raises ResourceError when a disk is full.
+        `message` is None if the worker was lost; `lost` is then the reason. Raises ResourceError if a disk is full.
         """
         if message is not None and message["kind"] == "busy":
             self.later.append((time.monotonic() + BUSY_SECONDS, job))
@@ -122,10 +122,10 @@ class Queue:
         return Event("missing", job.id, reason=event.reason)
 
     def out_of_memory(self, job: Job) -> Event | None:
-        """Record that the system killed the run's process for want of memory; None when another holds the run."""
+        """Record that the system killed the run's process for lack of memory; None if another process has the run."""
         directory = RunDirectory.of(self.root, job.id)
-        with directory.claimed() as mine:
-            if not mine:
+        with directory.claimed() as acquired:
+            if not acquired:
                 return None
             reason = "the system killed the process for want of memory"
             result = Result(schema=SCHEMA, status="out of memory", reason=reason, step=0, chosen_step=0)
@@ -133,7 +133,7 @@ class Queue:
             return Event("finished", job.id, status="out of memory", reason=reason)
 
     def _note(self, job: Job, event: str, reason: str) -> None:
-        with contextlib.suppress(ResourceError):  # a full disk is told of elsewhere
+        with contextlib.suppress(ResourceError):  # a full disk is reported elsewhere
             directory = RunDirectory.of(self.root, job.id)
             directory.note(
                 {"event": event, "time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), "reason": reason}
@@ -141,12 +141,12 @@ class Queue:
 
 
 def _condition(job: Job) -> RunSpec:
-    """What the runs of a condition have in common."""
+    """Return the part of the config that all runs of a condition share."""
     return replace(job.file.run, seed=0)
 
 
 def message_of(job: Job, root: Path, placement: Placement) -> dict[str, Any]:
-    """A job as a worker takes it."""
+    """Encode a job as a message for a worker."""
     return {
         "id": job.id, "file": encode(job.file), "root": str(root), "placement": encode(placement),
         "from_step": job.from_step,
@@ -154,7 +154,7 @@ def message_of(job: Job, root: Path, placement: Placement) -> dict[str, Any]:
 
 
 def event_of(message: dict[str, Any]) -> Event:
-    """A worker's message as an event."""
+    """Decode a worker's message as an event."""
     kind = message["kind"]
     if kind == "progress":
         speed = message["images"] / message["seconds"] if message["seconds"] else 0.0

@@ -1,4 +1,4 @@
-"""One run in the process that calls: no second process has to start and import torch again."""
+"""Runs in the calling process, so that no second process has to start and import torch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from resnetlab.recipes.numerics import Placement
 from resnetlab.studies.executors.base import Event, Job, Queue, event_of, message_of
 
 POLL_SECONDS = 0.2
-"""Between two looks at a run that another process trains."""
+"""Seconds between two checks of a run that another process trains."""
 
 
 def run_here(
     job: Job, root: Path, placement: Placement, stop: Callable[[], bool], see: Callable[[Event], None]
 ) -> None:
-    """Do one run under `root` in this process, and tell `see` of it as a worker would tell its driver.
+    """Train one run under `root` in this process, and pass its events to `see`.
 
-    Waits while another process trains the run. Ends early, with a checkpoint, when `stop()` says so. torch's settings
-    are put back at the end. Raises ResourceError when the disk is full.
+    It waits while another process trains the run. It ends early, with a checkpoint, if `stop()` returns true. torch's
+    settings are restored at the end. Raises ResourceError if the disk is full.
     """
-    from resnetlab.studies.executors.worker import Bench  # torch, as below: a mistake is told before it is imported
+    from resnetlab.studies.executors.worker import Bench  # imports torch; mistakes are reported before
     from resnetlab.training.device import restored_settings
 
     queued = Queue(root, [job])
@@ -41,7 +41,7 @@ def run_here(
                 see(Event("tick"))
                 time.sleep(POLL_SECONDS)
                 continue
-            (due,) = queued.take(1)
+            (ready,) = queued.take(1)
             last.clear()
-            Bench(stop, tell, log=log).work(message_of(due, root, placement))
-            see(queued.after(due, last))
+            Bench(stop, tell, log=log).work(message_of(ready, root, placement))
+            see(queued.after(ready, last))

@@ -1,4 +1,4 @@
-"""A process that imports torch once and starts workers as copies of itself: a second worker costs no second import.
+"""Launcher process that imports torch once and forks workers, so that a second worker needs no second import.
 
 The driver talks to it through a Unix socket. A request carries the three files that a worker reads and writes; the
 answer is the worker's process id, and later the code with which it ended. Where a process cannot be forked (Windows),
@@ -20,7 +20,7 @@ from typing import TextIO
 
 COMMAND = (sys.executable, "-m", "resnetlab.studies.executors.launcher")
 POLL_SECONDS = 0.1
-"""Between two looks at whether a worker has ended."""
+"""Seconds between two checks for workers that have ended."""
 
 
 def can_launch() -> bool:
@@ -29,23 +29,23 @@ def can_launch() -> bool:
 
 
 class Launcher:
-    """The driver's end: starts workers that have torch already."""
+    """Launcher in the driver: starts workers that have imported torch already."""
 
     def __init__(self, log: Path, environment: dict[str, str]) -> None:
-        """Start the process. It imports while the caller goes on; what it has to say goes to the file `log`."""
+        """Start the process. It imports torch while the caller goes on, and writes its output to the file `log`."""
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs, log.open("w", encoding="utf-8") as errors:
+        self.socket, child_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with child_socket, log.open("w", encoding="utf-8") as errors:
             self.process = subprocess.Popen(
-                [*COMMAND, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=environment,
+                [*COMMAND, str(child_socket.fileno())], pass_fds=[child_socket.fileno()], env=environment,
                 stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True,
             )  # fmt: skip
         self.waiting: list[LaunchedWorker] = []
         self.workers: dict[int, LaunchedWorker] = {}
         self.news = threading.Condition()
         self.gone = False
-        """Whether the process has ended: then workers are started in another way."""
+        """True if the process has ended; then workers are started without it."""
         threading.Thread(target=self._listen, daemon=True).start()
 
     def start(self, log: Path) -> LaunchedWorker:
@@ -58,13 +58,13 @@ class Launcher:
             else:
                 self.waiting.append(worker)
             socket.send_fds(self.socket, [b"w"], [stdin, stdout, errors.fileno()])
-        for end in (stdin, stdout):  # where the launcher is gone, the worker's output ends here
+        for end in (stdin, stdout):  # if the launcher is gone, the worker's output ends here
             os.close(end)
         return worker
 
     def end(self) -> None:
-        """Let the process end; workers that still run are left alone."""
-        with contextlib.suppress(OSError):  # it has ended
+        """End the process. Workers that still run go on."""
+        with contextlib.suppress(OSError):  # the process has ended
             self.socket.shutdown(socket.SHUT_RDWR)  # closing would wait for the thread that reads
         self.socket.close()
         try:
@@ -95,7 +95,7 @@ class Launcher:
 
 
 class LaunchedWorker:
-    """A worker process with the part of `subprocess.Popen` that a driver needs."""
+    """Worker process with the part of the `subprocess.Popen` interface that a driver needs."""
 
     def __init__(self, news: threading.Condition, stdin: TextIO, stdout: TextIO) -> None:
         self.news, self.stdin, self.stdout = news, stdin, stdout
@@ -120,7 +120,7 @@ class LaunchedWorker:
 def main(number: int) -> None:
     """Start a worker for each request that comes through the socket `number`, and report the end of each."""
     driver = socket.socket(fileno=number)
-    from resnetlab.studies.executors import worker  # and torch with it, once for all workers
+    from resnetlab.studies.executors import worker  # imports torch, once for all workers
 
     while True:
         ready, _, _ = select.select([driver], [], [], POLL_SECONDS)
@@ -142,7 +142,7 @@ def main(number: int) -> None:
 
 
 def _send(driver: socket.socket, message: dict[str, int]) -> None:
-    with contextlib.suppress(OSError):  # the driver has ended: the next look at the socket says so
+    with contextlib.suppress(OSError):  # the driver has ended; the next read from the socket notices it
         driver.sendall(json.dumps(message).encode() + b"\n")
 
 

@@ -1,4 +1,4 @@
-"""Worker processes on this machine. One that dies takes its attempt with it and no other run."""
+"""Worker processes on this machine. If one dies, only the runs that it trains lose their attempt."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMMAND = (sys.executable, "-m", "resnetlab.studies.executors.worker")
 
 
 class LocalBackend:
-    """Runs jobs under `root` in worker processes, each with its run's threads and no more."""
+    """Backend of worker processes on this machine; each uses as many threads as its run asks for."""
 
     def __init__(self, root: Path, placement: Placement) -> None:
         self.root, self.placement = root, placement
@@ -33,26 +33,27 @@ class LocalBackend:
         self.launcher: Launcher | None = None
 
     def settle(self, numerics: Numerics) -> Numerics:
-        """As this machine resolves them, one thread a run unless they say more."""
+        """Return the numerics resolved for this machine. A run has one thread unless they ask for more."""
         resolved = resolve(numerics, single=False)
         check_index(resolved.device, self.placement.device_index)
         return resolved
 
     def width(self, jobs: Sequence[Job]) -> int:
-        """Runs at once: those that stand side by side, in as many processes as were asked for.
+        """Return the number of runs at the same time: the number of processes times the parallel seeds in each.
 
-        Unless that was said, there are as many processes as the cores carry, and one on an accelerator.
+        By default there are as many processes as the cores allow, and one on an accelerator.
         """
         if not jobs:
             return 0
         numerics = jobs[0].file.run.numerics
-        carried = max(1, cores() // max(1, numerics.threads)) if numerics.device == "cpu" else 1
-        return min(len(jobs), (self.placement.workers or carried) * self.placement.abreast)
+        processes = max(1, cores() // max(1, numerics.threads)) if numerics.device == "cpu" else 1
+        return min(len(jobs), (self.placement.workers or processes) * self.placement.abreast)
 
     def run(self, jobs: Sequence[Job], stop: Callable[[], bool]) -> Iterator[Event]:
-        """Do the jobs in their order, as workers come free, and tell of them; ends early when `stop()` says so.
+        """Run the jobs in their order as workers become free, and yield their events.
 
-        Every worker has ended when the generator has. Raises ResourceError when the disk is full.
+        It ends early if `stop()` returns true. When the generator ends, every worker has ended. Raises ResourceError if
+        the disk is full.
         """
         queued, count = Queue(self.root, list(jobs)), math.ceil(self.width(jobs) / self.placement.abreast)
         numerics = jobs[0].file.run.numerics if jobs else Numerics()
@@ -73,12 +74,12 @@ class LocalBackend:
                 if message is None:
                     yield from self._died(worker, queued)
                 elif not worker.jobs:
-                    pass  # a last word of before
+                    pass  # a late message of an earlier job
                 elif message["kind"] in ("ready", "progress", "stopped"):
                     yield event_of(message)
                 else:
                     event = queued.after(worker.jobs.pop(message["id"]), message)
-                    if not stop():  # who is told may write a report: nobody waits for it without a job
+                    if not stop():  # the caller may write a report now; no worker should wait meanwhile
                         self._hand_out(queued, workers)
                     yield event
         finally:
@@ -90,18 +91,18 @@ class LocalBackend:
 
     @property
     def logs(self) -> Path:
-        """What worker processes say besides their messages."""
+        """Return the folder for the output of worker processes other than their messages."""
         return self.root / "cache" / "logs"
 
     def _hand_out(self, queued: Queue, workers: list[_Worker]) -> None:
-        """Give what is due to the workers that have nothing to do."""
-        due = queued.due()
+        """Give waiting jobs to idle workers."""
+        ready = queued.due()
         for worker in workers:
-            if not worker.jobs and due:
+            if not worker.jobs and ready:
                 worker.start(queued.take(self.placement.abreast))
 
     def _stopped(self, workers: list[_Worker]) -> Iterator[Event]:
-        """Ask every worker for a checkpoint, and wait for it."""
+        """Ask every worker to write a checkpoint and stop, and wait for it."""
         for worker in workers:
             worker.send({"stop": True})
         deadline = time.monotonic() + STOP_SECONDS
@@ -116,14 +117,14 @@ class LocalBackend:
                     yield event_of(message)
 
     def _died(self, worker: _Worker, queued: Queue) -> Iterator[Event]:
-        """A worker's process ended, maybe in the middle of its jobs."""
+        """Handle the end of a worker's process, which may have had unfinished jobs."""
         worker.gone, jobs = True, list(worker.jobs.values())
         if not jobs:
             return
         worker.end()
         code = (worker.process.returncode if worker.process else 0) or 0
         kills, worker.jobs = _memory_kills(), {}
-        # Which of several runs took the memory nobody knows: each is tried again, alone.
+        # With several runs it is not known which one used up the memory, so each is tried again alone.
         short_of_memory = code == -9 and kills > worker.memory_kills and len(jobs) == 1
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         lost = f"its process {how}; its log is cache/logs/{worker.log.name}"
@@ -134,7 +135,7 @@ class LocalBackend:
 
 @dataclass
 class _Worker:
-    """A process of the backend and the jobs that it is on, by their runs' ids."""
+    """Worker process of the backend, with its present jobs by run id."""
 
     backend: LocalBackend
     number: int
@@ -150,7 +151,7 @@ class _Worker:
         return self.backend.logs / f"worker-{os.getpid()}-{self.number}.log"
 
     def start(self, jobs: list[Job]) -> None:
-        """Begin `jobs` side by side, in a new process when there is none."""
+        """Start `jobs` side by side, in a new process if there is none."""
         if self.gone:
             self._spawn()
         self.jobs = {job.id: job for job in jobs}
@@ -158,12 +159,12 @@ class _Worker:
 
     def send(self, message: dict[str, Any]) -> None:
         if self.process and self.process.stdin and not self.gone:
-            with contextlib.suppress(OSError):  # it died; its output's end says so
+            with contextlib.suppress(OSError):  # it died; the end of its output reports that
                 self.process.stdin.write(json.dumps(message) + "\n")
                 self.process.stdin.flush()
 
     def end(self) -> None:
-        """Close its input, which ends it; kill it if it does not end."""
+        """End the process by closing its input; kill it if it does not end."""
         if self.process is None:
             return
         with contextlib.suppress(OSError):
@@ -189,12 +190,12 @@ class _Worker:
         self.listener.start()
 
     def _started(self) -> subprocess.Popen[str]:
-        """A new Python process, which imports torch for itself."""
+        """Start a new Python process, which imports torch itself."""
         with self.log.open("w") as log:
             return subprocess.Popen(
                 COMMAND,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment(self.threads),
-                # Ctrl-C in a terminal is for the driver, which passes it on: a session of POSIX, a group of Windows.
+                # The driver handles Ctrl-C and passes it on: hence a session on POSIX, a group on Windows.
                 start_new_session=True, creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )  # fmt: skip
 
@@ -213,7 +214,7 @@ def _environment(threads: int) -> dict[str, str]:
 
 
 def _memory_kills() -> int:
-    """How many processes the system has killed for want of memory, as far as it says."""
+    """Return the number of processes that the system has killed for lack of memory, as far as it reports them."""
     count = 0
     for path, word in (("/proc/vmstat", "oom_kill "), ("/sys/fs/cgroup/memory.events", "oom_kill ")):
         with contextlib.suppress(OSError, ValueError):

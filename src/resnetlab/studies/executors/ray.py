@@ -1,8 +1,8 @@
-"""Runs on the machines of a Ray cluster. The only module that imports ray.
+"""Backend for a Ray cluster. This is the only module that imports ray.
 
-The runs' folders stay the record, on storage that all machines share, so that a driver may die and another go on.
-Each job is a task with its processors and GPUs. Ray itself tries no task again: a run that lost its machine goes on
-elsewhere from its last checkpoint, as one of the attempts that `Queue` counts.
+The folders of the runs are the record. They are on storage that all machines share, so another driver can go on if one
+dies. Each job is a Ray task with its processors and GPUs. Ray itself does not retry tasks: a run that lost its machine
+resumes elsewhere from its last checkpoint, and `Queue` counts this as an attempt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # an experiment is nobody else's business
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # experiments are private
 
 import ray
 import ray.exceptions
@@ -33,17 +33,20 @@ from resnetlab.studies.executors.base import STOP_SECONDS, Event, Job, Queue, ev
 
 POLL_SECONDS = 0.3
 LISTEN_SECONDS = 1.0
-"""How often a task asks whether it should stop."""
+"""Seconds between two questions of a task whether it should stop."""
 
 
 class RayBackend:
-    """Runs jobs under `root` on a Ray cluster: `address` of one, `auto` for one that runs here, empty to start one."""
+    """Backend that runs jobs under `root` on a Ray cluster.
+
+    `address` is that of a cluster, `auto` for one that runs on this machine, or empty to start one.
+    """
 
     def __init__(self, root: Path, placement: Placement, address: str = "") -> None:
         self.root, self.placement = root.absolute(), placement
         if not ray.is_initialized():
             try:
-                _reach(address)
+                _check_reachable(address)
                 ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
             except (OSError, ValueError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]
@@ -53,35 +56,38 @@ class RayBackend:
         write_text(self.mark, ray.get_runtime_context().get_job_id())
 
     def settle(self, numerics: Numerics) -> Numerics:
-        """As a machine of the cluster resolves them: one with a GPU, where there is one and the study may use it."""
+        """Return the numerics resolved on a machine of the cluster.
+
+        It is a machine with a GPU if there is one and the study may use it.
+        """
         gpus = ray.cluster_resources().get("GPU", 0) and numerics.device in ("auto", "cuda")
         task = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=0)(_settle)
-        settled, problems = ray.get(task.remote(encode(numerics), self._here()))
+        resolved, problems = ray.get(task.remote(encode(numerics), self._here()))
         if problems:
             raise InputError(*problems)
-        return decode(Numerics, settled, "cluster")  # type: ignore[no-any-return]
+        return decode(Numerics, resolved, "cluster")  # type: ignore[no-any-return]
 
     def width(self, jobs: Sequence[Job]) -> int:
-        """Tasks that the cluster's resources carry at once."""
-        held, carried = ray.cluster_resources(), len(jobs)
+        """Return the number of tasks that the cluster can run at the same time."""
+        resources, tasks = ray.cluster_resources(), len(jobs)
         for kind, needed in self._needs(jobs[0]).items() if jobs else ():
             if needed:
-                carried = min(carried, int(held.get({"num_cpus": "CPU", "num_gpus": "GPU"}[kind], 0) / needed))
-        return carried
+                tasks = min(tasks, int(resources.get({"num_cpus": "CPU", "num_gpus": "GPU"}[kind], 0) / needed))
+        return tasks
 
     def run(self, jobs: Sequence[Job], stop: Callable[[], bool]) -> Iterator[Event]:
-        """Do the jobs as the cluster has room, and tell of them; ends early when `stop()` says so.
+        """Run the jobs as the cluster has free resources, and yield their events.
 
-        Raises ResourceError when a disk is full.
+        It ends early if `stop()` returns true. Raises ResourceError if a disk is full.
         """
         queued, running = Queue(self.root, list(jobs)), dict[Any, Job]()
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        board = ray.remote(num_cpus=0, scheduling_strategy=here)(_Board).remote()
+        on_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        board = ray.remote(num_cpus=0, scheduling_strategy=on_driver)(_MessageBoard).remote()
         try:
             while queued or running:
-                due = queued.due()
-                while due:
-                    job = due.pop(0)
+                ready = queued.due()
+                while ready:
+                    job = ready.pop(0)
                     running[self._begin(job, board)] = job
                 if stop():
                     yield from self._stopped(running, board)
@@ -121,7 +127,7 @@ class RayBackend:
             return queued.after(job, None, f"its machine or process was lost ({type(error).__name__})")
 
     def _stopped(self, running: dict[Any, Job], board: Any) -> Iterator[Event]:
-        """Ask every task for a checkpoint, and wait for it."""
+        """Ask every task to write a checkpoint and stop, and wait for it."""
         ray.get(board.stop.remote())
         deadline = time.monotonic() + STOP_SECONDS
         while running and time.monotonic() < deadline:
@@ -133,7 +139,7 @@ class RayBackend:
 
 
 def _ended_of(running: dict[Any, Job]) -> list[Any]:
-    """The tasks that have ended, after a moment's wait."""
+    """Return the tasks that have ended, after a short wait."""
     if not running:
         time.sleep(POLL_SECONDS)
         return []
@@ -141,15 +147,15 @@ def _ended_of(running: dict[Any, Job]) -> list[Any]:
     return ended
 
 
-def _reach(address: str) -> None:
-    """Raises OSError where nothing listens at HOST:PORT, which Ray itself would find out after minutes."""
+def _check_reachable(address: str) -> None:
+    """Raise OSError if nothing listens at HOST:PORT. Ray itself would notice it only after minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-class _Board:
-    """Where tasks write what the driver reads, on the driver's machine."""
+class _MessageBoard:
+    """Message board on the driver's machine: tasks write to it and the driver reads it."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
@@ -159,8 +165,8 @@ class _Board:
         self.messages.append(message)
 
     def take(self) -> list[dict[str, Any]]:
-        held, self.messages = self.messages, []
-        return held
+        messages, self.messages = self.messages, []
+        return messages
 
     def stop(self) -> None:
         self.stopped = True
@@ -176,33 +182,33 @@ def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("resnetlab", "torch")}
 
 
-def _entered(here: dict[str, str]) -> None:
-    """Stand where the driver stands. Raises InputError where this machine differs from the driver's."""
+def _entered(driver: dict[str, str]) -> None:
+    """Enter the driver's folder and settings. Raises InputError if this machine differs from the driver's."""
     node = ray.util.get_node_ip_address()
-    for name, found in _versions().items():
-        if found != here[name]:
-            fix = f"install {name} {here[name]} on every machine of the cluster"
-            raise mistake(node, f"another {name} than the driver's", fix, got=found, allowed=here[name])
-    mark = Path(here["mark"])
-    if not mark.is_file() or mark.read_text(encoding="utf-8") != here["text"]:
+    for name, version in _versions().items():
+        if version != driver[name]:
+            fix = f"install {name} {driver[name]} on every machine of the cluster"
+            raise mistake(node, f"another {name} than the driver's", fix, got=version, allowed=driver[name])
+    mark = Path(driver["mark"])
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != driver["text"]:
         raise mistake(node, f"does not see {mark.parent.parent}", "give --output on storage that all machines share")
-    os.chdir(here["folder"] if Path(here["folder"]).is_dir() else mark.parent)
-    os.environ.update({name: here[name] for name in (CACHE, OFFLINE) if name in here})
+    os.chdir(driver["folder"] if Path(driver["folder"]).is_dir() else mark.parent)
+    os.environ.update({name: driver[name] for name in (CACHE, OFFLINE) if name in driver})
 
 
-def _settle(numerics: dict[str, Any], here: dict[str, str]) -> tuple[Any, tuple[Any, ...]]:
-    """Numerics resolved on this machine, or what is wrong with it."""
+def _settle(numerics: dict[str, Any], driver: dict[str, str]) -> tuple[Any, tuple[Any, ...]]:
+    """Return the numerics resolved on this machine, or its problems."""
     from resnetlab.training.resolve import resolve
 
     try:
-        _entered(here)
+        _entered(driver)
         return encode(resolve(decode(Numerics, numerics, "driver"), single=False)), ()
     except InputError as error:
         return None, error.problems
 
 
-def _train(job: dict[str, Any], board: Any, here: dict[str, str]) -> dict[str, Any]:
-    """Do a job; the last word on it."""
+def _train(job: dict[str, Any], board: Any, driver: dict[str, str]) -> dict[str, Any]:
+    """Run a job and return the last message about it."""
     from resnetlab.studies.executors.worker import Bench
 
     last: dict[str, Any] = {}
@@ -221,7 +227,7 @@ def _train(job: dict[str, Any], board: Any, here: dict[str, str]) -> dict[str, A
             stop.wait(LISTEN_SECONDS)
 
     try:
-        _entered(here)
+        _entered(driver)
     except InputError as error:
         return {"kind": "failed", "id": job["id"], "reason": str(error), "exit_code": error.exit_code, "again": False}
     threading.Thread(target=listen, daemon=True).start()

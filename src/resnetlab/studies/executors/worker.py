@@ -1,7 +1,7 @@
-"""A worker process: takes jobs as JSON lines, each of one run or of several side by side, tells of them likewise.
+"""Worker process: it reads jobs as JSON lines, runs one or several side by side, and writes messages as JSON lines.
 
-`python -m resnetlab.studies.executors.worker`. It ends when its input ends: a driver that dies takes its workers with
-it, each leaving a checkpoint.
+The command is `python -m resnetlab.studies.executors.worker`. It ends when its input ends. So if the driver dies, its
+workers write a checkpoint and end too.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from resnetlab.training.loop import Progress
 
 
 def main() -> None:
-    """Serve the driver at the other end of standard input and output."""
-    defer_compiler()  # optimizers would import it
+    """Serve the driver through standard input and output."""
+    defer_compiler()  # optimizers would import the compiler
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints must not stand between the lines of the driver
+    os.dup2(2, 1)  # the output of libraries must not mix with the messages to the driver
     stop, jobs = threading.Event(), queue.Queue[dict[str, Any] | None]()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_listen, args=(stop, jobs), daemon=True).start()
@@ -48,7 +48,7 @@ def main() -> None:
     bench = Bench(stop.is_set, driver.tell)
     while (job := jobs.get()) is not None and not stop.is_set():
         bench.work(*job["jobs"])
-    os._exit(0)  # the listening thread may hold standard input: nothing is left to close
+    os._exit(0)  # the listening thread may still block on standard input; nothing is left to close
 
 
 def _listen(stop: threading.Event, jobs: queue.Queue[dict[str, Any] | None]) -> None:
@@ -62,7 +62,7 @@ def _listen(stop: threading.Event, jobs: queue.Queue[dict[str, Any] | None]) -> 
 
 
 class _Driver:
-    """The process at the other end."""
+    """Connection to the driver process."""
 
     def __init__(self, out: TextIO, stop: threading.Event) -> None:
         self.out, self.stop = out, stop
@@ -76,7 +76,7 @@ class _Driver:
 
 
 class Bench:
-    """Where a process does one job after another; data that the next one shares stay open."""
+    """Runner of jobs in a process. Data stay open for the next job if it uses the same."""
 
     def __init__(
         self, stop: Callable[[], bool], tell: Callable[..., None], team: Team = ALONE, log: Path | None = None
@@ -86,20 +86,20 @@ class Bench:
         self.residents = Residents()
 
     def work(self, *jobs: dict[str, Any]) -> None:
-        """Do jobs of `message_of`, several side by side, and tell of them.
+        """Run jobs of `message_of`, several of them side by side, and send messages about them.
 
-        The last word on each is busy, failed, stopped or finished. One for which there was no memory beside the others
-        is done alone, after them.
+        The last message about each is busy, failed, stopped or finished. A job that lacked memory beside the others
+        runs alone after them.
         """
         beside = len(jobs) > 1
-        crowded = [place for place, alone in take_turns(self._attempt(job, beside) for job in jobs) if alone]
+        crowded = [index for index, alone in take_turns(self._attempt(job, beside) for job in jobs) if alone]
         if crowded:
-            gc.collect()  # what an error of those held of the device's memory
-        for place in crowded:
-            self.work(jobs[place] | {"from_step": None})
+            gc.collect()  # frees device memory that their errors still reference
+        for index in crowded:
+            self.work(jobs[index] | {"from_step": None})
 
     def _attempt(self, job: dict[str, Any], beside: bool) -> Generator[None, None, bool]:
-        """Do a job, a step in turn where others are `beside` it; true when it must be alone."""
+        """Run a job and yield after each step if others run `beside` it. Return true if it must run alone."""
         run_id, root = job["id"], Path(job["root"])
         try:
             file = decode(RunFile, job["file"], "job")
@@ -139,7 +139,7 @@ class Bench:
         return False
 
     def _keep_traceback(self) -> str:
-        """Write an unforeseen error to the log, and name it; a worker's log is its standard error."""
+        """Write an unexpected error to the log and return the name of the log. A worker logs to standard error."""
         if self.log is None:
             traceback.print_exc()
             return ""
@@ -148,10 +148,10 @@ class Bench:
         return f" (more in {self.log})"
 
     def _opened(self, file: RunFile, root: Path) -> Any:
-        """The data of a run, as its recipe takes them."""
+        """Return the data of a run in the form that its recipe needs."""
         opening = load_photographs if isinstance(file.run.recipe, Tuning) else load
         if self.held is None or self.held[0] != (file.data, opening):
-            self.held, self.residents = None, Residents()  # let the old one go before the new one comes
+            self.held, self.residents = None, Residents()  # free the old data before the new ones are loaded
             self.held = (file.data, opening), opening(file.data, root / "cache")
         return self.held[1]
 

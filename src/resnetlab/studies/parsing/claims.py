@@ -1,4 +1,7 @@
-"""The `[[claim]]` tables of a file: conditions picked by their axes, and every mistake told at once. Free of torch."""
+"""Parser of the `[[claim]]`, `[[distance]]` and `[[ensemble]]` tables of a study file. Free of torch.
+
+It looks up conditions by their axes and reports every mistake at once.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _ONE: dict[str, tuple[str, ...]] = {
     "fails-and-trains": ("left", "right"), "best": ("left",),
 }  # fmt: skip
 _RESOLVED = {"monotone": "order", "best": "rivals"}
-"""Fields that a file does not give: they follow from others."""
+"""Fields that a file must not give, because they follow from other fields."""
 
 
 def parse_claims(
@@ -34,19 +37,19 @@ def parse_claims(
     where: str,
     published: Sequence[Beside] = (),
 ) -> tuple[list[AnyClaim], tuple[Problem, ...]]:
-    """The `[[claim]]` tables with their conditions looked up, and every mistake in them.
+    """Parse `[[claim]]` tables, look up their conditions, and return the claims and every mistake.
 
-    The spread of `published` numbers beside the conditions may refuse a margin. Without conditions, which had mistakes
-    of their own, only the tables' form is looked at.
+    A margin may be too small for the spread of the `published` numbers of the conditions. Without `conditions` (the
+    caller passes none if they have mistakes), only the form of the tables is checked.
     """
     claims: list[AnyClaim] = []
     problems: list[Problem] = []
     for index, table in enumerate(tables):
         picker = _Picker(conditions, where, f"claim[{index}]")
-        whole = picker.resolved({"kind": "greater"} | table)
+        resolved = picker.resolved({"kind": "greater"} | table)
         problems += picker.problems
         try:
-            claim = decode(Claim, whole, where, picker.field)
+            claim = decode(Claim, resolved, where, picker.field)
         except InputError as error:
             problems += error.problems
             continue
@@ -63,12 +66,12 @@ def kept_claims(
     where: str,
     published: Sequence[Beside] = (),
 ) -> tuple[list[AnyClaim], tuple[str, ...]]:
-    """Of claims that the whole grid can answer, those that some of its `conditions` can; and what the others say."""
+    """Return the claims that need only `conditions`, a part of the grid, and the sentences of the other claims."""
     claims: list[AnyClaim] = []
     left_out = []
     for table in tables:
-        found, problems = parse_claims([table], conditions, seeds, where, published)
-        claims += [] if problems else found
+        parsed, problems = parse_claims([table], conditions, seeds, where, published)
+        claims += [] if problems else parsed
         left_out += [str(table["says"])] if problems else []
     return claims, tuple(left_out)
 
@@ -76,7 +79,7 @@ def kept_claims(
 def parse_distances(
     tables: Iterable[dict[str, Any]], conditions: Sequence[Condition], where: str
 ) -> tuple[tuple[Distance, ...], tuple[Problem, ...]]:
-    """The `[[distance]]` tables with their pairs of conditions looked up, and every mistake in them."""
+    """Parse `[[distance]]` tables, look up their pairs of conditions, and return the distances and every mistake."""
     followed = {condition.label for condition in conditions if condition.data.test_curve}
 
     def read(picker: _Picker, table: dict[str, Any]) -> Distance:
@@ -84,7 +87,7 @@ def parse_distances(
             table["left"], table["right"] = picker.matched(table["left"], table["right"])
         distance: Distance = decode(Distance, table, where, picker.field)
         if conditions and not picker.problems and not {*distance.left, *distance.right} <= followed:
-            picker.tell("curves of the test images are not recorded", "data.test_curve = true")
+            picker.add_problem("curves of the test images are not recorded", "data.test_curve = true")
         return distance
 
     return _each(tables, "distance", conditions, where, read)
@@ -93,18 +96,18 @@ def parse_distances(
 def parse_ensembles(
     tables: Iterable[dict[str, Any]], conditions: Sequence[Condition], where: str
 ) -> tuple[tuple[Ensemble, ...], tuple[Problem, ...]]:
-    """The `[[ensemble]]` tables with their conditions looked up, and every mistake in them."""
+    """Parse `[[ensemble]]` tables, look up their conditions, and return the ensembles and every mistake."""
     known = {condition.label: condition for condition in conditions}
 
     def read(picker: _Picker, table: dict[str, Any]) -> Ensemble:
         if "of" in table:
             table["of"] = picker.many(table["of"], "of") or ["?"]
         ensemble: Ensemble = decode(Ensemble, table, where, picker.field)
-        held = [known[label] for label in ensemble.of if label in known]
-        if any(condition.data != held[0].data for condition in held):
-            picker.tell("conditions of other data", "pick conditions that are tested on the same images", "of")
-        if words := [condition.label for condition in held if isinstance(condition.model, BagOfWords)]:
-            picker.tell("the scores of an SVM are no probabilities", "pick networks alone", "of", got=words[0])
+        members = [known[label] for label in ensemble.of if label in known]
+        if any(condition.data != members[0].data for condition in members):
+            picker.add_problem("conditions of other data", "pick conditions that are tested on the same images", "of")
+        if svms := [condition.label for condition in members if isinstance(condition.model, BagOfWords)]:
+            picker.add_problem("the scores of an SVM are no probabilities", "pick networks alone", "of", got=svms[0])
         return ensemble
 
     return _each(tables, "ensemble", conditions, where, read)
@@ -114,9 +117,12 @@ def kept_tables(
     parse: Callable[[Iterable[dict[str, Any]], Sequence[Condition], str], tuple[tuple[T, ...], tuple[Problem, ...]]],
     tables: Iterable[dict[str, Any]], conditions: Sequence[Condition], where: str,
 ) -> tuple[T, ...]:  # fmt: skip
-    """What `parse` makes of the tables that some of a grid's `conditions` can answer."""
+    """Return what `parse` reads from the tables that need only `conditions`, a part of the grid."""
     return tuple(
-        one for found, lost in (parse([table], conditions, where) for table in tables) if not lost for one in found
+        item
+        for items, problems in (parse([table], conditions, where) for table in tables)
+        if not problems
+        for item in items
     )
 
 
@@ -124,21 +130,21 @@ def _each(
     tables: Iterable[dict[str, Any]], name: str, conditions: Sequence[Condition], where: str,
     read: Callable[[_Picker, dict[str, Any]], T],
 ) -> tuple[tuple[T, ...], tuple[Problem, ...]]:  # fmt: skip
-    """What `read` makes of a copy of each table, and every mistake that it tells the picker or raises."""
-    found: list[T] = []
+    """Read a copy of each table with `read`. Return the results and every mistake, added to the picker or raised."""
+    results: list[T] = []
     problems: list[Problem] = []
     for index, table in enumerate(tables):
         picker = _Picker(conditions, where, f"{name}[{index}]")
         try:
-            found.append(read(picker, dict(table)))
+            results.append(read(picker, dict(table)))
             problems += picker.problems
         except InputError as error:
             problems += [*picker.problems, *error.problems]
-    return tuple(found), tuple(problems)
+    return tuple(results), tuple(problems)
 
 
 class _Picker:
-    """Looks up the conditions of one claim and gathers what is wrong with how it names them."""
+    """Lookup of the conditions that a table names. It collects every mistake in the names."""
 
     def __init__(self, conditions: Sequence[Condition], where: str, field: str) -> None:
         self.conditions, self.where, self.field = conditions, where, field
@@ -146,95 +152,100 @@ class _Picker:
         self.axes = list(conditions[0].values) if conditions else []
 
     def resolved(self, table: dict[str, Any]) -> dict[str, Any]:
-        """The table with labels in place of axes; stand-ins where there is a problem."""
+        """Return the table with labels in place of axes; `?` stands for a label with a problem."""
         kind = str(table["kind"])
         if kind in _RESOLVED and _RESOLVED[kind] in table:
-            self.tell("unknown field", "remove it", _RESOLVED[kind])
-        whole = dict(table)
+            self.add_problem("unknown field", "remove it", _RESOLVED[kind])
+        resolved = dict(table)
         for side in _ONE.get(kind, ()):
             if side in table:
-                whole[side] = self._one(table[side], side)
+                resolved[side] = self._one(table[side], side)
         if kind in ("average", "relative") and "left" in table and "right" in table:
-            whole["left"], whole["right"] = self.matched(table["left"], table["right"])
+            resolved["left"], resolved["right"] = self.matched(table["left"], table["right"])
         if kind == "monotone":
-            whole["order"] = self._along(whole.pop("where", {}), table.get("along"))
+            resolved["order"] = self._steps_along(resolved.pop("where", {}), table.get("along"))
         if kind == "best":
-            rivals = [label for label in self.many(whole.pop("among", {}), "among") if label != whole.get("left")]
-            whole["rivals"] = rivals
+            rivals = [label for label in self.many(resolved.pop("among", {}), "among") if label != resolved.get("left")]
+            resolved["rivals"] = rivals
             if not rivals and self.conditions and not self.problems:
-                self.tell("no condition besides left", "pick two or more", "among")
-        same = kind in _ONE and len(_ONE[kind]) == 2 and whole.get("left") == whole.get("right") != "?"
-        if same and self.conditions and "left" in whole and not self.problems:
-            self.tell("left and right are one condition", "compare two")
-        return whole
+                self.add_problem("no condition besides left", "pick two or more", "among")
+        same = kind in _ONE and len(_ONE[kind]) == 2 and resolved.get("left") == resolved.get("right") != "?"
+        if same and self.conditions and "left" in resolved and not self.problems:
+            self.add_problem("left and right are one condition", "compare two")
+        return resolved
 
-    def tell(self, what: str, fix: str, field: str = "", allowed: str = "", got: str = "") -> None:
-        place = f"{self.field}.{field}" if field else self.field
-        self.problems.append(Problem(self.where, what, fix, place, got=got, allowed=allowed))
+    def add_problem(self, what: str, fix: str, field: str = "", allowed: str = "", got: str = "") -> None:
+        """Record a problem."""
+        path = f"{self.field}.{field}" if field else self.field
+        self.problems.append(Problem(self.where, what, fix, path, got=got, allowed=allowed))
 
-    def _found(self, axes: object, field: str) -> tuple[list[Condition], str]:
-        """The conditions with these values of the axes, and the axes as words; None found where that was told."""
+    def _lookup(self, axes: object, field: str) -> tuple[list[Condition], str]:
+        """Return the conditions with these values of the axes, and the axes as text.
+
+        If there is none, the result is empty and the problem is recorded.
+        """
         if not isinstance(axes, dict):
-            self.tell("not a table", f"write it as [{field}] with its fields below", field, got=str(axes)[:60])
+            self.add_problem("not a table", f"write it as [{field}] with its fields below", field, got=str(axes)[:60])
             return [], ""
-        wanted = self._wanted(axes)
-        said = ", ".join(f"{axis} = {value}" for axis, value in wanted.items()) or "nothing"
+        wanted = self._dotted(axes)
+        text = ", ".join(f"{axis} = {value}" for axis, value in wanted.items()) or "nothing"
         if not self.conditions:
             return [], ""
         known = ", ".join(self.axes)
         if unknown := [axis for axis in wanted if axis not in self.axes]:
             fix = nearest(unknown[0], self.axes) or (f"choose from {known}" if known else "add a [grid]")
-            self.tell(f"{unknown[0]} is not an axis of the grid", fix, field, known)
+            self.add_problem(f"{unknown[0]} is not an axis of the grid", fix, field, known)
             return [], ""
-        held = [c for c in self.conditions if all(c.values.get(axis) == value for axis, value in wanted.items())]
-        if not held:
-            self.tell(f"no condition with {said}", "use values of the grid", field, known)
-        return held, said
+        conditions = [c for c in self.conditions if all(c.values.get(axis) == value for axis, value in wanted.items())]
+        if not conditions:
+            self.add_problem(f"no condition with {text}", "use values of the grid", field, known)
+        return conditions, text
 
-    def _wanted(self, axes: object) -> dict[str, Any]:
-        """The axes as dotted fields; the value of one may be a table, as of a network that has no name."""
-        held = axes if isinstance(axes, dict) else {}
-        whole = {key: value for key, value in held.items() if key in self.axes}
-        return whole | flat({key: value for key, value in held.items() if key not in whole})
+    def _dotted(self, axes: object) -> dict[str, Any]:
+        """Return the axes as dotted fields. A value may be a table, for example a network without a name."""
+        table = axes if isinstance(axes, dict) else {}
+        values = {key: value for key, value in table.items() if key in self.axes}
+        return values | flat({key: value for key, value in table.items() if key not in values})
 
     def _one(self, axes: object, field: str) -> str:
-        held, said = self._found(axes, field)
-        if len(held) > 1:
-            what, fix = f"{len(held)} conditions with {said}", "name one condition by its axes"
-            self.tell(what, fix, field, ", ".join(self.axes))
-        return held[0].label if len(held) == 1 else "?"
+        conditions, text = self._lookup(axes, field)
+        if len(conditions) > 1:
+            what, fix = f"{len(conditions)} conditions with {text}", "name one condition by its axes"
+            self.add_problem(what, fix, field, ", ".join(self.axes))
+        return conditions[0].label if len(conditions) == 1 else "?"
 
     def many(self, axes: object, field: str) -> list[str]:
-        return [condition.label for condition in self._found(axes, field)[0]]
+        """Return the labels of all conditions with these values of the axes."""
+        return [condition.label for condition in self._lookup(axes, field)[0]]
 
     def matched(self, left: object, right: object) -> tuple[list[str], list[str]]:
-        """Conditions of both sides, pair by pair: they agree in every axis that neither side names."""
-        sides = [self._found(left, "left")[0], self._found(right, "right")[0]]
+        """Return the labels of both sides, pair by pair. A pair agrees in every axis that neither side names."""
+        sides = [self._lookup(left, "left")[0], self._lookup(right, "right")[0]]
         if not all(sides):
             return ["?"], ["?"]
-        named = {axis for axes in (left, right) for axis in self._wanted(axes)}
-        rest = [axis for axis in self.axes if axis not in named]
-        keyed = [{repr([c.values.get(axis) for axis in rest]): c.label for c in side} for side in sides]
+        named = {axis for axes in (left, right) for axis in self._dotted(axes)}
+        other_axes = [axis for axis in self.axes if axis not in named]
+        keyed = [{repr([c.values.get(axis) for axis in other_axes]): c.label for c in side} for side in sides]
         if any(len(keys) < len(side) for keys, side in zip(keyed, sides, strict=True)) or (
             keyed[0].keys() != keyed[1].keys() or set(keyed[0].values()) & set(keyed[1].values())
         ):
             what = f"{len(sides[0])} conditions on the left and {len(sides[1])} on the right are no pairs"
-            self.tell(what, "name the same axes on both sides, with other values", allowed=", ".join(self.axes))
+            self.add_problem(what, "name the same axes on both sides, with other values", allowed=", ".join(self.axes))
         return list(keyed[0].values()), [keyed[1].get(key, "?") for key in keyed[0]]
 
-    def _along(self, axes: object, along: object) -> list[str]:
-        held, said = self._found(axes, "where")
-        if not held or not isinstance(along, str):
+    def _steps_along(self, axes: object, along: object) -> list[str]:
+        conditions, text = self._lookup(axes, "where")
+        if not conditions or not isinstance(along, str):
             return ["?"]
         if along not in self.axes:
             fix = nearest(along, self.axes) or f"choose from {', '.join(self.axes)}"
-            self.tell(f"{along} is not an axis of the grid", fix, "along", ", ".join(self.axes))
+            self.add_problem(f"{along} is not an axis of the grid", fix, "along", ", ".join(self.axes))
             return ["?"]
-        values = [condition.values[along] for condition in held]
-        if len(held) < 2 or any(value in values[:index] for index, value in enumerate(values)):
-            other = [axis for axis in self.axes if axis != along and axis not in self._wanted(axes)]
+        values = [condition.values[along] for condition in conditions]
+        if len(conditions) < 2 or any(value in values[:index] for index, value in enumerate(values)):
+            other = [axis for axis in self.axes if axis != along and axis not in self._dotted(axes)]
             fix = f"where = {{ {other[0]} = ... }}" if other else f"two values or more of {along}"
-            self.tell(f"{len(held)} conditions with {said} are no steps along {along}", fix, "where")
+            self.add_problem(f"{len(conditions)} conditions with {text} are no steps along {along}", fix, "where")
         if all(isinstance(value, int | float) for value in values):
-            held = sorted(held, key=lambda condition: condition.values[along])
-        return [condition.label for condition in held]
+            conditions = sorted(conditions, key=lambda condition: condition.values[along])
+        return [condition.label for condition in conditions]

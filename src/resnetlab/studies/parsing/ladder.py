@@ -1,7 +1,7 @@
-"""A ladder: rungs that each add to the one before, and side rungs that start where another rung does. Free of torch.
+"""Parser of ladders: rungs that each add to the rung before, and side rungs with another rung's parent. Free of torch.
 
-Owns the `[[rung]]` tables of a study file: what they may say, the tables of the conditions that they make, and the
-claim that a rung makes about its parent. Builds no condition and judges nothing.
+This module defines the `[[rung]]` tables of a study file and turns them into the tables of their conditions. It builds
+no condition itself.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from resnetlab.studies.parsing.toml_tables import below, flat, merged
 from resnetlab.studies.study import Expect, Rung
 
 ROOTS = {"model": "name", "data": "source", "recipe": "base"}
-"""What a rung may add to, and the field that a bare name stands for there."""
+"""Parts that a rung may add to, each with the field that a bare name sets."""
 
 
 @spec
 class _Table:
-    """A `[[rung]]` as it stands."""
+    """Table `[[rung]]` of a study file."""
 
     name: str
     why: str
@@ -39,76 +39,77 @@ class _Table:
 
 
 def parse_rungs(tables: Mapping[str, Any], where: str) -> tuple[tuple[Rung, ...], tuple[Problem, ...]]:
-    """The rungs of a study file in their order, side rungs among them, and every mistake in their form."""
-    held = tables["rung"]
-    if not isinstance(held, list) or not all(isinstance(table, dict) for table in held):
+    """Parse the rungs of a study file, side rungs included, and return them in order with every mistake."""
+    rung_tables = tables["rung"]
+    if not isinstance(rung_tables, list) or not all(isinstance(table, dict) for table in rung_tables):
         return (), (Problem(where, "not tables", "write each as [[rung]]", field="rung"),)
     problems: list[Problem] = []
-    read: list[_Table] = []
-    for index, table in enumerate(held):
+    parsed: list[_Table] = []
+    for index, table in enumerate(rung_tables):
         try:
-            read.append(decode(_Table, table, where, f"rung[{index}]"))
+            parsed.append(decode(_Table, table, where, f"rung[{index}]"))
         except InputError as error:
             problems += error.problems
     if problems:
         return (), tuple(problems)
-    for index, table in enumerate(read):
-        problems += _mistakes(table, read[:index], where, f"rung[{index}]")
+    for index, table in enumerate(parsed):
+        problems += _mistakes(table, parsed[:index], where, f"rung[{index}]")
     if tables.get("grid"):
         problems.append(Problem(where, "given beside [grid]", "keep one of the two", field="rung"))
-    main = [table.name for table in read if not table.instead_of]
+    main = [table.name for table in parsed if not table.instead_of]
     parents = dict(zip(main[1:], main, strict=False))
     rungs = tuple(
         Rung(
             condition=table.name, parent=parents.get(table.instead_of or table.name, ""), instead_of=table.instead_of,
-            adds=tuple(f"{key} = {_said(value)}" for key, value in flat(table.adds).items()), why=table.why,
+            adds=tuple(f"{key} = {_value_text(value)}" for key, value in flat(table.adds).items()), why=table.why,
             source=table.source, expect=table.expect, margin=table.margin,
         )
-        for table in read
+        for table in parsed
     )  # fmt: skip
     return rungs, tuple(problems)
 
 
-def _mistakes(table: _Table, before: list[_Table], where: str, place: str) -> Iterator[Problem]:
+def _mistakes(table: _Table, before: list[_Table], where: str, field: str) -> Iterator[Problem]:
     if table.name in [other.name for other in before]:
-        yield Problem(where, "a name stands twice", "give each rung a name of its own", f"{place}.name", table.name)
+        yield Problem(where, "a name stands twice", "give each rung a name of its own", f"{field}.name", table.name)
     if not before and (table.adds or table.instead_of):
         what = "the first rung is the baseline, which is the file's model, data and recipe"
-        yield Problem(where, what, "put it into those, and give the first rung a name and a why", f"{place}.adds")
+        yield Problem(where, what, "put it into those, and give the first rung a name and a why", f"{field}.adds")
     if before and not table.adds:
-        yield Problem(where, "changes nothing", 'adds = { "recipe.normalise" = "train" }', f"{place}.adds")
+        yield Problem(where, "changes nothing", 'adds = { "recipe.normalise" = "train" }', f"{field}.adds")
     known = [other.name for other in before if not other.instead_of][1:]
     if before and table.instead_of and table.instead_of not in known:
         fix = nearest(table.instead_of, known) or "name a rung before it that is built upon another"
         what, allowed = "no such rung before it", ", ".join(known)
-        yield Problem(where, what, fix, f"{place}.instead_of", got=table.instead_of, allowed=allowed)
+        yield Problem(where, what, fix, f"{field}.instead_of", got=table.instead_of, allowed=allowed)
     for key in table.adds:
         if (root := key.split(".")[0]) not in ROOTS:
             fix = nearest(root, ROOTS) or 'adds = { "recipe.normalise" = "train" }'
-            yield Problem(where, "not a field of model, data or recipe", fix, f"{place}.adds.{key}")
+            yield Problem(where, "not a field of model, data or recipe", fix, f"{field}.adds.{key}")
 
 
 def climb(tables: Mapping[str, Any], bases: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """By rung's name, the tables of its model, data and recipe: what it adds, put on those of its parent.
+    """Return the tables of model, data and recipe of each rung, by its name.
 
-    `tables` is a file whose rungs have no mistakes, `bases` the file's own model, data and recipe. An inner table whose
-    `name` changes replaces its parent's whole, as in a recipe with a base.
+    They are those of its parent with what the rung adds. `tables` is a file whose rungs have no mistakes; `bases` has
+    the file's own model, data and recipe. An inner table with another `name` replaces that of the parent completely, as
+    in a recipe with a base.
     """
-    found: dict[str, dict[str, Any]] = {}
+    parts_by_rung: dict[str, dict[str, Any]] = {}
     starts: dict[str, dict[str, Any]] = {}
     last = dict(bases)
     for table in tables["rung"]:
-        name, beside = table["name"], table.get("instead_of", "")
-        starts[name] = starts[beside] if beside else last
-        found[name] = _added(starts[name], table.get("adds", {}))
-        last = last if beside else found[name]
-    return found
+        name, instead_of = table["name"], table.get("instead_of", "")
+        starts[name] = starts[instead_of] if instead_of else last
+        parts_by_rung[name] = _with_additions(starts[name], table.get("adds", {}))
+        last = last if instead_of else parts_by_rung[name]
+    return parts_by_rung
 
 
 def setter(tables: Mapping[str, Any], key: str) -> str:
-    """The rung that sets a dotted field, or part of it; empty where none does."""
-    held = tables.get("rung")
-    for table in held if isinstance(held, list) else ():
+    """Return the name of the rung that sets a dotted field or a part of it; empty if none does."""
+    rungs = tables.get("rung")
+    for table in rungs if isinstance(rungs, list) else ():
         adds = table.get("adds") if isinstance(table, dict) else None
         keys = flat(adds) if isinstance(adds, dict) else {}
         if key in keys or below(key, keys):
@@ -117,34 +118,36 @@ def setter(tables: Mapping[str, Any], key: str) -> str:
 
 
 def axis_of(tables: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The axis on which the conditions of a ladder stand, by its name; none where the study is no ladder."""
-    held = tables.get("rung")
-    names = [str(table.get("name")) for table in held if isinstance(table, dict)] if isinstance(held, list) else []
+    """Return the axis of a ladder with its rungs as values; empty if the study has no ladder."""
+    rungs = tables.get("rung")
+    names = [str(table.get("name")) for table in rungs if isinstance(table, dict)] if isinstance(rungs, list) else []
     return {"rung": names} if names else {}
 
 
 def kept_rungs(rungs: Iterable[Rung], names: Collection[str]) -> tuple[tuple[Rung, ...], tuple[Problem, ...]]:
-    """The rungs of those names, where each has its parent among them."""
-    held = tuple(rung for rung in rungs if rung.condition in names)
-    return held, tuple(
+    """Return the rungs with these names, and a problem for each whose parent is not among them."""
+    selected = tuple(rung for rung in rungs if rung.condition in names)
+    return selected, tuple(
         Problem("--set", f'"{rung.condition}" stands upon "{rung.parent}", which is left out', "keep both", "grid.rung")
-        for rung in held
+        for rung in selected
         if rung.parent and rung.parent not in names
     )
 
 
-def _added(parts: Mapping[str, Any], adds: Mapping[str, Any]) -> dict[str, Any]:
-    whole: dict[str, Any] = {}
+def _with_additions(parts: Mapping[str, Any], adds: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
     for key, value in adds.items():
         for part in reversed(key.split(".")):
             value = {part: value}
-        whole = merged(whole, value)
+        nested = merged(nested, value)
     named = {
-        root: {ROOTS[root]: held} if isinstance(held, str) and isinstance(whole.get(root), dict) else held
-        for root, held in parts.items()
+        root: {ROOTS[root]: part_table}
+        if isinstance(part_table, str) and isinstance(nested.get(root), dict)
+        else part_table
+        for root, part_table in parts.items()
     }
-    return merged(named, whole)
+    return merged(named, nested)
 
 
-def _said(value: object) -> str:
+def _value_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value}"

@@ -1,4 +1,4 @@
-"""What a command changes of a study file: `--data`, `--set`, `--seeds`. Free of torch."""
+"""Overrides of a study file by options of a command: `--data`, `--set`, `--seeds`. Free of torch."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from resnetlab.studies.parsing.toml_tables import below, copied, get_field, grid
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a command changes of a study file."""
+    """Overrides of a study file by a command."""
 
     data: str | None = None
     settings: tuple[str, ...] = ()
-    """`recipe.epochs=2`: a dotted field of model, data, recipe or numerics, and a TOML value. `grid.model.depth=[20]`
-    keeps these values of an axis."""
+    """Settings such as `recipe.epochs=2`: a dotted field of model, data, recipe or numerics, and a TOML value.
+    `grid.model.depth=[20]` keeps only these values of an axis."""
     seeds: tuple[int, ...] | None = None
 
 
 class Changed(NamedTuple):
-    """A study file as a command changes it."""
+    """Study file with the changes of a command."""
 
     tables: dict[str, Any]
     later: dict[str, Any]
-    """What it sets below an axis."""
+    """Fields that the command sets below an axis."""
     kept: dict[str, list[Any]]
-    """Values of an axis to which it keeps."""
+    """Values of each axis that the command keeps."""
     said: tuple[str, ...]
-    """All of it as sentences."""
+    """Changes as text."""
 
 
 def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed:
-    """The tables as a command changes them. Raises InputError with every mistake of the command."""
+    """Return the tables with the changes of a command. Raises InputError with every mistake of the command."""
     tables = copied(raw)
     grid = grid_of(tables)
     later: dict[str, Any] = {}
     axes = grid | axis_of(tables)
-    kept: dict[str, list[Any]] = {}
-    said, problems = [], []
+    axis_values: dict[str, list[Any]] = {}
+    changes, problems = [], []
     if overrides.data is not None:
-        said.append(f"data = {last_part(overrides.data)}")
+        changes.append(f"data = {last_part(overrides.data)}")
         if "data" in grid or "data.source" in grid:
             problems.append(Problem("--data", "data is an axis of the study's grid", "edit a copy of the study file"))
         elif isinstance(tables.get("data"), dict):
@@ -52,7 +52,7 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
         else:
             tables["data"] = {"source": overrides.data}
     if overrides.seeds is not None:
-        said.append(f"seeds = {list(overrides.seeds)}")
+        changes.append(f"seeds = {list(overrides.seeds)}")
         tables["seeds"] = list(overrides.seeds)
     for setting in overrides.settings:
         key, _, text = (part.strip() for part in setting.partition("="))
@@ -60,16 +60,17 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
         axis = next((axis for axis in grid if axis == key or key.startswith(f"{axis}.")), "")
         if root == "grid" and text:
             part = key.removeprefix("grid.")
-            if problem := _unkept(part, value, axes):
+            if problem := _axis_problem(part, value, axes):
                 problems.append(problem)
             else:
-                kept[part] = list(value)
-                said.append(f"{key} = {text} (was {len(axes[part])} values)")
+                axis_values[part] = list(value)
+                changes.append(f"{key} = {text} (was {len(axes[part])} values)")
         elif text and key in ("model", "recipe") and key not in grid and not below(key, grid):
-            was = tables.get(key)
+            previous = tables.get(key)
             tables[key] = value
-            said.append(
-                f"{key} = {last_part(text) if text.endswith('.toml') else text}" + (f" (was {was})" if was else "")
+            changes.append(
+                f"{key} = {last_part(text) if text.endswith('.toml') else text}"
+                + (f" (was {previous})" if previous else "")
             )
         elif not text or not 1 <= key.count(".") <= MAX_DEPTH or root not in ("model", "data", "recipe", "numerics"):
             fix = nearest(root, ["model", "data", "recipe", "numerics"]) or "--set recipe.epochs=2"
@@ -82,39 +83,41 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
             problems.append(Problem("--set", f'{key} is set by the rung "{rung}"', "edit a copy of the study file"))
         elif axis:
             later[key] = value
-            said.append(f"{key} = {text}")
+            changes.append(f"{key} = {text}")
         else:
             if root == "recipe":
                 tables["recipe"] = recipe_table(tables.get("recipe"), where, "recipe")
-            was = get_field(tables, key)
-            if key.endswith(".name") and was not in (None, value):
-                put_field(tables, key.removesuffix(".name"), {"name": value}, where)  # another kind has other fields
+            previous = get_field(tables, key)
+            if key.endswith(".name") and previous not in (None, value):
+                put_field(
+                    tables, key.removesuffix(".name"), {"name": value}, where
+                )  # another kind has other fields, so the old table is replaced
             else:
                 put_field(tables, key, value, where)
-            said.append(f"{key} = {text}" + (f" (was {was})" if was is not None else ""))
+            changes.append(f"{key} = {text}" + (f" (was {previous})" if previous is not None else ""))
     if problems:
         raise InputError(*problems)
-    return Changed(tables, later, kept, tuple(said))
+    return Changed(tables, later, axis_values, tuple(changes))
 
 
-def _unkept(axis: str, value: Any, grid: dict[str, Any]) -> Problem | None:
-    """Why an axis cannot be kept to that value."""
+def _axis_problem(axis: str, value: Any, grid: dict[str, Any]) -> Problem | None:
+    """Return the problem with keeping only these values of an axis, or None."""
     field = f"grid.{axis}"
     if axis not in grid:
         fix = nearest(axis, grid) or ("name an axis of the study" if grid else "remove it: the study has no grid")
         return Problem("--set", "not an axis of the study's grid", fix, field, allowed=", ".join(grid))
-    held = grid[axis] if isinstance(grid[axis], list) else []
-    allowed = ", ".join(map(str, held))[:200]
+    own_values = grid[axis] if isinstance(grid[axis], list) else []
+    allowed = ", ".join(map(str, own_values))[:200]
     if not isinstance(value, list) or not value:
         return Problem("--set", "not a list of values", f"--set 'grid.{axis}=[...]'", field, str(value)[:60], allowed)
-    strange = [str(item)[:60] for item in value if item not in held]
-    if strange:
-        return Problem("--set", "not a value of the axis", "keep some of its own", field, strange[0], allowed)
+    unknown = [str(item)[:60] for item in value if item not in own_values]
+    if unknown:
+        return Problem("--set", "not a value of the axis", "keep some of its own", field, unknown[0], allowed)
     return None
 
 
 def toml_value(text: str) -> Any:
-    """A TOML value; bare words are strings, so that a shell needs no quotes within quotes."""
+    """Parse a TOML value. Bare words are strings, so that a shell needs no quotes within quotes."""
     try:
         return parse_toml(f"v = {text}", "--set")["v"]
     except InputError:

@@ -1,4 +1,4 @@
-"""What a plan cannot answer, however its runs end, and what it may not: said before anything is run. Free of torch."""
+"""Checks before a run: claims that a plan cannot decide, and claims that it may not decide. Free of torch."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ WithMargin = About | Equal | Relative
 def refusals(
     claim: AnyClaim, conditions: Sequence[Condition], seeds: int, published: Sequence[Beside], where: str, field: str
 ) -> list[Problem]:
-    """What a plan cannot answer, however its runs end."""
-    found = []
+    """Return a problem for each part of a claim that the plan cannot decide, whatever its runs give."""
+    problems = []
     by_label = {condition.label: condition for condition in conditions}
     if isinstance(claim, WithMargin) and (spread := _spread(claim, published)):
         reach = _reach(seeds, spread)
@@ -36,27 +36,27 @@ def refusals(
             wider = f"margin = {math.ceil(100 * reach) / 100:g}, or " if math.isfinite(reach) else ""
             own = "" if claim.expected_sd else ", or an expected_sd of your own"
             what = f"{seeds} seed{'s' * (seeds > 1)} cannot confirm ± {claim.allowed:g} at a standard deviation of "
-            found.append(Problem(where, what + spread.said, f"{wider}{more}{own}", f"{field}.margin"))
+            problems.append(Problem(where, what + spread.origin, f"{wider}{more}{own}", f"{field}.margin"))
     if (
         isinstance(claim, Greater | About | Equal)
         and claim.paired
         and not shared(by_label[claim.left], by_label[claim.right])
     ):
         what = "runs of left and right share nothing but a seed, which is not a pair"
-        found.append(Problem(where, what, "remove it: Welch's test compares them", f"{field}.paired"))
+        problems.append(Problem(where, what, "remove it: Welch's test compares them", f"{field}.paired"))
     if isinstance(claim, Faster):
         followed = [by_label[label].data for label in (claim.left, claim.right)]
         if not all(data.test_curve for data in followed) and not all(data.validation for data in followed):
             what = "no split is followed over the epochs in both conditions"
-            found.append(Problem(where, what, "data.validation = 0.1, or data.test_curve = true", field))
-    return found
+            problems.append(Problem(where, what, "data.validation = 0.1, or data.test_curve = true", field))
+    return problems
 
 
 class _Spread(NamedTuple):
-    """Variances of a run of each arm, as `smallest_margin` takes them, and who says so."""
+    """Variances of a run of each arm, as `smallest_margin` takes them, and their origin as text."""
 
     variances: tuple[float, ...]
-    said: str
+    origin: str
 
 
 def _reach(seeds: int, spread: _Spread) -> float:
@@ -64,7 +64,7 @@ def _reach(seeds: int, spread: _Spread) -> float:
 
 
 def _spread(claim: WithMargin, published: Sequence[Beside]) -> _Spread | None:
-    """By the claim's expected_sd or the published numbers; None where neither says it, and for pairs."""
+    """Return the spread from the claim's expected_sd or the published numbers; None without both, and for pairs."""
     if not isinstance(claim, Relative) and claim.paired:
         return None
     weights = [1.0] * len(labels(claim))
@@ -73,44 +73,49 @@ def _spread(claim: WithMargin, published: Sequence[Beside]) -> _Spread | None:
         weights = [1 / len(claim.left), ratio / len(claim.left)] * len(claim.left)
     if claim.expected_sd:
         unit = " %" if isinstance(claim, Relative) else ""
-        sds, said = [claim.expected_sd] * len(weights), f"{claim.expected_sd:g}{unit}"
+        sds, origin = [claim.expected_sd] * len(weights), f"{claim.expected_sd:g}{unit}"
     else:
-        sds, said = _published_sds(claim, published)
-    return _Spread(tuple((w * sd) ** 2 for w, sd in zip(weights, sds, strict=True)), said) if sds else None
+        sds, origin = _published_sds(claim, published)
+    return _Spread(tuple((w * sd) ** 2 for w, sd in zip(weights, sds, strict=True)), origin) if sds else None
 
 
 def _published_sds(claim: WithMargin, published: Sequence[Beside]) -> tuple[list[float], str]:
-    """An sd an arm, in the margin's unit: of the first number beside it that has one, else the mean of the others'."""
-    alike = [b for b in published if _alike(claim, b.value)]
-    beside = {label: [b for b in alike if b.condition == label] for label in labels(claim)}
-    first = {label: next((b for b in held if b.value.spread), None) for label, held in beside.items()}
-    known = {label: found for label, found in first.items() if found}
+    """Return a standard deviation for each arm, in the margin's unit, and their origin as text.
+
+    It is that of the first published number of the arm that has one, else the mean over the other arms.
+    """
+    comparable = [b for b in published if _alike(claim, b.value)]
+    by_label = {label: [b for b in comparable if b.condition == label] for label in labels(claim)}
+    first = {label: next((b for b in values if b.value.spread), None) for label, values in by_label.items()}
+    known = {label: reference for label, reference in first.items() if reference}
     if not known:
         return [], ""
-    usual = mean([found.value.spread or 0.0 for found in known.values()])
-    sds = [(found.value.spread if (found := first[label]) else None) or usual for label in labels(claim)]
+    default_sd = mean([reference.value.spread or 0.0 for reference in known.values()])
+    sds = [(reference.value.spread if (reference := first[label]) else None) or default_sd for label in labels(claim)]
     if isinstance(claim, Relative):
-        levels = [next(filter(None, (_level(claim, b.value) for b in beside[right])), None) for right in claim.right]
+        levels = [next(filter(None, (_level(claim, b.value) for b in by_label[right])), None) for right in claim.right]
         if not all(levels):
             return [], ""
-        sds = [100 * sd / (levels[place // 2] or math.inf) for place, sd in enumerate(sds)]
-    return sds, " and ".join(f"{found.value.spread:.2g} ({label}: {found.title})" for label, found in known.items())
+        sds = [100 * sd / (levels[index // 2] or math.inf) for index, sd in enumerate(sds)]
+    return sds, " and ".join(
+        f"{reference.value.spread:.2g} ({label}: {reference.title})" for label, reference in known.items()
+    )
 
 
 def _alike(claim: WithMargin, value: Value) -> bool:
-    """Whether a number is of what the claim compares."""
+    """Return whether a published value has the claim's metric and split."""
     quantities = ("loss",) if claim.metric == "loss" else ("accuracy", "error")
     return value.quantity in quantities and value.split == claim.split
 
 
 def _level(claim: WithMargin, value: Value) -> float | None:
-    """A published value in the claim's metric."""
+    """Return a published value in the claim's metric."""
     accuracy = value.accuracy_pct
     return value.value if accuracy is None else accuracy if claim.metric == "top1" else 100 - accuracy
 
 
 def shared(left: Condition, right: Condition) -> bool:
-    """Whether runs of one seed share their training whole, and only what is done with it differs."""
+    """Return whether runs of one seed share their whole training, so that only its evaluation differs."""
 
     def plain(c: Condition) -> tuple[Model, Data, AnyRecipe]:
         recipe: AnyRecipe = c.recipe
@@ -121,16 +126,16 @@ def shared(left: Condition, right: Condition) -> bool:
 
 
 def cautions(claims: Iterable[AnyClaim], seeds: int, published: Sequence[Beside] = ()) -> tuple[str, ...]:
-    """What a plan should say before anything is run: claims that its seeds may not decide."""
-    said = []
+    """Return a note for each claim that the seeds of a plan may not decide."""
+    notes = []
     for claim in claims:
-        least = {"faster": 4, "fails-and-trains": 3}.get(claim.kind, 2)
-        if seeds < least:
+        min_seeds = {"faster": 4, "fails-and-trains": 3}.get(claim.kind, 2)
+        if seeds < min_seeds:
             count = "one seed" if seeds == 1 else f"{seeds} seeds"
-            said.append(f"{claim.says}: {count} cannot decide it, whatever they give; {least} can")
+            notes.append(f"{claim.says}: {count} cannot decide it, whatever they give; {min_seeds} can")
         elif isinstance(claim, WithMargin) and not claim.expected_sd and not _spread(claim, published):
-            said.append(
+            notes.append(
                 f"{claim.says}: neither an expected_sd nor a published one, so nothing says whether {seeds} seeds can "
                 "confirm its margin"
             )
-    return tuple(said)
+    return tuple(notes)

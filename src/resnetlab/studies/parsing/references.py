@@ -1,4 +1,4 @@
-"""Sources of published numbers, and which of them stand beside the conditions of a study. Free of torch."""
+"""Parser of published numbers, which assigns them to the conditions of a study. Free of torch."""
 
 from __future__ import annotations
 
@@ -15,81 +15,84 @@ from resnetlab.studies.study import Condition
 
 
 def published_names() -> list[str]:
-    """The sources of the catalog."""
+    """Return the names of the catalog's sources of published numbers."""
     return names("published")
 
 
 @cache
 def works() -> dict[str, str]:
-    """Where the works are whose numbers the catalog has, as far as that is public: `He et al. 2016` and its address."""
+    """Return the address of each work with numbers in the catalog, if it is public, by its short citation.
+
+    A short citation is for example `He et al. 2016`.
+    """
     tables = [read_named("published", name, "published source")[0] for name in published_names()]
     return {str(table["title"]).partition(",")[0]: str(table["url"]) for table in tables if "url" in table}
 
 
 def load_published(source: str, where: str = "", field: str = "published") -> Source:
-    """The published numbers of a catalog name or TOML file. Raises InputError with every mistake of it."""
-    raw, called = read_named("published", source, "published source", where, field)
-    found: Source = decode(Source, raw, called)
+    """Read the published numbers of a catalog name or TOML file. Raises InputError with every mistake."""
+    raw, file = read_named("published", source, "published source", where, field)
+    loaded: Source = decode(Source, raw, file)
     problems: list[Problem] = []
-    for index, value in enumerate(found.value):
+    for index, value in enumerate(loaded.value):
         for model in value.models:
             try:
-                parse_model(model, called, f"value[{index}].model")
+                parse_model(model, file, f"value[{index}].model")
             except InputError as error:
                 problems += error.problems
     if problems:
         raise InputError(*problems)
-    return found
+    return loaded
 
 
 def parse_published(
     named: object, conditions: Sequence[Condition], where: str
 ) -> tuple[tuple[Beside, ...], tuple[Problem, ...]]:
-    """What a study's `published = "he2016-cifar10"` (or a list of such) puts beside its conditions.
+    """Parse a study's `published = "he2016-cifar10"` (or a list of names) and assign the numbers to its conditions.
 
-    A number belongs to the conditions that have its network and the fields that it names in `at`; one that no condition
-    has comes last and names none.
+    A number belongs to the conditions that have its network and the fields in its `at`. A number without a condition
+    comes last, with an empty label.
     """
-    held = [named] if isinstance(named, str) else named
+    source_names = [named] if isinstance(named, str) else named
     fix = 'published = "he2016-cifar10"'
-    if not isinstance(held, list) or not all(isinstance(item, str) for item in held):
+    if not isinstance(source_names, list) or not all(isinstance(item, str) for item in source_names):
         return (), (Problem(where, "neither a name nor a list of names", fix, field="published"),)
-    if len(set(held)) < len(held):
+    if len(set(source_names)) < len(source_names):
         return (), (Problem(where, "a source stands twice", "give each source once", field="published"),)
     pairs: list[Beside] = []
-    alone: list[Beside] = []
+    unmatched: list[Beside] = []
     problems: tuple[Problem, ...] = ()
-    for item in held:
+    for item in source_names:
         try:
             source = load_published(item, where)
         except InputError as error:
             problems += error.problems
             continue
-        found = [
+        matches = [
             source.beside(value, condition.label)
             for condition in conditions
             for value in source.value
             if _matches(value, condition)
         ]
         known = list(dict.fromkeys(str(model) for value in source.value for model in value.models))
-        if conditions and not found and known:  # one that names no network is repeated, beside none
+        if conditions and not matches and known:  # a source that names no network has no condition anyway
             slug = conditions[0].model.slug
             fix = nearest(slug, known) or f"remove {item}, or add a condition that it has"
             what = f"no number of {item} is of a condition of this study"
             problems += (Problem(where, what, fix, field="published", got=slug, allowed=", ".join(known)[:200]),)
-        pairs += found
-        beside = [pair.value for pair in found]
-        alone += [source.beside(value, "") for value in source.value if value not in beside]
-    return (*pairs, *alone), problems
+        pairs += matches
+        matched_values = [pair.value for pair in matches]
+        unmatched += [source.beside(value, "") for value in source.value if value not in matched_values]
+    return (*pairs, *unmatched), problems
 
 
 def settled(condition: Condition) -> dict[str, Any]:
-    """A condition's fields by dotted name, defaults included."""
+    """Return the fields of a condition by dotted name, defaults included."""
     return flat({part: encode(getattr(condition, part)) for part in ("model", "data", "recipe")})
 
 
 def has(condition: Condition, wanted: Mapping[str, Any]) -> bool:
-    """Whether a condition has all of these fields."""
+    """Return whether a condition has all of these fields."""
     fields: Mapping[str, Any] = settled(condition) | condition.values if wanted else {}
     return all(fields.get(key) == value for key, value in flat(wanted).items())
 

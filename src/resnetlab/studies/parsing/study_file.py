@@ -1,6 +1,6 @@
-"""A study file: a question, conditions, seeds and claims. Free of torch.
+"""Parser of study files: a question, conditions, seeds and claims. Free of torch.
 
-Owns how the tables of a file, a catalog recipe and the overrides of a command become resolved conditions, and tells
+It turns the tables of a file, a catalog recipe and the overrides of a command into resolved conditions, and reports
 every mistake of a file at once.
 """
 
@@ -34,12 +34,12 @@ from resnetlab.studies.study import Condition, Rung, Study
 MAX_CONDITIONS = 1_000
 
 PARTS = ("model", "data", "recipe", "numerics")
-"""What an axis of the grid may vary."""
+"""Parts of a condition that an axis of the grid may vary."""
 
 
 @spec
 class _File:
-    """A study file as it stands, before names are looked up."""
+    """Study file before names are looked up."""
 
     name: Name
     question: str
@@ -60,19 +60,22 @@ class _File:
 
 
 def study_names() -> list[str]:
-    """The studies of the catalog."""
+    """Return the names of the studies of the catalog."""
     return names("studies")
 
 
 def load_recipe(value: object, where: str = "", field: str = "recipe") -> AnyRecipe:
-    """A recipe, of fine-tuning where it has stages, from a table, a catalog name or a TOML file. Raises InputError."""
+    """Read a recipe from a table, a catalog name or a TOML file. Raises InputError.
+
+    A recipe with stages is one of fine-tuning.
+    """
     table = recipe_table(value, where, field)
     recipe: AnyRecipe = decode(Tuning if "stages" in table else Recipe, table, where, field)
     return recipe
 
 
 def load_study(source: str | Path, overrides: Overrides | None = None) -> Study:
-    """The study of that catalog name or TOML file, changed by `overrides`.
+    """Read a study from a catalog name or a TOML file and apply `overrides`.
 
     Raises InputError with every mistake of the file: unknown fields, conditions that cannot be built, claims about
     conditions that do not exist.
@@ -82,10 +85,10 @@ def load_study(source: str | Path, overrides: Overrides | None = None) -> Study:
 
 
 def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
-    """As `load_study`, from tables; `where` names them in errors."""
-    tables, later, kept, said = overridden(raw, where, overrides)
+    """Parse a study from tables, as `load_study` does from a file. `where` names the tables in errors."""
+    tables, later, axis_values, changes = overridden(raw, where, overrides)
     file, problems = _attempt(lambda: decode(_File, tables, where))
-    # The parts are read even when the outline has mistakes, so that a person mends a file once.
+    # The parts are read even if the outline has mistakes, so that a person has to correct a file only once.
     rungs: tuple[Rung, ...] = ()
     if "rung" in tables:
         rungs, conditions, more = _rungs(tables, where)
@@ -98,42 +101,48 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         problems += (Problem(where, "empty", "seeds = [0, 1, 2]", field="seeds"),)
     if file is not None and len(set(file.seeds)) < len(file.seeds):
         problems += (Problem(where, "a seed stands twice", "give each seed once", field="seeds"),)
-    held = tables.get("claim", [])
-    stated = [table for table in held if isinstance(table, dict)] if isinstance(held, list) else []
+    claim_tables = tables.get("claim", [])
+    claims_in_file = (
+        [table for table in claim_tables if isinstance(table, dict)] if isinstance(claim_tables, list) else []
+    )
     seeds = len(file.seeds) if file is not None else 0
     known = [] if problems else conditions
-    beside, others = parse_published(tables.get("published", []), known, where)
-    claims, more = parse_claims(stated, known, seeds, where, beside)
-    problems += more + others
-    apart, pooled = (file.distance, file.ensemble) if file is not None else ((), ())
-    distances, more = parse_distances(apart, known, where)
-    ensembles, lost = parse_ensembles(pooled, known, where)
-    problems += more + lost
+    references, reference_problems = parse_published(tables.get("published", []), known, where)
+    claims, more = parse_claims(claims_in_file, known, seeds, where, references)
+    problems += more + reference_problems
+    distance_tables, ensemble_tables = (file.distance, file.ensemble) if file is not None else ((), ())
+    distances, more = parse_distances(distance_tables, known, where)
+    ensembles, ensemble_problems = parse_ensembles(ensemble_tables, known, where)
+    problems += more + ensemble_problems
     left_out: tuple[str, ...] = ()
-    if kept and not problems:
-        conditions = [c for c in conditions if all(c.values[axis] in values for axis, values in kept.items())]
-        beside, _ = parse_published(tables.get("published", []), conditions, where)  # a source may lose all its numbers
-        claims, left_out = kept_claims(stated, conditions, seeds, where, beside)
-        distances = kept_tables(parse_distances, apart, conditions, where)
-        ensembles = kept_tables(parse_ensembles, pooled, conditions, where)
-        whole, (rungs, problems) = rungs, kept_rungs(rungs, kept.get("rung", ()))
-        left_out = (*(rung.claim.says for rung in whole if rung.claim and rung not in rungs), *left_out)
-    problems += _unmeasured(file.instruments, conditions, where) if file is not None else ()
+    if axis_values and not problems:
+        conditions = [c for c in conditions if all(c.values[axis] in values for axis, values in axis_values.items())]
+        references, _ = parse_published(
+            tables.get("published", []), conditions, where
+        )  # no problem here: a source may lose all its numbers
+        claims, left_out = kept_claims(claims_in_file, conditions, seeds, where, references)
+        distances = kept_tables(parse_distances, distance_tables, conditions, where)
+        ensembles = kept_tables(parse_ensembles, ensemble_tables, conditions, where)
+        all_rungs, (rungs, problems) = rungs, kept_rungs(rungs, axis_values.get("rung", ()))
+        left_out = (*(rung.claim.says for rung in all_rungs if rung.claim and rung not in rungs), *left_out)
+    problems += _check_instruments(file.instruments, conditions, where) if file is not None else ()
     if problems or file is None:
         raise InputError(*{(problem.field, problem.what): problem for problem in problems}.values())
     return Study(
         name=file.name, question=file.question, about=file.about, limits=file.limits, conditions=tuple(conditions),
         seeds=file.seeds, claims=(*(rung.claim for rung in rungs if rung.claim), *claims),
-        published=tuple(pair for pair in beside if pair.condition),
-        published_only=tuple(pair for pair in beside if not pair.condition), numerics=file.numerics,
-        instruments=file.instruments, overrides=said, left_out=left_out, distances=distances,
+        published=tuple(pair for pair in references if pair.condition),
+        published_only=tuple(pair for pair in references if not pair.condition), numerics=file.numerics,
+        instruments=file.instruments, overrides=changes, left_out=left_out, distances=distances,
         ensembles=ensembles, ladder=rungs,
     )  # fmt: skip
 
 
-def _unmeasured(instruments: Instruments, conditions: list[Condition], where: str) -> tuple[Problem, ...]:
-    """Instruments that fine-tuning does not have, and epochs that no run reaches, where the recipes say how many there
-    are."""
+def _check_instruments(instruments: Instruments, conditions: list[Condition], where: str) -> tuple[Problem, ...]:
+    """Return problems for measurements that fine-tuning does not have, and for epochs that no run reaches.
+
+    The epochs are checked only if the recipes give their number.
+    """
     if instruments != Instruments() and any(isinstance(condition.recipe, Tuning) for condition in conditions):
         what = "measured while a network is trained from its first weights alone"
         return (Problem(where, what, "remove them: a recipe is of fine-tuning", field="instruments"),)
@@ -152,7 +161,11 @@ def _unmeasured(instruments: Instruments, conditions: list[Condition], where: st
 def _conditions(
     tables: Mapping[str, Any], where: str, later: Mapping[str, Any]
 ) -> tuple[list[Condition], tuple[Problem, ...]]:
-    """`later` holds what a command sets below an axis (`recipe.epochs` below `recipe`): put after the axis's value."""
+    """Return the conditions of a grid and every mistake.
+
+    `later` has the fields that a command sets below an axis (`recipe.epochs` below `recipe`). They are set after the
+    axis's value.
+    """
     grid = grid_of(tables)
     problems: tuple[Problem, ...] = ()
     for axis, values in grid.items():
@@ -179,13 +192,13 @@ def _conditions(
         problems += more
         if condition:
             conditions.append(condition)
-    return _labelled(conditions), problems
+    return _assign_labels(conditions), problems
 
 
 def _bases(
     tables: Mapping[str, Any], where: str, grid: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-    """The file's own model, data, recipe and numerics, which an axis of the grid may stand in for."""
+    """Return the file's own model, data, recipe and numerics; an axis of the grid may replace each of them."""
     bases: dict[str, Any] = {name: tables.get(name) for name in ("model", "data", "numerics")}
     bases["recipe"], problems = _attempt(
         lambda: recipe_table(tables.get("recipe"), where, "recipe") if tables.get("recipe") is not None else None
@@ -200,30 +213,30 @@ def _bases(
 
 
 def _rungs(tables: Mapping[str, Any], where: str) -> tuple[tuple[Rung, ...], list[Condition], tuple[Problem, ...]]:
-    """The rungs of a ladder and their conditions."""
+    """Return the rungs of a ladder, their conditions and every mistake."""
     bases, problems = _bases(tables, where, {})
     rungs, more = parse_rungs(tables, where)
     problems += more
     if problems:
         return (), [], problems
-    whole = climb(tables, bases)
-    found: dict[str, Condition] = {}
+    parts_by_rung = climb(tables, bases)
+    conditions: dict[str, Condition] = {}
     for index, rung in enumerate(rungs):
-        if rung.parent and rung.parent not in found:
-            continue  # its parent's mistakes come first
-        condition, more = _resolved(copied(whole[rung.condition]), {"rung": rung.condition}, where)
-        place = f"rung[{index}].adds" if rung.parent else ""
-        problems += tuple(replace(p, field=".".join(part for part in (place, p.field) if part)) for p in more)
+        if rung.parent and rung.parent not in conditions:
+            continue  # the mistakes of its parent must be corrected first
+        condition, more = _resolved(copied(parts_by_rung[rung.condition]), {"rung": rung.condition}, where)
+        field = f"rung[{index}].adds" if rung.parent else ""
+        problems += tuple(replace(p, field=".".join(part for part in (field, p.field) if part)) for p in more)
         if condition is None:
             continue
-        found[rung.condition] = condition = replace(condition, label=rung.condition)
-        if rung.parent and _same(condition, found[rung.parent]):
+        conditions[rung.condition] = condition = replace(condition, label=rung.condition)
+        if rung.parent and _is_same(condition, conditions[rung.parent]):
             what, fix = f"changes nothing of {rung.parent}", "give a field another value than its parent has"
-            problems += (Problem(where, what, fix, field=place, got="; ".join(rung.adds)),)
-    return rungs, list(found.values()), problems
+            problems += (Problem(where, what, fix, field=field, got="; ".join(rung.adds)),)
+    return rungs, list(conditions.values()), problems
 
 
-def _same(left: Condition, right: Condition) -> bool:
+def _is_same(left: Condition, right: Condition) -> bool:
     return (left.model, left.data, left.recipe) == (right.model, right.data, right.recipe)
 
 
@@ -232,7 +245,7 @@ def _condition(
 ) -> tuple[Condition | None, tuple[Problem, ...]]:
     parts = {name: copied(base) for name, base in bases.items()}
     problems: tuple[Problem, ...] = ()
-    for axis, value in sorted(values.items(), key=lambda item: item[0].count(".")):  # a whole before its parts
+    for axis, value in sorted(values.items(), key=lambda item: item[0].count(".")):  # a table before its fields
         problems += _attempt(partial(put_field, parts, axis, value, where))[1]
     for key, value in later.items():
         problems += _attempt(partial(put_field, parts, key, value, where))[1]
@@ -242,7 +255,7 @@ def _condition(
 def _resolved(
     parts: dict[str, Any], values: dict[str, Any], where: str
 ) -> tuple[Condition | None, tuple[Problem, ...]]:
-    """The condition of these tables, labelled by its network."""
+    """Return the condition of these tables, with its network as label, and every mistake."""
     if isinstance(parts["data"], str):
         parts["data"] = {"source": parts["data"]}
     model, more = _attempt(lambda: parse_model(parts["model"], where))
@@ -268,15 +281,15 @@ def _resolved(
 
 
 def at_odds(model: Model, data: Data, where: str) -> tuple[Problem, ...]:
-    """Why a recipe of fine-tuning cannot begin from this network on these data; nothing where it can."""
+    """Return the reasons that a recipe of fine-tuning cannot use this network and these data; empty if it can."""
     problems = []
     if not (isinstance(model, External) and model.weights):
         fix = "timm/NAME, torchvision/NAME, or a TOML file that names weights"
         what = "has no pre-trained weights, from which a recipe of fine-tuning begins"
         problems.append(Problem(where, what, fix, field="model", got=model.slug))
-    plain = Data(source=data.source, skip_bad=data.skip_bad, split=data.split)
-    odd = [name for name, held in vars(data).items() if held != getattr(plain, name)]
-    for name in odd:
+    allowed_data = Data(source=data.source, skip_bad=data.skip_bad, split=data.split)
+    unused = [name for name, value in vars(data).items() if value != getattr(allowed_data, name)]
+    for name in unused:
         fix = "recipe.train_size" if name == "image_size" else "remove it; data.split cuts a folder of photographs"
         problems.append(Problem(where, "has no place with a recipe of fine-tuning", fix, field=f"data.{name}"))
     if data.source in NAMES or data.source.endswith(".npz"):
@@ -285,31 +298,34 @@ def at_odds(model: Model, data: Data, where: str) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
-def _labelled(conditions: list[Condition]) -> list[Condition]:
-    """Labels that tell the conditions apart: the network's title, then the axes that the title leaves open."""
+def _assign_labels(conditions: list[Condition]) -> list[Condition]:
+    """Give the conditions unique labels: the title of the network, then the axes that the title does not contain."""
     labels = [condition.label for condition in conditions]
-    said = {"train_size": "train", "test_size": "test"}  # of a recipe of fine-tuning, which its name tells whole
+    short_names = {
+        "train_size": "train",
+        "test_size": "test",
+    }  # axes of a recipe of fine-tuning, whose name describes the rest
     if len(set(labels)) == len(labels):
         return conditions
     hidden = ("model", "model.depth", "model.shortcut", "model.blocks", "model.name")
     open_axes = [
-        [(said.get(name := axis.split(".")[-1], name), v) for axis, v in c.values.items() if axis not in hidden]
+        [(short_names.get(name := axis.split(".")[-1], name), v) for axis, v in c.values.items() if axis not in hidden]
         for c in conditions
     ]
     tuned = all(isinstance(condition.recipe, Tuning) for condition in conditions) and len(set(labels)) == 1
-    named = [
-        ", ".join([*([] if tuned else [c.label]), *map(_said, axes)])
+    candidates = [
+        ", ".join([*([] if tuned else [c.label]), *map(_axis_text, axes)])
         for c, axes in zip(conditions, open_axes, strict=True)
     ]
-    if len(set(named)) < len(named):
-        named = [", ".join(map(_said, c.values.items())) for c in conditions]
-    if len(set(named)) < len(named):  # two files of one name
-        named = [f"{label}, {number}" for number, label in enumerate(named, 1)]
-    return [replace(condition, label=label) for condition, label in zip(conditions, named, strict=True)]
+    if len(set(candidates)) < len(candidates):
+        candidates = [", ".join(map(_axis_text, c.values.items())) for c in conditions]
+    if len(set(candidates)) < len(candidates):  # two files have the same name
+        candidates = [f"{label}, {number}" for number, label in enumerate(candidates, 1)]
+    return [replace(condition, label=label) for condition, label in zip(conditions, candidates, strict=True)]
 
 
-def _said(axis: tuple[str, Any]) -> str:
-    """`lr 0.1`; of a path its last part, for a report has no use for where a file lay."""
+def _axis_text(axis: tuple[str, Any]) -> str:
+    """Return an axis as text, for example `lr 0.1`. A path is shortened to its last part for reports."""
     name, value = axis
     if name == "recipe" and value in tuning_names():
         return str(value)

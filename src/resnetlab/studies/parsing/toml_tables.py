@@ -1,4 +1,4 @@
-"""Nested tables, as TOML gives them: dotted fields, names that stand for tables, what adds to what. Free of torch."""
+"""Helpers for nested TOML tables: catalog names, dotted fields and merging. Free of torch."""
 
 from __future__ import annotations
 
@@ -17,26 +17,29 @@ from resnetlab.shell import is_path
 def read_named(
     kind: str, source: str, noun: str, where: str = "", field: str = "", others: Iterable[str] = ()
 ) -> tuple[dict[str, Any], str]:
-    """The tables of a catalog name or a file, and what to call it; `others` are known elsewhere."""
+    """Read the tables of a catalog name or a file. Return them and the name of the file for errors.
+
+    `others` are further valid names, which the caller looks up itself; errors list them too.
+    """
     if source in names(kind):
         path = resources.files("resnetlab.catalog") / kind / f"{source}.toml"
         return parse_toml(path.read_text(encoding="utf-8"), f"{source}.toml"), f"{source}.toml"
     if source.endswith(".toml") or is_path(source):
-        beside = Path(where).parent / source  # what a study file names lies beside it
-        return read_toml(beside if where.endswith(".toml") and beside.exists() else Path(source)), source
+        relative_path = Path(where).parent / source  # a path in a study file is relative to that file
+        return read_toml(relative_path if where.endswith(".toml") and relative_path.exists() else Path(source)), source
     known = [*names(kind), *others]
     fix = nearest(source, known) or f"one of {', '.join(known)}, or a path that ends in .toml"
     raise mistake(where or source, f"unknown {noun}", fix, field=field, got=source, allowed=", ".join(known))
 
 
 def names(kind: str) -> list[str]:
-    """What the catalog holds: `studies` or `recipes`."""
+    """Return the names of the catalog's `studies`, `recipes` or another kind."""
     folder = resources.files("resnetlab.catalog") / kind
     return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
 def source_of(study: str) -> str:
-    """Where a study of the catalog comes from, as the first line of its file says it: `# Source:   ...`."""
+    """Return the source of a study of the catalog, from the first line of its file: `# Source:   ...`."""
     path = resources.files("resnetlab.catalog") / "studies" / f"{study}.toml"
     return path.read_text(encoding="utf-8").partition("\n")[0].partition("Source:")[2].strip()
 
@@ -44,82 +47,84 @@ def source_of(study: str) -> str:
 def outlines() -> list[dict[str, Any]]:
     """Count the conditions and seeds of each study of the catalog, and give its question and its source.
 
-    Reads the tables alone and builds no condition, so it is quick; a test holds the counts against the whole study.
+    It reads only the tables and builds no condition, so it is fast. A test compares the counts with the parsed studies.
     """
-    found = []
+    rows = []
     for name in names("studies"):
         tables, _ = read_named("studies", name, "study")
         conditions = len(tables.get("rung", ())) or math.prod(map(len, grid_of(tables).values()))
         row = {"study": name, "conditions": conditions, "seeds": len(tables["seeds"])}
-        found.append(row | {"question": tables["question"], "source": source_of(name)})
-    return found
+        rows.append(row | {"question": tables["question"], "source": source_of(name)})
+    return rows
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{model: {depth: 56}}` and `{"model.depth": 56}` as the latter."""
+    """Flatten nested tables to dotted fields: `{model: {depth: 56}}` becomes `{"model.depth": 56}`."""
     dotted: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value) and key == "stages":
-            # Of a recipe of fine-tuning.
+            # The stages of a recipe of fine-tuning.
             value = {str(number): stage for number, stage in enumerate(value)}
         dotted |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return dotted
 
 
 def copied(value: Any) -> Any:
-    """Tables and lists that may be changed without changing `value`."""
+    """Return a deep copy of tables and lists."""
     if isinstance(value, dict):
         return {key: copied(item) for key, item in value.items()}
     return [copied(item) for item in value] if isinstance(value, list) else value
 
 
 def merged(base: dict[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with what `table` says; an inner table whose `name` changes replaces the base's whole."""
-    whole = dict(base)
+    """Merge `table` into a copy of `base`. An inner table with another `name` replaces that of the base completely."""
+    result = dict(base)
     for key, value in table.items():
-        held: Any = whole.get(key)
-        whole[key] = merged(held, value) if _one_kind(held, value) else copied(value)
-    return whole
+        base_value: Any = result.get(key)
+        result[key] = merged(base_value, value) if _is_same_kind(base_value, value) else copied(value)
+    return result
 
 
-def _one_kind(held: Any, value: Any) -> bool:
-    if not isinstance(held, dict) or not isinstance(value, dict):
+def _is_same_kind(base_value: Any, value: Any) -> bool:
+    if not isinstance(base_value, dict) or not isinstance(value, dict):
         return False
-    return bool(value.get("name", held.get("name")) == held.get("name"))
+    return bool(value.get("name", base_value.get("name")) == base_value.get("name"))
 
 
 def get_field(tables: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted field; None where there is none."""
-    held: Any = tables
+    """Return the value of a dotted field, or None if there is none."""
+    node: Any = tables
     for part in key.split("."):
-        held = held.get(part) if isinstance(held, dict) else None
-    return held
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
 
 
 def put_field(tables: dict[str, Any], key: str, value: object, where: str) -> None:
-    """Set a dotted field; a part that is a bare name (`model = "cifar-resnet20"`) becomes the table it stands for.
+    """Set a dotted field. A part that is a bare name (`model = "cifar-resnet20"`) becomes a table with that name.
 
-    Raises InputError where a part is neither.
+    Raises InputError if a part is neither a name nor a table.
     """
     *parts, last = key.split(".")
-    held: Any = tables
+    table: Any = tables
     for depth, part in enumerate(parts):
-        inner = held.get(part)
+        inner = table.get(part)
         if isinstance(inner, str):
             inner = {"source" if part == "data" else "base" if part == "recipe" else "name": inner}
         elif inner is None:
             inner = {}
         elif not isinstance(inner, dict):
-            place = ".".join(parts[: depth + 1])
-            raise mistake(where, f"not a table, so that {key} has no place in it", f"remove {place}", field=place)
-        held[part] = inner
-        held = inner
-    held[last] = value
+            path = ".".join(parts[: depth + 1])
+            raise mistake(where, f"not a table, so that {key} has no place in it", f"remove {path}", field=path)
+        table[part] = inner
+        table = inner
+    table[last] = value
 
 
 def recipe_table(value: object, where: str, field: str) -> dict[str, Any]:
-    """The table of a recipe, of fine-tuning or not: given, or of a catalog name or file; `base` names one that a table
-    adds to."""
+    """Return the table of a recipe, given as a table, a catalog name or a file. Raises InputError.
+
+    A table with `base` is merged into the recipe that `base` names.
+    """
     if isinstance(value, str) and value in tuning_names():
         return tuning_table(value)
     if isinstance(value, str):
@@ -135,11 +140,11 @@ def recipe_table(value: object, where: str, field: str) -> dict[str, Any]:
 
 
 def grid_of(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """The axes of a study file, each a dotted field."""
+    """Return the axes of a study file, each a dotted field with its values."""
     grid = tables.get("grid", {})
     return flat(grid) if isinstance(grid, dict) else {}
 
 
 def below(name: str, keys: Iterable[str]) -> bool:
-    """Whether any of `keys` is a field of `name`."""
+    """Return whether any of `keys` is a field of `name`."""
     return any(key.startswith(f"{name}.") for key in keys)
