@@ -12,10 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-TESTS = Path(__file__).parents[1]
-for folder in ("finetune", "data", "deploy"):
-    sys.path.insert(0, str(TESTS / folder))
-
 Resnetlab = Callable[..., tuple[int, str, str]]
 
 
@@ -41,9 +37,10 @@ def resnetlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 def workspace(tmp_path_factory: pytest.TempPathFactory, small_npz: Path, study_text: str) -> Path:
     """A folder with a study that was run, photographs, a pre-trained network and the weights of another."""
     import torch
-    from stripes import folder as stripes
-    from tiny import tiny
 
+    from helpers.stripes import QUICK
+    from helpers.stripes import folder as stripes
+    from helpers.tiny import tiny
     from resnetlab.cli.main import main
     from resnetlab.models.weights import write_weights
 
@@ -53,7 +50,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, small_npz: Path, study_t
     torch.manual_seed(0)
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     (root / "tiny.toml").write_text(
-        'source = "tiny:tiny"\nweights = "tiny.safetensors"\nlicence = "Apache-2.0"\n'
+        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicence = "Apache-2.0"\n'
         "mean = [0.5, 0.5, 0.5]\ndeviation = [0.5, 0.5, 0.5]\n"
     )
     np.savez(root / "bands.npz", **np.load(small_npz))
@@ -62,7 +59,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, small_npz: Path, study_t
     try:
         for words in (
             ["study", "run", "small.toml", "--data", "bands.npz"],
-            ["finetune", "photos", "--model", "tiny.toml", "--recipe", str(TESTS / "finetune" / "quick.toml"),
+            ["finetune", "photos", "--model", "tiny.toml", "--recipe", QUICK,
              "--train-size", "16", "--test-size", "16"],
         ):  # fmt: skip
             sys.argv = ["resnetlab", *words]

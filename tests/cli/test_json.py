@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.stripes import QUICK
 from resnetlab.cli.main import whole_command
 
 Resnetlab = Callable[..., tuple[int, str, str]]
 
 PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
-TESTS = Path(__file__).parents[1]
-
-QUICK = ["--model", "tiny.toml", "--recipe", str(TESTS / "finetune" / "quick.toml")]
+TINY = ["--model", "tiny.toml"]
 TRAIN = ["train", "cifar-resnet8", "--data", "bands.npz", "--recipe", "adam", "--epochs", "1"]
 
 CASES = {
@@ -34,8 +33,8 @@ CASES = {
     "resume": ["resume", "RUN"],
     "compare": ["compare", "runs/*-resnet8+*", "runs/*-plain8+*"],
     "verify": ["verify", "STUDY", "--cells", "1", "--data", "bands.npz"],
-    "finetune": ["finetune", "photos", *QUICK, "--train-size", "16", "--test-size", "16"],
-    "fixres": ["fixres", "photos", *QUICK[:2], "--train-sizes", "16", "--test-sizes", "16", "--epochs", "1"],
+    "finetune": ["finetune", "photos", *TINY, "--recipe", QUICK, "--train-size", "16", "--test-size", "16"],
+    "fixres": ["fixres", "photos", *TINY, "--train-sizes", "16", "--test-sizes", "16", "--epochs", "1"],
     "data check": ["data", "check", "photos"],
     "data describe": ["data", "describe", "photos"],
     "data split": ["data", "split", "photos"],

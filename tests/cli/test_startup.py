@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from pictures import picture, save
-from small import write_model
+
+from helpers.pictures import picture, save
+from helpers.small import write_model
 
 HEAVY = ("torch", "torchvision", "torch._dynamo.symbolic_convert", "sympy", "timm", "sklearn", "pandas", "scipy.stats",
          "matplotlib", "onnx", "cv2")  # fmt: skip

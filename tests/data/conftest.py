@@ -1,11 +1,8 @@
-"""A cache of its own for each test; makes `pictures.py` importable, in each of pytest's import modes."""
+"""A cache of its own for each test."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from pictures import encoded, picture
 from PIL import Image, ImageFile
 
+from helpers.pictures import encoded, picture
 from resnetlab.data.sources import image_decoder
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import picture, save, split_tree
 
+from helpers.pictures import picture, save, split_tree
 from resnetlab.data.check import LeftOut, Sizes, check
 from resnetlab.data.sources import open_source
 from resnetlab.errors import InputError

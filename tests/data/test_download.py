@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from pictures import encoded, picture
 from torchvision.datasets import Flowers102, OxfordIIITPet
 
+from helpers.pictures import encoded, picture
 from resnetlab.data import download as module
 from resnetlab.data.archives import unpack
 from resnetlab.data.download import fetch

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import picture
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
+from helpers.pictures import picture
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.eval_transform import View, resized, show
 from resnetlab.schema import FieldError

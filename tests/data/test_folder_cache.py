@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import class_tree, encoded, opened, picture, save, split_tree
 
+from helpers.pictures import class_tree, encoded, opened, picture, save, split_tree
 from resnetlab.data.check import check
 from resnetlab.data.sources import decode_cache, folder, folder_cache, image_decoder
 from resnetlab.errors import InputError

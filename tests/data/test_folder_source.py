@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pictures import encoded, lines_of, opened, picture, save, split_tree, tree
 
+from helpers.pictures import encoded, lines_of, opened, picture, save, split_tree, tree
 from resnetlab.data.sources import folder, image_decoder
 from resnetlab.errors import InputError
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import lines_of, save, split_tree, tree
-from pictures import picture as drawn
 
+from helpers.pictures import lines_of, save, split_tree, tree
+from helpers.pictures import picture as drawn
 from resnetlab.data.sources import manifest
 from resnetlab.data.sources.folder import Survey, survey
 from resnetlab.data.sources.manifest import Cut

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import lines_of, split_tree
 
+from helpers.pictures import lines_of, split_tree
 from resnetlab.data.config import Data
 from resnetlab.data.sources import HUB_NAMES, NAMES, open_source, torchvision_sets
 from resnetlab.data.splits import load

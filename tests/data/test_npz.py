@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import lines_of
 
+from helpers.pictures import lines_of
 from resnetlab.data.sources import open_source
 from resnetlab.errors import InputError
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import picture, save, split_tree, tree
 from PIL import Image, ImageEnhance
 
+from helpers.pictures import picture, save, split_tree, tree
 from resnetlab.data.summary import describe, imagenet_overlap
 
 DOGS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dogs"

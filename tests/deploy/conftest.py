@@ -1,20 +1,16 @@
-"""A small model's folder and a folder of small photographs, made by the tests; their helpers made importable."""
+"""A small model's folder and a folder of small photographs, made by the tests."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-for folder in (Path(__file__).parent, Path(__file__).parents[1] / "data"):
-    sys.path.insert(0, str(folder))
 
 
 @pytest.fixture(scope="session")
 def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six classes, random weights."""
-    from small import write_model
+    from helpers.small import write_model
 
     return write_model(tmp_path_factory.mktemp("models") / "pets")
 
@@ -22,7 +18,7 @@ def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Cats and dogs of several sizes: four of each in train, eight and six in test."""
-    from pictures import picture, save
+    from helpers.pictures import picture, save
 
     root = tmp_path_factory.mktemp("data") / "photos"
     counts = {"train/cat": 4, "train/dog": 4, "test/cat": 8, "test/dog": 6}

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from small import CLASSES, write_model
 
+from helpers.small import CLASSES, write_model
 from resnetlab.cli import deploy as commands
 from resnetlab.deploy.ensemble import combine
 from resnetlab.deploy.ensemble_stats import weigh

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import picture, tree
 from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
-from small import CLASSES, NET, write_model
 
 import resnetlab as rl
+from helpers.pictures import picture, tree
+from helpers.small import CLASSES, NET, write_model
 from resnetlab.deploy.evaluate import Answers, evaluate
 from resnetlab.deploy.inputs import Labelled, Picture, open_labelled
 from resnetlab.deploy.predict import load_model

@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from pictures import picture, save
-from small import write_model
 from typer.testing import CliRunner
 
+from helpers.pictures import picture, save
+from helpers.small import write_model
 from resnetlab.cli.main import app
 
 COMMANDS = ("predict", "evaluate", "ensemble", "explain", "export", "serve")

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pictures import picture, save
 from PIL import Image
-from small import CLASSES, write_model
 from torch import nn
 from torchvision import models
 
+from helpers.pictures import picture, save
+from helpers.small import CLASSES, write_model
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli import deploy as commands
 from resnetlab.data.transforms.eval_transform import show

@@ -12,10 +12,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from pictures import picture
-from small import CLASSES, write_model
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
+from helpers.pictures import picture
+from helpers.small import CLASSES, write_model
 from resnetlab.bundle.spec import Licence
 from resnetlab.cli import deploy as commands
 from resnetlab.data.transforms.eval_transform import View

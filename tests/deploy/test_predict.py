@@ -14,11 +14,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import encoded, picture, save
 from PIL import Image
-from small import CLASSES, write_model
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, TenCrop, ToTensor
 
+from helpers.pictures import encoded, picture, save
+from helpers.small import CLASSES, write_model
 from resnetlab.bundle.spec import Licence
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.main import main

@@ -18,10 +18,10 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from pictures import encoded, picture, save
 from PIL import Image
-from small import CLASSES, write_model
 
+from helpers.pictures import encoded, picture, save
+from helpers.small import CLASSES, write_model
 from resnetlab.bundle.spec import Licence
 from resnetlab.deploy import serve
 from resnetlab.deploy.limits import Limits

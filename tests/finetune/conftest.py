@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from stripes import folder
-
+from helpers.stripes import folder
 from resnetlab.models.configs import External
 from resnetlab.models.weights import write_weights
 
@@ -25,7 +21,7 @@ def photos(tmp_path: Path) -> Path:
 
 def pretrained(place: Path) -> Path:
     """A model file with pre-trained weights beside it: a network that was made for five classes."""
-    from tiny import tiny
+    from helpers.tiny import tiny
 
     torch.manual_seed(0)
     model = tiny(num_classes=5)
@@ -36,7 +32,7 @@ def pretrained(place: Path) -> Path:
     write_weights(place / "tiny.safetensors", model.state_dict(), {})
     file = place / "tiny.toml"
     file.write_text(
-        'source = "tiny:tiny"\nweights = "tiny.safetensors"\nlicence = "Apache-2.0"\n'
+        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicence = "Apache-2.0"\n'
         "mean = [0.5, 0.5, 0.5]\ndeviation = [0.5, 0.5, 0.5]\n"
     )
     return file
@@ -60,7 +56,10 @@ def fitting(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def spec(backbone: Path) -> External:
     """The same as a spec."""
     return External(
-        source="tiny:tiny", weights=str(backbone.with_suffix(".safetensors")), mean=(0.5,) * 3, deviation=(0.5,) * 3
+        source="helpers.tiny:tiny",
+        weights=str(backbone.with_suffix(".safetensors")),
+        mean=(0.5,) * 3,
+        deviation=(0.5,) * 3,
     )
 
 

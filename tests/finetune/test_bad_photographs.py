@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from stripes import QUICK, texture
 
+from helpers.stripes import QUICK, texture
 from resnetlab.errors import InputError
 from resnetlab.finetune.api import Told, finetune
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -13,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from stripes import KINDS, QUICK, folder, texture
 
+from helpers.processes import environment
+from helpers.stripes import KINDS, QUICK, folder, texture
 from resnetlab.bundle.store import load_bundle
 from resnetlab.data.device_images import Resident
 from resnetlab.data.transforms.eval_transform import View, show
@@ -131,9 +131,9 @@ def test_training_on_constant_features_is_training_on_the_photographs(photos: Pa
 
 def test_a_network_that_cannot_be_cut_is_trained_whole_with_the_same_result(photos: Path, spec: External) -> None:
     held, found = opened(photos), []
-    for source in ("tiny:tiny", "tiny:asking"):
+    for source in ("helpers.tiny:tiny", "helpers.tiny:asking"):
         one = subject(replace(spec, source=source))
-        assert (one.halves("classifier", 24).trunk is None) == (source == "tiny:asking")
+        assert (one.halves("classifier", 24).trunk is None) == (source == "helpers.tiny:asking")
         fit(one, stage(augment="standard"), held, views(one), 0)  # type: ignore[arg-type]
         found.append(score(one.model, held.test, one.view(24), CPU).probabilities)  # type: ignore[attr-defined]
     assert np.abs(found[0] - found[1]).max() < 1e-5
@@ -363,10 +363,7 @@ def test_the_bare_command_ends_with_the_line_that_uses_the_model(photos: Path, b
     weights.mkdir()
     for path in (backbone, backbone.with_suffix(".safetensors")):
         path.rename(weights / path.name)
-    env = os.environ | {
-        "RESNETLAB_WEIGHTS": str(weights), "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
-    }  # fmt: skip
+    env = environment(RESNETLAB_WEIGHTS=str(weights))
     command = [sys.executable, "-m", "resnetlab", "finetune", str(photos), "--train-size", "24", "--budget", "1s"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=photos.parent, env=env, timeout=250)
     assert done.returncode == 0, done.stderr

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
-from stripes import texture
 from torchvision.transforms import RandomResizedCrop as TVCrop
 
+from helpers.stripes import texture
 from resnetlab.data.transforms.eval_transform import View, show
 from resnetlab.data.transforms.photo_train import Draws, draw_epoch, random_box, shifted, show_train
 from resnetlab.training.rng import stream

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from stripes import texture
 
+from helpers.stripes import texture
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError

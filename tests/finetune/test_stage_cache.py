@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from stripes import KINDS
 
+from helpers.processes import environment
+from helpers.stripes import KINDS
 from resnetlab.finetune.api import Told, fixres
 from resnetlab.finetune.dataset import Photographs, open_photographs
 from resnetlab.finetune.model import Subject
@@ -175,11 +176,15 @@ def test_a_table_of_sizes_that_was_interrupted_goes_on_and_is_the_table_of_one_t
 
 
 def command(photos: Path, root: Path, *words: str) -> subprocess.Popen[str]:
-    env = os.environ | {"PYTHONPATH": f"{Path(__file__).parent}:{':'.join(sys.path)}", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "resnetlab", *words, "--output", str(root)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=photos.parent, env=env, start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=photos.parent,
+        env=environment(),
+        start_new_session=True,
+    )
 
 
 def killed(process: subprocess.Popen[str], root: Path, pause: float) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.numpy import load_file
 from torchvision.transforms.v2 import functional as TF
 
 import resnetlab as rl
+from helpers.processes import import_path
 from resnetlab.analysis.study_data import gather
 from resnetlab.api import LoadedStudy, load_study, plan_run, resume_job
 from resnetlab.bundle.licences import licence_of
@@ -82,7 +82,7 @@ def do(plan: Plan, root: Path, stop: Callable[[], bool] = lambda: False) -> list
 def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_protocol(
     photos: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{':'.join(sys.path)}")
+    monkeypatch.setenv("PYTHONPATH", import_path())
     study, root = loaded(photos, backbone), tmp_path / "out"
     outcome = study.run(root, workers=2)
     assert outcome.finished
@@ -97,7 +97,7 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
         "Stage one: the classifier learns at the train size, on random crops",
         "Stage two: the classifier and the last batch norm learn at the test size",
         "for at most 8 epochs, ended after 9 epochs without a lower validation loss",
-        "Apache-2.0 (the pre-trained weights of tiny:tiny+)",
+        "Apache-2.0 (the pre-trained weights of helpers.tiny:tiny+)",
         "validation chose the epoch, the learning rate where several are tried, and the stage",
         "30 train, 12 validation and 18 test images",
     ):
@@ -257,7 +257,7 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
     [
         ({"model": "torchvision/resnet18", "data": "digits"}, r"data\.source: arrays, where a recipe of fine-tuning"),
         ({"model": "cifar-resnet20"}, r"model: has no pre-trained weights.*timm/NAME, torchvision/NAME"),
-        ({"model": "tiny:tiny"}, r"model: has no pre-trained weights"),
+        ({"model": "helpers.tiny:tiny"}, r"model: has no pre-trained weights"),
         ({"data": {"source": "photos", "image_size": 32}}, r"data\.image_size: has no place.*recipe\.train_size"),
         ({"data": {"source": "photos", "validation": 0.2}}, r"data\.validation: has no place.*data\.split cuts"),
         ({"instruments": {"drop_blocks": True}}, "instruments: measured while a network is trained"),
@@ -283,7 +283,7 @@ def test_a_folder_that_is_not_there_says_how_one_is_got(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_not_there_are_told_before_anything_is_opened(tmp_path: Path) -> None:
-    study = loaded(tmp_path, {"family": "external", "source": "tiny:tiny", "weights": "absent.safetensors"})
+    study = loaded(tmp_path, {"family": "external", "source": "helpers.tiny:tiny", "weights": "absent.safetensors"})
     with pytest.raises(InputError, match=r"model\.weights: no such file of weights \(got absent\.safetensors\)"):
         study.plan(tmp_path)
 
@@ -379,7 +379,7 @@ def test_a_recipe_axis_compares_protocols_and_their_shared_stage_is_trained_once
 def test_train_takes_a_recipe_of_fine_tuning(photos: Path, backbone: Path, tmp_path: Path) -> None:
     plan = plan_run(str(backbone), str(photos), "probe", settings=["recipe.train_size=16"], output=tmp_path)
     assert plan.runs[0].file.train_images == 30
-    assert plan.runs[0].id.startswith("stripes-tiny-tiny")
+    assert plan.runs[0].id.startswith("stripes-helpers.tiny-tiny")
 
 
 def test_ten_crops_are_those_of_torchvision_and_their_probabilities_are_averaged(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +10,16 @@ from typing import Any
 
 import pytest
 
+from helpers.processes import environment
 from resnetlab.bundle.store import load_bundle
 
 
 def tuned(output: Path, photos: Path, backbone: Path, *starter: str) -> dict[str, Any]:
     """What `finetune` found, begun by `starter`."""
     words = ["-m", "resnetlab", "finetune", str(photos), "--model", str(backbone), "--epochs", "2", "--budget", "0"]
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     subprocess.run(
         [sys.executable, *starter, *words, "--output", str(output)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}, check=True, capture_output=True, timeout=280,
+        env=environment(), check=True, capture_output=True, timeout=280,
     )  # fmt: skip
     (found,) = output.glob("reports/*/finetune.json")
     record: dict[str, Any] = json.loads(found.read_text())

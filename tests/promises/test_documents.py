@@ -14,14 +14,19 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "results" / "README.md",
 ]
+
+PLACES = (ROOT, ROOT / "src" / "resnetlab")
+"""Folders that paths in CONTRIBUTING.md begin at."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -41,6 +46,35 @@ def test_links_lead_to_files_that_are_there(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_the_citation_is_of_this_version_and_these_authors() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= citation.keys()  # what the format requires
+    assert (citation["title"], citation["version"]) == (project["name"], project["version"])
+    assert citation["authors"] == project["authors"]
+    assert citation["license"] == project["license"]
+
+
+def test_the_glossary_has_its_words_in_order_and_a_sentence_for_each() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", text, re.M)[1:]
+    words = [word for word, _ in rows]
+    assert words == sorted(set(words))
+    assert len(words) >= 40
+    assert [word for word, meaning in rows if not re.match(r"[A-Z].*\.$", meaning)] == []
+
+
+def test_the_files_that_contributing_names_are_there() -> None:
+    text = re.sub(r"^```.*?^```", "", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.M | re.S)
+    named = set(re.findall(r"`((?:[\w-]+/)+[\w.-]+\.(?:py|toml|json|md))`", text)) - {
+        "catalog/studies/NAME.toml",
+        "catalog/published/NAME.toml",
+    }
+    assert len(named) > 20
+    assert sorted(path for path in named if not any((root / path).exists() for root in PLACES)) == []
 
 
 def test_every_make_target_that_is_named_exists_and_explains_itself() -> None:

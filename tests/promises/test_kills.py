@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from helpers.outcomes import outcome
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 LONGER = ("--set", "recipe.epochs=40")
@@ -34,18 +35,9 @@ def finish(study: Path, root: Path, *more: str) -> str:
     return out + err
 
 
-def outcome(root: Path) -> dict[str, Any]:
-    """Of every run: the SHA-256 of its weights, its history and its result without their clock fields."""
-    runs = {}
-    for folder in sorted((root / "runs").iterdir()):
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        result = json.loads((folder / "result.json").read_text())
-        for table in (*lines, result):
-            for clock in ("seconds", "train_seconds", "evaluation_seconds", "images_per_second"):
-                table.pop(clock, None)
-        weights = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-        runs[folder.name] = (weights, lines, result)
-    return runs
+def outcomes(root: Path) -> dict[str, Any]:
+    """Read the outcome of every run, by the name of its folder."""
+    return {run.name: outcome(run) for run in sorted((root / "runs").iterdir())}
 
 
 def workers_of(root: Path) -> list[int]:
@@ -93,14 +85,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> tuple[Pa
     study.write_text(study_text)
     said = finish(study, folder / "out", "-j", "1", *LONGER)
     assert "Report:" in said
-    return study, outcome(folder / "out")
+    return study, outcomes(folder / "out")
 
 
 @pytest.mark.slow
 def test_two_workers_give_the_results_of_one(tmp_path: Path, whole: tuple[Path, dict[str, Any]]) -> None:
     study, expected = whole
     finish(study, tmp_path, "-j", "2", *LONGER)
-    assert outcome(tmp_path) == expected
+    assert outcomes(tmp_path) == expected
 
 
 def kill_and_go_on(tmp_path: Path, study: Path, expected: dict[str, Any], kills: list[float], *more: str) -> None:
@@ -117,7 +109,7 @@ def kill_and_go_on(tmp_path: Path, study: Path, expected: dict[str, Any], kills:
     finish(study, tmp_path, *more, *LONGER)
     after = finished(tmp_path)
     assert {name: after[name] for name in before} == before
-    assert outcome(tmp_path) == expected
+    assert outcomes(tmp_path) == expected
 
 
 @pytest.mark.slow
@@ -155,7 +147,7 @@ def test_a_driver_that_is_killed_leaves_no_orphan_and_two_workers_of_another_go_
     before = finished(tmp_path)
     finish(study, tmp_path, "-j", "2", *LONGER)
     assert {name: time for name, time in finished(tmp_path).items() if name in before} == before
-    assert outcome(tmp_path) == expected
+    assert outcomes(tmp_path) == expected
 
 
 @pytest.mark.parametrize(
@@ -181,7 +173,7 @@ def test_a_signal_writes_checkpoints_says_how_to_go_on_and_leaves_no_orphan(
     assert list(tmp_path.glob("runs/*/checkpoints/*/MANIFEST.json"))
     assert (next(tmp_path.glob("studies/*")) / "report.html").exists()
     finish(study, tmp_path, *more, *LONGER)
-    assert outcome(tmp_path) == expected
+    assert outcomes(tmp_path) == expected
 
 
 def test_a_worker_that_is_killed_takes_its_attempt_and_no_other_run(
@@ -194,7 +186,7 @@ def test_a_worker_that_is_killed_takes_its_attempt_and_no_other_run(
     _, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert "killed by signal 9" in said
-    assert outcome(tmp_path) == expected
+    assert outcomes(tmp_path) == expected
     events = [event for path in tmp_path.glob("runs/*/provenance.jsonl") for event in events_of(path)]
     assert events.count("failed") == 1
     assert "gave up" not in events
@@ -207,7 +199,7 @@ def test_two_drivers_on_one_study_record_each_run_once(tmp_path: Path, whole: tu
     for driver in drivers:
         _, said = driver.communicate(timeout=240)
         assert driver.returncode == 0, said
-    assert outcome(tmp_path) == expected
+    assert outcomes(tmp_path) == expected
     for path in tmp_path.glob("runs/*/provenance.jsonl"):
         assert events_of(path) == ["start"]
 
@@ -239,7 +231,7 @@ def fill_and_go_on(disk: Path, study: Path, expected: dict[str, Any], room: int)
     before = finished(disk)
     finish(study, disk, *LONGER)
     assert {name: time for name, time in finished(disk).items() if name in before} == before
-    assert outcome(disk) == expected
+    assert outcomes(disk) == expected
 
 
 @pytest.mark.slow

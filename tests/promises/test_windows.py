@@ -22,7 +22,6 @@ import pytest
 import resnetlab
 
 TESTS = Path(__file__).resolve().parents[1]
-FINETUNE = TESTS / "finetune"
 
 SITE = """
 import builtins, os, sys, types
@@ -113,7 +112,7 @@ def environment(place: Path) -> dict[str, str]:
     """Of processes that lack what Windows lacks."""
     (place / "site").mkdir()
     (place / "site" / "sitecustomize.py").write_text(SITE, encoding="utf-8")
-    paths = (place / "site", FINETUNE, Path(resnetlab.__file__).parents[1])
+    paths = (place / "site", TESTS, Path(resnetlab.__file__).parents[1])
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, paths)), "LACKING_ROOT": str(place / "here"), "OMP_NUM_THREADS": "1",
         "RESNETLAB_CACHE": str(place / "here" / "cache of a person"),
@@ -231,7 +230,7 @@ def has_trained(here: Path) -> bool:
 def test_a_run_that_was_interrupted_and_killed_goes_on_from_its_checkpoint(
     here: Path, environment: dict[str, str]
 ) -> None:
-    words = ("train", "cifar-resnet8", "--data", "digits", "--recipe", "digits", "--seed", "7", "--epochs", "5",
+    words = ("train", "cifar-resnet8", "--data", "digits", "--recipe", "digits", "--seed", "7", "--epochs", "10",
              "--set", "numerics.threads=1")  # fmt: skip
     first = started(here, environment, *words)
     wait_for(lambda: has_trained(here))
@@ -255,18 +254,14 @@ def test_a_run_that_was_interrupted_and_killed_goes_on_from_its_checkpoint(
 
 
 def test_a_network_is_fitted_to_photographs_used_and_scored(here: Path, environment: dict[str, str]) -> None:
-    sys.path.insert(0, str(FINETUNE))
-    try:
-        from stripes import QUICK, folder
-        from tiny import tiny
-    finally:
-        sys.path.remove(str(FINETUNE))
+    from helpers.stripes import QUICK, folder
+    from helpers.tiny import tiny
     from resnetlab.models.weights import write_weights
 
     photos = folder(here / "stripes", {"train": 10, "val": 4, "test": 6})
     write_weights(here / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     (here / "tiny.toml").write_text(
-        'source = "tiny:tiny"\nweights = "tiny.safetensors"\nlicence = "Apache-2.0"\n'
+        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicence = "Apache-2.0"\n'
         "mean = [0.5, 0.5, 0.5]\ndeviation = [0.5, 0.5, 0.5]\n"
     )
     words = ("finetune", photos, "--model", "tiny.toml", "--recipe", QUICK, "--train-size", 32)

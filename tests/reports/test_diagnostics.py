@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic import study_record
 
+from helpers.synthetic import study_record
 from resnetlab.analysis.study_data import Block, Evidence, Norm, gather, load
 from resnetlab.inspection.diagnostics_config import Instruments
 from resnetlab.reports.document import Depths, Worths

@@ -5,8 +5,8 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from synthetic import TRUTH, study_record
 
+from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
 from resnetlab.reports.render import latex
 from resnetlab.studies.parsing.study_file import load_study

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from scipy.stats import t
-from synthetic import TRUTH, study_record
 
+from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
 from resnetlab.analysis.study_data import load, save
 from resnetlab.errors import InputError

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic import TRUTH, study_record
 
+from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
 from resnetlab.reports.render import latex
 from resnetlab.studies.parsing.overrides import Overrides

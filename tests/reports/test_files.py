@@ -6,42 +6,25 @@ import json
 import re
 import shutil
 import subprocess
-from dataclasses import replace
-from html.parser import HTMLParser
 from importlib.resources import files
 from typing import get_args
 from xml.etree import ElementTree
 
 import pytest
-from synthetic import EVERY_STATUS, study_record
 
+from helpers.pages import Page, hostile_record
+from helpers.synthetic import EVERY_STATUS, study_record
 from resnetlab import reports
 from resnetlab.errors import InputError
 from resnetlab.reports import figures
 from resnetlab.stats.outcomes import OUTCOMES
 from resnetlab.stats.prediction import Badge
 from resnetlab.stats.verdict import Word
-from resnetlab.studies.parsing.study_file import load_study
-
-HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e|`x`$a$ ![x](https://evil.example/x.png)"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return reports.write(reports.gather(study_record(EVERY_STATUS)), tmp_path_factory.mktemp("report")).parent
-
-
-def hostile_record():
-    """Every name that a person or a data set gives is hostile."""
-    study = load_study("digits")
-    labels = {condition.label: condition.label + HOSTILE for condition in study.conditions}
-    conditions = tuple(replace(c, label=labels[c.label]) for c in study.conditions)
-    claims = tuple(replace(c, says=HOSTILE, source=HOSTILE, left=labels[c.left], right=labels[c.right])
-                   for c in study.claims)  # fmt: skip
-    study = replace(study, question=HOSTILE, about=HOSTILE, limits=HOSTILE, conditions=conditions, claims=claims)
-    study = replace(study, overrides=(f"recipe.epochs = 2 (was {HOSTILE})",))
-    truth = {labels[label]: runs for label, runs in EVERY_STATUS.items()}
-    return study_record(truth, study=study, classes=(HOSTILE, "a"))
 
 
 def test_every_badge_has_its_colours_and_is_read_in_both_themes():
@@ -67,31 +50,6 @@ def contrast(one, other):
 
     dark, light = sorted((luminance(one), luminance(other)))
     return (light + 0.05) / (dark + 0.05)
-
-
-class Page(HTMLParser):
-    """Tags, their attributes and the text of the tables."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.rows, self.cell = [], [], None
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append([])
-            self.cell = self.rows[-1][-1]
-
-    def handle_endtag(self, tag):
-        if tag in ("td", "th"):
-            self.cell = None
-
-    def handle_data(self, data):
-        if self.cell is not None and data.strip():
-            self.cell.append(data.replace("\N{NO-BREAK SPACE}", " ").strip())
 
 
 def test_names_are_text_in_html_and_markdown(tmp_path):

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from scipy import stats
-from synthetic import study_record
 
+from helpers.synthetic import study_record
 from resnetlab.reports import assemble, gather, write
 from resnetlab.reports.document import Report
 from resnetlab.reports.figures import draw

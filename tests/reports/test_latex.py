@@ -5,14 +5,14 @@ import shutil
 import subprocess
 
 import pytest
-from synthetic import EVERY_STATUS, study_record
 
+from helpers.pages import HOSTILE, Page, hostile_record
+from helpers.synthetic import EVERY_STATUS, study_record
 from resnetlab import reports
 from resnetlab.errors import printable
 from resnetlab.reports import figures
 from resnetlab.reports.render import latex
 from resnetlab.reports.render.latex import write_latex
-from test_files import HOSTILE, Page, hostile_record
 
 
 def plain(text):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from synthetic import TRUTH, study_record
-
+from helpers.synthetic import TRUTH, study_record
 from resnetlab.reports.figures import draw
 from resnetlab.reports.study.assemble import build
 from resnetlab.reports.study.plots import MOST_PANELS

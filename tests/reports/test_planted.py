@@ -7,8 +7,8 @@ import tomllib
 from dataclasses import replace
 
 import pytest
-from synthetic import study_record
 
+from helpers.synthetic import study_record
 from resnetlab import reports
 from resnetlab.analysis.study_data import load
 from resnetlab.studies.parsing.overrides import Overrides

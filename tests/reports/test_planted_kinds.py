@@ -6,8 +6,8 @@ from __future__ import annotations
 import tomllib
 
 import pytest
-from synthetic import study_record
 
+from helpers.synthetic import study_record
 from resnetlab import reports
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from synthetic import TRUTH, study_record
 
+from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
 from resnetlab.errors import InputError
 from resnetlab.reports import figures

@@ -4,8 +4,8 @@ import re
 from dataclasses import replace
 
 import pytest
-from synthetic import EVENT, EVERY_STATUS, TRUTH, study_record
 
+from helpers.synthetic import EVENT, EVERY_STATUS, TRUTH, study_record
 from resnetlab import reports
 from resnetlab.models.flops import cost
 from resnetlab.stats.intervals import hurdle_interval, t_interval, wilson

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arms import arm
 from scipy import special
 
+from helpers.arms import arm
 from resnetlab.stats.contrasts import welch
 from resnetlab.stats.exact import race
 from resnetlab.stats.prediction import Published, prediction

@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 import pytest
-from arms import arm
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from helpers.arms import arm
 from resnetlab.stats import exact
 from resnetlab.stats.contrasts import contrast, relative, welch
 from resnetlab.stats.power import race_seeds

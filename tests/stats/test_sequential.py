@@ -1,8 +1,8 @@
 """Looks that were declared beforehand."""
 
 import pytest
-from arms import arm
 
+from helpers.arms import arm
 from resnetlab.stats.sequential import Looks
 from resnetlab.stats.verdict import Fails, Means, judge, judge_looks
 

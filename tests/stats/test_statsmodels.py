@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from arms import arm
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from statsmodels.regression.linear_model import OLS
@@ -15,6 +14,7 @@ from statsmodels.stats.power import TTestIndPower
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW, ttost_ind, ttost_paired
 
+from helpers.arms import arm
 from resnetlab.stats.contrasts import contrast, paired, welch
 from resnetlab.stats.exact import below_half, mcnemar
 from resnetlab.stats.intervals import clopper_pearson, t_interval, wilson

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
@@ -81,8 +80,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], External]:
     """Folders of small photographs, by the name that a study gives, and a tiny network with weights."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "finetune"))
-    from tiny import tiny
+    from helpers.tiny import tiny
 
     root = tmp_path_factory.mktemp("photographs")
     draw = np.random.default_rng(0)
@@ -97,7 +95,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Pat
     torch.manual_seed(0)
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     weights = str(root / "tiny.safetensors")
-    spec = External(source="tiny:tiny", weights=weights, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    spec = External(source="helpers.tiny:tiny", weights=weights, mean=(0.5,) * 3, deviation=(0.5,) * 3)
     return {name: root / name for name in ("photos", "stanford-dogs")}, spec
 
 

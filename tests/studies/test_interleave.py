@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 import resnetlab as rl
+from helpers.outcomes import outcome
 from resnetlab.api import plan_run
 from resnetlab.cli.work import choose_backend
 from resnetlab.data.config import Images
@@ -45,16 +45,9 @@ def work(root: Path, *groups: list[Job], stop: Callable[[], bool] = lambda: Fals
     return last
 
 
-def outcome(root: Path, job: Job) -> tuple[Any, ...]:
-    """What a run leaves, without its clocks."""
-    folder = RunDirectory.of(root, job.id).path
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    files = [(folder / name).read_bytes() if (folder / name).exists() else b"" for name in KEPT]
-    result = json.loads((folder / "result.json").read_text())
-    for table in (*lines, result):
-        for clock in ("seconds", "train_seconds", "evaluation_seconds", "images_per_second"):
-            table.pop(clock, None)
-    return files, lines, result
+def outcome_of(root: Path, job: Job) -> tuple[Any, ...]:
+    """Read what the run of a job left, without its clocks."""
+    return outcome(RunDirectory.of(root, job.id).path, KEPT)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +56,8 @@ def alone(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[li
     root = tmp_path_factory.mktemp("alone")
     jobs = jobs_of(small_npz, root)
     work(root, *([job] for job in jobs))
-    found = [outcome(root, job) for job in jobs]
-    assert len({files[0] for files, _, _ in found}) == len(jobs)
+    found = [outcome_of(root, job) for job in jobs]
+    assert len({files["weights.safetensors"] for files, _, _ in found}) == len(jobs)
     return jobs, found
 
 
@@ -114,7 +107,7 @@ def test_each_run_has_the_bits_that_it_has_alone(
     monkeypatch.setattr(Learner, "train_step", train_step)
     last = work(tmp_path, jobs)
     assert {word["kind"] for word in last.values()} == {"finished"}
-    assert [outcome(tmp_path, job) for job in jobs] == expected
+    assert [outcome_of(tmp_path, job) for job in jobs] == expected
     assert steps == list(SEEDS) * (len(steps) // len(SEEDS)), "a step each, in turn"
 
 
@@ -128,7 +121,7 @@ def test_runs_that_were_stopped_side_by_side_go_on_side_by_side_or_alone_with_th
     assert {word["kind"] for word in last.values()} == {"stopped"}
     assert all(any(RunDirectory.of(tmp_path, job.id).checkpoints.iterdir()) for job in jobs)
     work(tmp_path, [jobs[0]], jobs[1:])
-    assert [outcome(tmp_path, job) for job in jobs] == expected
+    assert [outcome_of(tmp_path, job) for job in jobs] == expected
 
 
 def act_in(monkeypatch: pytest.MonkeyPatch, seed: int, act: Callable[[Learner], None]) -> None:
@@ -151,7 +144,7 @@ def test_one_that_diverges_ends_alone(
     last = work(tmp_path, jobs)
     first, _, third = (result["status"] for _, _, result in expected)
     assert [last[job.id]["status"] for job in jobs] == [first, "diverged", third]
-    assert [outcome(tmp_path, jobs[place]) for place in (0, 2)] == [expected[0], expected[2]]
+    assert [outcome_of(tmp_path, jobs[place]) for place in (0, 2)] == [expected[0], expected[2]]
 
 
 @pytest.mark.parametrize("also_alone", [False, True])
@@ -170,7 +163,7 @@ def test_want_of_memory_beside_others_is_no_result_and_alone_it_is(
     last = work(tmp_path, jobs)
     assert len(times) == 2
     assert last[jobs[0].id]["status"] == ("out of memory" if also_alone else expected[0][2]["status"])
-    assert [outcome(tmp_path, job) for job in jobs][also_alone:] == expected[also_alone:]
+    assert [outcome_of(tmp_path, job) for job in jobs][also_alone:] == expected[also_alone:]
 
 
 def test_a_mistake_of_one_run_is_told_and_the_others_go_on(
@@ -180,7 +173,7 @@ def test_a_mistake_of_one_run_is_told_and_the_others_go_on(
     with RunDirectory.of(tmp_path, jobs[1].id).claimed():
         last = work(tmp_path, jobs)
     assert [last[job.id]["kind"] for job in jobs] == ["finished", "busy", "finished"]
-    assert [outcome(tmp_path, jobs[place]) for place in (0, 2)] == [expected[0], expected[2]]
+    assert [outcome_of(tmp_path, jobs[place]) for place in (0, 2)] == [expected[0], expected[2]]
 
 
 def test_the_data_are_on_the_device_once(

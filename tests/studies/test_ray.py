@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import resnetlab as rl
+from helpers.processes import import_path
 from resnetlab.runs.records import RunRecord
 from resnetlab.studies.run import past_runs
 
@@ -45,7 +46,7 @@ NODE: dict[str, Any] = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80_
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Two nodes of one processor each."""
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    monkeypatch.setenv("PYTHONPATH", import_path())
     utils = pytest.importorskip("ray.cluster_utils")
     nodes = utils.Cluster(initialize_head=True, head_node_args=NODE)
     yield nodes

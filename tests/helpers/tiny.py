@@ -1,4 +1,4 @@
-"""A small residual network, reached as a person's own is: `tiny:tiny`."""
+"""A small residual network, reached as a person's own is: `helpers.tiny:tiny`."""
 
 from __future__ import annotations
 
