@@ -17,6 +17,8 @@ from resnetlab.recipes.numerics import Numerics, cores
 from resnetlab.runs.damage import Checked, check_run
 from resnetlab.runs.directory import free_bytes
 from resnetlab.shell import command_line
+from resnetlab.training.hardware import instruction_set, processor_has_bf16, read_cpuinfo
+from resnetlab.training.resolve import resolve
 
 FEATURES = {
     "avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 bf16", "amx_bf16": "AMX bf16",
@@ -102,26 +104,16 @@ def resnetlab_version() -> str:
 
 def look_at_processor() -> Processor:
     """Name the processor and its instruction sets."""
-    model, flags = _cpuinfo() if sys.platform.startswith("linux") else (_sysctl("machdep.cpu.brand_string"), None)
+    model, flags = read_cpuinfo()
     if sys.platform == "darwin":
-        flags = {"asimd"} if platform.machine() == "arm64" else None
-        if flags is not None and _sysctl("hw.optional.arm.FEAT_BF16") == "1":
-            flags.add("bf16")
+        model = _sysctl("machdep.cpu.brand_string")
+        if platform.machine() == "arm64":
+            flags = frozenset({"asimd", "bf16"} if _sysctl("hw.optional.arm.FEAT_BF16") == "1" else {"asimd"})
     features = None if flags is None else tuple(name for flag, name in FEATURES.items() if flag in flags)
     memory = None
     if hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= os.sysconf_names.keys():
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Processor(model or platform.processor() or "unknown", platform.machine(), features, cores(), memory)
-
-
-def _cpuinfo() -> tuple[str, set[str] | None]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return "", None
-    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
-    flags = fields.get("flags") or fields.get("Features")
-    return fields.get("model name", ""), set(flags.split()) if flags else None
 
 
 def _sysctl(name: str) -> str:
@@ -135,9 +127,6 @@ def _sysctl(name: str) -> str:
 def look_at_torch() -> Torch:
     """Import torch, and return the devices, precision and threads that it allows here. Takes seconds."""
     import torch
-
-    from resnetlab.training.hardware import instruction_set, processor_has_bf16
-    from resnetlab.training.resolve import resolve
 
     auto = resolve(Numerics(), single=True)
     on_cpu = resolve(Numerics(device="cpu"), single=True)

@@ -1,9 +1,11 @@
-"""The environment of processes that the tests start."""
+"""The environment of processes that the tests start, and how far they are."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from pathlib import Path
 
 
 def import_path() -> str:
@@ -18,3 +20,9 @@ def environment(**variables: str) -> dict[str, str]:
         **variables: More variables of the environment, by name.
     """
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": import_path()} | variables
+
+
+def has_trained(root: Path, run: str = "*") -> bool:
+    """Return whether a run of that pattern has an evaluation after its first step: before, no checkpoint is written."""
+    lines = [line for path in root.glob(f"runs/{run}/metrics.jsonl") for line in path.read_text().splitlines()]
+    return any(json.loads(line)["step"] > 0 for line in lines if line.endswith("}"))

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from helpers.outcomes import outcome
+from helpers.processes import has_trained
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 LONGER = ("--set", "recipe.epochs=40")
@@ -61,12 +62,6 @@ def wait_for(condition: Any, seconds: float) -> bool:
             return True
         time.sleep(0.02)
     return False
-
-
-def has_trained(root: Path) -> bool:
-    """Whether a run has an evaluation after its first step: before, there is nothing to keep in a checkpoint."""
-    lines = [line for path in root.glob("runs/*/metrics.jsonl") for line in path.read_text().splitlines()]
-    return any(json.loads(line)["step"] > 0 for line in lines if line.endswith("}"))
 
 
 def events_of(provenance: Path) -> list[str]:

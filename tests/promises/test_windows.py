@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 import resnetlab
+from helpers.processes import has_trained
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -221,19 +222,13 @@ def kill_all(here: Path) -> None:
                 os.kill(int(entry.name), signal.SIGKILL)
 
 
-def has_trained(here: Path) -> bool:
-    """Whether the run has an evaluation after its first step: before, there is nothing to keep in a checkpoint."""
-    lines = [line for path in here.glob("runs/*-s7-*/metrics.jsonl") for line in path.read_text().splitlines()]
-    return any(json.loads(line)["step"] > 0 for line in lines if line.endswith("}"))
-
-
 def test_a_run_that_was_interrupted_and_killed_goes_on_from_its_checkpoint(
     here: Path, environment: dict[str, str]
 ) -> None:
     words = ("train", "cifar-resnet8", "--data", "digits", "--recipe", "digits", "--seed", "7", "--epochs", "10",
              "--set", "numerics.threads=1")  # fmt: skip
     first = started(here, environment, *words)
-    wait_for(lambda: has_trained(here))
+    wait_for(lambda: has_trained(here, "*-s7-*"))
     first.send_signal(signal.SIGINT)
     assert first.wait(60) == 130
     (saved,) = here.glob("runs/*-s7-*/checkpoints/*/MANIFEST.json")

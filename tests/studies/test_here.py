@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 import torch
 
 import resnetlab as rl
+from helpers.processes import has_trained
 from resnetlab.errors import Problem
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.lifecycle import BusyError
@@ -112,7 +112,7 @@ def test_ctrl_c_in_python_leaves_a_checkpoint_from_which_the_same_call_continues
         [sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not _trained_steps(tmp_path / "stopped"):
+    while time.monotonic() < deadline and not has_trained(tmp_path / "stopped"):
         time.sleep(0.02)
     process.send_signal(2)
     _, errors = process.communicate(timeout=60)
@@ -125,8 +125,3 @@ def test_ctrl_c_in_python_leaves_a_checkpoint_from_which_the_same_call_continues
     assert first.result is not None
     assert whole.result is not None
     assert first.result.test == whole.result.test
-
-
-def _trained_steps(root: Path) -> bool:
-    lines = [line for path in root.glob("runs/*/metrics.jsonl") for line in path.read_text().splitlines()]
-    return any(json.loads(line)["step"] > 0 for line in lines if line.endswith("}"))

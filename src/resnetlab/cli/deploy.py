@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnetlab.cli.loading import Pulse, loading
-from resnetlab.cli.manners import BAD_INPUT, DONE, UNFINISHED, Device, Json, Open, note, open_page, print_json
+from resnetlab.cli.manners import (
+    BAD_INPUT,
+    DONE,
+    UNFINISHED,
+    Device,
+    Json,
+    Open,
+    check_device,
+    note,
+    open_page,
+    print_json,
+)
 from resnetlab.cli.manners import Root as Output
 from resnetlab.errors import InputError, Problem, mistake
 
@@ -47,7 +58,7 @@ def predict(
 
     Example:  resnetlab predict pets photo.jpg --top 2
     """
-    _check_device(device)
+    check_device(device)
     if json and csv:
         raise mistake("--json, --csv", "more than one form", "give one of them")
     from resnetlab.deploy.inputs import find_pictures, passed_words
@@ -97,7 +108,7 @@ def evaluate(
 
     Example:  resnetlab evaluate pets photos --out scores
     """
-    _check_device(device)
+    check_device(device)
     if open_report and out is None:
         raise mistake("--open", "no page without --out", "--out scores --open")
     from resnetlab.deploy.inputs import open_labelled
@@ -136,7 +147,7 @@ def ensemble(
 
     Example:  resnetlab ensemble pets pets-2 --data photos
     """
-    _check_device(device)
+    check_device(device)
     from resnetlab.deploy.inputs import open_labelled
     from resnetlab.deploy.request import check_model
 
@@ -174,7 +185,7 @@ def explain(
 
     Example:  resnetlab explain pets photo.jpg --out why.png
     """
-    _check_device(device)
+    check_device(device)
     from resnetlab.data.sources.image_decoder import BadImageError, quiet
     from resnetlab.deploy.inputs import picture
     from resnetlab.deploy.request import check_label, check_model
@@ -250,7 +261,7 @@ def serve(
 
     Example:  resnetlab serve pets --port 8000
     """
-    _check_device(device)
+    check_device(device)
     from resnetlab.deploy.optional_imports import need
     from resnetlab.deploy.request import check_model
 
@@ -331,10 +342,3 @@ def _percentage(share: Share) -> str:
 def _gain(gain: Any) -> str:
     span = f" [{gain.interval.low:+.1f}, {gain.interval.high:+.1f}]" if gain.interval else ""
     return f"{gain.points:+.1f} points{span}"
-
-
-def _check_device(device: str) -> None:
-    """Raise InputError for an unknown device, before torch is imported."""
-    from resnetlab.recipes.numerics import parse_device
-
-    parse_device(device)

@@ -11,7 +11,7 @@ import typer
 
 from resnetlab.cli.data import SplitAs
 from resnetlab.cli.loading import Pulse
-from resnetlab.cli.manners import Device, Json, Open, note, open_page, print_json
+from resnetlab.cli.manners import Device, Json, Open, check_device, note, open_page, print_json
 from resnetlab.cli.manners import Root as Output
 from resnetlab.errors import mistake, printable
 from resnetlab.shell import command_line, last_part
@@ -47,7 +47,7 @@ def finetune(
     Example:  resnetlab finetune photos --budget 10m
     """
     seconds = _seconds(budget)
-    _check_device(device)
+    check_device(device)
     _check_folder(folder)
     from resnetlab.cli.work import Interrupt
     from resnetlab.data.sources.manifest import cut_of
@@ -95,7 +95,7 @@ def fixres(
     Example:  resnetlab fixres photos --train-sizes 128,224 --test-sizes 128,224,288
     """
     trains, tests = _sides(train_sizes, "--train-sizes"), _sides(test_sizes, "--test-sizes")
-    _check_device(device)
+    check_device(device)
     if picture is not None:
         from resnetlab.finetune.apparent_size import draw
 
@@ -188,14 +188,6 @@ def _seconds(text: str) -> float | None:
     if match is None:
         raise mistake("--budget", "not a time", "--budget 10m", got=text, allowed="90s, 10m, 2h, or 0 for none")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "": 1}[match[2]] or None
-
-
-def _check_device(device: str) -> None:
-    """Raise InputError for an unknown device, before torch is imported."""
-    if device:
-        from resnetlab.recipes.numerics import parse_device
-
-        parse_device(device)
 
 
 def _say(line: str) -> None:

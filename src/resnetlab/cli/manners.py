@@ -59,6 +59,14 @@ def note(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def check_device(device: str) -> None:
+    """Raise InputError for a device that no machine has, before torch is imported; an empty one is left to `auto`."""
+    from resnetlab.recipes.numerics import parse_device
+
+    if device:
+        parse_device(device)
+
+
 def print_json(value: Any, indent: int | None = 1) -> None:
     """Print a result as JSON to standard output."""
     from resnetlab.schema import json_text

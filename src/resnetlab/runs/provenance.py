@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.training.hardware import instruction_set
+from resnetlab.training.hardware import instruction_set, read_cpuinfo
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "safetensors", "Pillow", "timm")
 
@@ -66,16 +66,7 @@ def _git(folder: Path, *arguments: str) -> str:
 @functools.cache
 def _machine() -> dict[str, Any]:
     return {
-        "python": platform.python_version(), "platform": platform.platform(), "processor": _processor(),
+        "python": platform.python_version(), "platform": platform.platform(),
+        "processor": read_cpuinfo()[0] or platform.processor() or platform.machine(),
         "instruction_set": instruction_set(),
     }  # fmt: skip
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

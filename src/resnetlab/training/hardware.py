@@ -51,7 +51,7 @@ def processor_has_bf16() -> bool:
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
     if limit not in ("ALL", "DEFAULT") and not any(name in limit for name in ("BF16", "FP16", "AMX", "AVX10")):
         return False
-    flags = None if _loaded() else _linux_flags()
+    flags = None if _loaded() else read_cpuinfo()[1]
     if flags is not None:
         return any(name in flags for name in BF16_FLAGS)
     probe: Callable[[], dict[str, object]] = getattr(_torch().cpu, "get_capabilities", dict)  # missing in older torch
@@ -63,6 +63,18 @@ def instruction_set() -> str:
     """Return the name of the vector instructions that torch uses on this processor: `AVX2`, `AVX512 with bf16`."""
     name: str = _torch().backends.cpu.get_cpu_capability()
     return f"{name} with bf16" if processor_has_bf16() else name
+
+
+def read_cpuinfo() -> tuple[str, frozenset[str] | None]:
+    """Return the processor's name and its feature flags as Linux lists them: an empty name and None elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "", None
+    # The first processor is the last that is put in.
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    flags = fields.get("flags") or fields.get("Features")
+    return fields.get("model name", ""), frozenset(flags.split()) if flags else None
 
 
 def _loaded() -> bool:
@@ -77,14 +89,3 @@ def _torch() -> Any:
     import torch
 
     return torch
-
-
-def _linux_flags() -> frozenset[str] | None:
-    """Return the processor's feature flags, or None if the system does not list them as Linux does on x86."""
-    try:
-        for entry in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if entry.startswith("flags"):
-                return frozenset(entry.partition(":")[2].split())
-    except OSError:
-        pass
-    return None
