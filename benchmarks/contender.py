@@ -1,4 +1,7 @@
-"""One loop in a process of its own. Reads seconds, trains as long, answers with images and seconds; `steps.py` asks."""
+"""One loop in a process of its own.
+
+Reads seconds, trains as long, answers with images and seconds; `steps.py` asks.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +38,17 @@ def images(shape: str) -> Images:
 def stock_loop(depth: int, batch: int, shape: str, *, tuned: bool, workers: int) -> Iterator[int]:
     """The images of each step."""
     held, device = images(shape), torch.device("cpu")
-    model = build_model(cifar(depth), held.pixels.shape[3], 10, lambda name: stream(0, "init", name))
-    return stock.epochs(model, held.pixels, held.labels, batch, tuned=tuned, device=device, workers=workers)
+    model = build_model(
+        cifar(depth), held.pixels.shape[3], 10, lambda name: stream(0, "init", name)
+    )
+    return stock.epochs(
+        model, held.pixels, held.labels, batch, tuned=tuned, device=device, workers=workers
+    )
 
 
-def our_loop(depth: int, batch: int, shape: str, *, single: bool, **numerics_asked: Any) -> Iterator[int]:
+def our_loop(
+    depth: int, batch: int, shape: str, *, single: bool, **numerics_asked: Any
+) -> Iterator[int]:
     """The images between two pauses of resnetlab's own loop."""
     held, side = images(shape), SHAPES[shape][0]
     numerics = resolve(Numerics(device="cpu", **numerics_asked), single=single)
@@ -59,14 +68,18 @@ def main() -> None:
     name, depth, batch, shape = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     kind, *words = name.split("-")
     if kind in ("stock", "tuned"):
-        steps = stock_loop(depth, batch, shape, tuned=kind == "tuned", workers=int(words[0].removeprefix("w")))
+        steps = stock_loop(
+            depth, batch, shape, tuned=kind == "tuned", workers=int(words[0].removeprefix("w"))
+        )
     else:
         steps = our_loop(depth, batch, shape, precision=words[0], single=kind == "one")
     answer(steps)
 
 
 def answer(steps: Iterator[int]) -> None:
-    """Train for the seconds that a line of the input asks for, and say images and seconds; line by line."""
+    """Train for the seconds that a line of the input asks for, and say images and seconds; line by
+    line.
+    """
     next(steps)
     print("ready", flush=True)
     for line in sys.stdin:

@@ -1,6 +1,8 @@
-"""A study of many runs, made up to time what reads it: one run is trained, and its record stands in every folder.
+"""A study of many runs, made up to time what reads it: one run is trained, and its record stands in
+every folder.
 
-Each made-up run says so in its provenance, which the report shows. Nothing about networks can be read from it.
+Each made-up run says so in its provenance, which the report shows. Nothing about networks can be
+read from it.
 """
 
 from __future__ import annotations
@@ -41,13 +43,17 @@ right = {{ recipe.optimiser.lr = {second} }}
 
 
 def fabricate(root: Path, runs: int) -> Path:
-    """Make up a study of so many runs under `root`, a tenth of them conditions, and give its report's folder."""
+    """Make up a study of so many runs under `root`, a tenth of them conditions, and give its
+    report's folder.
+    """
     file = root / "fabricated.toml"
     rates = [round(1e-3 + place * 1e-6, 6) for place in range(max(2, runs // SEEDS))]
     seeds = list(range(runs // len(rates)))
     file.write_text(STUDY.format(rates=rates, seeds=seeds, first=rates[0], second=rates[1]))
     backend = LocalBackend(root, Placement(workers=1))
-    plan = plan_study(load_study(file), root, backend, lambda _: None, "resnetlab study run fabricated.toml")
+    plan = plan_study(
+        load_study(file), root, backend, lambda _: None, "resnetlab study run fabricated.toml"
+    )
     result = _trained(plan, root)
     _copy(plan, root, result)
     return root / "studies" / folder_name(plan)
@@ -57,7 +63,9 @@ def _trained(plan: Plan, root: Path) -> Result:
     """Train the first run, and give its result."""
     first = plan.runs[0]
     dataset = load(first.file.data, root / "cache")
-    result = execute(first.id, first.file, dataset, root, Placement(), lambda: False, lambda *_: None)
+    result = execute(
+        first.id, first.file, dataset, root, Placement(), lambda: False, lambda *_: None
+    )
     assert result is not None
     return result
 
@@ -65,7 +73,9 @@ def _trained(plan: Plan, root: Path) -> Result:
 def _copy(plan: Plan, root: Path, result: Result) -> None:
     """Put the record of the first run into the folders of all others."""
     first = RunDirectory.of(root, plan.runs[0].id)
-    metrics, provenance = ((first.path / name).read_text() for name in ("metrics.jsonl", "provenance.jsonl"))
+    metrics, provenance = (
+        (first.path / name).read_text() for name in ("metrics.jsonl", "provenance.jsonl")
+    )
     note = {"event": "fabricated", "reason": f"made up: a copy of {plan.runs[0].id}"}
     assert result.test is not None
     for number, run in enumerate(plan.runs[1:]):

@@ -1,6 +1,8 @@
-"""How long a folder of 60,000 small images takes to open: first, and once it was seen: `python benchmarks/folder.py`.
+"""How long a folder of 60,000 small images takes to open: first, and once it was seen: `python
+benchmarks/folder.py`.
 
-Prints both, writes `benchmarks/folder.json`, and ends with 1 where the second takes a second or more.
+Prints both, writes `benchmarks/folder.json`, and ends with 1 where the second takes a second or
+more.
 """
 
 from __future__ import annotations
@@ -41,8 +43,17 @@ def main() -> int:
         runs = [opened(root, cache) for _ in range(4)]
     assert len({content for _, content in runs}) == 1
     first, again = runs[0][0], statistics.median(seconds for seconds, _ in runs[1:])
-    print(f"{IMAGES:,} images of {SIDE} pixels: {first:.1f} s when they are decoded, {again:.2f} s once they were seen")
-    held = {**machine(), "images": IMAGES, "side": SIDE, "first_seconds": first, "seen_seconds": again}
+    print(
+        f"{IMAGES:,} images of {SIDE} pixels: {first:.1f} s when they are decoded, "
+        f"{again:.2f} s once they were seen"
+    )
+    held = {
+        **machine(),
+        "images": IMAGES,
+        "side": SIDE,
+        "first_seconds": first,
+        "seen_seconds": again,
+    }
     Path(__file__).with_suffix(".json").write_text(json.dumps(held, indent=1) + "\n")
     return int(again >= LIMIT)
 
@@ -51,7 +62,10 @@ def write(root: Path) -> None:
     """Half PNG, half JPEG, five sixths train; an hour old."""
     draw = np.random.default_rng(0)
     kinds = [("png", "PNG"), ("jpg", "JPEG")]
-    files = [encoded(draw.integers(0, 256, (SIDE, SIDE, 3), np.uint8), kinds[place % 2][1]) for place in range(1000)]
+    files = [
+        encoded(draw.integers(0, 256, (SIDE, SIDE, 3), np.uint8), kinds[place % 2][1])
+        for place in range(1000)
+    ]
     then = time.time() - 3600
     for place in range(IMAGES):
         folder = root / ("test" if place % 6 == 0 else "train") / f"class-{place // 6 % CLASSES}"
@@ -69,8 +83,13 @@ def encoded(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], kind: str) 
 
 
 def opened(root: Path, cache: Path) -> tuple[float, str]:
-    """Seconds that a process of its own takes to open the folder, without its imports; and what it found."""
-    words, person = [sys.executable, "-c", OPEN, str(root), str(cache)], os.environ | {"RESNETLAB_CACHE": str(cache)}
+    """Seconds that a process of its own takes to open the folder, without its imports; and what it
+    found.
+    """
+    words, person = (
+        [sys.executable, "-c", OPEN, str(root), str(cache)],
+        os.environ | {"RESNETLAB_CACHE": str(cache)},
+    )
     said = subprocess.run(words, check=True, capture_output=True, text=True, env=person).stdout
     seconds, content = said.split(maxsplit=1)
     return float(seconds), content

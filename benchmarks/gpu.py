@@ -1,9 +1,12 @@
-"""resnetlab on one GPU against a stock loop, captured steps against plain ones, five seeds abreast against one.
+"""resnetlab on one GPU against a stock loop, captured steps against plain ones, five seeds abreast
+against one.
 
-    PYTHONPATH=src python benchmarks/gpu.py            about 8 minutes; benchmarks/gpu.json and a dated page
-    PYTHONPATH=src python benchmarks/gpu.py --grid DIR a part of the shortcut report's grid, really run; call it again
+    PYTHONPATH=src python benchmarks/gpu.py            about 8 minutes; benchmarks/gpu.json and a
+    dated page PYTHONPATH=src python benchmarks/gpu.py --grid DIR a part of the shortcut report's
+    grid, really run; call it again
 
-It needs nothing but the working tree: images are made here, since what a step costs does not depend on what they show.
+It needs nothing but the working tree: images are made here, since what a step costs does not depend
+on what they show.
 """
 
 from __future__ import annotations
@@ -77,7 +80,11 @@ class Bench:
     def ours(self, learner: Learner, manner: Manner = "captured") -> Iterator[int]:
         """The images of each step of resnetlab's own loop, captured where it can be, or plain."""
         seen = 0
-        steps = steps_of(learner, self.resident) if manner == "captured" else Steps(learner, self.resident)
+        steps = (
+            steps_of(learner, self.resident)
+            if manner == "captured"
+            else Steps(learner, self.resident)
+        )
         for progress in train(learner, steps, lambda: False, turns=True):
             yield progress.images - seen
             seen = progress.images
@@ -87,7 +94,9 @@ class Bench:
         built = build_model(model, CHANNELS, CLASSES, lambda name: stream(0, "init", name))
         pixels, labels = self.images.pixels, self.images.labels
         workers = min(8, cores() - 1)
-        return stock.epochs(built, pixels, labels, batch, tuned=tuned, device=self.device, workers=workers)
+        return stock.epochs(
+            built, pixels, labels, batch, tuned=tuned, device=self.device, workers=workers
+        )
 
     def abreast(self, model: Model, recipe: Recipe, seeds: int = SEEDS) -> Iterator[int]:
         """The images of each step of several seeds that take turns."""
@@ -120,11 +129,15 @@ class Bench:
 
 def training(batch: int, **settings: Any) -> Recipe:
     """Without end, as the classic recipes have it."""
-    classic = {"optimiser": SGD(lr=0.1, momentum=0.9, weight_decay=1e-4), "augment": Augment(crop_padding=4, flip=True)}
+    classic = {
+        "optimiser": SGD(lr=0.1, momentum=0.9, weight_decay=1e-4),
+        "augment": Augment(crop_padding=4, flip=True),
+    }
     return Recipe(batch_size=batch, **{"epochs": 10_000, **classic, **settings})
 
 
-# Bits -----------------------------------------------------------------------------------------------------------------
+# Bits
+# --------------------------------------------------------------------------------------------------
 
 EQUAL: dict[str, dict[str, Any]] = {
     "sgd": {"schedule": Cosine(), "ema": 0.99},
@@ -141,7 +154,9 @@ def differing(left: Learner, right: Learner) -> list[str]:
 
 
 def bits(bench: Bench, model: Model, batch: int, steps: int) -> dict[str, str]:
-    """Captured against plain for each optimiser, and seeds abreast against each alone: OK, DIFFERENT or PLAIN."""
+    """Captured against plain for each optimiser, and seeds abreast against each alone: OK,
+    DIFFERENT or PLAIN.
+    """
 
     def run(learner: Learner, manner: Manner = "captured") -> Learner:
         for _ in bench.ours(learner, manner):
@@ -157,7 +172,10 @@ def bits(bench: Bench, model: Model, batch: int, steps: int) -> dict[str, str]:
     recipe = training(batch, epochs=None, steps=steps)
     together = [bench.learner(model, recipe, seed) for seed in range(SEEDS)]
     list(take_turns(_turns(bench.ours(learner)) for learner in together))
-    same = all(not differing(learner, run(bench.learner(model, recipe, seed))) for seed, learner in enumerate(together))
+    same = all(
+        not differing(learner, run(bench.learner(model, recipe, seed)))
+        for seed, learner in enumerate(together)
+    )
     found[f"{SEEDS} abreast = alone"] = verdict(same, together[0].plain)
     return found
 
@@ -173,7 +191,8 @@ def verdict(same: bool, why_plain: str) -> str:
     return f"{word}, but plain: {why_plain}" if why_plain else word
 
 
-# Speed ----------------------------------------------------------------------------------------------------------------
+# Speed
+# --------------------------------------------------------------------------------------------------
 
 
 def speeds(bench: Bench, depth: int, batch: int) -> dict[str, float]:
@@ -190,11 +209,15 @@ def speeds(bench: Bench, depth: int, batch: int) -> dict[str, float]:
 
 
 def ratios(pace: dict[str, float]) -> dict[str, float]:
-    """How many times faster captured steps are than each, and what five seeds side by side come to."""
+    """Speed of captured steps over each other kind, and of five seeds side by side."""
     captured = pace.get("captured")
     if not captured:
         return {}
-    found = {name: round(captured / pace[name], 3) for name in ("stock", "tuned", "plain") if name in pace}
+    found = {
+        name: round(captured / pace[name], 3)
+        for name in ("stock", "tuned", "plain")
+        if name in pace
+    }
     if "abreast" in pace:
         found["five abreast to stock"] = round(pace["abreast"] / pace["stock"], 3)
         found["time of five abreast"] = round(SEEDS * captured / pace["abreast"], 3)
@@ -202,7 +225,9 @@ def ratios(pace: dict[str, float]) -> dict[str, float]:
 
 
 def grid(bench: Bench) -> dict[str, Any]:
-    """The shortcut report's grid, from the pace of each of its networks: an estimate, without evaluation."""
+    """The shortcut report's grid, from the pace of each of its networks: an estimate, without
+    evaluation.
+    """
     study = load_study(GRID_STUDY).study
     seconds, left_out = 0.0, []
     for condition in study.conditions:
@@ -213,26 +238,52 @@ def grid(bench: Bench) -> dict[str, Any]:
         recipe = replace(condition.recipe, epochs=10_000)
         images = 50_000 * (condition.recipe.epochs or 0) * len(study.seeds)
         seconds += images / bench.pace(bench.abreast(condition.model, recipe))
-    return {"study": GRID_STUDY, "minutes of training": round(seconds / 60, 2), "not measured": left_out}
+    return {
+        "study": GRID_STUDY,
+        "minutes of training": round(seconds / 60, 2),
+        "not measured": left_out,
+    }
 
 
-# Out ------------------------------------------------------------------------------------------------------------------
+# Out
+# --------------------------------------------------------------------------------------------------
 
 
 def page(found: dict[str, Any]) -> str:
     """The figures as Markdown."""
-    lines = [f"# On a GPU, {found['time'][:10]}", "",
-             f"{found['gpu']}, torch {found['packages']['torch']}, commit {found['commit'][:10]}: one run of",
-             f"`benchmarks/gpu.py`, {found['seconds each']:g} s a figure (n = 1).", "",
-             "## Images per second", ""]  # fmt: skip
+    lines = [
+        f"# On a GPU, {found['time'][:10]}",
+        "",
+        (
+            f"{found['gpu']}, torch {found['packages']['torch']}, commit "
+            f"{found['commit'][:10]}: one "
+            "run of"
+        ),
+        f"`benchmarks/gpu.py`, {found['seconds each']:g} s a figure (n = 1).",
+        "",
+        "## Images per second",
+        "",
+    ]
     names = ("stock", "tuned", "plain", "captured", "abreast")
     lines += ["| network, batch | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for case, pace in found["images_per_second"].items():
         cells = [f"{pace[name]:,.0f}" if name in pace else "not measured" for name in names]
         lines.append(f"| {case} | " + " | ".join(cells) + " |")
     lines += ["", "## Ratios", ""]
-    lines += [f"- {case}: {name} {ratio:g}" for case, held in found["ratios"].items() for name, ratio in held.items()]
-    lines += ["", "## Bits", "", *(f"- {name}: {word}" for name, word in found["bits"].items()), "", "## The grid", ""]
+    lines += [
+        f"- {case}: {name} {ratio:g}"
+        for case, held in found["ratios"].items()
+        for name, ratio in held.items()
+    ]
+    lines += [
+        "",
+        "## Bits",
+        "",
+        *(f"- {name}: {word}" for name, word in found["bits"].items()),
+        "",
+        "## The grid",
+        "",
+    ]
     lines += [f"- {name}: {value}" for name, value in found["grid"].items()]
     return "\n".join(lines) + "\n"
 
@@ -241,9 +292,11 @@ def measure() -> dict[str, Any]:
     """All of it, within the budget."""
     bench = Bench("cuda", made(50_000), seconds=6.0)
     found: dict[str, Any] = {
-        **machine(), "gpu": torch.cuda.get_device_name(), "numerics": encode(bench.numerics),
+        **machine(),
+        "gpu": torch.cuda.get_device_name(),
+        "numerics": encode(bench.numerics),
         "seconds each": bench.seconds,
-    }  # fmt: skip
+    }
     small = Bench("cuda", made(1_000), seconds=1.0)
     found["bits"] = bits(small, cifar(20), 64, 40)
     print(*(f"{name}: {word}" for name, word in found["bits"].items()), sep="\n", flush=True)
@@ -259,15 +312,36 @@ def measure() -> dict[str, Any]:
 
 
 def really_run(folder: Path, seconds: float) -> int:
-    """Go on with the grid for so many seconds, and say what all calls took together; 0 when it is whole."""
+    """Go on with the grid for so many seconds, and say what all calls took together; 0 when it is
+    whole.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     data, clock = folder / "made.npz", folder / "seconds.json"
     if not data.exists():
         train_images, test = made(50_000), made(10_000, 1)
-        np.savez(data, x_train=train_images.pixels, y_train=train_images.labels, x_test=test.pixels,
-                 y_test=test.labels)  # fmt: skip
-    command = [sys.executable, "-m", "resnetlab", "study", "run", GRID_STUDY, "--data", str(data), "--output",
-               str(folder), "--abreast", str(SEEDS), "--device", "cuda"]  # fmt: skip
+        np.savez(
+            data,
+            x_train=train_images.pixels,
+            y_train=train_images.labels,
+            x_test=test.pixels,
+            y_test=test.labels,
+        )
+    command = [
+        sys.executable,
+        "-m",
+        "resnetlab",
+        "study",
+        "run",
+        GRID_STUDY,
+        "--data",
+        str(data),
+        "--output",
+        str(folder),
+        "--abreast",
+        str(SEEDS),
+        "--device",
+        "cuda",
+    ]
     spent = json.loads(clock.read_text()) if clock.exists() else []
     began = time.monotonic()
     with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
@@ -278,15 +352,21 @@ def really_run(folder: Path, seconds: float) -> int:
             process.wait(60)
     spent.append(round(time.monotonic() - began, 1))
     clock.write_text(json.dumps(spent))
-    print(f"{sum(spent) / 60:.1f} minutes in {len(spent)} calls; " +
-          ("whole" if process.returncode == 0 else "call it again to go on"))  # fmt: skip
+    print(
+        f"{sum(spent) / 60:.1f} minutes in {len(spent)} calls; "
+        + ("whole" if process.returncode == 0 else "call it again to go on")
+    )
     return int(process.returncode)
 
 
 def main() -> int:
     """Measure, and write what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--grid", type=Path, metavar="DIR", help="run the grid there, a part a call")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--grid", type=Path, metavar="DIR", help="run the grid there, a part a call"
+    )
     parser.add_argument("--seconds", type=float, default=500.0, help="of one call of --grid")
     asked = parser.parse_args()
     if not torch.cuda.is_available():

@@ -8,10 +8,23 @@ from typing import Any
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.provenance import provenance
 
-NAMES = ("time", "commit", "dirty", "python", "platform", "processor", "instruction_set", "packages")
+NAMES = (
+    "time",
+    "commit",
+    "dirty",
+    "python",
+    "platform",
+    "processor",
+    "instruction_set",
+    "packages",
+)
 
 
 def machine() -> dict[str, Any]:
     """When, from which commit, with which packages and processor, and how busy it was before."""
     line = provenance("benchmark", 0, Numerics(device="cpu", threads=1), "")
-    return {**{name: line[name] for name in NAMES}, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}
+    return {
+        **{name: line[name] for name in NAMES},
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+    }

@@ -1,9 +1,11 @@
-"""What of a study's time is neither training nor evaluation: `python benchmarks/overhead.py [STUDY [SEEDS]]`.
+"""What of a study's time is neither training nor evaluation: `python benchmarks/overhead.py [STUDY
+[SEEDS]]`.
 
-Gives `resnetlab study run STUDY --seeds SEEDS` (`digits`, as many as take more than twenty minutes of two cores) as a
-person does, in a temporary folder, and reads from the runs' records what was trained and evaluated. All the rest is
-counted: start-up, planning, what lies between runs, idle workers, partial reports and the last one. Prints a table,
-writes `benchmarks/overhead.json`, and ends with 1 above the limit.
+Gives `resnetlab study run STUDY --seeds SEEDS` (`digits`, as many as take more than twenty minutes
+of two cores) as a person does, in a temporary folder, and reads from the runs' records what was
+trained and evaluated. All the rest is counted: start-up, planning, what lies between runs, idle
+workers, partial reports and the last one. Prints a table, writes `benchmarks/overhead.json`, and
+ends with 1 above the limit.
 """
 
 from __future__ import annotations
@@ -30,26 +32,51 @@ def main(study: str = "digits", seeds: str = "126") -> int:
     with tempfile.TemporaryDirectory() as place:
         root, about = Path(place), machine()
         began, clock = time.monotonic(), time.time()
-        command = [sys.executable, "-m", "resnetlab", "study", "run", study, "--seeds", seeds, "--output", place]
+        command = [
+            sys.executable,
+            "-m",
+            "resnetlab",
+            "study",
+            "run",
+            study,
+            "--seeds",
+            seeds,
+            "--output",
+            place,
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         wall = time.monotonic() - began
         plan = rl.load_study(study, seeds=int(seeds)).plan(root)
-        workers = LocalBackend(root, rl.Placement()).width([Job(run.id, run.file) for run in plan.runs])
+        workers = LocalBackend(root, rl.Placement()).width(
+            [Job(run.id, run.file) for run in plan.runs]
+        )
         folders = [RunDirectory.of(root, run.id) for run in plan.runs]
         results = [held for folder in folders if (held := folder.result())]
         first = min((folder.path / "run.json").stat().st_mtime for folder in folders)
         last = max((folder.path / "result.json").stat().st_mtime for folder in folders)
-    seconds = {what: sum(getattr(held, f"{what}_seconds") for held in results) for what in ("train", "evaluation")}
+    seconds = {
+        what: sum(getattr(held, f"{what}_seconds") for held in results)
+        for what in ("train", "evaluation")
+    }
     seconds["before the first run"] = workers * (first - clock)
     seconds["after the last run"] = workers * (wall - (last - clock))
     seconds["between"] = workers * wall - sum(seconds.values())
     for what, each in seconds.items():
         print(f"{each:8.1f} s  {100 * each / (workers * wall):5.2f} %  {what}")
     beside = 100 * (1 - (seconds["train"] + seconds["evaluation"]) / (workers * wall))
-    print(f"{len(results)} runs on {workers} workers in {wall:.0f} s: {beside:.2f} % beside training and evaluation")
-    held = {**about, "command": " ".join(["resnetlab", *command[3:-2]]), "runs": len(results), "workers": workers,
-            "wall_seconds": round(wall, 1), "worker_seconds": {what: round(each, 1) for what, each in seconds.items()},
-            "beside_pct": round(beside, 2)}  # fmt: skip
+    print(
+        f"{len(results)} runs on {workers} workers in {wall:.0f} s: {beside:.2f} % beside "
+        "training and evaluation"
+    )
+    held = {
+        **about,
+        "command": " ".join(["resnetlab", *command[3:-2]]),
+        "runs": len(results),
+        "workers": workers,
+        "wall_seconds": round(wall, 1),
+        "worker_seconds": {what: round(each, 1) for what, each in seconds.items()},
+        "beside_pct": round(beside, 2),
+    }
     Path(__file__).with_suffix(".json").write_text(json.dumps(held, indent=1) + "\n")
     return int(beside > LIMIT_PCT)
 

@@ -1,11 +1,13 @@
-"""Training crops of photographs a second, beside torchvision's ImageFolder: `python benchmarks/photographs.py`.
+"""Training crops of photographs a second, beside torchvision's ImageFolder: `python
+benchmarks/photographs.py`.
 
-Theirs: `ImageFolder`, `RandomResizedCrop(224)` and a `DataLoader`, in the calling process and with two workers; and the
-same with the flips and colours of ours. Ours: what a stage of fine-tuning shows, with its flips and colours, decoded
-exactly and scaled, for ten epochs: in the first nothing was decoded before, in the later ones what fits the bound was
-kept. Windows alternate, each side in a new process, for photographs of several sizes. Prints medians and ratios to the
-better loader, writes `benchmarks/photographs.json`, and ends with 1 where ten epochs of scaled decoding are below the
-target.
+Theirs: `ImageFolder`, `RandomResizedCrop(224)` and a `DataLoader`, in the calling process and with
+two workers; and the same with the flips and colours of ours. Ours: what a stage of fine-tuning
+shows, with its flips and colours, decoded exactly and scaled, for ten epochs: in the first nothing
+was decoded before, in the later ones what fits the bound was kept. Windows alternate, each side in
+a new process, for photographs of several sizes. Prints medians and ratios to the better loader,
+writes `benchmarks/photographs.json`, and ends with 1 where ten epochs of scaled decoding are below
+the target.
 """
 
 from __future__ import annotations
@@ -53,11 +55,21 @@ SIDES = ("theirs", "ours")
 
 def main() -> int:
     """Measure, print, write; the exit code."""
-    found = {f"{width}x{height}": measure(width, height, count) for (width, height), count in SIZES.items()}
-    held = {**machine(), "photographs": {f"{w}x{h}": count for (w, h), count in SIZES.items()}, "windows": WINDOWS,
-            "epochs": EPOCHS, "sizes": found}  # fmt: skip
+    found = {
+        f"{width}x{height}": measure(width, height, count)
+        for (width, height), count in SIZES.items()
+    }
+    held = {
+        **machine(),
+        "photographs": {f"{w}x{h}": count for (w, h), count in SIZES.items()},
+        "windows": WINDOWS,
+        "epochs": EPOCHS,
+        "sizes": found,
+    }
     Path(__file__).with_suffix(".json").write_text(json.dumps(held, indent=1) + "\n")
-    return int(min(size["ratios"][f"ours, scaled, {EPOCHS} epochs"] for size in found.values()) < TARGET)
+    return int(
+        min(size["ratios"][f"ours, scaled, {EPOCHS} epochs"] for size in found.values()) < TARGET
+    )
 
 
 def measure(width: int, height: int, count: int) -> dict[str, dict[str, float]]:
@@ -67,18 +79,34 @@ def measure(width: int, height: int, count: int) -> dict[str, dict[str, float]]:
         write(Path(root), width, height, count)
         for window in range(WINDOWS):
             for side in SIDES:
-                command = [sys.executable, __file__, side, root, str(width), str(height), str(window)]
+                command = [
+                    sys.executable,
+                    __file__,
+                    side,
+                    root,
+                    str(width),
+                    str(height),
+                    str(window),
+                ]
                 told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
                 for name, images in json.loads(told).items():
                     taken.setdefault(name, []).append(images)
     pace = {name: round(statistics.median(each), 1) for name, each in taken.items()}
-    best, alike = (max(pace[f"{who}, {n} workers"] for n in (0, 2)) for who in ("ImageFolder", "with colours"))
+    best, alike = (
+        max(pace[f"{who}, {n} workers"] for n in (0, 2)) for who in ("ImageFolder", "with colours")
+    )
     print(f"{width} x {height}")
     for name, images in pace.items():
-        print(f"{name:28} {images:7.1f} images/s  {images / best:5.2f} x ImageFolder at its best, "
-              f"{images / alike:5.2f} x with colours")  # fmt: skip
+        print(
+            f"{name:28} {images:7.1f} images/s  {images / best:5.2f} x ImageFolder at its best, "
+            f"{images / alike:5.2f} x with colours"
+        )
     ratios = {name: round(images / best, 2) for name, images in pace.items()}
-    ratios |= {f"{name}, to ImageFolder with colours": round(pace[name] / alike, 2) for name in pace if "ours" in name}
+    ratios |= {
+        f"{name}, to ImageFolder with colours": round(pace[name] / alike, 2)
+        for name in pace
+        if "ours" in name
+    }
     return {"images_per_second": pace, "ratios": ratios}
 
 
@@ -96,7 +124,10 @@ def side(name: str, root: Path, width: int, height: int, window: int) -> dict[st
         keep_freed_memory()  # as training does
         for decode in ("exact", "scaled"):
             photographs = part(root, (height, width))
-            taken = [timed(partial(ours, photographs, decode, number, window)) for number in range(EPOCHS)]
+            taken = [
+                timed(partial(ours, photographs, decode, number, window))
+                for number in range(EPOCHS)
+            ]
             count, each = taken[0][0], [seconds for _, seconds in taken]
             found[f"ours, {decode}, first"] = count / each[0]
             found[f"ours, {decode}, later"] = count / statistics.median(each[1:])
@@ -113,10 +144,16 @@ def timed(epoch: Callable[[], int]) -> tuple[int, float]:
 def loader(
     root: Path, workers: int, *more: Callable[[Image.Image], Image.Image]
 ) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
-    """As tutorials write it; its workers have started, and nothing is left of what they fetched ahead."""
+    """As tutorials write it; its workers have started, and nothing is left of what they fetched
+    ahead.
+    """
     shown = transforms.Compose([transforms.RandomResizedCrop(SIZE), *more, transforms.ToTensor()])
     held = DataLoader(
-        ImageFolder(root, shown), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+        ImageFolder(root, shown),
+        BATCH,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
     )
     if workers:
         for _ in held:
@@ -131,7 +168,9 @@ def ours(photographs: Part, decode: str, number: int, window: int) -> int:
     halves = SimpleNamespace(trunk=None, at="")
     subject = SimpleNamespace(images=lambda pixels: pixels, device=torch.device("cpu"))
     recipe = SimpleNamespace(batch_size=BATCH)
-    tuner = SimpleNamespace(view=view, stage=stage, halves=halves, subject=subject, recipe=recipe, seed=0)
+    tuner = SimpleNamespace(
+        view=view, stage=stage, halves=halves, subject=subject, recipe=recipe, seed=0
+    )
     draws = draw_epoch(len(photographs), partial(stream, window, "pass", number))
     batches = _Stream(tuner, photographs, draws, number)  # type: ignore[arg-type]
     return sum(len(batches(slice(at, at + BATCH))[1]) for at in range(0, len(photographs), BATCH))
@@ -145,7 +184,7 @@ def part(root: Path, shape: tuple[int, int]) -> Part:
 
 
 def write(root: Path, width: int, height: int, count: int) -> None:
-    """Photographs made up of smooth random fields and grain, of two classes, as JPEG of quality 90."""
+    """Photographs of two classes made of smooth random fields and grain, as JPEG of quality 90."""
     for number, image in zip(range(count), scenes(width, height), strict=False):
         path = root / f"class-{number % 2}" / f"{number:03}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)

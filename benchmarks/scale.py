@@ -1,6 +1,8 @@
-"""How long `study status` and `study report` take, by the number of runs: `python benchmarks/scale.py`.
+"""How long `study status` and `study report` take, by the number of runs: `python
+benchmarks/scale.py`.
 
-Prints a table, writes `benchmarks/scale.json`, and ends with 1 where the cost of a run grows with their number.
+Prints a table, writes `benchmarks/scale.json`, and ends with 1 where the cost of a run grows with
+their number.
 """
 
 from __future__ import annotations
@@ -31,8 +33,16 @@ def main() -> int:
     for count in COUNTS:
         with tempfile.TemporaryDirectory() as root:
             folder = fabricate(Path(root), count)
-            rows.append({"runs": count, **{name: value for verb in LIMITS for name, value in taken(verb, folder)}})
-        told = ", ".join(f"{verb} {rows[-1][verb]:.2f} s ({rows[-1][f'{verb} cpu']:.2f} s of CPU)" for verb in LIMITS)
+            rows.append(
+                {
+                    "runs": count,
+                    **{name: value for verb in LIMITS for name, value in taken(verb, folder)},
+                }
+            )
+        told = ", ".join(
+            f"{verb} {rows[-1][verb]:.2f} s ({rows[-1][f'{verb} cpu']:.2f} s of CPU)"
+            for verb in LIMITS
+        )
         print(f"{count:5} runs: {told}", flush=True)
     problems = [problem for verb, limit in LIMITS.items() for problem in judged(verb, limit, rows)]
     held = {**machine(), "tries": TRIES, "seconds": rows, "problems": problems}
@@ -42,26 +52,49 @@ def main() -> int:
 
 
 def taken(verb: str, folder: Path) -> list[tuple[str, float]]:
-    """The median seconds of a command, started as a person starts it: of wall time, and of processor time."""
+    """The median seconds of a command, started as a person starts it: of wall time, and of
+    processor time.
+    """
     wall, processor = [], []
     for _ in range(TRIES):
         began, before = time.monotonic(), os.times()
-        subprocess.run([sys.executable, "-m", "resnetlab", "study", verb, folder], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "resnetlab", "study", verb, folder],
+            check=True,
+            capture_output=True,
+        )
         wall.append(time.monotonic() - began)
         after = os.times()
-        processor.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    return [(verb, round(statistics.median(wall), 3)), (f"{verb} cpu", round(statistics.median(processor), 3))]
+        processor.append(
+            after.children_user
+            + after.children_system
+            - before.children_user
+            - before.children_system
+        )
+    return [
+        (verb, round(statistics.median(wall), 3)),
+        (f"{verb} cpu", round(statistics.median(processor), 3)),
+    ]
 
 
 def judged(verb: str, limit: float, rows: list[dict[str, float]]) -> list[str]:
-    """What is wrong with the times of a command: the limit is of wall time; processor time tells the shape."""
+    """What is wrong with the times of a command: the limit is of wall time; processor time tells
+    the shape.
+    """
     first, middle, last = rows[0], rows[-2], rows[-1]
     cpu = f"{verb} cpu"
     early = (middle[cpu] - first[cpu]) / (middle["runs"] - first["runs"])
     late = (last[cpu] - middle[cpu]) / (last["runs"] - middle["runs"])
-    said = [f"{verb}: {last[verb]:.2f} s for {last['runs']:,} runs, over {limit} s"] if last[verb] > limit else []
+    said = (
+        [f"{verb}: {last[verb]:.2f} s for {last['runs']:,} runs, over {limit} s"]
+        if last[verb] > limit
+        else []
+    )
     if late > LINEAR * early:
-        said.append(f"{verb}: a run costs {1e3 * early:.2f} ms among the first, {1e3 * late:.2f} ms among the last")
+        said.append(
+            f"{verb}: a run costs {1e3 * early:.2f} ms among the first, {1e3 * late:.2f} ms "
+            "among the last"
+        )
     return said
 
 

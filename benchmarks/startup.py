@@ -1,8 +1,9 @@
 """How long a person waits for a command: `python benchmarks/startup.py`.
 
-Every command runs in fresh processes, five times in turn with `python -c "import torch"`, to which it is compared,
-since most of what a command costs is that. Prints the medians, writes `benchmarks/startup.json`, and ends with 1 where
-a limit is exceeded. `--only predict` looks at the commands whose names begin so, and writes nothing.
+Every command runs in fresh processes, five times in turn with `python -c "import torch"`, to which
+it is compared, since most of what a command costs is that. Prints the medians, writes
+`benchmarks/startup.json`, and ends with 1 where a limit is exceeded. `--only predict` looks at the
+commands whose names begin so, and writes nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ ROUNDS = 5
 TORCH = 'python -c "import torch"'
 
 FIRST_SECONDS, FIRST_RATIO = 0.5, 0.17
-"""Until the first line: no more than the larger of so many seconds and that share of the import of torch."""
+"""Until the first line: no more than the larger of so many seconds and that share of the import of
+torch.
+"""
 
 END_SECONDS, END_RATIO = 0.3, 0.1
 """From the last line to the prompt, likewise."""
@@ -51,7 +54,9 @@ class Case:
 
     words: tuple[str, ...]
     limit: float | None = None
-    """None: it trains or computes for long, so that only the first line and the end are held to a limit."""
+    """None: it trains or computes for long, so that only the first line and the end are held to a
+    limit.
+    """
     codes: tuple[int, ...] = (0,)
     fresh: bool = False
     """In a folder of its own each time."""
@@ -73,15 +78,19 @@ CASES = {
     "explain": Case(("explain", "pets", "photo.jpg"), 1.6),
     "evaluate": Case(("evaluate", "pets", "photos"), 1.8),
     "train one epoch of digits": Case(
-        ("train", "cifar-resnet20", "--data", "digits", "--recipe", "digits", "--epochs", "1"), 2.3, fresh=True
+        ("train", "cifar-resnet20", "--data", "digits", "--recipe", "digits", "--epochs", "1"),
+        2.3,
+        fresh=True,
     ),
     BEGUN: Case(("study", "run", "digits"), 2.3, (0, 130), fresh=True),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds of a process: wall, processor with its children, until its first line, from the last one to its end."""
+    """Seconds of a process: wall, processor with its children, until its first line, from the last
+    one to its end.
+    """
 
     wall: float
     cpu: float
@@ -92,8 +101,12 @@ class Timed:
 
 def main() -> int:
     """Measure, print, write; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="names of commands that begin so; writes nothing")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", default="", help="names of commands that begin so; writes nothing"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     told = parser.parse_args()
     cases = {name: case for name, case in CASES.items() if name.startswith(told.only)}
@@ -112,7 +125,11 @@ def main() -> int:
     for line in broken:
         print(line)
     if not told.only:
-        facts |= {"instructions": torch.backends.cpu.get_cpu_capability(), "rounds": told.rounds, "commands": rows}
+        facts |= {
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "rounds": told.rounds,
+            "commands": rows,
+        }
         Path(__file__).with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
     return int(bool(broken))
 
@@ -132,9 +149,10 @@ def prepare(root: Path) -> None:
     view = View(size=32, mean=(0.5,) * 3, deviation=(0.25,) * 3)
     classes = ("cat", "dog", "owl")
     save_bundle(
-        root / "pets", module,
+        root / "pets",
+        module,
         ModelFile(name="pets", model=spec, classes=classes, view=view, licence=Licence(name="MIT")),
-    )  # fmt: skip
+    )
     run([*program(), "study", "plan", "digits"], root)
 
 
@@ -161,8 +179,13 @@ def run(words: list[str], folder: Path, until: Callable[[], bool] | None = None)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
     began = time.monotonic()
     process = subprocess.Popen(
-        words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )  # fmt: skip
+        words,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     assert process.stdout is not None
     stamps: list[float] = []
 
@@ -184,12 +207,17 @@ def run(words: list[str], folder: Path, until: Callable[[], bool] | None = None)
     reader.join()
     first, last = (stamps[0], stamps[-1]) if stamps else (ended, ended)
     return Timed(
-        wall=(reached or ended) - began, cpu=usage.ru_utime + usage.ru_stime, first=first - began,
-        end=max(0.0, ended - last) if not reached else 0.0, code=process.returncode,
-    )  # fmt: skip
+        wall=(reached or ended) - began,
+        cpu=usage.ru_utime + usage.ru_stime,
+        first=first - began,
+        end=max(0.0, ended - last) if not reached else 0.0,
+        code=process.returncode,
+    )
 
 
-def judged(timed: dict[str, list[Timed]], cases: dict[str, Case]) -> tuple[dict[str, dict[str, object]], list[str]]:
+def judged(
+    timed: dict[str, list[Timed]], cases: dict[str, Case]
+) -> tuple[dict[str, dict[str, object]], list[str]]:
     """Medians of each command, and a line for each limit that is exceeded."""
     torch_wall = median(timed[TORCH], "wall")
     torch_cpu = median(timed[TORCH], "cpu")
@@ -200,11 +228,16 @@ def judged(timed: dict[str, list[Timed]], cases: dict[str, Case]) -> tuple[dict[
         case = cases.get(name, Case(()))
         ratio = wall / torch_wall
         rows[name] = {
-            "wall_seconds": round(wall, 3), "cpu_seconds": round(cpu, 3), "first_line_seconds": round(first, 3),
-            "end_seconds": round(end, 3), "wall_of_torch": round(ratio, 3), "cpu_of_torch": round(cpu / torch_cpu, 3),
-            "limit_of_torch": case.limit, "codes": sorted({one.code for one in held}),
+            "wall_seconds": round(wall, 3),
+            "cpu_seconds": round(cpu, 3),
+            "first_line_seconds": round(first, 3),
+            "end_seconds": round(end, 3),
+            "wall_of_torch": round(ratio, 3),
+            "cpu_of_torch": round(cpu / torch_cpu, 3),
+            "limit_of_torch": case.limit,
+            "codes": sorted({one.code for one in held}),
             "each": [{key: round(value, 3) for key, value in asdict(one).items()} for one in held],
-        }  # fmt: skip
+        }
         if name == TORCH:
             continue
         if any(one.code not in case.codes for one in held):
@@ -214,7 +247,9 @@ def judged(timed: dict[str, list[Timed]], cases: dict[str, Case]) -> tuple[dict[
         if first > max(FIRST_SECONDS, FIRST_RATIO * torch_wall):
             broken.append(f"{name}: the first line after {first:.2f} s, at most {FIRST_SECONDS} s")
         if end > max(END_SECONDS, END_RATIO * torch_wall):
-            broken.append(f"{name}: the prompt {end:.2f} s after the last line, at most {END_SECONDS} s")
+            broken.append(
+                f"{name}: the prompt {end:.2f} s after the last line, at most {END_SECONDS} s"
+            )
     return rows, broken
 
 

@@ -1,8 +1,9 @@
-"""How fast resnetlab trains on the processor, beside loops as people write them. `make bench` runs it.
+"""How fast resnetlab trains on the processor, beside loops as people write them. `make bench` runs
+it.
 
-Every contender is a process that stays. They train in turns, a window each, so that a machine that grows slower does
-so for all; the medians of the windows are compared. Writes `latest.json` and a dated page. `--only WORD` takes the
-cells whose name holds the word, and writes neither.
+Every contender is a process that stays. They train in turns, a window each, so that a machine that
+grows slower does so for all; the medians of the windows are compared. Writes `latest.json` and a
+dated page. `--only WORD` takes the cells whose name holds the word, and writes neither.
 """
 
 from __future__ import annotations
@@ -27,12 +28,17 @@ HERE = Path(__file__).resolve().parent
 WINDOW_SECONDS = 3.0
 WINDOWS = 5
 
-CELLS = [(depth, batch, shape) for shape in ("cifar10", "digits") for depth in (20, 56) for batch in (32, 128)]
+CELLS = [
+    (depth, batch, shape)
+    for shape in ("cifar10", "digits")
+    for depth in (20, 56)
+    for batch in (32, 128)
+]
 
 CONTENDERS = {
     "stock-w0": "stock loop, its images made in the same process",
     "stock-w2": "stock loop, 2 workers make its images",
-    "tuned-w2": "tuned loop: bf16 where the processor multiplies it, channels-last, workers that stay",
+    "tuned-w2": "tuned loop: bf16 if the processor multiplies it, channels-last, workers that stay",
     "one-fp32": "resnetlab, fp32, one run on all cores",
     "one-auto": "resnetlab as it comes, one run on all cores",
     "study-fp32": "resnetlab, fp32, a study: a run a core",
@@ -40,15 +46,20 @@ CONTENDERS = {
 }
 
 RATIOS = {
-    "stock": ("one-auto", "stock"), "tuned": ("one-auto", "tuned-w2"), "stock_fp32": ("one-fp32", "stock"),
-    "study_stock": ("study-auto", "stock"), "study_tuned": ("study-auto", "tuned-w2"),
-    "study_stock_fp32": ("study-fp32", "stock"), "study_one": ("study-auto", "one-auto"),
-}  # fmt: skip
+    "stock": ("one-auto", "stock"),
+    "tuned": ("one-auto", "tuned-w2"),
+    "stock_fp32": ("one-fp32", "stock"),
+    "study_stock": ("study-auto", "stock"),
+    "study_tuned": ("study-auto", "tuned-w2"),
+    "study_stock_fp32": ("study-fp32", "stock"),
+    "study_one": ("study-auto", "one-auto"),
+}
 """Of rates; `stock` is the faster of the two stock loops."""
 
 
 NOTE = (
-    "`study` runs one run a core, each in one thread; `one` is one run on all cores. As it comes, resnetlab takes bf16 "
+    "`study` runs one run a core, each in one thread; `one` is one run on all cores. As it "
+    "comes, resnetlab takes bf16 "
     "where the processor multiplies it. `stock` is the faster of the two stock loops."
 )
 
@@ -82,11 +93,14 @@ def _answer(process: subprocess.Popen[str]) -> tuple[float, float]:
     return images, spent
 
 
-def commands(names: Iterable[str], depth: int, batch: int, shape: str) -> dict[str, list[list[str]]]:
+def commands(
+    names: Iterable[str], depth: int, batch: int, shape: str
+) -> dict[str, list[list[str]]]:
     """What starts each contender: a command a process."""
     script = [sys.executable, str(HERE / "contender.py")]
     return {
-        name: [[*script, name, str(depth), str(batch), shape]] * (cores() if name.startswith("study") else 1)
+        name: [[*script, name, str(depth), str(batch), shape]]
+        * (cores() if name.startswith("study") else 1)
         for name in names
     }
 
@@ -97,10 +111,14 @@ def started(commands: Mapping[str, list[list[str]]]) -> Iterator[dict[str, Conte
     held: dict[str, Contender] = {}
     try:
         for name, each in commands.items():
-            held[name] = Contender([
-                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-                for command in each
-            ])  # fmt: skip
+            held[name] = Contender(
+                [
+                    subprocess.Popen(
+                        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                    )
+                    for command in each
+                ]
+            )
         for name, contender in held.items():
             for process in contender.processes:
                 assert process.stdout is not None
@@ -132,20 +150,34 @@ def ratios(rates: dict[str, list[float]]) -> dict[str, float]:
     """Of medians, by the names of RATIOS."""
     medians = {name: statistics.median(held) for name, held in rates.items()}
     medians["stock"] = max(medians["stock-w0"], medians["stock-w2"])
-    return {key: round(medians[ours] / medians[theirs], 2) for key, (ours, theirs) in RATIOS.items()}
+    return {
+        key: round(medians[ours] / medians[theirs], 2) for key, (ours, theirs) in RATIOS.items()
+    }
 
 
 def page(found: dict[str, dict[str, list[float]]], about: dict[str, Any], day: str) -> str:
     """The dated page: every ratio and every rate."""
     lines = [f"# Training steps on a processor, {day}", "", "Written by `make bench`.", ""]
     lines += [f"- {key}: {value}" for key, value in about.items() if key != "packages"]
-    lines.append("- packages: " + ", ".join(f"{name} {number}" for name, number in about["packages"].items()))
     lines.append(
-        f"- {WINDOWS} windows of {WINDOW_SECONDS:g} s a contender, in turns; medians, in brackets least and most"
+        "- packages: " + ", ".join(f"{name} {number}" for name, number in about["packages"].items())
     )
-    lines += ["", "## Ratios of images per second", "", NOTE, "", *_head(f"{a} / {b}" for a, b in RATIOS.values())]
+    lines.append(
+        f"- {WINDOWS} windows of {WINDOW_SECONDS:g} s a contender, in turns; medians, in "
+        "brackets least and most"
+    )
+    lines += [
+        "",
+        "## Ratios of images per second",
+        "",
+        NOTE,
+        "",
+        *_head(f"{a} / {b}" for a, b in RATIOS.values()),
+    ]
     for name, rates in found.items():
-        lines.append(f"| {name} | " + " | ".join(f"{value:.2f}" for value in ratios(rates).values()) + " |")
+        lines.append(
+            f"| {name} | " + " | ".join(f"{value:.2f}" for value in ratios(rates).values()) + " |"
+        )
     lines += [
         "",
         "## Images per second",
@@ -154,7 +186,10 @@ def page(found: dict[str, dict[str, list[float]]], about: dict[str, Any], day: s
         "|---|" + "---:|" * len(CONTENDERS),
     ]
     for name, rates in found.items():
-        shown = [f"{statistics.median(held):,.0f} [{min(held):,.0f}, {max(held):,.0f}]" for held in rates.values()]
+        shown = [
+            f"{statistics.median(held):,.0f} [{min(held):,.0f}, {max(held):,.0f}]"
+            for held in rates.values()
+        ]
         lines.append(f"| {name} | " + " | ".join(shown) + " |")
     return "\n".join([*lines, "", *(f"- {key}: {value}" for key, value in CONTENDERS.items()), ""])
 
@@ -167,7 +202,9 @@ def _head(names: Iterable[str]) -> list[str]:
 def main() -> None:
     """Measure every cell, print the ratios, write what was found."""
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--only", default="", help="a word that the cell's name holds: resnet20-b128")
+    asked.add_argument(
+        "--only", default="", help="a word that the cell's name holds: resnet20-b128"
+    )
     only = asked.parse_args().only
     about, found = machine(), {}
     for depth, batch, shape in CELLS:
@@ -182,8 +219,11 @@ def main() -> None:
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     latest = {
         "ratios": {name: ratios(rates) for name, rates in found.items()},
-        "images_per_second": found, "machine": about, "day": day, "window_seconds": WINDOW_SECONDS,
-    }  # fmt: skip
+        "images_per_second": found,
+        "machine": about,
+        "day": day,
+        "window_seconds": WINDOW_SECONDS,
+    }
     (HERE / "latest.json").write_text(json.dumps(latest, indent=1) + "\n")
     (HERE / f"{day}.md").write_text(page(found, about, day))
 

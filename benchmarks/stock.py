@@ -1,4 +1,6 @@
-"""Training loops as people write them, to measure resnetlab against: a Dataset of PIL images in a DataLoader."""
+"""Training loops as people write them, to measure resnetlab against: a Dataset of PIL images in a
+DataLoader.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,16 @@ from torchvision import transforms
 from resnetlab.training.hardware import processor_has_bf16
 
 
-def made(side: int, channels: int, count: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Random pixels (N, H, W, C) and labels (N,) of ten classes: a step costs the same whatever they show."""
+def made(
+    side: int, channels: int, count: int, seed: int = 0
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Random pixels (N, H, W, C) and labels (N,) of ten classes: a step costs the same whatever
+    they show.
+    """
     draw = np.random.default_rng(seed)
-    return draw.integers(0, 256, (count, side, side, channels), dtype=np.uint8), draw.integers(0, 10, count)
+    return draw.integers(0, 256, (count, side, side, channels), dtype=np.uint8), draw.integers(
+        0, 10, count
+    )
 
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):
@@ -28,37 +36,52 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
     def __init__(self, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
         side, channels = pixels.shape[1], pixels.shape[3]
         self.pixels, self.labels = pixels, labels
-        self.transform = transforms.Compose([
-            transforms.RandomCrop(side, padding=side // 8),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize((0.5,) * channels, (0.25,) * channels),
-        ])  # fmt: skip
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(side, padding=side // 8),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize((0.5,) * channels, (0.25,) * channels),
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, place: int) -> tuple[torch.Tensor, int]:
-        return self.transform(Image.fromarray(self.pixels[place].squeeze())), int(self.labels[place])
+        return self.transform(Image.fromarray(self.pixels[place].squeeze())), int(
+            self.labels[place]
+        )
 
 
 def epochs(
-    model: nn.Module, pixels: NDArray[np.uint8], labels: NDArray[np.int64], batch_size: int, *, tuned: bool,
-    device: torch.device, workers: int = 2,
-) -> Iterator[int]:  # fmt: skip
+    model: nn.Module,
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    batch_size: int,
+    *,
+    tuned: bool,
+    device: torch.device,
+    workers: int = 2,
+) -> Iterator[int]:
     """Train without end; yields the images of each step.
 
-    Stock: fp32, NCHW, `.item()` of every loss. `tuned`: channels-last, no `.item()`, workers that stay, and bf16
-    unless the processor would emulate it, as its author would choose for the machine at hand.
+    Stock: fp32, NCHW, `.item()` of every loss. `tuned`: channels-last, no `.item()`, workers that
+    stay, and bf16 unless the processor would emulate it, as its author would choose for the machine
+    at hand.
     """
     layout = torch.channels_last if tuned else torch.contiguous_format
     model = model.to(device).to(memory_format=layout).train()
     pinned = device.type == "cuda"
     bf16 = tuned and (pinned or processor_has_bf16())
     loader = DataLoader(
-        Pictures(pixels, labels), batch_size, shuffle=True, num_workers=workers, pin_memory=pinned,
+        Pictures(pixels, labels),
+        batch_size,
+        shuffle=True,
+        num_workers=workers,
+        pin_memory=pinned,
         persistent_workers=tuned and workers > 0,
-    )  # fmt: skip
+    )
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     criterion = nn.CrossEntropyLoss()
     running = 0.0

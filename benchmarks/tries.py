@@ -1,8 +1,10 @@
-"""What was tried to make a step on the processor faster, each in a process of its own: `python benchmarks/tries.py`.
+"""What was tried to make a step on the processor faster, each in a process of its own: `python
+benchmarks/tries.py`.
 
-ResNet-20 at batch 128, one thread, as resnetlab comes. Every variant in turns with the others; prints images per second
-and the ratio to the variant that is kept, and writes `tries.json`, or `tries-avx2.json` where torch uses AVX2. To look
-at AVX2 on another processor: `ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python benchmarks/tries.py`.
+ResNet-20 at batch 128, one thread, as resnetlab comes. Every variant in turns with the others;
+prints images per second and the ratio to the variant that is kept, and writes `tries.json`, or
+`tries-avx2.json` where torch uses AVX2. To look at AVX2 on another processor:
+`ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python benchmarks/tries.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from machine import machine
 
 VARIANTS = {
     "kept": "as it is",
-    "pages given back": "memory that a step frees goes back to the system (as the C library has it)",
+    "pages given back": "memory that a step frees goes back to the system (as by default)",
     "slice": "option A takes every second pixel by a slice, whose gradient is not channels-last",
     "in place": "ReLU and the addition of the shortcut in place",
     "huge pages": "freed memory kept in pages of 2 MB",
@@ -42,7 +44,9 @@ def change(variant: str) -> dict[str, str]:
             step = lambda x, stride: x[:, :, ::stride, ::stride]  # noqa: E731
             shortcuts._EveryPixel.apply = step  # type: ignore[method-assign]
         case "in place":
-            inplace: Any = type("F", (), {**vars(F), "relu": staticmethod(lambda x: F.relu(x, inplace=True))})
+            inplace: Any = type(
+                "F", (), {**vars(F), "relu": staticmethod(lambda x: F.relu(x, inplace=True))}
+            )
             blocks.F = cifar.F = inplace
             blocks.added = lambda way, x, branch: branch.add_(way(x))
         case "huge pages":
@@ -60,7 +64,10 @@ def main() -> None:
     medians = {name: statistics.median(held) for name, held in rates.items()}
     for name, rate in medians.items():
         low, high = min(rates[name]), max(rates[name])
-        print(f"{name:18}{rate:6.0f} [{low:.0f}, {high:.0f}]  x {rate / medians['kept']:.2f}  {VARIANTS[name]}")
+        print(
+            f"{name:18}{rate:6.0f} [{low:.0f}, {high:.0f}]  x {rate / medians['kept']:.2f}  "
+            f"{VARIANTS[name]}"
+        )
     about = machine()
     name = "tries-avx2.json" if about["instruction_set"] == "AVX2" else "tries.json"
     found = {**about, "images_per_second": rates, "variants": VARIANTS}

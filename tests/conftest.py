@@ -7,8 +7,11 @@ import shutil
 import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a run of two threads shares the cores with other tests
-# No test, and no process that one starts, meets the cache or the configuration of the person who runs the tests.
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # a run of two threads shares the cores with other tests
+# No test, and no process that one starts, meets the cache or the configuration of the person who
+# runs the tests.
 os.environ["RESNETLAB_CACHE"] = tempfile.mkdtemp(prefix="resnetlab-cache-")
 os.environ["XDG_CONFIG_HOME"] = os.environ["RESNETLAB_CACHE"] + "/config"
 os.environ["RESNETLAB_OFFLINE"] = "0"
@@ -27,8 +30,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from resnetlab.studies.plan import Plan
 
-# In the fast suite the same few examples each time, so that a change is never blamed for what it did not do;
-# `make test-all` asks for the other profile, which looks for new ones.
+# In the fast suite the same few examples each time, so that a change is never blamed for what it
+# did not do; `make test-all` asks for the other profile, which looks for new ones.
 settings.register_profile("fast", max_examples=25, derandomize=True, deadline=None)
 settings.register_profile("all", max_examples=200, deadline=None)
 settings.load_profile("fast")
@@ -64,8 +67,12 @@ right = {{ model.shortcut = "none" }}
 """
 
 
-def small_arrays(per_class: int = 40, test_per_class: int = 20, seed: int = 0) -> dict[str, np.ndarray]:
-    """Three classes of 8x8 grey images: bright on the left, on the right, or in the middle; easy, but not trivial."""
+def small_arrays(
+    per_class: int = 40, test_per_class: int = 20, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Three classes of 8x8 grey images: bright on the left, on the right, or in the middle; easy,
+    but not trivial.
+    """
     draw = np.random.default_rng(seed)
     parts: dict[str, np.ndarray] = {"classes": np.array(["left", "right", "middle"])}
     for split, count in (("train", per_class), ("test", test_per_class)):
@@ -78,7 +85,9 @@ def small_arrays(per_class: int = 40, test_per_class: int = 20, seed: int = 0) -
 
 
 def pytest_collection_finish() -> None:
-    """Keep what was imported out of collections of garbage: each of them would look through all of torch."""
+    """Keep what was imported out of collections of garbage: each of them would look through all of
+    torch.
+    """
     gc.collect()
     gc.freeze()
     atexit.register(gc.unfreeze)
@@ -86,7 +95,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_core() -> Iterator[None]:
-    """Runs in the processes of the tests compute in one thread, for those processes share the cores."""
+    """Runs in the processes of the tests compute in one thread, for those processes share the
+    cores.
+    """
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("resnetlab.training.resolve.cores", lambda: 1)
         yield
@@ -94,7 +105,9 @@ def _one_core() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def train_here() -> Callable[[Plan, Path], None]:
-    """Train the runs of a plan in this process: a worker would only add the seconds in which it imports torch."""
+    """Train the runs of a plan in this process: a worker would only add the seconds in which it
+    imports torch.
+    """
 
     def train(plan: Plan, root: Path) -> None:
         from resnetlab.recipes.numerics import Placement
@@ -134,7 +147,9 @@ def study_file(tmp_path: Path, study_text: str) -> Path:
 
 @pytest.fixture
 def calls() -> Callable[[Callable[[], object]], int]:
-    """Count the calls of functions that an action makes: its work, whatever else the machine does meanwhile."""
+    """Count the calls of functions that an action makes: its work, whatever else the machine does
+    meanwhile.
+    """
 
     def count(action: Callable[[], object]) -> int:
         made = 0

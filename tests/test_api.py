@@ -23,7 +23,9 @@ def test_every_public_name_is_there_and_explains_itself() -> None:
         _ = rl.nothing_of_the_kind
 
 
-def test_a_study_is_run_read_again_and_its_runs_resumed_from_python(tmp_path: Path, study_file: Path) -> None:
+def test_a_study_is_run_read_again_and_its_runs_resumed_from_python(
+    tmp_path: Path, study_file: Path
+) -> None:
     outcome = rl.load_study(study_file, seeds=[0]).run(tmp_path)
     assert outcome.finished
     assert outcome.report.exists()
@@ -41,10 +43,12 @@ def test_a_study_is_run_read_again_and_its_runs_resumed_from_python(tmp_path: Pa
 def test_no_worker_waits_for_a_partial_report(
     tmp_path: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that takes long is written while runs finish, one at a time, and what it raises is told."""
+    """A slow report is written while runs finish, one at a time, and its error is reported."""
     study = rl.load_study(study_file)
     plan, free, waited = study.plan(tmp_path), threading.Event(), []
-    monkeypatch.setattr("resnetlab.api.run_plan", lambda *_: iter([Event("finished", str(k)) for k in range(4)]))
+    monkeypatch.setattr(
+        "resnetlab.api.run_plan", lambda *_: iter([Event("finished", str(k)) for k in range(4)])
+    )
     monkeypatch.setattr(rl.LoadedStudy, "report", lambda *_: waited.append(not free.wait(30)))
     events = study.events(plan, tmp_path)
     assert [next(events).id for _ in range(4)] == ["0", "1", "2", "3"]
@@ -60,7 +64,9 @@ def test_no_worker_waits_for_a_partial_report(
         [time.sleep(0.1) for _ in study.events(plan, tmp_path)]
 
 
-def test_a_run_that_cannot_be_done_says_why_and_how_to_go_on(tmp_path: Path, small_npz: Path) -> None:
+def test_a_run_that_cannot_be_done_says_why_and_how_to_go_on(
+    tmp_path: Path, small_npz: Path
+) -> None:
     with pytest.raises(rl.UnfinishedError, match=r"it was stopped\. Fix: resnetlab resume"):
         rl.train("cifar-plain8", str(small_npz), "adam", output=tmp_path, stop=lambda: True)
     with pytest.raises(rl.InputError, match="not a run's folder"):

@@ -6,12 +6,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnetlab.errors import InputError, Problem, ResnetlabError, ResourceError, mistake, nearest, printable
+from resnetlab.errors import (
+    InputError,
+    Problem,
+    ResnetlabError,
+    ResourceError,
+    mistake,
+    nearest,
+    printable,
+)
 
 
 def test_a_problem_reads_as_place_fault_facts_and_fix() -> None:
-    problem = Problem("study.toml", "out of range", "epochs = 10", field="epochs", got='"ten"', allowed="at least 1")
-    assert str(problem) == 'study.toml: epochs: out of range (got "ten"; allowed: at least 1). Fix: epochs = 10'
+    problem = Problem(
+        "study.toml",
+        "out of range",
+        "epochs = 10",
+        field="epochs",
+        got='"ten"',
+        allowed="at least 1",
+    )
+    assert (
+        str(problem)
+        == 'study.toml: epochs: out of range (got "ten"; allowed: at least 1). Fix: epochs = 10'
+    )
 
 
 @pytest.mark.parametrize(
@@ -20,7 +38,10 @@ def test_a_problem_reads_as_place_fault_facts_and_fix() -> None:
         (Problem("a.toml", "empty", ""), "a.toml: empty"),
         (Problem("", "empty", "fill it", field="name"), "name: empty. Fix: fill it"),
         (Problem("a.toml", "odd", "even", got="3"), "a.toml: odd (got 3). Fix: even"),
-        (Problem("a.toml", "odd", "even", allowed="2, 4"), "a.toml: odd (allowed: 2, 4). Fix: even"),
+        (
+            Problem("a.toml", "odd", "even", allowed="2, 4"),
+            "a.toml: odd (allowed: 2, 4). Fix: even",
+        ),
     ],
 )
 def test_parts_that_are_not_known_leave_no_hole(problem: Problem, line: str) -> None:

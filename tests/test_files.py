@@ -59,14 +59,23 @@ def break_call(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, OSError], None
         if call == "open":
             monkeypatch.setattr(files, "open", fail, raising=False)
         elif call in ("write", "flush"):
-            monkeypatch.setattr(files, "open", lambda *a, **k: Broken(real_open(*a, **k), call, error), raising=False)
+            monkeypatch.setattr(
+                files,
+                "open",
+                lambda *a, **k: Broken(real_open(*a, **k), call, error),
+                raising=False,
+            )
         elif call == "fsync":
             monkeypatch.setattr(os, "fsync", fail)
         elif call == "rename":
             monkeypatch.setattr(Path, "replace", fail)
         else:
             monkeypatch.setattr(
-                os, "fsync", lambda handle: fail() if stat.S_ISDIR(os.fstat(handle).st_mode) else real_sync(handle)
+                os,
+                "fsync",
+                lambda handle: (
+                    fail() if stat.S_ISDIR(os.fstat(handle).st_mode) else real_sync(handle)
+                ),
             )
 
     return install
@@ -165,9 +174,13 @@ print([index for index in range(25) if create_once(place / f"result-{index}", me
 """
 
 
-def test_among_eight_processes_each_commit_is_made_once_and_by_the_one_that_says_so(tmp_path: Path) -> None:
+def test_among_eight_processes_each_commit_is_made_once_and_by_the_one_that_says_so(
+    tmp_path: Path,
+) -> None:
     racers = [
-        subprocess.Popen([sys.executable, "-c", RACER, str(tmp_path), str(me)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, str(tmp_path), str(me)], stdout=subprocess.PIPE, text=True
+        )
         for me in range(8)
     ]
     deadline = time.monotonic() + 60
@@ -208,7 +221,9 @@ def test_a_file_system_without_hard_links_commits_too(
 
 def in_use(*_: object) -> None:
     """As Windows refuses to touch a file that another program has open."""
-    error = PermissionError(errno.EACCES, "The process cannot access the file because it is being used")
+    error = PermissionError(
+        errno.EACCES, "The process cannot access the file because it is being used"
+    )
     error.winerror = 32  # type: ignore[attr-defined]
     raise error
 
@@ -244,7 +259,9 @@ def test_a_file_that_stays_open_is_left_whole_and_the_error_passes(
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_what_a_person_may_not_do_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_person_may_not_do_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tries: list[object] = []
 
     def forbidden(*arguments: object) -> None:
@@ -257,7 +274,9 @@ def test_what_a_person_may_not_do_is_not_tried_again(tmp_path: Path, monkeypatch
     assert len(tries) == 1
 
 
-def test_a_file_is_closed_before_it_is_renamed_or_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_closed_before_it_is_renamed_or_linked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Windows renames no file that is open."""
     opened: list[Any] = []
     real_open, real_link, real_replace = open, os.link, Path.replace
@@ -282,7 +301,9 @@ def test_a_file_is_closed_before_it_is_renamed_or_linked(tmp_path: Path, monkeyp
     assert len(opened) == 2
 
 
-def test_a_system_that_opens_no_folder_writes_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_that_opens_no_folder_writes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = os.open
 
     def refused(path: Any, *arguments: Any, **keywords: Any) -> int:
@@ -295,7 +316,9 @@ def test_a_system_that_opens_no_folder_writes_all_the_same(tmp_path: Path, monke
     assert (tmp_path / "a").read_text() == "1"
 
 
-def test_a_text_has_the_same_bytes_on_every_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_has_the_same_bytes_on_every_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "linesep", "\r\n")
     files.write_text(tmp_path / "a", "one\ntwo\n")
     assert (tmp_path / "a").read_bytes() == b"one\ntwo\n"
@@ -314,7 +337,9 @@ with locked(Path(sys.argv[1])) as mine:
 def test_a_lock_keeps_others_out_and_ends_with_its_process_after_any_death(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert not files.is_locked(path)
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "True\n"
         assert files.is_locked(path)
@@ -333,7 +358,12 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 records = st.dictionaries(st.text(), scalars | st.lists(scalars, max_size=3), max_size=4)
 
 
-@given(before=st.lists(records, max_size=4), torn=records, cut=st.floats(0, 1), after=st.lists(records, min_size=1))
+@given(
+    before=st.lists(records, max_size=4),
+    torn=records,
+    cut=st.floats(0, 1),
+    after=st.lists(records, min_size=1),
+)
 def test_a_torn_tail_takes_no_acknowledged_line_with_it(
     before: list[dict[str, Any]], torn: dict[str, Any], cut: float, after: list[dict[str, Any]]
 ) -> None:
@@ -353,7 +383,17 @@ def test_a_torn_tail_takes_no_acknowledged_line_with_it(
 
 
 @pytest.mark.parametrize(
-    "noise", [b"", b"\n\n", b"\0\0\0\n", b"[1, 2]\n", b"3\n", b"\xff\xfe\n", b'{"a": \n', b'{"a": 1}{"b": 2}\n']
+    "noise",
+    [
+        b"",
+        b"\n\n",
+        b"\0\0\0\n",
+        b"[1, 2]\n",
+        b"3\n",
+        b"\xff\xfe\n",
+        b'{"a": \n',
+        b'{"a": 1}{"b": 2}\n',
+    ],
 )
 def test_what_is_no_record_is_passed_over(tmp_path: Path, noise: bytes) -> None:
     path = tmp_path / "metrics.jsonl"
@@ -373,7 +413,9 @@ def test_a_name_that_is_not_utf8_comes_back_as_it_was(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == record
 
 
-def test_a_full_disk_while_appending_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_while_appending_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -398,12 +440,21 @@ for step in itertools.count(int(sys.argv[2])):
 def test_writers_that_are_killed_lose_no_acknowledged_line(tmp_path: Path) -> None:
     path, acknowledged, first = tmp_path / "metrics.jsonl", [], 0
     for kill in range(6):
-        writer = subprocess.Popen([sys.executable, "-c", APPENDER, str(path), str(first)], stdout=subprocess.PIPE)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", APPENDER, str(path), str(first)], stdout=subprocess.PIPE
+        )
         assert writer.stdout
         assert writer.stdout.readline().strip() == str(first).encode()
         time.sleep(0.003 * kill)
         writer.send_signal(signal.SIGKILL)
-        said = [first, *(int(line) for line in writer.stdout.read().splitlines(keepends=True) if line.endswith(b"\n"))]
+        said = [
+            first,
+            *(
+                int(line)
+                for line in writer.stdout.read().splitlines(keepends=True)
+                if line.endswith(b"\n")
+            ),
+        ]
         writer.stdout.close()
         writer.wait()
         acknowledged += said

@@ -1,4 +1,6 @@
-"""`resnetlab verify`: a result that was made here holds, to the last digit; one that says something else does not."""
+"""`resnetlab verify`: a result that was made here holds, to the last digit; one that says something
+else does not.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ from resnetlab.studies.plan import Plan
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory, study_text: str, train_here: Callable[[Plan, Path], None]) -> Path:
+def result(
+    tmp_path_factory: pytest.TempPathFactory,
+    study_text: str,
+    train_here: Callable[[Plan, Path], None],
+) -> Path:
     folder = tmp_path_factory.mktemp("made")
     learning = study_text.replace(", widths = [4, 4, 8]", "").replace("lr = 1e-3", "lr = 3e-3")
     (folder / "small.toml").write_text(learning)
@@ -30,11 +36,17 @@ def result(tmp_path_factory: pytest.TempPathFactory, study_text: str, train_here
 
 
 @pytest.fixture(scope="module")
-def repeated(result: Path, tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> list[Repeated]:
-    return list(verify(result, tmp_path_factory.mktemp("again"), cells=2, seed=1, data=str(small_npz)))
+def repeated(
+    result: Path, tmp_path_factory: pytest.TempPathFactory, small_npz: Path
+) -> list[Repeated]:
+    return list(
+        verify(result, tmp_path_factory.mktemp("again"), cells=2, seed=1, data=str(small_npz))
+    )
 
 
-def test_a_run_that_is_made_again_on_the_same_machine_has_the_same_digits(repeated: list[Repeated]) -> None:
+def test_a_run_that_is_made_again_on_the_same_machine_has_the_same_digits(
+    repeated: list[Repeated],
+) -> None:
     assert len(repeated) == 2
     for item in repeated:
         assert item.holds
@@ -48,11 +60,16 @@ def test_a_report_that_says_something_else_does_not_hold(
     result: Path, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = load(result)
-    rows = tuple(replace(row, test_error_pct=1.0 + 0.01 * row.seed, test_loss_nats=0.1) for row in held.rows)
+    rows = tuple(
+        replace(row, test_error_pct=1.0 + 0.01 * row.seed, test_loss_nats=0.1) for row in held.rows
+    )
     write(replace(held, rows=rows), tmp_path / "told")
     items = list(verify(tmp_path / "told", tmp_path, cells=1, data=str(small_npz)))
     assert not items[0].holds
-    assert "(other digits, though torch, processor and data are the same); a new run is foreseen in" in line(items[0])
+    assert (
+        "(other digits, though torch, processor and data are the same); a new run is foreseen in"
+        in line(items[0])
+    )
     assert line(items[0]).endswith(": does not hold")
     from resnetlab.cli import work
 
@@ -74,7 +91,9 @@ def test_a_run_that_ended_otherwise_does_not_hold(repeated: list[Repeated]) -> N
     assert line(dead).endswith("reported dead, here converged: does not hold")
 
 
-def test_the_cells_are_drawn_by_the_seed_and_never_more_than_there_are(result: Path, tmp_path: Path) -> None:
+def test_the_cells_are_drawn_by_the_seed_and_never_more_than_there_are(
+    result: Path, tmp_path: Path
+) -> None:
     evidence = load(result)
     assert chosen(evidence, 2, 3) == chosen(evidence, 2, 3)
     assert len(chosen(evidence, 99, 0)) == len(evidence.rows)
@@ -88,7 +107,9 @@ def test_a_result_in_bf16_is_refused_by_name_where_it_would_be_emulated(
     result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resnetlab.replication.processor_has_bf16", lambda: False)
-    monkeypatch.setattr("resnetlab.replication._numerics", lambda *_: Numerics(device="cpu", precision="bf16"))
+    monkeypatch.setattr(
+        "resnetlab.replication._numerics", lambda *_: Numerics(device="cpu", precision="bf16")
+    )
     with pytest.raises(InputError, match="precision: its runs were trained in bf16") as caught:
         list(verify(result, tmp_path))
     assert str(result) in str(caught.value)

@@ -1,4 +1,4 @@
-"""How files become specs: every mistake told at once with its remedy, one identity for one meaning."""
+"""Files become configs: every mistake is reported at once; one hash for one meaning."""
 
 from __future__ import annotations
 
@@ -28,22 +28,49 @@ from resnetlab.data.config import Augment, Data, DataIdentity, Fixed, RandAugmen
 from resnetlab.errors import InputError
 from resnetlab.models.configs import CifarNet
 from resnetlab.recipes.numerics import Numerics, Placement
-from resnetlab.recipes.train import SGD, Adam, AdamW, Constant, Cosine, Exponential, OneCycle, Recipe, Step
+from resnetlab.recipes.train import (
+    SGD,
+    Adam,
+    AdamW,
+    Constant,
+    Cosine,
+    Exponential,
+    OneCycle,
+    Recipe,
+    Step,
+)
 from resnetlab.runs.config import RunSpec
-from resnetlab.schema import FieldError, Fraction, Name, Positive, decode, digest, encode, spec, tagged
+from resnetlab.schema import (
+    FieldError,
+    Fraction,
+    Name,
+    Positive,
+    decode,
+    digest,
+    encode,
+    spec,
+    tagged,
+)
 from resnetlab.studies.claims import Greater
 from resnetlab.studies.study import Condition, Study
 
 MODULES = [
-    resnetlab.data.config, resnetlab.models.parse, resnetlab.runs.records, resnetlab.runs.config,
-    resnetlab.studies.parsing.study_file, resnetlab.recipes.numerics, resnetlab.recipes.train,
-]  # fmt: skip
+    resnetlab.data.config,
+    resnetlab.models.parse,
+    resnetlab.runs.records,
+    resnetlab.runs.config,
+    resnetlab.studies.parsing.study_file,
+    resnetlab.recipes.numerics,
+    resnetlab.recipes.train,
+]
 SPECS = sorted(
     {
         held
         for module in MODULES
         for held in vars(module).values()
-        if isinstance(held, type) and dataclasses.is_dataclass(held) and "__pydantic_config__" in vars(held)
+        if isinstance(held, type)
+        and dataclasses.is_dataclass(held)
+        and "__pydantic_config__" in vars(held)
     },
     key=lambda cls: cls.__name__,
 )
@@ -86,60 +113,118 @@ def told(form: Any, value: object, field: str = "") -> list[str]:
     return str(caught.value).splitlines()
 
 
-# Mistakes -------------------------------------------------------------------------------------------------------------
+# Mistakes
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("table", "line"),
     [
         ({}, 'house.toml: street: missing. Fix: add street = "..."'),
-        ({"street": "a", "colr": 1},
-         f"house.toml: colr: unknown field (allowed: {FIELDS}). " + 'Fix: did you mean "colour"?'),
-        ({"street": 3}, "house.toml: street: not allowed (got 3; allowed: a string). Fix: give a string"),
-        ({"street": "a", "floors": "ten"},
-         'house.toml: floors: not allowed (got "ten"; allowed: a whole number, at least 1). Fix: floors = 1'),
-        ({"street": "a", "floors": 0},
-         "house.toml: floors: out of range (got 0; allowed: a whole number, at least 1). Fix: floors = 1"),
-        ({"street": "a", "share": 1},
-         "house.toml: share: out of range (got 1; allowed: a number, at least 0, below 1). Fix: share = 0.5"),
-        ({"street": "a", "colour": "gren"},
-         'house.toml: colour: unknown value (got "gren"; allowed: red, green). Fix: did you mean "green"?'),
-        ({"street": "a", "animal": {"kind": "cow"}},
-         'house.toml: animal.kind: unknown (got "cow"; allowed: cat, dog). Fix: kind = "cat"'),
-        ({"street": "a", "animal": {"lives": 3}},
-         'house.toml: animal.kind: unknown (got none; allowed: cat, dog). Fix: kind = "cat"'),
-        ({"street": "a", "animal": "cat"},
-         'house.toml: animal: not a table (got "cat"). Fix: animal = { kind = "cat" }'),
-        ({"street": "a", "animal": {"kind": "cat", "live": 3}},
-         'house.toml: animal.live: unknown field (allowed: kind, lives). Fix: did you mean "lives"?'),
-        ({"street": "a", "animals": [{"kind": "cat"}, {"kind": "dog", "tricks": ["sit", 4]}]},
-         "house.toml: animals[1].tricks[1]: not allowed (got 4; allowed: a string). Fix: give a string"),
-        ({"street": "a", "animals": [{"kind": "dog", "tricks": ["bite"]}]},
-         'house.toml: animals[0].tricks: a dog must not bite. Fix: tricks = ["sit"]'),
-        ({"street": "a", "label": "a/b"},
-         f'house.toml: label: not allowed (got "a/b"; allowed: {NAMES}). Fix: label = "home"'),
+        (
+            {"street": "a", "colr": 1},
+            f'house.toml: colr: unknown field (allowed: {FIELDS}). Fix: did you mean "colour"?',
+        ),
+        (
+            {"street": 3},
+            "house.toml: street: not allowed (got 3; allowed: a string). Fix: give a string",
+        ),
+        (
+            {"street": "a", "floors": "ten"},
+            (
+                'house.toml: floors: not allowed (got "ten"; allowed: a whole number, at least 1). '
+                "Fix: floors = 1"
+            ),
+        ),
+        (
+            {"street": "a", "floors": 0},
+            (
+                "house.toml: floors: out of range (got 0; allowed: a whole number, at least "
+                "1). Fix: "
+                "floors = 1"
+            ),
+        ),
+        (
+            {"street": "a", "share": 1},
+            (
+                "house.toml: share: out of range (got 1; allowed: a number, at least 0, below 1). "
+                "Fix: share = 0.5"
+            ),
+        ),
+        (
+            {"street": "a", "colour": "gren"},
+            (
+                'house.toml: colour: unknown value (got "gren"; allowed: red, green). Fix: did you '
+                'mean "green"?'
+            ),
+        ),
+        (
+            {"street": "a", "animal": {"kind": "cow"}},
+            'house.toml: animal.kind: unknown (got "cow"; allowed: cat, dog). Fix: kind = "cat"',
+        ),
+        (
+            {"street": "a", "animal": {"lives": 3}},
+            'house.toml: animal.kind: unknown (got none; allowed: cat, dog). Fix: kind = "cat"',
+        ),
+        (
+            {"street": "a", "animal": "cat"},
+            'house.toml: animal: not a table (got "cat"). Fix: animal = { kind = "cat" }',
+        ),
+        (
+            {"street": "a", "animal": {"kind": "cat", "live": 3}},
+            (
+                "house.toml: animal.live: unknown field (allowed: kind, lives). Fix: did you mean "
+                '"lives"?'
+            ),
+        ),
+        (
+            {"street": "a", "animals": [{"kind": "cat"}, {"kind": "dog", "tricks": ["sit", 4]}]},
+            (
+                "house.toml: animals[1].tricks[1]: not allowed (got 4; allowed: a string). "
+                "Fix: give "
+                "a string"
+            ),
+        ),
+        (
+            {"street": "a", "animals": [{"kind": "dog", "tricks": ["bite"]}]},
+            'house.toml: animals[0].tricks: a dog must not bite. Fix: tricks = ["sit"]',
+        ),
+        (
+            {"street": "a", "label": "a/b"},
+            f'house.toml: label: not allowed (got "a/b"; allowed: {NAMES}). Fix: label = "home"',
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_told_with_place_got_allowed_and_fix(table: dict[str, Any], line: str) -> None:
     assert told(House, table) == [line]
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    lines = told(House, {"colr": 1, "share": 2, "animal": {"kind": "cat", "lives": 0}, "animals": [{"kind": "x"}]})
+    lines = told(
+        House,
+        {"colr": 1, "share": 2, "animal": {"kind": "cat", "lives": 0}, "animals": [{"kind": "x"}]},
+    )
     assert sorted(line.split(":")[1].strip() for line in lines) == [
-        "animal.lives", "animals[0].kind", "colr", "share", "street",
-    ]  # fmt: skip
+        "animal.lives",
+        "animals[0].kind",
+        "colr",
+        "share",
+        "street",
+    ]
 
 
 def test_a_place_within_a_file_is_named_from_the_top() -> None:
-    assert told(House, {"street": "a", "share": 2}, "city.house")[0].startswith("house.toml: city.house.share: ")
+    assert told(House, {"street": "a", "share": 2}, "city.house")[0].startswith(
+        "house.toml: city.house.share: "
+    )
 
 
 def test_thousands_of_mistakes_are_counted_with_work_in_proportion_to_their_number(
     calls: Callable[[Callable[[], object]], int],
 ) -> None:
     fewer, more = (
-        calls(lambda count=count: told(House, {f"x{index}": 1 for index in range(count)})) for count in (1_000, 4_000)
+        calls(lambda count=count: told(House, {f"x{index}": 1 for index in range(count)}))
+        for count in (1_000, 4_000)
     )
     assert more < 5 * fewer
     lines = told(House, {f"x{index}": 1 for index in range(80_000)})
@@ -153,7 +238,10 @@ class Ring:
 
 
 def test_a_choice_made_of_two_choices_is_told_as_one() -> None:
-    line = 'house.toml: bell: unknown value (got "sof"; allowed: soft, loud, never). Fix: did you mean "soft"?'
+    line = (
+        'house.toml: bell: unknown value (got "sof"; allowed: soft, loud, never). Fix: did you '
+        'mean "soft"?'
+    )
     assert told(Ring, {"bell": "sof"}) == [line]
 
 
@@ -165,15 +253,23 @@ def test_what_is_no_table_is_told(value: object) -> None:
 @pytest.mark.parametrize(
     ("form", "table"),
     [
-        (Positive, 1.0), (Positive, True), (Positive, "1"), (float, True), (float, "1"), (bool, 1), (bool, "true"),
+        (Positive, 1.0),
+        (Positive, True),
+        (Positive, "1"),
+        (float, True),
+        (float, "1"),
+        (bool, 1),
+        (bool, "true"),
         (str, 1),
     ],
-)  # fmt: skip
+)
 def test_a_value_of_another_type_is_never_converted(form: Any, table: object) -> None:
     told(form, table, "field")
 
 
-@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 10**400], ids=["nan", "inf", "-inf", "huge"])
+@pytest.mark.parametrize(
+    "number", [math.nan, math.inf, -math.inf, 10**400], ids=["nan", "inf", "-inf", "huge"]
+)
 @pytest.mark.parametrize("form", [schema.Amount, schema.PositiveAmount, schema.Fraction])
 def test_what_is_not_a_finite_number_is_refused(form: Any, number: float) -> None:
     told(form, number, "lr")
@@ -191,28 +287,60 @@ def test_a_table_nested_without_end_is_a_mistake_and_not_a_crash() -> None:
     told(House, {"street": value})
 
 
-# Any table ------------------------------------------------------------------------------------------------------------
+# Any table
+# --------------------------------------------------------------------------------------------------
 
 json_like = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-    | st.sampled_from(["sgd", "adam", "step", "cosine", "cifar", "A", "cpu", "digits", "cifar-resnet20", "greater"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(
+        [
+            "sgd",
+            "adam",
+            "step",
+            "cosine",
+            "cifar",
+            "A",
+            "cpu",
+            "digits",
+            "cifar-resnet20",
+            "greater",
+        ]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
     max_leaves=8,
-)  # fmt: skip
+)
 
 RUN = RunSpec(
     algorithm_version=1,
     model=CifarNet(blocks=(3, 3, 3), shortcut="B"),
     data=DataIdentity(sha256="0" * 64, validation=0.0),
-    recipe=Recipe(epochs=10, optimiser=SGD(lr=0.05, weight_decay=1e-4), schedule=Step(milestones=(0.5,))),
+    recipe=Recipe(
+        epochs=10, optimiser=SGD(lr=0.05, weight_decay=1e-4), schedule=Step(milestones=(0.5,))
+    ),
     numerics=Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1),
     seed=3,
 )
 STUDY = Study(
-    name="depth", question="?", seeds=(0, 1), claims=(Greater(says="better", left="a", right="b"),),
-    conditions=(Condition(label="a", values={"model.depth": 20}, model=RUN.model, data=Data(source="digits"),
-                          recipe=RUN.recipe),),
-)  # fmt: skip
+    name="depth",
+    question="?",
+    seeds=(0, 1),
+    claims=(Greater(says="better", left="a", right="b"),),
+    conditions=(
+        Condition(
+            label="a",
+            values={"model.depth": 20},
+            model=RUN.model,
+            data=Data(source="digits"),
+            recipe=RUN.recipe,
+        ),
+    ),
+)
 
 
 def decodes_or_says_why(form: type, value: object) -> None:
@@ -233,7 +361,9 @@ def decodes_or_says_why(form: type, value: object) -> None:
 @pytest.mark.parametrize("form", SPECS, ids=lambda cls: cls.__name__)
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_any_table_decodes_or_is_refused_in_lines_that_a_person_can_read(form: type, data: st.DataObject) -> None:
+def test_any_table_decodes_or_is_refused_in_lines_that_a_person_can_read(
+    form: type, data: st.DataObject
+) -> None:
     names = st.sampled_from([item.name for item in dataclasses.fields(form)]) | st.text(max_size=6)
     decodes_or_says_why(form, data.draw(st.dictionaries(names, json_like, max_size=6) | json_like))
 
@@ -253,7 +383,9 @@ def test_any_one_value_of_a_right_table_may_be_anything(whole: Any, data: st.Dat
 @pytest.mark.slow
 @settings(max_examples=2000)
 @given(whole=st.sampled_from([RUN, STUDY]), data=st.data())
-def test_any_one_value_of_a_right_table_may_be_anything_many_times(whole: Any, data: st.DataObject) -> None:
+def test_any_one_value_of_a_right_table_may_be_anything_many_times(
+    whole: Any, data: st.DataObject
+) -> None:
     spoil(whole, data)
 
 
@@ -262,17 +394,26 @@ def spoil(whole: Any, data: st.DataObject) -> None:
     holder, key = table, data.draw(st.sampled_from(sorted(table)))
     while isinstance(holder[key], dict | list) and holder[key] and data.draw(st.booleans()):
         holder = holder[key]
-        key = data.draw(st.sampled_from(sorted(holder) if isinstance(holder, dict) else range(len(holder))))
+        key = data.draw(
+            st.sampled_from(sorted(holder) if isinstance(holder, dict) else range(len(holder)))
+        )
     holder[key] = data.draw(json_like)
     decodes_or_says_why(type(whole), table)
 
 
-# There and back -------------------------------------------------------------------------------------------------------
+# There and back
+# --------------------------------------------------------------------------------------------------
 
 fraction = st.floats(0, 1, exclude_max=True)
 positive_amount = st.floats(1e-6, 10)
 optimisers = st.one_of(
-    st.builds(SGD, lr=positive_amount, momentum=st.floats(0.1, 0.9), nesterov=st.booleans(), weight_decay=fraction),
+    st.builds(
+        SGD,
+        lr=positive_amount,
+        momentum=st.floats(0.1, 0.9),
+        nesterov=st.booleans(),
+        weight_decay=fraction,
+    ),
     st.builds(Adam, lr=positive_amount, betas=st.tuples(fraction, fraction)),
     st.builds(AdamW, lr=positive_amount, weight_decay=fraction),
 )
@@ -284,25 +425,52 @@ schedules = st.one_of(
     st.builds(OneCycle, peak=st.floats(0.1, 0.9), start=fraction),
 )
 recipes = st.builds(
-    Recipe, batch_size=st.integers(2, 512), epochs=st.integers(1, 300), optimiser=optimisers, schedule=schedules,
+    Recipe,
+    batch_size=st.integers(2, 512),
+    epochs=st.integers(1, 300),
+    optimiser=optimisers,
+    schedule=schedules,
     augment=st.builds(
-        Augment, crop_padding=st.integers(0, 4), flip=st.booleans(), cutout=st.integers(0, 8),
-        randaugment=st.sampled_from([None, RandAugment(operations=3)]), mixup=st.sampled_from([0.0, 0.2]),
+        Augment,
+        crop_padding=st.integers(0, 4),
+        flip=st.booleans(),
+        cutout=st.integers(0, 8),
+        randaugment=st.sampled_from([None, RandAugment(operations=3)]),
+        mixup=st.sampled_from([0.0, 0.2]),
     ),
-    normalise=st.sampled_from(["train", "half", "none", "zca", Fixed(mean=(0.5,), deviation=(0.2,))]),
-    label_smoothing=fraction, decay_norm_and_bias=st.booleans(),
-    ema=fraction, clip_norm=fraction, choose=st.sampled_from(["last", "best"]),
-)  # fmt: skip
+    normalise=st.sampled_from(
+        ["train", "half", "none", "zca", Fixed(mean=(0.5,), deviation=(0.2,))]
+    ),
+    label_smoothing=fraction,
+    decay_norm_and_bias=st.booleans(),
+    ema=fraction,
+    clip_norm=fraction,
+    choose=st.sampled_from(["last", "best"]),
+)
 models = st.builds(
-    CifarNet, blocks=st.tuples(*[st.integers(1, 9)] * 3), shortcut=st.sampled_from(["none", "A", "B", "C"]),
-    widths=st.lists(st.integers(1, 64), min_size=3, max_size=3).map(sorted).map(tuple), batch_norm=st.booleans(),
-    dropout=fraction, init=st.sampled_from(["he", "pytorch"]),
-)  # fmt: skip
+    CifarNet,
+    blocks=st.tuples(*[st.integers(1, 9)] * 3),
+    shortcut=st.sampled_from(["none", "A", "B", "C"]),
+    widths=st.lists(st.integers(1, 64), min_size=3, max_size=3).map(sorted).map(tuple),
+    batch_norm=st.booleans(),
+    dropout=fraction,
+    init=st.sampled_from(["he", "pytorch"]),
+)
 runs = st.builds(
-    RunSpec, algorithm_version=st.integers(1, 3), model=models, recipe=recipes, seed=st.integers(0, 2**40),
-    data=st.builds(DataIdentity, sha256=st.text("0123456789abcdef", min_size=4, max_size=4), validation=fraction),
-    numerics=st.builds(Numerics, device=st.sampled_from(["cpu", "cuda"]), threads=st.integers(1, 8)),
-)  # fmt: skip
+    RunSpec,
+    algorithm_version=st.integers(1, 3),
+    model=models,
+    recipe=recipes,
+    seed=st.integers(0, 2**40),
+    data=st.builds(
+        DataIdentity,
+        sha256=st.text("0123456789abcdef", min_size=4, max_size=4),
+        validation=fraction,
+    ),
+    numerics=st.builds(
+        Numerics, device=st.sampled_from(["cpu", "cuda"]), threads=st.integers(1, 8)
+    ),
+)
 
 
 @given(runs)
@@ -318,7 +486,9 @@ def test_two_runs_have_one_digest_only_when_they_are_equal(left: RunSpec, right:
 
 
 @given(runs, runs, st.data())
-def test_a_change_of_any_one_field_changes_the_digest(run: RunSpec, other: RunSpec, data: st.DataObject) -> None:
+def test_a_change_of_any_one_field_changes_the_digest(
+    run: RunSpec, other: RunSpec, data: st.DataObject
+) -> None:
     path: list[str] = []
     held, theirs = run, other
     while dataclasses.is_dataclass(held) and type(held) is type(theirs):
@@ -330,7 +500,9 @@ def test_a_change_of_any_one_field_changes_the_digest(run: RunSpec, other: RunSp
 
 def _with(value: Any, path: list[str], new: object) -> Any:
     name, *rest = path
-    return dataclasses.replace(value, **{name: _with(getattr(value, name), rest, new) if rest else new})
+    return dataclasses.replace(
+        value, **{name: _with(getattr(value, name), rest, new) if rest else new}
+    )
 
 
 @pytest.mark.parametrize(
@@ -338,13 +510,25 @@ def _with(value: Any, path: list[str], new: object) -> Any:
     [
         lambda: dataclasses.replace(RUN, data=DataIdentity(sha256="0" * 64, validation=0)),
         lambda: dataclasses.replace(RUN, data=DataIdentity(sha256="0" * 64, validation=-0.0)),
-        lambda: _with(RUN, ["recipe", "optimiser"], SGD(lr=0.05, weight_decay=1e-4, momentum=0.9, nesterov=False)),
+        lambda: _with(
+            RUN,
+            ["recipe", "optimiser"],
+            SGD(lr=0.05, weight_decay=1e-4, momentum=0.9, nesterov=False),
+        ),
         lambda: _with(RUN, ["recipe", "ema"], 0),
         lambda: _with(RUN, ["model", "widths"], (16, 32, 64)),
         lambda: decode(RunSpec, dict(reversed(encode(RUN).items())), "x"),
         lambda: decode(RunSpec, schema.without_defaults(RUN), "x"),
     ],
-    ids=["1 for 1.0", "-0.0", "defaults given", "0 for 0.0", "default tuple", "fields in another order", "left out"],
+    ids=[
+        "1 for 1.0",
+        "-0.0",
+        "defaults given",
+        "0 for 0.0",
+        "default tuple",
+        "fields in another order",
+        "left out",
+    ],
 )
 def test_one_meaning_has_one_digest(same: Callable[[], RunSpec]) -> None:
     assert digest(same()) == digest(RUN)
@@ -364,19 +548,25 @@ def test_the_identity_of_a_run_is_what_it_was() -> None:
 
 
 def test_the_kind_of_a_part_stands_in_the_canonical_form_even_by_default() -> None:
-    assert schema.without_defaults(Recipe(epochs=1, optimiser=AdamW())) == {"epochs": 1, "optimiser": {"name": "adamw"}}
+    assert schema.without_defaults(Recipe(epochs=1, optimiser=AdamW())) == {
+        "epochs": 1,
+        "optimiser": {"name": "adamw"},
+    }
     assert schema.without_defaults(CifarNet(blocks=(1, 1, 1)))["family"] == "cifar"
 
 
 def test_a_recipe_that_names_its_default_optimiser_is_the_one_that_leaves_it_out() -> None:
-    assert digest(decode(Recipe, {"epochs": 1, "optimiser": {"name": "sgd"}}, "x")) == digest(Recipe(epochs=1))
+    assert digest(decode(Recipe, {"epochs": 1, "optimiser": {"name": "sgd"}}, "x")) == digest(
+        Recipe(epochs=1)
+    )
 
 
 def test_placement_is_no_part_of_a_run() -> None:
     assert Placement not in {type(getattr(RUN, item.name)) for item in dataclasses.fields(RUN)}
 
 
-# Files ----------------------------------------------------------------------------------------------------------------
+# Files
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

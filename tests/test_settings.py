@@ -1,4 +1,6 @@
-"""One cache for each person, moved by a variable or by a file; a switch that forbids downloads; mistakes in a line."""
+"""One cache for each person, moved by a variable or by a file; a switch that forbids downloads;
+mistakes in a line.
+"""
 
 from __future__ import annotations
 
@@ -59,12 +61,20 @@ def test_the_home_of_a_person_is_written_as_a_wave(monkeypatch: pytest.MonkeyPat
     ("text", "told"),
     [
         ("cache = ", "not TOML: "),
-        ("cahce = '/data'", 'cahce: no such key (allowed: cache, offline). Fix: did you mean "cache"?'),
+        (
+            "cahce = '/data'",
+            'cahce: no such key (allowed: cache, offline). Fix: did you mean "cache"?',
+        ),
         ("offline = 'yes'", "offline: another kind of value (got 'yes'; allowed: true or false)"),
-        ("cache = 3", "cache: another kind of value (got 3; allowed: the path of a folder, in quotes)"),
+        (
+            "cache = 3",
+            "cache: another kind of value (got 3; allowed: the path of a folder, in quotes)",
+        ),
     ],
 )
-def test_a_mistake_in_the_file_is_one_line_that_names_it(config: Path, text: str, told: str) -> None:
+def test_a_mistake_in_the_file_is_one_line_that_names_it(
+    config: Path, text: str, told: str
+) -> None:
     config.write_text(text)
     line = refused(settings.cache_dir)
     assert line.startswith(f"{config}: {told}")
@@ -75,7 +85,9 @@ def test_a_mistake_in_the_file_is_one_line_that_names_it(config: Path, text: str
 @pytest.mark.usefixtures("config")
 def test_a_switch_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(settings.OFFLINE, "maybe")
-    line = f"{settings.OFFLINE}: not a switch (got maybe; allowed: 1 or 0). Fix: {settings.OFFLINE}=1"
+    line = (
+        f"{settings.OFFLINE}: not a switch (got maybe; allowed: 1 or 0). Fix: {settings.OFFLINE}=1"
+    )
     assert refused(settings.offline) == line
 
 
@@ -89,11 +101,14 @@ def test_offline_nothing_is_downloaded_and_the_line_names_the_file_to_place(
     downloads = tmp_path / "cache" / "downloads"
     because = f"is not here, and nothing is downloaded because {config} has offline = true"
     line = refused(open_source, "cifar10", cache=tmp_path / "out")
-    assert line.startswith(f"cifar10: {because}. Fix: put cifar-10-python.tar.gz into {downloads}, or give an .npz: ")
+    assert line.startswith(
+        f"cifar10: {because}. Fix: put cifar-10-python.tar.gz into {downloads}, or give an .npz: "
+    )
     name = next(iter(SETS))
     line = refused(fetch, name, tmp_path)
     assert line == (
-        f"{name}: {because}. Fix: put images.tar, lists.tar into {downloads / name}, then give the same command again"
+        f"{name}: {because}. Fix: put images.tar, lists.tar into {downloads / name}, then "
+        "give the same command again"
     )
 
 
@@ -117,7 +132,9 @@ def test_offline_weights_are_taken_from_where_a_person_put_them(
     file = tmp_path / "cache" / "weights" / spec.library / f"{spec.name}.safetensors"
     assert place_of(spec) == file
     line = refused(hub_weights, spec)
-    assert line.startswith(f"{spec.slug}: is not here, and nothing is downloaded because {settings.OFFLINE} is set. ")
+    assert line.startswith(
+        f"{spec.slug}: is not here, and nothing is downloaded because {settings.OFFLINE} is set. "
+    )
     assert line.endswith(f"Fix: place {file.name} in {file.parent}, or give its path as weights")
     assert not (tmp_path / "torch").exists()
     assert not (tmp_path / "hub").exists()
@@ -126,7 +143,9 @@ def test_offline_weights_are_taken_from_where_a_person_put_them(
     assert sum(tensor.numel() for tensor in module.state_dict().values()) > 100_000
 
 
-def test_two_folders_of_output_share_what_was_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_folders_of_output_share_what_was_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from PIL import Image
 
     monkeypatch.setenv(settings.CACHE, str(tmp_path / "person"))
@@ -138,14 +157,21 @@ def test_two_folders_of_output_share_what_was_decoded(tmp_path: Path, monkeypatc
     said: list[str] = []
     for output in ("one", "two"):
         open_source(str(tmp_path / "pets"), cache=tmp_path / output / "cache", say=said.append)
-    assert [line for line in said if line.startswith("decoding")] == ["decoding 4 images to 16 x 16 pixels"]
+    assert [line for line in said if line.startswith("decoding")] == [
+        "decoding 4 images to 16 x 16 pixels"
+    ]
 
 
-def test_a_cache_inside_the_folder_of_images_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_inside_the_folder_of_images_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "pets" / "cat").mkdir(parents=True)
     monkeypatch.setenv(settings.CACHE, str(tmp_path / "pets" / "cache"))
     line = refused(open_source, str(tmp_path / "pets"), cache=tmp_path / "out")
-    assert "pets/cache/images lies in the folder of images. Fix: give RESNETLAB_CACHE a folder outside it" in line
+    assert (
+        "pets/cache/images lies in the folder of images. Fix: give RESNETLAB_CACHE a folder "
+        "outside it" in line
+    )
 
 
 def test_a_mistake_in_the_file_ends_a_command_with_code_2_and_a_line(tmp_path: Path) -> None:
@@ -155,14 +181,25 @@ def test_a_mistake_in_the_file_ends_a_command_with_code_2_and_a_line(tmp_path: P
     code = "import platformdirs; print(platformdirs.user_config_dir('resnetlab', appauthor=False))"
     environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
     environment = {key: value for key, value in environment.items() if key != settings.CACHE}
-    where = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    where = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
     file = Path(where.stdout.strip()) / "config.toml"
     if not file.is_relative_to(tmp_path):
         pytest.skip("this system's configuration does not move with a variable")
     assert platformdirs.user_config_dir("resnetlab", appauthor=False) != str(file.parent)
     file.parent.mkdir(parents=True)
     file.write_text("cache = [")
-    command = [sys.executable, "-m", "resnetlab", "data", "check", "cifar10", "--output", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "-m",
+        "resnetlab",
+        "data",
+        "check",
+        "cifar10",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 2
     assert done.stderr.startswith(f"resnetlab: error: {file}: not TOML: ")

@@ -1,4 +1,6 @@
-"""Paths are known as such on every system, none gets into a report, and a printed command can be pasted."""
+"""Paths are known as such on every system, none gets into a report, and a printed command can be
+pasted.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,16 @@ def test_what_is_no_path_stays_as_it_is(text: str) -> None:
 
 
 def test_a_command_is_quoted_for_posix_and_for_windows() -> None:
-    words = ["resnetlab", "study", "run", "my study.toml", "--set", "grid.model.depth=[20, 56]", "--seeds", "0,1"]
+    words = [
+        "resnetlab",
+        "study",
+        "run",
+        "my study.toml",
+        "--set",
+        "grid.model.depth=[20, 56]",
+        "--seeds",
+        "0,1",
+    ]
     posix = "resnetlab study run 'my study.toml' --set 'grid.model.depth=[20, 56]' --seeds 0,1"
     windows = 'resnetlab study run "my study.toml" --set "grid.model.depth=[20, 56]" --seeds "0,1"'
     assert command_line(words, windows=False) == posix
@@ -63,7 +74,12 @@ def split_as_windows_does(line: str) -> list[str]:
     return [*words, word]
 
 
-@given(st.lists(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=12), min_size=1))
+@given(
+    st.lists(
+        st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=12),
+        min_size=1,
+    )
+)
 def test_a_program_gets_the_words_that_were_quoted(words: list[str]) -> None:
     assert split_as_windows_does(command_line(words, windows=True)) == words
     assert shlex.split(command_line(words, windows=False)) == words

@@ -14,7 +14,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resnetlab.api import LoadedStudy, Outcome, UnfinishedError, load_study, open_study, resume, train
+    from resnetlab.api import (
+        LoadedStudy,
+        Outcome,
+        UnfinishedError,
+        load_study,
+        open_study,
+        resume,
+        train,
+    )
     from resnetlab.data.config import Data
     from resnetlab.deploy.predict import Classifier, Prediction, load_model
     from resnetlab.errors import InputError, ResnetlabError, ResourceError
@@ -31,7 +39,15 @@ if TYPE_CHECKING:
 
 # Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
 _HOMES = {
-    "api": ("LoadedStudy", "Outcome", "UnfinishedError", "load_study", "open_study", "resume", "train"),
+    "api": (
+        "LoadedStudy",
+        "Outcome",
+        "UnfinishedError",
+        "load_study",
+        "open_study",
+        "resume",
+        "train",
+    ),
     "data.config": ("Data",),
     "deploy.predict": ("Classifier", "Prediction", "load_model"),
     "errors": ("InputError", "ResnetlabError", "ResourceError"),
@@ -48,11 +64,41 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "SGD", "Adam", "AdamW", "CifarNet", "Claim", "Classifier", "Condition", "Data", "Evaluation", "InputError",
-    "Instruments", "LoadedStudy", "Numerics", "Outcome", "Placement", "Prediction", "RMSprop", "Recipe",
-    "ResnetlabError", "ResourceError", "Result", "RunRecord", "Scores", "Study", "UnfinishedError", "build_model",
-    "cifar", "evaluate", "load_model", "load_recipe", "load_study", "open_study", "resume", "train",
-]  # fmt: skip
+    "SGD",
+    "Adam",
+    "AdamW",
+    "CifarNet",
+    "Claim",
+    "Classifier",
+    "Condition",
+    "Data",
+    "Evaluation",
+    "InputError",
+    "Instruments",
+    "LoadedStudy",
+    "Numerics",
+    "Outcome",
+    "Placement",
+    "Prediction",
+    "RMSprop",
+    "Recipe",
+    "ResnetlabError",
+    "ResourceError",
+    "Result",
+    "RunRecord",
+    "Scores",
+    "Study",
+    "UnfinishedError",
+    "build_model",
+    "cifar",
+    "evaluate",
+    "load_model",
+    "load_recipe",
+    "load_study",
+    "open_study",
+    "resume",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

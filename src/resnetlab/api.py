@@ -87,10 +87,15 @@ class Outcome:
         """Return the outcome as plain values, for `--json`."""
         states = [cell.state for cell in self.record.cells]
         return {
-            "study": self.record.study.name, "answer": self.answer, "report": str(self.report),
-            "folder": str(self.report.parent), "runs": len(states), "finished": states.count("finished"),
-            "missing": states.count("missing"), "claims": self.claims,
-        }  # fmt: skip
+            "study": self.record.study.name,
+            "answer": self.answer,
+            "report": str(self.report),
+            "folder": str(self.report.parent),
+            "runs": len(states),
+            "finished": states.count("finished"),
+            "missing": states.count("missing"),
+            "claims": self.claims,
+        }
 
 
 @dataclass(frozen=True)
@@ -102,21 +107,34 @@ class LoadedStudy:
     """Command line that repeats the study; the report prints it."""
 
     def plan(
-        self, output: str | Path = ".", say: Callable[[str], None] = _quiet, backend: Backend | None = None
+        self,
+        output: str | Path = ".",
+        say: Callable[[str], None] = _quiet,
+        backend: Backend | None = None,
     ) -> Plan:
-        """Open the data and list the runs of the study under `output`. Trains nothing. Raises InputError."""
+        """Open the data and list the runs of the study under `output`.
+
+        Trains nothing. Raises InputError.
+        """
         return plan_study(self.study, Path(output), backend or _local(output), say, self.command)
 
     def stages(
-        self, output: str | Path = ".", say: Callable[[str], None] = _quiet, most_seeds: int | None = None,
-        backend: Backend | None = None, accept_licence: bool = False,
-    ) -> Iterator[Plan]:  # fmt: skip
-        """Yield the plans of the study. The caller executes each plan before it asks for the next one.
+        self,
+        output: str | Path = ".",
+        say: Callable[[str], None] = _quiet,
+        most_seeds: int | None = None,
+        backend: Backend | None = None,
+        accept_licence: bool = False,
+    ) -> Iterator[Plan]:
+        """Yield the plans of the study. The caller executes each plan before it asks for the next
+        one.
 
-        Without `most_seeds` there is one plan. With it there is one plan for each interim analysis, at 3, 5 and 10
-        seeds a condition: only conditions of claims that are still undecided get more seeds.
+        Without `most_seeds` there is one plan. With it there is one plan for each interim analysis,
+        at 3, 5 and 10 seeds a condition: only conditions of claims that are still undecided get
+        more seeds.
 
-        Pre-trained weights whose license forbids commercial use need `accept_licence`. Raises InputError.
+        Pre-trained weights whose license forbids commercial use need `accept_licence`. Raises
+        InputError.
         """
         if not accept_licence:
             _refuse_unaccepted(self.study)
@@ -124,7 +142,9 @@ class LoadedStudy:
             yield self.plan(output, say, backend)
             return
         study = with_looks(self.study, most_seeds)
-        counts: dict[str, int] | None = {condition.label: study.looks[0] for condition in study.conditions}
+        counts: dict[str, int] | None = {
+            condition.label: study.looks[0] for condition in study.conditions
+        }
         while counts is not None:
             command = f"{self.command} --until-decided --max-seeds {most_seeds}"
             plan = plan_study(study, Path(output), backend or _local(output), say, command, counts)
@@ -135,13 +155,17 @@ class LoadedStudy:
             counts = next_counts(study, counts, analyze(gather(record)).verdicts)
 
     def events(
-        self, plan: Plan, output: str | Path = ".", backend: Backend | None = None, stop: Stop = _never
+        self,
+        plan: Plan,
+        output: str | Path = ".",
+        backend: Backend | None = None,
+        stop: Stop = _never,
     ) -> Iterator[Event]:
         """Execute the missing runs of `plan`, yield their events, and keep the report up to date.
 
-        A partial report follows each run, unless writing it would take more than 2 % of the time since the last one.
-        Another thread writes it, so that no worker waits for its next run. Raises ResourceError when the disk is full;
-        finished runs are not lost.
+        A partial report follows each run, unless writing it would take more than 2 % of the time
+        since the last one. Another thread writes it, so that no worker waits for its next run.
+        Raises ResourceError when the disk is full; finished runs are not lost.
         """
         root, written, cost = Path(output), time.monotonic(), 0.0
 
@@ -161,34 +185,52 @@ class LoadedStudy:
                     report = executor.submit(timed)
 
     def report(self, plan: Plan, output: str | Path = ".") -> Outcome:
-        """Write the report of the results that the runs' folders contain now, and return the outcome."""
+        """Write the report of the results that the runs' folders contain now, and return the
+        outcome.
+        """
         root = Path(output)
         record = read_record(plan, root)
         evidence = gather(record, plan.command)
         page = write(evidence, root / "studies" / folder_name(plan))
         report = assemble(evidence)
-        claims = tuple({"says": item.text, "verdict": item.badge, "in_full": item.note} for item in report.verdicts)
+        claims = tuple(
+            {"says": item.text, "verdict": item.badge, "in_full": item.note}
+            for item in report.verdicts
+        )
         return Outcome(record, report.answer, page, claims)
 
     def latex(self, plan: Plan, output: str | Path = ".") -> Path:
-        """Write the report as LaTeX, with booktabs tables and PDF figures, and return the path of its .tex file."""
+        """Write the report as LaTeX, with booktabs tables and PDF figures, and return the path of
+        its .tex file.
+        """
         root = Path(output)
-        return write_latex(gather(read_record(plan, root), plan.command), root / "studies" / folder_name(plan))
+        return write_latex(
+            gather(read_record(plan, root), plan.command), root / "studies" / folder_name(plan)
+        )
 
     def run(
-        self, output: str | Path = ".", *, workers: int = 0, stop: Stop = _never, most_seeds: int | None = None,
-        backend: Backend | None = None, accept_licence: bool = False,
-    ) -> Outcome:  # fmt: skip
-        """Run the missing runs of the study under `output`/runs and write its report under `output`/studies.
+        self,
+        output: str | Path = ".",
+        *,
+        workers: int = 0,
+        stop: Stop = _never,
+        most_seeds: int | None = None,
+        backend: Backend | None = None,
+        accept_licence: bool = False,
+    ) -> Outcome:
+        """Run the missing runs of the study under `output`/runs and write its report under
+        `output`/studies.
 
-        Finished runs are read, not run again. An interrupted run continues from its last checkpoint.
+        Finished runs are read, not run again. An interrupted run continues from its last
+        checkpoint.
 
         Args:
             output: Folder that contains `runs` and `studies`.
             workers: Number of processes on this machine; 0 chooses it from the number of cores.
-            stop: Function that is asked between steps; training ends with a checkpoint once it returns True.
-            most_seeds: Largest number of seeds a condition. Seeds are added at interim analyses until every claim is
-                decided.
+            stop: Function that is asked between steps; training ends with a checkpoint once it
+                returns True.
+            most_seeds: Largest number of seeds a condition. Seeds are added at interim analyses
+                until every claim is decided.
             backend: Executor of the runs, instead of processes on this machine.
             accept_licence: Accept pre-trained weights whose license forbids commercial use.
 
@@ -197,7 +239,9 @@ class LoadedStudy:
             ResourceError: The disk is full.
         """
         backend = backend or LocalBackend(Path(output), Placement(workers=workers))
-        for plan in self.stages(output, most_seeds=most_seeds, backend=backend, accept_licence=accept_licence):
+        for plan in self.stages(
+            output, most_seeds=most_seeds, backend=backend, accept_licence=accept_licence
+        ):
             for _ in self.events(plan, output, backend, stop):
                 pass
             outcome = self.report(plan, output)
@@ -226,10 +270,21 @@ def load_study(
     Raises:
         InputError: The study or an argument is invalid. The error lists every mistake.
     """
-    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds) if seeds is not None else None
+    numbers = (
+        tuple(range(seeds))
+        if isinstance(seeds, int)
+        else tuple(seeds)
+        if seeds is not None
+        else None
+    )
     study = read_study(source, Overrides(data=data, settings=tuple(settings), seeds=numbers))
     # A report prints this command, and an absolute path of this machine does not help its reader.
-    words = ["resnetlab", "study", "run", last_part(str(source)) if Path(source).is_absolute() else str(source)]
+    words = [
+        "resnetlab",
+        "study",
+        "run",
+        last_part(str(source)) if Path(source).is_absolute() else str(source),
+    ]
     words += ["--data", last_part(data)] if data else []
     words += [word for setting in settings for word in ("--set", _without_folder(setting))]
     if numbers is not None:
@@ -247,7 +302,11 @@ def _refuse_unaccepted(study: Study) -> None:
 def _without_folder(setting: str) -> str:
     """Return a setting without the folder of the file that it names."""
     key, _, value = setting.partition("=")
-    return f"{key}={last_part(value.strip())}" if value.strip().endswith((".toml", ".csv")) else setting
+    return (
+        f"{key}={last_part(value.strip())}"
+        if value.strip().endswith((".toml", ".csv"))
+        else setting
+    )
 
 
 def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
@@ -257,26 +316,49 @@ def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
 
 
 def plan_run(
-    model: str | Model, data: str | Data, recipe: str | AnyRecipe, *, seed: int = 0, settings: Sequence[str] = (),
-    instruments: Instruments | None = None, output: str | Path = ".", say: Callable[[str], None] = _quiet,
-) -> Plan:  # fmt: skip
-    """Return the plan of one run, which uses all cores and makes the measurements that `instruments` list.
+    model: str | Model,
+    data: str | Data,
+    recipe: str | AnyRecipe,
+    *,
+    seed: int = 0,
+    settings: Sequence[str] = (),
+    instruments: Instruments | None = None,
+    output: str | Path = ".",
+    say: Callable[[str], None] = _quiet,
+) -> Plan:
+    """Return the plan of one run, which uses all cores and makes the measurements that
+    `instruments` list.
 
     Raises InputError.
     """
     parts = {"model": model, "data": data, "recipe": recipe}
     tables = {name: part if isinstance(part, str) else encode(part) for name, part in parts.items()}
-    tables |= {"name": "train", "question": "", "seeds": [seed], "instruments": encode(instruments or Instruments())}
+    tables |= {
+        "name": "train",
+        "question": "",
+        "seeds": [seed],
+        "instruments": encode(instruments or Instruments()),
+    }
     study = parse_study(tables, "", Overrides(settings=tuple(settings)))
     _refuse_unaccepted(study)
-    return expand(study, opened_facts(study, Path(output), say), partial(resolve, single=True), cost)
+    return expand(
+        study, opened_facts(study, Path(output), say), partial(resolve, single=True), cost
+    )
 
 
 def train(
-    model: str | Model, data: str | Data, recipe: str | AnyRecipe = "cifar", *, seed: int = 0,
-    settings: Sequence[str] = (), instruments: Instruments | None = None, output: str | Path = ".", stop: Stop = _never,
-) -> RunRecord:  # fmt: skip
-    """Train one network and return its record: `rl.train("cifar-resnet20", "digits", "digits").result.test`.
+    model: str | Model,
+    data: str | Data,
+    recipe: str | AnyRecipe = "cifar",
+    *,
+    seed: int = 0,
+    settings: Sequence[str] = (),
+    instruments: Instruments | None = None,
+    output: str | Path = ".",
+    stop: Stop = _never,
+) -> RunRecord:
+    """Train one network and return its record: `rl.train("cifar-resnet20", "digits",
+    "digits").result.test`.
 
     A finished run is read, not run again.
 
@@ -285,25 +367,38 @@ def train(
         data: Name of a data set, path of an .npz file or a folder, or a `Data` config.
         recipe: Name in the catalog, TOML file, or config of the training recipe.
         seed: Seed of the initial weights, the order of the images and the augmentation.
-        settings: Values for single fields, such as `"recipe.epochs=2"` or `"numerics.precision=fp32"`.
+        settings: Values for single fields, such as `"recipe.epochs=2"` or
+            `"numerics.precision=fp32"`.
         instruments: Measurements during and after training.
         output: Folder that contains `runs`.
-        stop: Function that is asked between steps; training ends with a checkpoint once it returns True.
+        stop: Function that is asked between steps; training ends with a checkpoint once it returns
+            True.
 
     Raises:
         InputError: An argument or the data are invalid.
         ResourceError: The disk is full.
         UnfinishedError: The run has no result.
     """
-    plan = plan_run(model, data, recipe, seed=seed, settings=settings, instruments=instruments, output=output)
+    plan = plan_run(
+        model, data, recipe, seed=seed, settings=settings, instruments=instruments, output=output
+    )
     return _train(Job(plan.runs[0].id, plan.runs[0].file), Path(output), stop)
 
 
-def resume_job(folder: str | Path, *, from_step: int | None = None, data: str | None = None) -> tuple[Job, Path]:
-    """Return the job that resumes the run in `folder`, and the output folder of the run. Raises InputError."""
+def resume_job(
+    folder: str | Path, *, from_step: int | None = None, data: str | None = None
+) -> tuple[Job, Path]:
+    """Return the job that resumes the run in `folder`, and the output folder of the run.
+
+    Raises InputError.
+    """
     directory = RunDirectory(Path(folder))
     if not (directory.path / "run.json").exists():
-        raise mistake(str(folder), "not a run's folder", "give a folder such as runs/digits-cifar-resnet56-s0-...")
+        raise mistake(
+            str(folder),
+            "not a run's folder",
+            "give a folder such as runs/digits-cifar-resnet56-s0-...",
+        )
     file = directory.file()
     if data is not None:
         file = replace(file, data=replace(file.data, source=data))
@@ -311,9 +406,14 @@ def resume_job(folder: str | Path, *, from_step: int | None = None, data: str | 
 
 
 def resume(
-    folder: str | Path, *, from_step: int | None = None, data: str | None = None, stop: Stop = _never
+    folder: str | Path,
+    *,
+    from_step: int | None = None,
+    data: str | None = None,
+    stop: Stop = _never,
 ) -> RunRecord:
-    """Resume the run in `folder` from its last checkpoint, or from the one of `from_step` (0: from the start).
+    """Resume the run in `folder` from its last checkpoint, or from the one of `from_step` (0: from
+    the start).
 
     `data` is the present path of the data, if it has changed. Raises the same errors as `train`.
     """

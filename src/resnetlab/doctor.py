@@ -1,4 +1,7 @@
-"""Inspection of this machine and of the files of resnetlab on it. Imports torch only in `look_at_torch`."""
+"""Inspection of this machine and of the files of resnetlab on it.
+
+Imports torch only in `look_at_torch`.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,14 @@ from resnetlab.training.hardware import instruction_set, processor_has_bf16, rea
 from resnetlab.training.resolve import resolve
 
 FEATURES = {
-    "avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 bf16", "amx_bf16": "AMX bf16",
-    "asimd": "NEON", "sve": "SVE", "bf16": "ARM bf16",
-}  # fmt: skip
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx512_bf16": "AVX-512 bf16",
+    "amx_bf16": "AMX bf16",
+    "asimd": "NEON",
+    "sve": "SVE",
+    "bf16": "ARM bf16",
+}
 """Flags of /proc/cpuinfo that determine the speed of training, with their usual names."""
 
 PROBE_BYTES = 32_000_000
@@ -69,7 +77,9 @@ class Torch:
     precision: str
     """Precision that `precision = "auto"` selects on that device."""
     bf16_on_cpu: bool
-    """True if the processor has instructions for bf16; otherwise bf16 is emulated and slower than fp32."""
+    """True if the processor has instructions for bf16; otherwise bf16 is emulated and slower than
+    fp32.
+    """
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,9 @@ class Disk:
     free_bytes: int
     writable: bool
     write_mb_per_second: float | None
-    """Write speed in megabytes (10^6 bytes) a second, with the flush; None if the folder is not writable."""
+    """Write speed in megabytes (10^6 bytes) a second, with the flush; None if the folder is not
+    writable.
+    """
 
 
 @dataclass(frozen=True)
@@ -108,32 +120,49 @@ def look_at_processor() -> Processor:
     if sys.platform == "darwin":
         model = _sysctl("machdep.cpu.brand_string")
         if platform.machine() == "arm64":
-            flags = frozenset({"asimd", "bf16"} if _sysctl("hw.optional.arm.FEAT_BF16") == "1" else {"asimd"})
-    features = None if flags is None else tuple(name for flag, name in FEATURES.items() if flag in flags)
+            flags = frozenset(
+                {"asimd", "bf16"} if _sysctl("hw.optional.arm.FEAT_BF16") == "1" else {"asimd"}
+            )
+    features = (
+        None if flags is None else tuple(name for flag, name in FEATURES.items() if flag in flags)
+    )
     memory = None
     if hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= os.sysconf_names.keys():
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Processor(model or platform.processor() or "unknown", platform.machine(), features, cores(), memory)
+    return Processor(
+        model or platform.processor() or "unknown", platform.machine(), features, cores(), memory
+    )
 
 
 def _sysctl(name: str) -> str:
     try:
-        done = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(
+            ["sysctl", "-n", name], capture_output=True, text=True, timeout=5, check=False
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
 
 
 def look_at_torch() -> Torch:
-    """Import torch, and return the devices, precision and threads that it allows here. Takes seconds."""
+    """Import torch, and return the devices, precision and threads that it allows here.
+
+    Takes seconds.
+    """
     import torch
 
     auto = resolve(Numerics(), single=True)
     on_cpu = resolve(Numerics(device="cpu"), single=True)
     return Torch(
-        version=torch.__version__, cuda=torch.version.cuda, cpu_capability=instruction_set(), threads=on_cpu.threads,
-        gpus=tuple(_gpus()), device=auto.device, precision=auto.precision, bf16_on_cpu=processor_has_bf16(),
-    )  # fmt: skip
+        version=torch.__version__,
+        cuda=torch.version.cuda,
+        cpu_capability=instruction_set(),
+        threads=on_cpu.threads,
+        gpus=tuple(_gpus()),
+        device=auto.device,
+        precision=auto.precision,
+        bf16_on_cpu=processor_has_bf16(),
+    )
 
 
 def _gpus() -> Iterator[Gpu]:
@@ -191,7 +220,9 @@ def _cache(folder: Path) -> Cache:
             path = Path(parent) / name
             if path.is_file() and not path.is_symlink():
                 sizes.append(path.stat().st_size)
-    remove = command_line(["rmdir", "/s", "/q", str(folder)] if os.name == "nt" else ["rm", "-r", str(folder)])
+    remove = command_line(
+        ["rmdir", "/s", "/q", str(folder)] if os.name == "nt" else ["rm", "-r", str(folder)]
+    )
     return Cache(str(folder), sum(sizes), len(sizes), remove)
 
 

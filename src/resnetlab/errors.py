@@ -1,4 +1,7 @@
-"""Errors that a user can fix, each in one line with the fix. Imports no other module of resnetlab."""
+"""Errors that a user can fix, each in one line with the fix.
+
+Imports no other module of resnetlab.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,23 @@ class Problem:
     allowed: str = ""
 
     def __str__(self) -> str:
-        location = f"{self.where}: {self.field}" if self.where and self.field else self.where or self.field
-        facts = [f"got {self.got}" if self.got else "", f"allowed: {self.allowed}" if self.allowed else ""]
+        location = (
+            f"{self.where}: {self.field}" if self.where and self.field else self.where or self.field
+        )
+        facts = [
+            f"got {self.got}" if self.got else "",
+            f"allowed: {self.allowed}" if self.allowed else "",
+        ]
         details = "; ".join(fact for fact in facts if fact)
         line = f"{location}: {self.what}" + (f" ({details})" if details else "")
         return printable(f"{line}. Fix: {self.fix}" if self.fix else line)
 
 
 class ResnetlabError(Exception):
-    """Base class of the errors that a user can fix. `exit_code` is the exit code of the command line."""
+    """Base class of the errors that a user can fix.
+
+    `exit_code` is the exit code of the command line.
+    """
 
     exit_code = 1
 
@@ -48,7 +59,9 @@ class ResourceError(ResnetlabError):
     exit_code = 4
 
 
-def mistake(where: str, what: str, fix: str, *, field: str = "", got: object = "", allowed: str = "") -> InputError:
+def mistake(
+    where: str, what: str, fix: str, *, field: str = "", got: object = "", allowed: str = ""
+) -> InputError:
     """Return an `InputError` with one problem. The value `got` is cut to 300 characters."""
     text = str(got)
     shortened = text if len(text) <= 300 else text[:297] + "..."
@@ -56,12 +69,18 @@ def mistake(where: str, what: str, fix: str, *, field: str = "", got: object = "
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Return `did you mean "lr"?` for the most similar known name, or an empty string if none is similar."""
+    """Return `did you mean "lr"?` for the most similar known name, or an empty string if none is
+    similar.
+    """
     by_lower = {word.lower(): word for word in sorted(names)}
     match = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
     return f'did you mean "{by_lower[match[0]]}"?' if match else ""
 
 
 def printable(text: str) -> str:
-    """Escape control and undecodable characters in `text`, so that a file name cannot control a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    """Escape control and undecodable characters in `text`, so that a file name cannot control a
+    terminal.
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )

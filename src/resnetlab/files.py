@@ -22,16 +22,21 @@ from resnetlab.errors import Problem, ResourceError, mistake
 MAX_BYTES = 1_000_000
 """Maximum size of a file that a person wrote."""
 MAX_OWN_BYTES = 500_000_000
-"""Maximum size of a file that grows with the runs of a study: the plan, or the values of the report."""
+"""Maximum size of a file that grows with the runs of a study: the plan, or the values of the
+report.
+"""
 
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 """Error numbers of a full disk or an exceeded quota."""
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL, errno.ENOSYS)
-"""Error numbers of file systems without hard links: FAT answers EINVAL, network drives any of them."""
+"""Error numbers of file systems without hard links: FAT answers EINVAL, network drives any of them.
+"""
 
 IN_USE = (5, 32, 33)
-"""Windows' error codes for a file that another program has open: access denied, sharing violation, locked."""
+"""Windows' error codes for a file that another program has open: access denied, sharing violation,
+locked.
+"""
 
 PATIENCE_SECONDS = 2.0
 """Time to wait for another program to close a file. Search indexes and virus scanners need less."""
@@ -41,7 +46,8 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Write `path` atomically: write a temporary file beside it, flush it to the disk, then rename it.
+    """Write `path` atomically: write a temporary file beside it, flush it to the disk, then rename
+    it.
 
     Raises ResourceError when the disk is full; an old file then stays unchanged.
     """
@@ -65,7 +71,8 @@ def write_json(path: Path, value: object) -> None:
 
 
 def create_once(path: Path, text: str) -> bool:
-    """Write `text` to `path` unless the file exists. Return True for the one caller whose text was written.
+    """Write `text` to `path` unless the file exists. Return True for the one caller whose text was
+    written.
 
     Several processes may call it at the same time.
     """
@@ -80,7 +87,8 @@ def create_once(path: Path, text: str) -> bool:
         except (OSError, AttributeError) as error:  # AttributeError: this system has no os.link
             if isinstance(error, OSError) and error.errno not in NO_LINKS:
                 raise
-            # The file system has no hard links. The caller's lock on the folder excludes other processes.
+            # The file system has no hard links. The caller's lock on the folder excludes other
+            # processes.
             if path.exists():
                 return False
             replace_file(Path(name), path)
@@ -91,18 +99,25 @@ def create_once(path: Path, text: str) -> bool:
 def replace_file(source: Path, target: Path) -> None:
     """Rename `source` to `target` and replace an existing file.
 
-    Windows refuses this while a program has `target` open: retry for two seconds, then raise PermissionError.
+    Windows refuses this while a program has `target` open: retry for two seconds, then raise
+    PermissionError.
     """
     patiently(lambda: source.replace(target))
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove `folder` and its content. On Windows, wait for a file that another program has open."""
+    """Remove `folder` and its content.
+
+    On Windows, wait for a file that another program has open.
+    """
     patiently(lambda: shutil.rmtree(folder))
 
 
 def patiently(act: Callable[[], T]) -> T:
-    """Call `act` and return its result. Retry it for two seconds while Windows reports a file in use."""
+    """Call `act` and return its result.
+
+    Retry it for two seconds while Windows reports a file in use.
+    """
     end = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -114,7 +129,10 @@ def patiently(act: Callable[[], T]) -> T:
 
 
 def is_in_use(error: OSError) -> bool:
-    """Return True if Windows reports that another program has the file open. Other systems never do."""
+    """Return True if Windows reports that another program has the file open.
+
+    Other systems never do.
+    """
     return getattr(error, "winerror", None) in IN_USE
 
 
@@ -129,14 +147,19 @@ def append_lines(path: Path, *values: object) -> None:
         if size:
             file.seek(size - 1)
             torn = file.read(1) != b"\n"
-        file.write((b"\n" if torn else b"") + b"".join(_json(value).encode() + b"\n" for value in values))
+        file.write(
+            (b"\n" if torn else b"") + b"".join(_json(value).encode() + b"\n" for value in values)
+        )
         _flush(file)
         if not size:
             sync_folder(path.parent)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the records of a JSON-lines file. Return none for an absent file and skip incomplete lines."""
+    """Read the records of a JSON-lines file.
+
+    Return none for an absent file and skip incomplete lines.
+    """
     if not path.exists():
         return []
     records = []
@@ -153,22 +176,30 @@ def read_json(path: Path, most: int = MAX_BYTES) -> Any:
     try:
         return json.loads(read_text(path, most))
     except (ValueError, RecursionError) as error:
-        raise mistake(str(path), f"not JSON: {error}", "restore the file, or remove the folder that it is in") from None
+        raise mistake(
+            str(path), f"not JSON: {error}", "restore the file, or remove the folder that it is in"
+        ) from None
 
 
 def read_text(path: Path, most: int = MAX_BYTES) -> str:
     """Read a text file in UTF-8. Raises InputError when it is absent, too large or not UTF-8."""
     try:
         with patiently(lambda: path.open("rb")) as file:
-            content = file.read(most + 1)  # limits the bytes that are read, since a device file has no size
+            content = file.read(
+                most + 1
+            )  # limits the bytes that are read, since a device file has no size
         if len(content) > most:
-            raise mistake(str(path), f"larger than {most:,} bytes", "a specification is a small text file")
+            raise mistake(
+                str(path), f"larger than {most:,} bytes", "a specification is a small text file"
+            )
         return content.decode()
     except UnicodeDecodeError:
         raise mistake(str(path), "not text in UTF-8", "save it as UTF-8") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise mistake(str(path), f"cannot be read: {reason}", "give the path of a file that exists") from None
+        raise mistake(
+            str(path), f"cannot be read: {reason}", "give the path of a file that exists"
+        ) from None
 
 
 def sha256(path: Path) -> str:
@@ -181,8 +212,9 @@ def sha256(path: Path) -> str:
 def locked(path: Path) -> Iterator[bool]:
     """Acquire the file lock `path` for the `with` block. Yields False if another process has it.
 
-    The lock is flock on Linux and macOS and LockFileEx on Windows, so the system releases it when a process dies. The
-    existence of a lock file means nothing, because the file of a killed process would remain.
+    The lock is flock on Linux and macOS and LockFileEx on Windows, so the system releases it when a
+    process dies. The existence of a lock file means nothing, because the file of a killed process
+    would remain.
     """
     from filelock import lock_descriptor, unlock_descriptor  # its import takes 20 ms
 
@@ -206,7 +238,8 @@ def is_locked(path: Path) -> bool:
 def sync_folder(folder: Path) -> None:
     """Flush the directory `folder` to the disk: a rename is durable only after that.
 
-    Windows cannot open a directory and raises PermissionError; there NTFS records renames in its journal.
+    Windows cannot open a directory and raises PermissionError; there NTFS records renames in its
+    journal.
     """
     try:
         handle = os.open(folder, os.O_RDONLY)
@@ -225,28 +258,38 @@ def _temporary(path: Path, mode: str) -> Iterator[tuple[IO[Any], str]]:
         # tempfile ignores the umask: its files cannot be read by other users of a group.
         name = str(path.parent / f".{path.name[:100]}.{secrets.token_hex(8)}.part")
         try:
-            options = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}  # the same bytes on every system
+            options = (
+                {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+            )  # the same bytes on every system
             with open(name, mode.replace("w", "x"), **options) as file:  # type: ignore[call-overload]  # noqa: PTH123
                 yield file, name
         finally:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)  # noqa: PTH108 - pathlib would parse a name that is already a string
+                os.unlink(name)  # noqa: PTH108
 
 
 @contextlib.contextmanager
 def full_disk(path: Path) -> Iterator[None]:
-    """Convert the error of a full disk into a ResourceError that names `path`. Other errors pass unchanged."""
+    """Convert the error of a full disk into a ResourceError that names `path`.
+
+    Other errors pass unchanged.
+    """
     try:
         yield
     except OSError as error:
         if error.errno not in FULL:
             raise
         fix = "free some space, then give the same command again"
-        raise ResourceError(Problem(str(path), "the disk is full; what was there before is whole", fix)) from error
+        raise ResourceError(
+            Problem(str(path), "the disk is full; what was there before is whole", fix)
+        ) from error
 
 
 def _json(value: object, indent: int | None = None) -> str:
-    """Encode `value` as JSON in UTF-8. Bytes of a file name that are not UTF-8 survive the round trip."""
+    """Encode `value` as JSON in UTF-8.
+
+    Bytes of a file name that are not UTF-8 survive the round trip.
+    """
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     return text.encode(errors="backslashreplace").decode()  # \udcff is an escape of JSON too
 

@@ -1,11 +1,12 @@
 """Deferred import of torch's compiler until something in the process needs it.
 
-torch's optimizers, torchvision and timm import `torch._dynamo`, and with it sympy, which takes as long as torch itself.
-They use it only to mark functions that must not be compiled. These marks have no effect in a process that compiles
-nothing.
+torch's optimizers, torchvision and timm import `torch._dynamo`, and with it sympy, which takes as
+long as torch itself. They use it only to mark functions that must not be compiled. These marks have
+no effect in a process that compiles nothing.
 
-`defer_compiler` installs a placeholder module instead of `torch._dynamo`. The placeholder implements the three
-functions that only mark something, and is replaced by the real package on any other access. Does not import torch.
+`defer_compiler` installs a placeholder module instead of `torch._dynamo`. The placeholder
+implements the three functions that only mark something, and is replaced by the real package on any
+other access. Does not import torch.
 """
 
 from __future__ import annotations
@@ -24,8 +25,13 @@ UTILS = f"{COMPILER}.utils"
 
 
 def defer_compiler() -> None:
-    """Defer the import of `torch._dynamo` in this process until it is needed. Do nothing if it is already imported."""
-    if COMPILER not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+    """Defer the import of `torch._dynamo` in this process until it is needed.
+
+    Do nothing if it is already imported.
+    """
+    if COMPILER not in sys.modules and not any(
+        isinstance(finder, _Finder) for finder in sys.meta_path
+    ):
         sys.meta_path.insert(0, _Finder())
 
 
@@ -33,8 +39,12 @@ class _Placeholder(types.ModuleType):
     """Placeholder module that is replaced by the real one when another attribute is read."""
 
     def __getattr__(self, name: str) -> Any:
-        is_package = name == "__path__" and "disable" in vars(self)  # an import of a submodule of the real package
-        if name.startswith("__") and not is_package:  # tools read the other dunder attributes of every loaded module
+        is_package = name == "__path__" and "disable" in vars(
+            self
+        )  # an import of a submodule of the real package
+        if (
+            name.startswith("__") and not is_package
+        ):  # tools read the other dunder attributes of every loaded module
             raise AttributeError(name)
         return getattr(_real(self.__name__), name)
 
@@ -58,7 +68,9 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def _disable(fn: Any = None, recursive: bool = True, **options: Any) -> Any:
-    """Mark a function as not to be compiled, like `torch._dynamo.disable`, once the compiler is imported."""
+    """Mark a function as not to be compiled, like `torch._dynamo.disable`, once the compiler is
+    imported.
+    """
     if fn is None:
         return functools.partial(_disable, recursive=recursive, **options)
     if not isinstance(fn, types.FunctionType):

@@ -1,7 +1,8 @@
 """Conversion between TOML or JSON and frozen dataclasses. No other module imports pydantic.
 
-An error lists every mistake of a file at once, each with the file, the field, the value, the allowed values and a fix.
-Unknown fields, values of another type, files over a megabyte and very deeply nested tables are errors.
+An error lists every mistake of a file at once, each with the file, the field, the value, the
+allowed values and a fix. Unknown fields, values of another type, files over a megabyte and very
+deeply nested tables are errors.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class FieldError(ValueError):
         self.field, self.what, self.fix = field, what, fix
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,)
+)
 def spec(cls: type[T]) -> type[T]:
     """Make a class a frozen, keyword-only dataclass whose decoding rejects unknown fields."""
     cls.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
@@ -57,7 +60,9 @@ def spec(cls: type[T]) -> type[T]:
 
 
 def tagged(field: str) -> Any:
-    """Declare the discriminator field of a union of dataclasses: `Annotated[SGD | Adam, tagged("name")]`."""
+    """Declare the discriminator field of a union of dataclasses: `Annotated[SGD | Adam,
+    tagged("name")]`.
+    """
     return Field(discriminator=field)
 
 
@@ -73,11 +78,15 @@ def _adapter(form: Any) -> TypeAdapter[Any]:
 def decode(form: Any, value: object, where: str, field: str = "") -> Any:
     """Decode `value` (plain tables, lists, strings and numbers) as an instance of the type `form`.
 
-    `where` and `field` name the file and the field for errors. Raises InputError with every mistake.
+    `where` and `field` name the file and the field for errors. Raises InputError with every
+    mistake.
     """
     try:
         text = json.dumps(value, default=str)
-    except (ValueError, RecursionError):  # a number of thousands of digits; tables within tables within tables
+    except (
+        ValueError,
+        RecursionError,
+    ):  # a number of thousands of digits; tables within tables within tables
         fix = "a specification is a small table"
         raise mistake(where, "holds what cannot be written as JSON", fix, field=field) from None
     try:
@@ -85,10 +94,16 @@ def decode(form: Any, value: object, where: str, field: str = "") -> Any:
     except ValidationError as error:
         every = error.errors(include_url=False)
         details = list(filter(_is_relevant, every)) or every
-        problems = dict.fromkeys(_problem(form, detail, where, field) for detail in details[:MAX_TOLD])
+        problems = dict.fromkeys(
+            _problem(form, detail, where, field) for detail in details[:MAX_TOLD]
+        )
         if len(details) > MAX_TOLD:
             fix = "mend these first"
-            problems |= {Problem(where, f"and {len(details) - MAX_TOLD:,} mistakes more", fix, field=field): None}
+            problems |= {
+                Problem(
+                    where, f"and {len(details) - MAX_TOLD:,} mistakes more", fix, field=field
+                ): None
+            }
         raise InputError(*problems) from None
 
 
@@ -98,7 +113,10 @@ def encode(value: object) -> Any:
 
 
 def json_text(value: object, indent: int | None = 1) -> str:
-    """Encode plain values and dataclasses as standard JSON. A number that is not finite becomes null."""
+    """Encode plain values and dataclasses as standard JSON.
+
+    A number that is not finite becomes null.
+    """
     return json.dumps(_plain(value), indent=indent, allow_nan=False)
 
 
@@ -117,7 +135,10 @@ def _plain(value: Any) -> Any:
 
 
 def without_defaults(value: Any) -> Any:
-    """Encode like `encode`, but omit fields that have their default. Discriminators (Literal fields) stay."""
+    """Encode like `encode`, but omit fields that have their default.
+
+    Discriminators (Literal fields) stay.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         table = {}
         hints = typing.get_type_hints(type(value))
@@ -133,14 +154,21 @@ def without_defaults(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """Return the SHA-256 of a dataclass's canonical JSON: sorted keys, no fields at their defaults."""
-    normalized = decode(type(value), encode(value), type(value).__name__)  # 1 and 1.0 in a float field are one value
-    text = json.dumps(without_defaults(normalized), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    """Return the SHA-256 of a dataclass's canonical JSON: sorted keys, without defaults."""
+    normalized = decode(
+        type(value), encode(value), type(value).__name__
+    )  # 1 and 1.0 in a float field are one value
+    text = json.dumps(
+        without_defaults(normalized), sort_keys=True, separators=(",", ":"), ensure_ascii=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read the tables of a TOML file. Raises InputError when it is absent, too large or not TOML."""
+    """Read the tables of a TOML file.
+
+    Raises InputError when it is absent, too large or not TOML.
+    """
     return parse_toml(read_text(path), str(path))
 
 
@@ -158,12 +186,18 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
             f"{where}{line}", f"not TOML: {match[1] if match else error}", "write it as key = value"
         ) from None
     except (ValueError, RecursionError):
-        raise mistake(where, f"{_OUTSIZE}{MAX_DEPTH}", "a specification is a small text file") from None
+        raise mistake(
+            where, f"{_OUTSIZE}{MAX_DEPTH}", "a specification is a small text file"
+        ) from None
     level: list[Any] = [tables]
     for _ in range(MAX_DEPTH):
         if any(type(item) is int and not -(2**63) <= item < 2**63 for item in level):
             break
-        inside = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        inside = [
+            item.values() if isinstance(item, dict) else item
+            for item in level
+            if isinstance(item, dict | list)
+        ]
         level = [item for items in inside for item in items]
     if level:
         raise mistake(where, f"{_OUTSIZE}{MAX_DEPTH}", "a specification is a small text file")
@@ -173,7 +207,8 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
 _OUTSIZE = "a whole number beyond 64 bits, or tables nested deeper than "
 
 
-# Error messages -------------------------------------------------------------------------------------------------------
+# Error messages
+# --------------------------------------------------------------------------------------------------
 
 
 def _problem(form: Any, detail: ErrorDetails, where: str, prefix: str) -> Problem:
@@ -189,25 +224,44 @@ def _problem(form: Any, detail: ErrorDetails, where: str, prefix: str) -> Proble
             fix = nearest(last, known) or "remove it"
             return Problem(where, "unknown field", fix, field=field, allowed=", ".join(known))
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
-            fix = "give one value more" if last.startswith("[") else f"add {last} = {_example(field_type)}"
+            fix = (
+                "give one value more"
+                if last.startswith("[")
+                else f"add {last} = {_example(field_type)}"
+            )
             return Problem(where, "missing", fix, field=field)
         case "union_tag_not_found" | "union_tag_invalid":
             tag = str(context.get("discriminator", "")).strip("'")
-            tags = [name.strip("' ") for name in str(context.get("expected_tags", "")).split(",") if name.strip("' ")]
+            tags = [
+                name.strip("' ")
+                for name in str(context.get("expected_tags", "")).split(",")
+                if name.strip("' ")
+            ]
             tags = tags or list(_tags(field_type, tag))
             got = _preview(context["tag"]) if "tag" in context else "none"
-            fix = nearest(str(context.get("tag", "")), tags) or f'{tag} = "{tags[0] if tags else "..."}"'
-            return Problem(where, "unknown", fix, field=f"{field}.{tag}", got=got, allowed=", ".join(tags))
+            fix = (
+                nearest(str(context.get("tag", "")), tags)
+                or f'{tag} = "{tags[0] if tags else "..."}"'
+            )
+            return Problem(
+                where, "unknown", fix, field=f"{field}.{tag}", got=got, allowed=", ".join(tags)
+            )
         case "literal_error":
             options = [str(option) for option in _options(field_type)]
             fix = nearest(str(detail["input"]), options) or f"{last} = {_preview(options[0])}"
-            return Problem(where, "unknown value", fix, field=field, got=got, allowed=", ".join(options))
+            return Problem(
+                where, "unknown value", fix, field=field, got=got, allowed=", ".join(options)
+            )
         case "value_error" if isinstance(context.get("error"), FieldError):
             error = context["error"]
             path = f"{field}.{error.field}" if field and error.field else field or error.field
             return Problem(where, error.what, error.fix, field=path)
         case "dataclass_type" | "dict_type":
-            fix = f"write it as [{last}] with its fields below" if last.isidentifier() else "give it as a table"
+            fix = (
+                f"write it as [{last}] with its fields below"
+                if last.isidentifier()
+                else "give it as a table"
+            )
             if _is_union(_bare(field_type)):
                 fix = f"{last} = {_example(field_type)}"
             return Problem(where, "not a table", fix, field=field, got=got)
@@ -216,12 +270,16 @@ def _problem(form: Any, detail: ErrorDetails, where: str, prefix: str) -> Proble
     allowed = _allowed(field_type)
     what = "out of range" if "than" in detail["type"] else "not allowed"
     example = _preview(default) if default is not None else _example(field_type)
-    fix = f"give {allowed}" if "..." in example or not last.isidentifier() else f"{last} = {example}"
+    fix = (
+        f"give {allowed}" if "..." in example or not last.isidentifier() else f"{last} = {example}"
+    )
     return Problem(where, what, fix, field=field, got=got, allowed=allowed)
 
 
 def _is_relevant(detail: ErrorDetails) -> bool:
-    """Return True if an error belongs to the member of a union that the user meant: a word or a table."""
+    """Return True if an error belongs to the member of a union that the user meant: a word or a
+    table.
+    """
     step = str(detail["loc"][-1]) if detail["loc"] else ""
     if step.startswith("literal["):
         return not isinstance(detail["input"], dict)
@@ -232,7 +290,8 @@ def _resolve_location(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str],
     """Resolve the error location `loc` in the type `form`.
 
     Returns:
-        The field names along the location, the dataclass of the last field, and the type of the last field.
+        The field names along the location, the dataclass of the last field, and the type of the
+        last field.
     """
     names: list[str] = []
     holder: Any = None
@@ -242,7 +301,9 @@ def _resolve_location(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str],
         if _is_union(bare):
             members = [member for member in typing.get_args(bare) if member is not type(None)]
             matches = [m for m in members if dataclasses.is_dataclass(m) and part in _tag_values(m)]
-            if matches:  # pydantic adds the tag of a union to the location; the file has no such level
+            if (
+                matches
+            ):  # pydantic adds the tag of a union to the location; the file has no such level
                 field_type = matches[0]
                 continue
             if isinstance(part, str) and part.startswith("literal["):
@@ -259,7 +320,9 @@ def _resolve_location(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str],
         else:
             names.append(part)
             holder = bare if dataclasses.is_dataclass(bare) else None
-            field_type = typing.get_type_hints(bare, include_extras=True).get(part, Any) if holder else Any
+            field_type = (
+                typing.get_type_hints(bare, include_extras=True).get(part, Any) if holder else Any
+            )
     return names, holder, field_type
 
 
@@ -277,18 +340,29 @@ def _is_tag(form: Any) -> bool:
 
 def _tag_values(cls: Any) -> set[str]:
     hints = typing.get_type_hints(cls).values()
-    return {value for hint in hints if typing.get_origin(hint) is typing.Literal for value in typing.get_args(hint)}
+    return {
+        value
+        for hint in hints
+        if typing.get_origin(hint) is typing.Literal
+        for value in typing.get_args(hint)
+    }
 
 
 def _options(form: Any) -> list[Any]:
     """Return the values of a Literal, or of a union of Literals."""
     bare = _bare(form)
-    return [v for member in typing.get_args(bare) for v in (_options(member) if _is_union(bare) else [member])]
+    return [
+        v
+        for member in typing.get_args(bare)
+        for v in (_options(member) if _is_union(bare) else [member])
+    ]
 
 
 def _tags(form: Any, tag: str) -> list[str]:
     members = typing.get_args(_bare(form))
-    return [str(v) for m in members for v in typing.get_args(typing.get_type_hints(m).get(tag, None))]
+    return [
+        str(v) for m in members for v in typing.get_args(typing.get_type_hints(m).get(tag, None))
+    ]
 
 
 def _default(holder: Any, name: str) -> Any:
@@ -299,9 +373,11 @@ def _default(holder: Any, name: str) -> Any:
 
 
 _KINDS: dict[Any, tuple[str, str]] = {
-    int: ("a whole number", "1"), float: ("a number", "0.1"),
-    str: ("a string", '"..."'), bool: ("true or false", "true"),
-}  # fmt: skip
+    int: ("a whole number", "1"),
+    float: ("a number", "0.1"),
+    str: ("a string", '"..."'),
+    bool: ("true or false", "true"),
+}
 
 
 def _allowed(form: Any) -> str:
@@ -313,10 +389,12 @@ def _allowed(form: Any) -> str:
         return f"a list, each {_allowed(typing.get_args(bare)[0])}"
     words = [_KINDS.get(bare, ("another value", "..."))[0]]
     phrases: dict[str, Callable[[Any], str]] = {
-        "ge": lambda bound: f"at least {bound:g}", "gt": lambda bound: f"above {bound:g}",
-        "le": lambda bound: f"at most {bound:g}", "lt": lambda bound: f"below {bound:g}",
+        "ge": lambda bound: f"at least {bound:g}",
+        "gt": lambda bound: f"above {bound:g}",
+        "le": lambda bound: f"at most {bound:g}",
+        "lt": lambda bound: f"below {bound:g}",
         "pattern": lambda _: "1 to 64 letters, digits, '.', '_' or '-'",
-    }  # fmt: skip
+    }
     for mark in typing.get_args(form)[1:] if typing.get_origin(form) is Annotated else ():
         for rule in getattr(mark, "metadata", [mark]):
             for attribute, phrase in phrases.items():
@@ -335,7 +413,11 @@ def _example(form: Any) -> str:
     if typing.get_origin(bare) is tuple:
         return f"[{_example(typing.get_args(bare)[0])}]"
     if dataclasses.is_dataclass(bare):
-        tags = [f"{name} = {_example(hint)}" for name, hint in typing.get_type_hints(bare).items() if _is_tag(hint)]
+        tags = [
+            f"{name} = {_example(hint)}"
+            for name, hint in typing.get_type_hints(bare).items()
+            if _is_tag(hint)
+        ]
         return f"{{ {', '.join(tags) or '...'} }}"
     return _KINDS.get(bare, ("", "..."))[1]
 

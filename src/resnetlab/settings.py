@@ -1,8 +1,8 @@
 """User settings: the folder of the cache, and whether downloads are allowed. Does not import torch.
 
-An environment variable has priority over the configuration file, and the file over the default of the system. The file
-is `config.toml` in the user's configuration folder (`~/.config/resnetlab` on Linux). Its keys are `cache` and
-`offline`.
+An environment variable has priority over the configuration file, and the file over the default of
+the system. The file is `config.toml` in the user's configuration folder (`~/.config/resnetlab` on
+Linux). Its keys are `cache` and `offline`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,29 @@ from resnetlab.files import read_text
 CACHE = "RESNETLAB_CACHE"
 """Environment variable with the folder of the cache."""
 OFFLINE = "RESNETLAB_OFFLINE"
-"""Environment variable: 1 forbids downloads, 0 allows them even if the configuration file forbids them."""
+"""Environment variable: 1 forbids downloads, 0 allows them even if the configuration file forbids
+them.
+"""
 
 KEYS: dict[str, type] = {"cache": str, "offline": bool}
-SWITCH = {"1": True, "true": True, "yes": True, "on": True, "": False, "0": False, "false": False, "no": False,
-          "off": False}  # fmt: skip
+SWITCH = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "": False,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
 
 
 def cache_dir() -> Path:
-    """Return the user's folder for files that can be computed or downloaded again. Raises InputError."""
+    """Return the user's folder for files that can be computed or downloaded again.
+
+    Raises InputError.
+    """
     folder = os.environ.get(CACHE) or _config().get("cache")
     if not folder:
         from platformdirs import user_cache_dir  # its import takes 10 ms
@@ -40,7 +54,10 @@ def cache_dir() -> Path:
 
 
 def downloads_dir() -> Path:
-    """Return the folder of downloaded data sets. A user may also put files there. Raises InputError."""
+    """Return the folder of downloaded data sets.
+
+    A user may also put files there. Raises InputError.
+    """
     return cache_dir() / "downloads"
 
 
@@ -60,9 +77,16 @@ def offline() -> bool:
 
 
 def refuse_offline(name: str, fix: str) -> None:
-    """Raise InputError if downloads are forbidden. `fix` names the file that the user can provide instead."""
+    """Raise InputError if downloads are forbidden.
+
+    `fix` names the file that the user can provide instead.
+    """
     if offline():
-        why = f"{OFFLINE} is set" if os.environ.get(OFFLINE) else f"{config_file()} has offline = true"
+        why = (
+            f"{OFFLINE} is set"
+            if os.environ.get(OFFLINE)
+            else f"{config_file()} has offline = true"
+        )
         raise mistake(name, f"is not here, and nothing is downloaded because {why}", fix)
 
 
@@ -90,11 +114,20 @@ def _config() -> dict[str, Any]:
     for key, value in table.items():
         if key not in KEYS:
             suggestion = nearest(key, KEYS) or "remove it"
-            problems.append(Problem(str(path), "no such key", suggestion, field=key, allowed=", ".join(KEYS)))
+            problems.append(
+                Problem(str(path), "no such key", suggestion, field=key, allowed=", ".join(KEYS))
+            )
         elif type(value) is not KEYS[key]:
             allowed = "the path of a folder, in quotes" if KEYS[key] is str else "true or false"
             problems.append(
-                Problem(str(path), "another kind of value", fix, field=key, got=repr(value), allowed=allowed)
+                Problem(
+                    str(path),
+                    "another kind of value",
+                    fix,
+                    field=key,
+                    got=repr(value),
+                    allowed=allowed,
+                )
             )
     if problems:
         raise InputError(*problems)

@@ -1,4 +1,5 @@
-"""Command lines: quoting for the shell of this system, recognition of paths, and removal of folder names.
+"""Command lines: quoting for the shell of this system, recognition of paths, and removal of folder
+names.
 
 Imports no other module of resnetlab.
 """
@@ -26,12 +27,16 @@ def resume_command(run: object, *more: str) -> str:
 
 
 def is_path(text: str) -> bool:
-    """Return True if `text` is a path, of this system or with a Windows drive (`C:\\photos`), and not a name."""
+    """Return True if `text` is a path, of this system or with a Windows drive (`C:\\photos`), and
+    not a name.
+    """
     return "/" in text or os.sep in text or _has_drive(text)
 
 
 def last_part(text: str) -> str:
-    """Remove the folders from the path in `text`: a report shows no path of the machine that wrote it."""
+    """Remove the folders from the path in `text`: a report shows no path of the machine that wrote
+    it.
+    """
     setting = re.match(r"(?:--)?[A-Za-z][\w.-]*=", text)  # --out=/a/b, data.source=/a/b
     if setting:
         return setting[0] + last_part(text[setting.end() :])
@@ -46,7 +51,9 @@ def _has_drive(text: str) -> bool:
 
 
 def _quote(word: str) -> str:
-    """Quote a word for cmd and PowerShell, by the rules that Windows programs use to parse a command line."""
+    """Quote a word for cmd and PowerShell, by the rules that Windows programs use to parse a
+    command line.
+    """
     if PLAIN.fullmatch(word):
         return word
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', word)

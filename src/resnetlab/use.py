@@ -30,23 +30,38 @@ def _quiet(_: str) -> None:
 
 
 def evaluate(
-    model: Classifier, data: str, *, split: Part = "test", manifest: Path | None = None, tta: Tta = "none",
-    batch: int = BATCH, cache: str | Path = "cache", out: str | Path | None = None,
-    say: Say = _quiet, pulse: Pulse = lambda *_: None,
-) -> Evaluated:  # fmt: skip
-    """Evaluate a model on the images of `split` in `data`: `rl.evaluate(rl.load_model("pets"), "photos").top1`.
+    model: Classifier,
+    data: str,
+    *,
+    split: Part = "test",
+    manifest: Path | None = None,
+    tta: Tta = "none",
+    batch: int = BATCH,
+    cache: str | Path = "cache",
+    out: str | Path | None = None,
+    say: Say = _quiet,
+    pulse: Pulse = lambda *_: None,
+) -> Evaluated:
+    """Evaluate a model on the images of `split` in `data`: `rl.evaluate(rl.load_model("pets"),
+    "photos").top1`.
 
-    With `out`, write a page with the most confident mistakes and the tables behind it to that folder. Raises
-    InputError.
+    With `out`, write a page with the most confident mistakes and the tables behind it to that
+    folder. Raises InputError.
     """
     labelled = open_labelled(data, split, Path(cache), say, by=manifest)
     return evaluate_on(model, labelled, tta=tta, batch=batch, out=out, say=say, pulse=pulse)
 
 
 def evaluate_on(
-    model: Classifier, labelled: Labelled, *, tta: Tta = "none", batch: int = BATCH, out: str | Path | None = None,
-    say: Say = _quiet, pulse: Pulse = lambda *_: None,
-) -> Evaluated:  # fmt: skip
+    model: Classifier,
+    labelled: Labelled,
+    *,
+    tta: Tta = "none",
+    batch: int = BATCH,
+    out: str | Path | None = None,
+    say: Say = _quiet,
+    pulse: Pulse = lambda *_: None,
+) -> Evaluated:
     """Evaluate a model on labeled images that are already listed; see `evaluate`."""
     answers = answer(model, labelled, tta=tta, batch=batch, pulse=pulse)
     result = scored(model, labelled, answers, tta)
@@ -55,7 +70,9 @@ def evaluate_on(
     return result
 
 
-def _shots(model: Classifier, result: Evaluated, answers: Answers, say: Say, pulse: Pulse) -> dict[str, Shots]:
+def _shots(
+    model: Classifier, result: Evaluated, answers: Answers, say: Say, pulse: Pulse
+) -> dict[str, Shots]:
     """Draw the most confident mistakes, with Grad-CAM heat maps of the predicted classes.
 
     A network without spatial feature maps gets no heat maps.
@@ -75,4 +92,6 @@ def _shots(model: Classifier, result: Evaluated, answers: Answers, say: Say, pul
     except InputError as error:  # the network has no spatial feature maps
         say(f"without heat maps: {error}")
     urls = [data_uri(Image.fromarray(pixels.squeeze())) for pixels in images]
-    return {mistake.name: Shots(urls[index], heat_maps[index]) for index, mistake in enumerate(mistakes)}
+    return {
+        mistake.name: Shots(urls[index], heat_maps[index]) for index, mistake in enumerate(mistakes)
+    }

@@ -1,4 +1,6 @@
-"""Seeds are added by the declared looks, to the arms of undecided claims alone, and the rule says when to stop."""
+"""Seeds are added by the declared looks, to the arms of undecided claims alone, and the rule says
+when to stop.
+"""
 
 from __future__ import annotations
 
@@ -51,11 +53,15 @@ def pretend(plan: Plan, root: Path, accuracy: Callable[[str, int], float]) -> No
     for run in plan.runs:
         directory = RunDirectory.of(root, run.id)
         write_json(directory.path / "run.json", encode(run.file))
-        scores = rl.Scores(images=60, loss_nats=1.0, top1_error_pct=100 - accuracy(run.condition, run.seed))
+        scores = rl.Scores(
+            images=60, loss_nats=1.0, top1_error_pct=100 - accuracy(run.condition, run.seed)
+        )
         directory.commit(Result(schema=1, status="converged", step=1, chosen_step=1, test=scores))
 
 
-def run(study: rl.LoadedStudy, root: Path, accuracy: Callable[[str, int], float], most: int = 10) -> list[Plan]:
+def run(
+    study: rl.LoadedStudy, root: Path, accuracy: Callable[[str, int], float], most: int = 10
+) -> list[Plan]:
     plans = []
     for plan in study.stages(root, most_seeds=most):
         pretend(plan, root, accuracy)
@@ -64,7 +70,9 @@ def run(study: rl.LoadedStudy, root: Path, accuracy: Callable[[str, int], float]
 
 
 def noisy(level: dict[str, float]) -> Callable[[str, int], float]:
-    return lambda label, seed: level[label] + np.random.default_rng([seed, len(label), int(label.split()[1])]).normal()
+    return lambda label, seed: (
+        level[label] + np.random.default_rng([seed, len(label), int(label.split()[1])]).normal()
+    )
 
 
 def test_only_the_arms_of_undecided_claims_get_more_seeds(tmp_path: Path, small_npz: Path) -> None:
@@ -77,17 +85,25 @@ def test_only_the_arms_of_undecided_claims_get_more_seeds(tmp_path: Path, small_
         {"residual 8 (A)": 3, "residual 14 (A)": 10, "residual 20 (A)": 10},
     ]
     seeds = [sorted({cell.seed for cell in plan.runs}) for plan in plans]
-    assert seeds == [[0, 7, 8], [0, 1, 2, 7, 8], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]]  # its own first, then new ones
+    assert seeds == [
+        [0, 7, 8],
+        [0, 1, 2, 7, 8],
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    ]  # its own first, then new ones
     judged = analyze(gather(read_record(plans[-1], tmp_path)))
     assert [verdict.word for verdict in judged.verdicts] == ["reproduced", "inconclusive"]
     assert judged.counts.planned == 23
 
 
-def test_a_study_whose_claims_are_decided_ends_at_the_first_look(tmp_path: Path, small_npz: Path) -> None:
+def test_a_study_whose_claims_are_decided_ends_at_the_first_look(
+    tmp_path: Path, small_npz: Path
+) -> None:
     level = noisy({"residual 8 (A)": 20.0, "residual 14 (A)": 50.0, "residual 20 (A)": 90.0})
     plans = run(study_of(tmp_path, small_npz), tmp_path, level)
     assert len(plans) == 1
-    assert [v.word for v in analyze(gather(read_record(plans[0], tmp_path))).verdicts] == ["reproduced"] * 2
+    assert [v.word for v in analyze(gather(read_record(plans[0], tmp_path))).verdicts] == [
+        "reproduced"
+    ] * 2
 
 
 def test_no_more_seeds_are_added_than_were_allowed(tmp_path: Path, small_npz: Path) -> None:
@@ -103,7 +119,9 @@ def test_an_unfinished_look_is_the_last_of_this_time(tmp_path: Path, small_npz: 
         next(stages)
 
 
-def test_a_claim_that_a_network_fails_is_looked_at_once_at_five_seeds(tmp_path: Path, small_npz: Path) -> None:
+def test_a_claim_that_a_network_fails_is_looked_at_once_at_five_seeds(
+    tmp_path: Path, small_npz: Path
+) -> None:
     sides = "left = { model.depth = 20 }\nright = { model.depth = 8 }\n"
     more = f'[[claim]]\nsays = "fails"\nkind = "fails-and-trains"\n{sides}'
     level = noisy({"residual 8 (A)": 50.0, "residual 14 (A)": 80.0, "residual 20 (A)": 80.1})
@@ -129,13 +147,25 @@ def test_a_study_without_a_claim_has_nothing_to_decide(tmp_path: Path, small_npz
 
 
 def test_a_name_alone_finds_the_study_that_was_begun_with_looks(
-    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    small_npz: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     study = study_of(tmp_path, small_npz)
-    folder = study.report(run(study, tmp_path, lambda _, seed: 90 + seed / 10)[-1], tmp_path).report.parent
+    folder = study.report(
+        run(study, tmp_path, lambda _, seed: 90 + seed / 10)[-1], tmp_path
+    ).report.parent
 
     def told(*arguments: str) -> tuple[str, str]:
-        words = ["resnetlab", "study", *arguments, str(tmp_path / "three.toml"), "--output", str(tmp_path)]
+        words = [
+            "resnetlab",
+            "study",
+            *arguments,
+            str(tmp_path / "three.toml"),
+            "--output",
+            str(tmp_path),
+        ]
         monkeypatch.setattr("sys.argv", words)
         with pytest.raises(SystemExit):
             main()

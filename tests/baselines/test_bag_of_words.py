@@ -1,4 +1,6 @@
-"""The bag of visual words: its counts are those of a plain loop, and it learns, writes and repeats like any run."""
+"""The bag of visual words: its counts are those of a plain loop, and it learns, writes and repeats
+like any run.
+"""
 
 from __future__ import annotations
 
@@ -33,17 +35,27 @@ def test_scores_are_those_of_a_loop_over_images_and_patches() -> None:
         counts = np.zeros((2, 2, 5))
         for row in range(3):
             for column in range(3):
-                corner = pixels[2 * row : 2 * row + 3, 2 * column : 2 * column + 3].astype(float).transpose(2, 0, 1)
+                corner = (
+                    pixels[2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
+                    .astype(float)
+                    .transpose(2, 0, 1)
+                )
                 patch = corner.reshape(-1) - corner.mean()
                 patch = patch / np.sqrt(patch.var() + CONTRAST)
-                distances = ((held.dictionary - (patch - held.mean) @ held.whitening) ** 2).sum(axis=1)
+                distances = ((held.dictionary - (patch - held.mean) @ held.whitening) ** 2).sum(
+                    axis=1
+                )
                 counts[row * 2 // 3, column * 2 // 3, distances.argmin()] += 1 / 9
-        np.testing.assert_allclose(held.weights @ np.sqrt(counts.reshape(-1)) + held.bias, scores, atol=1e-9)
+        np.testing.assert_allclose(
+            held.weights @ np.sqrt(counts.reshape(-1)) + held.bias, scores, atol=1e-9
+        )
 
 
 def test_its_cost_counts_what_was_learned() -> None:
     held = learn(SMALL, pictures(), 0)
-    learned = sum(part.size for part in (held.mean, held.whitening, held.dictionary, held.weights, held.bias))
+    learned = sum(
+        part.size for part in (held.mean, held.whitening, held.dictionary, held.weights, held.bias)
+    )
     assert SMALL.cost(1, 2, 8)[0] == learned
 
 
@@ -62,18 +74,30 @@ def test_it_runs_as_a_run_with_a_record(small_npz: Path, tmp_path: Path) -> None
     assert record.result.test.top1_error_pct < 20
     assert record.result.test.loss_nats is None
     folder = tmp_path / "runs" / record.id
-    assert {"weights.safetensors", "logits-test.safetensors", "result.json", "provenance.jsonl"} <= {
-        path.name for path in folder.iterdir()
-    }
+    assert {
+        "weights.safetensors",
+        "logits-test.safetensors",
+        "result.json",
+        "provenance.jsonl",
+    } <= {path.name for path in folder.iterdir()}
     again = rl.train(
-        "bow-svm", str(small_npz), "adam", settings=settings, output=tmp_path, instruments=Instruments(drop_blocks=True)
+        "bow-svm",
+        str(small_npz),
+        "adam",
+        settings=settings,
+        output=tmp_path,
+        instruments=Instruments(drop_blocks=True),
     )
     assert again.id == record.id
     assert not (folder / "instruments").exists()  # it has no blocks, and is not opened for them
 
 
 def test_what_it_is_not_is_told_in_a_line() -> None:
-    with pytest.raises(InputError, match=r"bow-svm: has no layers: it is no network\. Fix: name a network"):
+    with pytest.raises(
+        InputError, match=r"bow-svm: has no layers: it is no network\. Fix: name a network"
+    ):
         build_model(BagOfWords(), 3, 10, lambda _: None)  # type: ignore[arg-type, return-value]
-    with pytest.raises(InputError, match=r"cannot take images of 4 pixels: a patch has 6\. Fix: patch = 4"):
+    with pytest.raises(
+        InputError, match=r"cannot take images of 4 pixels: a patch has 6\. Fix: patch = 4"
+    ):
         BagOfWords().cost(3, 10, 4)

@@ -1,4 +1,6 @@
-"""The benchmark of a GPU does what it says, on the processor and at tiny sizes; its figures need a GPU."""
+"""The benchmark of a GPU does what it says, on the processor and at tiny sizes; its figures need a
+GPU.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,27 @@ def test_each_contender_has_a_pace_and_the_page_tells_all() -> None:
     pace = gpu.speeds(bench, 20, 8)
     assert list(pace) == ["stock", "tuned", "plain", "captured", "abreast"]
     assert min(pace.values()) > 0
-    told = gpu.ratios({"stock": 100.0, "tuned": 200.0, "plain": 400.0, "captured": 1000.0, "abreast": 4000.0})
+    told = gpu.ratios(
+        {"stock": 100.0, "tuned": 200.0, "plain": 400.0, "captured": 1000.0, "abreast": 4000.0}
+    )
     assert told == {
-        "stock": 10.0, "tuned": 5.0, "plain": 2.5, "five abreast to stock": 40.0, "time of five abreast": 1.25,
-    }  # fmt: skip
-    page = gpu.page({
-        **gpu.machine(), "gpu": "a GPU", "seconds each": 1.0, "bits": {"sgd": "OK"},
-        "images_per_second": {"resnet20-b8": pace}, "ratios": {"resnet20-b8": told}, "grid": {"study": "shortcuts"},
-    })  # fmt: skip
+        "stock": 10.0,
+        "tuned": 5.0,
+        "plain": 2.5,
+        "five abreast to stock": 40.0,
+        "time of five abreast": 1.25,
+    }
+    page = gpu.page(
+        {
+            **gpu.machine(),
+            "gpu": "a GPU",
+            "seconds each": 1.0,
+            "bits": {"sgd": "OK"},
+            "images_per_second": {"resnet20-b8": pace},
+            "ratios": {"resnet20-b8": told},
+            "grid": {"study": "shortcuts"},
+        }
+    )
     assert "- resnet20-b8: time of five abreast 1.25" in page
     bench.began -= gpu.BUDGET_SECONDS
     assert gpu.speeds(bench, 20, 8) == {}, "what does not fit into the budget is left out"
@@ -52,7 +67,11 @@ def test_the_grid_is_that_of_the_shortcut_report(monkeypatch: pytest.MonkeyPatch
     bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
     monkeypatch.setattr(gpu.Bench, "pace", lambda *_: 10_000.0)
     minutes = 12 * 5 * 10 * 50_000 / 10_000 / 60
-    assert gpu.grid(bench) == {"study": "shortcuts", "minutes of training": minutes, "not measured": []}
+    assert gpu.grid(bench) == {
+        "study": "shortcuts",
+        "minutes of training": minutes,
+        "not measured": [],
+    }
 
 
 def test_without_a_gpu_it_says_so_in_a_line(
@@ -61,4 +80,6 @@ def test_without_a_gpu_it_says_so_in_a_line(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     assert gpu.main() == 4
-    assert capsys.readouterr().err == "benchmarks/gpu.py: no CUDA GPU is here: nothing is measured\n"
+    assert (
+        capsys.readouterr().err == "benchmarks/gpu.py: no CUDA GPU is here: nothing is measured\n"
+    )

@@ -1,4 +1,4 @@
-"""The benchmark of training steps: fair contenders, and figures that follow from what was measured."""
+"""Benchmark of training steps: fair contenders, figures that follow from what was measured."""
 
 from __future__ import annotations
 
@@ -15,14 +15,23 @@ import torch
 
 def test_ratios_are_of_medians_and_the_faster_stock_loop_counts() -> None:
     rates = {name: [100.0, 100.0, 900.0] for name in steps.CONTENDERS}
-    rates |= {"stock-w0": [50.0, 40.0, 45.0], "stock-w2": [10.0, 60.0, 50.0], "one-auto": [90.0, 125.0, 100.0]}
+    rates |= {
+        "stock-w0": [50.0, 40.0, 45.0],
+        "stock-w2": [10.0, 60.0, 50.0],
+        "one-auto": [90.0, 125.0, 100.0],
+    }
     found = steps.ratios(rates)
     assert (found["stock"], found["tuned"], found["study_one"]) == (2.0, 1.0, 1.0)
 
 
 def test_the_page_shows_every_ratio_and_every_rate() -> None:
-    rates = {name: [float(place), place + 1.0, place + 2.0] for place, name in enumerate(steps.CONTENDERS, 10)}
-    text = steps.page({"resnet20-b32": rates}, {"load": 0.1, "packages": {"torch": "1"}}, "2026-01-02")
+    rates = {
+        name: [float(place), place + 1.0, place + 2.0]
+        for place, name in enumerate(steps.CONTENDERS, 10)
+    }
+    text = steps.page(
+        {"resnet20-b32": rates}, {"load": 0.1, "packages": {"torch": "1"}}, "2026-01-02"
+    )
     for value in steps.ratios(rates).values():
         assert f"{value:.2f}" in text
     for held in rates.values():
@@ -31,12 +40,18 @@ def test_the_page_shows_every_ratio_and_every_rate() -> None:
 
 @pytest.mark.parametrize("tuned", [False, True])
 def test_a_stock_loop_learns(tuned: bool) -> None:
-    """Two kinds of images that a linear layer can tell: the loss falls, so that it is a training loop that is timed."""
+    """Two kinds of images that a linear layer can tell: the loss falls, so that it is a training
+    loop that is timed.
+    """
     torch.manual_seed(0)
     labels = np.arange(64) % 2
-    pixels = np.where(labels[:, None, None, None] == 1, 200, 50).astype(np.uint8) * np.ones((1, 8, 8, 1), np.uint8)
+    pixels = np.where(labels[:, None, None, None] == 1, 200, 50).astype(np.uint8) * np.ones(
+        (1, 8, 8, 1), np.uint8
+    )
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
-    loop = stock.epochs(model, pixels, labels, 16, tuned=tuned, device=torch.device("cpu"), workers=0)
+    loop = stock.epochs(
+        model, pixels, labels, 16, tuned=tuned, device=torch.device("cpu"), workers=0
+    )
     assert [next(loop) for _ in range(40)] == [16] * 40
     shown = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
     assert (model(shown).argmax(1).numpy() == labels).all()
@@ -52,7 +67,9 @@ def test_our_loop_counts_the_images_that_it_trained() -> None:
 
 @pytest.mark.slow
 def test_contenders_train_when_they_are_asked() -> None:
-    """Real processes: a stock loop with workers and one of ours answer with images and seconds, and are ended."""
+    """Real processes: a stock loop with workers and one of ours answer with images and seconds, and
+    are ended.
+    """
     with steps.started(steps.commands(["stock-w2", "study-fp32"], 8, 32, "digits")) as held:
         assert all(one.window(1.0) > 0 for one in held.values())
         processes = [process for one in held.values() for process in one.processes]

@@ -1,4 +1,6 @@
-"""A model's folder: whole or absent, checked when read, and the same predictions wherever it is opened."""
+"""A model's folder: whole or absent, checked when read, and the same predictions wherever it is
+opened.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +29,23 @@ SQUEEZE = External(source="torchvision/squeezenet1_1")
 
 
 def network(model: Model, classes: int = 3, seed: int = 0) -> nn.Module:
-    return build_model(model, 3, classes, lambda name: torch.Generator().manual_seed(seed + len(name))).eval()
+    return build_model(
+        model, 3, classes, lambda name: torch.Generator().manual_seed(seed + len(name))
+    ).eval()
 
 
 def described(model: Model, **fields: object) -> ModelFile:
-    return ModelFile(**{"name": "pets", "model": model, "classes": ("cat", "dog", "newt"), "view": VIEW} | fields)  # type: ignore[arg-type]
+    return ModelFile(
+        **{"name": "pets", "model": model, "classes": ("cat", "dog", "newt"), "view": VIEW} | fields
+    )  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("model", [SMALL, SQUEEZE, External(source="timm/mobilenetv2_035", kwargs={"num_classes": 7})])
-def test_a_model_comes_back_from_its_folder_with_the_same_outputs(tmp_path: Path, model: Model) -> None:
+@pytest.mark.parametrize(
+    "model", [SMALL, SQUEEZE, External(source="timm/mobilenetv2_035", kwargs={"num_classes": 7})]
+)
+def test_a_model_comes_back_from_its_folder_with_the_same_outputs(
+    tmp_path: Path, model: Model
+) -> None:
     """The last was built with seven outputs, and its classifier was replaced."""
     kwargs = {"num_classes": 3} if isinstance(model, External) else {}
     module = network(replace(model, kwargs=kwargs) if isinstance(model, External) else model)
@@ -50,7 +60,11 @@ def test_a_model_comes_back_from_its_folder_with_the_same_outputs(tmp_path: Path
 
 def test_no_path_of_the_machine_that_made_it_stands_in_a_models_folder(tmp_path: Path) -> None:
     write_weights(tmp_path / "start.safetensors", network(SQUEEZE, 3).state_dict(), {})
-    made = External(source="torchvision/squeezenet1_1", weights=str(tmp_path / "start.safetensors"), class_names=("a",))
+    made = External(
+        source="torchvision/squeezenet1_1",
+        weights=str(tmp_path / "start.safetensors"),
+        class_names=("a",),
+    )
     save_bundle(tmp_path / "pets", network(made), described(made))
     for name in ("model.json", "README.md"):
         assert str(tmp_path) not in (tmp_path / "pets" / name).read_text()
@@ -69,7 +83,9 @@ def test_a_flipped_bit_of_the_weights_is_refused_by_name(tmp_path: Path) -> None
         load_bundle(tmp_path / "pets")
 
 
-def test_a_folder_is_replaced_whole_or_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_replaced_whole_or_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "pets"
     save_bundle(folder, network(SMALL), described(SMALL))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -118,7 +134,11 @@ def test_a_save_that_is_killed_at_any_step_leaves_the_old_model_or_the_new_one(
         assert torch.equal(held.module.state_dict()[name], tensor)
     save_bundle(folder, network(SMALL, seed=9), described(SMALL, name="newest"))
     assert load_bundle(folder).file.name == "newest"
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "model.json",
+        "weights.safetensors",
+    ]
 
 
 def test_weights_that_another_program_has_open_are_told_in_a_line_and_the_model_stays(
@@ -136,10 +156,16 @@ def test_weights_that_another_program_has_open_are_told_in_a_line_and_the_model_
         real(source, target)
 
     monkeypatch.setattr(store, "replace_file", refused)
-    with pytest.raises(InputError, match=r"weights\.safetensors: is open in another program\. Fix: end the program"):
+    with pytest.raises(
+        InputError, match=r"weights\.safetensors: is open in another program\. Fix: end the program"
+    ):
         save_bundle(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
     assert load_bundle(folder).file.name == "older"
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "model.json",
+        "weights.safetensors",
+    ]
 
 
 def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
@@ -157,14 +183,27 @@ def test_weights_of_another_network_are_not_written(tmp_path: Path) -> None:
 
 def test_the_card_says_what_the_file_says_and_takes_no_markup_from_names(tmp_path: Path) -> None:
     file = described(
-        SMALL, name="<script>", classes=("a|b", "*c*", "d"), licence=Licence(name="CC-BY-NC-4.0", of="the backbone"),
+        SMALL,
+        name="<script>",
+        classes=("a|b", "*c*", "d"),
+        licence=Licence(name="CC-BY-NC-4.0", of="the backbone"),
         caveats=("The pre-training saw the test images.",),
-        metrics=(Metric(name="top1_error_pct", value=12.5, low=8.1, high=18.2, data="photos", images=160),),
+        metrics=(
+            Metric(
+                name="top1_error_pct", value=12.5, low=8.1, high=18.2, data="photos", images=160
+            ),
+        ),
         provenance={"run": "photos-s0"},
-    )  # fmt: skip
+    )
     save_bundle(tmp_path / "pets", network(SMALL), file)
     text = (tmp_path / "pets" / "README.md").read_text()
-    for said in ("CC-BY-NC-4.0", "No commercial use", "saw the test images", "| 12.5 | [8.1, 18.2] |", "photos-s0"):
+    for said in (
+        "CC-BY-NC-4.0",
+        "No commercial use",
+        "saw the test images",
+        "| 12.5 | [8.1, 18.2] |",
+        "photos-s0",
+    ):
         assert said in text
     assert "<script>" not in text
     assert r"a\|b, \*c\*, d" in text
@@ -186,11 +225,15 @@ def test_what_is_no_model_is_told_in_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "non_commercial"), [("Apache-2.0", False), ("CC-BY-NC-4.0", True), ("cc-by-nc", True)]
 )
-def test_a_licence_that_rules_out_commerce_is_known_by_its_name(name: str, non_commercial: bool) -> None:
+def test_a_licence_that_rules_out_commerce_is_known_by_its_name(
+    name: str, non_commercial: bool
+) -> None:
     assert Licence(name=name).non_commercial is non_commercial
 
 
-def test_a_finished_run_is_a_model_and_is_shown_the_pixels_that_it_trained_on(tmp_path: Path, small_npz: Path) -> None:
+def test_a_finished_run_is_a_model_and_is_shown_the_pixels_that_it_trained_on(
+    tmp_path: Path, small_npz: Path
+) -> None:
     import resnetlab as rl
 
     record = rl.train(SMALL, str(small_npz), "adam", settings=["recipe.epochs=1"], output=tmp_path)
@@ -205,13 +248,17 @@ def test_a_finished_run_is_a_model_and_is_shown_the_pixels_that_it_trained_on(tm
         load_bundle(tmp_path / "runs" / record.id)
 
 
-def test_a_run_on_crops_is_shown_the_centre_and_a_whitened_one_is_refused(tmp_path: Path, small_npz: Path) -> None:
+def test_a_run_on_crops_is_shown_the_centre_and_a_whitened_one_is_refused(
+    tmp_path: Path, small_npz: Path
+) -> None:
     import resnetlab as rl
 
     cropped = ["recipe.epochs=1", "recipe.augment.crop=6"]
     record = rl.train(SMALL, str(small_npz), "adam", settings=cropped, output=tmp_path)
     view = read_file(tmp_path / "runs" / record.id).view
     assert (view.rule, view.resize, view.size) == ("crop", 8, 6)
-    record = rl.train(SMALL, str(small_npz), "adam", settings=[*cropped, "recipe.normalise=zca"], output=tmp_path)
+    record = rl.train(
+        SMALL, str(small_npz), "adam", settings=[*cropped, "recipe.normalise=zca"], output=tmp_path
+    )
     with pytest.raises(InputError, match="scaled by zca"):
         read_file(tmp_path / "runs" / record.id)

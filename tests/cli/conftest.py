@@ -1,4 +1,6 @@
-"""The command line called in this process, and a folder in which every command has something to work on."""
+"""The command line called in this process, and a folder in which every command has something to
+work on.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ Resnetlab = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def resnetlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Resnetlab:
+def resnetlab(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Resnetlab:
     """Call the command line in an empty folder; exit code, output and errors."""
     from resnetlab.cli.main import main
 
@@ -35,7 +39,9 @@ def resnetlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory, small_npz: Path, study_text: str) -> Path:
-    """A folder with a study that was run, photographs, a pre-trained network and the weights of another."""
+    """A folder with a study that was run, photographs, a pre-trained network and the weights of
+    another.
+    """
     import torch
 
     from helpers.stripes import QUICK
@@ -59,9 +65,19 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, small_npz: Path, study_t
     try:
         for words in (
             ["study", "run", "small.toml", "--data", "bands.npz"],
-            ["finetune", "photos", "--model", "tiny.toml", "--recipe", QUICK,
-             "--train-size", "16", "--test-size", "16"],
-        ):  # fmt: skip
+            [
+                "finetune",
+                "photos",
+                "--model",
+                "tiny.toml",
+                "--recipe",
+                QUICK,
+                "--train-size",
+                "16",
+                "--test-size",
+                "16",
+            ],
+        ):
             sys.argv = ["resnetlab", *words]
             with pytest.raises(SystemExit) as done, contextlib.redirect_stdout(io.StringIO()):
                 main()

@@ -20,19 +20,39 @@ MISTAKES = {
     "an unknown recipe": (("train", "cifar-resnet20", "--recipe", "adamm"), 'did you mean "adam"?'),
     "an unknown model": (("train", "cifar-resnt20"), 'did you mean "cifar-resnet20"?'),
     "a depth that is none": (("train", "cifar-resnet21"), "21 is not 6n + 2. Fix: 20 or 26"),
-    "a data set that is not there": (("train", "cifar-resnet20", "--data", "nowhere/x.npz"), "no such file or folder"),
-    "a name of no data set": (("train", "cifar-resnet20", "--data", "digit"), 'did you mean "digits"?'),
-    "seeds that are none": (("study", "run", "digits", "--seeds", "a"), "--seeds 3, or --seeds 0,1,7"),
+    "a data set that is not there": (
+        ("train", "cifar-resnet20", "--data", "nowhere/x.npz"),
+        "no such file or folder",
+    ),
+    "a name of no data set": (
+        ("train", "cifar-resnet20", "--data", "digit"),
+        'did you mean "digits"?',
+    ),
+    "seeds that are none": (
+        ("study", "run", "digits", "--seeds", "a"),
+        "--seeds 3, or --seeds 0,1,7",
+    ),
     "an override of nothing": (("study", "run", "digits", "--set", "epochs"), "not FIELD=VALUE"),
-    "an override of an axis": (("study", "run", "digits", "--set", "model.depth=20"), "is an axis of the study's grid"),
-    "an unknown field": (("train", "cifar-resnet20", "--set", "recipe.epoch=3"), 'did you mean "epochs"?'),
+    "an override of an axis": (
+        ("study", "run", "digits", "--set", "model.depth=20"),
+        "is an axis of the study's grid",
+    ),
+    "an unknown field": (
+        ("train", "cifar-resnet20", "--set", "recipe.epoch=3"),
+        'did you mean "epochs"?',
+    ),
     "a folder that is no run": (("resume", "."), "not a run's folder"),
-    "a study that was not begun": (("study", "report", "nothing.toml"), "no such file or directory"),
+    "a study that was not begun": (
+        ("study", "report", "nothing.toml"),
+        "no such file or directory",
+    ),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_line_with_its_fix_and_leaves_nothing_behind(resnetlab: Resnetlab, mistake: str) -> None:
+def test_a_mistake_is_one_line_with_its_fix_and_leaves_nothing_behind(
+    resnetlab: Resnetlab, mistake: str
+) -> None:
     arguments, expected = MISTAKES[mistake]
     code, out, err = resnetlab(*arguments)
     assert code == 2
@@ -44,15 +64,23 @@ def test_a_mistake_is_one_line_with_its_fix_and_leaves_nothing_behind(resnetlab:
     assert not [path for path in Path().rglob("*") if path.is_file()]
 
 
-def test_a_study_file_with_three_mistakes_tells_three(resnetlab: Resnetlab, tmp_path: Path, study_text: str) -> None:
+def test_a_study_file_with_three_mistakes_tells_three(
+    resnetlab: Resnetlab, tmp_path: Path, study_text: str
+) -> None:
     path = tmp_path / "three.toml"
     text = study_text.replace("depth = 8", "depth = 9").replace("epochs = 2", 'epochs = "ten"')
     path.write_text(text.replace("lr = 1e-3", "lr_rate = 1e-3"))
     code, _, err = resnetlab("study", "check", path)
     assert code == 2
     lines = err.splitlines()
-    assert [line.split(": ")[3] for line in lines] == ["model.depth", "recipe.epochs", "recipe.optimiser.lr_rate"]
-    assert all(line.startswith(f"resnetlab: error: {path}: ") and ". Fix: " in line for line in lines)
+    assert [line.split(": ")[3] for line in lines] == [
+        "model.depth",
+        "recipe.epochs",
+        "recipe.optimiser.lr_rate",
+    ]
+    assert all(
+        line.startswith(f"resnetlab: error: {path}: ") and ". Fix: " in line for line in lines
+    )
 
 
 def test_debug_shows_where_a_mistake_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,14 +91,18 @@ def test_debug_shows_where_a_mistake_was_found(monkeypatch: pytest.MonkeyPatch) 
         main()
 
 
-def test_what_was_not_foreseen_is_a_line_too(resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_not_foreseen_is_a_line_too(
+    resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("by \x1b[31mzero")
 
     monkeypatch.setattr("resnetlab.cli.catalog.list_models", fail)
     code, _, err = resnetlab("models")
     assert code == 1
-    assert err.startswith("resnetlab: error: unforeseen: ZeroDivisionError: by \\x1b[31mzero. Fix: ")
+    assert err.startswith(
+        "resnetlab: error: unforeseen: ZeroDivisionError: by \\x1b[31mzero. Fix: "
+    )
     assert len(err.splitlines()) == 1
 
 
@@ -97,8 +129,21 @@ def test_data_check_counts_what_is_there(resnetlab: Resnetlab, small_npz: Path) 
     assert "120" in out
 
 
-def test_one_run_is_trained_stopped_by_nothing_and_read_again(resnetlab: Resnetlab, small_npz: Path) -> None:
-    arguments = ("train", "cifar-resnet8", "--data", small_npz, "--recipe", "adam", "--epochs", "2", "-b", "16")
+def test_one_run_is_trained_stopped_by_nothing_and_read_again(
+    resnetlab: Resnetlab, small_npz: Path
+) -> None:
+    arguments = (
+        "train",
+        "cifar-resnet8",
+        "--data",
+        small_npz,
+        "--recipe",
+        "adam",
+        "--epochs",
+        "2",
+        "-b",
+        "16",
+    )
     code, out, err = resnetlab(*arguments)
     assert code == 0, err
     assert re.search(r"test +\d+\.\d % of 60 images", out)
@@ -140,21 +185,30 @@ def test_a_study_is_run_said_and_reported_again(resnetlab: Resnetlab, study_file
 
 def test_a_plan_says_what_its_seeds_cannot_decide(resnetlab: Resnetlab, study_file: Path) -> None:
     text = study_file.read_text()
-    same = text[text.index("[[claim]]") :].replace("[[claim]]", '[[claim]]\nkind = "equal"\nmargin = 1.0')
+    same = text[text.index("[[claim]]") :].replace(
+        "[[claim]]", '[[claim]]\nkind = "equal"\nmargin = 1.0'
+    )
     study_file.write_text(text + "\n" + same)
     code, out, err = resnetlab("study", "plan", study_file)
     assert code == 0, err
-    assert "neither an expected_sd nor a published one, so nothing says whether 2 seeds can confirm its margin" in out
+    assert (
+        "neither an expected_sd nor a published one, so nothing says whether 2 seeds can "
+        "confirm its margin" in out
+    )
     code, out, _ = resnetlab("study", "plan", study_file, "--seeds", "1")
     assert out.count("one seed cannot decide it, whatever they give; 2 can") == 2
 
 
-def test_weights_that_are_not_whole_are_refused_with_what_is_missing(resnetlab: Resnetlab, tmp_path: Path) -> None:
+def test_weights_that_are_not_whole_are_refused_with_what_is_missing(
+    resnetlab: Resnetlab, tmp_path: Path
+) -> None:
     import torch
 
     file = tmp_path / "net.pth"
     torch.save({"state_dict": {"linear.weight": torch.zeros(10, 64)}}, file)
-    code, _, err = resnetlab("import-weights", file, "--as", "cifar-resnet8", "--out", tmp_path / "out")
+    code, _, err = resnetlab(
+        "import-weights", file, "--as", "cifar-resnet8", "--out", tmp_path / "out"
+    )
     assert code == 2
     assert "missing" in err
     code, _, err = resnetlab("import-weights", tmp_path / "none.pth", "--as", "cifar-resnet8")

@@ -49,16 +49,22 @@ def test_the_facts_are_those_of_the_machine(resnetlab: Resnetlab, root: Path) ->
         assert "AVX2" in found["processor"]["features"]
 
 
-def test_a_damaged_run_is_printed_with_its_mending_and_the_exit_code_says_so(resnetlab: Resnetlab, root: Path) -> None:
+def test_a_damaged_run_is_printed_with_its_mending_and_the_exit_code_says_so(
+    resnetlab: Resnetlab, root: Path
+) -> None:
     run = sorted((root / "runs").iterdir())[0]
     (run / "weights.safetensors").unlink()
     code, out, _ = resnetlab("doctor", "--output", root)
     assert code == 5
     (line,) = [line for line in out.splitlines() if line.startswith("damage")]
-    assert line.endswith(f". Fix: remove {run / 'result.json'}, then: resnetlab resume {run} --from 0")
+    assert line.endswith(
+        f". Fix: remove {run / 'result.json'}, then: resnetlab resume {run} --from 0"
+    )
     code, out, _ = resnetlab("doctor", run, "--json")
     assert code == 5
-    assert [item["path"] for item in json.loads(out)["damage"]] == [str(run / "weights.safetensors")]
+    assert [item["path"] for item in json.loads(out)["damage"]] == [
+        str(run / "weights.safetensors")
+    ]
 
 
 def test_mend_mends_the_named_run_alone(resnetlab: Resnetlab, root: Path) -> None:
@@ -82,6 +88,8 @@ def test_the_first_lines_come_before_torch(root: Path) -> None:
         "doctor.look_at_torch = late\nsys.argv = ['resnetlab', 'doctor', '--output', sys.argv[1]]\n"
         "from resnetlab.cli.main import main\nmain()"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(root)], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()][:2] == ["resnetlab", "processor"]

@@ -20,7 +20,8 @@ try:
 except SystemExit as ended:
     code = ended.code
 heavy = ("torch", "numpy", "scipy", "rich", "matplotlib")
-ours = [name for name in sys.modules if name.startswith("resnetlab.") and not name.startswith("resnetlab.cli")]
+ours = [name for name in sys.modules if name.startswith("resnetlab.")]
+ours = [name for name in ours if not name.startswith("resnetlab.cli")]
 print([name for name in heavy if name in sys.modules], file=sys.stderr)
 print(ours, file=sys.stderr)
 sys.exit(code)
@@ -28,7 +29,9 @@ sys.exit(code)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "resnetlab", *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-m", "resnetlab", *arguments], capture_output=True, text=True, timeout=60
+    )
 
 
 def test_help_groups_the_commands_by_what_people_come_for() -> None:
@@ -38,14 +41,18 @@ def test_help_groups_the_commands_by_what_people_come_for() -> None:
     from resnetlab.cli.main import SECTIONS, app
 
     known = {
-        info.name or info.callback.__name__ for info in app.registered_commands if info.callback and not info.hidden
+        info.name or info.callback.__name__
+        for info in app.registered_commands
+        if info.callback and not info.hidden
     }
     known |= {str(group.name) for group in app.registered_groups}
     assert known == {name for names in SECTIONS.values() for name in names}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["study", "--help"], ["train", "--help"]])
-def test_help_imports_nothing_heavy_and_of_resnetlab_the_command_line_alone(arguments: list[str]) -> None:
+def test_help_imports_nothing_heavy_and_of_resnetlab_the_command_line_alone(
+    arguments: list[str],
+) -> None:
     code = IMPORTED.format(arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
@@ -60,7 +67,8 @@ def test_a_mistake_in_a_file_is_told_without_torch() -> None:
     assert done.returncode == 2
     said, heavy, _ = done.stderr.splitlines()
     assert said == (
-        f"resnetlab: error: digitz: unknown study (got digitz; allowed: {', '.join(study_names())}). "
+        "resnetlab: error: digitz: unknown study (got digitz; allowed: "
+        f"{', '.join(study_names())}). "
         'Fix: did you mean "digits"?'
     )
     assert "torch" not in heavy

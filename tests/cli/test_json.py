@@ -33,8 +33,28 @@ CASES = {
     "resume": ["resume", "RUN"],
     "compare": ["compare", "runs/*-resnet8+*", "runs/*-plain8+*"],
     "verify": ["verify", "STUDY", "--cells", "1", "--data", "bands.npz"],
-    "finetune": ["finetune", "photos", *TINY, "--recipe", QUICK, "--train-size", "16", "--test-size", "16"],
-    "fixres": ["fixres", "photos", *TINY, "--train-sizes", "16", "--test-sizes", "16", "--epochs", "1"],
+    "finetune": [
+        "finetune",
+        "photos",
+        *TINY,
+        "--recipe",
+        QUICK,
+        "--train-size",
+        "16",
+        "--test-size",
+        "16",
+    ],
+    "fixres": [
+        "fixres",
+        "photos",
+        *TINY,
+        "--train-sizes",
+        "16",
+        "--test-sizes",
+        "16",
+        "--epochs",
+        "1",
+    ],
     "data check": ["data", "check", "photos"],
     "data describe": ["data", "describe", "photos"],
     "data split": ["data", "split", "photos"],
@@ -100,7 +120,9 @@ def test_a_result_as_json_has_the_keys_of_the_page(
         from resnetlab.models.parse import parse_model
         from resnetlab.training.rng import stream
 
-        net = build_model(parse_model("cifar-resnet8", "", ""), 3, 10, lambda part: stream(0, "init", part))
+        net = build_model(
+            parse_model("cifar-resnet8", "", ""), 3, 10, lambda part: stream(0, "init", part)
+        )
         torch.save(net.state_dict(), "net.pth")
     known = {
         "RUN": next(iter(sorted(Path("runs").glob("*-resnet8*")))),

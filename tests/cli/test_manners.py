@@ -1,4 +1,4 @@
-"""What a person may expect of any command line: a version, completion, quiet, dry runs, exit codes."""
+"""Conventions of command lines: a version, completion, quiet, dry runs, exit codes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def test_the_version_is_printed(resnetlab: Resnetlab, words: list[str]) -> None:
     assert resnetlab(*words) == (0, f"resnetlab {version('resnetlab')}\n", "")
 
 
-@pytest.mark.parametrize("words", [[], ["-h"], ["help"], ["study"], ["study", "run", "-h"], ["help", "study", "run"]])
+@pytest.mark.parametrize(
+    "words", [[], ["-h"], ["help"], ["study"], ["study", "run", "-h"], ["help", "study", "run"]]
+)
 def test_help_is_printed_and_is_no_mistake(resnetlab: Resnetlab, words: list[str]) -> None:
     code, out, err = resnetlab(*words)
     assert (code, err) == (0, "")
@@ -44,7 +46,8 @@ def test_exit_codes_stand_in_help_and_in_the_page(resnetlab: Resnetlab) -> None:
         assert f"| {code} | {meaning} |" in page
 
 
-# Quiet, verbose -------------------------------------------------------------------------------------------------------
+# Quiet, verbose
+# --------------------------------------------------------------------------------------------------
 
 
 def test_quiet_prints_the_result_and_no_progress(resnetlab: Resnetlab, small_npz: Path) -> None:
@@ -76,10 +79,13 @@ def test_verbose_shows_where_a_mistake_was_found(monkeypatch: pytest.MonkeyPatch
         main()
 
 
-# Dry runs -------------------------------------------------------------------------------------------------------------
+# Dry runs
+# --------------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_of_a_study_prints_its_plan_and_trains_nothing(resnetlab: Resnetlab, study_file: Path) -> None:
+def test_a_dry_run_of_a_study_prints_its_plan_and_trains_nothing(
+    resnetlab: Resnetlab, study_file: Path
+) -> None:
     code, out, err = resnetlab("study", "run", study_file, "--dry-run")
     assert code == 0, err
     assert out == resnetlab("study", "plan", study_file)[1]
@@ -87,7 +93,9 @@ def test_a_dry_run_of_a_study_prints_its_plan_and_trains_nothing(resnetlab: Resn
     assert not list(Path().glob("runs/*"))
 
 
-def test_a_dry_run_of_training_names_the_run_and_trains_nothing(resnetlab: Resnetlab, small_npz: Path) -> None:
+def test_a_dry_run_of_training_names_the_run_and_trains_nothing(
+    resnetlab: Resnetlab, small_npz: Path
+) -> None:
     words = ("train", "cifar-resnet8", "--data", small_npz, "--recipe", "adam", "--epochs", "1")
     code, out, err = resnetlab(*words, "--dry-run")
     assert code == 0, err
@@ -98,7 +106,8 @@ def test_a_dry_run_of_training_names_the_run_and_trains_nothing(resnetlab: Resne
     assert f"Run: {folder[1]}" in resnetlab(*words)[1]
 
 
-# Pages ----------------------------------------------------------------------------------------------------------------
+# Pages
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -111,7 +120,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return addresses
 
 
-def test_open_shows_the_page_of_a_report(resnetlab: Resnetlab, workspace: Path, opened: list[str]) -> None:
+def test_open_shows_the_page_of_a_report(
+    resnetlab: Resnetlab, workspace: Path, opened: list[str]
+) -> None:
     study = next((workspace / "studies").glob("small*"))
     assert resnetlab("study", "report", study, "--open")[0] == 0
     assert opened == [(study / "report.html").as_uri()]
@@ -119,7 +130,11 @@ def test_open_shows_the_page_of_a_report(resnetlab: Resnetlab, workspace: Path, 
 
 @pytest.mark.parametrize("why", ["CI", "no display"])
 def test_open_says_where_the_page_is_when_there_is_no_browser(
-    resnetlab: Resnetlab, workspace: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch, why: str
+    resnetlab: Resnetlab,
+    workspace: Path,
+    opened: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    why: str,
 ) -> None:
     if why == "CI":
         monkeypatch.setenv("CI", "true")
@@ -133,7 +148,8 @@ def test_open_says_where_the_page_is_when_there_is_no_browser(
     assert f"Open the page yourself: {(study / 'report.html')}" in err
 
 
-# Devices --------------------------------------------------------------------------------------------------------------
+# Devices
+# --------------------------------------------------------------------------------------------------
 
 DEVICES = {
     "study run": ["study", "run", "digits"],
@@ -151,11 +167,14 @@ DEVICES = {
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cpu:1", "cuda:-1"])
-def test_a_device_that_is_none_is_one_line_with_what_is_allowed(resnetlab: Resnetlab, device: str) -> None:
+def test_a_device_that_is_none_is_one_line_with_what_is_allowed(
+    resnetlab: Resnetlab, device: str
+) -> None:
     code, out, err = resnetlab("train", "cifar-resnet8", "--device", device)
     assert (code, out) == (2, "")
     assert err == (
-        f"resnetlab: error: --device: no such device (got {device}; allowed: auto, cpu, cuda, mps, or cuda:N for the "
+        f"resnetlab: error: --device: no such device (got {device}; allowed: auto, cpu, cuda, "
+        "mps, or cuda:N for the "
         "GPU of that index). Fix: --device auto\n"
     )
 
@@ -168,7 +187,10 @@ def test_every_command_that_computes_refuses_a_bad_device_in_the_same_words(
     known = {"RUN": str(next(Path("runs").iterdir())), "MODEL": str(next(Path("models").iterdir()))}
     words = [known.get(word, word) for word in DEVICES[name]]
     code, _, err = resnetlab(*words, "--device", "cuda:one")
-    assert (code, err.startswith("resnetlab: error: --device: no such device (got cuda:one;")) == (2, True)
+    assert (code, err.startswith("resnetlab: error: --device: no such device (got cuda:one;")) == (
+        2,
+        True,
+    )
 
 
 def test_the_index_of_a_gpu_is_a_matter_of_place_and_not_of_identity(
@@ -198,30 +220,57 @@ def test_a_gpu_that_is_not_there_is_refused_before_a_run_is_begun(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda *_: (9, 0))
-    words = ("train", "cifar-resnet8", "--data", small_npz, "--recipe", "adam", "--device", "cuda:5")
+    words = (
+        "train",
+        "cifar-resnet8",
+        "--data",
+        small_npz,
+        "--recipe",
+        "adam",
+        "--device",
+        "cuda:5",
+    )
     code, _, err = resnetlab(*words)
     assert code == 2
-    assert "--device: no such GPU on this machine (got cuda:5; allowed: cuda:0, cuda:1). Fix: --device cuda" in err
+    assert (
+        "--device: no such GPU on this machine (got cuda:5; allowed: cuda:0, cuda:1). Fix: "
+        "--device cuda" in err
+    )
     assert not list(Path().glob("runs/*"))
 
 
-def test_a_run_is_not_resumed_on_another_kind_of_device(resnetlab: Resnetlab, workspace: Path) -> None:
+def test_a_run_is_not_resumed_on_another_kind_of_device(
+    resnetlab: Resnetlab, workspace: Path
+) -> None:
     run = next((workspace / "runs").iterdir())
     code, _, err = resnetlab("resume", run, "--device", "cuda")
     assert code == 2
     assert "--device: not the run's device (got cuda; allowed: cpu)" in err
 
 
-# Completion -----------------------------------------------------------------------------------------------------------
+# Completion
+# --------------------------------------------------------------------------------------------------
 
 
 def complete(line: str) -> list[str]:
     """What bash is told for the last word of a line, and whether torch was imported for it."""
     words = line.split(" ")
-    code = "import sys; sys.argv = ['resnetlab']\nfrom resnetlab.cli.main import main\ntry:\n    main()\nfinally:\n"
-    code += "    heavy = [m for m in ('torch', 'scipy', 'numpy', 'sklearn') if m in sys.modules]\n    assert not heavy"
-    env = os.environ | {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1), "_RESNETLAB_COMPLETE": "complete_bash"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env)
+    code = (
+        "import sys; sys.argv = ['resnetlab']\nfrom resnetlab.cli.main import main\ntry:\n    "
+        "main()\nfinally:\n"
+    )
+    code += (
+        "    heavy = [m for m in ('torch', 'scipy', 'numpy', 'sklearn') if m in sys.modules]\n    "
+        "assert not heavy"
+    )
+    env = os.environ | {
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+        "_RESNETLAB_COMPLETE": "complete_bash",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env
+    )
     assert "AssertionError" not in done.stderr
     return done.stdout.split()
 
@@ -239,7 +288,9 @@ def complete(line: str) -> list[str]:
         ("resnetlab doctor --men", ["--mend"]),
     ],
 )
-def test_commands_options_and_names_are_completed_without_torch(line: str, expected: list[str]) -> None:
+def test_commands_options_and_names_are_completed_without_torch(
+    line: str, expected: list[str]
+) -> None:
     assert complete(line) == expected
 
 
@@ -250,32 +301,53 @@ def on_path(tmp_path: Path) -> dict[str, str]:
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m resnetlab "$@"\n')
     program.chmod(0o755)
-    return os.environ | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
+    return os.environ | {
+        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+    }
 
 
 @pytest.mark.parametrize(
-    ("shell", "first"), [("bash", "_resnetlab_completion"), ("zsh", "#compdef"), ("fish", "complete")]
+    ("shell", "first"),
+    [("bash", "_resnetlab_completion"), ("zsh", "#compdef"), ("fish", "complete")],
 )
-def test_the_source_of_completion_is_what_the_shell_reads(on_path: dict[str, str], shell: str, first: str) -> None:
+def test_the_source_of_completion_is_what_the_shell_reads(
+    on_path: dict[str, str], shell: str, first: str
+) -> None:
     asked = on_path | {"_RESNETLAB_COMPLETE": f"source_{shell}"}
     done = subprocess.run(["resnetlab"], env=asked, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().startswith(first)
     if shutil.which(shell):
-        read = subprocess.run([shell, "-n"], input=done.stdout, env=on_path, capture_output=True, text=True, timeout=60)
+        read = subprocess.run(
+            [shell, "-n"],
+            input=done.stdout,
+            env=on_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert (read.returncode, read.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="no bash here")
 def test_bash_completes_a_command(on_path: dict[str, str]) -> None:
     source = on_path | {"_RESNETLAB_COMPLETE": "source_bash"}
-    script = subprocess.run(["resnetlab"], env=source, capture_output=True, text=True, timeout=60).stdout
-    script += "\nCOMP_WORDS=(resnetlab study st)\nCOMP_CWORD=2\n_resnetlab_completion resnetlab\necho ${COMPREPLY[@]}\n"
-    done = subprocess.run(["bash", "--norc", "-c", script], env=on_path, capture_output=True, text=True, timeout=60)
+    script = subprocess.run(
+        ["resnetlab"], env=source, capture_output=True, text=True, timeout=60
+    ).stdout
+    script += (
+        "\nCOMP_WORDS=(resnetlab study st)\nCOMP_CWORD=2\n_resnetlab_completion resnetlab\necho "
+        "${COMPREPLY[@]}\n"
+    )
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script], env=on_path, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.strip() == "status", done.stderr
 
 
-# The catalog and own modules ------------------------------------------------------------------------------------------
+# The catalog and own modules
+# ------------------------------------------------------------------------------------------
 
 
 def test_the_list_of_studies_counts_as_the_whole_studies_do() -> None:
@@ -285,12 +357,17 @@ def test_the_list_of_studies_counts_as_the_whole_studies_do() -> None:
     for row in outlines():
         whole = load_study(row["study"])
         assert row == {
-            "study": row["study"], "conditions": len(whole.conditions), "seeds": len(whole.seeds),
-            "question": whole.question, "source": source_of(row["study"]),
-        }  # fmt: skip
+            "study": row["study"],
+            "conditions": len(whole.conditions),
+            "seeds": len(whole.seeds),
+            "question": whole.question,
+            "source": source_of(row["study"]),
+        }
 
 
-def test_the_list_of_studies_builds_none(resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_of_studies_builds_none(
+    resnetlab: Resnetlab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a study was built")
 
@@ -309,15 +386,36 @@ def small(num_classes: int = 10) -> nn.Module:
 """
 
 
-def test_a_network_of_the_current_folder_is_found_by_the_installed_command(tmp_path: Path, small_npz: Path) -> None:
-    """The installed program has its own folder first on the path, as a script has, and not the current one."""
+def test_a_network_of_the_current_folder_is_found_by_the_installed_command(
+    tmp_path: Path, small_npz: Path
+) -> None:
+    """The installed program has its own folder first on the path, as a script has, and not the
+    current one.
+    """
     program, here = tmp_path / "bin" / "program.py", tmp_path / "here"
     program.parent.mkdir()
     here.mkdir()
-    program.write_text("from resnetlab.cli.main import main\n\nif __name__ == '__main__':\n    main()\n")
+    program.write_text(
+        "from resnetlab.cli.main import main\n\nif __name__ == '__main__':\n    main()\n"
+    )
     (here / "ownnet_of_here.py").write_text(OWN)
-    words = ["train", "ownnet_of_here:small", "--data", str(small_npz), "--recipe", "adam", "--epochs", "1"]
-    done = subprocess.run([sys.executable, str(program), *words], cwd=here, capture_output=True, text=True, timeout=200)
+    words = [
+        "train",
+        "ownnet_of_here:small",
+        "--data",
+        str(small_npz),
+        "--recipe",
+        "adam",
+        "--epochs",
+        "1",
+    ]
+    done = subprocess.run(
+        [sys.executable, str(program), *words],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
     assert done.returncode == 0, done.stderr
     assert "test" in done.stdout
 
@@ -327,9 +425,17 @@ def test_what_is_installed_comes_before_a_file_of_the_same_name(tmp_path: Path) 
     program.parent.mkdir()
     here.mkdir()
     program.write_text("from resnetlab.cli.main import main\n\nmain()\n")
-    (here / "rich.py").write_text("raise SystemExit('the file of the current folder was imported')\n")
-    (here / "typer.py").write_text("raise SystemExit('the file of the current folder was imported')\n")
+    (here / "rich.py").write_text(
+        "raise SystemExit('the file of the current folder was imported')\n"
+    )
+    (here / "typer.py").write_text(
+        "raise SystemExit('the file of the current folder was imported')\n"
+    )
     done = subprocess.run(
-        [sys.executable, str(program), "models"], cwd=here, capture_output=True, text=True, timeout=60
+        [sys.executable, str(program), "models"],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,6 @@
-"""What a command imports before it answers, in real processes: a mistake waits for no package that it does not need."""
+"""What a command imports before it answers, in real processes: a mistake waits for no package that
+it does not need.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,19 @@ import pytest
 from helpers.pictures import picture, save
 from helpers.small import write_model
 
-HEAVY = ("torch", "torchvision", "torch._dynamo.symbolic_convert", "sympy", "timm", "sklearn", "pandas", "scipy.stats",
-         "matplotlib", "onnx", "cv2")  # fmt: skip
+HEAVY = (
+    "torch",
+    "torchvision",
+    "torch._dynamo.symbolic_convert",
+    "sympy",
+    "timm",
+    "sklearn",
+    "pandas",
+    "scipy.stats",
+    "matplotlib",
+    "onnx",
+    "cv2",
+)
 """The compiler is named by a module of the real package, which a stand-in for it does not have."""
 
 DRIVER = """
@@ -35,7 +48,10 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(root / "pets")
     for number in range(6):
         for split in ("train", "test"):
-            save(root / "photos" / split / ("cat" if number % 2 else "dog") / f"{number}.jpg", picture(number, 60, 50))
+            save(
+                root / "photos" / split / ("cat" if number % 2 else "dog") / f"{number}.jpg",
+                picture(number, 60, 50),
+            )
     save(root / "photo.jpg", picture(1, 60, 50))
     (root / "text.jpg").write_text("no picture")
     (root / "typo.toml").write_text('source = "timm/mobilenetv2_100"\nstd = [0.5, 0.5, 0.5]\n')
@@ -44,35 +60,64 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(here: Path, *words: str) -> tuple[int, str, str, list[str]]:
-    """The exit code, output and errors of a command in its own process, and which heavy packages it imported."""
+    """The exit code, output and errors of a command in its own process, and which heavy packages it
+    imported.
+    """
     (here / "modules.json").unlink(missing_ok=True)
     driver = DRIVER.replace("HEAVY", repr(HEAVY))
     done = subprocess.run(
-        [sys.executable, "-c", driver, *words], cwd=here, capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", driver, *words],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr, json.loads((here / "modules.json").read_text())
+    )
+    return (
+        done.returncode,
+        done.stdout,
+        done.stderr,
+        json.loads((here / "modules.json").read_text()),
+    )
 
 
 MISTAKES = {
-    "predict with a folder that is no model": ("predict nosuch photo.jpg", "nosuch: no model in it"),
-    "predict a photograph that is not there": ("predict pets nosuch.jpg", "nosuch.jpg: no such file"),
+    "predict with a folder that is no model": (
+        "predict nosuch photo.jpg",
+        "nosuch: no model in it",
+    ),
+    "predict a photograph that is not there": (
+        "predict pets nosuch.jpg",
+        "nosuch.jpg: no such file",
+    ),
     "predict with an unknown view": ("predict pets photo.jpg --tta twice", "--tta"),
     "evaluate with a folder that is no model": ("evaluate nosuch photos", "nosuch: no model in it"),
     "evaluate on data that are not there": ("evaluate pets nosuch", "nosuch"),
-    "average with a folder that is no model": ("ensemble pets nosuch --data photos", "nosuch: no model in it"),
+    "average with a folder that is no model": (
+        "ensemble pets nosuch --data photos",
+        "nosuch: no model in it",
+    ),
     "explain what is no picture": ("explain pets text.jpg", "text.jpg: not an image"),
     "explain an unknown class": ("explain pets photo.jpg --class newts", 'did you mean "newt"?'),
-    "export to an unknown form": ("export pets --to tflite --out a.tflite", "allowed: onnx, torch-export"),
+    "export to an unknown form": (
+        "export pets --to tflite --out a.tflite",
+        "allowed: onnx, torch-export",
+    ),
     "serve a folder that is no model": ("serve nosuch", "nosuch: no model in it"),
     "fine-tune on a folder that is not there": ("finetune nosuch", "nosuch: no such folder"),
     "fine-tune with a typo in TOML": ("finetune photos --model typo.toml", "unknown field"),
     "fine-tune with a file that is no TOML": ("finetune photos --model bad.toml", "bad.toml"),
-    "fine-tune with weights that are not there": ("finetune photos --weights nosuch.safetensors", "no such file"),
+    "fine-tune with weights that are not there": (
+        "finetune photos --weights nosuch.safetensors",
+        "no such file",
+    ),
     "fine-tune with an unknown recipe": ("finetune photos --recipe fool", 'did you mean "full"?'),
     "fine-tune with an unknown part frozen": ("finetune photos --freeze half", "--freeze: unknown"),
     "compare sizes of a folder that is not there": ("fixres nosuch", "nosuch: no such folder"),
-    "import a file that is not there": ("import-weights nosuch.pth --as cifar-resnet20", "nosuch.pth: no such file"),
+    "import a file that is not there": (
+        "import-weights nosuch.pth --as cifar-resnet20",
+        "nosuch.pth: no such file",
+    ),
     "look at blocks of what is no run": ("inspect drop-blocks nosuch", "nosuch: no finished run"),
     "look at filters of what is no run": ("inspect filters nosuch", "nosuch: no finished run"),
 }
@@ -87,14 +132,18 @@ def test_a_mistake_is_told_before_anything_heavy_is_imported(here: Path, mistake
     assert "loading" not in err
 
 
-@pytest.mark.parametrize("words", ["--help", "models", "study published imagenet-tables", "data check photos"])
+@pytest.mark.parametrize(
+    "words", ["--help", "models", "study published imagenet-tables", "data check photos"]
+)
 def test_what_needs_no_network_imports_nothing_heavy(here: Path, words: str) -> None:
     code, out, _, imported = command(here, *words.split())
     assert (code, imported) == (0, [])
     assert out
 
 
-@pytest.mark.parametrize("words", ["predict pets photo.jpg", "explain pets photo.jpg", "evaluate pets photos"])
+@pytest.mark.parametrize(
+    "words", ["predict pets photo.jpg", "explain pets photo.jpg", "evaluate pets photos"]
+)
 def test_a_network_of_ours_needs_torch_alone(here: Path, words: str) -> None:
     code, out, err, imported = command(here, *words.split())
     assert (code, imported) == (0, ["torch"])
@@ -112,7 +161,9 @@ def test_the_layers_of_a_network_are_read_without_the_compiler(here: Path) -> No
 
 def test_a_network_of_timm_needs_neither_compiler_nor_scikit_learn(here: Path) -> None:
     pytest.importorskip("timm")
-    code, _, err, imported = command(here, "inspect", "model", "timm/resnet10t", "--input", "3x64x64")
+    code, _, err, imported = command(
+        here, "inspect", "model", "timm/resnet10t", "--input", "3x64x64"
+    )
     assert (code, err) == (0, "loading torch and timm ...\n")
     assert set(imported) <= {"torch", "torchvision", "timm", "sympy"}
 
@@ -139,7 +190,8 @@ def trained(make):
         optimizer.step()
     optimizer.load_state_dict(optimizer.state_dict())
     return layer.weight.detach().flatten().tolist()
-makers = [lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), torch.optim.AdamW, torch.optim.RMSprop]
+sgd = lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)
+makers = [sgd, torch.optim.AdamW, torch.optim.RMSprop]
 print([trained(make) for make in makers])
 print("torch._dynamo.symbolic_convert" in sys.modules)
 marked = torch.compiler.disable(lambda x: x + 2)
@@ -148,14 +200,17 @@ twice = torch.compile(lambda x: 2 * marked(x), backend="eager")
 print(twice(torch.ones(2)).tolist(), "torch._dynamo.symbolic_convert" in sys.modules)
 print([trained(make) for make in makers])
 import torch._dynamo.config, torch._dynamo.utils
-print(torch._dynamo.__file__.endswith("__init__.py"), torch._dynamo.utils.is_compile_supported("cpu"))
+supported = torch._dynamo.utils.is_compile_supported("cpu")
+print(torch._dynamo.__file__.endswith("__init__.py"), supported)
 """
 
 
 def test_the_compiler_comes_when_it_is_needed_and_changes_no_bit(tmp_path: Path) -> None:
     def lines(how: str) -> list[str]:
         words = [sys.executable, "-W", "ignore", "-c", COMPILER, how]
-        return subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.splitlines()
+        return subprocess.run(
+            words, cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout.splitlines()
 
     ours, theirs = lines("deferred"), lines("as it is")
     assert ours[0] == theirs[0]
@@ -194,7 +249,10 @@ def test_output_that_cannot_be_written_is_no_success() -> None:
     leaving = "from resnetlab.cli.leaving import leave; print('lost'); leave(0)"
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
-        assert subprocess.run([sys.executable, "-c", leaving], stdout=full, env=buffered).returncode == 120
+        assert (
+            subprocess.run([sys.executable, "-c", leaving], stdout=full, env=buffered).returncode
+            == 120
+        )
 
 
 def test_a_reader_that_has_enough_sees_no_traceback(here: Path) -> None:
@@ -204,7 +262,9 @@ def test_a_reader_that_has_enough_sees_no_traceback(here: Path) -> None:
     assert done.stderr == ""
 
 
-def test_a_long_step_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_step_tells_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from resnetlab.cli import loading
 
     clock = iter([0.0, 0.5, 9.0, 12.0, 21.0, 30.0])
@@ -221,11 +281,14 @@ def test_a_long_step_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys
 
 def test_threads_sleep_while_they_wait_unless_a_person_says_otherwise(here: Path) -> None:
     asked = (
-        "import os, sys, atexit; atexit.register(lambda: print(os.environ.get('OMP_WAIT_POLICY'), file=sys.stderr))\n"
+        "import os, sys, atexit; atexit.register(lambda: print(os.environ.get('OMP_WAIT_POLICY'), "
+        "file=sys.stderr))\n"
     )
     driver = f"{asked}from resnetlab.cli.leaving import run; run()"
     words = [sys.executable, "-c", driver, "predict", "pets", "photo.jpg", "--json"]
     for given, expected in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
         plain = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-        done = subprocess.run(words, cwd=here, capture_output=True, text=True, env=plain | given, check=True)
+        done = subprocess.run(
+            words, cwd=here, capture_output=True, text=True, env=plain | given, check=True
+        )
         assert done.stderr == f"{expected}\n"

@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.data.config import Augment, RandAugment
-from resnetlab.data.transforms.augment import centre, crop_and_flip, cut_out, mix, normalise, train_batch, train_labels
+from resnetlab.data.transforms.augment import (
+    centre,
+    crop_and_flip,
+    cut_out,
+    mix,
+    normalise,
+    train_batch,
+    train_labels,
+)
 from resnetlab.data.transforms.epoch_draws import OPERATIONS, plan_epoch
 from resnetlab.training.rng import stream
 
@@ -40,11 +48,24 @@ def pixels_of(batch: int, height: int, width: int, channels: int, seed: int = 0)
 
 
 @given(
-    batch=st.integers(1, 5), height=st.integers(1, 9), width=st.integers(1, 9), channels=st.sampled_from([1, 3]),
-    padding=st.integers(0, 5), seed=st.integers(0, 1000), crops=st.booleans(), flips=st.booleans(),
-)  # fmt: skip
+    batch=st.integers(1, 5),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    channels=st.sampled_from([1, 3]),
+    padding=st.integers(0, 5),
+    seed=st.integers(0, 1000),
+    crops=st.booleans(),
+    flips=st.booleans(),
+)
 def test_crops_and_flips_are_those_of_a_loop_over_images(
-    batch: int, height: int, width: int, channels: int, padding: int, seed: int, crops: bool, flips: bool
+    batch: int,
+    height: int,
+    width: int,
+    channels: int,
+    padding: int,
+    seed: int,
+    crops: bool,
+    flips: bool,
 ) -> None:
     draw = np.random.default_rng(seed)
     pixels = pixels_of(batch, height, width, channels, seed)
@@ -54,24 +75,31 @@ def test_crops_and_flips_are_those_of_a_loop_over_images(
         cut = naive_crop(image, top, left, padding) if crops else image
         expected.append(cut[:, ::-1] if flips and mirrored else cut)
     got = crop_and_flip(
-        torch.from_numpy(pixels), torch.from_numpy(corner) if crops else None,
-        torch.from_numpy(mirror) if flips else None, padding if crops else 0,
-    )  # fmt: skip
+        torch.from_numpy(pixels),
+        torch.from_numpy(corner) if crops else None,
+        torch.from_numpy(mirror) if flips else None,
+        padding if crops else 0,
+    )
     assert got.dtype == torch.uint8
     assert np.array_equal(got.numpy(), np.stack(expected))
 
 
 @given(
-    batch=st.integers(1, 4), height=st.integers(1, 9), width=st.integers(1, 9), size=st.integers(1, 12),
+    batch=st.integers(1, 4),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    size=st.integers(1, 12),
     seed=st.integers(0, 1000),
-)  # fmt: skip
+)
 def test_cutout_is_that_of_a_loop_over_images_even_where_it_overhangs(
     batch: int, height: int, width: int, size: int, seed: int
 ) -> None:
     draw = np.random.default_rng(seed)
     images = draw.random((batch, 2, height, width)).astype(np.float32) + 1
     hole = np.stack([draw.integers(0, height, batch), draw.integers(0, width, batch)], 1)
-    expected = [naive_cutout(image, *centre, size) for image, centre in zip(images, hole, strict=True)]
+    expected = [
+        naive_cutout(image, *centre, size) for image, centre in zip(images, hole, strict=True)
+    ]
     got = cut_out(torch.from_numpy(images), torch.from_numpy(hole), size)
     assert np.array_equal(got.numpy(), np.stack(expected))
 
@@ -107,16 +135,24 @@ def test_normalised_images_are_those_of_torchvision() -> None:
 @pytest.mark.parametrize(
     "augment",
     [
-        Augment(), Augment(flip=True), Augment(crop_padding=2), Augment(cutout=3), Augment(cutout=4, flip=True),
-        Augment(crop_padding=3, flip=True, cutout=5), Augment(crop=4), Augment(crop=5, flip=True, cutout=2),
+        Augment(),
+        Augment(flip=True),
+        Augment(crop_padding=2),
+        Augment(cutout=3),
+        Augment(cutout=4, flip=True),
+        Augment(crop_padding=3, flip=True, cutout=5),
+        Augment(crop=4),
+        Augment(crop=5, flip=True, cutout=2),
     ],
-)  # fmt: skip
+)
 def test_a_batch_is_its_images_one_by_one_each_with_its_own_draws(augment: Augment) -> None:
     pixels = pixels_of(17, 6, 6, 3)
     plan = plan_epoch(17, 6, augment, partial(stream, 3, "epoch", 0))
     mean, deviation = np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.25, 0.3])
     part = slice(5, 12)
-    scale = partial(normalise, mean=torch.tensor(mean).float(), deviation=torch.tensor(deviation).float())
+    scale = partial(
+        normalise, mean=torch.tensor(mean).float(), deviation=torch.tensor(deviation).float()
+    )
     got = train_batch(torch.from_numpy(pixels), plan, part, augment, scale)
     assert got.is_contiguous(memory_format=torch.channels_last)
     for place, image in zip(range(5, 12), got.numpy(), strict=True):
@@ -196,11 +232,15 @@ def test_operations_are_those_of_torchvision_image_by_image(
         assert off.max() <= (1 if kind in BLENDS else 0)  # theirs has the magnitude in fp32
 
 
-def test_an_image_meets_its_own_operations_one_after_another_whatever_else_is_in_the_batch() -> None:
+def test_an_image_meets_its_own_operations_one_after_another_whatever_else_is_in_the_batch() -> (
+    None
+):
     from resnetlab.data.transforms.randaugment import rand_augment
 
     pixels = torch.from_numpy(pixels_of(40, 8, 8, 3))
-    plan = plan_epoch(40, 8, Augment(randaugment=RandAugment(operations=3)), partial(stream, 0, "epoch", 0))
+    plan = plan_epoch(
+        40, 8, Augment(randaugment=RandAugment(operations=3)), partial(stream, 0, "epoch", 0)
+    )
     together = rand_augment(pixels, plan.operation, plan.opposite, 12)
     for place in range(40):
         alone = pixels[place : place + 1]

@@ -1,4 +1,4 @@
-"""Every kind of RELIABILITY.md's bad images: decoded as it should look, or refused with its reason."""
+"""Every kind of bad image is decoded as it should look, or refused with its reason."""
 
 from __future__ import annotations
 
@@ -36,11 +36,16 @@ def png_header(width: int, height: int) -> bytes:
     """A PNG of that size with no pixels in it: a bomb without the powder."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 100))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -118,9 +123,12 @@ def test_palette_transparency_alpha_and_colour_keys_are_composited_on_white() ->
     key = Image.new("RGB", (8, 8), (200, 0, 0))
     key.paste((1, 2, 3), (0, 0, 4, 8))
     sources = [
-        encoded(red), encoded(palette, transparency=0), encoded(palette, "GIF", transparency=0),
-        encoded(palette, transparency=bytes([0, 255])), encoded(key, transparency=(1, 2, 3)),
-    ]  # fmt: skip
+        encoded(red),
+        encoded(palette, transparency=0),
+        encoded(palette, "GIF", transparency=0),
+        encoded(palette, transparency=bytes([0, 255])),
+        encoded(key, transparency=(1, 2, 3)),
+    ]
     for raw in sources:
         pixels = np.asarray(image_decoder.decode(raw))
         assert pixels[:, :4].tolist() == [[[255, 255, 255]] * 4] * 8
@@ -148,11 +156,15 @@ def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
     levels = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)
     image = image_decoder.decode(encoded(Image.fromarray(levels)))
     assert image.mode == "L"
-    np.testing.assert_array_equal(np.asarray(image), np.rint(levels * (255 / 65535)).astype(np.uint8))
+    np.testing.assert_array_equal(
+        np.asarray(image), np.rint(levels * (255 / 65535)).astype(np.uint8)
+    )
 
 
 def test_cmyk_becomes_the_rgb_it_shows() -> None:
-    shown = np.asarray(image_decoder.decode(encoded(picture(3).convert("CMYK"), "JPEG", quality=100))).astype(int)
+    shown = np.asarray(
+        image_decoder.decode(encoded(picture(3).convert("CMYK"), "JPEG", quality=100))
+    ).astype(int)
     assert np.abs(shown - np.asarray(picture(3)).astype(int)).mean() < 6
 
 
@@ -160,10 +172,14 @@ def test_cmyk_becomes_the_rgb_it_shows() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_every_exif_orientation_comes_out_upright(orientation: int, kind: str) -> None:
     undo = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
-    }  # fmt: skip
+    }
     upright = picture(4, 32, 16)
     stored = upright.transpose(undo[orientation]) if orientation in undo else upright
     exif = Image.Exif()

@@ -24,8 +24,13 @@ def test_a_folder_is_counted_measured_and_accounted_for(tmp_path: Path) -> None:
     assert (audit.used, audit.shape) == (13, (8, 8, 3))
     assert audit.sizes == Sizes((16, 16, 20), (24, 24, 50))
     assert audit.passed_over == (LeftOut("train/cat/.DS_Store", "hidden"),)
-    assert audit.bad == (LeftOut("test/dog/bad.png", "not an image (allowed: JPEG, PNG, WEBP, BMP, GIF)"),)
-    assert audit.sha256 == open_source(str(root), image_size=8, cache=tmp_path / "cache", skip_bad=True).sha256
+    assert audit.bad == (
+        LeftOut("test/dog/bad.png", "not an image (allowed: JPEG, PNG, WEBP, BMP, GIF)"),
+    )
+    assert (
+        audit.sha256
+        == open_source(str(root), image_size=8, cache=tmp_path / "cache", skip_bad=True).sha256
+    )
 
 
 def test_copies_across_splits_are_found_even_in_another_format_and_copies_within_one_are_not_told(

@@ -1,4 +1,6 @@
-"""What a cut promises: no image lost or twice, every class in its share, and nothing but `split_seed` behind it."""
+"""What a cut promises: no image lost or twice, every class in its share, and nothing but
+`split_seed` behind it.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,12 @@ GOLDEN_ORDER = [9, 4, 8, 5, 1, 0, 7, 6, 2, 3]
 GOLDEN_CUT = [3, 5, 8, 15, 17]
 
 
-def source_of(counts: list[int], own_validation: bool = False, order: list[int] | None = None) -> Source:
-    """A source whose images carry their own number; `order` renumbers the classes without moving an image."""
+def source_of(
+    counts: list[int], own_validation: bool = False, order: list[int] | None = None
+) -> Source:
+    """A source whose images carry their own number; `order` renumbers the classes without moving an
+    image.
+    """
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     names = [f"class {k}" for k in range(len(counts))]
     if order is not None:
@@ -36,7 +42,9 @@ def source_of(counts: list[int], own_validation: bool = False, order: list[int] 
 
 
 def numbers(images: object) -> list[int]:
-    return images.pixels[:, 0, :4, 0].copy().view("<u4")[:, 0].tolist() if images is not None else []
+    return (
+        images.pixels[:, 0, :4, 0].copy().view("<u4")[:, 0].tolist() if images is not None else []
+    )
 
 
 def cuttable(counts: list[int], share: float) -> bool:
@@ -44,7 +52,9 @@ def cuttable(counts: list[int], share: float) -> bool:
 
 
 @given(COUNTS, SHARES, st.integers(0, 5))
-def test_a_cut_is_disjoint_complete_and_in_the_order_of_the_source(counts: list[int], share: float, seed: int) -> None:
+def test_a_cut_is_disjoint_complete_and_in_the_order_of_the_source(
+    counts: list[int], share: float, seed: int
+) -> None:
     data = Data(source="numbers", validation=share, split_seed=seed)
     if not cuttable(counts, share):
         with pytest.raises(InputError, match="cannot be set apart"):
@@ -64,12 +74,18 @@ def test_a_cut_is_disjoint_complete_and_in_the_order_of_the_source(counts: list[
 def test_every_class_is_within_one_of_its_share(counts: list[int], share: float) -> None:
     made = cut(source_of(counts), Data(source="numbers", validation=share))
     total = round(share * sum(counts))
-    drawn = np.bincount(made.validation.labels, minlength=len(counts)) if made.validation else np.zeros(len(counts))
+    drawn = (
+        np.bincount(made.validation.labels, minlength=len(counts))
+        if made.validation
+        else np.zeros(len(counts))
+    )
     assert (np.abs(drawn - np.array(counts) * total / sum(counts)) < 1).all()
 
 
 @given(COUNTS, st.floats(0, 0.3), st.randoms(use_true_random=False))
-def test_the_order_of_the_classes_moves_no_image(counts: list[int], share: float, random: object) -> None:
+def test_the_order_of_the_classes_moves_no_image(
+    counts: list[int], share: float, random: object
+) -> None:
     if not cuttable(counts, share):
         return
     order = list(range(len(counts)))
@@ -83,7 +99,7 @@ def test_the_order_of_the_classes_moves_no_image(counts: list[int], share: float
 def test_the_same_seed_gives_the_same_split_whatever_numpy_drew_before() -> None:
     data = Data(source="numbers", validation=0.2, split_seed=3)
     first = cut(source_of([30, 20, 10]), data)
-    np.random.seed(99)  # noqa: NPY002 - the very state that must not matter
+    np.random.seed(99)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     second = cut(source_of([30, 20, 10]), data)
     assert numbers(first.validation) == numbers(second.validation)
@@ -91,14 +107,19 @@ def test_the_same_seed_gives_the_same_split_whatever_numpy_drew_before() -> None
 
 
 def test_another_seed_gives_another_split() -> None:
-    cuts = {tuple(numbers(cut(source_of([30, 30]), Data(source="n", split_seed=seed)).validation)) for seed in range(8)}
+    cuts = {
+        tuple(numbers(cut(source_of([30, 30]), Data(source="n", split_seed=seed)).validation))
+        for seed in range(8)
+    }
     assert len(cuts) == 8
 
 
 def test_the_draw_is_the_one_that_was_published() -> None:
     """Golden: a change here changes every run's data and must raise the form's number."""
     assert stratify.order(10, "validation", 0, "cat").tolist() == GOLDEN_ORDER
-    assert numbers(cut(source_of([12, 8]), Data(source="n", validation=0.25)).validation) == GOLDEN_CUT
+    assert (
+        numbers(cut(source_of([12, 8]), Data(source="n", validation=0.25)).validation) == GOLDEN_CUT
+    )
 
 
 def test_another_class_growing_moves_no_image_of_this_one() -> None:
@@ -145,26 +166,43 @@ def test_train_images_keeps_that_many_by_class_and_leaves_validation_alone(
 
 
 @pytest.mark.parametrize(("size", "fix"), [(19, "train_images = 18"), (1, "train_images = 2")])
-def test_more_train_images_than_there_are_or_fewer_than_classes_is_one_line(size: int, fix: str) -> None:
+def test_more_train_images_than_there_are_or_fewer_than_classes_is_one_line(
+    size: int, fix: str
+) -> None:
     with pytest.raises(InputError) as caught:
         cut(source_of([10, 10]), Data(source="numbers", train_images=size))
     assert str(caught.value) == (
-        f"numbers: train_images: not that many, or fewer than the classes (got {size}; allowed: 2 to 18). Fix: {fix}"
+        f"numbers: train_images: not that many, or fewer than the classes (got {size}; "
+        f"allowed: 2 to 18). Fix: {fix}"
     )
 
 
 def test_the_identity_holds_the_content_and_the_cut() -> None:
     source = source_of([10, 10])
-    identity = cut(source, Data(source="elsewhere", validation=0.2, split_seed=4, test_curve=True)).identity
-    assert (identity.sha256, identity.validation, identity.split_seed, identity.test_curve, identity.train_images) == (
-        source.sha256, 0.2, 4, True, None,
-    )  # fmt: skip
+    identity = cut(
+        source, Data(source="elsewhere", validation=0.2, split_seed=4, test_curve=True)
+    ).identity
+    assert (
+        identity.sha256,
+        identity.validation,
+        identity.split_seed,
+        identity.test_curve,
+        identity.train_images,
+    ) == (
+        source.sha256,
+        0.2,
+        4,
+        True,
+        None,
+    )
 
 
 @given(st.lists(st.integers(7, 30), min_size=2, max_size=6))
 def test_three_ways_are_seventy_fifteen_fifteen_by_class(counts: list[int]) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
-    splits = np.array(stratify.split_three_ways(labels, [str(k) for k in range(len(counts))], 0.15, "here"))
+    splits = np.array(
+        stratify.split_three_ways(labels, [str(k) for k in range(len(counts))], 0.15, "here")
+    )
     assert (splits == "test").sum() == round(0.15 * len(labels)) == (splits == "validation").sum()
     for k, count in enumerate(counts):
         assert abs((splits[labels == k] == "test").sum() - 0.15 * count) < 1.5

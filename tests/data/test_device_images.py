@@ -12,15 +12,20 @@ from resnetlab.data.config import Images
 from resnetlab.data.device_images import Resident, channel_statistics
 
 
-def images_of(shape: tuple[int, int, int, int], seed: int = 0, low: int = 0, high: int = 256) -> Images:
+def images_of(
+    shape: tuple[int, int, int, int], seed: int = 0, low: int = 0, high: int = 256
+) -> Images:
     draw = np.random.default_rng(seed)
     return Images(draw.integers(low, high, shape, np.uint8), draw.integers(0, 3, shape[0]))
 
 
 @given(
-    shape=st.tuples(st.integers(1, 6), st.integers(1, 7), st.integers(1, 7), st.sampled_from([1, 3])),
-    seed=st.integers(0, 100), low=st.integers(0, 254),
-)  # fmt: skip
+    shape=st.tuples(
+        st.integers(1, 6), st.integers(1, 7), st.integers(1, 7), st.sampled_from([1, 3])
+    ),
+    seed=st.integers(0, 100),
+    low=st.integers(0, 254),
+)
 def test_statistics_are_mean_and_sd_of_all_pixels_of_a_channel(
     shape: tuple[int, int, int, int], seed: int, low: int
 ) -> None:
@@ -38,7 +43,9 @@ def test_statistics_do_not_depend_on_the_order_of_images() -> None:
 
 
 def test_a_constant_channel_has_deviation_zero() -> None:
-    mean, deviation = channel_statistics(Images(np.full((3, 4, 4, 1), 51, np.uint8), np.zeros(3, np.int64)))
+    mean, deviation = channel_statistics(
+        Images(np.full((3, 4, 4, 1), 51, np.uint8), np.zeros(3, np.int64))
+    )
     assert mean == [pytest.approx(0.2, rel=1e-15)]
     assert deviation == [0.0]
 
@@ -50,4 +57,6 @@ def test_a_resident_split_is_the_arrays_of_its_images() -> None:
     assert (held.pixels.dtype, held.labels.dtype) == (torch.uint8, torch.int64)
     assert np.array_equal(held.pixels.numpy(), images.pixels)
     assert np.array_equal(held.labels.numpy(), images.labels)
-    assert held.pixels.data_ptr() == images.pixels.ctypes.data, "shared, not copied, on the processor"
+    assert held.pixels.data_ptr() == images.pixels.ctypes.data, (
+        "shared, not copied, on the processor"
+    )

@@ -1,4 +1,6 @@
-"""Known sets of photographs from archives that the test makes; archives that are not what they seem."""
+"""Known sets of photographs from archives that the test makes; archives that are not what they
+seem.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def cells(names: list[str]) -> np.ndarray:
     return held
 
 
-def test_stanford_dogs_come_from_their_archives_with_the_splits_of_their_lists(tmp_path: Path) -> None:
+def test_stanford_dogs_come_from_their_archives_with_the_splits_of_their_lists(
+    tmp_path: Path,
+) -> None:
     breeds = ("n02085620-Chihuahua", "n02086240-Shih-Tzu")
     names = [f"{breed}/{breed[:9]}_{number}.jpg" for breed in breeds for number in range(4)]
     photographs = {f"Images/{name}": encoded(picture(k), "JPEG") for k, name in enumerate(names)}
@@ -60,13 +64,17 @@ def test_stanford_dogs_come_from_their_archives_with_the_splits_of_their_lists(t
     tar(downloads / "images.tar", photographs)
     train = [name for name in names if not name.endswith("_3.jpg")]
     test = [name for name in names if name.endswith("_3.jpg")]
-    lists = {"train_list.mat": mat(file_list=cells(train)), "test_list.mat": mat(file_list=cells(test))}
+    lists = {
+        "train_list.mat": mat(file_list=cells(train)),
+        "test_list.mat": mat(file_list=cells(test)),
+    }
     tar(downloads / "lists.tar", lists)
     root = fetch("stanford-dogs", tmp_path)
     assert root == tmp_path / "stanford-dogs"
     assert splits(root, tmp_path / "cache") == {
-        **{(breed, "train"): 3 for breed in breeds}, **{(breed, "test"): 1 for breed in breeds}
-    }  # fmt: skip
+        **{(breed, "train"): 3 for breed in breeds},
+        **{(breed, "test"): 1 for breed in breeds},
+    }
     said: list[str] = []
     fetch("stanford-dogs", tmp_path, said.append)
     assert said == [f"{root} is there already"]
@@ -88,18 +96,31 @@ def test_oxford_pets_are_read_by_torchvision_from_archives_that_are_checked(
     resources = [(f"https://example.org/{path.name}", md5(path)) for path in (first, second)]
     monkeypatch.setattr(OxfordIIITPet, "_RESOURCES", tuple(resources))
     assert splits(fetch("oxford-pets", tmp_path), tmp_path / "cache") == {
-        ("Abyssinian", "train"): 3, ("Abyssinian", "test"): 1, ("Beagle", "train"): 3, ("Beagle", "test"): 1
-    }  # fmt: skip
+        ("Abyssinian", "train"): 3,
+        ("Abyssinian", "test"): 1,
+        ("Beagle", "train"): 3,
+        ("Beagle", "test"): 1,
+    }
 
 
-def test_flowers_keep_their_validation_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flowers_keep_their_validation_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     downloads = tmp_path / "person" / "downloads" / "flowers"
-    images = {f"jpg/image_{number:05d}.jpg": encoded(picture(number), "JPEG") for number in range(1, 9)}
+    images = {
+        f"jpg/image_{number:05d}.jpg": encoded(picture(number), "JPEG") for number in range(1, 9)
+    }
     archive = tar(downloads / "102flowers.tgz", images, "w:gz")
     labels, sets = downloads / "imagelabels.mat", downloads / "setid.mat"
     labels.write_bytes(mat(labels=np.array([1, 1, 1, 1, 2, 2, 2, 2])))
-    sets.write_bytes(mat(trnid=np.array([1, 2, 5, 6]), valid=np.array([3, 7]), tstid=np.array([4, 8])))
-    held = {"image": (archive.name, md5(archive)), "label": (labels.name, md5(labels)), "setid": (sets.name, md5(sets))}
+    sets.write_bytes(
+        mat(trnid=np.array([1, 2, 5, 6]), valid=np.array([3, 7]), tstid=np.array([4, 8]))
+    )
+    held = {
+        "image": (archive.name, md5(archive)),
+        "label": (labels.name, md5(labels)),
+        "setid": (sets.name, md5(sets)),
+    }
     monkeypatch.setattr(Flowers102, "_file_dict", held)
     found = splits(fetch("flowers", tmp_path), tmp_path / "cache")
     assert found == {
@@ -117,7 +138,9 @@ def test_without_a_network_one_line_says_where_to_put_which_file(
         fetch("stanford-dogs", tmp_path)
     place = tmp_path / "person" / "downloads" / "stanford-dogs"
     assert str(caught.value).startswith("http://127.0.0.1:9/images.tar: cannot be downloaded: ")
-    assert str(caught.value).endswith(f"Fix: put images.tar, lists.tar into {place}, then give the same command again")
+    assert str(caught.value).endswith(
+        f"Fix: put images.tar, lists.tar into {place}, then give the same command again"
+    )
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -134,7 +157,8 @@ def test_an_unknown_set_is_told_the_nearest_name(tmp_path: Path) -> None:
         fetch("flower", tmp_path)
 
 
-# Archives -------------------------------------------------------------------------------------------------------------
+# Archives
+# --------------------------------------------------------------------------------------------------
 
 
 def linked(kind: bytes, target: str) -> tarfile.TarInfo:
@@ -143,8 +167,12 @@ def linked(kind: bytes, target: str) -> tarfile.TarInfo:
     return member
 
 
-@pytest.mark.parametrize("name", ["../out.jpg", "/tmp/out.jpg", "Images/../../out.jpg", "Images\\..\\out.jpg"])
-def test_a_member_that_leads_out_of_the_folder_is_refused_and_nothing_is_left(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["../out.jpg", "/tmp/out.jpg", "Images/../../out.jpg", "Images\\..\\out.jpg"]
+)
+def test_a_member_that_leads_out_of_the_folder_is_refused_and_nothing_is_left(
+    tmp_path: Path, name: str
+) -> None:
     archive = tar(tmp_path / "a.tar", {"Images/good.jpg": b"x", name: b"x"})
     with pytest.raises(InputError, match="leads out of its folder; nothing was unpacked"):
         unpack(archive, tmp_path / "new" / "into")
@@ -152,7 +180,9 @@ def test_a_member_that_leads_out_of_the_folder_is_refused_and_nothing_is_left(tm
     assert not (tmp_path / "out.jpg").exists()
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE]
+)
 def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         archive.addfile(linked(kind, "/etc/hostname"))

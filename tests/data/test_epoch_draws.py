@@ -16,16 +16,28 @@ from resnetlab.data.transforms.epoch_draws import OPERATIONS, EpochPlan, plan_ep
 from resnetlab.training.rng import stream
 
 
-def plan(images: int = 60, side: int = 8, padding: int = 4, seed: int = 0, epoch: int = 0, **augment: Any) -> EpochPlan:
+def plan(
+    images: int = 60, side: int = 8, padding: int = 4, seed: int = 0, epoch: int = 0, **augment: Any
+) -> EpochPlan:
     held = Augment(**({"crop_padding": padding} | augment))
     return plan_epoch(images, side, held, partial(stream, seed, "epoch", epoch))
 
 
 PARTS = ("order", "corner", "mirror", "hole", "operation", "opposite", "share", "mate")
-EVERYTHING: dict[str, Any] = {"padding": 0, "crop": 5, "randaugment": RandAugment(operations=3), "mixup": 0.4}
+EVERYTHING: dict[str, Any] = {
+    "padding": 0,
+    "crop": 5,
+    "randaugment": RandAugment(operations=3),
+    "mixup": 0.4,
+}
 
 
-@given(images=st.integers(1, 200), side=st.integers(1, 40), padding=st.integers(0, 5), seed=st.integers(0, 2**40))
+@given(
+    images=st.integers(1, 200),
+    side=st.integers(1, 40),
+    padding=st.integers(0, 5),
+    seed=st.integers(0, 2**40),
+)
 def test_an_epoch_meets_every_image_once_with_draws_within_their_bounds(
     images: int, side: int, padding: int, seed: int
 ) -> None:
@@ -47,7 +59,11 @@ def test_a_plan_follows_from_seed_and_epoch_alone() -> None:
 
 
 def test_other_seeds_and_epochs_have_other_orders() -> None:
-    orders = {tuple(plan(seed=seed, epoch=epoch).order.tolist()) for seed in range(4) for epoch in range(4)}
+    orders = {
+        tuple(plan(seed=seed, epoch=epoch).order.tolist())
+        for seed in range(4)
+        for epoch in range(4)
+    }
     assert len(orders) == 16
 
 
@@ -63,9 +79,13 @@ def test_draws_are_fair() -> None:
     for values, high in ((drawn.corner, 3), (drawn.hole, 5)):
         pairs = torch.bincount(values[:, 0] * high + values[:, 1], minlength=high**2) / len(values)
         assert torch.allclose(pairs, torch.full((high**2,), 1 / high**2), atol=0.01)
-    columns = torch.stack([drawn.corner[:, 0], drawn.corner[:, 1], drawn.mirror, drawn.hole[:, 0], drawn.hole[:, 1]])
+    columns = torch.stack(
+        [drawn.corner[:, 0], drawn.corner[:, 1], drawn.mirror, drawn.hole[:, 0], drawn.hole[:, 1]]
+    )
     related = torch.corrcoef(columns.float())
-    assert all(abs(related[i, j]) < 0.03 for i, j in itertools.combinations(range(5), 2)), "no draw tells another"
+    assert all(abs(related[i, j]) < 0.03 for i, j in itertools.combinations(range(5), 2)), (
+        "no draw tells another"
+    )
 
 
 def test_a_plan_moves_whole() -> None:
@@ -76,7 +96,9 @@ def test_a_plan_moves_whole() -> None:
 def test_a_smaller_crop_lies_anywhere_within_the_image() -> None:
     corner = plan(images=5_000, side=8, padding=0, crop=5).corner
     assert (int(corner.min()), int(corner.max())) == (0, 3)
-    assert torch.allclose(torch.bincount(corner.flatten()) / 10_000, torch.full((4,), 0.25), atol=0.02)
+    assert torch.allclose(
+        torch.bincount(corner.flatten()) / 10_000, torch.full((4,), 0.25), atol=0.02
+    )
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
@@ -97,4 +119,9 @@ def test_operations_are_drawn_alike_and_each_with_its_direction() -> None:
 
 def test_what_is_not_asked_for_is_not_drawn() -> None:
     drawn = plan()
-    assert (drawn.operation.numel(), drawn.opposite.numel(), drawn.share.numel(), drawn.mate.numel()) == (0, 0, 0, 0)
+    assert (
+        drawn.operation.numel(),
+        drawn.opposite.numel(),
+        drawn.share.numel(),
+        drawn.mate.numel(),
+    ) == (0, 0, 0, 0)

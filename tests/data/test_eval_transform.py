@@ -1,4 +1,6 @@
-"""What a network is shown of a photograph, against torchvision and against values worked out by hand."""
+"""What a network is shown of a photograph, against torchvision and against values worked out by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from resnetlab.schema import FieldError
 HALF = {"mean": (0.5,) * 3, "deviation": (0.5,) * 3}
 
 
-@given(st.integers(8, 90), st.integers(8, 90), st.integers(5, 40), st.integers(0, 20), st.booleans())
+@given(
+    st.integers(8, 90), st.integers(8, 90), st.integers(5, 40), st.integers(0, 20), st.booleans()
+)
 def test_a_crop_is_torchvisions_resize_and_centre_crop(
     width: int, height: int, size: int, more: int, bicubic: bool
 ) -> None:
@@ -47,7 +51,9 @@ def test_a_whole_image_keeps_its_shape_and_loses_nothing() -> None:
 def test_a_strip_that_would_fill_the_memory_is_shown_its_middle(upright: bool) -> None:
     strip = np.zeros((4, 2_000_000), np.uint8)
     strip[:, 999_980:1_000_020] = 255
-    image = Image.fromarray(strip.T if upright else strip)  # at 32 pixels it would be 16,000,000 long
+    image = Image.fromarray(
+        strip.T if upright else strip
+    )  # at 32 pixels it would be 16,000,000 long
     shown = show(image, View(size=28, resize=32, channels=1, mean=(0.5,), deviation=(0.5,)))
     assert shown.shape == (28, 28, 1)
     assert shown.min() == 255
@@ -55,7 +61,9 @@ def test_a_strip_that_would_fill_the_memory_is_shown_its_middle(upright: bool) -
 
 def test_a_square_has_the_pixels_that_a_run_trains_on() -> None:
     image = picture(3, 57, 41)
-    assert np.array_equal(show(image, View(rule="square", size=16, **HALF)), image_decoder.square(image, 16))
+    assert np.array_equal(
+        show(image, View(rule="square", size=16, **HALF)), image_decoder.square(image, 16)
+    )
 
 
 def test_grey_and_colour_become_what_the_network_takes() -> None:

@@ -1,4 +1,4 @@
-"""A folder's hash covers its content and nothing else; its cache is trusted only when it is whole."""
+"""A folder's hash covers its content alone; its cache is trusted only when it is whole."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def test_the_hash_depends_neither_on_the_place_nor_on_the_number_of_workers(
     root, sources = split_tree(tmp_path / "pets"), []
     for workers in (1, 2, 7):  # each with a cache of its own: each decodes the images
         monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / f"person{workers}"))
-        sources.append(folder.open_folder(root, image_size=16, cache=tmp_path / "cache", workers=workers))
+        sources.append(
+            folder.open_folder(root, image_size=16, cache=tmp_path / "cache", workers=workers)
+        )
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "person"))
     shutil.copytree(root, tmp_path / "elsewhere" / "other")
     sources.append(opened(tmp_path / "elsewhere" / "other", image_size=16))
@@ -40,7 +42,10 @@ def test_what_changes_the_content_changes_the_hash(tmp_path: Path) -> None:
         lambda: (root / "train/dog/new.png").rename(root / "test/dog/new.png"),
         lambda: (root / "test/dog/new.png").rename(root / "test/dog/newer.png"),
         lambda: (root / "train/cat/.hidden").write_text(""),
-        lambda: (root / "train/cat").rename(root / "train/lion") and (root / "test/cat").rename(root / "test/lion"),
+        lambda: (
+            (root / "train/cat").rename(root / "train/lion")
+            and (root / "test/cat").rename(root / "test/lion")
+        ),
     ]
     for change in changes:
         change()
@@ -48,7 +53,9 @@ def test_what_changes_the_content_changes_the_hash(tmp_path: Path) -> None:
     assert len(seen) == 2 + len(changes)
 
 
-def test_a_second_open_decodes_nothing_and_says_nothing_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_open_decodes_nothing_and_says_nothing_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = split_tree(tmp_path / "pets")
     (root / "train/cat/bad.png").write_bytes(encoded(picture(1))[:-30])
     first = opened(root, image_size=8, skip_bad=True)
@@ -123,7 +130,11 @@ def test_a_folder_in_which_nothing_changed_is_mapped_and_no_file_of_it_is_opened
     reads.clear()
     second = opened(root, image_size=8)
     assert reads == []
-    assert (first.sha256, first.notes, first.classes) == (second.sha256, second.notes, second.classes)
+    assert (first.sha256, first.notes, first.classes) == (
+        second.sha256,
+        second.notes,
+        second.classes,
+    )
     for split in ("train", "validation", "test"):
         one, other = getattr(first, split), getattr(second, split)
         assert (one is None) == (other is None)
@@ -151,7 +162,9 @@ def test_of_a_folder_that_changed_only_the_new_files_are_opened_for_their_hash(
 
 def decoded_hashes(root: Path, tmp_path: Path) -> list[str]:
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
-    return [held.sha256 for held in folder_cache.probe(root, paths, 2, tmp_path / "person" / "images")]
+    return [
+        held.sha256 for held in folder_cache.probe(root, paths, 2, tmp_path / "person" / "images")
+    ]
 
 
 def test_each_change_of_a_folder_is_seen(tmp_path: Path) -> None:
@@ -163,7 +176,9 @@ def test_each_change_of_a_folder_is_seen(tmp_path: Path) -> None:
         lambda: (root / "cat/.hidden").write_text(""),
         lambda: (root / "cat").rename(root / "lion"),
         lambda: (
-            (root / "cat").mkdir() or save(root / "cat/1.png", picture(78)) or save(root / "cat/2.png", picture(79))
+            (root / "cat").mkdir()
+            or save(root / "cat/1.png", picture(78))
+            or save(root / "cat/2.png", picture(79))
         ),
     ]
     for change in changes:
@@ -206,5 +221,7 @@ def test_other_content_of_the_same_size_and_time_is_noticed_in_a_young_file_and_
 
 def test_a_file_that_changes_between_hash_and_decoding_is_bad(tmp_path: Path) -> None:
     save(tmp_path / "1.png", picture(1))
-    result = decode_cache.decode(tmp_path, ["1.png"], ["0" * 64], 8, cache=tmp_path / "cache", workers=1, say=print)
+    result = decode_cache.decode(
+        tmp_path, ["1.png"], ["0" * 64], 8, cache=tmp_path / "cache", workers=1, say=print
+    )
     assert result.reasons == ("changed while it was read",)

@@ -29,7 +29,8 @@ def survey(root: Path) -> folder.Survey:
     return folder.survey(root, image_size=8, cache=root.parent / "cache", skip_bad=True)
 
 
-# What is used ---------------------------------------------------------------------------------------------------------
+# What is used
+# --------------------------------------------------------------------------------------------------
 
 
 def test_train_and_test_folders_are_the_splits_and_class_names_travel(tmp_path: Path) -> None:
@@ -54,7 +55,9 @@ def test_two_validation_folders_are_a_mistake(tmp_path: Path) -> None:
     assert refused(root) == [f"{root}: two validation splits: val, valid. Fix: keep one of them"]
 
 
-def test_a_flat_folder_is_cut_seventy_fifteen_fifteen_and_the_cut_is_written_down(tmp_path: Path) -> None:
+def test_a_flat_folder_is_cut_seventy_fifteen_fifteen_and_the_cut_is_written_down(
+    tmp_path: Path,
+) -> None:
     root = tree(tmp_path / "pets", {"cat": 20, "dog": 20})
     source = opened(root)
     assert (len(source.train), len(source.validation), len(source.test)) == (28, 6, 6)
@@ -63,7 +66,9 @@ def test_a_flat_folder_is_cut_seventy_fifteen_fifteen_and_the_cut_is_written_dow
     assert str(written) in source.notes[-1]
     rows = list(csv.DictReader(written.read_text().splitlines()))
     assert list(rows[0]) == ["path", "label", "split", "sha256"]
-    assert [row["path"] for row in rows] == sorted(str(p.relative_to(root)) for p in root.rglob("*.png"))
+    assert [row["path"] for row in rows] == sorted(
+        str(p.relative_to(root)) for p in root.rglob("*.png")
+    )
     assert not list(root.rglob("*.csv"))
     assert opened(root).sha256 == source.sha256
 
@@ -73,16 +78,28 @@ def test_a_split_that_was_written_down_is_kept_while_it_fits_the_files(tmp_path:
     first = opened(root)
     (written,) = (tmp_path / "cache").glob("pets-*-splits.csv")
     text = written.read_text()
-    swapped = text.replace(",train,", ",x,", 1).replace(",test,", ",train,", 1).replace(",x,", ",test,", 1)
+    swapped = (
+        text.replace(",train,", ",x,", 1)
+        .replace(",test,", ",train,", 1)
+        .replace(",x,", ",test,", 1)
+    )
     written.write_text(swapped)
     assert opened(root).sha256 != first.sha256  # a person moved two images, and the hash says so
-    for broken in (text.replace(",train,", ",exam,", 1), text[: len(text) // 2], text.replace("a", "b"), "", "\0"):
+    for broken in (
+        text.replace(",train,", ",exam,", 1),
+        text[: len(text) // 2],
+        text.replace("a", "b"),
+        "",
+        "\0",
+    ):
         written.write_text(broken)
         assert opened(root).sha256 == first.sha256
         assert written.read_text() == text
 
 
-def test_train_without_test_gives_fifteen_percent_and_never_lends_validation(tmp_path: Path) -> None:
+def test_train_without_test_gives_fifteen_percent_and_never_lends_validation(
+    tmp_path: Path,
+) -> None:
     root = tree(tmp_path / "pets", {"train/cat": 20, "train/dog": 20, "val/cat": 2, "val/dog": 2})
     source = opened(root)
     assert (len(source.train), len(source.validation), len(source.test)) == (34, 4, 6)
@@ -92,15 +109,21 @@ def test_train_without_test_gives_fifteen_percent_and_never_lends_validation(tmp
 def test_labels_csv_says_what_is_what(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"a": 4, "b": 4})
     rows = [
-        f"{d}/{n:03}.png,{'cat' if n % 2 else 'dog'},{'test' if d == 'b' else 'train'}" for d in "ab" for n in range(4)
+        f"{d}/{n:03}.png,{'cat' if n % 2 else 'dog'},{'test' if d == 'b' else 'train'}"
+        for d in "ab"
+        for n in range(4)
     ]
-    (root / "labels.csv").write_text("\ufeffpath,label,split\n" + "\n".join(rows[:-1]) + "\n", encoding="utf-8")
+    (root / "labels.csv").write_text(
+        "\ufeffpath,label,split\n" + "\n".join(rows[:-1]) + "\n", encoding="utf-8"
+    )
     source = opened(root)
     assert source.classes == ("cat", "dog")
     assert source.train.labels.tolist() == [1, 0, 1, 0]
     assert len(source.test) == 3
-    assert source.notes == ("images differ in size or are not square: resized to 64 pixels (image_size says otherwise)",
-                            "1 file passed over: 1 not in labels.csv")  # fmt: skip
+    assert source.notes == (
+        "images differ in size or are not square: resized to 64 pixels (image_size says otherwise)",
+        "1 file passed over: 1 not in labels.csv",
+    )
 
 
 def test_mistakes_of_labels_csv_are_told_with_their_lines(tmp_path: Path) -> None:
@@ -133,7 +156,9 @@ def test_mistakes_of_labels_csv_are_told_with_their_lines(tmp_path: Path) -> Non
     ]
 
 
-@pytest.mark.parametrize("raw", [b"", b"path;label\n", b"\xff\xfe\0", b'path,label\n"a', b"path,label\n", b"\0\0\0"])
+@pytest.mark.parametrize(
+    "raw", [b"", b"path;label\n", b"\xff\xfe\0", b'path,label\n"a', b"path,label\n", b"\0\0\0"]
+)
 def test_a_labels_csv_that_is_none_is_one_line(tmp_path: Path, raw: bytes) -> None:
     root = tree(tmp_path / "pets", {"a": 1})
     (root / "labels.csv").write_bytes(raw)
@@ -161,7 +186,8 @@ def test_a_folder_of_grey_images_has_one_channel_and_one_colour_makes_three(tmp_
     np.testing.assert_array_equal(mixed.train.pixels[..., 1:2], grey.train.pixels)
 
 
-# What is passed over --------------------------------------------------------------------------------------------------
+# What is passed over
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFOs in folders")
@@ -214,7 +240,9 @@ def test_names_that_are_not_utf8_or_hold_control_characters_are_used(tmp_path: P
     root = tree(tmp_path / "pets", {"cat": 6, "dog": 6})
     try:
         for name in (b"\xff\xfe.png", b'new\nline,"quote".png', b"\x1b[31m.png"):
-            Path(os.fsdecode(os.fsencode(root / "cat") + b"/" + name)).write_bytes(encoded(picture(9)))
+            Path(os.fsdecode(os.fsencode(root / "cat") + b"/" + name)).write_bytes(
+                encoded(picture(9))
+            )
     except OSError as error:
         pytest.skip(f"the file system refuses such names: {error}")
     first = opened(root, image_size=8)
@@ -236,10 +264,13 @@ def test_names_that_differ_in_case_only_are_all_used_and_told(tmp_path: Path) ->
     twins = "train/cat/000.PNG, train/cat/000.png"
     assert source.notes == (f"files whose names differ in case only are all used: {twins}",)
     tree(root, {"train/Cat": 1})
-    assert refused(root) == [f"{root}: classes whose names differ in case only: Cat, cat. Fix: rename or merge them"]
+    assert refused(root) == [
+        f"{root}: classes whose names differ in case only: Cat, cat. Fix: rename or merge them"
+    ]
 
 
-# What is bad ----------------------------------------------------------------------------------------------------------
+# What is bad
+# --------------------------------------------------------------------------------------------------
 
 
 def spoil(root: Path) -> None:
@@ -258,7 +289,8 @@ def test_bad_files_are_one_line_that_names_the_first_and_the_list(tmp_path: Path
     what = f"a TIFF (allowed: JPEG, PNG, WEBP, BMP, GIF) (1 of 3 bad files, listed in {listed})"
     assert line == f"{root}/test/dog/scan.tiff: {what}. Fix: replace them, or --skip-bad"
     assert [
-        (row["path"], row["reason"].partition(" (")[0]) for row in csv.DictReader(listed.read_text().splitlines())
+        (row["path"], row["reason"].partition(" (")[0])
+        for row in csv.DictReader(listed.read_text().splitlines())
     ] == [
         ("test/dog/scan.tiff", "a TIFF"),
         ("train/cat/017.jpg", "truncated JPEG"),
@@ -266,7 +298,9 @@ def test_bad_files_are_one_line_that_names_the_first_and_the_list(tmp_path: Path
     ]
 
 
-def test_skipped_bad_files_are_counted_and_hashed_and_the_rest_is_as_without_them(tmp_path: Path) -> None:
+def test_skipped_bad_files_are_counted_and_hashed_and_the_rest_is_as_without_them(
+    tmp_path: Path,
+) -> None:
     root = split_tree(tmp_path / "pets")
     clean = opened(root, image_size=8, skip_bad=True)
     spoil(root)
@@ -274,7 +308,9 @@ def test_skipped_bad_files_are_counted_and_hashed_and_the_rest_is_as_without_the
     np.testing.assert_array_equal(skipped.train.pixels, clean.train.pixels)
     assert skipped.notes[0].startswith("3 bad files left out (first: test/dog/scan.tiff: a TIFF")
     (root / "train/dog/empty.png").unlink()
-    assert len({clean.sha256, skipped.sha256, opened(root, image_size=8, skip_bad=True).sha256}) == 3
+    assert (
+        len({clean.sha256, skipped.sha256, opened(root, image_size=8, skip_bad=True).sha256}) == 3
+    )
 
 
 def test_a_bad_file_moves_no_image_of_a_cut(tmp_path: Path) -> None:
@@ -292,7 +328,10 @@ def test_a_class_without_usable_images_names_what_was_skipped(tmp_path: Path) ->
     (root / "train/fox/1.png").write_bytes(b"")
     (root / "train/gnu").mkdir()
     assert refused(root, skip_bad=True) == [
-        f'{root}/train/emu: 0 images (hidden ".ipynb_checkpoints" skipped). Fix: add images or remove the folder',
+        (
+            f'{root}/train/emu: 0 images (hidden ".ipynb_checkpoints" skipped). Fix: add images or '
+            "remove the folder"
+        ),
         f"{root}/train/fox: 0 images (1 bad skipped). Fix: add images or remove the folder",
         f"{root}/train/gnu: 0 images. Fix: add images or remove the folder",
     ]
@@ -301,7 +340,9 @@ def test_a_class_without_usable_images_names_what_was_skipped(tmp_path: Path) ->
 def test_a_class_of_test_that_is_not_in_train_is_named(tmp_path: Path) -> None:
     root = tree(split_tree(tmp_path / "pets"), {"test/emu": 1, "val/fox": 1})
     fix = "Fix: add train images of it, or remove it"
-    assert refused(root) == [f"{root}/{name}: a class that is not in train. {fix}" for name in ("test/emu", "val/fox")]
+    assert refused(root) == [
+        f"{root}/{name}: a class that is not in train. {fix}" for name in ("test/emu", "val/fox")
+    ]
 
 
 def test_a_split_without_a_usable_image_is_a_mistake(tmp_path: Path) -> None:
@@ -319,11 +360,16 @@ def test_a_split_without_a_usable_image_is_a_mistake(tmp_path: Path) -> None:
         ({"cat": 9}, "fewer than two classes (got cat)"),
         ({"train": 3, "test": 3}, "no folders of classes in it"),
         ({"test/cat": 3, "test/dog": 3}, "no folders of classes in it"),
-        (dict.fromkeys("abcdefg", 1), "test: 1 of 7 images cannot be set apart with one left of each class"),
+        (
+            dict.fromkeys("abcdefg", 1),
+            "test: 1 of 7 images cannot be set apart with one left of each class",
+        ),
         ({"inner/train/cat": 1, "inner/test/cat": 1}, "fewer than two classes (got inner)"),
     ],
 )
-def test_a_folder_of_another_layout_is_one_line(tmp_path: Path, counts: dict[str, int], what: str) -> None:
+def test_a_folder_of_another_layout_is_one_line(
+    tmp_path: Path, counts: dict[str, int], what: str
+) -> None:
     root = tree(tmp_path / "pets", counts)
     root.mkdir(exist_ok=True)
     lines = refused(root, skip_bad=True)
@@ -333,17 +379,34 @@ def test_a_folder_of_another_layout_is_one_line(tmp_path: Path, counts: dict[str
 
 
 NAMES = st.sampled_from(
-    ["cat", "dog", ".hid", "train", "test", "val", "a.png", "b.jpg", "c.txt", "._d.png", "labels.csv"]
+    [
+        "cat",
+        "dog",
+        ".hid",
+        "train",
+        "test",
+        "val",
+        "a.png",
+        "b.jpg",
+        "c.txt",
+        "._d.png",
+        "labels.csv",
+    ]
 )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
-        st.tuples(st.lists(NAMES, min_size=1, max_size=4), st.sampled_from(["good", "bad", "folder"])), max_size=14
+        st.tuples(
+            st.lists(NAMES, min_size=1, max_size=4), st.sampled_from(["good", "bad", "folder"])
+        ),
+        max_size=14,
     )
 )
-def test_of_any_tree_every_file_is_used_or_listed_or_the_folder_is_refused(tmp_path: Path, made: list) -> None:
+def test_of_any_tree_every_file_is_used_or_listed_or_the_folder_is_refused(
+    tmp_path: Path, made: list
+) -> None:
     root = tmp_path / "tree"
     shutil.rmtree(root, ignore_errors=True)
     tree(root, {"train/cat": 1, "train/dog": 1, "test/cat": 1})
@@ -351,7 +414,9 @@ def test_of_any_tree_every_file_is_used_or_listed_or_the_folder_is_refused(tmp_p
         path = root.joinpath(*parts)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.mkdir() if kind == "folder" else path.write_bytes(encoded(picture(1)) if kind == "good" else b"bad")
+            path.mkdir() if kind == "folder" else path.write_bytes(
+                encoded(picture(1)) if kind == "good" else b"bad"
+            )
         except OSError:
             continue
     try:
@@ -364,7 +429,11 @@ def test_of_any_tree_every_file_is_used_or_listed_or_the_folder_is_refused(tmp_p
     if refusal:
         return
     accounted = [item.path for item in (*found.rows, *found.passed, *found.bad)]
-    there = [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name != "labels.csv"]
+    there = [
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.is_file() and path.name != "labels.csv"
+    ]
     assert sorted(path for path in accounted if not path.endswith("labels.csv")) == sorted(there)
 
 
@@ -382,7 +451,9 @@ def test_real_photographs_open_as_generated_ones_do(tmp_path: Path) -> None:
         for breed in sorted((DOGS / split).iterdir())[:2]:
             (tmp_path / "dogs" / split / breed.name).mkdir(parents=True)
             for photograph in sorted(breed.iterdir())[:3]:
-                shutil.copyfile(photograph, tmp_path / "dogs" / split / breed.name / photograph.name)
+                shutil.copyfile(
+                    photograph, tmp_path / "dogs" / split / breed.name / photograph.name
+                )
     source = opened(tmp_path / "dogs", image_size=64)
     assert source.train.pixels.shape == (6, 64, 64, 3)
     assert source.train.pixels.std() > 30

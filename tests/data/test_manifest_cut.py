@@ -1,4 +1,6 @@
-"""Splits as manifests: cut by class and by a seed, told in counts or shares, followed only where they fit."""
+"""Splits as manifests: cut by class and by a seed, told in counts or shares, followed only where
+they fit.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,19 @@ def counted(found: Survey) -> Counter[tuple[str, str | None]]:
     return Counter((row.label, row.split) for row in found.rows)
 
 
-def test_shares_and_the_counts_that_they_come_to_cut_alike_and_each_class_has_its_share(tmp_path: Path) -> None:
+def test_shares_and_the_counts_that_they_come_to_cut_alike_and_each_class_has_its_share(
+    tmp_path: Path,
+) -> None:
     root = tree(tmp_path / "pets", {"cat": 20, "dog": 10})
     by_shares = surveyed(root, Cut.parse(".6,.2,.2"))
     assert counted(by_shares) == {
-        ("cat", "train"): 12, ("cat", "validation"): 4, ("cat", "test"): 4,
-        ("dog", "train"): 6, ("dog", "validation"): 2, ("dog", "test"): 2,
-    }  # fmt: skip
+        ("cat", "train"): 12,
+        ("cat", "validation"): 4,
+        ("cat", "test"): 4,
+        ("dog", "train"): 6,
+        ("dog", "validation"): 2,
+        ("dog", "test"): 2,
+    }
     assert surveyed(root, Cut.parse("18,6,6")).rows == by_shares.rows
     assert surveyed(root, Cut.parse("18,6,6", seed=1)).rows != by_shares.rows
 
@@ -43,7 +51,9 @@ def test_a_cut_takes_no_notice_of_the_splits_that_a_folder_has(tmp_path: Path) -
     assert any(row.path.startswith("test/") and row.split == "train" for row in found.rows)
 
 
-def test_a_manifest_that_was_written_gives_the_same_splits_and_copies_no_image(tmp_path: Path) -> None:
+def test_a_manifest_that_was_written_gives_the_same_splits_and_copies_no_image(
+    tmp_path: Path,
+) -> None:
     root = tree(tmp_path / "pets", {"cat": 10, "dog": 10})
     found = surveyed(root, Cut.parse(".5,.25,.25"))
     path = tmp_path / "split.csv"
@@ -71,7 +81,9 @@ def edited(tmp_path: Path, old: str, new: str) -> list[str]:
 AGAIN = "Fix: make it again: resnetlab data split"
 
 
-def test_a_manifest_that_does_not_fit_its_folder_is_refused_with_what_differs(tmp_path: Path) -> None:
+def test_a_manifest_that_does_not_fit_its_folder_is_refused_with_what_differs(
+    tmp_path: Path,
+) -> None:
     assert edited(tmp_path / "a", "cat/000.png", "cat/999.png") == [
         f'lists what {tmp_path / "a" / "pets"} does not have: "cat/999.png". {AGAIN}',
         f'does not list "cat/000.png". {AGAIN}',
@@ -79,7 +91,9 @@ def test_a_manifest_that_does_not_fit_its_folder_is_refused_with_what_differs(tm
     assert edited(tmp_path / "b", "000.png,cat", "000.png,dog") == [
         f'has another class or content for "cat/000.png". {AGAIN}'
     ]
-    assert edited(tmp_path / "c", ",train,", ",dev,")[0].startswith("has another word than train, validation or test")
+    assert edited(tmp_path / "c", ",train,", ",dev,")[0].startswith(
+        "has another word than train, validation or test"
+    )
     assert edited(tmp_path / "d", "path,label,split,sha256", "path,split")[0].startswith(
         "not a manifest (allowed: path"
     )
@@ -89,16 +103,25 @@ def test_a_class_that_a_manifest_leaves_out_of_train_is_named(tmp_path: Path) ->
     root = tree(tmp_path / "pets", {"cat": 4, "dog": 4})
     path = tmp_path / "split.csv"
     manifest.write(path, surveyed(root, Cut.parse("4,2,2")).rows)
-    lines = [line.replace(",train,", ",test,") if line.startswith("dog") else line for line in path.read_text().split()]
+    lines = [
+        line.replace(",train,", ",test,") if line.startswith("dog") else line
+        for line in path.read_text().split()
+    ]
     path.write_text("\n".join(lines))
     with pytest.raises(InputError) as caught:
         surveyed(root, path)
-    assert lines_of(caught.value) == [f'{path}: class "dog" is not in train. Fix: give it train images, or remove it']
+    assert lines_of(caught.value) == [
+        f'{path}: class "dog" is not in train. Fix: give it train images, or remove it'
+    ]
 
 
-@pytest.mark.parametrize("text", ["", "1,2", "a,b,c", ".5,.2,.2", "0,2,2", "4,2,0", "-1,2,2", "nan,1,1", "1e400,1,1"])
+@pytest.mark.parametrize(
+    "text", ["", "1,2", "a,b,c", ".5,.2,.2", "0,2,2", "4,2,0", "-1,2,2", "nan,1,1", "1e400,1,1"]
+)
 def test_what_is_no_cut_is_refused_with_the_two_forms(text: str) -> None:
-    with pytest.raises(InputError, match=r"not shares or counts .* Fix: --split \.6,\.2,\.2, or counts"):
+    with pytest.raises(
+        InputError, match=r"not shares or counts .* Fix: --split \.6,\.2,\.2, or counts"
+    ):
         Cut.parse(text)
 
 
@@ -109,7 +132,9 @@ def test_counts_that_do_not_add_up_are_told_with_their_sum(tmp_path: Path) -> No
 
 
 @given(st.integers(3, 30_000), st.integers(1, 98), st.integers(0, 98))
-def test_shares_always_come_to_all_images_and_leave_test_one(images: int, test: int, validation: int) -> None:
+def test_shares_always_come_to_all_images_and_leave_test_one(
+    images: int, test: int, validation: int
+) -> None:
     if test + validation >= 100:
         return
     cut = Cut((1 - (test + validation) / 100, validation / 100, test / 100))

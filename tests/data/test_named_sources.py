@@ -1,4 +1,7 @@
-"""Data sets by name. No test downloads: files in torchvision's own forms are made small by the test."""
+"""Data sets by name.
+
+No test downloads: files in torchvision's own forms are made small by the test.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,9 @@ def test_digits_are_scaled_to_bytes_and_a_fifth_of_each_class_is_test(tmp_path: 
     levels = load_digits().images
     assert np.unique(source.train.pixels).tolist() == [round(x * 255 / 16) for x in range(17)]
     everything = np.concatenate([source.train.pixels, source.test.pixels])
-    assert sorted(map(bytes, everything)) == sorted(map(bytes, np.rint(levels * 255 / 16).astype(np.uint8)))
+    assert sorted(map(bytes, everything)) == sorted(
+        map(bytes, np.rint(levels * 255 / 16).astype(np.uint8))
+    )
     counts = np.bincount(load_digits().target)
     assert (np.abs(np.bincount(source.test.labels) - 0.2 * counts) < 1).all()
     assert "359 of its 1797 images" in source.notes[0]
@@ -71,7 +76,9 @@ def test_an_unknown_source_is_one_line_with_the_nearest_name(tmp_path: Path) -> 
     assert refused("cifar-10", tmp_path) == (
         f'cifar-10: no such name, file or folder (allowed: {allowed}). Fix: did you mean "cifar10"?'
     )
-    assert refused("data/photos", tmp_path).startswith("data/photos: no such file or folder (allowed: ")
+    assert refused("data/photos", tmp_path).startswith(
+        "data/photos: no such file or folder (allowed: "
+    )
     assert refused("x" * 300, tmp_path).endswith(
         "cannot be read: file name too long. Fix: give a path that you may read"
     )
@@ -84,12 +91,15 @@ def test_a_file_that_is_no_npz_is_one_line(tmp_path: Path) -> None:
     assert "not an .npz file, or a truncated one" in refused(str(path), tmp_path)
 
 
-def test_a_name_goes_before_a_folder_of_that_name_and_says_how_to_reach_the_folder(tmp_path: Path) -> None:
+def test_a_name_goes_before_a_folder_of_that_name_and_says_how_to_reach_the_folder(
+    tmp_path: Path,
+) -> None:
     split_tree(Path("digits"))
     named = open_source("digits", cache=tmp_path)
     assert (named.sha256, named.notes[-1]) == (
-        DIGITS, "digits is the data set of that name; the folder beside it is ./digits",
-    )  # fmt: skip
+        DIGITS,
+        "digits is the data set of that name; the folder beside it is ./digits",
+    )
     assert open_source("./digits", cache=tmp_path).classes == ("cat", "dog")
 
 
@@ -97,14 +107,18 @@ def test_a_name_goes_before_a_folder_of_that_name_and_says_how_to_reach_the_fold
 def test_an_npz_in_dot_data_stands_for_the_name(tmp_path: Path, name: str) -> None:
     Path(".data").mkdir()
     pixels, labels = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1])
-    np.savez(Path(".data", f"{name}.npz"), x_train=pixels, y_train=labels, x_test=pixels, y_test=labels)
+    np.savez(
+        Path(".data", f"{name}.npz"), x_train=pixels, y_train=labels, x_test=pixels, y_test=labels
+    )
     source = open_source(name, cache=tmp_path)
     assert (source.name, source.notes) == (name, (f"{name} was read from .data/{name}.npz",))
     assert source.sha256 == open_source(f".data/{name}.npz", cache=tmp_path).sha256
 
 
 @pytest.mark.parametrize("name", HUB_NAMES)
-def test_a_failed_download_is_one_line_that_says_where_to_put_which_file(tmp_path: Path, name: str) -> None:
+def test_a_failed_download_is_one_line_that_says_where_to_put_which_file(
+    tmp_path: Path, name: str
+) -> None:
     said: list[str] = []
     with pytest.raises(InputError) as caught:
         open_source(name, cache=tmp_path / "cache", say=said.append)
@@ -115,22 +129,35 @@ def test_a_failed_download_is_one_line_that_says_where_to_put_which_file(tmp_pat
         f"Fix: put {torchvision_sets.HUB[name].place} into {root}, or give an .npz: "
         f"--data FILE.npz (or .data/{name}.npz here)"
     )
-    assert said == [f"downloading {name}: about {torchvision_sets.HUB[name].megabytes} MB into {root}"]
+    assert said == [
+        f"downloading {name}: about {torchvision_sets.HUB[name].megabytes} MB into {root}"
+    ]
     assert socket.getdefaulttimeout() is None
 
 
 def idx(array: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape) + array.tobytes()
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + b"".join(size.to_bytes(4, "big") for size in array.shape)
+        + array.tobytes()
+    )
 
 
-@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
-def test_idx_files_that_are_there_are_read_without_a_download(tmp_path: Path, name: str, folder: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")]
+)
+def test_idx_files_that_are_there_are_read_without_a_download(
+    tmp_path: Path, name: str, folder: str
+) -> None:
     rng = np.random.default_rng(0)
     raw = tmp_path / "person" / "downloads" / folder / "raw"
     raw.mkdir(parents=True)
     made = {}
     for word, split in (("train", "train"), ("t10k", "test")):
-        made[split] = rng.integers(0, 256, (20, 28, 28), np.uint8), np.arange(20, dtype=np.uint8) % 10
+        made[split] = (
+            rng.integers(0, 256, (20, 28, 28), np.uint8),
+            np.arange(20, dtype=np.uint8) % 10,
+        )
         (raw / f"{word}-images-idx3-ubyte").write_bytes(idx(made[split][0]))
         (raw / f"{word}-labels-idx1-ubyte").write_bytes(idx(made[split][1]))
     source = open_source(name, cache=tmp_path / "cache", say=pytest.fail)
@@ -138,16 +165,22 @@ def test_idx_files_that_are_there_are_read_without_a_download(tmp_path: Path, na
     np.testing.assert_array_equal(source.test.labels, made["test"][1])
     assert source.classes[1] == ("1" if name == "mnist" else "Trouser")
     np.savez(
-        tmp_path / "same.npz", x_train=made["train"][0], y_train=made["train"][1], x_test=made["test"][0],
-        y_test=made["test"][1], classes=np.array(source.classes),
-    )  # fmt: skip
+        tmp_path / "same.npz",
+        x_train=made["train"][0],
+        y_train=made["train"][1],
+        x_test=made["test"][0],
+        y_test=made["test"][1],
+        classes=np.array(source.classes),
+    )
     assert open_source(str(tmp_path / "same.npz"), cache=tmp_path).sha256 == source.sha256
     (raw / "t10k-images-idx3-ubyte").write_bytes(idx(made["test"][0])[:5000])
     with pytest.raises(InputError, match="can be neither read nor downloaded"):
         open_source(name, cache=tmp_path / "cache")
 
 
-@pytest.mark.parametrize(("name", "form", "classes"), [("cifar10", "CIFAR10", 10), ("cifar100", "CIFAR100", 100)])
+@pytest.mark.parametrize(
+    ("name", "form", "classes"), [("cifar10", "CIFAR10", 10), ("cifar100", "CIFAR100", 100)]
+)
 def test_batches_of_cifar_are_read_when_their_checksums_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, form: str, classes: int
 ) -> None:
@@ -165,7 +198,10 @@ def test_batches_of_cifar_are_read_when_their_checksums_fit(
 
     def batch(batch: str) -> list[str]:
         pixels = rng.integers(0, 256, (classes, 3 * 32 * 32), np.uint8)
-        return write(batch, {"data": pixels, "labels" if classes == 10 else "fine_labels": list(range(classes))})
+        return write(
+            batch,
+            {"data": pixels, "labels" if classes == 10 else "fine_labels": list(range(classes))},
+        )
 
     names = [f"class {k}" for k in range(classes)]
     monkeypatch.setattr(kind, "train_list", [batch(item[0]) for item in kind.train_list])
@@ -174,12 +210,16 @@ def test_batches_of_cifar_are_read_when_their_checksums_fit(
     monkeypatch.setattr(kind, "meta", kind.meta | {"md5": meta[1]})
     source = open_source(name, cache=tmp_path / "cache", say=pytest.fail)
     first = pickle.loads((folder / kind.train_list[0][0]).read_bytes())["data"][0]
-    np.testing.assert_array_equal(source.train.pixels[0], first.reshape(3, 32, 32).transpose(1, 2, 0))
+    np.testing.assert_array_equal(
+        source.train.pixels[0], first.reshape(3, 32, 32).transpose(1, 2, 0)
+    )
     assert source.classes == tuple(names)
     assert len(source.train) == classes * len(kind.train_list)
 
 
-def test_svhn_matrices_are_read_when_their_checksums_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_svhn_matrices_are_read_when_their_checksums_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import scipy.io
     import torchvision.datasets
 
@@ -210,4 +250,6 @@ for source in ("digits", "{tmp_path}/set.npz", "{tmp_path}/pets"):
     check.check(source, cache=pathlib.Path("{tmp_path}/cache"))
 assert "torch" not in sys.modules, "torch was imported"
 """
-    subprocess.run([sys.executable, "-c", program], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )

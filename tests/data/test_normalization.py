@@ -40,12 +40,17 @@ def images(count: int = 40, side: int = 6, channels: int = 3, seed: int = 0) -> 
         (Fixed(mean=(0.1, 0.2, 0.3), deviation=(1.0, 2.0, 3.0)), [0.1, 0.2, 0.3], [1.0, 2.0, 3.0]),
     ],
 )
-def test_given_numbers_are_applied_as_they_are(how: Any, mean: list[float], deviation: list[float]) -> None:
+def test_given_numbers_are_applied_as_they_are(
+    how: Any, mean: list[float], deviation: list[float]
+) -> None:
     held = images()
     scale = fitted(how, held, 0, CPU)
     assert described(scale) == ({"mean": mean, "deviation": deviation}, {})
     expected = (held.pixels / 255 - mean) / deviation
-    assert np.abs(scale(torch.from_numpy(held.pixels)).numpy() - expected.transpose(0, 3, 1, 2)).max() < 1e-5
+    assert (
+        np.abs(scale(torch.from_numpy(held.pixels)).numpy() - expected.transpose(0, 3, 1, 2)).max()
+        < 1e-5
+    )
 
 
 def test_the_train_split_is_normalised_by_its_own_mean_and_sd() -> None:
@@ -80,14 +85,24 @@ def test_whitening_is_that_of_its_definition() -> None:
     np.testing.assert_allclose(scale.mean.numpy(), mean, atol=1e-6)
     np.testing.assert_allclose(scale.matrix.numpy(), matrix, atol=1e-5)
     got = scale(torch.from_numpy(held.pixels))
-    expected = ((held.pixels.reshape(300, -1) / 255 - mean) @ matrix).reshape(300, 6, 6, 3).transpose(0, 3, 1, 2)
+    expected = (
+        ((held.pixels.reshape(300, -1) / 255 - mean) @ matrix)
+        .reshape(300, 6, 6, 3)
+        .transpose(0, 3, 1, 2)
+    )
     np.testing.assert_allclose(got.numpy(), expected, atol=2e-5)
     assert got.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_whitened_directions_have_the_variance_that_epsilon_leaves() -> None:
     held = images(count=400)
-    flat = zca.fit(held.pixels)(torch.from_numpy(held.pixels)).permute(0, 2, 3, 1).flatten(1).double().numpy()
+    flat = (
+        zca.fit(held.pixels)(torch.from_numpy(held.pixels))
+        .permute(0, 2, 3, 1)
+        .flatten(1)
+        .double()
+        .numpy()
+    )
     before = np.linalg.eigvalsh(np.cov(held.pixels.reshape(400, -1) / 255, rowvar=False, bias=True))
     after = np.linalg.eigvalsh(np.cov(flat, rowvar=False, bias=True))
     np.testing.assert_allclose(after, np.sort(before / (before + 0.1)), atol=1e-4)
@@ -114,19 +129,27 @@ def test_whitening_sees_what_the_network_sees() -> None:
 
 def test_whitening_has_the_same_bits_in_another_process() -> None:
     code = (
-        "import hashlib, numpy as np, torch; torch.set_num_threads(1); from resnetlab.data.transforms import zca\n"
+        "import hashlib, numpy as np, torch; torch.set_num_threads(1); from "
+        "resnetlab.data.transforms import zca\n"
         "pixels = np.random.default_rng(0).integers(0, 256, (200, 8, 8, 3), np.uint8)\n"
         "print(hashlib.sha256(zca.fit(pixels).matrix.numpy().tobytes()).hexdigest())"
     )
-    done = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
+    done = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     matrix = zca.fit(np.random.default_rng(0).integers(0, 256, (200, 8, 8, 3), np.uint8)).matrix
     torch.set_num_threads(before)
-    assert {run.stdout.strip() for run in done} == {hashlib.sha256(matrix.numpy().tobytes()).hexdigest()}
+    assert {run.stdout.strip() for run in done} == {
+        hashlib.sha256(matrix.numpy().tobytes()).hexdigest()
+    }
 
 
-def test_whitening_is_fitted_once_a_process_and_again_for_other_images(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whitening_is_fitted_once_a_process_and_again_for_other_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     calls: list[int] = []
     plain = zca.moments
     monkeypatch.setattr(zca, "moments", lambda pixels: calls.append(1) or plain(pixels))
@@ -143,7 +166,10 @@ def test_whitening_is_fitted_once_a_process_and_again_for_other_images(monkeypat
         ("zac", "recipe.normalise: unknown value"),
         (3, "recipe.normalise: unknown value"),
         ({"mean": [0.5]}, "recipe.normalise.deviation: missing"),
-        ({"mean": [0.5], "deviation": [0.5, 0.5]}, "recipe.normalise.mean: 1 means and 2 deviations"),
+        (
+            {"mean": [0.5], "deviation": [0.5, 0.5]},
+            "recipe.normalise.mean: 1 means and 2 deviations",
+        ),
         ({"mean": [0.5], "deviation": [0.0]}, "recipe.normalise.deviation[0]: out of range"),
         ({"mean": [0.5], "sd": [0.5], "deviation": [0.5]}, "recipe.normalise.sd: unknown field"),
     ],
@@ -159,12 +185,29 @@ def test_a_mistake_in_a_scale_is_told_in_one_line(value: object, said: str) -> N
 @pytest.mark.parametrize(
     ("recipe", "side", "channels", "said"),
     [
-        (Recipe(epochs=1, augment=Augment(crop=28)), 8, 1, "recipe: augment.crop: larger than the images"),
-        (Recipe(epochs=1, normalise="imagenet"), 32, 1, "recipe: normalise: numbers for 3 channels"),
-        (Recipe(epochs=1, normalise=Fixed(mean=(0.5,), deviation=(0.5,))), 32, 3, "recipe: normalise: numbers for 1"),
+        (
+            Recipe(epochs=1, augment=Augment(crop=28)),
+            8,
+            1,
+            "recipe: augment.crop: larger than the images",
+        ),
+        (
+            Recipe(epochs=1, normalise="imagenet"),
+            32,
+            1,
+            "recipe: normalise: numbers for 3 channels",
+        ),
+        (
+            Recipe(epochs=1, normalise=Fixed(mean=(0.5,), deviation=(0.5,))),
+            32,
+            3,
+            "recipe: normalise: numbers for 1",
+        ),
     ],
 )
-def test_a_recipe_that_does_not_fit_the_images_says_so(recipe: Recipe, side: int, channels: int, said: str) -> None:
+def test_a_recipe_that_does_not_fit_the_images_says_so(
+    recipe: Recipe, side: int, channels: int, said: str
+) -> None:
     with pytest.raises(InputError, match=said):
         recipe.seen(side, channels)
     assert Recipe(epochs=1, augment=Augment(crop=28), normalise="practical").seen(32, 3) == 28

@@ -50,7 +50,11 @@ def test_arrays_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_grey_images_need_no_channel_axis_and_unnamed_classes_are_numbered(tmp_path: Path) -> None:
-    flat = {"x_train": np.zeros((12, 6, 6), np.uint8), "x_test": np.zeros((6, 6, 6), np.uint8), "classes": None}
+    flat = {
+        "x_train": np.zeros((12, 6, 6), np.uint8),
+        "x_test": np.zeros((6, 6, 6), np.uint8),
+        "classes": None,
+    }
     bare = opened(tmp_path, **flat)
     assert bare.train.pixels.shape == (12, 6, 6, 1)
     assert bare.classes == ("0", "1", "2")
@@ -67,10 +71,15 @@ def test_a_validation_split_is_one_word_in_three_spellings(tmp_path: Path, word:
 
 def test_three_mistakes_are_three_lines(tmp_path: Path) -> None:
     lines = mistakes(
-        tmp_path, x_train=np.zeros((12, 6, 6, 3), np.float32), y_test=np.zeros(5, np.int64), classes=np.array([1, 2, 3])
+        tmp_path,
+        x_train=np.zeros((12, 6, 6, 3), np.float32),
+        y_test=np.zeros(5, np.int64),
+        classes=np.array([1, 2, 3]),
     )
     assert len(lines) == 3
-    assert lines[0].startswith("x_train: pixels are not uint8 (got float32; allowed: uint8, 0 to 255). Fix: convert to")
+    assert lines[0].startswith(
+        "x_train: pixels are not uint8 (got float32; allowed: uint8, 0 to 255). Fix: convert to"
+    )
     assert lines[1].startswith("y_test: differs in length from x_test (got 6 images and 5 labels)")
     assert lines[2].startswith("classes: not a row of names (got int64 (3,)")
 
@@ -83,29 +92,68 @@ def test_three_mistakes_are_three_lines(tmp_path: Path) -> None:
             "x_test: missing (got arrays classes, x_train, y_test, y_train). Fix: add x_test",
         ),
         ({"x_train": np.zeros((12, 36), np.uint8)}, "x_train: not a stack of images (got (12, 36)"),
-        ({"x_train": np.zeros((12, 3, 6, 6), np.uint8)}, "x_train: 6 channels (got (12, 3, 6, 6); allowed: "),
+        (
+            {"x_train": np.zeros((12, 3, 6, 6), np.uint8)},
+            "x_train: 6 channels (got (12, 3, 6, 6); allowed: ",
+        ),
         ({"x_train": np.zeros((12, 6, 6, 4), np.uint8)}, "x_train: 4 channels"),
-        ({"x_train": np.zeros((12, 6, 8, 3), np.uint8)}, "x_train: images are not square (got 6 x 8 pixels)"),
-        ({"x_train": np.zeros((12, 3, 3, 3), np.uint8)}, "x_train: images are too small (got 3 x 3 pixels)"),
-        ({"x_test": np.zeros((6, 8, 8, 3), np.uint8)}, "x_test: images differ in shape from those of x_train"),
-        ({"x_test": np.zeros((0, 6, 6, 3), np.uint8), "y_test": np.zeros(0, int)}, "x_test: no images"),
-        ({"y_train": np.zeros(12)}, "y_train: labels are not whole numbers (got float64). Fix: y_train.astype"),
-        ({"y_train": np.zeros((12, 1), int)}, "y_train: labels are not a row of numbers (got (12, 1)"),
-        ({"y_train": np.arange(12) % 3 - 1}, "y_train: no such class (got -1 at index 0 and 3 more; allowed: 0 to 2)"),
-        ({"y_test": np.arange(6)}, "y_test: no such class (got 3 at index 3 and 2 more; allowed: 0 to 2)"),
-        ({"y_test": np.array([0, 1, 2, 0, 1, 2**63], np.uint64)}, "y_test: no such class (got 9223372036854775808"),
+        (
+            {"x_train": np.zeros((12, 6, 8, 3), np.uint8)},
+            "x_train: images are not square (got 6 x 8 pixels)",
+        ),
+        (
+            {"x_train": np.zeros((12, 3, 3, 3), np.uint8)},
+            "x_train: images are too small (got 3 x 3 pixels)",
+        ),
+        (
+            {"x_test": np.zeros((6, 8, 8, 3), np.uint8)},
+            "x_test: images differ in shape from those of x_train",
+        ),
+        (
+            {"x_test": np.zeros((0, 6, 6, 3), np.uint8), "y_test": np.zeros(0, int)},
+            "x_test: no images",
+        ),
+        (
+            {"y_train": np.zeros(12)},
+            "y_train: labels are not whole numbers (got float64). Fix: y_train.astype",
+        ),
+        (
+            {"y_train": np.zeros((12, 1), int)},
+            "y_train: labels are not a row of numbers (got (12, 1)",
+        ),
+        (
+            {"y_train": np.arange(12) % 3 - 1},
+            "y_train: no such class (got -1 at index 0 and 3 more; allowed: 0 to 2)",
+        ),
+        (
+            {"y_test": np.arange(6)},
+            "y_test: no such class (got 3 at index 3 and 2 more; allowed: 0 to 2)",
+        ),
+        (
+            {"y_test": np.array([0, 1, 2, 0, 1, 2**63], np.uint64)},
+            "y_test: no such class (got 9223372036854775808",
+        ),
         ({"y_train": np.arange(12) % 2}, "y_train: no train image of 1 of 3 classes (got cat)"),
         ({"classes": np.array(["a", "a", "b"])}, "classes: an empty name, or the same name twice"),
-        ({"classes": np.array(["a"]), "y_train": np.zeros(12, int), "y_test": np.zeros(6, int)}, "classes: fewer than"),
+        (
+            {"classes": np.array(["a"]), "y_train": np.zeros(12, int), "y_test": np.zeros(6, int)},
+            "classes: fewer than",
+        ),
         ({"classes": None, "y_train": np.arange(12) * 10**15}, "y_train: no such class"),
         ({"x_val": np.zeros((2, 6, 6, 3), np.uint8)}, "y_val: missing"),
         (
-            {f"{kind}_{word}": arrays()[f"{kind}_test"] for kind in "xy" for word in ("val", "valid")},
+            {
+                f"{kind}_{word}": arrays()[f"{kind}_test"]
+                for kind in "xy"
+                for word in ("val", "valid")
+            },
             "x_valid: a second validation split beside x_val",
         ),
     ],
 )
-def test_each_mistake_is_one_line_with_its_fix(tmp_path: Path, changes: dict[str, object], line: str) -> None:
+def test_each_mistake_is_one_line_with_its_fix(
+    tmp_path: Path, changes: dict[str, object], line: str
+) -> None:
     (told,) = mistakes(tmp_path, **changes)
     assert told.startswith(line)
     assert ". Fix: " in told
@@ -127,8 +175,17 @@ def test_what_is_no_npz_is_one_line(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", np.zeros(3))
     header = bytearray(whole)
     place = header.find(b"'shape': (12, 6, 6, 3)")
-    header[place : place + 22] = b"'shape': (9999,999,93)"  # an array promised that the file does not hold
-    for content in (b"", b"words", whole[:200], whole[: len(whole) // 2], (tmp_path / "one.npy").read_bytes(), header):
+    header[place : place + 22] = (
+        b"'shape': (9999,999,93)"  # an array promised that the file does not hold
+    )
+    for content in (
+        b"",
+        b"words",
+        whole[:200],
+        whole[: len(whole) // 2],
+        (tmp_path / "one.npy").read_bytes(),
+        header,
+    ):
         path.write_bytes(content)
         with pytest.raises(InputError) as caught:
             open_source(str(path), cache=tmp_path)
@@ -136,7 +193,9 @@ def test_what_is_no_npz_is_one_line(tmp_path: Path) -> None:
         assert line.startswith(f"{path}: not an .npz file, or a truncated one. Fix: write it again")
 
 
-def test_a_flipped_bit_of_an_array_is_refused_and_one_of_the_archive_is_no_traceback(tmp_path: Path) -> None:
+def test_a_flipped_bit_of_an_array_is_refused_and_one_of_the_archive_is_no_traceback(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "set.npz"
     right = open_source(write(path), cache=tmp_path).sha256
     whole = path.read_bytes()
@@ -147,7 +206,8 @@ def test_a_flipped_bit_of_an_array_is_refused_and_one_of_the_archive_is_no_trace
         path.write_bytes(raw)
         with contextlib.suppress(InputError):
             found = open_source(str(path), cache=tmp_path).sha256
-            # What zip does not need may flip unseen; its directory has no checksum and may lose an optional array.
+            # What zip does not need may flip unseen; its directory has no checksum and may lose an
+            # optional array.
             assert found == right or place > whole.find(b"PK\x01\x02")
 
 
@@ -164,20 +224,35 @@ def test_a_changed_pixel_label_class_or_split_changes_the_hash(tmp_path: Path) -
     pixels[0, 0, 0, 0] ^= 1
     labels[:2] = labels[1::-1]
     own = {"x_val": arrays()["x_test"], "y_val": arrays()["y_test"]}
-    changes = [{}, {"x_train": pixels}, {"y_train": labels}, {"classes": np.array(["ant", "bee", "cow"])}, own]
+    changes = [
+        {},
+        {"x_train": pixels},
+        {"y_train": labels},
+        {"classes": np.array(["ant", "bee", "cow"])},
+        own,
+    ]
     assert len({opened(tmp_path, **change).sha256 for change in changes}) == len(changes)
 
 
-def test_neither_name_place_compression_nor_dtype_of_labels_changes_the_hash(tmp_path: Path) -> None:
+def test_neither_name_place_compression_nor_dtype_of_labels_changes_the_hash(
+    tmp_path: Path,
+) -> None:
     first = opened(tmp_path).sha256
-    np.savez_compressed(tmp_path / "other.npz", **arrays(y_train=arrays()["y_train"].astype(np.uint8)))
+    np.savez_compressed(
+        tmp_path / "other.npz", **arrays(y_train=arrays()["y_train"].astype(np.uint8))
+    )
     assert open_source(str(tmp_path / "other.npz"), cache=tmp_path).sha256 == first
 
 
 def test_arrays_that_are_not_used_are_told(tmp_path: Path) -> None:
-    assert opened(tmp_path, extra=np.zeros(3)).notes == (f"{tmp_path / 'set.npz'}: arrays not used: extra",)
+    assert opened(tmp_path, extra=np.zeros(3)).notes == (
+        f"{tmp_path / 'set.npz'}: arrays not used: extra",
+    )
 
 
 def test_an_image_size_is_refused_for_what_is_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data: image_size: .* is not a folder of images \(got 8\). Fix: remove it"):
+    with pytest.raises(
+        InputError,
+        match=r"data: image_size: .* is not a folder of images \(got 8\). Fix: remove it",
+    ):
         open_source(write(tmp_path / "set.npz"), image_size=8, cache=tmp_path)

@@ -1,4 +1,6 @@
-"""What `data describe` tells of photographs: sizes, near copies across splits, and who has seen them."""
+"""What `data describe` tells of photographs: sizes, near copies across splits, and who has seen
+them.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,19 @@ def test_widths_heights_and_their_ratio_are_those_of_the_files(tmp_path: Path) -
     root = split_tree(tmp_path / "pets")
     save(root / "train/cat/tall.png", picture(70, 20, 50))
     found = describe(root, cache=tmp_path / "cache")
-    assert sorted(zip(found.widths.tolist(), found.heights.tolist(), strict=True)) == [(20, 50)] + [(24, 16)] * 12
-    assert "width / height 0.40 / 1.06 / 1.50 / 1.50 / 1.50 (min, 5 %, median, 95 %, max)" in found.lines()
+    assert (
+        sorted(zip(found.widths.tolist(), found.heights.tolist(), strict=True))
+        == [(20, 50)] + [(24, 16)] * 12
+    )
+    assert (
+        "width / height 0.40 / 1.06 / 1.50 / 1.50 / 1.50 (min, 5 %, median, 95 %, max)"
+        in found.lines()
+    )
 
 
-def test_another_version_of_a_photograph_in_another_split_is_found_and_others_are_not(tmp_path: Path) -> None:
+def test_another_version_of_a_photograph_in_another_split_is_found_and_others_are_not(
+    tmp_path: Path,
+) -> None:
     root = tmp_path / "pets"
     for place in range(8):
         save(root / f"train/{'cat' if place % 2 else 'dog'}/{place}.png", textured(place))
@@ -41,9 +51,10 @@ def test_another_version_of_a_photograph_in_another_split_is_found_and_others_ar
     save(root / "test/cat/own.png", textured(100))
     pairs = {(near.left, near.right) for near in describe(root, cache=tmp_path / "cache").near}
     assert pairs == {
-        ("train/cat/3.png", "test/cat/small.jpg"), ("train/dog/4.png", "test/dog/bright.png"),
+        ("train/cat/3.png", "test/cat/small.jpg"),
+        ("train/dog/4.png", "test/dog/bright.png"),
         ("train/dog/6.png", "test/dog/cropped.png"),
-    }  # fmt: skip
+    }
 
 
 def test_exact_copies_are_told_as_such_and_not_again_as_near_ones(tmp_path: Path) -> None:
@@ -51,7 +62,9 @@ def test_exact_copies_are_told_as_such_and_not_again_as_near_ones(tmp_path: Path
     save(root / "test/cat/copy.bmp", picture(1))
     found = describe(root, cache=tmp_path / "cache")
     assert found.audit.duplicates == (("train/cat/001.png", "test/cat/copy.bmp"),)
-    assert "test/cat/copy.bmp" not in {near.right for near in found.near if near.left == "train/cat/001.png"}
+    assert "test/cat/copy.bmp" not in {
+        near.right for near in found.near if near.left == "train/cat/001.png"
+    }
 
 
 @pytest.mark.parametrize(
@@ -63,7 +76,9 @@ def test_exact_copies_are_told_as_such_and_not_again_as_near_ones(tmp_path: Path
         (("n0208562", "nothing"), False),
     ],
 )
-def test_classes_that_bear_imagenet_names_are_warned_of(classes: tuple[str, ...], warned: bool) -> None:
+def test_classes_that_bear_imagenet_names_are_warned_of(
+    classes: tuple[str, ...], warned: bool
+) -> None:
     assert bool(imagenet_overlap(classes)) == warned
 
 
@@ -72,10 +87,16 @@ def test_the_command_tells_bad_files_and_the_warning(tmp_path: Path) -> None:
     (root / "n02085620-Chihuahua/bad.jpg").write_text("words")
     done = subprocess.run(
         [sys.executable, "-m", "resnetlab", "data", "describe", str(root), "--split", ".5,.25,.25"],
-        capture_output=True, text=True, timeout=120, cwd=tmp_path,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
-    assert "  n02085620-Chihuahua/bad.jpg: not an image (allowed: JPEG, PNG, WEBP, BMP, GIF)" in done.stdout
+    assert (
+        "  n02085620-Chihuahua/bad.jpg: not an image (allowed: JPEG, PNG, WEBP, BMP, GIF)"
+        in done.stdout
+    )
     assert "warning: 2 of 2 classes bear names of ImageNet's synsets" in done.stdout
 
 
@@ -85,14 +106,26 @@ def test_the_document_has_the_figures_the_sizes_and_no_photograph(tmp_path: Path
     root = split_tree(tmp_path / "pets")
     save(root / "train/cat/tall.png", picture(70, 20, 50))
     page = write(describe(root, cache=tmp_path / "cache"), tmp_path / "out")
-    files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
-    assert files == ["describe.md", "figures/aspect.svg", "figures/classes.svg", "figures/sides.svg", "images.csv"]
+    files = sorted(
+        str(path.relative_to(tmp_path / "out"))
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file()
+    )
+    assert files == [
+        "describe.md",
+        "figures/aspect.svg",
+        "figures/classes.svg",
+        "figures/sides.svg",
+        "images.csv",
+    ]
     text = page.read_text()
     assert "13 images of 2 classes" in text
     lines = (tmp_path / "out" / "images.csv").read_text().splitlines()
     assert lines[0] == "path,label,split,width,height,sha256"
     assert any(line.startswith("train/cat/tall.png,cat,train,20,50,") for line in lines)
-    assert "<image" not in "".join(path.read_text() for path in (tmp_path / "out" / "figures").iterdir())
+    assert "<image" not in "".join(
+        path.read_text() for path in (tmp_path / "out" / "figures").iterdir()
+    )
 
 
 @pytest.mark.skipif(not DOGS.is_dir(), reason="the photographs of ten breeds are not here")

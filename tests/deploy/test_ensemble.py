@@ -29,15 +29,25 @@ def test_the_gain_is_counted_image_by_image() -> None:
     ]
     found = weigh(["a", "b", "c"], members, truth)
     # Means of class 0: .567, .633, .333, .633: right, right, right, wrong.
-    assert (found.together.count, [one.count for one in found.members], found.best) == (3, [2, 3, 2], 1)
-    assert found.over_best.points == 0  # it alone is right on the third image, the best alone on the fourth
+    assert (found.together.count, [one.count for one in found.members], found.best) == (
+        3,
+        [2, 3, 2],
+        1,
+    )
+    assert (
+        found.over_best.points == 0
+    )  # it alone is right on the third image, the best alone on the fourth
     assert found.p == binomtest(1, 2).pvalue
     assert found.over_mean.points == pytest.approx(100 * (3 - 7 / 3) / 4)
     assert found.agreed.count == 0
 
 
-def test_members_are_the_same_whatever_the_order_of_their_outputs(tmp_path: Path, photos: Path) -> None:
-    """A model and itself with its outputs renamed back to front disagree; with rows in another order they do not."""
+def test_members_are_the_same_whatever_the_order_of_their_outputs(
+    tmp_path: Path, photos: Path
+) -> None:
+    """A model and itself with its outputs renamed back to front disagree; with rows in another
+    order they do not.
+    """
     import torch
 
     from resnetlab.bundle.store import load_bundle, save_bundle
@@ -50,7 +60,11 @@ def test_members_are_the_same_whatever_the_order_of_their_outputs(tmp_path: Path
             held.copy_(held[order].clone())
     from dataclasses import replace
 
-    save_bundle(tmp_path / "b", first.module, replace(first.file, name="b", classes=tuple(CLASSES[k] for k in order)))
+    save_bundle(
+        tmp_path / "b",
+        first.module,
+        replace(first.file, name="b", classes=tuple(CLASSES[k] for k in order)),
+    )
     data = open_labelled(str(photos), "test", tmp_path / "cache")
     found = combine([load_model(tmp_path / "a"), load_model(tmp_path / "b")], data)
     assert found.agreed.count == 14
@@ -73,7 +87,10 @@ def test_the_paired_interval_keeps_its_promise_where_few_images_differ() -> None
         rest = 1 - only_a - only_b
         counts = draw.multinomial(200, [only_a, only_b, rest], 4_000)
         truth = 100 * (only_a - only_b)
-        held = [low <= truth <= high for low, high in (paired_interval(a, b, 200) for a, b, _ in counts.tolist())]
+        held = [
+            low <= truth <= high
+            for low, high in (paired_interval(a, b, 200) for a, b, _ in counts.tolist())
+        ]
         assert np.mean(held) > 0.94
     low, high = paired_interval(0, 0, 50)
     assert low < 0 < high  # nothing differed, and that is not certainty

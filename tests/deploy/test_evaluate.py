@@ -1,4 +1,6 @@
-"""What a model's answers are worth: against scikit-learn, values by hand, and what a run measured itself."""
+"""What a model's answers are worth: against scikit-learn, values by hand, and what a run measured
+itself.
+"""
 
 from __future__ import annotations
 
@@ -47,16 +49,23 @@ def test_the_scores_are_those_of_scikit_learn(pets: Path) -> None:
     found = evaluate(model, data, answers)  # type: ignore[arg-type]
     truth, p = answers.truth, answers.probabilities
     assert found.top1.pct == pytest.approx(100 * (p.argmax(1) == truth).mean())
-    assert (found.top1.low, found.top1.high) == pytest.approx(tuple(100 * x for x in wilson(found.top1.count, 400)))
-    assert found.top5.pct == pytest.approx(100 * top_k_accuracy_score(truth, p, k=5, labels=range(6)))
+    assert (found.top1.low, found.top1.high) == pytest.approx(
+        tuple(100 * x for x in wilson(found.top1.count, 400))
+    )
+    assert found.top5.pct == pytest.approx(
+        100 * top_k_accuracy_score(truth, p, k=5, labels=range(6))
+    )
     assert found.loss_nats == pytest.approx(log_loss(truth, p, labels=range(6)))
     table = confusion_matrix(truth, p.argmax(1), labels=range(6))
     assert {(one.true, one.said): one.images for one in found.confusions} == {
-        (CLASSES[t], CLASSES[s]): table[t, s] for t in range(6) for s in range(6) if t != s and table[t, s]
+        (CLASSES[t], CLASSES[s]): table[t, s]
+        for t in range(6)
+        for s in range(6)
+        if t != s and table[t, s]
     }
-    assert {one.name: (one.recall.count, one.recall.images, one.named) for one in found.classes} == {
-        CLASSES[k]: (table[k, k], table[k].sum(), table[:, k].sum()) for k in range(4)
-    }
+    assert {
+        one.name: (one.recall.count, one.recall.images, one.named) for one in found.classes
+    } == {CLASSES[k]: (table[k, k], table[k].sum(), table[:, k].sum()) for k in range(4)}
     assert len(found.mistakes) == 400 - found.top1.count
     assert found.mistakes[0].probability == max(one.probability for one in found.mistakes)
 
@@ -65,10 +74,17 @@ def test_the_calibration_error_is_the_sum_over_the_bins(pets: Path) -> None:
     """Guo et al. 2017, eq. 3, written out picture by picture."""
     model, data, answers = planted(pets, 300, seed=3)
     found = evaluate(model, data, answers)  # type: ignore[arg-type]
-    confidence, right = answers.probabilities.max(1), answers.probabilities.argmax(1) == answers.truth
+    confidence, right = (
+        answers.probabilities.max(1),
+        answers.probabilities.argmax(1) == answers.truth,
+    )
     error = 0.0
     for k in range(15):
-        mine = [i for i in range(300) if k / 15 <= confidence[i] < (k + 1) / 15 or (k == 14 and confidence[i] == 1)]
+        mine = [
+            i
+            for i in range(300)
+            if k / 15 <= confidence[i] < (k + 1) / 15 or (k == 14 and confidence[i] == 1)
+        ]
         if mine:
             error += len(mine) / 300 * abs(right[mine].mean() - confidence[mine].mean())
     assert found.ece_pct == pytest.approx(100 * error)
@@ -86,7 +102,9 @@ def test_a_matrix_gathers_what_the_data_has_no_class_for(pets: Path) -> None:
 def test_a_run_is_scored_as_it_scored_itself(tmp_path: Path, small_npz: Path) -> None:
     settings = ["recipe.epochs=3", "numerics.precision=fp32"]  # in which a model is scored
     record = rl.train(NET, str(small_npz), "adam", settings=settings, output=tmp_path)
-    found = rl.evaluate(rl.load_model(tmp_path / "runs" / record.id), str(small_npz), cache=tmp_path / "cache")
+    found = rl.evaluate(
+        rl.load_model(tmp_path / "runs" / record.id), str(small_npz), cache=tmp_path / "cache"
+    )
     assert record.result is not None
     assert record.result.test is not None
     assert found.top1.images == 60
@@ -94,12 +112,20 @@ def test_a_run_is_scored_as_it_scored_itself(tmp_path: Path, small_npz: Path) ->
     assert found.loss_nats == pytest.approx(record.result.test.loss_nats, abs=1e-3)
 
 
-def test_an_evaluation_leaves_a_page_and_its_tables(pets: Path, photos: Path, tmp_path: Path) -> None:
-    found = rl.evaluate(rl.load_model(pets), str(photos), cache=tmp_path / "cache", out=tmp_path / "out")
+def test_an_evaluation_leaves_a_page_and_its_tables(
+    pets: Path, photos: Path, tmp_path: Path
+) -> None:
+    found = rl.evaluate(
+        rl.load_model(pets), str(photos), cache=tmp_path / "cache", out=tmp_path / "out"
+    )
     assert (found.top1.images, found.split, found.outputs) == (14, "test", 6)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "classes.csv", "confusions.csv", "evaluation.json", "mistakes.csv", "report.html",
-    ]  # fmt: skip
+        "classes.csv",
+        "confusions.csv",
+        "evaluation.json",
+        "mistakes.csv",
+        "report.html",
+    ]
     held = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert held["top1"]["images"] == 14
     assert held["licence"]["name"] == "MIT"
@@ -114,21 +140,34 @@ def test_an_evaluation_leaves_a_page_and_its_tables(pets: Path, photos: Path, tm
 def test_a_class_that_the_model_lacks_is_a_line_each(pets: Path, tmp_path: Path) -> None:
     data = tree(
         tmp_path / "photos",
-        {"train/cat": 1, "train/dgo": 1, "train/yak": 1, "test/cat": 1, "test/dgo": 1, "test/yak": 1},
+        {
+            "train/cat": 1,
+            "train/dgo": 1,
+            "train/yak": 1,
+            "test/cat": 1,
+            "test/dgo": 1,
+            "test/yak": 1,
+        },
     )
     with pytest.raises(InputError) as caught:
         rl.evaluate(rl.load_model(pets), str(data), cache=tmp_path / "cache")
     lines = str(caught.value).splitlines()
-    assert lines[0].startswith('photos: class "dgo" is none of the model\'s 6 classes. Fix: did you mean "dog"?')
+    assert lines[0].startswith(
+        'photos: class "dgo" is none of the model\'s 6 classes. Fix: did you mean "dog"?'
+    )
     assert len(lines) == 2
 
 
-def test_a_folder_without_splits_is_scored_on_the_images_that_training_sets_apart(tmp_path: Path) -> None:
+def test_a_folder_without_splits_is_scored_on_the_images_that_training_sets_apart(
+    tmp_path: Path,
+) -> None:
     from resnetlab.data.sources.folder import survey
 
     root = tree(tmp_path / "flat", {"cat": 12, "dog": 10})
     cache = tmp_path / "cache"
-    apart = {row.path for row in survey(root, image_size=16, cache=cache).rows if row.split == "test"}
+    apart = {
+        row.path for row in survey(root, image_size=16, cache=cache).rows if row.split == "test"
+    }
     found = open_labelled(str(root), "test", cache)
     assert {one.name for one in found.pictures} == apart
     assert any("set apart" in note for note in found.notes)
@@ -144,12 +183,16 @@ def test_a_manifest_says_which_images_are_of_the_split(tmp_path: Path) -> None:
     rows = survey(root, image_size=16, cache=tmp_path / "cache", cut=cut).rows
     manifest.write(tmp_path / "split.csv", rows)
     found = open_labelled(str(root), "validation", tmp_path / "cache", by=tmp_path / "split.csv")
-    assert {one.name for one in found.pictures} == {row.path for row in rows if row.split == "validation"}
+    assert {one.name for one in found.pictures} == {
+        row.path for row in rows if row.split == "validation"
+    }
     with pytest.raises(InputError, match="is no folder"):
         open_labelled("digits", "test", tmp_path / "cache", by=tmp_path / "split.csv")
 
 
-def test_broken_files_count_nowhere_and_are_listed(pets: Path, photos: Path, tmp_path: Path) -> None:
+def test_broken_files_count_nowhere_and_are_listed(
+    pets: Path, photos: Path, tmp_path: Path
+) -> None:
     import shutil
 
     shutil.copytree(photos, tmp_path / "photos")

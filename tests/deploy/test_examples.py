@@ -1,4 +1,6 @@
-"""The example in each command's help runs, on a small model and small photographs, as it stands there."""
+"""The example in each command's help runs, on a small model and small photographs, as it stands
+there.
+"""
 
 from __future__ import annotations
 

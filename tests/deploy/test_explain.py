@@ -53,7 +53,9 @@ def test_the_heat_is_grad_cam(pets: Path) -> None:
         (models.mobilenet_v2, "features"),
     ],
 )
-def test_the_last_stage_with_places_is_found_in_well_known_networks(network: object, stage: str) -> None:
+def test_the_last_stage_with_places_is_found_in_well_known_networks(
+    network: object, stage: str
+) -> None:
     module = network(weights=None).eval()  # type: ignore[operator]
     assert last_stage(module, torch.zeros(1, 3, 224, 224), "x")[0] == stage
 
@@ -122,7 +124,13 @@ def test_an_evaluation_of_a_network_without_places_has_a_page_without_heat(
 
     monkeypatch.setattr(explaining, "last_stage", without)
     said: list[str] = []
-    rl.evaluate(rl.load_model(pets), str(photos), cache=tmp_path / "cache", out=tmp_path / "out", say=said.append)
+    rl.evaluate(
+        rl.load_model(pets),
+        str(photos),
+        cache=tmp_path / "cache",
+        out=tmp_path / "out",
+        say=said.append,
+    )
     page = (tmp_path / "out" / "report.html").read_text()
     assert '<img src="data:image/jpeg' in page
     assert "Grad-CAM" not in page
@@ -183,7 +191,11 @@ def test_the_stage_of_an_evaluation_s_mistakes_is_looked_for_once(
     from resnetlab.deploy import explain as explaining
 
     asked: list[str] = []
-    monkeypatch.setattr(explaining, "last_stage", lambda *given: asked.append(given[2]) or last_stage(*given))
-    found = rl.evaluate(rl.load_model(pets), str(photos), cache=tmp_path / "cache", out=tmp_path / "out")
+    monkeypatch.setattr(
+        explaining, "last_stage", lambda *given: asked.append(given[2]) or last_stage(*given)
+    )
+    found = rl.evaluate(
+        rl.load_model(pets), str(photos), cache=tmp_path / "cache", out=tmp_path / "out"
+    )
     assert len(found.mistakes) > 1
     assert asked == ["pets"]

@@ -1,4 +1,6 @@
-"""Files for other programs: the same outputs for any batch, all that is needed inside, none kept that differs."""
+"""Files for other programs: the same outputs for any batch, all that is needed inside, none kept
+that differs.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from resnetlab.deploy.export import export
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
 
-THEIRS = Compose([Resize(28), CenterCrop(24), ToTensor(), Normalize((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))])
+THEIRS = Compose(
+    [Resize(28), CenterCrop(24), ToTensor(), Normalize((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))]
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +41,15 @@ def exported(pets: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
-def test_another_program_names_photographs_as_predict_does(pets: Path, exported: Path, batch: int) -> None:
+def test_another_program_names_photographs_as_predict_does(
+    pets: Path, exported: Path, batch: int
+) -> None:
     """Preprocessing by torchvision, network by onnxruntime: nothing of ours but the file."""
     images = [picture(seed, 50 + seed, 60 - seed) for seed in range(batch)]
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
-    logits = session.run(None, {"images": torch.stack([THEIRS(image) for image in images]).numpy()})[0]
+    logits = session.run(
+        None, {"images": torch.stack([THEIRS(image) for image in images]).numpy()}
+    )[0]
     probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
     for row, found in zip(probabilities, load_model(pets).predict(images, top=6), strict=True):
         given = {guess.label: guess.probability for guess in found.guesses}
@@ -49,7 +57,11 @@ def test_another_program_names_photographs_as_predict_does(pets: Path, exported:
 
 
 def test_the_file_says_how_it_is_used_and_under_which_licence(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "wsl", licence=Licence(name="CC-BY-NC-4.0"), caveats=("Has seen the test images.",))
+    folder = write_model(
+        tmp_path / "wsl",
+        licence=Licence(name="CC-BY-NC-4.0"),
+        caveats=("Has seen the test images.",),
+    )
     export(load_model(folder, device="cpu", accept_licence=True), "onnx", tmp_path / "wsl.onnx")
     held = onnx.load(tmp_path / "wsl.onnx", load_external_data=False)
     told = {item.key: item.value for item in held.metadata_props}

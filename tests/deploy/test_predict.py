@@ -1,4 +1,6 @@
-"""Photographs in, classes out: what the network is shown, what is averaged, and what becomes of broken files."""
+"""Photographs in, classes out: what the network is shown, what is averaged, and what becomes of
+broken files.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ from resnetlab.deploy.predict import load_model, views
 from resnetlab.errors import InputError, ResourceError
 
 HALF = {"mean": (0.5,) * 3, "deviation": (0.5,) * 3}
-THEIRS = Compose([Resize(28), CenterCrop(24), ToTensor(), Normalize((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))])
+THEIRS = Compose(
+    [Resize(28), CenterCrop(24), ToTensor(), Normalize((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))]
+)
 
 
 Run = Callable[..., SimpleNamespace]
@@ -52,7 +56,12 @@ def by_torchvision(folder: Path, image: Image.Image, *, mirror: bool = False) ->
     """Probabilities (K,), without a line of ours between the file and the network."""
     tensor = THEIRS(image)
     with torch.inference_mode():
-        return load_bundle(folder).module((tensor.flip(2) if mirror else tensor)[None]).double().softmax(1)[0]
+        return (
+            load_bundle(folder)
+            .module((tensor.flip(2) if mirror else tensor)[None])
+            .double()
+            .softmax(1)[0]
+        )
 
 
 def test_a_photograph_is_named_as_torchvision_would_show_it_to_the_network(pets: Path) -> None:
@@ -78,7 +87,9 @@ def test_the_ten_crops_are_torchvisions(width: int, height: int, size: int, more
     view = View(size=size, resize=size + more, **HALF)
     image = picture(2, width, height)
     theirs = Compose([Resize(size + more), TenCrop(size)])(image)
-    assert np.array_equal(views(image, view, "ten-crop"), np.stack([np.asarray(part) for part in theirs]))
+    assert np.array_equal(
+        views(image, view, "ten-crop"), np.stack([np.asarray(part) for part in theirs])
+    )
 
 
 def test_ten_crops_need_a_model_that_crops(tmp_path: Path) -> None:
@@ -96,12 +107,16 @@ def test_whole_photographs_of_many_shapes_are_named_as_if_each_came_alone(tmp_pa
     alone = [model.predict([image])[0] for image in images]
     for a, b in zip(together, alone, strict=True):
         assert [guess.label for guess in a.guesses] == [guess.label for guess in b.guesses]
-        assert np.allclose([g.probability for g in a.guesses], [g.probability for g in b.guesses], atol=1e-6)
+        assert np.allclose(
+            [g.probability for g in a.guesses], [g.probability for g in b.guesses], atol=1e-6
+        )
 
 
 def test_the_size_of_a_batch_changes_nothing(pets: Path, photos: Path) -> None:
     model, pictures = load_model(pets), find_pictures([photos])[0]
-    rows = [[seen.probabilities for seen in model.look(pictures, batch=batch)] for batch in (1, 5, 64)]
+    rows = [
+        [seen.probabilities for seen in model.look(pictures, batch=batch)] for batch in (1, 5, 64)
+    ]
     assert len(rows[0]) == 22
     assert np.allclose(rows[0], rows[1], atol=1e-6)
     assert np.allclose(rows[0], rows[2], atol=1e-6)
@@ -117,7 +132,9 @@ def test_a_photograph_is_turned_upright_before_it_is_named(pets: Path, tmp_path:
     assert plain.guesses == turned.guesses
 
 
-def test_broken_files_are_told_and_left_out_and_the_exit_code_says_so(pets: Path, tmp_path: Path, run: Run) -> None:
+def test_broken_files_are_told_and_left_out_and_the_exit_code_says_so(
+    pets: Path, tmp_path: Path, run: Run
+) -> None:
     save(tmp_path / "in" / "a.png", picture(0))
     whole = encoded(picture(1, 64, 64), "JPEG")
     (tmp_path / "in" / "b.jpg").write_bytes(whole[: len(whole) * 3 // 4])
@@ -141,12 +158,21 @@ def test_broken_files_are_told_and_left_out_and_the_exit_code_says_so(pets: Path
 
 def test_predictions_as_csv_are_a_line_a_class(pets: Path, photos: Path, run: Run) -> None:
     done = run(
-        "predict", pets, photos / "test" / "cat" / "000.jpg", photos / "test" / "dog" / "000.jpg", "--top", 2, "--csv"
+        "predict",
+        pets,
+        photos / "test" / "cat" / "000.jpg",
+        photos / "test" / "dog" / "000.jpg",
+        "--top",
+        2,
+        "--csv",
     )
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [row["rank"] for row in rows] == ["1", "2", "1", "2"]
-    assert all(0 < float(row["probability"]) < 1 and row["class"] in CLASSES and not row["error"] for row in rows)
+    assert all(
+        0 < float(row["probability"]) < 1 and row["class"] in CLASSES and not row["error"]
+        for row in rows
+    )
 
 
 def test_weights_that_are_not_for_commerce_need_a_word(tmp_path: Path) -> None:
@@ -156,7 +182,9 @@ def test_weights_that_are_not_for_commerce_need_a_word(tmp_path: Path) -> None:
     assert load_model(folder, accept_licence=True).predict([picture(0)])
 
 
-def test_a_batch_that_does_not_fit_in_memory_says_what_to_do(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_does_not_fit_in_memory_says_what_to_do(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = load_model(pets)
 
     def full(_: torch.Tensor) -> torch.Tensor:
@@ -177,7 +205,12 @@ def test_an_import_of_torchvisions_weights_is_a_model(tmp_path: Path) -> None:
     import_weights(tmp_path / "r18.pth", "resnet18", tmp_path / "r18")
     image = picture(4, 300, 260)
     transform = Compose(
-        [Resize(256), CenterCrop(224), ToTensor(), Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
+        [
+            Resize(256),
+            CenterCrop(224),
+            ToTensor(),
+            Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
     )
     with torch.inference_mode():
         expected = theirs(transform(image)[None]).double().softmax(1)[0]

@@ -19,12 +19,23 @@ from resnetlab.models.build import build_model
 from resnetlab.models.configs import External
 
 BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-WEIGHTS = Path(os.environ.get("RESNETLAB_TEST_WEIGHTS") or BESIDE / "weights") / "mobilenetv2_100.safetensors"
+WEIGHTS = (
+    Path(os.environ.get("RESNETLAB_TEST_WEIGHTS") or BESIDE / "weights")
+    / "mobilenetv2_100.safetensors"
+)
 DOGS = BESIDE / "dogs" / "test"
 BREEDS = {
-    "n02086240": 155, "n02087394": 159, "n02088364": 162, "n02089973": 167, "n02093754": 182, "n02096294": 193,
-    "n02099601": 207, "n02105641": 229, "n02111889": 258, "n02115641": 273,
-}  # fmt: skip
+    "n02086240": 155,
+    "n02087394": 159,
+    "n02088364": 162,
+    "n02089973": 167,
+    "n02093754": 182,
+    "n02096294": 193,
+    "n02099601": 207,
+    "n02105641": 229,
+    "n02111889": 258,
+    "n02115641": 273,
+}
 """Of ImageNet's 1,000 classes, which are one further on in these weights: class 0 is background."""
 
 
@@ -34,14 +45,18 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, list[Pic
     pytest.importorskip("timm", reason="the extra [timm] is not installed")
     if not WEIGHTS.is_file() or not DOGS.is_dir():
         pytest.skip(
-            "the weights or the photographs lie neither beside this repository nor where RESNETLAB_TEST_WEIGHTS says"
+            "the weights or the photographs lie neither beside this repository nor where "
+            "RESNETLAB_TEST_WEIGHTS says"
         )
     kwargs = {"num_classes": 1001, "pad_type": "same"}
     spec = External(source="timm/mobilenetv2_100", kwargs=kwargs, weights=str(WEIGHTS))
     file = ModelFile(
-        name="mobilenetv2_100", model=spec, classes=tuple(f"{k}" for k in range(1001)),
-        view=View(size=224, mean=(0.5,) * 3, deviation=(0.5,) * 3), licence=Licence(name="Apache-2.0"),
-    )  # fmt: skip
+        name="mobilenetv2_100",
+        model=spec,
+        classes=tuple(f"{k}" for k in range(1001)),
+        view=View(size=224, mean=(0.5,) * 3, deviation=(0.5,) * 3),
+        licence=Licence(name="Apache-2.0"),
+    )
     folder = tmp_path_factory.mktemp("real") / "mobilenet"
     save_bundle(folder, build_model(spec, 3, 1001, lambda _: torch.Generator()), file)
     found = [one for breed in sorted(DOGS.iterdir()) for one in find_pictures([breed])[0][:3]]
@@ -49,14 +64,18 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, list[Pic
 
 
 def test_a_real_network_names_real_photographs(real: tuple[Classifier, list[Picture]]) -> None:
-    """77.7 % on 600 images of this kind, by the file that came with the weights; thirty must not be far below."""
+    """77.7 % on 600 images of this kind, by the file that came with the weights; thirty must not be
+    far below.
+    """
     model, found = real
     truth = [str(BREEDS[Path(one.name).parent.name.split("-")[0]] + 1) for one in found]
     said = [model.best(seen, 1).guesses[0].label for seen in model.look(found)]
     assert sum(a == b for a, b in zip(said, truth, strict=True)) >= 18
 
 
-def test_a_real_network_is_explained_and_exported(real: tuple[Classifier, list[Picture]], tmp_path: Path) -> None:
+def test_a_real_network_is_explained_and_exported(
+    real: tuple[Classifier, list[Picture]], tmp_path: Path
+) -> None:
     model, found = real
     explained = explain(model, found[0].load())
     assert (explained.layer, explained.heat.shape) == ("bn2", (224, 224))

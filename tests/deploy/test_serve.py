@@ -1,4 +1,6 @@
-"""The page and the JSON service: what it says, what it refuses, and that it loads nothing from elsewhere."""
+"""The page and the JSON service: what it says, what it refuses, and that it loads nothing from
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def told(response: httpx.Response, status: int) -> str:
     return said
 
 
-def test_a_photograph_gets_what_predict_says_of_it(service: TestClient, pets: Path, tmp_path: Path) -> None:
+def test_a_photograph_gets_what_predict_says_of_it(
+    service: TestClient, pets: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(PHOTO)
     expected = load_model(pets).predict([path], top=3)[0].guesses
@@ -65,7 +69,9 @@ def test_a_photograph_gets_what_predict_says_of_it(service: TestClient, pets: Pa
         held = response.json()
         assert response.status_code == 200
         assert [one["name"] for one in held["classes"]] == [guess.label for guess in expected]
-        assert [one["probability"] for one in held["classes"]] == pytest.approx([g.probability for g in expected])
+        assert [one["probability"] for one in held["classes"]] == pytest.approx(
+            [g.probability for g in expected]
+        )
         assert (held["model"], held["licence"], held["grad_cam"]) == ("pets", "MIT", "")
 
 
@@ -80,13 +86,18 @@ def test_health_says_which_model_is_served_and_its_licence(tmp_path: Path) -> No
     folder = write_model(tmp_path / "wsl", licence=Licence(name="CC-BY-NC-4.0"))
     with client(folder) as held:
         assert held.get("/health").json() == {
-            "status": "ok", "model": "wsl", "classes": len(CLASSES), "licence": "CC-BY-NC-4.0",
-        }  # fmt: skip
+            "status": "ok",
+            "model": "wsl",
+            "classes": len(CLASSES),
+            "licence": "CC-BY-NC-4.0",
+        }
         assert "No commercial use" in held.get("/").text
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-def test_a_page_loads_nothing_from_elsewhere_and_runs_no_script_but_its_own(service: TestClient, path: str) -> None:
+def test_a_page_loads_nothing_from_elsewhere_and_runs_no_script_but_its_own(
+    service: TestClient, path: str
+) -> None:
     page = service.get(path)
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -99,7 +110,10 @@ def test_a_page_loads_nothing_from_elsewhere_and_runs_no_script_but_its_own(serv
 
 
 def test_a_phone_is_offered_its_camera(service: TestClient) -> None:
-    assert re.search(r'<input id="camera" type="file" accept="[^"]+" capture="environment">', service.get("/").text)
+    assert re.search(
+        r'<input id="camera" type="file" accept="[^"]+" capture="environment">',
+        service.get("/").text,
+    )
 
 
 def test_the_routes_are_described_as_openapi(service: TestClient) -> None:
@@ -120,7 +134,9 @@ def test_the_routes_are_described_as_openapi(service: TestClient) -> None:
         (b"x" * 10_000_001, 413, "larger than 10 MB"),
     ],
 )
-def test_what_is_no_photograph_is_a_line(service: TestClient, content: bytes, status: int, said: str) -> None:
+def test_what_is_no_photograph_is_a_line(
+    service: TestClient, content: bytes, status: int, said: str
+) -> None:
     assert said in told(service.post("/predict", content=content), status)
     assert said in told(service.post("/predict", files={"photograph": ("a.jpg", content)}), status)
 
@@ -143,10 +159,14 @@ def test_mistakes_in_a_request_are_a_line(service: TestClient) -> None:
     told(service.get("/../model.json"), 404)
 
 
-def test_only_this_machine_under_its_own_name_and_its_own_page_are_answered(service: TestClient) -> None:
+def test_only_this_machine_under_its_own_name_and_its_own_page_are_answered(
+    service: TestClient,
+) -> None:
     assert "evil.example" in told(service.get("/health", headers={"Host": "evil.example"}), 403)
     for origin in ("http://evil.example", "null"):
-        assert "another site" in told(service.post("/predict", content=PHOTO, headers={"Origin": origin}), 403)
+        assert "another site" in told(
+            service.post("/predict", content=PHOTO, headers={"Origin": origin}), 403
+        )
     assert service.post("/predict", content=PHOTO, headers={"Origin": HERE}).status_code == 200
     for name in ("127.0.0.1:8000", "[::1]:8000", "192.168.1.7", "localhost"):
         assert allowed_host(name, "127.0.0.1")
@@ -168,7 +188,9 @@ def test_those_above_the_limit_are_told_to_wait_and_what_takes_long_is_ended(
     monkeypatch.setattr(serve.Service, "look", slow)
     with client(pets, Limits(seconds=2, waiting=1)) as held:
         answers: list[httpx.Response] = []
-        first = threading.Thread(target=lambda: answers.append(held.post("/predict", content=PHOTO)))
+        first = threading.Thread(
+            target=lambda: answers.append(held.post("/predict", content=PHOTO))
+        )
         first.start()
         assert looking.wait(20)
         assert "busy" in told(held.post("/predict", content=PHOTO), 503)
@@ -179,7 +201,9 @@ def test_those_above_the_limit_are_told_to_wait_and_what_takes_long_is_ended(
         assert held.get("/health").status_code == 200
 
 
-def test_an_unforeseen_error_is_a_line_too(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unforeseen_error_is_a_line_too(
+    service: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> serve.Answer:
         raise ZeroDivisionError("secret")
 
@@ -187,10 +211,14 @@ def test_an_unforeseen_error_is_a_line_too(service: TestClient, monkeypatch: pyt
     assert told(service.post("/predict", content=PHOTO), 500) == "unforeseen: ZeroDivisionError"
 
 
-def test_a_real_process_serves_a_photograph_and_ends_on_a_signal(pets: Path, tmp_path: Path) -> None:
+def test_a_real_process_serves_a_photograph_and_ends_on_a_signal(
+    pets: Path, tmp_path: Path
+) -> None:
     save(tmp_path / "photo.png", picture(3, 60, 50))
     command = [sys.executable, "-m", "resnetlab", "serve", str(pets), "--port", "0"]
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where the tests run in the background
+    heard = partial(
+        signal.signal, signal.SIGINT, signal.SIG_DFL
+    )  # also where the tests run in the background
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard
     ) as process:
@@ -200,7 +228,9 @@ def test_a_real_process_serves_a_photograph_and_ends_on_a_signal(pets: Path, tmp
             assert found is not None
             with httpx.Client(base_url=found[0], timeout=60) as held:
                 assert held.get("/health").json()["model"] == "pets"
-                answer = held.post("/predict?explain=true", content=(tmp_path / "photo.png").read_bytes())
+                answer = held.post(
+                    "/predict?explain=true", content=(tmp_path / "photo.png").read_bytes()
+                )
                 assert answer.status_code == 200, answer.text
                 assert answer.json()["grad_cam"].startswith("data:image/png")
         finally:

@@ -71,7 +71,10 @@ def test_in_evaluation_mode_training_statistics_never_move_and_dropout_draws_not
 def test_a_double_softmax_keeps_the_loss_of_ten_classes_between_its_bounds() -> None:
     model = depth_report.plain(8, "double softmax").eval()
     model.head.weight *= 1e4  # as sure as a network can be
-    scores, right = model(images(50)), torch.randint(10, (50,), generator=torch.Generator().manual_seed(1))
+    scores, right = (
+        model(images(50)),
+        torch.randint(10, (50,), generator=torch.Generator().manual_seed(1)),
+    )
     assert torch.allclose(scores.sum(1), torch.ones(50))
     losses = F.cross_entropy(scores, right, reduction="none")
     low, high = math.log(math.e + 9) - 1, math.log(math.e + 9)
@@ -79,8 +82,12 @@ def test_a_double_softmax_keeps_the_loss_of_ten_classes_between_its_bounds() -> 
     assert float(F.cross_entropy(torch.eye(10), torch.arange(10))) == pytest.approx(low)
     alone = depth_report.plain(8, "as described").eval()
     alone.load_state_dict(model.state_dict())
-    assert float(F.cross_entropy(alone(images(50)), right)) > high  # without it a loss has no such bound
-    assert torch.equal(alone(images(50)).argmax(1), scores.argmax(1))  # and the prediction is the same
+    assert (
+        float(F.cross_entropy(alone(images(50)), right)) > high
+    )  # without it a loss has no such bound
+    assert torch.equal(
+        alone(images(50)).argmax(1), scores.argmax(1)
+    )  # and the prediction is the same
 
 
 def test_with_one_norm_both_convolutions_of_a_block_go_through_the_same_module() -> None:
@@ -100,7 +107,9 @@ def test_with_every_ingredient_off_the_networks_are_ours_but_for_what_the_text_l
     depth: int, kind: str
 ) -> None:
     theirs = built(external(f"depth_report:{kind}", depth=depth, run="as described"))
-    ours = built(named_model(f"depth-report-{kind.replace('residual', 'resnet')}{depth}", "test", ""))
+    ours = built(
+        named_model(f"depth-report-{kind.replace('residual', 'resnet')}{depth}", "test", "")
+    )
 
     def weights(model: nn.Module) -> list[tuple[int, ...]]:
         return sorted(tuple(p.shape) for p in model.parameters() if p.ndim > 1)
@@ -137,11 +146,16 @@ def test_scores_by_batch_statistics_hang_on_the_company_of_an_image_and_leave_no
     assert not torch.allclose(alone, other, atol=1e-3)
     usual = built(external("shortcut_report:plain", depth=8, evaluation="running statistics"))
     with torch.no_grad():
-        both = [usual.eval()(batch)[0] for batch in (images(32), torch.cat([images(1), images(31, seed=5)]))]
+        both = [
+            usual.eval()(batch)[0]
+            for batch in (images(32), torch.cat([images(1), images(31, seed=5)]))
+        ]
     assert torch.allclose(*both, atol=1e-5)
     model.load_state_dict(before)
     sizes: list[int] = []
-    pixels = torch.randint(0, 255, (70, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 255, (70, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
     def forward(batch: Tensor) -> Tensor:
         sizes.append(len(batch))
@@ -155,9 +169,15 @@ def test_scores_by_batch_statistics_hang_on_the_company_of_an_image_and_leave_no
 
 @pytest.mark.parametrize("kind", ["plain", "residual"])
 def test_one_seed_trains_both_evaluations_to_the_same_weights(kind: str) -> None:
-    ways = [external(f"shortcut_report:{kind}", depth=8, evaluation=way) for way in shortcut_report.EVALUATIONS]
+    ways = [
+        external(f"shortcut_report:{kind}", depth=8, evaluation=way)
+        for way in shortcut_report.EVALUATIONS
+    ]
     one, other = (stepped(built(way)) for way in ways)
-    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("option", ["A", "B"])
@@ -173,12 +193,20 @@ def test_the_networks_of_the_shortcut_report_have_the_counts_of_he_et_al(option:
     ("spec", "said"),
     [
         (external("depth_report:plain", depth=9), "depth = 9 is none of 8, 14, 18, 34, 50"),
-        (external("depth_report:plain", run="as ran"), 'run = "as ran" is neither "as described" nor "as run"'),
+        (
+            external("depth_report:plain", run="as ran"),
+            'run = "as ran" is neither "as described" nor "as run"',
+        ),
         (external("shortcut_report:plain", depth=21), "not 6n"),
-        (external("shortcut_report:plain", evaluation="none"), 'evaluation = "none" is none of batch statistics'),
+        (
+            external("shortcut_report:plain", evaluation="none"),
+            'evaluation = "none" is none of batch statistics',
+        ),
     ],
 )
-def test_an_argument_that_is_not_of_the_report_is_refused_in_a_line(spec: External, said: str) -> None:
+def test_an_argument_that_is_not_of_the_report_is_refused_in_a_line(
+    spec: External, said: str
+) -> None:
     with pytest.raises(InputError, match=said.replace("(", r"\(")) as caught:
         built(spec)
     assert "\n" not in str(caught.value)

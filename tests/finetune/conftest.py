@@ -1,4 +1,6 @@
-"""A tiny network with weights of its own, and photographs of three kinds of texture that it can learn to tell apart."""
+"""A tiny network with weights of its own, and photographs of three kinds of texture that it can
+learn to tell apart.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every kind of bad image among good ones, through `finetune` itself: used, or named and left out, and never lost."""
+"""Every kind of bad image among good ones, through `finetune` itself: used, or named and left out,
+and never lost.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,14 @@ def jpeg(seed: int, mode: str = "RGB", **options: object) -> bytes:
 
 
 def put(root: Path) -> tuple[set[str], set[str]]:
-    """Fill train/plain with odd files; the names of those that are photographs, and of those that are broken."""
+    """Fill train/plain with odd files; the names of those that are photographs, and of those that
+    are broken.
+    """
     place = root / "train" / "plain"
-    odd = {mode: texture("plain", number).convert("L").convert(mode) for number, mode in enumerate(("LA", "1", "I;16"))}
+    odd = {
+        mode: texture("plain", number).convert("L").convert(mode)
+        for number, mode in enumerate(("LA", "1", "I;16"))
+    }
     for mode, image in odd.items():
         image.save(place / f"odd {mode.replace(';', '')}.png")
     palette = texture("plain", 6).quantize(8)
@@ -43,10 +50,13 @@ def put(root: Path) -> tuple[set[str], set[str]]:
     flipped = bytearray((place / "odd LA.png").read_bytes())
     flipped[len(flipped) // 2] ^= 1  # in the pixels, of which a PNG keeps a sum
     bad = {
-        "bad empty.jpg": b"", "bad words.jpg": b"words", "bad cut.jpg": whole[: len(whole) // 2],
-        "bad flipped.png": bytes(flipped), "bad form.jpg": b"%PDF-1.7\n",
+        "bad empty.jpg": b"",
+        "bad words.jpg": b"words",
+        "bad cut.jpg": whole[: len(whole) // 2],
+        "bad flipped.png": bytes(flipped),
+        "bad form.jpg": b"%PDF-1.7\n",
         "bad drawing.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n",
-    }  # fmt: skip
+    }
     for name, raw in bad.items():
         (place / name).write_bytes(raw)
     Image.new("L", (1, 1)).save(place / "bad dot.png")
@@ -65,9 +75,14 @@ def put(root: Path) -> tuple[set[str], set[str]]:
 
 def told(photos: Path, backbone: Path, *, skip_bad: bool) -> Told:
     return Told(
-        folder=photos, model=str(backbone), recipe=QUICK, train_size=32, output=photos.parent / "out", device="cpu",
+        folder=photos,
+        model=str(backbone),
+        recipe=QUICK,
+        train_size=32,
+        output=photos.parent / "out",
+        device="cpu",
         skip_bad=skip_bad,
-    )  # fmt: skip
+    )
 
 
 def listed(photos: Path) -> set[str]:
@@ -90,7 +105,9 @@ def test_bad_files_are_told_in_one_line_and_listed_with_reasons_and_no_model_is_
     assert not (photos.parent / "out" / "models").exists()
 
 
-def test_without_them_the_odd_ones_are_learned_from_and_what_was_left_out_is_told(photos: Path, backbone: Path) -> None:
+def test_without_them_the_odd_ones_are_learned_from_and_what_was_left_out_is_told(
+    photos: Path, backbone: Path
+) -> None:
     good = len(list((photos / "train" / "plain").iterdir()))
     used, bad = put(photos)
     notes: list[str] = []
@@ -98,7 +115,9 @@ def test_without_them_the_odd_ones_are_learned_from_and_what_was_left_out_is_tol
     assert done.record.train_images == 3 * good + len(used)
     assert listed(photos) == bad
     assert any(f"{len(bad)} bad files left out" in note for note in notes)
-    assert any("6 files passed over: 3 hidden, 2 a link, 1 not a regular file" in note for note in notes)
+    assert any(
+        "6 files passed over: 3 hidden, 2 a link, 1 not a regular file" in note for note in notes
+    )
 
 
 def test_a_name_that_is_no_text_and_two_that_differ_in_case_alone_are_photographs_as_others(
@@ -109,4 +128,7 @@ def test_a_name_that_is_no_text_and_two_that_differ_in_case_alone_are_photograph
         (place / name).write_bytes(jpeg(51))
     done = finetune(told(photos, backbone, skip_bad=False))
     assert done.record.train_images == 33
-    assert json.loads((done.report / "finetune.json").read_text(encoding="utf-8"))["train_images"] == 33
+    assert (
+        json.loads((done.report / "finetune.json").read_text(encoding="utf-8"))["train_images"]
+        == 33
+    )

@@ -1,4 +1,6 @@
-"""From a folder of photographs to a model's folder: usable, repeatable, honest about the test split."""
+"""From a folder of photographs to a model's folder: usable, repeatable, honest about the test
+split.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ CPU = torch.device("cpu")
 
 
 def told(photos: Path, backbone: Path, **more: object) -> Told:
-    return Told(folder=photos, model=str(backbone), train_size=24, output=photos.parent / "out", **more)  # type: ignore[arg-type]
+    return Told(
+        folder=photos, model=str(backbone), train_size=24, output=photos.parent / "out", **more
+    )  # type: ignore[arg-type]
 
 
 def subject(spec: External, seed: int = 0) -> Subject:
@@ -55,10 +59,16 @@ def views(one: Subject) -> dict[str, View]:
     return {"train": one.view(24), "test": one.view(24)}
 
 
-def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(photos: Path, backbone: Path) -> None:
+def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(
+    photos: Path, backbone: Path
+) -> None:
     said: list[str] = []
     done = finetune(told(photos, backbone, recipe="probe"), say=said.append)
-    assert sorted(path.name for path in done.model.iterdir()) == ["README.md", "model.json", "weights.safetensors"]
+    assert sorted(path.name for path in done.model.iterdir()) == [
+        "README.md",
+        "model.json",
+        "weights.safetensors",
+    ]
     bundle = load_bundle(done.model)
     assert bundle.file.classes == KINDS
     assert bundle.file.licence.name == "Apache-2.0"
@@ -88,19 +98,31 @@ def test_a_stage_repeated_has_the_same_bits_whatever_the_threads_that_decode(
     states = []
     for workers in (1, 5):
         one = subject(spec)
-        monkeypatch.setattr("resnetlab.finetune.stage.default_workers", lambda workers=workers: workers)
+        monkeypatch.setattr(
+            "resnetlab.finetune.stage.default_workers", lambda workers=workers: workers
+        )
         fit(one, stage(trains=trains, augment=augment), held, views(one), 3)  # type: ignore[arg-type]
         states.append({name: tensor.clone() for name, tensor in one.model.state_dict().items()})
     assert states[0].keys() == states[1].keys()
     for name, tensor in states[0].items():
         assert torch.equal(tensor, states[1][name]), name
     fresh = subject(spec).model.state_dict()
-    changed = {name.split(".")[0] for name, tensor in states[0].items() if not torch.equal(tensor, fresh[name])}
-    expected = {"classifier": {"head"}, "last norm": {"head", "blocks"}, "all": {"head", "blocks", "stem", "norm"}}
+    changed = {
+        name.split(".")[0]
+        for name, tensor in states[0].items()
+        if not torch.equal(tensor, fresh[name])
+    }
+    expected = {
+        "classifier": {"head"},
+        "last norm": {"head", "blocks"},
+        "all": {"head", "blocks", "stem", "norm"},
+    }
     assert changed == expected.get(str(trains), {"head", "blocks"})
 
 
-def test_constant_features_give_the_predictions_of_the_whole_network(photos: Path, spec: External) -> None:
+def test_constant_features_give_the_predictions_of_the_whole_network(
+    photos: Path, spec: External
+) -> None:
     held, one = opened(photos), subject(spec)
     view = one.view(24)
     whole = torch.from_numpy(score(one.model, held.test, view, CPU).probabilities)  # type: ignore[attr-defined]
@@ -109,14 +131,21 @@ def test_constant_features_give_the_predictions_of_the_whole_network(photos: Pat
         rows = one.held(halves, held.test, view)  # type: ignore[attr-defined]
         assert rows.pixels.dtype == torch.float32
         scored = evaluate(halves.tail, lambda x, halves=halves: halves.tail(x), rows)
-        torch.testing.assert_close(torch.softmax(scored.logits.double(), 1), whole, rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            torch.softmax(scored.logits.double(), 1), whole, rtol=0, atol=1e-5
+        )
 
 
-def test_training_on_constant_features_is_training_on_the_photographs(photos: Path, spec: External) -> None:
+def test_training_on_constant_features_is_training_on_the_photographs(
+    photos: Path, spec: External
+) -> None:
     """The same steps with the frozen part run each time: predictions within 1e-5."""
 
     def fresh(_: object, part: Part, view: View) -> Resident:
-        return Resident(torch.from_numpy(part.shown(lambda image: show(image, view))), torch.from_numpy(part.labels))
+        return Resident(
+            torch.from_numpy(part.shown(lambda image: show(image, view))),
+            torch.from_numpy(part.labels),
+        )
 
     held, found = opened(photos), []
     for cached in (True, False):
@@ -129,7 +158,9 @@ def test_training_on_constant_features_is_training_on_the_photographs(photos: Pa
     assert np.abs(found[0] - found[1]).max() < 1e-5
 
 
-def test_a_network_that_cannot_be_cut_is_trained_whole_with_the_same_result(photos: Path, spec: External) -> None:
+def test_a_network_that_cannot_be_cut_is_trained_whole_with_the_same_result(
+    photos: Path, spec: External
+) -> None:
     held, found = opened(photos), []
     for source in ("helpers.tiny:tiny", "helpers.tiny:asking"):
         one = subject(replace(spec, source=source))
@@ -139,13 +170,17 @@ def test_a_network_that_cannot_be_cut_is_trained_whole_with_the_same_result(phot
     assert np.abs(found[0] - found[1]).max() < 1e-5
 
 
-def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(photos: Path, spec: External) -> None:
+def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
+    photos: Path, spec: External
+) -> None:
     held, one = opened(photos), subject(spec)
     view, found = one.view(24), []
     for pieces in (1, 3):
         halves = one.halves("classifier", 24)
         told = stage(accumulate=pieces)
-        tuner = Tuner(one, halves, told, told.recipe, view, 0, held.train, balanced(held.train.labels, 3))  # type: ignore[attr-defined]
+        tuner = Tuner(
+            one, halves, told, told.recipe, view, 0, held.train, balanced(held.train.labels, 3)
+        )  # type: ignore[attr-defined]
         halves.tail.eval()  # without dropout
         rows = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
         loss, logits, _ = tuner._gradients(rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]))
@@ -155,7 +190,9 @@ def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(photos: Path, s
         torch.testing.assert_close(one_way, other, rtol=1e-5, atol=1e-6)
 
 
-def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(photos: Path, spec: External) -> None:
+def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(
+    photos: Path, spec: External
+) -> None:
     held, found = opened(photos), []
     for again in (False, True):
         one = subject(spec)
@@ -165,7 +202,9 @@ def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(photos: 
         tuner = Tuner(one, halves, told_, told_.recipe, one.view(24), 0, held.train, None)  # type: ignore[attr-defined]
         torch.manual_seed(0)
         tuner._gradients(torch.randn(8, 3, 24, 24), torch.arange(8) % 3)
-        found.append({name: p.grad.clone() for name, p in one.model.named_parameters() if p.grad is not None})
+        found.append(
+            {name: p.grad.clone() for name, p in one.model.named_parameters() if p.grad is not None}
+        )
     assert found[0].keys() == found[1].keys()
     for name, grad in found[0].items():
         torch.testing.assert_close(grad, found[1][name], rtol=1e-4, atol=1e-6)
@@ -178,10 +217,14 @@ def test_classes_weigh_alike_when_balanced() -> None:
     assert sum(float(weights[k]) * int((labels == k).sum()) for k in range(2)) == 10
 
 
-def test_a_loss_that_is_not_finite_leaves_the_weights_of_before(photos: Path, spec: External) -> None:
+def test_a_loss_that_is_not_finite_leaves_the_weights_of_before(
+    photos: Path, spec: External
+) -> None:
     held, one = opened(photos), subject(spec)
     before = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
-    wild = stage(recipe=Recipe(batch_size=8, epochs=1, optimiser=Adam(lr=1e30)), trains="all", augment="none")
+    wild = stage(
+        recipe=Recipe(batch_size=8, epochs=1, optimiser=Adam(lr=1e30)), trains="all", augment="none"
+    )
     fitted = fit(one, wild, held, views(one), 0)  # type: ignore[arg-type]
     assert fitted.diverged
     for name, tensor in one.model.state_dict().items():
@@ -214,14 +257,18 @@ def test_the_test_split_chooses_nothing(photos: Path, backbone: Path) -> None:
     for path in names:
         path.rename(photos / "test" / "down" / f"moved-{path.name}")
     texture("across", 1).save(photos / "test" / "across" / "one.png")
-    again = finetune(replace(told(photos, backbone, recipe="fixres", epochs=2), output=photos.parent / "again"))
+    again = finetune(
+        replace(told(photos, backbone, recipe="fixres", epochs=2), output=photos.parent / "again")
+    )
     assert (again.model / "weights.safetensors").read_bytes() == weights
     assert again.record.test.right < first.record.test.right
 
 
 def test_an_earlier_model_is_compared_on_the_same_images(photos: Path, backbone: Path) -> None:
     first = finetune(told(photos, backbone, recipe=QUICK))
-    second = finetune(told(photos, backbone, recipe="proof-of-concept", epochs=1), baseline=first.model)
+    second = finetune(
+        told(photos, backbone, recipe="proof-of-concept", epochs=1), baseline=first.model
+    )
     held = second.record.comparison
     assert held is not None
     assert held.baseline == first.model.name
@@ -249,24 +296,35 @@ def test_a_budget_that_is_over_ends_with_a_usable_model(photos: Path, backbone: 
     assert left_out in load_bundle(done.model).file.caveats
 
 
-def test_each_stage_is_told_when_it_begins_and_each_long_step_as_it_goes(photos: Path, backbone: Path) -> None:
+def test_each_stage_is_told_when_it_begins_and_each_long_step_as_it_goes(
+    photos: Path, backbone: Path
+) -> None:
     said: list[str] = []
     seen: dict[str, list[tuple[int, int]]] = {}
     asked = told(photos, backbone, recipe="full", epochs=2)
     finetune(
-        asked, budget_seconds=600, say=said.append,
+        asked,
+        budget_seconds=600,
+        say=said.append,
         pulse=lambda what, done, total: seen.setdefault(what, []).append((done, total)),
-    )  # fmt: skip
+    )
     begins = [line for line in said if "begins at 24 pixels" in line]
     assert [line.partition(":")[0] for line in begins] == ["probe", "all layers"]
     assert any(line.startswith("all layers: an epoch takes about ") for line in said)
     assert said.index("scoring 18 test images") > said.index(begins[-1])
-    assert {"photographs read", "features computed", "all layers: steps", "photographs scored"} <= seen.keys()
+    assert {
+        "photographs read",
+        "features computed",
+        "all layers: steps",
+        "photographs scored",
+    } <= seen.keys()
     for steps in seen.values():
         assert steps[-1][0] == steps[-1][1]
 
 
-def test_what_is_stopped_before_its_first_epoch_writes_nothing(photos: Path, backbone: Path) -> None:
+def test_what_is_stopped_before_its_first_epoch_writes_nothing(
+    photos: Path, backbone: Path
+) -> None:
     asked = told(photos, backbone, recipe="proof-of-concept")
     with pytest.raises(StoppedError, match="nothing was written"):
         finetune(asked, stop=lambda: True)
@@ -281,7 +339,8 @@ def test_every_recipe_of_the_catalog_runs(photos: Path, backbone: Path) -> None:
         assert sum(item.chosen for item in done.record.stages) == 1
 
 
-# Bad input -----------------------------------------------------------------------------------------------------------
+# Bad input
+# --------------------------------------------------------------------------------------------------
 
 
 def refused(asked: Told) -> str:
@@ -295,8 +354,9 @@ def refused(asked: Told) -> str:
 def test_what_is_wrong_is_one_line_with_its_fix_and_leaves_nothing_half_written(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    assert "unknown recipe of fine-tuning (allowed: fixres, full, probe, proof-of-concept, stage-one)" in refused(
-        told(photos, backbone, recipe="fixre")
+    assert (
+        "unknown recipe of fine-tuning (allowed: fixres, full, probe, proof-of-concept, stage-one)"
+        in refused(told(photos, backbone, recipe="fixre"))
     )
     assert "--freeze: unknown (got most; allowed: backbone, none, a number of parts)" in refused(
         told(photos, backbone, freeze="most")
@@ -310,7 +370,11 @@ def test_what_is_wrong_is_one_line_with_its_fix_and_leaves_nothing_half_written(
 
 
 def test_weights_of_another_network_are_refused(photos: Path, backbone: Path) -> None:
-    asked = replace(told(photos, backbone), model="torchvision/resnet18", weights=backbone.with_suffix(".safetensors"))
+    asked = replace(
+        told(photos, backbone),
+        model="torchvision/resnet18",
+        weights=backbone.with_suffix(".safetensors"),
+    )
     assert "Fix: give the file of this network, or the network of this file" in refused(asked)
 
 
@@ -348,7 +412,9 @@ def test_a_bare_folder_is_cut_and_its_validation_is_cut_from_train(tmp_path: Pat
     assert np.bincount(cut.validation.labels).tolist() == [3, 3, 3]
 
 
-def test_classes_with_imagenet_names_are_a_caveat_in_the_model(tmp_path: Path, backbone: Path) -> None:
+def test_classes_with_imagenet_names_are_a_caveat_in_the_model(
+    tmp_path: Path, backbone: Path
+) -> None:
     root = folder(tmp_path / "stripes", {"train": 6, "val": 2, "test": 2})
     for split in ("train", "val", "test"):
         for number, kind in enumerate(KINDS):
@@ -358,26 +424,44 @@ def test_classes_with_imagenet_names_are_a_caveat_in_the_model(tmp_path: Path, b
     assert "ImageNet" in (done.model / "README.md").read_text()
 
 
-def test_the_bare_command_ends_with_the_line_that_uses_the_model(photos: Path, backbone: Path) -> None:
+def test_the_bare_command_ends_with_the_line_that_uses_the_model(
+    photos: Path, backbone: Path
+) -> None:
     weights = photos.parent / "weights"
     weights.mkdir()
     for path in (backbone, backbone.with_suffix(".safetensors")):
         path.rename(weights / path.name)
     env = environment(RESNETLAB_WEIGHTS=str(weights))
-    command = [sys.executable, "-m", "resnetlab", "finetune", str(photos), "--train-size", "24", "--budget", "1s"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=photos.parent, env=env, timeout=250)
+    command = [
+        sys.executable,
+        "-m",
+        "resnetlab",
+        "finetune",
+        str(photos),
+        "--train-size",
+        "24",
+        "--budget",
+        "1s",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=photos.parent, env=env, timeout=250
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert any(line.startswith("test ") and "95 % interval over images" in line for line in lines)
     assert lines[-2].startswith("resnetlab predict models/stripes-tiny-full ")
     assert "RESNETLAB_WEIGHTS: tiny.toml" in done.stderr
-    (shown,) = [line.removeprefix("as pictures: ") for line in lines if line.startswith("as pictures: ")] or [
-        "resnetlab evaluate models/stripes-tiny-full stripes --out mistakes"
-    ]
+    (shown,) = [
+        line.removeprefix("as pictures: ") for line in lines if line.startswith("as pictures: ")
+    ] or ["resnetlab evaluate models/stripes-tiny-full stripes --out mistakes"]
     again = [sys.executable, "-m", *shlex.split(shown), "--json"]
-    scored = subprocess.run(again, capture_output=True, text=True, cwd=photos.parent, env=env, timeout=120)
+    scored = subprocess.run(
+        again, capture_output=True, text=True, cwd=photos.parent, env=env, timeout=120
+    )
     assert scored.returncode == 0, scored.stderr
-    found = json.loads((photos.parent / "reports" / "stripes-tiny-full" / "finetune.json").read_text())["test"]
+    found = json.loads(
+        (photos.parent / "reports" / "stripes-tiny-full" / "finetune.json").read_text()
+    )["test"]
     assert json.loads(scored.stdout)["top1"]["pct"] == pytest.approx(found["accuracy_pct"])
     assert (photos.parent / "mistakes" / "report.html").exists()
 
@@ -388,9 +472,14 @@ def test_without_weights_and_without_a_network_one_line_says_what_to_do(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("RESNETLAB_WEIGHTS", raising=False)
-    monkeypatch.setattr("torch.hub.download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no route")))
+    monkeypatch.setattr(
+        "torch.hub.download_url_to_file",
+        lambda *_, **__: (_ for _ in ()).throw(OSError("no route")),
+    )
     text = refused(Told(folder=photos, output=tmp_path / "out"))
-    assert text.startswith("torchvision/resnet50+: the hub of torchvision cannot be reached: no route. Fix: place ")
+    assert text.startswith(
+        "torchvision/resnet50+: the hub of torchvision cannot be reached: no route. Fix: place "
+    )
     assert "\n" not in text
 
 
@@ -403,7 +492,10 @@ def test_a_recipe_says_what_it_cannot_take() -> None:
 
 
 def test_whole_photographs_can_be_probed(photos: Path, backbone: Path, tmp_path: Path) -> None:
-    text = '[[stages]]\nname = "probe"\naugment = "none"\nsize = "test"\nrecipe = { batch_size = 8, steps = 20 }\n'
+    text = (
+        '[[stages]]\nname = "probe"\naugment = "none"\nsize = "test"\nrecipe = { batch_size = 8, '
+        "steps = 20 }\n"
+    )
     recipe = tmp_path / "whole.toml"
     recipe.write_text('view = "whole"\n' + text)
     texture("plain", 77, 80, 33).save(photos / "train" / "plain" / "wide.png")

@@ -28,14 +28,16 @@ def draws(count: int = 50, seed: int = 0, epoch: int = 0) -> Draws:
 
 def shown(
     image: Image.Image, how: str, place: int = 0, of: Draws | None = None, view: View = VIEW
-) -> NDArray[np.uint8]:  # fmt: skip
+) -> NDArray[np.uint8]:
     """What is shown of `image`, (S, S, C)."""
     found = show_train(np.array(image), view, how, of or draws(), place)  # type: ignore[arg-type]
     return found.permute(1, 2, 0).numpy()
 
 
 @given(st.integers(4, 900), st.integers(4, 900), st.integers(0, 10_000))
-def test_a_random_box_lies_in_the_image_with_an_area_and_a_ratio_in_bounds(height: int, width: int, seed: int) -> None:
+def test_a_random_box_lies_in_the_image_with_an_area_and_a_ratio_in_bounds(
+    height: int, width: int, seed: int
+) -> None:
     tries = draws(1, seed).crop[0].tolist()
     top, left, h, w = random_box(height, width, tries)
     assert 0 <= top <= height - h
@@ -50,10 +52,14 @@ def test_random_crops_are_spread_as_torchvisions() -> None:
     torch.manual_seed(0)
     square, scale, ratio = torch.empty(3, 1000, 1000), [0.08, 1.0], [3 / 4, 4 / 3]
     theirs = np.array([TVCrop.get_params(square, scale, ratio) for _ in range(8000)], dtype=float)
-    ours = np.array([random_box(1000, 1000, held) for held in draws(8000).crop.tolist()], dtype=float)
+    ours = np.array(
+        [random_box(1000, 1000, held) for held in draws(8000).crop.tolist()], dtype=float
+    )
     for boxes in (ours, theirs):
         top, _, height, width = boxes.T.copy()
-        boxes[:] = np.stack([top / 1e3, top / (1001 - height), height * width / 1e6, np.log(width / height)], axis=1)
+        boxes[:] = np.stack(
+            [top / 1e3, top / (1001 - height), height * width / 1e6, np.log(width / height)], axis=1
+        )
     error = np.hypot(ours.std(0), theirs.std(0)) / math.sqrt(8000)
     assert (abs(ours.mean(0) - theirs.mean(0)) < 4 * error).all()
     assert ours.std(0) == pytest.approx(theirs.std(0), rel=0.05)
@@ -76,21 +82,27 @@ def test_without_augmentation_training_sees_what_evaluation_sees() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_random_crop_is_what_pillow_makes_of_the_same_draws(channels: int) -> None:
-    """Within the levels that rounding in between gives: a crop, a flip, and the changes of colour in their order."""
+    """Within the levels that rounding in between gives: a crop, a flip, and the changes of colour
+    in their order.
+    """
     image, every = texture("down", 3, 610, 470), draws()
     view = View(size=48, channels=channels, mean=(0.5,) * channels, deviation=(0.5,) * channels)  # type: ignore[arg-type]
     for place in range(20):
         top, left, height, width = random_box(470, 610, every.crop[place].tolist())
         box = (left, top, left + width, top + height)
-        theirs = image.crop(box).resize((48, 48), Image.Resampling.BILINEAR).convert("L" if channels == 1 else "RGB")
+        theirs = (
+            image.crop(box)
+            .resize((48, 48), Image.Resampling.BILINEAR)
+            .convert("L" if channels == 1 else "RGB")
+        )
         if every.mirror[place]:
             theirs = theirs.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         by = [0.7 + 0.6 * draw for draw in every.jitter[place].tolist()]
         for turn in every.turns[place].tolist():
             if channels == 3 or turn < 2:  # grey has no saturation
-                theirs = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)[turn](theirs).enhance(
-                    by[turn]
-                )
+                theirs = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)[turn](
+                    theirs
+                ).enhance(by[turn])
         ours = shown(image, "standard", place, view=view)
         assert ours.shape == (48, 48, channels)
         apart = abs(ours.astype(int) - np.asarray(theirs).reshape(48, 48, channels))

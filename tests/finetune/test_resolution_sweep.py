@@ -1,4 +1,6 @@
-"""A table of train and test sizes: whole, chosen by validation, honest about what ran out of memory or was not run."""
+"""A table of train and test sizes: whole, chosen by validation, honest about what ran out of memory
+or was not run.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def told(photos: Path, backbone: Path, **more: object) -> Told:
 
 def swept(asked: Told, **more: object) -> tuple[Sizes, Path]:
     """The whole table of 16 and 24 by 16, 24 and 32."""
-    return list(fixres(asked, (16, 24), (16, 24, 32), command="resnetlab fixres stripes", **more))[-1]  # type: ignore[arg-type]
+    return list(fixres(asked, (16, 24), (16, 24, 32), command="resnetlab fixres stripes", **more))[
+        -1
+    ]  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -36,29 +40,43 @@ def table(fitting: Path) -> tuple[Sizes, Path]:
     return swept(told(fitting / "stripes", fitting / "tiny.toml"))
 
 
-def test_every_cell_has_both_stages_and_the_best_by_validation_is_the_model(table: tuple[Sizes, Path]) -> None:
+def test_every_cell_has_both_stages_and_the_best_by_validation_is_the_model(
+    table: tuple[Sizes, Path],
+) -> None:
     found, report = table
     assert [(cell.train_size, cell.test_size) for cell in found.cells] == [
-        (16, 16), (16, 24), (16, 32), (24, 16), (24, 24), (24, 32)
-    ]  # fmt: skip
+        (16, 16),
+        (16, 24),
+        (16, 32),
+        (24, 16),
+        (24, 24),
+        (24, 32),
+    ]
     looks = {}
     for cell in found.cells:
         assert cell.status == "done"
         assert cell.one is not None
         assert cell.two is not None
         assert cell.paired is not None
-        assert cell.paired.only_this - cell.paired.only_baseline == cell.two[1].right - cell.one[1].right
+        assert (
+            cell.paired.only_this - cell.paired.only_baseline
+            == cell.two[1].right - cell.one[1].right
+        )
         assert cell.peak_bytes > 0
         for pair in (cell.one, cell.two):
             assert (pair[0].images, pair[1].images) == (12, 18)
-            looks.setdefault((pair[0].accuracy_pct, -pair[0].loss_nats), (cell.train_size, cell.test_size))
+            looks.setdefault(
+                (pair[0].accuracy_pct, -pair[0].loss_nats), (cell.train_size, cell.test_size)
+            )
     assert found.best == looks[max(looks)]
     bundle = load_bundle(report.parents[1] / "models" / report.name)
     assert bundle.file.view.size == found.best[1]  # type: ignore[index]
     assert [row.status for row in found.rows] == ["done", "done"]
 
 
-def test_a_row_does_not_depend_on_the_rows_before_it(table: tuple[Sizes, Path], photos: Path, backbone: Path) -> None:
+def test_a_row_does_not_depend_on_the_rows_before_it(
+    table: tuple[Sizes, Path], photos: Path, backbone: Path
+) -> None:
     """Shared rows of the frozen part are those that each train size would have computed."""
     together, _ = table
     alone = list(fixres(told(photos, backbone), (24,), (16, 24, 32), command=""))[-1][0]
@@ -73,7 +91,9 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
 
     def short(self: module._Sweep, cell: module.Cell) -> module.Cell:
         if cell.test_size == 32:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+            raise RuntimeError(
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            )
         return real(self, cell)
 
     monkeypatch.setattr(module._Sweep, "_measured", short)
@@ -83,7 +103,9 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
     write(found, report)
     text = (report / "report.md").read_text()
     assert "| 16 → 32 | out of memory |" in text
-    monkeypatch.setattr(module, "fit", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
+    monkeypatch.setattr(
+        module, "fit", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA"))
+    )
     found, report = swept(told(photos, backbone, seed=1))
     assert {cell.status for cell in found.cells} == {"out of memory"}
     assert found.best is None
@@ -92,9 +114,16 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
 
 def test_what_was_not_reached_is_not_evaluated(photos: Path, backbone: Path) -> None:
     seen: list[Sizes] = []
-    for found, _ in fixres(told(photos, backbone), (16, 24), (16, 24), command="", stop=lambda: len(seen) >= 3):
+    for found, _ in fixres(
+        told(photos, backbone), (16, 24), (16, 24), command="", stop=lambda: len(seen) >= 3
+    ):
         seen.append(found)
-    assert [cell.status for cell in seen[-1].cells] == ["done", "done", "not evaluated", "not evaluated"]
+    assert [cell.status for cell in seen[-1].cells] == [
+        "done",
+        "done",
+        "not evaluated",
+        "not evaluated",
+    ]
 
 
 def test_the_first_stage_alone_is_a_recipe_too(photos: Path, backbone: Path) -> None:
@@ -102,7 +131,9 @@ def test_the_first_stage_alone_is_a_recipe_too(photos: Path, backbone: Path) -> 
     assert all(cell.two is None and cell.one is not None for cell in found.cells)
     assert found.trainable == 12 * 3 + 3
     recipe = photos.parent / "three.toml"
-    recipe.write_text("".join(f'[[stages]]\nname = "{name}"\nrecipe = {{ epochs = 1 }}\n' for name in "xyz"))
+    recipe.write_text(
+        "".join(f'[[stages]]\nname = "{name}"\nrecipe = {{ epochs = 1 }}\n' for name in "xyz")
+    )
     with pytest.raises(InputError, match="--recipe fixres, or proof-of-concept"):
         swept(told(photos, backbone, recipe=str(recipe)))
 
@@ -115,9 +146,14 @@ def test_the_report_is_built_again_byte_for_byte_and_holds_the_numbers_of_the_ta
     rebuild(report, tmp_path / "again")
     names = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
     assert [str(name) for name in names] == [
-        "cells.csv", "figures/cost.svg", "figures/heat.svg", "figures/sizes.svg", "fixres.json", "report.html",
+        "cells.csv",
+        "figures/cost.svg",
+        "figures/heat.svg",
+        "figures/sizes.svg",
+        "fixres.json",
+        "report.html",
         "report.md",
-    ]  # fmt: skip
+    ]
     for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (report / name).read_bytes(), name
     with (report / "cells.csv").open() as file:
@@ -132,7 +168,9 @@ def test_the_report_is_built_again_byte_for_byte_and_holds_the_numbers_of_the_ta
 
 
 def test_things_look_larger_in_training_by_the_ratio_of_their_scales() -> None:
-    """Touvron et al. 2019, sec. 3: about 1.3 at equal sizes, for crops of half an image's side on average."""
+    """Touvron et al. 2019, sec. 3: about 1.3 at equal sizes, for crops of half an image's side on
+    average.
+    """
     at_equal = ratio(500, 375, 224, 224)
     assert 1.1 < at_equal < 1.5
     assert ratio(500, 375, 224, 448) == pytest.approx(at_equal / 2, rel=1e-9)
@@ -151,7 +189,9 @@ def test_the_command_writes_the_table_and_the_picture_and_refuses_sizes_that_are
             main()
         return int(done.value.code or 0), *capfd.readouterr()
 
-    code, out, err = call("--model", "tiny.toml", "--train-sizes", "16", "--test-sizes", "16,24", "--epochs", "1")
+    code, out, err = call(
+        "--model", "tiny.toml", "--train-sizes", "16", "--test-sizes", "16,24", "--epochs", "1"
+    )
     assert code == 0, err
     assert out.startswith("By validation the best pair is train 16, test ")
     assert (photos.parent / "reports" / "stripes-tiny-fixres" / "report.html").is_file()

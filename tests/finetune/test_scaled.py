@@ -1,4 +1,4 @@
-"""Scaled decoding: training crops of the same distribution for less work, and never in evaluation."""
+"""Scaled decoding: training crops of the same distribution for less work, never in evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ from PIL import Image
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.sources.manifest import Row
 from resnetlab.data.transforms.eval_transform import View
-from resnetlab.data.transforms.photo_train import Augmentation, Draws, draw_epoch, random_box, reduction, show_train
+from resnetlab.data.transforms.photo_train import (
+    Augmentation,
+    Draws,
+    draw_epoch,
+    random_box,
+    reduction,
+    show_train,
+)
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.finetune import dataset as module
@@ -59,11 +66,16 @@ def draws(count: int, epoch: int) -> Draws:
 
 
 @pytest.mark.parametrize("how", ["standard", "test-like"])
-def test_crops_of_scaled_photographs_have_the_moments_of_exact_ones(tmp_path: Path, how: Augmentation) -> None:
-    """Of levels, of their spread within a crop, and of the steps from pixel to pixel, which tell how sharp it is."""
+def test_crops_of_scaled_photographs_have_the_moments_of_exact_ones(
+    tmp_path: Path, how: Augmentation
+) -> None:
+    """Of levels, of their spread within a crop, and of the steps from pixel to pixel, which tell
+    how sharp it is.
+    """
     part = part_of(tmp_path, 12)
     exact, scaled = (
-        np.concatenate([crops(part, how, kind, draws(12, epoch)) for epoch in range(12)]) for kind in (False, True)
+        np.concatenate([crops(part, how, kind, draws(12, epoch)) for epoch in range(12)])
+        for kind in (False, True)
     )
     assert abs(scaled - exact).mean() < 2
     assert scaled.mean((0, 1, 2)) == pytest.approx(exact.mean((0, 1, 2)), abs=0.3)
@@ -75,12 +87,21 @@ def test_crops_of_scaled_photographs_have_the_moments_of_exact_ones(tmp_path: Pa
     assert skew[1] == pytest.approx(skew[0], abs=0.02)
 
 
-@given(st.integers(20, 4000), st.integers(20, 4000), st.integers(0, 999), st.sampled_from(["standard", "test-like"]))
-def test_no_crop_is_decoded_smaller_than_it_is_shown(width: int, height: int, epoch: int, how: Augmentation) -> None:
+@given(
+    st.integers(20, 4000),
+    st.integers(20, 4000),
+    st.integers(0, 999),
+    st.sampled_from(["standard", "test-like"]),
+)
+def test_no_crop_is_decoded_smaller_than_it_is_shown(
+    width: int, height: int, epoch: int, how: Augmentation
+) -> None:
     held = draws(1, epoch)
     by = reduction(VIEW, how, held, 0, width, height)
     _, _, h, w = random_box(height, width, held.crop[0].tolist())
-    shown, side = (VIEW.size, min(h, w)) if how == "standard" else (VIEW.shorter_side, min(width, height))
+    shown, side = (
+        (VIEW.size, min(h, w)) if how == "standard" else (VIEW.shorter_side, min(width, height))
+    )
     assert by in (1, 2, 4, 8)
     assert by == 1 or side / by >= shown
 
@@ -89,7 +110,9 @@ def test_most_crops_of_a_photograph_are_taken_from_the_same_part_of_it() -> None
     """So that what is kept serves the next epoch; the rest are small crops, which need more."""
     for width, height, usual in ((400, 300, 2), (1500, 1000, 8), (640, 480, 4)):
         held = draws(1000, 0)
-        found = Counter(reduction(VIEW, "standard", held, place, width, height) for place in range(1000))
+        found = Counter(
+            reduction(VIEW, "standard", held, place, width, height) for place in range(1000)
+        )
         assert max(found) == usual
         assert found[usual] > 800
 
@@ -98,7 +121,9 @@ def test_a_photograph_that_lies_on_its_side_is_cropped_upright(tmp_path: Path) -
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     part = part_of(tmp_path, 4, exif=exif)
-    assert part.reduced(0, lambda width, height: 2 if (width, height) == (480, 640) else 1)[0].shape == (320, 240, 3)
+    assert part.reduced(0, lambda width, height: 2 if (width, height) == (480, 640) else 1)[
+        0
+    ].shape == (320, 240, 3)
     exact, scaled = (crops(part, "standard", kind, draws(4, 0)) for kind in (False, True))
     assert abs(scaled - exact).mean() < 2
 
@@ -113,7 +138,12 @@ def test_what_is_kept_in_memory_changes_no_bit_and_stays_within_its_bound(
         part = Part(first.root, first.rows, first.labels)
         once = [crops(part, "standard", scaled, draws(6, 0)) for _ in range(3)]
         held = part._album.held
-        assert 0 < sum(3 * kept.shape[0] * kept.shape[1] for kept in held.values()) == part._album.bytes <= bound
+        assert (
+            0
+            < sum(3 * kept.shape[0] * kept.shape[1] for kept in held.values())
+            == part._album.bytes
+            <= bound
+        )
         monkeypatch.setattr(module, "ALBUM_BYTES", 0)
         part = Part(first.root, first.rows, first.labels)
         for kept in once:
@@ -121,7 +151,9 @@ def test_what_is_kept_in_memory_changes_no_bit_and_stays_within_its_bound(
         assert not part._album.held
 
 
-def test_a_photograph_that_is_kept_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photograph_that_is_kept_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     part, read = part_of(tmp_path, 3), []
     whole = image_decoder.read
     monkeypatch.setattr(image_decoder, "read", lambda path: read.append(path) or whole(path))
@@ -143,10 +175,14 @@ def test_threads_that_decode_compute_alone_whatever_the_network_has(tmp_path: Pa
         torch.set_num_threads(before)
 
 
-def test_evaluation_decodes_whole_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluation_decodes_whole_photographs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     part, asked = part_of(tmp_path, 2), []
     whole = image_decoder.decode
-    monkeypatch.setattr(image_decoder, "decode", lambda raw, by=1: asked.append(by) or whole(raw, by))
+    monkeypatch.setattr(
+        image_decoder, "decode", lambda raw, by=1: asked.append(by) or whole(raw, by)
+    )
     crops(part, "test-like", True, draws(2, 0))
     assert asked == [8, 8]
     asked.clear()
@@ -163,4 +199,8 @@ def test_how_photographs_are_decoded_is_part_of_a_recipe_and_exact_leaves_it_as_
     held = decode(Tuning, table, "full")
     assert "scaled" in str(without_defaults(held))
     with pytest.raises(InputError, match=r'decode: without augmentation .* Fix: decode = "exact"'):
-        decode(Stage, {"name": "a", "augment": "none", "decode": "scaled", "recipe": {"epochs": 1}}, "a")
+        decode(
+            Stage,
+            {"name": "a", "augment": "none", "decode": "scaled", "recipe": {"epochs": 1}},
+            "a",
+        )

@@ -1,4 +1,6 @@
-"""Stages that are kept: computed once, whole or absent, and with them the bits of what was never interrupted."""
+"""Stages that are kept: computed once, whole or absent, and with them the bits of what was never
+interrupted.
+"""
 
 from __future__ import annotations
 
@@ -87,11 +89,17 @@ def test_whatever_decides_the_bits_is_another_stage(spec: External, held: Photog
     view, smaller = one.view(24), one.view(16)
     basis = basis_of(one, held.sha256, "none")
     others: list[Basis] = [
-        basis, basis.then(stage(), view), basis.then(stage(), smaller), basis.then(stage(trains="all"), view),
-        basis.then(stage(), view).then(stage(), view), replace(basis, numerics=replace(NUMERICS, threads=2)),
-        basis_of(subject(spec, seed=1), held.sha256, "none"), basis_of(one, "other", "none"),
-        basis_of(one, held.sha256, "balanced"), replace(basis, packages=basis.packages | {"torch": "0"}),
-    ]  # fmt: skip
+        basis,
+        basis.then(stage(), view),
+        basis.then(stage(), smaller),
+        basis.then(stage(trains="all"), view),
+        basis.then(stage(), view).then(stage(), view),
+        replace(basis, numerics=replace(NUMERICS, threads=2)),
+        basis_of(subject(spec, seed=1), held.sha256, "none"),
+        basis_of(one, "other", "none"),
+        basis_of(one, held.sha256, "balanced"),
+        replace(basis, packages=basis.packages | {"torch": "0"}),
+    ]
     with torch.no_grad():
         next(one.model.parameters()).add_(1)
     others.append(basis_of(one, held.sha256, "none"))
@@ -106,7 +114,9 @@ def test_a_file_that_is_not_as_written_counts_as_absent(
     fitted(kept, one, stage(), held)
     (path,) = kept.folder.glob("*.safetensors")
     whole = path.read_bytes()
-    path.write_bytes({"cut": whole[:-3], "flipped": whole[:-1] + bytes([whole[-1] ^ 1]), "empty": b""}[harm])
+    path.write_bytes(
+        {"cut": whole[:-3], "flipped": whole[:-1] + bytes([whole[-1] ^ 1]), "empty": b""}[harm]
+    )
     again = subject(spec)
     assert fitted(kept, again, stage(), held)[1] == 1
     assert digest_of(again.model.state_dict()) == digest_of(one.model.state_dict())
@@ -119,7 +129,9 @@ def test_of_two_that_ask_at_once_one_computes_and_who_will_not_wait_is_told(
     computed: list[int] = []
 
     def ask() -> None:
-        computed.append(fitted(Kept(tmp_path / "stages"), subject(spec), stage(trains="all"), held)[1])
+        computed.append(
+            fitted(Kept(tmp_path / "stages"), subject(spec), stage(trains="all"), held)[1]
+        )
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
     for thread in threads:
@@ -139,7 +151,9 @@ def test_of_two_that_ask_at_once_one_computes_and_who_will_not_wait_is_told(
         kept.stage(basis, one, within)
 
 
-def test_a_stage_that_was_cut_short_is_not_kept(spec: External, held: Photographs, tmp_path: Path) -> None:
+def test_a_stage_that_was_cut_short_is_not_kept(
+    spec: External, held: Photographs, tmp_path: Path
+) -> None:
     kept, one = Kept(tmp_path / "stages"), subject(spec)
     view, asked = one.view(24), []
 
@@ -164,7 +178,10 @@ def test_a_table_of_sizes_that_was_interrupted_goes_on_and_is_the_table_of_one_t
 
     whole = table(tmp_path / "whole")
     table(tmp_path / "cut", until=3)  # stage one of the first row, and two of its cells
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut").glob("cache/stages/*.safetensors")}
+    kept = {
+        path: path.stat().st_mtime_ns
+        for path in (tmp_path / "cut").glob("cache/stages/*.safetensors")
+    }
     again = table(tmp_path / "cut")
     assert len(kept) == 3
     assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
@@ -195,8 +212,12 @@ def killed(process: subprocess.Popen[str], root: Path, pause: float) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     time.sleep(pause)
-    assert process.poll() is None, "it was done before it could be killed: make its second stage longer"
-    for entry in Path("/proc").iterdir():  # workers are in sessions of their own; their log tells whose they are
+    assert process.poll() is None, (
+        "it was done before it could be killed: make its second stage longer"
+    )
+    for entry in Path(
+        "/proc"
+    ).iterdir():  # workers are in sessions of their own; their log tells whose they are
         if entry.name.isdigit():
             try:
                 log = str((entry / "fd" / "2").readlink())
@@ -251,7 +272,9 @@ def test_after_kill_9_in_a_stage_a_fine_tuning_goes_on_from_the_last_one_with_th
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("backbone")
-def test_after_kill_9_a_study_of_fine_tunings_goes_on_with_the_same_bits(photos: Path, tmp_path: Path) -> None:
+def test_after_kill_9_a_study_of_fine_tunings_goes_on_with_the_same_bits(
+    photos: Path, tmp_path: Path
+) -> None:
     (tmp_path / "slow.toml").write_text(SLOW)
     (tmp_path / "study.toml").write_text(
         'name = "kills"\nquestion = "Which?"\ndata = "stripes"\nmodel = "tiny.toml"\nseeds = [0]\n'

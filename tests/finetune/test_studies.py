@@ -1,4 +1,6 @@
-"""Fine-tuning as the runs of a study: shared stages, names by what decides a run, reports that tell the protocol."""
+"""Fine-tuning as the runs of a study: shared stages, names by what decides a run, reports that tell
+the protocol.
+"""
 
 from __future__ import annotations
 
@@ -50,43 +52,70 @@ from resnetlab.training.interleave import take_turns
 FIXRES = {"base": "fixres", "epochs": 1, "train_size": 16}
 LEARNS = {"batch_size": 8, "optimiser": {"name": "adam", "lr": 0.05}}
 RECIPE = {
-    "name": "mine", "train_size": 16,
+    "name": "mine",
+    "train_size": 16,
     "stages": [
         {"name": "stage one", "patience": 9, "recipe": LEARNS | {"epochs": 8}},
-        {"name": "stage two", "trains": "last norm", "size": "test", "augment": "test-like",
-         "recipe": LEARNS | {"epochs": 1, "optimiser": {"name": "adam"}}},
+        {
+            "name": "stage two",
+            "trains": "last norm",
+            "size": "test",
+            "augment": "test-like",
+            "recipe": LEARNS | {"epochs": 1, "optimiser": {"name": "adam"}},
+        },
     ],
-}  # fmt: skip
+}
 TABLES = {
-    "name": "sizes", "question": "Which sizes?", "seeds": [0, 1],
+    "name": "sizes",
+    "question": "Which sizes?",
+    "seeds": [0, 1],
     "recipe": RECIPE,
     "grid": {"recipe.test_size": [16, 24]},
     "claim": [
-        {"says": "Larger is better.", "left": {"recipe.test_size": 24}, "right": {"recipe.test_size": 16}},
+        {
+            "says": "Larger is better.",
+            "left": {"recipe.test_size": 24},
+            "right": {"recipe.test_size": 16},
+        },
     ],
-}  # fmt: skip
+}
 
 
 def loaded(photos: Path, model: Path | str | dict[str, str], **changed: object) -> LoadedStudy:
-    tables = TABLES | {"data": str(photos), "model": model if isinstance(model, dict) else str(model)} | changed
-    return LoadedStudy(parse_study(tables, "sizes.toml", Overrides()), "resnetlab study run sizes.toml")
+    tables = (
+        TABLES
+        | {"data": str(photos), "model": model if isinstance(model, dict) else str(model)}
+        | changed
+    )
+    return LoadedStudy(
+        parse_study(tables, "sizes.toml", Overrides()), "resnetlab study run sizes.toml"
+    )
 
 
 def do(plan: Plan, root: Path, stop: Callable[[], bool] = lambda: False) -> list[Result | None]:
     """The runs of a plan in this process, in their order."""
     photos = load_photographs(plan.runs[0].file.data, root / "cache")
-    attempts = (attempt_tuning(run.id, run.file, photos, root, Placement(), stop, lambda *_: None) for run in plan.runs)
+    attempts = (
+        attempt_tuning(run.id, run.file, photos, root, Placement(), stop, lambda *_: None)
+        for run in plan.runs
+    )
     return [result for attempt in attempts for _, result in take_turns([attempt])]
 
 
 def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_protocol(
-    photos: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    photos: Path,
+    backbone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", import_path())
     study, root = loaded(photos, backbone), tmp_path / "out"
     outcome = study.run(root, workers=2)
     assert outcome.finished
-    assert len(list((root / "cache" / "stages").glob("*.safetensors"))) == 2 + 4  # one a seed, then one a cell
+    assert (
+        len(list((root / "cache" / "stages").glob("*.safetensors"))) == 2 + 4
+    )  # one a seed, then one a cell
     folder = outcome.report.parent
     with (folder / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -115,12 +144,28 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
     job, where = resume_job(runs["test 16"])
     last: dict[str, object] = {}
     Bench(lambda: False, lambda **message: last.update(message)).work(
-        {"id": job.id, "file": encode(job.file), "root": str(where), "placement": encode(Placement()), "from_step": 7}
+        {
+            "id": job.id,
+            "file": encode(job.file),
+            "root": str(where),
+            "placement": encode(Placement()),
+            "from_step": 7,
+        }
     )
     assert last["kind"] == "failed"
     assert "goes on from its stages, not from a step" in str(last["reason"])
     with pytest.raises(InputError, match=r"is not profiled\. Fix: leave --profile out"):
-        list(attempt_tuning(job.id, job.file, None, where, Placement(profile=True), lambda: False, lambda *_: None))  # type: ignore[arg-type]
+        list(
+            attempt_tuning(
+                job.id,
+                job.file,
+                None,
+                where,
+                Placement(profile=True),
+                lambda: False,
+                lambda *_: None,
+            )
+        )  # type: ignore[arg-type]
 
 
 def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
@@ -140,7 +185,9 @@ def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
     again = score(bundle.module, test, bundle.file.view, torch.device("cpu"))
     np.testing.assert_allclose(np.log(again.probabilities), held["logits"], atol=1e-4)
     assert (held["labels"] == test.labels).all()
-    splits = [json.loads(line)["split"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    splits = [
+        json.loads(line)["split"] for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
     assert splits == ["validation", "running"] * 9
     with pytest.raises(InputError, match=r"a run of fine-tuning.*resnetlab predict"):
         open_finished(folder)
@@ -155,8 +202,15 @@ def test_a_run_is_dead_where_neither_validation_nor_test_rose_above_luck(
         assert result is not None
         assert result.test is not None
         lines = (RunDirectory.of(tmp_path, run.id).path / "metrics.jsonl").read_text().splitlines()
-        looks = [100 - held["top1_error_pct"] for held in map(json.loads, lines) if held["split"] == "validation"]
-        lucky = is_dead(max(looks), 1 / 3, 12, len(looks)), is_dead(100 - result.test.top1_error_pct, 1 / 3, 18, 1)
+        looks = [
+            100 - held["top1_error_pct"]
+            for held in map(json.loads, lines)
+            if held["split"] == "validation"
+        ]
+        lucky = (
+            is_dead(max(looks), 1 / 3, 12, len(looks)),
+            is_dead(100 - result.test.top1_error_pct, 1 / 3, 18, 1),
+        )
         assert result.status == ("dead" if all(lucky) else "converged")
 
 
@@ -167,8 +221,13 @@ def test_where_a_later_stage_is_worse_the_run_is_the_stage_that_validation_prefe
     spoiled = second | {"recipe": LEARNS | {"epochs": 2, "optimiser": {"name": "adam", "lr": 40.0}}}
     grid = {"recipe.test_size": [24]}
     plan = loaded(
-        photos, backbone, recipe=RECIPE | {"stages": [first, spoiled]}, seeds=[0], grid=grid, claim=[]
-    ).plan(tmp_path)  # fmt: skip
+        photos,
+        backbone,
+        recipe=RECIPE | {"stages": [first, spoiled]},
+        seeds=[0],
+        grid=grid,
+        claim=[],
+    ).plan(tmp_path)
     (result,) = do(plan, tmp_path)
     assert result is not None
     assert result.chosen_step <= 8 * 4 < result.step  # in the first stage, of four batches an epoch
@@ -186,18 +245,29 @@ def test_a_run_has_the_weights_of_the_same_fine_tuning_by_its_command(
     from resnetlab.finetune.api import Told, finetune
 
     done = finetune(
-        Told(folder=photos, model=str(backbone), recipe="fixres", train_size=16, test_size=24, epochs=1, seed=1,
-             output=tmp_path / "command")
-    )  # fmt: skip
+        Told(
+            folder=photos,
+            model=str(backbone),
+            recipe="fixres",
+            train_size=16,
+            test_size=24,
+            epochs=1,
+            seed=1,
+            output=tmp_path / "command",
+        )
+    )
     study = loaded(photos, backbone, seeds=[1], recipe=FIXRES)
     plan = study.plan(tmp_path)
     do(plan, tmp_path)
     run = next(run for run in plan.runs if run.condition == "test 24")
     theirs, ours = (
-        load_bundle(folder).module.state_dict() for folder in (done.model, RunDirectory.of(tmp_path, run.id).path)
+        load_bundle(folder).module.state_dict()
+        for folder in (done.model, RunDirectory.of(tmp_path, run.id).path)
     )
     for name, tensor in theirs.items():
-        torch.testing.assert_close(tensor, ours[name], rtol=1e-4, atol=1e-5)  # numerics may differ in threads
+        torch.testing.assert_close(
+            tensor, ours[name], rtol=1e-4, atol=1e-5
+        )  # numerics may differ in threads
 
 
 def test_what_decides_a_run_is_in_its_name_and_nothing_else(
@@ -210,14 +280,27 @@ def test_what_decides_a_run_is_in_its_name_and_nothing_else(
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     (moved / "other.safetensors").write_bytes(backbone.with_suffix(".safetensors").read_bytes())
-    text = backbone.read_text().replace("tiny.safetensors", "other.safetensors").replace("Apache-2.0", "MIT")
+    text = (
+        backbone.read_text()
+        .replace("tiny.safetensors", "other.safetensors")
+        .replace("Apache-2.0", "MIT")
+    )
     (moved / "other.toml").write_text(text)
     assert hashes(moved / "other.toml") == before  # where weights lie, and their licence
-    assert hashes(recipe=RECIPE | {"name": "other", "about": "?"}) == before  # what a recipe is called
-    for field, value in (("epochs", 2), ("train_size", 24), ("crops", 10), ("class_weights", "balanced")):
+    assert (
+        hashes(recipe=RECIPE | {"name": "other", "about": "?"}) == before
+    )  # what a recipe is called
+    for field, value in (
+        ("epochs", 2),
+        ("train_size", 24),
+        ("crops", 10),
+        ("class_weights", "balanced"),
+    ):
         assert not before & hashes(recipe=RECIPE | {field: value}), field
     assert not before & hashes(data={"source": str(photos), "split": ".6,.2,.2"})
-    with monkeypatch.context() as later:  # what the code of fine-tuning means, apart from that of other runs
+    with (
+        monkeypatch.context() as later
+    ):  # what the code of fine-tuning means, apart from that of other runs
         later.setattr("resnetlab.studies.plan.TUNING_VERSION", 99)
         assert not before & hashes()
         later.undo()
@@ -230,7 +313,9 @@ def test_what_decides_a_run_is_in_its_name_and_nothing_else(
 def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out_is_a_result(
     photos: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = loaded(photos, backbone, seeds=[0], grid={"recipe.test_size": [24]}, claim=[]).plan(tmp_path)
+    plan = loaded(photos, backbone, seeds=[0], grid={"recipe.test_size": [24]}, claim=[]).plan(
+        tmp_path
+    )
     stages = tmp_path / "cache" / "stages"
     assert do(plan, tmp_path, stop=lambda: any(stages.glob("*.safetensors"))) == [None]
     (kept,) = stages.glob("*.safetensors")
@@ -239,29 +324,53 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
     assert result is not None
     assert result.test is not None
     assert kept.stat().st_mtime_ns == written
-    events = [line["event"] for line in RunDirectory.of(tmp_path, plan.runs[0].id).record().provenance]  # type: ignore[union-attr]
+    events = [
+        line["event"] for line in RunDirectory.of(tmp_path, plan.runs[0].id).record().provenance
+    ]  # type: ignore[union-attr]
     assert events == ["start", "resume"]
 
     def short(*_: object, **__: object) -> None:
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        raise RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+        )
 
     monkeypatch.setattr(pipeline, "fit", short)
     plan = loaded(photos, backbone, seeds=[5]).plan(tmp_path)
     assert [result.status for result in do(plan, tmp_path) if result] == ["out of memory"] * 2
-    statuses = [cell.record.result.status for cell in read_record(plan, tmp_path).cells if cell.record]  # type: ignore[union-attr]
+    statuses = [
+        cell.record.result.status for cell in read_record(plan, tmp_path).cells if cell.record
+    ]  # type: ignore[union-attr]
     assert statuses == ["out of memory"] * 2
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"model": "torchvision/resnet18", "data": "digits"}, r"data\.source: arrays, where a recipe of fine-tuning"),
-        ({"model": "cifar-resnet20"}, r"model: has no pre-trained weights.*timm/NAME, torchvision/NAME"),
+        (
+            {"model": "torchvision/resnet18", "data": "digits"},
+            r"data\.source: arrays, where a recipe of fine-tuning",
+        ),
+        (
+            {"model": "cifar-resnet20"},
+            r"model: has no pre-trained weights.*timm/NAME, torchvision/NAME",
+        ),
         ({"model": "helpers.tiny:tiny"}, r"model: has no pre-trained weights"),
-        ({"data": {"source": "photos", "image_size": 32}}, r"data\.image_size: has no place.*recipe\.train_size"),
-        ({"data": {"source": "photos", "validation": 0.2}}, r"data\.validation: has no place.*data\.split cuts"),
-        ({"instruments": {"drop_blocks": True}}, "instruments: measured while a network is trained"),
-        ({"recipe": {"base": "fixres", "train_sise": 16}}, r"recipe\.train_sise: unknown field.*train_size"),
+        (
+            {"data": {"source": "photos", "image_size": 32}},
+            r"data\.image_size: has no place.*recipe\.train_size",
+        ),
+        (
+            {"data": {"source": "photos", "validation": 0.2}},
+            r"data\.validation: has no place.*data\.split cuts",
+        ),
+        (
+            {"instruments": {"drop_blocks": True}},
+            "instruments: measured while a network is trained",
+        ),
+        (
+            {"recipe": {"base": "fixres", "train_sise": 16}},
+            r"recipe\.train_sise: unknown field.*train_size",
+        ),
         ({"recipe": {"base": "fixres", "crops": 5}}, r"recipe\.crops"),
         ({"recipe": "fixers"}, r"unknown recipe.*fixres"),
         (
@@ -270,7 +379,9 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
         ),
     ],
 )
-def test_parts_that_do_not_go_together_have_a_line_with_its_fix(changed: dict[str, object], said: str) -> None:
+def test_parts_that_do_not_go_together_have_a_line_with_its_fix(
+    changed: dict[str, object], said: str
+) -> None:
     tables = TABLES | {"data": "photos", "model": "torchvision/resnet18"} | changed
     with pytest.raises(InputError, match=said):
         parse_study(tables, "x.toml", Overrides())
@@ -278,13 +389,20 @@ def test_parts_that_do_not_go_together_have_a_line_with_its_fix(changed: dict[st
 
 def test_a_folder_that_is_not_there_says_how_one_is_got(tmp_path: Path) -> None:
     study = loaded(Path("stanford-dogs"), "torchvision/resnet18", claim=[])
-    with pytest.raises(InputError, match=r"no folder of photographs.*--data DIR; resnetlab data fetch NAME"):
+    with pytest.raises(
+        InputError, match=r"no folder of photographs.*--data DIR; resnetlab data fetch NAME"
+    ):
         study.plan(tmp_path)
 
 
 def test_weights_that_are_not_there_are_told_before_anything_is_opened(tmp_path: Path) -> None:
-    study = loaded(tmp_path, {"family": "external", "source": "helpers.tiny:tiny", "weights": "absent.safetensors"})
-    with pytest.raises(InputError, match=r"model\.weights: no such file of weights \(got absent\.safetensors\)"):
+    study = loaded(
+        tmp_path,
+        {"family": "external", "source": "helpers.tiny:tiny", "weights": "absent.safetensors"},
+    )
+    with pytest.raises(
+        InputError, match=r"model\.weights: no such file of weights \(got absent\.safetensors\)"
+    ):
         study.plan(tmp_path)
 
 
@@ -298,10 +416,14 @@ def test_the_network_of_the_source_s_study_is_the_one_that_its_report_counts() -
     assert len(beside) == 8
 
 
-def test_a_network_that_a_library_names_begins_from_its_weights_and_an_option_changes_it(photos: Path) -> None:
+def test_a_network_that_a_library_names_begins_from_its_weights_and_an_option_changes_it(
+    photos: Path,
+) -> None:
     tables = TABLES | {"data": str(photos), "model": "torchvision/resnet18"}
     assert {c.model.weights for c in parse_study(tables, "x", Overrides()).conditions} == {"hub"}  # type: ignore[union-attr]
-    changed = parse_study(tables, "x", Overrides(settings=("model=torchvision/resnet34", "recipe.train_size=32")))
+    changed = parse_study(
+        tables, "x", Overrides(settings=("model=torchvision/resnet34", "recipe.train_size=32"))
+    )
     assert {c.model.slug for c in changed.conditions} == {"torchvision/resnet34+"}
     assert changed.overrides == (
         "model = torchvision/resnet34 (was torchvision/resnet18)",
@@ -316,7 +438,9 @@ def test_weights_that_are_not_for_commerce_are_fitted_only_by_those_who_say_that
 ) -> None:
     backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
     study = loaded(photos, backbone)
-    with pytest.raises(InputError, match=r"CC-BY-NC-4\.0.*no commercial use. Fix: --accept-licence"):
+    with pytest.raises(
+        InputError, match=r"CC-BY-NC-4\.0.*no commercial use. Fix: --accept-licence"
+    ):
         next(study.stages(tmp_path))
     assert len(next(study.stages(tmp_path, accept_licence=True)).runs) == 4
     with pytest.raises(InputError, match="--accept-licence"):
@@ -332,19 +456,30 @@ def test_networks_are_drawn_against_what_they_cost_beside_published_ones(
     other.write_text(f'{backbone.read_text()}class_names = ["a"]\n')
     probe = RECIPE | {"stages": RECIPE["stages"][:1]}  # type: ignore[index]
     study = loaded(
-        photos, backbone, recipe=probe, grid={"model": [str(backbone), str(other)]}, claim=[],
+        photos,
+        backbone,
+        recipe=probe,
+        grid={"model": [str(backbone), str(other)]},
+        claim=[],
         published=["fixres-imagenet", "fixres-figure1"],
-    )  # fmt: skip
-    assert {pair.value.label for pair in study.study.published_only} >= {"FixEfficientNet-L2", "ResNeXt-101 32x48d"}
+    )
+    assert {pair.value.label for pair in study.study.published_only} >= {
+        "FixEfficientNet-L2",
+        "ResNeXt-101 32x48d",
+    }
     plan = study.plan(tmp_path)
     do(plan, tmp_path)
     held = gather(read_record(plan, tmp_path))
     first = held.rows[0].condition
     rows = tuple(
-        replace(row, parameters=(10 if row.condition == first else 30) * 1_000_000, status="converged",
-                evaluation_seconds=2.0 if row.condition == first else 4.0)
+        replace(
+            row,
+            parameters=(10 if row.condition == first else 30) * 1_000_000,
+            status="converged",
+            evaluation_seconds=2.0 if row.condition == first else 4.0,
+        )
         for row in held.rows
-    )  # fmt: skip
+    )
     page = write(replace(held, rows=rows), tmp_path / "report")
     found = {}
     for key in ("parameters", "speed", "published-imagenet"):
@@ -368,16 +503,22 @@ def test_a_recipe_axis_compares_protocols_and_their_shared_stage_is_trained_once
     study = loaded(photos, backbone, recipe="fixres", grid=grid, seeds=[0], claim=[])
     assert [c.label for c in study.study.conditions] == ["stage-one, test 24", "fixres, test 24"]
     shorter = LoadedStudy(
-        replace(study.study, conditions=tuple(
-            replace(c, recipe=replace(c.recipe, epochs=1, train_size=16)) for c in study.study.conditions
-        ))
-    )  # fmt: skip
+        replace(
+            study.study,
+            conditions=tuple(
+                replace(c, recipe=replace(c.recipe, epochs=1, train_size=16))
+                for c in study.study.conditions
+            ),
+        )
+    )
     do(shorter.plan(tmp_path), tmp_path)
     assert len(list((tmp_path / "cache" / "stages").glob("*.safetensors"))) == 2
 
 
 def test_train_takes_a_recipe_of_fine_tuning(photos: Path, backbone: Path, tmp_path: Path) -> None:
-    plan = plan_run(str(backbone), str(photos), "probe", settings=["recipe.train_size=16"], output=tmp_path)
+    plan = plan_run(
+        str(backbone), str(photos), "probe", settings=["recipe.train_size=16"], output=tmp_path
+    )
     assert plan.runs[0].file.train_images == 30
     assert plan.runs[0].id.startswith("stripes-helpers.tiny-tiny")
 
@@ -392,8 +533,12 @@ def test_ten_crops_are_those_of_torchvision_and_their_probabilities_are_averaged
     for place in range(len(test)):
         image = test.load(place)
         crops = TF.ten_crop(resized(image, view), [16, 16])
-        assert np.array_equal(ten_crops(image, view), np.stack([np.asarray(crop) for crop in crops]))
-        pixels = torch.stack([TF.to_dtype(TF.to_image(crop), torch.float32, scale=True) for crop in crops])
+        assert np.array_equal(
+            ten_crops(image, view), np.stack([np.asarray(crop) for crop in crops])
+        )
+        pixels = torch.stack(
+            [TF.to_dtype(TF.to_image(crop), torch.float32, scale=True) for crop in crops]
+        )
         with torch.no_grad():
             expected = model((pixels - 0.5) / 0.5).double().softmax(1).mean(0)
         np.testing.assert_allclose(ours[place], expected.numpy(), atol=1e-5)
@@ -407,6 +552,8 @@ def load_network(spec: External) -> torch.nn.Module:
 
 
 def test_a_model_file_beside_a_study_is_found_from_there(photos: Path, backbone: Path) -> None:
-    assert parse_model("tiny.toml", str(backbone.parent / "study.toml")) == parse_model(str(backbone), "")
+    assert parse_model("tiny.toml", str(backbone.parent / "study.toml")) == parse_model(
+        str(backbone), ""
+    )
     assert rl.load_study is load_study
     assert photos.is_dir()

@@ -16,20 +16,44 @@ from resnetlab.bundle.store import load_bundle
 
 def tuned(output: Path, photos: Path, backbone: Path, *starter: str) -> dict[str, Any]:
     """What `finetune` found, begun by `starter`."""
-    words = ["-m", "resnetlab", "finetune", str(photos), "--model", str(backbone), "--epochs", "2", "--budget", "0"]
+    words = [
+        "-m",
+        "resnetlab",
+        "finetune",
+        str(photos),
+        "--model",
+        str(backbone),
+        "--epochs",
+        "2",
+        "--budget",
+        "0",
+    ]
     subprocess.run(
         [sys.executable, *starter, *words, "--output", str(output)],
-        env=environment(), check=True, capture_output=True, timeout=280,
-    )  # fmt: skip
+        env=environment(),
+        check=True,
+        capture_output=True,
+        timeout=280,
+    )
     (found,) = output.glob("reports/*/finetune.json")
     record: dict[str, Any] = json.loads(found.read_text())
     return record
 
 
 @pytest.mark.slow
-def test_two_processes_fit_a_network_as_one_does(photos: Path, backbone: Path, tmp_path: Path) -> None:
+def test_two_processes_fit_a_network_as_one_does(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
     one = tuned(tmp_path / "one", photos, backbone)
-    two = tuned(tmp_path / "two", photos, backbone, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    two = tuned(
+        tmp_path / "two",
+        photos,
+        backbone,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+    )
     assert len(one["stages"]) == len(two["stages"]) > 1
     for alone, shared in zip(one["stages"], two["stages"], strict=True):
         assert (alone["name"], alone["trained"], alone["epochs"]) == (

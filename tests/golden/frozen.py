@@ -1,9 +1,10 @@
 """Training runs, random streams and committed numbers that no change of names or layout may move.
 
-`python tests/golden/frozen.py` measures them on this processor and adds them to frozen.json. The bits of a run depend
-on the processor, so frozen.json has the SHA-256 of the weights by processor, and for all others the norm of the weights
-and the losses, which agree closely on any processor. An entry is replaced only when training comes to mean something
-else (ALGORITHM_VERSION), never to make a test pass.
+`python tests/golden/frozen.py` measures them on this processor and adds them to frozen.json. The
+bits of a run depend on the processor, so frozen.json has the SHA-256 of the weights by processor,
+and for all others the norm of the weights and the losses, which agree closely on any processor. An
+entry is replaced only when training comes to mean something else (ALGORITHM_VERSION), never to make
+a test pass.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ FP32 = "numerics.precision=fp32"
 
 RUNS: dict[str, tuple[str, ...]] = {
     "plain, SGD": ("cifar-plain8", SGD, FP32),
-    "option A, SGD with Nesterov": ("cifar-resnet8", "recipe.optimiser={name='sgd',lr=0.05,nesterov=true}", FP32),
+    "option A, SGD with Nesterov": (
+        "cifar-resnet8",
+        "recipe.optimiser={name='sgd',lr=0.05,nesterov=true}",
+        FP32,
+    ),
     "option A, contiguous": ("cifar-resnet8", SGD, FP32, "numerics.memory_format=contiguous"),
     "option B, Adam": ("cifar-resnet8-b", ADAM, FP32),
     "option C, AdamW": ("cifar-resnet8-c", "recipe.optimiser={name='adamw',lr=2e-3}", FP32),
@@ -41,13 +46,36 @@ RUNS: dict[str, tuple[str, ...]] = {
     "dropout": ("cifar-resnet8", "model.dropout=0.2", ADAM, FP32),
     "depth report": ("depth-report-resnet8", ADAM, FP32),
     "DenseNet": ("densenet10-k4", SGD, FP32),
-    "crop, flip, cutout": ("cifar-resnet8", "recipe.augment={crop_padding=2,flip=true,cutout=5}", ADAM, FP32),
+    "crop, flip, cutout": (
+        "cifar-resnet8",
+        "recipe.augment={crop_padding=2,flip=true,cutout=5}",
+        ADAM,
+        FP32,
+    ),
     "RandAugment": ("cifar-resnet8", "recipe.augment={randaugment={operations=2}}", ADAM, FP32),
-    "mixup, label smoothing": ("cifar-resnet8", "recipe.augment={mixup=0.4}", "recipe.label_smoothing=0.1", ADAM, FP32),
-    "averaged weights, clipping": ("cifar-resnet8", "recipe.ema=0.9", "recipe.clip_norm=1.0", SGD, FP32),
+    "mixup, label smoothing": (
+        "cifar-resnet8",
+        "recipe.augment={mixup=0.4}",
+        "recipe.label_smoothing=0.1",
+        ADAM,
+        FP32,
+    ),
+    "averaged weights, clipping": (
+        "cifar-resnet8",
+        "recipe.ema=0.9",
+        "recipe.clip_norm=1.0",
+        SGD,
+        FP32,
+    ),
     "one cycle": ("cifar-resnet8", "recipe.schedule={name='one-cycle'}", SGD, FP32),
     "ZCA": ("cifar-resnet8", "recipe.normalise=zca", ADAM, FP32),
-    "per image, cosine": ("cifar-resnet8", "recipe.normalise=per-image", "recipe.schedule={name='cosine'}", SGD, FP32),
+    "per image, cosine": (
+        "cifar-resnet8",
+        "recipe.normalise=per-image",
+        "recipe.schedule={name='cosine'}",
+        SGD,
+        FP32,
+    ),
     "accumulated gradients": ("cifar-resnet8", "numerics.accumulate=2", SGD, FP32),
     "two threads": ("cifar-resnet8", "numerics.threads=2", SGD, FP32),
     "bf16": ("cifar-resnet8", SGD, "numerics.precision=bf16-emulated"),
@@ -55,8 +83,11 @@ RUNS: dict[str, tuple[str, ...]] = {
 """A network and settings of a run of five steps."""
 
 STREAMS: tuple[tuple[int, tuple[str | int, ...]], ...] = (
-    (0, ("init", "stem.weight")), (3, ("epoch", 12, "order")), (3, ("epoch", 12, "flip")), (7, ("step", 40)),
-)  # fmt: skip
+    (0, ("init", "stem.weight")),
+    (3, ("epoch", 12, "order")),
+    (3, ("epoch", 12, "flip")),
+    (7, ("step", 40)),
+)
 
 
 def images(path: Path) -> Path:
@@ -66,14 +97,18 @@ def images(path: Path) -> Path:
         labels = np.arange(count) % 4
         pixels = draw.integers(0, 160, (count, 16, 16, 3))
         for image, label in enumerate(labels):
-            pixels[image, 8 * (label // 2) : 8 * (label // 2) + 8, 8 * (label % 2) : 8 * (label % 2) + 8] += 60
+            pixels[
+                image,
+                8 * (label // 2) : 8 * (label // 2) + 8,
+                8 * (label % 2) : 8 * (label % 2) + 8,
+            ] += 60
         parts |= {f"x_{split}": pixels.astype(np.uint8), f"y_{split}": labels}
     np.savez(path, **parts)
     return path
 
 
 def train(name: str, folder: Path, data: Path) -> dict[str, Any]:
-    """Train one of RUNS below `folder`: the SHA-256 of its weights, their norm, and losses in nats."""
+    """Train one of RUNS below `folder`; return the SHA-256 and norm of its weights, and losses."""
     import resnetlab as rl
     from resnetlab.models.weights import read_weights
     from resnetlab.runs.directory import RunDirectory
@@ -83,7 +118,9 @@ def train(name: str, folder: Path, data: Path) -> dict[str, Any]:
     recipe.write_text("steps = 5\nbatch_size = 24\n")
     fixed = ["numerics.device=cpu"]
     threads = [] if any("threads" in setting for setting in settings) else ["numerics.threads=1"]
-    record = rl.train(model, str(data), str(recipe), settings=[*fixed, *threads, *settings], output=folder)
+    record = rl.train(
+        model, str(data), str(recipe), settings=[*fixed, *threads, *settings], output=folder
+    )
     weights = RunDirectory.of(folder, record.id).path / "weights.safetensors"
     tensors, result = read_weights(weights)[0], record.result
     digest = hashlib.sha256()
@@ -95,9 +132,11 @@ def train(name: str, folder: Path, data: Path) -> dict[str, Any]:
     assert result.train is not None
     norm = math.sqrt(sum(float(tensor.double().pow(2).sum()) for tensor in tensors.values()))
     return {
-        "sha256": digest.hexdigest(), "norm": norm,
-        "train_loss_nats": result.train.loss_nats, "test_loss_nats": result.test.loss_nats,
-    }  # fmt: skip
+        "sha256": digest.hexdigest(),
+        "norm": norm,
+        "train_loss_nats": result.train.loss_nats,
+        "test_loss_nats": result.test.loss_nats,
+    }
 
 
 def processor() -> str:
@@ -107,10 +146,18 @@ def processor() -> str:
     from resnetlab.training.hardware import instruction_set
 
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    name = " ".join(facts.get(key, "") for key in ("model name", "cpu family", "model", "stepping")).strip()
+    facts = {
+        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
+    }
+    name = " ".join(
+        facts.get(key, "") for key in ("model name", "cpu family", "model", "stepping")
+    ).strip()
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
-    about = [name or platform.processor() or platform.machine(), instruction_set(), f"torch {torch.__version__}"]
+    about = [
+        name or platform.processor() or platform.machine(),
+        instruction_set(),
+        f"torch {torch.__version__}",
+    ]
     return ", ".join([*about, *([f"oneDNN {limit}"] if limit else [])])
 
 
@@ -122,7 +169,8 @@ def streams() -> list[int]:
 
 
 def committed() -> dict[str, dict[str, Any]]:
-    """For each committed result, how many numbers its JSON and CSV files hold, and the SHA-256 of them, sorted.
+    """For each committed result, how many numbers its JSON and CSV files hold, and the SHA-256 of
+    them, sorted.
 
     Names, order and ids may change; numbers may not. The number of a schema is a name.
     """
@@ -135,7 +183,10 @@ def committed() -> dict[str, dict[str, Any]]:
             cells = path.read_text(encoding="utf-8").replace("\n", ",").split(",")
             numbers += [repr(float(cell)) for cell in cells if _is_number(cell)]
         text = "\n".join(sorted(numbers))
-        found[folder.name] = {"numbers": len(numbers), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        found[folder.name] = {
+            "numbers": len(numbers),
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        }
     return found
 
 
@@ -159,7 +210,7 @@ def _is_number(cell: str) -> bool:
 
 
 def main() -> None:
-    """Measure all of it here, and write frozen.json with what other processors gave left as it is."""
+    """Measure all of it here and write frozen.json; keep what other processors gave."""
     held = json.loads(FILE.read_text()) if FILE.exists() else {"runs": {}, "bits": {}}
     held["streams"], held["results"] = streams(), committed()
     with tempfile.TemporaryDirectory() as folder:

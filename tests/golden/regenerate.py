@@ -1,10 +1,11 @@
 """Write the golden tables again: `python tests/golden/regenerate.py`. Review what changes as data.
 
-networks.tsv: every network with a name, counted on the network as built (the meta device), not from its spec.
-layers.tsv: output size and weights of each layer of the small classic networks.
-fields.tsv: what `inspect model` says of each layer: output, parameters, multiply-adds, receptive fields, jump.
-families.tsv: what `inspect family` says of the depth report's table 1 and of the ImageNet networks.
-windows.tsv: the arithmetic of `inspect conv` and `inspect pool`, the cases of the practical's figure 1 among them.
+networks.tsv: every network with a name, counted on the network as built (the meta device), not from
+its spec. layers.tsv: output size and weights of each layer of the small classic networks.
+fields.tsv: what `inspect model` says of each layer: output, parameters, multiply-adds, receptive
+fields, jump. families.tsv: what `inspect family` says of the depth report's table 1 and of the
+ImageNet networks. windows.tsv: the arithmetic of `inspect conv` and `inspect pool`, the cases of
+the practical's figure 1 among them.
 """
 
 from __future__ import annotations
@@ -34,16 +35,36 @@ LAYERS = {
 }
 
 FIELDS = (
-    "lenet5", "alexnet-cifar", "cifar-plain20", "cifar-resnet20", "cifar-resnet20-b", "depth-report-resnet18",
-    "resnet18", "resnet50", "vgg16", "densenet40-k12",
-)  # fmt: skip
+    "lenet5",
+    "alexnet-cifar",
+    "cifar-plain20",
+    "cifar-resnet20",
+    "cifar-resnet20-b",
+    "depth-report-resnet18",
+    "resnet18",
+    "resnet50",
+    "vgg16",
+    "densenet40-k12",
+)
 
 WINDOWS = (
-    (4, 4, 1, 3, 1, 0, 1), (5, 5, 1, 3, 1, 1, 1), (4, 4, 1, 2, 2, 0, 0), (5, 5, 1, 3, 2, 1, 1),  # figure 1
-    (32, 32, 3, 5, 1, 2, 32), (16, 16, 32, 5, 1, 2, 64), (8, 8, 64, 5, 1, 2, 64), (28, 28, 1, 5, 1, 2, 6),
-    (14, 14, 6, 5, 1, 0, 16), (224, 224, 3, 7, 2, 3, 64), (224, 224, 3, 11, 4, 2, 96), (56, 56, 64, 1, 1, 0, 256),
-    (32, 32, 32, 2, 2, 0, 0), (112, 112, 64, 3, 2, 1, 0), (7, 7, 512, 7, 7, 0, 0), (9, 12, 3, 3, 2, 1, 4),
-)  # fmt: skip
+    (4, 4, 1, 3, 1, 0, 1),
+    (5, 5, 1, 3, 1, 1, 1),
+    (4, 4, 1, 2, 2, 0, 0),
+    (5, 5, 1, 3, 2, 1, 1),  # figure 1
+    (32, 32, 3, 5, 1, 2, 32),
+    (16, 16, 32, 5, 1, 2, 64),
+    (8, 8, 64, 5, 1, 2, 64),
+    (28, 28, 1, 5, 1, 2, 6),
+    (14, 14, 6, 5, 1, 0, 16),
+    (224, 224, 3, 7, 2, 3, 64),
+    (224, 224, 3, 11, 4, 2, 96),
+    (56, 56, 64, 1, 1, 0, 256),
+    (32, 32, 32, 2, 2, 0, 0),
+    (112, 112, 64, 3, 2, 1, 0),
+    (7, 7, 512, 7, 7, 0, 0),
+    (9, 12, 3, 3, 2, 1, 4),
+)
 """Height, width, depth, kernel, stride, padding, filters; of a pooling 0 filters."""
 
 
@@ -51,9 +72,13 @@ def networks() -> list[str]:
     """A line a network: name, input, classes, weighted layers, parameters, multiply-adds."""
     lines = ["name\tinput\tclasses\tdepth\tparameters\tmacs"]
     for entry in entries():
-        parameters, macs = built_cost(named_model(entry.name, "", ""), entry.channels, entry.classes, entry.side)
+        parameters, macs = built_cost(
+            named_model(entry.name, "", ""), entry.channels, entry.classes, entry.side
+        )
         image = f"{entry.channels}x{entry.side}x{entry.side}"
-        lines.append(f"{entry.name}\t{image}\t{entry.classes}\t{entry.model.depth}\t{parameters}\t{macs}")
+        lines.append(
+            f"{entry.name}\t{image}\t{entry.classes}\t{entry.model.depth}\t{parameters}\t{macs}"
+        )
     return lines
 
 
@@ -66,7 +91,9 @@ def layers() -> list[str]:
 
 
 def layers_of(spec: Model, channels: int, side: int) -> list[str]:
-    """Convolutions, poolings that are modules, and linear layers, in the order in which an image meets them."""
+    """Convolutions, poolings that are modules, and linear layers, in the order in which an image
+    meets them.
+    """
     lines: list[str] = []
     with torch.device("meta"):
         model = skeleton(spec, channels, 10).eval()
@@ -89,13 +116,27 @@ def layers_of(spec: Model, channels: int, side: int) -> list[str]:
 
 
 def fields() -> list[str]:
-    """A line a row of `inspect model`; fields and jumps in pixels, through the longest and the shortest way."""
-    names = ("layer", "kind", "output", "parameters", "macs", "field", "smallest_field", "jump", "activation_bytes")
+    """A line a row of `inspect model`; fields and jumps in pixels, through the longest and the
+    shortest way.
+    """
+    names = (
+        "layer",
+        "kind",
+        "output",
+        "parameters",
+        "macs",
+        "field",
+        "smallest_field",
+        "jump",
+        "activation_bytes",
+    )
     lines = ["\t".join(("network", *names))]
     for name in FIELDS:
         entry = next(entry for entry in entries() if entry.name == name)
         held = read_layers(entry.model, (entry.channels, entry.side, entry.side), entry.classes)
-        lines += ["\t".join((name, *(_cell(row[key]) for key in names))) for row in layer_rows(held)]
+        lines += [
+            "\t".join((name, *(_cell(row[key]) for key in names))) for row in layer_rows(held)
+        ]
     return lines
 
 
@@ -105,7 +146,9 @@ def families() -> list[str]:
     for family in FAMILIES:
         for row in family_rows(family):
             name, *columns = row
-            lines += [f"{family}\t{row[name]}\t{column}\t{_cell(row[column])}" for column in columns]
+            lines += [
+                f"{family}\t{row[name]}\t{column}\t{_cell(row[column])}" for column in columns
+            ]
     return lines
 
 
@@ -116,7 +159,9 @@ def windows() -> list[str]:
     lines = ["\t".join((*names, *given))]
     for *sizes, filters in WINDOWS:
         held = facts(Window(*sizes, filters or None))
-        lines.append("\t".join((*map(str, (*sizes, filters)), *(_cell(held.get(name)) for name in given))))
+        lines.append(
+            "\t".join((*map(str, (*sizes, filters)), *(_cell(held.get(name)) for name in given)))
+        )
     return lines
 
 
@@ -126,7 +171,13 @@ def _cell(value: object) -> str:
     return by_size(value) if isinstance(value, tuple) else "" if value is None else str(value)
 
 
-TABLES = {"networks": networks, "layers": layers, "fields": fields, "families": families, "windows": windows}
+TABLES = {
+    "networks": networks,
+    "layers": layers,
+    "fields": fields,
+    "families": families,
+    "windows": windows,
+}
 
 
 def main() -> None:

@@ -20,10 +20,12 @@ def outcome(
         files: Names of binary files of the run to compare as well.
 
     Returns:
-        The content of each file by name (None where the run has no such file), the lines of `metrics.jsonl`, and the
-        table of `result.json`.
+        The content of each file by name (None where the run has no such file), the lines of
+        `metrics.jsonl`, and the table of `result.json`.
     """
-    contents = {name: (run / name).read_bytes() if (run / name).exists() else None for name in files}
+    contents = {
+        name: (run / name).read_bytes() if (run / name).exists() else None for name in files
+    }
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     result = json.loads((run / "result.json").read_text())
     for table in (*lines, result):

@@ -14,9 +14,13 @@ def hostile_record():
     study = load_study("digits")
     labels = {condition.label: condition.label + HOSTILE for condition in study.conditions}
     conditions = tuple(replace(c, label=labels[c.label]) for c in study.conditions)
-    claims = tuple(replace(c, says=HOSTILE, source=HOSTILE, left=labels[c.left], right=labels[c.right])
-                   for c in study.claims)  # fmt: skip
-    study = replace(study, question=HOSTILE, about=HOSTILE, limits=HOSTILE, conditions=conditions, claims=claims)
+    claims = tuple(
+        replace(c, says=HOSTILE, source=HOSTILE, left=labels[c.left], right=labels[c.right])
+        for c in study.claims
+    )
+    study = replace(
+        study, question=HOSTILE, about=HOSTILE, limits=HOSTILE, conditions=conditions, claims=claims
+    )
     study = replace(study, overrides=(f"recipe.epochs = 2 (was {HOSTILE})",))
     truth = {labels[label]: runs for label, runs in EVERY_STATUS.items()}
     return study_record(truth, study=study, classes=(HOSTILE, "a"))

@@ -33,7 +33,9 @@ def save(path: Path, image: Image.Image, **options: object) -> Path:
     return path
 
 
-def tree(root: Path, counts: dict[str, int], *, size: tuple[int, int] = (24, 16), mode: str = "RGB") -> Path:
+def tree(
+    root: Path, counts: dict[str, int], *, size: tuple[int, int] = (24, 16), mode: str = "RGB"
+) -> Path:
     """Write `counts[folder]` pictures, each unlike the others, into each folder below `root`."""
     seed = 0
     for folder, count in counts.items():

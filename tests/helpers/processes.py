@@ -9,12 +9,15 @@ from pathlib import Path
 
 
 def import_path() -> str:
-    """Return the import path of this process as a value for `PYTHONPATH`, so that a child process finds `helpers`."""
+    """Return the import path of this process as a value for `PYTHONPATH`, so that a child process
+    finds `helpers`.
+    """
     return os.pathsep.join(path for path in sys.path if path)
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return the environment for a child process that computes in one thread and can import `helpers`.
+    """Return the environment for a child process that computes in one thread and can import
+    `helpers`.
 
     Args:
         **variables: More variables of the environment, by name.
@@ -23,6 +26,12 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def has_trained(root: Path, run: str = "*") -> bool:
-    """Return whether a run of that pattern has an evaluation after its first step: before, no checkpoint is written."""
-    lines = [line for path in root.glob(f"runs/{run}/metrics.jsonl") for line in path.read_text().splitlines()]
+    """Return whether a run of that pattern has an evaluation after its first step: before, no
+    checkpoint is written.
+    """
+    lines = [
+        line
+        for path in root.glob(f"runs/{run}/metrics.jsonl")
+        for line in path.read_text().splitlines()
+    ]
     return any(json.loads(line)["step"] > 0 for line in lines if line.endswith("}"))

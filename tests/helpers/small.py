@@ -16,12 +16,22 @@ NET = CifarNet(blocks=(1, 1), widths=(4, 8))
 CLASSES = ("cat", "dog", "newt", "owl", "pig", "rat")
 
 
-def write_model(folder: Path, seed: int = 0, classes: tuple[str, ...] = CLASSES, **fields: object) -> Path:
+def write_model(
+    folder: Path, seed: int = 0, classes: tuple[str, ...] = CLASSES, **fields: object
+) -> Path:
     """A model with random weights, large enough that its opinions differ."""
-    module = build_model(NET, 3, len(classes), lambda name: torch.Generator().manual_seed(seed + len(name)))
+    module = build_model(
+        NET, 3, len(classes), lambda name: torch.Generator().manual_seed(seed + len(name))
+    )
     with torch.no_grad():
         module.get_parameter("head.weight").mul_(4)
     view = View(size=24, resize=28, mean=(0.4, 0.5, 0.6), deviation=(0.2, 0.25, 0.3))
-    table = {"name": folder.name, "model": NET, "classes": classes, "view": view, "licence": Licence(name="MIT")}
+    table = {
+        "name": folder.name,
+        "model": NET,
+        "classes": classes,
+        "view": view,
+        "licence": Licence(name="MIT"),
+    }
     save_bundle(folder, module, ModelFile(**(table | fields)))  # type: ignore[arg-type]
     return folder

@@ -17,8 +17,12 @@ def texture(kind: str, seed: int, width: int = 40, height: int = 32) -> Image.Im
     """Stripes one way, the other, or none, in colours of their own, with noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
-    wave = {"across": np.sin(y / 2), "down": np.sin(x / 2), "plain": np.zeros((height, width))}[kind]
-    shade = 128 + 70 * wave[..., None] * rng.uniform(0.5, 1, 3) + rng.normal(0, 12, (height, width, 3))
+    wave = {"across": np.sin(y / 2), "down": np.sin(x / 2), "plain": np.zeros((height, width))}[
+        kind
+    ]
+    shade = (
+        128 + 70 * wave[..., None] * rng.uniform(0.5, 1, 3) + rng.normal(0, 12, (height, width, 3))
+    )
     return Image.fromarray(shade.clip(0, 255).astype(np.uint8))
 
 

@@ -20,21 +20,43 @@ EPOCHS, STEPS = 10, 21
 DIGITS = tuple(str(digit) for digit in range(10))
 
 EVENT = {
-    "event": "start", "time": "2026-11-22T07:00:00Z", "step": 0, "commit": "abc1234", "dirty": False,
-    "version": "0.1.0", "packages": {"torch": "2.15.0", "numpy": "2.4.6"}, "python": "3.11.7",
-    "platform": "Linux-6.1", "processor": "A processor", "device": "cpu", "threads": 1, "data_sha256": "d" * 64,
-}  # fmt: skip
+    "event": "start",
+    "time": "2026-11-22T07:00:00Z",
+    "step": 0,
+    "commit": "abc1234",
+    "dirty": False,
+    "version": "0.1.0",
+    "packages": {"torch": "2.15.0", "numpy": "2.4.6"},
+    "python": "3.11.7",
+    "platform": "Linux-6.1",
+    "processor": "A processor",
+    "device": "cpu",
+    "threads": 1,
+    "data_sha256": "d" * 64,
+}
 
 TRUTH = {
     "plain 8": [("converged", x) for x in (98.9, 98.6, 99.2, 98.9, 99.4)],
     "residual 8 (A)": [("converged", x) for x in (99.2, 98.9, 98.6, 99.4, 98.9)],
-    "plain 56": [("converged", 35.8), ("converged", 28.1), ("dead", 10.3), ("converged", 22.8), ("dead", 14.7)],
+    "plain 56": [
+        ("converged", 35.8),
+        ("converged", 28.1),
+        ("dead", 10.3),
+        ("converged", 22.8),
+        ("dead", 14.7),
+    ],
     "residual 56 (A)": [("converged", x) for x in (97.5, 96.1, 98.1, 96.9, 97.2)],
 }
 """By condition, by seed: how the run ends, and at what test accuracy in percent."""
 
 EVERY_STATUS = TRUTH | {
-    "plain 8": [("converged", 98.9), ("out of memory", None), ("missing", None), ("diverged", None), ("dead", 11.1)],
+    "plain 8": [
+        ("converged", 98.9),
+        ("out of memory", None),
+        ("missing", None),
+        ("diverged", None),
+        ("dead", 11.1),
+    ],
     "residual 8 (A)": [
         ("missing", None),
         ("converged", 98.9),
@@ -45,11 +67,15 @@ EVERY_STATUS = TRUTH | {
 }
 
 
-def study_record(truth=TRUTH, *, study: Study | None = None, classes=DIGITS, events=(EVENT,), test_curve=False):
+def study_record(
+    truth=TRUTH, *, study: Study | None = None, classes=DIGITS, events=(EVENT,), test_curve=False
+):
     """The record of the digits study, or of `study`, whose runs end as `truth` says."""
     study = study or load_study("digits")
     if test_curve:
-        conditions = tuple(replace(c, data=replace(c.data, test_curve=True)) for c in study.conditions)
+        conditions = tuple(
+            replace(c, data=replace(c.data, test_curve=True)) for c in study.conditions
+        )
         study = replace(study, conditions=conditions)
     identity = DataIdentity(sha256="d" * 64, test_curve=test_curve)
     facts = DataFacts("digits", identity, classes, 1, 8, 1294, 0.1011)
@@ -71,7 +97,9 @@ def _planned(study, facts):
     """The plan, made once for each study: most of its cost is the names of the runs."""
     key = repr((study, facts))
     if key not in PLANS:
-        PLANS[key] = expand(study, {c.opened: facts for c in study.conditions}, lambda _: NUMERICS, cost)
+        PLANS[key] = expand(
+            study, {c.opened: facts for c in study.conditions}, lambda _: NUMERICS, cost
+        )
     return PLANS[key]
 
 
@@ -79,13 +107,19 @@ def _record(run, outcome, accuracy, events, test_curve):
     generator = np.random.default_rng([run.seed, len(run.condition)])
     provenance = tuple(dict(event) for event in events)
     if outcome == "missing":
-        broken = {"event": "failed", "reason": "the worker was killed", "time": "2026-11-22T07:01:00Z"}
+        broken = {
+            "event": "failed",
+            "reason": "the worker was killed",
+            "time": "2026-11-22T07:01:00Z",
+        }
         provenance += (broken, {"event": "gave up", "time": "2026-11-22T07:02:00Z"})
     metrics = tuple(_metrics(outcome, accuracy, generator, test_curve))
     result = None
     if outcome in ("converged", "dead", "diverged", "out of memory"):
         result = _result(outcome, accuracy, metrics, generator)
-    return RunRecord(id=run.id, file=run.file, metrics=metrics, provenance=provenance, result=result)
+    return RunRecord(
+        id=run.id, file=run.file, metrics=metrics, provenance=provenance, result=result
+    )
 
 
 def _metrics(outcome, accuracy, generator, test_curve):
@@ -95,29 +129,49 @@ def _metrics(outcome, accuracy, generator, test_curve):
     rate = 0.9 if final > 90 else 0.25
     for epoch in range(last + 1):
         share = (1 - math.exp(-rate * epoch)) / (1 - math.exp(-rate * EPOCHS))
-        held = 10 + (final - 10) * share + (generator.normal(0, 1.2 * (1.05 - share)) if epoch else 0)
+        held = (
+            10 + (final - 10) * share + (generator.normal(0, 1.2 * (1.05 - share)) if epoch else 0)
+        )
         loss = 2.35 * (1 - held / 100) ** 0.8 + abs(generator.normal(0, 0.03))
         for split in ("train", "validation", *(["test"] if test_curve else [])):
             yield Evaluation(
-                step=epoch * STEPS, epoch=float(epoch), split=split, loss_nats=loss, seconds=epoch * 0.8,
+                step=epoch * STEPS,
+                epoch=float(epoch),
+                split=split,
+                loss_nats=loss,
+                seconds=epoch * 0.8,
                 top1_error_pct=100 - min(100.0, held + (0.6 if split == "train" else 0.0)),
-            )  # fmt: skip
+            )
 
 
 def _result(outcome, accuracy, metrics, generator):
     if outcome == "out of memory":
-        return Result(schema=1, status=outcome, reason="needed 12 GB of 8 GB", step=0, chosen_step=0)
+        return Result(
+            schema=1, status=outcome, reason="needed 12 GB of 8 GB", step=0, chosen_step=0
+        )
     step = metrics[-1].step
     seconds = step * 0.04 + float(generator.random())
     if outcome == "diverged":
-        return Result(schema=1, status=outcome, reason=f"loss nan at step {step + 9}", step=step + 9,
-                      chosen_step=step, train_seconds=seconds)  # fmt: skip
+        return Result(
+            schema=1,
+            status=outcome,
+            reason=f"loss nan at step {step + 9}",
+            step=step + 9,
+            chosen_step=step,
+            train_seconds=seconds,
+        )
     error = 100 - accuracy
     loss = 2.35 * (error / 100) ** 0.8
     return Result(
-        schema=1, status=outcome, reason="never left chance" if outcome == "dead" else "", step=step, chosen_step=step,
+        schema=1,
+        status=outcome,
+        reason="never left chance" if outcome == "dead" else "",
+        step=step,
+        chosen_step=step,
         train=Scores(images=500, loss_nats=loss * 0.9, top1_error_pct=error * 0.9),
         validation=Scores(images=143, loss_nats=loss, top1_error_pct=error),
         test=Scores(images=360, loss_nats=loss, top1_error_pct=error),
-        train_seconds=seconds, evaluation_seconds=1.0, images_per_second=1500.0,
-    )  # fmt: skip
+        train_seconds=seconds,
+        evaluation_seconds=1.0,
+        images_per_second=1500.0,
+    )

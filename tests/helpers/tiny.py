@@ -12,8 +12,14 @@ class Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1, self.norm1 = nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
-        self.conv2, self.norm2 = nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        self.conv1, self.norm1 = (
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+        self.conv2, self.norm2 = (
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         held = F.relu(self.norm1(self.conv1(x)))
@@ -25,7 +31,10 @@ class Tiny(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.stem, self.norm = nn.Conv2d(3, 12, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(12)
+        self.stem, self.norm = (
+            nn.Conv2d(3, 12, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(12),
+        )
         self.blocks = nn.Sequential(Block(12), Block(12))
         self.drop = nn.Dropout(0.1)
         self.head = nn.Linear(12, num_classes)

@@ -19,9 +19,13 @@ from resnetlab.training.rng import stream
 Call = Callable[..., tuple[int, str, str]]
 
 
-@pytest.mark.parametrize("name", ["cifar-resnet14", "cifar-resnet14-b", "cifar-plain14", "cifar-resnet14-gated"])
+@pytest.mark.parametrize(
+    "name", ["cifar-resnet14", "cifar-resnet14-b", "cifar-plain14", "cifar-resnet14-gated"]
+)
 def test_a_block_that_is_off_gives_what_goes_around_it_and_comes_back(name: str) -> None:
-    model = build_model(parse_model(name, "test"), 3, 10, lambda part: stream(0, "init", part)).eval()
+    model = build_model(
+        parse_model(name, "test"), 3, 10, lambda part: stream(0, "init", part)
+    ).eval()
     images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         before = model(images)
@@ -37,7 +41,9 @@ def test_a_block_that_is_off_gives_what_goes_around_it_and_comes_back(name: str)
 
 def test_drop_blocks_of_a_run(call: Call, small_npz: Path, tmp_path: Path) -> None:
     table = parse_model({"depth": 8, "widths": [4, 4, 8]}, "test")
-    record = api.train(table, str(small_npz), "digits", settings=["recipe.epochs=1"], output=tmp_path)
+    record = api.train(
+        table, str(small_npz), "digits", settings=["recipe.epochs=1"], output=tmp_path
+    )
     folder = tmp_path / "runs" / record.id
     code, out, _ = call("drop-blocks", str(folder), "--json")
     rows = json.loads(out)["rows"]
@@ -48,7 +54,9 @@ def test_drop_blocks_of_a_run(call: Call, small_npz: Path, tmp_path: Path) -> No
     assert rows[0]["accuracy_pct"] == pytest.approx(100 - record.result.test.top1_error_pct)
 
 
-def test_a_folder_that_holds_no_finished_run_is_one_line_and_exit_2(call: Call, tmp_path: Path) -> None:
+def test_a_folder_that_holds_no_finished_run_is_one_line_and_exit_2(
+    call: Call, tmp_path: Path
+) -> None:
     code, out, err = call("drop-blocks", str(tmp_path))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "no finished run" in err

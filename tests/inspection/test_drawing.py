@@ -19,15 +19,19 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 def drawn(name: str) -> Counter[str]:
-    """How many marks of each class the picture has: `layer`, `side`, `join`, `shortcut`, `shortcut changes`."""
+    """How many marks of each class the picture has: `layer`, `side`, `join`, `shortcut`, `shortcut
+    changes`.
+    """
     entry = next((entry for entry in entries() if entry.name == name), None)
-    image, classes = ((entry.channels, entry.side, entry.side), entry.classes) if entry else ((3, 32, 32), 10)
+    image, classes = (
+        ((entry.channels, entry.side, entry.side), entry.classes) if entry else ((3, 32, 32), 10)
+    )
     root = ET.fromstring(draw(read_layers(parse_model(name, "test"), image, classes)))
     marks = [element.get("class", "") for element in root.iter()]
     arrows = sum(mark.startswith("shortcut") for mark in marks) // 2  # a line and its head
-    return Counter(mark.split(" ")[0] for mark in marks if not mark.startswith("shortcut")) + Counter(
-        {"shortcut": arrows, "changes": sum("changes" in mark for mark in marks)}
-    )
+    return Counter(
+        mark.split(" ")[0] for mark in marks if not mark.startswith("shortcut")
+    ) + Counter({"shortcut": arrows, "changes": sum("changes" in mark for mark in marks)})
 
 
 @pytest.mark.parametrize(
@@ -50,14 +54,18 @@ def test_a_picture_has_every_layer_every_join_and_every_way_around(
     assert (found["shortcut"], found["changes"]) == (ways, changes)
 
 
-@pytest.mark.parametrize("name", ["cifar-resnet8-gated", "torchvision/googlenet", "torchvision/mobilenet_v3_small"])
+@pytest.mark.parametrize(
+    "name", ["cifar-resnet8-gated", "torchvision/googlenet", "torchvision/mobilenet_v3_small"]
+)
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_no_layer_of_a_network_is_left_out(name: str) -> None:
     side = 32 if name.startswith("cifar") else 224
     layers = read_layers(parse_model(name, "test"), (3, side, side), 10)
     column = longest(layers.rows)
     assert column[-1] == len(layers.rows) - 1
-    titles = [e.text or "" for e in ET.fromstring(draw(layers)).iter("{http://www.w3.org/2000/svg}title")][1:]
+    titles = [
+        e.text or "" for e in ET.fromstring(draw(layers)).iter("{http://www.w3.org/2000/svg}title")
+    ][1:]
     shown = {title.partition(":")[0] for title in titles}
     assert {row.name for row in layers.rows if row.weights} <= shown
 

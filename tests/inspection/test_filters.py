@@ -1,4 +1,6 @@
-"""The first layer's filters and maps: the numbers are those of the layer, and the picture is there to be seen."""
+"""The first layer's filters and maps: the numbers are those of the layer, and the picture is there
+to be seen.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,18 @@ from resnetlab.models.parse import parse_model
 Call = Callable[..., tuple[int, str, str]]
 
 
-@pytest.mark.parametrize(("channels", "kernel", "count"), [(1, 5, 6), (3, 7, 20), (3, 1, 3), (1, 3, 70), (2, 2, 4)])
-def test_maps_are_those_of_the_first_convolution_whatever_its_shape(channels: int, kernel: int, count: int) -> None:
+@pytest.mark.parametrize(
+    ("channels", "kernel", "count"), [(1, 5, 6), (3, 7, 20), (3, 1, 3), (1, 3, 70), (2, 2, 4)]
+)
+def test_maps_are_those_of_the_first_convolution_whatever_its_shape(
+    channels: int, kernel: int, count: int
+) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.BatchNorm2d(channels), nn.Conv2d(channels, count, kernel), nn.ReLU(), nn.Conv2d(count, 2, 1)
+        nn.BatchNorm2d(channels),
+        nn.Conv2d(channels, count, kernel),
+        nn.ReLU(),
+        nn.Conv2d(count, 2, 1),
     )
     images = torch.randn(2, channels, 12, 9)
     found = first_filters(model, images, "net")
@@ -38,9 +47,13 @@ def test_maps_are_those_of_the_first_convolution_whatever_its_shape(channels: in
     table = rows(found)
     assert [row["filter"] for row in table] == list(range(1, count + 1))
     assert table[1]["response_sd"] == pytest.approx(float(expected[:, 1].std()))
-    assert table[2]["positive_pct"] == pytest.approx(100 * float((expected[:, 2] > 0).float().mean()))
+    assert table[2]["positive_pct"] == pytest.approx(
+        100 * float((expected[:, 2] > 0).float().mean())
+    )
     pixels = np.zeros((12, 9, channels if channels == 3 else 1), np.uint8)
-    drawn = Image.open(io.BytesIO(picture(found, [Shown(pixels, "image 0"), Shown(pixels, "image 1")], "a run")))
+    drawn = Image.open(
+        io.BytesIO(picture(found, [Shown(pixels, "image 0"), Shown(pixels, "image 1")], "a run"))
+    )
     assert drawn.format == "PNG"
     assert drawn.width > 300
     assert len(set(drawn.convert("L").tobytes())) > 8  # something is drawn
@@ -53,9 +66,13 @@ def test_a_network_without_a_convolution_is_told() -> None:
 
 def test_inspect_filters_of_a_run(call: Call, small_npz: Path, tmp_path: Path) -> None:
     table = parse_model({"depth": 8, "widths": [4, 4, 8]}, "test")
-    record = api.train(table, str(small_npz), "digits", settings=["recipe.epochs=1"], output=tmp_path)
+    record = api.train(
+        table, str(small_npz), "digits", settings=["recipe.epochs=1"], output=tmp_path
+    )
     folder = tmp_path / "runs" / record.id
-    code, out, err = call("filters", str(folder), "--images", "0,4", "--out", str(tmp_path / "seen"), "--json")
+    code, out, err = call(
+        "filters", str(folder), "--images", "0,4", "--out", str(tmp_path / "seen"), "--json"
+    )
     assert code == 0
     held = json.loads(out)["rows"]
     assert len(held) == 4

@@ -1,4 +1,6 @@
-"""Fully connected layers as convolutions: the same outputs, and on a larger image the outputs of its windows."""
+"""Fully connected layers as convolutions: the same outputs, and on a larger image the outputs of
+its windows.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,19 @@ Call = Callable[..., tuple[int, str, str]]
 
 @pytest.mark.parametrize(
     ("name", "image"),
-    [("lenet5", (1, 28, 28)), ("alexnet-cifar", (3, 32, 32)), ("cifar-resnet14", (3, 32, 32)),
-     ("depth-report-resnet8", (3, 32, 32)), ("resnet18", (3, 64, 64)), ("densenet10-k4", (3, 32, 32))],
-)  # fmt: skip
+    [
+        ("lenet5", (1, 28, 28)),
+        ("alexnet-cifar", (3, 32, 32)),
+        ("cifar-resnet14", (3, 32, 32)),
+        ("depth-report-resnet8", (3, 32, 32)),
+        ("resnet18", (3, 64, 64)),
+        ("densenet10-k4", (3, 32, 32)),
+    ],
+)
 def test_outputs_at_the_training_size_are_equal(name: str, image: tuple[int, int, int]) -> None:
-    model = build_model(parse_model(name, "test"), image[0], 10, lambda part: stream(0, "init", part)).eval()
+    model = build_model(
+        parse_model(name, "test"), image[0], 10, lambda part: stream(0, "init", part)
+    ).eval()
     images = torch.randn(2, *image, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         scores = Convolutional(model, image)(images)
@@ -32,14 +42,23 @@ def test_outputs_at_the_training_size_are_equal(name: str, image: tuple[int, int
 
 
 def test_vgg_s_layers_become_the_windows_that_its_maps_had() -> None:
-    model = build_model(parse_model({"family": "vgg", "hidden": 8}, "test"), 3, 5, lambda part: stream(0, "init", part))
+    model = build_model(
+        parse_model({"family": "vgg", "hidden": 8}, "test"),
+        3,
+        5,
+        lambda part: stream(0, "init", part),
+    )
     held = Convolutional(model, (3, 224, 224))
     assert held.layers() == [("fc1", 512, (7, 7), 8), ("fc2", 8, (1, 1), 8), ("fc3", 8, (1, 1), 5)]
 
 
 def test_the_map_on_a_larger_image_is_the_network_on_each_of_its_windows() -> None:
-    """Exactly so where nothing is padded: here the padding convolutions are made not to look sideways."""
-    model = build_model(parse_model("alexnet-cifar", "test"), 3, 10, lambda part: stream(0, "init", part)).eval()
+    """Exactly so where nothing is padded: here the padding convolutions are made not to look
+    sideways.
+    """
+    model = build_model(
+        parse_model("alexnet-cifar", "test"), 3, 10, lambda part: stream(0, "init", part)
+    ).eval()
     with torch.no_grad():
         for layer in (model.conv1, model.conv2, model.conv3):
             centre = layer.weight[:, :, 2, 2].clone()
@@ -51,7 +70,9 @@ def test_the_map_on_a_larger_image_is_the_network_on_each_of_its_windows() -> No
         for row in range(3):
             for column in range(2):
                 window = image[:, :, 8 * row : 8 * row + 32, 8 * column : 8 * column + 32]
-                torch.testing.assert_close(scores[:, :, row, column], model(window), rtol=1e-5, atol=1e-5)
+                torch.testing.assert_close(
+                    scores[:, :, row, column], model(window), rtol=1e-5, atol=1e-5
+                )
 
 
 def test_a_network_that_cannot_be_read_so_is_told_in_a_line() -> None:

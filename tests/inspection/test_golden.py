@@ -1,4 +1,6 @@
-"""What the instruments say is what was reviewed: the golden tables, and what the sources and torch say of the same."""
+"""What the instruments say is what was reviewed: the golden tables, and what the sources and torch
+say of the same.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def regenerate() -> ModuleType:
 
 
 @pytest.mark.parametrize("table", ["fields", "families", "windows", "layers"])
-def test_the_instruments_say_what_the_golden_table_holds(regenerate: ModuleType, table: str) -> None:
+def test_the_instruments_say_what_the_golden_table_holds(
+    regenerate: ModuleType, table: str
+) -> None:
     assert regenerate.TABLES[table]() == (GOLDEN / f"{table}.tsv").read_text().splitlines()
 
 
@@ -42,7 +46,11 @@ def test_a_window_of_the_golden_table_is_that_of_torch(row: dict[str, str]) -> N
     names = ("height", "width", "depth", "kernel", "stride", "padding", "filters")
     height, width, depth, kernel, stride, padding, filters = (int(row[name]) for name in names)
     with torch.device("meta"):
-        layer = nn.Conv2d(depth, filters, kernel, stride, padding) if filters else nn.MaxPool2d(kernel, stride, padding)
+        layer = (
+            nn.Conv2d(depth, filters, kernel, stride, padding)
+            if filters
+            else nn.MaxPool2d(kernel, stride, padding)
+        )
         out = layer(torch.zeros(1, depth, height, width))
     assert row["output"] == "x".join(map(str, (*out.shape[2:], out.shape[1])))
     assert int(row["weights"]) == sum(p.numel() for p in layer.parameters())
@@ -51,11 +59,14 @@ def test_a_window_of_the_golden_table_is_that_of_torch(row: dict[str, str]) -> N
 @pytest.mark.parametrize(
     ("network", "layer", "field", "jump"),
     [  # by hand: r = 1 + sum of (k - 1) x the strides before
-        ("lenet5", "conv2", 5 + 1 + 4 * 2, 2), ("alexnet-cifar", "pool3", 36, 8), ("vgg16", "stages.4.2.conv", 196, 16),
+        ("lenet5", "conv2", 5 + 1 + 4 * 2, 2),
+        ("alexnet-cifar", "pool3", 36, 8),
+        ("vgg16", "stages.4.2.conv", 196, 16),
         ("cifar-plain20", "stages.2.2.conv2", 3 + 6 * 2 + 2 + 5 * 4 + 4 + 5 * 8, 4),
-        ("resnet18", "stages.3.1.add", 435, 32), ("resnet50", "stages.3.2.add", 427, 32),
+        ("resnet18", "stages.3.1.add", 435, 32),
+        ("resnet50", "stages.3.2.add", 427, 32),
     ],
-)  # fmt: skip
+)
 def test_receptive_fields_of_the_golden_table_are_those_that_are_known(
     network: str, layer: str, field: int, jump: int
 ) -> None:
@@ -64,11 +75,17 @@ def test_receptive_fields_of_the_golden_table_are_those_that_are_known(
 
 
 def test_the_depth_report_s_table_1_is_in_the_golden_table() -> None:
-    rows = {(r["row"], r["column"]): r["value"] for r in held("families") if r["family"] == "depth-report"}
+    rows = {
+        (r["row"], r["column"]): r["value"]
+        for r in held("families")
+        if r["family"] == "depth-report"
+    }
     depths = ("8", "14", "18", "34", "50")
     printed = {  # blocks a size, as the report has them
-        "16 to 16": ("", "1", "1", "3", "6"), "32 to 32": ("", "1", "1", "3", "5"),
-        "64 to 64": ("", "", "1", "5", "5"), "128 to 128": ("", "1", "1", "2", "5"),
+        "16 to 16": ("", "1", "1", "3", "6"),
+        "32 to 32": ("", "1", "1", "3", "5"),
+        "64 to 64": ("", "", "1", "5", "5"),
+        "128 to 128": ("", "1", "1", "2", "5"),
         "weighted layers": ("8", "14", "16", "34", "50"),
-    }  # fmt: skip
+    }
     assert {name: tuple(rows[name, depth] for depth in depths) for name in printed} == printed

@@ -33,7 +33,9 @@ def test_norms_are_those_of_a_backward_pass_and_a_dead_unit_is_seen() -> None:
     assert [(row.depth, row.layer) for row in rows] == [(1, "0"), (2, "3")]
     for row in rows:
         at = int(row.layer)
-        assert row.weight_gradient_norm == pytest.approx(float(model[at].weight.grad.norm()), rel=1e-5)
+        assert row.weight_gradient_norm == pytest.approx(
+            float(model[at].weight.grad.norm()), rel=1e-5
+        )
         assert row.weight_norm == pytest.approx(float(model[at].weight.detach().norm()))
         given = held[at + 1]
         assert given.grad is not None
@@ -49,7 +51,12 @@ def test_norms_are_those_of_a_backward_pass_and_a_dead_unit_is_seen() -> None:
 def test_a_response_is_that_of_the_normalisation_whatever_is_written_over_it(inplace: bool) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace), nn.Flatten(), nn.Dropout(), nn.Linear(4 * 36, 3)
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(inplace),
+        nn.Flatten(),
+        nn.Dropout(),
+        nn.Linear(4 * 36, 3),
     )
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     _, rows = gradients(model.eval(), torch.randn(6, 1, 8, 8), torch.arange(6) % 3)
@@ -69,7 +76,9 @@ def test_what_is_not_finite_is_none() -> None:
 
 
 def test_inspect_gradients_has_a_row_a_layer(call: Call, small_npz: Path) -> None:
-    code, out, _ = call("gradients", "cifar-resnet14-b", "--data", str(small_npz), "--images", "32", "--json")
+    code, out, _ = call(
+        "gradients", "cifar-resnet14-b", "--data", str(small_npz), "--images", "32", "--json"
+    )
     rows = json.loads(out)["rows"]
     assert code == 0
     assert [row["depth"] for row in rows] == list(range(1, 17))  # 14, and two projections

@@ -12,8 +12,11 @@ from resnetlab.inspection.identity_mapping import maps, measure, stack
 Call = Callable[..., tuple[int, str, str]]
 
 
-def test_a_residual_stack_learns_the_identity_better_than_its_plain_twin_the_more_so_the_deeper() -> None:
-    rows = {(row["blocks"], row["stack"]): row for row in measure(depths=(1, 4), seeds=2, steps=30, rates=(1e-3, 3e-2))}
+def test_a_deeper_residual_stack_beats_its_plain_twin_at_the_identity_by_more() -> None:
+    rows = {
+        (row["blocks"], row["stack"]): row
+        for row in measure(depths=(1, 4), seeds=2, steps=30, rates=(1e-3, 3e-2))
+    }
     for blocks in (1, 4):
         assert rows[blocks, "residual"]["most_pct"] < rows[blocks, "plain"]["least_pct"]
         assert rows[blocks, "residual"]["after_pct"] < rows[blocks, "residual"]["before_pct"]

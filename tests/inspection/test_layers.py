@@ -25,8 +25,20 @@ from resnetlab.models.registry import entries
 
 Call = Callable[..., tuple[int, str, str]]
 
-NAMES = ("cifar-plain20", "cifar-resnet56", "cifar-resnet110-gated", "depth-report-resnet18", "resnet18", "resnet152",
-         "resnext50_32x4d", "resnext101_32x48d", "densenet40-k12", "lenet5", "alexnet-cifar", "vgg16")  # fmt: skip
+NAMES = (
+    "cifar-plain20",
+    "cifar-resnet56",
+    "cifar-resnet110-gated",
+    "depth-report-resnet18",
+    "resnet18",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x48d",
+    "densenet40-k12",
+    "lenet5",
+    "alexnet-cifar",
+    "vgg16",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,17 +53,24 @@ def test_costs_and_counts_are_those_of_torch(name: str) -> None:
             model(torch.zeros(1, *image))
     assert layers.flops == pytest.approx(counter.get_total_flops(), rel=1e-3)
     assert layers.parameters == sum(row.parameters for row in layers.rows)
-    assert (layers.parameters, layers.macs) == entry.model.cost(entry.channels, entry.classes, entry.side)
+    assert (layers.parameters, layers.macs) == entry.model.cost(
+        entry.channels, entry.classes, entry.side
+    )
     assert layers.unused == 0
 
 
 def test_the_practical_s_question_10_layer_by_layer() -> None:
     rows = read_layers(parse_model("alexnet-cifar", "test"), (3, 32, 32), 10).rows
     assert [(row.name, row.output, row.weights) for row in rows] == [
-        ("conv1", (32, 32, 32), 2432), ("pool1", (32, 16, 16), 0), ("conv2", (64, 16, 16), 51264),
-        ("pool2", (64, 8, 8), 0), ("conv3", (64, 8, 8), 102464), ("pool3", (64, 4, 4), 0), ("fc4", (1000,), 1025000),
+        ("conv1", (32, 32, 32), 2432),
+        ("pool1", (32, 16, 16), 0),
+        ("conv2", (64, 16, 16), 51264),
+        ("pool2", (64, 8, 8), 0),
+        ("conv3", (64, 8, 8), 102464),
+        ("pool3", (64, 4, 4), 0),
+        ("fc4", (1000,), 1025000),
         ("fc5", (10,), 10010),
-    ]  # fmt: skip
+    ]
     assert [row.paths.size[0] for row in rows[:6] if row.paths] == [5, 6, 14, 16, 32, 36]
 
 
@@ -66,17 +85,23 @@ def test_a_network_is_read_with_work_in_proportion_to_its_layers_the_deepest_too
     assert more < 4 * fewer
 
 
-def test_the_slides_row_of_flops_counts_multiply_adds_with_the_stride_on_the_first_convolution() -> None:
+def test_the_slides_flops_are_multiply_adds_with_the_stride_on_the_first_convolution() -> None:
     first = {row["model"]: row["macs_stride_on_first"] for row in family_rows("imagenet")}
     assert {name: round(macs / 1e9, 1) for name, macs in first.items()} == {
-        "resnet18": 1.8, "resnet34": 3.7, "resnet50": 3.9, "resnet101": 7.6, "resnet152": 11.3,
-    }  # fmt: skip
-    assert all(abs(first[name] - said) < 0.075e9 for name, said in SLIDES.items())  # cut, not rounded, in the table
+        "resnet18": 1.8,
+        "resnet34": 3.7,
+        "resnet50": 3.9,
+        "resnet101": 7.6,
+        "resnet152": 11.3,
+    }
+    assert all(
+        abs(first[name] - said) < 0.075e9 for name, said in SLIDES.items()
+    )  # cut, not rounded, in the table
     assert first["resnet101"] == pytest.approx(7.57e9, rel=1e-3)
 
 
 class Average(nn.Module):
-    """A pooling that passes every gradient on: the support of a maximum is the place of one number."""
+    """A pooling that passes every gradient on: a maximum has the support of one number."""
 
     def __init__(self, like: nn.MaxPool2d) -> None:
         super().__init__()
@@ -97,8 +122,12 @@ def _positive(model: nn.Module) -> nn.Module:
     return model.double().eval()
 
 
-def _support(model: nn.Module, layer: str, place: tuple[int, int], side: int, channels: int) -> tuple[range, range]:
-    """Rows and columns of the image to which the output of the module `layer` at `place` has a gradient."""
+def _support(
+    model: nn.Module, layer: str, place: tuple[int, int], side: int, channels: int
+) -> tuple[range, range]:
+    """Rows and columns of the image to which the output of the module `layer` at `place` has a
+    gradient.
+    """
     held: list[Tensor] = []
     dict(model.named_modules())[layer].register_forward_hook(lambda *given: held.append(given[2]))
     images = torch.ones(1, channels, side, side, dtype=torch.float64, requires_grad=True)
@@ -128,11 +157,15 @@ def test_a_receptive_field_is_the_support_of_the_gradient_of_the_image(
     spec = parse_model(name, "test")
     paths = _paths(spec, row, side)
     seen = _support(_positive(skeleton(spec, 3, 10)), layer, place, side, 3)
-    assert seen == tuple(span.pixels(at, side) for span, at in zip(paths.largest, place, strict=True))
+    assert seen == tuple(
+        span.pixels(at, side) for span, at in zip(paths.largest, place, strict=True)
+    )
 
 
 @pytest.mark.parametrize("place", [(0, 0), (3, 2)])
-def test_the_smallest_field_is_what_is_left_when_the_branches_are_zero(place: tuple[int, int]) -> None:
+def test_the_smallest_field_is_what_is_left_when_the_branches_are_zero(
+    place: tuple[int, int],
+) -> None:
     spec = parse_model("cifar-resnet20-b", "test")
     model = _positive(skeleton(spec, 3, 10))
     for name, module in model.named_modules():
@@ -141,23 +174,31 @@ def test_the_smallest_field_is_what_is_left_when_the_branches_are_zero(place: tu
     paths = _paths(spec, "stages.2.2.add", 32)
     seen = _support(model, "stages.2.2", place, 32, 3)
     assert paths.smallest_size == (3, 3)
-    assert seen == tuple(span.pixels(at, 32) for span, at in zip(paths.smallest, place, strict=True))
+    assert seen == tuple(
+        span.pixels(at, 32) for span, at in zip(paths.smallest, place, strict=True)
+    )
 
 
 def _paths(spec: Any, row: str, side: int) -> Paths:
-    paths = next(held.paths for held in read_layers(spec, (3, side, side), 10).rows if held.name == row)
+    paths = next(
+        held.paths for held in read_layers(spec, (3, side, side), 10).rows if held.name == row
+    )
     assert paths
     return paths
 
 
 def test_networks_of_others_are_read_alike_and_what_cannot_be_told_is_not_guessed() -> None:
     model = nn.Sequential(
-        nn.Conv2d(1, 4, (3, 5), (1, 2), (1, 2)), nn.ReLU(), nn.Upsample(scale_factor=2), nn.Conv2d(4, 2, 1, bias=False)
+        nn.Conv2d(1, 4, (3, 5), (1, 2), (1, 2)),
+        nn.ReLU(),
+        nn.Upsample(scale_factor=2),
+        nn.Conv2d(4, 2, 1, bias=False),
     )
     layers = trace(model, (1, 8, 8))
     assert [(row.kind, row.output, row.parameters, row.macs) for row in layers.rows] == [
-        ("conv", (4, 8, 4), 64, 60 * 32), ("conv", (2, 16, 8), 8, 8 * 128),
-    ]  # fmt: skip
+        ("conv", (4, 8, 4), 64, 60 * 32),
+        ("conv", (2, 16, 8), 8, 8 * 128),
+    ]
     assert layers.rows[0].paths
     assert layers.rows[0].paths.size == (3, 5)
     assert layers.rows[1].paths is None
@@ -166,18 +207,26 @@ def test_networks_of_others_are_read_alike_and_what_cannot_be_told_is_not_guesse
 
 def test_torchvision_s_network_has_the_rows_of_ours() -> None:
     ours, theirs = (
-        read_layers(parse_model(name, "test"), (3, 224, 224), 1000) for name in ("resnet18", "torchvision/resnet18")
+        read_layers(parse_model(name, "test"), (3, 224, 224), 1000)
+        for name in ("resnet18", "torchvision/resnet18")
     )
     assert (ours.macs, ours.parameters) == (theirs.macs, theirs.parameters)
-    assert sorted(str(row.paths) for row in ours.rows) == sorted(str(row.paths) for row in theirs.rows)
+    assert sorted(str(row.paths) for row in ours.rows) == sorted(
+        str(row.paths) for row in theirs.rows
+    )
 
 
-def test_a_size_that_a_network_of_others_cannot_take_names_the_layer_and_a_size_that_works() -> None:
+def test_a_size_that_a_network_of_others_cannot_take_names_the_layer_and_a_size_that_works() -> (
+    None
+):
     with torch.device("meta"):
         model = nn.Sequential(nn.Conv2d(3, 4, 7), nn.Flatten(), nn.Linear(4 * 10 * 10, 2))
     with pytest.raises(InputError, match=r"layer 2 cannot take .* 16x16 pixels|no square image"):
         trace(model, (3, 32, 32))
-    with torch.device("meta"), pytest.raises(InputError, match=r"smallest images that it took.* are 7x7"):
+    with (
+        torch.device("meta"),
+        pytest.raises(InputError, match=r"smallest images that it took.* are 7x7"),
+    ):
         trace(nn.Sequential(nn.Conv2d(3, 4, 5)), (3, 2, 2))
 
 
@@ -193,34 +242,53 @@ def test_inspect_model_speaks_text_markdown_csv_and_json(call: Call) -> None:
 
 
 def test_the_difference_to_the_slides_is_explained_where_they_have_the_network(call: Call) -> None:
-    assert "3,857,973,248 multiply-adds with the stride on the first" in call("model", "resnet50")[1]
-    assert json.loads(call("model", "resnet50", "--stride-on", "first", "--json")[1])["macs"] == 3_857_973_248
+    assert (
+        "3,857,973,248 multiply-adds with the stride on the first" in call("model", "resnet50")[1]
+    )
+    assert (
+        json.loads(call("model", "resnet50", "--stride-on", "first", "--json")[1])["macs"]
+        == 3_857_973_248
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("model", "lenet5", "--input", "1x20x20"), "layer fc3 takes maps of 5x5 and gets 3x3. Fix: the smallest"),
+        (
+            ("model", "lenet5", "--input", "1x20x20"),
+            "layer fc3 takes maps of 5x5 and gets 3x3. Fix: the smallest",
+        ),
         (("model", "cifar-resnt20"), 'did you mean "cifar-resnet20"?'),
         (("model", "lenet5", "--input", "28x28"), "not three sizes"),
         (("model", "lenet5", "--json", "--csv"), "more than one form"),
         (("model", "lenet5", "--stride-on", "first"), "unknown field"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(call: Call, arguments: tuple[str, ...], said: str) -> None:
+def test_bad_input_is_one_line_and_exit_2(
+    call: Call, arguments: tuple[str, ...], said: str
+) -> None:
     code, out, err = call(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert said in err
 
 
 def test_help_of_inspect_imports_no_torch(tmp_path: Path) -> None:
-    code = "import sys, resnetlab.cli.main; print([m for m in ('torch', 'numpy', 'rich') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path).stdout == "[]\n"
+    code = (
+        "import sys, resnetlab.cli.main; print([m for m in ('torch', 'numpy', 'rich') if m in "
+        "sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+        ).stdout
+        == "[]\n"
+    )
 
 
 SEEN = """
 import sys
-import torch, torch.utils.flop_counter, resnetlab.inspection.layer_table, resnetlab.inspection.drawing
+import torch, torch.utils.flop_counter
+import resnetlab.inspection.layer_table, resnetlab.inspection.drawing
 from resnetlab.cli.main import app
 from typer.testing import CliRunner
 for name in sys.argv[1:]:
@@ -231,9 +299,13 @@ print("torchvision" in sys.modules)
 
 
 @pytest.mark.parametrize("deepest", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_every_network_with_a_name_is_read_and_drawn_without_torchvision(tmp_path: Path, deepest: bool) -> None:
+def test_every_network_with_a_name_is_read_and_drawn_without_torchvision(
+    tmp_path: Path, deepest: bool
+) -> None:
     names = [entry.name for entry in entries() if ("1202" in entry.name) == deepest]
-    done = subprocess.run([sys.executable, "-c", SEEN, *names], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", SEEN, *names], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.stdout == "False\n", done.stderr
     assert len(list(tmp_path.glob("*.svg"))) == len(names) > 3
 

@@ -20,7 +20,9 @@ Call = Callable[..., tuple[int, str, str]]
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("padding", [0, 1, 2])
-def test_a_layer_has_the_output_and_the_weights_of_torch(kernel: int, stride: int, padding: int) -> None:
+def test_a_layer_has_the_output_and_the_weights_of_torch(
+    kernel: int, stride: int, padding: int
+) -> None:
     window = Window(9, 12, 3, kernel, stride, padding, 4)
     layer = nn.Conv2d(3, 4, kernel, stride, padding)
     out = layer(torch.zeros(1, 3, 9, 12))
@@ -35,7 +37,7 @@ def test_a_layer_has_the_output_and_the_weights_of_torch(kernel: int, stride: in
 def test_the_practical_s_first_convolution_against_a_fully_connected_layer(call: Call) -> None:
     code, out, _ = call(
         "conv", "--input", "32x32x3", "--kernel", "5", "--padding", "2", "--filters", "32", "--json"
-    )  # fmt: skip
+    )
     held = json.loads(out)
     assert code == 0
     assert (held["output"], held["weights"]) == ([32, 32, 32], 2432)
@@ -53,7 +55,9 @@ def test_keep_size_finds_the_padding_that_keeps_the_size(kernel: int, stride: in
 
 
 def test_keep_size_says_where_no_padding_does() -> None:
-    with pytest.raises(InputError, match=r"no padding keeps 8x8 with kernel 4 and stride 1.* Fix: an odd kernel"):
+    with pytest.raises(
+        InputError, match=r"no padding keeps 8x8 with kernel 4 and stride 1.* Fix: an odd kernel"
+    ):
         keep_size(Window(8, 8, 3, 4, 1, 4, 4))
 
 
@@ -79,7 +83,10 @@ def test_the_four_cases_of_figure_1_are_drawn(window: Window, padding: int, seen
 
 def test_draw_writes_a_file_and_refuses_what_cannot_be_seen(call: Call, tmp_path: Path) -> None:
     file = tmp_path / "figure" / "1b.svg"
-    assert call("conv", "--input", "5x5x1", "--kernel", "3", "--keep-size", "--draw", str(file))[0] == 0
+    assert (
+        call("conv", "--input", "5x5x1", "--kernel", "3", "--keep-size", "--draw", str(file))[0]
+        == 0
+    )
     assert ET.parse(file).getroot().tag.endswith("svg")
     code, out, err = call("conv", "--input", "224x224x3", "--kernel", "3", "--draw", str(file))
     assert (code, out) == (2, "")
@@ -96,7 +103,9 @@ def test_draw_writes_a_file_and_refuses_what_cannot_be_seen(call: Call, tmp_path
         (("conv", "--input", "8x8x1", "--kernel", "4", "--keep-size"), "an odd kernel, such as 5"),
     ],
 )
-def test_what_cannot_be_is_one_line_and_exit_2(call: Call, arguments: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_is_one_line_and_exit_2(
+    call: Call, arguments: tuple[str, ...], said: str
+) -> None:
     code, out, err = call(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert said in err

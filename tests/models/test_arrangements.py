@@ -1,4 +1,6 @@
-"""The five arrangements of a block (He et al. 2016b, fig. 4), gates, bottlenecks, and the depth report's table 1."""
+"""The five arrangements of a block (He et al. 2016b, fig. 4), gates, bottlenecks, and the depth
+report's table 1.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,12 @@ from resnetlab.models.parse import parse_model
 from resnetlab.training.rng import stream
 
 ARRANGEMENTS = [
-    "original", "norm-after-addition", "relu-before-addition", "relu-only-preactivation", "full-preactivation",
-]  # fmt: skip
+    "original",
+    "norm-after-addition",
+    "relu-before-addition",
+    "relu-only-preactivation",
+    "full-preactivation",
+]
 BLOCKS = ["basic", "bottleneck"]
 SHORTCUTS = ["none", "A", "B", "C", "gated"]
 
@@ -41,7 +47,8 @@ def reference(state: dict[str, Tensor], spec: CifarNet, x: Tensor) -> Tensor:
 
     def norm(name: str, x: Tensor) -> Tensor:
         mean, variance, weight, bias = (
-            state[f"{name}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
+            state[f"{name}.{part}"][:, None, None]
+            for part in ("running_mean", "running_var", "weight", "bias")
         )
         return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
 
@@ -66,10 +73,14 @@ def reference(state: dict[str, Tensor], spec: CifarNet, x: Tensor) -> Tensor:
                         y = conv(f"{name}.conv{i}", y, strides[i - 1])
                 case "relu-only-preactivation":
                     for i in numbers:
-                        y = norm(f"{name}.norm{i}", conv(f"{name}.conv{i}", F.relu(y), strides[i - 1]))
+                        y = norm(
+                            f"{name}.norm{i}", conv(f"{name}.conv{i}", F.relu(y), strides[i - 1])
+                        )
                 case "relu-before-addition":
                     for i in numbers:
-                        y = F.relu(norm(f"{name}.norm{i}", conv(f"{name}.conv{i}", y, strides[i - 1])))
+                        y = F.relu(
+                            norm(f"{name}.norm{i}", conv(f"{name}.conv{i}", y, strides[i - 1]))
+                        )
                 case _:
                     for i in numbers:
                         y = conv(f"{name}.conv{i}", y, strides[i - 1])
@@ -103,10 +114,16 @@ def reference(state: dict[str, Tensor], spec: CifarNet, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
-def test_a_block_computes_what_its_arrangement_says(arrangement: Any, block: Any, shortcut: Any) -> None:
-    spec = CifarNet(blocks=(2, 2), widths=(4, 6), shortcut=shortcut, block=block, arrangement=arrangement)
+def test_a_block_computes_what_its_arrangement_says(
+    arrangement: Any, block: Any, shortcut: Any
+) -> None:
+    spec = CifarNet(
+        blocks=(2, 2), widths=(4, 6), shortcut=shortcut, block=block, arrangement=arrangement
+    )
     model = build(spec)
-    images = torch.randn(2, 3, 7, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    images = torch.randn(
+        2, 3, 7, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     torch.testing.assert_close(model(images), reference(state, spec, images), rtol=1e-9, atol=1e-9)
     assert spec.cost(3, 5, 9) == built_cost(spec, 3, 5, 9)
@@ -114,16 +131,24 @@ def test_a_block_computes_what_its_arrangement_says(arrangement: Any, block: Any
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
-def test_without_batch_norm_a_network_still_builds_and_costs_what_it_says(arrangement: Any, shortcut: Any) -> None:
-    spec = CifarNet(blocks=(1, 1), widths=(4, 6), shortcut=shortcut, arrangement=arrangement, batch_norm=False)
+def test_without_batch_norm_a_network_still_builds_and_costs_what_it_says(
+    arrangement: Any, shortcut: Any
+) -> None:
+    spec = CifarNet(
+        blocks=(1, 1), widths=(4, 6), shortcut=shortcut, arrangement=arrangement, batch_norm=False
+    )
     assert spec.cost(1, 3, 8) == built_cost(spec, 1, 3, 8)
     assert not [m for m in build(spec).modules() if isinstance(m, nn.BatchNorm2d)]
 
 
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS[1:])
 def test_arrangements_of_one_seed_start_from_the_same_convolutions(arrangement: Any) -> None:
-    one, two = (build(cifar(8, arrangement=held)).state_dict() for held in ("original", arrangement))
-    convolutions = [name for name in one if "conv" in name or "stem.weight" in name or "head.weight" in name]
+    one, two = (
+        build(cifar(8, arrangement=held)).state_dict() for held in ("original", arrangement)
+    )
+    convolutions = [
+        name for name in one if "conv" in name or "stem.weight" in name or "head.weight" in name
+    ]
     assert convolutions
     assert all(torch.equal(one[name], two[name]) for name in convolutions)
 
@@ -132,7 +157,15 @@ def test_arrangements_of_one_seed_start_from_the_same_convolutions(arrangement: 
     ("table", "parameters"),
     [
         ({"depth": 164, "block": "bottleneck", "shortcut": "B"}, 1_704_154),
-        ({"depth": 164, "block": "bottleneck", "shortcut": "B", "arrangement": "full-preactivation"}, 1_703_258),
+        (
+            {
+                "depth": 164,
+                "block": "bottleneck",
+                "shortcut": "B",
+                "arrangement": "full-preactivation",
+            },
+            1_703_258,
+        ),
         ({"depth": 20, "shortcut": "B", "arrangement": "full-preactivation"}, 272_282),
     ],
 )
@@ -155,21 +188,39 @@ def test_a_gate_starts_nearly_shut() -> None:
 @pytest.mark.parametrize(("depth", "layers"), [(8, 8), (14, 14), (18, 16), (34, 34), (50, 50)])
 def test_depth_report_networks_have_the_blocks_of_table_1(depth: int, layers: int) -> None:
     table = {
-        8: "- 1 - 1 - 1 -", 14: "1 1 1 1 - 1 1", 18: "1 1 1 1 1 1 1", 34: "3 1 3 1 5 1 2", 50: "6 1 5 1 5 1 5",
-    }[depth].split()  # fmt: skip
+        8: "- 1 - 1 - 1 -",
+        14: "1 1 1 1 - 1 1",
+        18: "1 1 1 1 1 1 1",
+        34: "3 1 3 1 5 1 2",
+        50: "6 1 5 1 5 1 5",
+    }[depth].split()
     ways = ["16>16", "16>32", "32>32", "32>64", "64>64", "64>128", "128>128"]
-    model = build_model(parse_model(f"depth-report-resnet{depth}", ""), 3, 10, lambda n: stream(0, "init", n))
-    built = [f"{b.conv1.in_channels}>{b.conv2.out_channels}" for stage in model.stages for b in stage]
-    assert built == [way for way, n in zip(ways, table, strict=True) for _ in range(0 if n == "-" else int(n))]
-    convolutions = [n for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and "shortcut" not in n]
+    model = build_model(
+        parse_model(f"depth-report-resnet{depth}", ""), 3, 10, lambda n: stream(0, "init", n)
+    )
+    built = [
+        f"{b.conv1.in_channels}>{b.conv2.out_channels}" for stage in model.stages for b in stage
+    ]
+    assert built == [
+        way for way, n in zip(ways, table, strict=True) for _ in range(0 if n == "-" else int(n))
+    ]
+    convolutions = [
+        n for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and "shortcut" not in n
+    ]
     assert len(convolutions) + 1 == layers == parse_model(f"depth-report-plain{depth}", "").depth
 
 
 def test_depth_report_networks_are_as_their_text_describes_them() -> None:
     for depth in DEPTH_REPORT:
-        residual, plain = (parse_model(f"depth-report-{kind}{depth}", "") for kind in ("resnet", "plain"))
+        residual, plain = (
+            parse_model(f"depth-report-{kind}{depth}", "") for kind in ("resnet", "plain")
+        )
         assert isinstance(residual, CifarNet)
-        assert (residual.shortcut, residual.dropout, residual.widths) == ("B", 0.5, (16, 32, 64, 128))
+        assert (residual.shortcut, residual.dropout, residual.widths) == (
+            "B",
+            0.5,
+            (16, 32, 64, 128),
+        )
         assert plain.shortcut == "none"
         assert residual.title == f"residual {depth} (depth report)"
         assert plain.slug == f"depth-report-plain{depth}"

@@ -34,7 +34,9 @@ SPECS = [
 
 
 def named(spec: CifarNet) -> str:
-    return f"{spec.shortcut}-{'-'.join(map(str, spec.blocks))}-{'bn' if spec.batch_norm else 'bias'}"
+    return (
+        f"{spec.shortcut}-{'-'.join(map(str, spec.blocks))}-{'bn' if spec.batch_norm else 'bias'}"
+    )
 
 
 def build(spec: CifarNet, channels: int = 3, classes: int = 10, seed: int = 0) -> nn.Module:
@@ -53,17 +55,26 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-# Sizes ----------------------------------------------------------------------------------------------------------------
+# Sizes
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("depth", "option", "parameters"),
     [
-        (20, "A", 269_722), (32, "A", 464_154), (44, "A", 658_586), (56, "A", 853_018), (110, "A", 1_727_962),
-        (20, "B", 272_474), (20, "none", 269_722), (110, "none", 1_727_962),
+        (20, "A", 269_722),
+        (32, "A", 464_154),
+        (44, "A", 658_586),
+        (56, "A", 853_018),
+        (110, "A", 1_727_962),
+        (20, "B", 272_474),
+        (20, "none", 269_722),
+        (110, "none", 1_727_962),
     ],
-)  # fmt: skip
-def test_the_classic_networks_have_the_sizes_that_are_known(depth: int, option: Any, parameters: int) -> None:
+)
+def test_the_classic_networks_have_the_sizes_that_are_known(
+    depth: int, option: Any, parameters: int
+) -> None:
     spec = cifar(depth, option)
     assert size(build(spec)) == parameters
     assert spec.cost(3, 10, 32)[0] == parameters
@@ -81,11 +92,16 @@ def test_the_cost_that_a_spec_tells_is_that_of_the_built_network(spec: CifarNet,
 @pytest.mark.parametrize(("option", "depth"), [("none", 8), ("A", 14), ("B", 20)])
 def test_depth_counts_the_weighted_layers_on_the_longest_path(option: Any, depth: int) -> None:
     model = build(cifar(depth, option))
-    layers = [n for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear) and "shortcut" not in n]
+    layers = [
+        n
+        for n, m in model.named_modules()
+        if isinstance(m, nn.Conv2d | nn.Linear) and "shortcut" not in n
+    ]
     assert cifar(depth, option).depth == depth == len(layers)
 
 
-# The function ---------------------------------------------------------------------------------------------------------
+# The function
+# --------------------------------------------------------------------------------------------------
 
 
 def reference(state: dict[str, Tensor], spec: CifarNet, images: Tensor, training: bool) -> Tensor:
@@ -137,20 +153,33 @@ def stirred(spec: CifarNet, channels: int = 3) -> nn.Module:
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("side", [8, 9])
 @pytest.mark.parametrize("spec", SPECS, ids=named)
-def test_the_network_computes_what_the_paper_describes(spec: CifarNet, side: int, training: bool) -> None:
+def test_the_network_computes_what_the_paper_describes(
+    spec: CifarNet, side: int, training: bool
+) -> None:
     model = stirred(spec).train(training)
-    images = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    images = torch.randn(
+        4, 3, side, side, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    torch.testing.assert_close(model(images), reference(state, spec, images, training), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        model(images), reference(state, spec, images, training), rtol=1e-9, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_ways_around_a_block_are_where_the_option_puts_them(option: Any) -> None:
     spec = CifarNet(blocks=(2, 2, 2), widths=(4, 8, 8), shortcut=option)
-    projections = {name.removesuffix(".conv.weight") for name in build(spec).state_dict() if "shortcut.conv" in name}
+    projections = {
+        name.removesuffix(".conv.weight")
+        for name in build(spec).state_dict()
+        if "shortcut.conv" in name
+    }
     where = {
-        "none": set(), "A": set(), "B": {"1.0", "2.0"}, "C": {"0.0", "0.1", "1.0", "1.1", "2.0", "2.1"},
-    }[option]  # fmt: skip
+        "none": set(),
+        "A": set(),
+        "B": {"1.0", "2.0"},
+        "C": {"0.0", "0.1", "1.0", "1.1", "2.0", "2.1"},
+    }[option]
     assert projections == {f"stages.{place}.shortcut" for place in where}
 
 
@@ -167,7 +196,10 @@ def test_shortcut_a_has_no_parameters_and_keeps_the_signal_in_the_middle_channel
 
 @pytest.mark.parametrize("shape", [(2, 1, 8, 8), (1, 3, 32, 32), (3, 3, 5, 5)])
 def test_logits_have_a_row_an_image_and_a_column_a_class(shape: tuple[int, ...]) -> None:
-    assert build(cifar(8), channels=shape[1], classes=6).eval()(torch.zeros(shape)).shape == (shape[0], 6)
+    assert build(cifar(8), channels=shape[1], classes=6).eval()(torch.zeros(shape)).shape == (
+        shape[0],
+        6,
+    )
 
 
 def test_a_network_lies_on_the_processor_in_single_precision() -> None:
@@ -175,7 +207,8 @@ def test_a_network_lies_on_the_processor_in_single_precision() -> None:
         assert (tensor.device.type, tensor.dtype) == ("cpu", torch.float32)
 
 
-# Dropout --------------------------------------------------------------------------------------------------------------
+# Dropout
+# --------------------------------------------------------------------------------------------------
 
 
 def test_dropout_drops_whole_channels_of_the_branch_in_training_and_nothing_in_evaluation() -> None:
@@ -195,26 +228,35 @@ def test_dropout_drops_whole_channels_of_the_branch_in_training_and_nothing_in_e
 
 
 def test_dropout_leaves_names_and_first_weights_as_they_are() -> None:
-    with_dropout, without = (build(CifarNet(blocks=(1, 1, 1), dropout=rate)).state_dict() for rate in (0.3, 0.0))
+    with_dropout, without = (
+        build(CifarNet(blocks=(1, 1, 1), dropout=rate)).state_dict() for rate in (0.3, 0.0)
+    )
     assert list(with_dropout) == list(without)
     assert all(torch.equal(with_dropout[name], without[name]) for name in without)
 
 
-# First weights --------------------------------------------------------------------------------------------------------
+# First weights
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("init", ["he", "pytorch"])
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_a_plain_network_and_its_residual_twins_start_from_the_same_weights(init: Any, batch_norm: bool) -> None:
+def test_a_plain_network_and_its_residual_twins_start_from_the_same_weights(
+    init: Any, batch_norm: bool
+) -> None:
     fields = {"init": init, "batch_norm": batch_norm}
-    plain, *residual = (build(cifar(14, option, **fields), seed=7).state_dict() for option in OPTIONS)
+    plain, *residual = (
+        build(cifar(14, option, **fields), seed=7).state_dict() for option in OPTIONS
+    )
     for twin in residual:
         assert set(plain) <= set(twin)
         assert all(torch.equal(plain[name], twin[name]) for name in plain)
     assert set(residual[0]) == set(plain)
 
 
-def test_a_deeper_network_starts_from_the_weights_of_the_shallower_one_where_both_have_them() -> None:
+def test_a_deeper_network_starts_from_the_weights_of_the_shallower_one_where_both_have_them() -> (
+    None
+):
     small, large = (build(CifarNet(blocks=(n, n, n))).state_dict() for n in (1, 2))
     assert all(torch.equal(small[name], large[name]) for name in small)
 
@@ -224,7 +266,9 @@ def test_seeds_name_different_weights() -> None:
     drawn = [name for name in one if name.endswith("weight") and one[name].ndim > 1]
     assert drawn
     assert not any(torch.equal(one[name], two[name]) for name in drawn)
-    assert len({float(one[name].flatten()[0]) for name in drawn}) == len(drawn), "each parameter has its own stream"
+    assert len({float(one[name].flatten()[0]) for name in drawn}) == len(drawn), (
+        "each parameter has its own stream"
+    )
 
 
 def test_building_a_network_draws_nothing_from_the_process() -> None:
@@ -244,7 +288,9 @@ class Ordered(nn.Module):
 
 
 @pytest.mark.parametrize("init", ["he", "pytorch"])
-def test_first_weights_follow_from_name_and_seed_and_not_from_the_order_of_layers(init: Any) -> None:
+def test_first_weights_follow_from_name_and_seed_and_not_from_the_order_of_layers(
+    init: Any,
+) -> None:
     one, two = Ordered(("a", "b", "head")), Ordered(("head", "b", "extra", "a"))
     for model in (one, two):
         initialise(model, init, lambda name: stream(3, "init", name))
@@ -266,7 +312,11 @@ def layers(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:
 def test_he_weights_are_normal_with_sd_root_two_over_fan_in_and_biases_zero() -> None:
     standard = []
     for layer in layers(build(WIDE)):
-        fan_in = layer.in_channels * layer.kernel_size[0] ** 2 if isinstance(layer, nn.Conv2d) else layer.in_features
+        fan_in = (
+            layer.in_channels * layer.kernel_size[0] ** 2
+            if isinstance(layer, nn.Conv2d)
+            else layer.in_features
+        )
         assert not layer.bias.any()
         standard.append(layer.weight.detach().flatten() / (2 / fan_in) ** 0.5)
     values = torch.cat(standard).double()
@@ -277,9 +327,11 @@ def test_he_weights_are_normal_with_sd_root_two_over_fan_in_and_biases_zero() ->
 
 @pytest.mark.parametrize("who", ["resnetlab", "torch"])
 def test_pytorch_weights_and_biases_have_the_law_of_torchs_own_default(who: str) -> None:
-    """Uniform within 1 / sqrt(fan-in): both ours and what torch.nn draws today pass the same test."""
+    """Uniform within 1 / sqrt(fan-in): ours and what torch.nn draws pass the same test."""
     torch.manual_seed(0)
-    model = build(CifarNet(blocks=(1, 1), widths=(48, 96), shortcut="C", batch_norm=False, init="pytorch"))
+    model = build(
+        CifarNet(blocks=(1, 1), widths=(48, 96), shortcut="C", batch_norm=False, init="pytorch")
+    )
     weights, biases = [], []
     for layer in layers(model):
         if who == "torch":
@@ -302,10 +354,13 @@ def test_normalisation_starts_as_the_identity() -> None:
 
 
 @given(
-    blocks=st.lists(st.integers(0, 2), min_size=1, max_size=4).filter(any), option=st.sampled_from(OPTIONS),
-    start=st.integers(1, 5), more=st.lists(st.integers(0, 4), min_size=4, max_size=4), batch_norm=st.booleans(),
+    blocks=st.lists(st.integers(0, 2), min_size=1, max_size=4).filter(any),
+    option=st.sampled_from(OPTIONS),
+    start=st.integers(1, 5),
+    more=st.lists(st.integers(0, 4), min_size=4, max_size=4),
+    batch_norm=st.booleans(),
     side=st.integers(8, 17),
-)  # fmt: skip
+)
 def test_every_spec_that_is_accepted_builds_and_costs_what_it_says(
     blocks: list[int], option: Any, start: int, more: list[int], batch_norm: bool, side: int
 ) -> None:

@@ -1,4 +1,6 @@
-"""LeNet-5, the practical's AlexNet, VGG and DenseNet: their functions, and what they say of images they cannot take."""
+"""LeNet-5, the practical's AlexNet, VGG and DenseNet: their functions, and what they say of images
+they cannot take.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def build(spec: Model, channels: int = 3) -> nn.Module:
 
 def norm(s: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
     mean, variance, weight, bias = (
-        s[f"{name}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
+        s[f"{name}.{part}"][:, None, None]
+        for part in ("running_mean", "running_var", "weight", "bias")
     )
     return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
 
@@ -91,10 +94,16 @@ CASES: dict[str, tuple[Model, Any, int]] = {
 
 
 @pytest.mark.parametrize(("spec", "reference", "side"), CASES.values(), ids=CASES)
-def test_a_network_computes_what_its_source_describes(spec: Model, reference: Any, side: int) -> None:
+def test_a_network_computes_what_its_source_describes(
+    spec: Model, reference: Any, side: int
+) -> None:
     model = build(spec)
-    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    torch.testing.assert_close(model(images), reference(dict(model.state_dict()), images), rtol=1e-9, atol=1e-9)
+    images = torch.randn(
+        2, 3, side, side, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
+    torch.testing.assert_close(
+        model(images), reference(dict(model.state_dict()), images), rtol=1e-9, atol=1e-9
+    )
     assert spec.cost(3, 5, side) == built_cost(spec, 3, 5, side)
 
 
@@ -126,16 +135,42 @@ def test_dropout_is_between_the_two_linear_layers_and_off_in_evaluation() -> Non
 @pytest.mark.parametrize(
     ("name", "side", "line"),
     [
-        ("lenet5", 32, ("lenet5: images of 32x32 pixels: layer fc3 takes maps of 5x5 and gets 6x6. "
-         "Fix: the smallest images that it takes are 28x28 pixels, the largest 31x31")),
-        ("alexnet-cifar", 28, ("alexnet-cifar: images of 28x28 pixels: layer fc4 takes maps of 4x4 and gets 3x3. "
-         "Fix: the smallest images that it takes are 32x32 pixels, the largest 39x39")),
-        ("vgg16", 31, ("vgg16: images of 31x31 pixels: layer pool 5 takes maps of at least 2x2 and gets 1x1. "
-         "Fix: the smallest images that it takes are 32x32 pixels")),
-        ("densenet40-k12", 3, ("densenet40-k12: images of 3x3 pixels: layer transitions.1.pool takes maps of at least "
-         "2x2 and gets 1x1. Fix: the smallest images that it takes are 4x4 pixels")),
+        (
+            "lenet5",
+            32,
+            (
+                "lenet5: images of 32x32 pixels: layer fc3 takes maps of 5x5 and gets 6x6. "
+                "Fix: the smallest images that it takes are 28x28 pixels, the largest 31x31"
+            ),
+        ),
+        (
+            "alexnet-cifar",
+            28,
+            (
+                "alexnet-cifar: images of 28x28 pixels: layer fc4 takes maps of 4x4 and gets 3x3. "
+                "Fix: the smallest images that it takes are 32x32 pixels, the largest 39x39"
+            ),
+        ),
+        (
+            "vgg16",
+            31,
+            (
+                "vgg16: images of 31x31 pixels: layer pool 5 takes maps of at least 2x2 and "
+                "gets 1x1. "
+                "Fix: the smallest images that it takes are 32x32 pixels"
+            ),
+        ),
+        (
+            "densenet40-k12",
+            3,
+            (
+                "densenet40-k12: images of 3x3 pixels: layer transitions.1.pool takes maps of "
+                "at least "
+                "2x2 and gets 1x1. Fix: the smallest images that it takes are 4x4 pixels"
+            ),
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_image_that_cannot_be_taken_names_the_layer_and_the_smallest_that_can(
     name: str, side: int, line: str
 ) -> None:
@@ -162,18 +197,34 @@ def test_sizes_that_are_said_to_work_do(name: str, low: int, high: int) -> None:
     [
         ({"family": "densenet", "depth": 41}, "model.depth: 41 is not 3n + 4. Fix: 40 or 43"),
         ("densenet41-k12", "model: 41 is not 3n + 4. Fix: 40 or 43"),
-        ({"family": "vgg", "widths": []}, "model.widths: empty. Fix: widths = [64, 128, 256, 512, 512]"),
-        ({"name": "alexnet-cifar", "ceil": True},
-         ("model.ceil: unknown field (allowed: batch_norm, ceil_mode, dropout, family, init, name). "
-         'Fix: did you mean "ceil_mode"?')),
-        ({"family": "vg"}, ('model.family: unknown (got "vg"; allowed: cifar, imagenet, lenet5, alexnet-cifar, vgg, '
-         'densenet, external, bag-of-words). Fix: did you mean "vgg"?')),
-        ({"family": "imagenet", "blocks": [1, 1, 1, 1], "cardinality": 32},
-         'model.block: only a bottleneck has groups. Fix: block = "bottleneck"'),
+        (
+            {"family": "vgg", "widths": []},
+            "model.widths: empty. Fix: widths = [64, 128, 256, 512, 512]",
+        ),
+        (
+            {"name": "alexnet-cifar", "ceil": True},
+            (
+                "model.ceil: unknown field (allowed: batch_norm, ceil_mode, dropout, family, "
+                "init, name). "
+                'Fix: did you mean "ceil_mode"?'
+            ),
+        ),
+        (
+            {"family": "vg"},
+            (
+                'model.family: unknown (got "vg"; allowed: cifar, imagenet, lenet5, '
+                "alexnet-cifar, vgg, "
+                'densenet, external, bag-of-words). Fix: did you mean "vgg"?'
+            ),
+        ),
+        (
+            {"family": "imagenet", "blocks": [1, 1, 1, 1], "cardinality": 32},
+            'model.block: only a bottleneck has groups. Fix: block = "bottleneck"',
+        ),
         ("resnet51", 'model: unknown model (got resnet51). Fix: did you mean "resnet50"?'),
         ("lenet", 'model: unknown model (got lenet). Fix: did you mean "lenet5"?'),
     ],
-)  # fmt: skip
+)
 def test_mistakes_in_other_families_are_told(value: Any, line: str) -> None:
     with pytest.raises(InputError) as told:
         parse_model(value, "s.toml")
@@ -183,4 +234,7 @@ def test_mistakes_in_other_families_are_told(value: Any, line: str) -> None:
 def test_a_name_and_what_differs_make_another_network() -> None:
     spec = parse_model({"name": "alexnet-cifar", "ceil_mode": True, "dropout": 0.5}, "")
     assert spec == AlexNetCifar(ceil_mode=True, dropout=0.5)
-    assert (spec.slug, spec.title) == ("alexnet-cifar+", "AlexNet for CIFAR (ceil mode, dropout 0.5)")
+    assert (spec.slug, spec.title) == (
+        "alexnet-cifar+",
+        "AlexNet for CIFAR (ceil mode, dropout 0.5)",
+    )

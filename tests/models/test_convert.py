@@ -1,4 +1,4 @@
-"""Weights of the well-known repositories under our names, read without running what is in the file."""
+"""Weights of well-known repositories under our names, read without running any code in them."""
 
 from __future__ import annotations
 
@@ -94,10 +94,14 @@ def test_a_cifar_checkpoint_gives_the_logits_it_gave(
     assert path == tmp_path / "out" / "deep" / "weights.safetensors"
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        torch.testing.assert_close(built("cifar-resnet20", path)(images), theirs(images), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            built("cifar-resnet20", path)(images), theirs(images), rtol=1e-5, atol=1e-5
+        )
 
 
-def test_class_names_preprocessing_and_origin_stand_beside_the_weights(theirs: nn.Module, tmp_path: Path) -> None:
+def test_class_names_preprocessing_and_origin_stand_beside_the_weights(
+    theirs: nn.Module, tmp_path: Path
+) -> None:
     torch.save(theirs.state_dict(), tmp_path / "resnet20.th")
     path = import_weights(tmp_path / "resnet20.th", "cifar-resnet20", tmp_path)
     with safe_open(path, framework="pt") as file:
@@ -117,11 +121,15 @@ def test_torchvisions_checkpoints_are_read(tmp_path: Path) -> None:
     path = import_weights(tmp_path / "resnet18.pth", "resnet18", tmp_path)
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(built("resnet18", path, 1000)(images), theirs(images), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            built("resnet18", path, 1000)(images), theirs(images), rtol=1e-5, atol=1e-5
+        )
     assert read_weights(path)[1].classes[:2] == ("tench", "goldfish")
 
 
-def test_a_checkpoint_of_another_network_lists_five_names_and_how_many(theirs: nn.Module, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_network_lists_five_names_and_how_many(
+    theirs: nn.Module, tmp_path: Path
+) -> None:
     torch.save(theirs.state_dict(), tmp_path / "resnet20.th")
     (line,) = told(tmp_path / "resnet20.th", "cifar-resnet32", tmp_path / "out").splitlines()
     assert line.startswith(f"{tmp_path / 'resnet20.th'}: is missing stages.0.3.conv1.weight, ")
@@ -162,19 +170,25 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path: Path, content: bytes | None
     assert len(line.splitlines()) == 1
 
 
-@pytest.mark.parametrize("held", [{}, [], {"a": 1}, {"state_dict": {"x": "y"}}, {"conv1.weight": torch.zeros(1)}])
+@pytest.mark.parametrize(
+    "held", [{}, [], {"a": 1}, {"state_dict": {"x": "y"}}, {"conv1.weight": torch.zeros(1)}]
+)
 def test_a_checkpoint_without_a_network_is_told(tmp_path: Path, held: Any) -> None:
     torch.save(held, tmp_path / "x.th")
     assert ". Fix: " in told(tmp_path / "x.th", "cifar-resnet20", tmp_path / "out")
 
 
 def test_a_family_without_known_repositories_is_told(tmp_path: Path) -> None:
-    assert told(tmp_path / "x.th", "lenet5", tmp_path).startswith("--as: no weights of this family are known")
+    assert told(tmp_path / "x.th", "lenet5", tmp_path).startswith(
+        "--as: no weights of this family are known"
+    )
 
 
 def test_the_licence_of_what_is_imported_goes_with_it(theirs: nn.Module, tmp_path: Path) -> None:
     torch.save(theirs.state_dict(), tmp_path / "theirs.th")
-    path = import_weights(tmp_path / "theirs.th", "cifar-resnet20", tmp_path / "out", "CC-BY-NC-4.0")
+    path = import_weights(
+        tmp_path / "theirs.th", "cifar-resnet20", tmp_path / "out", "CC-BY-NC-4.0"
+    )
     with safe_open(path, framework="pt") as file:
         assert json.loads(file.metadata()["resnetlab"])["licence"] == "CC-BY-NC-4.0"
     from resnetlab.deploy.predict import load_model

@@ -1,4 +1,6 @@
-"""Networks of others: by name or function, weights from files, preprocessing, and a hub that cannot be reached."""
+"""Networks of others: by name or function, weights from files, preprocessing, and a hub that cannot
+be reached.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,10 @@ def build(spec: External, channels: int = 3, classes: int = 7, seed: int = 0) ->
 def tiny(num_classes: int = 2, width: int = 4, channels: int = 3) -> nn.Module:
     """What a package of a person's own may hold."""
     return nn.Sequential(
-        nn.Conv2d(channels, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes)
+        nn.Conv2d(channels, width, 3),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(width, num_classes),
     )
 
 
@@ -56,7 +61,9 @@ def told(spec: External) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["timm/mobilenetv2_100", "torchvision/resnet18", "package.module:function"])
+@pytest.mark.parametrize(
+    "name", ["timm/mobilenetv2_100", "torchvision/resnet18", "package.module:function"]
+)
 def test_a_network_of_others_is_named_and_comes_back_from_a_file(name: str) -> None:
     spec = parse_model(name, "x")
     assert spec == External(source=name)
@@ -95,9 +102,15 @@ def test_a_function_of_a_persons_own_is_called_with_kwargs_and_classes(own: str)
     assert build(External(source="ownpackage:fixed"))[3].weight.shape == (3, 4)
 
 
-def test_a_local_file_goes_there_and_back_with_classes_and_preprocessing(own: str, tmp_path: Path) -> None:
+def test_a_local_file_goes_there_and_back_with_classes_and_preprocessing(
+    own: str, tmp_path: Path
+) -> None:
     model, path = build(External(source=own)), tmp_path / "w.safetensors"
-    write_weights(path, model.state_dict(), {"classes": ["a", "b"], "mean": [0.5], "deviation": [0.25], "side": 8})
+    write_weights(
+        path,
+        model.state_dict(),
+        {"classes": ["a", "b"], "mean": [0.5], "deviation": [0.25], "side": 8},
+    )
     spec = External(source=own, weights=str(path), sha256=sha256(path))
     again = build(spec, seed=5).state_dict()
     assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
@@ -110,12 +123,18 @@ def test_a_file_that_is_not_the_one_of_the_spec_is_refused(own: str, tmp_path: P
     path = tmp_path / "w.safetensors"
     write_weights(path, build(External(source=own)).state_dict(), {})
     line = told(External(source=own, weights=str(path), sha256="0" * 64))
-    assert line == f"{path}: differs from the SHA-256 of the spec. Fix: give the file that the spec was made with"
+    assert (
+        line
+        == f"{path}: differs from the SHA-256 of the spec. Fix: give the file that the spec was "
+        "made with"
+    )
 
 
 def test_a_file_that_misses_or_adds_names_lists_five_and_how_many(own: str, tmp_path: Path) -> None:
     path, state = tmp_path / "w.safetensors", build(External(source=own)).state_dict()
-    held = {f"more.{index}": torch.zeros(1) for index in range(1234)} | {"0.weight": torch.zeros(2, 2)}
+    held = {f"more.{index}": torch.zeros(1) for index in range(1234)} | {
+        "0.weight": torch.zeros(2, 2)
+    }
     write_weights(path, held, {})
     lines = told(External(source=own, weights=str(path))).splitlines()
     assert lines[0].startswith(f"{path}: is missing 0.bias, 3.weight, 3.bias (3 tensors). Fix: ")
@@ -126,7 +145,9 @@ def test_a_file_that_misses_or_adds_names_lists_five_and_how_many(own: str, tmp_
     assert len(state) == 4
 
 
-@pytest.mark.parametrize("path", ["~nobody-of-that-name/w.safetensors", "a" * 5000, "nul\0", "/", "."])
+@pytest.mark.parametrize(
+    "path", ["~nobody-of-that-name/w.safetensors", "a" * 5000, "nul\0", "/", "."]
+)
 def test_a_path_that_cannot_be_is_told_when_it_is_read(own: str, path: str) -> None:
     spec = parse_model({"name": own, "weights": path}, "x")
     assert isinstance(spec, External)
@@ -147,7 +168,9 @@ def test_what_is_no_weights_file_is_told(own: str, tmp_path: Path, content: byte
     if content is not None:
         path.write_bytes(content)
     line = told(External(source=own, weights=str(path)))
-    assert line.startswith(f"{path}: " + ("no such file" if content is None else "not a whole safetensors file"))
+    assert line.startswith(
+        f"{path}: " + ("no such file" if content is None else "not a whole safetensors file")
+    )
     assert len(line.splitlines()) == 1
 
 
@@ -166,7 +189,8 @@ def test_a_hub_that_cannot_be_reached_names_the_file_to_place_and_where(
     folder = tmp_path / "weights" / "torchvision"
     line = told(spec)
     assert line == (
-        "torchvision/squeezenet1_1+: the hub of torchvision cannot be reached: <urlopen error no route to host>. "
+        "torchvision/squeezenet1_1+: the hub of torchvision cannot be reached: <urlopen error "
+        "no route to host>. "
         f"Fix: place squeezenet1_1.safetensors in {folder}, or give its path as weights"
     )
     assert place_of(spec) == folder / "squeezenet1_1.safetensors"
@@ -188,11 +212,23 @@ def test_a_library_that_is_not_installed_names_the_extra(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("spec", "start"),
     [
-        (External(source="torchvision/nonet"), "torchvision/nonet: cannot be built: Unknown model nonet."),
-        (External(source="torchvision/resnet18", kwargs={"nowidth": 3}), "torchvision/resnet18+: cannot be built: "),
-        (External(source="no_such_package:f"), "no_such_package:f: no_such_package cannot be imported: "),
+        (
+            External(source="torchvision/nonet"),
+            "torchvision/nonet: cannot be built: Unknown model nonet.",
+        ),
+        (
+            External(source="torchvision/resnet18", kwargs={"nowidth": 3}),
+            "torchvision/resnet18+: cannot be built: ",
+        ),
+        (
+            External(source="no_such_package:f"),
+            "no_such_package:f: no_such_package cannot be imported: ",
+        ),
         (External(source="ownpackage:none"), "ownpackage:none: ownpackage has no function none."),
-        (External(source="ownpackage:wrong"), "ownpackage:wrong: gives a int, not a torch.nn.Module."),
+        (
+            External(source="ownpackage:wrong"),
+            "ownpackage:wrong: gives a int, not a torch.nn.Module.",
+        ),
     ],
 )
 @pytest.mark.usefixtures("own")
@@ -206,15 +242,24 @@ def test_what_cannot_be_built_is_one_line(spec: External, start: str) -> None:
 @pytest.mark.parametrize(
     ("table", "line"),
     [
-        ({"source": "resnet18"}, 'model.source: names no network. Fix: source = "torchvision/resnet18"'),
-        ({"source": "timm/a", "mean": [0.5]},
-         "model.mean: mean and deviation differ in length. Fix: give both a channel"),
-        ({"source": "a:b", "weights": "hub"},
-         "model.weights: a function has no hub. Fix: the path of a safetensors file"),
+        (
+            {"source": "resnet18"},
+            'model.source: names no network. Fix: source = "torchvision/resnet18"',
+        ),
+        (
+            {"source": "timm/a", "mean": [0.5]},
+            "model.mean: mean and deviation differ in length. Fix: give both a channel",
+        ),
+        (
+            {"source": "a:b", "weights": "hub"},
+            "model.weights: a function has no hub. Fix: the path of a safetensors file",
+        ),
         ({"source": "a:b", "kwargs": 3}, "model.kwargs: not a table "),
     ],
-)  # fmt: skip
-def test_mistakes_in_the_table_of_a_network_of_others_are_told(table: dict[str, Any], line: str) -> None:
+)
+def test_mistakes_in_the_table_of_a_network_of_others_are_told(
+    table: dict[str, Any], line: str
+) -> None:
     with pytest.raises(InputError) as caught:
         parse_model({"family": "external"} | table, "s.toml")
     assert str(caught.value).startswith("s.toml: " + line.split("(")[0])
@@ -227,7 +272,9 @@ def test_an_image_that_a_network_of_others_cannot_take_is_told() -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_weights_file_named_in_a_study_is_part_of_what_the_network_is(own: str, tmp_path: Path) -> None:
+def test_a_weights_file_named_in_a_study_is_part_of_what_the_network_is(
+    own: str, tmp_path: Path
+) -> None:
     path = tmp_path / "w.safetensors"
     write_weights(path, build(External(source=own)).state_dict(), {})
     table = {"name": own, "weights": str(path)}
@@ -242,15 +289,26 @@ def test_a_weights_file_named_in_a_study_is_part_of_what_the_network_is(own: str
     ("file", "kwargs"),
     [
         ("mobilenetv2_100.safetensors", {"num_classes": 1001, "pad_type": "same"}),
-        ("mobilenetv2_035_features.safetensors", {"num_classes": 0, "pad_type": "same", "bn_eps": 1e-3}),
+        (
+            "mobilenetv2_035_features.safetensors",
+            {"num_classes": 0, "pad_type": "same", "bn_eps": 1e-3},
+        ),
     ],
 )
 def test_real_weights_load_into_timms_network(file: str, kwargs: dict[str, Any]) -> None:
     path = REAL / file
     if not path.is_file():
-        pytest.skip(f"{file} lies neither beside this repository nor where RESNETLAB_TEST_WEIGHTS says")
+        pytest.skip(
+            f"{file} lies neither beside this repository nor where RESNETLAB_TEST_WEIGHTS says"
+        )
     name = file.split(".")[0].removesuffix("_features")
-    spec = External(source=f"timm/{name}", kwargs=kwargs, weights=str(path), mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    spec = External(
+        source=f"timm/{name}",
+        kwargs=kwargs,
+        weights=str(path),
+        mean=(0.5,) * 3,
+        deviation=(0.5,) * 3,
+    )
     model = build(spec).eval()
     tensors, _ = read_weights(path)
     assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in tensors.items())
@@ -263,8 +321,13 @@ def test_real_weights_load_into_timms_network(file: str, kwargs: dict[str, Any])
 
 
 def test_naming_a_network_of_others_imports_no_torch() -> None:
-    program = "import sys, resnetlab.models.parse as m; m.parse_model('timm/a', ''); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    program = (
+        "import sys, resnetlab.models.parse as m; m.parse_model('timm/a', ''); print('torch' in "
+        "sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "False"
 
 
@@ -273,9 +336,18 @@ def test_a_study_may_set_a_network_of_others_beside_ours() -> None:
     from resnetlab.studies.parsing.study_file import parse_study
 
     text = {
-        "name": "x", "question": "?", "data": "digits", "recipe": "digits", "seeds": [0],
+        "name": "x",
+        "question": "?",
+        "data": "digits",
+        "recipe": "digits",
+        "seeds": [0],
         "grid": {"model": ["torchvision/resnet18", "cifar-resnet8"]},
-    }  # fmt: skip
+    }
     study = parse_study(text, "study.toml", Overrides())
-    assert [condition.label for condition in study.conditions] == ["resnet18 (torchvision)", "residual 8 (A)"]
-    assert cost(study.conditions[0].model, 3, 10, 32) == cost(parse_model("resnet18", ""), 3, 10, 32)
+    assert [condition.label for condition in study.conditions] == [
+        "resnet18 (torchvision)",
+        "residual 8 (A)",
+    ]
+    assert cost(study.conditions[0].model, 3, 10, 32) == cost(
+        parse_model("resnet18", ""), 3, 10, 32
+    )

@@ -1,4 +1,4 @@
-"""Any spec of any family that is accepted builds, costs what it says, and comes back from its file."""
+"""Any accepted spec of any family builds, costs what it says, and comes back from its file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from torch import nn
 
 from resnetlab.errors import InputError
 from resnetlab.models.build import build_model
-from resnetlab.models.configs import VGG, AlexNetCifar, CifarNet, DenseNet, ImageNetResNet, LeNet5, Model
+from resnetlab.models.configs import (
+    VGG,
+    AlexNetCifar,
+    CifarNet,
+    DenseNet,
+    ImageNetResNet,
+    LeNet5,
+    Model,
+)
 from resnetlab.models.flops import built_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import entries
@@ -24,27 +32,47 @@ shortcuts = st.sampled_from(["none", "A", "B", "C"])
 inits = st.sampled_from(["he", "pytorch"])
 SPECS = st.one_of(
     st.builds(
-        CifarNet, blocks=st.tuples(few, few), widths=st.just((4, 6)), shortcut=shortcuts | st.just("gated"),
-        block=st.sampled_from(["basic", "bottleneck"]), batch_norm=st.booleans(), init=inits,
+        CifarNet,
+        blocks=st.tuples(few, few),
+        widths=st.just((4, 6)),
+        shortcut=shortcuts | st.just("gated"),
+        block=st.sampled_from(["basic", "bottleneck"]),
+        batch_norm=st.booleans(),
+        init=inits,
         arrangement=st.sampled_from(["original", "norm-after-addition", "full-preactivation"]),
     ),
     st.builds(ImageNetResNet, blocks=st.tuples(few, few, few, few), shortcut=shortcuts, init=inits),
     st.builds(
-        ImageNetResNet, blocks=st.tuples(few, few, few, few), shortcut=shortcuts, block=st.just("bottleneck"),
-        stride_on=st.sampled_from(["first", "middle"]), cardinality=st.sampled_from([1, 2, 8]),
+        ImageNetResNet,
+        blocks=st.tuples(few, few, few, few),
+        shortcut=shortcuts,
+        block=st.just("bottleneck"),
+        stride_on=st.sampled_from(["first", "middle"]),
+        cardinality=st.sampled_from([1, 2, 8]),
         group_width=st.sampled_from([4, 8, 64]),
     ),
-    st.builds(DenseNet, depth=st.sampled_from([7, 10, 13]), growth=st.integers(1, 5), stem=st.integers(1, 5)),
     st.builds(
-        VGG, convolutions=st.tuples(few, few), widths=st.tuples(few, few), hidden=st.integers(1, 9),
-        batch_norm=st.booleans(), init=inits,
+        DenseNet,
+        depth=st.sampled_from([7, 10, 13]),
+        growth=st.integers(1, 5),
+        stem=st.integers(1, 5),
+    ),
+    st.builds(
+        VGG,
+        convolutions=st.tuples(few, few),
+        widths=st.tuples(few, few),
+        hidden=st.integers(1, 9),
+        batch_norm=st.booleans(),
+        init=inits,
     ),
     st.builds(LeNet5, init=inits),
     st.builds(AlexNetCifar, ceil_mode=st.booleans(), batch_norm=st.booleans(), init=inits),
-)  # fmt: skip
+)
 
 
-@given(spec=SPECS, channels=st.sampled_from([1, 3]), classes=st.integers(1, 5), side=st.integers(1, 40))
+@given(
+    spec=SPECS, channels=st.sampled_from([1, 3]), classes=st.integers(1, 5), side=st.integers(1, 40)
+)
 def test_a_spec_costs_what_its_network_costs_or_the_network_cannot_take_the_image(
     spec: Model, channels: int, classes: int, side: int
 ) -> None:
@@ -55,7 +83,9 @@ def test_a_spec_costs_what_its_network_costs_or_the_network_cannot_take_the_imag
             built_cost.__wrapped__(spec, channels, classes, side)
         smallest = int(error.problems[0].fix.split(" are ")[1].split("x")[0])
         assert smallest != side
-        assert spec.cost(channels, classes, smallest) == built_cost(spec, channels, classes, smallest)
+        assert spec.cost(channels, classes, smallest) == built_cost(
+            spec, channels, classes, smallest
+        )
         return
     assert told == built_cost(spec, channels, classes, side)
 
@@ -69,7 +99,9 @@ def test_a_spec_comes_back_from_its_file_and_by_its_table(spec: Model) -> None:
     assert spec.depth > 1
 
 
-@pytest.mark.parametrize("spec", [LeNet5(), AlexNetCifar(batch_norm=True), DenseNet(depth=10), VGG(hidden=8)])
+@pytest.mark.parametrize(
+    "spec", [LeNet5(), AlexNetCifar(batch_norm=True), DenseNet(depth=10), VGG(hidden=8)]
+)
 def test_first_weights_are_drawn_by_name_and_all_of_them(spec: Model) -> None:
     names: list[str] = []
 

@@ -1,4 +1,6 @@
-"""The golden tables: what every named network costs, as built, as its spec says, and as others have published."""
+"""The golden tables: what every named network costs, as built, as its spec says, and as others have
+published.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import entries, named_model
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-ROWS = {line.split("\t")[0]: line.split("\t")[1:] for line in (GOLDEN / "networks.tsv").read_text().splitlines()[1:]}
+ROWS = {
+    line.split("\t")[0]: line.split("\t")[1:]
+    for line in (GOLDEN / "networks.tsv").read_text().splitlines()[1:]
+}
 
 
 def regenerate() -> ModuleType:
@@ -41,14 +46,26 @@ def test_a_spec_tells_what_the_golden_table_holds(entry: object) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "depth-report-resnet18", "depth-report-plain50", "plain34", "resnet18", "resnet50", "resnext101_32x48d",
-        "densenet40-k12", "lenet5", "alexnet-cifar", "vgg16", "cifar-resnet20-c",
+        "depth-report-resnet18",
+        "depth-report-plain50",
+        "plain34",
+        "resnet18",
+        "resnet50",
+        "resnext101_32x48d",
+        "densenet40-k12",
+        "lenet5",
+        "alexnet-cifar",
+        "vgg16",
+        "cifar-resnet20-c",
     ],
-)  # fmt: skip
+)
 def test_the_golden_table_is_what_the_built_network_costs(name: str) -> None:
     image, classes, _, parameters, macs = ROWS[name]
     channels, side = int(image.split("x")[0]), int(image.split("x")[1])
-    assert built_cost(named_model(name, "", ""), channels, int(classes), side) == (int(parameters), int(macs))
+    assert built_cost(named_model(name, "", ""), channels, int(classes), side) == (
+        int(parameters),
+        int(macs),
+    )
 
 
 @pytest.mark.slow
@@ -60,19 +77,33 @@ def test_the_golden_tables_are_what_the_command_writes() -> None:
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
-        ("resnet18", 11_689_512), ("resnet34", 21_797_672), ("resnet50", 25_557_032), ("resnet101", 44_549_160),
-        ("resnet152", 60_192_808), ("resnext50_32x4d", 25_028_904), ("resnext101_32x8d", 88_791_336),
-        ("resnext101_32x48d", 828_411_176), ("vgg16", 138_357_544), ("densenet40-k12", 1_019_722),
-        ("alexnet-cifar", 1_191_170), ("lenet5", 61_706),
+        ("resnet18", 11_689_512),
+        ("resnet34", 21_797_672),
+        ("resnet50", 25_557_032),
+        ("resnet101", 44_549_160),
+        ("resnet152", 60_192_808),
+        ("resnext50_32x4d", 25_028_904),
+        ("resnext101_32x8d", 88_791_336),
+        ("resnext101_32x48d", 828_411_176),
+        ("vgg16", 138_357_544),
+        ("densenet40-k12", 1_019_722),
+        ("alexnet-cifar", 1_191_170),
+        ("lenet5", 61_706),
     ],
-)  # fmt: skip
+)
 def test_parameters_are_those_that_are_published(name: str, parameters: int) -> None:
     assert int(ROWS[name][3]) == parameters
 
 
 @pytest.mark.parametrize(
     ("name", "macs"),
-    [("resnet18", 1.8e9), ("resnet34", 3.6e9), ("resnet50", 3.86e9), ("resnet101", 7.57e9), ("resnet152", 11.28e9)],
+    [
+        ("resnet18", 1.8e9),
+        ("resnet34", 3.6e9),
+        ("resnet50", 3.86e9),
+        ("resnet101", 7.57e9),
+        ("resnet152", 11.28e9),
+    ],
 )
 def test_multiply_adds_are_those_of_the_slides_when_the_first_convolution_halves_the_image(
     name: str, macs: float
@@ -84,12 +115,20 @@ def test_multiply_adds_are_those_of_the_slides_when_the_first_convolution_halves
 
 def test_layers_of_the_practical_are_as_in_its_question_10() -> None:
     rows = [line.split("\t") for line in (GOLDEN / "layers.tsv").read_text().splitlines()[1:]]
-    net = {layer: (out, int(w), int(b)) for title, layer, out, w, b in rows if title == "alexnet-cifar 3x32x32"}
+    net = {
+        layer: (out, int(w), int(b))
+        for title, layer, out, w, b in rows
+        if title == "alexnet-cifar 3x32x32"
+    }
     assert net == {
-        "conv1": ("32x32x32", 5 * 5 * 3 * 32, 32), "pool1": ("32x16x16", 0, 0),
-        "conv2": ("64x16x16", 5 * 5 * 32 * 64, 64), "pool2": ("64x8x8", 0, 0),
-        "conv3": ("64x8x8", 5 * 5 * 64 * 64, 64), "pool3": ("64x4x4", 0, 0),
-        "fc4": ("1000", 1024 * 1000, 1000), "fc5": ("10", 10_000, 10),
-    }  # fmt: skip
+        "conv1": ("32x32x32", 5 * 5 * 3 * 32, 32),
+        "pool1": ("32x16x16", 0, 0),
+        "conv2": ("64x16x16", 5 * 5 * 32 * 64, 64),
+        "pool2": ("64x8x8", 0, 0),
+        "conv3": ("64x8x8", 5 * 5 * 64 * 64, 64),
+        "pool3": ("64x4x4", 0, 0),
+        "fc4": ("1000", 1024 * 1000, 1000),
+        "fc5": ("10", 10_000, 10),
+    }
     assert sum(w + b for _, w, b in net.values()) == 1_191_170
     assert regenerate().layers() == (GOLDEN / "layers.tsv").read_text().splitlines()

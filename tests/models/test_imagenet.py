@@ -1,4 +1,6 @@
-"""Networks for photographs: torchvision's weights and logits, options, groups, and counts that need no memory."""
+"""Networks for photographs: torchvision's weights and logits, options, groups, and counts that need
+no memory.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,16 @@ def empty(name: str | dict[str, Any], classes: int = 1000) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d"]
+    "name",
+    [
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "resnext50_32x4d",
+        "resnext101_32x8d",
+    ],
 )
 def test_torchvisions_weights_load_and_give_torchvisions_logits(name: str) -> None:
     from torchvision.models import get_model
@@ -41,7 +52,9 @@ def test_torchvisions_weights_load_and_give_torchvisions_logits(name: str) -> No
             if "running" in key:  # as initialised they would hide a norm in another's place
                 tensor.uniform_(0.9, 1.1) if "var" in key else tensor.normal_(0, 0.1)
         ours = empty(name).to_empty(device="cpu").eval()
-        load_weights(ours, {our_name(key): tensor for key, tensor in theirs.state_dict().items()}, name)
+        load_weights(
+            ours, {our_name(key): tensor for key, tensor in theirs.state_dict().items()}, name
+        )
         images = torch.randn(2, 3, 64, 64)
         expected = theirs(images)
         assert float(expected.std()) > 0.01
@@ -59,10 +72,18 @@ def test_torchvisions_vgg_gives_our_logits() -> None:
         assert parameters(whole) == parameters(skeleton(parse_model("vgg16", ""), 3, 1000))
         theirs = vgg16(weights=None, init_weights=False)
         theirs.classifier = nn.Sequential(
-            nn.Linear(25088, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 10)
+            nn.Linear(25088, 8),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(8, 8),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(8, 10),
         )
     theirs = theirs.to_empty(device="cpu").eval()
-    ours = build_model(parse_model({"name": "vgg16", "hidden": 8}, ""), 3, 10, lambda n: stream(0, "init", n)).eval()
+    ours = build_model(
+        parse_model({"name": "vgg16", "hidden": 8}, ""), 3, 10, lambda n: stream(0, "init", n)
+    ).eval()
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     with torch.no_grad():
         images = torch.randn(2, 3, 64, 64)
@@ -95,7 +116,10 @@ def test_a_plain_network_is_its_residual_twin_without_ways_around(name: str) -> 
 
 def test_options_put_projections_where_they_say() -> None:
     counts = {
-        option: sum("shortcut.conv" in key for key in empty({"name": "resnet18", "shortcut": option}).state_dict())
+        option: sum(
+            "shortcut.conv" in key
+            for key in empty({"name": "resnet18", "shortcut": option}).state_dict()
+        )
         for option in ("A", "B", "C")
     }
     assert counts == {"A": 0, "B": 3, "C": 8}
@@ -103,7 +127,9 @@ def test_options_put_projections_where_they_say() -> None:
 
 def test_twins_start_from_the_same_weights() -> None:
     specs = (ImageNetResNet(blocks=(1, 1, 1, 1), shortcut=option) for option in ("none", "B"))
-    plain, residual = (build_model(s, 3, 10, lambda n: stream(4, "init", n)).state_dict() for s in specs)
+    plain, residual = (
+        build_model(s, 3, 10, lambda n: stream(4, "init", n)).state_dict() for s in specs
+    )
     assert all(torch.equal(plain[name], residual[name]) for name in plain)
     sd = float(residual["stages.3.0.conv2.weight"].std())
     assert sd == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.01)
@@ -121,13 +147,14 @@ def test_stride_on_first_or_middle_halves_the_same_stages_at_another_cost() -> N
 @pytest.mark.parametrize(
     ("table", "slug", "title"),
     [
-        ("resnet50", "resnet50", "ResNet-50"), ("plain34", "plain34", "plain 34 (ImageNet)"),
+        ("resnet50", "resnet50", "ResNet-50"),
+        ("plain34", "plain34", "plain 34 (ImageNet)"),
         ({"name": "resnet34", "shortcut": "C"}, "resnet34+", "ResNet-34 (C)"),
         ("resnext101_32x8d", "resnext101_32x8d", "ResNeXt-101 32x8d"),
         ({"name": "resnet50", "stride_on": "first"}, "resnet50+", "ResNet-50 (stride on first)"),
         ({"family": "imagenet", "blocks": [1, 1, 1, 1]}, "resnet10+", "ResNet-10"),
     ],
-)  # fmt: skip
+)
 def test_names_and_titles(table: Any, slug: str, title: str) -> None:
     spec = parse_model(table, "")
     assert (spec.slug, spec.title) == (slug, title)

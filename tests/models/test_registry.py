@@ -30,9 +30,17 @@ def test_the_name_of_a_classic_network_gives_it_back(n: int, option: Any) -> Non
 
 @pytest.mark.parametrize(
     "fields",
-    [{"batch_norm": False}, {"dropout": 0.1}, {"init": "pytorch"}, {"widths": (8, 16, 32)}, {"blocks": (3, 3, 4)}],
+    [
+        {"batch_norm": False},
+        {"dropout": 0.1},
+        {"init": "pytorch"},
+        {"widths": (8, 16, 32)},
+        {"blocks": (3, 3, 4)},
+    ],
 )
-def test_a_network_that_differs_from_the_classic_one_does_not_bear_its_name(fields: dict[str, Any]) -> None:
+def test_a_network_that_differs_from_the_classic_one_does_not_bear_its_name(
+    fields: dict[str, Any],
+) -> None:
     slug = CifarNet(**{"blocks": (3, 3, 3)} | fields).slug
     assert slug.endswith("+")
     with pytest.raises(InputError):
@@ -51,24 +59,31 @@ def test_every_name_in_the_list_gives_its_network() -> None:
 @pytest.mark.parametrize(
     ("name", "fix"),
     [
-        ("resnet20", "cifar-resnet20"), ("cifar-resnett56", "cifar-resnet56"), ("CIFAR-ResNet20", "cifar-resnet20"),
-        ("cifar-plain20-b", "cifar-plain20"), ("cifar_resnet20_c", "cifar-resnet20-c"),
+        ("resnet20", "cifar-resnet20"),
+        ("cifar-resnett56", "cifar-resnet56"),
+        ("CIFAR-ResNet20", "cifar-resnet20"),
+        ("cifar-plain20-b", "cifar-plain20"),
+        ("cifar_resnet20_c", "cifar-resnet20-c"),
     ],
-)  # fmt: skip
+)
 def test_an_unknown_name_is_told_with_the_nearest_known_one(name: str, fix: str) -> None:
     (line,) = told(name)
     assert line == f'study.toml: model: unknown model (got {name}). Fix: did you mean "{fix}"?'
 
 
 def test_a_name_that_resembles_nothing_is_told_where_to_look() -> None:
-    assert told("zzz") == ["study.toml: model: unknown model (got zzz). Fix: resnetlab models lists the names"]
+    assert told("zzz") == [
+        "study.toml: model: unknown model (got zzz). Fix: resnetlab models lists the names"
+    ]
 
 
 @pytest.mark.parametrize(
     ("depth", "remedy"),
     [
-        (21, "model.depth: 21 is not 6n + 2. Fix: 20 or 26"), (25, "model.depth: 25 is not 6n + 2. Fix: 20 or 26"),
-        (2, "model.depth: 2 is not 6n + 2. Fix: 8"), (-4, "model.depth: -4 is not 6n + 2. Fix: 8"),
+        (21, "model.depth: 21 is not 6n + 2. Fix: 20 or 26"),
+        (25, "model.depth: 25 is not 6n + 2. Fix: 20 or 26"),
+        (2, "model.depth: 2 is not 6n + 2. Fix: 8"),
+        (-4, "model.depth: -4 is not 6n + 2. Fix: 8"),
         (10**6, "model.depth: not between 8 and 100,000. Fix: 20"),
         (-(10**5000), "model.depth: not between 8 and 100,000. Fix: 20"),
         (20.0, "model.depth: not a whole number (got 20.0). Fix: 20"),
@@ -76,7 +91,7 @@ def test_a_name_that_resembles_nothing_is_told_where_to_look() -> None:
         ("20", "model.depth: not a whole number (got 20). Fix: 20"),
     ],
     ids=range(9),
-)  # fmt: skip
+)
 def test_a_depth_that_is_none_is_told_with_its_neighbours(depth: object, remedy: str) -> None:
     assert told({"depth": depth}) == [f"study.toml: {remedy}"]
 
@@ -109,40 +124,68 @@ def test_a_depth_counts_the_stages_that_the_widths_give() -> None:
         ({"blocks": [3, 3, 3], "dropout": 0}, cifar(20)),
     ],
 )
-def test_a_table_may_name_a_network_and_say_what_differs(table: dict[str, Any], spec: CifarNet) -> None:
+def test_a_table_may_name_a_network_and_say_what_differs(
+    table: dict[str, Any], spec: CifarNet
+) -> None:
     assert parse_model(table, "x") == spec
 
 
 @pytest.mark.parametrize(
     ("table", "lines"),
     [
-        ({"depth": 20, "blocks": [3, 3, 3]}, ["depth: given beside blocks. Fix: keep one of the two"]),
+        (
+            {"depth": 20, "blocks": [3, 3, 3]},
+            ["depth: given beside blocks. Fix: keep one of the two"],
+        ),
         ({"blocks": [3, 3]}, ["blocks: 2 stages of blocks for 3 widths. Fix: give 3 numbers"]),
-        ({"blocks": [0, 0, 0]}, ["blocks: all 0 leave a network without blocks. Fix: blocks = [1, 1, 1]"]),
+        (
+            {"blocks": [0, 0, 0]},
+            ["blocks: all 0 leave a network without blocks. Fix: blocks = [1, 1, 1]"],
+        ),
         ({"depth": 20, "widths": []}, ["widths: empty. Fix: widths = [16, 32, 64]"]),
-        ({"blocks": [10**9] * 3}, ["blocks: the network is deeper than 100,000 layers. Fix: blocks = [18, 18, 18]"]),
-        ({"depth": 20, "widths": [32, 16, 8]},
-         ['widths: shortcut A can add channels, not remove them. Fix: shortcut = "B"']),
-        ({"depth": 20, "shortcut": "a"},
-         ['shortcut: unknown value (got "a"; allowed: none, A, B, C, gated). Fix: did you mean "A"?']),
+        (
+            {"blocks": [10**9] * 3},
+            ["blocks: the network is deeper than 100,000 layers. Fix: blocks = [18, 18, 18]"],
+        ),
+        (
+            {"depth": 20, "widths": [32, 16, 8]},
+            ['widths: shortcut A can add channels, not remove them. Fix: shortcut = "B"'],
+        ),
+        (
+            {"depth": 20, "shortcut": "a"},
+            [
+                (
+                    'shortcut: unknown value (got "a"; allowed: none, A, B, C, gated). Fix: did '
+                    'you mean "A"?'
+                )
+            ],
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_network_that_cannot_be_is_told(table: dict[str, Any], lines: list[str]) -> None:
     assert told(table) == [f"study.toml: model.{line}" for line in lines]
 
 
 def test_three_mistakes_in_a_model_are_three_lines() -> None:
     lines = told({"deph": 1, "depth": 21, "shortcut": "D"})
-    assert [line.split(":")[1] for line in lines] == [" model.deph", " model.depth", " model.shortcut"]
+    assert [line.split(":")[1] for line in lines] == [
+        " model.deph",
+        " model.depth",
+        " model.shortcut",
+    ]
     assert lines[0].endswith('Fix: did you mean "depth"?')
 
 
 @pytest.mark.parametrize("value", [5, [], None, True])
 def test_what_is_no_model_is_told(value: object) -> None:
-    assert told(value) == [f'study.toml: model: not a model (got {value}). Fix: model = "cifar-resnet20"']
+    assert told(value) == [
+        f'study.toml: model: not a model (got {value}). Fix: model = "cifar-resnet20"'
+    ]
 
 
 def test_titles_say_kind_depth_and_option() -> None:
     assert [cifar(56, option).title for option in ("none", "A", "B")] == [
-        "plain 56", "residual 56 (A)", "residual 56 (B)",
-    ]  # fmt: skip
+        "plain 56",
+        "residual 56 (A)",
+        "residual 56 (B)",
+    ]

@@ -1,4 +1,6 @@
-"""Networks with strided 1x1 convolutions of few channels are trained without corrupting memory, on any processor."""
+"""Networks with strided 1x1 convolutions of few channels are trained without corrupting memory, on
+any processor.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from helpers.subsampled import NETWORKS, build
 from resnetlab.models.configs import CifarNet
 from resnetlab.models.nets.subsample import SubsampledConv2d, is_affected
 
-# Many backward passes while small blocks are allocated. On large images the rows that are written behind the buffer
-# reach other blocks at once.
+# Many backward passes while small blocks are allocated. On large images the rows that are written
+# behind the buffer reach other blocks at once.
 SCRIPT = """
 import torch
 from helpers.subsampled import NETWORKS, build
@@ -32,17 +34,25 @@ for name, spec in NETWORKS.items():
 
 
 # The same process twice, where the processor has no more than AVX2.
-SAME = pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "AVX2", reason="this processor is the other case")
+SAME = pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() == "AVX2", reason="this processor is the other case"
+)
 
 
 @pytest.mark.parametrize("isa", ["AVX2", pytest.param("as it is", marks=SAME)])
 def test_training_does_not_corrupt_the_heap(isa: str) -> None:
     limits = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"} if isa == "AVX2" else {}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, "-c", SCRIPT],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
         env=environment(**limits),
-    )  # fmt: skip
-    assert done.returncode == 0, f"while training the last of {done.stdout.split()}: {done.stderr[-500:]}"
+    )
+    assert done.returncode == 0, (
+        f"while training the last of {done.stdout.split()}: {done.stderr[-500:]}"
+    )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -55,7 +65,9 @@ def test_every_affected_layer_is_subsampled(name: str) -> None:
 
 @pytest.mark.parametrize("stride", [2, 3, (2, 1)])
 @pytest.mark.parametrize("side", [7, 8])
-def test_it_is_the_function_of_the_strided_convolution(stride: int | tuple[int, int], side: int) -> None:
+def test_it_is_the_function_of_the_strided_convolution(
+    stride: int | tuple[int, int], side: int
+) -> None:
     draw = torch.Generator().manual_seed(0)
     plain = nn.Conv2d(4, 6, 1, stride=stride).double()
     other = SubsampledConv2d(4, 6, 1, stride=stride).double()

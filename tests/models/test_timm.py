@@ -1,4 +1,6 @@
-"""timm's networks, built by name without its hub: counts and outputs are timm's own, and ours where both have one."""
+"""timm's networks, built by name without its hub: counts and outputs are timm's own, and ours where
+both have one.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,21 @@ def build(spec: External, seed: int = 0, channels: int = 3) -> torch.nn.Module:
 
 @pytest.mark.parametrize(
     "name",
-    ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d", "vgg16"],
+    [
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "resnext50_32x4d",
+        "resnext101_32x8d",
+        "vgg16",
+    ],
 )
 def test_timm_counts_what_we_count(name: str) -> None:
-    ours, theirs = (cost(parse_model(source, ""), 3, 1000, 224) for source in (name, f"timm/{name}"))
+    ours, theirs = (
+        cost(parse_model(source, ""), 3, 1000, 224) for source in (name, f"timm/{name}")
+    )
     assert ours == theirs
 
 
@@ -49,7 +62,9 @@ def test_timms_weights_load_and_give_timms_logits(name: str) -> None:
         with torch.device("meta"):
             ours = skeleton(parse_model(name, ""), 3, 10)
         ours = ours.to_empty(device="cpu").eval()
-        load_weights(ours, {our_name(key): tensor for key, tensor in theirs.state_dict().items()}, name)
+        load_weights(
+            ours, {our_name(key): tensor for key, tensor in theirs.state_dict().items()}, name
+        )
         images = torch.randn(2, 3, 64, 64)
         expected = theirs(images)
         assert float(expected.std()) > 0.01
@@ -70,7 +85,9 @@ def test_a_network_of_timms_is_built_with_the_arguments_of_the_spec() -> None:
 
 def test_a_local_file_goes_there_and_back(tmp_path: Path) -> None:
     model, path, images = build(SMALL), tmp_path / "w.safetensors", torch.randn(1, 3, 64, 64)
-    write_weights(path, model.state_dict(), {"classes": ["a", "b"], "mean": [0.5] * 3, "deviation": [0.5] * 3})
+    write_weights(
+        path, model.state_dict(), {"classes": ["a", "b"], "mean": [0.5] * 3, "deviation": [0.5] * 3}
+    )
     spec = replace(SMALL, weights=str(path), sha256=sha256(path))
     with torch.no_grad():
         assert torch.equal(build(spec, seed=9)(images), model(images))
@@ -80,10 +97,16 @@ def test_a_local_file_goes_there_and_back(tmp_path: Path) -> None:
 
 def test_timm_says_how_its_weights_take_pixels() -> None:
     facts = external_facts(External(source="timm/resnet50", weights="hub"))
-    assert (facts.mean, facts.deviation, facts.side) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224)
+    assert (facts.mean, facts.deviation, facts.side) == (
+        (0.485, 0.456, 0.406),
+        (0.229, 0.224, 0.225),
+        224,
+    )
 
 
-def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_cannot_be_reached_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path))
@@ -92,7 +115,9 @@ def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path, monkeypatch: p
         build(spec)
     line = str(caught.value)
     assert line.startswith("timm/resnet18+: the hub of timm cannot be reached: ")
-    assert line.endswith(f"Fix: place resnet18.safetensors in {place_of(spec).parent}, or give its path as weights")
+    assert line.endswith(
+        f"Fix: place resnet18.safetensors in {place_of(spec).parent}, or give its path as weights"
+    )
     assert len(line.splitlines()) == 1
 
 

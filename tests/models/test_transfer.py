@@ -27,7 +27,12 @@ from resnetlab.models.transfer import (
 from resnetlab.models.weights import write_weights
 
 WEIGHTS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "weights"
-SOURCES = ["torchvision/resnet18", "torchvision/mobilenet_v3_small", "timm/mobilenetv2_035", "timm/resnet18"]
+SOURCES = [
+    "torchvision/resnet18",
+    "torchvision/mobilenet_v3_small",
+    "timm/mobilenetv2_035",
+    "timm/resnet18",
+]
 
 
 def generator(name: str) -> torch.Generator:
@@ -66,7 +71,11 @@ def test_the_backbone_keeps_its_weights_and_the_classifier_is_new_and_the_same_e
 @pytest.mark.parametrize("place", ["classifier", "last norm", "middle"])
 def test_the_halves_of_a_network_give_what_the_whole_gives(source: str, place: str) -> None:
     model = adapt(External(source=source), 5, generator).eval()
-    names = {"classifier": classifier(model, "")[0], "last norm": last_norm(model, 64) or "", "middle": ""}
+    names = {
+        "classifier": classifier(model, "")[0],
+        "last norm": last_norm(model, 64) or "",
+        "middle": "",
+    }
     at = names[place] or parts(model)[len(parts(model)) // 2][0]
     halves = cut(model, at, 64)
     assert halves is not None
@@ -98,8 +107,11 @@ def test_what_is_frozen_has_no_gradient_and_its_statistics_do_not_drift() -> Non
     model = adapt(External(source="torchvision/resnet18"), 3, generator)
     for what, trained in (("backbone", {"fc"}), (9, {"layer4.1", "fc"})):
         freeze(model, what, "")
-        assert {n.rpartition(".")[0].split(".conv")[0].split(".bn")[0] for n, p in model.named_parameters()
-                if p.requires_grad} >= trained  # fmt: skip
+        assert {
+            n.rpartition(".")[0].split(".conv")[0].split(".bn")[0]
+            for n, p in model.named_parameters()
+            if p.requires_grad
+        } >= trained
         frozen = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and not m.training]
         before = [m.running_mean.clone() for m in frozen]  # type: ignore[union-attr]
         model(torch.randn(4, 3, 32, 32)).sum().backward()
@@ -112,7 +124,9 @@ def test_what_is_frozen_has_no_gradient_and_its_statistics_do_not_drift() -> Non
 
 def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> None:
     spec = pretrained(tmp_path, "torchvision/resnet18", 5)
-    with pytest.raises(InputError, match=r"is missing .*tensors.*Fix: give the file of this network"):
+    with pytest.raises(
+        InputError, match=r"is missing .*tensors.*Fix: give the file of this network"
+    ):
         adapt(External(source="torchvision/resnet34", weights=spec.weights), 5, generator)
 
 
@@ -121,7 +135,9 @@ def test_sizes_that_a_network_does_not_take_and_freezing_all_of_it_are_told() ->
     with pytest.raises(InputError, match=r"does not take images of 32 x 32: .*Fix: a larger size"):
         check_side(model, 32, "torchvision/alexnet")
     count = len(parts(model))
-    with pytest.raises(InputError, match=f"freeze: {count} of its {count} parts leave nothing to train"):
+    with pytest.raises(
+        InputError, match=f"freeze: {count} of its {count} parts leave nothing to train"
+    ):
         freeze(model, count, "alexnet")
     with pytest.raises(InputError, match="does not end in a linear layer"):
         adapt(External(source="torchvision/squeezenet1_0"), 3, generator)
@@ -148,7 +164,9 @@ def test_run_leaves_the_modes_as_they_were() -> None:
 
 
 @pytest.mark.skipif(not WEIGHTS.is_dir(), reason="the pre-trained weights are not here")
-@pytest.mark.parametrize(("name", "folded"), [("mobilenetv2_100", True), ("mobilenetv2_035", False)])
+@pytest.mark.parametrize(
+    ("name", "folded"), [("mobilenetv2_100", True), ("mobilenetv2_035", False)]
+)
 def test_of_the_real_networks_one_has_its_statistics_folded_away(name: str, folded: bool) -> None:
     file = WEIGHTS / f"{name}{'' if folded else '_features'}.safetensors"
     kwargs = {"pad_type": "same"} | ({} if folded else {"bn_eps": 1e-3})

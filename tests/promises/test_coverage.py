@@ -1,4 +1,6 @@
-"""docs/coverage.toml: what it names is there, its states are true, and nothing of the sources is left out unsaid."""
+"""docs/coverage.toml: what it names is there, its states are true, and nothing of the sources is
+left out unsaid.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def state(entry: dict[str, Any]) -> str:
     folder = ROOT / "results" / study(entry)
     if not (folder / "report.json").exists():
         return "not run"
-    changed = [item for item in load(folder).study.overrides if not item.startswith("data = ")]  # where they lie
+    changed = [
+        item for item in load(folder).study.overrides if not item.startswith("data = ")
+    ]  # where they lie
     return "shrunken" if changed else "full protocol"
 
 
@@ -47,14 +51,18 @@ def named(entries: list[tuple[str, dict[str, Any]]]) -> Any:
 
 
 @named([pair for pair in ENTRIES if "command" in pair[1]])
-def test_every_command_is_understood_and_every_study_and_test_is_there(source: str, entry: dict[str, Any]) -> None:
+def test_every_command_is_understood_and_every_study_and_test_is_there(
+    source: str, entry: dict[str, Any]
+) -> None:
     words = shlex.split(entry["command"])
     assert words[0] == "resnetlab"
     command, rest = get_command(app), words[1:]
     context = None
     while hasattr(command, "commands"):
         command, rest = command.commands[rest[0]], rest[1:]
-    context = command.make_context("resnetlab", rest, parent=context)  # raises where an option or argument is unknown
+    context = command.make_context(
+        "resnetlab", rest, parent=context
+    )  # raises where an option or argument is unknown
     assert not context.args
     if name := study(entry):
         assert name in study_names(), source
@@ -66,7 +74,11 @@ def test_every_command_is_understood_and_every_study_and_test_is_there(source: s
         assert words[3] in study_names()
     if test := entry.get("test"):
         path, _, function = test.partition("::")
-        assert f"def {function}(" in (ROOT / path).read_text(encoding="utf-8") if function else (ROOT / path).exists()
+        assert (
+            f"def {function}(" in (ROOT / path).read_text(encoding="utf-8")
+            if function
+            else (ROOT / path).exists()
+        )
 
 
 @named(ENTRIES)
@@ -84,7 +96,9 @@ def test_every_entry_is_short_and_has_one_of_four_states_or_says_what_it_waits_f
 def test_all_questions_of_the_practical_stand_there_and_three_are_bonus() -> None:
     items = {entry["item"]: entry for entry in HELD["practical"]}
     assert [f"question {n}" in items for n in range(1, 35)] == [True] * 34
-    assert [item for item, entry in items.items() if entry.get("bonus")] == [f"question {n}" for n in (21, 25, 28)]
+    assert [item for item, entry in items.items() if entry.get("bonus")] == [
+        f"question {n}" for n in (21, 25, 28)
+    ]
 
 
 def test_every_source_is_covered_with_its_errata_and_the_unmapped_are_counted() -> None:
@@ -94,9 +108,17 @@ def test_every_source_is_covered_with_its_errata_and_the_unmapped_are_counted() 
         assert any(item.startswith("erratum") for item in items), source
     counts = Counter(state(entry) if "command" in entry else "unmapped" for _, entry in ENTRIES)
     print(dict(counts))
-    assert counts["unmapped"] == UNMAPPED, [entry["item"] for _, entry in ENTRIES if "command" not in entry]
+    assert counts["unmapped"] == UNMAPPED, [
+        entry["item"] for _, entry in ENTRIES if "command" not in entry
+    ]
 
 
 def test_every_study_of_a_source_is_named() -> None:
-    ours = {"digits", "fast", "precision", "he2016-200-epochs", "imagenet-tables"}  # the last by its published numbers
+    ours = {
+        "digits",
+        "fast",
+        "precision",
+        "he2016-200-epochs",
+        "imagenet-tables",
+    }  # the last by its published numbers
     assert set(study_names()) - ours <= {study(entry) for _, entry in ENTRIES}

@@ -1,4 +1,6 @@
-"""What README and docs say is true: their commands run, their files load, their links lead somewhere."""
+"""What README and docs say is true: their commands run, their files load, their links lead
+somewhere.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def commands(word: str) -> list[str]:
     lines = [
-        line.partition("#")[0].strip() for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()
+        line.partition("#")[0].strip()
+        for page in PAGES
+        for block in blocks(page, "sh")
+        for line in block.splitlines()
     ]
     return [line for line in lines if line.split()[:1] == [word]]
 
@@ -68,17 +73,26 @@ def test_the_glossary_has_its_words_in_order_and_a_sentence_for_each() -> None:
 
 
 def test_the_files_that_contributing_names_are_there() -> None:
-    text = re.sub(r"^```.*?^```", "", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.M | re.S)
+    text = re.sub(
+        r"^```.*?^```",
+        "",
+        (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
+        flags=re.M | re.S,
+    )
     named = set(re.findall(r"`((?:[\w-]+/)+[\w.-]+\.(?:py|toml|json|md))`", text)) - {
         "catalog/studies/NAME.toml",
         "catalog/published/NAME.toml",
     }
     assert len(named) > 20
-    assert sorted(path for path in named if not any((root / path).exists() for root in PLACES)) == []
+    assert (
+        sorted(path for path in named if not any((root / path).exists() for root in PLACES)) == []
+    )
 
 
 def test_every_make_target_that_is_named_exists_and_explains_itself() -> None:
-    done = subprocess.run(["make", "-C", str(ROOT), "help"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "-C", str(ROOT), "help"], capture_output=True, text=True, check=True
+    )
     explained = set(re.findall(r"^  make (\S+) +\S", done.stdout, re.M))
     named = {word for line in commands("make") for word in line.split()[1:] if "=" not in word}
     assert named
@@ -87,7 +101,9 @@ def test_every_make_target_that_is_named_exists_and_explains_itself() -> None:
 
 @pytest.fixture
 def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], list[str]]:
-    """Give a command of the documents to the command line, whose work is replaced by a note of what was asked."""
+    """Give a command of the documents to the command line, whose work is replaced by a note of what
+    was asked.
+    """
     from resnetlab.api import LoadedStudy
     from resnetlab.cli import main as module
     from resnetlab.cli import work
@@ -117,8 +133,13 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
     monkeypatch.setattr("resnetlab.cli.status.show_status", note("show_status"))
     monkeypatch.setattr("resnetlab.studies.plan.folder_name", lambda _: "")
     monkeypatch.setattr(LoadedStudy, "plan", note("plan"))
-    monkeypatch.setattr("resnetlab.data.check.check", lambda *_, **__: type("Audit", (), {"lines": list, "bad": ()})())
-    monkeypatch.setattr("resnetlab.data.summary.describe", lambda *_, **__: type("Found", (), {"lines": list}))
+    monkeypatch.setattr(
+        "resnetlab.data.check.check",
+        lambda *_, **__: type("Audit", (), {"lines": list, "bad": ()})(),
+    )
+    monkeypatch.setattr(
+        "resnetlab.data.summary.describe", lambda *_, **__: type("Found", (), {"lines": list})
+    )
     monkeypatch.setattr("resnetlab.reports.dataset.write", lambda *_: "")
     survey = type("Survey", (), {"rows": (), "notes": ()})
     monkeypatch.setattr("resnetlab.data.sources.folder.survey", lambda *_, **__: survey)
@@ -147,43 +168,64 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
 
 
 @pytest.mark.parametrize("line", [line for line in commands("resnetlab") if "studies/" not in line])
-def test_every_command_of_the_documents_is_understood(spied: Callable[[str], list[str]], line: str) -> None:
+def test_every_command_of_the_documents_is_understood(
+    spied: Callable[[str], list[str]], line: str
+) -> None:
     called = spied(line)
     verb = " ".join(shlex.split(line)[1:3])
-    expected = {"study run": "show_plan" if "--dry-run" in line else "run_study", "study status": "show_status"}.get(
-        verb
-    )
+    expected = {
+        "study run": "show_plan" if "--dry-run" in line else "run_study",
+        "study status": "show_status",
+    }.get(verb)
     expected = expected or {"train": "train_one", "resume": "resume_one"}.get(shlex.split(line)[1])
     assert expected is None or expected in called
 
 
-def test_what_torchrun_is_given_in_the_documents_is_understood(spied: Callable[[str], list[str]]) -> None:
+def test_what_torchrun_is_given_in_the_documents_is_understood(
+    spied: Callable[[str], list[str]],
+) -> None:
     lines = commands("torchrun")
-    assert [list(spied(line.partition(" -m ")[2])) for line in lines] == [["train_one"], ["resume_one"], []]
+    assert [list(spied(line.partition(" -m ")[2])) for line in lines] == [
+        ["train_one"],
+        ["resume_one"],
+        [],
+    ]
 
 
 def test_the_table_of_the_page_on_scale_is_that_of_the_committed_results() -> None:
     page = ROOT / "docs" / "scale.md"
     assert (
-        f"<!-- table -->\n{runpy.run_path(str(page.with_suffix('.py')))['table']()}\n<!-- end -->" in page.read_text()
+        f"<!-- table -->\n{runpy.run_path(str(page.with_suffix('.py')))['table']()}\n<!-- end -->"
+        in page.read_text()
     )
 
 
-def test_the_page_of_studies_has_the_table_that_the_command_writes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_of_studies_has_the_table_that_the_command_writes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     from resnetlab.cli.catalog import list_studies
 
     list_studies(markdown=True)
-    assert (ROOT / "docs" / "studies.md").read_text(encoding="utf-8").endswith(f"\n\n{capsys.readouterr().out}")
+    assert (
+        (ROOT / "docs" / "studies.md")
+        .read_text(encoding="utf-8")
+        .endswith(f"\n\n{capsys.readouterr().out}")
+    )
 
 
 def test_the_study_file_of_the_readme_loads_and_judges_two_of_its_conditions() -> None:
     from resnetlab.studies.parsing.overrides import Overrides
     from resnetlab.studies.parsing.study_file import parse_study
 
-    study = parse_study(tomllib.loads(blocks(ROOT / "README.md", "toml")[0]), "README.md", Overrides())
+    study = parse_study(
+        tomllib.loads(blocks(ROOT / "README.md", "toml")[0]), "README.md", Overrides()
+    )
     assert [condition.label for condition in study.conditions] == [
-        "residual 8 (A)", "residual 8 (B)", "residual 20 (A)", "residual 20 (B)",
-    ]  # fmt: skip
+        "residual 8 (A)",
+        "residual 8 (B)",
+        "residual 20 (A)",
+        "residual 20 (B)",
+    ]
     assert (study.claims[0].left, study.claims[0].right) == ("residual 20 (A)", "residual 8 (A)")
 
 
@@ -191,12 +233,16 @@ def test_the_ladder_of_the_page_on_study_files_loads_and_claims_what_the_page_sa
     from resnetlab.studies.parsing.overrides import Overrides
     from resnetlab.studies.parsing.study_file import parse_study
 
-    (text,) = [block for block in blocks(ROOT / "docs" / "study-files.md", "toml") if "[[rung]]" in block]
+    (text,) = [
+        block for block in blocks(ROOT / "docs" / "study-files.md", "toml") if "[[rung]]" in block
+    ]
     study = parse_study(tomllib.loads(text), "study-files.md", Overrides())
     assert [(rung.condition, rung.parent) for rung in study.ladder] == [
-        ("baseline", ""), ("+ normalisation", "baseline"), ("+ momentum", "+ normalisation"),
+        ("baseline", ""),
+        ("+ normalisation", "baseline"),
+        ("+ momentum", "+ normalisation"),
         ("+ momentum, constant rate", "+ normalisation"),
-    ]  # fmt: skip
+    ]
     assert len(study.claims) == 2
 
 
@@ -212,18 +258,33 @@ def test_every_field_of_a_spec_stands_in_the_page_on_study_files() -> None:
     text = (ROOT / "docs" / "study-files.md").read_text(encoding="utf-8")
     schedules = (train.Constant, train.Step, train.Exponential, train.Cosine, train.OneCycle)
     forms = (
-        Data, CifarNet, Augment, RandAugment, Fixed, train.Recipe, rl.SGD, rl.Adam, train.RMSprop, rl.Numerics,
-        *schedules, Tuning, Stage,
-    )  # fmt: skip
+        Data,
+        CifarNet,
+        Augment,
+        RandAugment,
+        Fixed,
+        train.Recipe,
+        rl.SGD,
+        rl.Adam,
+        train.RMSprop,
+        rl.Numerics,
+        *schedules,
+        Tuning,
+        Stage,
+    )
     for form in forms:
         for field in dataclasses.fields(form):
-            assert re.search(rf"\b{field.name}\b", text) or field.name == "family", f"{form.__name__}.{field.name}"
+            assert re.search(rf"\b{field.name}\b", text) or field.name == "family", (
+                f"{form.__name__}.{field.name}"
+            )
 
 
 @pytest.mark.slow
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     code = blocks(ROOT / "README.md", "python")[0]
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=280
+    )
     assert done.returncode == 0, done.stderr
     assert "report.html" in done.stdout
     assert re.search(r"converged \d", done.stdout)

@@ -1,4 +1,6 @@
-"""Refactoring moves no bit: runs, random streams and committed numbers are what they were when they were frozen."""
+"""Refactoring moves no bit: runs, random streams and committed numbers are what they were when they
+were frozen.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Real processes, real signals: nothing finished is lost, and what goes on has the bits of what was never stopped."""
+"""Real processes, real signals: nothing finished is lost, and what goes on has the bits of what was
+never stopped.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,24 @@ LONGER = ("--set", "recipe.epochs=40")
 
 
 def start(study: Path, root: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "resnetlab", "study", "run", str(study), "--output", str(root), *more]
+    command = [
+        sys.executable,
+        "-m",
+        "resnetlab",
+        "study",
+        "run",
+        str(study),
+        "--output",
+        str(root),
+        *more,
+    ]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        start_new_session=True,
     )
 
 
@@ -42,7 +59,9 @@ def outcomes(root: Path) -> dict[str, Any]:
 
 
 def workers_of(root: Path) -> list[int]:
-    """The worker processes that belong to the study under `root`: their log is their standard error."""
+    """The worker processes that belong to the study under `root`: their log is their standard
+    error.
+    """
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -84,13 +103,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> tuple[Pa
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_results_of_one(tmp_path: Path, whole: tuple[Path, dict[str, Any]]) -> None:
+def test_two_workers_give_the_results_of_one(
+    tmp_path: Path, whole: tuple[Path, dict[str, Any]]
+) -> None:
     study, expected = whole
     finish(study, tmp_path, "-j", "2", *LONGER)
     assert outcomes(tmp_path) == expected
 
 
-def kill_and_go_on(tmp_path: Path, study: Path, expected: dict[str, Any], kills: list[float], *more: str) -> None:
+def kill_and_go_on(
+    tmp_path: Path, study: Path, expected: dict[str, Any], kills: list[float], *more: str
+) -> None:
     for delay in kills:
         process = start(study, tmp_path, *more, *LONGER)
         assert wait_for(lambda: any(tmp_path.glob("runs/*/metrics.jsonl")), 60)
@@ -124,12 +147,14 @@ def test_seeds_side_by_side_that_are_killed_go_on_side_by_side_with_the_bits_tha
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(10))
-def test_kills_at_random_instants_lose_nothing(tmp_path: Path, whole: tuple[Path, dict[str, Any]], seed: int) -> None:
+def test_kills_at_random_instants_lose_nothing(
+    tmp_path: Path, whole: tuple[Path, dict[str, Any]], seed: int
+) -> None:
     draw = random.Random(seed)
     kill_and_go_on(tmp_path, *whole, [draw.uniform(0, 3) for _ in range(2)])
 
 
-def test_a_driver_that_is_killed_leaves_no_orphan_and_two_workers_of_another_go_on_with_the_bits_of_one(
+def test_a_killed_driver_leaves_no_orphan_and_two_workers_resume_with_the_bits_of_one(
     tmp_path: Path, whole: tuple[Path, dict[str, Any]]
 ) -> None:
     study, expected = whole
@@ -154,7 +179,11 @@ def test_a_driver_that_is_killed_leaves_no_orphan_and_two_workers_of_another_go_
     ],
 )
 def test_a_signal_writes_checkpoints_says_how_to_go_on_and_leaves_no_orphan(
-    tmp_path: Path, whole: tuple[Path, dict[str, Any]], number: signal.Signals, code: int, more: tuple[str, ...]
+    tmp_path: Path,
+    whole: tuple[Path, dict[str, Any]],
+    number: signal.Signals,
+    code: int,
+    more: tuple[str, ...],
 ) -> None:
     study, expected = whole
     process = start(study, tmp_path, *more, *LONGER)
@@ -182,13 +211,17 @@ def test_a_worker_that_is_killed_takes_its_attempt_and_no_other_run(
     assert process.returncode == 0, said
     assert "killed by signal 9" in said
     assert outcomes(tmp_path) == expected
-    events = [event for path in tmp_path.glob("runs/*/provenance.jsonl") for event in events_of(path)]
+    events = [
+        event for path in tmp_path.glob("runs/*/provenance.jsonl") for event in events_of(path)
+    ]
     assert events.count("failed") == 1
     assert "gave up" not in events
 
 
 @pytest.mark.slow
-def test_two_drivers_on_one_study_record_each_run_once(tmp_path: Path, whole: tuple[Path, dict[str, Any]]) -> None:
+def test_two_drivers_on_one_study_record_each_run_once(
+    tmp_path: Path, whole: tuple[Path, dict[str, Any]]
+) -> None:
     study, expected = whole
     drivers = [start(study, tmp_path, "-j", "1", *LONGER) for _ in range(2)]
     for driver in drivers:
@@ -204,7 +237,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 32 MB of its own."""
     place = tmp_path / "disk"
     place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(place)], check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(place)], check=False
+    ).returncode:
         pytest.skip("mounting a small disk needs root")
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)

@@ -1,4 +1,6 @@
-"""The code is written in plain words: no docstring opens with a question word, no local variable is a metaphor."""
+"""The code is written in plain words: no docstring opens with a question word, no local variable is
+a metaphor.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,21 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "resnetlab"
 FILES = sorted(SOURCE.rglob("*.py"))
-VAGUE = {"held", "found", "told", "said", "stand", "stands", "place", "kept", "shown", "mine", "lent", "whole", "apart"}
+VAGUE = {
+    "held",
+    "found",
+    "told",
+    "said",
+    "stand",
+    "stands",
+    "place",
+    "kept",
+    "shown",
+    "mine",
+    "lent",
+    "whole",
+    "apart",
+}
 """Names that say nothing about a value; docs/glossary.md and the field have better ones."""
 OPENING = re.compile(r"^(What|Where|Which|Whether|How|Why|Of|As|That|Those|The same|Who|When)\b")
 
@@ -27,7 +43,11 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
         body = getattr(node, "body", None)
         for field, text_node in itertools.pairwise(body) if isinstance(body, list) else ():
             is_text = isinstance(text_node, ast.Expr) and isinstance(text_node.value, ast.Constant)
-            if isinstance(field, ast.Assign | ast.AnnAssign) and is_text and isinstance(text_node.value.value, str):
+            if (
+                isinstance(field, ast.Assign | ast.AnnAssign)
+                and is_text
+                and isinstance(text_node.value.value, str)
+            ):
                 yield text_node.lineno, text_node.value.value
 
 

@@ -1,4 +1,6 @@
-"""The tests themselves: a process of theirs that dies names the test that killed it, and the others go on."""
+"""The tests themselves: a process of theirs that dies names the test that killed it, and the others
+go on.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +43,20 @@ def test_a_process_that_a_test_kills_fails_the_run_with_the_name_of_the_test_and
         (tmp_path / f"test_{name}.py").write_text(FINE)
     options = re.search(r"^PYTEST := \S+ -m pytest (.*)$", (PROJECT / "Makefile").read_text(), re.M)
     assert options
-    command = [sys.executable, "-m", "pytest", *options[1].split(), "-n", "2", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *options[1].split(),
+        "-n",
+        "2",
+        "-p",
+        "no:cacheprovider",
+    ]
     command += ["-c", str(PROJECT / "pyproject.toml"), "--rootdir", str(tmp_path), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "crashed while running 'test_dying.py::test_that_kills_its_process'" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("1 failed, 18 passed")

@@ -1,4 +1,4 @@
-"""Each committed result follows from the values beside it: nothing in a report was typed by hand."""
+"""Each committed result follows from the values beside it; nothing was typed by hand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def test_a_committed_report_is_what_its_values_give(tmp_path: Path, folder: Path
     (rebuild if folder in STUDIES else fixres.rebuild)(folder, tmp_path)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
+            assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), (
+                path.name
+            )
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
@@ -49,7 +51,9 @@ def test_a_committed_result_says_where_it_came_from(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", SIZES, ids=lambda folder: folder.name)
-def test_a_committed_table_of_sizes_is_full_says_where_it_came_from_and_names_its_caveat(folder: Path) -> None:
+def test_a_committed_table_of_sizes_is_full_says_where_it_came_from_and_names_its_caveat(
+    folder: Path,
+) -> None:
     found: Sizes = decode(Sizes, read_json(folder / fixres.FILE), str(folder))
     assert len(found.cells) == len(found.rows) * len({cell.test_size for cell in found.cells})
     assert all(cell.status == "done" and cell.one and cell.two for cell in found.cells)
@@ -57,4 +61,6 @@ def test_a_committed_table_of_sizes_is_full_says_where_it_came_from_and_names_it
     assert not found.provenance["dirty"]
     assert any("ImageNet" in caveat for caveat in found.caveats)
     assert "ImageNet" in (folder / "report.md").read_text(encoding="utf-8")
-    assert not [path for path in folder.rglob("*") if path.suffix in (".jpg", ".jpeg", ".png", ".webp")]
+    assert not [
+        path for path in folder.rglob("*") if path.suffix in (".jpg", ".jpeg", ".png", ".webp")
+    ]

@@ -1,4 +1,6 @@
-"""One run shared by two processes that torchrun starts: the curve of one process, one writer, kills and refusals."""
+"""One run shared by two processes that torchrun starts: the curve of one process, one writer, kills
+and refusals.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ augment = {{ crop_padding = 2, flip = true }}
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Train a network without batch normalisation on 100 images of 28 pixels; the last batch of an epoch has four."""
+    """Train a network without batch normalisation on 100 images of 28 pixels; the last batch of an
+    epoch has four.
+    """
     place, draw = tmp_path_factory.mktemp("bars"), np.random.default_rng(0)
     labels = {"train": np.arange(100) % 4, "test": np.arange(40) % 4}
     arrays = {f"y_{split}": held for split, held in labels.items()}
@@ -39,16 +43,35 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         arrays[f"x_{split}"] = images.astype(np.uint8)
     np.savez(place / "bars.npz", **arrays)
     (place / "recipe.toml").write_text(RECIPE.format(epochs=4))
-    return ["train", "lenet5", "--data", str(place / "bars.npz"), "--recipe", str(place / "recipe.toml"),
-            "--set", "numerics.precision=fp32", "--set", "data.validation=0.0",
-            "--set", "data.test_curve=true"]  # fmt: skip
+    return [
+        "train",
+        "lenet5",
+        "--data",
+        str(place / "bars.npz"),
+        "--recipe",
+        str(place / "recipe.toml"),
+        "--set",
+        "numerics.precision=fp32",
+        "--set",
+        "data.validation=0.0",
+        "--set",
+        "data.test_curve=true",
+    ]
 
 
 def launch(size: int, *words: str, restarts: int = 0) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={size}",
+    ]
     command += [f"--max-restarts={restarts}", "-m", "resnetlab", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
 
 
 def done(process: subprocess.Popen[str], code: int = 0) -> str:
@@ -92,8 +115,12 @@ def test_two_processes_learn_as_one_does_on_the_whole_batch(
     assert len(expected) == 14  # train and test at 0 to 4 epochs, the loop's own mean from 1
     for other in (two, parted):
         assert [line[:2] for line in curve(other)] == [line[:2] for line in expected]
-        assert [line[2] for line in curve(other)] == pytest.approx([line[2] for line in expected], rel=2e-5)
-    assert len({record.id for record in (two, whole, parted)}) == 3  # what may change bits names the run
+        assert [line[2] for line in curve(other)] == pytest.approx(
+            [line[2] for line in expected], rel=2e-5
+        )
+    assert (
+        len({record.id for record in (two, whole, parted)}) == 3
+    )  # what may change bits names the run
 
 
 def ranks(agent: subprocess.Popen[str]) -> list[int]:
@@ -108,7 +135,10 @@ def ranks(agent: subprocess.Popen[str]) -> list[int]:
 
 def wait_for_steps(output: Path, count: int, agent: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 200
-    while sum(len(path.read_text().splitlines()) for path in output.glob("runs/*/metrics.jsonl")) < count:
+    while (
+        sum(len(path.read_text().splitlines()) for path in output.glob("runs/*/metrics.jsonl"))
+        < count
+    ):
         assert agent.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -141,13 +171,19 @@ def test_stopped_and_killed_processes_start_again_and_end_with_the_bits_of_an_un
     assert other.result
     assert one.result.weights_sha256 == other.result.weights_sha256
     assert curve(one) == curve(other)
-    events = [json.loads(line) for line in next(disturbed.glob("runs/*/provenance.jsonl")).read_text().splitlines()]
+    events = [
+        json.loads(line)
+        for line in next(disturbed.glob("runs/*/provenance.jsonl")).read_text().splitlines()
+    ]
     assert [event["event"] for event in events] == ["start", "resume", "resume"]
     assert events[2]["step"] > 0
 
 
 def test_another_number_of_processes_is_refused_and_the_right_one_named(
-    by_two: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    by_two: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(by_two[0], tmp_path / "two")
     run = next((tmp_path / "two").glob("runs/*"))

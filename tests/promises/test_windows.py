@@ -1,7 +1,9 @@
-"""Where a system has no `fcntl` and no `resource`, renames no open file and opens no folder, everything works as well.
+"""Where a system has no `fcntl` and no `resource`, renames no open file and opens no folder,
+everything works as well.
 
-Nobody has run this on Windows yet. The tests take from resnetlab, and from no other package, what Windows lacks, in
-real processes: a `sitecustomize` on PYTHONPATH does it, so that worker processes have it too.
+Nobody has run this on Windows yet. The tests take from resnetlab, and from no other package, what
+Windows lacks, in real processes: a `sitecustomize` on PYTHONPATH does it, so that worker processes
+have it too.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ import builtins, os, sys, types
 
 PACKAGE = "resnetlab"
 MODULES = {"fcntl", "resource", "pwd", "grp", "termios"}
-GONE = {"O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "statvfs", "killpg", "setsid", "fork", "sched_getaffinity", "getuid"}
+GONE = {"O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "statvfs", "killpg", "setsid", "fork"}
+GONE |= {"sched_getaffinity", "getuid"}
 
 
 class Lacking(types.ModuleType):
@@ -66,7 +69,8 @@ def importing(name, globals=None, locals=None, fromlist=(), level=0):
 
 builtins.__import__ = importing
 
-# A file that this process has open, or mapped, is neither replaced nor removed; its folder is not renamed.
+# A file that this process has open, or mapped, is neither replaced nor removed,
+# and its folder is not renamed.
 ROOT = os.environ.get("LACKING_ROOT", "")
 
 
@@ -86,9 +90,12 @@ def refused(action):
     def act(*arguments, **keywords):
         for path in arguments:
             if keywords.get("dir_fd") is not None:
-                path = os.path.join(os.readlink(f"/proc/self/fd/{keywords['dir_fd']}"), os.fspath(path))
+                folder = os.readlink(f"/proc/self/fd/{keywords['dir_fd']}")
+                path = os.path.join(folder, os.fspath(path))
             path = os.path.abspath(os.fspath(path))
-            if path.startswith(ROOT) and any(held == path or held.startswith(path + "/") for held in open_paths()):
+            if path.startswith(ROOT) and any(
+                (opened + "/").startswith(path + "/") for opened in open_paths()
+            ):
                 error = PermissionError(13, "in use by another process", path)
                 error.winerror = 32
                 raise error
@@ -115,9 +122,11 @@ def environment(place: Path) -> dict[str, str]:
     (place / "site" / "sitecustomize.py").write_text(SITE, encoding="utf-8")
     paths = (place / "site", TESTS, Path(resnetlab.__file__).parents[1])
     return os.environ | {
-        "PYTHONPATH": os.pathsep.join(map(str, paths)), "LACKING_ROOT": str(place / "here"), "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        "LACKING_ROOT": str(place / "here"),
+        "OMP_NUM_THREADS": "1",
         "RESNETLAB_CACHE": str(place / "here" / "cache of a person"),
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -141,13 +150,18 @@ for words in json.loads(sys.argv[1]):
 
 
 def run_all(here: Path, environment: dict[str, str], *commands: tuple[object, ...]) -> list[str]:
-    """What commands print and tell, one after another in one process that lacks what Windows lacks."""
+    """Output of commands, run one after another in a process that lacks what Windows lacks."""
     given = json.dumps([list(map(str, words)) for words in commands])
     done = subprocess.run(
         [sys.executable, "-c", ONE_AFTER_ANOTHER, given],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", env=environment, cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        env=environment,
+        cwd=here,
         timeout=280,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout
     return done.stdout.split("\f")[:-1]
 
@@ -156,7 +170,9 @@ def run(here: Path, environment: dict[str, str], *words: object) -> str:
     return run_all(here, environment, words)[0]
 
 
-def test_what_windows_lacks_is_taken_from_resnetlab_alone(here: Path, environment: dict[str, str]) -> None:
+def test_what_windows_lacks_is_taken_from_resnetlab_alone(
+    here: Path, environment: dict[str, str]
+) -> None:
     """Else the tests below would prove nothing, or fail for another package's sake."""
     code = (
         "import fcntl, os; os.O_NOFOLLOW; import sys, types\n"
@@ -170,17 +186,26 @@ def test_what_windows_lacks_is_taken_from_resnetlab_alone(here: Path, environmen
         "os.replace('other', 'held')\n"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=here, timeout=60)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=here, timeout=60
+    )
     assert done.stdout.split() == ["absent", "False", "True", "32"], done.stderr
 
 
 def test_every_module_imports(environment: dict[str, str]) -> None:
-    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\nprint('all')"
+    code = (
+        "import importlib, sys\nfor name in sys.argv[1:]: "
+        "importlib.import_module(name)\nprint('all')"
+    )
     names = [module.name for module in pkgutil.walk_packages(resnetlab.__path__, "resnetlab.")]
     names = [name for name in names if not name.endswith("__main__")]
     assert len(names) > 150
     done = subprocess.run(
-        [sys.executable, "-c", code, *names], capture_output=True, text=True, env=environment, timeout=250
+        [sys.executable, "-c", code, *names],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=250,
     )
     assert done.stdout == "all\n", done.stderr
 
@@ -188,12 +213,18 @@ def test_every_module_imports(environment: dict[str, str]) -> None:
 SMALL = ("--set", "grid.model.depth=[8]", "--set", "recipe.epochs=2")
 
 
-@pytest.mark.parametrize("more", [SMALL, pytest.param((), marks=pytest.mark.slow)], ids=["small", "whole"])
+@pytest.mark.parametrize(
+    "more", [SMALL, pytest.param((), marks=pytest.mark.slow)], ids=["small", "whole"]
+)
 def test_a_study_runs_and_its_report_is_written_again(
     here: Path, environment: dict[str, str], more: tuple[str, ...]
 ) -> None:
     said = run(here, environment, "study", "run", "digits", "--seeds", 1, *more)
-    (page,) = [here / line.removeprefix("Report: ") for line in said.splitlines() if line.startswith("Report: ")]
+    (page,) = [
+        here / line.removeprefix("Report: ")
+        for line in said.splitlines()
+        if line.startswith("Report: ")
+    ]
     before = page.read_bytes()
     page.unlink()
     run(here, environment, "study", "report", page.parent)
@@ -203,7 +234,9 @@ def test_a_study_runs_and_its_report_is_written_again(
 
 def started(here: Path, environment: dict[str, str], *words: str) -> subprocess.Popen[bytes]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([sys.executable, "-m", "resnetlab", *words], env=environment, cwd=here, **quiet)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(
+        [sys.executable, "-m", "resnetlab", *words], env=environment, cwd=here, **quiet
+    )  # type: ignore[call-overload,no-any-return]
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -225,8 +258,20 @@ def kill_all(here: Path) -> None:
 def test_a_run_that_was_interrupted_and_killed_goes_on_from_its_checkpoint(
     here: Path, environment: dict[str, str]
 ) -> None:
-    words = ("train", "cifar-resnet8", "--data", "digits", "--recipe", "digits", "--seed", "7", "--epochs", "10",
-             "--set", "numerics.threads=1")  # fmt: skip
+    words = (
+        "train",
+        "cifar-resnet8",
+        "--data",
+        "digits",
+        "--recipe",
+        "digits",
+        "--seed",
+        "7",
+        "--epochs",
+        "10",
+        "--set",
+        "numerics.threads=1",
+    )
     first = started(here, environment, *words)
     wait_for(lambda: has_trained(here, "*-s7-*"))
     first.send_signal(signal.SIGINT)
@@ -235,7 +280,10 @@ def test_a_run_that_was_interrupted_and_killed_goes_on_from_its_checkpoint(
     folder = saved.parents[2]
 
     def events() -> list[str]:
-        return [json.loads(line)["event"] for line in (folder / "provenance.jsonl").read_text().splitlines()]
+        return [
+            json.loads(line)["event"]
+            for line in (folder / "provenance.jsonl").read_text().splitlines()
+        ]
 
     second = started(here, environment, "resume", str(folder))
     wait_for(lambda: events() == ["start", "resume"])
@@ -248,7 +296,9 @@ def test_a_run_that_was_interrupted_and_killed_goes_on_from_its_checkpoint(
     assert not (folder / "checkpoints").exists()
 
 
-def test_a_network_is_fitted_to_photographs_used_and_scored(here: Path, environment: dict[str, str]) -> None:
+def test_a_network_is_fitted_to_photographs_used_and_scored(
+    here: Path, environment: dict[str, str]
+) -> None:
     from helpers.stripes import QUICK, folder
     from helpers.tiny import tiny
     from resnetlab.models.weights import write_weights
@@ -262,9 +312,13 @@ def test_a_network_is_fitted_to_photographs_used_and_scored(here: Path, environm
     words = ("finetune", photos, "--model", "tiny.toml", "--recipe", QUICK, "--train-size", 32)
     model = here / "models" / f"stripes-tiny-{Path(QUICK).stem}"
     _, said, named, scored = run_all(
-        here, environment, words, words,  # a second time: the files of the model are replaced
-        ("predict", model, photos / "test" / "across" / "00.png"), ("evaluate", model, photos, "--json"),
-    )  # fmt: skip
+        here,
+        environment,
+        words,
+        words,  # a second time: the files of the model are replaced
+        ("predict", model, photos / "test" / "across" / "00.png"),
+        ("evaluate", model, photos, "--json"),
+    )
     assert "resnetlab predict" in said
     assert "across" in named
     assert json.loads(scored[scored.index("{") :].partition("\n}")[0] + "\n}")
@@ -273,13 +327,19 @@ def test_a_network_is_fitted_to_photographs_used_and_scored(here: Path, environm
 
 
 def test_what_a_terminal_cannot_show_is_escaped(here: Path, environment: dict[str, str]) -> None:
-    """Windows' consoles and pipes have an alphabet of their own, in which a command must not end."""
+    """Windows' consoles and pipes have an encoding of their own, which must not end a command."""
     from PIL import Image
 
     for name, shade in (("\u732b", 0), ("\u72ac", 200)):
         for number in range(3):
             (here / "animals" / name).mkdir(parents=True, exist_ok=True)
-            Image.new("L", (8, 8), shade + 9 * number).save(here / "animals" / name / f"{number}.png")
+            Image.new("L", (8, 8), shade + 9 * number).save(
+                here / "animals" / name / f"{number}.png"
+            )
     narrow = environment | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
-    assert r"\u732b" in run(here, narrow, "data", "check", here / "animals", "--output", here / "out")
-    assert "\u732b" in run(here, environment | {"PYTHONUTF8": "1"}, "data", "check", here / "animals")
+    assert r"\u732b" in run(
+        here, narrow, "data", "check", here / "animals", "--output", here / "out"
+    )
+    assert "\u732b" in run(
+        here, environment | {"PYTHONUTF8": "1"}, "data", "check", here / "animals"
+    )

@@ -1,4 +1,6 @@
-"""What runs measured of themselves stands in the report: figures with words, values as files, and nothing unasked."""
+"""What runs measured of themselves stands in the report: figures with words, values as files, and
+nothing unasked.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,20 @@ LAYERS = ("stem", "stages.0.0.conv1", "stages.1.0.shortcut.conv", "stages.1.0.co
 
 def norm(condition: str, seed: int, epoch: float, depth: int, value: float | None) -> Norm:
     return Norm(
-        condition=condition, seed=seed, epoch=epoch, images=64, depth=depth, layer=LAYERS[depth - 1],
-        weight_gradient_norm=value, weight_norm=1.0, response_gradient_norm=1.0, response_norm=8.0, response_sd=1.0,
-        activation_norm=4.0, never_active_pct=None if depth == 5 else 25.0 * (epoch > 0),
-    )  # fmt: skip
+        condition=condition,
+        seed=seed,
+        epoch=epoch,
+        images=64,
+        depth=depth,
+        layer=LAYERS[depth - 1],
+        weight_gradient_norm=value,
+        weight_norm=1.0,
+        response_gradient_norm=1.0,
+        response_norm=8.0,
+        response_sd=1.0,
+        activation_norm=4.0,
+        never_active_pct=None if depth == 5 else 25.0 * (epoch > 0),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +46,25 @@ def measured() -> Evidence:
     for label in labels:
         base = 10.0 if label.startswith("plain") else 2.0
         for seed in (0, 1, 2, 3, 4)[: 4 if label == labels[0] else 5]:
-            norms += [norm(label, seed, e, d, base ** (1 - d) * (1 + seed)) for e in (0.0, 2.0) for d in range(1, 6)]
-            worth = {"nothing": 90.0, "stages.0.0": 20.0 + seed, "stages.0.1": 88.0, "stages.1.0": 70.0}
+            norms += [
+                norm(label, seed, e, d, base ** (1 - d) * (1 + seed))
+                for e in (0.0, 2.0)
+                for d in range(1, 6)
+            ]
+            worth = {
+                "nothing": 90.0,
+                "stages.0.0": 20.0 + seed,
+                "stages.0.1": 88.0,
+                "stages.1.0": 70.0,
+            }
             blocks += [
-                Block(condition=label, seed=seed, without=name, accuracy_pct=left, lost_points=90.0 - left)
+                Block(
+                    condition=label,
+                    seed=seed,
+                    without=name,
+                    accuracy_pct=left,
+                    lost_points=90.0 - left,
+                )
                 for name, left in worth.items()
             ]
     study = replace(evidence.study, instruments=Instruments(gradients=(0, 2), drop_blocks=True))
@@ -58,7 +85,13 @@ def test_each_epoch_has_a_figure_by_depth_and_projections_are_left_out(measured:
     assert panel.mean
     assert panel.mean.x == (1.0, 2.0, 4.0, 5.0)
     assert panel.mean.y == pytest.approx([3, 0.3, 0.003, 0.0003])  # of seeds 0 to 4, the third
-    assert [line.outcome for line in panel.runs] == ["converged", "converged", "dead", "converged", "dead"]
+    assert [line.outcome for line in panel.runs] == [
+        "converged",
+        "converged",
+        "dead",
+        "converged",
+        "dead",
+    ]
     assert "plain 56 3 to 0.0003" in second.alt
     assert "19 of 20 runs" in second.caption
     titles = [quantity.title for quantity in first.quantities]
@@ -71,7 +104,9 @@ def test_each_epoch_has_a_figure_by_depth_and_projections_are_left_out(measured:
 def test_blocks_are_drawn_by_number_with_the_places_where_stages_begin(measured: Evidence) -> None:
     worths = assemble(measured).inside[-1]
     assert isinstance(worths, Worths)
-    assert [worth.panel.label for worth in worths.worths] == list(dict.fromkeys(b.condition for b in measured.blocks))
+    assert [worth.panel.label for worth in worths.worths] == list(
+        dict.fromkeys(b.condition for b in measured.blocks)
+    )
     worth = worths.worths[-1]
     assert (worth.whole_pct, worth.stages) == (90.0, (3,))
     assert worth.panel.mean
@@ -98,7 +133,10 @@ def test_the_figures_are_files_with_words_and_the_report_is_built_again_from_its
 
 
 def test_a_run_in_which_nothing_is_finite_has_no_line(measured: Evidence) -> None:
-    norms = tuple(replace(n, weight_gradient_norm=None) if n.condition == "plain 56" else n for n in measured.norms)
+    norms = tuple(
+        replace(n, weight_gradient_norm=None) if n.condition == "plain 56" else n
+        for n in measured.norms
+    )
     first = assemble(replace(measured, norms=norms)).inside[0]
     assert isinstance(first, Depths)
     panel = next(panel for panel in first.quantities[0].panels if panel.label == "plain 56")

@@ -12,8 +12,12 @@ from resnetlab.reports.render import latex
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.study import Distance
 
-PAIRS = Distance(says="They are alike.", source="a figure", left=("residual 8 (A)", "plain 56"),
-                 right=("plain 8", "residual 56 (A)"))  # fmt: skip
+PAIRS = Distance(
+    says="They are alike.",
+    source="a figure",
+    left=("residual 8 (A)", "plain 56"),
+    right=("plain 8", "residual 56 (A)"),
+)
 
 
 def evidence(distance=PAIRS):
@@ -31,11 +35,16 @@ def curves(held, label, field):
     return seeds, np.array([told[seed] for seed in seeds])
 
 
-@pytest.mark.parametrize(("metric", "field", "digits"), [("top1", "top1_error_pct", 1), ("loss", "loss_nats", 4)])
+@pytest.mark.parametrize(
+    ("metric", "field", "digits"), [("top1", "top1_error_pct", 1), ("loss", "loss_nats", 4)]
+)
 def test_the_sums_are_those_of_the_curves(metric, field, digits):
     held = evidence(replace(PAIRS, metric=metric))
     rows = reports.assemble(held).distances.rows
-    assert [row[0].text for row in rows] == ["residual 8 (A) and plain 8", "plain 56 and residual 56 (A)"]
+    assert [row[0].text for row in rows] == [
+        "residual 8 (A) and plain 8",
+        "plain 56 and residual 56 (A)",
+    ]
     for row, left, right in zip(rows, PAIRS.left, PAIRS.right, strict=True):
         (seeds, a), (others, b) = curves(held, left, field), curves(held, right, field)
         each = [((a[seeds.index(s)] - b[others.index(s)]) ** 2).sum() for s in seeds if s in others]
@@ -44,7 +53,9 @@ def test_the_sums_are_those_of_the_curves(metric, field, digits):
         assert float(row[2].text.split()[0]) == pytest.approx(means, abs=0.6 * 10**-digits)
         assert float(row[3].text.split()[0]) == pytest.approx(np.mean(each), abs=0.6 * 10**-digits)
         assert row[3].note.endswith(f"; {len(each)} seeds")
-        assert float(row[4].text.split()[0]) == pytest.approx(np.mean(within), abs=0.6 * 10**-digits)
+        assert float(row[4].text.split()[0]) == pytest.approx(
+            np.mean(within), abs=0.6 * 10**-digits
+        )
         assert row[1].text == "They are alike."
     assert len(seeds) == 3  # two of plain 56 died
 
@@ -52,7 +63,11 @@ def test_the_sums_are_those_of_the_curves(metric, field, digits):
 def test_the_table_is_in_every_file_and_in_none_of_a_study_that_asks_for_none(tmp_path):
     held = evidence()
     page = reports.write(held, tmp_path).read_text(encoding="utf-8")
-    for text in (page, (tmp_path / "report.md").read_text(encoding="utf-8"), latex.render(reports.assemble(held))):
+    for text in (
+        page,
+        (tmp_path / "report.md").read_text(encoding="utf-8"),
+        latex.render(reports.assemble(held)),
+    ):
         assert "How far apart curves lie" in text
     assert reports.build(study_record()).distances is None
     failed = TRUTH | {"plain 8": [("dead", 10.0)] * 5}

@@ -1,4 +1,6 @@
-"""What runs reach together: planted logits whose answers are known, from the runs' files to the report."""
+"""What runs reach together: planted logits whose answers are known, from the runs' files to the
+report.
+"""
 
 import math
 from dataclasses import replace
@@ -24,7 +26,9 @@ PAIR = Ensemble(says="Together they are better.", source="a slide", of=("plain 8
 
 
 def planted(folder, ensemble=PAIR, truth=TRUTH):
-    """Run s of `plain 8` is unsure and wrong on every fifth image from s; `plain 56` likewise on every third."""
+    """Run s of `plain 8` is unsure and wrong on every fifth image from s; `plain 56` likewise on
+    every third.
+    """
     held = study_record(truth, study=replace(load_study("digits"), ensembles=(ensemble,)))
     labels = np.arange(IMAGES) % 10
     cells = []
@@ -48,9 +52,16 @@ def interval(gains):
     return np.mean(gains) - half, np.mean(gains) + half
 
 
-def test_seeds_that_err_on_other_images_are_all_right_together_and_the_gain_is_paired_over_images(tmp_path):
+def test_seeds_that_err_on_other_images_are_all_right_together_and_the_gain_is_paired_over_images(
+    tmp_path,
+):
     joint = planted(tmp_path).joints[0]
-    assert (joint.condition, joint.seed, joint.members, joint.images) == ("plain 8", None, 5, IMAGES)
+    assert (joint.condition, joint.seed, joint.members, joint.images) == (
+        "plain 8",
+        None,
+        5,
+        IMAGES,
+    )
     assert joint.accuracy_pct == 100  # each image is missed by one run of five, which is outvoted
     assert joint.members_pct == pytest.approx(80)
     # Every image gains the same fifth, so that other images would, and the interval is a point.
@@ -58,13 +69,18 @@ def test_seeds_that_err_on_other_images_are_all_right_together_and_the_gain_is_p
 
 
 def test_the_interval_of_one_ensemble_is_students_over_images(tmp_path):
-    """Of `plain 56` three runs converged, of seeds 0, 1 and 3: the first and the last miss the same images."""
+    """Of `plain 56` three runs converged, of seeds 0, 1 and 3: the first and the last miss the same
+    images.
+    """
     joint = planted(tmp_path).joints[1]
     assert (joint.condition, joint.members) == ("plain 56", 3)
     image = np.arange(IMAGES) % 3
     right = np.array([image != 0, image != 1, image != 0])
-    # On the images that two of three miss, the mean of the probabilities still has the true class first, or not.
-    sure, unsure = (np.exp([a, b, *[0] * 8]) / np.exp([a, b, *[0] * 8]).sum() for a, b in ((3, 0), (1, 1.5)))
+    # On the images that two of three miss, the mean of the probabilities still has the true class
+    # first, or not.
+    sure, unsure = (
+        np.exp([a, b, *[0] * 8]) / np.exp([a, b, *[0] * 8]).sum() for a, b in ((3, 0), (1, 1.5))
+    )
     both = (2 * unsure + sure) / 3
     together = np.where(image == 0, both[0] > both[1], True)
     assert joint.accuracy_pct == pytest.approx(100 * together.mean())
@@ -75,7 +91,11 @@ def test_the_interval_of_one_ensemble_is_students_over_images(tmp_path):
 def test_one_of_each_condition_answers_together_for_every_seed_that_all_have(tmp_path):
     held = planted(tmp_path)
     across = [joint for joint in held.joints if not joint.condition]
-    assert [(joint.seed, joint.members) for joint in across] == [(0, 2), (1, 2), (3, 2)]  # two of plain 56 died
+    assert [(joint.seed, joint.members) for joint in across] == [
+        (0, 2),
+        (1, 2),
+        (3, 2),
+    ]  # two of plain 56 died
     row = reports.assemble(held).ensembles.rows[-1]
     gains = [joint.gain for joint in across]
     assert row[0].text == "One of each: plain 8 and plain 56"
@@ -92,15 +112,23 @@ def test_a_report_is_rebuilt_without_the_runs(tmp_path):
     page = reports.write(held, tmp_path / "first").read_bytes()
     assert rebuild(tmp_path / "first", tmp_path / "again").read_bytes() == page
     assert load(tmp_path / "again") == held
-    for text in (page.decode(), (tmp_path / "first" / "report.md").read_text(), latex.render(reports.assemble(held))):
+    for text in (
+        page.decode(),
+        (tmp_path / "first" / "report.md").read_text(),
+        latex.render(reports.assemble(held)),
+    ):
         assert "Ensembles" in text
         assert "not that other trainings" in text
 
 
-def test_a_report_of_runs_without_outputs_has_no_number_and_one_that_asks_for_none_no_table(tmp_path):
+def test_a_report_of_runs_without_outputs_has_no_number_and_one_that_asks_for_none_no_table(
+    tmp_path,
+):
     bare = reports.gather(study_record(study=replace(load_study("digits"), ensembles=(PAIR,))))
     assert bare.joints == ()
-    assert {cell.text for row in reports.assemble(bare).ensembles.rows for cell in row[1:]} == {"\u2013"}
+    assert {cell.text for row in reports.assemble(bare).ensembles.rows for cell in row[1:]} == {
+        "\u2013"
+    }
     none = reports.gather(study_record())
     assert reports.assemble(none).ensembles is None
     save(none, tmp_path)
@@ -115,18 +143,29 @@ def test_a_study_without_claims_says_in_words_what_the_depths_reach_together(tmp
 
 
 OUTLINE = {
-    "name": "mine", "question": "Together?", "seeds": [0, 1], "data": "digits", "recipe": "digits",
+    "name": "mine",
+    "question": "Together?",
+    "seeds": [0, 1],
+    "data": "digits",
+    "recipe": "digits",
     "grid": {"model.depth": [8, 14]},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"ensemble": [{"of": {"model.depth": 20}}]}, "ensemble[0].of: no condition with model.depth = 20"),
+        (
+            {"ensemble": [{"of": {"model.depth": 20}}]},
+            "ensemble[0].of: no condition with model.depth = 20",
+        ),
         ({"ensemble": [{"off": {}}]}, "ensemble[0].off"),
         (
-            {"grid": {"data.split_seed": [0, 1]}, "model": "cifar-resnet8", "ensemble": [{"of": {}}]},
+            {
+                "grid": {"data.split_seed": [0, 1]},
+                "model": "cifar-resnet8",
+                "ensemble": [{"of": {}}],
+            },
             "ensemble[0].of: conditions of other data",
         ),
         (
@@ -144,4 +183,6 @@ def test_an_ensemble_that_cannot_be_is_refused_at_load(changed, said):
 def test_a_part_of_the_grid_keeps_the_ensemble_of_its_conditions():
     study = load_study("he2016", Overrides(settings=("grid.model.depth=[20, 56]",)))
     assert study.ensembles[0].of == ("residual 20 (A)", "residual 56 (A)")
-    assert load_study("he2016", Overrides(settings=('grid.model.shortcut=["none"]',))).ensembles == ()
+    assert (
+        load_study("he2016", Overrides(settings=('grid.model.shortcut=["none"]',))).ensembles == ()
+    )

@@ -14,7 +14,9 @@ from resnetlab.studies.parsing.study_file import load_study, parse_study
 
 
 def explored(truth=TRUTH, study=None):
-    return reports.build(study_record(truth, study=study or replace(load_study("digits"), claims=()))).exploratory
+    return reports.build(
+        study_record(truth, study=study or replace(load_study("digits"), claims=()))
+    ).exploratory
 
 
 def accuracies(label):
@@ -31,7 +33,9 @@ def test_a_study_without_claims_explores_every_pair_by_welch_and_benjamini_hochb
     for row, (a, b), corrected in zip(table.rows, names, wanted, strict=True):
         wanted_difference = np.mean(accuracies(a)) - np.mean(accuracies(b))
         assert float(row[1].text.replace("−", "-")) == pytest.approx(wanted_difference, abs=0.051)
-        assert row[-1].text == ("< 0.0001" if corrected < 1e-4 else f"{corrected:.{4 if corrected < 1e-3 else 3}f}")
+        assert row[-1].text == (
+            "< 0.0001" if corrected < 1e-4 else f"{corrected:.{4 if corrected < 1e-3 else 3}f}"
+        )
         notes = [f"{k} of 5 runs of {name}" for name in (a, b) if (k := len(accuracies(name))) < 5]
         assert row[0].note == (f"of converged runs alone: {' and '.join(notes)}" if notes else "")
     assert "so none is judged" in table.note
@@ -43,22 +47,32 @@ def test_what_a_claim_compares_is_not_explored_again():
     assert len(names) == 5
     assert "plain 56 − residual 56 (A)" not in names
     study = load_study("digits")
-    every = tuple(replace(study.claims[0], left=a, right=b) for a, b in
-                  (("plain 8", "plain 56"), ("residual 8 (A)", "residual 56 (A)")))  # fmt: skip
+    every = tuple(
+        replace(study.claims[0], left=a, right=b)
+        for a, b in (("plain 8", "plain 56"), ("residual 8 (A)", "residual 56 (A)"))
+    )
     assert explored(study=replace(study, claims=every)) is None
 
 
 def grid(depths):
-    tables = {"name": "wide", "question": "Which?", "data": "digits", "recipe": "digits", "seeds": [0, 1, 2],
-              "grid": {"model.depth": depths}}  # fmt: skip
+    tables = {
+        "name": "wide",
+        "question": "Which?",
+        "data": "digits",
+        "recipe": "digits",
+        "seeds": [0, 1, 2],
+        "grid": {"model.depth": depths},
+    }
     return parse_study(tables, "study.toml", Overrides())
 
 
 def test_a_large_grid_is_set_against_its_best_and_cut():
     study = grid([6 * n + 2 for n in range(1, 31)])
     generator = np.random.default_rng(0)
-    truth = {condition.label: [("converged", 90 + n / 10 + x) for x in generator.normal(0, 0.3, 3)]
-             for n, condition in enumerate(study.conditions)}  # fmt: skip
+    truth = {
+        condition.label: [("converged", 90 + n / 10 + x) for x in generator.normal(0, 0.3, 3)]
+        for n, condition in enumerate(study.conditions)
+    }
     table = explored(truth, study)
     best = max(truth, key=lambda label: np.mean([value for _, value in truth[label]]))
     assert len(table.rows) == 20
@@ -69,13 +83,19 @@ def test_a_large_grid_is_set_against_its_best_and_cut():
 
 
 def test_conditions_that_cannot_be_compared_are_named_and_constant_ones_get_no_p():
-    truth = TRUTH | {"plain 8": [("converged", 99.0)] * 5, "residual 8 (A)": [("converged", 98.0)] * 5,
-                     "plain 56": [("dead", 10.0)] * 5}  # fmt: skip
+    truth = TRUTH | {
+        "plain 8": [("converged", 99.0)] * 5,
+        "residual 8 (A)": [("converged", 98.0)] * 5,
+        "plain 56": [("dead", 10.0)] * 5,
+    }
     table = explored(truth)
     first = table.rows[0]
     assert (first[0].text, first[1].note, first[2].text, first[-1].text) == (
-        "plain 8 − residual 8 (A)", "deterministic", "–", "–"
-    )  # fmt: skip
+        "plain 8 − residual 8 (A)",
+        "deterministic",
+        "–",
+        "–",
+    )
     assert "over 2 differences" in table.note
     assert table.note.endswith("fewer than 2 converged runs: plain 56.")
 

@@ -1,4 +1,6 @@
-"""The files of a report: safe against hostile names, alike in content, the same bytes from the same evidence."""
+"""The files of a report: safe against hostile names, alike in content, the same bytes from the same
+evidence.
+"""
 
 import csv
 import html
@@ -24,16 +26,26 @@ from resnetlab.stats.verdict import Word
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return reports.write(reports.gather(study_record(EVERY_STATUS)), tmp_path_factory.mktemp("report")).parent
+    return reports.write(
+        reports.gather(study_record(EVERY_STATUS)), tmp_path_factory.mktemp("report")
+    ).parent
 
 
 def test_every_badge_has_its_colours_and_is_read_in_both_themes():
     css = (files("resnetlab.reports") / "templates" / "report.css").read_text(encoding="utf-8")
     light, dark = re.findall(r":root \{(.*?)\n *\}", css, flags=re.S)[:2]
-    ours = {word: (fill, ink) for words, fill, ink in re.findall(
-        r"((?:\.badge\[[^{]+)+)\{ background: var\((--[\w-]+)\); color: var\((--[\w-]+)\)", css
-    ) for word in re.findall(r'data-word="([^"]+)"', words)}  # fmt: skip
-    assert {*get_args(Word), *get_args(Badge), *OUTCOMES} - set(ours) == {"untestable", "waiting", "running"}  # plain
+    ours = {
+        word: (fill, ink)
+        for words, fill, ink in re.findall(
+            r"((?:\.badge\[[^{]+)+)\{ background: var\((--[\w-]+)\); color: var\((--[\w-]+)\)", css
+        )
+        for word in re.findall(r'data-word="([^"]+)"', words)
+    }
+    assert {*get_args(Word), *get_args(Badge), *OUTCOMES} - set(ours) == {
+        "untestable",
+        "waiting",
+        "running",
+    }  # plain
     for theme in (light, dark):
         colours = dict(re.findall(r"(--[\w-]+): (#\w{6})", theme))
         for fill, ink in {*ours.values(), ("--idle-fill", "--idle")}:
@@ -45,7 +57,9 @@ def contrast(one, other):
 
     def luminance(colour):
         parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        red, green, blue = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        red, green, blue = [
+            p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts
+        ]
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
     dark, light = sorted((luminance(one), luminance(other)))
@@ -55,7 +69,9 @@ def contrast(one, other):
 def test_names_are_text_in_html_and_markdown(tmp_path):
     page = reports.write(reports.gather(hostile_record()), tmp_path)
     text = page.read_text(encoding="utf-8")
-    assert not [tag for tag, _ in Page(text).tags if tag in ("script", "img", "iframe", "object", "link")]
+    assert not [
+        tag for tag, _ in Page(text).tags if tag in ("script", "img", "iframe", "object", "link")
+    ]
     document = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "<script" not in text + document
     assert "![x]" not in document
@@ -68,14 +84,30 @@ def test_names_are_text_in_html_and_markdown(tmp_path):
 def test_the_page_loads_nothing_from_elsewhere(folder):
     text = (folder / "report.html").read_text(encoding="utf-8")
     page = Page(text)
-    policy = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
-    assert policy == ["default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"]
-    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "img", "iframe", "base", "form")]
+    policy = [
+        a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert policy == [
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    ]
+    assert not [
+        tag for tag, _ in page.tags if tag in ("script", "link", "img", "iframe", "base", "form")
+    ]
     links = [a for tag, a in page.tags if tag == "a"]
-    assert {tuple(a.items()) for a in links} == {(("href", "https://arxiv.org/abs/1512.03385"), ("rel", "noopener"))}
-    loads = [a[name] for tag, a in page.tags for name in ("src", "href", "xlink:href") if name in a and tag != "a"]
+    assert {tuple(a.items()) for a in links} == {
+        (("href", "https://arxiv.org/abs/1512.03385"), ("rel", "noopener"))
+    }
+    loads = [
+        a[name]
+        for tag, a in page.tags
+        for name in ("src", "href", "xlink:href")
+        if name in a and tag != "a"
+    ]
     assert all(target.startswith("#") for target in loads)
-    assert not re.search(r"@import|https?:|url\((?!#)", text.replace('<a href="https://arxiv.org/abs/1512.03385"', ""))
+    assert not re.search(
+        r"@import|https?:|url\((?!#)",
+        text.replace('<a href="https://arxiv.org/abs/1512.03385"', ""),
+    )
 
 
 def test_ids_are_unique_and_every_reference_has_its_target(folder):
@@ -108,12 +140,22 @@ def test_figures_of_the_markdown_are_whole_svg_files(folder):
 
 
 def test_markdown_and_html_show_the_same_tables(folder):
-    page = [[" ".join(cell) for cell in row] for row in Page((folder / "report.html").read_text("utf-8")).rows]
-    lines = [line for line in (folder / "report.md").read_text("utf-8").splitlines() if re.match(r"\| (?!---)", line)]
+    page = [
+        [" ".join(cell) for cell in row]
+        for row in Page((folder / "report.html").read_text("utf-8")).rows
+    ]
+    lines = [
+        line
+        for line in (folder / "report.md").read_text("utf-8").splitlines()
+        if re.match(r"\| (?!---)", line)
+    ]
     lines = [re.sub(r"(?<!\\)\[(.*?)\]\(https://[^)]*\)", r"\1", line) for line in lines]
     split = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
     plain = [
-        [html.unescape(re.sub(r"\\([^A-Za-z0-9\s])", r"\1", cell)).strip().replace("<br>", " ") for cell in row]
+        [
+            html.unescape(re.sub(r"\\([^A-Za-z0-9\s])", r"\1", cell)).strip().replace("<br>", " ")
+            for cell in row
+        ]
         for row in split
     ]
     assert [[re.sub("; | +", " ", cell) for cell in row] for row in plain] == [
@@ -140,7 +182,9 @@ def test_a_report_is_rebuilt_from_its_committed_data(folder, tmp_path):
 def test_results_hold_a_row_a_planned_run(folder):
     with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["status"] for row in rows] == [outcome for runs in EVERY_STATUS.values() for outcome, _ in runs]
+    assert [row["status"] for row in rows] == [
+        outcome for runs in EVERY_STATUS.values() for outcome, _ in runs
+    ]
     assert rows[1]["test_error_pct"] == rows[1]["test_loss_nats"] == ""
     assert float(rows[0]["test_error_pct"]) == pytest.approx(1.1)
 
@@ -161,15 +205,32 @@ def test_a_damaged_file_is_named(folder, tmp_path):
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_never_scrolls_sideways(tmp_path, width):
-    page = reports.write(reports.gather(study_record(EVERY_STATUS)), tmp_path).read_text(encoding="utf-8")
+    page = reports.write(reports.gather(study_record(EVERY_STATUS)), tmp_path).read_text(
+        encoding="utf-8"
+    )
     measure = (
         "const page = this.contentDocument.documentElement, told = this.parentNode.dataset;"
         "told.room = page.clientWidth; told.over = page.scrollWidth - page.clientWidth"
     )
-    frame = f'<iframe style="border:0;width:{width}px;height:900px" onload="{measure}" srcdoc="{html.escape(page)}">'
-    (tmp_path / "frame.html").write_text(f"<!doctype html><body>{frame}</iframe></body>", encoding="utf-8")
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
-               "--virtual-time-budget=3000", "--dump-dom", (tmp_path / "frame.html").as_uri()]  # fmt: skip
+    frame = (
+        f'<iframe style="border:0;width:{width}px;height:900px" onload="{measure}" '
+        f'srcdoc="{html.escape(page)}">'
+    )
+    (tmp_path / "frame.html").write_text(
+        f"<!doctype html><body>{frame}</iframe></body>", encoding="utf-8"
+    )
+    command = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--virtual-time-budget=3000",
+        "--dump-dom",
+        (tmp_path / "frame.html").as_uri(),
+    ]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert 'data-over="0"' in shown
-    assert width - 20 <= int(re.search(r'data-room="(\d+)"', shown)[1]) <= width  # less a scroll bar
+    assert (
+        width - 20 <= int(re.search(r'data-room="(\d+)"', shown)[1]) <= width
+    )  # less a scroll bar

@@ -52,7 +52,13 @@ TRUTH: dict[str, list[tuple[str, float | None]]] = {
     "baseline": [("converged", x) for x in (80.1, 80.6, 79.8, 80.4, 80.0)],
     "+ normalisation": [("converged", x) for x in (85.1, 85.9, 84.8, 85.4, 85.2)],
     "halves": [("converged", x) for x in (82.0, 82.6, 81.5, 82.4, 82.2)],
-    "+ momentum": [("converged", 60.0), ("converged", 58.5), ("diverged", None), ("converged", 61.2), ("dead", 10.0)],
+    "+ momentum": [
+        ("converged", 60.0),
+        ("converged", 58.5),
+        ("diverged", None),
+        ("converged", 61.2),
+        ("dead", 10.0),
+    ],
 }
 
 
@@ -76,10 +82,16 @@ def test_each_rung_is_set_against_its_parent_by_welch() -> None:
     held = report().ladder
     assert held is not None
     rows = {row[0].text: row for row in held.table.rows}
-    for name, parent in (("+ normalisation", "baseline"), ("halves", "baseline"), ("+ momentum", "+ normalisation")):
+    for name, parent in (
+        ("+ normalisation", "baseline"),
+        ("halves", "baseline"),
+        ("+ momentum", "+ normalisation"),
+    ):
         test = stats.ttest_ind(values(name), values(parent), equal_var=False)
         interval = test.confidence_interval(0.95)
-        gained = f"{statistics.mean(values(name)) - statistics.mean(values(parent)):+.1f}".replace("-", "−")
+        gained = f"{statistics.mean(values(name)) - statistics.mean(values(parent)):+.1f}".replace(
+            "-", "−"
+        )
         assert rows[name][3].text == gained
         assert rows[name][3].note == f"[{interval.low:.1f}, {interval.high:.1f}]".replace("-", "−")
     assert rows["baseline"][3].text == rows["baseline"][4].text == "–"
@@ -92,13 +104,16 @@ def test_what_is_expected_is_judged_and_the_rest_is_shown_without_a_verdict() ->
     assert told.claims is not None
     rows = {row[0].text: row for row in told.ladder.table.rows}
     assert (rows["+ normalisation"][4].badge, rows["+ normalisation"][4].note.split("; ")[-1]) == (
-        "reproduced", "expected: better",
-    )  # fmt: skip
+        "reproduced",
+        "expected: better",
+    )
     assert rows["+ momentum"][4].badge == "reproduced"
     assert rows["+ momentum"][4].note.endswith("expected: worse")
     assert rows["halves"][4].text == "no claim"
-    p = [stats.ttest_ind(values(a), values(b), equal_var=False).pvalue for a, b in
-         (("+ normalisation", "baseline"), ("+ momentum", "+ normalisation"))]  # fmt: skip
+    p = [
+        stats.ttest_ind(values(a), values(b), equal_var=False).pvalue
+        for a, b in (("+ normalisation", "baseline"), ("+ momentum", "+ normalisation"))
+    ]
     assert max(p) < 0.001, "far from the line in either order of Holm"
     assert "no claim" not in {row[-1].text for row in told.claims.rows}
     assert len(told.claims.rows) == 2
@@ -124,8 +139,11 @@ def test_the_figure_leads_from_parents_and_marks_side_rungs() -> None:
     held = report().ladder
     assert held is not None
     assert [(row.label, row.side, row.parent) for row in held.steps.rows] == [
-        ("baseline", False, None), ("+ normalisation", False, 0), ("halves", True, 0), ("+ momentum", False, 1),
-    ]  # fmt: skip
+        ("baseline", False, None),
+        ("+ normalisation", False, 0),
+        ("halves", True, 0),
+        ("+ momentum", False, 1),
+    ]
     drawing = draw(held.steps)
     for svg in (drawing.wide, drawing.narrow):
         for row in held.steps.rows:
@@ -157,11 +175,19 @@ def test_all_renderers_show_the_ladder_and_other_studies_have_none(tmp_path: Pat
     told = report()
     drawings = {picture.key: draw(picture) for picture in told.pictures}
     for text in (html.render(told, drawings), markdown.render(told), latex.render(told)):
-        for why in ("Where it begins.", "One rate suits all directions.", "Steps that are too long."):
+        for why in (
+            "Where it begins.",
+            "One rate suits all directions.",
+            "Steps that are too long.",
+        ):
             assert why in text
         assert "side rung" in text
     write(gather(record()), tmp_path)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "figures" / "ladder.csv").read_text())))
-    assert [(row["rung"], row["parent"], row["side"]) for row in rows][2] == ("halves", "baseline", "yes")
+    assert [(row["rung"], row["parent"], row["side"]) for row in rows][2] == (
+        "halves",
+        "baseline",
+        "yes",
+    )
     assert float(rows[0]["test_pct"]) == pytest.approx(statistics.mean(values("baseline")))
     assert assemble(gather(study_record())).ladder is None

@@ -1,4 +1,6 @@
-"""The report as LaTeX: the words and numbers of the page, safe against hostile names, and it compiles."""
+"""The report as LaTeX: the words and numbers of the page, safe against hostile names, and it
+compiles.
+"""
 
 import re
 import shutil
@@ -31,7 +33,12 @@ def rows(document):
         for line in table.splitlines():
             if line.endswith(r" \\"):
                 cells = re.split(r"(?<!\\) & ", line.removesuffix(r" \\"))
-                found.append([plain(re.sub(r"\\note\{((?:[^{}]|\{[^{}]*\})*)\}", r" \1", cell)) for cell in cells])
+                found.append(
+                    [
+                        plain(re.sub(r"\\note\{((?:[^{}]|\{[^{}]*\})*)\}", r" \1", cell))
+                        for cell in cells
+                    ]
+                )
     return found
 
 
@@ -45,16 +52,24 @@ def test_numbers_are_those_of_the_page(evidence, tmp_path):
     page = Page(reports.write(evidence, tmp_path / "page").read_text(encoding="utf-8"))
     in_page = [[" ".join(cell) for cell in row] for row in page.rows]
     assert rows(document) == in_page
-    assert plain(latex.escape(reports.assemble(evidence).answer)) == reports.assemble(evidence).answer
+    assert (
+        plain(latex.escape(reports.assemble(evidence).answer)) == reports.assemble(evidence).answer
+    )
 
 
 def test_tables_have_rules_of_booktabs_alone_and_figures_are_pdf(evidence, tmp_path):
     document = write_latex(evidence, tmp_path).read_text(encoding="utf-8")
-    assert document.count(r"\toprule") == document.count(r"\bottomrule") == document.count(r"\begin{longtable}")
+    assert (
+        document.count(r"\toprule")
+        == document.count(r"\bottomrule")
+        == document.count(r"\begin{longtable}")
+    )
     assert r"\hline" not in document
     named = re.findall(r"\{figures/([\w-]+)\.pdf\}", document)
     assert named == [picture.key for picture in reports.assemble(evidence).pictures]
-    assert all((tmp_path / "figures" / f"{key}.pdf").read_bytes().startswith(b"%PDF") for key in named)
+    assert all(
+        (tmp_path / "figures" / f"{key}.pdf").read_bytes().startswith(b"%PDF") for key in named
+    )
 
 
 def test_a_report_gives_what_its_evidence_gives_byte_for_byte(evidence, tmp_path):
@@ -68,7 +83,9 @@ def test_colours_of_a_pdf_are_fixed(evidence):
     import matplotlib as mpl
 
     with mpl.rc_context({"pdf.compression": 0}):
-        drawn = "".join(figures.pdf(held).decode("latin-1") for held in reports.assemble(evidence).pictures)
+        drawn = "".join(
+            figures.pdf(held).decode("latin-1") for held in reports.assemble(evidence).pictures
+        )
     sentinels = {tuple(int(name[i : i + 2], 16) for i in (1, 3, 5)) for name in figures.COLOURS}
     used = re.findall(r"([\d.]+) ([\d.]+) ([\d.]+) (?:rg|RG)", drawn)
     assert used
@@ -103,7 +120,17 @@ def test_no_name_becomes_a_command():
 @pytest.mark.parametrize("hostile", [False, True])
 def test_the_document_compiles(evidence, tmp_path, hostile):
     path = write_latex(reports.gather(hostile_record()) if hostile else evidence, tmp_path)
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", path.name]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120)
+    command = [
+        "pdflatex",
+        "-interaction=nonstopmode",
+        "-halt-on-error",
+        "-no-shell-escape",
+        path.name,
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120
+    )
     assert done.returncode == 0, done.stdout[-2000:]
-    assert "Missing character" not in (tmp_path / "report.log").read_text(encoding="utf-8", errors="replace")
+    assert "Missing character" not in (tmp_path / "report.log").read_text(
+        encoding="utf-8", errors="replace"
+    )

@@ -13,14 +13,23 @@ from resnetlab.studies.parsing.study_file import load_study
 
 def test_of_many_conditions_the_first_have_a_panel_and_none_shows_all_others() -> None:
     study = load_study("digits")
-    named = [replace(study.conditions[k % 4], label=f"{study.conditions[k % 4].label}, {k}") for k in range(25)]
-    claims = tuple(replace(claim, left=named[3].label, right=named[2].label) for claim in study.claims)
+    named = [
+        replace(study.conditions[k % 4], label=f"{study.conditions[k % 4].label}, {k}")
+        for k in range(25)
+    ]
+    claims = tuple(
+        replace(claim, left=named[3].label, right=named[2].label) for claim in study.claims
+    )
     many = replace(study, conditions=tuple(named), claims=claims)
-    truth = {condition.label: TRUTH[study.conditions[k % 4].label] for k, condition in enumerate(named)}
+    truth = {
+        condition.label: TRUTH[study.conditions[k % 4].label] for k, condition in enumerate(named)
+    }
     report = build(study_record(truth, study=many))
     assert len(report.dots.rows) == 25
     for picture in report.curves:
-        assert [panel.label for panel in picture.panels] == [condition.label for condition in named[:MOST_PANELS]]
+        assert [panel.label for panel in picture.panels] == [
+            condition.label for condition in named[:MOST_PANELS]
+        ]
         assert "The first 20 of 25 conditions; curves.csv holds all." in picture.caption
         assert "Grey" not in picture.caption
     assert "stroke-opacity: 0.45" not in draw(report.curves[0]).wide

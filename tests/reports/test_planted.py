@@ -1,5 +1,5 @@
-"""A study of every kind of claim whose truth is known: an effect, none, an equivalence, a dead arm, a missing run, a
-condition out of memory."""
+"""A study of every kind of claim whose truth is known: an effect, none, an equivalence, a dead arm,
+a missing run, a condition out of memory."""
 
 from __future__ import annotations
 
@@ -40,9 +40,20 @@ TRUTH = {
     "plain 20": [*converged(84.0, 84.5, 83.8), ("dead", 10.2), ("diverged", None)],
     "residual 20 (A)": converged(95.0, 95.2, 94.8, 95.1, 95.3),
     "residual 20 (B)": [("out of memory", None)] * 5,
-    "plain 56": [("dead", 10.3), ("dead", 14.7), ("dead", 10.3), ("diverged", None), ("dead", 10.1)],
+    "plain 56": [
+        ("dead", 10.3),
+        ("dead", 14.7),
+        ("dead", 10.3),
+        ("diverged", None),
+        ("dead", 10.1),
+    ],
     "residual 56 (A)": converged(97.1, 97.3, 96.9, 97.2, 97.0),
-    "residual 56 (B)": [*converged(95.6, 96.4), ("missing", None), ("missing", None), ("missing", None)],
+    "residual 56 (B)": [
+        *converged(95.6, 96.4),
+        ("missing", None),
+        ("missing", None),
+        ("missing", None),
+    ],
 }
 
 
@@ -51,33 +62,77 @@ def at(depth, shortcut):
 
 
 CLAIMS = {
-    "an effect": ("reproduced", f'left = {at(14, "A")}\nright = {at(14, "none")}'),
-    "an effect the other way": ("contradicted", f'left = {at(14, "none")}\nright = {at(14, "A")}'),
-    "an effect in loss": ("reproduced", f'metric = "loss"\nleft = {at(14, "A")}\nright = {at(14, "none")}'),
-    "no effect": ("inconclusive", f'left = {at(8, "B")}\nright = {at(8, "A")}'),
-    "an equivalence": ("reproduced", f'kind = "equal"\nmargin = 1.0\nleft = {at(8, "A")}\nright = {at(8, "none")}'),
-    "no equivalence": ("contradicted", f'kind = "equal"\nmargin = 1.0\nleft = {at(14, "A")}\nright = {at(14, "none")}'),
-    "a size": ("reproduced", f'kind = "about"\nsize = 5.0\nleft = {at(14, "A")}\nright = {at(14, "none")}'),
-    "a size, half": ("partly reproduced",
-                     f'kind = "about"\nsize = 1.0\nleft = {at(14, "A")}\nright = {at(14, "none")}'),
-    "failed runs": ("reproduced", f'left = {at(20, "A")}\nright = {at(20, "none")}'),
-    "a dead arm": ("inconclusive", f'left = {at(56, "A")}\nright = {at(56, "none")}'),
-    "it fails": ("reproduced", f'kind = "fails-and-trains"\nleft = {at(56, "none")}\nright = {at(56, "A")}'),
-    "it does not fail": ("inconclusive", f'kind = "fails-and-trains"\nleft = {at(14, "A")}\nright = {at(8, "A")}'),
-    "a missing run": ("reproduced", f'left = {at(14, "B")}\nright = {at(14, "none")}'),
-    "missing runs that matter": ("inconclusive", f'left = {at(56, "B")}\nright = {at(20, "A")}'),
-    "out of memory": ("untestable", f'left = {at(20, "B")}\nright = {at(20, "none")}'),
-    "an average": ("inconclusive",
-                   'kind = "average"\nleft = { model.shortcut = "A" }\nright = { model.shortcut = "none" }'),
-    "a ratio": ("reproduced", ('kind = "relative"\nsize = 42.0\nmargin = 20.0\n'
-                               f'left = {at(14, "A")}\nright = {at(14, "none")}')),
-    "a chain": ("reproduced", 'kind = "monotone"\nalong = "model.depth"\nwhere = { model.shortcut = "A" }'),
-    "a broken chain": ("contradicted", ('kind = "monotone"\nalong = "model.depth"\nchange = "worsens"\n'
-                                        'where = { model.shortcut = "A" }')),
-    "the best": ("reproduced", f'kind = "best"\nleft = {at(56, "A")}\namong = {{ model.shortcut = "A" }}'),
-    "not the best": ("contradicted", f'kind = "best"\nleft = {at(14, "A")}\namong = {{ model.shortcut = "A" }}'),
-    "a race": ("inconclusive", f'kind = "faster"\naccuracy_pct = 80.0\nleft = {at(56, "A")}\nright = {at(14, "none")}'),
-}  # fmt: skip
+    "an effect": ("reproduced", f"left = {at(14, 'A')}\nright = {at(14, 'none')}"),
+    "an effect the other way": ("contradicted", f"left = {at(14, 'none')}\nright = {at(14, 'A')}"),
+    "an effect in loss": (
+        "reproduced",
+        f'metric = "loss"\nleft = {at(14, "A")}\nright = {at(14, "none")}',
+    ),
+    "no effect": ("inconclusive", f"left = {at(8, 'B')}\nright = {at(8, 'A')}"),
+    "an equivalence": (
+        "reproduced",
+        f'kind = "equal"\nmargin = 1.0\nleft = {at(8, "A")}\nright = {at(8, "none")}',
+    ),
+    "no equivalence": (
+        "contradicted",
+        f'kind = "equal"\nmargin = 1.0\nleft = {at(14, "A")}\nright = {at(14, "none")}',
+    ),
+    "a size": (
+        "reproduced",
+        f'kind = "about"\nsize = 5.0\nleft = {at(14, "A")}\nright = {at(14, "none")}',
+    ),
+    "a size, half": (
+        "partly reproduced",
+        f'kind = "about"\nsize = 1.0\nleft = {at(14, "A")}\nright = {at(14, "none")}',
+    ),
+    "failed runs": ("reproduced", f"left = {at(20, 'A')}\nright = {at(20, 'none')}"),
+    "a dead arm": ("inconclusive", f"left = {at(56, 'A')}\nright = {at(56, 'none')}"),
+    "it fails": (
+        "reproduced",
+        f'kind = "fails-and-trains"\nleft = {at(56, "none")}\nright = {at(56, "A")}',
+    ),
+    "it does not fail": (
+        "inconclusive",
+        f'kind = "fails-and-trains"\nleft = {at(14, "A")}\nright = {at(8, "A")}',
+    ),
+    "a missing run": ("reproduced", f"left = {at(14, 'B')}\nright = {at(14, 'none')}"),
+    "missing runs that matter": ("inconclusive", f"left = {at(56, 'B')}\nright = {at(20, 'A')}"),
+    "out of memory": ("untestable", f"left = {at(20, 'B')}\nright = {at(20, 'none')}"),
+    "an average": (
+        "inconclusive",
+        'kind = "average"\nleft = { model.shortcut = "A" }\nright = { model.shortcut = "none" }',
+    ),
+    "a ratio": (
+        "reproduced",
+        (
+            'kind = "relative"\nsize = 42.0\nmargin = 20.0\n'
+            f"left = {at(14, 'A')}\nright = {at(14, 'none')}"
+        ),
+    ),
+    "a chain": (
+        "reproduced",
+        'kind = "monotone"\nalong = "model.depth"\nwhere = { model.shortcut = "A" }',
+    ),
+    "a broken chain": (
+        "contradicted",
+        (
+            'kind = "monotone"\nalong = "model.depth"\nchange = "worsens"\n'
+            'where = { model.shortcut = "A" }'
+        ),
+    ),
+    "the best": (
+        "reproduced",
+        f'kind = "best"\nleft = {at(56, "A")}\namong = {{ model.shortcut = "A" }}',
+    ),
+    "not the best": (
+        "contradicted",
+        f'kind = "best"\nleft = {at(14, "A")}\namong = {{ model.shortcut = "A" }}',
+    ),
+    "a race": (
+        "inconclusive",
+        f'kind = "faster"\naccuracy_pct = 80.0\nleft = {at(56, "A")}\nright = {at(14, "none")}',
+    ),
+}
 
 
 def planted(names=tuple(CLAIMS)):
@@ -102,7 +157,9 @@ def test_each_planted_truth_is_found(report, name):
     assert next(cell.badge for cell in report.verdicts if cell.text == name) == wanted
 
 
-@pytest.mark.parametrize(("name", "word"), [("it does not fail", "contradicted"), ("a race", "reproduced")])
+@pytest.mark.parametrize(
+    ("name", "word"), [("it does not fail", "contradicted"), ("a race", "reproduced")]
+)
 def test_exact_tests_of_five_runs_decide_alone_and_not_within_a_family_of_many(name, word):
     alone = reports.build(study_record(TRUTH, study=planted((name,))))
     assert alone.verdicts[0].badge == word
@@ -111,7 +168,10 @@ def test_exact_tests_of_five_runs_decide_alone_and_not_within_a_family_of_many(n
 def test_a_missing_run_like_the_others_would_have_decided_what_a_dead_one_does_not():
     there = TRUTH | {"residual 56 (B)": converged(95.6, 96.4, 96.0, 96.0, 96.0)}
     names = ("missing runs that matter",)
-    found = [reports.build(study_record(truth, study=planted(names))).verdicts[0].badge for truth in (TRUTH, there)]
+    found = [
+        reports.build(study_record(truth, study=planted(names))).verdicts[0].badge
+        for truth in (TRUTH, there)
+    ]
     assert found == ["inconclusive", "reproduced"]
 
 
@@ -136,17 +196,28 @@ def test_each_claim_says_what_it_compares_and_in_which_unit(report):
 def test_a_claim_on_the_train_images_is_judged_there_and_says_so():
     sides = f"left = {at(14, 'A')}\nright = {at(14, 'none')}\n"
     text = STUDY + "".join(
-        f'[[claim]]\nsays = "Better on {split}."\n{sides}split = "{split}"\n' for split in ("test", "train")
+        f'[[claim]]\nsays = "Better on {split}."\n{sides}split = "{split}"\n'
+        for split in ("test", "train")
     )
-    evidence = reports.gather(study_record(TRUTH, study=parse_study(tomllib.loads(text), "study.toml", Overrides())))
-    learned = {"plain 14": 1.0, "residual 14 (A)": 9.0}  # by heart: the plain one knows its train images better
+    evidence = reports.gather(
+        study_record(TRUTH, study=parse_study(tomllib.loads(text), "study.toml", Overrides()))
+    )
+    learned = {
+        "plain 14": 1.0,
+        "residual 14 (A)": 9.0,
+    }  # by heart: the plain one knows its train images better
     known = tuple(
-        replace(row, train_error_pct=learned[row.condition] + row.seed / 10) if row.condition in learned else row
+        replace(row, train_error_pct=learned[row.condition] + row.seed / 10)
+        if row.condition in learned
+        else row
         for row in evidence.rows
     )
     report = reports.assemble(replace(evidence, rows=known))
     assert [cell.badge for cell in report.verdicts] == ["reproduced", "contradicted"]
-    assert rows(report)["Better on train."][0].note == "residual 14 (A) − plain 14 in accuracy on the train images"
+    assert (
+        rows(report)["Better on train."][0].note
+        == "residual 14 (A) − plain 14 in accuracy on the train images"
+    )
     assert rows(report)["Better on test."][0].note == "residual 14 (A) − plain 14"
     assert "a fixed part of the train split" in report.claims.note
 
@@ -186,7 +257,9 @@ def test_a_report_of_every_kind_is_built_again_from_its_files(tmp_path):
     assert load(tmp_path / "first").study.claims == evidence.study.claims
     reports.rebuild(tmp_path / "first", tmp_path / "second")
     for path in (tmp_path / "first").rglob("*.*"):
-        assert (tmp_path / "second" / path.relative_to(tmp_path / "first")).read_bytes() == path.read_bytes()
+        assert (
+            tmp_path / "second" / path.relative_to(tmp_path / "first")
+        ).read_bytes() == path.read_bytes()
 
 
 def test_the_order_of_seeds_changes_no_verdict(report):
@@ -201,8 +274,9 @@ def test_the_forest_plot_has_a_row_a_claim_with_its_failed_runs(report):
     assert held["a size"].region == (2.5, 7.5)
     assert held["a size"].low < held["a size"].d < held["a size"].high
     assert (held["failed runs"].conditional, held["failed runs"].said[1:]) == (
-        True, ("5/5 and 3/5 converged", "1 dead, 1 diverged")
-    )  # fmt: skip
+        True,
+        ("5/5 and 3/5 converged", "1 dead, 1 diverged"),
+    )
     assert held["out of memory"].said[2] == "1 dead, 1 diverged, 5 out of memory"
     assert (held["it fails"].d, held["it fails"].said[0]) == (None, "5 of 5 fail")
     assert {row.unit for row in held.values()} == {"points", "nats", "%", ""}

@@ -1,5 +1,5 @@
-"""Every kind of claim against every kind of truth: an effect, its opposite, noise, a dead arm, a missing run, a
-condition out of memory. Each claim is alone in its study."""
+"""Every kind of claim against every kind of truth: an effect, its opposite, noise, a dead arm, a
+missing run, a condition out of memory. Each claim is alone in its study."""
 
 from __future__ import annotations
 
@@ -91,10 +91,12 @@ TRUTHS = [
     ("faster", (90.0, 92.0, 86.0, 97.0), "reproduced"),
     ("faster", (90.0, 92.0, 97.0, 86.0), "contradicted"),
     ("faster", (90.0, 92.0, 95.0, 95.0), "inconclusive"),
-    # A dead arm: no mean to compare, a failure that is real, and a race that was never run to its end.
+    # A dead arm: no mean to compare, a failure that is real, and a race that was never run to its
+    # end.
     *((kind, (*EFFECT[:3], DEAD), WITH_A_DEAD_LEFT.get(kind, "inconclusive")) for kind in CLAIMS),
     *((kind, (*EFFECT[:3], MEMORY), "untestable") for kind in CLAIMS),
-    # A missing run: a clear effect stays, whatever became of it; a race that all finish has none to spare.
+    # A missing run: a clear effect stays, whatever became of it; a race that all finish has none to
+    # spare.
     ("greater", (*EFFECT[:3], lost(around(95.0))), "reproduced"),
     ("about", (*EFFECT[:3], lost(around(95.0))), "reproduced"),
     ("equal", (90.0, 92.0, 95.0, lost(around(95.0))), "reproduced"),
@@ -106,26 +108,36 @@ TRUTHS = [
     ("best", (*EFFECT[:3], lost(around(95.0))), "reproduced"),
     ("faster", (90.0, 92.0, 86.0, lost(around(97.0))), "reproduced"),
     ("faster", (90.0, 92.0, 90.0, lost(around(97.0))), "inconclusive"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("kind", "truth", "word"), TRUTHS)
 def test_each_truth_is_found_by_each_kind(kind, truth, word):
-    study = parse_study(tomllib.loads(f'{STUDY}kind = "{kind}"\n{CLAIMS[kind]}'), "study.toml", Overrides())
-    runs = {label: around(held) if isinstance(held, float) else held
-            for label, held in zip(CONDITIONS, truth, strict=True)}  # fmt: skip
+    study = parse_study(
+        tomllib.loads(f'{STUDY}kind = "{kind}"\n{CLAIMS[kind]}'), "study.toml", Overrides()
+    )
+    runs = {
+        label: around(held) if isinstance(held, float) else held
+        for label, held in zip(CONDITIONS, truth, strict=True)
+    }
     report = reports.build(study_record(runs, study=study))
     assert report.verdicts[0].badge == word
     told = {row[0].text: [cell.text for cell in row[1:]] for row in report.outcomes.rows}
     assert told["all"][0] == "20"  # whatever became of them
     assert all(int(row[0]) == sum(map(int, row[1:])) for row in told.values())
     failed = [outcome for held in runs.values() for outcome, _ in held if outcome != "converged"]
-    if failed and word in ("reproduced", "partly reproduced") and kind not in ("fails-and-trains", "faster"):
+    if (
+        failed
+        and word in ("reproduced", "partly reproduced")
+        and kind not in ("fails-and-trains", "faster")
+    ):
         assert "conditional on convergence" in report.verdicts[0].note
 
 
 def test_every_kind_meets_every_verdict_that_it_can_give():
     found = {kind: {word for held, _, word in TRUTHS if held == kind} for kind in CLAIMS}
     words = {"reproduced", "contradicted", "inconclusive", "untestable"}
-    assert found == {kind: words | ({"partly reproduced"} if kind in ("about", "relative") else set())
-                     for kind in CLAIMS}  # fmt: skip
+    assert found == {
+        kind: words | ({"partly reproduced"} if kind in ("about", "relative") else set())
+        for kind in CLAIMS
+    }

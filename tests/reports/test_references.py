@@ -22,14 +22,20 @@ PROTOCOL = Protocol(said="as it was", data="digits", epochs=10, fields={"recipe.
 def report(value, *, protocol=PROTOCOL, condition=RESIDUAL, truth=TRUTH, **changes):
     held = replace(
         load_study("digits"),
-        published=(Beside(condition=condition, title="A source", citation="", protocol=protocol, value=value),),
+        published=(
+            Beside(
+                condition=condition, title="A source", citation="", protocol=protocol, value=value
+            ),
+        ),
         **changes,
     )
     return reports.build(study_record(truth, study=held))
 
 
 def row(report):
-    return dict(zip([column.name for column in report.beside.columns], report.beside.rows[0], strict=True))
+    return dict(
+        zip([column.name for column in report.beside.columns], report.beside.rows[0], strict=True)
+    )
 
 
 def error(value=2.84, **fields):
@@ -65,48 +71,108 @@ def test_a_distant_number_is_incompatible_and_stays_on_the_axis():
 @pytest.mark.parametrize(
     ("value", "protocol", "why"),
     [
-        (error(), replace(PROTOCOL, epochs=200), "a shrunken protocol: fewer epochs than the published one"),
+        (
+            error(),
+            replace(PROTOCOL, epochs=200),
+            "a shrunken protocol: fewer epochs than the published one",
+        ),
         (error(), replace(PROTOCOL, epochs=None, steps=64000), "a shrunken protocol: fewer steps"),
         (error(), replace(PROTOCOL, train_images=45000), "a shrunken protocol: fewer train images"),
         (error(), replace(PROTOCOL, data="cifar10"), "measured on cifar10, here on digits"),
-        (error(epoch=5.0), PROTOCOL, "measured on the test images at epoch 5, of which nothing is recorded here"),
-        (error(split="train", epoch=5.5), PROTOCOL, "measured on the train images at epoch 5.5, of which nothing"),
+        (
+            error(epoch=5.0),
+            PROTOCOL,
+            "measured on the test images at epoch 5, of which nothing is recorded here",
+        ),
+        (
+            error(split="train", epoch=5.5),
+            PROTOCOL,
+            "measured on the train images at epoch 5.5, of which nothing",
+        ),
         (replace(error(), value=None, status="not trained"), PROTOCOL, "not trained"),
-        (replace(error(), quantity="top-5 error"), PROTOCOL, "top-5 error, which is not measured here"),
+        (
+            replace(error(), quantity="top-5 error"),
+            PROTOCOL,
+            "top-5 error, which is not measured here",
+        ),
     ],
 )
-def test_no_badge_where_the_number_is_of_something_else_and_the_reason_is_told(value, protocol, why):
+def test_no_badge_where_the_number_is_of_something_else_and_the_reason_is_told(
+    value, protocol, why
+):
     told = row(report(value, protocol=protocol))["Badge"]
     assert (told.text, told.badge) == ("None", "")
     assert told.note.startswith(why)
 
 
 def test_a_source_links_to_its_work_and_only_by_an_address_that_is_one(tmp_path):
-    held = replace(load_study("digits"), published=(
-        Beside(condition=RESIDUAL, title="Mine, table 1", citation="", url="https://example.org/mine",
-               protocol=PROTOCOL, value=error()),
-        Beside(condition=RESIDUAL, title="Theirs, table 2", citation="", protocol=PROTOCOL, value=error()),
-    ))  # fmt: skip
-    page = reports.write(reports.gather(study_record(study=held)), tmp_path).read_text(encoding="utf-8")
+    held = replace(
+        load_study("digits"),
+        published=(
+            Beside(
+                condition=RESIDUAL,
+                title="Mine, table 1",
+                citation="",
+                url="https://example.org/mine",
+                protocol=PROTOCOL,
+                value=error(),
+            ),
+            Beside(
+                condition=RESIDUAL,
+                title="Theirs, table 2",
+                citation="",
+                protocol=PROTOCOL,
+                value=error(),
+            ),
+        ),
+    )
+    page = reports.write(reports.gather(study_record(study=held)), tmp_path).read_text(
+        encoding="utf-8"
+    )
     assert '<a href="https://example.org/mine" rel="noopener">Mine, table 1</a>' in page
     assert "Theirs, table 2<" in page
     document = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "[Mine, table 1](https://example.org/mine)" in document
-    assert "[He et al. 2016, sec. 4.2, on CIFAR-10](https://arxiv.org/abs/1512.03385)" in document  # the claim's
+    assert (
+        "[He et al. 2016, sec. 4.2, on CIFAR-10](https://arxiv.org/abs/1512.03385)" in document
+    )  # the claim's
     for bad in ("javascript:alert(1)", "http://example.org", 'https://example.org/"x'):
         with pytest.raises(InputError):
-            decode(Source, {"name": "mine", "title": "Mine", "citation": "", "url": bad, "value": [],
-                            "protocol": {"said": ""}}, "mine.toml")  # fmt: skip
+            decode(
+                Source,
+                {
+                    "name": "mine",
+                    "title": "Mine",
+                    "citation": "",
+                    "url": bad,
+                    "value": [],
+                    "protocol": {"said": ""},
+                },
+                "mine.toml",
+            )
 
 
 def test_a_published_top_5_error_stands_beside_the_measured_one():
-    held = study_record(study=replace(load_study("digits"), published=(
-        Beside(condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL,
-               value=replace(error(4.49), quantity="top-5 error")),
-    )))  # fmt: skip
+    held = study_record(
+        study=replace(
+            load_study("digits"),
+            published=(
+                Beside(
+                    condition=RESIDUAL,
+                    title="A source",
+                    citation="",
+                    protocol=PROTOCOL,
+                    value=replace(error(4.49), quantity="top-5 error"),
+                ),
+            ),
+        )
+    )
     found = reports.gather(held)
     seen = iter((4.0, 4.4, 4.2, 4.6, 4.3))
-    rows = [replace(row, test_top5_error_pct=next(seen)) if row.condition == RESIDUAL else row for row in found.rows]
+    rows = [
+        replace(row, test_top5_error_pct=next(seen)) if row.condition == RESIDUAL else row
+        for row in found.rows
+    ]
     told = row(reports.assemble(replace(found, rows=tuple(rows))))
     half = t_quantile(0.975, 4) * 0.2236067977499790 * (1 / 5 + 1) ** 0.5 + 0.005
     assert told["Published"].text == "4.49 % top-5 error"
@@ -116,11 +182,16 @@ def test_a_published_top_5_error_stands_beside_the_measured_one():
 
 
 def test_what_a_command_changed_costs_the_badge_and_more_seeds_do_not():
-    assert row(report(error(), overrides=("seeds = [0, 1, 2, 3, 4]",)))["Badge"].badge == "compatible"
+    assert (
+        row(report(error(), overrides=("seeds = [0, 1, 2, 3, 4]",)))["Badge"].badge == "compatible"
+    )
     elsewhere = row(report(error(), overrides=("data = mine.npz",)))  # named as the source's
     assert elsewhere["Badge"].badge == "compatible"
     told = row(report(error(), overrides=("recipe.optimiser.lr = 0.1 (was 0.001)",)))["Badge"]
-    assert told.note == "a shrunken protocol: changed by the command: recipe.optimiser.lr = 0.1 (was 0.001)"
+    assert (
+        told.note
+        == "a shrunken protocol: changed by the command: recipe.optimiser.lr = 0.1 (was 0.001)"
+    )
 
 
 def test_a_shrunken_data_set_costs_the_badge():
@@ -130,11 +201,16 @@ def test_a_shrunken_data_set_costs_the_badge():
 
 
 def test_differences_of_the_protocol_are_told_beside_a_badge():
-    fields = {"recipe.batch_size": 128, "recipe.optimiser.name": "sgd", "recipe.optimiser.momentum": 0.9}
+    fields = {
+        "recipe.batch_size": 128,
+        "recipe.optimiser.name": "sgd",
+        "recipe.optimiser.momentum": 0.9,
+    }
     told = row(report(error(chosen="test"), protocol=replace(PROTOCOL, epochs=5, fields=fields)))
     assert told["Badge"].badge == "compatible"
     assert told["What differs"].text == (
-        "10 epochs (published 5); batch_size 64 (published 128); optimiser.name adam (published sgd); "
+        "10 epochs (published 5); batch_size 64 (published 128); optimiser.name adam "
+        "(published sgd); "
         "the epoch: the last (published by the test images)"
     )
 
@@ -147,14 +223,26 @@ def test_failed_runs_are_told():
 
 @pytest.mark.parametrize("epoch", [None, 9.0])
 def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoch(epoch):
-    """Its interval allows for the part of the train images on which it is measured here, and no diamond is drawn."""
+    """Its interval allows for the part of the train images on which it is measured here, and no
+    diamond is drawn.
+    """
     held = report(
-        Value(label="train", model="cifar-resnet56", quantity="accuracy", value=97.0, split="train", epoch=epoch)
+        Value(
+            label="train",
+            model="cifar-resnet56",
+            quantity="accuracy",
+            value=97.0,
+            split="train",
+            epoch=epoch,
+        )
     )
     told, evidence = row(held), reports.gather(study_record())
     rows = [100 - line.train_error_pct for line in evidence.rows if line.condition == RESIDUAL]
-    read = {line.seed: 100 - line.top1_error_pct for line in evidence.points
-            if (line.condition, line.split, line.epoch) == (RESIDUAL, "train", 9.0)}  # fmt: skip
+    read = {
+        line.seed: 100 - line.top1_error_pct
+        for line in evidence.points
+        if (line.condition, line.split, line.epoch) == (RESIDUAL, "train", 9.0)
+    }
     values = list(read.values()) if epoch else rows
     assert len(values) == 5
     middle = sum(values) / 5
@@ -173,9 +261,13 @@ def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoc
 
 def test_a_rebuilt_copy_of_the_data_is_told_and_compared():
     record = study_record()
-    value = Beside(condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error())
+    value = Beside(
+        condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
+    )
     evidence = reports.gather(study_record(study=replace(record.study, published=(value,))))
-    evidence = replace(evidence, data=tuple(replace(facts, name="digits-rebuilt") for facts in evidence.data))
+    evidence = replace(
+        evidence, data=tuple(replace(facts, name="digits-rebuilt") for facts in evidence.data)
+    )
     told = row(reports.assemble(evidence))
     assert told["Badge"].badge == "compatible"
     assert told["What differs"].text == "data digits-rebuilt (published digits)"
@@ -184,7 +276,9 @@ def test_a_rebuilt_copy_of_the_data_is_told_and_compared():
 def test_what_no_field_says_of_a_protocol_stands_in_words_in_every_file(tmp_path):
     differs = (
         Differs(published="weights shared", here="weights of each seed"),
-        Differs(published="plain by batch", here="plain by running", unless={"model.shortcut": "A"}),
+        Differs(
+            published="plain by batch", here="plain by running", unless={"model.shortcut": "A"}
+        ),
         Differs(published="ten epochs", here="never", unless={"recipe.epochs": 10}),
     )
     protocol = replace(PROTOCOL, differs=differs)
@@ -229,28 +323,44 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
     other = Value(label="FPNet-20", quantity="error", value=7.9, m=3, sd=0.2)
     held = replace(
         load_study("digits"),
-        published=(Beside(condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()),),
+        published=(
+            Beside(
+                condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
+            ),
+        ),
         published_only=tuple(
             Beside(condition="", title="A source", citation="", protocol=PROTOCOL, value=value)
             for value in (other, error(3.0))
         ),
     )
-    page = reports.write(reports.gather(study_record(study=held)), tmp_path).read_text(encoding="utf-8")
+    page = reports.write(reports.gather(study_record(study=held)), tmp_path).read_text(
+        encoding="utf-8"
+    )
     table = reports.assemble(reports.gather(study_record(study=held))).alone
     assert [[cell.text for cell in row] for row in table.rows] == [
-        ["FPNet-20", "A source", "92.10 %", "Published only"], ["its name", "A source", "97.00 %", "Published only"],
-    ]  # fmt: skip
-    assert [row[-1].note for row in table.rows] == ["resnetlab does not run it", "of no condition of this study"]
+        ["FPNet-20", "A source", "92.10 %", "Published only"],
+        ["its name", "A source", "97.00 %", "Published only"],
+    ]
+    assert [row[-1].note for row in table.rows] == [
+        "resnetlab does not run it",
+        "of no condition of this study",
+    ]
     assert "Published only: 2 more numbers of these sources" in page
     assert "### Published only" in (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "Published only" in latex.render(reports.assemble(reports.gather(study_record(study=held))))
+    assert "Published only" in latex.render(
+        reports.assemble(reports.gather(study_record(study=held)))
+    )
     assert reports.build(study_record()).alone is None
 
 
 def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
     held = replace(
         load_study("digits"),
-        published=(Beside(condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()),),
+        published=(
+            Beside(
+                condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
+            ),
+        ),
     )
     page = reports.write(reports.gather(study_record(study=held)), tmp_path)
     before = page.read_bytes()
@@ -263,16 +373,23 @@ def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
     assert [line.split(",")[0] for line in told[1:]] == [RESIDUAL]
 
 
-PLAIN = Beside(condition="plain 56", title="Another", citation="", protocol=PROTOCOL,
-               value=Value(label="plain", model="cifar-plain56", quantity="accuracy", value=30.0))  # fmt: skip
+PLAIN = Beside(
+    condition="plain 56",
+    title="Another",
+    citation="",
+    protocol=PROTOCOL,
+    value=Value(label="plain", model="cifar-plain56", quantity="accuracy", value=30.0),
+)
 
 
 def known_effect(**changes):
-    """Of residual 56 above plain 56, which one source has at an error of 2.84 and another at 30 %."""
+    """Residual 56 above plain 56: one source has an error of 2.84 and another 30 %."""
     study = load_study("digits")
     claim = study.claims[0]
     back = replace(claim, says="Back.", left=claim.right, right=claim.left)
-    residual = Beside(condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error())
+    residual = Beside(
+        condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
+    )
     pair = tuple(replace(held, **changes.get(held.title, {})) for held in (residual, PLAIN))
     held = replace(study, claims=(changes.get("claim", claim), back), published=pair)
     return reports.build(study_record(study=held)).forest
@@ -280,7 +397,9 @@ def known_effect(**changes):
 
 def test_the_effect_in_published_numbers_stands_in_the_forest_plot():
     held = known_effect()
-    assert [known.d for row in held.rows for known in row.published] == pytest.approx([67.16, -67.16])
+    assert [known.d for row in held.rows for known in row.published] == pytest.approx(
+        [67.16, -67.16]
+    )
     assert held.rows[0].published[0].sources == ("A source", "Another")
     assert held.caption.endswith("Diamond: the effect in published numbers (A source and Another).")
     assert "published +67.16 (A source and Another)" in held.alt
@@ -315,7 +434,9 @@ def test_no_effect_is_made_of_numbers_that_were_measured_otherwise(changes):
 def test_one_source_is_compared_within_itself_where_it_has_both_numbers():
     study = load_study("digits")
     own = replace(PLAIN, title="A source", value=replace(PLAIN.value, value=40.0))
-    residual = Beside(condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error())
+    residual = Beside(
+        condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
+    )
     held = replace(study, claims=(study.claims[0],) * 2, published=(PLAIN, own, residual))
     (known,) = reports.build(study_record(study=held)).forest.rows[0].published
     assert (known.sources, known.d) == (("A source",), pytest.approx(57.16))
@@ -325,7 +446,9 @@ def test_the_effects_of_a_forest_plot_stand_beside_it(tmp_path):
     study = load_study("digits")
     claim = study.claims[0]
     back = replace(claim, says="Back.", left=claim.right, right=claim.left)
-    reports.write(reports.gather(study_record(study=replace(study, claims=(claim, back)))), tmp_path)
+    reports.write(
+        reports.gather(study_record(study=replace(study, claims=(claim, back)))), tmp_path
+    )
     lines = (tmp_path / "figures" / "claims.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0].split(",")[:3] == ["claim", "unit", "region_low"]
     assert lines[1].startswith("Residual 56 is more accurate than plain 56.,points,0.0,inf,68.2")

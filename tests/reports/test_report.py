@@ -12,8 +12,10 @@ from resnetlab.stats.intervals import hurdle_interval, t_interval, wilson
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study
 
-FINISHED = {label: [(o, x) if o not in ("running", "waiting") else ("dead", 10.0) for o, x in runs]
-            for label, runs in EVERY_STATUS.items()}  # fmt: skip
+FINISHED = {
+    label: [(o, x) if o not in ("running", "waiting") else ("dead", 10.0) for o, x in runs]
+    for label, runs in EVERY_STATUS.items()
+}
 
 
 def texts(table):
@@ -23,7 +25,9 @@ def texts(table):
 def test_the_answer_names_both_arms_their_intervals_their_rates_and_the_verdict():
     report = reports.build(study_record())
     low, high = t_interval((35.8, 28.1, 22.8))
-    assert report.answer.startswith("Residual 56 (A) reached 97.2 % [96.2, 98.1] test accuracy (5 of 5 converged)")
+    assert report.answer.startswith(
+        "Residual 56 (A) reached 97.2 % [96.2, 98.1] test accuracy (5 of 5 converged)"
+    )
     assert f"28.9 % [{low:.1f}, {high:.1f}] for plain 56 (3 of 5)" in report.answer
     assert report.answer.endswith("reproduced, conditional on convergence.")
     assert [cell.badge for cell in report.verdicts] == ["reproduced"]
@@ -32,8 +36,16 @@ def test_the_answer_names_both_arms_their_intervals_their_rates_and_the_verdict(
 @pytest.mark.parametrize(
     ("metric", "split", "said"),
     [
-        ("top1", "train", "Residual 56 (A) reached {:.1f} % [{:.1f}, {:.1f}] train accuracy (5 of 5 converged)"),
-        ("loss", "test", "Residual 56 (A) reached {:.3f} nats [{:.3f}, {:.3f}] test loss (5 of 5 converged)"),
+        (
+            "top1",
+            "train",
+            "Residual 56 (A) reached {:.1f} % [{:.1f}, {:.1f}] train accuracy (5 of 5 converged)",
+        ),
+        (
+            "loss",
+            "test",
+            "Residual 56 (A) reached {:.3f} nats [{:.3f}, {:.3f}] test loss (5 of 5 converged)",
+        ),
     ],
 )
 def test_the_answer_about_other_images_or_the_loss_has_their_means(metric, split, said):
@@ -43,10 +55,15 @@ def test_the_answer_about_other_images_or_the_loss_has_their_means(metric, split
     values = [100 - 0.9 * e if metric == "top1" else 2.35 * (e / 100) ** 0.8 for e in errors]
     answer = reports.build(study_record(study=study)).answer
     assert answer.startswith(said.format(sum(values) / 5, *t_interval(values)))
-    assert f" {split} {'loss' if metric == 'loss' else 'accuracy'} (5 of 5 converged), against " in answer
+    assert (
+        f" {split} {'loss' if metric == 'loss' else 'accuracy'} (5 of 5 converged), against "
+        in answer
+    )
     assert "] for plain 56 (3 of 5): " in answer
     failed = TRUTH | {"plain 56": [("dead", 10.0)] * 5}
-    assert reports.build(study_record(failed, study=study)).answer.startswith("Residual 56 is more accurate")
+    assert reports.build(study_record(failed, study=study)).answer.startswith(
+        "Residual 56 is more accurate"
+    )
 
 
 def test_planted_verdicts_are_told():
@@ -85,10 +102,16 @@ def test_no_status_leaves_a_denominator(truth):
             assert int(held[outcome]) == sum(o == outcome for o, _ in runs)
     assert texts(report.outcomes)[-1][:2] == ["all", "20"]
     assert len(report.ledger.rows) == 20
-    assert [row[2] for row in texts(report.ledger)] == [o for runs in truth.values() for o, _ in runs]
-    assert [dot.outcome for row in report.dots.rows for dot in row.dots] == [o for r in truth.values() for o, _ in r]
+    assert [row[2] for row in texts(report.ledger)] == [
+        o for runs in truth.values() for o, _ in runs
+    ]
+    assert [dot.outcome for row in report.dots.rows for dot in row.dots] == [
+        o for r in truth.values() for o, _ in r
+    ]
     for row in texts(report.conditions):
-        assert row[1].endswith(f"of {sum(o not in ('running', 'waiting') for o, _ in truth[row[0]])}")
+        assert row[1].endswith(
+            f"of {sum(o not in ('running', 'waiting') for o, _ in truth[row[0]])}"
+        )
 
 
 def test_conditions_show_the_specified_estimates():
@@ -101,7 +124,10 @@ def test_conditions_show_the_specified_estimates():
     assert row[5].text == f"{sum(every) / 5:.1f} %"
     assert f"[{hurdle.low:.1f}, {hurdle.high:.1f}] hurdle" in row[5].note
     assert "runs 10.3 to 35.8" in row[5].note
-    assert row[0].note == f"{cost(load_study('digits').condition('plain 56').model, 1, 10, 8)[0]:,} parameters"
+    assert (
+        row[0].note
+        == f"{cost(load_study('digits').condition('plain 56').model, 1, 10, 8)[0]:,} parameters"
+    )
 
 
 def test_a_diverged_run_counts_as_a_guess_and_says_so():
@@ -121,15 +147,23 @@ def test_a_study_that_has_not_begun_has_a_report(tmp_path):
     waiting = {label: [("waiting", None)] * 5 for label in TRUTH}
     record = study_record(waiting, events=())
     assert reports.write(reports.gather(record), tmp_path).exists()
-    assert reports.build(record).answer == "0 of 20 runs are finished: no claim is judged before the last one."
+    assert (
+        reports.build(record).answer
+        == "0 of 20 runs are finished: no claim is judged before the last one."
+    )
 
 
 def test_a_shrunken_protocol_says_so_and_its_command_repeats_it():
     study = load_study("digits", Overrides(settings=("recipe.epochs=2",), seeds=(0, 1)))
-    report = reports.build(study_record({label: runs[:2] for label, runs in TRUTH.items()}, study=study))
+    report = reports.build(
+        study_record({label: runs[:2] for label, runs in TRUTH.items()}, study=study)
+    )
     assert "recipe.epochs = 2 (was 10)" in report.limits
     assert report.command == "resnetlab study run digits --seeds 2 --set recipe.epochs=2"
-    assert reports.build(study_record(), "resnetlab study run x.toml").command == "resnetlab study run x.toml"
+    assert (
+        reports.build(study_record(), "resnetlab study run x.toml").command
+        == "resnetlab study run x.toml"
+    )
 
 
 def test_bands_are_named_as_what_they_are():
@@ -147,14 +181,29 @@ def test_the_test_curve_is_drawn_when_it_was_recorded_and_chose_nothing():
     report = reports.build(study_record(test_curve=True))
     assert [curve.key for curve in report.curves] == ["train-loss", "test-error"]
     assert "nothing was chosen by it" in report.test_split
-    assert [curve.key for curve in reports.build(study_record()).curves] == ["train-loss", "validation-error"]
+    assert [curve.key for curve in reports.build(study_record()).curves] == [
+        "train-loss",
+        "validation-error",
+    ]
 
 
 def test_all_machines_and_commits_are_named():
-    moved = EVENT | {"event": "resume", "commit": "fff9999", "dirty": True, "processor": "Another processor"}
+    moved = EVENT | {
+        "event": "resume",
+        "commit": "fff9999",
+        "dirty": True,
+        "processor": "Another processor",
+    }
     report = reports.build(study_record(events=(EVENT, moved)))
     said = " ".join(fact.said for fact in report.facts)
-    for part in ("abc1234", "fff9999 with uncommitted changes", "A processor", "Another processor", "d" * 64, "1,294"):
+    for part in (
+        "abc1234",
+        "fff9999 with uncommitted changes",
+        "A processor",
+        "Another processor",
+        "d" * 64,
+        "1,294",
+    ):
         assert part in said
     assert {row[7] for row in texts(report.ledger)} == {"2"}
 
@@ -164,7 +213,9 @@ def test_several_claims_and_none():
     claim = study.claims[0]
     back = replace(claim, says="Plain 56 is more accurate.", left=claim.right, right=claim.left)
     report = reports.build(study_record(study=replace(study, claims=(claim, back))))
-    assert report.answer.startswith("Of 2 claims, 1 is reproduced and 1 is contradicted; the first: ")
+    assert report.answer.startswith(
+        "Of 2 claims, 1 is reproduced and 1 is contradicted; the first: "
+    )
     without = reports.build(study_record(study=replace(study, claims=())))
     assert without.claims is None
     assert "declares no claim" in without.answer
@@ -172,7 +223,9 @@ def test_several_claims_and_none():
     assert "its claims need what was left out, so none is judged" in lost.answer
 
 
-@pytest.mark.parametrize("place", ["/home/someone/secret/", "C:\\Users\\someone\\", "\\\\server\\someone\\"])
+@pytest.mark.parametrize(
+    "place", ["/home/someone/secret/", "C:\\Users\\someone\\", "\\\\server\\someone\\"]
+)
 def test_no_path_of_the_machine_is_told(tmp_path, place):
     study = load_study("digits", Overrides(data=f"{place}pictures.npz"))
     folder = reports.write(reports.gather(study_record(study=study)), tmp_path).parent

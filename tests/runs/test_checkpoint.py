@@ -19,8 +19,13 @@ from resnetlab.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoi
 
 def checkpoint(step: int) -> Checkpoint:
     draw = torch.Generator().manual_seed(step)
-    state = {"model/a": torch.randn(3, 4, generator=draw), "optimiser/step": torch.tensor(float(step))}
-    return Checkpoint({"state": state, "best": {"a": torch.arange(5)}}, {"step": step, "torch": "2"})
+    state = {
+        "model/a": torch.randn(3, 4, generator=draw),
+        "optimiser/step": torch.tensor(float(step)),
+    }
+    return Checkpoint(
+        {"state": state, "best": {"a": torch.arange(5)}}, {"step": step, "torch": "2"}
+    )
 
 
 def same(left: Checkpoint, right: Checkpoint) -> bool:
@@ -59,12 +64,16 @@ def test_no_truncated_or_flipped_checkpoint_is_accepted(
     whole = victim.read_bytes()
     at = data.draw(st.integers(0, len(whole) - 1))
     flip = data.draw(st.integers(0, 255))  # 0 stands for a cut
-    victim.write_bytes(whole[:at] if flip == 0 else whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :])
+    victim.write_bytes(
+        whole[:at] if flip == 0 else whole[:at] + bytes([whole[at] ^ flip]) + whole[at + 1 :]
+    )
     with pytest.raises(InputError, match=victim.name):
         load_checkpoint(place, 10)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"facts": 3, "files": 4}', '{"facts": {}, "files": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"facts": 3, "files": 4}', '{"facts": {}, "files": {"a": 1}}']
+)
 def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
     save_checkpoint(tmp_path, checkpoint(3))
     (tmp_path / "3" / "MANIFEST.json").write_text(text)
@@ -76,7 +85,9 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
 def test_after_any_single_fault_the_last_or_the_previous_checkpoint_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    """Each call that touches the disk fails once, in turn, while the second of two checkpoints is written."""
+    """Each call that touches the disk fails once, in turn, while the second of two checkpoints is
+    written.
+    """
     count = faulty_calls(tmp_path / "dry", monkeypatch, -1, code)
     assert count > 15
     for number in range(count):
@@ -91,7 +102,9 @@ def test_after_any_single_fault_the_last_or_the_previous_checkpoint_loads(
 
 
 def faulty_calls(place: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int, code: int) -> int:
-    """Save checkpoints 1 and 2, the call numbered `fail_at` of the second failing; how many calls there were."""
+    """Save checkpoints 1 and 2, the call numbered `fail_at` of the second failing; how many calls
+    there were.
+    """
     save_checkpoint(place, checkpoint(1))
     seen = -1
 
@@ -120,7 +133,9 @@ def faulty_calls(place: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int, cod
     return seen + 1
 
 
-def test_no_room_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_is_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_checkpoint(tmp_path, checkpoint(1))
     monkeypatch.setattr("resnetlab.runs.checkpoint.free_bytes", lambda _: 100)
     with pytest.raises(ResourceError, match="no room"):

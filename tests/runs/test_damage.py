@@ -23,7 +23,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Path:
     """A finished run."""
     settings = ("recipe.epochs=2", "recipe.batch_size=16")
     record = rl.train(
-        "cifar-resnet8", str(small_npz), "adam", settings=settings, output=tmp_path_factory.mktemp("root")
+        "cifar-resnet8",
+        str(small_npz),
+        "adam",
+        settings=settings,
+        output=tmp_path_factory.mktemp("root"),
     )
     return Path(record.folder)
 
@@ -39,7 +43,9 @@ def stopped(tmp_path: Path, small_npz: Path) -> Path:
     """A run that was stopped, with two checkpoints."""
     asked = iter([False] * 20)
     settings = ("recipe.epochs=4", "recipe.batch_size=16")
-    plan = rl.api.plan_run("cifar-resnet8", str(small_npz), "adam", settings=settings, output=tmp_path)
+    plan = rl.api.plan_run(
+        "cifar-resnet8", str(small_npz), "adam", settings=settings, output=tmp_path
+    )
     from resnetlab.data.splits import load
     from resnetlab.recipes.numerics import Placement
     from resnetlab.runs.session import execute
@@ -47,7 +53,15 @@ def stopped(tmp_path: Path, small_npz: Path) -> Path:
     planned = plan.runs[0]
     dataset = load(planned.file.data, tmp_path / "cache", lambda _: None)
     often = Placement(checkpoint_seconds=0, longest_loss_seconds=1e6)
-    result = execute(planned.id, planned.file, dataset, tmp_path, often, lambda: next(asked, True), lambda *_: None)
+    result = execute(
+        planned.id,
+        planned.file,
+        dataset,
+        tmp_path,
+        often,
+        lambda: next(asked, True),
+        lambda *_: None,
+    )
     assert result is None
     return RunDirectory.of(tmp_path, planned.id).path
 
@@ -114,7 +128,9 @@ def test_each_damage_is_found_in_its_file_and_nowhere_else(run: Path, why: str) 
     assert str(run) in found.fix
 
 
-def test_a_temporary_file_of_a_write_that_was_killed_is_found(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_temporary_file_of_a_write_that_was_killed_is_found(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The real write of this package, ended between its temporary file and its name."""
     monkeypatch.setattr("os.unlink", lambda *_: None)  # a kill leaves no time to clean up
     with contextlib.suppress(ZeroDivisionError), files.atomic(run / "result.json") as file:
@@ -140,7 +156,9 @@ def test_mending_removes_what_no_reader_reads_and_nothing_else(run: Path) -> Non
     assert all(json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
 
 
-def test_a_damaged_checkpoint_names_the_earlier_one_from_which_the_run_continues(stopped: Path) -> None:
+def test_a_damaged_checkpoint_names_the_earlier_one_from_which_the_run_continues(
+    stopped: Path,
+) -> None:
     steps = sorted(int(path.name) for path in (stopped / "checkpoints").iterdir())
     assert len(steps) == 2
     flip(stopped / "checkpoints" / str(steps[1]) / "state.safetensors")

@@ -14,7 +14,9 @@ from resnetlab.schema import encode
 
 
 def evaluation(step: int) -> Evaluation:
-    return Evaluation(step=step, epoch=step / 7, split="train", loss_nats=1 / 3, top1_error_pct=2 / 3, seconds=0.1)
+    return Evaluation(
+        step=step, epoch=step / 7, split="train", loss_nats=1 / 3, top1_error_pct=2 / 3, seconds=0.1
+    )
 
 
 def test_evaluations_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -41,7 +43,9 @@ def test_rewinding_forgets_what_came_after_a_checkpoint(tmp_path: Path) -> None:
 
 def test_a_result_is_committed_once(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
-    first, second = (Result(schema=1, status="converged", step=step, chosen_step=step) for step in (1, 2))
+    first, second = (
+        Result(schema=1, status="converged", step=step, chosen_step=step) for step in (1, 2)
+    )
     assert directory.commit(first)
     assert not directory.commit(second)
     assert directory.result() == first
@@ -60,7 +64,9 @@ with RunDirectory(Path(sys.argv[1])).claimed() as mine:
 
 def test_a_claim_keeps_other_processes_away_and_ends_with_its_process(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
@@ -80,8 +86,10 @@ def test_a_claim_keeps_other_processes_away_and_ends_with_its_process(tmp_path: 
 def test_a_run_is_its_hash_whatever_its_data_are_called(tmp_path: Path) -> None:
     (tmp_path / "runs" / "bands-cifar-resnet8-s0-0123456789").mkdir(parents=True)
     assert (
-        RunDirectory.of(tmp_path, "other-cifar-resnet8-s0-0123456789").path.name == "bands-cifar-resnet8-s0-0123456789"
+        RunDirectory.of(tmp_path, "other-cifar-resnet8-s0-0123456789").path.name
+        == "bands-cifar-resnet8-s0-0123456789"
     )
     assert (
-        RunDirectory.of(tmp_path, "other-cifar-resnet8-s0-aaaaaaaaaa").path.name == "other-cifar-resnet8-s0-aaaaaaaaaa"
+        RunDirectory.of(tmp_path, "other-cifar-resnet8-s0-aaaaaaaaaa").path.name
+        == "other-cifar-resnet8-s0-aaaaaaaaaa"
     )

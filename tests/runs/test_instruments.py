@@ -1,4 +1,6 @@
-"""What a run measures of itself on request: written whole, whole after a stop, and the training has its bits."""
+"""What a run measures of itself on request: written whole, whole after a stop, and the training has
+its bits.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,18 @@ def pulses(monkeypatch: pytest.MonkeyPatch) -> None:
 class Run:
     """A small residual network with dropout, under a root of its own."""
 
-    def __init__(self, data: Path, root: Path, instruments: rl.Instruments = ALL, *settings: str) -> None:
+    def __init__(
+        self, data: Path, root: Path, instruments: rl.Instruments = ALL, *settings: str
+    ) -> None:
         model = rl.CifarNet(blocks=(1, 1), widths=(4, 8), dropout=0.1)
         plan = plan_run(
-            model, str(data), "adam", settings=[*FIXED, *settings], instruments=instruments, output=root
-        )  # fmt: skip
+            model,
+            str(data),
+            "adam",
+            settings=[*FIXED, *settings],
+            instruments=instruments,
+            output=root,
+        )
         self.file, self.root = plan.runs[0].file, root
         self.directory = RunDirectory.of(root, plan.runs[0].id)
         self.dataset = load(self.file.data, root / "cache")
@@ -43,18 +52,33 @@ class Run:
     ) -> Result | None:
         seen: list[int] = []
         return execute(
-            self.directory.path.name, file or self.file, self.dataset, self.root, EVERY_STEP,
-            lambda: until is not None and bool(seen) and seen[-1] >= until, lambda at, _: seen.append(at.step),
+            self.directory.path.name,
+            file or self.file,
+            self.dataset,
+            self.root,
+            EVERY_STEP,
+            lambda: until is not None and bool(seen) and seen[-1] >= until,
+            lambda at, _: seen.append(at.step),
             from_step,
-        )  # fmt: skip
+        )
 
     def measured(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in (self.directory.path / "instruments").glob("*")}
+        return {
+            path.name: path.read_bytes() for path in (self.directory.path / "instruments").glob("*")
+        }
 
 
 @pytest.mark.parametrize(
     "settings",
-    [(), ("recipe.ema=0.9", "recipe.choose=best", "data.validation=0.2", "numerics.precision=bf16-emulated")],
+    [
+        (),
+        (
+            "recipe.ema=0.9",
+            "recipe.choose=best",
+            "data.validation=0.2",
+            "numerics.precision=bf16-emulated",
+        ),
+    ],
 )
 def test_instruments_change_no_bit_of_a_run_and_no_letter_of_its_name(
     tmp_path: Path, small_npz: Path, settings: tuple[str, ...]
@@ -66,13 +90,19 @@ def test_instruments_change_no_bit_of_a_run_and_no_letter_of_its_name(
     assert results[0]
     assert results[1]
     assert results[0].weights_sha256 == results[1].weights_sha256
-    logits = [(run.directory.path / "logits-test.safetensors").read_bytes() for run in (watched, alone)]
+    logits = [
+        (run.directory.path / "logits-test.safetensors").read_bytes() for run in (watched, alone)
+    ]
     assert logits[0] == logits[1]
     assert not alone.measured()
-    assert {"gradients-0.json", "gradients-1.json", "gradients-3.json", "drop-blocks.json"} == set(watched.measured())
+    assert {"gradients-0.json", "gradients-1.json", "gradients-3.json", "drop-blocks.json"} == set(
+        watched.measured()
+    )
 
 
-def test_a_stopped_run_ends_with_the_measurements_of_an_uninterrupted_one(tmp_path: Path, small_npz: Path) -> None:
+def test_a_stopped_run_ends_with_the_measurements_of_an_uninterrupted_one(
+    tmp_path: Path, small_npz: Path
+) -> None:
     whole = Run(small_npz, tmp_path / "whole")
     whole()
     steps = whole.file.run.recipe.steps_per_epoch(whole.file.train_images)
@@ -84,7 +114,9 @@ def test_a_stopped_run_ends_with_the_measurements_of_an_uninterrupted_one(tmp_pa
         assert broken.measured() == whole.measured()
 
 
-def test_a_run_that_begins_again_forgets_what_it_had_measured(tmp_path: Path, small_npz: Path) -> None:
+def test_a_run_that_begins_again_forgets_what_it_had_measured(
+    tmp_path: Path, small_npz: Path
+) -> None:
     run = Run(small_npz, tmp_path)
     steps = run.file.run.recipe.steps_per_epoch(run.file.train_images)
     run(until=steps + 1)
@@ -109,11 +141,17 @@ def test_a_measurement_has_a_row_a_layer_and_the_blocks_begin_with_the_run_s_own
     assert record.gradients[0].images == 16
     assert layers != record.gradients[1].layers
     assert record.dropped
-    assert [block.without for block in record.dropped.blocks] == ["nothing", "stages.0.0", "stages.1.0"]
+    assert [block.without for block in record.dropped.blocks] == [
+        "nothing",
+        "stages.0.0",
+        "stages.1.0",
+    ]
     assert record.dropped.blocks[0].accuracy_pct == pytest.approx(100 - result.test.top1_error_pct)
 
 
-def test_blocks_may_be_asked_for_after_the_end_and_nothing_is_trained_again(tmp_path: Path, small_npz: Path) -> None:
+def test_blocks_may_be_asked_for_after_the_end_and_nothing_is_trained_again(
+    tmp_path: Path, small_npz: Path
+) -> None:
     run = Run(small_npz, tmp_path, rl.Instruments())
     result = run()
     asked = replace(run.file, instruments=rl.Instruments(drop_blocks=True))
@@ -128,14 +166,18 @@ def test_blocks_may_be_asked_for_after_the_end_and_nothing_is_trained_again(tmp_
     assert run.measured()["drop-blocks.json"] == whole.measured()["drop-blocks.json"]
 
 
-def test_what_is_asked_of_a_run_on_its_way_is_what_a_resume_finds(tmp_path: Path, small_npz: Path) -> None:
+def test_what_is_asked_of_a_run_on_its_way_is_what_a_resume_finds(
+    tmp_path: Path, small_npz: Path
+) -> None:
     run = Run(small_npz, tmp_path, rl.Instruments())
     run(until=2)
     run(until=3, file=replace(run.file, instruments=ALL))
     assert run.directory.file().instruments == ALL
 
 
-def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_told(tmp_path: Path, study_text: str) -> None:
+def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_told(
+    tmp_path: Path, study_text: str
+) -> None:
     file = tmp_path / "s.toml"
     file.write_text(study_text + "\n[instruments]\ngradients = [0, 1]\ndrop_blocks = true\n")
     outcome = rl.load_study(file).run(tmp_path)
@@ -146,7 +188,10 @@ def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_told(tmp_path: Path, 
         assert [held.epoch for held in cell.record.gradients] == [0, 1]
         assert cell.record.dropped
     for said, line in (
-        ("gradients = [0, 99]", "instruments.gradients: after the last epoch (got 99). Fix: epochs from 0"),
+        (
+            "gradients = [0, 99]",
+            "instruments.gradients: after the last epoch (got 99). Fix: epochs from 0",
+        ),
         ("gradients = [1, 1]", "instruments.gradients: an epoch stands twice"),
         ("drop_block = true", "instruments.drop_block: unknown field"),
     ):
@@ -155,12 +200,28 @@ def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_told(tmp_path: Path, 
 
 
 def test_train_takes_epochs_and_blocks(
-    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    small_npz: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     code, out, _ = _call(
-        monkeypatch, capsys, "train", "cifar-resnet8", "--data", str(small_npz), "--recipe", "digits", "--epochs", "1",
-        "--gradients", "0,1", "--drop-blocks", "--output", str(tmp_path),
-    )  # fmt: skip
+        monkeypatch,
+        capsys,
+        "train",
+        "cifar-resnet8",
+        "--data",
+        str(small_npz),
+        "--recipe",
+        "digits",
+        "--epochs",
+        "1",
+        "--gradients",
+        "0,1",
+        "--drop-blocks",
+        "--output",
+        str(tmp_path),
+    )
     assert code == 0
     run = Path(out.rpartition("Run: ")[2].strip())
     code, out, _ = _call(monkeypatch, capsys, "inspect", "gradients", str(run), "--json")
@@ -177,7 +238,9 @@ def _written(path: Path, text: str) -> Path:
     return path
 
 
-def _call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+def _call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str, str]:
     from resnetlab.cli.main import main
 
     monkeypatch.setattr("sys.argv", ["resnetlab", *arguments])

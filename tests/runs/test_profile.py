@@ -21,23 +21,45 @@ from resnetlab.runs.session import execute
 from resnetlab.training.profiler import PHASES, RECORDED, TRACE
 
 
-def trained(root: Path, data: Path, profile: bool, *settings: str, until: int | None = None) -> RunDirectory:
+def trained(
+    root: Path, data: Path, profile: bool, *settings: str, until: int | None = None
+) -> RunDirectory:
     """A run of three epochs of eight steps, or as far as `until`."""
     model = rl.CifarNet(blocks=(1, 1), widths=(4, 8), dropout=0.1)
-    fixed = ("numerics.threads=1", "numerics.precision=fp32", "recipe.batch_size=14", "recipe.epochs=4", *settings)
+    fixed = (
+        "numerics.threads=1",
+        "numerics.precision=fp32",
+        "recipe.batch_size=14",
+        "recipe.epochs=4",
+        *settings,
+    )
     run = plan_run(model, str(data), "adam", settings=list(fixed), output=root).runs[0]
     at: list[int] = []
-    placement, dataset = rl.Placement(checkpoint_seconds=0, profile=profile), load(run.file.data, root / "cache")
+    placement, dataset = (
+        rl.Placement(checkpoint_seconds=0, profile=profile),
+        load(run.file.data, root / "cache"),
+    )
     execute(
-        run.id, run.file, dataset, root, placement,
-        lambda: until is not None and bool(at) and at[-1] >= until, lambda progress, _: at.append(progress.step),
-    )  # fmt: skip
+        run.id,
+        run.file,
+        dataset,
+        root,
+        placement,
+        lambda: until is not None and bool(at) and at[-1] >= until,
+        lambda progress, _: at.append(progress.step),
+    )
     return RunDirectory.of(root, run.id)
 
 
-@pytest.mark.parametrize("options", [(), ("recipe.ema=0.9", "numerics.accumulate=2", "recipe.clip_norm=1.0")])
-def test_a_profiled_run_has_the_bits_of_another(tmp_path: Path, small_npz: Path, options: tuple[str, ...]) -> None:
-    plain, profiled = (trained(tmp_path / str(kind), small_npz, kind, *options) for kind in (False, True))
+@pytest.mark.parametrize(
+    "options", [(), ("recipe.ema=0.9", "numerics.accumulate=2", "recipe.clip_norm=1.0")]
+)
+def test_a_profiled_run_has_the_bits_of_another(
+    tmp_path: Path, small_npz: Path, options: tuple[str, ...]
+) -> None:
+    plain, profiled = (
+        trained(tmp_path / str(kind), small_npz, kind, *options) for kind in (False, True)
+    )
     for name in ("weights.safetensors", "logits-test.safetensors"):
         assert sha256(plain.path / name) == sha256(profiled.path / name)
     assert plain.profile() == ""
@@ -47,23 +69,34 @@ def test_a_profiled_run_has_the_bits_of_another(tmp_path: Path, small_npz: Path,
 def test_the_table_adds_up_and_the_trace_holds_its_steps(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a clock that runs a thousand times as fast, so that no phase is rounded to nothing on any machine."""
+    """On a clock that runs a thousand times as fast, so that no phase is rounded to nothing on any
+    machine.
+    """
     clock = SimpleNamespace(monotonic=lambda: 1000 * time.monotonic())
     monkeypatch.setattr("resnetlab.training.profiler.time", clock)
     held = trained(tmp_path, small_npz, True)
     lines = held.profile().splitlines()
     assert len(lines) < 30
-    found = [re.fullmatch(r" *([\d.]+) s +([\d.]+) %  (.*)", line) for line in lines[: 1 + len(PHASES)]]
+    found = [
+        re.fullmatch(r" *([\d.]+) s +([\d.]+) %  (.*)", line) for line in lines[: 1 + len(PHASES)]
+    ]
     seconds = {match[3]: float(match[1]) for match in found if match}
     result = held.result()
     assert result is not None
     whole = seconds.pop(f"the run, {result.step} steps")
     assert list(seconds) == list(PHASES)
     assert sum(seconds.values()) == pytest.approx(whole, abs=0.01 * len(PHASES))
-    steps = sum(seconds[name] for name in ("data", "forward", "backward", "optimiser", "rest of a step"))
+    steps = sum(
+        seconds[name] for name in ("data", "forward", "backward", "optimiser", "rest of a step")
+    )
     assert 0.5 * 1000 * result.train_seconds < steps < whole
-    assert min(seconds["forward"], seconds["backward"], seconds["optimiser"], seconds["evaluation"]) > 0
-    events = json.loads(gzip.decompress((held.path / "profile" / TRACE).read_bytes()))["traceEvents"]
+    assert (
+        min(seconds["forward"], seconds["backward"], seconds["optimiser"], seconds["evaluation"])
+        > 0
+    )
+    events = json.loads(gzip.decompress((held.path / "profile" / TRACE).read_bytes()))[
+        "traceEvents"
+    ]
     names = Counter(event.get("name") for event in events)
     assert names["Optimizer.step#Adam.step"] == RECORDED
     assert any("aten::" in line for line in lines[-5:])
@@ -77,6 +110,9 @@ def test_a_run_that_is_resumed_is_profiled_from_there(tmp_path: Path, small_npz:
 
 def test_a_run_of_few_steps_says_that_it_has_no_trace(tmp_path: Path, small_npz: Path) -> None:
     held = trained(tmp_path, small_npz, True, "recipe.batch_size=64")
-    assert "No trace: it begins after 5 steps." in held.profile() or (held.path / "profile" / TRACE).exists()
+    assert (
+        "No trace: it begins after 5 steps." in held.profile()
+        or (held.path / "profile" / TRACE).exists()
+    )
     short = trained(tmp_path, small_npz, True, "recipe.batch_size=64", "recipe.epochs=1")
     assert short.profile().splitlines()[-1] == "No trace: it begins after 5 steps."

@@ -41,8 +41,15 @@ def plan_of(data: Path, *settings: str, seed: int = 0, output: Path) -> Plan:
     from resnetlab.api import plan_run
 
     model = rl.CifarNet(blocks=(1, 1), widths=(4, 8), dropout=0.1)
-    fixed = ("numerics.threads=1", "numerics.precision=fp32", "recipe.batch_size=16", "recipe.epochs=3")
-    return plan_run(model, str(data), "adam", seed=seed, settings=[*fixed, *settings], output=output)
+    fixed = (
+        "numerics.threads=1",
+        "numerics.precision=fp32",
+        "recipe.batch_size=16",
+        "recipe.epochs=3",
+    )
+    return plan_run(
+        model, str(data), "adam", seed=seed, settings=[*fixed, *settings], output=output
+    )
 
 
 class Runner:
@@ -61,7 +68,10 @@ class Runner:
         return RunDirectory.of(self.root, self.run.id)
 
     def __call__(
-        self, until: int | None = None, placement: rl.Placement = EVERY_STEP, from_step: int | None = None
+        self,
+        until: int | None = None,
+        placement: rl.Placement = EVERY_STEP,
+        from_step: int | None = None,
     ) -> Result | None:
         self.seen = []
 
@@ -71,7 +81,9 @@ class Runner:
         def stop() -> bool:
             return until is not None and bool(self.seen) and self.seen[-1] >= until
 
-        return execute(self.run.id, self.run.file, self.dataset, self.root, placement, stop, say, from_step)
+        return execute(
+            self.run.id, self.run.file, self.dataset, self.root, placement, stop, say, from_step
+        )
 
 
 @pytest.mark.parametrize(
@@ -141,10 +153,18 @@ def test_how_often_checkpoints_are_written_changes_no_bit(tmp_path: Path, small_
 def test_a_finished_run_is_read_and_not_run_again(tmp_path: Path, small_npz: Path) -> None:
     runner = Runner(small_npz, tmp_path)
     result = runner()
-    before = {path: path.stat().st_mtime_ns for path in runner.directory.path.iterdir() if path.name != "lock"}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in runner.directory.path.iterdir()
+        if path.name != "lock"
+    }
     assert runner() == result
     assert runner.seen == []
-    assert before == {path: path.stat().st_mtime_ns for path in runner.directory.path.iterdir() if path.name != "lock"}
+    assert before == {
+        path: path.stat().st_mtime_ns
+        for path in runner.directory.path.iterdir()
+        if path.name != "lock"
+    }
 
 
 def test_a_run_leaves_the_files_that_its_readers_expect(tmp_path: Path, small_npz: Path) -> None:
@@ -154,9 +174,14 @@ def test_a_run_leaves_the_files_that_its_readers_expect(tmp_path: Path, small_np
     assert result.test is not None
     folder = runner.directory.path
     assert {path.name for path in folder.iterdir()} == {
-        "lock", "run.json", "provenance.jsonl", "metrics.jsonl", "result.json", "weights.safetensors",
+        "lock",
+        "run.json",
+        "provenance.jsonl",
+        "metrics.jsonl",
+        "result.json",
+        "weights.safetensors",
         "logits-test.safetensors",
-    }  # fmt: skip
+    }
     logits = read_tensors(folder / "logits-test.safetensors")["logits"]
     error = 100 * (logits.argmax(1).numpy() != runner.dataset.test.labels).mean()
     assert error == pytest.approx(result.test.top1_error_pct)
@@ -170,7 +195,11 @@ def test_a_run_leaves_the_files_that_its_readers_expect(tmp_path: Path, small_np
     assert [line["event"] for line in record.provenance] == ["start"]
     first = {line.split: line for line in record.metrics if line.step == 0}
     assert set(first) == {"train", "validation"}
-    assert {line.split for line in record.metrics if line.step} == {"train", "validation", "running"}
+    assert {line.split for line in record.metrics if line.step} == {
+        "train",
+        "validation",
+        "running",
+    }
 
 
 @pytest.mark.parametrize(
@@ -217,15 +246,25 @@ def test_the_test_split_is_not_looked_at_before_the_end_unless_its_curve_is_aske
     assert not any(line.split == "test" for line in quiet.directory.metrics())
     assert any(line.split == "test" for line in curve.directory.metrics())
     # The facts beside the weights name the data's settings, which differ; the weights do not.
-    weights = [read_tensors(runner.directory.path / "weights.safetensors") for runner in (quiet, curve)]
+    weights = [
+        read_tensors(runner.directory.path / "weights.safetensors") for runner in (quiet, curve)
+    ]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
-def test_best_keeps_the_weights_with_the_least_validation_error(tmp_path: Path, small_npz: Path) -> None:
-    runner = Runner(small_npz, tmp_path, "recipe.choose=best", "data.validation=0.3", "recipe.epochs=6", RECIPE)
+def test_best_keeps_the_weights_with_the_least_validation_error(
+    tmp_path: Path, small_npz: Path
+) -> None:
+    runner = Runner(
+        small_npz, tmp_path, "recipe.choose=best", "data.validation=0.3", "recipe.epochs=6", RECIPE
+    )
     result = runner()
-    errors = {e.step: e.top1_error_pct for e in runner.directory.metrics() if e.split == "validation" and e.step}
+    errors = {
+        e.step: e.top1_error_pct
+        for e in runner.directory.metrics()
+        if e.split == "validation" and e.step
+    }
     assert result is not None
     assert result.validation is not None
     assert result.chosen_step == min(errors, key=lambda step: (errors[step], step))
@@ -296,12 +335,18 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_before_a_good_checkp
 
     def save(folder: Path, checkpoint: Any) -> None:
         saved.append(
-            all(bool(t.isfinite().all()) for t in checkpoint.tensors["state"].values() if t.is_floating_point())
+            all(
+                bool(t.isfinite().all())
+                for t in checkpoint.tensors["state"].values()
+                if t.is_floating_point()
+            )
         )
         plain(folder, checkpoint)
 
     monkeypatch.setattr(module, "save_checkpoint", save)
-    poison(monkeypatch, step, lambda learner: next(learner.model.parameters()).data.fill_(float("nan")))
+    poison(
+        monkeypatch, step, lambda learner: next(learner.model.parameters()).data.fill_(float("nan"))
+    )
     result = runner()
     assert result is not None
     assert result.status == "diverged"
@@ -320,7 +365,9 @@ def test_a_network_that_never_leaves_chance_is_dead(tmp_path: Path, small_npz: P
     assert result.test is not None
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("no memory")])
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("no memory")]
+)
 def test_out_of_memory_is_a_result_and_changes_no_batch_size(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -387,7 +434,9 @@ def test_a_folder_that_holds_another_run_is_refused_and_the_fields_are_listed(
 def test_other_data_are_refused(tmp_path: Path, small_npz: Path) -> None:
     runner = Runner(small_npz, tmp_path)
     assert runner(until=3) is None
-    runner.dataset = replace(runner.dataset, identity=replace(runner.dataset.identity, sha256="0" * 64))
+    runner.dataset = replace(
+        runner.dataset, identity=replace(runner.dataset.identity, sha256="0" * 64)
+    )
     with pytest.raises(InputError, match="the data differ"):
         runner()
 
@@ -404,7 +453,9 @@ def test_another_torch_version_is_refused_and_named(
     assert runner() is not None
 
 
-def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_offered(tmp_path: Path, small_npz: Path) -> None:
+def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_offered(
+    tmp_path: Path, small_npz: Path
+) -> None:
     whole, runner = Runner(small_npz, tmp_path / "whole"), Runner(small_npz, tmp_path / "damaged")
     whole()
     assert runner(until=8) is None

@@ -1,4 +1,6 @@
-"""How often the statistics err, by simulation with fixed generators; the slow suite prints the figures."""
+"""How often the statistics err, by simulation with fixed generators; the slow suite prints the
+figures.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,14 @@ def told(capsys: pytest.CaptureFixture[str], what: str, share_pct: float) -> flo
 
 
 def prediction_coverage(draws: int, n: int, source: Published) -> float:
-    """Share of published numbers, of runs that are like ours, within their prediction interval, in percent."""
+    """Share of published numbers, of runs that are like ours, within their prediction interval, in
+    percent.
+    """
     generator = np.random.default_rng(2)
-    ours, theirs = generator.normal(90, 0.5, (draws, n)), generator.normal(90, 0.5, (draws, source.runs))
+    ours, theirs = (
+        generator.normal(90, 0.5, (draws, n)),
+        generator.normal(90, 0.5, (draws, source.runs)),
+    )
     values = theirs.max(1) if source.best else theirs.mean(1)
     held = 0
     for runs, value in zip(ours.tolist(), values.tolist(), strict=True):
@@ -42,14 +49,18 @@ def test_prediction_intervals_cover():
 @pytest.mark.parametrize("runs", [1, 3, 5])
 def test_prediction_intervals_cover_in_many_draws(capsys, runs):
     share = prediction_coverage(DRAWS, 5, Published(0.0, runs))
-    assert told(capsys, f"prediction interval of a mean of {runs}, 5 runs", share) == pytest.approx(95, abs=0.6)
+    assert told(capsys, f"prediction interval of a mean of {runs}, 5 runs", share) == pytest.approx(
+        95, abs=0.6
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "m"), [(3, 5), (5, 5), (10, 5), (5, 3), (5, 10)])
 def test_prediction_intervals_of_a_best_cover_in_many_draws(capsys, n, m):
     share = prediction_coverage(DRAWS, n, Published(0.0, m, best=True))
-    assert told(capsys, f"prediction interval of the best of {m}, {n} runs", share) == pytest.approx(95, abs=0.6)
+    assert told(
+        capsys, f"prediction interval of the best of {m}, {n} runs", share
+    ) == pytest.approx(95, abs=0.6)
 
 
 @pytest.mark.slow
@@ -84,9 +95,11 @@ def test_a_race_of_equals_is_seldom_decided(capsys):
 
 
 def family_error(studies: int, claims: int, seed: int) -> float:
-    """Share of studies in which eight claims about nothing, with looks and Holm, give any verdict, in percent.
+    """Share of studies in which eight claims about nothing, with looks and Holm, give any verdict,
+    in percent.
 
-    As a study does it: the same new seeds for both arms of each undecided claim, judged anew at each look.
+    As a study does it: the same new seeds for both arms of each undecided claim, judged anew at
+    each look.
     """
     looks, generator = Looks(), np.random.default_rng(seed)
     wrong = 0
@@ -98,7 +111,9 @@ def family_error(studies: int, claims: int, seed: int) -> float:
             for claim in open_claims:
                 history[claim].append(Means((arm(values[claim, 0, :n]), arm(values[claim, 1, :n]))))
             verdicts = judge_looks(history, looks)
-            open_claims = {claim for claim in range(claims) if verdicts[claim].word == "inconclusive"}
+            open_claims = {
+                claim for claim in range(claims) if verdicts[claim].word == "inconclusive"
+            }
         wrong += len(open_claims) < claims
     return 100 * wrong / studies
 
@@ -110,14 +125,29 @@ def test_a_family_of_null_claims_seldom_gives_a_verdict():
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_family_of_null_claims_seldom_gives_a_verdict_in_many_studies(capsys):
-    assert told(capsys, "family of eight null claims with looks, 2,000 studies", family_error(2_000, 8, 6)) <= 5
+    assert (
+        told(
+            capsys,
+            "family of eight null claims with looks, 2,000 studies",
+            family_error(2_000, 8, 6),
+        )
+        <= 5
+    )
 
 
 @pytest.mark.slow
 def test_equality_is_seldom_confirmed_at_the_edge_of_its_margin(capsys):
     generator = np.random.default_rng(7)
     draws = DRAWS // 4
-    a, b = generator.normal(0.5, 0.2, (draws, 5)).tolist(), generator.normal(0, 0.2, (draws, 5)).tolist()
-    equal = [judge([Means((arm(x), arm(y)), region=Region(-0.5, 0.5))])[0].word == "reproduced"
-             for x, y in zip(a, b, strict=True)]  # fmt: skip
-    assert told(capsys, "equality confirmed at the edge of the margin", 100 * sum(equal) / draws) <= 2.5 + 0.5
+    a, b = (
+        generator.normal(0.5, 0.2, (draws, 5)).tolist(),
+        generator.normal(0, 0.2, (draws, 5)).tolist(),
+    )
+    equal = [
+        judge([Means((arm(x), arm(y)), region=Region(-0.5, 0.5))])[0].word == "reproduced"
+        for x, y in zip(a, b, strict=True)
+    ]
+    assert (
+        told(capsys, "equality confirmed at the edge of the margin", 100 * sum(equal) / draws)
+        <= 2.5 + 0.5
+    )

@@ -11,7 +11,18 @@ from scipy import stats
 from resnetlab.stats.contrasts import contrast, paired, relative, welch
 from resnetlab.stats.verdict import Region, region_test
 
-DRUG_1 = (0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0)  # Student 1908: hours of sleep gained
+DRUG_1 = (
+    0.7,
+    -1.6,
+    -0.2,
+    -1.2,
+    -0.1,
+    3.4,
+    3.7,
+    0.8,
+    0.0,
+    2.0,
+)  # Student 1908: hours of sleep gained
 DRUG_2 = (1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4)
 DIFFERENCES = tuple(a - b for a, b in zip(DRUG_1, DRUG_2, strict=True))
 
@@ -28,7 +39,11 @@ def test_pairs_on_the_sleep_data():
     assert region_test(effect, Region(-3, 3))[0] == pytest.approx(0.0026556, abs=1e-7)
 
 
-@given(st.lists(st.tuples(values, st.floats(-3, 3).filter(lambda c: abs(c) > 0.01)), min_size=1, max_size=4))
+@given(
+    st.lists(
+        st.tuples(values, st.floats(-3, 3).filter(lambda c: abs(c) > 0.01)), min_size=1, max_size=4
+    )
+)
 def test_a_contrast_has_satterthwaites_degrees_of_freedom(terms):
     effect = contrast([arm for arm, _ in terms], [c for _, c in terms])
     parts = [(c**2 * np.var(arm, ddof=1) / len(arm), len(arm)) for arm, c in terms]
@@ -47,7 +62,9 @@ def test_a_contrast_of_one_pair_is_welchs_and_arms_without_weight_change_nothing
 def test_a_ratio_has_the_variance_of_the_delta_method(a, b):
     effect = relative((a, b))
     r = np.mean(a) / np.mean(b)
-    inside = np.var(a, ddof=1) / len(a) / np.mean(a) ** 2 + np.var(b, ddof=1) / len(b) / np.mean(b) ** 2
+    inside = (
+        np.var(a, ddof=1) / len(a) / np.mean(a) ** 2 + np.var(b, ddof=1) / len(b) / np.mean(b) ** 2
+    )
     assert effect.d == pytest.approx(100 * (r - 1), abs=1e-9)
     assert effect.se == pytest.approx(100 * math.sqrt(r**2 * inside))
 
@@ -78,4 +95,7 @@ def test_pairs_equal_scipys(a):
     oracle = stats.ttest_rel(a, [0.0] * len(a))
     effect = paired(a)
     assume(effect.se > 0)
-    assert (effect.d / effect.se, effect.nu) == (pytest.approx(oracle.statistic), pytest.approx(oracle.df))
+    assert (effect.d / effect.se, effect.nu) == (
+        pytest.approx(oracle.statistic),
+        pytest.approx(oracle.df),
+    )

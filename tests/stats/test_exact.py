@@ -33,22 +33,30 @@ def test_boschloo_is_never_weaker_than_fisher_and_says_nothing_without_a_sign(n,
     if k * m <= j * n:
         assert p == 1
     else:
-        assert p <= stats.fisher_exact([[k, j], [n - k, m - j]], alternative="greater").pvalue + 1e-9
+        assert (
+            p <= stats.fisher_exact([[k, j], [n - k, m - j]], alternative="greater").pvalue + 1e-9
+        )
 
 
-SHARES = st.floats(0, 1).map(lambda share: round(share, 9))  # scipy has no binomial of a subnormal one
+SHARES = st.floats(0, 1).map(
+    lambda share: round(share, 9)
+)  # scipy has no binomial of a subnormal one
 
 
 @given(st.integers(2, 9), SHARES, SHARES, st.sampled_from([0.05, 0.01]))
 @settings(max_examples=15)
-def test_the_power_of_a_claim_that_a_network_fails_is_that_of_every_outcome_enumerated(n, rate_a, rate_b, alpha):
+def test_the_power_of_a_claim_that_a_network_fails_is_that_of_every_outcome_enumerated(
+    n, rate_a, rate_b, alpha
+):
     power = 0.0
     for k, j in itertools.product(range(n + 1), repeat=2):
         if 2 * k < n:
             decided = stats.binomtest(k, n, 0.5, alternative="less").pvalue < alpha
         else:
             p = boschloo(k, n, j, n)
-            assume(abs(2 * p - alpha) > 2e-3 * alpha)  # a grid of rates and scipy's search differ by less
+            assume(
+                abs(2 * p - alpha) > 2e-3 * alpha
+            )  # a grid of rates and scipy's search differ by less
             decided = 2 * j <= n and 2 * p < alpha
         power += decided * stats.binom.pmf(k, n, rate_a) * stats.binom.pmf(j, n, rate_b)
     assert decision_power(n, rate_a, rate_b, alpha) == pytest.approx(power, abs=1e-9)
@@ -76,7 +84,9 @@ def test_a_race_is_decided_by_every_way_to_deal_the_runs(a, b):
     every = [*a, *b]
     ranks = stats.rankdata(every)
     observed = ranks[: len(a)].sum()
-    sums = [sum(ranks[i] for i in dealt) for dealt in itertools.combinations(range(len(every)), len(a))]
+    sums = [
+        sum(ranks[i] for i in dealt) for dealt in itertools.combinations(range(len(every)), len(a))
+    ]
     sooner, later, beats = race(a, b)
     assert sooner == pytest.approx(sum(s <= observed + 1e-9 for s in sums) / len(sums))
     assert later == pytest.approx(sum(s >= observed - 1e-9 for s in sums) / len(sums))

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnetlab.stats.intervals import clopper_pearson, hurdle_interval, mean, summarise, t_interval, variance, wilson
+from resnetlab.stats.intervals import (
+    clopper_pearson,
+    hurdle_interval,
+    mean,
+    summarise,
+    t_interval,
+    variance,
+    wilson,
+)
 
 accuracies = st.floats(0, 100)
 
@@ -52,7 +60,10 @@ def test_hurdle_interval_is_the_bonferroni_product_and_the_whole_range_below_two
     values = (30.0, 40.0, 50.0)
     low, high = stats.t.interval(0.975, 2, 40, stats.sem(values))
     a, b = stats.binomtest(3, 5).proportion_ci(0.975)
-    expected = max(0, 10 + min(a * (low - 10), b * (low - 10))), 10 + max(a * (high - 10), b * (high - 10))
+    expected = (
+        max(0, 10 + min(a * (low - 10), b * (low - 10))),
+        10 + max(a * (high - 10), b * (high - 10)),
+    )
     assert hurdle_interval(values, 5, 10.0) == pytest.approx((expected[0], min(100, expected[1])))
     assert hurdle_interval((40.0,), 5, 10.0) == (0, 100)
 
@@ -77,7 +88,9 @@ def test_a_diverged_run_changes_the_success_rate_and_never_lowers_n(values):
 
 
 def test_runs_without_an_accuracy_stay_in_the_denominators():
-    summary = summarise([("converged", 90.0), ("converged", 91.0), ("missing", None), ("diverged", None)], 10.0)
+    summary = summarise(
+        [("converged", 90.0), ("converged", 91.0), ("missing", None), ("diverged", None)], 10.0
+    )
     assert summary.success_rate == 0.5
     assert summary.success_wilson == (wilson(2, 4).low, wilson(3, 4).high)
     assert summary.all_mean_pct == pytest.approx((90 + 91 + 10) / 3)
@@ -95,7 +108,9 @@ def test_interval_over_all_runs_is_students_only_where_all_ended_alike():
 
 def test_a_condition_that_has_not_begun_has_no_numbers():
     summary = summarise([("waiting", None), ("running", None)], 10.0)
-    assert (summary.mean_pct, summary.success_rate, summary.all_mean_pct, summary.all_rule) == (None,) * 3 + ("none",)
+    assert (summary.mean_pct, summary.success_rate, summary.all_mean_pct, summary.all_rule) == (
+        None,
+    ) * 3 + ("none",)
 
 
 def _coverage(draws: int) -> float:

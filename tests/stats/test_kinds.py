@@ -59,7 +59,8 @@ def best(first, *rivals):
     return Means((first, *rivals), tuple(map(tuple, rows)))
 
 
-# A size ---------------------------------------------------------------------------------------------------------------
+# A size
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_size_is_reproduced_with_its_direction_on_a_line_of_its_own():
@@ -87,7 +88,8 @@ def test_the_line_of_a_direction_counts_in_holms_correction():
     assert judge([claim, other])[0].direction.p_holm == pytest.approx(3 * p)
 
 
-# Equal ----------------------------------------------------------------------------------------------------------------
+# Equal
+# --------------------------------------------------------------------------------------------------
 
 
 def test_equality_needs_evidence_and_not_the_lack_of_it():
@@ -98,12 +100,16 @@ def test_equality_needs_evidence_and_not_the_lack_of_it():
     assert word(equal(arm((10.0,) * 3), arm((10.0,) * 3), 0.5)) == "reproduced"
 
 
-# Fails, and the other trains ------------------------------------------------------------------------------------------
+# Fails, and the other trains
+# ------------------------------------------------------------------------------------------
 
 
 def fails(dead, trained, other_dead=0, n=5, **more):
     return Fails(
-        (arm(MIDDLE[:trained], dead=[10.0] * dead, **more), arm(MIDDLE[: n - other_dead], dead=[10.0] * other_dead))
+        (
+            arm(MIDDLE[:trained], dead=[10.0] * dead, **more),
+            arm(MIDDLE[: n - other_dead], dead=[10.0] * other_dead),
+        )
     )
 
 
@@ -139,19 +145,24 @@ def test_an_undecided_failure_says_how_many_seeds_would_decide_it():
     assert low == about == high
     enough = [n for n in range(6, 51) if exact.decision_power(n, 0.6, 0.0, 0.05) >= 0.8]
     assert about == enough[0] > 5
-    assert judge([fails(3, 2, other_dead=2)])[0].forecast.about is None  # 60 % against 40 %: not affordable
+    assert (
+        judge([fails(3, 2, other_dead=2)])[0].forecast.about is None
+    )  # 60 % against 40 %: not affordable
     assert judge([fails(5, 0)])[0].forecast is None
     assert judge([fails(5, 0, other_dead=4)])[0].forecast is None  # no test, whatever the number
 
 
-# Averages and ratios --------------------------------------------------------------------------------------------------
+# Averages and ratios
+# --------------------------------------------------------------------------------------------------
 
 
 def test_an_average_over_conditions_is_a_contrast():
     arms = (arm(HIGH), arm(MIDDLE), arm(MIDDLE), arm(LOW))
     found = judge([Means(arms, ((0.5, 0.5, -0.5, -0.5),))])[0]
     assert found.word == "reproduced"
-    assert found.effect == contrast((sorted(HIGH), sorted(MIDDLE), sorted(MIDDLE), sorted(LOW)), (0.5, 0.5, -0.5, -0.5))
+    assert found.effect == contrast(
+        (sorted(HIGH), sorted(MIDDLE), sorted(MIDDLE), sorted(LOW)), (0.5, 0.5, -0.5, -0.5)
+    )
 
 
 def test_a_relative_claim_is_in_percent_of_right():
@@ -170,7 +181,8 @@ def test_a_ratio_is_not_read_from_converged_runs_when_most_runs_are_dead():
     assert word(Means((left, right), relative=True)) == "inconclusive"
 
 
-# Several at once ------------------------------------------------------------------------------------------------------
+# Several at once
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_chain_holds_when_every_link_does():
@@ -195,14 +207,21 @@ def test_the_best_is_contradicted_when_a_rival_wins_after_holm():
     assert word(best(arm(HIGH), arm(LOW), arm(out_of_memory=[None]))) == "untestable"
 
 
-@given(st.lists(st.lists(st.floats(0, 100).map(lambda x: round(x, 1)), min_size=2, max_size=4), min_size=2, max_size=4))
+@given(
+    st.lists(
+        st.lists(st.floats(0, 100).map(lambda x: round(x, 1)), min_size=2, max_size=4),
+        min_size=2,
+        max_size=4,
+    )
+)
 def test_a_chain_is_never_surer_than_each_of_its_links(values):
     arms = [arm(each) for each in values]
     if word(chain(*arms)) == "reproduced":
         assert all(word(Means(pair)) == "reproduced" for pair in itertools.pairwise(arms))
 
 
-# Pairs ----------------------------------------------------------------------------------------------------------------
+# Pairs
+# --------------------------------------------------------------------------------------------------
 
 
 def test_pairs_are_compared_within_themselves():
@@ -211,11 +230,15 @@ def test_pairs_are_compared_within_themselves():
     pairs = tuple(a - b for a, b in zip(other, NOISY, strict=True))
     assert word(Means(arms)) == "inconclusive"
     found = judge([Means(arms, pairs=pairs)])[0]
-    assert (found.word, found.p) == ("reproduced", pytest.approx(stats.ttest_rel(other, NOISY).pvalue))
+    assert (found.word, found.p) == (
+        "reproduced",
+        pytest.approx(stats.ttest_rel(other, NOISY).pvalue),
+    )
     assert judge([Means(arms, pairs=(0.5,))])[0].why.endswith("the pairs have fewer than 2")
 
 
-# Faster ---------------------------------------------------------------------------------------------------------------
+# Faster
+# --------------------------------------------------------------------------------------------------
 
 
 def faster(left, right, n=5, **more):
@@ -226,24 +249,35 @@ def test_fewer_epochs_to_a_level():
     assert word(faster((2, 3, 3, 4, 4), (6, 7, 7, 8, INF))) == "reproduced"
     assert word(faster((6, 7, INF, 8, INF), (2, 3, 3, 4, 4))) == "contradicted"
     assert word(faster((2, 6, 3, 9, 4), (6, 3, 7, 4, 5))) == "inconclusive"
-    assert judge([faster((INF,) * 5, (INF,) * 5)])[0].why == "no run of either condition reached the level"
+    assert (
+        judge([faster((INF,) * 5, (INF,) * 5)])[0].why
+        == "no run of either condition reached the level"
+    )
 
 
 def test_an_undecided_race_says_how_many_seeds_would_decide_it():
     z = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
     left, right = (2, 3, 6, 4, 4), (3, 4, 7, 5, 5)
     beats = np.mean([(x < y) + 0.5 * (x == y) for x in left for y in right])
-    assert judge([faster(left, right)])[0].forecast.about == math.ceil(z**2 / (6 * (beats - 0.5) ** 2))
-    assert judge([faster((2, 6, 3, 9, 4), (6, 3, 7, 4, 4))])[0].forecast.about is None  # nearly level
+    assert judge([faster(left, right)])[0].forecast.about == math.ceil(
+        z**2 / (6 * (beats - 0.5) ** 2)
+    )
+    assert (
+        judge([faster((2, 6, 3, 9, 4), (6, 3, 7, 4, 4))])[0].forecast.about is None
+    )  # nearly level
 
 
 @pytest.mark.slow
 def test_the_seeds_foreseen_for_a_race_decide_four_of_five():
     generator = np.random.default_rng(8)
-    shift = 2**0.5 * stats.norm.ppf(0.8)  # a run of one arm beats one of the other with probability .8
+    shift = 2**0.5 * stats.norm.ppf(
+        0.8
+    )  # a run of one arm beats one of the other with probability .8
     n = race_seeds(float(stats.norm.cdf(shift / 2**0.5)), 0.05, 2).about
     a, b = generator.normal(0, 1, (600, n)).tolist(), generator.normal(shift, 1, (600, n)).tolist()
-    assert np.mean([2 * exact.race(x, y)[0] < 0.05 for x, y in zip(a, b, strict=True)]) == pytest.approx(0.8, abs=0.1)
+    assert np.mean(
+        [2 * exact.race(x, y)[0] < 0.05 for x, y in zip(a, b, strict=True)]
+    ) == pytest.approx(0.8, abs=0.1)
 
 
 def test_a_missing_run_may_have_been_slow():
@@ -252,14 +286,16 @@ def test_a_missing_run_may_have_been_slow():
     assert word(faster((2, 3, 3, 4, 4, 2, 2, 3), (6, 7, 7, 8, 9), missing=[None])) == "reproduced"
 
 
-# Of all kinds ---------------------------------------------------------------------------------------------------------
+# Of all kinds
+# --------------------------------------------------------------------------------------------------
 
 
 def test_more_than_two_conditions_say_how_many_have_too_few_runs():
     found = judge([chain(arm(HIGH), arm((92.0,), dead=[10.0] * 4), arm(LOW))])[0]
     assert (found.word, found.why) == (
-        "inconclusive", "too few converged runs for a test of means: 1 of the 3 conditions have fewer than 2"
-    )  # fmt: skip
+        "inconclusive",
+        "too few converged runs for a test of means: 1 of the 3 conditions have fewer than 2",
+    )
 
 
 def test_missing_runs_in_very_many_conditions_are_not_enumerated():
@@ -295,11 +331,16 @@ def test_reproduced_exactly_when_the_interval_lies_in_the_region(shift, margin):
 
 def test_a_family_of_every_kind_is_judged_together():
     questions = [
-        Means((arm(HIGH), arm(LOW))), about(arm(HIGH), arm(MIDDLE), 4.9, 2.0), equal(arm(LOW), arm(LOW), 1.0),
-        fails(5, 0), chain(arm(HIGH), arm(MIDDLE), arm(LOW)), best(arm(HIGH), arm(LOW)),
-        faster((1, 1, 1, 1, 2), (6, 6, 6, 6, 6)), Means((arm(out_of_memory=[None]), arm(HIGH))),
+        Means((arm(HIGH), arm(LOW))),
+        about(arm(HIGH), arm(MIDDLE), 4.9, 2.0),
+        equal(arm(LOW), arm(LOW), 1.0),
+        fails(5, 0),
+        chain(arm(HIGH), arm(MIDDLE), arm(LOW)),
+        best(arm(HIGH), arm(LOW)),
+        faster((1, 1, 1, 1, 2), (6, 6, 6, 6, 6)),
+        Means((arm(out_of_memory=[None]), arm(HIGH))),
         Means((arm(NOISY), arm(NOISY))),
-    ]  # fmt: skip
+    ]
     words = [found.word for found in judge(questions)]
     assert words == ["reproduced"] * 7 + ["untestable", "inconclusive"]
     assert {found.word for found in judge(questions, finished=False)} == {"waiting"}

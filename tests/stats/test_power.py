@@ -10,7 +10,9 @@ from scipy import stats
 from resnetlab.stats.power import runs_for, smallest_effect, smallest_margin
 
 
-@pytest.mark.parametrize(("n", "margin", "effect"), [(3, 2.27, 3.07), (5, 1.46, 2.02), (10, 0.94, 1.32)])
+@pytest.mark.parametrize(
+    ("n", "margin", "effect"), [(3, 2.27, 3.07), (5, 1.46, 2.02), (10, 0.94, 1.32)]
+)
 def test_what_few_seeds_can_find(n, margin, effect):
     assert smallest_margin(n) == pytest.approx(margin, abs=0.005)
     assert smallest_effect(n) == pytest.approx(effect, abs=0.006)
@@ -27,6 +29,8 @@ def test_runs_for_half_a_standard_deviation():
 def test_the_smallest_effect_has_80_percent_power(n):
     nu = 2 * (n - 1)
     shift = smallest_effect(n) / math.sqrt(2 / n)
-    found = stats.nct.sf(stats.t.ppf(0.975, nu), nu, shift) + stats.nct.cdf(stats.t.ppf(0.025, nu), nu, shift)
+    found = stats.nct.sf(stats.t.ppf(0.975, nu), nu, shift) + stats.nct.cdf(
+        stats.t.ppf(0.025, nu), nu, shift
+    )
     assert found == pytest.approx(0.8, abs=1e-6)
     assert runs_for(smallest_effect(n)) == pytest.approx(n, abs=1e-3)

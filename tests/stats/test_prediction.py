@@ -21,7 +21,9 @@ def test_prediction_of_one_published_run():
 def test_rounding_widens_and_more_runs_behind_the_value_narrow():
     low, high = prediction([(RUNS, Published(91.25, half_width=0.005))])
     assert (low, high) == pytest.approx((90.6149, 91.9851), abs=1e-4)
-    assert prediction([(RUNS, Published(91.25, runs=10**9))]) == pytest.approx(t_interval(RUNS), abs=1e-4)
+    assert prediction([(RUNS, Published(91.25, runs=10**9))]) == pytest.approx(
+        t_interval(RUNS), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(("m", "shift"), [(1, 0.0), (3, 0.846), (5, 1.163), (10, 1.539)])
@@ -39,10 +41,13 @@ def test_the_best_of_one_run_has_students_prediction_interval(n, confidence):
 
 
 def test_the_best_of_some_has_the_interval_that_the_studentised_largest_gives():
-    # Of a known deviation (n very large): the largest of m lies within h of its mean with probability .95.
+    # Of a known deviation (n very large): the largest of m lies within h of its mean with
+    # probability .95.
     for m in (3, 5, 10):
         h, c = best_half_width(100_000, m, 0.95), best_of(m)
-        assert stats.norm.cdf(c + h) ** m - stats.norm.cdf(c - h) ** m == pytest.approx(0.95, abs=1e-4)
+        assert stats.norm.cdf(c + h) ** m - stats.norm.cdf(c - h) ** m == pytest.approx(
+            0.95, abs=1e-4
+        )
 
 
 def test_a_difference_of_published_numbers_has_the_error_of_both():

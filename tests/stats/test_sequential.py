@@ -23,7 +23,8 @@ def test_the_error_is_shared_among_the_looks():
 
 
 @pytest.mark.parametrize(
-    ("seeds", "weights"), [((3, 3), (0.5, 0.5)), ((3, 5), (1.0,)), ((3,), (0.0,)), ((3, 5), (0.6, 0.6))]
+    ("seeds", "weights"),
+    [((3, 3), (0.5, 0.5)), ((3, 5), (1.0,)), ((3,), (0.0,)), ((3, 5), (0.6, 0.6))],
 )
 def test_looks_that_would_err_too_often_are_refused(seeds, weights):
     with pytest.raises(ValueError):

@@ -1,4 +1,6 @@
-"""statsmodels as an oracle, wherever it has the method: the same numbers to seven digits and better."""
+"""statsmodels as an oracle, wherever it has the method: the same numbers to seven digits and
+better.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,15 @@ from resnetlab.stats.contrasts import contrast, paired, welch
 from resnetlab.stats.exact import below_half, mcnemar
 from resnetlab.stats.intervals import clopper_pearson, t_interval, wilson
 from resnetlab.stats.power import power, runs_for, smallest_effect
-from resnetlab.stats.verdict import GREATER, Means, Region, benjamini_hochberg, holm, judge, region_test
+from resnetlab.stats.verdict import (
+    GREATER,
+    Means,
+    Region,
+    benjamini_hochberg,
+    holm,
+    judge,
+    region_test,
+)
 
 SAME = {"rel": 1e-7, "abs": 1e-9}
 
@@ -40,7 +50,9 @@ def test_intervals_of_a_rate(rate, confidence):
 
 @given(values, confidences)
 def test_the_interval_of_a_mean(a, confidence):
-    assert t_interval(a, confidence) == pytest.approx(DescrStatsW(a).tconfint_mean(alpha=1 - confidence), **SAME)
+    assert t_interval(a, confidence) == pytest.approx(
+        DescrStatsW(a).tconfint_mean(alpha=1 - confidence), **SAME
+    )
 
 
 @given(values, values, confidences)
@@ -50,7 +62,9 @@ def test_welchs_t_and_its_interval(a, b, confidence):
     effect = welch(a, b)
     assert (effect.d / effect.se, effect.nu) == pytest.approx((t, nu), **SAME)
     assert 2 * min(region_test(effect, GREATER)) == pytest.approx(p, **SAME)
-    assert effect.interval(confidence) == pytest.approx(both.tconfint_diff(1 - confidence, usevar="unequal"), **SAME)
+    assert effect.interval(confidence) == pytest.approx(
+        both.tconfint_diff(1 - confidence, usevar="unequal"), **SAME
+    )
 
 
 @given(values, values)
@@ -62,10 +76,15 @@ def test_a_verdicts_p_is_that_of_welchs_anova_of_two_arms(a, b):
 @given(values, values, st.floats(-50, 50), st.floats(0.1, 60))
 def test_two_one_sided_tests(a, b, middle, margin):
     p = ttost_ind(a, b, middle - margin, middle + margin, usevar="unequal")[0]
-    assert region_test(welch(a, b), Region(middle - margin, middle + margin))[0] == pytest.approx(p, **SAME)
+    assert region_test(welch(a, b), Region(middle - margin, middle + margin))[0] == pytest.approx(
+        p, **SAME
+    )
 
 
-@given(st.lists(st.tuples(st.floats(1, 100), st.floats(1, 100)), min_size=2, max_size=10), st.floats(0.1, 60))
+@given(
+    st.lists(st.tuples(st.floats(1, 100), st.floats(1, 100)), min_size=2, max_size=10),
+    st.floats(0.1, 60),
+)
 def test_two_one_sided_tests_of_pairs(pairs, margin):
     differences = [a - b for a, b in pairs]
     assume(np.std(differences) > 1e-3)
@@ -78,11 +97,17 @@ def test_two_one_sided_tests_of_pairs(pairs, margin):
 def test_a_contrast_has_the_error_of_a_regression_on_arms_with_variances_apart(terms):
     arms, weights = [held for held, _ in terms], [weight for _, weight in terms]
     assume(max(map(abs, weights)) > 0.01)
-    design = np.concatenate([np.tile(np.eye(len(arms))[k], (len(held), 1)) for k, held in enumerate(arms)])
-    fit = OLS(np.concatenate(arms), design).fit(cov_type="HC2")  # of a mean: its own variance over its own number
+    design = np.concatenate(
+        [np.tile(np.eye(len(arms))[k], (len(held), 1)) for k, held in enumerate(arms)]
+    )
+    fit = OLS(np.concatenate(arms), design).fit(
+        cov_type="HC2"
+    )  # of a mean: its own variance over its own number
     test = fit.t_test(np.array(weights))
     effect = contrast(arms, weights)
-    assert (effect.d, effect.se) == pytest.approx((test.effect[0], test.sd[0, 0]), rel=1e-7, abs=1e-7)
+    assert (effect.d, effect.se) == pytest.approx(
+        (test.effect[0], test.sd[0, 0]), rel=1e-7, abs=1e-7
+    )
 
 
 @settings(max_examples=20)  # theirs takes a tenth of a second
@@ -102,13 +127,17 @@ def test_power_and_what_it_takes(effect, n):
 
 
 def test_runs_for_half_a_standard_deviation():
-    assert runs_for(0.5) == pytest.approx(TTestIndPower().solve_power(0.5, power=0.8, alpha=0.05), rel=1e-6)
+    assert runs_for(0.5) == pytest.approx(
+        TTestIndPower().solve_power(0.5, power=0.8, alpha=0.05), rel=1e-6
+    )
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_mcnemars_exact_test(b, c):
     assume(b + c)
-    assert mcnemar(b, c) == pytest.approx(their_mcnemar([[5, b], [c, 7]], exact=True).pvalue, **SAME)
+    assert mcnemar(b, c) == pytest.approx(
+        their_mcnemar([[5, b], [c, 7]], exact=True).pvalue, **SAME
+    )
 
 
 @given(rates.filter(lambda rate: 2 * rate[0] < rate[1]))

@@ -13,7 +13,18 @@ from resnetlab.stats.intervals import summarise
 from resnetlab.stats.power import forecast
 from resnetlab.stats.verdict import GREATER, Arm, Means, Region, holm, judge, region_test
 
-DRUG_1 = (0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0)  # Student 1908: hours of sleep gained
+DRUG_1 = (
+    0.7,
+    -1.6,
+    -0.2,
+    -1.2,
+    -0.1,
+    3.4,
+    3.7,
+    0.8,
+    0.0,
+    2.0,
+)  # Student 1908: hours of sleep gained
 DRUG_2 = (1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4)
 
 arms = st.lists(st.floats(0, 100).map(lambda x: round(x, 1)), min_size=2, max_size=6)
@@ -46,7 +57,9 @@ def test_welch_on_the_sleep_data():
 
 
 def test_two_one_sided_tests_on_the_sleep_data():
-    assert region_test(welch(DRUG_1, DRUG_2), Region(-3.5, 3.5))[0] == pytest.approx(0.0182654, abs=1e-7)
+    assert region_test(welch(DRUG_1, DRUG_2), Region(-3.5, 3.5))[0] == pytest.approx(
+        0.0182654, abs=1e-7
+    )
 
 
 def test_one_constant_arm_and_two():
@@ -79,7 +92,9 @@ def test_reproduced_exactly_when_the_interval_lies_in_the_region(a, b):
     low, high = welch(a, b).interval()
     assume(abs(low) > 1e-9)
     assume(abs(high) > 1e-9)
-    assert found.word == ("reproduced" if low > 0 else "contradicted" if high < 0 else "inconclusive")
+    assert found.word == (
+        "reproduced" if low > 0 else "contradicted" if high < 0 else "inconclusive"
+    )
 
 
 @given(st.lists(st.tuples(arms, arms), min_size=1, max_size=4))
@@ -107,7 +122,12 @@ def test_planted_truths_are_found():
 
 def test_constant_arms_differ_deterministically_without_a_p_value():
     found = verdict(arm((97.0, 97.0)), arm((10.5, 10.5)))
-    assert (found.word, found.effect.deterministic, found.p, found.p_holm) == ("reproduced", True, None, None)
+    assert (found.word, found.effect.deterministic, found.p, found.p_holm) == (
+        "reproduced",
+        True,
+        None,
+        None,
+    )
     assert verdict(arm((99.0, 99.0)), arm((99.0, 99.0))).word == "inconclusive"
 
 
@@ -143,7 +163,9 @@ def test_a_missing_run_must_not_matter():
     assert present.low > 0
     assert verdict(left, right).conditional
     borderline = verdict(arm((60.0, 61.0), missing=[None]), arm((57.6, 58.6)))
-    assert borderline.word == "inconclusive"  # significant only if the missing run is like the others
+    assert (
+        borderline.word == "inconclusive"
+    )  # significant only if the missing run is like the others
 
 
 def test_an_unfinished_study_judges_nothing():

@@ -1,4 +1,6 @@
-"""The catalog: every study loads, says where it comes from, plans, and runs as a shrunken copy to a report."""
+"""The catalog: every study loads, says where it comes from, plans, and runs as a shrunken copy to a
+report.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,15 @@ WORDS = {"reproduced", "partly reproduced", "contradicted", "inconclusive", "unt
 
 
 def opening(name: str) -> str:
-    return (resources.files("resnetlab.catalog") / "studies" / f"{name}.toml").read_text(encoding="utf-8")
+    return (resources.files("resnetlab.catalog") / "studies" / f"{name}.toml").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize("name", study_names())
-def test_every_study_of_the_catalog_loads_and_opens_with_source_command_duration_and_result(name: str) -> None:
+def test_every_study_of_the_catalog_loads_and_opens_with_source_command_duration_and_result(
+    name: str,
+) -> None:
     study = load_study(name)
     assert study.name == name
     assert study.question.endswith("?")
@@ -60,9 +66,16 @@ def test_every_study_of_the_catalog_loads_and_opens_with_source_command_duration
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Small images under the names of the catalog's data, with as many classes; a stripe a class, and noise."""
+    """Small images under the names of the catalog's data, with as many classes; a stripe a class,
+    and noise.
+    """
     folder = tmp_path_factory.mktemp("catalog")
-    forms = {"cifar10": (10, 32, 3), "mnist": (10, 28, 1), "digits": (10, 8, 1), "imagenet": (1000, 8, 3)}
+    forms = {
+        "cifar10": (10, 32, 3),
+        "mnist": (10, 28, 1),
+        "digits": (10, 8, 1),
+        "imagenet": (1000, 8, 3),
+    }
     held = {}
     for name, (classes, side, channels) in forms.items():
         draw = np.random.default_rng(0)
@@ -79,7 +92,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], External]:
-    """Folders of small photographs, by the name that a study gives, and a tiny network with weights."""
+    """Folders of small photographs, by the name that a study gives, and a tiny network with
+    weights.
+    """
     from helpers.tiny import tiny
 
     root = tmp_path_factory.mktemp("photographs")
@@ -95,7 +110,9 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Pat
     torch.manual_seed(0)
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     weights = str(root / "tiny.safetensors")
-    spec = External(source="helpers.tiny:tiny", weights=weights, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    spec = External(
+        source="helpers.tiny:tiny", weights=weights, mean=(0.5,) * 3, deviation=(0.5,) * 3
+    )
     return {name: root / name for name in ("photos", "stanford-dogs")}, spec
 
 
@@ -103,28 +120,43 @@ def small(model: Model) -> Model:
     """The same network with fewer blocks, and narrower where it may be."""
     if isinstance(model, CifarNet):
         return replace(
-            model, blocks=tuple(min(2, (b + 8) // 9) for b in model.blocks), widths=tuple(w // 4 for w in model.widths)
+            model,
+            blocks=tuple(min(2, (b + 8) // 9) for b in model.blocks),
+            widths=tuple(w // 4 for w in model.widths),
         )
     if isinstance(model, BagOfWords):
         return replace(model, words=16, stride=4)
     return replace(model, blocks=(1, 1, 1, 1)) if isinstance(model, ImageNetResNet) else model
 
 
-def shrunken(name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External]) -> Study:
-    """One epoch, two seeds, 256 images; of a study of fine-tuning a tiny network at an eighth of the sizes."""
+def shrunken(
+    name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External]
+) -> Study:
+    """One epoch, two seeds, 256 images; of a study of fine-tuning a tiny network at an eighth of
+    the sizes.
+    """
     study = load_study(name)
     folders, tiny = photographs
     networks = list(dict.fromkeys(condition.model for condition in study.conditions))
 
     def fitted(condition: Condition, tuning: Tuning) -> Condition:
         stages = tuple(
-            replace(stage, rates=stage.rates[:2], recipe=replace(stage.recipe, steps=stage.recipe.steps and 20))
+            replace(
+                stage,
+                rates=stage.rates[:2],
+                recipe=replace(stage.recipe, steps=stage.recipe.steps and 20),
+            )
             for stage in tuning.stages
         )
         sizes = {"train_size": tuning.train_size // 8, "test_size": tuning.test_size // 8}
         data = Data(source=str(folders[condition.data.source]))
         model = replace(tiny, class_names=(f"network {networks.index(condition.model)}",))
-        return replace(condition, model=model, data=data, recipe=replace(tuning, epochs=1, stages=stages, **sizes))
+        return replace(
+            condition,
+            model=model,
+            data=data,
+            recipe=replace(tuning, epochs=1, stages=stages, **sizes),
+        )
 
     def cut(condition: Condition) -> Condition:
         if isinstance(condition.recipe, Tuning):
@@ -141,9 +173,13 @@ def shrunken(name: str, images: dict[str, Path], photographs: tuple[dict[str, Pa
 
 @pytest.mark.parametrize("name", study_names())
 def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its_report(
-    name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, train_here: Train,
-) -> None:  # fmt: skip
+    name: str,
+    images: dict[str, Path],
+    photographs: tuple[dict[str, Path], External],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    train_here: Train,
+) -> None:
     if name == "precision":  # refused where bf16 would be emulated; a copy this small may be
         monkeypatch.setattr("resnetlab.training.resolve.processor_has_bf16", lambda: True)
     whole = shrunken(name, images, photographs)
@@ -151,44 +187,69 @@ def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its
     claim = min(whole.claims, key=lambda held: len(labels(held)), default=None)
     kept = labels(claim) if claim else [condition.label for condition in whole.conditions[:2]]
     part = replace(
-        whole, conditions=tuple(map(whole.condition, kept)), claims=(claim,) if claim else (),
+        whole,
+        conditions=tuple(map(whole.condition, kept)),
+        claims=(claim,) if claim else (),
         ladder=(),
         published=tuple(pair for pair in whole.published if pair.condition in kept),
-    )  # fmt: skip
+    )
     loaded = LoadedStudy(part)
     plan = loaded.plan(tmp_path)
     train_here(plan, tmp_path)
     outcome = loaded.report(plan, tmp_path)
     assert outcome.finished
     assert outcome.report.exists()
-    assert [verdict.word in WORDS for verdict in analyze(gather(outcome.record)).verdicts] == [True] * len(part.claims)
+    assert [verdict.word in WORDS for verdict in analyze(gather(outcome.record)).verdicts] == [
+        True
+    ] * len(part.claims)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in study_names() if load_study(name).ladder])
 def test_every_rung_of_a_ladder_trains_and_has_its_row(
-    name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External], tmp_path: Path,
+    name: str,
+    images: dict[str, Path],
+    photographs: tuple[dict[str, Path], External],
+    tmp_path: Path,
     train_here: Train,
-) -> None:  # fmt: skip
+) -> None:
     loaded = LoadedStudy(shrunken(name, images, photographs))
     plan = loaded.plan(tmp_path)
     train_here(plan, tmp_path)
     assert loaded.report(plan, tmp_path).finished
-    with (tmp_path / "studies" / name / "figures" / "ladder.csv").open(newline="", encoding="utf-8") as file:
-        assert [row["rung"] for row in csv.DictReader(file)] == [rung.condition for rung in loaded.study.ladder]
+    with (tmp_path / "studies" / name / "figures" / "ladder.csv").open(
+        newline="", encoding="utf-8"
+    ) as file:
+        assert [row["rung"] for row in csv.DictReader(file)] == [
+            rung.condition for rung in loaded.study.ladder
+        ]
 
 
-def test_a_claim_that_is_turned_round_comes_out_contradicted(tmp_path: Path, train_here: Train) -> None:
+def test_a_claim_that_is_turned_round_comes_out_contradicted(
+    tmp_path: Path, train_here: Train
+) -> None:
     """Planted: a network that has learned its digits, and one that has begun."""
     held = {
-        "name": "reversed", "question": "Does training help?", "seeds": [0, 1, 2],
-        "data": {"source": "digits", "validation": 0.0}, "model": "cifar-resnet8",
-        "recipe": {"batch_size": 64, "optimiser": {"name": "adam"}}, "grid": {"recipe.steps": [15, 80]},
+        "name": "reversed",
+        "question": "Does training help?",
+        "seeds": [0, 1, 2],
+        "data": {"source": "digits", "validation": 0.0},
+        "model": "cifar-resnet8",
+        "recipe": {"batch_size": 64, "optimiser": {"name": "adam"}},
+        "grid": {"recipe.steps": [15, 80]},
         "claim": [
-            {"says": "Training helps.", "left": {"recipe.steps": 80}, "right": {"recipe.steps": 15}},
-            {"says": "Training hurts.", "left": {"recipe.steps": 15}, "right": {"recipe.steps": 80}},
+            {
+                "says": "Training helps.",
+                "left": {"recipe.steps": 80},
+                "right": {"recipe.steps": 15},
+            },
+            {
+                "says": "Training hurts.",
+                "left": {"recipe.steps": 15},
+                "right": {"recipe.steps": 80},
+            },
         ],
-    }  # fmt: skip
+    }
     loaded = LoadedStudy(parse_study(held, "reversed.toml", Overrides()))
     plan = loaded.plan(tmp_path)
     train_here(plan, tmp_path)
@@ -196,22 +257,35 @@ def test_a_claim_that_is_turned_round_comes_out_contradicted(tmp_path: Path, tra
     assert words == ["reproduced", "contradicted"]
 
 
-def test_data_with_other_classes_than_the_published_table_are_refused(small_npz: Path, tmp_path: Path) -> None:
+def test_data_with_other_classes_than_the_published_table_are_refused(
+    small_npz: Path, tmp_path: Path
+) -> None:
     loaded = LoadedStudy(load_study("he2016", Overrides(data=str(small_npz))))
     with pytest.raises(
-        InputError, match=r"He et al\. 2016, table 6 is of 10 classes, and bands has 3\. Fix: give cifar10"
+        InputError,
+        match=r"He et al\. 2016, table 6 is of 10 classes, and bands has 3\. Fix: give cifar10",
     ):
         loaded.plan(tmp_path)
 
 
 def test_a_claim_about_a_condition_that_does_not_exist_is_refused_with_its_axes() -> None:
-    claim = {"says": "?", "left": {"model.depth": 57}, "right": {"model.depth": 56, "model.shortcut": "A"}}
+    claim = {
+        "says": "?",
+        "left": {"model.depth": 57},
+        "right": {"model.depth": 56, "model.shortcut": "A"},
+    }
     table = {
-        "name": "x", "question": "?", "data": "digits", "recipe": "digits", "seeds": [0, 1],
-        "grid": {"model.depth": [8, 56], "model.shortcut": ["none", "A"]}, "claim": [claim],
-    }  # fmt: skip
+        "name": "x",
+        "question": "?",
+        "data": "digits",
+        "recipe": "digits",
+        "seeds": [0, 1],
+        "grid": {"model.depth": [8, 56], "model.shortcut": ["none", "A"]},
+        "claim": [claim],
+    }
     with pytest.raises(
-        InputError, match=r"claim\[0\]\.left: no condition with model\.depth = 57 .*use values of the grid"
+        InputError,
+        match=r"claim\[0\]\.left: no condition with model\.depth = 57 .*use values of the grid",
     ):
         parse_study(table, "x.toml", Overrides())
 
@@ -223,8 +297,12 @@ def test_a_condition_may_be_picked_by_a_table_that_is_a_value_of_the_grid() -> N
     assert (third.left, third.right) == ("ResNet-34 (A)", "ResNet-18 (A)")
 
 
-@pytest.mark.parametrize("name", [name for name in study_names() if name.startswith(("depth", "shortcuts"))])
-def test_a_study_of_a_source_pins_its_precision_and_reports_the_last_epoch_of_all_train_images(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", [name for name in study_names() if name.startswith(("depth", "shortcuts"))]
+)
+def test_a_study_of_a_source_pins_its_precision_and_reports_the_last_epoch_of_all_train_images(
+    name: str,
+) -> None:
     study = load_study(name)
     assert study.numerics.precision == "fp32"
     for condition in study.conditions:

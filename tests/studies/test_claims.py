@@ -1,4 +1,6 @@
-"""Claims of study files: their conditions are found, what cannot be answered is refused, and runs become questions."""
+"""Claims of study files: their conditions are found, what cannot be answered is refused, and runs
+become questions.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ model.shortcut = ["none", "A"]
 
 PLAIN = ("plain 8", "plain 14", "plain 20")
 RESIDUAL = ("residual 8 (A)", "residual 14 (A)", "residual 20 (A)")
-TWO = 'left = { model.depth = 20, model.shortcut = "A" }\nright = { model.depth = 20, model.shortcut = "none" }\n'
+TWO = (
+    'left = { model.depth = 20, model.shortcut = "A" }\nright = { model.depth = 20, '
+    'model.shortcut = "none" }\n'
+)
 SIDES = 'left = { model.shortcut = "A" }\nright = { model.shortcut = "none" }\n'
 
 
@@ -62,23 +67,39 @@ def test_curves_are_picked_pair_by_pair_where_they_are_recorded() -> None:
     followed = GRID.replace("validation = 0.0", "validation = 0.0, test_curve = true")
     (found,) = study(grid=followed + apart).distances
     assert (found.left, found.right, found.metric) == (RESIDUAL, PLAIN, "top1")
-    with pytest.raises(InputError, match=r"distance\[0\]: curves of the test images are not recorded"):
+    with pytest.raises(
+        InputError, match=r"distance\[0\]: curves of the test images are not recorded"
+    ):
         study(grid=GRID + apart)
     with pytest.raises(InputError, match=r"distance\[0\].left: model.deep is not an axis"):
-        study(grid=followed + apart.replace('left = { model.shortcut = "A" }', "left = { model.deep = 8 }"))
+        study(
+            grid=followed
+            + apart.replace('left = { model.shortcut = "A" }', "left = { model.deep = 8 }")
+        )
     with pytest.raises(InputError, match=r"distance\[0\].metrc: unknown field"):
         study(grid=followed + apart + 'metrc = "loss"\n')
     raw = tomllib.loads(followed + apart)
     part = parse_study(raw, "study.toml", Overrides(settings=("grid.model.depth=[8]",)))
     assert part.distances[0].left == ("residual 8 (A)",)
-    assert parse_study(raw, "study.toml", Overrides(settings=('grid.model.shortcut=["A"]',))).distances == ()
+    assert (
+        parse_study(raw, "study.toml", Overrides(settings=('grid.model.shortcut=["A"]',))).distances
+        == ()
+    )
 
 
 def test_a_condition_is_picked_by_an_axis_whose_value_is_a_table() -> None:
-    head = GRID.split("[grid]")[0] + '[grid]\nmodel = ["cifar-resnet20", { name = "cifar-resnet20", dropout = 0.5 }]\n'
-    sides = 'left = { model = { name = "cifar-resnet20", dropout = 0.5 } }\nright = { model = "cifar-resnet20" }\n'
+    head = (
+        GRID.split("[grid]")[0]
+        + '[grid]\nmodel = ["cifar-resnet20", { name = "cifar-resnet20", dropout = 0.5 }]\n'
+    )
+    sides = (
+        'left = { model = { name = "cifar-resnet20", dropout = 0.5 } }\nright = { model = '
+        '"cifar-resnet20" }\n'
+    )
     found = study(sides, grid=head)
-    assert (found.claims[0].left, found.claims[0].right) == tuple(c.label for c in reversed(found.conditions))
+    assert (found.claims[0].left, found.claims[0].right) == tuple(
+        c.label for c in reversed(found.conditions)
+    )
 
 
 EVERY = {
@@ -99,7 +120,8 @@ def every() -> Study:
     return study(*(f'kind = "{kind}"\n{text}' for kind, text in EVERY.items()), data=validation)
 
 
-# What a file says -----------------------------------------------------------------------------------------------------
+# What a file says
+# --------------------------------------------------------------------------------------------------
 
 
 def test_each_kind_finds_its_conditions_in_the_grid() -> None:
@@ -107,10 +129,23 @@ def test_each_kind_finds_its_conditions_in_the_grid() -> None:
     two = (RESIDUAL[2], PLAIN[2])
     pairs = tuple(label for pair in zip(RESIDUAL, PLAIN, strict=True) for label in pair)
     assert held == {
-        "greater": two, "about": two, "equal": two, "fails-and-trains": two, "faster": two,
-        "average": pairs, "relative": pairs, "monotone": PLAIN,
-        "best": (RESIDUAL[2], "plain 8", "residual 8 (A)", "plain 14", "residual 14 (A)", "plain 20"),
-    }  # fmt: skip
+        "greater": two,
+        "about": two,
+        "equal": two,
+        "fails-and-trains": two,
+        "faster": two,
+        "average": pairs,
+        "relative": pairs,
+        "monotone": PLAIN,
+        "best": (
+            RESIDUAL[2],
+            "plain 8",
+            "residual 8 (A)",
+            "plain 14",
+            "residual 14 (A)",
+            "plain 20",
+        ),
+    }
 
 
 def test_a_claim_without_a_kind_is_greater() -> None:
@@ -136,63 +171,145 @@ def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file
     assert study(text, grid=mixed).claims[0].order == PLAIN  # type: ignore[union-attr]
 
 
-# What is refused ------------------------------------------------------------------------------------------------------
+# What is refused
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("text", "line"),
     [
         ('kind = "about"\n' + TWO, "claim[0].size: missing. Fix: add size = 0.1"),
-        ('kind = "about"\nsize = 0.0\n' + TWO, 'claim[0].size: not a difference. Fix: size = 2.5, or kind = "equal"'),
+        (
+            'kind = "about"\nsize = 0.0\n' + TWO,
+            'claim[0].size: not a difference. Fix: size = 2.5, or kind = "equal"',
+        ),
         ('kind = "equal"\n' + TWO, "claim[0].margin: missing. Fix: add margin = 0.1"),
-        ('kind = "relative"\nsize = 5.0\n' + SIDES, "claim[0].margin: missing. Fix: add margin = 0.1"),
-        ('kind = "faster"\naccuracy_pct = 100.0\n' + TWO,
-         "claim[0].accuracy_pct: not below 100 %. Fix: accuracy_pct = 90.0"),
-        ('kind = "faster"\naccuracy_pct = 90.0\n' + TWO,
-         ("claim[0]: no split is followed over the epochs in both conditions. "
-          "Fix: data.validation = 0.1, or data.test_curve = true")),
-        ('kind = "fails-and-trains"\nsplit = "train"\n' + TWO,
-         ("claim[0].split: unknown field (allowed: kind, left, right, says, source). "
-          'Fix: did you mean "left"?')),
-        ('metric = "accuracy"\n' + TWO,
-         'claim[0].metric: unknown value (got "accuracy"; allowed: top1, error, loss). Fix: metric = "top1"'),
-        ('kind = "average"\nleft = { model.shortcut = "A" }\nright = { model.depth = 8 }',
-         ("claim[0]: 3 conditions on the left and 2 on the right are no pairs (allowed: model.depth, model.shortcut). "
-          "Fix: name the same axes on both sides, with other values")),
-        ('kind = "average"\nleft = { model.shortcut = "A" }\nright = { model.shortcut = "A" }',
-         ("claim[0]: 3 conditions on the left and 3 on the right are no pairs (allowed: model.depth, model.shortcut). "
-          "Fix: name the same axes on both sides, with other values")),
-        ('kind = "monotone"\nalong = "model.dept"\n',
-         ("claim[0].along: model.dept is not an axis of the grid (allowed: model.depth, model.shortcut). "
-          'Fix: did you mean "model.depth"?')),
-        ('kind = "monotone"\nalong = "model.depth"\n',
-         ("claim[0].where: 6 conditions with nothing are no steps along model.depth. "
-          "Fix: where = { model.shortcut = ... }")),
-        ('kind = "monotone"\nalong = "model.depth"\nwhere = { model.depth = 8, model.shortcut = "A" }',
-         ("claim[0].where: 1 conditions with model.depth = 8, model.shortcut = A are no steps along model.depth. "
-          "Fix: two values or more of model.depth")),
-        ('kind = "monotone"\nalong = "model.depth"\nwhere = { model.shortcut = "A" }\norder = ["a"]',
-         "claim[0].order: unknown field. Fix: remove it"),
-        (('kind = "best"\nleft = { model.depth = 8, model.shortcut = "A" }\n'
-         'among = { model.depth = 8, model.shortcut = "A" }'),
-         "claim[0].among: no condition besides left. Fix: pick two or more"),
-        ('kind = "best"\nleft = { model.depth = 8 }',
-         ("claim[0].left: 2 conditions with model.depth = 8 (allowed: model.depth, model.shortcut). "
-          "Fix: name one condition by its axes")),
-        ("paired = true\n" + TWO,
-         ("claim[0].paired: runs of left and right share nothing but a seed, which is not a pair. "
-          "Fix: remove it: Welch's test compares them")),
-        ('kind = "equal"\nmargin = 0.5\nexpected_sd = 0.4\n' + TWO,
-         ("claim[0].margin: 5 seeds cannot confirm ± 0.5 at a standard deviation of 0.4. "
-          "Fix: margin = 0.59, or 7 seeds")),
-        ('kind = "relative"\nsize = 28.0\nmargin = 2.0\nexpected_sd = 5.0\n' + SIDES,
-         ("claim[0].margin: 5 seeds cannot confirm ± 2 at a standard deviation of 5 %. "
-          "Fix: margin = 3.31, or 13 seeds")),
-        ('kind = "about"\nsize = 0.4\nexpected_sd = 2.0\n' + TWO,
-         ("claim[0].margin: 5 seeds cannot confirm ± 0.2 at a standard deviation of 2. "
-          "Fix: margin = 2.92, or more than 50 seeds, which is not affordable")),
+        (
+            'kind = "relative"\nsize = 5.0\n' + SIDES,
+            "claim[0].margin: missing. Fix: add margin = 0.1",
+        ),
+        (
+            'kind = "faster"\naccuracy_pct = 100.0\n' + TWO,
+            "claim[0].accuracy_pct: not below 100 %. Fix: accuracy_pct = 90.0",
+        ),
+        (
+            'kind = "faster"\naccuracy_pct = 90.0\n' + TWO,
+            (
+                "claim[0]: no split is followed over the epochs in both conditions. "
+                "Fix: data.validation = 0.1, or data.test_curve = true"
+            ),
+        ),
+        (
+            'kind = "fails-and-trains"\nsplit = "train"\n' + TWO,
+            (
+                "claim[0].split: unknown field (allowed: kind, left, right, says, source). "
+                'Fix: did you mean "left"?'
+            ),
+        ),
+        (
+            'metric = "accuracy"\n' + TWO,
+            (
+                'claim[0].metric: unknown value (got "accuracy"; allowed: top1, error, loss). Fix: '
+                'metric = "top1"'
+            ),
+        ),
+        (
+            'kind = "average"\nleft = { model.shortcut = "A" }\nright = { model.depth = 8 }',
+            (
+                "claim[0]: 3 conditions on the left and 2 on the right are no pairs (allowed: "
+                "model.depth, model.shortcut). "
+                "Fix: name the same axes on both sides, with other values"
+            ),
+        ),
+        (
+            'kind = "average"\nleft = { model.shortcut = "A" }\nright = { model.shortcut = "A" }',
+            (
+                "claim[0]: 3 conditions on the left and 3 on the right are no pairs (allowed: "
+                "model.depth, model.shortcut). "
+                "Fix: name the same axes on both sides, with other values"
+            ),
+        ),
+        (
+            'kind = "monotone"\nalong = "model.dept"\n',
+            (
+                "claim[0].along: model.dept is not an axis of the grid (allowed: model.depth, "
+                "model.shortcut). "
+                'Fix: did you mean "model.depth"?'
+            ),
+        ),
+        (
+            'kind = "monotone"\nalong = "model.depth"\n',
+            (
+                "claim[0].where: 6 conditions with nothing are no steps along model.depth. "
+                "Fix: where = { model.shortcut = ... }"
+            ),
+        ),
+        (
+            (
+                'kind = "monotone"\nalong = "model.depth"\n'
+                "where = { model.depth = 8, model.shortcut "
+                '= "A" }'
+            ),
+            (
+                "claim[0].where: 1 conditions with model.depth = 8, model.shortcut = A are no "
+                "steps along model.depth. "
+                "Fix: two values or more of model.depth"
+            ),
+        ),
+        (
+            (
+                'kind = "monotone"\nalong = "model.depth"\n'
+                'where = { model.shortcut = "A" }\norder = '
+                '["a"]'
+            ),
+            "claim[0].order: unknown field. Fix: remove it",
+        ),
+        (
+            (
+                'kind = "best"\nleft = { model.depth = 8, model.shortcut = "A" }\n'
+                'among = { model.depth = 8, model.shortcut = "A" }'
+            ),
+            "claim[0].among: no condition besides left. Fix: pick two or more",
+        ),
+        (
+            'kind = "best"\nleft = { model.depth = 8 }',
+            (
+                "claim[0].left: 2 conditions with model.depth = 8 (allowed: model.depth, "
+                "model.shortcut). "
+                "Fix: name one condition by its axes"
+            ),
+        ),
+        (
+            "paired = true\n" + TWO,
+            (
+                "claim[0].paired: runs of left and right share nothing but a seed, which is "
+                "not a pair. "
+                "Fix: remove it: Welch's test compares them"
+            ),
+        ),
+        (
+            'kind = "equal"\nmargin = 0.5\nexpected_sd = 0.4\n' + TWO,
+            (
+                "claim[0].margin: 5 seeds cannot confirm ± 0.5 at a standard deviation of 0.4. "
+                "Fix: margin = 0.59, or 7 seeds"
+            ),
+        ),
+        (
+            'kind = "relative"\nsize = 28.0\nmargin = 2.0\nexpected_sd = 5.0\n' + SIDES,
+            (
+                "claim[0].margin: 5 seeds cannot confirm ± 2 at a standard deviation of 5 %. "
+                "Fix: margin = 3.31, or 13 seeds"
+            ),
+        ),
+        (
+            'kind = "about"\nsize = 0.4\nexpected_sd = 2.0\n' + TWO,
+            (
+                "claim[0].margin: 5 seeds cannot confirm ± 0.2 at a standard deviation of 2. "
+                "Fix: margin = 2.92, or more than 50 seeds, which is not affordable"
+            ),
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_answered_is_refused_in_a_line(text: str, line: str) -> None:
     assert told(text) == [line]
 
@@ -222,11 +339,14 @@ def beside(folder: Path, text: str = HE) -> str:
     return str(folder / "he.toml")
 
 
-def test_a_margin_below_what_the_spread_of_the_source_allows_is_refused_and_the_source_named(tmp_path: Path) -> None:
+def test_a_margin_below_what_the_spread_of_the_source_allows_is_refused_and_the_source_named(
+    tmp_path: Path,
+) -> None:
     source = beside(tmp_path)
     equal = 'kind = "equal"\nmargin = 0.5\n' + TWO
     said = (
-        "claim[0].margin: 5 seeds cannot confirm ± 0.5 at a standard deviation of 0.4 (residual 20 (A): He et al. "
+        "claim[0].margin: 5 seeds cannot confirm ± 0.5 at a standard deviation of 0.4 "
+        "(residual 20 (A): He et al. "
         "2016). Fix: margin = 0.59, or 7 seeds, or an expected_sd of your own"
     )
     assert told(equal, published=source) == [said]
@@ -239,24 +359,32 @@ def test_a_margin_below_what_the_spread_of_the_source_allows_is_refused_and_the_
 def test_the_runs_of_a_source_give_its_spread(tmp_path: Path) -> None:
     source = beside(tmp_path, HE.replace("m = 5\nsd = 0.4", "m = 3\nruns = [7.6, 8.0, 8.4]"))
     (line,) = told('kind = "about"\nsize = 1.0\n' + TWO, published=source)
-    assert "cannot confirm ± 0.5 at a standard deviation of 0.4 (residual 20 (A): He et al. 2016)" in line
+    assert (
+        "cannot confirm ± 0.5 at a standard deviation of 0.4 (residual 20 (A): He et al. 2016)"
+        in line
+    )
 
 
 def test_a_ratio_has_the_spread_of_the_source_in_percent_of_its_level(tmp_path: Path) -> None:
     sides = TWO.replace("left", "?").replace("right", "left").replace("?", "right")
     text = f'kind = "relative"\nsize = -25.0\n{sides}'
-    # In percent of an error of 8 the sd is 5; plain over residual is r, and the variance of a ratio has two parts.
+    # In percent of an error of 8 the sd is 5; plain over residual is r, and the variance of a ratio
+    # has two parts.
     r = 1.25
     nu = 4 * (1 + r**2) ** 2 / (1 + r**4)
     reach = stats.t.ppf(0.975, nu) * 5 * math.sqrt((1 + r**2) / 5)
     (line,) = told(f"{text}margin = {reach - 0.01:.2f}", published=beside(tmp_path))
     assert "at a standard deviation of 0.4 (residual 20 (A): He et al. 2016)" in line
-    assert claim(f"{text}margin = {reach + 0.01:.2f}", published=beside(tmp_path)).kind == "relative"
+    assert (
+        claim(f"{text}margin = {reach + 0.01:.2f}", published=beside(tmp_path)).kind == "relative"
+    )
 
 
 def test_one_seed_confirms_no_margin() -> None:
     (line,) = told('kind = "equal"\nmargin = 5.0\nexpected_sd = 1.0\n' + TWO, seeds=[0])
-    assert line.startswith("claim[0].margin: 1 seed cannot confirm ± 5 at a standard deviation of 1. Fix: 2 seeds")
+    assert line.startswith(
+        "claim[0].margin: 1 seed cannot confirm ± 5 at a standard deviation of 1. Fix: 2 seeds"
+    )
 
 
 def test_every_mistake_of_claims_is_told_with_those_of_the_file() -> None:
@@ -267,7 +395,8 @@ def test_every_mistake_of_claims_is_told_with_those_of_the_file() -> None:
     )
     assert [line.split(":")[0] for line in lines] == ["seeds", "claim[0].left", "claim[0].size"]
     lines = told(
-        'kind = "about"\nleft = 3\nright = { model.depth = 8 }\nsize = 0.0\n', 'kind = "best"\nleft = { x = 1 }'
+        'kind = "about"\nleft = 3\nright = { model.depth = 8 }\nsize = 0.0\n',
+        'kind = "best"\nleft = { x = 1 }',
     )
     assert [line.split(":")[0] for line in lines] == [
         "claim[0].left",
@@ -278,11 +407,21 @@ def test_every_mistake_of_claims_is_told_with_those_of_the_file() -> None:
 
 
 def test_runs_of_one_training_are_pairs() -> None:
-    grid = GRID.split("[grid]")[0] + 'model = "cifar-resnet8"\n[grid]\nrecipe.choose = ["last", "best"]\n'
+    grid = (
+        GRID.split("[grid]")[0]
+        + 'model = "cifar-resnet8"\n[grid]\nrecipe.choose = ["last", "best"]\n'
+    )
     text = 'paired = true\nleft = { recipe.choose = "best" }\nright = { recipe.choose = "last" }'
     found = study(text, grid=grid, data={"source": "digits", "validation": 0.1}).claims[0]
-    runs = {label: Runs(tuple(Ran(seed, "converged", 10.0 * seed + e) for seed, e in enumerate(errors)), 0.1, 10, 1.0)
-            for label, errors in zip(labels(found), ((1.0, 2.0, 3.0), (3.0, 4.5, 5.0)), strict=True)}  # fmt: skip
+    runs = {
+        label: Runs(
+            tuple(Ran(seed, "converged", 10.0 * seed + e) for seed, e in enumerate(errors)),
+            0.1,
+            10,
+            1.0,
+        )
+        for label, errors in zip(labels(found), ((1.0, 2.0, 3.0), (3.0, 4.5, 5.0)), strict=True)
+    }
     asked = question(found, runs)
     assert isinstance(asked, Means)
     assert asked.pairs == (2.0, 2.5, 2.0)
@@ -291,15 +430,27 @@ def test_runs_of_one_training_are_pairs() -> None:
 def test_what_so_few_seeds_cannot_decide_is_said_before_they_are_run() -> None:
     held = every()
     assert [line.split(": ")[1] for line in cautions(held.claims, 5)] == [
-        "neither an expected_sd nor a published one, so nothing says whether 5 seeds can confirm its margin"
+        (
+            "neither an expected_sd nor a published one, so nothing says whether 5 seeds can "
+            "confirm its margin"
+        )
     ] * 2
     few = cautions(held.claims, 3)
     assert "3 seeds cannot decide it, whatever they give; 4 can" in few[-1]
     assert len(cautions(held.claims, 1)) == len(held.claims)
 
 
-FIELDS = st.sampled_from(["kind", "left", "right", "along", "where", "among", "model.depth", "size"])
-PARTS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(sorted(EVERY))
+FIELDS = st.sampled_from(
+    ["kind", "left", "right", "along", "where", "among", "model.depth", "size"]
+)
+PARTS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(sorted(EVERY))
+)
 TABLES = st.recursive(
     PARTS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner), max_leaves=12
 ).filter(lambda value: isinstance(value, dict))
@@ -311,17 +462,25 @@ def test_no_table_ends_in_a_traceback(table: dict[str, Any]) -> None:
     assert len(claims) == 1 or problems
 
 
-# To a question --------------------------------------------------------------------------------------------------------
+# To a question
+# --------------------------------------------------------------------------------------------------
 
 
 def runs(*errors: float, epochs: float = 10.0, **more: Any) -> Runs:
-    return Runs(tuple(Ran(i, "converged", e, e / 100, **more) for i, e in enumerate(errors)), 0.1, 10, epochs)
+    return Runs(
+        tuple(Ran(i, "converged", e, e / 100, **more) for i, e in enumerate(errors)),
+        0.1,
+        10,
+        epochs,
+    )
 
 
 def asked(kind: str) -> Any:
     found = next(found for found in every().claims if found.kind == kind)
     good, bad = runs(3.0, 3.2, 2.9), runs(6.0, 6.3, 5.8)
-    return question(found, {label: good if "residual" in label else bad for label in (*PLAIN, *RESIDUAL)})
+    return question(
+        found, {label: good if "residual" in label else bad for label in (*PLAIN, *RESIDUAL)}
+    )
 
 
 def test_regions_and_directions_are_those_of_the_claims() -> None:
@@ -346,10 +505,19 @@ def test_less_loss_and_less_error_are_better() -> None:
 
 def test_a_claim_on_the_train_images_is_judged_by_what_the_runs_reached_there() -> None:
     text = 'kind = "{}"\nsplit = "train"\nmetric = "error"\n'
-    found = [claim(text.format(kind) + EVERY[kind].replace('metric = "loss"', "")) for kind in
-             ("greater", "about", "equal", "average", "relative", "monotone", "best")]  # fmt: skip
-    learned = Runs((Ran(0, "converged", 9.0, train_error_pct=1.0), Ran(1, "converged", 9.0, train_error_pct=2.0)),
-                   0.1, 10, 10.0)  # fmt: skip
+    found = [
+        claim(text.format(kind) + EVERY[kind].replace('metric = "loss"', ""))
+        for kind in ("greater", "about", "equal", "average", "relative", "monotone", "best")
+    ]
+    learned = Runs(
+        (
+            Ran(0, "converged", 9.0, train_error_pct=1.0),
+            Ran(1, "converged", 9.0, train_error_pct=2.0),
+        ),
+        0.1,
+        10,
+        10.0,
+    )
     for one in found:
         assert described(one).endswith(", on the train images")
         assert without_defaults(one)["split"] == "train"
@@ -366,7 +534,10 @@ def test_a_claim_on_the_test_images_says_nothing_of_its_split_in_a_report() -> N
 
 def test_weights_of_averages_chains_and_rivals() -> None:
     assert asked("average").weights == (pytest.approx((1 / 3, -1 / 3) * 3),)
-    assert asked("monotone").weights == ((1.0, -1.0, 0.0), (0.0, 1.0, -1.0))  # worsens: each better than the next
+    assert asked("monotone").weights == (
+        (1.0, -1.0, 0.0),
+        (0.0, 1.0, -1.0),
+    )  # worsens: each better than the next
     assert asked("best").weights[1] == (1.0, 0.0, -1.0, 0.0, 0.0, 0.0)
 
 
@@ -378,11 +549,24 @@ def test_a_race_is_run_within_the_epochs_of_both_and_nobody_leaves_it() -> None:
     found = next(found for found in every().claims if found.kind == "faster")
     quick = {"validation": ((1.0, 50.0), (2.0, 91.0), (3.0, 89.0))}
     late = {"validation": ((1.0, 50.0), (2.0, 60.0), (30.0, 95.0))}
-    left = Runs((Ran(0, "converged", 5.0, curves=quick), Ran(1, "converged", 5.0, curves=late), Ran(2, "diverged"),
-                 Ran(3, "missing"), Ran(4, "dead", 90.0)), 0.1, 10, 30.0)  # fmt: skip
+    left = Runs(
+        (
+            Ran(0, "converged", 5.0, curves=quick),
+            Ran(1, "converged", 5.0, curves=late),
+            Ran(2, "diverged"),
+            Ran(3, "missing"),
+            Ran(4, "dead", 90.0),
+        ),
+        0.1,
+        10,
+        30.0,
+    )
     asked = question(found, {RESIDUAL[2]: left, PLAIN[2]: runs(1.0, 1.0, curves=late, epochs=10.0)})
     assert isinstance(asked, Race)
-    assert asked.epochs == ((2.0, math.inf, math.inf, math.inf), (math.inf, math.inf))  # 30 is beyond the other's 10
+    assert asked.epochs == (
+        (2.0, math.inf, math.inf, math.inf),
+        (math.inf, math.inf),
+    )  # 30 is beyond the other's 10
 
 
 def test_a_race_is_run_on_the_test_curve_where_both_recorded_it() -> None:

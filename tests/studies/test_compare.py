@@ -20,17 +20,28 @@ from resnetlab.schema import encode
 from resnetlab.studies.compare import compare, lines
 
 SPEC = RunSpec(
-    algorithm_version=1, model=rl.cifar(8), data=DataIdentity(sha256="ab" * 32), recipe=rl.Recipe(epochs=1),
-    numerics=rl.Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1), seed=0,
-)  # fmt: skip
+    algorithm_version=1,
+    model=rl.cifar(8),
+    data=DataIdentity(sha256="ab" * 32),
+    recipe=rl.Recipe(epochs=1),
+    numerics=rl.Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1),
+    seed=0,
+)
 
 
-def write(root: Path, spec: RunSpec, accuracy_pct: float | None, status: Status = "converged") -> Path:
+def write(
+    root: Path, spec: RunSpec, accuracy_pct: float | None, status: Status = "converged"
+) -> Path:
     """A finished run, or with None one that is not."""
     file = RunFile(
-        schema=1, run=spec, data_name="digits", data=rl.Data(source="digits"), classes=("a", "b"), train_images=10,
+        schema=1,
+        run=spec,
+        data_name="digits",
+        data=rl.Data(source="digits"),
+        classes=("a", "b"),
+        train_images=10,
         class_share=0.5,
-    )  # fmt: skip
+    )
     directory = RunDirectory(root / "runs" / run_id(spec, "digits"))
     write_json(directory.path / "run.json", encode(file))
     if accuracy_pct is not None:
@@ -59,7 +70,9 @@ def test_the_effect_is_welchs(tmp_path: Path) -> None:
     assert tuple(found.effect.interval()) == pytest.approx(tuple(oracle.confidence_interval()))
     assert found.differs == ("model.shortcut: A against none",)
     assert any(line.startswith("A - B: +3.0 points") for line in lines(found))
-    assert found.warnings == ("no claim was declared before looking: an exploration, not a verdict",)
+    assert found.warnings == (
+        "no claim was declared before looking: an exploration, not a verdict",
+    )
 
 
 def test_each_warning_is_given_where_it_fits(tmp_path: Path) -> None:
@@ -75,7 +88,14 @@ def test_each_warning_is_given_where_it_fits(tmp_path: Path) -> None:
     for name in hashes:
         (tmp_path / "runs" / name).rename(tmp_path / "runs" / f"first-{name}")
     said = " ".join(compare(f"{tmp_path}/runs/first-*", f"{tmp_path}/runs/digits-*").warnings)
-    for words in ("the data differ", "2 of 3 runs", "1 runs", "fewer than 5 converged", "first weights", "numerics"):
+    for words in (
+        "the data differ",
+        "2 of 3 runs",
+        "1 runs",
+        "fewer than 5 converged",
+        "first weights",
+        "numerics",
+    ):
         assert words in said
 
 

@@ -31,7 +31,9 @@ def train(data: Path, output: Path, *settings: str) -> rl.RunRecord:
     return rl.train(model, str(data), recipe, settings=[*SETTINGS, *settings], output=output)
 
 
-def test_no_process_is_started(small_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_process_is_started(
+    small_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a process was started")
 
@@ -42,7 +44,9 @@ def test_no_process_is_started(small_npz: Path, tmp_path: Path, monkeypatch: pyt
     assert result.test is not None
 
 
-def test_settings_of_torch_and_all_random_states_are_as_before(small_npz: Path, tmp_path: Path) -> None:
+def test_settings_of_torch_and_all_random_states_are_as_before(
+    small_npz: Path, tmp_path: Path
+) -> None:
     before = torch.get_num_threads()
     cudnn = torch.backends.cudnn
     flags = cudnn.benchmark, cudnn.deterministic
@@ -62,20 +66,28 @@ def test_settings_of_torch_and_all_random_states_are_as_before(small_npz: Path, 
 
 
 def test_an_unforeseen_error_is_one_line_with_the_traceback_in_a_log(
-    small_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    small_npz: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise TypeError("planted")
 
     monkeypatch.setattr(Learner, "train_step", fail)
-    with pytest.raises(rl.UnfinishedError, match=r"TypeError: planted \(more in .*\.log\)") as caught:
+    with pytest.raises(
+        rl.UnfinishedError, match=r"TypeError: planted \(more in .*\.log\)"
+    ) as caught:
         train(small_npz, tmp_path)
     assert "Traceback" not in capfd.readouterr().err
     (log,) = (tmp_path / "cache" / "logs").iterdir()
     assert str(log) in str(caught.value)
     assert "TypeError: planted" in log.read_text()
     (folder,) = (tmp_path / "runs").iterdir()
-    assert [line["event"] for line in RunDirectory(folder).record().provenance][-2:] == ["failed", "gave up"]  # type: ignore[union-attr]
+    assert [line["event"] for line in RunDirectory(folder).record().provenance][-2:] == [
+        "failed",
+        "gave up",
+    ]  # type: ignore[union-attr]
 
 
 def test_a_run_that_another_process_trains_is_waited_for(
@@ -107,9 +119,14 @@ def test_ctrl_c_in_python_leaves_a_checkpoint_from_which_the_same_call_continues
     small_npz: Path, tmp_path: Path
 ) -> None:
     longer = [*SETTINGS, "recipe.epochs=80"]
-    script = INTERRUPTED.format(data=str(small_npz), settings=longer, output=str(tmp_path / "stopped"))
+    script = INTERRUPTED.format(
+        data=str(small_npz), settings=longer, output=str(tmp_path / "stopped")
+    )
     process = subprocess.Popen(
-        [sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        [sys.executable, "-c", script],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not has_trained(tmp_path / "stopped"):

@@ -30,12 +30,22 @@ KEPT = ("weights.safetensors", "logits-test.safetensors")
 
 def jobs_of(data: Path, root: Path, *settings: str, seeds: tuple[int, ...] = SEEDS) -> list[Job]:
     model = rl.CifarNet(blocks=(1, 1), widths=(4, 8), dropout=0.1)
-    fixed = ("numerics.threads=1", "numerics.precision=fp32", "recipe.batch_size=16", "recipe.epochs=3")
-    plans = [plan_run(model, str(data), "adam", seed=seed, settings=[*fixed, *settings], output=root) for seed in seeds]
+    fixed = (
+        "numerics.threads=1",
+        "numerics.precision=fp32",
+        "recipe.batch_size=16",
+        "recipe.epochs=3",
+    )
+    plans = [
+        plan_run(model, str(data), "adam", seed=seed, settings=[*fixed, *settings], output=root)
+        for seed in seeds
+    ]
     return [Job(plan.runs[0].id, plan.runs[0].file) for plan in plans]
 
 
-def work(root: Path, *groups: list[Job], stop: Callable[[], bool] = lambda: False) -> dict[str, dict[str, Any]]:
+def work(
+    root: Path, *groups: list[Job], stop: Callable[[], bool] = lambda: False
+) -> dict[str, dict[str, Any]]:
     """Let one bench do the groups one after another; the last word on each run."""
     last: dict[str, dict[str, Any]] = {}
     placement = rl.Placement(checkpoint_seconds=0)
@@ -51,7 +61,9 @@ def outcome_of(root: Path, job: Job) -> tuple[Any, ...]:
 
 
 @pytest.fixture(scope="module")
-def alone(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Job], list[tuple[Any, ...]]]:
+def alone(
+    small_npz: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[Job], list[tuple[Any, ...]]]:
     """Three seeds, one after another."""
     root = tmp_path_factory.mktemp("alone")
     jobs = jobs_of(small_npz, root)
@@ -70,7 +82,11 @@ def test_runs_take_turns_step_by_step_and_end_each_with_its_own() -> None:
             yield
         return name.upper()
 
-    assert list(take_turns([run("a", 3), run("b", 1), run("c", 2)])) == [(1, "B"), (2, "C"), (0, "A")]
+    assert list(take_turns([run("a", 3), run("b", 1), run("c", 2)])) == [
+        (1, "B"),
+        (2, "C"),
+        (0, "A"),
+    ]
     assert "".join(said) == "abcaca"
 
 
@@ -149,7 +165,10 @@ def test_one_that_diverges_ends_alone(
 
 @pytest.mark.parametrize("also_alone", [False, True])
 def test_want_of_memory_beside_others_is_no_result_and_alone_it_is(
-    tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch, also_alone: bool
+    tmp_path: Path,
+    alone: tuple[list[Job], list[tuple[Any, ...]]],
+    monkeypatch: pytest.MonkeyPatch,
+    also_alone: bool,
 ) -> None:
     jobs, expected = alone
     times: list[int] = []
@@ -162,7 +181,9 @@ def test_want_of_memory_beside_others_is_no_result_and_alone_it_is(
     act_in(monkeypatch, 0, runs_out)
     last = work(tmp_path, jobs)
     assert len(times) == 2
-    assert last[jobs[0].id]["status"] == ("out of memory" if also_alone else expected[0][2]["status"])
+    assert last[jobs[0].id]["status"] == (
+        "out of memory" if also_alone else expected[0][2]["status"]
+    )
     assert [outcome_of(tmp_path, job) for job in jobs][also_alone:] == expected[also_alone:]
 
 
@@ -192,7 +213,9 @@ def test_the_data_are_on_the_device_once(
     dataset = load(jobs[0].file.data, tmp_path / "cache")
     assert copied.count(len(dataset.test)) == 1
     held = Residents()
-    assert held.of(dataset.train, torch.device("cpu")) is held.of(dataset.train, torch.device("cpu"))
+    assert held.of(dataset.train, torch.device("cpu")) is held.of(
+        dataset.train, torch.device("cpu")
+    )
 
 
 def test_a_cluster_has_no_runs_side_by_side(tmp_path: Path) -> None:
@@ -200,7 +223,9 @@ def test_a_cluster_has_no_runs_side_by_side(tmp_path: Path) -> None:
         choose_backend("ray", tmp_path, rl.Placement(abreast=2), "")
 
 
-def test_only_untried_runs_of_one_condition_stand_side_by_side(small_npz: Path, tmp_path: Path) -> None:
+def test_only_untried_runs_of_one_condition_stand_side_by_side(
+    small_npz: Path, tmp_path: Path
+) -> None:
     first = jobs_of(small_npz, tmp_path)
     other = jobs_of(small_npz, tmp_path, "recipe.batch_size=8")
     mixed = [job for pair in zip(first, other, strict=True) for job in pair]
@@ -209,4 +234,9 @@ def test_only_untried_runs_of_one_condition_stand_side_by_side(small_npz: Path, 
     assert queue.take(5) == other
     assert queue.take(5) == first[2:]
     queue = Queue(tmp_path, list(mixed), attempts={first[0].id: 1, other[1].id: 2})
-    assert [queue.take(3) for _ in range(4)] == [[first[0]], [other[0], other[2]], first[1:], [other[1]]]
+    assert [queue.take(3) for _ in range(4)] == [
+        [first[0]],
+        [other[0], other[2]],
+        first[1:],
+        [other[1]],
+    ]

@@ -1,4 +1,6 @@
-"""Ladders: rungs that add to the one before, side rungs from the same parent, and what a file may not say of them."""
+"""Ladders: rungs that add to the one before, side rungs from the same parent, and what a file may
+not say of them.
+"""
 
 from __future__ import annotations
 
@@ -81,13 +83,33 @@ def by_name(study: Study) -> dict[str, Condition]:
     return {condition.label: condition for condition in study.conditions}
 
 
-def test_a_rung_adds_to_the_one_before_and_a_side_rung_to_the_parent_of_the_one_it_stands_for() -> None:
+def test_a_rung_adds_to_the_one_before_and_a_side_rung_to_the_parent_of_the_one_it_stands_for() -> (
+    None
+):
     held = by_name(parse(tables()))
-    assert list(held) == ["baseline", "+ normalisation", "halves", "+ momentum", "Adam", "+ dropout"]
+    assert list(held) == [
+        "baseline",
+        "+ normalisation",
+        "halves",
+        "+ momentum",
+        "Adam",
+        "+ dropout",
+    ]
     recipes = {name: condition.recipe for name, condition in held.items()}
-    assert [recipes[name].normalise for name in held] == ["none", "train", "half", "train", "train", "train"]
+    assert [recipes[name].normalise for name in held] == [
+        "none",
+        "train",
+        "half",
+        "train",
+        "train",
+        "train",
+    ]
     assert recipes["halves"].optimiser == recipes["baseline"].optimiser == SGD(lr=0.1, momentum=0.0)
-    assert recipes["+ momentum"].optimiser == recipes["+ dropout"].optimiser == SGD(lr=0.1, momentum=0.9)
+    assert (
+        recipes["+ momentum"].optimiser
+        == recipes["+ dropout"].optimiser
+        == SGD(lr=0.1, momentum=0.9)
+    )
     assert recipes["+ momentum"].schedule == recipes["+ dropout"].schedule == Exponential()
     assert (recipes["Adam"].optimiser, recipes["Adam"].schedule) == (Adam(), Cosine())
     assert [condition.model.dropout for condition in held.values()] == [0.0] * 5 + [0.1]  # type: ignore[union-attr]
@@ -99,11 +121,18 @@ def test_a_rung_adds_to_the_one_before_and_a_side_rung_to_the_parent_of_the_one_
 def test_every_rung_knows_its_parent_and_what_it_added() -> None:
     rungs = {rung.condition: rung for rung in parse(tables()).ladder}
     assert {name: rung.parent for name, rung in rungs.items()} == {
-        "baseline": "", "+ normalisation": "baseline", "halves": "baseline", "+ momentum": "+ normalisation",
-        "Adam": "+ normalisation", "+ dropout": "+ momentum",
-    }  # fmt: skip
+        "baseline": "",
+        "+ normalisation": "baseline",
+        "halves": "baseline",
+        "+ momentum": "+ normalisation",
+        "Adam": "+ normalisation",
+        "+ dropout": "+ momentum",
+    }
     assert rungs["halves"].instead_of == "+ normalisation"
-    assert rungs["+ momentum"].adds == ("recipe.optimiser.momentum = 0.9", "recipe.schedule.name = exponential")
+    assert rungs["+ momentum"].adds == (
+        "recipe.optimiser.momentum = 0.9",
+        "recipe.schedule.name = exponential",
+    )
     assert rungs["+ dropout"].adds == ("model.dropout = 0.1", "recipe.augment.flip = true")
 
 
@@ -111,18 +140,27 @@ def test_a_rung_claims_what_is_expected_of_it_against_its_parent() -> None:
     first, second, third, fourth = parse(tables()).claims
     assert (first, second) == (
         Greater(
-            says="“+ normalisation” is more accurate than “baseline”.", source="a paper, sec. 1",
-            left="+ normalisation", right="baseline",
+            says="“+ normalisation” is more accurate than “baseline”.",
+            source="a paper, sec. 1",
+            left="+ normalisation",
+            right="baseline",
         ),
         Greater(
-            says="“+ momentum” is more accurate than “+ normalisation”.", left="+ momentum", right="+ normalisation"
+            says="“+ momentum” is more accurate than “+ normalisation”.",
+            left="+ momentum",
+            right="+ normalisation",
         ),
-    )  # fmt: skip
+    )
     assert third == Equal(
-        says="“Adam” and “+ normalisation” are within 1 points.", left="Adam", right="+ normalisation", margin=1.0
+        says="“Adam” and “+ normalisation” are within 1 points.",
+        left="Adam",
+        right="+ normalisation",
+        margin=1.0,
     )
     assert isinstance(fourth, Greater)
-    assert (fourth.left, fourth.right) == ("+ momentum", "+ dropout"), "less is the parent above the rung"
+    assert (fourth.left, fourth.right) == ("+ momentum", "+ dropout"), (
+        "less is the parent above the rung"
+    )
 
 
 def test_claims_of_a_file_pick_rungs_by_name_and_come_after_those_of_the_rungs() -> None:
@@ -136,16 +174,23 @@ def test_a_command_changes_what_all_rungs_share_and_no_field_that_a_rung_sets() 
     study = parse(tables(), settings=("recipe.epochs=3", "data.train_images=500"), seeds=(0, 1, 2))
     assert {(c.recipe.epochs, c.data.train_images) for c in study.conditions} == {(3, 500)}
     assert study.seeds == (0, 1, 2)
-    for key, rung in (("recipe.normalise=half", "+ normalisation"), ("recipe.schedule={name='cosine'}", "+ momentum")):
+    for key, rung in (
+        ("recipe.normalise=half", "+ normalisation"),
+        ("recipe.schedule={name='cosine'}", "+ momentum"),
+    ):
         assert f'is set by the rung "{rung}"' in told(tables(), settings=(key,))
 
 
-def test_a_command_keeps_some_of_the_rungs_each_with_its_parent_and_names_the_claims_that_it_leaves_out() -> None:
+def test_selected_rungs_keep_their_parents_and_the_dropped_claims_are_named() -> None:
     study = parse(tables(), settings=('grid.rung=["baseline", "+ normalisation", "halves"]',))
     assert (
-        list(by_name(study)) == [rung.condition for rung in study.ladder] == ["baseline", "+ normalisation", "halves"]
+        list(by_name(study))
+        == [rung.condition for rung in study.ladder]
+        == ["baseline", "+ normalisation", "halves"]
     )
-    assert [claim.says for claim in study.claims] == ["“+ normalisation” is more accurate than “baseline”."]
+    assert [claim.says for claim in study.claims] == [
+        "“+ normalisation” is more accurate than “baseline”."
+    ]
     assert len(study.left_out) == 3
     line = told(tables(), settings=('grid.rung=["baseline", "Adam"]',))
     assert '"Adam" stands upon "+ normalisation", which is left out' in line
@@ -162,18 +207,36 @@ def test_a_plan_keeps_its_ladder() -> None:
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        (changed(1, adds={"recipe.normalise": "none"}), "rung[1].adds: changes nothing of baseline"),
-        (changed(3, adds={"recipe.optimiser.momentum": 0.0}), "rung[3].adds: changes nothing of + normalisation"),
+        (
+            changed(1, adds={"recipe.normalise": "none"}),
+            "rung[1].adds: changes nothing of baseline",
+        ),
+        (
+            changed(3, adds={"recipe.optimiser.momentum": 0.0}),
+            "rung[3].adds: changes nothing of + normalisation",
+        ),
         (changed(1, adds={}), "rung[1].adds: changes nothing"),
-        (changed(1, adds={"recipe.normalize": "train"}), "rung[1].adds.recipe.normalize: unknown field"),
-        (changed(1, adds={"recipe.normalise": "trian"}), "rung[1].adds.recipe.normalise: unknown value"),
-        (changed(1, adds={"recipes.normalise": "train"}), "rung[1].adds.recipes.normalise: not a field of model, data"),
+        (
+            changed(1, adds={"recipe.normalize": "train"}),
+            "rung[1].adds.recipe.normalize: unknown field",
+        ),
+        (
+            changed(1, adds={"recipe.normalise": "trian"}),
+            "rung[1].adds.recipe.normalise: unknown value",
+        ),
+        (
+            changed(1, adds={"recipes.normalise": "train"}),
+            "rung[1].adds.recipes.normalise: not a field of model, data",
+        ),
         (changed(3, name="baseline"), "rung[3].name: a name stands twice"),
-        (changed(2, instead_of="+ normalization"), 'rung[2].instead_of: no such rung before it'),
+        (changed(2, instead_of="+ normalization"), "rung[2].instead_of: no such rung before it"),
         (changed(2, instead_of="baseline"), "rung[2].instead_of: no such rung before it"),
         (changed(2, instead_of="+ dropout"), "rung[2].instead_of: no such rung before it"),
         (changed(5, instead_of="Adam"), "rung[5].instead_of: no such rung before it"),
-        (changed(0, adds={"recipe.normalise": "half"}), "rung[0].adds: the first rung is the baseline"),
+        (
+            changed(0, adds={"recipe.normalise": "half"}),
+            "rung[0].adds: the first rung is the baseline",
+        ),
         (changed(1, expect="better"), "rung[1].expect: unknown value"),
         (changed(1, expect="equal"), "rung[1].margin: goes with expect"),
         (changed(1, margin=1.0), "rung[1].margin: goes with expect"),
@@ -182,10 +245,15 @@ def test_a_plan_keeps_its_ladder() -> None:
         (tables(rung={"name": "x"}), "rung: not tables"),
         (tables(recipe={"epochs": 2, "normalize": "none"}), "recipe.normalize: unknown field"),
         (tables(model=None), "model: missing"),
-        (tables(claim=[{"says": "?", "left": {"rung": "Adma"}, "right": {"rung": "Adam"}}]), "no condition with rung"),
+        (
+            tables(claim=[{"says": "?", "left": {"rung": "Adma"}, "right": {"rung": "Adam"}}]),
+            "no condition with rung",
+        ),
     ],
-)  # fmt: skip
-def test_a_mistake_in_a_ladder_is_told_with_its_place_and_its_remedy(raw: dict[str, Any], said: str) -> None:
+)
+def test_a_mistake_in_a_ladder_is_told_with_its_place_and_its_remedy(
+    raw: dict[str, Any], said: str
+) -> None:
     raw = {key: value for key, value in raw.items() if value is not None}
     lines = told(raw).splitlines()
     found = [line for line in lines if said in line]
@@ -202,14 +270,28 @@ def test_the_ladder_of_the_catalog_is_the_practicals() -> None:
     study = load_study("ladder")
     main = [rung.condition for rung in study.ladder if not rung.instead_of]
     assert main == [
-        "baseline", "+ normalisation", "+ crop 28 and flip", "+ momentum and decay", "+ dropout", "+ batch norm",
-    ]  # fmt: skip
+        "baseline",
+        "+ normalisation",
+        "+ crop 28 and flip",
+        "+ momentum and decay",
+        "+ dropout",
+        "+ batch norm",
+    ]
     held = by_name(study)
     last = held["+ batch norm"]
-    assert (last.recipe.normalise, last.recipe.augment.crop, last.recipe.augment.flip) == ("train", 28, True)
-    assert (last.recipe.optimiser, last.recipe.schedule) == (SGD(lr=0.1, momentum=0.9), Exponential(gamma=0.95))
+    assert (last.recipe.normalise, last.recipe.augment.crop, last.recipe.augment.flip) == (
+        "train",
+        28,
+        True,
+    )
+    assert (last.recipe.optimiser, last.recipe.schedule) == (
+        SGD(lr=0.1, momentum=0.9),
+        Exponential(gamma=0.95),
+    )
     assert (last.model.dropout, last.model.batch_norm, last.model.ceil_mode) == (0.5, True, True)  # type: ignore[union-attr]
     assert held["baseline"].recipe.optimiser == SGD(lr=0.1, momentum=0.0)
     beside = {pair.condition: pair.value.value for pair in study.published if not pair.value.chosen}
     assert set(main[:4]) < set(beside)
-    assert {pair.protocol.epochs for pair in study.published if pair.condition == "baseline"} == {40}
+    assert {pair.protocol.epochs for pair in study.published if pair.condition == "baseline"} == {
+        40
+    }

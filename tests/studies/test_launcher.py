@@ -1,4 +1,6 @@
-"""Workers that are copies of one process: they import torch once, and none of them depends on another."""
+"""Workers that are copies of one process: they import torch once, and none of them depends on
+another.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def jobs(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Job]
     output = tmp_path_factory.mktemp("plan")
     settings = ("recipe.epochs=2", "numerics.threads=1", "numerics.precision=fp32")
     plans = [
-        plan_run("cifar-plain8", str(small_npz), "adam", seed=seed, settings=settings, output=output)
+        plan_run(
+            "cifar-plain8", str(small_npz), "adam", seed=seed, settings=settings, output=output
+        )
         for seed in range(2)
     ]
     return [Job(plan.runs[0].id, plan.runs[0].file) for plan in plans]
@@ -51,10 +55,15 @@ def launcher(tmp_path: Path) -> Iterator[Launcher]:
         worker.stdout.close()
 
 
-def test_workers_are_copies_of_one_process_and_end_with_their_input(launcher: Launcher, tmp_path: Path) -> None:
+def test_workers_are_copies_of_one_process_and_end_with_their_input(
+    launcher: Launcher, tmp_path: Path
+) -> None:
     workers = [launcher.start(tmp_path / f"{number}.log") for number in range(2)]
     assert ["ready" in ask(worker) for worker in workers] == [True, True]
-    parents = {Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[1] for worker in workers}
+    parents = {
+        Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[1]
+        for worker in workers
+    }
     assert parents == {str(launcher.process.pid)}
     for worker in workers:
         worker.stdin.close()
@@ -80,7 +89,9 @@ def test_a_killed_worker_is_reported_with_its_signal_and_another_can_be_started(
 def test_a_launcher_that_cannot_start_ends_its_workers_instead_of_leaving_them_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "COMMAND", (sys.executable, "-c", "import sys; sys.exit('torch is broken')"))
+    monkeypatch.setattr(
+        module, "COMMAND", (sys.executable, "-c", "import sys; sys.exit('torch is broken')")
+    )
     broken = Launcher(tmp_path / "launcher.log", dict(os.environ))
     worker = broken.start(tmp_path / "0.log")
     assert worker.stdout.readline() == ""
@@ -98,7 +109,9 @@ def test_a_launcher_that_is_killed_costs_no_run(tmp_path: Path, jobs: list[Job])
         if not events and backend.launcher is not None:
             os.kill(backend.launcher.process.pid, signal.SIGKILL)
         events.append(event)
-    assert sorted(event.id for event in events if event.kind == "finished") == sorted(job.id for job in jobs)
+    assert sorted(event.id for event in events if event.kind == "finished") == sorted(
+        job.id for job in jobs
+    )
 
 
 def test_a_run_has_the_same_bits_in_a_launched_worker_a_new_process_and_the_calling_one(
@@ -108,6 +121,8 @@ def test_a_run_has_the_same_bits_in_a_launched_worker_a_new_process_and_the_call
     monkeypatch.setattr("resnetlab.studies.executors.local.can_launch", lambda: False)
     list(LocalBackend(tmp_path / "new", rl.Placement(workers=1)).run(jobs[:1], lambda: False))
     run_here(jobs[0], tmp_path / "here", rl.Placement(), lambda: False, lambda _: None)
-    folders = [RunDirectory.of(tmp_path / kind, jobs[0].id).path for kind in ("launched", "new", "here")]
+    folders = [
+        RunDirectory.of(tmp_path / kind, jobs[0].id).path for kind in ("launched", "new", "here")
+    ]
     for name in ("weights.safetensors", "logits-test.safetensors"):
         assert len({sha256(folder / name) for folder in folders}) == 1

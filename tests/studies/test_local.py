@@ -1,4 +1,6 @@
-"""The local backend, with stand-ins for its workers: what it makes of each way in which a run can go."""
+"""The local backend, with stand-ins for its workers: what it makes of each way in which a run can
+go.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ FINISH = 'tell(kind="finished", id=run, status="converged")'
 def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[Event]]:
     """Run jobs under `tmp_path` with workers that do `act`."""
 
-    def run(jobs: list[Job], act: str, workers: int = 1, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+    def run(
+        jobs: list[Job], act: str, workers: int = 1, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Event]:
         script = tmp_path / "worker.py"
         script.write_text(WORKER.format(act=act))
         monkeypatch.setattr(local, "COMMAND", (sys.executable, str(script)))
@@ -57,7 +61,10 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., It
 @pytest.fixture(scope="module")
 def jobs(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Job]:
     output = tmp_path_factory.mktemp("plan")
-    plans = [plan_run("cifar-plain8", str(small_npz), "adam", seed=seed, output=output) for seed in range(4)]
+    plans = [
+        plan_run("cifar-plain8", str(small_npz), "adam", seed=seed, output=output)
+        for seed in range(4)
+    ]
     return [Job(plan.runs[0].id, plan.runs[0].file) for plan in plans]
 
 
@@ -67,10 +74,16 @@ def told(events: Iterator[Event]) -> list[tuple[str, str]]:
 
 def events_of(root: Path, job: Job) -> list[str]:
     path = RunDirectory.of(root, job.id).path / "provenance.jsonl"
-    return [json.loads(line)["event"] for line in path.read_text().splitlines()] if path.exists() else []
+    return (
+        [json.loads(line)["event"] for line in path.read_text().splitlines()]
+        if path.exists()
+        else []
+    )
 
 
-def test_jobs_are_done_once_each_in_their_order(backend: Callable[..., Iterator[Event]], jobs: list[Job]) -> None:
+def test_jobs_are_done_once_each_in_their_order(
+    backend: Callable[..., Iterator[Event]], jobs: list[Job]
+) -> None:
     assert told(backend(jobs, FINISH)) == [("finished", job.id) for job in jobs]
 
 
@@ -81,7 +94,9 @@ def test_a_run_whose_process_dies_is_tried_three_times_and_then_missing(
     act = f'os.kill(os.getpid(), 9) if run == "{victim.id}" else {FINISH}'
     said = list(backend(jobs, act))
     assert sorted(told(iter(said))) == sorted(
-        [("failed", victim.id)] * 2 + [("missing", victim.id)] + [("finished", job.id) for job in others]
+        [("failed", victim.id)] * 2
+        + [("missing", victim.id)]
+        + [("finished", job.id) for job in others]
     )
     assert events_of(tmp_path, victim) == ["failed", "failed", "failed", "gave up"]
     reason = next(event.reason for event in said if event.kind == "missing")
@@ -105,8 +120,13 @@ def test_a_mistake_that_another_attempt_would_repeat_is_not_tried_again(
     assert events_of(tmp_path, jobs[0]) == ["failed", "gave up"]
 
 
-def test_an_error_of_the_system_is_tried_again(backend: Callable[..., Iterator[Event]], jobs: list[Job]) -> None:
-    act = f'tell(kind="failed", id=run, reason="EIO", exit_code=1, again=True) if attempt < 3 else {FINISH}'
+def test_an_error_of_the_system_is_tried_again(
+    backend: Callable[..., Iterator[Event]], jobs: list[Job]
+) -> None:
+    act = (
+        'tell(kind="failed", id=run, reason="EIO", exit_code=1, again=True) if attempt < 3 else '
+        f"{FINISH}"
+    )
     assert told(backend(jobs[:1], act)) == [("failed", jobs[0].id)] * 2 + [("finished", jobs[0].id)]
 
 
@@ -120,7 +140,10 @@ def test_a_full_disk_ends_the_study_and_counts_for_no_run(
 
 
 def test_a_process_that_the_system_killed_for_want_of_memory_gives_an_out_of_memory_result(
-    backend: Callable[..., Iterator[Event]], jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: Callable[..., Iterator[Event]],
+    jobs: list[Job],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     killed = tmp_path / jobs[0].id
     monkeypatch.setattr(local, "_memory_kills", lambda: int(killed.exists()))
@@ -156,7 +179,9 @@ def test_a_worker_that_hangs_is_killed_after_its_time(
     assert told(backend(jobs, "time.sleep(60)", stop=lambda: time.monotonic() - began > 1)) == []
 
 
-def test_no_more_threads_are_given_out_than_there_are_cores(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_threads_are_given_out_than_there_are_cores(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dataclasses import replace
 
     monkeypatch.setattr(local, "cores", lambda: 8)

@@ -19,9 +19,14 @@ from resnetlab.studies.run import read_plan
 from resnetlab.studies.study import Study
 
 FACTS = DataFacts(
-    name="digits", identity=DataIdentity(sha256="ab" * 32), classes=tuple("0123456789"), channels=1, side=8,
-    train_images=1000, class_share=0.1,
-)  # fmt: skip
+    name="digits",
+    identity=DataIdentity(sha256="ab" * 32),
+    classes=tuple("0123456789"),
+    channels=1,
+    side=8,
+    train_images=1000,
+    class_share=0.1,
+)
 RESOLVED = rl.Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
 
 
@@ -33,7 +38,9 @@ def test_every_condition_meets_every_seed_once_and_the_costliest_of_a_seed_comes
     plan = plan_of(load_study("digits"))
     assert len(plan.runs) == len({run.id for run in plan.runs}) == 20
     assert {(run.condition, run.seed) for run in plan.runs} == {
-        (label, seed) for label in ("plain 8", "residual 8 (A)", "plain 56", "residual 56 (A)") for seed in range(5)
+        (label, seed)
+        for label in ("plain 8", "residual 8 (A)", "plain 56", "residual 56 (A)")
+        for seed in range(5)
     }
     assert [run.seed for run in plan.runs] == sorted(run.seed for run in plan.runs)
     for seed in range(5):
@@ -42,7 +49,9 @@ def test_every_condition_meets_every_seed_once_and_the_costliest_of_a_seed_comes
 
 
 def test_the_id_of_a_run_is_what_it_was() -> None:
-    """A change here orphans every run that people have: raise ALGORITHM_VERSION, or find what moved."""
+    """A change here orphans every run that people have: raise ALGORITHM_VERSION, or find what
+    moved.
+    """
     assert plan_of(load_study("digits")).runs[0].id == "digits-cifar-plain56-s0-52dd8a6425"
 
 
@@ -67,40 +76,69 @@ def test_numerics_and_the_content_of_the_data_are_part_of_a_run() -> None:
     assert not before & {run.id for run in plan_of(study, replace(RESOLVED, precision="bf16")).runs}
     other = replace(FACTS, identity=replace(FACTS.identity, sha256="cd" * 32))
     assert not before & {
-        run.id for run in expand(study, {c.opened: other for c in study.conditions}, lambda _: RESOLVED, cost).runs
+        run.id
+        for run in expand(
+            study, {c.opened: other for c in study.conditions}, lambda _: RESOLVED, cost
+        ).runs
     }
 
 
 def test_numerics_as_an_axis_are_conditions_of_their_own_and_the_rest_is_the_studys() -> None:
     grid = {"model.depth": [8], "numerics.precision": ["fp32", "bf16"]}
-    table = {"name": "precision", "question": "?", "data": "digits", "recipe": "digits", "seeds": [0], "grid": grid}
+    table = {
+        "name": "precision",
+        "question": "?",
+        "data": "digits",
+        "recipe": "digits",
+        "seeds": [0],
+        "grid": grid,
+    }
     study = parse_study(table | {"numerics": {"threads": 2}}, "study.toml", Overrides())
     assert [condition.label for condition in study.conditions] == [
-        "residual 8 (A), precision fp32", "residual 8 (A), precision bf16",
-    ]  # fmt: skip
-    plan = expand(study, {c.opened: FACTS for c in study.conditions}, lambda asked: replace(asked, device="cpu"), cost)
+        "residual 8 (A), precision fp32",
+        "residual 8 (A), precision bf16",
+    ]
+    plan = expand(
+        study,
+        {c.opened: FACTS for c in study.conditions},
+        lambda asked: replace(asked, device="cpu"),
+        cost,
+    )
     held = {run.condition: run.file.run.numerics for run in plan.runs}
-    assert [(n.precision, n.threads, n.device) for n in held.values()] == [("fp32", 2, "cpu"), ("bf16", 2, "cpu")]
+    assert [(n.precision, n.threads, n.device) for n in held.values()] == [
+        ("fp32", 2, "cpu"),
+        ("bf16", 2, "cpu"),
+    ]
     fixed = parse_study(table | {"grid": {"model.depth": [8]}}, "study.toml", Overrides())
     same = next(run for run in plan_of(fixed).runs)
     alone = parse_study(table, "study.toml", Overrides())
     by_axis = expand(
-        alone, {c.opened: FACTS for c in alone.conditions}, lambda n: replace(RESOLVED, precision=n.precision), cost
+        alone,
+        {c.opened: FACTS for c in alone.conditions},
+        lambda n: replace(RESOLVED, precision=n.precision),
+        cost,
     )
     assert same.id == by_axis.runs[0].id  # an axis is a way to ask for a run, and not part of it
     with pytest.raises(rl.InputError, match=r"numerics\.precision: unknown value"):
         parse_study(
-            table | {"grid": {"numerics.precision": ["fp32", "fp8"]}, "model": "cifar-resnet8"}, "x", Overrides()
+            table | {"grid": {"numerics.precision": ["fp32", "fp8"]}, "model": "cifar-resnet8"},
+            "x",
+            Overrides(),
         )
 
 
 def test_where_the_data_lie_and_what_they_are_called_is_not() -> None:
-    study, moved = load_study("digits"), load_study("digits", Overrides(data="elsewhere/digits.npz"))
+    study, moved = (
+        load_study("digits"),
+        load_study("digits", Overrides(data="elsewhere/digits.npz")),
+    )
     hashes = [run.file.run.hash for run in plan_of(study).runs]
     named = replace(FACTS, name="other")
     assert [
         run.file.run.hash
-        for run in expand(moved, {c.opened: named for c in moved.conditions}, lambda _: RESOLVED, cost).runs
+        for run in expand(
+            moved, {c.opened: named for c in moved.conditions}, lambda _: RESOLVED, cost
+        ).runs
     ] == hashes
 
 
@@ -112,7 +150,8 @@ def test_two_studies_that_ask_for_the_same_run_share_it() -> None:
 def test_a_changed_study_has_a_report_of_its_own() -> None:
     shorter, longer = (Overrides(settings=(f"recipe.epochs={epochs}",)) for epochs in (2, 3))
     names = {
-        folder_name(plan_of(load_study("digits", o))) for o in (Overrides(), shorter, longer, Overrides(seeds=(0,)))
+        folder_name(plan_of(load_study("digits", o)))
+        for o in (Overrides(), shorter, longer, Overrides(seeds=(0,)))
     }
     assert len(names) == 4
     assert "digits" in names
@@ -126,12 +165,16 @@ def test_a_plan_survives_its_file() -> None:
 def test_a_run_without_a_folder_waits() -> None:
     plan = plan_of(load_study("digits"))
     held = record(plan, lambda _: None, frozenset({plan.runs[3].id}))
-    assert [cell.state for cell in held.cells] == ["running" if i == 3 else "waiting" for i in range(20)]
+    assert [cell.state for cell in held.cells] == [
+        "running" if i == 3 else "waiting" for i in range(20)
+    ]
     assert [cell.run.seed for cell in held.of("plain 8")] == [0, 1, 2, 3, 4]
 
 
 def test_the_time_that_is_left_is_what_a_steady_machine_takes() -> None:
-    """Two workers, a tenth of a microsecond a multiply-add: the estimate after 20 steps is the truth."""
+    """Two workers, a tenth of a microsecond a multiply-add: the estimate after 20 steps is the
+    truth.
+    """
     plan = plan_of(load_study("digits"))
     estimate = Estimate(plan.runs, (), 2)
     assert estimate.seconds_left() is None
@@ -163,14 +206,18 @@ def test_past_runs_tell_how_long_a_study_takes() -> None:
     from resnetlab.studies.eta import expected_seconds
 
     def finished(run: int, speed: float) -> RunRecord:
-        result = Result(schema=1, status="converged", step=1, chosen_step=1, images_per_second=speed)
+        result = Result(
+            schema=1, status="converged", step=1, chosen_step=1, images_per_second=speed
+        )
         return RunRecord(id=str(run), file=plan.runs[run].file, result=result)
 
     plan = plan_of(load_study("digits"))
     deep, shallow = plan.runs[0], plan.runs[3]
     assert expected_seconds(deep, []) is None
     images = deep.macs / deep.file.macs
-    assert expected_seconds(deep, [finished(0, 100.0), finished(4, 300.0)]) == pytest.approx(images / 200)
+    assert expected_seconds(deep, [finished(0, 100.0), finished(4, 300.0)]) == pytest.approx(
+        images / 200
+    )
     assert expected_seconds(deep, [finished(3, 100.0)]) == pytest.approx(
         images / (100.0 * shallow.file.macs / deep.file.macs)
     )

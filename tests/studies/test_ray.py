@@ -39,7 +39,12 @@ outcome = rl.load_study(study).run(output, backend=backend)
 sys.exit(0 if outcome.finished else 3)
 """
 
-NODE: dict[str, Any] = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80_000_000, "include_dashboard": False}
+NODE: dict[str, Any] = {
+    "num_cpus": 1,
+    "num_gpus": 0,
+    "object_store_memory": 80_000_000,
+    "include_dashboard": False,
+}
 
 
 @pytest.fixture
@@ -76,8 +81,12 @@ def bits(records: list[RunRecord]) -> dict[str, Any]:
     """What of each run must not depend on where it was done: all but clocks."""
     return {
         record.id: (
-            record.result and (record.result.status, record.result.weights_sha256, record.result.test),
-            [(line.step, line.split, line.loss_nats, line.top1_error_pct) for line in record.metrics],
+            record.result
+            and (record.result.status, record.result.weights_sha256, record.result.test),
+            [
+                (line.step, line.split, line.loss_nats, line.top1_error_pct)
+                for line in record.metrics
+            ],
         )
         for record in records
     }
@@ -111,10 +120,23 @@ def test_a_study_on_a_cluster_that_loses_a_machine_has_the_bits_of_one_on_this_m
 
 
 @pytest.mark.slow
-def test_a_driver_may_stop_or_die_and_another_goes_on(cluster: Any, small_npz: Path, tmp_path: Path) -> None:
+def test_a_driver_may_stop_or_die_and_another_goes_on(
+    cluster: Any, small_npz: Path, tmp_path: Path
+) -> None:
     study, output = tmp_path / "cluster.toml", tmp_path / "ray"
     study.write_text(STUDY.format(data=small_npz, epochs=60))
-    words = [sys.executable, "-m", "resnetlab", "study", "run", str(study), "--output", str(output), "--seeds", "2"]
+    words = [
+        sys.executable,
+        "-m",
+        "resnetlab",
+        "study",
+        "run",
+        str(study),
+        "--output",
+        str(output),
+        "--seeds",
+        "2",
+    ]
     words += ["--backend", "ray", "--address", cluster.address]
 
     def drive() -> subprocess.Popen[str]:
@@ -143,12 +165,27 @@ def test_a_driver_may_stop_or_die_and_another_goes_on(cluster: Any, small_npz: P
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--backend", "slurm"], "backend: no such backend (got slurm; allowed: local, ray). Fix: --backend local"),
+        (
+            ["--backend", "slurm"],
+            "backend: no such backend (got slurm; allowed: local, ray). Fix: --backend local",
+        ),
         (["--backend", "ray", "--address", "127.0.0.1:1"], "address: no Ray cluster answers"),
     ],
 )
-def test_a_backend_that_is_not_there_is_one_line(words: list[str], said: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "resnetlab", "study", "run", "digits", "--output", str(tmp_path), *words]
+def test_a_backend_that_is_not_there_is_one_line(
+    words: list[str], said: str, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "resnetlab",
+        "study",
+        "run",
+        "digits",
+        "--output",
+        str(tmp_path),
+        *words,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert said in done.stderr

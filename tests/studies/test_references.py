@@ -1,4 +1,4 @@
-"""Published numbers: each file loads, holds the values of its source, and refuses what is not one."""
+"""Published numbers: each file loads, has the values of its source, and refuses others."""
 
 import math
 
@@ -52,8 +52,16 @@ def test_values_are_those_of_the_source(source, label, number):
 
 
 def test_a_value_keeps_what_its_source_says_of_it():
-    best, own = value("he2016-cifar10", "ResNet-110, best of 5").source(), value("shortcut-report", "plain 20")
-    assert (best.value, best.runs, best.best, best.half_width) == (pytest.approx(93.57), 5, True, 0.005)
+    best, own = (
+        value("he2016-cifar10", "ResNet-110, best of 5").source(),
+        value("shortcut-report", "plain 20"),
+    )
+    assert (best.value, best.runs, best.best, best.half_width) == (
+        pytest.approx(93.57),
+        5,
+        True,
+        0.005,
+    )
     assert not own.independent
     assert mean(own.runs) == pytest.approx(own.value, abs=0.005)
     assert value("fixres-dogs", "train 320, test 380").status == "out of memory"
@@ -129,11 +137,19 @@ def test_at_tells_the_numbers_of_one_network_apart(tmp_path):
 
 def test_a_number_of_a_network_that_is_built_in_several_ways_stands_beside_each(tmp_path):
     path = tmp_path / "mine.toml"
-    text = HE.replace('"cifar-resnet20"', '["cifar-resnet20", { name = "cifar-plain20" }]') + "value = 8.75\n"
+    text = (
+        HE.replace('"cifar-resnet20"', '["cifar-resnet20", { name = "cifar-plain20" }]')
+        + "value = 8.75\n"
+    )
     path.write_text(text, encoding="utf-8")
-    assert [item.condition for item in study(str(path)).published] == ["plain 20", "residual 20 (A)"]
+    assert [item.condition for item in study(str(path)).published] == [
+        "plain 20",
+        "residual 20 (A)",
+    ]
     path.write_text(text.replace("plain20", "plain21"), encoding="utf-8")
-    with pytest.raises(InputError, match=r"value\[0\].model: 21 is not 6n|value\[0\].model.name: 21 is not 6n"):
+    with pytest.raises(
+        InputError, match=r"value\[0\].model: 21 is not 6n|value\[0\].model.name: 21 is not 6n"
+    ):
         load_published(str(path))
 
 

@@ -28,7 +28,12 @@ def test_the_file_is_a_study_of_the_axes_that_were_asked_for(tmp_path: Path) -> 
     study = load_study(path)
     assert study.name == "deeper"
     assert study.seeds == (0, 1, 2)
-    assert [c.label for c in study.conditions] == ["plain 20", "residual 20 (A)", "plain 56", "residual 56 (A)"]
+    assert [c.label for c in study.conditions] == [
+        "plain 20",
+        "residual 20 (A)",
+        "plain 56",
+        "residual 56 (A)",
+    ]
     assert not study.claims
 
 
@@ -36,7 +41,9 @@ def test_the_claim_that_it_proposes_holds_once_a_person_removes_the_marks() -> N
     text = text_of(answers(*TWO), Path("x.toml"))
     comment, claim = text.split("# A claim is a sentence")
     study = parse_study(
-        parse_toml(comment + claim.partition("\n")[2].replace("# ", ""), "x.toml"), "x.toml", Overrides()
+        parse_toml(comment + claim.partition("\n")[2].replace("# ", ""), "x.toml"),
+        "x.toml",
+        Overrides(),
     )
     assert [(c.left, c.right) for c in study.claims] == [("plain 56", "plain 20")]
 
@@ -46,7 +53,9 @@ def test_the_claim_that_it_proposes_holds_once_a_person_removes_the_marks() -> N
     st.lists(st.sampled_from([8, 14, 20, 26, 32]), min_size=1, max_size=4, unique=True),
     st.lists(st.sampled_from(["none", "A", "B", "C"]), min_size=1, max_size=4, unique=True),
 )
-def test_whatever_is_asked_the_file_says_it(question: str, depths: list[int], shortcuts: list[str]) -> None:
+def test_whatever_is_asked_the_file_says_it(
+    question: str, depths: list[int], shortcuts: list[str]
+) -> None:
     vary = (f"model.depth={','.join(map(str, depths))}", f"model.shortcut={','.join(shortcuts)}")
     text = text_of(answers(*vary, question=question), Path("x.toml"))
     study = parse_study(parse_toml(text, "x.toml"), "x.toml", Overrides())
@@ -70,7 +79,9 @@ def test_values_are_read_as_toml_and_a_list_may_be_one_value() -> None:
         (("recipe.epoch=1,2",), 'unknown field .*did you mean "epochs"'),
     ],
 )
-def test_a_mistake_is_told_and_nothing_is_written(tmp_path: Path, vary: tuple[str, ...], said: str) -> None:
+def test_a_mistake_is_told_and_nothing_is_written(
+    tmp_path: Path, vary: tuple[str, ...], said: str
+) -> None:
     with pytest.raises(InputError, match=said):
         write_study(answers(*vary), tmp_path / "x.toml")
     assert not list(tmp_path.iterdir())
@@ -91,10 +102,22 @@ def test_bare_in_a_terminal_it_asks_and_asks_again_where_an_answer_cannot_be(
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     typed = iter(
-        ["Is it so?", "depth=8", "model.depth=8,14", "model.shortcut=A,B", "", "digits", "adam", "4", "so.toml"]
+        [
+            "Is it so?",
+            "depth=8",
+            "model.depth=8,14",
+            "model.shortcut=A,B",
+            "",
+            "digits",
+            "adam",
+            "4",
+            "so.toml",
+        ]
     )
     monkeypatch.setattr("typer.prompt", lambda *_, type=str, **__: type(next(typed)))
     found, out = asked(answers(), Path("study.toml"))
-    assert found == answers("model.depth=8,14", "model.shortcut=A,B", question="Is it so?", recipe="adam", seeds=4)
+    assert found == answers(
+        "model.depth=8,14", "model.shortcut=A,B", question="Is it so?", recipe="adam", seeds=4
+    )
     assert out == Path("so.toml")
     assert "not FIELD=VALUE,VALUE" in capsys.readouterr().out

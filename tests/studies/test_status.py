@@ -1,4 +1,6 @@
-"""A look at a study of many runs: at once, as the careful reader counts, at a cost that is linear in runs."""
+"""A look at a study of many runs: at once, as the careful reader counts, at a cost that is linear
+in runs.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from resnetlab.reports.study.assemble import assemble
 from resnetlab.studies.run import read_plan, read_record
 from resnetlab.studies.status import standing
 
-FABRICATE = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "fabricate.py"))["fabricate"]
+FABRICATE = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "fabricate.py"))[
+    "fabricate"
+]
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +70,17 @@ def test_runs_in_every_state_are_counted_as_the_careful_reader_counts_them(few: 
     careful: dict[str, Counter[str]] = {}
     for cell in record.cells:
         result = cell.record.result if cell.record else None
-        careful.setdefault(cell.run.condition, Counter())[result.status if result else cell.state] += 1
+        careful.setdefault(cell.run.condition, Counter())[
+            result.status if result else cell.state
+        ] += 1
     assert found.counts == careful
-    assert sum(careful.values(), Counter()) == {"converged": 2, "dead": 1, "missing": 1, "running": 1, "waiting": 3}
+    assert sum(careful.values(), Counter()) == {
+        "converged": 2,
+        "dead": 1,
+        "missing": 1,
+        "running": 1,
+        "waiting": 3,
+    }
     assert (found.finished, found.planned) == (3, 8)
     assert found.command == "resnetlab study run fabricated.toml"
 
@@ -92,7 +104,11 @@ def test_a_file_that_is_not_as_it_was_written_is_told_by_name_and_field(
     few: Path, place: str, text: str, words: str
 ) -> None:
     root = few.parents[1]
-    path = few / "plan.json" if place == "plan" else root / "runs" / read_plan(few).runs[0].id / "result.json"
+    path = (
+        few / "plan.json"
+        if place == "plan"
+        else root / "runs" / read_plan(few).runs[0].id / "result.json"
+    )
     path.write_text(text)
     with pytest.raises(InputError, match=words):
         standing(few, root)
@@ -102,7 +118,8 @@ def test_the_status_of_a_study_that_was_begun_loads_no_library_for_it(fifty: Pat
     code = (
         "import sys; from resnetlab.cli.main import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "print([name for name in ('resnetlab.schema', 'numpy', 'torch', 'rich') if name in sys.modules])"
+        "print([name for name in ('resnetlab.schema', 'numpy', 'torch', 'rich') if name in "
+        "sys.modules])"
     )
     root = fifty.parents[1]
     for source in (str(fifty), str(root / "fabricated.toml")):
@@ -121,7 +138,9 @@ def test_a_study_file_that_was_changed_since_is_planned_anew(
     for seeds, said in (("[0, 1, 2, 3]", "8 of 8"), ("[0, 1, 2]", "6 of 6")):
         if said != "8 of 8":
             file.write_text(file.read_text().replace("[0, 1, 2, 3]", seeds))
-        monkeypatch.setattr("sys.argv", ["resnetlab", "study", "status", str(file), "--output", str(file.parent)])
+        monkeypatch.setattr(
+            "sys.argv", ["resnetlab", "study", "status", str(file), "--output", str(file.parent)]
+        )
         with pytest.raises(SystemExit):
             main()
         assert f"{said} runs finished" in capfd.readouterr().out
@@ -132,7 +151,9 @@ def test_four_times_the_runs_take_no_more_than_five_times_the_work(
 ) -> None:
     """A cost in the square of the runs would be sixteen times."""
     folders = fifty, two_hundred
-    fewer, more = (calls(lambda folder=folder: standing(folder, folder.parents[1])) for folder in folders)
+    fewer, more = (
+        calls(lambda folder=folder: standing(folder, folder.parents[1])) for folder in folders
+    )
     assert more < 5 * fewer
     fewer, more = (calls(lambda folder=folder: weighed(folder)) for folder in folders)
     assert more < 5 * fewer

@@ -1,4 +1,6 @@
-"""Study files: what they say becomes conditions and claims, and every mistake in them is told at once."""
+"""Study files: what they say becomes conditions and claims, and every mistake in them is told at
+once.
+"""
 
 from __future__ import annotations
 
@@ -72,18 +74,26 @@ def labels(study: Study) -> list[str]:
     return [condition.label for condition in study.conditions]
 
 
-# What a file says -----------------------------------------------------------------------------------------------------
+# What a file says
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_study_has_the_product_of_its_axes_and_its_claims_by_label() -> None:
     study = parse(tables())
     assert labels(study) == ["plain 8", "residual 8 (A)", "plain 14", "residual 14 (A)"]
-    assert [c.model for c in study.conditions] == [cifar(d, s) for d in (8, 14) for s in ("none", "A")]  # type: ignore[arg-type]
+    assert [c.model for c in study.conditions] == [
+        cifar(d, s) for d in (8, 14) for s in ("none", "A")
+    ]  # type: ignore[arg-type]
     assert study.conditions[0].values == {"model.depth": 8, "model.shortcut": "none"}
     assert {c.data.source for c in study.conditions} == {"digits"}
     assert {c.recipe for c in study.conditions} == {load_recipe("digits")}
     (claim,) = study.claims
-    assert (claim.left, claim.right, claim.kind, claim.source) == ("residual 14 (A)", "plain 14", "greater", "a paper")
+    assert (claim.left, claim.right, claim.kind, claim.source) == (
+        "residual 14 (A)",
+        "plain 14",
+        "greater",
+        "a paper",
+    )
     assert study.condition("plain 14").model == cifar(14, "none")
     assert (study.seeds, study.overrides) == ((0, 1), ())
 
@@ -106,7 +116,11 @@ def test_a_study_without_a_grid_is_one_condition() -> None:
 
 
 def test_models_data_and_recipes_may_be_axes_by_name() -> None:
-    grid = {"model": ["cifar-plain8", "cifar-resnet8"], "data": ["digits", "mnist"], "recipe": ["digits", "adam"]}
+    grid = {
+        "model": ["cifar-plain8", "cifar-resnet8"],
+        "data": ["digits", "mnist"],
+        "recipe": ["digits", "adam"],
+    }
     study = parse(tables(grid=grid, claim=None, data=None, recipe=None))
     assert len(study.conditions) == len(set(labels(study))) == 8
     assert {c.data.source for c in study.conditions} == {"digits", "mnist"}
@@ -118,8 +132,11 @@ def test_a_field_below_an_axis_is_set_after_it_in_whatever_order_they_stand() ->
     grid = {"model.dropout": [0.0, 0.5], "model": ["cifar-plain8", "cifar-resnet8"]}
     study = parse(tables(grid=grid, claim=None))
     assert [(c.model.shortcut, c.model.dropout) for c in study.conditions] == [
-        ("none", 0.0), ("A", 0.0), ("none", 0.5), ("A", 0.5),
-    ]  # fmt: skip
+        ("none", 0.0),
+        ("A", 0.0),
+        ("none", 0.5),
+        ("A", 0.5),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -128,9 +145,16 @@ def test_a_field_below_an_axis_is_set_after_it_in_whatever_order_they_stand() ->
         {"recipe.optimiser.lr": [0.1, 0.2]},
         {"model.widths": [[4, 8, 16], [8, 16, 32]], "recipe.batch_size": [8, 16]},
         {"model.depth": [8, 14], "data.validation": [0.0, 0.1]},
-        {"recipe.optimiser.lr": [0.1, 0.2], "recipe.schedule": [{"name": "cosine"}, {"name": "constant"}]},
+        {
+            "recipe.optimiser.lr": [0.1, 0.2],
+            "recipe.schedule": [{"name": "cosine"}, {"name": "constant"}],
+        },
         {"data.split_seed": [0, 1], "data.validation": [0, 0.5]},
-        {"model.dropout": [0.0, 0.1], "model.init": ["he", "pytorch"], "model.shortcut": ["none", "B", "C"]},
+        {
+            "model.dropout": [0.0, 0.1],
+            "model.init": ["he", "pytorch"],
+            "model.shortcut": ["none", "B", "C"],
+        },
     ],
 )
 def test_labels_tell_all_conditions_apart(grid: dict[str, Any]) -> None:
@@ -140,7 +164,9 @@ def test_labels_tell_all_conditions_apart(grid: dict[str, Any]) -> None:
 
 def test_a_recipe_may_be_a_name_a_table_or_a_table_with_a_base() -> None:
     whole = load_recipe("cifar")
-    changed = load_recipe({"base": "cifar", "epochs": 2, "optimiser": {"lr": 0.5}, "schedule": {"name": "cosine"}})
+    changed = load_recipe(
+        {"base": "cifar", "epochs": 2, "optimiser": {"lr": 0.5}, "schedule": {"name": "cosine"}}
+    )
     assert changed.optimiser == SGD(lr=0.5, nesterov=True, weight_decay=5e-4)
     assert (changed.epochs, changed.schedule, changed.augment) == (2, Cosine(), whole.augment)
     assert load_recipe({"epochs": 3}) == Recipe(epochs=3)
@@ -154,13 +180,16 @@ def test_another_kind_of_optimiser_takes_no_field_of_the_base_with_it() -> None:
 
 def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("epochs = 3\n")
-    (tmp_path / "study.toml").write_text(RIGHT.replace('recipe = "digits"', f'recipe = "{tmp_path}/mine.toml"'))
+    (tmp_path / "study.toml").write_text(
+        RIGHT.replace('recipe = "digits"', f'recipe = "{tmp_path}/mine.toml"')
+    )
     study = load_study(tmp_path / "study.toml")
     assert study == load_study(str(tmp_path / "study.toml"))
     assert study.conditions[0].recipe == Recipe(epochs=3)
 
 
-# The catalog ----------------------------------------------------------------------------------------------------------
+# The catalog
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", study_names())
@@ -187,32 +216,56 @@ def test_every_recipe_of_the_catalog_loads(name: str) -> None:
 def test_the_study_of_digits_is_the_one_that_the_readme_promises() -> None:
     study = load_study("digits")
     assert {(c.model.depth, c.model.shortcut) for c in study.conditions} == {
-        (8, "none"), (8, "A"), (56, "none"), (56, "A"),
-    }  # fmt: skip
+        (8, "none"),
+        (8, "A"),
+        (56, "none"),
+        (56, "A"),
+    }
     assert study.seeds == (0, 1, 2, 3, 4)
     recipe = study.conditions[0].recipe
     assert (recipe.optimiser, recipe.batch_size, recipe.epochs) == (Adam(lr=1e-3), 64, 10)
-    assert [(claim.left, claim.right) for claim in study.claims] == [("residual 56 (A)", "plain 56")]
+    assert [(claim.left, claim.right) for claim in study.claims] == [
+        ("residual 56 (A)", "plain 56")
+    ]
 
 
 def test_the_recipe_of_the_paper_is_the_papers() -> None:
     recipe = load_recipe("he2016")
     assert recipe.optimiser == SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
-    assert (recipe.batch_size, recipe.steps, recipe.schedule) == (128, 64_000, Step(milestones=(0.5, 0.75), gamma=0.1))
-    assert (recipe.augment.crop_padding, recipe.augment.flip, recipe.decay_norm_and_bias) == (4, True, True)
+    assert (recipe.batch_size, recipe.steps, recipe.schedule) == (
+        128,
+        64_000,
+        Step(milestones=(0.5, 0.75), gamma=0.1),
+    )
+    assert (recipe.augment.crop_padding, recipe.augment.flip, recipe.decay_norm_and_bias) == (
+        4,
+        True,
+        True,
+    )
 
 
-# Overrides ------------------------------------------------------------------------------------------------------------
+# Overrides
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_command_changes_data_seeds_and_fields_and_says_what_was() -> None:
-    study = parse(tables(), data="cifar10", seeds=(0, 1, 2), settings=("recipe.epochs=2", "model.batch_norm = false"))
+    study = parse(
+        tables(),
+        data="cifar10",
+        seeds=(0, 1, 2),
+        settings=("recipe.epochs=2", "model.batch_norm = false"),
+    )
     assert {c.data.source for c in study.conditions} == {"cifar10"}
-    assert {(c.recipe.epochs, c.recipe.batch_size, c.model.batch_norm) for c in study.conditions} == {(2, 64, False)}
+    assert {
+        (c.recipe.epochs, c.recipe.batch_size, c.model.batch_norm) for c in study.conditions
+    } == {(2, 64, False)}
     assert study.seeds == (0, 1, 2)
     assert study.overrides == (
-        "data = cifar10", "seeds = [0, 1, 2]", "recipe.epochs = 2 (was 10)", "model.batch_norm = false",
-    )  # fmt: skip
+        "data = cifar10",
+        "seeds = [0, 1, 2]",
+        "recipe.epochs = 2 (was 10)",
+        "model.batch_norm = false",
+    )
 
 
 def test_an_override_of_data_keeps_how_it_is_cut_and_does_not_tell_a_path() -> None:
@@ -228,7 +281,10 @@ def test_an_override_of_data_keeps_how_it_is_cut_and_does_not_tell_a_path() -> N
     [
         ("recipe.optimiser.lr=0.5", lambda c: c.recipe.optimiser == Adam(lr=0.5)),
         ("recipe.optimiser.name=sgd", lambda c: c.recipe.optimiser == SGD()),
-        ('recipe.optimiser={ name = "sgd", lr = 0.3 }', lambda c: c.recipe.optimiser == SGD(lr=0.3)),
+        (
+            'recipe.optimiser={ name = "sgd", lr = 0.3 }',
+            lambda c: c.recipe.optimiser == SGD(lr=0.3),
+        ),
         ("recipe.schedule.name=cosine", lambda c: c.recipe.schedule == Cosine()),
         ("recipe.augment.flip=true", lambda c: c.recipe.augment.flip),
         ("recipe.normalise=half", lambda c: c.recipe.normalise == "half"),
@@ -246,15 +302,21 @@ def test_any_field_can_be_set_by_its_dotted_name(setting: str, found: Any) -> No
 
 
 def test_numerics_can_be_set() -> None:
-    assert parse(single(), settings=("numerics.precision=fp32", "numerics.threads=2")).numerics.threads == 2
+    assert (
+        parse(single(), settings=("numerics.precision=fp32", "numerics.threads=2")).numerics.threads
+        == 2
+    )
 
 
 def test_what_is_set_below_an_axis_holds_for_each_of_its_values() -> None:
     grid = {"model": ["cifar-plain8", "cifar-resnet8"], "recipe": ["digits", "cifar"]}
     study = parse(
-        tables(grid=grid, claim=None), settings=("recipe.epochs=2", "model.dropout=0.1", "recipe.optimiser.name=sgd")
+        tables(grid=grid, claim=None),
+        settings=("recipe.epochs=2", "model.dropout=0.1", "recipe.optimiser.name=sgd"),
     )
-    assert {(c.recipe.epochs, c.model.dropout, c.recipe.optimiser.name) for c in study.conditions} == {(2, 0.1, "sgd")}
+    assert {
+        (c.recipe.epochs, c.model.dropout, c.recipe.optimiser.name) for c in study.conditions
+    } == {(2, 0.1, "sgd")}
     assert {c.recipe.batch_size for c in study.conditions} == {64, 128}
     assert "recipe.epochs = 2" in study.overrides
 
@@ -267,8 +329,16 @@ def test_a_part_of_the_grid_keeps_its_labels_and_the_claims_that_it_can_answer()
     assert (part.claims, part.left_out) == (whole.claims, ())
     other = parse(tables(), settings=("grid.model.depth=[8]",))
     assert (other.claims, other.left_out) == ((), ("Residual 14 is better than plain 14.",))
-    raw = tables(claim=[{"says": "Deeper is better.", "kind": "monotone", "along": "model.depth",
-                         "where": {"model.shortcut": "A"}}])  # fmt: skip
+    raw = tables(
+        claim=[
+            {
+                "says": "Deeper is better.",
+                "kind": "monotone",
+                "along": "model.depth",
+                "where": {"model.shortcut": "A"},
+            }
+        ]
+    )
     assert parse(raw, settings=("grid.model.depth=[14]",)).left_out == ("Deeper is better.",)
     assert parse(raw, settings=('grid.model.shortcut=["A"]',)).left_out == ()
 
@@ -287,12 +357,24 @@ def test_a_study_is_the_same_after_it_was_read_with_overrides() -> None:
         ("epochs=2", "--set: not FIELD=VALUE (got epochs=2; "),
         ("recipes.epochs=2", 'Fix: did you mean "recipe"?'),
         ("=", "--set: not FIELD=VALUE"),
-        ("model.depth=20", "--set: model.depth is an axis of the study's grid. Fix: --set 'grid.model.depth=["),
-        ("grid.model.dept=[8]", '--set: grid.model.dept: not an axis of the study\'s grid (allowed: model.depth, '),
-        ("grid.model.depth=8", "--set: grid.model.depth: not a list of values (got 8; allowed: 8, 14). Fix: "),
-        ("grid.model.depth=[8, 9]", "--set: grid.model.depth: not a value of the axis (got 9; allowed: 8, 14). "),
+        (
+            "model.depth=20",
+            "--set: model.depth is an axis of the study's grid. Fix: --set 'grid.model.depth=[",
+        ),
+        (
+            "grid.model.dept=[8]",
+            "--set: grid.model.dept: not an axis of the study's grid (allowed: model.depth, ",
+        ),
+        (
+            "grid.model.depth=8",
+            "--set: grid.model.depth: not a list of values (got 8; allowed: 8, 14). Fix: ",
+        ),
+        (
+            "grid.model.depth=[8, 9]",
+            "--set: grid.model.depth: not a value of the axis (got 9; allowed: 8, 14). ",
+        ),
         ("grid.model.depth=[]", "--set: grid.model.depth: not a list of values"),
-        ("recipe.epoch=2", 'study.toml: recipe.epoch: unknown field '),
+        ("recipe.epoch=2", "study.toml: recipe.epoch: unknown field "),
         ("recipe.epochs=two", 'study.toml: recipe.epochs: not allowed (got "two"; '),
         ("recipe.epochs=" + "9" * 5000, "study.toml: recipe.epochs: not allowed"),
         ("recipe.epochs=" + "[" * 5000, "study.toml: recipe.epochs: not allowed"),
@@ -300,7 +382,7 @@ def test_a_study_is_the_same_after_it_was_read_with_overrides() -> None:
         ("recipe.epochs.x=2", "study.toml: recipe.epochs: not a table"),
     ],
     ids=range(15),
-)  # fmt: skip
+)
 def test_an_override_that_cannot_be_is_told(settings_: str, line: str) -> None:
     assert any(line in found for found in told(tables(), settings=(settings_,)))
 
@@ -309,26 +391,38 @@ def test_two_mistaken_overrides_are_two_lines() -> None:
     assert len(told(tables(), settings=("epochs=2", "model.depth=20"))) == 2
 
 
-@pytest.mark.parametrize("grid", [{"data": ["digits", "mnist"]}, {"data.source": ["digits", "mnist"]}])
+@pytest.mark.parametrize(
+    "grid", [{"data": ["digits", "mnist"]}, {"data.source": ["digits", "mnist"]}]
+)
 def test_data_that_are_an_axis_are_not_overridden_in_silence(grid: dict[str, Any]) -> None:
-    assert told(single(grid=grid), data="cifar10")[0].startswith("--data: data is an axis of the study's grid")
+    assert told(single(grid=grid), data="cifar10")[0].startswith(
+        "--data: data is an axis of the study's grid"
+    )
 
 
-# Mistakes -------------------------------------------------------------------------------------------------------------
+# Mistakes
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_study_with_three_mistakes_tells_three() -> None:
     known = (
-        "about, claim, data, distance, ensemble, grid, instruments, limits, model, name, numerics, published, "
+        "about, claim, data, distance, ensemble, grid, instruments, limits, model, name, "
+        "numerics, published, "
         "question, recipe, rung, seeds"
     )
     raw = tables(
-        seed=3, recipe={"base": "digits", "epochs": "ten"}, grid={"model.depth": [21], "model.shortcut": ["A"]}
+        seed=3,
+        recipe={"base": "digits", "epochs": "ten"},
+        grid={"model.depth": [21], "model.shortcut": ["A"]},
     )
     assert told(raw) == [
         f'study.toml: seed: unknown field (allowed: {known}). Fix: did you mean "seeds"?',
         "study.toml: model.depth: 21 is not 6n + 2. Fix: 20 or 26",
-        'study.toml: recipe.epochs: not allowed (got "ten"; allowed: a whole number, at least 1). Fix: epochs = 1',
+        (
+            'study.toml: recipe.epochs: not allowed (got "ten"; allowed: a whole number, '
+            "at least 1). "
+            "Fix: epochs = 1"
+        ),
     ]
 
 
@@ -342,25 +436,65 @@ def test_a_study_with_three_mistakes_tells_three() -> None:
         ({"data": None}, ['data: missing. Fix: data = "digits"']),
         ({"recipe": None}, ['recipe: missing. Fix: recipe = "adam"']),
         ({"grid": None, "claim": None}, ['model: missing. Fix: model = "cifar-resnet20"']),
-        ({"grid": 3}, ["grid: not a table (got 3). Fix: write it as [grid] with its fields below",
-                       'model: missing. Fix: model = "cifar-resnet20"']),
+        (
+            {"grid": 3},
+            [
+                "grid: not a table (got 3). Fix: write it as [grid] with its fields below",
+                'model: missing. Fix: model = "cifar-resnet20"',
+            ],
+        ),
         ({"model": 5}, ['model: neither a name nor a table. Fix: model = "cifar-resnet20"']),
         ({"data": []}, ['data: neither a name nor a table. Fix: data = "digits"']),
-        ({"recipe": "digit"}, [(f"recipe: unknown recipe (got digit; allowed: {', '.join(RECIPES)}). "
-                               'Fix: did you mean "digits"?')]),
+        (
+            {"recipe": "digit"},
+            [
+                (
+                    f"recipe: unknown recipe (got digit; allowed: {', '.join(RECIPES)}). "
+                    'Fix: did you mean "digits"?'
+                )
+            ],
+        ),
         ({"recipe": {"base": "x/\0.toml"}}, None),
-        ({"grid": {"model.depth": 8}}, ["grid.model.depth: not a list of values. Fix: model.depth = [1, 2]"]),
-        ({"grid": {"model.depth": []}}, ["grid.model.depth: not a list of values. Fix: model.depth = [1, 2]"]),
-        ({"grid": {"model.depth": [8, 8]}}, ["grid.model.depth: a value stands twice. Fix: give each value once"]),
-        ({"grid": {"modle.depth": [8]}, "model": "cifar-resnet8"},
-         ['grid.modle.depth: not a field of model, data, recipe, numerics. Fix: did you mean "model"?']),
-        ({"grid": {"model.depth": list(range(8, 9000, 6))}}, ["grid: 1,499 conditions. Fix: at most 1,000"]),
-        ({"numerics": {"device": "gpu"}},
-         ['numerics.device: unknown value (got "gpu"; allowed: auto, cpu, cuda, mps). Fix: did you mean "cpu"?']),
+        (
+            {"grid": {"model.depth": 8}},
+            ["grid.model.depth: not a list of values. Fix: model.depth = [1, 2]"],
+        ),
+        (
+            {"grid": {"model.depth": []}},
+            ["grid.model.depth: not a list of values. Fix: model.depth = [1, 2]"],
+        ),
+        (
+            {"grid": {"model.depth": [8, 8]}},
+            ["grid.model.depth: a value stands twice. Fix: give each value once"],
+        ),
+        (
+            {"grid": {"modle.depth": [8]}, "model": "cifar-resnet8"},
+            [
+                (
+                    "grid.modle.depth: not a field of model, data, recipe, numerics. Fix: did you "
+                    'mean "model"?'
+                )
+            ],
+        ),
+        (
+            {"grid": {"model.depth": list(range(8, 9000, 6))}},
+            ["grid: 1,499 conditions. Fix: at most 1,000"],
+        ),
+        (
+            {"numerics": {"device": "gpu"}},
+            [
+                (
+                    'numerics.device: unknown value (got "gpu"; allowed: auto, cpu, cuda, mps). '
+                    'Fix: did you mean "cpu"?'
+                )
+            ],
+        ),
     ],
     ids=range(18),
-)  # fmt: skip
-def test_a_mistake_is_told_with_its_remedy(changes: dict[str, Any], lines: list[str] | None) -> None:
+)
+def test_a_mistake_is_told_with_its_remedy(
+    changes: dict[str, Any], lines: list[str] | None
+) -> None:
     found = told(tables(**changes))
     if lines is not None:
         assert found == [f"study.toml: {line}" for line in lines]
@@ -375,37 +509,71 @@ def claim(left: Any, right: Any, **more: Any) -> dict[str, Any]:
     return {"claim": [{"says": "better", "left": left, "right": right} | more]}
 
 
-RESIDUAL, PLAIN = {"model.depth": 14, "model.shortcut": "A"}, {"model.depth": 14, "model.shortcut": "none"}
+RESIDUAL, PLAIN = (
+    {"model.depth": 14, "model.shortcut": "A"},
+    {"model.depth": 14, "model.shortcut": "none"},
+)
 
 
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        (claim({"model": {"depth": 15, "shortcut": "A"}}, PLAIN),
-         ("claim[0].left: no condition with model.depth = 15, model.shortcut = A "
-         "(allowed: model.depth, model.shortcut). Fix: use values of the grid")),
-        (claim(RESIDUAL, {"model.depth": 14}),
-         ("claim[0].right: 2 conditions with model.depth = 14 (allowed: model.depth, model.shortcut). "
-         "Fix: name one condition by its axes")),
-        (claim(RESIDUAL, {"model.dept": 14}),
-         ("claim[0].right: model.dept is not an axis of the grid (allowed: model.depth, model.shortcut). "
-         'Fix: did you mean "model.depth"?')),
-        (claim(RESIDUAL, {}),
-         ("claim[0].right: 4 conditions with nothing (allowed: model.depth, model.shortcut). "
-         "Fix: name one condition by its axes")),
+        (
+            claim({"model": {"depth": 15, "shortcut": "A"}}, PLAIN),
+            (
+                "claim[0].left: no condition with model.depth = 15, model.shortcut = A "
+                "(allowed: model.depth, model.shortcut). Fix: use values of the grid"
+            ),
+        ),
+        (
+            claim(RESIDUAL, {"model.depth": 14}),
+            (
+                "claim[0].right: 2 conditions with model.depth = 14 (allowed: model.depth, "
+                "model.shortcut). "
+                "Fix: name one condition by its axes"
+            ),
+        ),
+        (
+            claim(RESIDUAL, {"model.dept": 14}),
+            (
+                "claim[0].right: model.dept is not an axis of the grid (allowed: model.depth, "
+                "model.shortcut). "
+                'Fix: did you mean "model.depth"?'
+            ),
+        ),
+        (
+            claim(RESIDUAL, {}),
+            (
+                "claim[0].right: 4 conditions with nothing (allowed: model.depth, model.shortcut). "
+                "Fix: name one condition by its axes"
+            ),
+        ),
         (claim(RESIDUAL, RESIDUAL), "claim[0]: left and right are one condition. Fix: compare two"),
-        (claim(RESIDUAL, PLAIN, kind="grater"),
-         ('claim[0].kind: unknown (got "grater"; allowed: greater, about, equal, fails-and-trains, average, relative, '
-          'monotone, best, faster). Fix: did you mean "greater"?')),
-        (claim(3, PLAIN), "claim[0].left: not a table (got 3). Fix: write it as [left] with its fields below"),
+        (
+            claim(RESIDUAL, PLAIN, kind="grater"),
+            (
+                'claim[0].kind: unknown (got "grater"; allowed: greater, about, equal, '
+                "fails-and-trains, average, relative, "
+                'monotone, best, faster). Fix: did you mean "greater"?'
+            ),
+        ),
+        (
+            claim(3, PLAIN),
+            "claim[0].left: not a table (got 3). Fix: write it as [left] with its fields below",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_claim_about_what_is_not_there_is_told(changes: dict[str, Any], line: str) -> None:
     assert told(tables(**changes)) == [f"study.toml: {line}"]
 
 
 def test_two_mistaken_claims_are_told_together() -> None:
-    raw = tables(claim=[{"says": "a", "left": {"x": 1}, "right": PLAIN}, {"says": "b", "left": RESIDUAL, "right": {}}])
+    raw = tables(
+        claim=[
+            {"says": "a", "left": {"x": 1}, "right": PLAIN},
+            {"says": "b", "left": RESIDUAL, "right": {}},
+        ]
+    )
     assert [line.split(":")[1] for line in told(raw)] == [" claim[0].left", " claim[1].right"]
 
 
@@ -417,13 +585,22 @@ def test_a_claim_in_a_study_without_a_grid_is_told_what_is_missing() -> None:
 @pytest.mark.parametrize(
     ("source", "line"),
     [
-        ("digit", f'unknown study (got digit; allowed: {", ".join(study_names())}). Fix: did you mean "digits"?'),
+        (
+            "digit",
+            (
+                f"unknown study (got digit; allowed: {', '.join(study_names())}). Fix: did "
+                "you mean "
+                '"digits"?'
+            ),
+        ),
         ("absent.toml", "absent.toml: cannot be read: no such file or directory. Fix: "),
         ("./", "cannot be read: is a directory"),
         ("a\0/b", "cannot be read: embedded null byte"),
     ],
 )
-def test_a_study_that_is_not_there_is_told(source: str, line: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_study_that_is_not_there_is_told(
+    source: str, line: str, tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as caught:
         load_study(source)
@@ -431,20 +608,60 @@ def test_a_study_that_is_not_there_is_told(source: str, line: str, tmp_path: Pat
     assert len(str(caught.value).splitlines()) == 1
 
 
-# Any table ------------------------------------------------------------------------------------------------------------
+# Any table
+# --------------------------------------------------------------------------------------------------
 
 words = st.sampled_from(
-    ["cifar-resnet8", "cifar-plain20", "digits", "adam", "he2016", "sgd", "cosine", "A", "none", "greater", "x.toml"]
-)  # fmt: skip
+    [
+        "cifar-resnet8",
+        "cifar-plain20",
+        "digits",
+        "adam",
+        "he2016",
+        "sgd",
+        "cosine",
+        "A",
+        "none",
+        "greater",
+        "x.toml",
+    ]
+)
 keys = st.sampled_from(
     [
-        "model", "data", "recipe", "depth", "shortcut", "blocks", "widths", "name", "base", "optimiser", "lr", "epochs",
-        "source", "validation", "left", "right", "says", "model.depth", "recipe.epochs", "schedule", "",
+        "model",
+        "data",
+        "recipe",
+        "depth",
+        "shortcut",
+        "blocks",
+        "widths",
+        "name",
+        "base",
+        "optimiser",
+        "lr",
+        "epochs",
+        "source",
+        "validation",
+        "left",
+        "right",
+        "says",
+        "model.depth",
+        "recipe.epochs",
+        "schedule",
+        "",
     ]
-)  # fmt: skip
+)
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 60) | st.integers() | st.floats() | words | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys | st.text(max_size=4), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 60)
+    | st.integers()
+    | st.floats()
+    | words
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(keys | st.text(max_size=4), inner, max_size=4)
+    ),
     max_leaves=10,
 )
 fields = st.sampled_from([*tomllib.loads(RIGHT), "model", "numerics", "about", "limits"])
@@ -454,7 +671,9 @@ commands = st.builds(
     data=st.none() | words | st.text(max_size=4),
     seeds=st.none() | st.lists(st.integers(-1, 3), max_size=3).map(tuple),
     settings=st.lists(
-        st.builds("{}={}".format, st.lists(keys, max_size=3).map(".".join), st.text(max_size=6) | words)
+        st.builds(
+            "{}={}".format, st.lists(keys, max_size=3).map(".".join), st.text(max_size=6) | words
+        )
         | st.text(max_size=6),
         max_size=2,
     ).map(tuple),
@@ -476,32 +695,49 @@ def reads_or_says_why(changed: dict[str, Any], overrides: Overrides) -> None:
 
 
 @given(changes, commands)
-def test_any_table_is_a_study_or_told_why_not(changed: dict[str, Any], overrides: Overrides) -> None:
+def test_any_table_is_a_study_or_told_why_not(
+    changed: dict[str, Any], overrides: Overrides
+) -> None:
     reads_or_says_why(changed, overrides)
 
 
 @pytest.mark.slow
 @settings(max_examples=2000)
 @given(changes, commands)
-def test_any_table_is_a_study_or_told_why_not_many_times(changed: dict[str, Any], overrides: Overrides) -> None:
+def test_any_table_is_a_study_or_told_why_not_many_times(
+    changed: dict[str, Any], overrides: Overrides
+) -> None:
     reads_or_says_why(changed, overrides)
 
 
 def test_a_label_shows_a_file_by_its_name_and_never_where_it_lay(tmp_path: Path) -> None:
     raw = {
-        "name": "x", "question": "", "recipe": "adam", "seeds": [0], "model": "cifar-resnet8",
-        "grid": {"data": [str(tmp_path / "a.npz"), str(tmp_path / "b.npz"), str(tmp_path / "c" / "b.npz")]},
-    }  # fmt: skip
+        "name": "x",
+        "question": "",
+        "recipe": "adam",
+        "seeds": [0],
+        "model": "cifar-resnet8",
+        "grid": {
+            "data": [
+                str(tmp_path / "a.npz"),
+                str(tmp_path / "b.npz"),
+                str(tmp_path / "c" / "b.npz"),
+            ]
+        },
+    }
     labels = [condition.label for condition in parse_study(raw, "x.toml", Overrides()).conditions]
     assert labels == ["data a.npz, 1", "data b.npz, 2", "data b.npz, 3"]
 
 
-def test_a_recipe_that_a_study_names_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_that_a_study_names_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "mine.toml").write_text("epochs = 7\n")
     path = tmp_path / "studies" / "x.toml"
     path.write_text(
-        'name = "x"\nquestion = ""\nrecipe = "mine.toml"\nseeds = [0]\nmodel = "cifar-resnet8"\ndata = "digits"\n'
+        'name = "x"\nquestion = ""\nrecipe = "mine.toml"\nseeds = [0]\nmodel = '
+        '"cifar-resnet8"\ndata = "digits"\n'
     )
     monkeypatch.chdir(tmp_path)
     assert load_study(path).conditions[0].recipe.epochs == 7

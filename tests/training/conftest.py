@@ -32,24 +32,39 @@ class Small:
     def images(count: int = 20, side: int = 8, channels: int = 1, seed: int = 0) -> Images:
         """Random images of four classes."""
         draw = np.random.default_rng(seed)
-        return Images(draw.integers(0, 256, (count, side, side, channels), np.uint8), draw.integers(0, 4, count))
+        return Images(
+            draw.integers(0, 256, (count, side, side, channels), np.uint8),
+            draw.integers(0, 4, count),
+        )
 
     @staticmethod
     def numbered(count: int, side: int = 8) -> Images:
         """Image i is i all over, and its label says so modulo 4."""
-        pixels = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, side, side, 1))
+        pixels = np.broadcast_to(
+            np.arange(count, dtype=np.uint8)[:, None, None, None], (count, side, side, 1)
+        )
         return Images(pixels.copy(), np.arange(count) % 4)
 
     def learner(
-        self, recipe: Recipe, images: Images | None = None, *, seed: int = 0, precision: str = "fp32",
-        model: CifarNet = NETWORK, layout: str = "contiguous",
-    ) -> Learner:  # fmt: skip
+        self,
+        recipe: Recipe,
+        images: Images | None = None,
+        *,
+        seed: int = 0,
+        precision: str = "fp32",
+        model: CifarNet = NETWORK,
+        layout: str = "contiguous",
+    ) -> Learner:
         """A learner on the processor, one thread."""
         numerics = Numerics(device="cpu", precision=precision, memory_format=layout, threads=1)  # type: ignore[arg-type]
         return Learner(model, recipe, numerics, seed, images or self.images(), 4, self.cpu)
 
     def run(
-        self, learner: Learner, images: Images | None = None, until: int | None = None, make_steps: Any = steps_of
+        self,
+        learner: Learner,
+        images: Images | None = None,
+        until: int | None = None,
+        make_steps: Any = steps_of,
     ) -> list[Any]:
         """Train until a step, or the end; what the loop yielded."""
         steps = make_steps(learner, Resident.of(images or self.images(), self.cpu))
@@ -88,7 +103,9 @@ def same() -> Callable[[dict[str, Tensor], dict[str, Tensor]], None]:
         for name, tensor in left.items():
             other = right[name]
             assert tensor.dtype == other.dtype, name
-            assert torch.equal(tensor, other), f"{name} differs by {(tensor.double() - other.double()).abs().max()}"
+            assert torch.equal(tensor, other), (
+                f"{name} differs by {(tensor.double() - other.double()).abs().max()}"
+            )
 
     return check
 

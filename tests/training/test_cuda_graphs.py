@@ -1,7 +1,9 @@
-"""Captured steps have the bits of plain ones: on the processor, with a stand-in that records operations as a GPU would.
+"""Captured steps have the bits of plain ones: on the processor, with a stand-in that records
+operations as a GPU would.
 
-Like a CUDA graph it replays operations on the memory that they had, runs no Python again, keeps the numbers that Python
-gave, and refuses whatever asks the device. What only a GPU can show (its kernels, streams and pools) it cannot.
+Like a CUDA graph it replays operations on the memory that they had, runs no Python again, keeps the
+numbers that Python gave, and refuses whatever asks the device. What only a GPU can show (its
+kernels, streams and pools) it cannot.
 """
 
 from __future__ import annotations
@@ -56,7 +58,11 @@ class Recorder(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         views = {place(tensor) for tensor in given}
         leaves = enumerate(tree_leaves(out))
-        fresh = [(index, leaf) for index, leaf in leaves if isinstance(leaf, Tensor) and place(leaf) not in views]
+        fresh = [
+            (index, leaf)
+            for index, leaf in leaves
+            if isinstance(leaf, Tensor) and place(leaf) not in views
+        ]
         self.made |= {place(tensor) for _, tensor in fresh}
         if fresh or func._schema.is_mutable:
             self.calls.append((func, args, kwargs or {}, fresh))
@@ -64,7 +70,10 @@ class Recorder(TorchDispatchMode):
 
 
 class StandIn:
-    """What `capture.CudaGraphs` is on a GPU. `frozen` names buffers whose later changes its replays do not see."""
+    """What `capture.CudaGraphs` is on a GPU.
+
+    `frozen` names buffers whose later changes its replays do not see.
+    """
 
     recorded = replayed = 0
     frozen: tuple[Callable[[Learner], Tensor], ...] = ()
@@ -101,7 +110,9 @@ class StandIn:
             kind.replayed += 1
             with torch.no_grad():
                 for func, args, kwargs, fresh in recorder.calls:
-                    seen = tree_map_only(Tensor, lambda tensor: stale.get(id(tensor), tensor), (args, kwargs))
+                    seen = tree_map_only(
+                        Tensor, lambda tensor: stale.get(id(tensor), tensor), (args, kwargs)
+                    )
                     out = tree_leaves(func(*seen[0], **seen[1]))
                     for index, tensor in fresh:
                         tensor.copy_(out[index])
@@ -114,24 +125,42 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
     """The processor as if it could capture, RMSprop's capturable form included."""
     kind = type("Fresh", (StandIn,), {})
     monkeypatch.setattr(cuda_graphs, "CudaGraphs", kind)
-    monkeypatch.setattr(importlib.import_module("torch.optim.rmsprop"), "_get_capturable_supported_devices",
-                        lambda: ["cpu"])  # fmt: skip
+    monkeypatch.setattr(
+        importlib.import_module("torch.optim.rmsprop"),
+        "_get_capturable_supported_devices",
+        lambda: ["cpu"],
+    )
     return kind
 
 
-SHORT: dict[str, Any] = {"batch_size": 6, "steps": 14}  # 20 images: 4 steps an epoch, the last of 2 images
+SHORT: dict[str, Any] = {
+    "batch_size": 6,
+    "steps": 14,
+}  # 20 images: 4 steps an epoch, the last of 2 images
 NETWORK = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8))
 CASES = {
-    "momentum, falling rate": Recipe(optimiser=SGD(lr=0.05, nesterov=True, weight_decay=1e-3), schedule=Cosine(),
-                                     **SHORT),
-    "no momentum": Recipe(optimiser=SGD(lr=0.05, momentum=0.0), schedule=Cosine(warmup=0.3), **SHORT),
+    "momentum, falling rate": Recipe(
+        optimiser=SGD(lr=0.05, nesterov=True, weight_decay=1e-3), schedule=Cosine(), **SHORT
+    ),
+    "no momentum": Recipe(
+        optimiser=SGD(lr=0.05, momentum=0.0), schedule=Cosine(warmup=0.3), **SHORT
+    ),
     "adam": Recipe(optimiser=Adam(), schedule=OneCycle(), **SHORT),
-    "adamw, two groups": Recipe(optimiser=AdamW(), schedule=Cosine(), decay_norm_and_bias=False, **SHORT),
+    "adamw, two groups": Recipe(
+        optimiser=AdamW(), schedule=Cosine(), decay_norm_and_bias=False, **SHORT
+    ),
     "rmsprop": Recipe(optimiser=RMSprop(), schedule=Cosine(), **SHORT),
-    "average, clipped": Recipe(optimiser=SGD(lr=0.05), ema=0.9, clip_norm=1.0, schedule=Cosine(), **SHORT),
-    "augmented": Recipe(optimiser=SGD(lr=0.05), augment=Augment(crop_padding=2, flip=True, cutout=3),
-                        label_smoothing=0.1, schedule=Cosine(), **SHORT),
-}  # fmt: skip
+    "average, clipped": Recipe(
+        optimiser=SGD(lr=0.05), ema=0.9, clip_norm=1.0, schedule=Cosine(), **SHORT
+    ),
+    "augmented": Recipe(
+        optimiser=SGD(lr=0.05),
+        augment=Augment(crop_padding=2, flip=True, cutout=3),
+        label_smoothing=0.1,
+        schedule=Cosine(),
+        **SHORT,
+    ),
+}
 
 
 class Gpu:
@@ -140,10 +169,14 @@ class Gpu:
     def __init__(self, small: Any) -> None:
         self.small = small
 
-    def learner(self, recipe: Recipe, model: Any = NETWORK, precision: str = "fp32", **more: Any) -> Learner:
+    def learner(
+        self, recipe: Recipe, model: Any = NETWORK, precision: str = "fp32", **more: Any
+    ) -> Learner:
         """As `small.learner`, with `capture` on."""
         settings: dict[str, Any] = {"capture": "on", "accumulate": more.pop("accumulate", 1)}
-        numerics = Numerics(device="cpu", precision=precision, memory_format="channels_last", threads=1, **settings)  # type: ignore[arg-type]
+        numerics = Numerics(
+            device="cpu", precision=precision, memory_format="channels_last", threads=1, **settings
+        )  # type: ignore[arg-type]
         return Learner(model, recipe, numerics, 5, self.small.images(), 4, self.small.cpu, **more)
 
     def plain(self, recipe: Recipe, **options: Any) -> Learner:
@@ -158,7 +191,8 @@ def gpu(small: Any) -> Gpu:
     return Gpu(small)
 
 
-# The same bits --------------------------------------------------------------------------------------------------------
+# The same bits
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -185,11 +219,17 @@ def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
     same(learner.tensors(), gpu.plain(CASES["augmented"], accumulate=2).tensors())
 
 
-@pytest.mark.parametrize(("model", "settings"), [
-    (CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut="B"), {"normalise": "per-image"}),
-    (CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), batch_norm=False, shortcut="none"), {"normalise": "zca"}),
-    (DenseNet(depth=7, growth=4, stem=4), {"augment": Augment(crop=8, flip=True)}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        (CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut="B"), {"normalise": "per-image"}),
+        (
+            CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), batch_norm=False, shortcut="none"),
+            {"normalise": "zca"},
+        ),
+        (DenseNet(depth=7, growth=4, stem=4), {"augment": Augment(crop=8, flip=True)}),
+    ],
+)
 def test_other_networks_and_scales_are_captured_too(
     small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn], model: Any, settings: dict[str, Any]
 ) -> None:
@@ -231,7 +271,8 @@ def test_what_the_callers_body_does_between_replays_changes_no_bit(
     same(learner.tensors(), gpu.plain(CASES["average, clipped"]).tensors())
 
 
-# A capture that is not what it should be ------------------------------------------------------------------------------
+# A capture that is not what it should be
+# ------------------------------------------------------------------------------
 
 STALE: dict[str, Callable[[Any], Tensor]] = {
     "the learning rate": lambda steps: steps.learner.optimiser.param_groups[0]["lr"],
@@ -245,14 +286,18 @@ STALE: dict[str, Callable[[Any], Tensor]] = {
 def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
     small: Any, gpu: Gpu, stand_in: type[StandIn], monkeypatch: pytest.MonkeyPatch, stale: str
 ) -> None:
-    """These tests can fail: without the steps taken both ways a broken capture ends with other bits."""
+    """These tests can fail: without the steps taken both ways a broken capture ends with other
+    bits.
+    """
     monkeypatch.setattr(cuda_graphs, "CHECKED", 0)
     plain = gpu.plain(CASES["augmented"])
     stand_in.frozen = (STALE[stale],)
     learner = gpu.learner(CASES["augmented"])
     small.run(learner)
     assert stand_in.replayed == 8
-    assert any(not torch.equal(tensor, plain.tensors()[name]) for name, tensor in learner.tensors().items())
+    assert any(
+        not torch.equal(tensor, plain.tensors()[name]) for name, tensor in learner.tensors().items()
+    )
 
 
 @pytest.mark.parametrize("stale", ["the learning rate", "the place in the epoch"])
@@ -281,14 +326,22 @@ def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_plain(
     monkeypatch.setattr(Learner, "loss", asks)
     learner = gpu.learner(CASES["momentum, falling rate"])
     small.run(learner)
-    assert learner.plain == "a step cannot be recorded: operation not permitted when stream is capturing"
+    assert (
+        learner.plain
+        == "a step cannot be recorded: operation not permitted when stream is capturing"
+    )
     assert stand_in.replayed == 0
     same(learner.tensors(), plain.tensors())
 
 
 @pytest.mark.parametrize("step", [4, 5])
 def test_where_memory_does_not_hold_both_the_recorded_step_goes(
-    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn], monkeypatch: pytest.MonkeyPatch, step: int
+    small: Any,
+    gpu: Gpu,
+    same: Same,
+    stand_in: type[StandIn],
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
 ) -> None:
     plain, loss = gpu.plain(CASES["augmented"]), Learner.loss
     raised: list[int] = []
@@ -308,7 +361,9 @@ def test_where_memory_does_not_hold_both_the_recorded_step_goes(
     same(learner.tensors(), plain.tensors())
 
 
-def test_a_network_that_draws_goes_the_plain_way(small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn]) -> None:
+def test_a_network_that_draws_goes_the_plain_way(
+    small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn]
+) -> None:
     dropping = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
     learner = gpu.learner(CASES["augmented"], model=dropping)
     small.run(learner)
@@ -316,14 +371,17 @@ def test_a_network_that_draws_goes_the_plain_way(small: Any, gpu: Gpu, same: Sam
     same(learner.tensors(), gpu.plain(CASES["augmented"], model=dropping).tensors())
 
 
-def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(small: Any, gpu: Gpu, stand_in: type[StandIn]) -> None:
+def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
+    small: Any, gpu: Gpu, stand_in: type[StandIn]
+) -> None:
     learner = gpu.learner(Recipe(optimiser=SGD(lr=1e30), **SHORT))
     small.run(learner)
     assert learner.first_bad_step() is not None
     assert (learner.plain, stand_in.replayed) == ("", 8)
 
 
-# What is not captured -------------------------------------------------------------------------------------------------
+# What is not captured
+# -------------------------------------------------------------------------------------------------
 
 
 def test_each_reason_for_plain_steps_has_its_words(small: Any, gpu: Gpu) -> None:

@@ -31,13 +31,17 @@ def no_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_left_to_choose_and_what_was_chosen_stays(
     precision: typing.Any, memory_format: typing.Any, threads: int, single: bool
 ) -> None:
-    asked = Numerics(device="cpu", precision=precision, memory_format=memory_format, threads=threads)
+    asked = Numerics(
+        device="cpu", precision=precision, memory_format=memory_format, threads=threads
+    )
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("resnetlab.training.resolve.cores", lambda: 7)
         found = resolve(asked, single=single)
     assert "auto" not in (found.device, found.precision, found.memory_format)
     assert found.threads == (threads or (7 if single else 1))
-    assert precision in ("auto", found.precision) or (precision == "bf16-emulated" and found.precision == "bf16")
+    assert precision in ("auto", found.precision) or (
+        precision == "bf16-emulated" and found.precision == "bf16"
+    )
     assert memory_format in ("auto", found.memory_format)
     assert resolve(found, single=not single) == found, "what is resolved stays resolved"
 
@@ -56,27 +60,38 @@ def test_a_device_that_is_not_here_is_told_in_a_line(device: typing.Any) -> None
     assert str(caught.value) == expected
 
 
-@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")])
+@pytest.mark.parametrize(
+    ("capability", "precision"), [((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")]
+)
 def test_a_gpu_takes_bf16_where_it_has_the_units_and_one_thread(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], precision: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     found = resolve(Numerics(threads=8), single=True)
-    assert found == Numerics(device="cuda", precision=precision, memory_format="channels_last", threads=1, capture="on")
+    assert found == Numerics(
+        device="cuda", precision=precision, memory_format="channels_last", threads=1, capture="on"
+    )
     assert resolve(found, single=False) == found
     assert resolve(Numerics(capture="off"), single=True) == replace(found, capture="off")
 
 
 def test_on_the_processor_nothing_is_captured_and_a_runs_identity_says_nothing_of_it() -> None:
-    assert resolve(Numerics(device="cpu", capture="off"), single=True) == resolve(Numerics(device="cpu"), single=True)
+    assert resolve(Numerics(device="cpu", capture="off"), single=True) == resolve(
+        Numerics(device="cpu"), single=True
+    )
     with pytest.raises(InputError, match=r"numerics\.capture: only steps on a GPU are captured"):
         resolve(Numerics(device="cpu", capture="on"), single=True)
 
 
 @pytest.mark.parametrize(
     ("capabilities", "precision"),
-    [({}, "fp32"), ({"avx512_f": True}, "fp32"), ({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16")],
+    [
+        ({}, "fp32"),
+        ({"avx512_f": True}, "fp32"),
+        ({"avx512_bf16": True}, "bf16"),
+        ({"amx_bf16": True}, "bf16"),
+    ],
 )
 def test_a_processor_takes_bf16_only_where_it_multiplies_it_itself(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], precision: str
@@ -91,7 +106,10 @@ def test_bf16_without_its_instructions_is_refused_in_a_line_and_never_planned_or
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True}, raising=False)
     asked = Numerics(device="cpu", precision="bf16")
-    expected = r"numerics\.precision: this processor has no instructions for bf16.*Fix: --set numerics.precision=fp32"
+    expected = (
+        r"numerics\.precision: this processor has no instructions for bf16.*Fix: --set "
+        r"numerics.precision=fp32"
+    )
     with pytest.raises(InputError, match=expected):
         resolve(asked, single=True)
     with pytest.raises(InputError, match=expected):
@@ -113,15 +131,24 @@ def test_consent_to_emulation_is_part_of_the_config_and_needs_none_where_the_ins
 
 @pytest.mark.parametrize(
     ("limit", "precision"),
-    [("AVX2", "fp32"), ("AVX512_CORE", "fp32"), ("AVX512_CORE_BF16", "bf16"), ("avx512_core_amx", "bf16")],
+    [
+        ("AVX2", "fp32"),
+        ("AVX512_CORE", "fp32"),
+        ("AVX512_CORE_BF16", "bf16"),
+        ("avx512_core_amx", "bf16"),
+    ],
 )
-def test_a_person_may_keep_one_dnn_from_bf16(monkeypatch: pytest.MonkeyPatch, limit: str, precision: str) -> None:
+def test_a_person_may_keep_one_dnn_from_bf16(
+    monkeypatch: pytest.MonkeyPatch, limit: str, precision: str
+) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     assert resolve(Numerics(device="cpu"), single=True).precision == precision
 
 
-def test_a_torch_that_does_not_tell_its_capabilities_gets_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_that_does_not_tell_its_capabilities_gets_fp32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert resolve(Numerics(device="cpu"), single=True).precision == "fp32"
 
@@ -129,15 +156,21 @@ def test_a_torch_that_does_not_tell_its_capabilities_gets_fp32(monkeypatch: pyte
 def test_prepare_sets_the_threads_of_the_run() -> None:
     before = torch.get_num_threads()
     try:
-        device = prepare(Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=2))
+        device = prepare(
+            Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=2)
+        )
         assert device == torch.device("cpu")
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_the_context_computes_in_the_precision_asked_for(precision: typing.Any, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+)
+def test_the_context_computes_in_the_precision_asked_for(
+    precision: typing.Any, dtype: torch.dtype
+) -> None:
     with autocast(Numerics(device="cpu", precision=precision)):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
 

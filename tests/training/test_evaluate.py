@@ -31,7 +31,9 @@ def number(pixels: Tensor) -> Tensor:
 
 
 class Meddler(nn.Module):
-    """A network that changes its buffers even in evaluation, in place and by putting new ones there."""
+    """A network that changes its buffers even in evaluation, in place and by putting new ones
+    there.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,7 +105,10 @@ def test_the_five_best_guesses_count_where_there_are_more_than_ten_classes(class
     logits = torch.randn(90, classes, generator=draw)
     images = numbered(90)  # of classes 0, 1 and 2
     scored = evaluate(nn.Identity(), lambda pixels: logits[number(pixels)], images)
-    inside = [label in row.argsort(descending=True)[:5] for row, label in zip(logits, images.labels, strict=True)]
+    inside = [
+        label in row.argsort(descending=True)[:5]
+        for row, label in zip(logits, images.labels, strict=True)
+    ]
     expected = 100 - 100 * sum(inside) / 90
     assert scored.top5_error_pct == (pytest.approx(expected) if classes == 11 else None)
     assert 0 < expected < scored.top1_error_pct
@@ -111,13 +116,17 @@ def test_the_five_best_guesses_count_where_there_are_more_than_ten_classes(class
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_logits_that_are_not_finite_are_said_to_be_so(value: float) -> None:
-    scored = evaluate(nn.Identity(), lambda pixels: torch.full((len(pixels), 3), value), numbered(30))
+    scored = evaluate(
+        nn.Identity(), lambda pixels: torch.full((len(pixels), 3), value), numbered(30)
+    )
     assert not scored.finite
 
 
 @pytest.mark.parametrize("raises", [False, True])
 @pytest.mark.parametrize("training", [False, True])
-def test_mode_and_buffers_are_put_back_whatever_the_network_does(training: bool, raises: bool) -> None:
+def test_mode_and_buffers_are_put_back_whatever_the_network_does(
+    training: bool, raises: bool
+) -> None:
     model = Meddler().train(training)
     model.frozen.eval()
     seen, count = model.seen, model.count

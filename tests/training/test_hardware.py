@@ -1,4 +1,4 @@
-"""The operating system and torch agree about this machine, so that a plan may ask the first alone."""
+"""The system and torch agree about this machine, so that a plan may ask the first alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ print(json.dumps([answer, "torch" in sys.modules]))
 
 def ask(*, torch_first: bool) -> tuple[dict[str, object], bool]:
     done = subprocess.run(
-        [sys.executable, "-c", ASK.format(first=torch_first)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", ASK.format(first=torch_first)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     answer, imported = json.loads(done.stdout)
     return answer, imported
@@ -39,13 +42,16 @@ def test_a_process_without_torch_resolves_numerics_as_one_with_torch_does() -> N
 
 
 @pytest.mark.skipif(
-    sys.platform != "linux" or torch.cuda.is_available(), reason="a GPU, or another system, is asked of torch"
+    sys.platform != "linux" or torch.cuda.is_available(),
+    reason="a GPU, or another system, is asked of torch",
 )
 def test_on_linux_without_a_gpu_nothing_is_asked_of_torch() -> None:
     assert ask(torch_first=False)[1] is False
 
 
-def test_a_file_of_a_gpu_driver_sends_the_question_to_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_a_file_of_a_gpu_driver_sends_the_question_to_torch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
     asked: list[str] = []
 
     class Cuda:

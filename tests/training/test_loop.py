@@ -1,4 +1,4 @@
-"""The loop: what it yields, which batches it meets, and the same bits however often it is stopped."""
+"""The loop: what it yields, its batches, and the same bits however often it is stopped."""
 
 from __future__ import annotations
 
@@ -34,15 +34,19 @@ def numbers(batch: Tensor) -> list[int]:
     return [round(float(image.max()) * 255) for image in batch]
 
 
-# What it yields -------------------------------------------------------------------------------------------------------
+# What it yields
+# --------------------------------------------------------------------------------------------------
 
 
 def test_it_yields_a_start_and_then_each_epoch(small: Any) -> None:
     learner = small.learner(Recipe(batch_size=8, epochs=3))  # 20 images: 3 steps an epoch
     found = [(p.moment, p.step, p.total, p.epoch, p.images) for p in small.run(learner)]
     assert found == [
-        ("start", 0, 9, 0.0, 0), ("epoch", 3, 9, 1.0, 20), ("epoch", 6, 9, 2.0, 40), ("epoch", 9, 9, 3.0, 60),
-    ]  # fmt: skip
+        ("start", 0, 9, 0.0, 0),
+        ("epoch", 3, 9, 1.0, 20),
+        ("epoch", 6, 9, 2.0, 40),
+        ("epoch", 9, 9, 3.0, 60),
+    ]
 
 
 def test_steps_that_are_no_whole_epochs_end_with_the_run(small: Any) -> None:
@@ -51,7 +55,9 @@ def test_steps_that_are_no_whole_epochs_end_with_the_run(small: Any) -> None:
     assert found == [("start", 0, 0), ("epoch", 3, 20), ("epoch", 6, 40), ("epoch", 7, 48)]
 
 
-def test_it_pauses_for_those_who_watch_when_time_has_passed(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_pauses_for_those_who_watch_when_time_has_passed(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(loop, "PULSE_SECONDS", -1.0)
     learner = small.learner(Recipe(batch_size=8, steps=4))
     assert [p.moment for p in small.run(learner)] == ["start", "pulse", "pulse", "epoch", "epoch"]
@@ -78,10 +84,15 @@ def test_a_stop_before_the_first_step_trains_nothing(small: Any) -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in learner.tensors().items())
 
 
-def test_a_run_that_goes_on_does_not_start_again_and_a_finished_one_does_nothing(small: Any) -> None:
+def test_a_run_that_goes_on_does_not_start_again_and_a_finished_one_does_nothing(
+    small: Any,
+) -> None:
     learner = small.learner(Recipe(batch_size=8, epochs=2))
     small.run(learner, until=2)
-    assert [(p.moment, p.step, p.images) for p in small.run(learner)] == [("epoch", 3, 4), ("epoch", 6, 24)]
+    assert [(p.moment, p.step, p.images) for p in small.run(learner)] == [
+        ("epoch", 3, 4),
+        ("epoch", 6, 24),
+    ]
     assert small.run(learner) == []
 
 
@@ -100,7 +111,9 @@ def test_seconds_are_those_of_training_and_not_of_the_body_of_the_callers_loop(
 
     learner.train_step = slow
     seconds = []
-    for progress in train(learner, steps_of(learner, Resident.of(small.images(), small.cpu)), never):
+    for progress in train(
+        learner, steps_of(learner, Resident.of(small.images(), small.cpu)), never
+    ):
         seconds.append(progress.seconds)
         clock[0] += 1000.0
     assert seconds == [0.0, 3.0, 6.0, 9.0]
@@ -125,13 +138,25 @@ def test_the_random_state_of_the_process_is_put_back(small: Any, how: str) -> No
     assert torch.equal(torch.get_rng_state(), before)
 
 
-# Which batches --------------------------------------------------------------------------------------------------------
+# Which batches
+# --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("count", "batch", "sizes"), [
-    (20, 8, [8, 8, 4]), (17, 8, [8, 8]), (16, 8, [8, 8]), (18, 8, [8, 8, 2]), (5, 8, [5]), (9, 8, [8]), (2, 2, [2]),
-])  # fmt: skip
-def test_a_last_batch_of_one_image_is_left_out(small: Any, count: int, batch: int, sizes: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("count", "batch", "sizes"),
+    [
+        (20, 8, [8, 8, 4]),
+        (17, 8, [8, 8]),
+        (16, 8, [8, 8]),
+        (18, 8, [8, 8, 2]),
+        (5, 8, [5]),
+        (9, 8, [8]),
+        (2, 2, [2]),
+    ],
+)
+def test_a_last_batch_of_one_image_is_left_out(
+    small: Any, count: int, batch: int, sizes: list[int]
+) -> None:
     images = small.numbered(count)
     learner = small.learner(Recipe(batch_size=batch, epochs=2), images)
     batches = small.watched(learner)
@@ -140,7 +165,9 @@ def test_a_last_batch_of_one_image_is_left_out(small: Any, count: int, batch: in
     assert yielded[-1].images == sum(sizes) * 2
 
 
-def test_every_image_of_an_epoch_is_met_once_with_its_label_and_each_epoch_in_an_order_of_its_own(small: Any) -> None:
+def test_every_image_of_an_epoch_is_met_once_with_its_label_and_each_epoch_in_an_order_of_its_own(
+    small: Any,
+) -> None:
     images = small.numbered(30)
     learner = small.learner(Recipe(batch_size=8, epochs=3, normalise="none"), images)
     batches = small.watched(learner)
@@ -183,7 +210,9 @@ def test_conditions_of_one_seed_meet_the_same_batches_down_to_the_pixel(small: A
     recipe = Recipe(batch_size=8, epochs=2, augment=Augment(crop_padding=2, flip=True, cutout=3))
     met = []
     for shortcut in ("none", "A"):
-        learner = small.learner(recipe, model=CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut=shortcut))
+        learner = small.learner(
+            recipe, model=CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut=shortcut)
+        )
         batches = small.watched(learner)
         small.run(learner)
         met.append(batches)
@@ -202,25 +231,39 @@ def test_an_image_is_augmented_anew_each_epoch(small: Any) -> None:
     assert len(seen) > 35, "of 25 corners times 2 sides"
 
 
-# The same bits --------------------------------------------------------------------------------------------------------
+# The same bits
+# --------------------------------------------------------------------------------------------------
 
 SHORT: dict[str, Any] = {"batch_size": 8, "steps": 8}  # 3 steps an epoch: two epochs and two steps
 DROPPING = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
 PLAIN = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut="B", batch_norm=False)
 CASES: dict[str, tuple[Recipe, CifarNet]] = {
-    "momentum": (Recipe(optimiser=SGD(lr=0.05, nesterov=True, weight_decay=1e-3), **SHORT), DROPPING),
+    "momentum": (
+        Recipe(optimiser=SGD(lr=0.05, nesterov=True, weight_decay=1e-3), **SHORT),
+        DROPPING,
+    ),
     "no momentum": (Recipe(optimiser=SGD(lr=0.05, momentum=0.0), **SHORT), PLAIN),
     "adam": (Recipe(optimiser=Adam(), schedule=OneCycle(), **SHORT), PLAIN),
-    "adamw": (Recipe(optimiser=AdamW(), schedule=Cosine(warmup=0.3), decay_norm_and_bias=False, **SHORT), DROPPING),
+    "adamw": (
+        Recipe(optimiser=AdamW(), schedule=Cosine(warmup=0.3), decay_norm_and_bias=False, **SHORT),
+        DROPPING,
+    ),
     "average": (Recipe(optimiser=SGD(lr=0.05), ema=0.9, clip_norm=1.0, **SHORT), DROPPING),
     "augmented": (
-        Recipe(optimiser=SGD(lr=0.05), augment=Augment(crop_padding=2, flip=True, cutout=3), label_smoothing=0.1,
-               **SHORT), DROPPING,
+        Recipe(
+            optimiser=SGD(lr=0.05),
+            augment=Augment(crop_padding=2, flip=True, cutout=3),
+            label_smoothing=0.1,
+            **SHORT,
+        ),
+        DROPPING,
     ),
-}  # fmt: skip
+}
 
 
-@pytest.mark.parametrize(("precision", "layout"), [("fp32", "contiguous"), ("bf16", "channels_last")])
+@pytest.mark.parametrize(
+    ("precision", "layout"), [("fp32", "contiguous"), ("bf16", "channels_last")]
+)
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_stopped_at_any_step_and_restored_has_the_bits_of_one_that_never_stopped(
     small: Any, same: Same, case: str, precision: str, layout: str
@@ -243,7 +286,9 @@ def test_a_run_stopped_at_any_step_and_restored_has_the_bits_of_one_that_never_s
         assert second.step == whole.step == 8
 
 
-def test_a_run_stopped_at_every_step_has_the_bits_of_one_that_never_stopped(small: Any, same: Same) -> None:
+def test_a_run_stopped_at_every_step_has_the_bits_of_one_that_never_stopped(
+    small: Any, same: Same
+) -> None:
     recipe, model = CASES["augmented"]
     whole = small.learner(recipe, model=model)
     small.run(whole)
@@ -295,7 +340,9 @@ def test_a_restored_learner_owns_its_tensors(small: Any) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_checkpoint_names_each_tensor_once_and_holds_all_that_a_step_changes(small: Any, case: str) -> None:
+def test_a_checkpoint_names_each_tensor_once_and_holds_all_that_a_step_changes(
+    small: Any, case: str
+) -> None:
     recipe, model = CASES[case]
     learner = small.learner(recipe, model=model)
     small.run(learner, until=2)
@@ -306,11 +353,14 @@ def test_a_checkpoint_names_each_tensor_once_and_holds_all_that_a_step_changes(s
     assert all(f"model/{name}" in held for name in learner.model.state_dict())
 
 
-# What it tells of itself ----------------------------------------------------------------------------------------------
+# What it tells of itself
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [20, 17])
-def test_the_running_loss_and_error_are_means_over_the_images_of_the_epoch_so_far(small: Any, count: int) -> None:
+def test_the_running_loss_and_error_are_means_over_the_images_of_the_epoch_so_far(
+    small: Any, count: int
+) -> None:
     images = small.images(count)
     learner = small.learner(Recipe(batch_size=8, epochs=2, label_smoothing=0.1), images)
     assert learner.running() == (0.0, 0.0)
@@ -337,7 +387,9 @@ def test_the_running_loss_and_error_are_means_over_the_images_of_the_epoch_so_fa
 
 @pytest.mark.parametrize("bad", [1, 2, 3, 5, 6])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_the_first_step_whose_loss_is_not_finite_is_found(small: Any, bad: int, value: float) -> None:
+def test_the_first_step_whose_loss_is_not_finite_is_found(
+    small: Any, bad: int, value: float
+) -> None:
     learner = small.learner(Recipe(batch_size=8, epochs=2))
     step = learner.train_step
 
@@ -355,7 +407,9 @@ def test_the_first_step_whose_loss_is_not_finite_is_found(small: Any, bad: int, 
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-def test_a_weight_that_is_not_finite_is_found_even_when_no_loss_shows_it(small: Any, value: float) -> None:
+def test_a_weight_that_is_not_finite_is_found_even_when_no_loss_shows_it(
+    small: Any, value: float
+) -> None:
     learner = small.learner(Recipe(batch_size=8, epochs=1))
     small.run(learner)
     learner.model.register_buffer("nothing", torch.empty(0))
@@ -386,9 +440,14 @@ def test_a_learner_is_judged_by_its_average_where_it_has_one(small: Any) -> None
 
 @pytest.mark.parametrize(
     ("recipe", "seen"),
-    [(Recipe(steps=1, augment=Augment(crop=6)), 6), (Recipe(steps=1, normalise="zca", augment=Augment(crop=4)), 4)],
+    [
+        (Recipe(steps=1, augment=Augment(crop=6)), 6),
+        (Recipe(steps=1, normalise="zca", augment=Augment(crop=4)), 4),
+    ],
 )
-def test_a_network_trained_on_crops_is_judged_on_centres(small: Any, recipe: Recipe, seen: int) -> None:
+def test_a_network_trained_on_crops_is_judged_on_centres(
+    small: Any, recipe: Recipe, seen: int
+) -> None:
     learner = small.learner(recipe)
     held = Resident.of(small.images(), small.cpu)
     edge = (8 - seen) // 2
@@ -398,10 +457,14 @@ def test_a_network_trained_on_crops_is_judged_on_centres(small: Any, recipe: Rec
         assert torch.equal(learner.forward(held.pixels), learner.forward(changed))
         middle = held.pixels[:, edge:-edge, edge:-edge]
         learner.model.eval()
-        torch.testing.assert_close(learner.forward(held.pixels), learner.model(learner.scale(middle)))
+        torch.testing.assert_close(
+            learner.forward(held.pixels), learner.model(learner.scale(middle))
+        )
 
 
-def test_with_mixup_the_running_numbers_are_those_of_mixtures_and_of_their_larger_label(small: Any) -> None:
+def test_with_mixup_the_running_numbers_are_those_of_mixtures_and_of_their_larger_label(
+    small: Any,
+) -> None:
     learner = small.learner(Recipe(batch_size=8, epochs=1, augment=Augment(mixup=1.0)))
     step, sums = learner.train_step, []
 
@@ -410,7 +473,9 @@ def test_with_mixup_the_running_numbers_are_those_of_mixtures_and_of_their_large
         with torch.no_grad():
             logits = model(images).double()
         loss = -(labels.double() * logits.log_softmax(1)).sum(1)
-        sums.append((float(loss.sum()), int((logits.argmax(1) != labels.argmax(1)).sum()), len(labels)))
+        sums.append(
+            (float(loss.sum()), int((logits.argmax(1) != labels.argmax(1)).sum()), len(labels))
+        )
         step(images, labels)
 
     learner.train_step = watch

@@ -1,4 +1,4 @@
-"""The learning rate, step by step: against torch's schedulers and against the words of the recipe."""
+"""The learning rate, step by step, against torch's schedulers and the recipe's description."""
 
 from __future__ import annotations
 
@@ -50,19 +50,36 @@ def test_step_is_torchs_with_milestones_as_shares_of_the_run() -> None:
 
 @pytest.mark.parametrize(("peak", "total"), [(0.3, 40), (0.5, 31), (0.25, 80)])
 def test_one_cycle_is_torchs(peak: float, total: int) -> None:
-    """torch puts the peak at pct_start * total_steps - 1 and the end at total_steps - 1: one step more, so shifted."""
+    """torch puts the peak at pct_start * total_steps - 1 and the end at total_steps - 1: one step
+    more, so shifted.
+    """
     expected = torch_rates(
         total,
         lambda o: lr_scheduler.OneCycleLR(
-            o, max_lr=1.0, total_steps=total + 1, pct_start=(peak * total + 1) / (total + 1), anneal_strategy="cos",
-            div_factor=25, final_div_factor=1e4, cycle_momentum=False,
+            o,
+            max_lr=1.0,
+            total_steps=total + 1,
+            pct_start=(peak * total + 1) / (total + 1),
+            anneal_strategy="cos",
+            div_factor=25,
+            final_div_factor=1e4,
+            cycle_momentum=False,
         ),
-    )  # fmt: skip
-    assert rates(OneCycle(peak=peak, start=1 / 25, final=1 / 25 / 1e4), total) == pytest.approx(expected, rel=1e-6)
+    )
+    assert rates(OneCycle(peak=peak, start=1 / 25, final=1 / 25 / 1e4), total) == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 def test_the_classic_schedule_drops_at_32k_and_48k_of_64k() -> None:
-    for step, expected in ((0, 1), (31_999, 1), (32_000, 0.1), (47_999, 0.1), (48_000, 0.01), (63_999, 0.01)):
+    for step, expected in (
+        (0, 1),
+        (31_999, 1),
+        (32_000, 0.1),
+        (47_999, 0.1),
+        (48_000, 0.01),
+        (63_999, 0.01),
+    ):
         assert rate(Step(), step, 64_000, 352) == pytest.approx(expected, rel=1e-12)
 
 
@@ -76,23 +93,41 @@ def test_a_milestone_is_met_at_the_first_step_at_or_after_its_share(total: int, 
 fraction = st.floats(0, 0.95)
 schedules = st.one_of(
     st.builds(Constant, warmup=fraction),
-    st.builds(Step, milestones=st.lists(fraction, max_size=3).map(tuple), gamma=st.floats(0.05, 1), warmup=fraction),
+    st.builds(
+        Step,
+        milestones=st.lists(fraction, max_size=3).map(tuple),
+        gamma=st.floats(0.05, 1),
+        warmup=fraction,
+    ),
     st.builds(Exponential, gamma=st.floats(0.5, 1), warmup=fraction),
     st.builds(Cosine, final=fraction, warmup=fraction),
-    st.builds(OneCycle, peak=st.floats(0.05, 0.95), start=st.floats(0.001, 1, exclude_max=True), final=fraction),
+    st.builds(
+        OneCycle,
+        peak=st.floats(0.05, 0.95),
+        start=st.floats(0.001, 1, exclude_max=True),
+        final=fraction,
+    ),
 )
 
 
 @given(schedule=schedules, total=st.integers(1, 300), per_epoch=st.integers(1, 50))
-def test_every_rate_is_above_zero_and_at_most_the_full_one(schedule: Schedule, total: int, per_epoch: int) -> None:
+def test_every_rate_is_above_zero_and_at_most_the_full_one(
+    schedule: Schedule, total: int, per_epoch: int
+) -> None:
     for factor in rates(schedule, total, per_epoch):
         assert 0 < factor <= 1 + 1e-12
         assert math.isfinite(factor)
 
 
 @given(schedule=schedules.filter(lambda s: not isinstance(s, OneCycle)), total=st.integers(1, 300))
-def test_warm_up_rises_evenly_and_goes_over_into_the_schedule_without_a_fall(schedule: Any, total: int) -> None:
-    warming = [factor for step, factor in enumerate(rates(schedule, total)) if step / total < schedule.warmup]
+def test_warm_up_rises_evenly_and_goes_over_into_the_schedule_without_a_fall(
+    schedule: Any, total: int
+) -> None:
+    warming = [
+        factor
+        for step, factor in enumerate(rates(schedule, total))
+        if step / total < schedule.warmup
+    ]
     steps = [b - a for a, b in itertools.pairwise([0.0, *warming])]
     assert all(rise == pytest.approx(warming[0], rel=1e-6) for rise in steps)
     assert all(rise > 0 for rise in steps)
@@ -101,11 +136,20 @@ def test_warm_up_rises_evenly_and_goes_over_into_the_schedule_without_a_fall(sch
 
 @given(schedule=schedules.filter(lambda s: not isinstance(s, OneCycle)), total=st.integers(2, 300))
 def test_after_warm_up_the_rate_never_rises(schedule: Any, total: int) -> None:
-    after = [factor for step, factor in enumerate(rates(schedule, total)) if step / total >= schedule.warmup]
+    after = [
+        factor
+        for step, factor in enumerate(rates(schedule, total))
+        if step / total >= schedule.warmup
+    ]
     assert all(b <= a + 1e-12 for a, b in itertools.pairwise(after))
 
 
-@given(total=st.integers(10, 300), peak=st.floats(0.1, 0.9), start=st.floats(0.001, 0.9), final=st.floats(0, 0.9))
+@given(
+    total=st.integers(10, 300),
+    peak=st.floats(0.1, 0.9),
+    start=st.floats(0.001, 0.9),
+    final=st.floats(0, 0.9),
+)
 def test_one_cycle_starts_at_start_rises_to_the_peak_and_falls_to_final(
     total: int, peak: float, start: float, final: float
 ) -> None:

@@ -26,7 +26,9 @@ print(outer.bytes - inner.bytes)
 
 def test_a_watch_within_another_hides_no_peak_from_it() -> None:
     """In a process of its own: one that has trained keeps what was freed."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=True
+    )
     before, within = map(int, done.stdout.split())
     assert before > SIZE // 2
     assert within >= 0
@@ -45,6 +47,8 @@ for size in (4, {SIZE // 4}):
 
 
 def test_memory_that_is_free_and_kept_is_not_counted() -> None:
-    done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", KEPT], capture_output=True, text=True, timeout=120, check=True
+    )
     small, large = map(int, done.stdout.split())
     assert large - small > SIZE // 2

@@ -18,15 +18,28 @@ from resnetlab.schema import decode
     [
         ({}, "epochs: missing. Fix: add epochs = 10"),
         ({"epochs": 1, "steps": 1}, "epochs: given beside steps. Fix: keep one of the two"),
-        ({"epochs": 1, "batch_size": 1}, "batch_size: 1 leaves batch normalisation no batch. Fix: batch_size = 2"),
-        ({"epochs": 1, "optimiser": {"name": "sgd", "momentum": 0.0, "nesterov": True}},
-         "optimiser.nesterov: needs a momentum above 0. Fix: momentum = 0.9"),
-        ({"epochs": 1, "schedule": {"name": "one-cycle", "peak": 0}},
-         "schedule.peak: 0 leaves no way up. Fix: peak = 0.3"),
-        ({"epochs": 1, "optimiser": {"name": "adam", "lrr": 0.1}},
-         'optimiser.lrr: unknown field (allowed: betas, eps, lr, name, weight_decay). Fix: did you mean "lr"?'),
+        (
+            {"epochs": 1, "batch_size": 1},
+            "batch_size: 1 leaves batch normalisation no batch. Fix: batch_size = 2",
+        ),
+        (
+            {"epochs": 1, "optimiser": {"name": "sgd", "momentum": 0.0, "nesterov": True}},
+            "optimiser.nesterov: needs a momentum above 0. Fix: momentum = 0.9",
+        ),
+        (
+            {"epochs": 1, "schedule": {"name": "one-cycle", "peak": 0}},
+            "schedule.peak: 0 leaves no way up. Fix: peak = 0.3",
+        ),
+        (
+            {"epochs": 1, "optimiser": {"name": "adam", "lrr": 0.1}},
+            (
+                "optimiser.lrr: unknown field (allowed: betas, eps, lr, name, weight_decay). "
+                "Fix: did "
+                'you mean "lr"?'
+            ),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_recipe_that_cannot_be_is_told(table: dict[str, Any], line: str) -> None:
     with pytest.raises(InputError) as caught:
         decode(Recipe, table, "study.toml", "recipe")
@@ -34,7 +47,9 @@ def test_a_recipe_that_cannot_be_is_told(table: dict[str, Any], line: str) -> No
 
 
 @given(images=st.integers(2, 500), batch=st.integers(2, 64), epochs=st.integers(1, 5))
-def test_an_epoch_has_a_batch_for_every_image_but_no_batch_of_one(images: int, batch: int, epochs: int) -> None:
+def test_an_epoch_has_a_batch_for_every_image_but_no_batch_of_one(
+    images: int, batch: int, epochs: int
+) -> None:
     sizes = [min(batch, images - start) for start in range(0, images, batch)]
     whole = [size for size in sizes if size > 1]
     recipe = Recipe(batch_size=batch, epochs=epochs)
@@ -47,6 +62,11 @@ def test_steps_are_taken_as_given() -> None:
 
 
 def test_defaults_are_those_of_the_paper() -> None:
-    assert (SGD().lr, SGD().momentum, SGD().nesterov, Recipe(epochs=1).batch_size) == (0.1, 0.9, False, 128)
+    assert (SGD().lr, SGD().momentum, SGD().nesterov, Recipe(epochs=1).batch_size) == (
+        0.1,
+        0.9,
+        False,
+        128,
+    )
     assert Recipe(epochs=1).decay_norm_and_bias
     assert OneCycle().peak == 0.3

@@ -19,7 +19,16 @@ def test_streams_give_the_numbers_that_they_gave() -> None:
         0.4497656226158142,
         0.6368974447250366,
     ]
-    assert torch.randperm(8, generator=stream(0, "epoch", 0, "order")).tolist() == [5, 3, 4, 2, 6, 0, 7, 1]
+    assert torch.randperm(8, generator=stream(0, "epoch", 0, "order")).tolist() == [
+        5,
+        3,
+        4,
+        2,
+        6,
+        0,
+        7,
+        1,
+    ]
 
 
 def test_a_stream_is_not_touched_by_other_draws() -> None:
@@ -35,8 +44,15 @@ def test_naming_a_stream_leaves_the_process_as_it_was() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@given(st.integers(0, 2**64), st.integers(0, 2**64), st.lists(name, max_size=3), st.lists(name, max_size=3))
-def test_two_names_are_two_streams(left_seed: int, right_seed: int, left: list, right: list) -> None:
+@given(
+    st.integers(0, 2**64),
+    st.integers(0, 2**64),
+    st.lists(name, max_size=3),
+    st.lists(name, max_size=3),
+)
+def test_two_names_are_two_streams(
+    left_seed: int, right_seed: int, left: list, right: list
+) -> None:
     same = [left_seed, *map(str, left)] == [right_seed, *map(str, right)]
     assert (stream_seed(left_seed, *left) == stream_seed(right_seed, *right)) == same
 
@@ -47,6 +63,11 @@ def test_a_seed_of_a_stream_fits_every_generator(seed: int, names: list) -> None
 
 
 def test_where_names_part_matters() -> None:
-    seeds = {stream_seed(0, "ab", "c"), stream_seed(0, "a", "bc"), stream_seed(0, "abc"), stream_seed(0, "", "abc")}
+    seeds = {
+        stream_seed(0, "ab", "c"),
+        stream_seed(0, "a", "bc"),
+        stream_seed(0, "abc"),
+        stream_seed(0, "", "abc"),
+    }
     assert len(seeds) == 4
     assert stream_seed(1, "2") != stream_seed(12)

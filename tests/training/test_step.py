@@ -1,4 +1,6 @@
-"""One step of training is the textbook's: against plain gradients and optimisers written out by hand."""
+"""One step of training is the textbook's: against plain gradients and optimisers written out by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -56,16 +58,22 @@ class ByHand:
                 self.average[name] = recipe.ema * self.average[name] + (1 - recipe.ema) * parameter
         return float(loss.detach())
 
-    def _update(self, name: str, parameter: Tensor, gradient: Tensor, lr: float, decay: float) -> None:
+    def _update(
+        self, name: str, parameter: Tensor, gradient: Tensor, lr: float, decay: float
+    ) -> None:
         settings = self.recipe.optimiser
         if isinstance(settings, AdamW):
             parameter *= 1 - lr * decay
         else:
             gradient = gradient + decay * parameter
         if isinstance(settings, SGD):
-            velocity = settings.momentum * self.first[name] + gradient if name in self.first else gradient
+            velocity = (
+                settings.momentum * self.first[name] + gradient if name in self.first else gradient
+            )
             self.first[name] = velocity
-            parameter -= lr * (gradient + settings.momentum * velocity if settings.nesterov else velocity)
+            parameter -= lr * (
+                gradient + settings.momentum * velocity if settings.nesterov else velocity
+            )
             return
         if isinstance(settings, RMSprop):
             held = self.second.get(name, torch.zeros_like(gradient))
@@ -73,8 +81,12 @@ class ByHand:
             parameter -= lr * gradient / (self.second[name].sqrt() + settings.eps)
             return
         beta1, beta2 = settings.betas
-        self.first[name] = beta1 * self.first.get(name, torch.zeros_like(gradient)) + (1 - beta1) * gradient
-        self.second[name] = beta2 * self.second.get(name, torch.zeros_like(gradient)) + (1 - beta2) * gradient**2
+        self.first[name] = (
+            beta1 * self.first.get(name, torch.zeros_like(gradient)) + (1 - beta1) * gradient
+        )
+        self.second[name] = (
+            beta2 * self.second.get(name, torch.zeros_like(gradient)) + (1 - beta2) * gradient**2
+        )
         mean = self.first[name] / (1 - beta1**self.step)
         variance = self.second[name] / (1 - beta2**self.step)
         parameter -= lr * mean / (variance.sqrt() + settings.eps)
@@ -84,35 +96,52 @@ SHORT: dict[str, Any] = {"steps": 6, "batch_size": 8}
 RECIPES = {
     "sgd": Recipe(optimiser=SGD(lr=0.1, momentum=0.0), **SHORT),
     "momentum": Recipe(optimiser=SGD(lr=0.1, momentum=0.9, weight_decay=0.01), **SHORT),
-    "nesterov": Recipe(optimiser=SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01), **SHORT),
-    "falling rate": Recipe(optimiser=SGD(lr=0.1), schedule=Step(milestones=(0.5,), gamma=0.1), **SHORT),
+    "nesterov": Recipe(
+        optimiser=SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01), **SHORT
+    ),
+    "falling rate": Recipe(
+        optimiser=SGD(lr=0.1), schedule=Step(milestones=(0.5,), gamma=0.1), **SHORT
+    ),
     "no decay of norm and bias": Recipe(
         optimiser=SGD(lr=0.1, weight_decay=0.1), decay_norm_and_bias=False, **SHORT
     ),
     "label smoothing": Recipe(optimiser=SGD(lr=0.1), label_smoothing=0.2, **SHORT),
     "clipped": Recipe(optimiser=SGD(lr=0.1), clip_norm=0.5, **SHORT),
     "hardly clipped": Recipe(optimiser=SGD(lr=0.1), clip_norm=1e6, **SHORT),
-    # A large epsilon, since where the gradient is nearly 0 the sign of a rounding error would be a whole step.
+    # A large epsilon, since where the gradient is nearly 0 the sign of a rounding error would be a
+    # whole step.
     "adam": Recipe(optimiser=Adam(lr=0.01, eps=1e-2, weight_decay=0.1), **SHORT),
-    "adamw": Recipe(optimiser=AdamW(lr=0.01, eps=1e-2, weight_decay=0.1), decay_norm_and_bias=False, **SHORT),
+    "adamw": Recipe(
+        optimiser=AdamW(lr=0.01, eps=1e-2, weight_decay=0.1), decay_norm_and_bias=False, **SHORT
+    ),
     "rmsprop": Recipe(optimiser=RMSprop(lr=0.01, eps=1e-2, weight_decay=0.1), **SHORT),
     "average": Recipe(optimiser=SGD(lr=0.1), ema=0.8, **SHORT),
     "everything": Recipe(
-        optimiser=SGD(lr=0.1, nesterov=True, weight_decay=0.01), label_smoothing=0.1, clip_norm=1.0, ema=0.9,
-        decay_norm_and_bias=False, schedule=Step(milestones=(0.3,), gamma=0.5), **SHORT,
+        optimiser=SGD(lr=0.1, nesterov=True, weight_decay=0.01),
+        label_smoothing=0.1,
+        clip_norm=1.0,
+        ema=0.9,
+        decay_norm_and_bias=False,
+        schedule=Step(milestones=(0.3,), gamma=0.5),
+        **SHORT,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("batch_norm", [True, False], ids=["norm", "bias"])
 @pytest.mark.parametrize("name", RECIPES)
 def test_steps_are_those_of_the_textbook(small: Any, name: str, batch_norm: bool) -> None:
     recipe = RECIPES[name]
-    learner = small.learner(recipe, model=CifarNet(blocks=(1, 1), widths=(4, 6), shortcut="B", batch_norm=batch_norm))
+    learner = small.learner(
+        recipe, model=CifarNet(blocks=(1, 1), widths=(4, 6), shortcut="B", batch_norm=batch_norm)
+    )
     by_hand = ByHand(learner.model, recipe)
     draw = torch.Generator().manual_seed(1)
     for step in range(4):
-        images, labels = torch.randn(8, 1, 8, 8, generator=draw), torch.randint(4, (8,), generator=draw)
+        images, labels = (
+            torch.randn(8, 1, 8, 8, generator=draw),
+            torch.randint(4, (8,), generator=draw),
+        )
         loss = by_hand.train_step(images, labels, rate(recipe.schedule, step, 6, 3))
         learner.train_step(images, labels)
         assert learner.losses[step % learner.steps_per_epoch] == pytest.approx(loss, rel=1e-5)
@@ -125,7 +154,9 @@ def test_steps_are_those_of_the_textbook(small: Any, name: str, batch_norm: bool
             atol=2e-6,
         )
     for key, buffer in by_hand.model.named_buffers():
-        torch.testing.assert_close(dict(learner.model.named_buffers())[key].to(buffer), buffer, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            dict(learner.model.named_buffers())[key].to(buffer), buffer, rtol=1e-5, atol=1e-5
+        )
     judged = learner.judged_weights()
     for key, tensor in (by_hand.average if recipe.ema else {}).items():
         torch.testing.assert_close(judged[key].double(), tensor, rtol=1e-6, atol=2e-6)
@@ -138,7 +169,9 @@ def test_a_step_in_each_layout_and_precision_goes_downhill(small: Any, precision
         recipe = Recipe(batch_size=10, epochs=15, optimiser=Adam(lr=0.01))
         learner = small.learner(recipe, images, precision=precision, layout=layout)
         held = Resident.of(images, small.cpu)
-        losses = [learner.running()[0] for _ in train(learner, steps_of(learner, held), lambda: False)]
+        losses = [
+            learner.running()[0] for _ in train(learner, steps_of(learner, held), lambda: False)
+        ]
         assert losses[-1] < 0.6 * math.log(4) < losses[1]
         assert all(p.dtype == torch.float32 for p in learner.model.parameters())
 
@@ -157,27 +190,47 @@ def test_logits_in_bf16_are_judged_in_fp32(small: Any) -> None:
 
 
 def test_the_rate_that_a_step_takes_is_the_schedules(small: Any) -> None:
-    recipe = Recipe(batch_size=8, steps=6, optimiser=SGD(lr=0.2), schedule=Step(milestones=(0.5,)),
-                    decay_norm_and_bias=False)  # fmt: skip
+    recipe = Recipe(
+        batch_size=8,
+        steps=6,
+        optimiser=SGD(lr=0.2),
+        schedule=Step(milestones=(0.5,)),
+        decay_norm_and_bias=False,
+    )
     learner = small.learner(recipe)
     batch = torch.randn(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64)
     taken = []
     for _ in range(6):
         learner.train_step(*batch)
         taken.append({group["lr"] for group in learner.optimiser.param_groups})
-    assert [list(rates) for rates in taken] == [[pytest.approx(r)] for r in (0.2, 0.2, 0.2, 0.02, 0.02, 0.02)]
+    assert [list(rates) for rates in taken] == [
+        [pytest.approx(r)] for r in (0.2, 0.2, 0.2, 0.02, 0.02, 0.02)
+    ]
 
 
-# Optimisers -----------------------------------------------------------------------------------------------------------
+# Optimisers
+# --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [kind(weight_decay=0.1) for kind in (SGD, Adam, AdamW, RMSprop)])
+@pytest.mark.parametrize(
+    "settings", [kind(weight_decay=0.1) for kind in (SGD, Adam, AdamW, RMSprop)]
+)
 @pytest.mark.parametrize("everything", [True, False])
-def test_norms_and_biases_decay_only_where_the_recipe_says_so(small: Any, settings: Any, everything: bool) -> None:
+def test_norms_and_biases_decay_only_where_the_recipe_says_so(
+    small: Any, settings: Any, everything: bool
+) -> None:
     model = small.learner(Recipe(steps=1)).model
-    optimiser = build_optimiser(Recipe(steps=1, optimiser=settings, decay_norm_and_bias=everything), model)
-    decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
-    assert sum(len(group["params"]) for group in optimiser.param_groups) == len(list(model.parameters())) == len(decay)
+    optimiser = build_optimiser(
+        Recipe(steps=1, optimiser=settings, decay_norm_and_bias=everything), model
+    )
+    decay = {
+        id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]
+    }
+    assert (
+        sum(len(group["params"]) for group in optimiser.param_groups)
+        == len(list(model.parameters()))
+        == len(decay)
+    )
     for name, parameter in model.named_parameters():
         spared = not everything and ("norm" in name or name.endswith("bias"))
         assert decay[id(parameter)] == (0.0 if spared else 0.1), name
@@ -188,7 +241,9 @@ def test_an_optimiser_restored_goes_on_as_if_never_stopped(small: Any) -> None:
         models = [small.learner(Recipe(steps=1)).model for _ in range(2)]
         one, two = (build_optimiser(Recipe(steps=1, optimiser=settings), model) for model in models)
         draw = torch.Generator().manual_seed(0)
-        gradients = [[torch.randn(p.shape, generator=draw) for p in models[0].parameters()] for _ in range(4)]
+        gradients = [
+            [torch.randn(p.shape, generator=draw) for p in models[0].parameters()] for _ in range(4)
+        ]
 
         def steps(optimiser: Any, model: nn.Module, some: list[list[Tensor]]) -> None:
             for of_step in some:
@@ -205,7 +260,8 @@ def test_an_optimiser_restored_goes_on_as_if_never_stopped(small: Any) -> None:
             assert torch.equal(left, right)
 
 
-# Dropout and determinism ----------------------------------------------------------------------------------------------
+# Dropout and determinism
+# ----------------------------------------------------------------------------------------------
 
 
 def test_what_dropout_drops_follows_from_seed_and_step(small: Any) -> None:

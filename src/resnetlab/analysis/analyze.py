@@ -1,4 +1,6 @@
-"""Analysis of a study: from collected runs to summaries and verdicts, for reports and interim looks."""
+"""Analysis of a study: from collected runs to summaries and verdicts, for reports and interim
+looks.
+"""
 
 from __future__ import annotations
 
@@ -59,10 +61,11 @@ class StudyAnalysis:
         return data_of(self.evidence)
 
     def style(self, label: str) -> int:
-        """Return the number that selects the color, marker and line style of a condition in figures.
+        """Return the number that selects the color, marker and line style of a condition in
+        figures.
 
-        Rungs and side rungs have fixed numbers. If the study varies the shortcut, the shortcut gives the number.
-        Otherwise each condition has its own.
+        Rungs and side rungs have fixed numbers. If the study varies the shortcut, the shortcut
+        gives the number. Otherwise each condition has its own.
         """
         return self._styles[label]
 
@@ -71,7 +74,10 @@ class StudyAnalysis:
         known = ("none", "A", "B", "C", "gated")
         kinds = {c.label: getattr(c.model, "shortcut", "") for c in self.study.conditions}
         varied = len(set(kinds.values())) > 1 and set(kinds.values()) <= set(known)
-        styles = {label: known.index(kinds[label]) if varied else index for index, label in enumerate(kinds)}
+        styles = {
+            label: known.index(kinds[label]) if varied else index
+            for index, label in enumerate(kinds)
+        }
         return styles | {rung.condition: 5 if rung.instead_of else 1 for rung in self.study.ladder}
 
 
@@ -88,19 +94,24 @@ def analyze(evidence: Evidence) -> StudyAnalysis:
         label = condition.label
         condition_rows = rows.get(label, [])
         runs = [
-            (row.status, None if row.test_error_pct is None else 100 - row.test_error_pct) for row in condition_rows
+            (row.status, None if row.test_error_pct is None else 100 - row.test_error_pct)
+            for row in condition_rows
         ]
         summaries[label] = summarise(runs, 100 * data[label].class_share)
         by_label[label] = _runs(condition, data[label], condition_rows, points.get(label, []))
     counts = count(row.status for row in evidence.rows)
-    return StudyAnalysis(evidence, counts, summaries, *judged(evidence.study, by_label, counts.complete))
+    return StudyAnalysis(
+        evidence, counts, summaries, *judged(evidence.study, by_label, counts.complete)
+    )
 
 
 def _label(line: Row | Point) -> str:
     return line.condition
 
 
-def _runs(condition: Condition, facts: DataFacts, rows: Iterable[Row], points: Iterable[Point]) -> Runs:
+def _runs(
+    condition: Condition, facts: DataFacts, rows: Iterable[Row], points: Iterable[Point]
+) -> Runs:
     """Return the planned runs of a condition in the form that claims need."""
     curves: dict[int, dict[str, list[tuple[float, float]]]] = {}
     for point in points:
@@ -108,10 +119,15 @@ def _runs(condition: Condition, facts: DataFacts, rows: Iterable[Row], points: I
         curve.append((point.epoch, 100 - point.top1_error_pct))
     runs = tuple(
         Ran(
-            row.seed, row.status, row.test_error_pct, row.test_loss_nats, row.train_error_pct, row.train_loss_nats,
+            row.seed,
+            row.status,
+            row.test_error_pct,
+            row.test_loss_nats,
+            row.train_error_pct,
+            row.train_loss_nats,
             {split: tuple(sorted(curve)) for split, curve in curves.get(row.seed, {}).items()},
         )
         for row in rows
-    )  # fmt: skip
+    )
     epochs = condition.recipe.passes(facts.train_images)
     return Runs(runs, facts.class_share, len(facts.classes), epochs)

@@ -25,7 +25,9 @@ class Joint:
     ensemble: int
     """Index of the ensemble in the study, from 0."""
     condition: str = ""
-    """Condition whose runs of all seeds are the members; empty if the members are one run of each condition."""
+    """Condition whose runs of all seeds are the members; empty if the members are one run of each
+    condition.
+    """
     seed: int | None = None
     """Seed of the members if they are one run of each condition."""
     members: int
@@ -46,11 +48,17 @@ class Joint:
 
 def joints(ensembles: Sequence[Ensemble], cells: Sequence[Cell]) -> tuple[Joint, ...]:
     """Return the ensembles of a study, made from the converged runs among `cells`."""
-    return tuple(joint for index, ensemble in enumerate(ensembles) for joint in _joints_of(index, ensemble.of, cells))
+    return tuple(
+        joint
+        for index, ensemble in enumerate(ensembles)
+        for joint in _joints_of(index, ensemble.of, cells)
+    )
 
 
 def _joints_of(index: int, labels: tuple[str, ...], cells: Sequence[Cell]) -> Iterator[Joint]:
-    """Yield an ensemble for each condition, then one for each seed that converged in every condition."""
+    """Yield an ensemble for each condition, then one for each seed that converged in every
+    condition.
+    """
     answers: dict[str, dict[int, Answers]] = {label: {} for label in labels}
     for cell in cells:
         run_answers = _answers(cell) if cell.run.condition in answers else None
@@ -67,18 +75,34 @@ def _joints_of(index: int, labels: tuple[str, ...], cells: Sequence[Cell]) -> It
 
 def _answers(cell: Cell) -> Answers | None:
     record = cell.record
-    converged = record is not None and record.result is not None and record.result.status == "converged"
-    return RunDirectory(Path(record.folder)).answers() if record is not None and converged and record.folder else None
+    converged = (
+        record is not None and record.result is not None and record.result.status == "converged"
+    )
+    return (
+        RunDirectory(Path(record.folder)).answers()
+        if record is not None and converged and record.folder
+        else None
+    )
 
 
-def _joint(index: int, members: list[Answers], *, condition: str = "", seed: int | None = None) -> Joint:
+def _joint(
+    index: int, members: list[Answers], *, condition: str = "", seed: int | None = None
+) -> Joint:
     from resnetlab.deploy.ensemble_stats import weigh
 
-    result = weigh([""] * len(members), [probabilities for probabilities, _ in members], members[0][1])
+    result = weigh(
+        [""] * len(members), [probabilities for probabilities, _ in members], members[0][1]
+    )
     interval = result.over_mean.interval
     assert interval is not None, "a test split of one image"
     return Joint(
-        ensemble=index, condition=condition, seed=seed, members=len(members), images=result.together.images,
-        accuracy_pct=result.together.pct, members_pct=result.together.pct - result.over_mean.points,
-        gain_low=interval.low, gain_high=interval.high,
-    )  # fmt: skip
+        ensemble=index,
+        condition=condition,
+        seed=seed,
+        members=len(members),
+        images=result.together.images,
+        accuracy_pct=result.together.pct,
+        members_pct=result.together.pct - result.over_mean.points,
+        gain_low=interval.low,
+        gain_high=interval.high,
+    )

@@ -1,4 +1,7 @@
-"""Questions for `resnetlab.stats.verdict`, made from claims and the runs of their conditions. Free of torch."""
+"""Questions for `resnetlab.stats.verdict`, made from claims and the runs of their conditions.
+
+Free of torch.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ from resnetlab.studies.claims import (
 
 @dataclass(frozen=True)
 class Ran:
-    """Planned run of a claim: its outcome and its metrics, on the test images unless the name says otherwise."""
+    """Planned run of a claim: its outcome and its metrics, on the test images unless the name says
+    otherwise.
+    """
 
     seed: int
     outcome: Outcome
@@ -58,7 +63,9 @@ class Runs:
 
     runs: tuple[Ran, ...]
     class_share: float
-    """Accuracy of the best constant guess on the test images, 0 to 1; the train images are assumed to be alike."""
+    """Accuracy of the best constant guess on the test images, 0 to 1; the train images are assumed
+    to be alike.
+    """
     classes: int
     epochs: float
     """Number of epochs of a run."""
@@ -66,11 +73,16 @@ class Runs:
     def arm(self, metric: Metric = "top1", split: Images = "test") -> Arm:
         """Return the runs as an arm for the statistics.
 
-        For a claim about loss, a converged run whose loss is not a finite number counts as diverged.
+        For a claim about loss, a converged run whose loss is not a finite number counts as
+        diverged.
         """
-        value_by_seed = {run.seed: run.value(metric, split) for run in self.runs if run.outcome == "converged"}
+        value_by_seed = {
+            run.seed: run.value(metric, split) for run in self.runs if run.outcome == "converged"
+        }
         without_value = {seed for seed, value in value_by_seed.items() if value is None}
-        counts = count("diverged" if run.seed in without_value else run.outcome for run in self.runs)
+        counts = count(
+            "diverged" if run.seed in without_value else run.outcome for run in self.runs
+        )
         values = tuple(sorted(value for value in value_by_seed.values() if value is not None))
         match metric:
             case "top1":
@@ -81,10 +93,16 @@ class Runs:
                 return Arm(counts, values, -math.log(self.classes), Interval(-math.inf, 0.0))
 
     def arrivals(self, accuracy_pct: float, split: str, within: float) -> tuple[float, ...]:
-        """Return the first epoch with that accuracy, for each run that is not missing; inf if it never reached it."""
+        """Return the first epoch with that accuracy, for each run that is not missing; inf if it
+        never reached it.
+        """
         return tuple(
             next(
-                (epoch for epoch, reached in _curve(run, split) if reached >= accuracy_pct and epoch <= within),
+                (
+                    epoch
+                    for epoch, reached in _curve(run, split)
+                    if reached >= accuracy_pct and epoch <= within
+                ),
                 math.inf,
             )
             for run in self.runs
@@ -97,7 +115,10 @@ def _curve(run: Ran, split: str) -> tuple[tuple[float, float], ...]:
 
 
 def question(claim: AnyClaim, runs: Mapping[str, Runs]) -> Question:
-    """Return a claim as a question for the statistics. `runs` has the runs of each condition, by its label."""
+    """Return a claim as a question for the statistics.
+
+    `runs` has the runs of each condition, by its label.
+    """
     match claim:
         case Greater():
             return _two(claim, runs, GREATER)
@@ -109,11 +130,16 @@ def question(claim: AnyClaim, runs: Mapping[str, Runs]) -> Question:
         case FailsAndTrains():
             return Fails((runs[claim.left].arm(), runs[claim.right].arm()))
         case Average():
-            return Means(_arms(claim, runs), ((1 / len(claim.left), -1 / len(claim.left)) * len(claim.left),))
+            return Means(
+                _arms(claim, runs), ((1 / len(claim.left), -1 / len(claim.left)) * len(claim.left),)
+            )
         case Relative():
             region = Region(claim.size - claim.margin, claim.size + claim.margin)
             return Means(
-                _arms(claim, runs), region=region, relative=True, direction=GREATER if claim.size > 0 else LESS
+                _arms(claim, runs),
+                region=region,
+                relative=True,
+                direction=GREATER if claim.size > 0 else LESS,
             )
         case Monotone():
             arms = _arms(claim, runs)
@@ -122,7 +148,9 @@ def question(claim: AnyClaim, runs: Mapping[str, Runs]) -> Question:
             return Means(arms, tuple(_row(len(arms), {k: -sign, k + 1: sign}) for k in steps))
         case Best():
             arms = _arms(claim, runs)
-            return Means(arms, tuple(_row(len(arms), {0: 1.0, k: -1.0}) for k in range(1, len(arms))))
+            return Means(
+                arms, tuple(_row(len(arms), {0: 1.0, k: -1.0}) for k in range(1, len(arms)))
+            )
         case Faster():
             left, right = runs[claim.left], runs[claim.right]
             within, split = min(left.epochs, right.epochs), followed((left, right))
@@ -133,18 +161,29 @@ def question(claim: AnyClaim, runs: Mapping[str, Runs]) -> Question:
 
 
 def followed(runs: Iterable[Runs]) -> str:
-    """Return the split for a comparison of speed: test if every condition recorded its test curve, else validation."""
-    recorded = [{split for run in condition.runs for split in run.curves or {}} for condition in runs]
+    """Return the split for a comparison of speed: test if every condition recorded its test curve,
+    else validation.
+    """
+    recorded = [
+        {split for run in condition.runs for split in run.curves or {}} for condition in runs
+    ]
     return "test" if all("test" in splits or not splits for splits in recorded) else "validation"
 
 
 def _two(
-    claim: Greater | About | Equal, runs: Mapping[str, Runs], region: Region, direction: Region | None = None
+    claim: Greater | About | Equal,
+    runs: Mapping[str, Runs],
+    region: Region,
+    direction: Region | None = None,
 ) -> Means:
     pairs = None
     if claim.paired:
         values = [
-            {run.seed: run.value(claim.metric, claim.split) for run in condition.runs if run.outcome == "converged"}
+            {
+                run.seed: run.value(claim.metric, claim.split)
+                for run in condition.runs
+                if run.outcome == "converged"
+            }
             for condition in (runs[claim.left], runs[claim.right])
         ]
         pairs_of_values = [(values[0][seed], values[1].get(seed)) for seed in values[0]]

@@ -1,8 +1,10 @@
-"""Data of a study as plain values: a report is built from them, and they can be committed and read back.
+"""Data of a study as plain values: a report is built from them, and they can be committed and read
+back.
 
-`report.json` holds the study, its data and the machines. `results.csv` has a row for each planned run, and `curves.csv`
-has a row for each evaluation. If the study asks for them, `layers.csv` has a row for each layer and epoch, `blocks.csv`
-for each block, and `ensembles.csv` for each ensemble. These files never name a path of the machine that made the runs.
+`report.json` holds the study, its data and the machines. `results.csv` has a row for each planned
+run, and `curves.csv` has a row for each evaluation. If the study asks for them, `layers.csv` has a
+row for each layer and epoch, `blocks.csv` for each block, and `ensembles.csv` for each ensemble.
+These files never name a path of the machine that made the runs.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ SCHEMA = 1
 
 @spec
 class Row:
-    """Planned run: a line of results.csv. Error in percent, loss in nats; empty if nothing was measured."""
+    """Planned run: a line of results.csv.
+
+    Error in percent, loss in nats; empty if nothing was measured.
+    """
 
     condition: str
     seed: int
@@ -96,7 +101,9 @@ class _OfEpoch(_OfRun):
 
 @spec
 class Norm(LayerNorms, _OfEpoch):
-    """Gradient norms of a layer after an epoch: a line of layers.csv, if the study asks for gradients."""
+    """Gradient norms of a layer after an epoch: a line of layers.csv, if the study asks for
+    gradients.
+    """
 
 
 @spec
@@ -166,7 +173,12 @@ def gather(record: StudyRecord, command: str = "") -> Evidence:
     """Collect the evidence of a study from the present state of its runs."""
     cells = [cell for condition in record.study.conditions for cell in record.of(condition.label)]
     records = [cell.record for cell in cells if cell.record is not None]
-    times = sorted(str(event["time"]) for run_record in records for event in run_record.provenance if event.get("time"))
+    times = sorted(
+        str(event["time"])
+        for run_record in records
+        for event in run_record.provenance
+        if event.get("time")
+    )
     return Evidence(
         study=_without_paths(record.study),
         data=_data_facts(cells),
@@ -190,20 +202,34 @@ def _row(cell: Cell) -> Row:
     attempts = sum(event.get("event") in ("start", "resume") for event in events)
     parameters = run.file.parameters or None
     broken = dict.fromkeys(str(event["reason"]) for event in events if event.get("reason"))
-    status: Outcome = result.status if result else "waiting" if cell.state == "finished" else cell.state
+    status: Outcome = (
+        result.status if result else "waiting" if cell.state == "finished" else cell.state
+    )
     if result is None:
         last = record.metrics[-1] if record and record.metrics else None
         return Row(
-            condition=run.condition, seed=run.seed, status=status, run=run.id, attempts=attempts, parameters=parameters,
-            steps=last.step if last else 0, epochs=last.epoch if last else 0.0, reason="; ".join(broken),
-        )  # fmt: skip
+            condition=run.condition,
+            seed=run.seed,
+            status=status,
+            run=run.id,
+            attempts=attempts,
+            parameters=parameters,
+            steps=last.step if last else 0,
+            epochs=last.epoch if last else 0.0,
+            reason="; ".join(broken),
+        )
     recipe, last = run.file.run.recipe, record.metrics[-1] if record and record.metrics else None
-    # Stages of fine-tuning may have different batch sizes, so the epochs cannot be computed from the steps.
+    # Stages of fine-tuning may have different batch sizes, so the epochs cannot be computed from
+    # the steps.
     tuned = last.epoch if last else 0.0
     per_epoch = 0 if isinstance(recipe, Tuning) else recipe.steps_per_epoch(run.file.train_images)
     scores = {
         f"{split}_{name}": _finite(getattr(evaluation, field))
-        for split, evaluation in (("test", result.test), ("validation", result.validation), ("train", result.train))
+        for split, evaluation in (
+            ("test", result.test),
+            ("validation", result.validation),
+            ("train", result.train),
+        )
         if evaluation is not None
         for name, field in (
             ("error_pct", "top1_error_pct"),
@@ -212,30 +238,49 @@ def _row(cell: Cell) -> Row:
         )
     }
     return Row(
-        condition=run.condition, seed=run.seed, status=status, run=run.id, attempts=attempts, parameters=parameters,
-        steps=result.step, epochs=result.step / per_epoch if per_epoch else tuned, train_seconds=result.train_seconds,
-        evaluation_seconds=result.evaluation_seconds, images_per_second=result.images_per_second,
-        reason="; ".join(dict.fromkeys([*([result.reason] if result.reason else []), *broken])), **scores,
-    )  # fmt: skip
+        condition=run.condition,
+        seed=run.seed,
+        status=status,
+        run=run.id,
+        attempts=attempts,
+        parameters=parameters,
+        steps=result.step,
+        epochs=result.step / per_epoch if per_epoch else tuned,
+        train_seconds=result.train_seconds,
+        evaluation_seconds=result.evaluation_seconds,
+        images_per_second=result.images_per_second,
+        reason="; ".join(dict.fromkeys([*([result.reason] if result.reason else []), *broken])),
+        **scores,
+    )
 
 
 def _points(cell: Cell) -> Iterable[Point]:
     for line in cell.record.metrics if cell.record else ():
         yield Point(
-            condition=cell.run.condition, seed=cell.run.seed, split=line.split, step=line.step, epoch=line.epoch,
-            loss_nats=_finite(line.loss_nats), top1_error_pct=line.top1_error_pct,
-        )  # fmt: skip
+            condition=cell.run.condition,
+            seed=cell.run.seed,
+            split=line.split,
+            step=line.step,
+            epoch=line.epoch,
+            loss_nats=_finite(line.loss_nats),
+            top1_error_pct=line.top1_error_pct,
+        )
 
 
 def _norms(cell: Cell, study: Study) -> Iterable[Norm]:
-    """Yield the norms of the epochs that this study asks for; another study that shares the run may ask for more."""
+    """Yield the norms of the epochs that this study asks for; another study that shares the run may
+    ask for more.
+    """
     for norms in cell.record.gradients if cell.record else ():
         if norms.epoch in study.instruments.gradients:
             for layer in norms.layers:
                 yield Norm(
-                    condition=cell.run.condition, seed=cell.run.seed, epoch=norms.epoch, images=norms.images,
+                    condition=cell.run.condition,
+                    seed=cell.run.seed,
+                    epoch=norms.epoch,
+                    images=norms.images,
                     **vars(layer),
-                )  # fmt: skip
+                )
 
 
 def _blocks(cell: Cell, study: Study) -> Iterable[Block]:
@@ -252,38 +297,65 @@ def _data_facts(cells: Iterable[Cell]) -> tuple[DataFacts, ...]:
     cells_by_data: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
         file = cell.run.file
-        cells_by_data.setdefault((file.data_name, file.run.data, file.class_share, file.train_images), []).append(cell)
+        cells_by_data.setdefault(
+            (file.data_name, file.run.data, file.class_share, file.train_images), []
+        ).append(cell)
     return tuple(map(_facts, cells_by_data.values()))
 
 
 def _facts(cells: Sequence[Cell]) -> DataFacts:
     """Return the data that these runs share."""
     file = cells[0].run.file
-    results = [cell.record.result for cell in cells if cell.record is not None and cell.record.result is not None]
+    results = [
+        cell.record.result
+        for cell in cells
+        if cell.record is not None and cell.record.result is not None
+    ]
 
     def images(split: Split) -> int | None:
-        return next((scores.images for result in results if (scores := getattr(result, split)) is not None), None)
+        return next(
+            (scores.images for result in results if (scores := getattr(result, split)) is not None),
+            None,
+        )
 
     return DataFacts(
-        conditions=tuple(dict.fromkeys(cell.run.condition for cell in cells)), name=file.data_name,
-        about=file.data_about, sha256=file.run.data.sha256, classes=file.classes, class_share=file.class_share,
-        train_images=file.train_images, train_subset_images=images("train"), validation_images=images("validation"),
+        conditions=tuple(dict.fromkeys(cell.run.condition for cell in cells)),
+        name=file.data_name,
+        about=file.data_about,
+        sha256=file.run.data.sha256,
+        classes=file.classes,
+        class_share=file.class_share,
+        train_images=file.train_images,
+        train_subset_images=images("train"),
+        validation_images=images("validation"),
         test_images=images("test"),
-    )  # fmt: skip
+    )
 
 
 def _machines(records: Iterable[RunRecord]) -> tuple[Machine, ...]:
     """Return every environment in which a run was started or resumed, the most used one first."""
     runs: dict[str, tuple[Machine, set[str]]] = {}
-    names = ("version", "commit", "dirty", "python", "platform", "processor", "instruction_set", "device")
+    names = (
+        "version",
+        "commit",
+        "dirty",
+        "python",
+        "platform",
+        "processor",
+        "instruction_set",
+        "device",
+    )
     for record in records:
         for event in record.provenance:
             if event.get("event") in ("start", "resume"):
                 fields = {name: event[name] for name in names if event.get(name) is not None}
-                machine = Machine(packages=dict(sorted(event.get("packages", {}).items())), runs=0, **fields)
+                machine = Machine(
+                    packages=dict(sorted(event.get("packages", {}).items())), runs=0, **fields
+                )
                 runs.setdefault(repr(machine), (machine, set()))[1].add(record.id)
     return tuple(
-        replace(machine, runs=len(ids)) for machine, ids in sorted(runs.values(), key=lambda entry: -len(entry[1]))
+        replace(machine, runs=len(ids))
+        for machine, ids in sorted(runs.values(), key=lambda entry: -len(entry[1]))
     )
 
 
@@ -306,11 +378,14 @@ def _without_paths(study: Study) -> Study:
     return replace(study, conditions=tuple(map(bare, study.conditions)))
 
 
-# Files ----------------------------------------------------------------------------------------------------------------
+# Files
+# --------------------------------------------------------------------------------------------------
 
 
 def save(evidence: Evidence, folder: Path) -> None:
-    """Write `report.json`, `results.csv`, `curves.csv` and the files of optional measurements, each atomically."""
+    """Write `report.json`, `results.csv`, `curves.csv` and the files of optional measurements, each
+    atomically.
+    """
     without_tables = replace(evidence, rows=(), points=(), norms=(), blocks=(), joints=())
     files.write_json(folder / "report.json", without_defaults(without_tables))
     files.write_text(folder / "results.csv", _csv(Row, evidence.rows))
@@ -328,7 +403,9 @@ def load(folder: Path) -> Evidence:
     path = folder / "report.json"
     evidence: Evidence = decode(Evidence, files.read_json(path, files.MAX_OWN_BYTES), str(path))
     if evidence.schema != SCHEMA:
-        raise mistake(str(path), "of another resnetlab", "install the version that wrote it", field="schema")
+        raise mistake(
+            str(path), "of another resnetlab", "install the version that wrote it", field="schema"
+        )
     return replace(
         evidence,
         rows=_read_csv(Row, folder / "results.csv"),
@@ -358,7 +435,11 @@ def _read_csv(form: type[T], path: Path, optional: bool = False) -> tuple[T, ...
     for number, line in enumerate(lines, start=2):
         where = f"{path}:{number}"
         rows.append(
-            decode(form, {name: _cell(hints.get(name), text, where, name) for name, text in line.items()}, where)
+            decode(
+                form,
+                {name: _cell(hints.get(name), text, where, name) for name, text in line.items()},
+                where,
+            )
         )
     return tuple(rows)
 
@@ -370,4 +451,6 @@ def _cell(hint: Any, text: str, where: str, name: str) -> object:
     try:
         return int(text) if int in kinds else float(text) if float in kinds else text
     except ValueError:
-        raise mistake(where, "not a number", "restore the file from its commit", field=name, got=text) from None
+        raise mistake(
+            where, "not a number", "restore the file from its commit", field=name, got=text
+        ) from None

@@ -19,7 +19,9 @@ PATCHES = 100_000
 BATCH = 250
 """Number of images whose patches are in memory at once."""
 CONTRAST = 10.0
-"""Constant added to a patch's variance before the division, for pixels from 0 to 255 (Coates and Ng 2011)."""
+"""Constant added to a patch's variance before the division, for pixels from 0 to 255 (Coates and Ng
+2011).
+"""
 RIDGE = 0.1
 """Constant added to the variances before whitening divides by them (Coates and Ng 2011)."""
 
@@ -36,12 +38,19 @@ class Learned:
     bias: Floats  # (K,)
 
     def scores(self, pixels: NDArray[np.uint8]) -> Floats:
-        """Return the SVM's scores (N, K) of images (N, H, W, C); the largest score is the predicted class."""
-        return _features(pixels, self.spec, self.mean, self.whitening, self.dictionary) @ self.weights.T + self.bias
+        """Return the SVM's scores (N, K) of images (N, H, W, C); the largest score is the predicted
+        class.
+        """
+        return (
+            _features(pixels, self.spec, self.mean, self.whitening, self.dictionary)
+            @ self.weights.T
+            + self.bias
+        )
 
 
 def learn(spec: BagOfWords, train: Images, seed: int) -> Learned:
-    """Train whitening and dictionary on random patches of the train images, then the SVM on the word counts.
+    """Train whitening and dictionary on random patches of the train images, then the SVM on the
+    word counts.
 
     Raises InputError if the images are smaller than a patch.
     """
@@ -55,12 +64,17 @@ def learn(spec: BagOfWords, train: Images, seed: int) -> Learned:
     values, vectors = np.linalg.eigh(np.cov(sample - mean, rowvar=False))
     whitening: Floats = (vectors / np.sqrt(np.maximum(values, 0) + RIDGE)) @ vectors.T
     kmeans = MiniBatchKMeans(
-        min(spec.words, len(sample)), batch_size=4096, n_init=1, max_iter=20,
+        min(spec.words, len(sample)),
+        batch_size=4096,
+        n_init=1,
+        max_iter=20,
         random_state=stream_seed(seed, "words", "dictionary") % 2**32,
-    )  # fmt: skip
+    )
     dictionary: Floats = kmeans.fit((sample - mean) @ whitening).cluster_centers_
     features = _features(train.pixels, spec, mean, whitening, dictionary)
-    svm = LinearSVC(C=spec.penalty, dual=False, random_state=stream_seed(seed, "words", "svm") % 2**32)
+    svm = LinearSVC(
+        C=spec.penalty, dual=False, random_state=stream_seed(seed, "words", "svm") % 2**32
+    )
     svm.fit(features, train.labels)
     weights, bias = np.asarray(svm.coef_), np.asarray(svm.intercept_)
     if len(weights) == 1:  # for two classes scikit-learn stores only the second
@@ -71,17 +85,29 @@ def learn(spec: BagOfWords, train: Images, seed: int) -> Learned:
 def _sample(pixels: NDArray[np.uint8], spec: BagOfWords, draw: np.random.Generator) -> Floats:
     """Return random patches (P, D), equally many of each image and about PATCHES in all."""
     each = max(1, PATCHES // len(pixels))
-    return np.concatenate([draw.permuted(part, axis=1)[:, :each].reshape(-1, part.shape[2])
-                           for part in _patches(pixels, spec)])  # fmt: skip
+    return np.concatenate(
+        [
+            draw.permuted(part, axis=1)[:, :each].reshape(-1, part.shape[2])
+            for part in _patches(pixels, spec)
+        ]
+    )
 
 
 def _patches(pixels: NDArray[np.uint8], spec: BagOfWords) -> Iterator[Floats]:
-    """Yield the patches (B, P, D) of batches of images, each with zero mean and normalized contrast."""
+    """Yield the patches (B, P, D) of batches of images, each with zero mean and normalized
+    contrast.
+    """
     step = spec.stride
     for start in range(0, len(pixels), BATCH):
         part = pixels[start : start + BATCH]
-        windows = np.lib.stride_tricks.sliding_window_view(part, (spec.patch, spec.patch), axis=(1, 2))
-        patches = windows[:, ::step, ::step].reshape(len(part), -1, part.shape[3] * spec.patch**2).astype(np.float64)
+        windows = np.lib.stride_tricks.sliding_window_view(
+            part, (spec.patch, spec.patch), axis=(1, 2)
+        )
+        patches = (
+            windows[:, ::step, ::step]
+            .reshape(len(part), -1, part.shape[3] * spec.patch**2)
+            .astype(np.float64)
+        )
         patches -= patches.mean(axis=2, keepdims=True)
         yield patches / np.sqrt(patches.var(axis=2, keepdims=True) + CONTRAST)
 
@@ -99,5 +125,7 @@ def _features(
     for part in _patches(pixels, spec):
         nearest = ((part - mean) @ projected - lengths).argmax(axis=2)  # (B, P): the least distance
         index = np.arange(len(part))[:, None] * length + region * words + nearest
-        counts.append(np.bincount(index.reshape(-1), minlength=len(part) * length).reshape(len(part), length))
+        counts.append(
+            np.bincount(index.reshape(-1), minlength=len(part) * length).reshape(len(part), length)
+        )
     return np.sqrt(np.concatenate(counts) / (patches_per_side**2))

@@ -23,13 +23,18 @@ def view_words(file: ModelFile) -> str:
     view = file.view
     match view.rule:
         case "crop":
-            cut = f"the shorter side is resized to {view.shorter_side} pixels, the centre {view.size} kept"
+            cut = (
+                f"the shorter side is resized to {view.shorter_side} pixels, the centre "
+                f"{view.size} kept"
+            )
         case "whole":
             cut = f"the longer side is resized to {view.size} pixels, and nothing is cut off"
         case "square":
             cut = f"the largest centre square is resized to {view.size} x {view.size} pixels"
     colour = "grey" if view.channels == 1 else "RGB"
-    mean, deviation = (", ".join(f"{value:.4g}" for value in values) for values in (view.mean, view.deviation))
+    mean, deviation = (
+        ", ".join(f"{value:.4g}" for value in values) for values in (view.mean, view.deviation)
+    )
     return f"Upright, {colour}; {cut} ({view.interpolation}); (x / 255 - [{mean}]) / [{deviation}]."
 
 
@@ -37,15 +42,28 @@ def _parts(file: ModelFile) -> Iterator[str]:
     yield f"# {_text(file.name)}"
     yield (
         f"An image classifier: {_text(file.model.title)}, {file.parameters:,} parameters, "
-        f"{len(file.classes):,} classes. Written by resnetlab; `model.json` has all of this as data."
+        f"{len(file.classes):,} classes. Written by resnetlab; `model.json` has all of this "
+        "as data."
     )
     yield "## Use"
-    yield "```sh\nresnetlab predict . photo.jpg\nresnetlab evaluate . photos\nresnetlab serve .\n```"
-    yield '```python\nimport resnetlab as rl\n\nprint(rl.load_model(".").predict(["photo.jpg"]))\n```'
+    yield "\n".join(
+        [
+            "```sh",
+            "resnetlab predict . photo.jpg",
+            "resnetlab evaluate . photos",
+            "resnetlab serve .",
+            "```",
+        ]
+    )
+    yield (
+        '```python\nimport resnetlab as rl\n\nprint(rl.load_model(".").predict(["photo.jpg"]))\n```'
+    )
     yield f"What the network is shown of a photograph: {view_words(file)}"
     yield "## Licence"
     source = f" Said in {_text(file.licence.source)}." if file.licence.source else ""
-    yield f"{_text(str(file.licence))}.{source}" + (" **No commercial use.**" if file.licence.non_commercial else "")
+    yield f"{_text(str(file.licence))}.{source}" + (
+        " **No commercial use.**" if file.licence.non_commercial else ""
+    )
     if file.caveats:
         yield "## Caveats"
         yield "\n".join(f"- {_text(line)}" for line in file.caveats)
@@ -54,20 +72,32 @@ def _parts(file: ModelFile) -> Iterator[str]:
         yield "\n".join(_table(file.metrics))
     yield "## Classes"
     names = ", ".join(_text(name) for name in file.classes[:SHOWN_CLASSES])
-    yield names + (f" and {len(file.classes) - SHOWN_CLASSES:,} more" if len(file.classes) > SHOWN_CLASSES else "")
+    yield names + (
+        f" and {len(file.classes) - SHOWN_CLASSES:,} more"
+        if len(file.classes) > SHOWN_CLASSES
+        else ""
+    )
     yield "## Provenance"
-    yield f"```json\n{json.dumps(encode(file)['model'] | {'weights_sha256': file.weights_sha256}, indent=1)}\n```"
+    model = encode(file)["model"] | {"weights_sha256": file.weights_sha256}
+    yield f"```json\n{json.dumps(model, indent=1)}\n```"
     if file.provenance:
-        yield "\n".join(f"- {_text(name)}: {_text(str(value))}" for name, value in file.provenance.items())
+        yield "\n".join(
+            f"- {_text(name)}: {_text(str(value))}" for name, value in file.provenance.items()
+        )
 
 
 def _table(metrics: tuple[Metric, ...]) -> Iterator[str]:
     yield "| what | value | 95 % interval over images | data | split | images |"
     yield "| --- | ---: | ---: | --- | --- | ---: |"
     for metric in metrics:
-        span = f"[{metric.low:.4g}, {metric.high:.4g}]" if metric.low is not None and metric.high is not None else "–"
+        span = (
+            f"[{metric.low:.4g}, {metric.high:.4g}]"
+            if metric.low is not None and metric.high is not None
+            else "–"
+        )
         yield (
-            f"| {_text(metric.name)} | {metric.value:.4g} | {span} | {_text(metric.data)} | {metric.split} "
+            f"| {_text(metric.name)} | {metric.value:.4g} | {span} | {_text(metric.data)} | "
+            f"{metric.split} "
             f"| {metric.images:,} |"
         )
 

@@ -11,7 +11,9 @@ NON_COMMERCIAL = ("wsl", "swsl", "ssl_", "resnext101_32x48d")
 
 
 def licence_of(spec: Model) -> Licence:
-    """Return the license in the model config, or the one that the network's name implies, or an unknown one."""
+    """Return the license in the model config, or the one that the network's name implies, or an
+    unknown one.
+    """
     name = spec.name if isinstance(spec, External) else spec.slug
     of = f"the pre-trained weights of {spec.slug}"
     if isinstance(spec, External) and spec.licence:
@@ -22,7 +24,9 @@ def licence_of(spec: Model) -> Licence:
 
 
 def refuse_unaccepted(spec: Model, licence: Licence) -> None:
-    """Raise InputError for weights whose license forbids commercial use; the user must accept it explicitly."""
+    """Raise InputError for weights whose license forbids commercial use; the user must accept it
+    explicitly.
+    """
     if licence.non_commercial:
         what = f"its weights are under {licence}: no commercial use"
         fix = "--accept-licence (study run, finetune, fixres), if you keep to it, or another model"

@@ -1,7 +1,9 @@
-"""Description of the model in a folder, read without its weights, so that errors come before the import of torch.
+"""Description of the model in a folder, read without its weights, so that errors come before the
+import of torch.
 
-A model can be read from a model folder, the folder of a finished run, or the output of `import-weights`. The last two
-have the description in the metadata of `weights.safetensors`. Does not import torch.
+A model can be read from a model folder, the folder of a finished run, or the output of
+`import-weights`. The last two have the description in the metadata of `weights.safetensors`. Does
+not import torch.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ from resnetlab.models.tensorfile import describe_weights
 from resnetlab.schema import decode
 
 NEXT = ".model.json.next"
-"""Name of the model.json of an unfinished save. It becomes valid once the new weights are in place."""
+"""Name of the model.json of an unfinished save.
+
+It becomes valid once the new weights are in place.
+"""
 
 HERE = "a model's folder: one with model.json, a run's, or what `resnetlab import-weights` wrote"
 
@@ -32,22 +37,28 @@ def read_file(folder: Path) -> ModelFile:
         schema = table.get("schema") if isinstance(table, dict) else None
         if schema != SCHEMA:
             fix = "read it with the resnetlab that wrote it"
-            raise mistake(str(folder / FILE), "another schema", fix, got=schema, allowed=str(SCHEMA))
+            raise mistake(
+                str(folder / FILE), "another schema", fix, got=schema, allowed=str(SCHEMA)
+            )
         file: ModelFile = decode(ModelFile, table, str(folder / FILE))
         return file
     path = folder / WEIGHTS
     if (folder / "run.json").is_file() and not path.is_file():
-        raise mistake(str(folder), "a run that keeps no weights", "give a run that ended as converged or dead")
+        raise mistake(
+            str(folder), "a run that keeps no weights", "give a run that ended as converged or dead"
+        )
     if not path.is_file():
         raise mistake(str(folder), "no model in it", HERE)
     return _describe_folder(folder, describe_weights(path))
 
 
 def next_table(folder: Path) -> Any:
-    """Return the model.json of a save that was interrupted after it had moved its weights, or None."""
+    """Return the model.json of a save interrupted after its weights were moved, or None."""
     if not (folder / NEXT).exists():
         return None
-    with suppress(InputError, OSError, KeyError, TypeError):  # also if another process finishes the save at this moment
+    with suppress(
+        InputError, OSError, KeyError, TypeError
+    ):  # also if another process finishes the save at this moment
         table = read_json(folder / NEXT)
         if table["weights_sha256"] == sha256(folder / WEIGHTS):
             return table
@@ -58,7 +69,9 @@ def check_licence(folder: Path, file: ModelFile, accept_licence: bool) -> None:
     """Raise InputError if the license forbids commercial use and is not accepted."""
     if file.licence.non_commercial and not accept_licence:
         fix = "if your use is not commercial: --accept-licence (in Python, accept_licence=True)"
-        raise mistake(str(folder), f"the licence of the weights rules out commercial use: {file.licence}", fix)
+        raise mistake(
+            str(folder), f"the licence of the weights rules out commercial use: {file.licence}", fix
+        )
 
 
 def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
@@ -67,19 +80,32 @@ def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
     if "model" not in metadata:
         raise mistake(where, "does not say of which network it is", HERE)
     if "normalise" in metadata:
-        what = f"a network whose pixels are scaled by {metadata['normalise']}, which a model's folder cannot say"
+        what = (
+            f"a network whose pixels are scaled by {metadata['normalise']}, which a model's "
+            "folder cannot say"
+        )
         raise mistake(where, what, 'train it with recipe.normalise = "train"')
-    resize = {"rule": "crop", "resize": metadata["resize"]} if "resize" in metadata else {"rule": "square"}
+    resize = (
+        {"rule": "crop", "resize": metadata["resize"]}
+        if "resize" in metadata
+        else {"rule": "square"}
+    )
     view = resize | {name: metadata.get(name) for name in ("mean", "deviation")}
     view |= {"size": metadata.get("side"), "channels": metadata.get("channels", 3)}
     result = read_json(folder / "result.json") if (folder / "result.json").is_file() else {}
-    origin = {key: metadata[key] for key in ("run", "imported_from", "imported_sha256") if key in metadata}
+    origin = {
+        key: metadata[key] for key in ("run", "imported_from", "imported_sha256") if key in metadata
+    }
     table = {
-        "name": folder.resolve().name, "model": metadata["model"], "classes": metadata.get("classes"),
-        "view": metadata.get("view", view), "caveats": metadata.get("caveats", []),
+        "name": folder.resolve().name,
+        "model": metadata["model"],
+        "classes": metadata.get("classes"),
+        "view": metadata.get("view", view),
+        "caveats": metadata.get("caveats", []),
         "licence": {"name": metadata.get("licence", "")},
-        "weights_sha256": result.get("weights_sha256", ""), "provenance": origin,
-    }  # fmt: skip
+        "weights_sha256": result.get("weights_sha256", ""),
+        "provenance": origin,
+    }
     file: ModelFile = decode(ModelFile, table, where)
     return replace(file, model=portable(file.model, len(file.classes)))
 
@@ -89,4 +115,13 @@ def portable(model: Model, classes: int) -> Model:
     if not isinstance(model, External):
         return model
     kwargs = model.kwargs | ({"num_classes": classes} if "num_classes" in model.kwargs else {})
-    return replace(model, kwargs=kwargs, weights="", sha256="", mean=(), deviation=(), class_names=(), licence=None)
+    return replace(
+        model,
+        kwargs=kwargs,
+        weights="",
+        sha256="",
+        mean=(),
+        deviation=(),
+        class_names=(),
+        licence=None,
+    )

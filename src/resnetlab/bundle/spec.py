@@ -1,4 +1,7 @@
-"""Content of model.json: everything that a program needs to use the weights. Does not import torch."""
+"""Content of model.json: everything that a program needs to use the weights.
+
+Does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ class Licence:
     name: str = ""
     """SPDX identifier (`Apache-2.0`, `CC-BY-NC-4.0`); empty if it is unknown."""
     of: str = ""
-    """Subject of the license, if it is not the entire model: `the pre-trained weights of timm/mobilenetv2_100`."""
+    """Subject of the license, if it is not the entire model: `the pre-trained weights of
+    timm/mobilenetv2_100`.
+    """
     source: str = ""
     """Source of this information."""
 
@@ -66,7 +71,9 @@ class ModelFile:
     """SHA-256 of the weights; set when the folder is written."""
     licence: Licence = Licence()
     caveats: tuple[str, ...] = ()
-    """Caveats for the reader of the metrics: for example, the pre-training data contain the test images."""
+    """Caveats for the reader of the metrics: for example, the pre-training data contain the test
+    images.
+    """
     metrics: tuple[Metric, ...] = ()
     parameters: Whole = 0
     """Number of parameters; set when the folder is written."""
@@ -75,6 +82,8 @@ class ModelFile:
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes):
             twice = next(name for name in self.classes if self.classes.count(name) > 1)
-            raise FieldError("classes", f'"{twice}" stands there twice', "give each output a name of its own")
+            raise FieldError(
+                "classes", f'"{twice}" stands there twice', "give each output a name of its own"
+            )
         if not self.classes:
             raise FieldError("classes", "no class", "name the outputs in their order")

@@ -29,5 +29,7 @@ def _in_catalog(kind: str, incomplete: str) -> list[str]:
     from importlib import resources
 
     folder = resources.files("resnetlab.catalog") / kind
-    names = sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+    names = sorted(
+        item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")
+    )
     return [name for name in names if name.startswith(incomplete)]

@@ -1,4 +1,7 @@
-"""Commands of `resnetlab data`: check, describe, split and fetch data sets. Heavy imports stay inside them."""
+"""Commands of `resnetlab data`: check, describe, split and fetch data sets.
+
+Heavy imports stay inside them.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,29 @@ import typer
 from resnetlab.cli.manners import DONE, NOT_IN_ORDER, Json, note, print_json
 from resnetlab.cli.manners import Root as Output
 
-data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a data set before training on it.")
+data = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Look at a data set before training on it."
+)
 
 Folder = Annotated[Path, typer.Argument(help="A folder of photographs.", metavar="DIR")]
 Seed = Annotated[int, typer.Option(help="Names the streams that draw the splits.", min=0)]
 SplitAs = Annotated[
     str,
-    typer.Option(help="Train, validation and test as counts (12240,4200,4140) or shares (.6,.2,.2), or a manifest."),
+    typer.Option(
+        help="Train, validation and test as counts (12240,4200,4140) or shares (.6,.2,.2), or a "
+        "manifest."
+    ),
 ]
 
 
 @data.command("check")
 def data_check(
-    source: Annotated[str, typer.Argument(help="A name, an .npz or a folder of images.", metavar="DATA")],
-    img_size: Annotated[int | None, typer.Option(help="Side in pixels for a folder of photographs.")] = None,
+    source: Annotated[
+        str, typer.Argument(help="A name, an .npz or a folder of images.", metavar="DATA")
+    ],
+    img_size: Annotated[
+        int | None, typer.Option(help="Side in pixels for a folder of photographs.")
+    ] = None,
     output: Output = Path(),
     json: Json = False,
 ) -> None:
@@ -41,10 +53,14 @@ def data_check(
 
 @data.command("describe")
 def data_describe(
-    folder: Folder, split: SplitAs = "",
-    out: Annotated[Path | None, typer.Option(help="Write describe.md with figures there.", metavar="DIR")] = None,
-    output: Output = Path(), json: Json = False,
-) -> None:  # fmt: skip
+    folder: Folder,
+    split: SplitAs = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Write describe.md with figures there.", metavar="DIR")
+    ] = None,
+    output: Output = Path(),
+    json: Json = False,
+) -> None:
     """Print sizes, broken files, copies across splits and overlap with ImageNet.
 
     Example:  resnetlab data describe photos
@@ -62,7 +78,9 @@ def data_describe(
 
         page = write(summary, out)
     if json:
-        print_json({"audit": summary.audit, "near": summary.near, "overlap": summary.overlap, "page": page})
+        print_json(
+            {"audit": summary.audit, "near": summary.near, "overlap": summary.overlap, "page": page}
+        )
     elif page is not None:
         typer.echo(page)
 
@@ -70,10 +88,14 @@ def data_describe(
 @data.command("split")
 def data_split(
     folder: Folder,
-    shares: Annotated[str, typer.Option(help="Of train, validation and test; they add up to 1.")] = ".6,.2,.2",
+    shares: Annotated[
+        str, typer.Option(help="Of train, validation and test; they add up to 1.")
+    ] = ".6,.2,.2",
     split: Annotated[str, typer.Option(help="Counts in place of shares: 12240,4200,4140.")] = "",
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="The manifest; else <folder>-split.csv.", metavar="FILE")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The manifest; else <folder>-split.csv.", metavar="FILE")
+    ] = None,
     output: Output = Path(),
     json: Json = False,
 ) -> None:
@@ -85,22 +107,36 @@ def data_split(
     from resnetlab.data.sources.folder import DEFAULT_SIDE, survey
 
     cut = manifest.Cut.parse(split or shares, seed, "--split" if split else "--shares")
-    listing = survey(folder, image_size=DEFAULT_SIDE, cache=output / "cache", say=note, skip_bad=True, cut=cut)
+    listing = survey(
+        folder, image_size=DEFAULT_SIDE, cache=output / "cache", say=note, skip_bad=True, cut=cut
+    )
     path = out or Path(f"{folder.resolve().name}-split.csv")
     manifest.write(path, listing.rows)
     for line in listing.notes:
         note(f"note: {line}")
-    counts = [sum(row.split == part for row in listing.rows) for part in ("train", "validation", "test")]
+    counts = [
+        sum(row.split == part for row in listing.rows) for part in ("train", "validation", "test")
+    ]
     if json:
         train, validation, test = counts
-        print_json({"manifest": path, "train": train, "validation": validation, "test": test, "notes": listing.notes})
+        print_json(
+            {
+                "manifest": path,
+                "train": train,
+                "validation": validation,
+                "test": test,
+                "notes": listing.notes,
+            }
+        )
         return
     typer.echo(f"{counts[0]:,} train, {counts[1]:,} validation, {counts[2]:,} test: {path}")
 
 
 @data.command("fetch")
 def data_fetch(
-    name: Annotated[str, typer.Argument(help="stanford-dogs, oxford-pets or flowers.", metavar="NAME")],
+    name: Annotated[
+        str, typer.Argument(help="stanford-dogs, oxford-pets or flowers.", metavar="NAME")
+    ],
     out: Annotated[Path, typer.Option(help="Where its folder goes.", metavar="DIR")] = Path(),
     json: Json = False,
 ) -> None:

@@ -1,4 +1,7 @@
-"""Commands that use a trained network: parse, call one function, print. Heavy imports stay inside them."""
+"""Commands that use a trained network: parse, call one function, print.
+
+Heavy imports stay inside them.
+"""
 
 from __future__ import annotations
 
@@ -33,28 +36,48 @@ if TYPE_CHECKING:
 
 MAX_TOLD = 20
 
-Model = Annotated[Path, typer.Argument(help="A model's folder, or a finished run's.", metavar="MODEL")]
-DataArgument = Annotated[str, typer.Argument(help="A folder of photographs, an .npz or a name.", metavar="DATA")]
+Model = Annotated[
+    Path, typer.Argument(help="A model's folder, or a finished run's.", metavar="MODEL")
+]
+DataArgument = Annotated[
+    str, typer.Argument(help="A folder of photographs, an .npz or a name.", metavar="DATA")
+]
 Top = Annotated[int, typer.Option(help="Classes a picture.", min=1)]
-TtaOption = Annotated[str, typer.Option("--tta", help="none, flip or ten-crop: views to average.", metavar="TTA")]
+TtaOption = Annotated[
+    str, typer.Option("--tta", help="none, flip or ten-crop: views to average.", metavar="TTA")
+]
 Batch = Annotated[int, typer.Option("-b", "--batch-size", help="Pictures at a time.", min=1)]
-Accept = Annotated[bool, typer.Option("--accept-licence", help="Use weights that are not for commerce.")]
-Split = Annotated[str, typer.Option("--split", help="train, validation, test or all.", metavar="SPLIT")]
+Accept = Annotated[
+    bool, typer.Option("--accept-licence", help="Use weights that are not for commerce.")
+]
+Split = Annotated[
+    str, typer.Option("--split", help="train, validation, test or all.", metavar="SPLIT")
+]
 Manifest = Annotated[
-    Path | None, typer.Option("--manifest", help="Of resnetlab data split: which image is of which split.")
+    Path | None,
+    typer.Option("--manifest", help="Of resnetlab data split: which image is of which split."),
 ]
 
 
 def predict(
     model: Model,
-    files: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.", metavar="FILES|DIR")],
-    top: Top = 5, tta: TtaOption = "none", batch_size: Batch = 32, device: Device = "auto", accept: Accept = False,
+    files: Annotated[
+        list[Path], typer.Argument(help="Photographs, or folders of them.", metavar="FILES|DIR")
+    ],
+    top: Top = 5,
+    tta: TtaOption = "none",
+    batch_size: Batch = 32,
+    device: Device = "auto",
+    accept: Accept = False,
     json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="A line a class: path,rank,class,probability,error.")] = False,
-) -> None:  # fmt: skip
+    csv: Annotated[
+        bool, typer.Option("--csv", help="A line a class: path,rank,class,probability,error.")
+    ] = False,
+) -> None:
     """Predict the classes of photographs.
 
-    A file that is not an image is reported and left out, and the exit code is 3 (2 if no image remains).
+    A file that is not an image is reported and left out, and the exit code is 3 (2 if no image
+    remains).
 
     Example:  resnetlab predict pets photo.jpg --top 2
     """
@@ -70,9 +93,13 @@ def predict(
         note(f"passed over: {passed_words(passed)}")
     missing = [path for path in files if not path.exists()]
     if len(missing) == len(files):
-        raise InputError(*(Problem(str(path), "no such file", "give photographs") for path in missing[:MAX_TOLD]))
+        raise InputError(
+            *(Problem(str(path), "no such file", "give photographs") for path in missing[:MAX_TOLD])
+        )
     if not pictures:
-        raise mistake(str(files[0]), "no photographs in it", "give photographs, or a folder of them")
+        raise mistake(
+            str(files[0]), "no photographs in it", "give photographs, or a folder of them"
+        )
     _loading(file, quiet=json)
     from resnetlab.deploy.predict import load_model
 
@@ -95,16 +122,26 @@ def predict(
 
 
 def evaluate(
-    model: Model, data: DataArgument, split: Split = "test", manifest: Manifest = None, tta: TtaOption = "none",
-    out: Annotated[Path | None, typer.Option(help="Folder for a page with the surest mistakes, and tables.",
-                                             metavar="DIR")] = None,
-    json: Json = False, batch_size: Batch = 32, device: Device = "auto", accept: Accept = False,
-    output: Output = Path(), open_report: Open = False,
-) -> None:  # fmt: skip
+    model: Model,
+    data: DataArgument,
+    split: Split = "test",
+    manifest: Manifest = None,
+    tta: TtaOption = "none",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a page with the surest mistakes, and tables.", metavar="DIR"),
+    ] = None,
+    json: Json = False,
+    batch_size: Batch = 32,
+    device: Device = "auto",
+    accept: Accept = False,
+    output: Output = Path(),
+    open_report: Open = False,
+) -> None:
     """Evaluate a model on labeled photographs.
 
-    Accuracy with its interval, by class, calibration, confusions, mistakes. The page of --out contains photographs:
-    publish it only if you may publish them.
+    Accuracy with its interval, by class, calibration, confusions, mistakes. The page of --out
+    contains photographs: publish it only if you may publish them.
 
     Example:  resnetlab evaluate pets photos --out scores
     """
@@ -123,7 +160,15 @@ def evaluate(
     from resnetlab.schema import encode
 
     loaded = load_model(model, device=device, accept_licence=accept)
-    result = use.evaluate_on(loaded, labelled, tta=tta, batch=batch_size, out=out, say=note, pulse=Pulse())  # type: ignore[arg-type]
+    result = use.evaluate_on(
+        loaded,
+        labelled,
+        tta=tta,  # type: ignore[arg-type]
+        batch=batch_size,
+        out=out,
+        say=note,
+        pulse=Pulse(),
+    )
     page = out / "report.html" if out is not None else None
     if json:
         print_json(encode(result) | {"page": page})
@@ -138,11 +183,23 @@ def evaluate(
 
 
 def ensemble(
-    models: Annotated[list[Path], typer.Argument(help="Folders of models of the same classes.", metavar="MODELS...")],
-    data: Annotated[str, typer.Option("--data", help="A folder of photographs, an .npz or a name.", metavar="DATA")],
-    split: Split = "test", manifest: Manifest = None, tta: TtaOption = "none", json: Json = False,
-    batch_size: Batch = 32, device: Device = "auto", accept: Accept = False, output: Output = Path(),
-) -> None:  # fmt: skip
+    models: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of models of the same classes.", metavar="MODELS..."),
+    ],
+    data: Annotated[
+        str,
+        typer.Option("--data", help="A folder of photographs, an .npz or a name.", metavar="DATA"),
+    ],
+    split: Split = "test",
+    manifest: Manifest = None,
+    tta: TtaOption = "none",
+    json: Json = False,
+    batch_size: Batch = 32,
+    device: Device = "auto",
+    accept: Accept = False,
+    output: Output = Path(),
+) -> None:
     """Evaluate the average of several models against each of them.
 
     Example:  resnetlab ensemble pets pets-2 --data photos
@@ -164,23 +221,34 @@ def ensemble(
         return
     for name, member in zip(result.names, result.members, strict=True):
         typer.echo(f"{name:24} {_percentage(member)}")
-    typer.echo(f"{'ensemble':24} {_percentage(result.together)} of {result.together.images:,} images")
+    typer.echo(
+        f"{'ensemble':24} {_percentage(result.together)} of {result.together.images:,} images"
+    )
     best = result.names[result.best]
-    typer.echo(f"against the best member, {best}: {_gain(result.over_best)}; McNemar p = {result.p:.3g}")
+    typer.echo(
+        f"against the best member, {best}: {_gain(result.over_best)}; McNemar p = {result.p:.3g}"
+    )
     typer.echo(f"against the mean of the members: {_gain(result.over_mean)}")
     typer.echo(f"all members agree on {_percentage(result.agreed)}")
     typer.echo(
-        "Intervals are over images, of these very models; the best was chosen on these images, which flatters it."
+        "Intervals are over images, of these very models; the best was chosen on these "
+        "images, which flatters it."
     )
 
 
 def explain(
     model: Model,
     image: Annotated[Path, typer.Argument(help="A photograph.", metavar="IMAGE")],
-    out: Annotated[Path | None, typer.Option(help="Else <name>-explained.png, here.", metavar="PNG")] = None,
-    label: Annotated[str, typer.Option("--class", help="Else what the model says.", metavar="NAME")] = "",
-    device: Device = "auto", accept: Accept = False, json: Json = False,
-) -> None:  # fmt: skip
+    out: Annotated[
+        Path | None, typer.Option(help="Else <name>-explained.png, here.", metavar="PNG")
+    ] = None,
+    label: Annotated[
+        str, typer.Option("--class", help="Else what the model says.", metavar="NAME")
+    ] = "",
+    device: Device = "auto",
+    accept: Accept = False,
+    json: Json = False,
+) -> None:
     """Show the parts of a photograph that are evidence for a class (Grad-CAM).
 
     Example:  resnetlab explain pets photo.jpg --out why.png
@@ -211,7 +279,11 @@ def explain(
         explanation.picture().save(written, "PNG")
     if json:
         facts = {"model": loaded.file.name, "image": image, "class": explanation.label}
-        facts |= {"probability": explanation.probability, "layer": explanation.layer, "picture": path}
+        facts |= {
+            "probability": explanation.probability,
+            "layer": explanation.layer,
+            "picture": path,
+        }
         print_json(facts)
         return
     probability = f"{100 * explanation.probability:.1f} %"
@@ -222,10 +294,17 @@ def export(
     model: Model,
     to: Annotated[str, typer.Option(help="onnx or torch-export.", metavar="FORM")],
     out: Annotated[Path, typer.Option(help="The file.", metavar="FILE")],
-    check: Annotated[Path | None, typer.Option("--check-on", help="Folder of photographs for the check of parity; "
-                                               "else pictures are generated.", metavar="DIR")] = None,
-    accept: Accept = False, json: Json = False,
-) -> None:  # fmt: skip
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            "--check-on",
+            help="Folder of photographs for the check of parity; else pictures are generated.",
+            metavar="DIR",
+        ),
+    ] = None,
+    accept: Accept = False,
+    json: Json = False,
+) -> None:
     """Write a model for other programs: ONNX or torch.export.
 
     The outputs of the file are compared with PyTorch before it is written.
@@ -244,7 +323,13 @@ def export(
 
     parity = exported(load_model(model, device="cpu", accept_licence=accept), to, out, check, note)
     if json:
-        facts = {"file": out, "form": to, "pictures": parity.pictures, "kind": parity.kind, "batches": parity.batches}
+        facts = {
+            "file": out,
+            "form": to,
+            "pictures": parity.pictures,
+            "kind": parity.kind,
+            "batches": parity.batches,
+        }
         print_json(facts | {"largest_difference": parity.largest})
         return
     images = f"{parity.pictures} {parity.kind} in batches of {parity.batches}"
@@ -254,9 +339,13 @@ def export(
 def serve(
     model: Model,
     port: Annotated[int, typer.Option(help="0 takes one that is free.", min=0, max=65535)] = 8000,
-    host: Annotated[str, typer.Option(help="0.0.0.0 lets others on your network in, a phone say.")] = "127.0.0.1",
-    device: Device = "auto", accept: Accept = False, open_report: Open = False,
-) -> None:  # fmt: skip
+    host: Annotated[
+        str, typer.Option(help="0.0.0.0 lets others on your network in, a phone say.")
+    ] = "127.0.0.1",
+    device: Device = "auto",
+    accept: Accept = False,
+    open_report: Open = False,
+) -> None:
     """Serve predictions for photographs as a web page and as JSON.
 
     Example:  resnetlab serve pets --port 8000
@@ -285,9 +374,11 @@ def serve(
 
 
 def _loading(file: ModelFile, quiet: bool = False) -> None:
-    """Print the packages that are loading, and let torch's threads sleep while they wait for each other.
+    """Print the packages that are loading, and let torch's threads sleep while they wait for each
+    other.
 
-    On a busy machine, busy waiting costs more than the forward pass of a photograph, which takes 30 ms.
+    On a busy machine, busy waiting costs more than the forward pass of a photograph, which takes 30
+    ms.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     loading(file.model, quiet)
@@ -323,8 +414,14 @@ def _csv_lines(name: str, prediction: Prediction | None, reason: str) -> Iterato
 
 def _summary(result: Evaluated) -> Iterator[str]:
     yield f"{result.model} on {result.data}, {result.split}: {result.top1.images:,} pictures"
-    yield f"top-1 {_percentage(result.top1)}, top-5 {_percentage(result.top5)} (95 % intervals over images)"
-    yield f"expected calibration error {result.ece_pct:.1f} %, cross-entropy {result.loss_nats:.3f} nats"
+    yield (
+        f"top-1 {_percentage(result.top1)}, top-5 {_percentage(result.top5)} (95 % intervals over "
+        "images)"
+    )
+    yield (
+        f"expected calibration error {result.ece_pct:.1f} %, cross-entropy {result.loss_nats:.3f} "
+        "nats"
+    )
     for scores in sorted(result.classes, key=lambda scores: scores.recall.pct)[:5]:
         yield f"  {scores.name:32} {_percentage(scores.recall)} of {scores.recall.images:,}"
     for pair in result.confusions[:3]:

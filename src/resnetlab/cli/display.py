@@ -55,7 +55,9 @@ class Display:
         self.promised = False
         self.console = Console(stderr=True, highlight=False)
         is_live = self.console.is_terminal and not MANNER.quiet
-        self.live = Live(console=self.console, auto_refresh=False, transient=True) if is_live else None
+        self.live = (
+            Live(console=self.console, auto_refresh=False, transient=True) if is_live else None
+        )
 
     def __enter__(self) -> Display:
         remaining = len(self.runs) - len(self.finished)
@@ -127,17 +129,31 @@ class Display:
     def _summary(self) -> str:
         speed = sum(active.images_per_second for active in self.active.values())
         seconds = self.estimate.seconds_left()
-        pace = f"about {clock(seconds)} left" if seconds is not None else f"{clock(time.monotonic() - self.began)} gone"
+        pace = (
+            f"about {clock(seconds)} left"
+            if seconds is not None
+            else f"{clock(time.monotonic() - self.began)} gone"
+        )
         parts = [f"{len(self.finished)} of {len(self.runs)} runs", pace]
         parts += [f"{speed:,.0f} images/s"] if speed else []
         return ", ".join(parts) if self.active else f"{parts[0]}, starting"
 
     def _picture(self) -> Group:
         done = sum(run.macs for run in self.runs.values() if run.id in self.finished)
-        done += int(sum(self.runs[i].macs * a.step / a.total for i, a in self.active.items() if i in self.runs))
+        done += int(
+            sum(
+                self.runs[i].macs * a.step / a.total
+                for i, a in self.active.items()
+                if i in self.runs
+            )
+        )
         total = sum(run.macs for run in self.runs.values())
         rows = Table.grid(padding=(0, 2))
-        rows.add_row(Text(self.title, style="bold"), ProgressBar(total, done, width=24), Text(self._summary()))
+        rows.add_row(
+            Text(self.title, style="bold"),
+            ProgressBar(total, done, width=24),
+            Text(self._summary()),
+        )
         for run_id, active in self.active.items():
             bar = ProgressBar(active.total, active.step, width=24)
             rows.add_row(Text("  " + self._name(run_id)), bar, Text(_state(active), style="dim"))
@@ -145,7 +161,9 @@ class Display:
 
 
 def _state(active: _Active) -> str:
-    score = f", {active.split} {100 - active.error_pct:.1f} %" if active.error_pct is not None else ""
+    score = (
+        f", {active.split} {100 - active.error_pct:.1f} %" if active.error_pct is not None else ""
+    )
     return f"epoch {active.epoch:.1f}{score}, {active.images_per_second:,.0f} images/s"
 
 

@@ -1,4 +1,6 @@
-"""Command `resnetlab doctor`: print facts about the machine and damaged files with the command that repairs them."""
+"""Command `resnetlab doctor`: print facts about the machine and damaged files with the command that
+repairs them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def caches_of(output: Path) -> tuple[Path, ...]:
-    """Return the cache folders, whose files can be computed again: the user's and the one in `--output`."""
+    """Return the cache folders, whose files can be computed again: the user's and the one in
+    `--output`.
+    """
     from resnetlab.settings import cache_dir
 
     return tuple(dict.fromkeys((cache_dir(), (output / "cache").absolute())))
@@ -25,17 +29,19 @@ def caches_of(output: Path) -> tuple[Path, ...]:
 
 def doctor(
     runs: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of runs; without any, all of DIR/runs.", metavar="RUN...")
+        list[Path] | None,
+        typer.Argument(help="Folders of runs; without any, all of DIR/runs.", metavar="RUN..."),
     ] = None,
     output: Root = Path(),
     mend: Annotated[
         bool, typer.Option("--mend", help="Remove temporary files and torn lines from the RUNs.")
     ] = False,
     json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Print the capabilities of this machine and the damaged files.
 
-    Processor, torch, GPUs, disk, caches, and every damaged file of a run with the command that mends it.
+    Processor, torch, GPUs, disk, caches, and every damaged file of a run with the command that
+    mends it.
 
     Example:  resnetlab doctor
     """
@@ -66,8 +72,13 @@ def doctor(
     checked = list(looks.look_at_runs(folders or looks.run_folders(output)))
     damaged = any(run.damage for run in checked) or (disk is not None and not disk.writable)
     if json:
-        counts = {state: sum(run.state == state for run in checked) for state in ("finished", "unfinished", "running")}
-        unfinished = [{"folder": run.folder, "command": run.resume} for run in checked if run.resume]
+        counts = {
+            state: sum(run.state == state for run in checked)
+            for state in ("finished", "unfinished", "running")
+        }
+        unfinished = [
+            {"folder": run.folder, "command": run.resume} for run in checked if run.resume
+        ]
         damage = [item for run in checked for item in run.damage]
         parts = {"processor": processor, "torch": torch, "disk": disk, "caches": caches}
         print_json(program | parts | {"runs": counts, "unfinished": unfinished, "damage": damage})
@@ -81,13 +92,24 @@ def _print_machine(processor: Processor, disk: Disk, caches: tuple[Cache, ...]) 
     if processor.features is not None:
         features = ", ".join(processor.features) or "none known"
     memory = f", {_size(processor.memory_bytes)} of memory" if processor.memory_bytes else ""
-    typer.echo(f"processor  {processor.model} ({processor.architecture}), {processor.cores} cores{memory}")
+    typer.echo(
+        f"processor  {processor.model} ({processor.architecture}), {processor.cores} cores{memory}"
+    )
     typer.echo(f"           {features}")
-    speed = f"{disk.write_mb_per_second:,.0f} MB/s written" if disk.write_mb_per_second else "cannot be written to"
-    typer.echo(f"disk       {printable(str(Path(disk.folder).resolve()))}: {_size(disk.free_bytes)} free, {speed}")
+    speed = (
+        f"{disk.write_mb_per_second:,.0f} MB/s written"
+        if disk.write_mb_per_second
+        else "cannot be written to"
+    )
+    typer.echo(
+        f"disk       {printable(str(Path(disk.folder).resolve()))}: {_size(disk.free_bytes)} "
+        f"free, {speed}"
+    )
     for cache in caches:
         size = f"{_size(cache.bytes)} in {cache.files:,} files"
-        typer.echo(f"cache      {printable(cache.path)}: {size}; to clear it: {printable(cache.clear)}")
+        typer.echo(
+            f"cache      {printable(cache.path)}: {size}; to clear it: {printable(cache.clear)}"
+        )
     if caches:
         typer.echo("           what is cleared is made or downloaded again when it is needed")
 
@@ -95,12 +117,21 @@ def _print_machine(processor: Processor, disk: Disk, caches: tuple[Cache, ...]) 
 def _print_torch(torch: Torch) -> None:
     build = f"CUDA {torch.cuda}" if torch.cuda else "for the processor alone"
     typer.echo(
-        f"torch      {torch.version}, {build}; on the processor: {torch.cpu_capability}, {torch.threads} threads"
+        f"torch      {torch.version}, {build}; on the processor: {torch.cpu_capability}, "
+        f"{torch.threads} threads"
     )
-    native = "multiplies bf16 itself" if torch.bf16_on_cpu else "does not multiply bf16 itself: fp32 is faster"
+    native = (
+        "multiplies bf16 itself"
+        if torch.bf16_on_cpu
+        else "does not multiply bf16 itself: fp32 is faster"
+    )
     typer.echo(f"           this processor {native}")
     for gpu in torch.gpus:
-        memory = f", {_size(gpu.free_bytes)} of {_size(gpu.memory_bytes)} free" if gpu.memory_bytes else ""
+        memory = (
+            f", {_size(gpu.free_bytes)} of {_size(gpu.memory_bytes)} free"
+            if gpu.memory_bytes
+            else ""
+        )
         kind = f", compute capability {gpu.capability}" if gpu.capability else ""
         typer.echo(f"GPU        {gpu.device}: {gpu.name}{memory}{kind}")
     if not torch.gpus:
@@ -109,14 +140,23 @@ def _print_torch(torch: Torch) -> None:
 
 
 def _print_runs(checked: list[Checked]) -> None:
-    counts = [(state, sum(run.state == state for run in checked)) for state in ("finished", "unfinished", "running")]
+    counts = [
+        (state, sum(run.state == state for run in checked))
+        for state in ("finished", "unfinished", "running")
+    ]
     text = ", ".join(f"{count:,} {state}" for state, count in counts if count) or "none"
     typer.echo(f"runs       {text}")
     for run in checked:
         if run.resume and not run.damage:
-            typer.echo(f"           unfinished: {printable(run.folder)}; to continue: {printable(run.resume)}")
+            typer.echo(
+                f"           unfinished: {printable(run.folder)}; to continue: "
+                f"{printable(run.resume)}"
+            )
         for item in run.damage:
-            typer.echo(f"damage     {printable(item.path)}: {printable(item.what)}. Fix: {printable(item.fix)}")
+            typer.echo(
+                f"damage     {printable(item.path)}: {printable(item.what)}. Fix: "
+                f"{printable(item.fix)}"
+            )
 
 
 def _size(count: int | None) -> str:

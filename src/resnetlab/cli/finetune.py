@@ -1,4 +1,7 @@
-"""Commands `finetune` and `fixres`: parse, call one function, print. Heavy imports stay inside them."""
+"""Commands `finetune` and `fixres`: parse, call one function, print.
+
+Heavy imports stay inside them.
+"""
 
 from __future__ import annotations
 
@@ -19,29 +22,56 @@ from resnetlab.shell import command_line, last_part
 if TYPE_CHECKING:
     from resnetlab.finetune.results import Record
 
-Folder = Annotated[Path, typer.Argument(help="A folder of photographs, in folders of classes.", metavar="DIR")]
-ModelName = Annotated[
-    str, typer.Option("--model", help="timm/NAME, torchvision/NAME or a TOML file; else what is at hand.")
+Folder = Annotated[
+    Path, typer.Argument(help="A folder of photographs, in folders of classes.", metavar="DIR")
 ]
-Weights = Annotated[Path | None, typer.Option("--weights", help="A safetensors file.", metavar="FILE")]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model", help="timm/NAME, torchvision/NAME or a TOML file; else what is at hand."
+    ),
+]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="A safetensors file.", metavar="FILE")
+]
 Seed = Annotated[int, typer.Option(help="Names every random stream.", min=0)]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out broken files.")]
-Accept = Annotated[bool, typer.Option("--accept-licence", help="Keep to a licence that forbids commercial use.")]
+Accept = Annotated[
+    bool, typer.Option("--accept-licence", help="Keep to a licence that forbids commercial use.")
+]
 
 
 def finetune(
-    folder: Folder, model: ModelName = "", weights: Weights = None,
-    recipe: Annotated[str, typer.Option(help="full, probe, fixres, proof-of-concept or a TOML file.")] = "full",
-    freeze: Annotated[str, typer.Option(help="backbone, none, or so many of the first parts; of every stage.")] = "",
-    train_size: Annotated[int | None, typer.Option(help="Pixels a side while training.", min=8)] = None,
-    test_size: Annotated[int | None, typer.Option(help="Pixels a side in use; else as the train size.", min=8)] = None,
+    folder: Folder,
+    model: ModelName = "",
+    weights: Weights = None,
+    recipe: Annotated[
+        str, typer.Option(help="full, probe, fixres, proof-of-concept or a TOML file.")
+    ] = "full",
+    freeze: Annotated[
+        str, typer.Option(help="backbone, none, or so many of the first parts; of every stage.")
+    ] = "",
+    train_size: Annotated[
+        int | None, typer.Option(help="Pixels a side while training.", min=8)
+    ] = None,
+    test_size: Annotated[
+        int | None, typer.Option(help="Pixels a side in use; else as the train size.", min=8)
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Of each stage, at most.", min=1)] = None,
-    budget: Annotated[str, typer.Option(help="Time for all of it: 90s, 10m, 2h; 0 for none.")] = "10m",
-    split: SplitAs = "", seed: Seed = 0,
-    baseline: Annotated[Path | None, typer.Option(help="An earlier model, compared on the same test images.")] = None,
-    skip_bad: SkipBad = False, accept_licence: Accept = False, device: Device = "", output: Output = Path(),
+    budget: Annotated[
+        str, typer.Option(help="Time for all of it: 90s, 10m, 2h; 0 for none.")
+    ] = "10m",
+    split: SplitAs = "",
+    seed: Seed = 0,
+    baseline: Annotated[
+        Path | None, typer.Option(help="An earlier model, compared on the same test images.")
+    ] = None,
+    skip_bad: SkipBad = False,
+    accept_licence: Accept = False,
+    device: Device = "",
+    output: Output = Path(),
     json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Fine-tune a pre-trained network on a folder of photographs.
 
     Example:  resnetlab finetune photos --budget 10m
@@ -57,18 +87,37 @@ def finetune(
     from resnetlab.schema import encode
 
     request = Told(
-        folder=folder, model=model, weights=weights, recipe=recipe, freeze=freeze, train_size=train_size,
-        test_size=test_size, epochs=epochs, cut=cut_of(split), seed=seed, skip_bad=skip_bad,
-        accept_licence=accept_licence, device=device or "auto", output=output,
-    )  # fmt: skip
+        folder=folder,
+        model=model,
+        weights=weights,
+        recipe=recipe,
+        freeze=freeze,
+        train_size=train_size,
+        test_size=test_size,
+        epochs=epochs,
+        cut=cut_of(split),
+        seed=seed,
+        skip_bad=skip_bad,
+        accept_licence=accept_licence,
+        device=device or "auto",
+        output=output,
+    )
     with Interrupt().watched() as interrupt:
         outcome = api.finetune(
-            request, budget_seconds=seconds, baseline=baseline, stop=interrupt.asked, say=_say, pulse=Pulse()
+            request,
+            budget_seconds=seconds,
+            baseline=baseline,
+            stop=interrupt.asked,
+            say=_say,
+            pulse=Pulse(),
         )
     if place()[0] > 0:
         return
     if json:
-        print_json(encode(outcome.record) | {"model_folder": outcome.model, "report_folder": outcome.report})
+        print_json(
+            encode(outcome.record)
+            | {"model_folder": outcome.model, "report_folder": outcome.report}
+        )
     else:
         for line in lines(outcome.record, outcome.model, folder, split):
             typer.echo(printable(line))
@@ -81,15 +130,27 @@ Sizes = Annotated[str, typer.Option(help="Pixels a side, with commas.", metavar=
 
 
 def fixres(
-    folder: Folder, train_sizes: Sizes = "128,224", test_sizes: Sizes = "128,224,288",
-    model: ModelName = "", weights: Weights = None,
-    recipe: Annotated[str, typer.Option(help="fixres, proof-of-concept or a TOML file.")] = "fixres",
+    folder: Folder,
+    train_sizes: Sizes = "128,224",
+    test_sizes: Sizes = "128,224,288",
+    model: ModelName = "",
+    weights: Weights = None,
+    recipe: Annotated[
+        str, typer.Option(help="fixres, proof-of-concept or a TOML file.")
+    ] = "fixres",
     epochs: Annotated[int | None, typer.Option(help="Of each stage, at most.", min=1)] = None,
-    split: SplitAs = "", seed: Seed = 0,
-    picture: Annotated[Path | None, typer.Option(help="Draw this photograph as both sizes see it, no more.")] = None,
-    skip_bad: SkipBad = False, accept_licence: Accept = False, device: Device = "", output: Output = Path(),
-    json: Json = False, open_report: Open = False,
-) -> None:  # fmt: skip
+    split: SplitAs = "",
+    seed: Seed = 0,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw this photograph as both sizes see it, no more.")
+    ] = None,
+    skip_bad: SkipBad = False,
+    accept_licence: Accept = False,
+    device: Device = "",
+    output: Output = Path(),
+    json: Json = False,
+    open_report: Open = False,
+) -> None:
     """Compare train and test image sizes on your photographs (FixRes).
 
     Example:  resnetlab fixres photos --train-sizes 128,224 --test-sizes 128,224,288
@@ -115,12 +176,27 @@ def fixres(
     from resnetlab.schema import encode
 
     request = Told(
-        folder=folder, model=model, weights=weights, recipe=recipe, epochs=epochs, cut=cut_of(split), seed=seed,
-        skip_bad=skip_bad, accept_licence=accept_licence, device=device or "auto", output=output,
-    )  # fmt: skip
+        folder=folder,
+        model=model,
+        weights=weights,
+        recipe=recipe,
+        epochs=epochs,
+        cut=cut_of(split),
+        seed=seed,
+        skip_bad=skip_bad,
+        accept_licence=accept_licence,
+        device=device or "auto",
+        output=output,
+    )
     with Interrupt().watched() as interrupt:
         for table, report_folder in api.fixres(
-            request, trains, tests, command=_command(), stop=interrupt.asked, say=_say, pulse=Pulse()
+            request,
+            trains,
+            tests,
+            command=_command(),
+            stop=interrupt.asked,
+            say=_say,
+            pulse=Pulse(),
         ):
             report = write(table, report_folder)
     if json:
@@ -136,12 +212,16 @@ def fixres(
 
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise mistake(str(folder), "no such folder", "give a folder of photographs, in folders of classes")
+        raise mistake(
+            str(folder), "no such folder", "give a folder of photographs, in folders of classes"
+        )
 
 
 def _sides(text: str, option: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() and 8 <= int(part) <= 4096 for part in parts) or len(set(parts)) < len(parts):
+    if not all(part.isdigit() and 8 <= int(part) <= 4096 for part in parts) or len(
+        set(parts)
+    ) < len(parts):
         raise mistake(option, "not sizes from 8 to 4096, each once", f"{option} 128,224", got=text)
     return tuple(int(part) for part in parts)
 
@@ -149,7 +229,9 @@ def _sides(text: str, option: str) -> tuple[int, ...]:
 def _command() -> str:
     """Return the command line of this process without paths of this machine."""
     named = ("timm/", "torchvision/")  # names of networks, which are no paths
-    return command_line(["resnetlab", *(w if w.startswith(named) else last_part(w) for w in sys.argv[1:])])
+    return command_line(
+        ["resnetlab", *(w if w.startswith(named) else last_part(w) for w in sys.argv[1:])]
+    )
 
 
 def lines(record: Record, model: Path, folder: Path, split: str) -> list[str]:
@@ -157,15 +239,25 @@ def lines(record: Record, model: Path, folder: Path, split: str) -> list[str]:
     text = []
     for stage in record.stages:
         chosen = " (chosen)" if stage.chosen else ""
-        state = "diverged; the weights before it stay" if stage.diverged else f"epoch {stage.best_epoch}"
-        text.append(f"{stage.name:12} validation {stage.validation.accuracy_pct:5.1f} %, {state}{chosen}")
+        state = (
+            "diverged; the weights before it stay"
+            if stage.diverged
+            else f"epoch {stage.best_epoch}"
+        )
+        text.append(
+            f"{stage.name:12} validation {stage.validation.accuracy_pct:5.1f} %, {state}{chosen}"
+        )
     test = record.test
     interval = f"[{test.low_pct:.1f}, {test.high_pct:.1f}]"
-    text.append(f"test {test.accuracy_pct:.1f} % {interval} of {test.images:,} images, 95 % interval over images")
+    text.append(
+        f"test {test.accuracy_pct:.1f} % {interval} of {test.images:,} images, 95 % interval "
+        "over images"
+    )
     if record.comparison:
         other = record.comparison
         text.append(
-            f"{other.baseline} {other.baseline_accuracy_pct:.1f} %: this model alone is right on {other.only_this}, "
+            f"{other.baseline} {other.baseline_accuracy_pct:.1f} %: this model alone is right "
+            f"on {other.only_this}, "
             f"that one alone on {other.only_baseline}: McNemar, exact, p = {other.p:.4f}"
         )
     text += [f"caveat: {caveat}" for caveat in record.caveats]
@@ -186,7 +278,13 @@ def _seconds(text: str) -> float | None:
     """Convert a time such as `10m` to seconds, or 0 to None, no limit. Raises InputError."""
     match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smh]?)", text.strip())
     if match is None:
-        raise mistake("--budget", "not a time", "--budget 10m", got=text, allowed="90s, 10m, 2h, or 0 for none")
+        raise mistake(
+            "--budget",
+            "not a time",
+            "--budget 10m",
+            got=text,
+            allowed="90s, 10m, 2h, or 0 for none",
+        )
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "": 1}[match[2]] or None
 
 

@@ -1,4 +1,7 @@
-"""Commands of `resnetlab inspect`: parse, call one function, print. Heavy imports stay inside them."""
+"""Commands of `resnetlab inspect`: parse, call one function, print.
+
+Heavy imports stay inside them.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,16 @@ if TYPE_CHECKING:
     from resnetlab.inspection.diagnostics_config import Gradients
     from resnetlab.inspection.render_table import Form
 
-inspect = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look inside a network or a run.")
+inspect = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Look inside a network or a run."
+)
 
-ModelName = Annotated[str, typer.Argument(help="A name of `resnetlab models`, or timm/NAME.", metavar="MODEL")]
-Input = Annotated[str, typer.Option("--input", help="Channels x height x width of an image.", metavar="CxHxW")]
+ModelName = Annotated[
+    str, typer.Argument(help="A name of `resnetlab models`, or timm/NAME.", metavar="MODEL")
+]
+Input = Annotated[
+    str, typer.Option("--input", help="Channels x height x width of an image.", metavar="CxHxW")
+]
 Classes = Annotated[int, typer.Option("--classes", help="Outputs; 0: as the source has.", min=0)]
 Csv = Annotated[bool, typer.Option("--csv", help="As CSV.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="As Markdown.")]
@@ -27,12 +36,22 @@ Markdown = Annotated[bool, typer.Option("--markdown", help="As Markdown.")]
 
 @inspect.command("model")
 def model(
-    name: ModelName, image: Input = "", classes: Classes = 0,
-    stride_on: Annotated[str, typer.Option(help="Of a bottleneck: first (the paper) or middle.")] = "",
-    draw: Annotated[Path | None, typer.Option("--draw", help="Write the network as SVG.", metavar="FILE")] = None,
-    freeze: Annotated[str, typer.Option(help="Count what learns: backbone, none, or so many frozen parts.")] = "",
-    json: Json = False, csv: Csv = False, markdown: Markdown = False,
-) -> None:  # fmt: skip
+    name: ModelName,
+    image: Input = "",
+    classes: Classes = 0,
+    stride_on: Annotated[
+        str, typer.Option(help="Of a bottleneck: first (the paper) or middle.")
+    ] = "",
+    draw: Annotated[
+        Path | None, typer.Option("--draw", help="Write the network as SVG.", metavar="FILE")
+    ] = None,
+    freeze: Annotated[
+        str, typer.Option(help="Count what learns: backbone, none, or so many frozen parts.")
+    ] = "",
+    json: Json = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
+) -> None:
     """List the layers of a network: sizes, parameters, cost, receptive field, memory."""
     form = form_of(json, csv, markdown)
     spec = _spec(name, stride_on)
@@ -100,40 +119,71 @@ def _write_file(path: Path, text: str) -> None:
 
 
 Kernel = Annotated[int, typer.Option(help="Side of the window in pixels.")]
-Draw = Annotated[Path | None, typer.Option("--draw", help="Write the sliding window as SVG.", metavar="FILE")]
+Draw = Annotated[
+    Path | None, typer.Option("--draw", help="Write the sliding window as SVG.", metavar="FILE")
+]
 
 
 @inspect.command("conv")
 def conv(
-    image: Annotated[str, typer.Option("--input", help="Height x width x maps, as 32x32x3.", metavar="HxWxD")],
+    image: Annotated[
+        str, typer.Option("--input", help="Height x width x maps, as 32x32x3.", metavar="HxWxD")
+    ],
     kernel: Kernel,
     filters: Annotated[int, typer.Option(help="Maps of the output.")] = 1,
     stride: Annotated[int, typer.Option(help="Pixels of a step.")] = 1,
     padding: Annotated[int, typer.Option(help="Rows of zeros on each side.")] = 0,
     keep_size: Annotated[bool, typer.Option("--keep-size", help="Solve for the padding.")] = False,
     bias: Annotated[bool, typer.Option(help="One more weight a filter.")] = True,
-    draw: Draw = None, json: Json = False, csv: Csv = False, markdown: Markdown = False,
-) -> None:  # fmt: skip
+    draw: Draw = None,
+    json: Json = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
+) -> None:
     """Compute the output and the weights of a convolution, against a dense layer."""
-    _window(image, kernel, stride, padding, filters, keep_size, bias, draw, form_of(json, csv, markdown))
+    _window(
+        image, kernel, stride, padding, filters, keep_size, bias, draw, form_of(json, csv, markdown)
+    )
 
 
 @inspect.command("pool")
 def pool(
-    image: Annotated[str, typer.Option("--input", help="Height x width x maps, as 32x32x32.", metavar="HxWxD")],
+    image: Annotated[
+        str, typer.Option("--input", help="Height x width x maps, as 32x32x32.", metavar="HxWxD")
+    ],
     kernel: Kernel = 2,
     stride: Annotated[int, typer.Option(help="Pixels of a step; 0: as the kernel.")] = 0,
     padding: Annotated[int, typer.Option(help="Rows on each side.")] = 0,
-    draw: Draw = None, json: Json = False, csv: Csv = False, markdown: Markdown = False,
-) -> None:  # fmt: skip
+    draw: Draw = None,
+    json: Json = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
+) -> None:
     """Compute the output size of a pooling, and its share of the input size."""
-    _window(image, kernel, stride or kernel, padding, None, False, True, draw, form_of(json, csv, markdown))
+    _window(
+        image,
+        kernel,
+        stride or kernel,
+        padding,
+        None,
+        False,
+        True,
+        draw,
+        form_of(json, csv, markdown),
+    )
 
 
 def _window(
-    image: str, kernel: int, stride: int, padding: int, filters: int | None, keep: bool, bias: bool,
-    file: Path | None, form: Form,
-) -> None:  # fmt: skip
+    image: str,
+    kernel: int,
+    stride: int,
+    padding: int,
+    filters: int | None,
+    keep: bool,
+    bias: bool,
+    file: Path | None,
+    form: Form,
+) -> None:
     from resnetlab.inspection.render_table import by_size, render
     from resnetlab.inspection.sliding_window import Window, draw, facts, keep_size
 
@@ -148,7 +198,10 @@ def _window(
     if form == "text" or form == "json":
         typer.echo(render([], form, facts=geometry))
     else:
-        rows = [{"what": name, "value": by_size(v) if isinstance(v, tuple) else v} for name, v in geometry.items()]
+        rows = [
+            {"what": name, "value": by_size(v) if isinstance(v, tuple) else v}
+            for name, v in geometry.items()
+        ]
         typer.echo(render(rows, form))
     if file:
         _write_file(file, picture)
@@ -157,10 +210,14 @@ def _window(
 @inspect.command("family")
 def family(
     name: Annotated[str, typer.Argument(help="depth-report or imagenet.", metavar="FAMILY")],
-    data: Annotated[str, typer.Option("--data", help="Add parameters for each image of its training part.")] = "",
+    data: Annotated[
+        str, typer.Option("--data", help="Add parameters for each image of its training part.")
+    ] = "",
     output: Root = Path(),
-    json: Json = False, csv: Csv = False, markdown: Markdown = False,
-) -> None:  # fmt: skip
+    json: Json = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
+) -> None:
     """Print the table of networks of a source, from their configs."""
     form = form_of(json, csv, markdown)
     from resnetlab.inspection.architecture_tables import NOTES, family_rows
@@ -180,23 +237,31 @@ def family(
 
 @inspect.command("fully-conv")
 def fully_conv(
-    name: ModelName, image: Annotated[str, typer.Option("--input", help="The larger image.", metavar="CxHxW")],
-    train_input: Annotated[str, typer.Option(help="The image it is made for.", metavar="CxHxW")] = "",
-    classes: Classes = 0, json: Json = False,
-) -> None:  # fmt: skip
+    name: ModelName,
+    image: Annotated[str, typer.Option("--input", help="The larger image.", metavar="CxHxW")],
+    train_input: Annotated[
+        str, typer.Option(help="The image it is made for.", metavar="CxHxW")
+    ] = "",
+    classes: Classes = 0,
+    json: Json = False,
+) -> None:
     """Convert dense layers to convolutions and print scores on a larger image."""
     spec = _spec(name)
     size, trained = _image(name, image), _image(name, train_input)
     if size[0] != trained[0] or size[1] < trained[1] or size[2] < trained[2]:
         least = "x".join(map(str, trained))
-        raise mistake("--input", "smaller than, or unlike, the training image", f"at least {least}", got=image)
+        raise mistake(
+            "--input", "smaller than, or unlike, the training image", f"at least {least}", got=image
+        )
     loading(spec, quiet=json)
     from resnetlab.inspection.fully_convolutional import score_map
     from resnetlab.inspection.render_table import render
     from resnetlab.models.build import build_model
     from resnetlab.training.rng import stream
 
-    model = build_model(spec, trained[0], classes or _default(name)[3], lambda part: stream(0, "init", part))
+    model = build_model(
+        spec, trained[0], classes or _default(name)[3], lambda part: stream(0, "init", part)
+    )
     facts = score_map(model, trained, size, name)
     typer.echo(render([], "json" if json else "text", facts=facts))
 
@@ -205,8 +270,10 @@ def fully_conv(
 def identity(
     seeds: Annotated[int, typer.Option(help="Stacks of each kind.", min=1, max=20)] = 3,
     steps: Annotated[int, typer.Option(help="Of Adam, 32 maps each.", min=1, max=2000)] = 120,
-    json: Json = False, csv: Csv = False, markdown: Markdown = False,
-) -> None:  # fmt: skip
+    json: Json = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
+) -> None:
     """Measure how well plain and residual stacks learn the identity mapping."""
     form = form_of(json, csv, markdown)
     loading(quiet=json)
@@ -214,7 +281,10 @@ def identity(
     from resnetlab.inspection.render_table import render
 
     notes = [
-        "before, after: the share of the maps' variance that a stack gets wrong, in per cent; least and most of seeds.",
+        (
+            "before, after: the share of the maps' variance that a stack gets wrong, in per cent; "
+            "least and most of seeds."
+        ),
         "A residual stack has to learn F = 0, a plain one F = x; both start from the same weights.",
         f"Each stack is judged at the best of the learning rates {', '.join(map(str, RATES))}.",
     ]
@@ -226,7 +296,9 @@ DataNow = Annotated[str, typer.Option("--data", help="Where the data lie now.", 
 
 
 @inspect.command("drop-blocks")
-def drop_blocks(run: Run, data: DataNow = "", json: Json = False, csv: Csv = False, markdown: Markdown = False) -> None:
+def drop_blocks(
+    run: Run, data: DataNow = "", json: Json = False, csv: Csv = False, markdown: Markdown = False
+) -> None:
     """Print the accuracy of a run without each of its blocks (block ablation)."""
     form = form_of(json, csv, markdown)
     from resnetlab.inspection.render_table import render
@@ -243,20 +315,33 @@ def drop_blocks(run: Run, data: DataNow = "", json: Json = False, csv: Csv = Fal
         opened = open_finished(run, data, note)
         ablations = dropped(opened.learner, opened.test)
     if len(ablations.blocks) == 1:
-        raise mistake(str(run), "its network has no blocks", "give the run of a residual or plain network")
-    notes = [f"Of {ablations.images:,} test images, in percentage points; nothing is trained again."]
+        raise mistake(
+            str(run), "its network has no blocks", "give the run of a residual or plain network"
+        )
+    notes = [
+        f"Of {ablations.images:,} test images, in percentage points; nothing is trained again."
+    ]
     typer.echo(render([encode(block) for block in ablations.blocks], form, notes=notes))
 
 
 @inspect.command("gradients")
 def gradients(
-    name: Annotated[str, typer.Argument(help="A name of `resnetlab models`, or a run's folder.", metavar="MODEL|RUN")],
-    data: Annotated[str, typer.Option("--data", help="digits, cifar10, an .npz or a folder.", metavar="DATA")] = "",
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name of `resnetlab models`, or a run's folder.", metavar="MODEL|RUN"
+        ),
+    ],
+    data: Annotated[
+        str, typer.Option("--data", help="digits, cifar10, an .npz or a folder.", metavar="DATA")
+    ] = "",
     images: Annotated[int, typer.Option(help="Of one batch.", min=2)] = 128,
     seed: Annotated[int, typer.Option(help="Of the first weights of a MODEL.", min=0)] = 0,
     output: Root = Path(),
-    json: Json = False, csv: Csv = False, markdown: Markdown = False,
-) -> None:  # fmt: skip
+    json: Json = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
+) -> None:
     """Print norms of gradients, weights, responses and activations by layer.
 
     They are those of the initial weights of MODEL, or those that RUN has saved.
@@ -274,14 +359,23 @@ def gradients(
     elif data:
         spec = _spec(name)
         loading(spec, quiet=json)
-        measured, source = (_gradients_at_init(spec, data, output, seed, images),), f"{name}, seed {seed}"
+        measured, source = (
+            (_gradients_at_init(spec, data, output, seed, images),),
+            f"{name}, seed {seed}",
+        )
     else:
-        raise mistake("--data", "missing", "--data digits, or the folder of a run in place of MODEL")
+        raise mistake(
+            "--data", "missing", "--data digits, or the folder of a run in place of MODEL"
+        )
     rows = [{"epoch": at.epoch} | encode(layer) for at in measured for layer in at.layers]
     notes = [
         f"One batch of {measured[0].images} train images, training mode, fp32: {source}.",
         "Norms are over the whole batch, gradients of its mean loss.",
-        "response: what a layer gives, after its normalisation; its sd is that of He et al. 2016, fig. 7.",
+        (
+            "response: what a layer gives, after its normalisation; its sd is that of He et "
+            "al. 2016, "
+            "fig. 7."
+        ),
         "activation: what the activation after it gives, before another layer.",
         "never active: cut off by the ReLU after it at every place of every image.",
     ]
@@ -323,11 +417,16 @@ def _gradients_at_init(spec: Any, data: str, output: Path, seed: int, images: in
 
 @inspect.command("filters")
 def filters(
-    run: Run, data: DataNow = "",
-    images: Annotated[str, typer.Option(help="Numbers of test images, from 0.", metavar="LIST")] = "0,1,2",
+    run: Run,
+    data: DataNow = "",
+    images: Annotated[
+        str, typer.Option(help="Numbers of test images, from 0.", metavar="LIST")
+    ] = "0,1,2",
     out: Annotated[Path, typer.Option(help="Folder for the picture.", metavar="DIR")] = Path(),
-    json: Json = False, csv: Csv = False, markdown: Markdown = False,
-) -> None:  # fmt: skip
+    json: Json = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
+) -> None:
     """Draw the filters of a run's first layer and their feature maps as a PNG."""
     form = form_of(json, csv, markdown)
     if not all(part.strip().isdigit() for part in images.split(",")):
@@ -347,17 +446,31 @@ def filters(
     opened = open_finished(run, data, note)
     test, classes = opened.dataset.test, opened.dataset.classes
     if max(numbers) >= len(test):
-        raise mistake("--images", f"the test split has {len(test):,} images", f"0 to {len(test) - 1}", got=max(numbers))
+        raise mistake(
+            "--images",
+            f"the test split has {len(test):,} images",
+            f"0 to {len(test) - 1}",
+            got=max(numbers),
+        )
     batch = Resident(opened.test.pixels[numbers], opened.test.labels[numbers])
     learner = opened.learner
     result = first_filters(learner.model, learner.prepared(batch.pixels), str(run))
     predicted = evaluate(learner.model, learner.forward, batch).logits.argmax(1).tolist()
     captioned = [
-        Shown(test.pixels[number], f"test image {number}: {classes[test.labels[number]]}, taken for {classes[guess]}")
+        Shown(
+            test.pixels[number],
+            f"test image {number}: {classes[test.labels[number]]}, taken for {classes[guess]}",
+        )
         for number, guess in zip(numbers, predicted, strict=True)
     ]
     drawn = picture(result, captioned, run.resolve().name)
-    typer.echo(render(rows(result), form, notes=[f"{result.layer}, over the images {images} in evaluation mode."]))
+    typer.echo(
+        render(
+            rows(result),
+            form,
+            notes=[f"{result.layer}, over the images {images} in evaluation mode."],
+        )
+    )
     path = out / f"{run.resolve().name}-filters.png"
     with atomic(path, "wb") as file:
         file.write(drawn)

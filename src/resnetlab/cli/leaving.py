@@ -1,4 +1,6 @@
-"""Start and end of the command line's process, without the import of torch's compiler and without slow cleanup."""
+"""Start and end of the command line's process, without the import of torch's compiler and without
+slow cleanup.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,8 @@ def run() -> None:
 def leave(code: int) -> NoReturn:
     """End this process at once, after joining threads, calling exit functions and flushing buffers.
 
-    Python would also destroy every module and object, which takes seconds with torch and frees nothing that the system
-    does not free.
+    Python would also destroy every module and object, which takes seconds with torch and frees
+    nothing that the system does not free.
     """
     with contextlib.suppress(Exception):  # waits for non-daemon threads, like Python itself
         threading._shutdown()  # type: ignore[attr-defined]

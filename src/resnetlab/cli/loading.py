@@ -12,9 +12,11 @@ HEAVY = ("torch", "timm", "torchvision")
 
 
 def loading(model: Any = None, quiet: bool = False) -> None:
-    """Print the packages that are about to be imported: torch, and the library of the model config `model`.
+    """Print the packages that are about to be imported: torch, and the library of the model config
+    `model`.
 
-    The line goes to standard error. Prints nothing if they are already imported, if `quiet`, or with `--quiet`.
+    The line goes to standard error. Prints nothing if they are already imported, if `quiet`, or
+    with `--quiet`.
     """
     library = getattr(model, "library", "")
     packages = [name for name in ("torch", library) if name in HEAVY and name not in sys.modules]
@@ -32,7 +34,9 @@ TERMINAL_SECONDS = 0.2
 
 
 class Pulse:
-    """Progress of a step on standard error: one changing line on a terminal, several lines elsewhere."""
+    """Progress of a step on standard error: one changing line on a terminal, several lines
+    elsewhere.
+    """
 
     def __init__(self) -> None:
         self.what, self.began, self.shown, self.first, self.open = "", 0.0, 0.0, 0, False
@@ -50,7 +54,12 @@ class Pulse:
         if is_last or (now - self.began >= PATIENCE_SECONDS and now - self.shown >= pause):
             self.shown, self.open = now, True
             line = f"{what}: {done:,} of {total:,}{self._left(now, done, total)}"
-            print(f"\r\x1b[K{line}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
+            print(
+                f"\r\x1b[K{line}" if terminal else line,
+                end="" if terminal else "\n",
+                file=sys.stderr,
+                flush=True,
+            )
         if done == total:
             self.close()
 
@@ -64,4 +73,8 @@ class Pulse:
         if done <= self.first or done == total:
             return ""
         seconds = (now - self.began) / (done - self.first) * (total - done)
-        return f", about {seconds:.0f} s left" if seconds < 100 else f", about {seconds / 60:.0f} min left"
+        return (
+            f", about {seconds:.0f} s left"
+            if seconds < 100
+            else f", about {seconds / 60:.0f} min left"
+        )

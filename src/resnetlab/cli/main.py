@@ -1,4 +1,7 @@
-"""Command line: parse, call one function, print. Heavy imports stay inside the commands, so that help is instant."""
+"""Command line: parse, call one function, print.
+
+Heavy imports stay inside the commands, so that help is instant.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,9 @@ SECTIONS = {
     "This machine": ("doctor",),
 }
 
-EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
+EPILOG = (
+    "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + "."
+)
 
 
 class _Group(TyperGroup):
@@ -58,24 +63,42 @@ class _Sections(_Group):
         commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
         for title, names in SECTIONS.items():
             with formatter.section(title):
-                section_commands = [(name, command) for name in names if (command := commands[name]) is not None]
-                formatter.write_dl([(name, command.get_short_help_str(80)) for name, command in section_commands])
+                section_commands = [
+                    (name, command) for name in names if (command := commands[name]) is not None
+                ]
+                formatter.write_dl(
+                    [(name, command.get_short_help_str(80)) for name, command in section_commands]
+                )
 
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
-    cls=_Sections, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
-    context_settings=HELP_NAMES, epilog=EPILOG,
+    cls=_Sections,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings=HELP_NAMES,
+    epilog=EPILOG,
     help="Controlled experiments with residual networks for image classification.\n\n"
     "Start with:  resnetlab study run digits",
-)  # fmt: skip
-study = typer.Typer(cls=_Group, rich_markup_mode=None, help="Run a study over several seeds and report it.")
+)
+study = typer.Typer(
+    cls=_Group, rich_markup_mode=None, help="Run a study over several seeds and report it."
+)
 app.add_typer(study, name="study")
 for group, name in ((data, "data"), (inspect, "inspect")):
     group.info.cls = _Group
     app.add_typer(group, name=name)
-for command in (deploy.predict, deploy.evaluate, deploy.ensemble, deploy.explain, deploy.export, deploy.serve, doctor):
+for command in (
+    deploy.predict,
+    deploy.evaluate,
+    deploy.ensemble,
+    deploy.explain,
+    deploy.export,
+    deploy.serve,
+    doctor,
+):
     app.command()(command)
 
 
@@ -94,7 +117,10 @@ def _version(value: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", "-V", help="Print the version.", callback=_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", "-V", help="Print the version.", callback=_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     """Declare the options of the program itself."""
@@ -107,47 +133,96 @@ def version_command() -> None:
 
 
 @app.command("help", hidden=True)
-def help_command(of: Annotated[list[str] | None, typer.Argument(metavar="COMMAND...")] = None) -> None:
+def help_command(
+    of: Annotated[list[str] | None, typer.Argument(metavar="COMMAND...")] = None,
+) -> None:
     """Print the help of a command."""
     whole_command()([*(of or []), "--help"], prog_name="resnetlab")
 
 
 Set = Annotated[
-    list[str], typer.Option("--set", help="Change a field: recipe.epochs=2. May be repeated.", metavar="FIELD=VALUE")
+    list[str],
+    typer.Option(
+        "--set", help="Change a field: recipe.epochs=2. May be repeated.", metavar="FIELD=VALUE"
+    ),
 ]
-Seeds = Annotated[str, typer.Option(help="A number of seeds (3 is 0, 1, 2) or a list (0,1,7).", metavar="SEEDS")]
+Seeds = Annotated[
+    str, typer.Option(help="A number of seeds (3 is 0, 1, 2) or a list (0,1,7).", metavar="SEEDS")
+]
 Output = Root
 DataSource = Annotated[
-    str, typer.Option("--data", help="digits, cifar10, ..., an .npz of arrays, or a folder of images.", metavar="DATA")
+    str,
+    typer.Option(
+        "--data",
+        help="digits, cifar10, ..., an .npz of arrays, or a folder of images.",
+        metavar="DATA",
+    ),
 ]
 Workers = Annotated[
-    int, typer.Option("-j", "--workers", help="Worker processes; 0: as many as the cores carry.", min=0)
+    int,
+    typer.Option("-j", "--workers", help="Worker processes; 0: as many as the cores carry.", min=0),
 ]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out the broken files of a folder of images.")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out the broken files of a folder of images.")
+]
 StudyName = Annotated[
     str,
-    typer.Argument(help="A study of the catalog, or a TOML file.", metavar="STUDY", autocompletion=completion.studies),
+    typer.Argument(
+        help="A study of the catalog, or a TOML file.",
+        metavar="STUDY",
+        autocompletion=completion.studies,
+    ),
 ]
 Recipe = Annotated[
     str,
-    typer.Option(help="A recipe of the catalog, or a TOML file.", metavar="RECIPE", autocompletion=completion.recipes),
+    typer.Option(
+        help="A recipe of the catalog, or a TOML file.",
+        metavar="RECIPE",
+        autocompletion=completion.recipes,
+    ),
 ]
 
 
 @study.command("run")
 def study_run(
-    source: StudyName, data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(),  # noqa: B006
-    workers: Workers = 0, device: Device = "", skip_bad: SkipBad = False,
-    abreast: Annotated[int, typer.Option(help="Seeds of a condition that a worker trains side by side, on a GPU.",
-                                         min=1)] = 1,
-    until_decided: Annotated[bool, typer.Option("--until-decided", help="Add seeds, at looks of 3, 5 and 10, to the "
-                                                "arms of undecided claims.")] = False,
-    max_seeds: Annotated[int, typer.Option(help="With --until-decided: no more than this many a condition.")] = 10,
-    backend: Annotated[str, typer.Option(help="local, or ray for the machines of a cluster.")] = "local",
-    address: Annotated[str, typer.Option(help="Of a Ray cluster; auto finds one here; empty starts one.")] = "",
-    gpus_per_run: Annotated[float, typer.Option(help="With Ray: GPUs a run, or a share of one.")] = 1.0,
-    accept_licence: Accept = False, dry_run: DryRun = False, json: Json = False, open_report: Open = False,
-) -> None:  # fmt: skip
+    source: StudyName,
+    data: DataSource = "",
+    settings: Set = [],  # noqa: B006
+    seeds: Seeds = "",
+    output: Output = Path(),
+    workers: Workers = 0,
+    device: Device = "",
+    skip_bad: SkipBad = False,
+    abreast: Annotated[
+        int,
+        typer.Option(
+            help="Seeds of a condition that a worker trains side by side, on a GPU.", min=1
+        ),
+    ] = 1,
+    until_decided: Annotated[
+        bool,
+        typer.Option(
+            "--until-decided",
+            help="Add seeds, at looks of 3, 5 and 10, to the arms of undecided claims.",
+        ),
+    ] = False,
+    max_seeds: Annotated[
+        int, typer.Option(help="With --until-decided: no more than this many a condition.")
+    ] = 10,
+    backend: Annotated[
+        str, typer.Option(help="local, or ray for the machines of a cluster.")
+    ] = "local",
+    address: Annotated[
+        str, typer.Option(help="Of a Ray cluster; auto finds one here; empty starts one.")
+    ] = "",
+    gpus_per_run: Annotated[
+        float, typer.Option(help="With Ray: GPUs a run, or a share of one.")
+    ] = 1.0,
+    accept_licence: Accept = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    open_report: Open = False,
+) -> None:
     """Run the missing runs of a study and write its report."""
     from resnetlab.cli.work import choose_backend, run_study, show_plan
     from resnetlab.recipes.numerics import Placement, parse_device
@@ -155,19 +230,33 @@ def study_run(
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
     most = max_seeds if until_decided else None
     index = parse_device(device)[1] if device else 0
-    placement = Placement(workers=workers, gpus_per_run=gpus_per_run, abreast=abreast, device_index=index)
+    placement = Placement(
+        workers=workers, gpus_per_run=gpus_per_run, abreast=abreast, device_index=index
+    )
     executor = choose_backend(backend, output, placement, address)
     loaded = _load(source, data, settings, seeds, device)
     if dry_run:
-        raise typer.Exit(show_plan(loaded.plan(output, note, executor), output, workers, as_json=json))
-    raise typer.Exit(run_study(loaded, output, executor, most, accept_licence, as_json=json, open_report=open_report))
+        raise typer.Exit(
+            show_plan(loaded.plan(output, note, executor), output, workers, as_json=json)
+        )
+    raise typer.Exit(
+        run_study(
+            loaded, output, executor, most, accept_licence, as_json=json, open_report=open_report
+        )
+    )
 
 
 @study.command("plan")
 def study_plan(
-    source: StudyName, data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(),  # noqa: B006
-    workers: Workers = 0, device: Device = "", json: Json = False,
-) -> None:  # fmt: skip
+    source: StudyName,
+    data: DataSource = "",
+    settings: Set = [],  # noqa: B006
+    seeds: Seeds = "",
+    output: Output = Path(),
+    workers: Workers = 0,
+    device: Device = "",
+    json: Json = False,
+) -> None:
     """Estimate the time and the statistical power of a study; trains nothing."""
     from resnetlab.cli.work import show_plan
 
@@ -177,10 +266,16 @@ def study_plan(
 
 @study.command("status")
 def study_status(
-    source: Annotated[str, typer.Argument(help="A study, or the folder of its report.", metavar="STUDY")],
-    data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(), device: Device = "",  # noqa: B006
+    source: Annotated[
+        str, typer.Argument(help="A study, or the folder of its report.", metavar="STUDY")
+    ],
+    data: DataSource = "",
+    settings: Set = [],  # noqa: B006
+    seeds: Seeds = "",
+    output: Output = Path(),
+    device: Device = "",
     json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Print which runs of a study are finished, running, missing or waiting."""
     from resnetlab.cli.status import show_status
 
@@ -195,11 +290,20 @@ def study_status(
 
 @study.command("report")
 def study_report(
-    source: Annotated[str, typer.Argument(help="A study, or the folder of its report.", metavar="STUDY")],
-    data: DataSource = "", settings: Set = [], seeds: Seeds = "", output: Output = Path(), device: Device = "",  # noqa: B006
-    latex: Annotated[bool, typer.Option("--latex", help="Beside it, as LaTeX with figures as PDF.")] = False,
-    json: Json = False, open_report: Open = False,
-) -> None:  # fmt: skip
+    source: Annotated[
+        str, typer.Argument(help="A study, or the folder of its report.", metavar="STUDY")
+    ],
+    data: DataSource = "",
+    settings: Set = [],  # noqa: B006
+    seeds: Seeds = "",
+    output: Output = Path(),
+    device: Device = "",
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Beside it, as LaTeX with figures as PDF.")
+    ] = False,
+    json: Json = False,
+    open_report: Open = False,
+) -> None:
     """Write the report again from the finished runs."""
     loaded, plan, root = _find(source, data, settings, seeds, device, output)
     outcome = loaded.report(plan, root)
@@ -216,7 +320,9 @@ def study_report(
 
 @study.command("list")
 def study_list(
-    markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown, with sources: docs/studies.md.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="As Markdown, with sources: docs/studies.md.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """List the studies of the catalog."""
@@ -227,20 +333,34 @@ def study_list(
 
 @study.command("check")
 def study_check(
-    source: StudyName, data: DataSource = "", settings: Set = [], seeds: Seeds = "", json: Json = False,  # noqa: B006
-) -> None:  # fmt: skip
+    source: StudyName,
+    data: DataSource = "",
+    settings: Set = [],  # noqa: B006
+    seeds: Seeds = "",
+    json: Json = False,
+) -> None:
     """Read a study file and print every mistake in it; trains nothing."""
     from resnetlab.studies.claims import described
 
     loaded = _load(source, data, settings, seeds, "").study
     runs = len(loaded.conditions) * len(loaded.seeds)
     if json:
-        claims = [{"says": claim.says, "kind": claim.kind, "compares": described(claim)} for claim in loaded.claims]
+        claims = [
+            {"says": claim.says, "kind": claim.kind, "compares": described(claim)}
+            for claim in loaded.claims
+        ]
         labels = [condition.label for condition in loaded.conditions]
-        facts = {"study": loaded.name, "question": loaded.question, "conditions": labels, "seeds": loaded.seeds}
+        facts = {
+            "study": loaded.name,
+            "question": loaded.question,
+            "conditions": labels,
+            "seeds": loaded.seeds,
+        }
         print_json(facts | {"runs": runs, "claims": claims})
         return
-    typer.echo(f"{source}: {len(loaded.conditions)} conditions x {len(loaded.seeds)} seeds = {runs} runs")
+    typer.echo(
+        f"{source}: {len(loaded.conditions)} conditions x {len(loaded.seeds)} seeds = {runs} runs"
+    )
     for condition in loaded.conditions:
         typer.echo(f"  {condition.label}")
     for claim in loaded.claims:
@@ -250,20 +370,28 @@ def study_check(
 @study.command("new")
 def study_new(
     question: Annotated[str, typer.Option(help="What the report will answer.")] = "",
-    vary: Annotated[list[str], typer.Option(help="An axis: model.depth=20,56. May be repeated.",
-                                            metavar="FIELD=VALUES")] = [],  # noqa: B006
+    vary: Annotated[
+        list[str],
+        typer.Option(help="An axis: model.depth=20,56. May be repeated.", metavar="FIELD=VALUES"),
+    ] = [],  # noqa: B006
     data: DataSource = "digits",
     recipe: Recipe = "adam",
-    model: Annotated[str, typer.Option(help="Where no axis names one.", metavar="MODEL")] = "cifar-resnet20",
+    model: Annotated[
+        str, typer.Option(help="Where no axis names one.", metavar="MODEL")
+    ] = "cifar-resnet20",
     seeds: Annotated[int, typer.Option(help="Seeds of each condition.", min=1, max=1000)] = 5,
-    out: Annotated[Path, typer.Option(help="The file; its name is the study's.", metavar="FILE")] = Path("study.toml"),
+    out: Annotated[
+        Path, typer.Option(help="The file; its name is the study's.", metavar="FILE")
+    ] = Path("study.toml"),
     json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Write a study file from options or answers; it passes `study check`."""
     from resnetlab.cli.scaffold import asked
     from resnetlab.studies.scaffold import Answers, write_study
 
-    answers = Answers(question=question, vary=tuple(vary), data=data, recipe=recipe, seeds=seeds, model=model)
+    answers = Answers(
+        question=question, vary=tuple(vary), data=data, recipe=recipe, seeds=seeds, model=model
+    )
     if not vary:
         answers, out = asked(answers, out)
     write_study(answers, out)
@@ -303,7 +431,8 @@ def train(
     model: Annotated[
         str,
         typer.Argument(
-            help="A name such as cifar-resnet20 (`resnetlab models` lists them), or your own MODULE:FUNCTION.",
+            help="A name such as cifar-resnet20 (`resnetlab models` lists them), or your own "
+            "MODULE:FUNCTION.",
             autocompletion=completion.models,
         ),
     ],
@@ -311,18 +440,31 @@ def train(
     recipe: Recipe = "cifar",
     settings: Set = [],  # noqa: B006
     epochs: Annotated[int | None, typer.Option(help="Short for --set recipe.epochs=N.")] = None,
-    batch_size: Annotated[int | None, typer.Option("-b", "--batch-size", help="Images a step.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("-b", "--batch-size", help="Images a step.")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Full learning rate.")] = None,
     opt: Annotated[str | None, typer.Option(help="sgd, adam or adamw.")] = None,
-    sched: Annotated[str | None, typer.Option(help="constant, step, exponential, cosine or one-cycle.")] = None,
+    sched: Annotated[
+        str | None, typer.Option(help="constant, step, exponential, cosine or one-cycle.")
+    ] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
-    img_size: Annotated[int | None, typer.Option(help="Side in pixels for a folder of photographs.")] = None,
+    img_size: Annotated[
+        int | None, typer.Option(help="Side in pixels for a folder of photographs.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Names every random stream of the run.", min=0)] = 0,
     gradients: Annotated[
-        str, typer.Option(help="Save norms by layer after these epochs; 0: before training.", metavar="EPOCHS")
+        str,
+        typer.Option(
+            help="Save norms by layer after these epochs; 0: before training.", metavar="EPOCHS"
+        ),
     ] = "",
-    drop_blocks: Annotated[bool, typer.Option("--drop-blocks", help="At the end, try it without each block.")] = False,
-    profile: Annotated[bool, typer.Option("--profile", help="Say where the time goes; keep a trace.")] = False,
+    drop_blocks: Annotated[
+        bool, typer.Option("--drop-blocks", help="At the end, try it without each block.")
+    ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where the time goes; keep a trace.")
+    ] = False,
     skip_bad: SkipBad = False,
     output: Output = Path(),
     device: Device = "",
@@ -337,11 +479,16 @@ def train(
     kind, index = parse_device(device) if device else ("", 0)
 
     short = {
-        "recipe.epochs": epochs, "recipe.batch_size": batch_size,
-        "recipe.optimiser.name": opt, "recipe.optimiser.lr": lr, "recipe.optimiser.weight_decay": weight_decay,
-        "recipe.schedule.name": sched, "data.image_size": img_size,
-        "numerics.device": kind or None, "data.skip_bad": "true" if skip_bad else None,
-    }  # fmt: skip
+        "recipe.epochs": epochs,
+        "recipe.batch_size": batch_size,
+        "recipe.optimiser.name": opt,
+        "recipe.optimiser.lr": lr,
+        "recipe.optimiser.weight_decay": weight_decay,
+        "recipe.schedule.name": sched,
+        "data.image_size": img_size,
+        "numerics.device": kind or None,
+        "data.skip_bad": "true" if skip_bad else None,
+    }
     if not all(part.strip().isdigit() for part in gradients.split(",") if gradients):
         raise mistake("--gradients", "not a list of epochs", "--gradients 0,1,5", got=gradients)
     epochs_asked = tuple(dict.fromkeys(int(part) for part in gradients.split(",") if part))
@@ -349,14 +496,27 @@ def train(
     fields = [f"{field}={value}" for field, value in short.items() if value is not None]
     placement, changed = Placement(profile=profile, device_index=index), [*fields, *settings]
     raise typer.Exit(
-        train_one(model, data, recipe, changed, seed, instruments, output, placement, as_json=json, dry_run=dry_run)
+        train_one(
+            model,
+            data,
+            recipe,
+            changed,
+            seed,
+            instruments,
+            output,
+            placement,
+            as_json=json,
+            dry_run=dry_run,
+        )
     )
 
 
 @app.command()
 def resume(
     run: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
-    from_step: Annotated[int | None, typer.Option("--from", help="A checkpoint's step; 0 starts again.", min=0)] = None,
+    from_step: Annotated[
+        int | None, typer.Option("--from", help="A checkpoint's step; 0 starts again.", min=0)
+    ] = None,
     data: DataSource = "",
     device: Device = "",
     json: Json = False,
@@ -369,7 +529,12 @@ def resume(
 
 @app.command()
 def compare(
-    a: Annotated[str, typer.Argument(help="A run's folder, or a quoted pattern: 'runs/*-plain56-*'.", metavar="A")],
+    a: Annotated[
+        str,
+        typer.Argument(
+            help="A run's folder, or a quoted pattern: 'runs/*-plain56-*'.", metavar="A"
+        ),
+    ],
     b: Annotated[str, typer.Argument(help="Likewise.", metavar="B")],
     json: Json = False,
 ) -> None:
@@ -387,14 +552,18 @@ def compare(
 
 @app.command()
 def verify(
-    result: Annotated[Path, typer.Argument(help="A folder with a report: results/digits.", metavar="RESULT")],
+    result: Annotated[
+        Path, typer.Argument(help="A folder with a report: results/digits.", metavar="RESULT")
+    ],
     cells: Annotated[int, typer.Option(help="Runs to repeat.", min=1)] = 2,
     seed: Annotated[int, typer.Option(help="Draws which runs.", min=0)] = 0,
     data: DataSource = "",
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", help="Folder that holds runs/ and cache/; a temporary one unless given.", metavar="DIR"
+            "--output",
+            help="Folder that holds runs/ and cache/; a temporary one unless given.",
+            metavar="DIR",
         ),
     ] = None,
     json: Json = False,
@@ -415,10 +584,18 @@ def models(json: Json = False) -> None:
 
 @app.command("import-weights")
 def import_weights(
-    file: Annotated[Path, typer.Argument(help="A .pth or .th of a well-known repository, or torchvision's.")],
-    as_model: Annotated[str, typer.Option("--as", help="The network that it holds: cifar-resnet20, resnet50, ...")],
-    out: Annotated[Path, typer.Option(help="Folder for the safetensors file.", metavar="DIR")] = Path(),
-    licence: Annotated[str, typer.Option(help="Of the weights: Apache-2.0, CC-BY-NC-4.0, ...")] = "",
+    file: Annotated[
+        Path, typer.Argument(help="A .pth or .th of a well-known repository, or torchvision's.")
+    ],
+    as_model: Annotated[
+        str, typer.Option("--as", help="The network that it holds: cifar-resnet20, resnet50, ...")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the safetensors file.", metavar="DIR")
+    ] = Path(),
+    licence: Annotated[
+        str, typer.Option(help="Of the weights: Apache-2.0, CC-BY-NC-4.0, ...")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Convert weights of another repository to a safetensors file."""
@@ -448,7 +625,9 @@ def _load(source: str, data: str, settings: list[str], seeds: str, device: str) 
     return load_study(source, data=data or None, settings=settings, seeds=_seeds(seeds))
 
 
-def _find(source: str, data: str, settings: list[str], seeds: str, device: str, output: Path) -> tuple[Any, Any, Path]:
+def _find(
+    source: str, data: str, settings: list[str], seeds: str, device: str, output: Path
+) -> tuple[Any, Any, Path]:
     """Open a study with its plan and output folder, from the folder of its report or by name."""
     folder, root = _find_started(source, any((data, settings, seeds, device)), output)
     if folder is not None:
@@ -460,10 +639,11 @@ def _find(source: str, data: str, settings: list[str], seeds: str, device: str, 
 
 
 def _find_started(source: str, changed: bool, output: Path) -> tuple[Path | None, Path]:
-    """Find the report folder of a started study, and its output folder; None if the study must be planned first.
+    """Find the report folder of a started study, and its output folder; None if the study must be
+    planned first.
 
-    A name finds the study even if a command changed it at its start. If there are several such studies, the one of the
-    unchanged file is used.
+    A name finds the study even if a command changed it at its start. If there are several such
+    studies, the one of the unchanged file is used.
     """
     from resnetlab.studies.status import begun
 
@@ -484,8 +664,12 @@ def _seeds(text: str) -> int | list[int] | None:
     if not text:
         return None
     parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts) or (len(parts) == 1 and not 1 <= int(text) <= 1000):
-        raise mistake("--seeds", "not a number or a list of seeds", "--seeds 3, or --seeds 0,1,7", got=text)
+    if not all(part.strip().isdigit() for part in parts) or (
+        len(parts) == 1 and not 1 <= int(text) <= 1000
+    ):
+        raise mistake(
+            "--seeds", "not a number or a list of seeds", "--seeds 3, or --seeds 0,1,7", got=text
+        )
     return int(text) if len(parts) == 1 else [int(part) for part in parts]
 
 
@@ -497,8 +681,14 @@ def whole_command() -> Callable[..., Any]:
 
 
 def main() -> None:
-    """Run the command line. Print every expected error as one line with its fix, without a traceback."""
-    for stream in (sys.stdout, sys.stderr):  # escape characters that the encoding of the output lacks
+    """Run the command line.
+
+    Print every expected error as one line with its fix, without a traceback.
+    """
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # escape characters that the encoding of the output lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     MANNER.quiet = MANNER.verbose = False
@@ -527,7 +717,9 @@ def main() -> None:
 
 
 def _find_own_modules() -> None:
-    """Add the current folder to the end of `sys.path`, so that `resnetlab train mynet:tiny` finds mynet.py."""
+    """Add the current folder to the end of `sys.path`, so that `resnetlab train mynet:tiny` finds
+    mynet.py.
+    """
     folder = str(Path.cwd())
     if not sys.flags.safe_path and folder not in sys.path and "" not in sys.path:
         sys.path.append(folder)

@@ -1,4 +1,7 @@
-"""Common parts of all commands: messages, JSON output, pages in a browser, exit codes. Fast to import."""
+"""Common parts of all commands: messages, JSON output, pages in a browser, exit codes.
+
+Fast to import.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ EXIT_CODES = {
 }
 """Exit codes of every command, with their meaning."""
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON (keys: docs/command-line.md).")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON (keys: docs/command-line.md).")
+]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
 Device = Annotated[
     str,
@@ -39,7 +44,10 @@ Device = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; trains nothing.")]
 ROOT_HELP = "Folder that holds runs/, studies/, models/, reports/ and cache/."
 Root = Annotated[Path, typer.Option("--output", help=ROOT_HELP, metavar="DIR")]
-"""Option `--output`, the folder of all files. The option `--out` is the file or folder of one result."""
+"""Option `--output`, the folder of all files.
+
+The option `--out` is the file or folder of one result.
+"""
 
 
 @dataclass
@@ -60,7 +68,9 @@ def note(line: str) -> None:
 
 
 def check_device(device: str) -> None:
-    """Raise InputError for a device that no machine has, before torch is imported; an empty one is left to `auto`."""
+    """Raise InputError for a device that no machine has, before torch is imported; an empty one is
+    left to `auto`.
+    """
     from resnetlab.recipes.numerics import parse_device
 
     if device:
@@ -75,7 +85,10 @@ def print_json(value: Any, indent: int | None = 1) -> None:
 
 
 def open_page(page: Path | str) -> bool:
-    """Open a page in the browser, and return True. Without a browser, or in CI, print its path instead."""
+    """Open a page in the browser, and return True.
+
+    Without a browser, or in CI, print its path instead.
+    """
     address = page if isinstance(page, str) else page.resolve().as_uri()
     if _has_browser():
         import webbrowser
@@ -105,15 +118,27 @@ def _set_verbose(value: bool) -> None:
 def _everywhere(
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", "-q", help="Print errors and the result only.", callback=_set_quiet, is_eager=True,
-                     expose_value=False),
+        typer.Option(
+            "--quiet",
+            "-q",
+            help="Print errors and the result only.",
+            callback=_set_quiet,
+            is_eager=True,
+            expose_value=False,
+        ),
     ] = False,
     verbose: Annotated[
         bool,
-        typer.Option("--verbose", "--debug", help="On an error, print the Python traceback.", callback=_set_verbose,
-                     is_eager=True, expose_value=False),
+        typer.Option(
+            "--verbose",
+            "--debug",
+            help="On an error, print the Python traceback.",
+            callback=_set_verbose,
+            is_eager=True,
+            expose_value=False,
+        ),
     ] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Declare the common options of all commands."""
 
 

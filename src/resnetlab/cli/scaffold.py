@@ -18,18 +18,29 @@ def asked(answers: Answers, out: Path) -> tuple[Answers, Path]:
     Raises InputError if there is no terminal.
     """
     if not sys.stdin.isatty():
-        raise mistake("--vary", "missing", "--vary model.depth=20,56, or answer questions in a terminal")
-    question = typer.prompt("What do you want to know?", default=answers.question or "Does depth help?")
-    typer.echo("What varies? One field and its values a line; an empty line ends. model.shortcut=none,A is another.")
+        raise mistake(
+            "--vary", "missing", "--vary model.depth=20,56, or answer questions in a terminal"
+        )
+    question = typer.prompt(
+        "What do you want to know?", default=answers.question or "Does depth help?"
+    )
+    typer.echo(
+        "What varies? One field and its values a line; an empty line ends. "
+        "model.shortcut=none,A is another."
+    )
     vary = [_axis("model.depth=8,20")]
     while line := _axis(""):
         vary.append(line)
     return replace(
-        answers, question=question, vary=tuple(vary),
+        answers,
+        question=question,
+        vary=tuple(vary),
         data=typer.prompt("On which data? (a name, an .npz, a folder)", default=answers.data),
-        recipe=typer.prompt("Trained how? (digits, adam, cifar, ... or a file)", default=answers.recipe),
+        recipe=typer.prompt(
+            "Trained how? (digits, adam, cifar, ... or a file)", default=answers.recipe
+        ),
         seeds=typer.prompt("How many seeds?", default=answers.seeds, type=int),
-    ), Path(typer.prompt("Into which file?", default=str(out)))  # fmt: skip
+    ), Path(typer.prompt("Into which file?", default=str(out)))
 
 
 def _axis(default: str) -> str:

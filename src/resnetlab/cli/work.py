@@ -43,7 +43,8 @@ class Interrupt:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[Interrupt]:
-        """Set the flag on the first SIGINT or SIGTERM in the `with` block; end the program on the second.
+        """Set the flag on the first SIGINT or SIGTERM in the `with` block; end the program on the
+        second.
 
         Runs stay resumable in both cases.
         """
@@ -57,7 +58,9 @@ class Interrupt:
             self.number = number
             note("\nStopping: each run writes a checkpoint.")
 
-        previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {
+            number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         try:
             yield self
         finally:
@@ -66,26 +69,46 @@ class Interrupt:
 
 
 def choose_backend(name: str, output: Path, placement: Placement, address: str) -> Backend:
-    """Return the backend of this name. Raises InputError if it is unknown or its packages are not installed."""
+    """Return the backend of this name.
+
+    Raises InputError if it is unknown or its packages are not installed.
+    """
     match name:
         case "local":
             return LocalBackend(output, placement)
         case "ray":
             if placement.abreast > 1:
-                raise mistake("", "runs side by side are not for Ray", "--gpus-per-run 0.2", field="abreast")
+                raise mistake(
+                    "", "runs side by side are not for Ray", "--gpus-per-run 0.2", field="abreast"
+                )
             try:
                 from resnetlab.studies.executors.ray import RayBackend
             except ImportError:
-                raise mistake("", "ray is not installed", "pip install 'resnetlab[ray]'", field="backend") from None
+                raise mistake(
+                    "", "ray is not installed", "pip install 'resnetlab[ray]'", field="backend"
+                ) from None
             return RayBackend(output, placement, address)
         case _:
-            raise mistake("", "no such backend", "--backend local", field="backend", got=name, allowed="local, ray")
+            raise mistake(
+                "",
+                "no such backend",
+                "--backend local",
+                field="backend",
+                got=name,
+                allowed="local, ray",
+            )
 
 
 def run_study(
-    loaded: api.LoadedStudy, output: Path, backend: Backend, most_seeds: int | None, accept_licence: bool, *,
-    as_json: bool = False, open_report: bool = False,
-) -> int:  # fmt: skip
+    loaded: api.LoadedStudy,
+    output: Path,
+    backend: Backend,
+    most_seeds: int | None,
+    accept_licence: bool,
+    *,
+    as_json: bool = False,
+    open_report: bool = False,
+) -> int:
     """Run the missing runs of a study, write its report and return the exit code."""
     again = command_line(["resnetlab", *sys.argv[1:]])
     with Interrupt().watched() as interrupt:
@@ -94,7 +117,9 @@ def run_study(
                 _run_plan(loaded, plan, output, backend, interrupt)
             except ResourceError as error:
                 fix = f"free some space, then: {again}"
-                raise ResourceError(*(Problem(p.where, p.what, fix) for p in error.problems)) from None
+                raise ResourceError(
+                    *(Problem(p.where, p.what, fix) for p in error.problems)
+                ) from None
             outcome = loaded.report(plan, output)
             if interrupt.asked():
                 break
@@ -112,7 +137,9 @@ def run_study(
     return DONE if outcome.finished else UNFINISHED
 
 
-def _run_plan(loaded: api.LoadedStudy, plan: Plan, output: Path, backend: Backend, interrupt: Interrupt) -> None:
+def _run_plan(
+    loaded: api.LoadedStudy, plan: Plan, output: Path, backend: Backend, interrupt: Interrupt
+) -> None:
     remaining = missing(plan, output)
     finished = {run.id for run in plan.runs} - {run.id for run in remaining}
     count = backend.width([Job(run.id, run.file) for run in remaining])
@@ -121,8 +148,13 @@ def _run_plan(loaded: api.LoadedStudy, plan: Plan, output: Path, backend: Backen
             display.see(event)
 
 
-def show_plan(plan: Plan, output: Path, workers: int, *, as_json: bool = False, power: bool = True) -> int:
-    """Print the estimated time of a plan and, with `power`, its statistical power. Return the exit code."""
+def show_plan(
+    plan: Plan, output: Path, workers: int, *, as_json: bool = False, power: bool = True
+) -> int:
+    """Print the estimated time of a plan and, with `power`, its statistical power.
+
+    Return the exit code.
+    """
     remaining = {run.id for run in missing(plan, output)}
     jobs = [Job(run.id, run.file) for run in plan.runs if run.id in remaining]
     count = LocalBackend(output, Placement(workers=workers)).width(jobs)
@@ -139,29 +171,37 @@ def _outlook_lines(ahead: outlook.Outlook, power: bool) -> Iterator[str]:
     yield f"{ahead.study}: {ahead.runs} runs, {ahead.finished} of them finished"
     for condition in ahead.conditions:
         seconds = condition.seconds
-        pace = f"about {clock(seconds)} each" if seconds is not None else "no past run tells how long"
+        pace = (
+            f"about {clock(seconds)} each" if seconds is not None else "no past run tells how long"
+        )
         yield f"  {condition.label:24} {condition.runs} runs, {condition.to_do} to do, {pace}"
     if ahead.finished < ahead.runs and (seconds := ahead.seconds) is not None:
         hours = f"{seconds / 3600:.2f} worker-hours"
-        yield f"about {clock(seconds / ahead.workers)} of training on {ahead.workers} workers: {hours}"
+        yield (
+            f"about {clock(seconds / ahead.workers)} of training on {ahead.workers} workers: "
+            f"{hours}"
+        )
     effect, seeds = ahead.smallest_sds, ahead.conditions[0].runs
     if power and effect is None:
         yield "one seed: no interval and no test; two are the least"
     elif power and effect is not None:
         yield (
-            f"{seeds} seeds a condition find a difference of {effect:.2f} standard deviations of a run with 80 % "
+            f"{seeds} seeds a condition find a difference of {effect:.2f} standard deviations "
+            "of a run with 80 % "
             f"power; one of a single standard deviation takes {ahead.seeds_for_one_sd}"
         )
         for condition in ahead.conditions:
             if condition.sd_points is not None:
-                spread = f"sd {condition.sd_points:.2f} points over {condition.measured} runs so far"
+                spread = (
+                    f"sd {condition.sd_points:.2f} points over {condition.measured} runs so far"
+                )
                 yield f"  {condition.label:24} {spread}: {effect * condition.sd_points:.1f} points"
     yield from ahead.cautions if power else ()
 
 
 def verify_result(
     folder: Path, output: Path | None, cells: int, seed: int, data: str, *, as_json: bool = False
-) -> int:  # fmt: skip
+) -> int:
     """Repeat some runs of a report. Return an exit code that tells whether all agree with it."""
     from resnetlab.replication import facts, line, summary, verify
 
@@ -178,7 +218,11 @@ def verify_result(
             (note if as_json else typer.echo)(line(item))
             items.append(item)
     if interrupt.asked():
-        advice = "the same command continues" if output else "the unfinished run is lost; --output DIR keeps it"
+        advice = (
+            "the same command continues"
+            if output
+            else "the unfinished run is lost; --output DIR keeps it"
+        )
         print(f"Stopped after {len(items)} of {cells} runs; {advice}.", file=sys.stderr)
         return 128 + interrupt.number
     if as_json:
@@ -189,15 +233,31 @@ def verify_result(
 
 
 def train_one(
-    model: str, data: str, recipe: str, settings: list[str], seed: int, instruments: Instruments, output: Path,
-    placement: Placement, *, as_json: bool = False, dry_run: bool = False,
-) -> int:  # fmt: skip
+    model: str,
+    data: str,
+    recipe: str,
+    settings: list[str],
+    seed: int,
+    instruments: Instruments,
+    output: Path,
+    placement: Placement,
+    *,
+    as_json: bool = False,
+    dry_run: bool = False,
+) -> int:
     """Train one network, or with `dry_run` print its plan. Return the exit code."""
     rank, size, _ = place()
     shared = [f"numerics.ranks={size}"] if size > 1 else []
     say = note if rank == 0 else lambda _: None
     plan = api.plan_run(
-        model, data, recipe, seed=seed, settings=[*settings, *shared], instruments=instruments, output=output, say=say
+        model,
+        data,
+        recipe,
+        seed=seed,
+        settings=[*settings, *shared],
+        instruments=instruments,
+        output=output,
+        say=say,
     )
     check_index(plan.runs[0].file.run.numerics.device, placement.device_index)
     if dry_run:
@@ -208,8 +268,13 @@ def train_one(
 
 
 def resume_one(
-    folder: Path, from_step: int | None, data: str | None, device: str = "", *, as_json: bool = False
-) -> int:  # fmt: skip
+    folder: Path,
+    from_step: int | None,
+    data: str | None,
+    device: str = "",
+    *,
+    as_json: bool = False,
+) -> int:
     """Resume one run on the GPU that `device` names. Return the exit code."""
     job, root = api.resume_job(folder, from_step=from_step, data=data)
     placement, own = Placement(), job.file.run.numerics.device
@@ -234,7 +299,9 @@ def _run_one(job: Job, root: Path, placement: Placement, as_json: bool) -> int:
         reason = ""
         if directory.lacks(job.file):
             run = job.file.run
-            planned = PlannedRun(condition=run.model.title, seed=run.seed, id=job.id, file=job.file, macs=1)
+            planned = PlannedRun(
+                condition=run.model.title, seed=run.seed, id=job.id, file=job.file, macs=1
+            )
             with Display(job.id, (planned,), set(), 1, _results(root)) as display:
 
                 def on_event(event: Event) -> None:
@@ -248,7 +315,9 @@ def _run_one(job: Job, root: Path, placement: Placement, as_json: bool) -> int:
         print(f"Nothing is lost. To go on: {resume_command(directory.path)}", file=sys.stderr)
         return 128 + interrupt.number
     if result is None:
-        raise api.UnfinishedError(Problem(str(directory.path), reason, resume_command(directory.path)))
+        raise api.UnfinishedError(
+            Problem(str(directory.path), reason, resume_command(directory.path))
+        )
     _show(directory, result, placement.profile, as_json)
     return DONE
 
@@ -264,7 +333,11 @@ def _run_distributed(job: Job, root: Path, placement: Placement, as_json: bool) 
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt().watched())
         stack.enter_context(joined(team, run.numerics.device))
-        display = stack.enter_context(Display(job.id, (planned,), set(), 1, _results(root))) if team.first else None
+        display = (
+            stack.enter_context(Display(job.id, (planned,), set(), 1, _results(root)))
+            if team.first
+            else None
+        )
 
         def on_message(**message: Any) -> None:
             last.update(message)
@@ -288,10 +361,18 @@ def _show(directory: RunDirectory, result: Result, profiled: bool, as_json: bool
         print_json(facts(record) | {"profile": str(directory.path / PROFILE) if profiled else None})
         return
     typer.echo(f"{result.status}{f': {result.reason}' if result.reason else ''}")
-    for name, scores in (("train", result.train), ("validation", result.validation), ("test", result.test)):
+    for name, scores in (
+        ("train", result.train),
+        ("validation", result.validation),
+        ("test", result.test),
+    ):
         if scores is not None:
-            typer.echo(f"{name:10} {100 - scores.top1_error_pct:5.1f} % of {scores.images:,} images")
-    typer.echo(f"{clock(result.train_seconds)} of training, {result.images_per_second:,.0f} images/s")
+            typer.echo(
+                f"{name:10} {100 - scores.top1_error_pct:5.1f} % of {scores.images:,} images"
+            )
+    typer.echo(
+        f"{clock(result.train_seconds)} of training, {result.images_per_second:,.0f} images/s"
+    )
     if profiled:
         typer.echo(f"\n{directory.profile()}\nTrace: {directory.path / PROFILE}")
     typer.echo(f"Run: {directory.path}")

@@ -1,4 +1,6 @@
-"""Safe unpacking of downloaded archives: no links, no paths outside the folder, and limits on every size."""
+"""Safe unpacking of downloaded archives: no links, no paths outside the folder, and limits on every
+size.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +25,29 @@ def unpack(archive: Path, into: Path, top: str = "") -> None:
     With `top`, the archive's folder of that name becomes `into`. Raises InputError.
     """
     into.parent.mkdir(parents=True, exist_ok=True)
-    with full_disk(into), tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}-") as name:
+    with (
+        full_disk(into),
+        tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}-") as name,
+    ):
         unpacked = Path(name) / "unpacked"
         unpacked.mkdir()
         try:
             with tarfile.open(archive) as tar:
                 _unpack(tar, archive, unpacked)
         except (tarfile.TarError, EOFError, OSError) as error:
-            if isinstance(error, OSError) and not isinstance(error, EOFError) and error.errno is not None:
+            if (
+                isinstance(error, OSError)
+                and not isinstance(error, EOFError)
+                and error.errno is not None
+            ):
                 raise
             fix = "remove it, and give the same command again"
             raise mistake(str(archive), f"not a whole tar file: {error}", fix) from None
         if not (unpacked / top).is_dir():
             raise mistake(str(archive), f'has no folder "{top}"', "get the archive from its source")
-        patiently(lambda: (unpacked / top).rename(into))  # a virus scanner may still have new files open
+        patiently(
+            lambda: (unpacked / top).rename(into)
+        )  # a virus scanner may still have new files open
 
 
 def _unpack(tar: tarfile.TarFile, archive: Path, target_root: Path) -> None:
@@ -50,7 +61,9 @@ def _unpack(tar: tarfile.TarFile, archive: Path, target_root: Path) -> None:
         if not (member.isreg() or member.isdir()):
             raise _refused(archive, member, "is a link or a device")
         if count > MAX_MEMBERS or member.size > MAX_MEMBER_BYTES or total > limit:
-            raise _refused(archive, member, f"goes over a bound ({count:,} members, {total:,} bytes)")
+            raise _refused(
+                archive, member, f"goes over a bound ({count:,} members, {total:,} bytes)"
+            )
         target = target_root / path
         if member.isdir():
             target.mkdir(parents=True, exist_ok=True)
@@ -65,5 +78,7 @@ def _unpack(tar: tarfile.TarFile, archive: Path, target_root: Path) -> None:
 
 def _refused(archive: Path, member: tarfile.TarInfo, problem: str) -> InputError:
     return mistake(
-        f"{archive}: {member.name[:100]}", f"{problem}; nothing was unpacked", "get the archive from its source"
+        f"{archive}: {member.name[:100]}",
+        f"{problem}; nothing was unpacked",
+        "get the archive from its source",
     )

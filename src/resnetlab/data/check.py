@@ -54,7 +54,8 @@ class Audit:
     passed_over: tuple[LeftOut, ...]
     bad: tuple[LeftOut, ...]
     duplicates: tuple[tuple[str, ...], ...]
-    """Groups of images with the same pixels in more than one split, by path or by `split[index]`."""
+    """Groups of images with the same pixels in more than one split, by path or by `split[index]`.
+    """
     notes: tuple[str, ...]
 
     @property
@@ -63,12 +64,21 @@ class Audit:
         return sum(sum(counts) for counts in self.counts.values())
 
     def lines(self, limit: int | None = 20) -> list[str]:
-        """Return the findings as lines for a terminal; at most `limit` lines of each list, None for all."""
+        """Return the findings as lines for a terminal; at most `limit` lines of each list, None for
+        all.
+        """
         height, width, channels = self.shape
         lines = [
-            f"{self.name}: {self.used:,} images of {len(self.classes)} classes, {height} x {width} x {channels}",
+            (
+                f"{self.name}: {self.used:,} images of {len(self.classes)} classes, {height} x "
+                f"{width} x {channels}"
+            ),
             f"sha256 {self.sha256}",
-            f"shorter side {_range(self.sizes.shorter)}, longer side {_range(self.sizes.longer)} (min, median, max)",
+            (
+                f"shorter side {_range(self.sizes.shorter)}, longer side "
+                f"{_range(self.sizes.longer)} "
+                "(min, median, max)"
+            ),
             *_table(self.classes, self.counts, limit),
         ]
         for title, left_out in (("passed over", self.passed_over), ("bad", self.bad)):
@@ -87,7 +97,10 @@ def check(source: str, *, image_size: int | None = None, cache: Path, say: Say =
     if source not in NAMES and Path(source).is_dir():
         return _check_folder(Path(source), image_size, cache, say)
     data = open_source(source, image_size=image_size, cache=cache, say=say)
-    names = {split: [f"{split}[{index}]" for index in range(len(part))] for split, part in _splits(data).items()}
+    names = {
+        split: [f"{split}[{index}]" for index in range(len(part))]
+        for split, part in _splits(data).items()
+    }
     side = data.train.pixels.shape[1]
     sizes = Sizes((side, side, side), (side, side, side))
     return _audit(data, names, sizes, (), ())
@@ -96,7 +109,9 @@ def check(source: str, *, image_size: int | None = None, cache: Path, say: Say =
 def _check_folder(root: Path, image_size: int | None, cache: Path, say: Say) -> Audit:
     from resnetlab.data.sources.folder import survey
 
-    return audit_folder(survey(root, image_size=image_size, cache=cache, say=say, skip_bad=True, anew=True))
+    return audit_folder(
+        survey(root, image_size=image_size, cache=cache, say=say, skip_bad=True, anew=True)
+    )
 
 
 def audit_folder(survey_result: Survey) -> Audit:
@@ -123,7 +138,8 @@ def _audit(
 ) -> Audit:
     splits = _splits(source)
     counts = {
-        split: tuple(np.bincount(part.labels, minlength=len(source.classes)).tolist()) for split, part in splits.items()
+        split: tuple(np.bincount(part.labels, minlength=len(source.classes)).tolist())
+        for split, part in splits.items()
     }
     height, width, channels = source.train.pixels.shape[1:]
     return Audit(
@@ -141,11 +157,15 @@ def _audit(
 
 
 def _splits(source: Source) -> dict[Split, Images]:
-    validation: dict[Split, Images] = {"validation": source.validation} if source.validation is not None else {}
+    validation: dict[Split, Images] = (
+        {"validation": source.validation} if source.validation is not None else {}
+    )
     return {"train": source.train, **validation, "test": source.test}
 
 
-def _duplicates(splits: Mapping[Split, Images], names: Mapping[Split, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+def _duplicates(
+    splits: Mapping[Split, Images], names: Mapping[Split, Sequence[str]]
+) -> tuple[tuple[str, ...], ...]:
     """Return groups of images with the same training pixels, for groups in two or more splits."""
     groups: dict[bytes, list[tuple[Split, str]]] = defaultdict(list)
     for split, part in splits.items():
@@ -163,10 +183,13 @@ def _range(values: tuple[int, int, int]) -> str:
     return " / ".join(f"{value:,}" for value in values)
 
 
-def _table(classes: Sequence[str], counts: Mapping[Split, tuple[int, ...]], limit: int | None) -> list[str]:
+def _table(
+    classes: Sequence[str], counts: Mapping[Split, tuple[int, ...]], limit: int | None
+) -> list[str]:
     width = max([5, *(len(printable(name)) for name in classes)])
     rows = [
-        f"  {printable(name).ljust(width)}" + "".join(f"{part[index]:>12,}" for part in counts.values())
+        f"  {printable(name).ljust(width)}"
+        + "".join(f"{part[index]:>12,}" for part in counts.values())
         for index, name in enumerate(classes)
     ]
     head = "  " + "class".ljust(width) + "".join(f"{split:>12}" for split in counts)

@@ -1,4 +1,7 @@
-"""Configs of data sets: source, splits and augmentation; and the arrays of images. Free of torch."""
+"""Configs of data sets: source, splits and augmentation; and the arrays of images.
+
+Free of torch.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ class Data:
     """Data set config: the source of images and its split into train, validation and test."""
 
     source: str
-    """Source of the images: a name (`digits`, `cifar10`, ...), an `.npz` of arrays, or a folder of images."""
+    """Source of the images: a name (`digits`, `cifar10`, ...), an `.npz` of arrays, or a folder of
+    images.
+    """
     validation: Fraction = 0.1
     """Fraction of the train images that become the validation split, by class; 0 for none.
 
@@ -51,12 +56,16 @@ class Data:
         if not self.source:
             raise FieldError("source", "empty", 'source = "digits"')
         if self.image_size is not None and not 4 <= self.image_size <= 1024:
-            raise FieldError("image_size", f"{self.image_size} is not between 4 and 1024", "image_size = 64")
+            raise FieldError(
+                "image_size", f"{self.image_size} is not between 4 and 1024", "image_size = 64"
+            )
 
 
 @spec
 class Fixed:
-    """Fixed normalization: mean and standard deviation per channel that a recipe gives, for pixels from 0 to 1."""
+    """Fixed normalization: mean and standard deviation per channel that a recipe gives, for pixels
+    from 0 to 1.
+    """
 
     mean: tuple[Amount, ...]
     deviation: tuple[PositiveAmount, ...]
@@ -73,8 +82,9 @@ Normalise = Literal["train", "half", "none", "per-image", "zca", "imagenet", "pr
 PRESETS = {
     # Statistics of ImageNet's train images, as torchvision's networks expect them.
     "imagenet": Fixed(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225)),
-    # Deep Learning practical 5-6, sec. 3.1, as printed. Its deviations are means over the deviations of single images.
-    # Those of a channel over all of CIFAR-10's train images are 0.247, 0.243 and 0.262.
+    # Deep Learning practical 5-6, sec. 3.1, as printed. Its deviations are means over the
+    # deviations of single images. Those of a channel over all of CIFAR-10's train images are 0.247,
+    # 0.243 and 0.262.
     "practical": Fixed(mean=(0.491, 0.482, 0.447), deviation=(0.202, 0.199, 0.201)),
 }
 
@@ -101,9 +111,13 @@ class Augment:
     flip: bool = False
     """Horizontal flip with probability one half."""
     cutout: Whole = 0
-    """Cutout: side in pixels of a square that is set to the mean, centered anywhere (DeVries and Taylor 2017)."""
+    """Cutout: side in pixels of a square that is set to the mean, centered anywhere (DeVries and
+    Taylor 2017).
+    """
     crop: Whole = 0
-    """Side in pixels of a smaller crop without padding: random in training, the center in evaluation; 0 for none."""
+    """Side in pixels of a smaller crop without padding: random in training, the center in
+    evaluation; 0 for none.
+    """
     randaugment: RandAugment | None = None
     """RandAugment after crop and flip."""
     mixup: Amount = 0.0
@@ -129,7 +143,9 @@ class DataIdentity:
 
 @dataclass(frozen=True)
 class Images:
-    """Labeled images: `pixels` (N, H, W, C) uint8, C 1 or 3; `labels` (N,) int64 below the number of classes."""
+    """Labeled images: `pixels` (N, H, W, C) uint8, C 1 or 3; `labels` (N,) int64 below the number
+    of classes.
+    """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -154,12 +170,17 @@ class Source:
     notes: tuple[str, ...] = ()
     """Notes for the user, such as a split that was written or files that were skipped."""
     about: str = ""
-    """Remark for readers of a report, for example that the images differ from what their name suggests."""
+    """Remark for readers of a report, for example that the images differ from what their name
+    suggests.
+    """
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Data set that is split for training. The test split is reported and never used for a choice."""
+    """Data set that is split for training.
+
+    The test split is reported and never used for a choice.
+    """
 
     name: str
     classes: tuple[str, ...]

@@ -20,7 +20,9 @@ class Resident:
     @classmethod
     def of(cls, images: Images, device: torch.device) -> Resident:
         """Copy a split to `device`; on the CPU the arrays are shared, not copied."""
-        return cls(torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device))
+        return cls(
+            torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device)
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -36,19 +38,25 @@ class Residents:
         """Return the copy of that split on `device`."""
         key = id(images), device
         if key not in self._copies:
-            self._copies[key] = images, Resident.of(images, device)  # storing the split keeps its id from being reused
+            self._copies[key] = (
+                images,
+                Resident.of(images, device),
+            )  # storing the split keeps its id from being reused
         return self._copies[key][1]
 
 
 def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation of each channel over all pixels, in units of x from 0 to 1, exactly rounded.
+    """Return mean and standard deviation of each channel over all pixels, in units of x from 0 to
+    1, exactly rounded.
 
     They are computed from the histogram of the 256 values, so that no order of summation matters.
     """
     means, deviations = [], []
     values = torch.arange(256, dtype=torch.float64)
     for channel in range(images.pixels.shape[3]):
-        counts = torch.bincount(torch.from_numpy(images.pixels[..., channel].reshape(-1)), minlength=256).double()
+        counts = torch.bincount(
+            torch.from_numpy(images.pixels[..., channel].reshape(-1)), minlength=256
+        ).double()
         mean = (counts * values).sum() / counts.sum()
         variance = (counts * (values - mean) ** 2).sum() / counts.sum()
         means.append(float(mean / 255))

@@ -1,4 +1,5 @@
-"""Downloads of known image sets: archives go into the cache, images into a folder with `labels.csv`.
+"""Downloads of known image sets: archives go into the cache, images into a folder with
+`labels.csv`.
 
 An archive that the user placed there is used as it is. torchvision only reads its own lists; it
 downloads and unpacks nothing here.
@@ -31,12 +32,16 @@ Row = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Remote:
-    """File of an image set: its URL, its path below the folder, and its MD5 if the source publishes one."""
+    """File of an image set: its URL, its path below the folder, and its MD5 if the source publishes
+    one.
+    """
 
     url: str
     place: str
     top: str | None = None
-    """Folder of an archive that becomes `place`, or '' for the whole archive; None for a file that is copied."""
+    """Folder of an archive that becomes `place`, or '' for the whole archive; None for a file that
+    is copied.
+    """
     md5: str = ""
 
     @property
@@ -56,7 +61,8 @@ class Photographs:
 
 
 def fetch(name: str, out: Path, say: Say = silent) -> Path:
-    """Download an image set into the folder `out`/`name` with `labels.csv`, unless it exists, and return the folder.
+    """Download an image set into the folder `out`/`name` with `labels.csv`, unless it exists, and
+    return the folder.
 
     Raises InputError and ResourceError.
     """
@@ -102,7 +108,9 @@ def _download(remote: Remote, into: Path, remotes: tuple[Remote, ...]) -> None:
                 file.write(block)
     except (urllib.error.URLError, OSError) as error:
         reason = str(getattr(error, "reason", "") or error)[:120]
-        raise mistake(remote.url, f"cannot be downloaded: {reason}", _by_hand(remotes, into)) from None
+        raise mistake(
+            remote.url, f"cannot be downloaded: {reason}", _by_hand(remotes, into)
+        ) from None
 
 
 def _by_hand(remotes: tuple[Remote, ...], into: Path) -> str:
@@ -118,7 +126,12 @@ def _check(remote: Remote, downloads: Path) -> None:
         digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if digest != remote.md5:
         problem = "differs from the MD5 that its source tells"
-        raise mistake(str(downloads / remote.name), problem, "remove it, and give the same command again", got=digest)
+        raise mistake(
+            str(downloads / remote.name),
+            problem,
+            "remove it, and give the same command again",
+            got=digest,
+        )
 
 
 def _write_labels(root: Path, rows: Iterable[Row]) -> None:
@@ -136,7 +149,9 @@ _DOGS = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
 
 
 def _dogs_remotes() -> tuple[Remote, ...]:
-    return Remote(_DOGS + "images.tar", "Images", "Images"), Remote(_DOGS + "lists.tar", "lists", "")
+    return Remote(_DOGS + "images.tar", "Images", "Images"), Remote(
+        _DOGS + "lists.tar", "lists", ""
+    )
 
 
 def _dogs_rows(root: Path) -> Iterator[Row]:
@@ -165,7 +180,9 @@ def _pets_rows(root: Path) -> Iterator[Row]:
 
     for torchvision_split, split in (("trainval", "train"), ("test", "test")):
         dataset = OxfordIIITPet(root, torchvision_split)
-        yield from _rows(root, dataset._images, (dataset.classes[label] for label in dataset._labels), split)
+        yield from _rows(
+            root, dataset._images, (dataset.classes[label] for label in dataset._labels), split
+        )
 
 
 def _flowers_remotes() -> tuple[Remote, ...]:
@@ -184,7 +201,9 @@ def _flowers_rows(root: Path) -> Iterator[Row]:
 
     for torchvision_split, split in (("train", "train"), ("val", "validation"), ("test", "test")):
         dataset = Flowers102(root, torchvision_split)
-        yield from _rows(root, dataset._image_files, (dataset.classes[label] for label in dataset._labels), split)
+        yield from _rows(
+            root, dataset._image_files, (dataset.classes[label] for label in dataset._labels), split
+        )
 
 
 def _rows(root: Path, paths: Iterable[Path], labels: Iterable[str], split: str) -> Iterator[Row]:
@@ -196,8 +215,13 @@ SETS = {
     "stanford-dogs": Photographs(
         _dogs_remotes, _dogs_rows, 757, "images of ImageNet, for research; cite Khosla et al. 2011"
     ),
-    "oxford-pets": Photographs(_pets_remotes, _pets_rows, 811, "CC BY-SA 4.0; cite Parkhi et al. 2012"),
+    "oxford-pets": Photographs(
+        _pets_remotes, _pets_rows, 811, "CC BY-SA 4.0; cite Parkhi et al. 2012"
+    ),
     "flowers": Photographs(
-        _flowers_remotes, _flowers_rows, 345, "no licence is stated; cite Nilsback and Zisserman 2008"
+        _flowers_remotes,
+        _flowers_rows,
+        345,
+        "no licence is stated; cite Nilsback and Zisserman 2008",
     ),
 }

@@ -1,4 +1,5 @@
-"""Splits of a source into train, validation and test, by class and by `split_seed` alone, never by the seed of a run.
+"""Splits of a source into train, validation and test, by class and by `split_seed` alone, never by
+the seed of a run.
 
 The draws are those of `stratify.py`. The test split is the source's own. Nothing is ever taken from
 it.
@@ -19,7 +20,9 @@ from resnetlab.errors import mistake
 
 def load(data: Data, cache: Path, say: Say = silent) -> Dataset:
     """Open `data.source` and split it. Raises InputError, as `open_source` and `cut` do."""
-    source = open_source(data.source, image_size=data.image_size, cache=cache, say=say, skip_bad=data.skip_bad)
+    source = open_source(
+        data.source, image_size=data.image_size, cache=cache, say=say, skip_bad=data.skip_bad
+    )
     return cut(source, data)
 
 
@@ -37,7 +40,13 @@ def cut(source: Source, data: Data) -> Dataset:
         total = round(fraction * len(train))
         fix = "validation = 0, or more images of each class"
         drawn = stratify.draw(
-            train.labels, source.classes, total, "validation", data.split_seed, where=source.name, fix=fix
+            train.labels,
+            source.classes,
+            total,
+            "validation",
+            data.split_seed,
+            where=source.name,
+            fix=fix,
         )
         train, validation = _select(train, ~drawn), _select(train, drawn) if total else None
     if data.train_images is not None:
@@ -49,7 +58,16 @@ def cut(source: Source, data: Data) -> Dataset:
         test_curve=data.test_curve,
         train_images=data.train_images,
     )
-    return Dataset(source.name, source.classes, train, validation, source.test, identity, source.notes, source.about)
+    return Dataset(
+        source.name,
+        source.classes,
+        train,
+        validation,
+        source.test,
+        identity,
+        source.notes,
+        source.about,
+    )
 
 
 def _shrink(source: Source, train: Images, size: int, seed: int) -> Images:
@@ -63,7 +81,10 @@ def _shrink(source: Source, train: Images, size: int, seed: int) -> Images:
         raise mistake(source.name, problem, fix, field="train_images", got=size, allowed=allowed)
     # The dropped images are drawn, because a draw leaves every class at least one image.
     total = maximum - size
-    return _select(train, ~stratify.draw(train.labels, source.classes, total, "train_images", seed, where="", fix=""))
+    return _select(
+        train,
+        ~stratify.draw(train.labels, source.classes, total, "train_images", seed, where="", fix=""),
+    )
 
 
 def _select(images: Images, mask: NDArray[np.bool_]) -> Images:

@@ -33,7 +33,8 @@ def order(size: int, purpose: str, seed: int, name: str) -> NDArray[np.int64]:
 
 
 def quotas(counts: NDArray[np.int64], total: int, classes: Sequence[str]) -> NDArray[np.int64]:
-    """Return the number of images to draw of each class (K,): `total` in all, by largest remainder, ties by name.
+    """Return the number of images to draw of each class (K,): `total` in all, by largest remainder,
+    ties by name.
 
     One image of each class always stays. `total` is at most the sum of `counts - 1` over the
     classes that have any.
@@ -52,9 +53,17 @@ def quotas(counts: NDArray[np.int64], total: int, classes: Sequence[str]) -> NDA
 
 
 def draw(
-    labels: NDArray[np.int64], classes: Sequence[str], total: int, purpose: str, seed: int, *, where: str, fix: str
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    total: int,
+    purpose: str,
+    seed: int,
+    *,
+    where: str,
+    fix: str,
 ) -> NDArray[np.bool_]:
-    """Mark `total` of the images, stratified by class, and leave one image of each class: (N,) bool, true if drawn.
+    """Mark `total` of the images, stratified by class, and leave one image of each class: (N,)
+    bool, true if drawn.
 
     Raises InputError, at `where` and with `fix`, when so many cannot be drawn.
     """
@@ -62,7 +71,8 @@ def draw(
     available = int(np.maximum(counts - 1, 0).sum())
     if not 0 <= total <= available:
         problem = (
-            f"{total} of {len(labels)} images cannot be set apart with one left of each class (at most {available} can)"
+            f"{total} of {len(labels)} images cannot be set apart with one left of each class (at "
+            f"most {available} can)"
         )
         raise mistake(where, problem, fix, field=purpose)
     drawn = np.zeros(len(labels), dtype=np.bool_)
@@ -72,15 +82,21 @@ def draw(
     return drawn
 
 
-def split_test(labels: NDArray[np.int64], classes: Sequence[str], share: float, where: str) -> NDArray[np.bool_]:
+def split_test(
+    labels: NDArray[np.int64], classes: Sequence[str], share: float, where: str
+) -> NDArray[np.bool_]:
     """Mark round(share N) images, at least one, as the test split, by split seed 0, so that
     everyone gets the same split.
     """
     fix = "add images, or give the test images"
-    return draw(labels, classes, max(1, round(share * len(labels))), "test", 0, where=where, fix=fix)
+    return draw(
+        labels, classes, max(1, round(share * len(labels))), "test", 0, where=where, fix=fix
+    )
 
 
-def split_three_ways(labels: NDArray[np.int64], classes: Sequence[str], share: float, where: str) -> tuple[Split, ...]:
+def split_three_ways(
+    labels: NDArray[np.int64], classes: Sequence[str], share: float, where: str
+) -> tuple[Split, ...]:
     """Return a split for each image: a fraction `share` each for test and validation, the rest for
     train; split seed 0.
     """
@@ -89,7 +105,12 @@ def split_three_ways(labels: NDArray[np.int64], classes: Sequence[str], share: f
 
 
 def split_by_counts(
-    labels: NDArray[np.int64], classes: Sequence[str], validation: int, test: int, seed: int, where: str
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    validation: int,
+    test: int,
+    seed: int,
+    where: str,
 ) -> tuple[Split, ...]:
     """Return a split for each image: `test` images by class, then `validation` of the rest; the
     remaining ones are train.
@@ -102,7 +123,13 @@ def split_by_counts(
     splits[is_test] = "test"
     rest = np.flatnonzero(~is_test)
     is_validation = draw(
-        labels[rest], classes, validation, "validation", seed, where=where, fix=fix.format("validation")
+        labels[rest],
+        classes,
+        validation,
+        "validation",
+        seed,
+        where=where,
+        fix=fix.format("validation"),
     )
     splits[rest[is_validation]] = "validation"
     return tuple(splits)

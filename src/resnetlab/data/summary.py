@@ -1,4 +1,5 @@
-"""Description of a folder of images: sizes, broken files, duplicates across splits, overlap with pre-training data.
+"""Description of a folder of images: sizes, broken files, duplicates across splits, overlap with
+pre-training data.
 
 It trains nothing and writes only the survey's cache.
 """
@@ -62,56 +63,89 @@ class Description:
         return np.array([row.size[1] for row in self.rows], np.int64)
 
     def lines(self, limit: int | None = 20) -> list[str]:
-        """Return the findings as lines for a terminal; at most `limit` lines of each list, None for all."""
+        """Return the findings as lines for a terminal; at most `limit` lines of each list, None for
+        all.
+        """
         aspect = np.quantile(self.widths / self.heights, (0, 0.05, 0.5, 0.95, 1))
         listed = self.near if limit is None else self.near[:limit]
         lines = [
-            f"width / height {' / '.join(f'{value:.2f}' for value in aspect)} (min, 5 %, median, 95 %, max)",
+            (
+                f"width / height {' / '.join(f'{value:.2f}' for value in aspect)} (min, 5 %, "
+                "median, "
+                "95 %, max)"
+            ),
             f"nearly the same in more than one split: {len(self.near):,} pairs",
             *(f"  {near.left} ~ {near.right} ({near.bits} of 256 bits differ)" for near in listed),
-            *([f"  ... and {len(self.near) - len(listed):,} more"] if len(listed) < len(self.near) else []),
+            *(
+                [f"  ... and {len(self.near) - len(listed):,} more"]
+                if len(listed) < len(self.near)
+                else []
+            ),
             *([f"warning: {self.overlap}"] if self.overlap else []),
         ]
         return [*self.audit.lines(limit), *map(printable, lines)]
 
 
-def describe(root: Path, *, cache: Path, cut: Cut | Path | None = None, say: Say = silent) -> Description:
+def describe(
+    root: Path, *, cache: Path, cut: Cut | Path | None = None, say: Say = silent
+) -> Description:
     """Survey a folder and describe it; broken files are listed, not refused. Raises InputError."""
     surveyed = survey(root, image_size=DEFAULT_SIDE, cache=cache, say=say, skip_bad=True, cut=cut)
-    return Description(audit_folder(surveyed), surveyed.rows, near_copies(surveyed), imagenet_overlap(surveyed.classes))
+    return Description(
+        audit_folder(surveyed),
+        surveyed.rows,
+        near_copies(surveyed),
+        imagenet_overlap(surveyed.classes),
+    )
 
 
 def imagenet_overlap(classes: Sequence[str]) -> str:
-    """Return a warning if most classes are named after ImageNet's synsets (`n02085620-Chihuahua`); otherwise ""."""
+    """Return a warning if most classes are named after ImageNet's synsets (`n02085620-Chihuahua`);
+    otherwise "".
+    """
     synset_classes = [name for name in classes if _SYNSET.fullmatch(name)]
     if 2 * len(synset_classes) < len(classes):
         return ""
     return (
-        f"{len(synset_classes)} of {len(classes)} classes bear names of ImageNet's synsets ({synset_classes[0]}): "
+        f"{len(synset_classes)} of {len(classes)} classes bear names of ImageNet's synsets "
+        f"({synset_classes[0]}): "
         "a network pre-trained on ImageNet has seen such photographs, most likely these very ones, "
         "so its scores on them are optimistic"
     )
 
 
 def near_copies(surveyed: Survey) -> tuple[Near, ...]:
-    """Return pairs of images across splits whose difference hashes are near and whose pixels differ."""
+    """Return pairs of images across splits whose difference hashes are near and whose pixels
+    differ.
+    """
     hashes = _hashes(surveyed.pixels)
     splits = np.array([row.split for row in surveyed.rows])
     pairs: list[Near] = []
-    for first_split, second_split in (("train", "validation"), ("train", "test"), ("validation", "test")):
+    for first_split, second_split in (
+        ("train", "validation"),
+        ("train", "test"),
+        ("validation", "test"),
+    ):
         left, right = np.flatnonzero(splits == first_split), np.flatnonzero(splits == second_split)
         for index in left:
             bits = np.bitwise_count(hashes[right] ^ hashes[index]).sum(1)
             for near in right[bits <= NEAR_BITS]:
                 if not np.array_equal(surveyed.pixels[index], surveyed.pixels[near]):
                     distance = int(np.bitwise_count(hashes[near] ^ hashes[index]).sum())
-                    pairs.append(Near(surveyed.rows[index].path, surveyed.rows[near].path, distance))
+                    pairs.append(
+                        Near(surveyed.rows[index].path, surveyed.rows[near].path, distance)
+                    )
     return tuple(sorted(pairs, key=lambda near: (near.bits, near.left, near.right)))
 
 
 def _hashes(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return difference hashes (N, 4): each bit compares one of 16 x 16 cells with the next cell (Krawetz 2013)."""
-    images = [Image.fromarray(tile[..., 0] if tile.shape[2] == 1 else tile).convert("L") for tile in pixels]
+    """Return difference hashes (N, 4): each bit compares one of 16 x 16 cells with the next cell
+    (Krawetz 2013).
+    """
+    images = [
+        Image.fromarray(tile[..., 0] if tile.shape[2] == 1 else tile).convert("L")
+        for tile in pixels
+    ]
     reduced = np.stack([np.asarray(tile.resize((17, 16), Image.Resampling.BOX)) for tile in images])
     bits = (reduced[:, :, 1:] > reduced[:, :, :-1]).reshape(len(pixels), 256)
     return np.packbits(bits, axis=1).view(np.uint64)

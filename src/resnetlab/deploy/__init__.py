@@ -1,1 +1,3 @@
-"""Deployment of a trained network from its model folder: predict, evaluate, ensemble, explain, export and serve."""
+"""Deployment of a trained network from its model folder: predict, evaluate, ensemble, explain,
+export and serve.
+"""

@@ -16,9 +16,13 @@ from resnetlab.errors import mistake
 
 
 def combine(
-    models: Sequence[Classifier], data: Labelled, *, tta: Tta = "none", batch: int = BATCH,
+    models: Sequence[Classifier],
+    data: Labelled,
+    *,
+    tta: Tta = "none",
+    batch: int = BATCH,
     pulse: Pulse = lambda *_: None,
-) -> Ensemble:  # fmt: skip
+) -> Ensemble:
     """Evaluate the members and the mean of their probabilities on `data`.
 
     Raises InputError unless all models have the same classes.
@@ -30,10 +34,15 @@ def combine(
         if set(other.classes) != set(first.classes):
             names = sorted(set(other.classes) ^ set(first.classes))
             more = f" and {len(names) - 5} more" if names[5:] else ""
-            what = f"{other.file.name} and {first.file.name} have other classes: {', '.join(names[:5])}{more}"
+            what = (
+                f"{other.file.name} and {first.file.name} have other classes: "
+                f"{', '.join(names[:5])}{more}"
+            )
             raise mistake("MODELS", what, "models of one data set")
     results = [answer(model, data, tta=tta, batch=batch, pulse=pulse) for model in models]
-    probabilities = [_in_order(model, first, result) for model, result in zip(models, results, strict=True)]
+    probabilities = [
+        _in_order(model, first, result) for model, result in zip(models, results, strict=True)
+    ]
     return weigh([model.file.name for model in models], probabilities, results[0].truth)
 
 

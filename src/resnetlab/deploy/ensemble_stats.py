@@ -1,4 +1,7 @@
-"""Statistics of an ensemble: accuracy of the mean probabilities against its members. Does not import torch."""
+"""Statistics of an ensemble: accuracy of the mean probabilities against its members.
+
+Does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from resnetlab.stats.intervals import Interval, t_interval
 
 @dataclass(frozen=True)
 class Gain:
-    """Accuracy gain of the ensemble in percentage points, with its 95 % interval, paired over the same images."""
+    """Accuracy gain of the ensemble in percentage points, with its 95 % interval, paired over the
+    same images.
+    """
 
     points: float
     interval: Interval | None
@@ -38,7 +43,9 @@ class Ensemble:
     """Fraction of images for which all members predict the same class."""
 
 
-def weigh(names: Sequence[str], probabilities: Sequence[NDArray[np.float64]], truth: NDArray[np.int64]) -> Ensemble:
+def weigh(
+    names: Sequence[str], probabilities: Sequence[NDArray[np.float64]], truth: NDArray[np.int64]
+) -> Ensemble:
     """Compute the statistics of an ensemble.
 
     Args:
@@ -50,13 +57,22 @@ def weigh(names: Sequence[str], probabilities: Sequence[NDArray[np.float64]], tr
     correct = predicted == truth
     combined = np.mean(probabilities, axis=0).argmax(1) == truth
     best = int(correct.sum(1).argmax())
-    only_combined, only_best = int((combined & ~correct[best]).sum()), int((~combined & correct[best]).sum())
+    only_combined, only_best = (
+        int((combined & ~correct[best]).sum()),
+        int((~combined & correct[best]).sum()),
+    )
     images = len(truth)
     gains = (combined.astype(np.float64) - correct.mean(0)) * 100
     return Ensemble(
-        names=tuple(names), members=tuple(share(int(row.sum()), images) for row in correct),
-        together=share(int(combined.sum()), images), best=best,
-        over_best=Gain(100 * (only_combined - only_best) / images, paired_interval(only_combined, only_best, images)),
+        names=tuple(names),
+        members=tuple(share(int(row.sum()), images) for row in correct),
+        together=share(int(combined.sum()), images),
+        best=best,
+        over_best=Gain(
+            100 * (only_combined - only_best) / images,
+            paired_interval(only_combined, only_best, images),
+        ),
         over_mean=Gain(float(gains.mean()), t_interval(gains.tolist())),
-        p=mcnemar(only_combined, only_best), agreed=share(int((predicted == predicted[0]).all(0).sum()), images),
-    )  # fmt: skip
+        p=mcnemar(only_combined, only_best),
+        agreed=share(int((predicted == predicted[0]).all(0).sum()), images),
+    )

@@ -1,4 +1,6 @@
-"""Evaluation of a model on labeled images: accuracy with its interval, by class, calibration, confusions, mistakes."""
+"""Evaluation of a model on labeled images: accuracy with its interval, by class, calibration,
+confusions, mistakes.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ Pulse = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Answers:
-    """Predictions: probabilities (N, K) and class indices (N,) of the readable images, and the bad files."""
+    """Predictions: probabilities (N, K) and class indices (N,) of the readable images, and the bad
+    files.
+    """
 
     pictures: tuple[Picture, ...]
     probabilities: NDArray[np.float64]
@@ -33,7 +37,12 @@ class Answers:
 
 
 def answer(
-    model: Classifier, data: Labelled, *, tta: Tta = "none", batch: int = BATCH, pulse: Pulse = lambda *_: None
+    model: Classifier,
+    data: Labelled,
+    *,
+    tta: Tta = "none",
+    batch: int = BATCH,
+    pulse: Pulse = lambda *_: None,
 ) -> Answers:
     """Predict all images of `data`. Raises InputError if the model lacks a class of the data."""
     index = match_classes(model.classes, data)
@@ -47,7 +56,11 @@ def answer(
         pulse("pictures", done, len(data.pictures))
     if not rows:
         fix = "give whole photographs"
-        raise mistake(data.data, f"none of {len(bad):,} files is an image (first: {bad[0][0]}: {bad[0][1]})", fix)
+        raise mistake(
+            data.data,
+            f"none of {len(bad):,} files is an image (first: {bad[0][0]}: {bad[0][1]})",
+            fix,
+        )
     truth = np.array([index[data.labels[k]] for k in readable], np.int64)
     return Answers(tuple(data.pictures[k] for k in readable), np.stack(rows), truth, tuple(bad))
 
@@ -63,27 +76,46 @@ def evaluate(model: Classifier, data: Labelled, answers: Answers, tta: Tta = "no
     confidence = probabilities[rows, predicted]
     bins = tuple(_bins(confidence, correct))
     pairs = Counter(zip(truth[~correct].tolist(), predicted[~correct].tolist(), strict=True))
-    by_confidence = sorted(np.flatnonzero(~correct).tolist(), key=lambda k: (-confidence[k], answers.pictures[k].name))
+    by_confidence = sorted(
+        np.flatnonzero(~correct).tolist(), key=lambda k: (-confidence[k], answers.pictures[k].name)
+    )
     return Evaluated(
-        model=model.file.name, model_sha256=model.file.weights_sha256, licence=model.file.licence,
-        caveats=model.file.caveats, data=data.data, split=data.split, tta=tta,
-        top1=share(int(correct.sum()), len(correct)), top5=share(int((rank < 5).sum()), len(correct)),
+        model=model.file.name,
+        model_sha256=model.file.weights_sha256,
+        licence=model.file.licence,
+        caveats=model.file.caveats,
+        data=data.data,
+        split=data.split,
+        tta=tta,
+        top1=share(int(correct.sum()), len(correct)),
+        top5=share(int((rank < 5).sum()), len(correct)),
         loss_nats=float(-np.log(np.maximum(true_probability, np.finfo(np.float64).tiny)).mean()),
-        ece_pct=sum(item.images * abs(item.accuracy_pct - item.confidence_pct) for item in bins) / len(correct),
-        outputs=len(names), classes=tuple(_by_class(names, truth, predicted)), bins=bins,
-        confusions=tuple(Confusion(true=names[t], said=names[s], images=n) for (t, s), n in pairs.most_common()),
+        ece_pct=sum(item.images * abs(item.accuracy_pct - item.confidence_pct) for item in bins)
+        / len(correct),
+        outputs=len(names),
+        classes=tuple(_by_class(names, truth, predicted)),
+        bins=bins,
+        confusions=tuple(
+            Confusion(true=names[t], said=names[s], images=n) for (t, s), n in pairs.most_common()
+        ),
         mistakes=tuple(
             Mistake(
-                name=answers.pictures[k].name, true=names[truth[k]], said=names[predicted[k]],
-                probability=float(confidence[k]), true_probability=float(true_probability[k]),
+                name=answers.pictures[k].name,
+                true=names[truth[k]],
+                said=names[predicted[k]],
+                probability=float(confidence[k]),
+                true_probability=float(true_probability[k]),
             )
             for k in by_confidence
         ),
-        bad=answers.bad, notes=data.notes,
-    )  # fmt: skip
+        bad=answers.bad,
+        notes=data.notes,
+    )
 
 
-def _by_class(names: Sequence[str], truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> Iterator[ClassScore]:
+def _by_class(
+    names: Sequence[str], truth: NDArray[np.int64], predicted: NDArray[np.int64]
+) -> Iterator[ClassScore]:
     for k in np.unique(truth).tolist():
         of_class = truth == k
         recall = share(int((predicted[of_class] == k).sum()), int(of_class.sum()))
@@ -95,5 +127,13 @@ def _bins(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> Iterat
     for k in range(BINS):
         in_bin = bin_index == k
         count = int(in_bin.sum())
-        mean, accuracy = (100 * float(values[in_bin].mean()) if count else 0.0 for values in (confidence, correct))
-        yield Bin(low=k / BINS, high=(k + 1) / BINS, images=count, confidence_pct=mean, accuracy_pct=accuracy)
+        mean, accuracy = (
+            100 * float(values[in_bin].mean()) if count else 0.0 for values in (confidence, correct)
+        )
+        yield Bin(
+            low=k / BINS,
+            high=(k + 1) / BINS,
+            images=count,
+            confidence_pct=mean,
+            accuracy_pct=accuracy,
+        )

@@ -26,8 +26,10 @@ BATCH = 8
 """Batch size of the gradients."""
 
 TURBO = (
-    "30123b 392a73 4040a2 4456c7 466be3 4680f6 4294ff 37a8fa 28bceb 1ccdd8 18ddc2 1fe9af 32f298 4ef97d 6dfe62 8bff4b "
-    "a4fc3c b7f735 cbed34 dde037 ecd13a f7c13a fdae35 fe992c fb8122 f56918 ec530f e14109 d23105 c12302 ac1701 950d01 "
+    "30123b 392a73 4040a2 4456c7 466be3 4680f6 4294ff 37a8fa 28bceb 1ccdd8 18ddc2 1fe9af "
+    "32f298 4ef97d 6dfe62 8bff4b "
+    "a4fc3c b7f735 cbed34 dde037 ecd13a f7c13a fdae35 fe992c fb8122 f56918 ec530f e14109 "
+    "d23105 c12302 ac1701 950d01 "
     "7a0403"
 )
 """Every eighth color of the Turbo color map (Mikhailov 2019), from 0 to 1."""
@@ -65,17 +67,22 @@ class Explanation:
 
 @dataclass
 class Explainer:
-    """Explainer of one model's predictions. It searches the layer for Grad-CAM once per image size."""
+    """Explainer of one model's predictions.
+
+    It searches the layer for Grad-CAM once per image size.
+    """
 
     model: Classifier
     stages: dict[torch.Size, tuple[str, nn.Module]] = field(default_factory=dict)
 
-    def explain(self, inputs: Sequence[NDArray[np.uint8]], labels: Sequence[str]) -> Iterator[Explanation]:
+    def explain(
+        self, inputs: Sequence[NDArray[np.uint8]], labels: Sequence[str]
+    ) -> Iterator[Explanation]:
         """Explain the class `labels` of each image; an empty label stands for the predicted class.
 
-        `inputs` has the network's input (H, W, C) of each image, as `eval_transform.show` returns it. Yields the
-        explanations in order, one batch after another. Raises InputError for a class that the model lacks, and for a
-        network without a convolutional stage.
+        `inputs` has the network's input (H, W, C) of each image, as `eval_transform.show` returns
+        it. Yields the explanations in order, one batch after another. Raises InputError for a class
+        that the model lacks, and for a network without a convolutional stage.
         """
         for label in labels:
             check_label(label, self.model.classes)
@@ -86,15 +93,22 @@ class Explainer:
                 by_shape[inputs[index].shape].append(index)
             explanations: dict[int, Explanation] = {}
             for indices in by_shape.values():
-                pixels, wanted = np.stack([inputs[index] for index in indices]), [labels[index] for index in indices]
+                pixels, wanted = (
+                    np.stack([inputs[index] for index in indices]),
+                    [labels[index] for index in indices],
+                )
                 explanations |= zip(indices, self._explain_batch(pixels, wanted), strict=True)
             yield from (explanations[index] for index in batch)
 
-    def _explain_batch(self, inputs: NDArray[np.uint8], labels: Sequence[str]) -> Iterator[Explanation]:
+    def _explain_batch(
+        self, inputs: NDArray[np.uint8], labels: Sequence[str]
+    ) -> Iterator[Explanation]:
         """Explain a batch of inputs of equal shape (N, H, W, C)."""
         images, classes = self.model.images(inputs), self.model.classes
         if images.shape[1:] not in self.stages:
-            self.stages[images.shape[1:]] = last_stage(self.model.module, images[:1], self.model.file.name)
+            self.stages[images.shape[1:]] = last_stage(
+                self.model.module, images[:1], self.model.file.name
+            )
         name, stage = self.stages[images.shape[1:]]
         features, logits = seen(self.model.module, stage, images)
         probabilities = logits.detach().double().softmax(1).cpu().numpy()
@@ -116,10 +130,14 @@ def explain(model: Classifier, image: Image.Image, label: str = "") -> Explanati
     return next(Explainer(model).explain([show(image, model.file.view)], [label]))
 
 
-def grad_cam(features: Tensor, logits: Tensor, classes: Sequence[int], side: tuple[int, int]) -> NDArray[np.float32]:
-    """Compute Grad-CAM heat maps (N, H, W), 0 to 1, for one class per image (Selvaraju et al. 2017, eq. 1 and 2).
+def grad_cam(
+    features: Tensor, logits: Tensor, classes: Sequence[int], side: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Compute Grad-CAM heat maps (N, H, W), 0 to 1, for one class per image (Selvaraju et al. 2017,
+    eq. 1 and 2).
 
-    The weight of each feature map is the mean gradient of the logit over its positions. Negative evidence is set to 0.
+    The weight of each feature map is the mean gradient of the logit over its positions. Negative
+    evidence is set to 0.
 
     Args:
         features: Feature maps (N, C, h, w) from which the logits were computed.
@@ -143,7 +161,9 @@ def grad_cam(features: Tensor, logits: Tensor, classes: Sequence[int], side: tup
 
 def colours(heat: NDArray[np.float32]) -> NDArray[np.float64]:
     """Map heat (H, W), 0 to 1, to colors (H, W, 3), 0 to 255."""
-    table = np.array([[int(colour[k : k + 2], 16) for k in (0, 2, 4)] for colour in TURBO.split()], np.float64)
+    table = np.array(
+        [[int(colour[k : k + 2], 16) for k in (0, 2, 4)] for colour in TURBO.split()], np.float64
+    )
     positions = np.linspace(0, 1, len(table))
     return np.stack([np.interp(heat, positions, table[:, k]) for k in range(3)], 2)
 
@@ -151,13 +171,18 @@ def colours(heat: NDArray[np.float32]) -> NDArray[np.float64]:
 def last_stage(module: nn.Module, images: Tensor, where: str) -> tuple[str, nn.Module]:
     """Return the last executed module whose output (N, C, H, W) has more than one position.
 
-    Raises InputError if there is none: the network is not convolutional, or its images are too small.
+    Raises InputError if there is none: the network is not convolutional, or its images are too
+    small.
     """
     stages: list[tuple[str, nn.Module]] = []
 
     def watch(name: str, part: nn.Module) -> Any:
         def note(_: nn.Module, __: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+            if (
+                isinstance(output, Tensor)
+                and output.ndim == 4
+                and output.shape[2] * output.shape[3] > 1
+            ):
                 stages.append((name, part))
 
         return part.register_forward_hook(note)
@@ -170,7 +195,11 @@ def last_stage(module: nn.Module, images: Tensor, where: str) -> tuple[str, nn.M
         for hook in hooks:
             hook.remove()
     if not stages:
-        raise mistake(where, "no convolutional stage with more than one place", "Grad-CAM needs one: a larger image")
+        raise mistake(
+            where,
+            "no convolutional stage with more than one place",
+            "Grad-CAM needs one: a larger image",
+        )
     return stages[-1]
 
 
@@ -179,7 +208,9 @@ def seen(module: nn.Module, stage: nn.Module, images: Tensor) -> tuple[Tensor, T
     outputs: list[Tensor] = []
     hook = stage.register_forward_hook(lambda _, __, output: outputs.append(output))
     try:
-        with torch.enable_grad():  # the weights have requires_grad=False, so the images must have True
+        with (
+            torch.enable_grad()
+        ):  # the weights have requires_grad=False, so the images must have True
             logits = module(images.clone().requires_grad_(True))
     finally:
         hook.remove()

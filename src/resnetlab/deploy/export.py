@@ -1,4 +1,4 @@
-"""Export of a model to ONNX or torch.export, with metadata and a numerical comparison with PyTorch."""
+"""Export of a model to ONNX or torch.export, with metadata and a comparison with PyTorch."""
 
 from __future__ import annotations
 
@@ -38,9 +38,15 @@ Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 TOLERANCE = 1e-4
 """Maximum difference of an output, relative to max(1, largest output)."""
 BATCHES = (1, 3, 8)
-"""Batch sizes of the comparison. Several sizes detect a graph with a fixed batch size (pytorch issue 157621)."""
+"""Batch sizes of the comparison.
+
+Several sizes detect a graph with a fixed batch size (pytorch issue 157621).
+"""
 ONNX_BYTES = 2**31
-"""Maximum size of a protobuf file. Weights in a second file are not supported, since they need a path."""
+"""Maximum size of a protobuf file.
+
+Weights in a second file are not supported, since they need a path.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,15 +62,17 @@ class Parity:
 
 def export(
     model: Classifier, form: str, out: Path, check_on: Path | None = None, say: Say = lambda _: None
-) -> Parity:  # fmt: skip
-    """Export the model to the file `out`: a function from fp32 images (N, C, H, W), for any N, to logits (N, K).
+) -> Parity:
+    """Export the model to the file `out`: a function from fp32 images (N, C, H, W), for any N, to
+    logits (N, K).
 
-    The metadata of the file contain classes, preprocessing, license and provenance. The exported file is loaded and
-    compared with PyTorch on the photographs in `check_on`, or on generated images. It is written only if they agree to
-    1e-4.
+    The metadata of the file contain classes, preprocessing, license and provenance. The exported
+    file is loaded and compared with PyTorch on the photographs in `check_on`, or on generated
+    images. It is written only if they agree to 1e-4.
 
     Raises:
-        InputError: The outputs differ, the network cannot be traced, or the model takes images of any shape.
+        InputError: The outputs differ, the network cannot be traced, or the model takes images of
+            any shape.
     """
     check_form(model.file, form)
     images, kind = _check_images(model, check_on)
@@ -81,7 +89,12 @@ def export(
         raise mistake(model.file.name, what, "another network, or the other form") from None
     if not largest <= TOLERANCE:  # also true for NaN
         what = f"the {form} differs from PyTorch by {largest:.1e}; it was not kept"
-        raise mistake(model.file.name, what, "another version of torch or onnxruntime", allowed=f"{TOLERANCE:g}")
+        raise mistake(
+            model.file.name,
+            what,
+            "another version of torch or onnxruntime",
+            allowed=f"{TOLERANCE:g}",
+        )
     with atomic(out, "wb") as file:
         file.write(raw)
     return Parity(len(images), kind, largest, ", ".join(map(str, BATCHES)))
@@ -91,12 +104,17 @@ def metadata(model: Classifier) -> dict[str, str]:
     """Return the metadata that a program needs to use the file, as strings by name."""
     file = model.file
     return {
-        "name": file.name, "classes": json.dumps(file.classes, ensure_ascii=False),
-        "preprocessing": view_words(file), "view": json.dumps(encode(file.view)),
-        "licence": str(file.licence), "non_commercial": json.dumps(file.licence.non_commercial),
-        "caveats": json.dumps(file.caveats, ensure_ascii=False), "weights_sha256": file.weights_sha256,
-        "output": "logits; softmax gives probabilities", "made_by": "resnetlab export",
-    }  # fmt: skip
+        "name": file.name,
+        "classes": json.dumps(file.classes, ensure_ascii=False),
+        "preprocessing": view_words(file),
+        "view": json.dumps(encode(file.view)),
+        "licence": str(file.licence),
+        "non_commercial": json.dumps(file.licence.non_commercial),
+        "caveats": json.dumps(file.caveats, ensure_ascii=False),
+        "weights_sha256": file.weights_sha256,
+        "output": "logits; softmax gives probabilities",
+        "made_by": "resnetlab export",
+    }
 
 
 def _check_images(
@@ -122,14 +140,19 @@ def _generate_images() -> Iterator[Image.Image]:
     rows, columns = np.mgrid[0:240, 0:320] / 40
     for _ in range(CHECKED):
         waves = [
-            np.sin(draw.uniform(0.2, 3) * rows + draw.uniform(0.2, 3) * columns + draw.uniform(0, 6)) for _ in "rgb"
+            np.sin(
+                draw.uniform(0.2, 3) * rows + draw.uniform(0.2, 3) * columns + draw.uniform(0, 6)
+            )
+            for _ in "rgb"
         ]
         noise = draw.normal(0, 0.1, (240, 320, 3))
-        yield Image.fromarray(((np.stack(waves, 2) + noise) * 100 + 128).clip(0, 255).astype(np.uint8))
+        yield Image.fromarray(
+            ((np.stack(waves, 2) + noise) * 100 + 128).clip(0, 255).astype(np.uint8)
+        )
 
 
 def _compare(model: Classifier, other: Run, pixels: NDArray[np.uint8]) -> float:
-    """Return the largest difference over several batch sizes, relative to max(1, largest output)."""
+    """Return the largest difference over batch sizes, relative to max(1, largest output)."""
     images = model.images(pixels).contiguous()
     with torch.inference_mode():
         expected = model.module(images).numpy()
@@ -152,9 +175,14 @@ def _write_onnx(model: Classifier, example: Tensor) -> bytes:
         what = f"{model.file.parameters:,} parameters are more than one ONNX file holds"
         raise mistake(model.file.name, what, "--to torch-export")
     program = torch.onnx.export(
-        model.module, (example.contiguous(),), dynamo=True, dynamic_shapes=_dynamic(), input_names=["images"],
-        output_names=["logits"], verbose=False,
-    )  # fmt: skip
+        model.module,
+        (example.contiguous(),),
+        dynamo=True,
+        dynamic_shapes=_dynamic(),
+        input_names=["images"],
+        output_names=["logits"],
+        verbose=False,
+    )
     assert program is not None
     proto = program.model_proto
     onnx.helper.set_model_props(proto, metadata(model))
@@ -171,9 +199,15 @@ def _read_onnx(raw: bytes) -> Run:
 
 
 def _write_program(model: Classifier, example: Tensor) -> bytes:
-    program = torch.export.export(model.module, (example.contiguous(),), dynamic_shapes=_dynamic(), strict=False)
+    program = torch.export.export(
+        model.module, (example.contiguous(),), dynamic_shapes=_dynamic(), strict=False
+    )
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={"model.json": json.dumps(encode(model.file)), **metadata(model)})
+    torch.export.save(
+        program,
+        buffer,
+        extra_files={"model.json": json.dumps(encode(model.file)), **metadata(model)},
+    )
     return buffer.getvalue()
 
 

@@ -1,4 +1,7 @@
-"""Input images of a model, each with a name and a function that decodes it later. Does not import torch."""
+"""Input images of a model, each with a name and a function that decodes it later.
+
+Does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,8 @@ def picture(path: Path) -> Picture:
 def find_pictures(paths: Sequence[Path]) -> tuple[list[Picture], list[Passed]]:
     """List the images among files and folders, and the skipped files of folders with the reason.
 
-    A file in a folder is an image if its suffix says so; a file that is named directly is always taken.
+    A file in a folder is an image if its suffix says so; a file that is named directly is always
+    taken.
     """
     pictures: list[Picture] = []
     skipped: list[Passed] = []
@@ -61,7 +65,11 @@ def find_pictures(paths: Sequence[Path]) -> tuple[list[Picture], list[Passed]]:
             continue
         for entry in sorted(walk(path)[0], key=lambda entry: entry.path):
             hidden = any(part.startswith(".") for part in entry.path.split("/"))
-            foreign = "" if entry.path.lower().endswith(SUFFIXES + FOREIGN) else "not an image by its name"
+            foreign = (
+                ""
+                if entry.path.lower().endswith(SUFFIXES + FOREIGN)
+                else "not an image by its name"
+            )
             reason = "hidden" if hidden else entry.hindrance or foreign
             if reason:
                 skipped.append(Passed(f"{path}/{entry.path}", reason))
@@ -72,20 +80,25 @@ def find_pictures(paths: Sequence[Path]) -> tuple[list[Picture], list[Passed]]:
 
 def passed_words(passed: Iterable[Passed]) -> str:
     """Count the skipped files by reason: `2 not an image by its name, 1 hidden`."""
-    return ", ".join(f"{count} {reason}" for reason, count in Counter(item.reason for item in passed).most_common())
+    return ", ".join(
+        f"{count} {reason}"
+        for reason, count in Counter(item.reason for item in passed).most_common()
+    )
 
 
 def open_labelled(
     data: str, split: Part, cache: Path, say: Say = silent, *, by: Path | None = None
-) -> Labelled:  # fmt: skip
+) -> Labelled:
     """Open the labeled images of `split` in a folder, an `.npz` file or a named data set.
 
-    The manifest `by` defines the splits of a folder, or without it the folder's own layout. A folder without a test
-    split is split by the manifest in `cache`, as in training, so that a model is not tested on its train images. Raises
-    InputError.
+    The manifest `by` defines the splits of a folder, or without it the folder's own layout. A
+    folder without a test split is split by the manifest in `cache`, as in training, so that a model
+    is not tested on its train images. Raises InputError.
     """
     if split not in get_args(Part):
-        raise mistake("--split", "no such split", "--split test", got=split, allowed=", ".join(get_args(Part)))
+        raise mistake(
+            "--split", "no such split", "--split test", got=split, allowed=", ".join(get_args(Part))
+        )
     if Path(data).is_dir():
         return _folder(Path(data), split, cache, say, by)
     if by is not None:
@@ -102,15 +115,23 @@ def _folder(root: Path, split: Part, cache: Path, say: Say, by: Path | None) -> 
     paths = [file.path for file in listing.files]
     say(f"reading {len(paths):,} files of {root}")
     probes = decode_cache.probe(root, paths, decode_cache.default_workers())
-    bad = tuple((printable(path), probe.reason) for path, probe in zip(paths, probes, strict=True) if probe.reason)
+    bad = tuple(
+        (printable(path), probe.reason)
+        for path, probe in zip(paths, probes, strict=True)
+        if probe.reason
+    )
     rows: tuple[Row, ...] = tuple(
         Row(file.path, file.label, file.split, probe.sha256, probe.size)
         for file, probe in zip(listing.files, probes, strict=True)
         if not probe.reason
     )
     if not rows:
-        raise mistake(str(root), "no usable image", "give a folder of photographs in folders of classes")
-    notes: tuple[str, ...] = (f"passed over: {passed_words(listing.passed)}",) if listing.passed else ()
+        raise mistake(
+            str(root), "no usable image", "give a folder of photographs in folders of classes"
+        )
+    notes: tuple[str, ...] = (
+        (f"passed over: {passed_words(listing.passed)}",) if listing.passed else ()
+    )
     if by is not None:
         rows = manifest.follow(rows, root, by)
     elif split != "all":
@@ -119,12 +140,24 @@ def _folder(root: Path, split: Part, cache: Path, say: Say, by: Path | None) -> 
     split_rows = [row for row in rows if split in ("all", row.split)]
     if not split_rows:
         raise mistake(str(root), f"no {split} images", "--split test, or --split all")
-    pictures = tuple(Picture(printable(row.path), partial(_load, root / row.path)) for row in split_rows)
+    pictures = tuple(
+        Picture(printable(row.path), partial(_load, root / row.path)) for row in split_rows
+    )
     labels = tuple(row.label for row in split_rows)
-    return Labelled(root.resolve().name, split, listing.classes, pictures, labels, _bad_of(bad, split, listing), notes)
+    return Labelled(
+        root.resolve().name,
+        split,
+        listing.classes,
+        pictures,
+        labels,
+        _bad_of(bad, split, listing),
+        notes,
+    )
 
 
-def _bad_of(bad: tuple[tuple[str, str], ...], split: Part, listing: Listing) -> tuple[tuple[str, str], ...]:
+def _bad_of(
+    bad: tuple[tuple[str, str], ...], split: Part, listing: Listing
+) -> tuple[tuple[str, str], ...]:
     """Return the bad files of the split. A file without a known split counts for every split."""
     of = {printable(file.path): file.split for file in listing.files}
     return tuple(item for item in bad if split == "all" or of[item[0]] in (None, split))
@@ -134,12 +167,21 @@ def _arrays(data: str, split: Part, cache: Path, say: Say) -> Labelled:
     source = open_source(data, cache=cache, say=say)
     pictures: list[Picture] = []
     labels: list[str] = []
-    for name, part in (("train", source.train), ("validation", source.validation), ("test", source.test)):
+    for name, part in (
+        ("train", source.train),
+        ("validation", source.validation),
+        ("test", source.test),
+    ):
         if part is None or split not in ("all", name):
             continue
         pixels = part.pixels[..., 0] if part.pixels.shape[3] == 1 else part.pixels
-        pictures += [Picture(f"{name}/{k}", partial(Image.fromarray, array)) for k, array in enumerate(pixels)]
+        pictures += [
+            Picture(f"{name}/{k}", partial(Image.fromarray, array))
+            for k, array in enumerate(pixels)
+        ]
         labels += [source.classes[k] for k in part.labels]
     if not pictures:
         raise mistake(data, f"no {split} images", "--split test")
-    return Labelled(source.name, split, source.classes, tuple(pictures), tuple(labels), (), source.notes)
+    return Labelled(
+        source.name, split, source.classes, tuple(pictures), tuple(labels), (), source.notes
+    )

@@ -13,8 +13,12 @@ def need(module: str, extra: str) -> Any:
     """Import an optional module. Raises InputError with the command that installs its extra."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecations between other packages do not concern the user
+            warnings.simplefilter(
+                "ignore"
+            )  # deprecations between other packages do not concern the user
             return importlib.import_module(module)
     except ImportError as error:
         package = (error.name or module).partition(".")[0]
-        raise mistake("", f"{package} is not installed", f'pip install "resnetlab[{extra}]"') from None
+        raise mistake(
+            "", f"{package} is not installed", f'pip install "resnetlab[{extra}]"'
+        ) from None

@@ -30,10 +30,17 @@ class Page:
 def front(file: ModelFile, limits: Limits) -> Page:
     """Return the start page, which uploads a photograph and shows the predicted classes."""
     style, script = _read_template("page.css"), _read_template("page.js")
-    policy = f"{_CLOSED}; style-src {_hash(style)}; script-src {_hash(script)}; img-src blob: data:; connect-src 'self'"
-    text = _environment().get_template("page.html").render(
-        file=file, limits=limits, style=_raw(style), script=_raw(script), view=view_words(file)
-    )  # fmt: skip
+    policy = (
+        f"{_CLOSED}; style-src {_hash(style)}; script-src {_hash(script)}; img-src blob: data:; "
+        "connect-src 'self'"
+    )
+    text = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            file=file, limits=limits, style=_raw(style), script=_raw(script), view=view_words(file)
+        )
+    )
     return Page(text, policy)
 
 
@@ -61,4 +68,6 @@ def _raw(text: str) -> Any:
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(loader=PackageLoader("resnetlab.deploy"), autoescape=True, undefined=StrictUndefined)
+    return Environment(
+        loader=PackageLoader("resnetlab.deploy"), autoescape=True, undefined=StrictUndefined
+    )

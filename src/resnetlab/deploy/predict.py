@@ -1,6 +1,7 @@
 """Prediction of the classes of images with a trained network. All inference uses this module.
 
-Threads decode and transform the images one batch ahead of the network. No image stays in memory after its batch.
+Threads decode and transform the images one batch ahead of the network. No image stays in memory
+after its batch.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class Classifier:
         self.device = prepare(self.numerics, index)
         self.module = bundle.module.to(self.device)
         self._mean, self._deviation = (
-            torch.tensor(values, device=self.device) for values in (bundle.file.view.mean, bundle.file.view.deviation)
+            torch.tensor(values, device=self.device)
+            for values in (bundle.file.view.mean, bundle.file.view.deviation)
         )
 
     @property
@@ -86,7 +88,9 @@ class Classifier:
         inputs = [_picture(item, number) for number, item in enumerate(pictures)]
         results = list(self.look(inputs, tta=tta))
         fix = "replace it, or leave it out"
-        bad = [Problem(result.picture.name, result.reason, fix) for result in results if result.reason]
+        bad = [
+            Problem(result.picture.name, result.reason, fix) for result in results if result.reason
+        ]
         if bad:
             raise InputError(*bad)
         return [self.best(result, top) for result in results]
@@ -98,10 +102,13 @@ class Classifier:
         guesses = tuple(Guess(self.classes[k], float(result.probabilities[k])) for k in order)
         return Prediction(result.picture.name, guesses)
 
-    def look(self, pictures: Iterable[Picture], *, tta: Tta = "none", batch: int = BATCH) -> Iterator[Seen]:
+    def look(
+        self, pictures: Iterable[Picture], *, tta: Tta = "none", batch: int = BATCH
+    ) -> Iterator[Seen]:
         """Yield the probabilities of each image, or the reason why it cannot be decoded, in order.
 
-        Raises InputError if `tta` does not suit the model, and ResourceError if a batch does not fit in memory.
+        Raises InputError if `tta` does not suit the model, and ResourceError if a batch does not
+        fit in memory.
         """
         check_tta(self.file.view, tta)
         for chunk in _prefetch(pictures, self.file.view, tta, batch):
@@ -111,13 +118,17 @@ class Classifier:
                     by_shape[views.shape].append(index)
             probabilities: dict[int, NDArray[np.float64]] = {}
             for indices in by_shape.values():
-                stacked = np.stack([views for index in indices if not isinstance(views := chunk[index][1], str)])
+                stacked = np.stack(
+                    [views for index in indices if not isinstance(views := chunk[index][1], str)]
+                )
                 probabilities |= zip(indices, self.probabilities(stacked), strict=True)
             for index, (image, views) in enumerate(chunk):
                 yield Seen(image, probabilities.get(index), views if isinstance(views, str) else "")
 
     def probabilities(self, views: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Return the probabilities (N, K), averaged over the V views of each image (N, V, H, W, C) uint8."""
+        """Return the probabilities (N, K), averaged over the V views of each image (N, V, H, W, C)
+        uint8.
+        """
         count, per_picture = views.shape[:2]
         try:
             with torch.inference_mode():
@@ -126,18 +137,25 @@ class Classifier:
                 return mean.cpu().numpy()  # type: ignore[no-any-return]
         except torch.OutOfMemoryError as error:
             what = f"a batch of {count} pictures does not fit in the device's memory"
-            raise ResourceError(Problem(self.file.name, what, "a smaller --batch-size, or --device cpu")) from error
+            raise ResourceError(
+                Problem(self.file.name, what, "a smaller --batch-size, or --device cpu")
+            ) from error
 
     def images(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        """Convert uint8 pixels (B, H, W, C) to normalized fp32 images (B, C, H, W) on the model's device."""
+        """Convert uint8 pixels (B, H, W, C) to normalized fp32 images (B, C, H, W) on the model's
+        device.
+        """
         return normalise(torch.from_numpy(pixels).to(self.device), self._mean, self._deviation)
 
 
-def load_model(folder: str | Path, *, device: str = "auto", accept_licence: bool = False) -> Classifier:
-    """Load the model in `folder`: a model folder, the folder of a finished run, or the output of `import-weights`.
+def load_model(
+    folder: str | Path, *, device: str = "auto", accept_licence: bool = False
+) -> Classifier:
+    """Load the model in `folder`: a model folder, the folder of a finished run, or the output of
+    `import-weights`.
 
-    Raises InputError if there is no model or its weights do not match their SHA-256, and, without `accept_licence`, if
-    the license forbids commercial use.
+    Raises InputError if there is no model or its weights do not match their SHA-256, and, without
+    `accept_licence`, if the license forbids commercial use.
     """
     check_model(Path(folder), accept_licence)
     return Classifier(load_bundle(Path(folder)), device)

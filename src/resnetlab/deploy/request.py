@@ -16,7 +16,9 @@ from resnetlab.deploy.inputs import Labelled, find_pictures
 from resnetlab.errors import InputError, Problem, mistake, nearest
 
 Tta = Literal["none", "flip", "ten-crop"]
-"""Test-time augmentation: average the probabilities over the image and its mirror image, or over ten crops."""
+"""Test-time augmentation: average the probabilities over the image and its mirror image, or over
+ten crops.
+"""
 
 Form = Literal["onnx", "torch-export"]
 """Format of an exported model."""
@@ -30,7 +32,8 @@ MAX_TOLD = 20
 def check_model(folder: Path, accept_licence: bool, tta: str = "none") -> ModelFile:
     """Read the description of the model in `folder`.
 
-    Raises InputError if there is no model, its license is not accepted, or it does not support `tta`.
+    Raises InputError if there is no model, its license is not accepted, or it does not support
+    `tta`.
     """
     file = read_file(folder)
     check_licence(folder, file, accept_licence)
@@ -43,7 +46,11 @@ def check_tta(view: View, tta: str) -> None:
     if tta not in get_args(Tta):
         raise mistake("--tta", "unknown", "--tta flip", got=tta, allowed=", ".join(get_args(Tta)))
     if tta == "ten-crop" and view.rule != "crop":
-        raise mistake("--tta", f"the model is shown {view.rule} photographs, which leave no corners", "--tta flip")
+        raise mistake(
+            "--tta",
+            f"the model is shown {view.rule} photographs, which leave no corners",
+            "--tta flip",
+        )
 
 
 def check_label(label: str, classes: Sequence[str]) -> None:
@@ -76,7 +83,10 @@ def too_few(folder: Path, count: int) -> InputError:
 
 
 def match_classes(classes: Sequence[str], data: Labelled) -> dict[str, int]:
-    """Map each class of the data to its output. Raises InputError with every class that the model lacks."""
+    """Map each class of the data to its output.
+
+    Raises InputError with every class that the model lacks.
+    """
     index = {name: k for k, name in enumerate(classes)}
     missing = [name for name in dict.fromkeys(data.labels) if name not in index]
     if missing:
@@ -90,6 +100,10 @@ def match_classes(classes: Sequence[str], data: Labelled) -> dict[str, int]:
             for name in missing[:MAX_TOLD]
         ]
         if len(missing) > MAX_TOLD:
-            problems.append(Problem(data.data, f"and {len(missing) - MAX_TOLD:,} classes more", "mend these first"))
+            problems.append(
+                Problem(
+                    data.data, f"and {len(missing) - MAX_TOLD:,} classes more", "mend these first"
+                )
+            )
         raise InputError(*problems)
     return index

@@ -1,4 +1,7 @@
-"""Results of an evaluation as dataclasses, the content of evaluation.json. Does not import torch."""
+"""Results of an evaluation as dataclasses, the content of evaluation.json.
+
+Does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ class Share:
 def share(count: int, images: int) -> Share:
     """Return a percentage with Wilson's 95 % interval."""
     low, high = wilson(count, images)
-    return Share(count=count, images=images, pct=100 * count / images, low=100 * low, high=100 * high)
+    return Share(
+        count=count, images=images, pct=100 * count / images, low=100 * low, high=100 * high
+    )
 
 
 @spec

@@ -1,7 +1,9 @@
-"""HTTP service that predicts the classes of a photograph, as a web page and as JSON. Needs the extra `serve`.
+"""HTTP service that predicts the classes of a photograph, as a web page and as JSON. Needs the
+extra `serve`.
 
-Uploads stay in memory and are limited in bytes, pixels, time and number. No route returns a file or opens a URL. The
-service checks the headers Host and Origin, so that no page of another site can use it. Every error is one line of JSON.
+Uploads stay in memory and are limited in bytes, pixels, time and number. No route returns a file or
+opens a URL. The service checks the headers Host and Origin, so that no page of another site can use
+it. Every error is one line of JSON.
 """
 
 from __future__ import annotations
@@ -85,7 +87,9 @@ class Service:
     async def answer(self, request: Request, top: int, explained: bool) -> Answer:
         """Read a photograph from a request and predict its classes within the limits."""
         if self.waiting >= self.limits.waiting:
-            raise HTTPException(503, f"busy: {self.limits.waiting} photographs are waiting; try again in a moment")
+            raise HTTPException(
+                503, f"busy: {self.limits.waiting} photographs are waiting; try again in a moment"
+            )
         self.waiting += 1
         try:
             async with asyncio.timeout(self.limits.seconds):
@@ -96,7 +100,9 @@ class Service:
             finally:
                 looking.cancel()  # has an effect only before the prediction starts
         except TimeoutError:
-            raise HTTPException(408, f"took longer than {self.limits.seconds:g} s; send a smaller photograph") from None
+            raise HTTPException(
+                408, f"took longer than {self.limits.seconds:g} s; send a smaller photograph"
+            ) from None
         finally:
             self.waiting -= 1
 
@@ -105,34 +111,52 @@ class Service:
         start = time.monotonic()
         with image_decoder.quiet():
             photograph = self._decode(raw)
-        probabilities = self.model.probabilities(views(photograph, self.model.file.view, "none")[np.newaxis])[0]
+        probabilities = self.model.probabilities(
+            views(photograph, self.model.file.view, "none")[np.newaxis]
+        )[0]
         result = Seen(Picture("photograph", lambda: photograph), probabilities)
-        guesses = [Named(guess.label, guess.probability) for guess in self.model.best(result, top).guesses]
+        guesses = [
+            Named(guess.label, guess.probability) for guess in self.model.best(result, top).guesses
+        ]
         heat = ""
         if explained:
             try:
-                (explained_as,) = self.explainer.explain([show(photograph, self.model.file.view)], [""])
+                (explained_as,) = self.explainer.explain(
+                    [show(photograph, self.model.file.view)], [""]
+                )
                 heat = _png_uri(explained_as.overlay())
             except InputError as error:
                 raise HTTPException(501, str(error)) from None
         file = self.model.file
-        return Answer(file.name, str(file.licence), guesses, round(time.monotonic() - start, 3), heat)
+        return Answer(
+            file.name, str(file.licence), guesses, round(time.monotonic() - start, 3), heat
+        )
 
     def _decode(self, raw: bytes) -> Image.Image:
         try:
             height, width = image_decoder.header(raw)
             if height * width > self.limits.megapixels * 1e6:
-                what = f"{height * width / 1e6:.1f} megapixels, at most {self.limits.megapixels:g} are taken"
+                what = (
+                    f"{height * width / 1e6:.1f} megapixels, at most {self.limits.megapixels:g} "
+                    "are taken"
+                )
                 raise HTTPException(413, f"{what}; send a smaller photograph")
             return image_decoder.decode(raw)
         except image_decoder.BadImageError as error:
             raise HTTPException(422, f"{error}; send a whole photograph") from None
 
 
-def application(model: Classifier, limits: Limits | None = None, host: str = "127.0.0.1") -> FastAPI:
-    """Return the service as an ASGI application. `host` is the name or address that it is bound to."""
+def application(
+    model: Classifier, limits: Limits | None = None, host: str = "127.0.0.1"
+) -> FastAPI:
+    """Return the service as an ASGI application.
+
+    `host` is the name or address that it is bound to.
+    """
     service = Service(model, limits or Limits())
-    with contextlib.suppress(InputError):  # warm-up for later requests; not every network supports Grad-CAM
+    with contextlib.suppress(
+        InputError
+    ):  # warm-up for later requests; not every network supports Grad-CAM
         explain(model, Image.new("RGB", (256, 256), "grey"))
 
     @asynccontextmanager
@@ -141,9 +165,13 @@ def application(model: Classifier, limits: Limits | None = None, host: str = "12
         service.pool.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPI(
-        title=f"resnetlab: {model.file.name}", version=model.file.weights_sha256[:12] or "0", docs_url=None,
-        redoc_url=None, lifespan=life, summary="Names what is in a photograph.",
-    )  # fmt: skip
+        title=f"resnetlab: {model.file.name}",
+        version=model.file.weights_sha256[:12] or "0",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+        summary="Names what is in a photograph.",
+    )
     page = pages.front(model.file, service.limits)
 
     @app.get("/", include_in_schema=False)
@@ -153,20 +181,30 @@ def application(model: Classifier, limits: Limits | None = None, host: str = "12
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         reference_page = pages.reference(app.openapi())
-        return HTMLResponse(reference_page.text, headers={"Content-Security-Policy": reference_page.policy})
+        return HTMLResponse(
+            reference_page.text, headers={"Content-Security-Policy": reference_page.policy}
+        )
 
     @app.get("/health", summary="Whether the service is up, and with which model.")
     async def health() -> Health:
         file = model.file
         return Health("ok", file.name, len(file.classes), str(file.licence))
 
-    @app.post("/predict", summary="Name what is in a photograph.", openapi_extra={"requestBody": _request_body()})
+    @app.post(
+        "/predict",
+        summary="Name what is in a photograph.",
+        openapi_extra={"requestBody": _request_body()},
+    )
     async def predict(
         request: Request,
         top: Annotated[int, Query(ge=1, le=100, description="Classes.")] = 5,
-        explain: Annotated[bool, Query(description="With where the first class was seen (Grad-CAM).")] = False,
+        explain: Annotated[
+            bool, Query(description="With where the first class was seen (Grad-CAM).")
+        ] = False,
     ) -> Answer:
-        """Predict the classes of the photograph in the body: the file itself, or a form with one file."""
+        """Predict the classes of the photograph in the body: the file itself, or a form with one
+        file.
+        """
         return await service.answer(request, top, explain)
 
     _guard(app, host)
@@ -183,22 +221,38 @@ def run(model: Classifier, host: str, port: int, say: Callable[[str], None]) -> 
         raise mistake("--port", what, "--port 0 takes one that is free") from None
     with listening:
         config = uvicorn.Config(
-            application(model, host=host), log_level="warning", access_log=False, server_header=False,
-            timeout_keep_alive=5, limit_concurrency=64, timeout_graceful_shutdown=5,
-        )  # fmt: skip
+            application(model, host=host),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=5,
+            limit_concurrency=64,
+            timeout_graceful_shutdown=5,
+        )
         bound = listening.getsockname()[1]
-        say(f"{model.file.name}: http://{f'[{host}]' if ':' in host else host}:{bound} (Ctrl-C ends it)")
+        say(
+            f"{model.file.name}: http://{f'[{host}]' if ':' in host else host}:{bound} "
+            "(Ctrl-C ends it)"
+        )
         if host in ("0.0.0.0", "::"):
-            say(f"Whoever reaches this machine can use it: http://{_address()}:{bound} on your network.")
+            say(
+                f"Whoever reaches this machine can use it: http://{_address()}:{bound} on "
+                "your network."
+            )
         uvicorn.Server(config).run(sockets=[listening])
 
 
 def allowed_host(header: str, bound: str) -> bool:
-    """Return True if a Host header names this machine: an IP address, `localhost`, its name or the bound name.
+    """Return True if a Host header names this machine: an IP address, `localhost`, its name or the
+    bound name.
 
     Any other name comes from a web page whose name was pointed to this machine (DNS rebinding).
     """
-    name = header.rpartition("]")[0].lstrip("[") if header.startswith("[") else header.partition(":")[0]
+    name = (
+        header.rpartition("]")[0].lstrip("[")
+        if header.startswith("[")
+        else header.partition(":")[0]
+    )
     own = socket.gethostname().lower()
     if name.lower() in {"localhost", own, f"{own}.local", bound.lower()}:
         return True
@@ -213,15 +267,24 @@ def _guard(app: FastAPI, host: str) -> None:
     """Add the check of Host and Origin, and handlers that return every error as a line of JSON."""
 
     @app.middleware("http")
-    async def check(request: Request, following: Callable[[Request], Awaitable[Response]]) -> Response:
+    async def check(
+        request: Request, following: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
         host_header, origin = request.headers.get("host", ""), request.headers.get("origin")
         if not allowed_host(host_header, host):
-            return _error(403, f"not served under the name {host_header[:100]}; use the address of this machine")
+            return _error(
+                403,
+                f"not served under the name {host_header[:100]}; use the address of this machine",
+            )
         if origin is not None and origin.partition("://")[2] != host_header:
             return _error(403, "a page of another site may not use this service")
         response = await following(request)
         response.headers.update(
-            {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+            {
+                "X-Content-Type-Options": "nosniff",
+                "Referrer-Policy": "no-referrer",
+                "Cache-Control": "no-store",
+            }
         )
         return response
 

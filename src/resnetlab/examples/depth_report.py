@@ -1,16 +1,19 @@
-"""Networks of "Exploration d'un Resnet pour la classification d'images", as its authors' code runs them.
+"""Networks of "Exploration d'un Resnet pour la classification d'images", as its authors' code runs
+them.
 
-The text's networks are `depth-report-plain8` and so on. The code differs from the text, and from the usual choice
-where the text is silent, in three ways that change what is learned. Each of them can be chosen alone:
+The text's networks are `depth-report-plain8` and so on. The code differs from the text, and from
+the usual choice where the text is silent, in three ways that change what is learned. Each of them
+can be chosen alone:
 
 - double softmax: the network ends in a softmax, and the cross-entropy treats its output as logits;
 - one norm: both convolutions of a block share one batch-normalization module;
-- evaluation mode: the network trains in evaluation mode, so batch normalization keeps its initial statistics, mean 0
-  and variance 1, and dropout has no effect.
+- evaluation mode: the network trains in evaluation mode, so batch normalization keeps its initial
+  statistics, mean 0 and variance 1, and dropout has no effect.
 
-`run = "as described"` has none of them, "as run" has all three, and names joined by " + " select some. In all cases
-convolutions have a bias, the 1x1 convolution of a shortcut has no norm, and depth 18 has two blocks of 16 channels,
-where the report's table 1 has one: the code's 18 has 18 weighted layers.
+`run = "as described"` has none of them, "as run" has all three, and names joined by " + " select
+some. In all cases convolutions have a bias, the 1x1 convolution of a shortcut has no norm, and
+depth 18 has two blocks of 16 channels, where the report's table 1 has one: the code's 18 has 18
+weighted layers.
 """
 
 from __future__ import annotations
@@ -48,18 +51,25 @@ def ingredients(run: str) -> frozenset[str]:
         return frozenset(INGREDIENTS if run == "as run" else ())
     names = frozenset(run.split(" + "))
     if not names <= set(INGREDIENTS):
-        raise ValueError(f'run = "{run}" is neither "as described" nor "as run" nor of {", ".join(INGREDIENTS)}')
+        raise ValueError(
+            f'run = "{run}" is neither "as described" nor "as run" nor of {", ".join(INGREDIENTS)}'
+        )
     return names
 
 
 class Network(nn.Module):
-    """Network of the depth report: stem, blocks, average pooling, classifier, for RGB images of 32 x 32 pixels."""
+    """Network of the depth report: stem, blocks, average pooling, classifier, for RGB images of 32
+    x 32 pixels.
+    """
 
     def __init__(self, depth: int, residual: bool, run: frozenset[str], classes: int) -> None:
         super().__init__()
         if depth not in BLOCKS:
             raise ValueError(f"depth = {depth} is none of {', '.join(map(str, BLOCKS))}")
-        self.double_softmax, self.evaluation_mode = "double softmax" in run, "evaluation mode" in run
+        self.double_softmax, self.evaluation_mode = (
+            "double softmax" in run,
+            "evaluation mode" in run,
+        )
         self.stem = nn.Conv2d(3, 16, 3, padding=1)
         self.stem_norm = nn.BatchNorm2d(16)
         channels, blocks = 16, []
@@ -72,7 +82,9 @@ class Network(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode as `nn.Module.train` does, but never training mode for a network with "evaluation mode"."""
+        """Set the mode as `nn.Module.train` does, but never training mode for a network with
+        "evaluation mode".
+        """
         return super().train(mode and not self.evaluation_mode)
 
     def forward(self, images: Tensor) -> Tensor:

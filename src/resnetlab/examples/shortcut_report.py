@@ -1,4 +1,5 @@
-"""Networks of "Residual Networks: Deep Residual Learning for Image Recognition", as its authors' code runs them.
+"""Networks of "Residual Networks: Deep Residual Learning for Image Recognition", as its authors'
+code runs them.
 
 They are those of He et al. 2016, sec. 4.2, with PyTorch's default initialization. The code's
 evaluation never leaves training mode: each batch of 32 test images is normalized by its own mean
@@ -19,7 +20,9 @@ from resnetlab.models.nets.cifar import CifarNetwork
 EVALUATIONS = ("batch statistics", "running statistics")
 
 
-def plain(depth: int = 20, evaluation: str = "batch statistics", num_classes: int = 10) -> nn.Module:
+def plain(
+    depth: int = 20, evaluation: str = "batch statistics", num_classes: int = 10
+) -> nn.Module:
     """Return the plain network of `depth` = 6n + 2.
 
     Raises ValueError for another depth or evaluation.
@@ -28,7 +31,10 @@ def plain(depth: int = 20, evaluation: str = "batch statistics", num_classes: in
 
 
 def residual(
-    depth: int = 20, option: Shortcut = "A", evaluation: str = "batch statistics", num_classes: int = 10
+    depth: int = 20,
+    option: Shortcut = "A",
+    evaluation: str = "batch statistics",
+    num_classes: int = 10,
 ) -> nn.Module:
     """Return the residual network of `depth` = 6n + 2 with shortcut option A or B.
 

@@ -1,4 +1,5 @@
-"""ResNeXt-101 32x48d of Mahajan et al. 2018, which no library builds, for its authors' weights in a file.
+"""ResNeXt-101 32x48d of Mahajan et al. 2018, which no library builds, for its authors' weights in a
+file.
 
 `resnetlab import-weights FILE --as resnext101_32x48d --out resnext101_32x48d --licence
 CC-BY-NC-4.0` converts their checkpoint to the tensor names of this package's own network, which
@@ -14,5 +15,5 @@ from resnetlab.models.nets.imagenet import ImageNetNetwork
 
 
 def resnext101_32x48d(num_classes: int = 1000) -> nn.Module:
-    """Return ResNeXt-101 32x48d with arbitrary initial weights; the trained ones come from a file."""
+    """Return ResNeXt-101 32x48d with arbitrary initial weights; trained ones come from a file."""
     return ImageNetNetwork(IMAGENET["resnext101_32x48d"], 3, num_classes)

@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Done:
-    """Outcome of a fine-tuning: its record, the folder of the model, and the folder of the report."""
+    """Outcome of a fine-tuning: its record and the folders of the model and the report."""
 
     record: Record
     model: Path
@@ -38,9 +38,14 @@ class Done:
 
 
 def finetune(
-    request: Told, *, budget_seconds: float | None = None, baseline: Path | None = None,
-    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, pulse: Pulse = silent,
-) -> Done:  # fmt: skip
+    request: Told,
+    *,
+    budget_seconds: float | None = None,
+    baseline: Path | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    say: Say = lambda _: None,
+    pulse: Pulse = silent,
+) -> Done:
     """Fine-tune a network on a folder of photographs and write the model and the record.
 
     Args:
@@ -67,9 +72,16 @@ def finetune(
     model, report = request.output / "models" / name, request.output / "reports" / name
     with joined(team, job.numerics.device):
         record = fit_all(
-            job, model, _stage_cache(request), budget_seconds=budget_seconds, baseline=baseline, stop=stop, say=say,
-            pulse=pulse, team=team,
-        )  # fmt: skip
+            job,
+            model,
+            _stage_cache(request),
+            budget_seconds=budget_seconds,
+            baseline=baseline,
+            stop=stop,
+            say=say,
+            pulse=pulse,
+            team=team,
+        )
     if team.first:
         report.mkdir(parents=True, exist_ok=True)
         write_json(report / "finetune.json", encode(record))
@@ -77,10 +89,17 @@ def finetune(
 
 
 def fixres(
-    request: Told, train_sizes: tuple[int, ...], test_sizes: tuple[int, ...], *, command: str,
-    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, pulse: Pulse = silent,
-) -> Iterator[tuple[Sizes, Path]]:  # fmt: skip
-    """Sweep train and test resolutions. Yields the table after each cell, and the folder of its report.
+    request: Told,
+    train_sizes: tuple[int, ...],
+    test_sizes: tuple[int, ...],
+    *,
+    command: str,
+    stop: Callable[[], bool] = lambda: False,
+    say: Say = lambda _: None,
+    pulse: Pulse = silent,
+) -> Iterator[tuple[Sizes, Path]]:
+    """Sweep train and test resolutions. Yields the table after each cell, and the folder of its
+    report.
 
     Raises InputError and ResourceError.
     """
@@ -91,7 +110,15 @@ def fixres(
     report = request.output / "reports" / name
     model = request.output / "models" / name
     for table in sweep(
-        job, train_sizes, test_sizes, model, _stage_cache(request), command=command, stop=stop, say=say, pulse=pulse
+        job,
+        train_sizes,
+        test_sizes,
+        model,
+        _stage_cache(request),
+        command=command,
+        stop=stop,
+        say=say,
+        pulse=pulse,
     ):
         yield table, report
 
@@ -119,8 +146,13 @@ def _read(request: Told, say: Say) -> Asked:
     return checked
 
 
-def prepared(request: Told, say: Say, team: Team | None = None, checked: Asked | None = None) -> Job:
-    """Return the fine-tuning job, read and checked before training. `checked` is the request if it is already read."""
+def prepared(
+    request: Told, say: Say, team: Team | None = None, checked: Asked | None = None
+) -> Job:
+    """Return the fine-tuning job, read and checked before training.
+
+    `checked` is the request if it is already read.
+    """
     checked = checked or _read(request, say)
     from resnetlab.finetune.pipeline import Job
     from resnetlab.training.resolve import resolve

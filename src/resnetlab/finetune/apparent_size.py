@@ -1,4 +1,5 @@
-"""Apparent object size in training and in evaluation, with a drawing of both crops (Touvron et al. 2019, figure 2).
+"""Apparent object size in training and in evaluation, with a drawing of both crops (Touvron et al.
+2019, figure 2).
 
 The drawing contains the user's own photograph, so it is never part of a public report.
 """
@@ -24,10 +25,11 @@ DRAWS = 1000
 
 
 def ratio(width: int, height: int, train_size: int, test_size: int) -> float:
-    """Return the apparent size of an object in training divided by its size in evaluation (median over crops).
+    """Return the apparent size of an object in training divided by its size in evaluation (median
+    over crops).
 
-    In training a crop of h x w pixels is resized to S x S, which scales lengths by S / sqrt(h w). In evaluation the
-    shorter side is resized to int(256/224 T).
+    In training a crop of h x w pixels is resized to S x S, which scales lengths by S / sqrt(h w).
+    In evaluation the shorter side is resized to int(256/224 T).
     """
     draws = draw_epoch(DRAWS, partial(stream, 0, "apparent"))
     boxes = [random_box(height, width, uniforms) for uniforms in draws.crop.tolist()]
@@ -36,7 +38,10 @@ def ratio(width: int, height: int, train_size: int, test_size: int) -> float:
 
 
 def draw(photo: Path, train_size: int, test_size: int, out: Path) -> str:
-    """Draw four train crops beside the test crop and return a sentence with the ratio. Raises InputError."""
+    """Draw four train crops beside the test crop and return a sentence with the ratio.
+
+    Raises InputError.
+    """
     try:
         with image_decoder.quiet():
             image = image_decoder.decode(image_decoder.read(photo)).convert("RGB")
@@ -50,11 +55,15 @@ def draw(photo: Path, train_size: int, test_size: int, out: Path) -> str:
         tiles.append(image.resize((train_size, train_size), Image.Resampling.BILINEAR, box=box))
     view = View(size=test_size, mean=(0.5,) * 3, deviation=(0.5,) * 3)
     tiles.append(centre(resized(image, view), test_size))
-    sheet = Image.new("RGB", (sum(tile.width for tile in tiles) + 60, max(train_size, test_size) + 30), "white")
+    sheet = Image.new(
+        "RGB", (sum(tile.width for tile in tiles) + 60, max(train_size, test_size) + 30), "white"
+    )
     left, pen = 10, ImageDraw.Draw(sheet)
     for index, tile in enumerate(tiles):
         sheet.paste(tile, (left, 25))
-        pen.text((left, 6), f"train {train_size}" if index < 4 else f"test {test_size}", fill="black")
+        pen.text(
+            (left, 6), f"train {train_size}" if index < 4 else f"test {test_size}", fill="black"
+        )
         left += tile.width + 10
     file = io.BytesIO()
     sheet.save(file, "PNG")
@@ -62,6 +71,7 @@ def draw(photo: Path, train_size: int, test_size: int, out: Path) -> str:
         target.write(file.getvalue())
     value = ratio(image.width, image.height, train_size, test_size)
     return (
-        f"train {train_size}, test {test_size}: things look {value:.2f} times as large in training as in evaluation "
+        f"train {train_size}, test {test_size}: things look {value:.2f} times as large in "
+        "training as in evaluation "
         f"(median of {DRAWS:,} crops); {out}"
     )

@@ -37,14 +37,19 @@ A folder without any split gets the same fraction.
 
 
 Reduction = Callable[[int, int], int]
-"""Function of width and height that returns the factor (1, 2, 4 or 8) by which decoding reduces the sides."""
+"""Function of width and height that returns the factor (1, 2, 4 or 8) by which decoding reduces the
+sides.
+"""
 
 ALBUM_BYTES = 1_500_000_000
 """Maximum size of the cache of decoded photographs of a process. Others are decoded again."""
 
 
 class Album:
-    """Cache of decoded photographs by index and reduction, up to a size limit. Callers must not change the arrays."""
+    """Cache of decoded photographs by index and reduction, up to a size limit.
+
+    Callers must not change the arrays.
+    """
 
     def __init__(self) -> None:
         self.sizes: dict[int, tuple[int, int]] = {}
@@ -52,7 +57,9 @@ class Album:
         self.bytes = 0
         self.lock = threading.Lock()
 
-    def keep(self, index: int, reduction: int, photo: NDArray[np.uint8], size: tuple[int, int]) -> None:
+    def keep(
+        self, index: int, reduction: int, photo: NDArray[np.uint8], size: tuple[int, int]
+    ) -> None:
         """Add a photograph if the cache has room."""
         with self.lock:
             self.sizes[index] = size
@@ -73,20 +80,30 @@ class Part:
         return len(self.rows)
 
     def load(self, index: int) -> Image.Image:
-        """Decode the photograph at `index` as RGB. Raises InputError if its file is damaged or has changed."""
+        """Decode the photograph at `index` as RGB.
+
+        Raises InputError if its file is damaged or has changed.
+        """
         with self._with_path(index):
             return image_decoder.decode(self._read(index)).convert("RGB")
 
-    def reduced(self, index: int, reduction: Reduction) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        """Decode the photograph at `index` with sides reduced by the factor that `reduction` returns.
+    def reduced(
+        self, index: int, reduction: Reduction
+    ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        """Decode the photograph at `index` with sides reduced by the factor that `reduction`
+        returns.
 
-        A cache keeps decoded photographs from epoch to epoch, up to ALBUM_BYTES. Raises InputError like `load`.
+        A cache keeps decoded photographs from epoch to epoch, up to ALBUM_BYTES. Raises InputError
+        like `load`.
 
         Returns:
             The photograph (H, W, 3), and the full width and height.
         """
         album = self._album
-        if index in album.sizes and (cached := album.held.get((index, reduction(*album.sizes[index])))) is not None:
+        if (
+            index in album.sizes
+            and (cached := album.held.get((index, reduction(*album.sizes[index])))) is not None
+        ):
             return cached, album.sizes[index]
         with self._with_path(index):
             raw = self._read(index)
@@ -117,8 +134,10 @@ class Part:
 
     def shown(
         self, show: Callable[[Image.Image], NDArray[np.uint8]], pulse: Pulse = silent_pulse
-    ) -> NDArray[np.uint8]:  # fmt: skip
-        """Decode all photographs, apply `show` to each, and stack the results (N, H, W, C) of equal shape."""
+    ) -> NDArray[np.uint8]:
+        """Decode all photographs, apply `show` to each, and stack the results (N, H, W, C) of equal
+        shape.
+        """
         arrays = []
         with image_decoder.quiet(), ThreadPoolExecutor(default_workers()) as pool:
             for array in pool.map(lambda index: show(self.load(index)), range(len(self))):
@@ -152,7 +171,10 @@ class Photographs:
 
 
 def load_photographs(data: Data, cache: Path, say: Say = silent) -> Photographs:
-    """Load the photographs that a study names as `data`, for a fine-tuning recipe. Raises InputError."""
+    """Load the photographs that a study names as `data`, for a fine-tuning recipe.
+
+    Raises InputError.
+    """
     root = Path(data.source)
     if not root.is_dir():
         what = "no folder of photographs, which a recipe of fine-tuning needs"
@@ -163,20 +185,34 @@ def load_photographs(data: Data, cache: Path, say: Say = silent) -> Photographs:
 
 
 def open_photographs(
-    root: Path, *, cache: Path, cut: Cut | Path | None = None, skip_bad: bool = False, say: Say = silent
+    root: Path,
+    *,
+    cache: Path,
+    cut: Cut | Path | None = None,
+    skip_bad: bool = False,
+    say: Say = silent,
 ) -> Photographs:
     """Open a folder of photographs and split it.
 
     Raises InputError with every mistake. Damaged files are mistakes unless `skip_bad` is set.
     """
     if not root.is_dir():
-        raise mistake(str(root), "no such folder", "give a folder of photographs, in folders of classes")
-    listing = survey(root, image_size=DEFAULT_SIDE, cache=cache, say=say, skip_bad=skip_bad, cut=cut)
-    notes = [note for note in listing.notes if "resized to" not in note]  # only for training from scratch
+        raise mistake(
+            str(root), "no such folder", "give a folder of photographs, in folders of classes"
+        )
+    listing = survey(
+        root, image_size=DEFAULT_SIDE, cache=cache, say=say, skip_bad=skip_bad, cut=cut
+    )
+    notes = [
+        note for note in listing.notes if "resized to" not in note
+    ]  # only for training from scratch
     rows = listing.rows
     if not any(row.split == "validation" for row in rows):
         rows = _with_validation(rows, listing.classes, str(root))
-        notes.append(f"{root} has no validation split: {VALIDATION_SHARE:.0%} of train were set apart, by class")
+        notes.append(
+            f"{root} has no validation split: {VALIDATION_SHARE:.0%} of train were set apart, "
+            "by class"
+        )
     number = {name: k for k, name in enumerate(listing.classes)}
 
     def part(split: Split) -> Part:
@@ -189,7 +225,9 @@ def open_photographs(
     chance = float(np.bincount(test.labels).max()) / len(test)
     name = root.resolve().name
     overlap = imagenet_overlap(listing.classes)
-    return Photographs(name, root, listing.classes, train, validation, test, sha256, tuple(notes), overlap, chance)
+    return Photographs(
+        name, root, listing.classes, train, validation, test, sha256, tuple(notes), overlap, chance
+    )
 
 
 def _with_validation(rows: Sequence[Row], classes: tuple[str, ...], where: str) -> tuple[Row, ...]:
@@ -199,7 +237,10 @@ def _with_validation(rows: Sequence[Row], classes: tuple[str, ...], where: str) 
     fix = "add images of each class, or give a validation split"
     drawn = stratify.draw(labels, classes, total, "validation", 0, where=where, fix=fix)
     selected = {index for index, is_drawn in zip(train, drawn, strict=True) if is_drawn}
-    return tuple(replace(row, split="validation") if index in selected else row for index, row in enumerate(rows))
+    return tuple(
+        replace(row, split="validation") if index in selected else row
+        for index, row in enumerate(rows)
+    )
 
 
 def _check_split_sizes(root: Path, classes: tuple[str, ...], train: Part, validation: Part) -> None:
@@ -208,6 +249,8 @@ def _check_split_sizes(root: Path, classes: tuple[str, ...], train: Part, valida
     fix = "add train images, or leave the class out"
     problems = [Problem(str(root), f'class "{name}" has no train image', fix) for name in without]
     if not len(validation):
-        problems.append(Problem(str(root), "no validation images", "give a share of them: --split .6,.2,.2"))
+        problems.append(
+            Problem(str(root), "no validation images", "give a share of them: --split .6,.2,.2")
+        )
     if problems:
         raise InputError(*problems)

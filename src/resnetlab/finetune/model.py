@@ -1,4 +1,6 @@
-"""Fine-tuning model: pre-trained weights, a new classifier, input normalization and cached features."""
+"""Fine-tuning model: pre-trained weights, a new classifier, input normalization and cached
+features.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,10 @@ from resnetlab.training.distributed import ALONE, Team
 from resnetlab.training.rng import stream
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation of ImageNet's pixels by channel, in [0, 1]. Most weights were trained with them."""
+"""Mean and standard deviation of ImageNet's pixels by channel, in [0, 1].
+
+Most weights were trained with them.
+"""
 
 BATCH = 32
 """Batch size of the frozen part of a network."""
@@ -62,7 +67,9 @@ class Memo:
             self.bytes += size
 
     def forget(self, at: str, learned: bool) -> None:
-        """Remove the features of every cut point other than `at`, if a layer `learned` since they were computed."""
+        """Remove the features of every cut point other than `at`, if a layer `learned` since they
+        were computed.
+        """
         for key in [key for key in self.held if learned and key[0] != at]:
             rows, _ = self.held.pop(key)
             self.bytes -= rows.numel() * rows.element_size()
@@ -70,7 +77,10 @@ class Memo:
 
 @dataclass
 class Halves:
-    """Network split into a frozen trunk and a trainable tail. Without a trunk the tail is the entire network."""
+    """Network split into a frozen trunk and a trainable tail.
+
+    Without a trunk the tail is the entire network.
+    """
 
     at: str
     trunk: Trunk | None
@@ -81,11 +91,24 @@ class Subject:
     """Pre-trained network with a new classifier for `classes`, on a device."""
 
     def __init__(
-        self, spec: Model, weights: Path | None, classes: tuple[str, ...], seed: int, numerics: Numerics,
-        device: torch.device, team: Team = ALONE, pulse: Pulse = silent,
-    ) -> None:  # fmt: skip
+        self,
+        spec: Model,
+        weights: Path | None,
+        classes: tuple[str, ...],
+        seed: int,
+        numerics: Numerics,
+        device: torch.device,
+        team: Team = ALONE,
+        pulse: Pulse = silent,
+    ) -> None:
         self.pulse = pulse
-        self.spec, self.classes, self.numerics, self.device, self.team = spec, classes, numerics, device, team
+        self.spec, self.classes, self.numerics, self.device, self.team = (
+            spec,
+            classes,
+            numerics,
+            device,
+            team,
+        )
         self.seed = seed
         if weights is not None and isinstance(spec, External):
             self.spec = spec = replace(spec, weights=str(weights), sha256="")
@@ -97,18 +120,25 @@ class Subject:
         self.mean, self.deviation = (facts.mean, facts.deviation) if facts.mean else IMAGENET
         self.model: nn.Module = model.to(device).to(memory_format=layout(numerics)).eval()
         self.memo = Memo()
-        self._mean, self._deviation = (torch.tensor(values, device=device) for values in (self.mean, self.deviation))
+        self._mean, self._deviation = (
+            torch.tensor(values, device=device) for values in (self.mean, self.deviation)
+        )
 
     def view(self, size: int, rule: str = "crop") -> View:
-        """Return the evaluation transform for an image size. Raises InputError if the network does not accept it."""
+        """Return the evaluation transform for an image size.
+
+        Raises InputError if the network does not accept it.
+        """
         check_side(self.model, size, self.spec.slug)
         return View(rule=rule, size=size, mean=self.mean, deviation=self.deviation)  # type: ignore[arg-type]
 
     def halves(self, trains: Trains, side: int) -> Halves:
-        """Split the network for training the part `trains`, and set train modes and `requires_grad`.
+        """Split the network for training the part `trains`, and set train modes and
+        `requires_grad`.
 
-        The two parts share their modules with the network. Batch norm with folded statistics keeps its mean and
-        variance and trains only its weight and bias. Raises InputError if no layer would be trainable.
+        The two parts share their modules with the network. Batch norm with folded statistics keeps
+        its mean and variance and trains only its weight and bias. Raises InputError if no layer
+        would be trainable.
         """
         where = self.spec.slug
         head_name, _ = classifier(self.model, where)
@@ -136,12 +166,16 @@ class Subject:
         return Halves(at if split else "", trunk, tail)
 
     def images(self, pixels: Tensor) -> Tensor:
-        """Convert uint8 pixels (B, H, W, C) on any device to normalized images (B, C, H, W) on the model's device."""
+        """Convert uint8 pixels (B, H, W, C) on any device to normalized images (B, C, H, W) on the
+        model's device.
+        """
         images = normalise(pixels.to(self.device, non_blocking=True), self._mean, self._deviation)
         return images.contiguous(memory_format=layout(self.numerics))
 
     def rows(self, halves: Halves, pixels: Tensor) -> Tensor:
-        """Compute the trunk's features (B, F) of uint8 pixels (B, H, W, C), or without a trunk images (B, C, H, W)."""
+        """Compute the trunk's features (B, F) of uint8 pixels (B, H, W, C), or without a trunk
+        images (B, C, H, W).
+        """
         images = self.images(pixels)
         if halves.trunk is None:
             return images
@@ -150,7 +184,9 @@ class Subject:
         return rows.float()
 
     def held(self, halves: Halves, part: Part, view: View) -> Resident:
-        """Return the inputs of the tail for a split: trunk features if they fit in the cache, else uint8 pixels."""
+        """Return the inputs of the tail for a split: trunk features if they fit in the cache, else
+        uint8 pixels.
+        """
         labels = torch.from_numpy(part.labels)
         key = (halves.at, view, tuple(row.sha256 for row in part.rows))
         if halves.trunk is not None and key in self.memo.held:
@@ -185,6 +221,12 @@ class Subject:
             self.pulse("features computed", index + 1, len(part))
         return Resident(torch.cat(rows), labels.to(self.device))
 
-    def forward(self, halves: Halves, judge: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """Return a function from features or uint8 pixels to logits; `judge` maps the tail's inputs to logits."""
-        return lambda inputs: judge(self.rows(halves, inputs) if inputs.dtype == torch.uint8 else inputs)
+    def forward(
+        self, halves: Halves, judge: Callable[[Tensor], Tensor]
+    ) -> Callable[[Tensor], Tensor]:
+        """Return a function from features or uint8 pixels to logits; `judge` maps the tail's inputs
+        to logits.
+        """
+        return lambda inputs: judge(
+            self.rows(halves, inputs) if inputs.dtype == torch.uint8 else inputs
+        )

@@ -1,4 +1,6 @@
-"""Fine-tuning pipeline: train the stages, select the best by validation, test it once, write the model folder."""
+"""Fine-tuning pipeline: train the stages, select the best by validation, test it once, write the
+model folder.
+"""
 
 from __future__ import annotations
 
@@ -84,13 +86,21 @@ class Scores:
 
 
 def staged(
-    job: Job, subject: Subject, cache: Kept, *, stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None,
-    watch: Watch = lambda _: None, adjusted: Callable[[Stage, dict[str, View]], Stage] = lambda stage, _: stage,
-) -> Iterator[tuple[Fitted, Scores]]:  # fmt: skip
-    """Train the stages one after another. Yields each finished stage with its predictions on validation.
+    job: Job,
+    subject: Subject,
+    cache: Kept,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    say: Say = lambda _: None,
+    watch: Watch = lambda _: None,
+    adjusted: Callable[[Stage, dict[str, View]], Stage] = lambda stage, _: stage,
+) -> Iterator[tuple[Fitted, Scores]]:
+    """Train the stages one after another. Yields each finished stage with its predictions on
+    validation.
 
-    After each stage the network has the weights of its best epoch. Returns early if `stop()` becomes true before a
-    stage or within its first epoch; a stage that is stopped later has `whole` = False.
+    After each stage the network has the weights of its best epoch. Returns early if `stop()`
+    becomes true before a stage or within its first epoch; a stage that is stopped later has `whole`
+    = False.
 
     Args:
         job: Fine-tuning job.
@@ -99,13 +109,17 @@ def staged(
         stop: Function that is asked between steps; training ends once it returns True.
         say: Function that gets a line about each stage.
         watch: Callback for each pause of the training loop.
-        adjusted: Function that returns a stage with the number of epochs that the time limit allows.
+        adjusted: Function that returns a stage with the number of epochs that the time limit
+            allows.
 
     Raises:
         TakenError: Another process trains the stage, and the time to wait for it is over.
     """
     tuning, photos, team = job.tuning, job.photos, subject.team
-    views = {"train": subject.view(tuning.train_size), "test": subject.view(tuning.test_size, tuning.view)}
+    views = {
+        "train": subject.view(tuning.train_size),
+        "test": subject.view(tuning.test_size, tuning.view),
+    }
     weights = None
     if tuning.class_weights != "none":
         weights = balanced(photos.train.labels, len(photos.classes)).to(subject.device)
@@ -119,16 +133,31 @@ def staged(
         say(f"{stage.name}: begins at {views[stage.size].size} pixels{epochs}")
         basis = basis.then(stage, views[stage.size])
         fitting = partial(
-            fit, subject, stage, photos, views, job.seed, weights=weights, stop=stop, say=say, watch=watch
-        )  # fmt: skip
+            fit,
+            subject,
+            stage,
+            photos,
+            views,
+            job.seed,
+            weights=weights,
+            stop=stop,
+            say=say,
+            watch=watch,
+        )
         fitted = cache.stage(basis, subject, fitting, stop)
         if not fitted.epochs and not fitted.whole:
-            say(f"{stage.name}: stopped after {fitted.seconds:.0f} s, within its first epoch: it changes nothing")
+            say(
+                f"{stage.name}: stopped after {fitted.seconds:.0f} s, within its first epoch: "
+                "it changes nothing"
+            )
             return
         halves = subject.halves("classifier", tuning.test_size)
         scores = scores_of(subject, halves, photos.validation, views["test"])
         accuracy = 100 * float(scores.right.mean())
-        say(f"{stage.name}: validation {accuracy:.1f} % at {tuning.test_size} pixels, {fitted.seconds:.0f} s")
+        say(
+            f"{stage.name}: validation {accuracy:.1f} % at {tuning.test_size} pixels, "
+            f"{fitted.seconds:.0f} s"
+        )
         yield fitted, scores
 
 
@@ -138,13 +167,22 @@ def merit(look: Look) -> tuple[float, float]:
 
 
 def fit_all(
-    job: Job, folder: Path, cache: Kept, *, budget_seconds: float | None = None, baseline: Path | None = None,
-    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, pulse: Pulse = silent, team: Team = ALONE,
-) -> Record:  # fmt: skip
+    job: Job,
+    folder: Path,
+    cache: Kept,
+    *,
+    budget_seconds: float | None = None,
+    baseline: Path | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    say: Say = lambda _: None,
+    pulse: Pulse = silent,
+    team: Team = ALONE,
+) -> Record:
     """Fine-tune the network, write the model to `folder`, and return the record.
 
-    A usable model is written after the first stage and replaced if a later stage is better on validation. Each write
-    replaces the folder atomically. The first stage always runs; a later one starts only within the time limit.
+    A usable model is written after the first stage and replaced if a later stage is better on
+    validation. Each write replaces the folder atomically. The first stage always runs; a later one
+    starts only within the time limit.
 
     Args:
         job: Fine-tuning job.
@@ -176,28 +214,41 @@ def fit_all(
     """Estimated seconds of an epoch by stage name."""
 
     def ended() -> bool:
-        return stop() or (bool(done) and budget_seconds is not None and time.monotonic() - start > budget_seconds)
+        return stop() or (
+            bool(done) and budget_seconds is not None and time.monotonic() - start > budget_seconds
+        )
 
     def adjusted(stage: Stage, views: dict[str, View]) -> Stage:
         if not done:
             return stage
-        stage, epoch_seconds = team.from_first(_fit_to_budget(stage, subject, photos, views, budget_seconds, start))
+        stage, epoch_seconds = team.from_first(
+            _fit_to_budget(stage, subject, photos, views, budget_seconds, start)
+        )
         if epoch_seconds:
             pace[stage.name] = epoch_seconds
             say(f"{stage.name}: an epoch takes about {epoch_seconds:.0f} s here")
         return stage
 
     with contextlib.suppress(TakenError):  # stopped while another process trained the stage
-        for fitted, predictions in staged(job, subject, cache, stop=ended, say=say, adjusted=adjusted):
+        for fitted, predictions in staged(
+            job, subject, cache, stop=ended, say=say, adjusted=adjusted
+        ):
             look = look_of(predictions)
             if not done or merit(look) > max(merit(other) for _, other in done):
-                best = {name: tensor.detach().clone() for name, tensor in subject.model.state_dict().items()}
+                best = {
+                    name: tensor.detach().clone()
+                    for name, tensor in subject.model.state_dict().items()
+                }
                 if team.first:
                     save(job, subject, view, folder, (metric("validation", look, photos.name),))
                 say(f"usable from now on: {folder}")
             done.append((fitted, look))
     if not done:
-        raise StoppedError(Problem(str(folder), "stopped before the first epoch; nothing was written", "start again"))
+        raise StoppedError(
+            Problem(
+                str(folder), "stopped before the first epoch; nothing was written", "start again"
+            )
+        )
     left_out = _left_out(tuning.due[len(done) :], time.monotonic() - start, budget_seconds, pace)
     for line in left_out:
         say(line)
@@ -206,7 +257,10 @@ def fit_all(
     scores = score(subject.model, photos.test, view, device, tuning.crops, pulse)
     record = _record(job, folder, done, scores, earlier, time.monotonic() - start)
     record = replace(record, caveats=(*record.caveats, *left_out))
-    metrics = (metric("validation", record.validation, photos.name), metric("test", record.test, photos.name))
+    metrics = (
+        metric("validation", record.validation, photos.name),
+        metric("test", record.test, photos.name),
+    )
     if team.first:
         save(job, subject, view, folder, metrics, left_out)
     return record
@@ -214,30 +268,47 @@ def fit_all(
 
 def _left_out(
     stages: Sequence[Stage], seconds: float, budget: float | None, pace: dict[str, float]
-) -> tuple[str, ...]:  # fmt: skip
+) -> tuple[str, ...]:
     """Return a line with the reason for each stage that was left out."""
     reason = "it was told to stop"
     if budget is not None and seconds > budget:
         reason = f"the budget of {budget:.0f} s was over after {seconds:.0f} s"
     return tuple(
         f'stage "{stage.name}" was left out: {reason}'
-        + (f"; an epoch of it takes about {pace[stage.name]:.0f} s here" if stage.name in pace else "")
+        + (
+            f"; an epoch of it takes about {pace[stage.name]:.0f} s here"
+            if stage.name in pace
+            else ""
+        )
         for stage in stages
     )
 
 
 def score(
-    model: nn.Module, part: Part, view: View, device: torch.device, crops: int = 1, pulse: Pulse = silent
-) -> Scores:  # fmt: skip
-    """Predict every photograph of `part` in fp32, like `predict`. With 10 `crops`, average the probabilities."""
-    mean, deviation = (torch.tensor(values, device=device) for values in (view.mean, view.deviation))
+    model: nn.Module,
+    part: Part,
+    view: View,
+    device: torch.device,
+    crops: int = 1,
+    pulse: Pulse = silent,
+) -> Scores:
+    """Predict every photograph of `part` in fp32, like `predict`.
+
+    With 10 `crops`, average the probabilities.
+    """
+    mean, deviation = (
+        torch.tensor(values, device=device) for values in (view.mean, view.deviation)
+    )
     batches = []
     batch = BATCH if view.rule == "crop" else 1  # whole photographs differ in shape
     with image_decoder.quiet():
         for begin in range(0, len(part), batch):
             indices = range(begin, min(begin + batch, len(part)))
             photos = [part.load(index) for index in indices]
-            views = [ten_crops(photo, view) if crops == 10 else show(photo, view)[None] for photo in photos]
+            views = [
+                ten_crops(photo, view) if crops == 10 else show(photo, view)[None]
+                for photo in photos
+            ]
             pixels = np.concatenate(views)
             logits = run(model, normalise(torch.from_numpy(pixels).to(device), mean, deviation))
             probabilities = torch.softmax(logits.double(), 1).view(len(photos), crops, -1)
@@ -251,39 +322,57 @@ def compare(ours: Scores, theirs: Scores) -> Comparison:
     only_ours = int((ours.right & ~theirs.right).sum())
     only_theirs = int((theirs.right & ~ours.right).sum())
     return Comparison(
-        baseline_accuracy_pct=100 * float(theirs.right.mean()), only_this=only_ours, only_baseline=only_theirs,
+        baseline_accuracy_pct=100 * float(theirs.right.mean()),
+        only_this=only_ours,
+        only_baseline=only_theirs,
         p=mcnemar(only_ours, only_theirs),
-    )  # fmt: skip
+    )
 
 
 def look_of(scores: Scores) -> Look:
-    """Return accuracy, its exact (Clopper-Pearson) 95 % interval over the images, and the mean loss."""
+    """Return accuracy, its exact (Clopper-Pearson) 95 % interval over the images, and the mean
+    loss.
+    """
     right, count = int(scores.right.sum()), len(scores.labels)
     low, high = clopper_pearson(right, count)
     picked = scores.probabilities[np.arange(count), scores.labels]
     loss = float(-np.log(np.maximum(picked, 1e-300)).mean())
     return Look(
-        images=count, right=right, accuracy_pct=100 * right / count, low_pct=100 * low, high_pct=100 * high,
+        images=count,
+        right=right,
+        accuracy_pct=100 * right / count,
+        low_pct=100 * low,
+        high_pct=100 * high,
         loss_nats=loss,
-    )  # fmt: skip
+    )
 
 
 def scores_of(subject: Subject, halves: Halves, part: Part, view: View) -> Scores:
-    """Predict a split with the present weights, from cached features of the frozen trunk if there are any."""
+    """Predict a split with the present weights, from cached features of the frozen trunk if there
+    are any.
+    """
     inputs = subject.held(halves, part, view)
 
     def judge(rows: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = halves.tail(rows)
         return logits
 
-    scored = evaluate(subject.model, subject.forward(halves, judge), inputs, subject.team, batch=BATCH)
+    scored = evaluate(
+        subject.model, subject.forward(halves, judge), inputs, subject.team, batch=BATCH
+    )
     return Scores(torch.softmax(scored.logits.double(), 1).numpy(), part.labels)
 
 
 def _fit_to_budget(
-    stage: Stage, subject: Subject, photos: Photographs, views: dict[str, View], budget: float | None, start: float
+    stage: Stage,
+    subject: Subject,
+    photos: Photographs,
+    views: dict[str, View],
+    budget: float | None,
+    start: float,
 ) -> tuple[Stage, float]:
-    """Reduce the epochs of a stage to fit the time limit, so that its learning rate schedule is complete.
+    """Reduce the epochs of a stage to fit the time limit, so that its learning rate schedule is
+    complete.
 
     Returns:
         The stage, and the estimated seconds of an epoch (0 if there is no estimate).
@@ -291,26 +380,51 @@ def _fit_to_budget(
     if budget is None or stage.recipe.epochs is None or stage.augment == "none":
         return stage, 0.0
     view, timer = views[stage.size], time.monotonic()
-    sample = replace(photos.validation, rows=photos.validation.rows[:BATCH], labels=photos.validation.labels[:BATCH])
+    sample = replace(
+        photos.validation,
+        rows=photos.validation.rows[:BATCH],
+        labels=photos.validation.labels[:BATCH],
+    )
     score(subject.model, sample, view, subject.device)
-    passes = 1 if stage.trains in ("classifier", "last norm") else 3  # forward; forward and backward
+    passes = (
+        1 if stage.trains in ("classifier", "last norm") else 3
+    )  # forward; forward and backward
     pace = (time.monotonic() - timer) / len(sample)
     epoch = pace * (passes * len(photos.train) + len(photos.validation))
-    remaining = budget - (time.monotonic() - start) - pace * (len(photos.test) + len(photos.validation))
+    remaining = (
+        budget - (time.monotonic() - start) - pace * (len(photos.test) + len(photos.validation))
+    )
     epochs = max(1, min(stage.recipe.epochs, int(remaining / epoch)))
     return replace(stage, recipe=replace(stage.recipe, epochs=epochs)), epoch
 
 
 def save(
-    job: Job, subject: Subject, view: View, folder: Path, metrics: tuple[Metric, ...], left_out: tuple[str, ...] = ()
-) -> None:  # fmt: skip
-    """Write the network with its present weights as a model folder; `left_out` lists the stages left out."""
+    job: Job,
+    subject: Subject,
+    view: View,
+    folder: Path,
+    metrics: tuple[Metric, ...],
+    left_out: tuple[str, ...] = (),
+) -> None:
+    """Write the network with its present weights as a model folder; `left_out` lists the stages
+    left out.
+    """
     line = provenance("finetune", 0, job.numerics, job.photos.sha256)
     file = ModelFile(
-        name=folder.name, model=subject.spec, classes=job.photos.classes, view=view, licence=job.backbone.licence,
-        caveats=(*caveats(job), *left_out), metrics=metrics,
-        provenance={"recipe": encode(job.tuning), "seed": job.seed, "data": job.photos.name, **line},
-    )  # fmt: skip
+        name=folder.name,
+        model=subject.spec,
+        classes=job.photos.classes,
+        view=view,
+        licence=job.backbone.licence,
+        caveats=(*caveats(job), *left_out),
+        metrics=metrics,
+        provenance={
+            "recipe": encode(job.tuning),
+            "seed": job.seed,
+            "data": job.photos.name,
+            **line,
+        },
+    )
     save_bundle(folder, subject.model, file)
 
 
@@ -325,13 +439,21 @@ def caveats(job: Job) -> tuple[str, ...]:
 def metric(split: str, look: Look, data: str) -> Metric:
     """Convert an accuracy estimate to the form of model.json."""
     return Metric(
-        name="top1_accuracy_pct", value=look.accuracy_pct, low=look.low_pct, high=look.high_pct, data=data, split=split,
+        name="top1_accuracy_pct",
+        value=look.accuracy_pct,
+        low=look.low_pct,
+        high=look.high_pct,
+        data=data,
+        split=split,
         images=look.images,
-    )  # fmt: skip
+    )
 
 
 def _baseline(folder: Path, photos: Photographs, pulse: Pulse = silent) -> tuple[str, Scores]:
-    """Evaluate an earlier model on the same test images. Raises InputError if it has other classes."""
+    """Evaluate an earlier model on the same test images.
+
+    Raises InputError if it has other classes.
+    """
     bundle = load_bundle(folder)
     if set(bundle.file.classes) != set(photos.classes):
         unknown = sorted(set(bundle.file.classes) ^ set(photos.classes))
@@ -344,33 +466,58 @@ def _baseline(folder: Path, photos: Photographs, pulse: Pulse = silent) -> tuple
 
 
 def _record(
-    job: Job, folder: Path, done: list[tuple[Fitted, Look]], scores: Scores, earlier: tuple[str, Scores] | None,
+    job: Job,
+    folder: Path,
+    done: list[tuple[Fitted, Look]],
+    scores: Scores,
+    earlier: tuple[str, Scores] | None,
     seconds: float,
-) -> Record:  # fmt: skip
+) -> Record:
     photos = job.photos
     best = max(range(len(done)), key=lambda k: merit(done[k][1]))
     stages = tuple(
         StageRecord(
-            name=fitted.stage, rate=fitted.rate, trained=fitted.trained, epochs=len(fitted.epochs),
-            best_epoch=fitted.best.epoch, validation=look, seconds=round(fitted.seconds, 1), diverged=fitted.diverged,
+            name=fitted.stage,
+            rate=fitted.rate,
+            trained=fitted.trained,
+            epochs=len(fitted.epochs),
+            best_epoch=fitted.best.epoch,
+            validation=look,
+            seconds=round(fitted.seconds, 1),
+            diverged=fitted.diverged,
             chosen=index == best,
         )
         for index, (fitted, look) in enumerate(done)
-    )  # fmt: skip
+    )
     confident = scores.probabilities.max(1)
     wrong = sorted(np.flatnonzero(~scores.right), key=lambda index: (-confident[index], index))
     worst = tuple(
         Mistake(
-            path=photos.test.rows[index].path, label=photos.classes[scores.labels[index]],
-            said=photos.classes[scores.said[index]], probability=float(confident[index]),
+            path=photos.test.rows[index].path,
+            label=photos.classes[scores.labels[index]],
+            said=photos.classes[scores.said[index]],
+            probability=float(confident[index]),
         )
         for index in wrong[:WORST]
-    )  # fmt: skip
+    )
     comparison = replace(compare(scores, earlier[1]), baseline=earlier[0]) if earlier else None
     return Record(
-        model=job.backbone.spec.slug, data=photos.name, classes=len(photos.classes), folder=folder.name,
-        train_images=len(photos.train), stages=stages, validation=done[best][1], test=look_of(scores), worst=worst,
+        model=job.backbone.spec.slug,
+        data=photos.name,
+        classes=len(photos.classes),
+        folder=folder.name,
+        train_images=len(photos.train),
+        stages=stages,
+        validation=done[best][1],
+        test=look_of(scores),
+        worst=worst,
         example=photos.test.rows[0].path,
-        caveats=caveats(job), comparison=comparison, seconds=round(seconds, 1), train_size=job.tuning.train_size,
-        test_size=job.tuning.test_size, seed=job.seed, recipe=job.tuning.name, chance_pct=100 * photos.chance,
-    )  # fmt: skip
+        caveats=caveats(job),
+        comparison=comparison,
+        seconds=round(seconds, 1),
+        train_size=job.tuning.train_size,
+        test_size=job.tuning.test_size,
+        seed=job.seed,
+        recipe=job.tuning.name,
+        chance_pct=100 * photos.chance,
+    )

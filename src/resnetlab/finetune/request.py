@@ -48,16 +48,27 @@ class Asked:
 def read(request: Told, say: Say = lambda _: None) -> Asked:
     """Read and check the parts of a request that need no torch. Raises InputError."""
     if not request.folder.is_dir():
-        raise mistake(str(request.folder), "no such folder", "give a folder of photographs, in folders of classes")
+        raise mistake(
+            str(request.folder),
+            "no such folder",
+            "give a folder of photographs, in folders of classes",
+        )
     tuning = adjusted(load_tuning(request.recipe), request)
     backbone = choose(request.model, request.weights, request.accept_licence)
     photos = open_photographs(
-        request.folder, cache=request.output / "cache", cut=request.cut, skip_bad=request.skip_bad, say=say
-    )  # fmt: skip
+        request.folder,
+        cache=request.output / "cache",
+        cut=request.cut,
+        skip_bad=request.skip_bad,
+        say=say,
+    )
     for note in photos.notes:
         say(f"note: {note}")
     origin = f" ({backbone.found})" if backbone.found else ""
-    say(f"{len(photos.classes)} classes, {len(photos.train):,} train images; {backbone.spec.slug}{origin}")
+    say(
+        f"{len(photos.classes)} classes, {len(photos.train):,} train images; "
+        f"{backbone.spec.slug}{origin}"
+    )
     return Asked(photos, backbone, tuning)
 
 
@@ -68,10 +79,20 @@ def adjusted(tuning: Tuning, request: Told) -> Tuning:
     trains = _trains(request.freeze)
 
     def changed(stage: Stage) -> Stage:
-        return replace(stage, trains=trains) if trains is not None and stage.augment == "standard" else stage
+        return (
+            replace(stage, trains=trains)
+            if trains is not None and stage.augment == "standard"
+            else stage
+        )
 
     stages = tuple(map(changed, tuning.stages))
-    return replace(tuning, train_size=train, test_size=test, epochs=request.epochs or tuning.epochs, stages=stages)
+    return replace(
+        tuning,
+        train_size=train,
+        test_size=test,
+        epochs=request.epochs or tuning.epochs,
+        stages=stages,
+    )
 
 
 def _trains(freeze: str) -> Trains | None:

@@ -1,6 +1,8 @@
-"""FixRes sweep over resolutions: stage one once per train size, then stage two at each test size (Touvron et al. 2019).
+"""FixRes sweep over resolutions: stage one once per train size, then stage two at each test size
+(Touvron et al. 2019).
 
-The features of a frozen trunk are computed once for all train sizes, since stage two uses the same draws for each.
+The features of a frozen trunk are computed once for all train sizes, since stage two uses the same
+draws for each.
 """
 
 from __future__ import annotations
@@ -17,7 +19,17 @@ from torch import Tensor
 from resnetlab.data.transforms.eval_transform import View
 from resnetlab.errors import mistake
 from resnetlab.finetune.model import Subject
-from resnetlab.finetune.pipeline import Job, Scores, caveats, compare, look_of, merit, metric, save, scores_of
+from resnetlab.finetune.pipeline import (
+    Job,
+    Scores,
+    caveats,
+    compare,
+    look_of,
+    merit,
+    metric,
+    save,
+    scores_of,
+)
 from resnetlab.finetune.progress import Pulse, silent
 from resnetlab.finetune.results import Cell, Comparison, Row, Sizes
 from resnetlab.finetune.stage import Fitted, fit
@@ -68,9 +80,12 @@ class _Sweep:
                 views = {"train": view, "test": view}
                 fitted = self._fitted(self.basis.then(stage, view), views, self.stop)
                 row = replace(
-                    row, status="done", epochs=len(fitted.epochs), best_epoch=fitted.best.epoch,
+                    row,
+                    status="done",
+                    epochs=len(fitted.epochs),
+                    best_epoch=fitted.best.epoch,
                     peak_bytes=fitted.peak_bytes,
-                )  # fmt: skip
+                )
                 summary = f"validation {fitted.best.accuracy_pct:.1f} %"
             except TakenError:
                 summary = "stopped"
@@ -92,7 +107,11 @@ class _Sweep:
 
     def cell(self, train_size: int, test_size: int, state: State) -> Cell:
         """Evaluate stage one at `test_size`, then train and evaluate stage two from its weights."""
-        start, cell, self.spared = time.monotonic(), Cell(train_size=train_size, test_size=test_size), 0.0
+        start, cell, self.spared = (
+            time.monotonic(),
+            Cell(train_size=train_size, test_size=test_size),
+            0.0,
+        )
         self.say(f"train {train_size}, test {test_size}: begins")
         self.subject.model.load_state_dict(state)
         with peak_memory(self.subject.device) as peak:
@@ -106,7 +125,9 @@ class _Sweep:
                 if self.subject.device.type == "cuda":
                     torch.cuda.empty_cache()
                 cell = replace(cell, status="out of memory")
-        cell = replace(cell, seconds=round(time.monotonic() - start + self.spared, 1), peak_bytes=peak.bytes)
+        cell = replace(
+            cell, seconds=round(time.monotonic() - start + self.spared, 1), peak_bytes=peak.bytes
+        )
         estimates = cell.two or cell.one
         summary = f"validation {estimates[0].accuracy_pct:.1f} %" if estimates else cell.status
         self.say(f"train {train_size}, test {test_size}: {summary}, {cell.seconds:.0f} s")
@@ -119,13 +140,17 @@ class _Sweep:
 
         def predictions() -> tuple[Scores, Scores]:
             view = views["test"]
-            return scores_of(subject, halves, photos.validation, view), scores_of(subject, halves, photos.test, view)
+            return scores_of(subject, halves, photos.validation, view), scores_of(
+                subject, halves, photos.test, view
+            )
 
         first_scores = predictions()
         self._prefer(cell, first_scores)
         if cell.train_size == cell.test_size:
             self.plain[cell.train_size] = first_scores[1]
-        cell = replace(cell, status="done", one=(look_of(first_scores[0]), look_of(first_scores[1])))
+        cell = replace(
+            cell, status="done", one=(look_of(first_scores[0]), look_of(first_scores[1]))
+        )
         if len(tuning.stages) < 2:
             return cell
         first, second = tuning.due
@@ -140,7 +165,9 @@ class _Sweep:
     def _fitted(self, basis: Basis, views: dict[str, View], stop: Callable[[], bool]) -> Fitted:
         """Return the last stage of `basis`, trained or from the cache."""
         start = time.monotonic()
-        fitting = partial(fit, self.subject, basis.stages[-1], self.job.photos, views, self.job.seed, stop=stop)
+        fitting = partial(
+            fit, self.subject, basis.stages[-1], self.job.photos, views, self.job.seed, stop=stop
+        )
         fitted = self.cache.stage(basis, self.subject, fitting, self.stop)
         self.spared = max(0.0, fitted.seconds - (time.monotonic() - start))
         return fitted
@@ -148,26 +175,47 @@ class _Sweep:
     def _prefer(self, cell: Cell, scores: tuple[Scores, Scores]) -> None:
         score = merit(look_of(scores[0]))
         if self.best is None or score > self.best.merit:
-            self.best = _Best(score, (cell.train_size, cell.test_size), _clone_state(self.subject), scores[1])
+            self.best = _Best(
+                score, (cell.train_size, cell.test_size), _clone_state(self.subject), scores[1]
+            )
 
 
 def sweep(
-    job: Job, train_sizes: tuple[int, ...], test_sizes: tuple[int, ...], model: Path, cache: Kept, *, command: str,
-    stop: Callable[[], bool] = lambda: False, say: Say = lambda _: None, pulse: Pulse = silent,
-) -> Iterator[Sizes]:  # fmt: skip
+    job: Job,
+    train_sizes: tuple[int, ...],
+    test_sizes: tuple[int, ...],
+    model: Path,
+    cache: Kept,
+    *,
+    command: str,
+    stop: Callable[[], bool] = lambda: False,
+    say: Say = lambda _: None,
+    pulse: Pulse = silent,
+) -> Iterator[Sizes]:
     """Yield the table after each row and cell, and write the best network to the folder `model`.
 
-    Validation selects the best pair of sizes. Each cell is evaluated once on test, which selects nothing. Stages in
-    `cache` are not trained again, but evaluated again. Raises InputError for a recipe of more than two stages, or
-    for a size that the network does not accept.
+    Validation selects the best pair of sizes. Each cell is evaluated once on test, which selects
+    nothing. Stages in `cache` are not trained again, but evaluated again. Raises InputError for a
+    recipe of more than two stages, or for a size that the network does not accept.
     """
     if len(job.tuning.stages) > 2:
-        raise mistake(job.tuning.name, "more than two stages", "--recipe fixres, or proof-of-concept", field="stages")
+        raise mistake(
+            job.tuning.name,
+            "more than two stages",
+            "--recipe fixres, or proof-of-concept",
+            field="stages",
+        )
     start = time.monotonic()
     device = prepare(job.numerics, job.device_index)
     subject = Subject(
-        job.backbone.spec, job.backbone.weights, job.photos.classes, job.seed, job.numerics, device, pulse=pulse
-    )  # fmt: skip
+        job.backbone.spec,
+        job.backbone.weights,
+        job.photos.classes,
+        job.seed,
+        job.numerics,
+        device,
+        pulse=pulse,
+    )
     for size in sorted({*train_sizes, *test_sizes}):
         subject.view(size)
     subject.halves(job.tuning.stages[0].trains, train_sizes[0])
@@ -185,13 +233,27 @@ def sweep(
             baseline = f"stage one, train and test {best.pair[0]}"
             paired = replace(compare(best.test, progress.plain[best.pair[0]]), baseline=baseline)
         return Sizes(
-            model=job.backbone.spec.slug, recipe=job.tuning.name, data=photos.name, classes=len(photos.classes),
-            images=(len(photos.train), len(photos.validation), len(photos.test)), seed=job.seed,
-            chance_pct=100 * photos.chance, rows=tuple(rows.values()), cells=tuple(cells.values()),
-            best=best.pair if best else None, best_paired=paired, trainable=trained, parameters=total,
-            precision=job.numerics.precision, machine=str(line["processor"]), licence=str(job.backbone.licence),
-            caveats=caveats(job), command=command, seconds=round(time.monotonic() - start, 1), provenance=line,
-        )  # fmt: skip
+            model=job.backbone.spec.slug,
+            recipe=job.tuning.name,
+            data=photos.name,
+            classes=len(photos.classes),
+            images=(len(photos.train), len(photos.validation), len(photos.test)),
+            seed=job.seed,
+            chance_pct=100 * photos.chance,
+            rows=tuple(rows.values()),
+            cells=tuple(cells.values()),
+            best=best.pair if best else None,
+            best_paired=paired,
+            trainable=trained,
+            parameters=total,
+            precision=job.numerics.precision,
+            machine=str(line["processor"]),
+            licence=str(job.backbone.licence),
+            caveats=caveats(job),
+            command=command,
+            seconds=round(time.monotonic() - start, 1),
+            provenance=line,
+        )
 
     for train_size in train_sizes:
         for entry in progress.row(train_size, test_sizes):
@@ -205,7 +267,13 @@ def sweep(
     if progress.best is not None:
         subject.model.load_state_dict(progress.best.state)
         look = look_of(progress.best.test)
-        save(job, subject, subject.view(progress.best.pair[1]), model, (metric("test", look, job.photos.name),))
+        save(
+            job,
+            subject,
+            subject.view(progress.best.pair[1]),
+            model,
+            (metric("test", look, job.photos.name),),
+        )
     yield table()
 
 

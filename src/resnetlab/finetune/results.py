@@ -9,7 +9,7 @@ from resnetlab.schema import Positive, Whole, spec
 
 @spec
 class Look:
-    """Accuracy estimate on one split, with its exact 95 % interval over the images, and the loss."""
+    """Accuracy estimate on one split, with its exact 95 % interval over images, and the loss."""
 
     images: Positive
     right: Whole
@@ -129,7 +129,9 @@ class Sizes:
     best: tuple[Positive, Positive] | None = None
     """Pair of sizes with the highest validation accuracy, then the lowest loss."""
     best_paired: Comparison | None = None
-    """Comparison of the best pair with stage one at its train size for both, on the same test images."""
+    """Comparison of the best pair with stage one at its train size for both, on the same test
+    images.
+    """
     trainable: Whole
     parameters: Positive
     precision: str
@@ -139,4 +141,6 @@ class Sizes:
     command: str
     seconds: float
     provenance: dict[str, Any]
-    """Commit, packages, processor, threads and SHA-256 of the photographs, as in the provenance of a run."""
+    """Commit, packages, processor, threads and SHA-256 of the photographs, as in the provenance of
+    a run.
+    """

@@ -1,8 +1,9 @@
 """Cache of fine-tuning stages, by a hash of everything that determines their bits.
 
-Each stage has one file under `cache/stages` with the tensors that the stage may have changed; its metadata contain the
-result of the stage. Files are written atomically, and a damaged file counts as absent. Every file may be removed, since
-a missing stage is trained again. The cache never removes files itself.
+Each stage has one file under `cache/stages` with the tensors that the stage may have changed; its
+metadata contain the result of the stage. Files are written atomically, and a damaged file counts as
+absent. Every file may be removed, since a missing stage is trained again. The cache never removes
+files itself.
 """
 
 from __future__ import annotations
@@ -70,12 +71,19 @@ def basis_of(subject: Subject, data: str, class_weights: str) -> Basis:
     """Return the cache key of a network before its first stage."""
     network = subject.spec
     if isinstance(network, External):
-        network = replace(network, weights="", sha256="", mean=(), deviation=(), class_names=(), licence=None)
+        network = replace(
+            network, weights="", sha256="", mean=(), deviation=(), class_names=(), licence=None
+        )
     return Basis(
-        algorithm_version=TUNING_VERSION, packages={name: importlib.metadata.version(name) for name in PACKAGES},
-        network=network, tensors=digest_of(subject.model.state_dict()), data=data, class_weights=class_weights,
-        seed=subject.seed, numerics=subject.numerics,
-    )  # fmt: skip
+        algorithm_version=TUNING_VERSION,
+        packages={name: importlib.metadata.version(name) for name in PACKAGES},
+        network=network,
+        tensors=digest_of(subject.model.state_dict()),
+        data=data,
+        class_weights=class_weights,
+        seed=subject.seed,
+        numerics=subject.numerics,
+    )
 
 
 @dataclass(frozen=True)
@@ -89,16 +97,24 @@ class Kept:
     wait_seconds: float = 0.0
 
     def stage(
-        self, basis: Basis, subject: Subject, fit: Callable[[], Fitted], stop: Callable[[], bool] = lambda: False
+        self,
+        basis: Basis,
+        subject: Subject,
+        fit: Callable[[], Fitted],
+        stop: Callable[[], bool] = lambda: False,
     ) -> Fitted:
-        """Return the last stage of `basis`, from the cache or trained by `fit`, and load its weights.
+        """Return the last stage of `basis`, from the cache or trained by `fit`, and load its
+        weights.
 
-        Only one of several concurrent processes trains the stage. A stage that was stopped is not cached. Raises
-        TakenError if another process trains the stage for longer than `wait_seconds`.
+        Only one of several concurrent processes trains the stage. A stage that was stopped is not
+        cached. Raises TakenError if another process trains the stage for longer than
+        `wait_seconds`.
         """
         path = self.folder / f"{digest(basis)[:32]}.safetensors"
         team, stage, side = subject.team, basis.stages[-1], basis.views[-1].size
-        stop_waiting = stop if team.size == 1 else None  # one process of a team must not give up while the others wait
+        stop_waiting = (
+            stop if team.size == 1 else None
+        )  # one process of a team must not give up while the others wait
         with self._locked(path, stop_waiting) if team.first else contextlib.nullcontext():
             cached = team.from_first(_read(path) if team.first else None)
             if cached is None:
@@ -116,7 +132,8 @@ class Kept:
 
     @contextlib.contextmanager
     def _locked(self, path: Path, stop: Callable[[], bool] | None) -> Iterator[None]:
-        """Acquire the lock of the stage at `path` for the `with` block. Without `stop`, wait without limit.
+        """Acquire the lock of the stage at `path` for the `with` block. Without `stop`, wait
+        without limit.
 
         The system releases the lock when a process dies.
         """
@@ -134,11 +151,14 @@ class Kept:
 
 
 def learning(model: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors that training may change, by the present `requires_grad` and train modes."""
+    """Return the tensors that training may change, by their `requires_grad` and train modes."""
     names = {
         f"{prefix}.{name}".lstrip(".")
         for prefix, module in model.named_modules()
-        for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        for name, tensor in (
+            *module.named_parameters(recurse=False),
+            *module.named_buffers(recurse=False),
+        )
         if (tensor.requires_grad if isinstance(tensor, nn.Parameter) else module.training)
     }
     return {name: tensor for name, tensor in model.state_dict().items() if name in names}
@@ -162,7 +182,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Fitted] | None:
     """Read a stage; return None if the file is absent or damaged."""
     try:
         with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             facts = json.loads(file.metadata()["resnetlab"])
         fitted: Fitted = decode(Fitted, facts["fitted"], str(path))
     except (SafetensorError, OSError, InputError, ValueError, KeyError, TypeError):

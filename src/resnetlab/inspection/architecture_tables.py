@@ -9,20 +9,42 @@ from resnetlab.errors import mistake, nearest
 from resnetlab.models.configs.cifar import DEPTH_REPORT, depth_report
 from resnetlab.models.configs.imagenet import IMAGENET, ImageNetResNet
 
-SLIDES = {"resnet18": 1.8e9, "resnet34": 3.6e9, "resnet50": 3.8e9, "resnet101": 7.6e9, "resnet152": 11.3e9}
+SLIDES = {
+    "resnet18": 1.8e9,
+    "resnet34": 3.6e9,
+    "resnet50": 3.8e9,
+    "resnet101": 7.6e9,
+    "resnet152": 11.3e9,
+}
 """Row "FLOPs" in the slides' table, as in He et al. 2016, table 1: multiply-adds at 224x224."""
 
 FAMILIES = ("depth-report", "imagenet")
 
 NOTES = {
     "depth-report": (
-        "Table 1 of the depth report counts blocks of two 3x3 convolutions; stem and classifier add two layers.",
+        (
+            "Table 1 of the depth report counts blocks of two 3x3 convolutions; stem and "
+            "classifier "
+            "add two layers."
+        ),
         "Its 18 has 7 blocks, so 16 weighted layers: it is built as the table says.",
     ),
     "imagenet": (
-        "The slides' row FLOPs counts multiply-adds, with the stride on the first 1x1 convolution of a bottleneck.",
-        "Their numbers are those of He et al. 2016, table 1, which cuts 3.66 and 3.86 to 3.6 and 3.8.",
-        "With the stride on the 3x3 (middle, torchvision) a bottleneck's first convolution runs at the full size.",
+        (
+            "The slides' row FLOPs counts multiply-adds, with the stride on the first 1x1 "
+            "convolution "
+            "of a bottleneck."
+        ),
+        (
+            "Their numbers are those of He et al. 2016, table 1, which cuts 3.66 and 3.86 to "
+            "3.6 and "
+            "3.8."
+        ),
+        (
+            "With the stride on the 3x3 (middle, torchvision) a bottleneck's first "
+            "convolution runs "
+            "at the full size."
+        ),
     ),
 }
 
@@ -57,13 +79,24 @@ def _depth_report(channels: int, classes: int, side: int, images: int) -> list[d
     widths = models[8].widths
     for stage, width in enumerate(widths):
         changes = {str(depth): 1 for depth in models}
-        same_width = {str(depth): model.blocks[stage] - (stage > 0) for depth, model in models.items()}
+        same_width = {
+            str(depth): model.blocks[stage] - (stage > 0) for depth, model in models.items()
+        }
         rows += [{"blocks": f"{widths[stage - 1]} to {width}"} | changes] if stage else []
-        rows.append({"blocks": f"{width} to {width}"} | {depth: count or None for depth, count in same_width.items()})
-    rows.append({"blocks": "weighted layers"} | {str(depth): model.depth for depth, model in models.items()})
+        rows.append(
+            {"blocks": f"{width} to {width}"}
+            | {depth: count or None for depth, count in same_width.items()}
+        )
+    rows.append(
+        {"blocks": "weighted layers"} | {str(depth): model.depth for depth, model in models.items()}
+    )
     for kind, networks in (("residual", models), ("plain", plain)):
-        costs = {str(depth): model.cost(channels, classes, side) for depth, model in networks.items()}
-        rows.append({"blocks": f"parameters, {kind}"} | {depth: cost[0] for depth, cost in costs.items()})
+        costs = {
+            str(depth): model.cost(channels, classes, side) for depth, model in networks.items()
+        }
+        rows.append(
+            {"blocks": f"parameters, {kind}"} | {depth: cost[0] for depth, cost in costs.items()}
+        )
         rows.append({"blocks": f"MACs, {kind}"} | {depth: cost[1] for depth, cost in costs.items()})
         if images:
             share = {depth: cost[0] / images for depth, cost in costs.items()}
@@ -77,15 +110,20 @@ def _imagenet(channels: int, classes: int, side: int, images: int) -> list[dict[
         if model.shortcut == "none" or model.cardinality > 1:
             continue
         first, middle = (
-            _cost(replace(model, stride_on=option), channels, classes, side) for option in ("first", "middle")
+            _cost(replace(model, stride_on=option), channels, classes, side)
+            for option in ("first", "middle")
         )
         rows.append(
             {
-                "model": name, "slides_flops": SLIDES[name] if side == 224 else None, "macs_stride_on_first": first[1],
-                "macs_stride_on_middle": middle[1], "flops_stride_on_middle": 2 * middle[1], "parameters": middle[0],
+                "model": name,
+                "slides_flops": SLIDES[name] if side == 224 else None,
+                "macs_stride_on_first": first[1],
+                "macs_stride_on_middle": middle[1],
+                "flops_stride_on_middle": 2 * middle[1],
+                "parameters": middle[0],
             }
             | ({"parameters_a_training_image": middle[0] / images} if images else {})
-        )  # fmt: skip
+        )
     return rows
 
 

@@ -23,7 +23,11 @@ from resnetlab.training.state import Learner
 
 def blocks_of(model: nn.Module) -> dict[str, BasicBlock | Block]:
     """Return the blocks of a network by name, in order."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, BasicBlock | Block)}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, BasicBlock | Block)
+    }
 
 
 @contextmanager
@@ -33,7 +37,9 @@ def switched_off(block: BasicBlock | Block) -> Iterator[None]:
     if block.shortcut is None:
         convolutions = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
         stride = max(module.stride[0] for module in convolutions)
-        branch: Callable[[Tensor], Tensor] = Pad(convolutions[0].in_channels, convolutions[-1].out_channels, stride)
+        branch: Callable[[Tensor], Tensor] = Pad(
+            convolutions[0].in_channels, convolutions[-1].out_channels, stride
+        )
     else:
 
         def branch(x: Tensor) -> Tensor:
@@ -60,5 +66,9 @@ def drop_blocks(learner: Learner, test: Resident) -> DroppedBlocks:
     for name, block in blocks_of(learner.model).items():
         with switched_off(block):
             accuracy_left = accuracy()
-        rows.append(BlockWorth(without=name, accuracy_pct=accuracy_left, lost_points=full_accuracy - accuracy_left))
+        rows.append(
+            BlockWorth(
+                without=name, accuracy_pct=accuracy_left, lost_points=full_accuracy - accuracy_left
+            )
+        )
     return DroppedBlocks(images=len(test), blocks=tuple(rows))

@@ -43,7 +43,9 @@ class LayerNorms:
     activation_norm: float | None
     """Norm of the activation that follows the layer, if there is one before the next layer."""
     never_active_pct: float | None
-    """Maps or units, in per cent, for which the following ReLU is 0 at every position of every image."""
+    """Maps or units, in per cent, for which the following ReLU is 0 at every position of every
+    image.
+    """
 
 
 @spec
@@ -53,7 +55,8 @@ class Gradients:
     epoch: float
     step: int
     images: int
-    """Number of images in the batch: the start of a fixed draw from the train split, not augmented."""
+    """Number of images in the batch: the start of a fixed draw from the train split, not augmented.
+    """
     loss_nats: float | None
     layers: tuple[LayerNorms, ...]
 

@@ -27,7 +27,8 @@ JOINS = {"add": "+", "concatenate": "c"}
 STYLE = """
 text{font:12px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#1c1e21}
 .muted{fill:#5b626b;font-size:11px}.strong{font-weight:600}.mid{text-anchor:middle}.end{text-anchor:end}
-.band{fill:#f3f5f7}.layer rect{fill:#d9e9f6;stroke:#0072b2}.layer.strided rect{fill:#9ecae1}.layer.bare rect{fill:#fff}
+.band{fill:#f3f5f7}.layer rect{fill:#d9e9f6;stroke:#0072b2}
+.layer.strided rect{fill:#9ecae1}.layer.bare rect{fill:#fff}
 .side rect{fill:#fbe3d3;stroke:#c2540a}.join circle{fill:#fff;stroke:#1c1e21;stroke-width:1.5}
 path{fill:none;stroke:#5b626b;stroke-width:1.3}.shortcut{stroke:#c2540a;stroke-width:1.8}
 .changes{stroke-dasharray:5 3}"""
@@ -35,7 +36,9 @@ path{fill:none;stroke:#5b626b;stroke-width:1.3}.shortcut{stroke:#c2540a;stroke-w
 
 @dataclass(frozen=True)
 class Way:
-    """Path around part of the column: from row `first` to row `last`, with the rows on it, in a lane."""
+    """Path around part of the column: from row `first` to row `last`, with the rows on it, in a
+    lane.
+    """
 
     first: int
     last: int
@@ -52,17 +55,29 @@ def draw(layers: Layers) -> str:
     has_boxes = any(way.rows for way in ways)
     lanes = 1 + max((way.lane for way in ways), default=-1)
     lane_width = SIDE if has_boxes and lanes > 1 else LANE
-    width = LEFT + WIDE + 20 + lane_width * max(0, lanes - 1) + (LANE + SIDE if has_boxes else LANE if lanes else 0)
+    width = (
+        LEFT
+        + WIDE
+        + 20
+        + lane_width * max(0, lanes - 1)
+        + (LANE + SIDE if has_boxes else LANE if lanes else 0)
+    )
     height = TOP + STEP * len(column) + 74
     width = max(width, LEGEND)
     size = f'width="{width}" height="{height}"'
     title = f"{layers.name} for {by_size(layers.image)}"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size} role="img">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size} '
+            'role="img">'
+        ),
         f"<title>{escape(title)}</title><style>{STYLE}</style>",
         f'<rect {size} rx="6" fill="#fff"/>',
         f'<text class="strong" x="16" y="24">{escape(title)}</text>',
-        f'<text class="muted" x="16" y="41">{layers.parameters:,} parameters, {layers.macs:,} multiply-adds</text>',
+        (
+            f'<text class="muted" x="16" y="41">{layers.parameters:,} parameters, {layers.macs:,} '
+            "multiply-adds</text>"
+        ),
         *_bands(rows, column, width),
         *(_way(rows, way, position_of, lane_width) for way in ways),
     ]
@@ -71,7 +86,11 @@ def draw(layers: Layers) -> str:
         radius = 8 if rows[row].kind in JOINS else HIGH // 2
         above = (8 if position and rows[column[position - 1]].kind in JOINS else HIGH // 2) - STEP
         parts.append(f'<path d="M{_centre()},{y + above}V{y - radius}"/>')
-        parts.append(_join(rows[row], y) if rows[row].kind in JOINS else _box(rows[row], LEFT, y, WIDE, "layer"))
+        parts.append(
+            _join(rows[row], y)
+            if rows[row].kind in JOINS
+            else _box(rows[row], LEFT, y, WIDE, "layer")
+        )
     return "\n".join([*parts, *_legend(rows, ways, height), "</svg>"]) + "\n"
 
 
@@ -84,13 +103,17 @@ def longest(rows: list[Layer]) -> list[int]:
     while row_index >= 0:
         path.append(row_index)
         row_index = max(
-            rows[row_index].takes, key=lambda source: (length[source] if source >= 0 else 0, source), default=-1
+            rows[row_index].takes,
+            key=lambda source: (length[source] if source >= 0 else 0, source),
+            default=-1,
         )
     return path[::-1]
 
 
 def ways_around(rows: list[Layer], column: list[int]) -> list[Way]:
-    """Return every edge that is not in the column; consecutive rows beside the column form one path."""
+    """Return every edge that is not in the column; consecutive rows beside the column form one
+    path.
+    """
     in_column = set(column)
     column_edges = set(zip([-1, *column], column, strict=False))
     users: dict[int, list[int]] = {}
@@ -118,7 +141,10 @@ def in_lanes(ways: list[Way], position_of: dict[int, int]) -> list[Way]:
     """
     lanes: list[list[tuple[int, int]]] = []
     placed = []
-    for way in sorted(ways, key=lambda way: (position_of[way.last] - position_of[way.first], position_of[way.first])):
+    for way in sorted(
+        ways,
+        key=lambda way: (position_of[way.last] - position_of[way.first], position_of[way.first]),
+    ):
         low, high = position_of[way.first], position_of[way.last]
         free = [all(high <= a or b <= low for a, b in lane) for lane in lanes]
         lane = free.index(True) if True in free else len(lanes)
@@ -138,19 +164,27 @@ def _centre() -> int:
 
 
 def _bands(rows: list[Layer], column: list[int], width: int) -> list[str]:
-    """Draw the stages, every other one on a grey band: its name, its output size, its parameters."""
+    """Draw the stages, every other one on a grey band: name, output size, parameters."""
     parts, position, first_row = [], 0, 0
     for number, (name, layers) in enumerate(_stages([rows[row] for row in column])):
         top, height = TOP + STEP * position, STEP * len(layers)
         if number % 2 == 0:
-            parts.append(f'<rect class="band" x="8" y="{top}" width="{width - 16}" height="{height}" rx="4"/>')
+            parts.append(
+                f'<rect class="band" x="8" y="{top}" width="{width - 16}" height="{height}" '
+                'rx="4"/>'
+            )
         y = top + 13
         parts.append(f'<text class="strong" x="16" y="{y}">{escape(name)}</text>')
         lines = [by_size(layers[-1].output)] if name != by_size(layers[-1].output) else []
         end_row = column[position + len(layers) - 1] + 1
-        parameters = sum(row.parameters for row in rows[first_row:end_row])  # including layers beside the column
+        parameters = sum(
+            row.parameters for row in rows[first_row:end_row]
+        )  # including layers beside the column
         lines += [f"{parameters:,} parameters"] if parameters and len(layers) > 1 else []
-        parts += [f'<text class="muted" x="16" y="{y + 14 * (n + 1)}">{line}</text>' for n, line in enumerate(lines)]
+        parts += [
+            f'<text class="muted" x="16" y="{y + 14 * (n + 1)}">{line}</text>'
+            for n, line in enumerate(lines)
+        ]
         position, first_row = position + len(layers), end_row
     return parts
 
@@ -175,7 +209,11 @@ def _stages(layers: list[Layer]) -> list[tuple[str, list[Layer]]]:
 
 def _label(layer: Layer) -> str:
     """Return a label such as `3x3 conv, 64, /2`."""
-    kernel = f"{square(layer.kernel)}x{square(layer.kernel)} " if layer.kernel and len(set(layer.kernel)) == 1 else ""
+    kernel = (
+        f"{square(layer.kernel)}x{square(layer.kernel)} "
+        if layer.kernel and len(set(layer.kernel)) == 1
+        else ""
+    )
     kernel = kernel or (f"{by_size(layer.kernel)} " if layer.kernel else "")
     kind, _, detail = layer.kind.partition(", ")
     parts = [kernel + kind, str(layer.output[0]) if layer.weights else "", detail]
@@ -188,17 +226,26 @@ def _tooltip(layer: Layer) -> str:
     """Return a tooltip with all values of the layer's table row."""
     field = f", receptive field {square(layer.paths.size)}" if layer.paths else ""
     summary = f"{layer.name}: {_label(layer)}; gives {by_size(layer.output)}"
-    return f"<title>{escape(summary)}; {layer.parameters:,} parameters, {layer.macs:,} multiply-adds{field}</title>"
+    return (
+        f"<title>{escape(summary)}; {layer.parameters:,} parameters, {layer.macs:,} "
+        f"multiply-adds{field}</title>"
+    )
 
 
 def _box(layer: Layer, x: int, y: int, width: int, name: str) -> str:
     strided = layer.stride is not None and max(layer.stride) > 1
     name += " strided" if strided else "" if layer.weights else " bare"
     then = " " + ", ".join(layer.then) if layer.then and len(layer.then) < 4 else ""
-    muted = f'<tspan class="muted">{escape(then)}</tspan>' if then and len(_label(layer) + then) < 40 else ""
+    muted = (
+        f'<tspan class="muted">{escape(then)}</tspan>'
+        if then and len(_label(layer) + then) < 40
+        else ""
+    )
     return (
-        f'<g class="{name}">{_tooltip(layer)}<rect x="{x}" y="{y - HIGH // 2}" width="{width}" height="{HIGH}" rx="4"/>'
-        f'<text class="mid" x="{x + width // 2}" y="{y + 4}">{escape(_label(layer))}{muted}</text></g>'
+        f'<g class="{name}">{_tooltip(layer)}<rect x="{x}" y="{y - HIGH // 2}" '
+        f'width="{width}" height="{HIGH}" rx="4"/>'
+        f'<text class="mid" x="{x + width // 2}" '
+        f'y="{y + 4}">{escape(_label(layer))}{muted}</text></g>'
     )
 
 
@@ -221,7 +268,8 @@ def _way(rows: list[Layer], way: Way, position_of: dict[int, int], lane_width: i
     name = "shortcut changes" if changes and rows[way.last].kind != "concatenate" else "shortcut"
     radius = 7
     line = (
-        f'<path class="{name}" d="M{_centre()},{start}H{right - radius}q{radius},0 {radius},{radius}'
+        f'<path class="{name}" d="M{_centre()},{start}H{right - radius}q{radius},0 '
+        f"{radius},{radius}"
         f'V{end - radius}q0,{radius} {-radius},{radius}H{edge}"/>'
         f'<path class="shortcut" d="M{edge + 6},{end - 4}l-6,4l6,4"/>'
     )
@@ -235,9 +283,19 @@ def _way(rows: list[Layer], way: Way, position_of: dict[int, int], lane_width: i
 
 def _legend(rows: list[Layer], ways: list[Way], height: int) -> list[str]:
     """Return the legend for the marks that occur in the drawing."""
-    joins = [f"{sign} {kind}" for kind, sign in JOINS.items() if any(row.kind == kind for row in rows)]
-    lines = ["A box: window, kind, maps that it gives, /stride; darker where it strides. " + ", ".join(joins)]
+    joins = [
+        f"{sign} {kind}" for kind, sign in JOINS.items() if any(row.kind == kind for row in rows)
+    ]
+    lines = [
+        "A box: window, kind, maps that it gives, /stride; darker where it strides. "
+        + ", ".join(joins)
+    ]
     if ways:
         text = "Orange: ways around; dashed where they change size or maps"
-        lines.append(text + (", boxed where they project." if any(way.rows for way in ways) else "."))
-    return [f'<text class="muted" x="16" y="{height - 40 + 16 * n}">{line}</text>' for n, line in enumerate(lines)]
+        lines.append(
+            text + (", boxed where they project." if any(way.rows for way in ways) else ".")
+        )
+    return [
+        f'<text class="muted" x="16" y="{height - 40 + 16 * n}">{line}</text>'
+        for n, line in enumerate(lines)
+    ]

@@ -1,4 +1,6 @@
-"""Filters of a network's first convolution, with their responses to given images: a table and a figure."""
+"""Filters of a network's first convolution, with their responses to given images: a table and a
+figure.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Filters:
-    """First convolution of a network with its responses, before normalization, in evaluation mode."""
+    """First convolution of a network with its responses before normalization (eval mode)."""
 
     layer: str
     weights: Tensor  # (F, C, K, K)
@@ -51,7 +53,9 @@ def first_filters(model: nn.Module, images: Tensor, name: str) -> Filters:
     def make_hook(layer: str) -> Any:
         return lambda module, _, out: calls.append((layer, module, out)) if not calls else None
 
-    layers = [(layer, module) for layer, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    layers = [
+        (layer, module) for layer, module in model.named_modules() if isinstance(module, nn.Conv2d)
+    ]
     handles = [module.register_forward_hook(make_hook(layer)) for layer, module in layers]
     try:
         with unchanged(model), torch.no_grad():
@@ -60,21 +64,28 @@ def first_filters(model: nn.Module, images: Tensor, name: str) -> Filters:
         for handle in handles:
             handle.remove()
     if not calls:
-        raise mistake(name, "its network has no convolution", "give the run of a convolutional network")
+        raise mistake(
+            name, "its network has no convolution", "give the run of a convolutional network"
+        )
     layer, module, out = calls[0]
     return Filters(layer, module.weight.detach().float().cpu(), out.float().cpu())
 
 
 def rows(filters: Filters) -> list[dict[str, Any]]:
-    """Return one row per filter: its weights, and its responses over all positions of all images."""
+    """Return one row per filter: its weights and its responses at all positions of all images."""
     return [
         {
-            "filter": number, "weight_norm": float(weight.norm()), "weight_mean": float(weight.mean()),
-            "response_mean": float(response.mean()), "response_sd": float(response.std()),
+            "filter": number,
+            "weight_norm": float(weight.norm()),
+            "weight_mean": float(weight.mean()),
+            "response_mean": float(response.mean()),
+            "response_sd": float(response.std()),
             "positive_pct": 100 * float((response > 0).float().mean()),
         }
-        for number, (weight, response) in enumerate(zip(filters.weights, filters.responses.unbind(1), strict=True), 1)
-    ]  # fmt: skip
+        for number, (weight, response) in enumerate(
+            zip(filters.weights, filters.responses.unbind(1), strict=True), 1
+        )
+    ]
 
 
 def picture(filters: Filters, images: Sequence[Shown], title: str) -> bytes:
@@ -108,10 +119,18 @@ def picture(filters: Filters, images: Sequence[Shown], title: str) -> bytes:
         for image, maps in zip(images, filters.responses, strict=True):
             top -= tiles_height + 0.75
             y, side = (top - tiles_height - 0.32) / height, min(1.1, max(tiles_height, 0.62))
-            ax = figure.add_axes((0.12 / width, y + (tiles_height - side) / height, side / width, side / height))
+            ax = figure.add_axes(
+                (0.12 / width, y + (tiles_height - side) / height, side / width, side / height)
+            )
             ax.imshow(image.pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
             ax.set_axis_off()
-            _draw_maps(figure, maps[:count], columns, [tiles_x[0], y, tiles_x[1], tiles_height / height], image.words)
+            _draw_maps(
+                figure,
+                maps[:count],
+                columns,
+                [tiles_x[0], y, tiles_x[1], tiles_height / height],
+                image.words,
+            )
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -122,35 +141,62 @@ def _draw_filters(figure: Figure, filters: Filters, columns: int, box: list[floa
     _, channels, kernel_height, kernel_width = weights.shape
     largest = float(weights.abs().max()) or 1.0
     suffix = f", the first {len(weights)}" if len(weights) < len(filters.weights) else ""
-    title = f"{filters.layer}: {len(filters.weights)} filters of {channels}x{kernel_height}x{kernel_width}{suffix}"
+    title = (
+        f"{filters.layer}: {len(filters.weights)} filters of "
+        f"{channels}x{kernel_height}x{kernel_width}{suffix}"
+    )
     if channels == 3:
         colors = (0.5 + weights / (2 * largest)).permute(0, 2, 3, 1).numpy()
-        _draw_tiles(figure, colors, columns, box, f"{title}; grey is 0, full colour ±{largest:.2g}", 1.0)
+        _draw_tiles(
+            figure, colors, columns, box, f"{title}; grey is 0, full colour ±{largest:.2g}", 1.0
+        )
     else:
-        _draw_maps(figure, weights.mean(1), columns, box, title + (", mean of their channels" if channels > 1 else ""))
+        _draw_maps(
+            figure,
+            weights.mean(1),
+            columns,
+            box,
+            title + (", mean of their channels" if channels > 1 else ""),
+        )
 
 
 def _draw_maps(figure: Figure, maps: Tensor, columns: int, box: list[float], title: str) -> None:
     """Draw maps (F, H, W) on one color scale around 0."""
     largest = float(maps.abs().max())
     largest = largest if math.isfinite(largest) and largest else 1.0
-    _draw_tiles(figure, maps.numpy(), columns, box, f"{title}; blue below 0, red above, ±{largest:.2g}", largest)
+    _draw_tiles(
+        figure,
+        maps.numpy(),
+        columns,
+        box,
+        f"{title}; blue below 0, red above, ±{largest:.2g}",
+        largest,
+    )
 
 
-def _draw_tiles(figure: Figure, tiles: Array, columns: int, box: list[float], title: str, largest: float) -> None:
+def _draw_tiles(
+    figure: Figure, tiles: Array, columns: int, box: list[float], title: str, largest: float
+) -> None:
     """Draw tiles (F, H, W[, 3]) in lines of `columns`, numbered from 1."""
     count, tile_height, tile_width = tiles.shape[:3]
     lines, gap = -(-count // columns), max(1, round(0.06 * max(tile_height, tile_width)))
-    sheet = np.full((lines * (tile_height + gap), columns * (tile_width + gap), *tiles.shape[3:]), np.nan, np.float32)
+    sheet = np.full(
+        (lines * (tile_height + gap), columns * (tile_width + gap), *tiles.shape[3:]),
+        np.nan,
+        np.float32,
+    )
     for number, tile in enumerate(tiles):
         y, x = (number // columns) * (tile_height + gap), (number % columns) * (tile_width + gap)
         sheet[y : y + tile_height, x : x + tile_width] = tile
     if tiles.ndim == 4:
         sheet = np.nan_to_num(sheet, nan=1.0)
     ax = figure.add_axes((box[0], box[1], box[2], box[3]))
-    ax.imshow(sheet, cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest", aspect="auto")
+    ax.imshow(
+        sheet, cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest", aspect="auto"
+    )
     ax.set_xticks(
-        [n * (tile_width + gap) + (tile_width - 1) / 2 for n in range(columns)], [str(n + 1) for n in range(columns)]
+        [n * (tile_width + gap) + (tile_width - 1) / 2 for n in range(columns)],
+        [str(n + 1) for n in range(columns)],
     )
     ax.set_yticks(
         [n * (tile_height + gap) + (tile_height - 1) / 2 for n in range(lines)],

@@ -1,4 +1,5 @@
-"""Fully convolutional form of a network: linear layers become convolutions, so that it takes larger images.
+"""Fully convolutional form of a network: linear layers become convolutions, so that it takes larger
+images.
 
 A linear layer over maps (C, H, W) becomes a convolution with a window of H x W; one over a vector
 becomes a 1x1 convolution; a pooling over the whole training image becomes a pooling with a window
@@ -27,28 +28,37 @@ class Convolutional(nn.Module):
     `image` (C, H, W) is the size for which the linear layers were made.
     """
 
-    def __init__(self, model: nn.Module, image: tuple[int, int, int], name: str = "network") -> None:
+    def __init__(
+        self, model: nn.Module, image: tuple[int, int, int], name: str = "network"
+    ) -> None:
         super().__init__()
         self.net = copy.deepcopy(model).eval()
         self.name = name
         if hasattr(self.net, "spec"):
-            vars(self.net)["spec"] = _AnySize()  # the size check of the linear layers does not apply to the copy
+            vars(self.net)["spec"] = (
+                _AnySize()
+            )  # the size check of the linear layers does not apply to the copy
         self.kernels: dict[int, Pair] = {}
         self.windows: list[Pair] = []
         parameter = next(self.net.parameters())
         unsupported = mistake(
-            name, "cannot be read as convolutions", "a network whose maps are flattened or pooled once"
+            name,
+            "cannot be read as convolutions",
+            "a network whose maps are flattened or pooled once",
         )
         try:
             with torch.no_grad(), _AsConvolutions(self, learn=True):
-                scores = self.net(torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype))
+                scores = self.net(
+                    torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype)
+                )
         except RuntimeError:
             raise unsupported from None
         if scores.dim() != 4:
             raise unsupported
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return a map of scores (N, K, H', W') for images (N, C, H, W): 1x1 for images of the training size.
+        """Return a map of scores (N, K, H', W') for images (N, C, H, W): 1x1 for images of the
+        training size.
 
         Raises InputError for an image that is too small.
         """
@@ -65,8 +75,14 @@ class Convolutional(nn.Module):
     def layers(self) -> list[tuple[str, int, Pair, int]]:
         """Return name, input maps, window and output maps of each linear layer as a convolution."""
         linear = [(name, m) for name, m in self.net.named_modules() if isinstance(m, nn.Linear)]
-        converted = [(name, m, self.kernels[id(m.weight)]) for name, m in linear if id(m.weight) in self.kernels]
-        return [(name, m.in_features // (k[0] * k[1]), k, m.out_features) for name, m, k in converted]
+        converted = [
+            (name, m, self.kernels[id(m.weight)])
+            for name, m in linear
+            if id(m.weight) in self.kernels
+        ]
+        return [
+            (name, m.in_features // (k[0] * k[1]), k, m.out_features) for name, m, k in converted
+        ]
 
 
 class _AnySize:
@@ -80,14 +96,20 @@ _FLAT: set[Any] = {torch.flatten, Tensor.flatten, Tensor.view, Tensor.reshape, t
 
 
 class _AsConvolutions(TorchFunctionMode):
-    """Function mode that replaces flattening, adaptive pooling and linear layers by their convolutional forms."""
+    """Function mode that replaces flattening, adaptive pooling and linear layers by their
+    convolutional forms.
+    """
 
     def __init__(self, network: Convolutional, learn: bool) -> None:
         super().__init__()
         self.network, self.learn, self.pooled = network, learn, 0
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         x = args[0] if args and isinstance(args[0], Tensor) else None
@@ -98,7 +120,9 @@ class _AsConvolutions(TorchFunctionMode):
             sizes = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
             return x if len(sizes) == 2 else func(*args, **kwargs)
         if func is F.adaptive_avg_pool2d:
-            return F.avg_pool2d(x, self._window(x, args[1] if len(args) > 1 else kwargs["output_size"]), 1)
+            return F.avg_pool2d(
+                x, self._window(x, args[1] if len(args) > 1 else kwargs["output_size"]), 1
+            )
         if func is F.linear:
             weight, bias = args[1], args[2] if len(args) > 2 else kwargs.get("bias")
             if self.learn:
@@ -116,7 +140,11 @@ class _AsConvolutions(TorchFunctionMode):
         if self.learn:
             window = (x.shape[2] // down, x.shape[3] // across)
             if (down, across) != (1, 1) and window != (1, 1):
-                raise mistake(self.network.name, "pools into cells at this size", "--train-input of the size it is for")
+                raise mistake(
+                    self.network.name,
+                    "pools into cells at this size",
+                    "--train-input of the size it is for",
+                )
             self.network.windows.append(window)
         self.pooled += 1
         return self.network.windows[self.pooled - 1]
@@ -142,7 +170,11 @@ def score_map(
         for name, in_maps, window, out_maps in as_convolutions.layers()
     }
     return {
-        "model": name, "training_input": train_image, "input": image, "layers": layers,
-        "scores": tuple(scores.shape[1:]), "places": f"{down * across} windows of the training size in one pass",
+        "model": name,
+        "training_input": train_image,
+        "input": image,
+        "layers": layers,
+        "scores": tuple(scores.shape[1:]),
+        "places": f"{down * across} windows of the training size in one pass",
         "largest_difference_at_training_size": float(largest_difference),
-    }  # fmt: skip
+    }

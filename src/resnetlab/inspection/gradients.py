@@ -33,7 +33,9 @@ _SMOOTH: set[Any] = {torch.tanh, Tensor.tanh, F.silu, F.gelu, F.elu, F.leaky_rel
 
 
 class _ActivationRecorder(TorchFunctionMode):
-    """Function mode that measures each layer's output at once, since later operations may overwrite its memory."""
+    """Function mode that measures each layer's output at once, since later operations may overwrite
+    its memory.
+    """
 
     def __init__(self, names: dict[int, str]) -> None:
         super().__init__()
@@ -43,7 +45,11 @@ class _ActivationRecorder(TorchFunctionMode):
         self.handles: dict[str, RemovableHandle] = {}
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         if func in (F.conv2d, torch.conv2d, F.linear) and id(args[1]) in self.names:
@@ -56,7 +62,9 @@ class _ActivationRecorder(TorchFunctionMode):
             measures, values = self.measures[self.last], out.detach()
             measures["activation_norm"] = values.norm()
             if func in _RELU:
-                active = (values > 0).flatten(2).any(2).any(0) if out.dim() > 2 else (values > 0).any(0)
+                active = (
+                    (values > 0).flatten(2).any(2).any(0) if out.dim() > 2 else (values > 0).any(0)
+                )
                 measures["never_active_pct"] = 100 * (~active).float().mean()
         return out
 
@@ -73,8 +81,11 @@ class _ActivationRecorder(TorchFunctionMode):
         self.handles[name] = out.register_hook(record_gradient)  # type: ignore[no-untyped-call]
 
 
-def gradients(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float | None, tuple[LayerNorms, ...]]:
-    """Return the loss of one batch in training mode, and the norms of each used convolution and linear layer, in order.
+def gradients(
+    model: nn.Module, images: Tensor, labels: Tensor
+) -> tuple[float | None, tuple[LayerNorms, ...]]:
+    """Return the loss of one batch in training mode, and the norms of each used convolution and
+    linear layer, in order.
 
     images: (N, C, H, W), labels: (N,). The network stays unchanged; only random draws (dropout)
     advance.
@@ -82,10 +93,14 @@ def gradients(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float |
     layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     with unchanged(model), torch.enable_grad():
         model.train()
-        with _ActivationRecorder({id(layer.weight): name for name, layer in layers.items()}) as recorder:
+        with _ActivationRecorder(
+            {id(layer.weight): name for name, layer in layers.items()}
+        ) as recorder:
             loss = F.cross_entropy(model(images), labels)
         trainable = [name for name in recorder.measures if layers[name].weight.requires_grad]
-        weight_gradients = torch.autograd.grad(loss, [layers[name].weight for name in trainable], allow_unused=True)
+        weight_gradients = torch.autograd.grad(
+            loss, [layers[name].weight for name in trainable], allow_unused=True
+        )
     for name, gradient in zip(trainable, weight_gradients, strict=True):
         if gradient is not None:
             recorder.measures[name]["weight_gradient_norm"] = gradient.norm()
@@ -104,13 +119,17 @@ def of_learner(learner: Learner, train: Resident, most: int = IMAGES) -> Gradien
     the run's seed, so that conditions with the same seed use the same images.
     """
     count = max(2, min(most, learner.recipe.batch_size))
-    order = torch.randperm(len(train), generator=stream(learner.seed, "inspect"))[:count].to(learner.device)
+    order = torch.randperm(len(train), generator=stream(learner.seed, "inspect"))[:count].to(
+        learner.device
+    )
     images, labels = learner.prepared(train.pixels[order]), train.labels[order]
     with torch.random.fork_rng(devices=[learner.device] if learner.device.type == "cuda" else []):
         torch.manual_seed(stream_seed(learner.seed, "inspect"))  # for dropout
         loss, layers = gradients(learner.model, images, labels)
     epoch = learner.step / learner.steps_per_epoch
-    return Gradients(epoch=epoch, step=learner.step, images=len(order), loss_nats=loss, layers=layers)
+    return Gradients(
+        epoch=epoch, step=learner.step, images=len(order), loss_nats=loss, layers=layers
+    )
 
 
 def _finite(value: Tensor | None) -> float | None:

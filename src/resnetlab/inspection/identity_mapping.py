@@ -29,9 +29,14 @@ Each kind uses its best one: at the lowest, neither learns much in so few steps.
 
 
 def stack(blocks: int, residual: bool, seed: int) -> nn.Module:
-    """Return basic blocks with batch normalization; a plain and a residual stack start from the same weights."""
+    """Return basic blocks with batch normalization; a plain and a residual stack start from the
+    same weights.
+    """
     model = nn.Sequential(
-        *(BasicBlock(CHANNELS, CHANNELS, 1, nn.Identity() if residual else None, True, 0.0) for _ in range(blocks))
+        *(
+            BasicBlock(CHANNELS, CHANNELS, 1, nn.Identity() if residual else None, True, 0.0)
+            for _ in range(blocks)
+        )
     )
     initialise(model, "he", lambda name: stream(seed, "init", name))
     return model
@@ -44,8 +49,12 @@ def maps(seed: int, step: int) -> Tensor:
     return torch.randn(BATCH, CHANNELS, SIDE, SIDE, generator=stream(seed, "identity", step)).relu()
 
 
-def unexplained(blocks: int, residual: bool, seed: int, steps: int, lr: float) -> tuple[float, float]:
-    """Return the unexplained fraction of the maps' variance before and after `steps` of Adam, in training mode."""
+def unexplained(
+    blocks: int, residual: bool, seed: int, steps: int, lr: float
+) -> tuple[float, float]:
+    """Return the unexplained fraction of the maps' variance before and after `steps` of Adam, in
+    training mode.
+    """
     model = stack(blocks, residual, seed)
     optimiser = torch.optim.Adam(model.parameters(), lr)
     for step in range(steps):
@@ -62,9 +71,13 @@ def unexplained(blocks: int, residual: bool, seed: int, steps: int, lr: float) -
 
 
 def measure(
-    depths: tuple[int, ...] = (1, 4, 8), seeds: int = 3, steps: int = 120, rates: tuple[float, ...] = RATES
+    depths: tuple[int, ...] = (1, 4, 8),
+    seeds: int = 3,
+    steps: int = 120,
+    rates: tuple[float, ...] = RATES,
 ) -> list[dict[str, Any]]:
-    """Return one row per depth and kind: unexplained variance before and after training, in per cent.
+    """Return one row per depth and kind: unexplained variance before and after training, in per
+    cent.
 
     A row has the mean, minimum and maximum over the seeds, at the learning rate of `rates` with the
     lowest mean. Seconds are the total of all seeds and rates.
@@ -74,15 +87,26 @@ def measure(
         for kind in ("plain", "residual"):
             start_time = time.monotonic()
             results = {
-                lr: [unexplained(blocks, kind == "residual", seed, steps, lr) for seed in range(seeds)] for lr in rates
+                lr: [
+                    unexplained(blocks, kind == "residual", seed, steps, lr)
+                    for seed in range(seeds)
+                ]
+                for lr in rates
             }
             lr, pairs = min(results.items(), key=lambda item: sum(after for _, after in item[1]))
             after = [100 * pair[1] for pair in pairs]
             rows.append(
                 {
-                    "blocks": blocks, "stack": kind, "before_pct": 100 * sum(pair[0] for pair in pairs) / seeds,
-                    "after_pct": sum(after) / seeds, "least_pct": min(after), "most_pct": max(after), "best_lr": lr,
-                    "seeds": seeds, "steps": steps, "seconds": round(time.monotonic() - start_time, 2),
+                    "blocks": blocks,
+                    "stack": kind,
+                    "before_pct": 100 * sum(pair[0] for pair in pairs) / seeds,
+                    "after_pct": sum(after) / seeds,
+                    "least_pct": min(after),
+                    "most_pct": max(after),
+                    "best_lr": lr,
+                    "seeds": seeds,
+                    "steps": steps,
+                    "seconds": round(time.monotonic() - start_time, 2),
                 }
-            )  # fmt: skip
+            )
     return rows

@@ -15,36 +15,51 @@ from resnetlab.models.external import external_facts
 
 
 def layer_rows(layers: Layers) -> list[dict[str, Any]]:
-    """Return one row per layer; parameters and memory include the normalization and activation that follow it."""
+    """Return one row per layer; parameters and memory include the normalization and activation that
+    follow it.
+    """
     rows = []
     for row in layers.rows:
         paths = row.paths
         rows.append(
             {
-                "layer": row.name, "kind": row.kind, "output": row.output, "kernel": square(row.kernel),
-                "stride": square(row.stride), "padding": square(row.padding), "parameters": row.parameters,
-                "macs": row.macs, "flops": row.flops,
+                "layer": row.name,
+                "kind": row.kind,
+                "output": row.output,
+                "kernel": square(row.kernel),
+                "stride": square(row.stride),
+                "padding": square(row.padding),
+                "parameters": row.parameters,
+                "macs": row.macs,
+                "flops": row.flops,
                 "field": square(paths.size) if paths else "?",
                 "smallest_field": square(paths.smallest_size) if paths else "?",
                 "jump": square(paths.jump) if paths and len(row.output) == 3 else "",
-                "activation_bytes": row.activation_bytes, "then": ", ".join(row.then),
+                "activation_bytes": row.activation_bytes,
+                "then": ", ".join(row.then),
             }
-        )  # fmt: skip
+        )
     return rows
 
 
 def totals(layers: Layers) -> dict[str, Any]:
     """Return the totals of all layers, for one image."""
     values: dict[str, Any] = {
-        "model": layers.name, "input": layers.image, "parameters": layers.parameters, "macs": layers.macs,
-        "flops": layers.flops, "activation_bytes": layers.activation_bytes,
+        "model": layers.name,
+        "input": layers.image,
+        "parameters": layers.parameters,
+        "macs": layers.macs,
+        "flops": layers.flops,
+        "activation_bytes": layers.activation_bytes,
         "not_in_macs": layers.uncounted,
-    }  # fmt: skip
+    }
     return values | ({"parameters_not_used": layers.unused} if layers.unused else {})
 
 
 def known(model: Model) -> dict[str, Any]:
-    """Return the library's facts about the weights of an external network: side, preprocessing, classes."""
+    """Return the library's facts about the weights of an external network: side, preprocessing,
+    classes.
+    """
     if not isinstance(model, External) or not model.library:
         return {}
     try:
@@ -54,16 +69,29 @@ def known(model: Model) -> dict[str, Any]:
     counts = {"side": facts.side, "classes": len(facts.classes)}
     normalization = {"mean": facts.mean, "deviation": facts.deviation}
     return {f"weights_{name}": value for name, value in counts.items() if value} | {
-        f"weights_{name}": ", ".join(f"{part:g}" for part in values) for name, values in normalization.items() if values
+        f"weights_{name}": ", ".join(f"{part:g}" for part in values)
+        for name, values in normalization.items()
+        if values
     }
 
 
 NOTES = (
-    "MACs are multiply-adds of convolutions and linear layers for one image; FLOPs are twice as many.",
+    (
+        "MACs are multiply-adds of convolutions and linear layers for one image; FLOPs are "
+        "twice as "
+        "many."
+    ),
     "not in macs: numbers that other operations give, of which no cost is counted.",
-    "field: pixels along a side that an output depends on, padding included, by the largest way through the shortcuts.",
+    (
+        "field: pixels along a side that an output depends on, padding included, by the "
+        "largest way "
+        "through the shortcuts."
+    ),
     "smallest field: by the smallest way.",
-    "activation bytes: every number that a layer and what follows it give, fp32, one image, nothing freed.",
+    (
+        "activation bytes: every number that a layer and what follows it give, fp32, one image, "
+        "nothing freed."
+    ),
 )
 
 
@@ -87,8 +115,10 @@ def explained(name: str, slides_flops: float) -> str:
             "basic blocks, one place to stride"
         )
     return (
-        f"The slides say {slides_flops:.3g} FLOPs for {name}: {first:,} multiply-adds with the stride on the first 1x1 "
-        f"convolution of a block (stride_on = first, the paper); on the 3x3 (middle, torchvision) {middle:,}"
+        f"The slides say {slides_flops:.3g} FLOPs for {name}: {first:,} multiply-adds with "
+        "the stride on the first 1x1 "
+        "convolution of a block (stride_on = first, the paper); on the 3x3 (middle, "
+        f"torchvision) {middle:,}"
     )
 
 

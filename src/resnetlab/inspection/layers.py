@@ -1,4 +1,5 @@
-"""Layer tracing: the layers of a network from one pass of an empty image on the meta device, without weights or memory.
+"""Layer tracing: the layers of a network from one pass of an empty image on the meta device,
+without weights or memory.
 
 A row is an operation with weights, a pooling, or a join of paths; elementwise operations that
 follow a row (normalization, activation) belong to it. Tracing works on operations, not on module
@@ -27,7 +28,32 @@ from resnetlab.models.configs import External, Model
 BYTES = 4
 """Size of a number in fp32."""
 
-TRIED = (1, 2, 4, 7, 8, 14, 16, 28, 32, 48, 64, 75, 96, 112, 128, 160, 192, 224, 256, 299, 331, 384, 448, 512)
+TRIED = (
+    1,
+    2,
+    4,
+    7,
+    8,
+    14,
+    16,
+    28,
+    32,
+    48,
+    64,
+    75,
+    96,
+    112,
+    128,
+    160,
+    192,
+    224,
+    256,
+    299,
+    331,
+    384,
+    448,
+    512,
+)
 """Sides in pixels that are tried with an external network, to report a size that works."""
 
 
@@ -47,7 +73,9 @@ def read_layers(spec: Model, image: tuple[int, int, int], classes: int) -> Layer
 
 
 def trace(model: nn.Module, image: tuple[int, int, int], name: str = "network") -> Layers:
-    """Return the layers of `model`: run it once, in evaluation mode, on zeros (1, C, H, W), without a copy."""
+    """Return the layers of `model`: run it once, in evaluation mode, on zeros (1, C, H, W), without
+    a copy.
+    """
     model = model.eval()
     device = next((p.device for p in model.parameters()), torch.device("meta"))
     recorder = _LayerTracer(model)
@@ -63,7 +91,10 @@ def trace(model: nn.Module, image: tuple[int, int, int], name: str = "network") 
         layer = recorder.where or "the network"
         problem = f"layer {layer} cannot take what reaches it: {reason}"
         raise mistake(
-            name, problem, _suggest_side(model, image), field=f"images of {'x'.join(map(str, image))}"
+            name,
+            problem,
+            _suggest_side(model, image),
+            field=f"images of {'x'.join(map(str, image))}",
         ) from None
     return recorder.layers(name, image)
 
@@ -77,21 +108,56 @@ def _suggest_side(model: nn.Module, image: tuple[int, int, int]) -> str:
         except Exception:  # a network of another package may raise anything
             continue
         return f"the smallest images that it took, of those tried, are {side}x{side} pixels"
-    return f"no square image of {TRIED[0]} to {TRIED[-1]} pixels and {image[0]} channels fits: another network"
+    return (
+        f"no square image of {TRIED[0]} to {TRIED[-1]} pixels and {image[0]} channels fits: "
+        "another network"
+    )
 
 
 _aten = torch.ops.aten
 _CONV = {"convolution", "_convolution", "conv2d"}
 _LINEAR = {"addmm", "mm", "bmm", "baddbmm", "linear", "mv", "addmv"}
-_POOL = {"max_pool2d_with_indices": "max pool", "max_pool2d": "max pool", "avg_pool2d": "average pool"}
-_ADAPTIVE_POOL = {"mean": "average pool", "_adaptive_avg_pool2d": "average pool", "adaptive_max_pool2d": "max pool"}
+_POOL = {
+    "max_pool2d_with_indices": "max pool",
+    "max_pool2d": "max pool",
+    "avg_pool2d": "average pool",
+}
+_ADAPTIVE_POOL = {
+    "mean": "average pool",
+    "_adaptive_avg_pool2d": "average pool",
+    "adaptive_max_pool2d": "max pool",
+}
 _JOIN = {"add": "add", "add_": "add", "cat": "concatenate"}
-_VIEWS = {"view", "_unsafe_view", "reshape", "flatten", "squeeze", "t", "unsqueeze", "permute", "transpose", "expand",
-          "detach", "alias", "slice", "select", "split", "chunk", "lift_fresh", "unbind", "_to_copy"}  # fmt: skip
+_VIEWS = {
+    "view",
+    "_unsafe_view",
+    "reshape",
+    "flatten",
+    "squeeze",
+    "t",
+    "unsqueeze",
+    "permute",
+    "transpose",
+    "expand",
+    "detach",
+    "alias",
+    "slice",
+    "select",
+    "split",
+    "chunk",
+    "lift_fresh",
+    "unbind",
+    "_to_copy",
+}
 _NAMES = {
-    "_native_batch_norm_legit_no_training": "norm", "native_batch_norm": "norm", "native_layer_norm": "layer norm",
-    "cudnn_batch_norm": "norm", "constant_pad_nd": "pad", "hardtanh": "clip", "relu_": "relu",
-}  # fmt: skip
+    "_native_batch_norm_legit_no_training": "norm",
+    "native_batch_norm": "norm",
+    "native_layer_norm": "layer norm",
+    "cudnn_batch_norm": "norm",
+    "constant_pad_nd": "pad",
+    "hardtanh": "clip",
+    "relu_": "relu",
+}
 
 
 class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -122,7 +188,9 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return the recorded layers."""
         parameters = list(self.model.parameters())
         unused = sum(p.numel() for p in parameters if id(p) not in self.charged)
-        return Layers(name, image, self.rows, sum(p.numel() for p in parameters), dict(self.uncounted), unused)
+        return Layers(
+            name, image, self.rows, sum(p.numel() for p in parameters), dict(self.uncounted), unused
+        )
 
     @contextmanager
     def named(self) -> Iterator[None]:
@@ -152,7 +220,11 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.row_of[id(tensor)], self.paths[id(tensor)] = row, paths
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         out = self._run_or_reuse(func, args, kwargs)
@@ -171,7 +243,8 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def _run_or_reuse(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the result of `func`, or empty tensors of the same shapes from an earlier equal call.
+        """Return the result of `func`, or empty tensors of the same shapes from an earlier equal
+        call.
 
         Deep networks repeat themselves, and torch is slow to infer shapes, so the results are
         cached.
@@ -180,22 +253,36 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         if any(not t.is_meta for t in tensors) or any(r.alias_info for r in func._schema.returns):
             return func(*args, **kwargs)
-        key = (func, *(tuple(leaf.shape) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves))
+        key = (
+            func,
+            *(tuple(leaf.shape) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves),
+        )
         if key in self.results:
-            return tree_map(lambda t: torch.empty(t.shape, dtype=t.dtype, device="meta"), self.results[key])
+            return tree_map(
+                lambda t: torch.empty(t.shape, dtype=t.dtype, device="meta"), self.results[key]
+            )
         out = self.results[key] = func(*args, **kwargs)
         return out
 
     def _record(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], data: list[Tensor], weights: list[Tensor],
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        data: list[Tensor],
+        weights: list[Tensor],
         outputs: list[Tensor],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Add an operation: a row of its own, or a part of the row before it."""
         op = func.overloadpacket.__name__
         x = data[0]
         if op in _VIEWS:
             for tensor in outputs:
-                self._keep(tensor, self.row_of[id(x)], _paths_of_view(op, args, self.paths[id(x)], x, tensor))
+                self._keep(
+                    tensor,
+                    self.row_of[id(x)],
+                    _paths_of_view(op, args, self.paths[id(x)], x, tensor),
+                )
             return
         paths = [self.paths[id(tensor)] for tensor in data]
         layer = _layer(func, args, kwargs, data, paths, outputs, bool(weights))
@@ -212,9 +299,14 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._keep(tensor, row, layer.paths)
 
     def _append_to_row(
-        self, op: str, args: tuple[Any, ...], data: list[Tensor], paths: list[Paths | None], weights: list[Tensor],
+        self,
+        op: str,
+        args: tuple[Any, ...],
+        data: list[Tensor],
+        paths: list[Paths | None],
+        weights: list[Tensor],
         outputs: list[Tensor],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Add an elementwise operation to the row before it."""
         x, y = data[0], outputs[0]
         name = _NAMES.get(op, op.strip("_").replace("_", " "))
@@ -226,7 +318,9 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         rows = list(dict.fromkeys(self.row_of[id(tensor)] for tensor in data))
         row = self._row_before(name, max(rows), y, new_paths)
         layer = self.rows[row]
-        layer.takes = tuple(dict.fromkeys([*layer.takes, *(source for source in rows if source != row)]))
+        layer.takes = tuple(
+            dict.fromkeys([*layer.takes, *(source for source in rows if source != row)])
+        )
         self.uncounted[name] += y.numel()
         self._count(row, weights, y, own=False)
         for tensor in outputs:
@@ -234,10 +328,17 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _add_row(self, layer: Layer, part: str) -> int:
         """Name a layer after its module, append it and return its index."""
-        layer.name = ".".join(piece for piece in (self.stack[-1] if self.stack else "", part) if piece) or layer.kind
+        layer.name = (
+            ".".join(piece for piece in (self.stack[-1] if self.stack else "", part) if piece)
+            or layer.kind
+        )
         if part and layer.name.split(".")[-2:] == [part, part]:
             layer.name = layer.name.rpartition(".")[0]
-        if part == "pool" and self.stack and self.stack[-1].rpartition(".")[2].rstrip("0123456789").endswith("pool"):
+        if (
+            part == "pool"
+            and self.stack
+            and self.stack[-1].rpartition(".")[2].rstrip("0123456789").endswith("pool")
+        ):
             layer.name = self.stack[-1]
         self.rows.append(layer)
         return len(self.rows) - 1
@@ -260,9 +361,14 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _layer(
-    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], data: list[Tensor], all_paths: list[Paths | None],
-    outputs: list[Tensor], weighted: bool,
-) -> Layer | None:  # fmt: skip
+    func: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    data: list[Tensor],
+    all_paths: list[Paths | None],
+    outputs: list[Tensor],
+    weighted: bool,
+) -> Layer | None:
     """Return the row of an operation, without a name yet, or None if it has no row of its own."""
     op, x, y, paths = func.overloadpacket.__name__, data[0], outputs[0], all_paths[0]
     if op in _CONV:
@@ -284,14 +390,18 @@ def _layer(
     return None
 
 
-def _convolution(op: str, args: tuple[Any, ...], x: Tensor, y: Tensor, paths: Paths | None) -> Layer:
+def _convolution(
+    op: str, args: tuple[Any, ...], x: Tensor, y: Tensor, paths: Paths | None
+) -> Layer:
     kernel = args[1].shape[2:]
     stride, padding, dilation = (_pair(args[i]) for i in (3, 4, 5))
     transposed, groups = (args[6], args[8]) if op == "convolution" else (False, 1)
     macs = (x if transposed else y).numel() * args[1].shape[1] * kernel.numel()
     kind = "transposed conv" if transposed else f"conv, {groups} groups" if groups > 1 else "conv"
     size = _pair(kernel)
-    new_paths = None if transposed or paths is None else paths.window(size, stride, padding, dilation)
+    new_paths = (
+        None if transposed or paths is None else paths.window(size, stride, padding, dilation)
+    )
     return Layer("", kind, _shape(y), size, stride, padding, macs=macs, paths=new_paths)
 
 
@@ -318,7 +428,9 @@ def _spatial(args: tuple[Any, ...]) -> bool:
 
 
 def _pooled(paths: Paths | None, x: Tensor, y: Tensor) -> Paths | None:
-    """Return the paths through an adaptive pooling, if its cells have one size; a mean has one cell."""
+    """Return the paths through an adaptive pooling, if its cells have one size; a mean has one
+    cell.
+    """
     cells = tuple(y.shape[2:]) if y.dim() == 4 else (1, 1)
     if paths is None or any(side % cell for side, cell in zip(x.shape[2:], cells, strict=True)):
         return None
@@ -326,8 +438,11 @@ def _pooled(paths: Paths | None, x: Tensor, y: Tensor) -> Paths | None:
     return paths.window(size, size, (0, 0), (1, 1))
 
 
-def _paths_of_view(op: str, args: tuple[Any, ...], paths: Paths | None, x: Tensor, y: Tensor) -> Paths | None:
-    """Return the paths of a view of the same numbers: every s-th pixel, or maps flattened to a vector.
+def _paths_of_view(
+    op: str, args: tuple[Any, ...], paths: Paths | None, x: Tensor, y: Tensor
+) -> Paths | None:
+    """Return the paths of a view of the same numbers: every s-th pixel, or maps flattened to a
+    vector.
 
     Each number of the vector depends on all that its maps depend on.
     """

@@ -13,7 +13,9 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Span:
-    """Receptive field along one axis: output p depends on pixels p x jump + first to p x jump + last."""
+    """Receptive field along one axis: output p depends on pixels p x jump + first to p x jump +
+    last.
+    """
 
     first: int = 0
     last: int = 0
@@ -39,12 +41,16 @@ class Span:
 
     def pixels(self, place: int, side: int) -> range:
         """Return the pixels inside an image of `side` on which output `place` depends."""
-        return range(max(0, place * self.jump + self.first), min(side, place * self.jump + self.last + 1))
+        return range(
+            max(0, place * self.jump + self.first), min(side, place * self.jump + self.last + 1)
+        )
 
 
 @dataclass(frozen=True)
 class Paths:
-    """Receptive fields down and across, along the largest and the smallest path through the shortcuts."""
+    """Receptive fields down and across, along the largest and the smallest path through the
+    shortcuts.
+    """
 
     largest: tuple[Span, Span]
     smallest: tuple[Span, Span]
@@ -62,16 +68,21 @@ class Paths:
         return Paths(through(self.largest), through(self.smallest))
 
     def sliced(self, axis: int, start: int, step: int) -> Paths:
-        """Return the paths after taking every `step`-th output from `start` on, down (0) or across (1)."""
+        """Return the paths after taking every `step`-th output from `start` on, down (0) or across
+        (1).
+        """
 
         def through(spans: tuple[Span, Span]) -> tuple[Span, Span]:
-            spans_after = [span.shifted(start, step) if index == axis else span for index, span in enumerate(spans)]
+            spans_after = [
+                span.shifted(start, step) if index == axis else span
+                for index, span in enumerate(spans)
+            ]
             return spans_after[0], spans_after[1]
 
         return Paths(through(self.largest), through(self.smallest))
 
     def padded(self, pads: tuple[int, ...]) -> Paths:
-        """Return the paths after zero padding: (left, right, top, bottom, ...), in torch's order."""
+        """Return the paths after zero padding (left, right, top, bottom, ..., as in torch)."""
         left, top = pads[0] if pads else 0, pads[2] if len(pads) > 2 else 0
         return self.sliced(1, -left, 1).sliced(0, -top, 1)
 
@@ -96,7 +107,8 @@ PIXEL = Paths((Span(), Span()), (Span(), Span()))
 
 
 def joined(all_paths: Sequence[Paths | None]) -> Paths | None:
-    """Return the paths where several paths join: the largest covers them all, the smallest is the smallest of them.
+    """Return the paths where several paths join: the largest covers them all, the smallest is the
+    smallest of them.
 
     Return None if the maps do not align, or if a path is unknown.
     """
@@ -104,7 +116,8 @@ def joined(all_paths: Sequence[Paths | None]) -> Paths | None:
     if len(paths) < len(all_paths) or not paths:
         return None
     if len({path.jump for path in paths}) > 1:
-        # A vector of scales beside its maps (squeeze and excitation) depends on all maps from which it was pooled.
+        # A vector of scales beside its maps (squeeze and excitation) depends on all maps from which
+        # it was pooled.
         return None
     largest = tuple(
         replace(
@@ -114,5 +127,7 @@ def joined(all_paths: Sequence[Paths | None]) -> Paths | None:
         )
         for axis in (0, 1)
     )
-    smallest = min((path.smallest for path in paths), key=lambda spans: (spans[0].size, spans[1].size))
+    smallest = min(
+        (path.smallest for path in paths), key=lambda spans: (spans[0].size, spans[1].size)
+    )
     return Paths((largest[0], largest[1]), smallest)

@@ -16,7 +16,11 @@ Row = Mapping[str, Any]
 
 
 def render(
-    rows: Sequence[Row], form: Form, *, facts: Mapping[str, Any] | None = None, notes: Sequence[str] = ()
+    rows: Sequence[Row],
+    form: Form,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """Return the rows as a table, with facts and notes below it; CSV has the rows alone."""
     facts = dict(facts or {})
@@ -35,12 +39,18 @@ def render(
         lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(names)}"]
         lines += [f"| {' | '.join(cell or ' ' for cell in line)} |" for line in cells]
         below = [f"- {name.replace('_', ' ')}: {_text(value)}" for name, value in facts.items()]
-        return "\n".join([*lines, *([""] if below or notes else []), *below, *(f"- {note}" for note in notes)])
+        return "\n".join(
+            [*lines, *([""] if below or notes else []), *below, *(f"- {note}" for note in notes)]
+        )
     widths = [max(len(line[index]) for line in [titles, *cells]) for index in range(len(names))]
-    right_aligned = [all(isinstance(row[name], int | float | None) for row in rows) for name in names]
+    right_aligned = [
+        all(isinstance(row[name], int | float | None) for row in rows) for name in names
+    ]
     lines = [_line(line, widths, right_aligned) for line in [titles, *cells]] if rows else []
     name_width = max((len(name) for name in facts), default=0)
-    below = [f"{name.replace('_', ' '):{name_width}}  {_text(value)}" for name, value in facts.items()]
+    below = [
+        f"{name.replace('_', ' '):{name_width}}  {_text(value)}" for name, value in facts.items()
+    ]
     return "\n".join([*lines, *([""] if lines and (below or notes) else []), *below, *notes])
 
 
@@ -55,7 +65,10 @@ def square(size: Sequence[int] | None) -> str:
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right_aligned: Sequence[bool]) -> str:
-    parts = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right_aligned, strict=True)]
+    parts = [
+        c.rjust(w) if r else c.ljust(w)
+        for c, w, r in zip(cells, widths, right_aligned, strict=True)
+    ]
     return "  ".join(parts).rstrip()
 
 

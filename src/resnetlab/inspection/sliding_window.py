@@ -30,9 +30,11 @@ class Window:
 
     def __post_init__(self) -> None:
         sizes = {
-            "--input": min(self.height, self.width, self.depth), "--kernel": self.kernel, "--stride": self.stride,
+            "--input": min(self.height, self.width, self.depth),
+            "--kernel": self.kernel,
+            "--stride": self.stride,
             "--filters": 1 if self.filters is None else self.filters,
-        }  # fmt: skip
+        }
         for option, size in sizes.items():
             if size < 1:
                 raise mistake(option, "less than 1", "1 or more", got=size)
@@ -44,27 +46,39 @@ class Window:
         if self.kernel > min(self.height, self.width) + 2 * self.padding:
             side = min(self.height, self.width)
             needed = self.kernel - 2 * self.padding
-            problem = f"a window of {self.kernel} does not fit into {side} pixels with padding {self.padding}"
-            raise mistake("--input", problem, f"the smallest side that works is {needed}, or pad by more")
+            problem = (
+                f"a window of {self.kernel} does not fit into {side} pixels with padding "
+                f"{self.padding}"
+            )
+            raise mistake(
+                "--input", problem, f"the smallest side that works is {needed}, or pad by more"
+            )
 
     @property
     def output(self) -> tuple[int, int, int]:
         """Output height, width and depth: (n + 2p - k) // s + 1 per side."""
         down, across = (
-            (side + 2 * self.padding - self.kernel) // self.stride + 1 for side in (self.height, self.width)
+            (side + 2 * self.padding - self.kernel) // self.stride + 1
+            for side in (self.height, self.width)
         )
         return down, across, self.depth if self.filters is None else self.filters
 
     @property
     def weights(self) -> int:
         """Number of learned weights: k x k x depth per filter, and a bias; a pooling has none."""
-        return 0 if self.filters is None else (self.kernel**2 * self.depth + self.bias) * self.filters
+        return (
+            0 if self.filters is None else (self.kernel**2 * self.depth + self.bias) * self.filters
+        )
 
     @property
     def macs(self) -> int:
         """Number of multiply-adds for one image."""
         down, across, _ = self.output
-        return 0 if self.filters is None else self.kernel**2 * self.depth * self.filters * down * across
+        return (
+            0
+            if self.filters is None
+            else self.kernel**2 * self.depth * self.filters * down * across
+        )
 
     @property
     def connected_weights(self) -> int:
@@ -78,7 +92,9 @@ def keep_size(window: Window) -> Window:
 
     Raises InputError if no padding, equal on all sides, does.
     """
-    for padding in range(((max(window.height, window.width)) * window.stride + window.kernel) // 2 + 1):
+    for padding in range(
+        ((max(window.height, window.width)) * window.stride + window.kernel) // 2 + 1
+    ):
         try:
             padded = replace(window, padding=padding)
         except InputError:  # a window that does not fit yet
@@ -86,8 +102,15 @@ def keep_size(window: Window) -> Window:
         if padded.output[:2] == (window.height, window.width):
             return padded
     even_kernel = window.kernel % 2 == 0 and window.stride == 1
-    fix = f"an odd kernel, such as {window.kernel + 1}" if even_kernel else "--stride 1, and an odd kernel"
-    problem = f"no padding keeps {window.height}x{window.width} with kernel {window.kernel} and stride {window.stride}"
+    fix = (
+        f"an odd kernel, such as {window.kernel + 1}"
+        if even_kernel
+        else "--stride 1, and an odd kernel"
+    )
+    problem = (
+        f"no padding keeps {window.height}x{window.width} with kernel {window.kernel} and stride "
+        f"{window.stride}"
+    )
     raise mistake("--keep-size", problem, fix)
 
 
@@ -99,20 +122,32 @@ def facts(window: Window) -> dict[str, Any]:
     k, s, p = window.kernel, window.stride, window.padding
     unused = [(side + 2 * p - k) % s for side in (window.height, window.width)]
     values: dict[str, Any] = {
-        "input": (window.height, window.width, window.depth), "kernel": k, "stride": s, "padding": p,
+        "input": (window.height, window.width, window.depth),
+        "kernel": k,
+        "stride": s,
+        "padding": p,
         "output": (down, across, depth),
         "how": f"({window.height} + 2x{p} - {k}) // {s} + 1 = {down}"
-        + (f", ({window.width} + 2x{p} - {k}) // {s} + 1 = {across}" if window.width != window.height else ""),
+        + (
+            f", ({window.width} + 2x{p} - {k}) // {s} + 1 = {across}"
+            if window.width != window.height
+            else ""
+        ),
         "rows_and_columns_not_seen": f"{unused[0]}, {unused[1]}",
-    }  # fmt: skip
+    }
     if window.filters is None:
-        return values | {"weights": 0, "values": down * across * depth, "share_kept": down * across * depth
-                       / (window.height * window.width * window.depth)}  # fmt: skip
+        return values | {
+            "weights": 0,
+            "values": down * across * depth,
+            "share_kept": down * across * depth / (window.height * window.width * window.depth),
+        }
     return values | {
-        "weights": window.weights, "macs": window.macs, "flops": 2 * window.macs,
+        "weights": window.weights,
+        "macs": window.macs,
+        "flops": 2 * window.macs,
         "fully_connected_weights": window.connected_weights,
         "times_more": window.connected_weights / window.weights,
-    }  # fmt: skip
+    }
 
 
 def draw(window: Window) -> str:
@@ -122,30 +157,44 @@ def draw(window: Window) -> str:
     The highlighted window is one step from the corner if there is room. One map of each is drawn.
     """
     down, across, _ = window.output
-    input_height, input_width = (side + 2 * window.padding for side in (window.height, window.width))
+    input_height, input_width = (
+        side + 2 * window.padding for side in (window.height, window.width)
+    )
     if max(input_height, input_width) > LARGEST_DRAWN:
         problem = f"{input_height}x{input_width} squares cannot be told apart"
-        raise mistake("--draw", problem, f"--input of at most {LARGEST_DRAWN} pixels a side, padding included")
+        raise mistake(
+            "--draw", problem, f"--input of at most {LARGEST_DRAWN} pixels a side, padding included"
+        )
     cell, margin, gap = 22, 16, 40
     row, column = min(1, down - 1), min(1, across - 1)
     span = max(input_width, across) * cell
-    left_out, left_in = margin + (span - across * cell) // 2, margin + (span - input_width * cell) // 2
+    left_out, left_in = (
+        margin + (span - across * cell) // 2,
+        margin + (span - input_width * cell) // 2,
+    )
     top_out, top_in = margin + 18, margin + 18 + down * cell + gap
     size = (span + 2 * margin, top_in + input_height * cell + 24 + margin)
     k, s, p = window.kernel, window.stride, window.padding
     kind = "pooling" if window.filters is None else "convolution"
-    title = f"{kind}: kernel {k}, stride {s}, padding {p}; {window.height}x{window.width} to {down}x{across}"
-    style = f'width="{size[0]}" height="{size[1]}" role="img" font-family="sans-serif" font-size="12"'
+    title = (
+        f"{kind}: kernel {k}, stride {s}, padding {p}; {window.height}x{window.width} to "
+        f"{down}x{across}"
+    )
+    style = (
+        f'width="{size[0]}" height="{size[1]}" role="img" font-family="sans-serif" font-size="12"'
+    )
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" {style}>',
-        f"<title>{title}</title>", '<rect width="100%" height="100%" fill="#fff"/>',
+        f"<title>{title}</title>",
+        '<rect width="100%" height="100%" fill="#fff"/>',
         f'<text x="{margin}" y="{margin + 8}">output {down}x{across}</text>',
-    ]  # fmt: skip
+    ]
 
     def square(x: int, y: int, fill: str, dashed: bool = False, name: str = "") -> str:
         dash = ' stroke-dasharray="3 2"' if dashed else ""
         return (
-            f'<rect class="{name}" x="{x}" y="{y}" width="{cell}" height="{cell}" fill="{fill}" stroke="#555"{dash}/>'
+            f'<rect class="{name}" x="{x}" y="{y}" width="{cell}" height="{cell}" fill="{fill}" '
+            f'stroke="#555"{dash}/>'
         )
 
     for y in range(down):
@@ -153,13 +202,26 @@ def draw(window: Window) -> str:
             is_highlighted = (y, x) == (row, column)
             fill = "#1b9e77" if is_highlighted else "#c7e9dc"
             parts.append(
-                square(left_out + x * cell, top_out + y * cell, fill, name="given" if is_highlighted else "output")
+                square(
+                    left_out + x * cell,
+                    top_out + y * cell,
+                    fill,
+                    name="given" if is_highlighted else "output",
+                )
             )
     for y in range(input_height):
         for x in range(input_width):
             inside = p <= y < p + window.height and p <= x < p + window.width
             in_window = row * s <= y < row * s + k and column * s <= x < column * s + k
-            fill = "#3182bd" if in_window and inside else "#9ecae1" if inside else "#deebf7" if in_window else "#fff"
+            fill = (
+                "#3182bd"
+                if in_window and inside
+                else "#9ecae1"
+                if inside
+                else "#deebf7"
+                if in_window
+                else "#fff"
+            )
             name = ("input" if inside else "padding") + (" seen" if in_window else "")
             parts.append(square(left_in + x * cell, top_in + y * cell, fill, not inside, name))
     corners = ((0, 0), (1, 0), (0, 1), (1, 1))
@@ -167,7 +229,8 @@ def draw(window: Window) -> str:
         a = (left_out + (column + right) * cell, top_out + (row + below) * cell)
         b = (left_in + (column * s + right * k) * cell, top_in + (row * s + below * k) * cell)
         parts.append(
-            f'<line x1="{a[0]}" y1="{a[1]}" x2="{b[0]}" y2="{b[1]}" stroke="#1b9e77" stroke-width="1" opacity=".6"/>'
+            f'<line x1="{a[0]}" y1="{a[1]}" x2="{b[0]}" y2="{b[1]}" stroke="#1b9e77" '
+            'stroke-width="1" opacity=".6"/>'
         )
     foot = f"kernel {k}, stride {s}, padding {p}"
     parts.append(f'<text x="{margin}" y="{top_in + input_height * cell + 20}">{foot}</text></svg>')

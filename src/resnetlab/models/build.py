@@ -21,14 +21,20 @@ from resnetlab.models.configs import (
 )
 from resnetlab.models.external import construct, load_external
 from resnetlab.models.nets.cifar import CifarNetwork
-from resnetlab.models.nets.classic import AlexNetCifarNetwork, DenseNetwork, LeNet5Network, VGGNetwork
+from resnetlab.models.nets.classic import (
+    AlexNetCifarNetwork,
+    DenseNetwork,
+    LeNet5Network,
+    VGGNetwork,
+)
 from resnetlab.models.nets.imagenet import ImageNetNetwork
 from resnetlab.models.nets.init import Draw, initialise
 from resnetlab.models.nets.subsample import make_safe
 
 
 def build_model(spec: Model, channels: int, classes: int, draw: Draw) -> nn.Module:
-    """Build the network of `spec` for images of `channels` and `classes` outputs, on the CPU, in fp32.
+    """Build the network of `spec` for images of `channels` and `classes` outputs, on the CPU, in
+    fp32.
 
     `draw` returns a generator for each parameter name: `lambda name: stream(seed, "init", name)`.
     """
@@ -52,7 +58,9 @@ def allocated(model: nn.Module) -> nn.Module:
 
 
 def skeleton(spec: Model, channels: int, classes: int) -> nn.Module:
-    """Build the network of `spec` with arbitrary weights; inside `with torch.device("meta")` it takes no memory."""
+    """Build the network of `spec` with arbitrary weights; inside `with torch.device("meta")` it
+    takes no memory.
+    """
     return make_safe(_construct(spec, channels, classes))
 
 
@@ -73,6 +81,8 @@ def _construct(spec: Model, channels: int, classes: int) -> nn.Module:
         case External():
             return construct(spec, channels, classes)
         case BagOfWords():
-            raise mistake(spec.slug, "has no layers: it is no network", "name a network of `resnetlab models`")
+            raise mistake(
+                spec.slug, "has no layers: it is no network", "name a network of `resnetlab models`"
+            )
         case _:
             assert_never(spec)

@@ -27,7 +27,9 @@ well-known CIFAR repositories.
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 LICENCES = {"resnext101_32x48d": "CC-BY-NC-4.0"}
-"""Licenses of networks whose weights have a single source: those of Mahajan et al. 2018 are non-commercial."""
+"""Licenses of networks whose weights have a single source: those of Mahajan et al. 2018 are
+non-commercial.
+"""
 
 _RULES = (
     (re.compile(r"^module\."), ""),
@@ -52,18 +54,28 @@ def our_name(name: str) -> str:
 
 
 def import_weights(file: Path, as_model: str, out: Path, licence: str = "") -> Path:
-    """Write the weights of a `.th`, `.pth` or `.pt` file as `out`/weights.safetensors and return that path.
+    """Write the weights of a `.th`, `.pth` or `.pt` file as `out`/weights.safetensors and return
+    that path.
 
     The file is loaded without executing code from it. Class names, preprocessing and `licence` go
     into the metadata. Raises InputError when the file is no checkpoint, or not one of `as_model`.
     """
     spec = named_model(as_model, "--as", "")
     if not isinstance(spec, CifarNet | ImageNetResNet):
-        raise mistake("--as", "no weights of this family are known", "a CIFAR or an ImageNet ResNet", got=as_model)
+        raise mistake(
+            "--as",
+            "no weights of this family are known",
+            "a CIFAR or an ImageNet ResNet",
+            got=as_model,
+        )
     tensors = {our_name(name): tensor for name, tensor in _read(file).items()}
     head = tensors.get("head.weight")
     if head is None or head.ndim != 2:
-        raise mistake(str(file), "no classifier, neither fc.weight nor linear.weight", "the file of a whole network")
+        raise mistake(
+            str(file),
+            "no classifier, neither fc.weight nor linear.weight",
+            "the file of a whole network",
+        )
     stem = tensors.get("stem.weight")
     channels = stem.shape[1] if stem is not None and stem.ndim == 4 else 3
     classes = head.shape[0]
@@ -72,14 +84,20 @@ def import_weights(file: Path, as_model: str, out: Path, licence: str = "") -> P
     model = allocated(model)
     load_weights(model, tensors, str(file))
     facts = {
-        "model": encode(spec), "classes": _class_names(spec, classes), "channels": channels,
+        "model": encode(spec),
+        "classes": _class_names(spec, classes),
+        "channels": channels,
         "side": 32 if isinstance(spec, CifarNet) else 224,
-        "mean": MEAN[:channels], "deviation": DEVIATION[:channels],
-        "imported_from": file.name, "imported_sha256": sha256(file),
+        "mean": MEAN[:channels],
+        "deviation": DEVIATION[:channels],
+        "imported_from": file.name,
+        "imported_sha256": sha256(file),
         "licence": licence or LICENCES.get(as_model, ""),
-    }  # fmt: skip
+    }
     if isinstance(spec, ImageNetResNet):
-        facts["resize"] = 256  # resize of the shorter side before the crop, as in torchvision's evaluation
+        facts["resize"] = (
+            256  # resize of the shorter side before the crop, as in torchvision's evaluation
+        )
     out.mkdir(parents=True, exist_ok=True)
     path = out / "weights.safetensors"
     write_weights(path, model.state_dict(), facts)
@@ -94,9 +112,13 @@ def _read(file: Path) -> dict[str, Tensor]:
         raise mistake(str(file), "no such file", fix) from None
     except pickle.UnpicklingError:
         problem = "holds more than weights, or is not a file of torch's; nothing in it was run"
-        raise mistake(str(file), problem, "save it again as a state_dict, with torch.save") from None
+        raise mistake(
+            str(file), problem, "save it again as a state_dict, with torch.save"
+        ) from None
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError) as error:
-        raise mistake(str(file), f"cannot be read: {(str(error).splitlines() or ['empty'])[0]}", fix) from None
+        raise mistake(
+            str(file), f"cannot be read: {(str(error).splitlines() or ['empty'])[0]}", fix
+        ) from None
     for key in ("state_dict", "model", "net"):
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
             checkpoint = checkpoint[key]

@@ -1,4 +1,6 @@
-"""Networks of other packages, built by name or by a function, with weights from a hub or a local safetensors file."""
+"""Networks of other packages, built by name or by a function, with weights from a hub or a local
+safetensors file.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from resnetlab.settings import offline, refuse_offline, weights_dir
 
 
 def construct(spec: External, channels: int, classes: int) -> nn.Module:
-    """Build the network of `spec` with the builder's own initial weights, on the current default device.
+    """Build the network of `spec` with the builder's own initial weights, on the current default
+    device.
 
     `num_classes` is passed to timm, to torchvision and to a function that has such an argument,
     unless `kwargs` sets it. Raises InputError with the builder's error.
@@ -45,11 +48,19 @@ def construct(spec: External, channels: int, classes: int) -> nn.Module:
         model = build(*arguments, **kwargs)
     except ResnetlabError:
         raise
-    except Exception as error:  # another package may raise anything; its first line is enough for the user
+    except (
+        Exception
+    ) as error:  # another package may raise anything; its first line is enough for the user
         problem = f"cannot be built: {_first_line(error)}"
-        raise mistake(spec.slug, problem, "a name that the package knows, and kwargs that it takes") from None
+        raise mistake(
+            spec.slug, problem, "a name that the package knows, and kwargs that it takes"
+        ) from None
     if not isinstance(model, nn.Module):
-        raise mistake(spec.slug, f"gives a {type(model).__name__}, not a torch.nn.Module", "name another function")
+        raise mistake(
+            spec.slug,
+            f"gives a {type(model).__name__}, not a torch.nn.Module",
+            "name another function",
+        )
     return model
 
 
@@ -79,7 +90,9 @@ def load_external(spec: External, channels: int, classes: int, draw: Draw) -> nn
 
 
 def weights_file(spec: External) -> Path | None:
-    """Return the local weights file of `spec`: the one that it names, or the one that the user placed for its hub."""
+    """Return the local weights file of `spec`: the one that it names, or the one that the user
+    placed for its hub.
+    """
     if spec.weights == "hub":
         path = place_of(spec)
         return path if path.is_file() else None
@@ -95,13 +108,18 @@ def place_of(spec: External) -> Path:
 
 
 def external_facts(spec: External) -> Facts:
-    """Return class names and preprocessing: from the config, else from the weights file, else from the library."""
+    """Return class names and preprocessing: from the config, else from the weights file, else from
+    the library.
+    """
     path = weights_file(spec)
     facts = read_weights(path)[1] if path is not None else Facts()
     if spec.weights and not (facts.mean or spec.mean) and spec.library:
         facts = _library_facts(spec, facts)
     return Facts(
-        spec.class_names or facts.classes, spec.mean or facts.mean, spec.deviation or facts.deviation, facts.side
+        spec.class_names or facts.classes,
+        spec.mean or facts.mean,
+        spec.deviation or facts.deviation,
+        facts.side,
     )
 
 
@@ -110,15 +128,26 @@ def _library_facts(spec: External, facts: Facts) -> Facts:
         config = _timm(spec).get_pretrained_cfg(spec.name)
         if config is None:
             return facts
-        return Facts(facts.classes, tuple(config.mean), tuple(config.std), facts.side or int(config.input_size[1]))
+        return Facts(
+            facts.classes,
+            tuple(config.mean),
+            tuple(config.std),
+            facts.side or int(config.input_size[1]),
+        )
     weights = _torchvision_weights(spec)
     transform = weights.transforms()
     classes = facts.classes or tuple(weights.meta.get("categories", ()))
-    return Facts(classes, tuple(transform.mean), tuple(transform.std), facts.side or int(transform.crop_size[0]))
+    return Facts(
+        classes,
+        tuple(transform.mean),
+        tuple(transform.std),
+        facts.side or int(transform.crop_size[0]),
+    )
 
 
 def hub_weights(spec: External) -> dict[str, torch.Tensor]:
-    """Return the weights of timm or torchvision for `spec`; download them unless the library has them already.
+    """Return the weights of timm or torchvision for `spec`; download them unless the library has
+    them already.
 
     Raises InputError when the download fails or is not allowed.
     """
@@ -128,17 +157,21 @@ def hub_weights(spec: External) -> dict[str, torch.Tensor]:
         refuse_offline(spec.slug, fix)
     try:
         if spec.library == "timm":
-            state: dict[str, torch.Tensor] = _timm(spec).create_model(
-                spec.name, pretrained=True, **spec.kwargs
-            ).state_dict()  # fmt: skip
+            state: dict[str, torch.Tensor] = (
+                _timm(spec).create_model(spec.name, pretrained=True, **spec.kwargs).state_dict()
+            )
             return state
         with contextlib.redirect_stdout(sys.stderr):  # torch prints a message about the download
-            weights: dict[str, torch.Tensor] = _torchvision_weights(spec).get_state_dict(progress=False)
+            weights: dict[str, torch.Tensor] = _torchvision_weights(spec).get_state_dict(
+                progress=False
+            )
         return weights
     except InputError:
         raise
     except Exception as error:
-        raise mistake(spec.slug, f"the hub of {spec.library} cannot be reached: {_first_line(error)}", fix) from None
+        raise mistake(
+            spec.slug, f"the hub of {spec.library} cannot be reached: {_first_line(error)}", fix
+        ) from None
 
 
 def _downloaded(spec: External) -> bool:
@@ -151,7 +184,11 @@ def _downloaded(spec: External) -> bool:
         return False
     from huggingface_hub import try_to_load_from_cache
 
-    names = [config.hf_hub_filename] if config.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
+    names = (
+        [config.hf_hub_filename]
+        if config.hf_hub_filename
+        else ["model.safetensors", "pytorch_model.bin"]
+    )
     return any(isinstance(try_to_load_from_cache(config.hf_hub_id, name), str) for name in names)
 
 
@@ -159,7 +196,9 @@ def _torchvision_weights(spec: External) -> Any:
     try:
         return _module("torchvision.models", spec).get_model_weights(spec.name).DEFAULT
     except (ValueError, AttributeError) as error:
-        raise mistake(spec.slug, f"no weights: {_first_line(error)}", "a name that torchvision.models knows") from None
+        raise mistake(
+            spec.slug, f"no weights: {_first_line(error)}", "a name that torchvision.models knows"
+        ) from None
 
 
 def _timm(spec: External) -> Any:

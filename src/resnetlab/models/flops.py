@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def cost(spec: Model, channels: int, classes: int, side: int) -> tuple[int, int]:
-    """Return the parameters, and the multiply-adds of convolutions and linear layers for one image of `side` pixels.
+    """Return the parameters, and the multiply-adds of convolutions and linear layers for one image
+    of `side` pixels.
 
     An external network is built to be counted. Raises InputError when the network cannot take such
     images.

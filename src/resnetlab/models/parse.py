@@ -19,13 +19,20 @@ from resnetlab.models.registry import named_model
 from resnetlab.schema import FieldError, decode, read_toml, without_defaults
 
 _FAMILIES: dict[str, Any] = {
-    "cifar": CifarNet, "imagenet": ImageNetResNet, "lenet5": LeNet5, "alexnet-cifar": AlexNetCifar, "vgg": VGG,
-    "densenet": DenseNet, "external": External, "bag-of-words": BagOfWords,
-}  # fmt: skip
+    "cifar": CifarNet,
+    "imagenet": ImageNetResNet,
+    "lenet5": LeNet5,
+    "alexnet-cifar": AlexNetCifar,
+    "vgg": VGG,
+    "densenet": DenseNet,
+    "external": External,
+    "bag-of-words": BagOfWords,
+}
 
 
 def parse_model(value: object, where: str, field: str = "model") -> Model:
-    """Parse a model from a study file or an option: a name, a TOML file, or a table that may begin with a name.
+    """Parse a model from a study file or an option: a name, a TOML file, or a table that may begin
+    with a name.
 
     A table with a name holds the fields that differ from that model. Without name and family it
     belongs to the CIFAR family, where `depth` is short for `blocks`. A TOML file is searched next
@@ -33,10 +40,15 @@ def parse_model(value: object, where: str, field: str = "model") -> Model:
     to it. Raises InputError that names `where` and `field`.
     """
     if isinstance(value, str):
-        return _parse_file(value, where) if value.endswith(".toml") else named_model(value, where, field)
+        return (
+            _parse_file(value, where)
+            if value.endswith(".toml")
+            else named_model(value, where, field)
+        )
     if not isinstance(value, dict):
         raise mistake(where, "not a model", 'model = "cifar-resnet20"', field=field, got=value)
-    # All mistakes are reported at once. Only the file form has `name` and `depth`; the config has no such fields.
+    # All mistakes are reported at once. Only the file form has `name` and `depth`; the config has
+    # no such fields.
     table = dict(value)
     problems: list[Problem] = []
     base: Model | None = None
@@ -44,21 +56,34 @@ def parse_model(value: object, where: str, field: str = "model") -> Model:
         base = named_model(table.pop("name"), where, f"{field}.name") if "name" in table else None
     except InputError as error:
         problems += error.problems
-        table = {"blocks": [1] * _stage_count(table)} | {k: v for k, v in table.items() if k != "depth"}
+        table = {"blocks": [1] * _stage_count(table)} | {
+            k: v for k, v in table.items() if k != "depth"
+        }
     family = table.setdefault("family", base.family if base else "cifar")
     config_class = _FAMILIES.get(family) if isinstance(family, str) else None
     if config_class is None:
         allowed = ", ".join(_FAMILIES)
         fix = nearest(str(family), _FAMILIES) or 'family = "cifar"'
         problems.append(
-            Problem(where, "unknown", fix, field=f"{field}.family", got=f'"{family}"'[:60], allowed=allowed)
+            Problem(
+                where,
+                "unknown",
+                fix,
+                field=f"{field}.family",
+                got=f'"{family}"'[:60],
+                allowed=allowed,
+            )
         )
         raise InputError(*problems)
     names = [f.name for f in dataclass_fields(config_class)]
     allowed_keys = sorted({*names, "name", *(["depth"] if config_class is CifarNet else [])})
     for key in [key for key in table if key not in allowed_keys]:
         fix = nearest(str(key), allowed_keys) or "remove it"
-        problems.append(Problem(where, "unknown field", fix, field=f"{field}.{key}", allowed=", ".join(allowed_keys)))
+        problems.append(
+            Problem(
+                where, "unknown field", fix, field=f"{field}.{key}", allowed=", ".join(allowed_keys)
+            )
+        )
         del table[key]
     if base is not None and base.family == family:
         table = {
@@ -84,9 +109,13 @@ def parse_model(value: object, where: str, field: str = "model") -> Model:
 
 
 def from_hub(model: Model) -> Model:
-    """Return a timm or torchvision model without weights with `weights="hub"`; return any other model unchanged."""
+    """Return a timm or torchvision model without weights with `weights="hub"`; return any other
+    model unchanged.
+    """
     without_weights = isinstance(model, External) and model.library and not model.weights
-    return replace(model, weights="hub") if without_weights and isinstance(model, External) else model
+    return (
+        replace(model, weights="hub") if without_weights and isinstance(model, External) else model
+    )
 
 
 def _parse_file(source: str, where: str) -> Model:
@@ -119,7 +148,9 @@ def _with_blocks(table: dict[Any, Any], where: str, field: str) -> dict[Any, Any
         raise mistake(where, "given beside blocks", "keep one of the two", field=f"{field}.depth")
     depth = table.pop("depth")
     try:
-        blocks = same_blocks(depth, _stage_count(table), "depth", 3 if table.get("block") == "bottleneck" else 2)
+        blocks = same_blocks(
+            depth, _stage_count(table), "depth", 3 if table.get("block") == "bottleneck" else 2
+        )
     except FieldError as error:
         raise mistake(where, error.what, error.fix, field=f"{field}.{error.field}") from None
     return table | {"blocks": blocks}

@@ -22,7 +22,9 @@ _KINDS = (("plain", ""), ("resnet", ""), ("resnet", "-b"), ("resnet", "-c"))
 
 @dataclass(frozen=True)
 class Entry:
-    """Registry entry: a name, its config, and the image shape for which its cost is listed (`resnetlab models`)."""
+    """Registry entry: a name, its config, and the image shape for which its cost is listed
+    (`resnetlab models`).
+    """
 
     name: str
     model: Own
@@ -41,12 +43,18 @@ def entries() -> list[Entry]:
         for depth in _DEPTHS
     ]
     models.append(
-        Entry("cifar-resnet110-gated", cifar(110, "gated"), "He et al. 2016b, sec. 3.1; Srivastava et al. 2015")
+        Entry(
+            "cifar-resnet110-gated",
+            cifar(110, "gated"),
+            "He et al. 2016b, sec. 3.1; Srivastava et al. 2015",
+        )
     )
     for depth in DEPTH_REPORT:
         source = "depth report, table 1" + (": 7 blocks, 16 weighted layers" if depth == 18 else "")
         for kind in ("plain", "resnet"):
-            models.append(Entry(f"depth-report-{kind}{depth}", depth_report(depth, kind == "plain"), source))
+            models.append(
+                Entry(f"depth-report-{kind}{depth}", depth_report(depth, kind == "plain"), source)
+            )
     for name, model in IMAGENET.items():
         resnext_source = {"resnext101_32x48d": "Mahajan et al. 2018"}.get(name, "Xie et al. 2017")
         source = resnext_source if model.cardinality > 1 else "He et al. 2016, table 1"
@@ -74,7 +82,10 @@ def named_model(name: str, where: str, field: str) -> Model:
             if dense_match:
                 return DenseNet(depth=int(dense_match[1]), growth=int(dense_match[2]))
         except ValueError as error:
-            problem, fix = getattr(error, "what", str(error)), getattr(error, "fix", "cifar-resnet20")
+            problem, fix = (
+                getattr(error, "what", str(error)),
+                getattr(error, "fix", "cifar-resnet20"),
+            )
             raise mistake(where, problem, fix, field=field) from None
         for entry in entries():
             if entry.name == name:

@@ -36,4 +36,6 @@ def opened(path: Path, framework: Literal["pt", "np"]) -> Iterator[Any]:
     except FileNotFoundError:
         raise mistake(str(path), "no such file", "give the path of a safetensors file") from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise mistake(str(path), f"not a whole safetensors file: {error}", "restore it from a copy") from None
+        raise mistake(
+            str(path), f"not a whole safetensors file: {error}", "restore it from a copy"
+        ) from None

@@ -25,7 +25,8 @@ from resnetlab.models.weights import load_weights, read_weights
 
 
 def adapt(spec: Model, classes: int, draw: Draw) -> nn.Module:
-    """Return the network of `spec` for 3 channels and `classes` outputs, with pre-trained weights and a new classifier.
+    """Return the network of `spec` for 3 channels and `classes` outputs, with pre-trained weights
+    and a new classifier.
 
     The classifier's weights are uniform in +-1 / sqrt(fan-in), from `draw`. A network of this
     package is freshly initialized; `load_backbone` loads its pre-trained weights. Raises InputError
@@ -38,12 +39,18 @@ def adapt(spec: Model, classes: int, draw: Draw) -> nn.Module:
     name, head = classifier(model, spec.slug)
     if head.out_features != classes:
         problem = f"gives {head.out_features} outputs whatever it is asked"
-        raise mistake(spec.slug, problem, "a function with an argument num_classes", allowed=str(classes))
+        raise mistake(
+            spec.slug, problem, "a function with an argument num_classes", allowed=str(classes)
+        )
     bound = head.in_features**-0.5
     with torch.no_grad():
         for parameter, kind in ((head.weight, "weight"), (head.bias, "bias")):
             if parameter is not None:
-                parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=draw(f"{name}.{kind}")))
+                parameter.copy_(
+                    torch.empty(parameter.shape).uniform_(
+                        -bound, bound, generator=draw(f"{name}.{kind}")
+                    )
+                )
     path = weights_file(spec)
     if path is not None:
         load_backbone(model, read_weights(path)[0], str(path))
@@ -53,10 +60,16 @@ def adapt(spec: Model, classes: int, draw: Draw) -> nn.Module:
 
 
 def load_backbone(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
-    """Load `tensors` into all of `model` but its classifier, whose tensors may be absent or of another task."""
+    """Load `tensors` into all of `model` but its classifier, whose tensors may be absent or of
+    another task.
+    """
     name, _ = classifier(model, where)
     head = {key: tensor for key, tensor in model.state_dict().items() if key.startswith(f"{name}.")}
-    load_weights(model, {key: t for key, t in tensors.items() if not key.startswith(f"{name}.")} | head, where)
+    load_weights(
+        model,
+        {key: t for key, t in tensors.items() if not key.startswith(f"{name}.")} | head,
+        where,
+    )
 
 
 def classifier(model: nn.Module, where: str) -> tuple[str, nn.Linear]:
@@ -64,29 +77,40 @@ def classifier(model: nn.Module, where: str) -> tuple[str, nn.Linear]:
 
     Raises InputError when the network does not end in a linear layer.
     """
-    linear = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    linear = [
+        (name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)
+    ]
     get_classifier = getattr(model, "get_classifier", None)  # timm's
     if callable(get_classifier):
         head = get_classifier()
         linear = [(name, module) for name, module in linear if module is head]
     if not linear:
-        raise mistake(where, "does not end in a linear layer", "another network: its classifier cannot be replaced")
+        raise mistake(
+            where,
+            "does not end in a linear layer",
+            "another network: its classifier cannot be replaced",
+        )
     return linear[-1]
 
 
 def parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the network's parts in order: its children that have parameters; a sequence counts as its own children."""
+    """Return the network's parts in order: its children that have parameters; a sequence counts as
+    its own children.
+    """
     modules: list[tuple[str, nn.Module]] = []
     for name, child in model.named_children():
         if isinstance(child, nn.Sequential | nn.ModuleList):
             modules += [(f"{name}.{inner}", module) for inner, module in child.named_children()]
         else:
             modules.append((name, child))
-    return [(name, module) for name, module in modules if next(module.parameters(), None) is not None]
+    return [
+        (name, module) for name, module in modules if next(module.parameters(), None) is not None
+    ]
 
 
 def freeze(model: nn.Module, what: Freeze, where: str) -> None:
-    """Freeze a part of `model`: no gradients, and evaluation mode, so that its running statistics stay constant.
+    """Freeze a part of `model`: no gradients, and evaluation mode, so that its running statistics
+    stay constant.
 
     The rest is set to training mode. Raises InputError when nothing would be left to train.
     """
@@ -100,7 +124,12 @@ def freeze(model: nn.Module, what: Freeze, where: str) -> None:
         all_parts = parts(model)
         if what >= len(all_parts):
             fix = f"freeze = {len(all_parts) - 1} leaves {all_parts[-1][0]}"
-            raise mistake(where, f"{what} of its {len(all_parts)} parts leave nothing to train", fix, field="freeze")
+            raise mistake(
+                where,
+                f"{what} of its {len(all_parts)} parts leave nothing to train",
+                fix,
+                field="freeze",
+            )
         frozen = [module for _, module in all_parts[:what]]
     for module in frozen:
         module.eval().requires_grad_(False)
@@ -121,9 +150,13 @@ def last_norm(model: nn.Module, side: int) -> str | None:
 
     Raises InputError when the network cannot take such images.
     """
-    norms = {module: name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    norms = {
+        module: name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)
+    }
     names: list[str] = []
-    hooks = [module.register_forward_hook(lambda norm, *_: names.append(norms[norm])) for module in norms]
+    hooks = [
+        module.register_forward_hook(lambda norm, *_: names.append(norms[norm])) for module in norms
+    ]
     try:
         run(model, torch.zeros(1, 3, side, side))
     finally:
@@ -137,8 +170,13 @@ def check_side(model: nn.Module, side: int, where: str) -> None:
     try:
         run(model, torch.zeros(1, 3, side, side))
     except (RuntimeError, ValueError, AssertionError) as error:
-        problem = f"the network does not take images of {side} x {side}: {str(error).splitlines()[0][:160]}"
-        raise mistake(where, problem, "a larger size; 224 is what most are made for", got=side) from None
+        problem = (
+            f"the network does not take images of {side} x {side}: "
+            f"{str(error).splitlines()[0][:160]}"
+        )
+        raise mistake(
+            where, problem, "a larger size; 224 is what most are made for", got=side
+        ) from None
 
 
 @torch.inference_mode()
@@ -154,8 +192,14 @@ def run(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def is_folded(norm: nn.Module) -> bool:
-    """Return True if a batch norm only scales, because its statistics were folded away: mean 0 and variance 1 - eps."""
-    if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
+    """Return True if a batch norm only scales, because its statistics were folded away: mean 0 and
+    variance 1 - eps.
+    """
+    if (
+        not isinstance(norm, nn.BatchNorm2d)
+        or norm.running_mean is None
+        or norm.running_var is None
+    ):
         return True
     folded = torch.zeros_like(norm.running_mean), torch.full_like(norm.running_var, 1 - norm.eps)
     return all(
@@ -165,7 +209,7 @@ def is_folded(norm: nn.Module) -> bool:
 
 
 class Tail(nn.Module):
-    """Second half of a cut network: takes the output (B, F) of `Trunk` and returns logits (B, K)."""
+    """Second half of a cut network: maps the output (B, F) of `Trunk` to logits (B, K)."""
 
     def __init__(self, rest: nn.Module, shapes: tuple[torch.Size, ...]) -> None:
         super().__init__()
@@ -175,13 +219,18 @@ class Tail(nn.Module):
         """Return logits (B, K)."""
         pieces = torch.split(features, [shape.numel() for shape in self.shapes], 1)
         logits: Tensor = self.rest(
-            *(torch.unflatten(piece, 1, shape) for piece, shape in zip(pieces, self.shapes, strict=True))
+            *(
+                torch.unflatten(piece, 1, shape)
+                for piece, shape in zip(pieces, self.shapes, strict=True)
+            )
         )
         return logits
 
 
 class Trunk(nn.Module):
-    """First half of a cut network: takes images (B, 3, S, S) and returns all tensors at the cut as features (B, F)."""
+    """First half of a cut network: takes images (B, 3, S, S) and returns all tensors at the cut as
+    features (B, F).
+    """
 
     def __init__(self, begin: nn.Module) -> None:
         super().__init__()
@@ -217,12 +266,17 @@ def cut(model: nn.Module, at: str, side: int) -> tuple[Trunk, Tail] | None:
         return None
     device = next(model.parameters()).device
     with torch.inference_mode():
-        shapes = tuple(piece.shape[1:] for piece in trunk.crossing(torch.zeros(2, 3, side, side, device=device)))
+        shapes = tuple(
+            piece.shape[1:]
+            for piece in trunk.crossing(torch.zeros(2, 3, side, side, device=device))
+        )
     return trunk, Tail(halves.get_submodule("submod_1"), shapes)
 
 
 class _PathTracer(fx.Tracer):
-    """Tracer that enters only the modules that contain the named one; every other module stays one step."""
+    """Tracer that enters only the modules that contain the named one; every other module stays one
+    step.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()

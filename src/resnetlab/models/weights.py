@@ -47,15 +47,22 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Facts]:
     Raises InputError when it is not one.
     """
     with opened(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     metadata = describe_weights(path)
-    whitening = {name.removeprefix(SCALE): tensors.pop(name) for name in list(tensors) if name.startswith(SCALE)}
+    whitening = {
+        name.removeprefix(SCALE): tensors.pop(name)
+        for name in list(tensors)
+        if name.startswith(SCALE)
+    }
     try:
         facts = Facts(
-            tuple(map(str, metadata.get("classes", ()))), tuple(map(float, metadata.get("mean", ()))),
-            tuple(map(float, metadata.get("deviation", ()))), int(metadata.get("side", 0)),
-            str(metadata.get("normalise", "")), whitening,
-        )  # fmt: skip
+            tuple(map(str, metadata.get("classes", ()))),
+            tuple(map(float, metadata.get("mean", ()))),
+            tuple(map(float, metadata.get("deviation", ()))),
+            int(metadata.get("side", 0)),
+            str(metadata.get("normalise", "")),
+            whitening,
+        )
     except (TypeError, ValueError):  # another program uses the same keys for something else
         facts = Facts()
     return tensors, facts
@@ -75,7 +82,9 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], where: str) -> No
     missing, unknown and misshapen tensors: five names and the total.
     """
     expected = model.state_dict()
-    defaults = {n: torch.zeros_like(t) for n, t in expected.items() if n.endswith("num_batches_tracked")}
+    defaults = {
+        n: torch.zeros_like(t) for n, t in expected.items() if n.endswith("num_batches_tracked")
+    }
     given = {**defaults, **tensors}
     misshapen = [
         f"{name} {_format_shape(given[name])} for {_format_shape(expected[name])}"
@@ -88,7 +97,11 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], where: str) -> No
         "has another shape:": misshapen,
     }
     fix = "give the file of this network, or the network of this file"
-    problems = [Problem(where, f"{problem} {_format_names(names)}", fix) for problem, names in groups.items() if names]
+    problems = [
+        Problem(where, f"{problem} {_format_names(names)}", fix)
+        for problem, names in groups.items()
+        if names
+    ]
     if problems:
         raise InputError(*problems)
     model.load_state_dict(given)

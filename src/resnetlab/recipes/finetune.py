@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal
 
 from resnetlab.errors import mistake, nearest
 from resnetlab.recipes.train import Recipe
-from resnetlab.schema import FieldError, Fraction, Positive, PositiveAmount, Whole, decode, parse_toml, read_toml, spec
+from resnetlab.schema import (
+    FieldError,
+    Fraction,
+    Positive,
+    PositiveAmount,
+    Whole,
+    decode,
+    parse_toml,
+    read_toml,
+    spec,
+)
 
 Trains = Literal["classifier", "last norm", "all"] | Whole
 """Parts of a network that are trained; a number freezes that many of the first parts."""
@@ -32,7 +42,8 @@ class Stage:
     random.
     """
     decode: Literal["exact", "scaled"] = "exact"
-    """Resolution at which a JPEG is decoded. scaled: at 1/2, 1/4 or 1/8 of its sides if a training crop needs no more.
+    """Resolution at which a JPEG is decoded. scaled: at 1/2, 1/4 or 1/8 of its sides if a training
+    crop needs no more.
 
     Evaluation always decodes exactly.
     """
@@ -44,11 +55,16 @@ class Stage:
     rates: tuple[PositiveAmount, ...] = ()
     """Learning rates to try in place of the recipe's; the validation result selects one."""
     patience: Whole = 0
-    """Epochs without a lower validation loss after which the stage stops; 0 for no early stopping."""
+    """Epochs without a lower validation loss after which the stage stops; 0 for no early stopping.
+    """
     depth_decay: Annotated[Fraction, "above 0"] | Literal[1] = 1
-    """Factor of the learning rate from each part of the network to the part before it; 1 for one rate."""
+    """Factor of the learning rate from each part of the network to the part before it; 1 for one
+    rate.
+    """
     accumulate: Positive = 1
-    """Number of microbatches that a batch is split into; the optimizer step is that of the full batch."""
+    """Number of microbatches that a batch is split into; the optimizer step is that of the full
+    batch.
+    """
     checkpoint_parts: bool = False
     """Activation checkpointing: recompute the activations of each part in the backward pass.
 
@@ -57,11 +73,19 @@ class Stage:
 
     def __post_init__(self) -> None:
         recipe = self.recipe
-        if (recipe.augment, recipe.normalise, recipe.choose) != (type(recipe.augment)(), "train", "last"):
-            raise FieldError("recipe", "its augment, normalise and choose have no place here", "leave them out")
+        if (recipe.augment, recipe.normalise, recipe.choose) != (
+            type(recipe.augment)(),
+            "train",
+            "last",
+        ):
+            raise FieldError(
+                "recipe", "its augment, normalise and choose have no place here", "leave them out"
+            )
         if self.decode == "scaled" and self.augment == "none":
             raise FieldError(
-                "decode", "without augmentation photographs are shown as in evaluation", 'decode = "exact"'
+                "decode",
+                "without augmentation photographs are shown as in evaluation",
+                'decode = "exact"',
             )
         if not self.depth_decay:
             raise FieldError("depth_decay", "0 leaves one part to learn", "depth_decay = 0.8")
@@ -88,7 +112,9 @@ class Tuning:
     Validation uses the center crop.
     """
     class_weights: Literal["none", "balanced"] = "none"
-    """Weights of the classes in the loss. balanced: each class weighs as if all had as many train images."""
+    """Weights of the classes in the loss. balanced: each class weighs as if all had as many train
+    images.
+    """
     epochs: Positive | None = None
     """Upper limit for the epochs of each stage that counts in epochs."""
     stages: tuple[Stage, ...]
@@ -99,11 +125,16 @@ class Tuning:
         if not self.stages:
             raise FieldError("stages", "none", "give one at least")
         if len({stage.name for stage in self.stages}) < len(self.stages):
-            raise FieldError("stages", "two of one name, which would draw alike", "give each a name of its own")
+            raise FieldError(
+                "stages", "two of one name, which would draw alike", "give each a name of its own"
+            )
         if self.view == "whole" and any(
             stage.trains != "classifier" or stage.augment != "none" for stage in self.stages
         ):
-            what = "whole images differ in shape, so only a classifier on constant features can be trained on them"
+            what = (
+                "whole images differ in shape, so only a classifier on constant features can be "
+                "trained on them"
+            )
             raise FieldError("view", what, 'view = "crop"')
         if self.view == "whole" and self.crops != 1:
             raise FieldError("crops", "whole images leave no corners", "crops = 1")
@@ -113,7 +144,9 @@ class Tuning:
         """Stages with their epochs limited to `epochs`."""
 
         def shortened(stage: Stage) -> Stage:
-            epochs = min(stage.recipe.epochs or 0, self.epochs or 0)  # a stage may count in steps instead
+            epochs = min(
+                stage.recipe.epochs or 0, self.epochs or 0
+            )  # a stage may count in steps instead
             return replace(stage, recipe=replace(stage.recipe, epochs=epochs)) if epochs else stage
 
         return tuple(map(shortened, self.stages))
@@ -124,7 +157,9 @@ class Tuning:
         return self.stages[0].recipe.batch_size
 
     def seen(self, _side: int, _channels: int) -> int:
-        """Return the side in pixels of the network's input in use; it does not depend on the size of the images."""
+        """Return the side in pixels of the network's input in use; it does not depend on the size
+        of the images.
+        """
         return self.test_size
 
     def total_steps(self, images: int) -> int:
@@ -142,7 +177,11 @@ AnyRecipe = Recipe | Tuning
 
 def tuning_names() -> list[str]:
     """Return the names of the catalog's fine-tuning recipes."""
-    return sorted(path.name.removesuffix(".toml") for path in _catalog().iterdir() if path.name.endswith(".toml"))
+    return sorted(
+        path.name.removesuffix(".toml")
+        for path in _catalog().iterdir()
+        if path.name.endswith(".toml")
+    )
 
 
 def load_tuning(source: str) -> Tuning:
@@ -156,14 +195,18 @@ def load_tuning(source: str) -> Tuning:
         table = {"name": Path(source).stem} | read_toml(Path(source))
     else:
         fix = nearest(source, tuning_names()) or "a name, or a TOML file"
-        raise mistake(source, "unknown recipe of fine-tuning", fix, allowed=", ".join(tuning_names()))
+        raise mistake(
+            source, "unknown recipe of fine-tuning", fix, allowed=", ".join(tuning_names())
+        )
     recipe: Tuning = decode(Tuning, table, source)
     return recipe
 
 
 def tuning_table(name: str) -> dict[str, Any]:
     """Return the TOML table of a recipe of the catalog."""
-    return {"name": name} | parse_toml(_catalog().joinpath(f"{name}.toml").read_text(encoding="utf-8"), name)
+    return {"name": name} | parse_toml(
+        _catalog().joinpath(f"{name}.toml").read_text(encoding="utf-8"), name
+    )
 
 
 def _catalog() -> Any:

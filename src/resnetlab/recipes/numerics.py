@@ -32,7 +32,9 @@ class Numerics:
     accumulate: Positive = 1
     """Number of microbatches that a process computes one after another, to save memory."""
     batch_norm: Literal["local", "synchronised"] = "local"
-    """Scope of batch statistics: a process's part of a batch, or (on GPUs) the parts of all processes."""
+    """Scope of batch statistics: a process's part of a batch, or (on GPUs) the parts of all
+    processes.
+    """
     threads: Whole = 0
     """CPU threads of a run; 0 means 1 in a study and all cores in a single run."""
     capture: Literal["auto", "on", "off"] = "auto"
@@ -72,7 +74,9 @@ def parse_device(text: str) -> tuple[str, int]:
     Raises InputError.
     """
     name, colon, index = text.strip().lower().partition(":")
-    valid = name in DEVICES and (not colon or (name == "cuda" and index.isdecimal() and len(index) < 4))
+    valid = name in DEVICES and (
+        not colon or (name == "cuda" and index.isdecimal() and len(index) < 4)
+    )
     if not valid:
         allowed = f"{', '.join(DEVICES)}, or cuda:N for the GPU of that index"
         raise mistake("--device", "no such device", "--device auto", got=text[:60], allowed=allowed)
@@ -80,7 +84,9 @@ def parse_device(text: str) -> tuple[str, int]:
 
 
 def place() -> tuple[int, int, int]:
-    """Return the rank, the number of processes and the local rank that torchrun set, or (0, 1, 0) without torchrun."""
+    """Return the rank, the number of processes and the local rank that torchrun set, or (0, 1, 0)
+    without torchrun.
+    """
     variables = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     rank, size, local = (int(os.environ.get(name, default)) for name, default in variables)
     return rank, size, local

@@ -52,7 +52,9 @@ class AdamW:
 
 @spec
 class RMSprop:
-    """RMSprop: the gradient divided by a moving root mean square of itself (Tieleman and Hinton 2012, lecture 6.5)."""
+    """RMSprop: the gradient divided by a moving root mean square of itself (Tieleman and Hinton
+    2012, lecture 6.5).
+    """
 
     name: Literal["rmsprop"] = "rmsprop"
     lr: PositiveAmount = 1e-3  # Tieleman and Hinton 2012, lecture 6.5
@@ -76,10 +78,15 @@ class Constant:
 
 @spec
 class Step:
-    """Step schedule: the learning rate is multiplied by `gamma` at each milestone, a fraction of the run."""
+    """Step schedule: the learning rate is multiplied by `gamma` at each milestone, a fraction of
+    the run.
+    """
 
     name: Literal["step"] = "step"
-    milestones: tuple[Fraction, ...] = (0.5, 0.75)  # 32k and 48k of 64k steps: He et al. 2016, sec. 4.2
+    milestones: tuple[Fraction, ...] = (
+        0.5,
+        0.75,
+    )  # 32k and 48k of 64k steps: He et al. 2016, sec. 4.2
     gamma: PositiveAmount = 0.1
     warmup: Fraction = 0.0
 
@@ -95,7 +102,7 @@ class Exponential:
 
 @spec
 class Cosine:
-    """Cosine schedule from the full learning rate to `final` times it (Loshchilov and Hutter 2017)."""
+    """Cosine schedule from the full learning rate to `final` times it (Loshchilov, Hutter 2017)."""
 
     name: Literal["cosine"] = "cosine"
     final: Fraction = 0.0
@@ -159,8 +166,14 @@ class Recipe:
         if self.epochs is None and self.steps is None:
             raise FieldError("epochs", "missing", "add epochs = 10")
         if self.batch_size == 1:
-            raise FieldError("batch_size", "1 leaves batch normalisation no batch", "batch_size = 2")
-        if (self.epochs or 0) > 100_000 or (self.steps or 0) > 100_000_000 or self.batch_size > 1_000_000:
+            raise FieldError(
+                "batch_size", "1 leaves batch normalisation no batch", "batch_size = 2"
+            )
+        if (
+            (self.epochs or 0) > 100_000
+            or (self.steps or 0) > 100_000_000
+            or self.batch_size > 1_000_000
+        ):
             raise FieldError("", "larger than any machine's lifetime", "epochs up to 100000")
 
     def seen(self, side: int, channels: int) -> int:
@@ -171,8 +184,13 @@ class Recipe:
         crop = self.augment.crop
         if crop > side:
             fix = f"recipe.augment.crop = {side * 7 // 8}, or 0 for none"
-            raise mistake("recipe", f"larger than the images, which have {side} pixels a side", fix,
-                          field="augment.crop", got=crop)  # fmt: skip
+            raise mistake(
+                "recipe",
+                f"larger than the images, which have {side} pixels a side",
+                fix,
+                field="augment.crop",
+                got=crop,
+            )
         fixed = PRESETS.get(self.normalise) if isinstance(self.normalise, str) else self.normalise
         if isinstance(fixed, Fixed) and len(fixed.mean) != channels:
             problem = f"numbers for {len(fixed.mean)} channels, of images that have {channels}"

@@ -1,6 +1,7 @@
 """Reports of studies.
 
-`write(gather(record), folder)` writes a report while a study runs and when it ends; `rebuild(folder)` writes it again.
+`write(gather(record), folder)` writes a report while a study runs and when it ends;
+`rebuild(folder)` writes it again.
 """
 
 from resnetlab.analysis.study_data import Evidence, gather

@@ -27,15 +27,30 @@ SHOWN_CLASSES = 40
 
 
 def write(description: Description, folder: Path) -> Path:
-    """Write images.csv, the figures and then describe.md into `folder`. Return the path of describe.md."""
-    rows = [(row.path, row.label, row.split, row.size[1], row.size[0], row.sha256) for row in description.rows]
-    write_text(folder / "images.csv", csv_text(("path", "label", "split", "width", "height", "sha256"), rows))
+    """Write images.csv, the figures and then describe.md into `folder`.
+
+    Return the path of describe.md.
+    """
+    rows = [
+        (row.path, row.label, row.split, row.size[1], row.size[0], row.sha256)
+        for row in description.rows
+    ]
+    write_text(
+        folder / "images.csv",
+        csv_text(("path", "label", "split", "width", "height", "sha256"), rows),
+    )
     parts = [f"# {markdown.escape(description.audit.name)}", "*resnetlab data describe*"]
     parts += [f"> **{markdown.escape(description.overlap)}.**"] if description.overlap else []
     for key, (caption, height, draw_axes) in _figures(description).items():
-        write_text(folder / "figures" / f"{key}.svg", standalone(_figure_svg(key, height, draw_axes)))
+        write_text(
+            folder / "figures" / f"{key}.svg", standalone(_figure_svg(key, height, draw_axes))
+        )
         parts += [f"![{markdown.escape(caption)}](figures/{key}.svg)", markdown.escape(caption)]
-    parts.append("```text\n" + "\n".join(line.replace("```", "'''") for line in description.lines(None)) + "\n```")
+    parts.append(
+        "```text\n"
+        + "\n".join(line.replace("```", "'''") for line in description.lines(None))
+        + "\n```"
+    )
     target = folder / "describe.md"
     write_text(target, "\n\n".join(parts) + "\n")
     return target
@@ -47,8 +62,13 @@ def _figures(description: Description) -> dict[str, tuple[str, int, Callable[[Ax
     bars = 60 + (20 * classes if classes <= SHOWN_CLASSES else 360)
 
     def sides(ax: Axes) -> None:
-        edges = np.histogram_bin_edges(np.concatenate([description.widths, description.heights]), BINS)
-        for values, name, index in ((description.widths, "width", 0), (description.heights, "height", 1)):
+        edges = np.histogram_bin_edges(
+            np.concatenate([description.widths, description.heights]), BINS
+        )
+        for values, name, index in (
+            (description.widths, "width", 0),
+            (description.heights, "height", 1),
+        ):
             ax.hist(values, edges.tolist(), color=SERIES[index], alpha=0.55, label=name, lw=0)
         ax.set(xlabel="pixels, as stored", ylabel="images")
         ax.legend()
@@ -70,11 +90,21 @@ def _classes(ax: Axes, description: Description) -> None:
     begin = np.zeros(len(names))
     for index, (split, counts) in enumerate(description.audit.counts.items()):
         color = SERIES[(1, 3, 0)[index % 3]]
-        ax.barh(range(len(names)), counts, left=begin, color=color, edgecolor=CARD, label=split, alpha=0.8)
+        ax.barh(
+            range(len(names)),
+            counts,
+            left=begin,
+            color=color,
+            edgecolor=CARD,
+            label=split,
+            alpha=0.8,
+        )
         begin += np.array(counts)
     ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="images")
     named = len(names) <= SHOWN_CLASSES
-    ax.set_yticks(range(len(names)) if named else [], [name[:28] for name in names] if named else [])
+    ax.set_yticks(
+        range(len(names)) if named else [], [name[:28] for name in names] if named else []
+    )
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 26 / (20 * len(names) + 1)), ncols=3)
 
 

@@ -1,4 +1,7 @@
-"""Document model of a report: plain values, already rounded and in words, for every renderer. It draws nothing."""
+"""Document model of a report: plain values, already rounded and in words, for every renderer.
+
+It draws nothing.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,9 @@ class Dot:
 
 @dataclass(frozen=True)
 class Mark:
-    """Mark of a published number in the first figure, with its prediction interval if it has a badge."""
+    """Mark of a published number in the first figure, with its prediction interval if it has a
+    badge.
+    """
 
     value_pct: float
     low_pct: float | None
@@ -108,7 +113,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Panel with the curves of a condition. `mean` and `band` (low, high at the mean's x) are over converged runs."""
+    """Panel with the curves of a condition.
+
+    `mean` and `band` (low, high at the mean's x) are over converged runs.
+    """
 
     label: str
     style: int
@@ -131,7 +139,10 @@ class Curves(Picture):
     top: float
     """Upper end of the scale."""
     left_out: int = 0
-    """Number of conditions without a panel. If it is not 0, panels omit the many means of other conditions."""
+    """Number of conditions without a panel.
+
+    If it is not 0, panels omit the many means of other conditions.
+    """
 
 
 @dataclass(frozen=True)
@@ -156,13 +167,17 @@ class ForestRow:
     conditional: bool
     """True if only converged runs were compared although others failed."""
     said: tuple[str, str, str]
-    """Texts beside the row: `+67.3 [59.4, 75.2] points`, `5/5 and 3/5 converged`, `2 dead`; each may be empty."""
+    """Texts beside the row: `+67.3 [59.4, 75.2] points`, `5/5 and 3/5 converged`, `2 dead`; each
+    may be empty.
+    """
     published: tuple[Known, ...] = ()
 
 
 @dataclass(frozen=True)
 class Forest(Picture):
-    """Forest plot: a row for each claim with its region, effect and interval, and an axis for each unit."""
+    """Forest plot: a row for each claim with its region, effect and interval, and an axis for each
+    unit.
+    """
 
     rows: tuple[ForestRow, ...]
 
@@ -184,7 +199,9 @@ class StepRow:
 
 @dataclass(frozen=True)
 class Steps(Picture):
-    """Figure of a ladder: a row for each rung, linked to its parent, on an axis from `low_pct` to `high_pct`."""
+    """Figure of a ladder: a row for each rung, linked to its parent, on an axis from `low_pct` to
+    `high_pct`.
+    """
 
     rows: tuple[StepRow, ...]
     low_pct: float
@@ -201,7 +218,9 @@ class Ladder:
 
 @dataclass(frozen=True)
 class Quantity:
-    """Quantity by depth, with a panel for each condition, on one scale; the scale is logarithmic if `log` is true."""
+    """Quantity by depth, with a panel for each condition, on one scale; the scale is logarithmic if
+    `log` is true.
+    """
 
     title: str
     log: bool
@@ -219,7 +238,9 @@ class Depths(Picture):
 
 @dataclass(frozen=True)
 class Worth:
-    """Block ablation of a condition: accuracy in percent without each block; `x` of a line is the block's number."""
+    """Block ablation of a condition: accuracy in percent without each block; `x` of a line is the
+    block's number.
+    """
 
     panel: Panel
     whole_pct: float
@@ -237,7 +258,9 @@ class Worths(Picture):
 
 @dataclass(frozen=True)
 class Spot:
-    """Point of a network in a scatter plot: its cost, and its accuracy with an interval if there is one."""
+    """Point of a network in a scatter plot: its cost, and its accuracy with an interval if there is
+    one.
+    """
 
     x: float
     label: str
@@ -249,7 +272,9 @@ class Spot:
 
 @dataclass(frozen=True)
 class Scatter(Picture):
-    """Scatter plot of accuracy against cost on a logarithmic axis; `published` is true for numbers from sources."""
+    """Scatter plot of accuracy against cost on a logarithmic axis; `published` is true for numbers
+    from sources.
+    """
 
     unit: str
     spots: tuple[Spot, ...]
@@ -333,7 +358,10 @@ def shown(value: T) -> T:
         escaped = tuple(shown(item) for item in escaped)
     elif dataclasses.is_dataclass(escaped) and not isinstance(escaped, type):
         escaped = type(escaped)(
-            **{field.name: shown(getattr(escaped, field.name)) for field in dataclasses.fields(escaped)}
+            **{
+                field.name: shown(getattr(escaped, field.name))
+                for field in dataclasses.fields(escaped)
+            }
         )
     result: T = escaped
     return result

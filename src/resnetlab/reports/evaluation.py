@@ -1,6 +1,7 @@
 """Page of an evaluation: accuracy, calibration, confusions and misclassified images.
 
-It contains photographs of the user, so it stays on the user's machine; `results/` contains no such page.
+It contains photographs of the user, so it stays on the user's machine; `results/` contains no such
+page.
 """
 
 from __future__ import annotations
@@ -53,10 +54,19 @@ def render(result: Evaluated, shots: Mapping[str, Shots]) -> str:
     from resnetlab.reports.render.html import environment
 
     mistakes = [mistake for mistake in result.mistakes if mistake.name in shots]
-    return environment().get_template("evaluation.html").render(
-        found=result, shots=shots, shown=mistakes, matrix=matrix(result), pairs=result.confusions[:PAIRS], said=said,
-        pct=format.pct,
-    )  # fmt: skip
+    return (
+        environment()
+        .get_template("evaluation.html")
+        .render(
+            found=result,
+            shots=shots,
+            shown=mistakes,
+            matrix=matrix(result),
+            pairs=result.confusions[:PAIRS],
+            said=said,
+            pct=format.pct,
+        )
+    )
 
 
 def said(share: Share) -> str:
@@ -65,7 +75,9 @@ def said(share: Share) -> str:
 
 
 def matrix(result: Evaluated) -> Matrix | None:
-    """Return the confusion matrix over the classes of the data, or None if there are too many classes."""
+    """Return the confusion matrix over the classes of the data, or None if there are too many
+    classes.
+    """
     names = [row.name for row in result.classes]
     if len(names) > MATRIX_CLASSES:
         return None
@@ -77,7 +89,11 @@ def matrix(result: Evaluated) -> Matrix | None:
     rows = []
     for row in result.classes:
         cells = tuple(
-            (count := counts.get((row.name, column), 0), count / row.recall.images, column == row.name)
+            (
+                count := counts.get((row.name, column), 0),
+                count / row.recall.images,
+                column == row.name,
+            )
             for column in columns
         )
         rows.append((row.name, cells))
@@ -85,18 +101,35 @@ def matrix(result: Evaluated) -> Matrix | None:
 
 
 def write(result: Evaluated, shots: Mapping[str, Shots], folder: Path) -> Path:
-    """Write evaluation.json, classes.csv, confusions.csv, mistakes.csv and report.html. Return the path of the page."""
+    """Write evaluation.json, classes.csv, confusions.csv, mistakes.csv and report.html.
+
+    Return the path of the page.
+    """
     write_json(folder / "evaluation.json", encode(result))
     classes = [
-        (row.name, row.recall.images, row.recall.count, row.recall.pct, row.recall.low, row.recall.high, row.named)
+        (
+            row.name,
+            row.recall.images,
+            row.recall.count,
+            row.recall.pct,
+            row.recall.low,
+            row.recall.high,
+            row.named,
+        )
         for row in result.classes
     ]
     columns = ("class", "images", "right", "recall_pct", "low", "high", "called_so")
     write_text(folder / "classes.csv", csv_text(columns, classes))
     pairs = [(pair.true, pair.said, pair.images) for pair in result.confusions]
     write_text(folder / "confusions.csv", csv_text(("true", "said", "images"), pairs))
-    mistakes = [(row.name, row.true, row.said, row.probability, row.true_probability) for row in result.mistakes]
-    write_text(folder / "mistakes.csv", csv_text(("path", "true", "said", "probability", "true_probability"), mistakes))
+    mistakes = [
+        (row.name, row.true, row.said, row.probability, row.true_probability)
+        for row in result.mistakes
+    ]
+    write_text(
+        folder / "mistakes.csv",
+        csv_text(("path", "true", "said", "probability", "true_probability"), mistakes),
+    )
     page = folder / "report.html"
     write_text(page, render(result, shots))
     return page

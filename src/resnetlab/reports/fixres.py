@@ -1,4 +1,5 @@
-"""Report of a table of train and test sizes: a page, a document, a table and figures from `fixres.json`.
+"""Report of a table of train and test sizes: a page, a document, a table and figures from
+`fixres.json`.
 
 None of them contains a photograph.
 """
@@ -15,7 +16,19 @@ from resnetlab.reports import format
 from resnetlab.reports.document import Cell as Shown
 from resnetlab.reports.document import Column, Table
 from resnetlab.reports.figures import standalone, themed
-from resnetlab.reports.figures.canvas import CARD, DASHES, INK, MARKS, MUTED, NARROW, SERIES, WIDE, new, style, svg
+from resnetlab.reports.figures.canvas import (
+    CARD,
+    DASHES,
+    INK,
+    MARKS,
+    MUTED,
+    NARROW,
+    SERIES,
+    WIDE,
+    new,
+    style,
+    svg,
+)
 from resnetlab.reports.figures.values import csv_text
 from resnetlab.reports.render import markdown
 from resnetlab.schema import decode, encode
@@ -42,7 +55,10 @@ class Page:
 
 
 def write(sizes: Sizes, folder: Path) -> Path:
-    """Write the report into `folder`, each file atomically and `report.html` last. Return the path of `report.html`."""
+    """Write the report into `folder`, each file atomically and `report.html` last.
+
+    Return the path of `report.html`.
+    """
     content = page(sizes)
     drawings = {key: [_figure_svg(key, sizes, small) for small in (False, True)] for key in FIGURES}
     write_json(folder / FILE, encode(sizes))
@@ -61,42 +77,84 @@ def rebuild(folder: Path, into: Path | None = None) -> Path:
     return write(sizes, into or folder)
 
 
-# Words ----------------------------------------------------------------------------------------------------------------
+# Words
+# --------------------------------------------------------------------------------------------------
 
 COLUMNS = (
-    "train_size", "test_size", "status", "one_validation_pct", "one_test_pct", "one_low", "one_high",
-    "two_validation_pct", "two_test_pct", "two_low", "two_high", "only_two", "only_one", "p", "seconds", "peak_bytes",
-)  # fmt: skip
+    "train_size",
+    "test_size",
+    "status",
+    "one_validation_pct",
+    "one_test_pct",
+    "one_low",
+    "one_high",
+    "two_validation_pct",
+    "two_test_pct",
+    "two_low",
+    "two_high",
+    "only_two",
+    "only_one",
+    "p",
+    "seconds",
+    "peak_bytes",
+)
 
 
 def _values(cell: Cell) -> list[str | float | None]:
     values: list[str | float | None] = []
     for pair in (cell.one, cell.two):
         values += (
-            [pair[0].accuracy_pct, pair[1].accuracy_pct, pair[1].low_pct, pair[1].high_pct] if pair else [None] * 4
+            [pair[0].accuracy_pct, pair[1].accuracy_pct, pair[1].low_pct, pair[1].high_pct]
+            if pair
+            else [None] * 4
         )
-    paired = [cell.paired.only_this, cell.paired.only_baseline, cell.paired.p] if cell.paired else [None] * 3
-    return [cell.train_size, cell.test_size, cell.status, *values, *paired, cell.seconds, cell.peak_bytes]
+    paired = (
+        [cell.paired.only_this, cell.paired.only_baseline, cell.paired.p]
+        if cell.paired
+        else [None] * 3
+    )
+    return [
+        cell.train_size,
+        cell.test_size,
+        cell.status,
+        *values,
+        *paired,
+        cell.seconds,
+        cell.peak_bytes,
+    ]
 
 
 def page(sizes: Sizes) -> Page:
     """Return the content of the report in words; fixres.json has every number of it."""
     train, validation, test = sizes.images
     limits = (
-        f"One seed: the intervals are over the {test:,} test images, and say nothing of what another seed would give. "
-        "The p-values are McNemar's, exact, on the same test images, one a cell and not corrected for their number."
+        f"One seed: the intervals are over the {test:,} test images, and say nothing of what "
+        "another seed would give. "
+        "The p-values are McNemar's, exact, on the same test images, one a cell and not "
+        "corrected for their number."
     )
-    chosen = "each cell is measured once on it, and it chooses nothing: validation chooses epochs and the best pair"
+    chosen = (
+        "each cell is measured once on it, and it chooses nothing: validation chooses epochs and "
+        "the best pair"
+    )
     shared = (
-        "as they were: rows of the frozen part are computed once a test size and shared by the cells that follow; "
+        "as they were: rows of the frozen part are computed once a test size and shared by "
+        "the cells that follow; "
         "memory is the peak of the whole process, or of the GPU"
     )
     data = (
-        f"{sizes.data}: {train:,} train, {validation:,} validation, {test:,} test; {sizes.classes} classes, the "
+        f"{sizes.data}: {train:,} train, {validation:,} validation, {test:,} test; "
+        f"{sizes.classes} classes, the "
         f"largest {sizes.chance_pct:.1f} % of test"
     )
     facts = (
-        ("Network", f"{sizes.model}: {sizes.trainable:,} of {sizes.parameters:,} parameters learn in stage one"),
+        (
+            "Network",
+            (
+                f"{sizes.model}: {sizes.trainable:,} of {sizes.parameters:,} parameters learn in "
+                "stage one"
+            ),
+        ),
         ("Licence of the weights", sizes.licence),
         ("Photographs", data),
         ("Recipe", f"{sizes.recipe}, seed {sizes.seed}, {sizes.precision}"),
@@ -106,22 +164,35 @@ def page(sizes: Sizes) -> Page:
         *_code(sizes.provenance),
     )
     return Page(
-        title=f"Train and test sizes on {sizes.data}", answer=" ".join((_answer(sizes), *_caveats(sizes))),
-        limits=limits, table=_table(sizes), rows=_rows(sizes), facts=facts, command=sizes.command,
-    )  # fmt: skip
+        title=f"Train and test sizes on {sizes.data}",
+        answer=" ".join((_answer(sizes), *_caveats(sizes))),
+        limits=limits,
+        table=_table(sizes),
+        rows=_rows(sizes),
+        facts=facts,
+        command=sizes.command,
+    )
 
 
 def _code(line: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     packages = ", ".join(f"{name} {version}" for name, version in line["packages"].items())
     changed = ", with changes" if line["dirty"] else ""
     return (
-        ("Code", f"commit {line['commit'][:10] or 'unknown'}{changed}; Python {line['python']}, {packages}"),
+        (
+            "Code",
+            (
+                f"commit {line['commit'][:10] or 'unknown'}{changed}; Python {line['python']}, "
+                f"{packages}"
+            ),
+        ),
         ("SHA-256 of the photographs", line["data_sha256"]),
     )
 
 
 def _answer(sizes: Sizes) -> str:
-    cell = next((cell for cell in sizes.cells if (cell.train_size, cell.test_size) == sizes.best), None)
+    cell = next(
+        (cell for cell in sizes.cells if (cell.train_size, cell.test_size) == sizes.best), None
+    )
     if cell is None or cell.one is None:
         return "No cell has been measured."
     use_two = cell.two is not None and _merit(cell.two[0]) >= _merit(cell.one[0])
@@ -134,8 +205,10 @@ def _answer(sizes: Sizes) -> str:
         best = sizes.best_paired
         word = "differs from" if best.p < 0.05 else "is not told apart from"
         text += (
-            f" On the same images it {word} {best.baseline} ({format.pct(best.baseline_accuracy_pct)}): it alone is "
-            f"right on {best.only_this}, that one alone on {best.only_baseline}, p = {format.p_value(best.p)}."
+            f" On the same images it {word} {best.baseline} "
+            f"({format.pct(best.baseline_accuracy_pct)}): it alone is "
+            f"right on {best.only_this}, that one alone on {best.only_baseline}, p = "
+            f"{format.p_value(best.p)}."
         )
     return text
 
@@ -156,30 +229,45 @@ def _table(sizes: Sizes) -> Table:
     columns = tuple(
         Column(name, numeric)
         for name, numeric in (
-            ("train → test", False), ("stage one, test", True), ("stage two, test", True),
-            ("two against one", False), ("validation", True), ("time", True), ("peak memory", True),
+            ("train → test", False),
+            ("stage one, test", True),
+            ("stage two, test", True),
+            ("two against one", False),
+            ("validation", True),
+            ("time", True),
+            ("peak memory", True),
         )
-    )  # fmt: skip
+    )
     rows = []
     for cell in sizes.cells:
         best = (cell.train_size, cell.test_size) == sizes.best
-        first = Shown(f"{cell.train_size} → {cell.test_size}", note="best by validation" if best else "")
+        first = Shown(
+            f"{cell.train_size} → {cell.test_size}", note="best by validation" if best else ""
+        )
         if cell.one is None:
             state = Shown(cell.status, badge=cell.status)
             memory = _memory(cell.peak_bytes) if cell.status == "out of memory" else format.NOTHING
             blank = Shown(format.NOTHING)
             rows.append((first, state, blank, blank, blank, blank, Shown(memory)))
             continue
-        validation = " / ".join(f"{pair[0].accuracy_pct:.1f}" for pair in (cell.one, cell.two) if pair)
+        validation = " / ".join(
+            f"{pair[0].accuracy_pct:.1f}" for pair in (cell.one, cell.two) if pair
+        )
         paired = format.NOTHING
         if cell.paired:
             paired = f"+{cell.paired.only_this} {format.MINUS}{cell.paired.only_baseline} images"
         note = f"p = {format.p_value(cell.paired.p)}" if cell.paired else ""
-        rows.append((
-            first, _look(cell.one[1]), _look(cell.two[1]) if cell.two else Shown("–"),
-            Shown(paired, note), Shown(f"{validation} %"), Shown(format.duration(cell.seconds)),
-            Shown(_memory(cell.peak_bytes)),
-        ))  # fmt: skip
+        rows.append(
+            (
+                first,
+                _look(cell.one[1]),
+                _look(cell.two[1]) if cell.two else Shown("–"),
+                Shown(paired, note),
+                Shown(f"{validation} %"),
+                Shown(format.duration(cell.seconds)),
+                Shown(_memory(cell.peak_bytes)),
+            )
+        )
     note = "Intervals: 95 %, exact, over the test images. Validation: stage one / stage two."
     return Table("cells", columns, tuple(rows), note)
 
@@ -189,14 +277,19 @@ def _look(look: Look) -> Shown:
 
 
 def _rows(sizes: Sizes) -> Table:
-    columns = tuple(Column(name) for name in ("train size", "epochs", "best epoch", "time", "peak memory"))
+    columns = tuple(
+        Column(name) for name in ("train size", "epochs", "best epoch", "time", "peak memory")
+    )
     rows = tuple(
         (
-            Shown(str(row.train_size), note="" if row.status == "done" else row.status), Shown(str(row.epochs)),
-            Shown(str(row.best_epoch)), Shown(format.duration(row.seconds)), Shown(_memory(row.peak_bytes)),
+            Shown(str(row.train_size), note="" if row.status == "done" else row.status),
+            Shown(str(row.epochs)),
+            Shown(str(row.best_epoch)),
+            Shown(format.duration(row.seconds)),
+            Shown(_memory(row.peak_bytes)),
         )
         for row in sizes.rows
-    )  # fmt: skip
+    )
     return Table("stages", columns, rows)
 
 
@@ -204,12 +297,16 @@ def _memory(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB" if size < 10 * 2**30 else f"{size / 2**30:.1f} GiB"
 
 
-# Figures --------------------------------------------------------------------------------------------------------------
+# Figures
+# --------------------------------------------------------------------------------------------------
 
 FIGURES = {
-    "heat": "Test accuracy by train and test size, stage two where there is one. A frame marks the best by validation.",
+    "heat": "Test accuracy by train and test size, stage two where there is one. A frame marks the "
+    "best by validation.",
     "sizes": "Test accuracy by test size, a line a train size: solid stage two, faint stage one.",
-    "cost": "Test accuracy by the pixels that the network is shown of a photograph, as a share of 224 x 224.",
+    "cost": "Test accuracy by the pixels that the network is shown of a photograph, as a "
+    "share of 224 "
+    "x 224.",
 }
 
 
@@ -237,13 +334,28 @@ def _heat(ax: Axes, sizes: Sizes, _: str, small: bool) -> None:
         look = _of(cell)
         share = (look.accuracy_pct - low) / max(1e-9, high - low) if look else 0.0
         best = (cell.train_size, cell.test_size) == sizes.best
-        box: dict[str, Any] = {"facecolor": SERIES[1], "alpha": 0.08 + 0.5 * share} if look else {"facecolor": "none"}
+        box: dict[str, Any] = (
+            {"facecolor": SERIES[1], "alpha": 0.08 + 0.5 * share} if look else {"facecolor": "none"}
+        )
         ax.add_patch(_box(x, y, **box))
         if best:
             ax.add_patch(_box(x, y, facecolor="none", edgecolor=INK, linewidth=2.4, zorder=4))
         text = f"{look.accuracy_pct:.1f}" if look else cell.status.replace(" ", "\n")
-        ax.text(x, y, text, ha="center", va="center", color=INK, fontsize=11 if small and not look else 13)
-    ax.set(xlim=(-0.5, len(tests) - 0.5), ylim=(-0.5, len(trains) - 0.5), xlabel="test size", ylabel="train size")
+        ax.text(
+            x,
+            y,
+            text,
+            ha="center",
+            va="center",
+            color=INK,
+            fontsize=11 if small and not look else 13,
+        )
+    ax.set(
+        xlim=(-0.5, len(tests) - 0.5),
+        ylim=(-0.5, len(trains) - 0.5),
+        xlabel="test size",
+        ylabel="train size",
+    )
     ax.set_xticks(range(len(tests)), map(str, tests))
     ax.set_yticks(range(len(trains)), map(str, trains))
 
@@ -256,18 +368,35 @@ def _box(x: float, y: float, **form: Any) -> Any:
 
 def _lines(ax: Axes, sizes: Sizes, key: str, small: bool) -> None:
     for index, size in enumerate(sorted({cell.train_size for cell in sizes.cells})):
-        cells = sorted((cell for cell in sizes.cells if cell.train_size == size), key=lambda cell: cell.test_size)
+        cells = sorted(
+            (cell for cell in sizes.cells if cell.train_size == size),
+            key=lambda cell: cell.test_size,
+        )
         color, mark = SERIES[index % len(SERIES)], MARKS[index % len(MARKS)]
         for stage, faint in (("one", True), ("two", False)):
-            points = [(cell.test_size, pair[1].accuracy_pct) for cell in cells if (pair := getattr(cell, stage))]
+            points = [
+                (cell.test_size, pair[1].accuracy_pct)
+                for cell in cells
+                if (pair := getattr(cell, stage))
+            ]
             if not points:
                 continue
             x = [(edge / 224) ** 2 if key == "cost" else edge for edge, _ in points]
-            label = f"train {size}" if stage == "two" or not any(cell.two for cell in cells) else None
+            label = (
+                f"train {size}" if stage == "two" or not any(cell.two for cell in cells) else None
+            )
             ax.plot(
-                x, [value for _, value in points], color=color, marker=mark, ms=6, lw=1.2 if faint else 2.2,
-                alpha=0.45 if faint and label is None else 1, ls=DASHES[index % len(DASHES)], mec=CARD, label=label,
-            )  # fmt: skip
+                x,
+                [value for _, value in points],
+                color=color,
+                marker=mark,
+                ms=6,
+                lw=1.2 if faint else 2.2,
+                alpha=0.45 if faint and label is None else 1,
+                ls=DASHES[index % len(DASHES)],
+                mec=CARD,
+                label=label,
+            )
     if key == "sizes":
         sides = sorted({cell.test_size for cell in sizes.cells})
         ax.set_xticks(sides, map(str, sides))
@@ -277,7 +406,8 @@ def _lines(ax: Axes, sizes: Sizes, key: str, small: bool) -> None:
     ax.legend(loc="lower right", fontsize=11 if small else 12, labelcolor=MUTED)
 
 
-# Renderers ------------------------------------------------------------------------------------------------------------
+# Renderers
+# --------------------------------------------------------------------------------------------------
 
 
 def _html(content: Page, drawings: dict[str, list[str]]) -> str:
@@ -292,16 +422,29 @@ def _html(content: Page, drawings: dict[str, list[str]]) -> str:
         )
         for key, (wide, narrow) in drawings.items()
     }
-    return environment().get_template("sizes.html").render(page=content, pictures=pictures, captions=FIGURES)
+    return (
+        environment()
+        .get_template("sizes.html")
+        .render(page=content, pictures=pictures, captions=FIGURES)
+    )
 
 
 def _markdown(content: Page) -> str:
     escape = markdown.escape
     parts = [f"# {escape(content.title)}", "*resnetlab fixres*", escape(content.answer)]
     parts += [f"![{escape(FIGURES['heat'])}](figures/heat.svg)", escape(FIGURES["heat"])]
-    parts += [f"**What this does not show.** {escape(content.limits)}", "## Cells", *markdown.table(content.table)]
+    parts += [
+        f"**What this does not show.** {escape(content.limits)}",
+        "## Cells",
+        *markdown.table(content.table),
+    ]
     for key in ("sizes", "cost"):
         parts += [f"![{escape(FIGURES[key])}](figures/{key}.svg)", escape(FIGURES[key])]
-    parts += ["## Stage one", *markdown.table(content.rows), "## How to repeat it", f"```sh\n{content.command}\n```"]
+    parts += [
+        "## Stage one",
+        *markdown.table(content.rows),
+        "## How to repeat it",
+        f"```sh\n{content.command}\n```",
+    ]
     parts.append("\n".join(f"- {escape(term)}: {escape(fact)}" for term, fact in content.facts))
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -12,7 +12,9 @@ MINUS = "−"
 
 
 def places(interval: Interval | None) -> int:
-    """Return the decimals of an accuracy in percent: one, or two if the interval is narrower than .2 points."""
+    """Return the decimals of an accuracy in percent: one, or two if the interval is narrower than
+    .2 points.
+    """
     return 2 if interval and 0 < interval.high - interval.low < 0.2 else 1
 
 
@@ -23,7 +25,11 @@ def pct(value: float | None, digits: int = 1) -> str:
 
 def span(interval: Interval | None, digits: int = 1) -> str:
     """Format an interval: `[96.2, 98.0]`."""
-    return NOTHING if interval is None else f"[{number(interval.low, digits)}, {number(interval.high, digits)}]"
+    return (
+        NOTHING
+        if interval is None
+        else f"[{number(interval.low, digits)}, {number(interval.high, digits)}]"
+    )
 
 
 def rate_span(interval: Interval) -> str:
@@ -56,7 +62,11 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return (
+        f"{minutes} min {rest:02d} s"
+        if minutes < 60
+        else f"{minutes // 60} h {minutes % 60:02d} min"
+    )
 
 
 def plural(count: int, noun: str) -> str:

@@ -1,4 +1,6 @@
-"""Files of a report: an HTML page, a Markdown document with figures, and the values that they are built from."""
+"""Files of a report: an HTML page, a Markdown document with figures, and the values that they are
+built from.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from resnetlab.reports.study.assemble import assemble
 def write(evidence: Evidence, folder: Path) -> Path:
     """Write the report into `folder`, each file atomically. Return the path of `report.html`.
 
-    The page is written last, so that its numbers are always there first. Raises ResourceError if the disk is full.
+    The page is written last, so that its numbers are always there first. Raises ResourceError if
+    the disk is full.
     """
     report = assemble(evidence)
     drawings = {picture.key: figures.draw(picture) for picture in report.pictures}

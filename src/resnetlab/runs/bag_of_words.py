@@ -1,4 +1,6 @@
-"""Run of a bag of visual words: no steps and no checkpoints, but the same folder and record as any run."""
+"""Run of a bag of visual words: no steps and no checkpoints, but the same folder and record as any
+run.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from resnetlab.schema import encode
 from resnetlab.stats.outcomes import is_dead
 
 
-def execute_words(model: BagOfWords, directory: RunDirectory, file: RunFile, dataset: Dataset) -> Result:
+def execute_words(
+    model: BagOfWords, directory: RunDirectory, file: RunFile, dataset: Dataset
+) -> Result:
     """Fit the model, evaluate it and write the result.
 
     The result has no loss, because the outputs of an SVM are not probabilities.
@@ -35,23 +39,38 @@ def execute_words(model: BagOfWords, directory: RunDirectory, file: RunFile, dat
     images = {"train": dataset.train, "test": dataset.test}
     images |= {"validation": dataset.validation} if dataset.validation is not None else {}
     outputs = learned.scores(dataset.test.pixels)
-    scores = {name: _scores(learned, part, outputs if name == "test" else None) for name, part in images.items()}
+    scores = {
+        name: _scores(learned, part, outputs if name == "test" else None)
+        for name, part in images.items()
+    }
     directory.rewind(-1)
     directory.append(
-        Evaluation(step=0, epoch=0.0, split="train", loss_nats=None, top1_error_pct=scores["train"].top1_error_pct,
-                   seconds=round(train_seconds, 3))
-    )  # fmt: skip
+        Evaluation(
+            step=0,
+            epoch=0.0,
+            split="train",
+            loss_nats=None,
+            top1_error_pct=scores["train"].top1_error_pct,
+            seconds=round(train_seconds, 3),
+        )
+    )
     _write(directory, file, learned, outputs, dataset.test)
     accuracy, count = 100 - scores["test"].top1_error_pct, len(dataset.test)
     dead = is_dead(accuracy, file.class_share, count, 1)
     result = Result(
-        schema=SCHEMA, status="dead" if dead else "converged", step=0, chosen_step=0,
+        schema=SCHEMA,
+        status="dead" if dead else "converged",
+        step=0,
+        chosen_step=0,
         reason=f"never above chance: {accuracy:.1f} % of {count:,} test images" if dead else "",
-        train=scores["train"], validation=scores.get("validation"), test=scores["test"],
-        train_seconds=round(train_seconds, 3), evaluation_seconds=round(time.monotonic() - start, 3),
+        train=scores["train"],
+        validation=scores.get("validation"),
+        test=scores["test"],
+        train_seconds=round(train_seconds, 3),
+        evaluation_seconds=round(time.monotonic() - start, 3),
         images_per_second=round(len(dataset.train) / train_seconds, 1),
         weights_sha256=sha256(directory.path / "weights.safetensors"),
-    )  # fmt: skip
+    )
     directory.commit(result)
     return result
 
@@ -62,10 +81,17 @@ def _scores(learned: Learned, images: Images, outputs: np.ndarray | None) -> Sco
     return Scores(images=len(images), loss_nats=None, top1_error_pct=error)
 
 
-def _write(directory: RunDirectory, file: RunFile, learned: Learned, outputs: np.ndarray, test: Images) -> None:
+def _write(
+    directory: RunDirectory, file: RunFile, learned: Learned, outputs: np.ndarray, test: Images
+) -> None:
     parts = ("mean", "whitening", "dictionary", "weights", "bias")
     metadata = {"resnetlab": json.dumps({"model": encode(file.run.model), "classes": file.classes})}
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(getattr(learned, name))) for name in parts}
+    tensors = {
+        name: torch.from_numpy(np.ascontiguousarray(getattr(learned, name))) for name in parts
+    }
     write_tensors(directory.path / "weights.safetensors", tensors, metadata)
-    test_outputs = {"logits": torch.from_numpy(outputs).float(), "labels": torch.from_numpy(test.labels)}
+    test_outputs = {
+        "logits": torch.from_numpy(outputs).float(),
+        "labels": torch.from_numpy(test.labels),
+    }
     write_tensors(directory.path / "logits-test.safetensors", test_outputs)

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: one folder a step, with a manifest of SHA-256 hashes that loading checks."""
+"""Checkpoints of a run: one folder per step, with SHA-256 hashes that loading checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from resnetlab.errors import Problem, ResourceError, mistake
-from resnetlab.files import atomic, full_disk, read_json, remove_tree, sha256, sync_folder, write_json
+from resnetlab.files import (
+    atomic,
+    full_disk,
+    read_json,
+    remove_tree,
+    sha256,
+    sync_folder,
+    write_json,
+)
 from resnetlab.runs.directory import free_bytes
 from resnetlab.shell import resume_command
 
@@ -25,21 +33,30 @@ SPARE_BYTES = 10_000_000
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Content of a checkpoint: tensors by file and name, and facts (step, torch version, seconds, ...)."""
+    """Content of a checkpoint: tensors by file and name, and facts (step, torch version, seconds,
+    ...).
+    """
 
     tensors: dict[str, dict[str, Tensor]]
     facts: dict[str, Any]
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write the checkpoint to `folder`/<step>, its MANIFEST.json last, and remove all but the last two.
+    """Write the checkpoint to `folder`/<step>, its MANIFEST.json last, and remove all but the last
+    two.
 
     Raises ResourceError, before it writes anything, if the disk has too little space.
     """
-    needed = sum(t.numel() * t.element_size() for group in checkpoint.tensors.values() for t in group.values())
+    needed = sum(
+        t.numel() * t.element_size()
+        for group in checkpoint.tensors.values()
+        for t in group.values()
+    )
     if free_bytes(folder) < needed + SPARE_BYTES:
         fix = "free some space, then give the same command again"
-        raise ResourceError(Problem(str(folder), f"no room for a checkpoint of {needed:,} bytes", fix))
+        raise ResourceError(
+            Problem(str(folder), f"no room for a checkpoint of {needed:,} bytes", fix)
+        )
     with full_disk(folder):
         _save(folder, checkpoint)
 
@@ -63,21 +80,31 @@ def _save(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """Return the steps of the complete checkpoints, in order. A checkpoint without MANIFEST.json is incomplete."""
+    """Return the steps of the complete checkpoints, in order.
+
+    A checkpoint without MANIFEST.json is incomplete.
+    """
     if not folder.is_dir():
         return []
-    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit() and (p / "MANIFEST.json").exists())
+    return sorted(
+        int(p.name) for p in folder.iterdir() if p.name.isdigit() and (p / "MANIFEST.json").exists()
+    )
 
 
 def load_checkpoint(folder: Path, step: int) -> Checkpoint:
-    """Load the checkpoint of `step` to the CPU. Raises InputError that names a missing or changed file."""
+    """Load the checkpoint of `step` to the CPU.
+
+    Raises InputError that names a missing or changed file.
+    """
     source = folder / str(step)
     manifest = read_json(source / "MANIFEST.json")
     others = [other for other in reversed(saved_steps(folder)) if other < step]
     fix = resume_command(folder.parent, "--from", str(others[0] if others else 0))
     try:
         files, facts = dict(manifest["files"]), dict(manifest["facts"])
-        expected = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()}
+        expected = {
+            name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()
+        }
     except (TypeError, KeyError, ValueError):
         raise mistake(str(source / "MANIFEST.json"), "not a manifest", fix) from None
     tensors = {}
@@ -96,7 +123,9 @@ def forget_after(folder: Path, step: int) -> None:
             remove_tree(folder / str(later))
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
     """Write tensors as a safetensors file atomically."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic(path, "wb") as file:
@@ -104,14 +133,17 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a safetensors file into memory. Windows cannot remove a memory-mapped file.
+    """Read the tensors of a safetensors file into memory. Windows cannot remove a memory-mapped
+    file.
 
     Raises InputError if it is not a safetensors file.
     """
     try:
         tensors: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())
     except (SafetensorError, OSError) as error:
-        raise mistake(str(path), f"not a whole safetensors file: {error}", "restore it from a copy") from None
+        raise mistake(
+            str(path), f"not a whole safetensors file: {error}", "restore it from a copy"
+        ) from None
     return tensors
 
 

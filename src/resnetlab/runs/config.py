@@ -18,8 +18,9 @@ ALGORITHM_VERSION = 1
 """Version of the training algorithm. A change of the results of training increases it by hand."""
 
 TUNING_VERSION = ALGORITHM_VERSION + 1
-"""Version of the fine-tuning algorithm: `ALGORITHM_VERSION` of the common loop plus the number of changes to
-fine-tuning alone. Change 1: torch, not Pillow, resizes the random crops and jitters the colors."""
+"""Version of the fine-tuning algorithm: `ALGORITHM_VERSION` of the common loop plus the number of
+changes to fine-tuning alone. Change 1: torch, not Pillow, resizes the random crops and jitters the
+colors."""
 
 SCHEMA = 1
 """Schema version of the files in a run's folder."""
@@ -46,8 +47,8 @@ class RunSpec:
     def identity(self) -> RunSpec:
         """Return the configuration without fields that cannot change the result.
 
-        These are the path of a weights file (its content counts) and its license, the name of a fine-tuning recipe,
-        and the recipe of a bag of words, which does not use it.
+        These are the path of a weights file (its content counts) and its license, the name of a
+        fine-tuning recipe, and the recipe of a bag of words, which does not use it.
         """
         model, recipe = self.model, self.recipe
         if isinstance(model, BagOfWords):

@@ -1,4 +1,7 @@
-"""Detection of damaged files in a run's folder, with the command that repairs each. Does not import torch."""
+"""Detection of damaged files in a run's folder, with the command that repairs each.
+
+Does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -44,31 +47,49 @@ class Checked:
 
     folder: str
     state: Literal["finished", "unfinished", "running", "empty"]
-    """State of the run. `running`: a process has the run's lock now, so its files may still change."""
+    """State of the run.
+
+    `running`: a process has the run's lock now, so its files may still change.
+    """
     damage: tuple[Damage, ...]
     resume: str = ""
     """Command that resumes an unfinished run."""
 
 
 def check_run(folder: Path) -> Checked:
-    """Check every file of a run's folder and change none. Raises InputError if the folder does not exist."""
+    """Check every file of a run's folder and change none.
+
+    Raises InputError if the folder does not exist.
+    """
     if not folder.is_dir():
-        raise mistake(str(folder), "no such folder", "give a run's folder, such as runs/digits-cifar-resnet56-s0-...")
+        raise mistake(
+            str(folder),
+            "no such folder",
+            "give a run's folder, such as runs/digits-cifar-resnet56-s0-...",
+        )
     if is_locked(folder / LOCK):
         return Checked(str(folder), "running", ())
     directory = RunDirectory(folder)
     damage = [*_leftovers(folder), *_torn_lines(folder), *_instruments(folder)]
     if not (folder / "run.json").exists():
-        others = [path.name for path in folder.iterdir() if path.name != LOCK and not _PART.fullmatch(path.name)]
+        others = [
+            path.name
+            for path in folder.iterdir()
+            if path.name != LOCK and not _PART.fullmatch(path.name)
+        ]
         if others:
             what = "missing, so nothing says which run this is"
-            damage.insert(0, Damage(str(folder / "run.json"), "missing", what, _remove_and_repeat(folder)))
+            damage.insert(
+                0, Damage(str(folder / "run.json"), "missing", what, _remove_and_repeat(folder))
+            )
         return Checked(str(folder), "empty", tuple(damage))
     try:
         directory.file()
     except InputError as error:
         fix = _remove_and_repeat(folder)
-        damage.insert(0, Damage(str(folder / "run.json"), "unreadable", error.problems[0].what, fix))
+        damage.insert(
+            0, Damage(str(folder / "run.json"), "unreadable", error.problems[0].what, fix)
+        )
         return Checked(str(folder), "unfinished", tuple(damage))
     if not (folder / "result.json").exists():
         damage += _checkpoints(directory)
@@ -77,7 +98,9 @@ def check_run(folder: Path) -> Checked:
         result = directory.result()
     except InputError as error:
         fix = _repeat_command(folder)
-        damage.append(Damage(str(folder / "result.json"), "unreadable", error.problems[0].what, fix))
+        damage.append(
+            Damage(str(folder / "result.json"), "unreadable", error.problems[0].what, fix)
+        )
         return Checked(str(folder), "finished", tuple(damage))
     if result is not None:
         damage += _tensors(folder, result)
@@ -85,7 +108,8 @@ def check_run(folder: Path) -> Checked:
 
 
 def mend(folder: Path) -> list[str]:
-    """Remove temporary files and incomplete lines of a run that is not running, and return the repaired paths.
+    """Remove temporary files and incomplete lines of a run that is not running, and return the
+    repaired paths.
 
     No data is lost, because no reader uses temporary files and incomplete lines.
     """
@@ -113,18 +137,29 @@ def _mend(folder: Path) -> str:
 
 
 def _remove_and_repeat(folder: Path) -> str:
-    return f"remove the folder {command_line([str(folder)])}, then give the command that made it again"
+    return (
+        f"remove the folder {command_line([str(folder)])}, then give the command that made it again"
+    )
 
 
 def _repeat_command(folder: Path) -> str:
-    """Return the commands that repeat a finished run. Without its result it is unfinished, without a checkpoint."""
-    return f"remove {command_line([str(folder / 'result.json')])}, then: {_command('resume', folder, '--from', 0)}"
+    """Return the commands that repeat a finished run.
+
+    Without its result it is unfinished, without a checkpoint.
+    """
+    return (
+        f"remove {command_line([str(folder / 'result.json')])}, then: "
+        f"{_command('resume', folder, '--from', 0)}"
+    )
 
 
 def _leftovers(folder: Path) -> Iterator[Damage]:
     for path in sorted(folder.rglob("*.part")):
         if _PART.fullmatch(path.name):
-            what = f"a temporary file of {path.stat().st_size:,} bytes, left by a write that was cut short"
+            what = (
+                f"a temporary file of {path.stat().st_size:,} bytes, left by a write that was cut "
+                "short"
+            )
             yield Damage(str(path), "leftover", what, _mend(folder))
 
 
@@ -134,7 +169,10 @@ def _torn_lines(folder: Path) -> Iterator[Damage]:
         lines = path.read_bytes().splitlines() if path.exists() else []
         torn = [number for number, line in enumerate(lines, 1) if not _is_record(line)]
         if torn:
-            what = f"line {', '.join(map(str, torn[:5]))} of {len(lines)} is not a JSON record and is not read"
+            what = (
+                f"line {', '.join(map(str, torn[:5]))} of {len(lines)} is not a JSON record and "
+                "is not read"
+            )
             yield Damage(str(path), "torn line", what, _mend(folder))
 
 
@@ -161,20 +199,36 @@ def _tensors(folder: Path, result: Result) -> Iterator[Damage]:
     weights, logits = folder / "weights.safetensors", folder / "logits-test.safetensors"
     if result.weights_sha256:
         if not weights.exists():
-            yield Damage(str(weights), "missing", "missing, although the run has a result", _repeat_command(folder))
+            yield Damage(
+                str(weights),
+                "missing",
+                "missing, although the run has a result",
+                _repeat_command(folder),
+            )
         elif sha256(weights) != result.weights_sha256:
-            yield Damage(str(weights), "corrupt", "differs from its SHA-256 in result.json", _repeat_command(folder))
+            yield Damage(
+                str(weights),
+                "corrupt",
+                "differs from its SHA-256 in result.json",
+                _repeat_command(folder),
+            )
     if logits.exists():
         if problem := broken_tensors(logits):
             yield Damage(str(logits), "corrupt", problem, _repeat_command(folder))
     elif result.weights_sha256 and result.test is not None:
-        yield Damage(str(logits), "missing", "missing, although the run was tested", _repeat_command(folder))
+        yield Damage(
+            str(logits), "missing", "missing, although the run was tested", _repeat_command(folder)
+        )
 
 
 def _checkpoints(directory: RunDirectory) -> Iterator[Damage]:
     """Yield the damage of the checkpoints of an unfinished run."""
     folder = directory.checkpoints
-    steps = sorted((int(p.name) for p in folder.iterdir() if p.name.isdigit()), reverse=True) if folder.is_dir() else []
+    steps = (
+        sorted((int(p.name) for p in folder.iterdir() if p.name.isdigit()), reverse=True)
+        if folder.is_dir()
+        else []
+    )
     problems = {step: _checkpoint_problem(folder / str(step)) for step in steps}
     complete = [step for step, problem in problems.items() if not problem]
     for step, problem in problems.items():
@@ -208,7 +262,7 @@ def _files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def broken_tensors(path: Path) -> str:
-    """Return the problem of a safetensors file, or an empty string if its header matches its size."""
+    """Return the problem of a safetensors file, or "" if its header matches its size."""
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
@@ -216,8 +270,12 @@ def broken_tensors(path: Path) -> str:
             if length > size:
                 return "not a whole safetensors file: its header is longer than the file"
             header = json.loads(file.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        ends = [
+            entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"
+        ]
     except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError):
         return "not a safetensors file"
     expected = 8 + length + max(ends, default=0)
-    return "" if size == expected else f"not a whole safetensors file: {size:,} bytes of {expected:,}"
+    return (
+        "" if size == expected else f"not a whole safetensors file: {size:,} bytes of {expected:,}"
+    )

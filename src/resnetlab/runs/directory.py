@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.errors import InputError, mistake
-from resnetlab.files import append_lines, create_once, is_locked, locked, read_json, read_lines, write_json, write_text
+from resnetlab.files import (
+    append_lines,
+    create_once,
+    is_locked,
+    locked,
+    read_json,
+    read_lines,
+    write_json,
+    write_text,
+)
 from resnetlab.inspection.diagnostics_config import DroppedBlocks, Gradients
 from resnetlab.models.configs.bag_of_words import BagOfWords
 from resnetlab.runs.config import SCHEMA
@@ -37,7 +46,10 @@ class RunDirectory:
 
     @classmethod
     def of(cls, root: Path, run_id: str) -> RunDirectory:
-        """Return the folder of a run under `root`. A folder with the same hash and another slug is the same run."""
+        """Return the folder of a run under `root`.
+
+        A folder with the same hash and another slug is the same run.
+        """
         path = root / "runs" / run_id
         return cls(path if path.exists() else located(root, [run_id])[run_id])
 
@@ -60,7 +72,8 @@ class RunDirectory:
         return is_locked(self.path / LOCK)
 
     def open(self, file: RunFile) -> None:
-        """Write run.json, or check that an existing one is the same run. The path of the data may differ.
+        """Write run.json, or check that an existing one is the same run. The path of the data may
+        differ.
 
         Raises InputError if the folder belongs to another run.
         """
@@ -71,8 +84,14 @@ class RunDirectory:
         existing = self.file()
         if existing.run.identity != file.run.identity:
             differing = ", ".join(_differing(encode(existing.run), encode(file.run)))
-            raise mistake(str(self.path), f"is another run: {differing}", "remove the folder, or use another --output")
-        if existing.instruments != file.instruments:  # the requested measurements may change between sessions
+            raise mistake(
+                str(self.path),
+                f"is another run: {differing}",
+                "remove the folder, or use another --output",
+            )
+        if (
+            existing.instruments != file.instruments
+        ):  # the requested measurements may change between sessions
             write_json(path, encode(replace(existing, instruments=file.instruments)))
 
     def file(self) -> RunFile:
@@ -81,7 +100,9 @@ class RunDirectory:
         schema = table.get("schema") if isinstance(table, dict) else None
         if schema != SCHEMA:
             fix = "read it with the resnetlab that wrote it"
-            raise mistake(str(self.path / "run.json"), "another schema", fix, got=schema, allowed=str(SCHEMA))
+            raise mistake(
+                str(self.path / "run.json"), "another schema", fix, got=schema, allowed=str(SCHEMA)
+            )
         file: RunFile = decode(RunFile, table, str(self.path / "run.json"))
         return file
 
@@ -91,14 +112,20 @@ class RunDirectory:
         return decode(Result, read_json(path), str(path)) if path.exists() else None
 
     def commit(self, result: Result) -> bool:
-        """Write the result once and remove the checkpoints. Return False if another process wrote it before."""
+        """Write the result once and remove the checkpoints.
+
+        Return False if another process wrote it before.
+        """
         text = json.dumps(encode(result), indent=1) + "\n"
         won = create_once(self.path / "result.json", text)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         return won
 
     def metrics(self) -> list[Evaluation]:
-        """Read the evaluations so far. Skip incomplete lines, which a killed process may have left."""
+        """Read the evaluations so far.
+
+        Skip incomplete lines, which a killed process may have left.
+        """
         evaluations = []
         for line in read_lines(self.path / "metrics.jsonl"):
             with contextlib.suppress(InputError):
@@ -111,7 +138,9 @@ class RunDirectory:
             append_lines(self.path / "metrics.jsonl", *map(encode, evaluations))
 
     def rewind(self, step: int) -> list[Evaluation]:
-        """Remove the evaluations after `step`, from which the run is resumed, and return the remaining ones."""
+        """Remove the evaluations after `step`, from which the run is resumed, and return the
+        remaining ones.
+        """
         evaluations = [evaluation for evaluation in self.metrics() if evaluation.step <= step]
         if (self.path / "metrics.jsonl").exists():
             text = "".join(json.dumps(encode(evaluation)) + "\n" for evaluation in evaluations)
@@ -141,12 +170,16 @@ class RunDirectory:
         write_json(self.path / "instruments" / "drop-blocks.json", encode(ablations))
 
     def profile(self) -> str:
-        """Read the time table of the last profiled session; return an empty string if there is none."""
+        """Read the time table of the last profiled session; return an empty string if there is
+        none.
+        """
         path = self.path / PROFILE / "table.txt"
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
     def answers(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
-        """Return predicted probabilities (N, K) and labels (N,) of the test images, or None without a result."""
+        """Return predicted probabilities (N, K) and labels (N,) of the test images, or None without
+        a result.
+        """
         path = self.path / "logits-test.safetensors"
         if not path.exists():
             return None
@@ -165,7 +198,11 @@ class RunDirectory:
             return True
         has_weights = (self.path / "weights.safetensors").exists()
         requested = file.instruments.drop_blocks and not isinstance(file.run.model, BagOfWords)
-        return requested and has_weights and not (self.path / "instruments" / "drop-blocks.json").exists()
+        return (
+            requested
+            and has_weights
+            and not (self.path / "instruments" / "drop-blocks.json").exists()
+        )
 
     def _gradients(self, gradients: Gradients) -> Path:
         return self.path / "instruments" / f"gradients-{gradients.epoch:g}.json"
@@ -180,14 +217,21 @@ class RunDirectory:
         if not (self.path / "run.json").exists():
             return None
         return RunRecord(
-            id=self.path.name, file=self.file(), metrics=tuple(self.metrics()),
-            provenance=tuple(read_lines(self.path / "provenance.jsonl")), result=self.result(),
-            gradients=self.gradients(), dropped=self.dropped(), folder=str(self.path),
-        )  # fmt: skip
+            id=self.path.name,
+            file=self.file(),
+            metrics=tuple(self.metrics()),
+            provenance=tuple(read_lines(self.path / "provenance.jsonl")),
+            result=self.result(),
+            gradients=self.gradients(),
+            dropped=self.dropped(),
+            folder=str(self.path),
+        )
 
 
 def free_bytes(folder: Path) -> int:
-    """Return the free bytes of the disk where `folder` is or will be; sys.maxsize if they are unknown."""
+    """Return the free bytes of the disk where `folder` is or will be; sys.maxsize if they are
+    unknown.
+    """
     while not folder.exists():
         folder = folder.parent
     try:
@@ -200,11 +244,21 @@ def _differing(left: Any, right: Any, path: str = "") -> list[str]:
     """Return the dotted fields in which two tables differ, with both values."""
     if isinstance(left, dict) and isinstance(right, dict):
         names = sorted(left.keys() | right.keys())
-        return [line for name in names for line in _differing(left.get(name), right.get(name), f"{path}{name}.")]
-    return [] if left == right else [f"{path.rstrip('.')} is {json.dumps(left)} there, {json.dumps(right)} here"]
+        return [
+            line
+            for name in names
+            for line in _differing(left.get(name), right.get(name), f"{path}{name}.")
+        ]
+    return (
+        []
+        if left == right
+        else [f"{path.rstrip('.')} is {json.dumps(left)} there, {json.dumps(right)} here"]
+    )
 
 
 def check_finished(folder: Path) -> None:
     """Raise InputError unless `folder` belongs to a finished run with weights."""
     if not (folder / "weights.safetensors").exists():
-        raise mistake(str(folder), "no finished run", "give the folder of a run that has weights.safetensors")
+        raise mistake(
+            str(folder), "no finished run", "give the folder of a run that has weights.safetensors"
+        )

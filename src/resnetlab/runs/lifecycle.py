@@ -1,4 +1,6 @@
-"""Life cycle of any run: one process locks its folder, and an exhausted memory is recorded as its result."""
+"""Life cycle of any run: one process locks its folder, and an exhausted memory is recorded as its
+result.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,16 @@ class CrowdedError(ResnetlabError):
 
 
 def carried_out(
-    directory: RunDirectory, file: RunFile, identity: DataIdentity,
-    do: Callable[[], Generator[None, None, Result | None]], team: Team = ALONE,
-    again: Callable[[Result], Result] = lambda result: result, beside: bool = False,
-) -> Generator[None, None, Result | None]:  # fmt: skip
-    """Lock the folder of a run and execute it, unless it has a result. Exhausted memory is a result too.
+    directory: RunDirectory,
+    file: RunFile,
+    identity: DataIdentity,
+    do: Callable[[], Generator[None, None, Result | None]],
+    team: Team = ALONE,
+    again: Callable[[Result], Result] = lambda result: result,
+    beside: bool = False,
+) -> Generator[None, None, Result | None]:
+    """Lock the folder of a run and execute it, unless it has a result. Exhausted memory is a result
+    too.
 
     Args:
         directory: Folder of the run.
@@ -47,14 +54,24 @@ def carried_out(
     """
     with directory.claimed() if team.first else contextlib.nullcontext(True) as acquired:
         if not acquired:
-            raise BusyError(mistake(str(directory.path), "another process trains this run", "wait for it").problems[0])
+            raise BusyError(
+                mistake(
+                    str(directory.path), "another process trains this run", "wait for it"
+                ).problems[0]
+            )
         existing = team.from_first(directory.result() if team.first else None)
         if existing is not None and not (team.first and directory.lacks(file)):
             return existing
         if identity != file.run.data:
             fix = "give the data that the run began with, or start a new run"
             allowed = str(file.run.data)
-            raise mistake(str(directory.path), "the data differ from the run's", fix, got=identity, allowed=allowed)
+            raise mistake(
+                str(directory.path),
+                "the data differ from the run's",
+                fix,
+                got=identity,
+                allowed=allowed,
+            )
         if existing is not None:
             return again(existing)
         if team.first:
@@ -85,7 +102,17 @@ def same_processes(file: RunFile, team: Team, directory: RunDirectory) -> None:
     ranks = file.run.numerics.ranks
     if ranks != team.size:
         command = command_line(
-            ["torchrun", "--nproc-per-node", str(ranks), "-m", "resnetlab", "resume", str(directory.path)]
+            [
+                "torchrun",
+                "--nproc-per-node",
+                str(ranks),
+                "-m",
+                "resnetlab",
+                "resume",
+                str(directory.path),
+            ]
         )
         fix = command if ranks > 1 else "start it without torchrun"
-        raise mistake(str(directory.path), "processes of the run", fix, got=team.size, allowed=str(ranks))
+        raise mistake(
+            str(directory.path), "processes of the run", fix, got=team.size, allowed=str(ranks)
+        )

@@ -38,7 +38,9 @@ class Finished:
         return Resident.of(self.dataset.test, self.learner.device)
 
 
-def open_finished(folder: Path, data: str = "", say: Callable[[str], None] = lambda _: None) -> Finished:
+def open_finished(
+    folder: Path, data: str = "", say: Callable[[str], None] = lambda _: None
+) -> Finished:
     """Open the finished run in `folder`. `data` is the present path of its data.
 
     Raises InputError if the run is not finished or the data differ.
@@ -50,7 +52,11 @@ def open_finished(folder: Path, data: str = "", say: Callable[[str], None] = lam
     source = replace(file.data, source=data) if data else file.data
     dataset = load(source, folder.resolve().parent.parent / "cache", say)
     if dataset.identity != file.run.data:
-        raise mistake(str(folder), "the data differ from the run's", "--data with the data that it was trained on")
+        raise mistake(
+            str(folder),
+            "the data differ from the run's",
+            "--data with the data that it was trained on",
+        )
     return finished(directory, file, dataset)
 
 
@@ -59,8 +65,12 @@ def finished(directory: RunDirectory, file: RunFile, dataset: Dataset) -> Finish
     run = file.run
     device = prepare(run.numerics)
     recipe = recipe_of(file)
-    learner = Learner(run.model, recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device)
-    load_weights(learner.model, read_weights(directory.path / "weights.safetensors")[0], str(directory.path))
+    learner = Learner(
+        run.model, recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device
+    )
+    load_weights(
+        learner.model, read_weights(directory.path / "weights.safetensors")[0], str(directory.path)
+    )
     learner.average = []  # the saved weights are already the evaluated ones
     result = directory.result()
     learner.step = result.chosen_step if result else learner.total
@@ -68,9 +78,14 @@ def finished(directory: RunDirectory, file: RunFile, dataset: Dataset) -> Finish
 
 
 def recipe_of(file: RunFile) -> Recipe:
-    """Return the recipe of a run that trains from scratch. Raises InputError for a fine-tuning run."""
+    """Return the recipe of a run that trains from scratch.
+
+    Raises InputError for a fine-tuning run.
+    """
     recipe = file.run.recipe
     if isinstance(recipe, Tuning):
         what = "a run of fine-tuning, which has no steps of training from first weights"
-        raise mistake(file.data_name, what, "resnetlab predict, evaluate or explain take its folder")
+        raise mistake(
+            file.data_name, what, "resnetlab predict, evaluate or explain take its folder"
+        )
     return recipe

@@ -1,4 +1,7 @@
-"""Map of run ids to run folders. Reads no file of a run, so that it is fast for thousands of runs."""
+"""Map of run ids to run folders.
+
+Reads no file of a run, so that it is fast for thousands of runs.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,13 @@ def located(root: Path, run_ids: Iterable[str]) -> dict[str, Path]:
     A folder with the same hash and another slug is the same run.
     """
     runs = root / "runs"
-    names = sorted(os.listdir(runs), reverse=True) if runs.is_dir() else []  # noqa: PTH208 (names are all that is needed)
+    names = sorted(os.listdir(runs), reverse=True) if runs.is_dir() else []  # noqa: PTH208
     existing = set(names)
     by_hash = {_hash(name): name for name in names}  # of several, the first by name
-    return {run_id: runs / (run_id if run_id in existing else by_hash.get(_hash(run_id), run_id)) for run_id in run_ids}
+    return {
+        run_id: runs / (run_id if run_id in existing else by_hash.get(_hash(run_id), run_id))
+        for run_id in run_ids
+    }
 
 
 def _hash(run_id: str) -> str:

@@ -15,16 +15,33 @@ import torch
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.training.hardware import instruction_set, read_cpuinfo
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "safetensors", "Pillow", "timm")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "safetensors",
+    "Pillow",
+    "timm",
+)
 
 
-def provenance(event: str, step: int, numerics: Numerics, data_sha256: str, **more: object) -> dict[str, Any]:
+def provenance(
+    event: str, step: int, numerics: Numerics, data_sha256: str, **more: object
+) -> dict[str, Any]:
     """Return a line of provenance.jsonl: time, commit, packages, processor and device."""
     return {
-        "event": event, "time": now(), "step": step, **_software(), **_machine(),
+        "event": event,
+        "time": now(),
+        "step": step,
+        **_software(),
+        **_machine(),
         "device": torch.cuda.get_device_name() if numerics.device == "cuda" else numerics.device,
-        "threads": numerics.threads, "data_sha256": data_sha256, **more,
-    }  # fmt: skip
+        "threads": numerics.threads,
+        "data_sha256": data_sha256,
+        **more,
+    }
 
 
 def now() -> str:
@@ -46,17 +63,28 @@ def _software() -> dict[str, Any]:
         version = "source tree"
     package_dir = Path(__file__).resolve().parent
     commit = _git(package_dir, "rev-parse", "HEAD")
-    dirty = bool(_git(package_dir, "status", "--porcelain", "--untracked-files=no", "--", ".")) if commit else False
+    dirty = (
+        bool(_git(package_dir, "status", "--porcelain", "--untracked-files=no", "--", "."))
+        if commit
+        else False
+    )
     return {"commit": commit, "dirty": dirty, "version": version, "packages": packages}
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """Run git in the checkout of this package; return an empty string if it is not in a checkout."""
-    if not any((parent / ".git").exists() and (parent / "src" / "resnetlab").is_dir() for parent in folder.parents):
+    """Run git in the checkout of this package; return "" if it is not in a checkout."""
+    if not any(
+        (parent / ".git").exists() and (parent / "src" / "resnetlab").is_dir()
+        for parent in folder.parents
+    ):
         return ""
     try:
         process = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
         )
     except (OSError, subprocess.SubprocessError):
         return ""
@@ -66,7 +94,8 @@ def _git(folder: Path, *arguments: str) -> str:
 @functools.cache
 def _machine() -> dict[str, Any]:
     return {
-        "python": platform.python_version(), "platform": platform.platform(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
         "processor": read_cpuinfo()[0] or platform.processor() or platform.machine(),
         "instruction_set": instruction_set(),
-    }  # fmt: skip
+    }

@@ -10,7 +10,10 @@ from resnetlab.runs.config import RunSpec
 from resnetlab.schema import spec
 
 Status = Literal["converged", "dead", "diverged", "out of memory"]
-"""Outcome of a finished run. A run that crashed or was killed has no result and counts as missing."""
+"""Outcome of a finished run.
+
+A run that crashed or was killed has no result and counts as missing.
+"""
 
 
 @spec
@@ -27,7 +30,10 @@ class Scores:
 
 @spec
 class Evaluation:
-    """Line of metrics.jsonl. The split `running` is the mean over the batches of an epoch, in training mode."""
+    """Line of metrics.jsonl.
+
+    The split `running` is the mean over the batches of an epoch, in training mode.
+    """
 
     step: int
     epoch: float
@@ -82,7 +88,9 @@ class RunFile:
     instruments: Instruments = Instruments()
     """Measurements during training. They are not part of the run's identity."""
     class_share: float
-    """Largest share of one class among the test images: the accuracy of a network that learned nothing."""
+    """Largest share of one class among the test images: the accuracy of a network that learned
+    nothing.
+    """
 
 
 @spec
@@ -115,11 +123,19 @@ def facts(record: RunRecord) -> dict[str, Any]:
         by_split[f"{split}_accuracy_pct"] = 100 - scores.top1_error_pct if scores else None
         by_split[f"{split}_loss_nats"] = scores.loss_nats if scores else None
     return {
-        "run": record.id, "folder": record.folder, "model": file.run.model.title, "data": file.data_name,
-        "seed": file.run.seed, "parameters": file.parameters, "macs": file.macs,
-        "status": result.status if result else None, "reason": result.reason if result else "",
-        "steps": result.step if result else None, "chosen_step": result.chosen_step if result else None, **by_split,
+        "run": record.id,
+        "folder": record.folder,
+        "model": file.run.model.title,
+        "data": file.data_name,
+        "seed": file.run.seed,
+        "parameters": file.parameters,
+        "macs": file.macs,
+        "status": result.status if result else None,
+        "reason": result.reason if result else "",
+        "steps": result.step if result else None,
+        "chosen_step": result.chosen_step if result else None,
+        **by_split,
         "train_seconds": result.train_seconds if result else None,
         "evaluation_seconds": result.evaluation_seconds if result else None,
         "images_per_second": result.images_per_second if result else None,
-    }  # fmt: skip
+    }

@@ -1,4 +1,7 @@
-"""Training session of a run, from its start or last checkpoint to its result. Writes all files of the run."""
+"""Training session of a run, from its start or last checkpoint to its result.
+
+Writes all files of the run.
+"""
 
 from __future__ import annotations
 
@@ -57,9 +60,16 @@ Say = Callable[[Progress, tuple[Evaluation, ...]], None]
 
 
 def execute(
-    run_id: str, file: RunFile, dataset: Dataset, root: Path, placement: Placement,
-    stop: Callable[[], bool], say: Say, from_step: int | None = None, team: Team = ALONE,
-) -> Result | None:  # fmt: skip
+    run_id: str,
+    file: RunFile,
+    dataset: Dataset,
+    root: Path,
+    placement: Placement,
+    stop: Callable[[], bool],
+    say: Say,
+    from_step: int | None = None,
+    team: Team = ALONE,
+) -> Result | None:
     """Run `attempt` to its end and return the result."""
     attempted = attempt(run_id, file, dataset, root, placement, stop, say, from_step, team)
     ((_, result),) = take_turns([attempted])
@@ -67,11 +77,19 @@ def execute(
 
 
 def attempt(
-    run_id: str, file: RunFile, dataset: Dataset, root: Path, placement: Placement,
-    stop: Callable[[], bool], say: Say, from_step: int | None = None, team: Team = ALONE,
+    run_id: str,
+    file: RunFile,
+    dataset: Dataset,
+    root: Path,
+    placement: Placement,
+    stop: Callable[[], bool],
+    say: Say,
+    from_step: int | None = None,
+    team: Team = ALONE,
     beside: Residents | None = None,
-) -> Generator[None, None, Result | None]:  # fmt: skip
-    """Train the run under `root`/runs and return its result, or None if `stop()` ended the training before.
+) -> Generator[None, None, Result | None]:
+    """Train the run under `root`/runs and return its result, or None if `stop()` ended the training
+    before.
 
     A finished run is read, not run again.
 
@@ -81,16 +99,21 @@ def attempt(
         dataset: Data of the run.
         root: Folder that contains `runs`.
         placement: Device index, workers and checkpoint interval.
-        stop: Function that is asked between steps; the training ends with a checkpoint once it returns True.
+        stop: Function that is asked between steps; the training ends with a checkpoint once it
+            returns True.
         say: Callback for progress and evaluations.
-        from_step: Step of the checkpoint to resume from (0: from the start); None for the last checkpoint.
+        from_step: Step of the checkpoint to resume from (0: from the start); None for the last
+            checkpoint.
         team: Processes that train the run together. The first one reads and writes the folder.
-        beside: Data of other runs that share the device with this one. The generator then yields after each step.
+        beside: Data of other runs that share the device with this one. The generator then yields
+            after each step.
 
     Raises:
         BusyError: Another process trains the run.
-        CrowdedError: The memory is exhausted while other runs share the device. This is not a result of the run.
-        InputError: The data or the number of processes differ from the run's, or a checkpoint is damaged.
+        CrowdedError: The memory is exhausted while other runs share the device. This is not a
+            result of the run.
+        InputError: The data or the number of processes differ from the run's, or a checkpoint is
+            damaged.
         ResourceError: The disk is full.
     """
     directory = RunDirectory.of(root, run_id)
@@ -104,12 +127,18 @@ def attempt(
         with session.phases:
             return (yield from session.run(stop, say, from_step, turns=beside is not None))
 
-    def again(result: Result) -> Result:  # the block ablation was requested after the run had finished
+    def again(
+        result: Result,
+    ) -> Result:  # the block ablation was requested after the run had finished
         opened = finished(directory, file, dataset)
         directory.save_dropped(drop_blocks(opened.learner, opened.test))
         return result
 
-    return (yield from carried_out(directory, file, dataset.identity, training, team, again, beside is not None))
+    return (
+        yield from carried_out(
+            directory, file, dataset.identity, training, team, again, beside is not None
+        )
+    )
 
 
 def _check_batch_size(file: RunFile, images: int, team: Team, directory: RunDirectory) -> None:
@@ -117,10 +146,14 @@ def _check_batch_size(file: RunFile, images: int, team: Team, directory: RunDire
     numerics, recipe = file.run.numerics, recipe_of(file)
     same_processes(file, team, directory)
     parts = numerics.ranks * numerics.accumulate
-    least = min(recipe.batch_size, images - (recipe.steps_per_epoch(images) - 1) * recipe.batch_size)
+    least = min(
+        recipe.batch_size, images - (recipe.steps_per_epoch(images) - 1) * recipe.batch_size
+    )
     if parts > 1 and least // parts < 2:
         what = f"a batch of {least} images (of {images:,}) leaves a part of it without two images"
-        raise mistake("", what, "another batch size", field="recipe.batch_size", got=recipe.batch_size)
+        raise mistake(
+            "", what, "another batch size", field="recipe.batch_size", got=recipe.batch_size
+        )
 
 
 @dataclass
@@ -134,17 +167,37 @@ class _Session:
     """Session of a run in this process."""
 
     def __init__(
-        self, directory: RunDirectory, file: RunFile, dataset: Dataset, placement: Placement, device: torch.device,
-        team: Team, residents: Residents,
-    ) -> None:  # fmt: skip
-        self.directory, self.file, self.dataset, self.placement = directory, file, dataset, placement
+        self,
+        directory: RunDirectory,
+        file: RunFile,
+        dataset: Dataset,
+        placement: Placement,
+        device: torch.device,
+        team: Team,
+        residents: Residents,
+    ) -> None:
+        self.directory, self.file, self.dataset, self.placement = (
+            directory,
+            file,
+            dataset,
+            placement,
+        )
         self.team = team
         run, self.recipe = file.run, recipe_of(file)
         self.learner = Learner(
-            run.model, self.recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device, team
+            run.model,
+            self.recipe,
+            run.numerics,
+            run.seed,
+            dataset.train,
+            len(dataset.classes),
+            device,
+            team,
         )
         self.train = residents.of(dataset.train, device)
-        self.splits: dict[Split, Resident] = {"train": _subset(dataset.train, run.data.split_seed, device)}
+        self.splits: dict[Split, Resident] = {
+            "train": _subset(dataset.train, run.data.split_seed, device)
+        }
         if dataset.validation is not None:
             self.splits["validation"] = residents.of(dataset.validation, device)
         self.test = residents.of(dataset.test, device)
@@ -155,7 +208,9 @@ class _Session:
         self.best: _Best | None = None
         self.plain = ""  # reason for eager steps, as last written to provenance.jsonl
         self.latest: dict[Split, Scored] = {}
-        self.train_seconds = self.evaluation_seconds = 0.0  # of earlier sessions, and of evaluations in this one
+        self.train_seconds = self.evaluation_seconds = (
+            0.0  # of earlier sessions, and of evaluations in this one
+        )
         self.images = 0
 
     def run(
@@ -170,7 +225,10 @@ class _Session:
             if progress.moment == "turn":
                 yield
                 continue
-            self.train_seconds, self.images = base_seconds + progress.seconds, base_images + progress.images
+            self.train_seconds, self.images = (
+                base_seconds + progress.seconds,
+                base_images + progress.images,
+            )
             evaluations: tuple[Evaluation, ...] = ()
             if progress.moment in ("start", "epoch"):
                 with self.phases.phase("evaluation"):
@@ -185,11 +243,14 @@ class _Session:
             should_save = {
                 "start": False,
                 "pulse": waited >= self.placement.longest_loss_seconds,
-                "epoch": waited >= self.placement.checkpoint_seconds and progress.step < progress.total,
+                "epoch": waited >= self.placement.checkpoint_seconds
+                and progress.step < progress.total,
                 "stopped": progress.step > 0,
             }[progress.moment]
-            # Check this before saving, so that no checkpoint contains a value that is not finite. Several processes end
-            # together at the end of an epoch, because they have different clocks for the other checkpoints.
+            # Check this before saving, so that no checkpoint contains a value that is not finite.
+            # Several processes end
+            # together at the end of an epoch, because they have different clocks for the other
+            # checkpoints.
             bad_step = self._diverged_at() if should_save or progress.moment == "epoch" else None
             if bad_step is not None and (self.team.size == 1 or progress.moment == "epoch"):
                 return self._commit_diverged(bad_step) if self.team.first else None
@@ -209,31 +270,54 @@ class _Session:
         path = str(self.directory.path)
         if step and step not in steps:
             available = ", ".join(map(str, steps)) or "none"
-            raise mistake(path, f"no checkpoint of step {step}", "--from 0 starts again", allowed=available)
+            raise mistake(
+                path, f"no checkpoint of step {step}", "--from 0 starts again", allowed=available
+            )
         if step:
             checkpoint = load_checkpoint(self.directory.checkpoints, step)
             facts = checkpoint.facts
             if facts["torch"] != torch_version():
-                fix = f"install torch {facts['torch']}, or {resume_command(path, '--from', '0')} to start again"
-                raise mistake(path, f"torch: the checkpoint has {facts['torch']}, here is {torch_version()}", fix)
+                fix = (
+                    f"install torch {facts['torch']}, or {resume_command(path, '--from', '0')} to "
+                    "start again"
+                )
+                raise mistake(
+                    path,
+                    f"torch: the checkpoint has {facts['torch']}, here is {torch_version()}",
+                    fix,
+                )
             self.learner.restore(checkpoint.tensors["state"], step)
             self.train_seconds, self.images = facts["train_seconds"], facts["images"]
             self.evaluation_seconds = facts["evaluation_seconds"]
             if "best" in checkpoint.tensors:
-                self.best = _Best(facts["best"]["step"], facts["best"]["error_pct"], checkpoint.tensors["best"])
+                self.best = _Best(
+                    facts["best"]["step"], facts["best"]["error_pct"], checkpoint.tensors["best"]
+                )
         forget_after(self.directory.checkpoints, step)
         self.directory.rewind(step if step else -1)
         run = self.file.run
         self.plain = why_plain(self.learner)
-        extra = {"steps": f"plain: {self.plain}" if self.plain else "captured"} if run.numerics.device == "cuda" else {}
-        self.directory.note(provenance("resume" if step else "start", step, run.numerics, run.data.sha256, **extra))
+        extra = (
+            {"steps": f"plain: {self.plain}" if self.plain else "captured"}
+            if run.numerics.device == "cuda"
+            else {}
+        )
+        self.directory.note(
+            provenance("resume" if step else "start", step, run.numerics, run.data.sha256, **extra)
+        )
 
     def _note_plain(self) -> None:
         """Write the reason to provenance.jsonl if CUDA graphs were given up for eager steps."""
         if self.learner.plain != self.plain:
             self.plain = self.learner.plain
-            self.directory.note({"event": "plain steps", "time": now(), "step": self.learner.step,
-                                 "reason": self.plain})  # fmt: skip
+            self.directory.note(
+                {
+                    "event": "plain steps",
+                    "time": now(),
+                    "step": self.learner.step,
+                    "reason": self.plain,
+                }
+            )
 
     def _synchronize(self) -> None:
         """Send the restored state of the first process to all other processes."""
@@ -251,18 +335,25 @@ class _Session:
         if self.recipe.choose == "best" and validation is not None and progress.moment == "epoch":
             better = self.best is None or validation.top1_error_pct < self.best.error_pct
             if better and validation.finite:
-                weights = {name: t.detach().clone() for name, t in self.learner.judged_weights().items()}
+                weights = {
+                    name: t.detach().clone() for name, t in self.learner.judged_weights().items()
+                }
                 self.best = _Best(progress.step, validation.top1_error_pct, weights)
         lines = [
             _evaluation(progress, name, scored.loss_nats, scored.top1_error_pct, self.train_seconds)
             for name, scored in self.latest.items()
         ]
         if progress.moment == "epoch":
-            lines.append(_evaluation(progress, "running", *self.learner.running(), self.train_seconds))
+            lines.append(
+                _evaluation(progress, "running", *self.learner.running(), self.train_seconds)
+            )
         return tuple(lines)
 
     def _save_gradient_norms(self) -> None:
-        """Save the gradient norms of the layers. If memory is exhausted, continue training without them."""
+        """Save the gradient norms of the layers.
+
+        If memory is exhausted, continue training without them.
+        """
         start = time.monotonic()
         try:
             self.directory.save_gradients(of_learner(self.learner, self.train))
@@ -282,9 +373,12 @@ class _Session:
 
     def _save(self) -> None:
         facts = {
-            "step": self.learner.step, "torch": torch_version(), "train_seconds": self.train_seconds,
-            "evaluation_seconds": self.evaluation_seconds, "images": self.images,
-        }  # fmt: skip
+            "step": self.learner.step,
+            "torch": torch_version(),
+            "train_seconds": self.train_seconds,
+            "evaluation_seconds": self.evaluation_seconds,
+            "images": self.images,
+        }
         tensors = {"state": self.learner.tensors()}
         if self.best is not None:
             facts["best"] = {"step": self.best.step, "error_pct": self.best.error_pct}
@@ -292,7 +386,9 @@ class _Session:
         save_checkpoint(self.directory.checkpoints, Checkpoint(tensors, facts))
 
     def _commit_diverged(self, step: int) -> Result:
-        return self._commit("diverged", f"the loss or a weight is not finite at step {step}", step, {})
+        return self._commit(
+            "diverged", f"the loss or a weight is not finite at step {step}", step, {}
+        )
 
     def _finish(self) -> Result | None:
         scores = dict(self.latest)
@@ -303,7 +399,9 @@ class _Session:
         start = time.monotonic()
         splits: dict[Split, Resident] = {**self.splits, "test": self.test}
         with self.phases.phase("evaluation"):
-            scores |= {name: self._score(images) for name, images in splits.items() if name not in scores}
+            scores |= {
+                name: self._score(images) for name, images in splits.items() if name not in scores
+            }
         self.evaluation_seconds += time.monotonic() - start
         if not self.team.first:
             return None
@@ -316,30 +414,46 @@ class _Session:
         return self._commit(status, reason, self.learner.step, scores)
 
     def _status(self, test: Scored) -> tuple[Status, str]:
-        """Return the status and its reason: dead if no evaluation of the watched split was above chance."""
+        """Return the status and its reason: dead if no evaluation of the watched split was above
+        chance.
+        """
         watched: Split = "validation" if "validation" in self.splits else "test"
         errors = [line.top1_error_pct for line in self.directory.metrics() if line.split == watched]
-        errors = errors or [test.top1_error_pct]  # no split was evaluated each epoch: one evaluation, at the end
+        errors = errors or [
+            test.top1_error_pct
+        ]  # no split was evaluated each epoch: one evaluation, at the end
         images = len(self.splits.get(watched, self.test))
         best = 100 - min(errors)
         if is_dead(best, self.file.class_share, images, len(errors)):
-            return "dead", f"never above chance: at best {best:.1f} % of {images:,} {watched} images"
+            return (
+                "dead",
+                f"never above chance: at best {best:.1f} % of {images:,} {watched} images",
+            )
         return "converged", ""
 
     def _write_outputs(self, test: Scored) -> None:
         how, fitted = described(self.learner.scale)
         side, crop = self.dataset.side, self.recipe.augment.crop
         description = {
-            "model": encode(self.file.run.model), "classes": self.file.classes, "channels": self.dataset.channels,
-            "side": crop or side, **({"resize": side} if crop else {}), **how, "run": self.directory.path.name,
-        }  # fmt: skip
+            "model": encode(self.file.run.model),
+            "classes": self.file.classes,
+            "channels": self.dataset.channels,
+            "side": crop or side,
+            **({"resize": side} if crop else {}),
+            **how,
+            "run": self.directory.path.name,
+        }
         metadata = {"resnetlab": json.dumps(description)}
-        tensors = self.learner.judged_weights() | {f"{SCALE}{name}": tensor for name, tensor in fitted.items()}
+        tensors = self.learner.judged_weights() | {
+            f"{SCALE}{name}": tensor for name, tensor in fitted.items()
+        }
         write_tensors(self.directory.path / "weights.safetensors", tensors, metadata)
         outputs = {"logits": test.logits, "labels": self.test.labels}
         write_tensors(self.directory.path / "logits-test.safetensors", outputs)
 
-    def _commit(self, status: Status, reason: str, step: int, scores: dict[Split, Scored]) -> Result:
+    def _commit(
+        self, status: Status, reason: str, step: int, scores: dict[Split, Scored]
+    ) -> Result:
         sizes = {
             "train": len(self.splits["train"]),
             "validation": len(self.splits.get("validation", ())),
@@ -356,12 +470,21 @@ class _Session:
         }
         weights = self.directory.path / "weights.safetensors"
         result = Result(
-            schema=SCHEMA, status=status, reason=reason, step=step, chosen_step=self.best.step if self.best else step,
-            train=split_scores.get("train"), validation=split_scores.get("validation"), test=split_scores.get("test"),
-            train_seconds=round(self.train_seconds, 3), evaluation_seconds=round(self.evaluation_seconds, 3),
-            images_per_second=round(self.images / self.train_seconds, 1) if self.train_seconds else 0.0,
+            schema=SCHEMA,
+            status=status,
+            reason=reason,
+            step=step,
+            chosen_step=self.best.step if self.best else step,
+            train=split_scores.get("train"),
+            validation=split_scores.get("validation"),
+            test=split_scores.get("test"),
+            train_seconds=round(self.train_seconds, 3),
+            evaluation_seconds=round(self.evaluation_seconds, 3),
+            images_per_second=round(self.images / self.train_seconds, 1)
+            if self.train_seconds
+            else 0.0,
             weights_sha256=sha256(weights) if scores else "",
-        )  # fmt: skip
+        )
         self.directory.commit(result)
         return result
 
@@ -369,7 +492,11 @@ class _Session:
 def _subset(images: Images, split_seed: int, device: torch.device) -> Resident:
     """Draw the fixed subset of the train split for evaluation: a twentieth, 500 to 5,000 images."""
     count = min(len(images), max(500, min(5_000, len(images) // 20)))
-    indices = torch.randperm(len(images), generator=stream(split_seed, "train subset"))[:count].sort().values.numpy()
+    indices = (
+        torch.randperm(len(images), generator=stream(split_seed, "train subset"))[:count]
+        .sort()
+        .values.numpy()
+    )
     return Resident.of(Images(images.pixels[indices], images.labels[indices]), device)
 
 
@@ -378,6 +505,10 @@ def _evaluation(
 ) -> Evaluation:
     finite = loss if abs(loss) < float("inf") else None  # false for nan too
     return Evaluation(
-        step=progress.step, epoch=round(progress.epoch, 6), split=split, loss_nats=finite, top1_error_pct=error,
+        step=progress.step,
+        epoch=round(progress.epoch, 6),
+        split=split,
+        loss_nats=finite,
+        top1_error_pct=error,
         seconds=round(seconds, 3),
-    )  # fmt: skip
+    )

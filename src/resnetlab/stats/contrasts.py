@@ -1,6 +1,8 @@
-"""Effect estimates with standard errors: contrasts of means, paired differences and ratios of means.
+"""Effect estimates with standard errors: contrasts of means, paired differences and ratios of
+means.
 
-Welch's t is the contrast of two arms. Variances are never pooled. This module computes effects; it tests no claim.
+Welch's t is the contrast of two arms. Variances are never pooled. This module computes effects; it
+tests no claim.
 """
 
 from __future__ import annotations
@@ -29,12 +31,17 @@ class Effect:
         return self.nu is None
 
     def interval(self, confidence: float = 0.95) -> Interval:
-        """Return the confidence interval of the effect; it is a point if the effect is deterministic."""
+        """Return the confidence interval of the effect; it is a point if the effect is
+        deterministic.
+        """
         half = 0.0 if self.nu is None else t_quantile((1 + confidence) / 2, self.nu) * self.se
         return Interval(self.d - half, self.d + half)
 
     def below(self, value: float) -> float:
-        """Return F((d - value) / se), where F is Student's cdf. It is small if the effect is clearly below `value`."""
+        """Return F((d - value) / se), where F is Student's cdf.
+
+        It is small if the effect is clearly below `value`.
+        """
         from scipy.special import stdtr
 
         if self.nu is None:
@@ -71,16 +78,19 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Effect:
 
 
 def paired(differences: Sequence[float]) -> Effect:
-    """Return the mean of the differences within pairs. Raises ValueError if there are fewer than 2 pairs."""
+    """Return the mean of the differences within pairs.
+
+    Raises ValueError if there are fewer than 2 pairs.
+    """
     return contrast((differences,), (1,))
 
 
 def relative(arms: Sequence[Sequence[float]]) -> Effect:
     """Return the relative difference of left and right in percent.
 
-    It is the mean of 100 (a - b) / |b| over pairs of arms, which are given as left, right, left, right, ... By the
-    delta method the variance of a ratio r = a / b of means is r^2 (s_a^2 / (n_a a^2) + s_b^2 / (n_b b^2)). Raises
-    ValueError if the mean of a right arm is 0.
+    It is the mean of 100 (a - b) / |b| over pairs of arms, which are given as left, right, left,
+    right, ... By the delta method the variance of a ratio r = a / b of means is r^2 (s_a^2 / (n_a
+    a^2) + s_b^2 / (n_b b^2)). Raises ValueError if the mean of a right arm is 0.
     """
     pairs = list(zip(arms[::2], arms[1::2], strict=True))
     scale = 100 / len(pairs)

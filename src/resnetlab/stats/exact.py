@@ -1,4 +1,6 @@
-"""Exact tests for failure rates, for epochs to an accuracy that some runs never reach, and for paired predictions."""
+"""Exact tests for failure rates, for epochs to an accuracy that some runs never reach, and for
+paired predictions.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,18 @@ def boschloo(failed_a: int, runs_a: int, failed_b: int, runs_b: int) -> float:
 
     if failed_a * runs_b <= failed_b * runs_a:  # scipy gives 1, nearly 1, or NaN here
         return 1.0
-    table = [[failed_a, failed_b], [runs_a - failed_a, runs_b - failed_b]]  # scipy's groups are columns
+    table = [
+        [failed_a, failed_b],
+        [runs_a - failed_a, runs_b - failed_b],
+    ]  # scipy's groups are columns
     return float(boschloo_exact(table, alternative="greater").pvalue)
 
 
 def decision_power(runs: int, rate_a: float, rate_b: float, alpha: float) -> float:
     """Return the probability of a decision, for or against the claim that a fails and b trains.
 
-    Each arm has `runs` runs, which fail at `rate_a` and `rate_b`. Boschloo's p of each outcome is the largest tail of
-    Fisher's p-values over a grid of common failure rates.
+    Each arm has `runs` runs, which fail at `rate_a` and `rate_b`. Boschloo's p of each outcome is
+    the largest tail of Fisher's p-values over a grid of common failure rates.
     """
     import numpy as np
     from scipy.stats import binom, hypergeom
@@ -34,11 +39,19 @@ def decision_power(runs: int, rate_a: float, rate_b: float, alpha: float) -> flo
     fisher = hypergeom.sf(a - 1, 2 * runs, runs, a + b).ravel()
     order = np.argsort(fisher)
     common = binom.pmf(b, runs, np.linspace(0.005, 0.995, 199)[:, None])
-    tails = np.cumsum((common[:, :, None] * common[:, None, :]).reshape(199, -1)[:, order], 1).max(0)
-    p = tails[np.searchsorted(fisher[order], fisher * (1 + 1e-9), "right") - 1].reshape(runs + 1, -1)
+    tails = np.cumsum((common[:, :, None] * common[:, None, :]).reshape(199, -1)[:, order], 1).max(
+        0
+    )
+    p = tails[np.searchsorted(fisher[order], fisher * (1 + 1e-9), "right") - 1].reshape(
+        runs + 1, -1
+    )
     reproduced = (2 * a >= runs) & (2 * b <= runs) & (2 * p < alpha)
     contradicted = (2 * a < runs) & (binom.cdf(a, runs, 0.5) < alpha)
-    return float(np.sum(binom.pmf(a, runs, rate_a) * (reproduced | contradicted) * binom.pmf(b, runs, rate_b)))
+    return float(
+        np.sum(
+            binom.pmf(a, runs, rate_a) * (reproduced | contradicted) * binom.pmf(b, runs, rate_b)
+        )
+    )
 
 
 def below_half(failed: int, runs: int) -> float:
@@ -51,9 +64,10 @@ def below_half(failed: int, runs: int) -> float:
 def mcnemar(only_a: int, only_b: int) -> float:
     """Return the two-sided exact p of "these two checkpoints differ" (McNemar 1947).
 
-    `only_a` and `only_b` count the images that only one of the two classifies correctly. The test compares two
-    checkpoints, not two recipes: the variance between seeds is larger than the variance between images, and as a test
-    of recipes it is wrong in 24 to 39 % of cases (our simulations; Dietterich 1998 found the same kind of error).
+    `only_a` and `only_b` count the images that only one of the two classifies correctly. The test
+    compares two checkpoints, not two recipes: the variance between seeds is larger than the
+    variance between images, and as a test of recipes it is wrong in 24 to 39 % of cases (our
+    simulations; Dietterich 1998 found the same kind of error).
     """
     from scipy.special import bdtr
 
@@ -61,11 +75,13 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def paired_interval(only_a: int, only_b: int, images: int) -> Interval:
-    """Return the 95 % interval of the accuracy of a minus that of b, in percentage points, on the same images.
+    """Return the 95 % interval of the accuracy of a minus that of b, in percentage points, on the
+    same images.
 
-    It is Wald's interval with one image added to each of the two cells where a and b differ. So it covers 95 % even if
-    few images differ, and it has a width even if none does (Bonett and Price 2012, "Adjusted Wald confidence interval
-    for a difference of binomial proportions based on paired data").
+    It is Wald's interval with one image added to each of the two cells where a and b differ. So it
+    covers 95 % even if few images differ, and it has a width even if none does (Bonett and Price
+    2012, "Adjusted Wald confidence interval for a difference of binomial proportions based on
+    paired data").
     """
     from scipy.special import ndtri
 
@@ -75,12 +91,14 @@ def paired_interval(only_a: int, only_b: int, images: int) -> Interval:
 
 
 def race(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
-    """Return the one-sided p of "a is faster", the one-sided p of "a is slower", and P(a run of a beats a run of b).
+    """Return the one-sided p of "a is faster", the one-sided p of "a is slower", and P(a run of a
+    beats a run of b).
 
-    The values are times to an accuracy; a run that never reaches it has inf. It ranks behind all runs that do and ties
-    with the others that do not. If all runs train for the same number of epochs, this is Gehan's test of censored times
-    (1965); with a failed run as the worst rank it is Lachin's (1999). The p-values are exact: they count the sums of
-    midranks over every way to split the runs into two arms.
+    The values are times to an accuracy; a run that never reaches it has inf. It ranks behind all
+    runs that do and ties with the others that do not. If all runs train for the same number of
+    epochs, this is Gehan's test of censored times (1965); with a failed run as the worst rank it is
+    Lachin's (1999). The p-values are exact: they count the sums of midranks over every way to split
+    the runs into two arms.
     """
     times = [*a, *b]
     doubled_ranks = [

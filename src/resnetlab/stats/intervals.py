@@ -1,7 +1,7 @@
 """Confidence intervals and summaries of one condition that stay valid with few seeds.
 
-With 3 to 10 runs the t-interval covers 95 %, while bootstrap intervals cover only 70 to 90 % (our simulations;
-Bouthillier et al. 2021 give the same advice).
+With 3 to 10 runs the t-interval covers 95 %, while bootstrap intervals cover only 70 to 90 % (our
+simulations; Bouthillier et al. 2021 give the same advice).
 """
 
 from __future__ import annotations
@@ -23,12 +23,18 @@ class Interval(NamedTuple):
 
 
 def mean(values: Sequence[float]) -> float:
-    """Return the correctly rounded mean. It does not depend on the order; the mean of a constant is the constant."""
+    """Return the correctly rounded mean.
+
+    It does not depend on the order; the mean of a constant is the constant.
+    """
     return statistics.mean([float(value) for value in values])
 
 
 def variance(values: Sequence[float]) -> float:
-    """Return the sample variance (divisor n - 1) of at least 2 values. It is exactly 0 for a constant."""
+    """Return the sample variance (divisor n - 1) of at least 2 values.
+
+    It is exactly 0 for a constant.
+    """
     return statistics.variance([float(value) for value in values])
 
 
@@ -62,7 +68,8 @@ def clopper_pearson(successes: int, runs: int, confidence: float = 0.95) -> Inte
 
 
 def wilson(successes: int, runs: int, confidence: float = 0.95) -> Interval:
-    """Return the score interval of a success rate from 0 to 1 (Wilson 1927). Without runs it is [0, 1].
+    """Return the score interval of a success rate from 0 to 1 (Wilson 1927). Without runs it is [0,
+    1].
 
     Reports print this interval; decisions use `clopper_pearson`.
     """
@@ -88,9 +95,10 @@ def hurdle_interval(
 ) -> Interval:
     """Return the 95 % interval of the mean over all runs if some runs did not learn.
 
-    A run converges with probability pi; otherwise it stays at chance: mu = c + pi (mu_converged - c). A 97.5 % exact
-    interval of pi and a 97.5 % t-interval of mu_converged together cover 95 % (Bonferroni). With fewer than 2 converged
-    runs nothing is known about mu_converged, and the interval is the full range.
+    A run converges with probability pi; otherwise it stays at chance: mu = c + pi (mu_converged -
+    c). A 97.5 % exact interval of pi and a 97.5 % t-interval of mu_converged together cover 95 %
+    (Bonferroni). With fewer than 2 converged runs nothing is known about mu_converged, and the
+    interval is the full range.
 
     Args:
         converged: values of the converged runs, by default accuracies in percent.
@@ -115,9 +123,9 @@ def hurdle_interval(
 class Summary:
     """Summary statistics of a condition: accuracies in percent, rates from 0 to 1.
 
-    A diverged run counts with the accuracy of a guess. Runs out of memory and missing runs have no accuracy, but they
-    stay in every denominator. While runs are missing, the interval of the success rate covers both cases: they
-    converge, or they do not.
+    A diverged run counts with the accuracy of a guess. Runs out of memory and missing runs have no
+    accuracy, but they stay in every denominator. While runs are missing, the interval of the
+    success rate covers both cases: they converge, or they do not.
     """
 
     counts: Counts
@@ -126,7 +134,10 @@ class Summary:
     all_pct: tuple[float, ...]
     """Accuracies of the converged, dead and diverged runs."""
     mean_pct: float | None
-    """Mean of the converged runs. They also give `sd_pct` (divisor n - 1) and `interval_pct` (95 %, Student's t)."""
+    """Mean of the converged runs.
+
+    They also give `sd_pct` (divisor n - 1) and `interval_pct` (95 %, Student's t).
+    """
     sd_pct: float | None
     interval_pct: Interval | None
     success_rate: float | None
@@ -141,9 +152,11 @@ class Summary:
 
 
 def summarise(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -> Summary:
-    """Summarize the planned runs of a condition, each given as its outcome and test accuracy in percent.
+    """Summarize the planned runs of a condition, each given as its outcome and test accuracy in
+    percent.
 
-    `chance_pct` is the accuracy of the best constant guess. The result does not depend on the order of the runs.
+    `chance_pct` is the accuracy of the best constant guess. The result does not depend on the order
+    of the runs.
     """
     counts = count(outcome for outcome, _ in runs)
     converged = tuple(sorted(x for outcome, x in runs if outcome == "converged" and x is not None))
@@ -152,7 +165,10 @@ def summarise(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -
     interval, rule = _over_all(counts, converged, accuracies, chance_pct)
     reachable = wilson(counts.converged + counts.missing, counts.finished)
     return Summary(
-        counts=counts, chance_pct=chance_pct, converged_pct=converged, all_pct=accuracies,
+        counts=counts,
+        chance_pct=chance_pct,
+        converged_pct=converged,
+        all_pct=accuracies,
         mean_pct=mean(converged) if converged else None,
         sd_pct=math.sqrt(variance(converged)) if len(converged) > 1 else None,
         interval_pct=t_interval(converged),
@@ -160,8 +176,9 @@ def summarise(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -
         success_wilson=Interval(wilson(counts.converged, counts.finished).low, reachable.high),
         all_mean_pct=mean(accuracies) if accuracies else None,
         all_range_pct=Interval(accuracies[0], accuracies[-1]) if accuracies else None,
-        all_interval_pct=interval, all_rule=rule,
-    )  # fmt: skip
+        all_interval_pct=interval,
+        all_rule=rule,
+    )
 
 
 def _over_all(

@@ -11,19 +11,29 @@ from typing import Literal
 Outcome = Literal["converged", "dead", "diverged", "out of memory", "missing", "running", "waiting"]
 """Outcome of a planned run. The last two exist only while a study is running."""
 
-OUTCOMES: tuple[Outcome, ...] = ("converged", "dead", "diverged", "out of memory", "missing", "running", "waiting")
+OUTCOMES: tuple[Outcome, ...] = (
+    "converged",
+    "dead",
+    "diverged",
+    "out of memory",
+    "missing",
+    "running",
+    "waiting",
+)
 
 FALSE_ALARM = 1e-4
-"""Probability that a network which learned nothing is called converged, over all evaluations of a run."""
+"""Probability that a network which learned nothing is called converged, over all evaluations of a
+run.
+"""
 
 
 def chance_bound_pct(class_share: float, images: int, evaluations: int) -> float:
     """Return the highest accuracy in percent that a network at chance level reaches by luck.
 
-    A network that always guesses the largest class is correct on a binomial number of `images`, with the probability
-    `class_share` (0 to 1). The bound is the quantile of that number at 1 - 1e-4 / `evaluations`, since the best of so
-    many evaluations is compared with it (Bonferroni). Example: it is 11.13 % for ten equal classes, 10,000 images and
-    one evaluation.
+    A network that always guesses the largest class is correct on a binomial number of `images`,
+    with the probability `class_share` (0 to 1). The bound is the quantile of that number at 1 -
+    1e-4 / `evaluations`, since the best of so many evaluations is compared with it (Bonferroni).
+    Example: it is 11.13 % for ten equal classes, 10,000 images and one evaluation.
     """
     from scipy.special import bdtr, bdtrik
 
@@ -33,14 +43,20 @@ def chance_bound_pct(class_share: float, images: int, evaluations: int) -> float
     hits = math.ceil(
         float(bdtrik(probability, images, class_share))
     )  # the cdf reaches `probability` at this real number
-    while hits > 0 and bdtr(hits - 1, images, class_share) >= probability:  # rounding may make it one too high
+    while (
+        hits > 0 and bdtr(hits - 1, images, class_share) >= probability
+    ):  # rounding may make it one too high
         hits -= 1
     return 100 * hits / images
 
 
 def is_dead(best_accuracy_pct: float, class_share: float, images: int, evaluations: int) -> bool:
-    """Return whether a run never rose above chance: luck explains the best accuracy (in percent) of its evaluations."""
-    return best_accuracy_pct <= chance_bound_pct(class_share, images, evaluations) + 1e-9  # 1e-9 allows for rounding
+    """Return whether a run never rose above chance: luck explains the best accuracy (in percent) of
+    its evaluations.
+    """
+    return (
+        best_accuracy_pct <= chance_bound_pct(class_share, images, evaluations) + 1e-9
+    )  # 1e-9 allows for rounding
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Power analysis: required seeds and detectable effects. There are two arms of n runs unless stated otherwise."""
+"""Power analysis: required seeds and detectable effects.
+
+There are two arms of n runs unless stated otherwise.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +18,38 @@ MOST_SEEDS = 50
 
 
 class Forecast(NamedTuple):
-    """Number of seeds an arm for 80 % power: the estimate and its range. None stands for more than 50."""
+    """Number of seeds an arm for 80 % power: the estimate and its range.
+
+    None stands for more than 50.
+    """
 
     low: int | None
     about: int | None
     high: int | None
 
 
-def forecast(effect: Effect, sizes: Sequence[int], edges: Sequence[float], alpha: float = ALPHA) -> Forecast:
+def forecast(
+    effect: Effect, sizes: Sequence[int], edges: Sequence[float], alpha: float = ALPHA
+) -> Forecast:
     """Return the seeds an arm that give 80 % power if the observed effect is the true one.
 
-    For two arms n = 2 ((t_{1 - alpha / 2} + t_{.8}) s / Delta)^2. Delta is the distance from d to the nearest of the
-    claim's `edges`, and s is the standard deviation of a run; the range comes from its 95 % chi-square interval. In
-    general 2 s^2 is n se^2, where n is the harmonic mean of the arms' `sizes`.
+    For two arms n = 2 ((t_{1 - alpha / 2} + t_{.8}) s / Delta)^2. Delta is the distance from d to
+    the nearest of the claim's `edges`, and s is the standard deviation of a run; the range comes
+    from its 95 % chi-square interval. In general 2 s^2 is n se^2, where n is the harmonic mean of
+    the arms' `sizes`.
     """
     from scipy.special import chdtri
 
     nu = effect.nu or 1.0
-    run_se = effect.se * math.sqrt(len(sizes) / sum(1 / n for n in sizes))  # standard error with one run an arm
+    run_se = effect.se * math.sqrt(
+        len(sizes) / sum(1 / n for n in sizes)
+    )  # standard error with one run an arm
     delta = min(abs(effect.d - edge) for edge in edges if math.isfinite(edge))
     narrow, wide = (run_se * math.sqrt(nu / float(chdtri(nu, tail))) for tail in (0.025, 0.975))
     min_runs = min(sizes) + 1  # the present seeds did not decide
-    return Forecast(*(_seeds(scale, delta, alpha, min_runs, len(sizes)) for scale in (narrow, run_se, wide)))
+    return Forecast(
+        *(_seeds(scale, delta, alpha, min_runs, len(sizes)) for scale in (narrow, run_se, wide))
+    )
 
 
 def _seeds(spread: float, delta: float, alpha: float, min_runs: int, arms: int) -> int | None:
@@ -48,15 +61,18 @@ def _seeds(spread: float, delta: float, alpha: float, min_runs: int, arms: int) 
 
 
 def first_enough(enough: Callable[[int], bool], min_runs: int) -> Forecast:
-    """Return the smallest number of seeds an arm, from `min_runs` on, that is enough. It has no range."""
+    """Return the smallest number of seeds an arm, from `min_runs` on, that is enough.
+
+    It has no range.
+    """
     return Forecast(*[next((n for n in range(min_runs, MOST_SEEDS + 1) if enough(n)), None)] * 3)
 
 
 def race_seeds(beats: float, alpha: float, min_runs: int) -> Forecast:
     """Return the seeds an arm that give a rank test 80 % power (Noether 1987).
 
-    n = (z_{1 - alpha / 2} + z_{.8})^2 / (6 (P - 1 / 2)^2), where a run of one arm beats a run of the other with
-    probability P = `beats`.
+    n = (z_{1 - alpha / 2} + z_{.8})^2 / (6 (P - 1 / 2)^2), where a run of one arm beats a run of
+    the other with probability P = `beats`.
     """
     from scipy.special import ndtri
 
@@ -65,10 +81,11 @@ def race_seeds(beats: float, alpha: float, min_runs: int) -> Forecast:
 
 
 def smallest_margin(runs: int, variances: Sequence[float] = (1.0, 1.0)) -> float:
-    """Return the smallest margin that `runs` runs an arm can confirm: half the width of the interval.
+    """Return the smallest margin that `runs` runs an arm can confirm: half the width of the
+    interval.
 
-    This holds if the true effect is exactly the claimed one. `variances` has one value an arm: the variance of a run
-    times the square of the arm's weight in the effect.
+    This holds if the true effect is exactly the claimed one. `variances` has one value an arm: the
+    variance of a run times the square of the arm's weight in the effect.
     """
     total = math.fsum(variances)
     nu = (runs - 1) / math.fsum(
@@ -78,12 +95,16 @@ def smallest_margin(runs: int, variances: Sequence[float] = (1.0, 1.0)) -> float
 
 
 def power(effect: float, runs: float, sd: float = 1.0) -> float:
-    """Return the power to detect a difference with `runs` runs an arm, by the noncentral t (Cohen 1988)."""
+    """Return the power to detect a difference with `runs` runs an arm, by the noncentral t (Cohen
+    1988).
+    """
     from scipy.special import nctdtr
 
     nu, shift = 2 * (runs - 1), effect / sd * math.sqrt(runs / 2)
     ends = (t := t_quantile(1 - ALPHA / 2, nu), -t)
-    inside, wrong = (0.0 if math.isnan(p := nctdtr(nu, shift, end)) else p for end in ends)  # NaN means an empty tail
+    inside, wrong = (
+        0.0 if math.isnan(p := nctdtr(nu, shift, end)) else p for end in ends
+    )  # NaN means an empty tail
     return float(1 - inside + wrong)
 
 
@@ -103,7 +124,9 @@ def runs_for(effect: float, sd: float = 1.0, chance: float = 0.8) -> float:
 
 
 def crossing(rising: Callable[[float], float], level: float, low: float, high: float) -> float:
-    """Return the point between `low` and `high` at which a rising function reaches `level`, by bisection."""
+    """Return the point between `low` and `high` at which a rising function reaches `level`, by
+    bisection.
+    """
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if rising(middle) < level else (low, middle)

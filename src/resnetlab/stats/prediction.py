@@ -20,7 +20,8 @@ Badge = Literal["compatible", "incompatible"]
 
 @dataclass(frozen=True)
 class Published:
-    """Published number: the mean, or the best, of `runs` runs of a source (1 if the source does not say).
+    """Published number: the mean, or the best, of `runs` runs of a source (1 if the source does not
+    say).
 
     The source printed it to +- `half_width`. `values` are its single runs, if it gives them.
     """
@@ -31,12 +32,17 @@ class Published:
     half_width: float = 0.0
     values: tuple[float, ...] = ()
     independent: bool = True
-    """False if its runs share initial weights or optimizer states. Such runs get a plot and a badge, but no test."""
+    """False if its runs share initial weights or optimizer states.
+
+    Such runs get a plot and a badge, but no test.
+    """
 
 
 @cache
 def best_of(m: int) -> float:
-    """Return the mean of the largest of m standard normal values: .846 (m = 3), 1.163 (5), 1.539 (10)."""
+    """Return the mean of the largest of m standard normal values: .846 (m = 3), 1.163 (5), 1.539
+    (10).
+    """
     import numpy as np
     from scipy.special import ndtr
 
@@ -49,10 +55,10 @@ def best_of(m: int) -> float:
 def best_half_width(n: int, m: int, confidence: float) -> float:
     """Return half the width of the prediction interval of the largest of m values.
 
-    The interval is centered at the expected largest value; the unit is the standard deviation s of n observed values.
-    If all values are normal, the distribution of (largest - mean) / s depends only on n and m, as Student's t depends
-    on n. It is integrated over the mean (Gauss-Hermite) and over log s (trapezoids) to about ten digits. For m = 1 the
-    result is t sqrt(1 + 1 / n).
+    The interval is centered at the expected largest value; the unit is the standard deviation s of
+    n observed values. If all values are normal, the distribution of (largest - mean) / s depends
+    only on n and m, as Student's t depends on n. It is integrated over the mean (Gauss-Hermite) and
+    over log s (trapezoids) to about ten digits. For m = 1 the result is t sqrt(1 + 1 / n).
     """
     import numpy as np
     from scipy.special import ndtr
@@ -72,14 +78,18 @@ def best_half_width(n: int, m: int, confidence: float) -> float:
     return crossing(inside, confidence, 0.0, 1e4)
 
 
-def prediction(arms: Sequence[tuple[Sequence[float], Published]], confidence: float = 0.95) -> Interval:
-    """Return the prediction interval of a published number, or of the first minus the second of two.
+def prediction(
+    arms: Sequence[tuple[Sequence[float], Published]], confidence: float = 0.95
+) -> Interval:
+    """Return the prediction interval of a published number, or of the first minus the second of
+    two.
 
-    The published number falls into it with probability `confidence` if nothing differs. The interval is
-    mean +- [t s sqrt(1 / n + 1 / m) + r] (Spence and Stanley 2016), where s is the standard deviation of the n runs
-    here, m is the number of runs behind the published value, and r is its rounding. For the best of m runs the center
-    is shifted by the expected excess c s, and `best_half_width` replaces t sqrt(1 / n + 1 / m). Raises ValueError if an
-    arm has fewer than 2 runs.
+    The published number falls into it with probability `confidence` if nothing differs. The
+    interval is mean +- [t s sqrt(1 / n + 1 / m) + r] (Spence and Stanley 2016), where s is the
+    standard deviation of the n runs here, m is the number of runs behind the published value, and r
+    is its rounding. For the best of m runs the center is shifted by the expected excess c s, and
+    `best_half_width` replaces t sqrt(1 / n + 1 / m). Raises ValueError if an arm has fewer than 2
+    runs.
     """
     d, parts, rounding = contrast([values for values, _ in arms], (1, -1)[: len(arms)]).d, [], 0.0
     for sign, (values, source) in zip((1, -1), arms, strict=False):
@@ -96,9 +106,11 @@ def prediction(arms: Sequence[tuple[Sequence[float], Published]], confidence: fl
 
 
 def against(values: Sequence[float], source: Published) -> tuple[Badge, Interval, Effect | None]:
-    """Return the badge, the prediction interval, and Welch's difference if the source gives independent runs.
+    """Return the badge, the prediction interval, and Welch's difference if the source gives
+    independent runs.
 
-    The difference then decides the badge: it is compatible if 0 lies within the 95 % interval of the difference.
+    The difference then decides the badge: it is compatible if 0 lies within the 95 % interval of
+    the difference.
     """
     interval = prediction([(values, source)])
     effect = welch(values, source.values) if source.independent and len(source.values) > 1 else None

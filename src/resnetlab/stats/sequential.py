@@ -10,8 +10,9 @@ from dataclasses import dataclass
 class Looks:
     """Seeds an arm at each look, and the share of the error that each look may spend.
 
-    The p of a claim after several looks is the smallest p_k / w_k. By Bonferroni its error over all looks stays within
-    alpha. A test at every look without this correction has an error of 10 to 21 % (our simulations).
+    The p of a claim after several looks is the smallest p_k / w_k. By Bonferroni its error over all
+    looks stays within alpha. A test at every look without this correction has an error of 10 to 21
+    % (our simulations).
     """
 
     seeds: tuple[int, ...] = (3, 5, 10)
@@ -24,19 +25,28 @@ class Looks:
             raise ValueError("weights are above 0 and their sum is at most 1")
 
     def number(self, seeds: int) -> int:
-        """Return the index of the look with `seeds` seeds. Raises ValueError if the schedule has no such look."""
+        """Return the index of the look with `seeds` seeds.
+
+        Raises ValueError if the schedule has no such look.
+        """
         if seeds not in self.seeds:
             schedule = ", ".join(map(str, self.seeds))
-            raise ValueError(f"{seeds} seeds are no look: seeds are added to {schedule} a condition, or in a new study")
+            raise ValueError(
+                f"{seeds} seeds are no look: seeds are added to {schedule} a condition, or in "
+                "a new study"
+            )
         return self.seeds.index(seeds)
 
     def next(self, seeds: int) -> int | None:
-        """Return the seeds a condition at the look after the one with `seeds`, or None after the last look."""
+        """Return the seeds a condition at the look after the one with `seeds`, or None after the
+        last look.
+        """
         following = self.seeds[self.number(seeds) + 1 :]
         return following[0] if following else None
 
     def spent(self, p: Sequence[float]) -> tuple[float, int]:
-        """Return the corrected p of a claim and the index of the look that gives it, the first of equals.
+        """Return the corrected p of a claim and the index of the look that gives it, the first of
+        equals.
 
         `p` has the p of each look so far.
         """

@@ -1,9 +1,11 @@
-"""Verdicts on claims. A claim is a region for an effect; a test shows whether the effect lies inside or outside.
+"""Verdicts on claims. A claim is a region for an effect; a test shows whether the effect lies
+inside or outside.
 
-With d, se and nu of the effect and F Student's cdf, p_in = max(1 - F((d - lo) / se), F((d - hi) / se)) tests the null
-hypothesis "the effect is outside", and p_out = min(F((d - lo) / se), 1 - F((d - hi) / se)) tests "the effect is inside"
-(two one-sided tests, Schuirmann 1987). p = min(1, 2 min(p_in, p_out)) is corrected over the claims (Holm 1979). Without
-the correction, the verdict is the same as asking whether the 95 % interval lies inside the region or outside it.
+With d, se and nu of the effect and F Student's cdf, p_in = max(1 - F((d - lo) / se), F((d - hi) /
+se)) tests the null hypothesis "the effect is outside", and p_out = min(F((d - lo) / se), 1 - F((d -
+hi) / se)) tests "the effect is inside" (two one-sided tests, Schuirmann 1987). p = min(1, 2
+min(p_in, p_out)) is corrected over the claims (Holm 1979). Without the correction, the verdict is
+the same as asking whether the 95 % interval lies inside the region or outside it.
 
 A study that is not finished gets no verdicts. Runs that failed are never left out.
 """
@@ -23,10 +25,15 @@ from resnetlab.stats.outcomes import Counts
 from resnetlab.stats.power import ALPHA, Forecast, first_enough, forecast, race_seeds
 from resnetlab.stats.sequential import ONCE, Looks
 
-Word = Literal["reproduced", "partly reproduced", "contradicted", "inconclusive", "untestable", "waiting"]
+Word = Literal[
+    "reproduced", "partly reproduced", "contradicted", "inconclusive", "untestable", "waiting"
+]
 
 MOST_UNCERTAIN = 8
-"""Largest number of conditions with missing runs in a claim. Each doubles the number of cases to test."""
+"""Largest number of conditions with missing runs in a claim.
+
+Each doubles the number of cases to test.
+"""
 
 
 class Region(NamedTuple):
@@ -42,7 +49,10 @@ LESS = Region(-math.inf, 0.0)
 
 @dataclass(frozen=True)
 class Arm:
-    """Arm of a claim: the runs of a condition. Larger values are better (accuracy in percent, minus loss)."""
+    """Arm of a claim: the runs of a condition.
+
+    Larger values are better (accuracy in percent, minus loss).
+    """
 
     counts: Counts
     converged: tuple[float, ...]
@@ -52,12 +62,16 @@ class Arm:
     """Range of possible values."""
 
     def fates(self) -> list[tuple[float, ...]]:
-        """Return the values in both cases of the missing runs: as dead, and as the mean of the converged ones."""
+        """Return the values in both cases of the missing runs: as dead, and as the mean of the
+        converged ones.
+        """
         converged, missing = self.converged, self.counts.missing
         return [converged, (*converged, *[mean(converged)] * missing)] if missing else [converged]
 
     def overall(self, converged: Sequence[float]) -> Interval:
-        """Return the 95 % interval of the mean over all runs, given the values of the converged ones."""
+        """Return the 95 % interval of the mean over all runs, given the values of the converged
+        ones.
+        """
         return hurdle_interval(converged, self.counts.finished, self.chance, whole=self.whole)
 
 
@@ -65,10 +79,10 @@ class Arm:
 class Means:
     """Claim about means: each contrast (a row of weights, one an arm) lies in the region.
 
-    Several contrasts form an intersection-union test: the largest one-sided p counts, without a correction (Berger
-    1982). A contrast that goes the other way after Holm's correction contradicts the claim. `pairs` has the differences
-    of paired runs if the runs share more than a seed. With `relative` the arms are left, right, left, ... and the
-    effect is in percent of right.
+    Several contrasts form an intersection-union test: the largest one-sided p counts, without a
+    correction (Berger 1982). A contrast that goes the other way after Holm's correction contradicts
+    the claim. `pairs` has the differences of paired runs if the runs share more than a seed. With
+    `relative` the arms are left, right, left, ... and the effect is in percent of right.
     """
 
     arms: tuple[Arm, ...]
@@ -82,10 +96,14 @@ class Means:
     @property
     def sizes(self) -> tuple[int, ...]:
         """Return the number of values in each arm, for a forecast."""
-        return (len(self.pairs),) if self.pairs is not None else tuple(len(arm.converged) for arm in self.arms)
+        return (
+            (len(self.pairs),)
+            if self.pairs is not None
+            else tuple(len(arm.converged) for arm in self.arms)
+        )
 
     def effects(self, values: Sequence[Sequence[float]]) -> list[Effect]:
-        """Return the effect of each contrast, given the values of the converged runs of each arm."""
+        """Return the effect of each contrast from the values of the converged runs of each arm."""
         if self.pairs is not None:
             return [contrasts.paired(self.pairs)]
         if self.relative:
@@ -104,8 +122,8 @@ class Fails:
 class Faster:
     """Claim that the first arm reaches an accuracy in fewer epochs.
 
-    `epochs` has a time for each run that is not missing. It is inf if the run did not reach the accuracy within the
-    epochs that both arms were given.
+    `epochs` has a time for each run that is not missing. It is inf if the run did not reach the
+    accuracy within the epochs that both arms were given.
     """
 
     arms: tuple[Arm, Arm]
@@ -117,15 +135,21 @@ Question = Means | Fails | Faster
 
 @dataclass(frozen=True)
 class Verdict:
-    """Verdict on a claim. `p` and `p_holm` are None if there is no test or the difference is deterministic."""
+    """Verdict on a claim.
+
+    `p` and `p_holm` are None if there is no test or the difference is deterministic.
+    """
 
     word: Word
     why: str = ""
     """Reason of a verdict that does not follow from a p-value."""
     conditional: bool = False
-    """True if an arm has dead, diverged or missing runs, so that only its converged runs were compared."""
+    """True if an arm has dead, diverged or missing runs, so that only its converged runs were
+    compared.
+    """
     effect: Effect | None = None
-    """Effect over the converged runs; of several contrasts, the one that supports the claim least."""
+    """Effect over the converged runs; of several contrasts, the one that supports the claim least.
+    """
     p: float | None = None
     p_holm: float | None = None
     forecast: Forecast | None = None
@@ -137,13 +161,22 @@ class Verdict:
 
     @property
     def qualified(self) -> str:
-        """Return the word with its condition, for example `reproduced (conditional on convergence)`."""
+        """Return the word with its condition, for example `reproduced (conditional on
+        convergence)`.
+        """
         decided = self.word in ("reproduced", "partly reproduced", "contradicted")
-        return f"{self.word} (conditional on convergence)" if self.conditional and decided else self.word
+        return (
+            f"{self.word} (conditional on convergence)"
+            if self.conditional and decided
+            else self.word
+        )
 
 
 def region_test(effect: Effect, region: Region) -> tuple[float, float]:
-    """Return p_in and p_out. A small p_in shows an effect inside the region, a small p_out an effect outside."""
+    """Return p_in and p_out.
+
+    A small p_in shows an effect inside the region, a small p_out an effect outside.
+    """
     p_in = max(effect.above(region.low), effect.below(region.high))
     p_out = min(effect.below(region.low), effect.above(region.high))
     return p_in, p_out
@@ -171,24 +204,27 @@ def benjamini_hochberg(p: Sequence[float]) -> list[float]:
 
 
 def judge(questions: Sequence[Question], *, finished: bool = True) -> list[Verdict]:
-    """Return the verdict of each claim of a study; `finished` is true if every planned run of the study is finished.
+    """Return the verdict of each claim of a study; `finished` is true if every planned run of the
+    study is finished.
 
-    Holm's correction counts every declared claim. A claim that cannot be tested counts with p = 1. A claim about a size
-    counts twice, because its direction gets a verdict of its own. With fewer than 2 converged runs in an arm there is
-    no test of means. Failed runs have no accuracies that could be tested instead, so the verdict is inconclusive and
-    names the success rates.
+    Holm's correction counts every declared claim. A claim that cannot be tested counts with p = 1.
+    A claim about a size counts twice, because its direction gets a verdict of its own. With fewer
+    than 2 converged runs in an arm there is no test of means. Failed runs have no accuracies that
+    could be tested instead, so the verdict is inconclusive and names the success rates.
     """
     if not finished:
-        return [Verdict("waiting", "not judged before the last run of the study") for _ in questions]
+        return [
+            Verdict("waiting", "not judged before the last run of the study") for _ in questions
+        ]
     return _verdicts([[question] for question in questions], ONCE)
 
 
 def judge_looks(history: Sequence[Sequence[Question]], looks: Looks) -> list[Verdict]:
     """Return the verdict of each claim of a study that adds seeds at declared looks.
 
-    `history` has the questions of each claim, one for each look so far, in order. Raises ValueError if the number of
-    seeds is not in the schedule, and for a second look at a claim that a network fails: it is tested once, since such
-    small counts leave no error to share.
+    `history` has the questions of each claim, one for each look so far, in order. Raises ValueError
+    if the number of seeds is not in the schedule, and for a second look at a claim that a network
+    fails: it is tested once, since such small counts leave no error to share.
     """
     for questions in history:
         once = len(questions) == 1 and isinstance(questions[0], Fails)
@@ -197,7 +233,9 @@ def judge_looks(history: Sequence[Sequence[Question]], looks: Looks) -> list[Ver
                 raise ValueError("a claim that a network fails is judged at one look")
             for arm in question.arms:
                 if looks.number(arm.counts.planned) != number and not once:
-                    raise ValueError(f"look {number + 1} is at {looks.seeds[number]} seeds a condition")
+                    raise ValueError(
+                        f"look {number + 1} is at {looks.seeds[number]} seeds a condition"
+                    )
     return _verdicts(history, looks)
 
 
@@ -206,20 +244,28 @@ def _verdicts(history: Sequence[Sequence[Question]], looks: Looks) -> list[Verdi
     directions: list[int | None] = []  # index of the line for a claim's direction, if it has one
     for questions in history:
         size_claims = [q for q in questions if isinstance(q, Means) and q.direction is not None]
-        directions.append(len(history) + sum(index is not None for index in directions) if size_claims else None)
+        directions.append(
+            len(history) + sum(index is not None for index in directions) if size_claims else None
+        )
         lines += (
-            [[replace(q, region=q.direction or GREATER, direction=None) for q in size_claims]] if size_claims else []
+            [[replace(q, region=q.direction or GREATER, direction=None) for q in size_claims]]
+            if size_claims
+            else []
         )
     lines = [*history, *lines]
     results_by_line = [[_test(question) for question in line] for line in lines]
     corrected = [
-        looks.spent([result.p for result in results]) if not isinstance(line[0], Fails) else (results[0].p, 0)
+        looks.spent([result.p for result in results])
+        if not isinstance(line[0], Fails)
+        else (results[0].p, 0)
         for line, results in zip(lines, results_by_line, strict=True)
     ]
     adjusted = holm([p for p, _ in corrected])
     verdicts = [
         _verdict(line, results, p, p_holm, looks, len(lines))
-        for line, results, p, p_holm in zip(lines, results_by_line, corrected, adjusted, strict=True)
+        for line, results, p, p_holm in zip(
+            lines, results_by_line, corrected, adjusted, strict=True
+        )
     ]
     return [
         verdict if index is None else _combine_direction(verdict, verdicts[index])
@@ -244,26 +290,48 @@ def _test(question: Question) -> _TestResult:
     """
     arms = question.arms
     if any(arm.counts.out_of_memory for arm in arms):
-        return _TestResult("none", 1.0, "a condition does not fit into this machine's memory", "untestable")
+        return _TestResult(
+            "none", 1.0, "a condition does not fit into this machine's memory", "untestable"
+        )
     if sum(arm.counts.missing > 0 for arm in arms) > MOST_UNCERTAIN:
-        return _TestResult("none", 1.0, f"runs are missing in more than {MOST_UNCERTAIN} of the conditions")
+        return _TestResult(
+            "none", 1.0, f"runs are missing in more than {MOST_UNCERTAIN} of the conditions"
+        )
     effect: Effect | None = None
     match question:
         case Means():
             short = [arm for arm in arms if len(arm.converged) < 2]
             if short and len(arms) == 2:
-                rates = " against ".join(f"{arm.counts.converged} of {arm.counts.finished}" for arm in arms)
-                return _TestResult("none", 1.0, f"too few converged runs for a test of means: {rates} converged")
+                rates = " against ".join(
+                    f"{arm.counts.converged} of {arm.counts.finished}" for arm in arms
+                )
+                return _TestResult(
+                    "none", 1.0, f"too few converged runs for a test of means: {rates} converged"
+                )
             if short or (question.pairs is not None and len(question.pairs) < 2):
-                what = f"{len(short)} of the {len(arms)} conditions have" if short else "the pairs have"
-                return _TestResult("none", 1.0, f"too few converged runs for a test of means: {what} fewer than 2")
-            results = [_test_means(question, cases) for cases in product(*(arm.fates() for arm in arms))]
+                what = (
+                    f"{len(short)} of the {len(arms)} conditions have"
+                    if short
+                    else "the pairs have"
+                )
+                return _TestResult(
+                    "none", 1.0, f"too few converged runs for a test of means: {what} fewer than 2"
+                )
+            results = [
+                _test_means(question, cases) for cases in product(*(arm.fates() for arm in arms))
+            ]
             effect = _weakest_effect(question, question.effects([arm.converged for arm in arms]))
         case Fails():
             failures = [(arm.counts.dead + arm.counts.diverged, arm.counts.missing) for arm in arms]
-            results = [_test_fails(question, cases) for cases in product(*({k, k + m} for k, m in failures))]
+            results = [
+                _test_fails(question, cases)
+                for cases in product(*({k, k + m} for k, m in failures))
+            ]
         case Faster():
-            results = [_test_faster(*cases) for cases in product(*map(_arrival_cases, arms, question.epochs))]
+            results = [
+                _test_faster(*cases)
+                for cases in product(*map(_arrival_cases, arms, question.epochs))
+            ]
     worst = max(results, key=lambda result: result.p)
     if any(result.side != worst.side for result in results):
         return _TestResult("none", 1.0, "missing runs could change the verdict", effect=effect)
@@ -281,17 +349,33 @@ def _test_means(question: Means, converged: Sequence[tuple[float, ...]]) -> _Tes
     """
     region, effects = question.region, question.effects(converged)
     tests = [region_test(effect, region) for effect in effects]
-    p_in, p_out = max(test[0] for test in tests), min(1.0, len(tests) * min(test[1] for test in tests))
+    p_in, p_out = (
+        max(test[0] for test in tests),
+        min(1.0, len(tests) * min(test[1] for test in tests)),
+    )
     if len(effects) == 1 and effects[0].deterministic and p_in == p_out:
-        return _TestResult("none", 1.0, "the arms are constant and the difference is on the edge of the claim")
+        return _TestResult(
+            "none", 1.0, "the arms are constant and the difference is on the edge of the claim"
+        )
     side: Literal["in", "out"] = "in" if p_in <= p_out else "out"
-    if any(len(values) < arm.counts.finished for values, arm in zip(converged, question.arms, strict=True)):
-        overall = [arm.overall(values) for arm, values in zip(question.arms, converged, strict=True)]
-        spans = [_ratio_span(overall)] if question.relative else [_span(overall, row) for row in question.weights]
+    if any(
+        len(values) < arm.counts.finished
+        for values, arm in zip(converged, question.arms, strict=True)
+    ):
+        overall = [
+            arm.overall(values) for arm, values in zip(question.arms, converged, strict=True)
+        ]
+        spans = (
+            [_ratio_span(overall)]
+            if question.relative
+            else [_span(overall, row) for row in question.weights]
+        )
         outside = any(span.high <= region.low or span.low >= region.high for span in spans)
         inside = all(region.low < span.low and span.high < region.high for span in spans)
         if (side == "in" and outside) or (side == "out" and inside):
-            return _TestResult("none", 1.0, "converged runs say one thing and the mean over all runs another")
+            return _TestResult(
+                "none", 1.0, "converged runs say one thing and the mean over all runs another"
+            )
     return _TestResult(side, min(1.0, 2 * min(p_in, p_out)))
 
 
@@ -305,15 +389,17 @@ def _ratio_span(arms: Sequence[Interval]) -> Interval:
     if any(right.low <= 0 <= right.high or math.isinf(right.low) for _, right in pairs):
         return Interval(-math.inf, math.inf)
     corners = [[100 * (a - b) / abs(b) for a in left for b in right] for left, right in pairs]
-    return Interval(mean([min(corner) for corner in corners]), mean([max(corner) for corner in corners]))
+    return Interval(
+        mean([min(corner) for corner in corners]), mean([max(corner) for corner in corners])
+    )
 
 
 def _test_fails(question: Fails, failed: Sequence[int]) -> _TestResult:
     """Test the claim that the first arm fails and the second one trains.
 
-    It is reproduced if the first arm fails more often and in at least half of its runs, and the second one in at most
-    half. It is contradicted if the first arm clearly fails in fewer than half of its runs, by the one-sided 95 % bound
-    (Clopper and Pearson 1934).
+    It is reproduced if the first arm fails more often and in at least half of its runs, and the
+    second one in at most half. It is contradicted if the first arm clearly fails in fewer than half
+    of its runs, by the one-sided 95 % bound (Clopper and Pearson 1934).
     """
     (k_a, k_b), (n_a, n_b) = failed, [arm.counts.finished for arm in question.arms]
     if 2 * k_a < n_a:
@@ -324,10 +410,13 @@ def _test_fails(question: Fails, failed: Sequence[int]) -> _TestResult:
 
 
 def _arrival_cases(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ...]]:
-    """Return the times in both cases of the missing runs: never, and at the time of the median run."""
+    """Return the times in both cases of missing runs: never, and at the time of the median run."""
     missing = arm.counts.missing
     middle = sorted(epochs)[(len(epochs) - 1) // 2] if epochs else math.inf
-    return [(*epochs, *[arrival] * missing) for arrival in ((math.inf, middle) if missing else (math.inf,))]
+    return [
+        (*epochs, *[arrival] * missing)
+        for arrival in ((math.inf, middle) if missing else (math.inf,))
+    ]
 
 
 def _test_faster(left: tuple[float, ...], right: tuple[float, ...]) -> _TestResult:
@@ -345,7 +434,9 @@ def _verdict(
     looks: Looks,
     lines: int,
 ) -> Verdict:
-    """Return the verdict of a line: the side comes from the deciding look, the effect from the latest look."""
+    """Return the verdict of a line: the side comes from the deciding look, the effect from the
+    latest look.
+    """
     question, latest, (p, decided) = line[-1], results[-1], corrected
     result = latest if latest.word == "untestable" else results[decided]
     word, effect = result.word, latest.effect
@@ -354,12 +445,19 @@ def _verdict(
     means = isinstance(question, Means)
     tested = result.side != "none" and not (effect is not None and effect.deterministic)
     return Verdict(
-        word=word, effect=effect, why=result.why if word in ("inconclusive", "untestable") else "",
-        conditional=means and any(arm.counts.converged < arm.counts.finished for arm in question.arms),
-        p=p if tested else None, p_holm=p_holm if tested else None,
-        forecast=_forecast(question, effect, ALPHA / lines) if word == "inconclusive" and tested else None,
-        look=len(line), confidence=1 - ALPHA * looks.weights[len(line) - 1],
-    )  # fmt: skip
+        word=word,
+        effect=effect,
+        why=result.why if word in ("inconclusive", "untestable") else "",
+        conditional=means
+        and any(arm.counts.converged < arm.counts.finished for arm in question.arms),
+        p=p if tested else None,
+        p_holm=p_holm if tested else None,
+        forecast=_forecast(question, effect, ALPHA / lines)
+        if word == "inconclusive" and tested
+        else None,
+        look=len(line),
+        confidence=1 - ALPHA * looks.weights[len(line) - 1],
+    )
 
 
 def _forecast(question: Question, effect: Effect | None, alpha: float) -> Forecast | None:
@@ -370,10 +468,15 @@ def _forecast(question: Question, effect: Effect | None, alpha: float) -> Foreca
     if isinstance(question, Faster):
         return race_seeds(exact.race(*question.epochs)[2], alpha, min_runs)
     rates = [(arm.counts.dead + arm.counts.diverged) / arm.counts.finished for arm in question.arms]
-    return first_enough(lambda n: exact.decision_power(n, rates[0], rates[1], alpha) >= 0.8, min_runs)
+    return first_enough(
+        lambda n: exact.decision_power(n, rates[0], rates[1], alpha) >= 0.8, min_runs
+    )
 
 
 def _combine_direction(size: Verdict, direction: Verdict) -> Verdict:
-    """Add the verdict on the direction. A contradicted size with a reproduced direction is partly reproduced."""
+    """Add the verdict on the direction.
+
+    A contradicted size with a reproduced direction is partly reproduced.
+    """
     partly = size.word == "contradicted" and direction.word == "reproduced"
     return replace(size, word="partly reproduced" if partly else size.word, direction=direction)

@@ -1,10 +1,11 @@
 """Claims: sentences as estimands that measurements can reproduce or contradict. Free of torch.
 
-This module defines the kinds of a `[[claim]]`. `parsing.claims` looks up the conditions that a file names,
-`parsing.power_checks` rejects claims that no plan can answer, and `resnetlab.analysis.hypotheses` turns a claim and its
-runs into a question for the statistics.
+This module defines the kinds of a `[[claim]]`. `parsing.claims` looks up the conditions that a file
+names, `parsing.power_checks` rejects claims that no plan can answer, and
+`resnetlab.analysis.hypotheses` turns a claim and its runs into a question for the statistics.
 
-Every effect is positive if left is better than right: points of accuracy, or for a loss or an error the decrease.
+Every effect is positive if left is better than right: points of accuracy, or for a loss or an error
+the decrease.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import Annotated, Literal, assert_never
 from resnetlab.schema import FieldError, PositiveAmount, spec, tagged
 
 Metric = Literal["top1", "error", "loss"]
-"""Metric of a claim: accuracy in percent, error in percent or loss in nats. For error and loss, less is better. A
-difference in error is also one in accuracy; a percentage of an error is not."""
+"""Metric of a claim: accuracy in percent, error in percent or loss in nats. For error and loss,
+less is better. A difference in error is also one in accuracy; a percentage of an error is not."""
 
 Images = Literal["test", "train"]
-"""Images of a comparison: the test images, or the fixed train images that every run evaluates in evaluation mode."""
+"""Images of a comparison: the test images, or the fixed train images that every run evaluates in
+evaluation mode.
+"""
 
 
 @spec
@@ -39,12 +42,18 @@ class Greater(_ClaimText):
     metric: Metric = "top1"
     split: Images = "test"
     paired: bool = False
-    """Compare the runs of each seed pair by pair. Allowed only if the two conditions share their whole training."""
+    """Compare the runs of each seed pair by pair.
+
+    Allowed only if the two conditions share their whole training.
+    """
 
 
 @spec
 class About(_ClaimText):
-    """Claim that `left` is better than `right` by about `size`. Its direction gets a verdict of its own."""
+    """Claim that `left` is better than `right` by about `size`.
+
+    Its direction gets a verdict of its own.
+    """
 
     kind: Literal["about"] = "about"
     left: str
@@ -54,7 +63,10 @@ class About(_ClaimText):
     margin: PositiveAmount | None = None
     """Allowed deviation from the size. None: half of the size, and at least 0.2."""
     expected_sd: PositiveAmount | None = None
-    """Expected standard deviation of a run. A margin too small for the seeds is rejected before any run starts."""
+    """Expected standard deviation of a run.
+
+    A margin too small for the seeds is rejected before any run starts.
+    """
     metric: Metric = "top1"
     split: Images = "test"
     paired: bool = False
@@ -71,7 +83,9 @@ class About(_ClaimText):
 
 @spec
 class Equal(_ClaimText):
-    """Claim that `left` and `right` differ by less than `margin`, in both directions (two one-sided tests)."""
+    """Claim that `left` and `right` differ by less than `margin`, in both directions (two one-sided
+    tests).
+    """
 
     kind: Literal["equal"] = "equal"
     left: str
@@ -110,7 +124,9 @@ class Average(_ClaimText):
 
 @spec
 class Relative(_ClaimText):
-    """Claim that `left` is better than `right` by about `size` percent of right, on average over pairs."""
+    """Claim that `left` is better than `right` by about `size` percent of right, on average over
+    pairs.
+    """
 
     kind: Literal["relative"] = "relative"
     left: tuple[str, ...]
@@ -154,7 +170,10 @@ class Best(_ClaimText):
     kind: Literal["best"] = "best"
     left: str
     rivals: tuple[str, ...]
-    """Labels of the rivals. In a study file, `among` picks them; without it they are all other conditions."""
+    """Labels of the rivals.
+
+    In a study file, `among` picks them; without it they are all other conditions.
+    """
     metric: Metric = "top1"
     split: Images = "test"
 
@@ -170,7 +189,9 @@ class Faster(_ClaimText):
     left: str
     right: str
     accuracy_pct: Annotated[PositiveAmount, "percent"]
-    """Accuracy to reach: on the test images if both conditions record a test curve, else on validation."""
+    """Accuracy to reach: on the test images if both conditions record a test curve, else on
+    validation.
+    """
 
     def __post_init__(self) -> None:
         if self.accuracy_pct >= 100:
@@ -181,16 +202,21 @@ Measured = Greater | About | Equal | Average | Relative | Monotone | Best
 """Kinds of claims that compare a metric."""
 
 Claim = Annotated[
-    Greater | About | Equal | FailsAndTrains | Average | Relative | Monotone | Best | Faster, tagged("kind")
+    Greater | About | Equal | FailsAndTrains | Average | Relative | Monotone | Best | Faster,
+    tagged("kind"),
 ]
 AnyClaim = Measured | FailsAndTrains | Faster
 
 
 def labels(claim: AnyClaim) -> tuple[str, ...]:
-    """Return the labels of the conditions that a claim compares, in the order of its question's arms."""
+    """Return the labels of the conditions that a claim compares, in the order of its question's
+    arms.
+    """
     match claim:
         case Average() | Relative():
-            return tuple(label for pair in zip(claim.left, claim.right, strict=True) for label in pair)
+            return tuple(
+                label for pair in zip(claim.left, claim.right, strict=True) for label in pair
+            )
         case Monotone():
             return claim.order
         case Best():
@@ -222,7 +248,10 @@ def _comparison(claim: AnyClaim) -> str:
         case Average():
             return f"{', '.join(claim.left)} above {', '.join(claim.right)} on average"
         case Relative():
-            return f"{', '.join(claim.left)} above {', '.join(claim.right)} by {claim.size:g} % ± {claim.margin:g}"
+            return (
+                f"{', '.join(claim.left)} above {', '.join(claim.right)} by {claim.size:g} % ± "
+                f"{claim.margin:g}"
+            )
         case Monotone():
             return f"{', '.join(claim.order)}: {claim.change} along {claim.along}"
         case Best():

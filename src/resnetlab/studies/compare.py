@@ -55,7 +55,9 @@ class Comparison:
     differs: tuple[str, ...]
     """Fields of the configurations that differ, with both values."""
     effect: Effect | None
-    """Difference of the mean test accuracies of converged runs, in points; None if a set has fewer than two."""
+    """Difference of the mean test accuracies of converged runs, in points; None if a set has fewer
+    than two.
+    """
     p: float | None
     """Two-sided p of Welch's test; None if there is no test."""
     disagreement: Disagreement | None
@@ -64,7 +66,8 @@ class Comparison:
 
 
 def compare(a: str, b: str) -> Comparison:
-    """Compare the runs of two paths, each a run's folder or a pattern of folders (`'runs/*-plain56-*'`).
+    """Compare the runs of two paths, each a run's folder or a pattern of folders
+    (`'runs/*-plain56-*'`).
 
     Raises InputError if a path has no finished run, or if its runs differ in more than their seed.
     """
@@ -73,12 +76,21 @@ def compare(a: str, b: str) -> Comparison:
     if min(len(left.summary.converged_pct), len(right.summary.converged_pct)) >= 2:
         effect = welch(left.summary.converged_pct, right.summary.converged_pct)
     tested = effect is not None and not effect.deterministic
-    p = min(1.0, 2 * min(effect.above(0), effect.below(0))) if tested and effect is not None else None
+    p = (
+        min(1.0, 2 * min(effect.above(0), effect.below(0)))
+        if tested and effect is not None
+        else None
+    )
     single_runs = len(left.records) == len(right.records) == 1
     return Comparison(
-        left, right, _differing(left, right), effect, p,
-        _disagreement(a, b, left, right) if single_runs else None, _warnings(left, right, effect),
-    )  # fmt: skip
+        left,
+        right,
+        _differing(left, right),
+        effect,
+        p,
+        _disagreement(a, b, left, right) if single_runs else None,
+        _warnings(left, right, effect),
+    )
 
 
 def read_set(pattern: str) -> RunSet:
@@ -87,11 +99,20 @@ def read_set(pattern: str) -> RunSet:
     records = [record for path in folders if (record := RunDirectory(path).record()) is not None]
     if not any(record.result for record in records):
         fix = "give a run's folder, or a pattern of folders in quotes"
-        raise mistake(pattern, "no finished run there", fix, got=f"{len(records)} unfinished" if records else "nothing")
+        raise mistake(
+            pattern,
+            "no finished run there",
+            fix,
+            got=f"{len(records)} unfinished" if records else "nothing",
+        )
     first = _without_seed(records[0])
     for record in records[1:]:
         if (other := _without_seed(record)) != first:
-            fields = ", ".join(sorted(key for key in first.keys() | other.keys() if first.get(key) != other.get(key)))
+            fields = ", ".join(
+                sorted(
+                    key for key in first.keys() | other.keys() if first.get(key) != other.get(key)
+                )
+            )
             fix = "give a pattern that picks one condition"
             raise mistake(pattern, f"runs that differ in more than their seed: {fields}", fix)
     file = records[0].file
@@ -121,7 +142,9 @@ def _without_seed(record: RunRecord) -> dict[str, Any]:
 def _differing(a: RunSet, b: RunSet) -> tuple[str, ...]:
     left, right = _without_seed(a.records[0]), _without_seed(b.records[0])
     names = [key for key in sorted(left.keys() | right.keys()) if left.get(key) != right.get(key)]
-    return tuple(f"{key}: {left.get(key)} against {right.get(key)}" for key in names if key != "data.sha256")
+    return tuple(
+        f"{key}: {left.get(key)} against {right.get(key)}" for key in names if key != "data.sha256"
+    )
 
 
 def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
@@ -130,12 +153,16 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
     if left.data.sha256 != right.data.sha256:
         warnings.append("the data differ (another SHA-256): the difference is also one of images")
     elif left.data != right.data:
-        warnings.append("the same images are cut otherwise: the networks did not learn from the same train split")
+        warnings.append(
+            "the same images are cut otherwise: the networks did not learn from the same "
+            "train split"
+        )
     for runs in (a, b):
         counts = runs.summary.counts
         if counts.converged < counts.finished:
             warnings.append(
-                f"{counts.converged} of {counts.finished} runs of {runs.name} converged: the means are of those alone"
+                f"{counts.converged} of {counts.finished} runs of {runs.name} converged: the "
+                "means are of those alone"
             )
         if counts.waiting:
             warnings.append(f"{counts.waiting} runs of {runs.name} are not finished")
@@ -143,7 +170,9 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
         warnings.append("fewer than two converged runs a set: no interval and no test of means")
     elif min(len(runs.summary.converged_pct) for runs in (a, b)) < FEW:
         warnings.append(f"fewer than {FEW} converged runs a set: the interval is wide, and honest")
-    shared = {record.file.run.seed for record in a.records} & {record.file.run.seed for record in b.records}
+    shared = {record.file.run.seed for record in a.records} & {
+        record.file.run.seed for record in b.records
+    }
     if shared and left.model == right.model:
         warnings.append(
             f"{len(shared)} seeds are common to both sets and so are those runs' first weights; "
@@ -156,7 +185,9 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
 
 
 def _disagreement(path_a: str, path_b: str, a: RunSet, b: RunSet) -> Disagreement | None:
-    """Return McNemar's exact test over the test images, if both runs saved their logits on the same images."""
+    """Return McNemar's exact test over the test images, if both runs saved their logits on the same
+    images.
+    """
     import numpy as np
     from safetensors.numpy import load_file
 
@@ -180,42 +211,66 @@ def lines(comparison: Comparison) -> Sequence[str]:
         summary = runs.summary
         interval = summary.interval_pct
         span = f" [{interval.low:.1f}, {interval.high:.1f}]" if interval else ""
-        mean = f"{summary.mean_pct:.1f} %{span}" if summary.mean_pct is not None else "no converged run"
+        mean = (
+            f"{summary.mean_pct:.1f} %{span}"
+            if summary.mean_pct is not None
+            else "no converged run"
+        )
         counts = summary.counts
-        text.append(f"{letter}: {runs.name}: {mean}, {counts.converged} of {counts.planned} runs converged")
+        text.append(
+            f"{letter}: {runs.name}: {mean}, {counts.converged} of {counts.planned} runs converged"
+        )
     text += [f"differs in {field}" for field in comparison.differs]
     effect = comparison.effect
     if effect is not None and effect.deterministic:
-        text.append(f"A - B: {effect.d:+.1f} points: both sets are constant, a deterministic difference")
+        text.append(
+            f"A - B: {effect.d:+.1f} points: both sets are constant, a deterministic difference"
+        )
     elif effect is not None and comparison.p is not None:
         low, high = effect.interval()
         p = f"p = {comparison.p:.4f}" if comparison.p >= 1e-4 else "p < 0.0001"
-        text.append(f"A - B: {effect.d:+.1f} points [{low:.1f}, {high:.1f}], Welch, nu = {effect.nu:.1f}, {p}")
+        text.append(
+            f"A - B: {effect.d:+.1f} points [{low:.1f}, {high:.1f}], Welch, nu = "
+            f"{effect.nu:.1f}, {p}"
+        )
     if comparison.disagreement is not None:
         pair = comparison.disagreement
         text.append(
-            f"of {pair.images:,} test images A alone is right on {pair.only_a:,}, B alone on {pair.only_b:,}: "
-            f"McNemar, exact, p = {pair.p:.4f}. It says whether these two networks differ, nothing of their recipes"
+            f"of {pair.images:,} test images A alone is right on {pair.only_a:,}, B alone on "
+            f"{pair.only_b:,}: "
+            f"McNemar, exact, p = {pair.p:.4f}. It says whether these two networks differ, "
+            "nothing of their recipes"
         )
     return [*text, *(f"note: {warning}" for warning in comparison.warnings)]
 
 
 def facts(comparison: Comparison) -> dict[str, Any]:
-    """Return the comparison as plain values, for `--json`: accuracies in percent, differences A minus B in points."""
+    """Return the comparison as plain values, for `--json`: accuracies in percent, differences A
+    minus B in points.
+    """
     effect = comparison.effect
     return {
-        "a": _set_facts(comparison.a), "b": _set_facts(comparison.b), "differs": comparison.differs,
+        "a": _set_facts(comparison.a),
+        "b": _set_facts(comparison.b),
+        "differs": comparison.differs,
         "difference_points": effect.d if effect is not None else None,
         "difference_interval_points": effect.interval() if effect is not None else None,
         "degrees_of_freedom": effect.nu if effect is not None else None,
-        "p": comparison.p, "disagreement": comparison.disagreement, "notes": comparison.warnings,
-    }  # fmt: skip
+        "p": comparison.p,
+        "disagreement": comparison.disagreement,
+        "notes": comparison.warnings,
+    }
 
 
 def _set_facts(runs: RunSet) -> dict[str, Any]:
     summary = runs.summary
     return {
-        "name": runs.name, "runs": summary.counts.planned, "converged": summary.counts.converged,
-        "test_accuracy_pct": summary.mean_pct, "sd_pct": summary.sd_pct, "interval_pct": summary.interval_pct,
-        "converged_pct": summary.converged_pct, "folders": [record.folder for record in runs.records],
-    }  # fmt: skip
+        "name": runs.name,
+        "runs": summary.counts.planned,
+        "converged": summary.counts.converged,
+        "test_accuracy_pct": summary.mean_pct,
+        "sd_pct": summary.sd_pct,
+        "interval_pct": summary.interval_pct,
+        "converged_pct": summary.converged_pct,
+        "folders": [record.folder for record in runs.records],
+    }

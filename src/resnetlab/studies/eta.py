@@ -47,7 +47,9 @@ class Estimate:
         self.totals: dict[str, int] = {}
 
     def see(self, run_id: str, step: int, total: int, now: float) -> None:
-        """Record that a run has taken `step` of `total` steps at the time `now`, in seconds of any clock."""
+        """Record that a run has taken `step` of `total` steps at the time `now`, in seconds of any
+        clock.
+        """
         pace = self.paces.setdefault(run_id, _Throughput(step, now, step, now))
         pace.step, pace.time = step, now
         self.totals[run_id] = total
@@ -57,21 +59,26 @@ class Estimate:
         self.left.discard(run_id)
 
     def seconds_left(self) -> float | None:
-        """Return the seconds for all runs that are left, on all workers; None until a run has taken 20 steps.
+        """Return the seconds for all runs that are left, on all workers; None until a run has taken
+        20 steps.
 
-        The time of a condition comes from its own runs. For a condition that has not begun, it comes from the other
-        runs, in proportion to multiply-adds.
+        The time of a condition comes from its own runs. For a condition that has not begun, it
+        comes from the other runs, in proportion to multiply-adds.
         """
         known = {run_id: pace for run_id, pace in self.paces.items() if pace.known}
         if not known:
             return None
         by_condition: dict[str, list[float]] = {}
         for run_id, pace in known.items():
-            by_condition.setdefault(self.runs[run_id].condition, []).append(pace.seconds_per_step * self.totals[run_id])
-        seconds_by_condition = {condition: sum(times) / len(times) for condition, times in by_condition.items()}
-        per_mac = sum(pace.seconds_per_step * self.totals[i] / self.runs[i].macs for i, pace in known.items()) / len(
-            known
-        )
+            by_condition.setdefault(self.runs[run_id].condition, []).append(
+                pace.seconds_per_step * self.totals[run_id]
+            )
+        seconds_by_condition = {
+            condition: sum(times) / len(times) for condition, times in by_condition.items()
+        }
+        per_mac = sum(
+            pace.seconds_per_step * self.totals[i] / self.runs[i].macs for i, pace in known.items()
+        ) / len(known)
         seconds = 0.0
         longest = 0.0
         for run_id in self.left:
@@ -85,20 +92,27 @@ class Estimate:
 
 
 def expected_seconds(run: PlannedRun, past: Sequence[RunRecord]) -> float | None:
-    """Return the seconds that a run will take, from the throughput of finished runs with the same numerics.
+    """Return the seconds that a run will take, from the throughput of finished runs with the same
+    numerics.
 
-    If there are runs of the same network on the same images, only they count. Otherwise all runs count, in proportion
-    to multiply-adds. The result is None if there is no such run.
+    If there are runs of the same network on the same images, only they count. Otherwise all runs
+    count, in proportion to multiply-adds. The result is None if there is no such run.
     """
     file = run.file
     comparable = [
-        record for record in past if record.file.run.numerics == file.run.numerics and record.result is not None
+        record
+        for record in past
+        if record.file.run.numerics == file.run.numerics and record.result is not None
     ]
-    speeds = [(record.file, record.result.images_per_second) for record in comparable if record.result]
+    speeds = [
+        (record.file, record.result.images_per_second) for record in comparable if record.result
+    ]
     same = [
         speed
         for other, speed in speeds
-        if speed and other.run.model == file.run.model and other.run.data.sha256 == file.run.data.sha256
+        if speed
+        and other.run.model == file.run.model
+        and other.run.data.sha256 == file.run.data.sha256
     ]
     if same:
         speed = median(same)

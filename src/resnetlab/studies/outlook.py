@@ -1,4 +1,7 @@
-"""Outlook on a plan: expected time and the smallest difference that its seeds can detect. Free of torch."""
+"""Outlook on a plan: expected time and the smallest difference that its seeds can detect.
+
+Free of torch.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ class ConditionOutlook:
     runs: int
     to_do: int
     seconds: float | None
-    """Expected seconds to train a run, from the throughput of past runs; None without a comparable run."""
+    """Expected seconds to train a run, from the throughput of past runs; None without a comparable
+    run.
+    """
     sd_points: float | None
     """Standard deviation of the test accuracy of its converged runs; None for fewer than two."""
     measured: int
@@ -40,7 +45,9 @@ class Outlook:
     workers: int
     conditions: tuple[ConditionOutlook, ...]
     smallest_sds: float | None
-    """Smallest difference that the seeds detect with 80 % power, in sds of a run; None for one seed."""
+    """Smallest difference that the seeds detect with 80 % power, in sds of a run; None for one
+    seed.
+    """
     seeds_for_one_sd: int
     """Seeds a condition that detect a difference of one standard deviation with the same power."""
     cautions: tuple[str, ...]
@@ -48,33 +55,52 @@ class Outlook:
 
     @property
     def seconds(self) -> float | None:
-        """Return the training seconds of all runs to do on one worker, or None if one of the times is unknown."""
+        """Return the training seconds of all runs to do on one worker, or None if one of the times
+        is unknown.
+        """
         unfinished = [condition for condition in self.conditions if condition.to_do]
-        known = [condition.to_do * condition.seconds for condition in unfinished if condition.seconds is not None]
+        known = [
+            condition.to_do * condition.seconds
+            for condition in unfinished
+            if condition.seconds is not None
+        ]
         return sum(known) if len(known) == len(unfinished) else None
 
 
 def outlook(
     plan: Plan, record: StudyRecord, past: Sequence[RunRecord], left: Collection[str], workers: int
-) -> Outlook:  # fmt: skip
+) -> Outlook:
     """Return the outlook on a plan whose runs `left` are still to do, on `workers` processes."""
     conditions = []
     for condition in plan.study.conditions:
         runs = [run for run in plan.runs if run.condition == condition.label]
-        results = [cell.record.result for cell in record.of(condition.label) if cell.record is not None]
-        values = [100 - r.test.top1_error_pct for r in results if r and r.status == "converged" and r.test]
+        results = [
+            cell.record.result for cell in record.of(condition.label) if cell.record is not None
+        ]
+        values = [
+            100 - r.test.top1_error_pct for r in results if r and r.status == "converged" and r.test
+        ]
         conditions.append(
             ConditionOutlook(
-                condition.label, len(runs), sum(run.id in left for run in runs), expected_seconds(runs[0], past),
-                variance(values) ** 0.5 if len(values) > 1 else None, len(values),
+                condition.label,
+                len(runs),
+                sum(run.id in left for run in runs),
+                expected_seconds(runs[0], past),
+                variance(values) ** 0.5 if len(values) > 1 else None,
+                len(values),
             )
-        )  # fmt: skip
+        )
     seeds = len(plan.study.seeds)
     return Outlook(
-        plan.study.name, len(plan.runs), len(plan.runs) - len(left), workers, tuple(conditions),
-        smallest_effect(seeds) if seeds > 1 else None, math.ceil(runs_for(1.0)),
+        plan.study.name,
+        len(plan.runs),
+        len(plan.runs) - len(left),
+        workers,
+        tuple(conditions),
+        smallest_effect(seeds) if seeds > 1 else None,
+        math.ceil(runs_for(1.0)),
         cautions(plan.study.claims, seeds, plan.study.published),
-    )  # fmt: skip
+    )
 
 
 def facts(ahead: Outlook) -> dict[str, Any]:
@@ -82,17 +108,28 @@ def facts(ahead: Outlook) -> dict[str, Any]:
     smallest = ahead.smallest_sds
     conditions = [
         {
-            "condition": row.label, "runs": row.runs, "to_do": row.to_do, "train_seconds_each": row.seconds,
+            "condition": row.label,
+            "runs": row.runs,
+            "to_do": row.to_do,
+            "train_seconds_each": row.seconds,
             "sd_points": row.sd_points,
-            "smallest_difference_points": smallest * row.sd_points if smallest and row.sd_points is not None else None,
+            "smallest_difference_points": smallest * row.sd_points
+            if smallest and row.sd_points is not None
+            else None,
         }
         for row in ahead.conditions
-    ]  # fmt: skip
+    ]
     seconds = ahead.seconds
     return {
-        "study": ahead.study, "runs": ahead.runs, "finished": ahead.finished, "to_do": ahead.runs - ahead.finished,
-        "workers": ahead.workers, "worker_seconds": seconds,
+        "study": ahead.study,
+        "runs": ahead.runs,
+        "finished": ahead.finished,
+        "to_do": ahead.runs - ahead.finished,
+        "workers": ahead.workers,
+        "worker_seconds": seconds,
         "train_seconds": seconds / max(1, ahead.workers) if seconds is not None else None,
-        "smallest_difference_sds": smallest, "seeds_for_one_sd": ahead.seeds_for_one_sd, "conditions": conditions,
+        "smallest_difference_sds": smallest,
+        "seeds_for_one_sd": ahead.seeds_for_one_sd,
+        "conditions": conditions,
         "notes": ahead.cautions,
-    }  # fmt: skip
+    }

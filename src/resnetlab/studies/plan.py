@@ -1,4 +1,7 @@
-"""Plans of studies: from a study to its runs, and from runs back to the record of a study. Free of torch."""
+"""Plans of studies: from a study to its runs, and from runs back to the record of a study.
+
+Free of torch.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ from resnetlab.studies.study import Condition, Opened, Study
 Item = TypeVar("Item")
 
 Cost = Callable[[Model, int, int, int], tuple[int, int]]
-"""Function that counts a network's parameters and multiply-adds for one image, given channels, classes and side."""
+"""Function that counts a network's parameters and multiply-adds for one image, given channels,
+classes and side.
+"""
 
 Resolve = Callable[[Numerics], Numerics]
 """Function that replaces `auto` in numerics by the values of the machine that runs them."""
@@ -50,12 +55,17 @@ class PlannedRun:
     id: str
     file: RunFile
     macs: int
-    """Multiply-adds of the forward passes of the whole training: proportional to the cost of the run."""
+    """Multiply-adds of the forward passes of the whole training: proportional to the cost of the
+    run.
+    """
 
 
 @spec
 class Plan:
-    """Plan of a study: its runs in the order in which they start. It is `plan.json` of a report's folder."""
+    """Plan of a study: its runs in the order in which they start.
+
+    It is `plan.json` of a report's folder.
+    """
 
     study: Study
     runs: tuple[PlannedRun, ...]
@@ -100,19 +110,25 @@ def grouped(items: Iterable[Item], label: Callable[[Item], str]) -> dict[str, li
 
 
 def expand(
-    study: Study, facts: Mapping[Opened, DataFacts], resolve: Resolve, cost: Cost,
+    study: Study,
+    facts: Mapping[Opened, DataFacts],
+    resolve: Resolve,
+    cost: Cost,
     counts: Mapping[str, int] | None = None,
-) -> Plan:  # fmt: skip
-    """Return the plan of a study: every condition with every seed, seed by seed, the costliest run of a seed first.
+) -> Plan:
+    """Return the plan of a study: every condition with every seed, seed by seed, the costliest run
+    of a seed first.
 
-    `cost` counts a network; for an external one this means to build it. `counts` has the number of seeds of each
-    condition at a look, by label; None stands for all seeds.
+    `cost` counts a network; for an external one this means to build it. `counts` has the number of
+    seeds of each condition at a look, by label; None stands for all seeds.
     """
     runs = []
     for number, seed in enumerate(study.seeds):
         conditions = [c for c in study.conditions if counts is None or number < counts[c.label]]
         seed_runs = [
-            _planned(c, seed, facts[c.opened], resolve(study.numerics_of(c)), cost, study.instruments)
+            _planned(
+                c, seed, facts[c.opened], resolve(study.numerics_of(c)), cost, study.instruments
+            )
             for c in conditions
         ]
         runs += sorted(seed_runs, key=lambda run: -run.macs)
@@ -120,7 +136,9 @@ def expand(
 
 
 def folder_name(plan: Plan) -> str:
-    """Return the name of the report's folder: the study's name, with a hash if a command changed the study."""
+    """Return the name of the report's folder: the study's name, with a hash if a command changed
+    the study.
+    """
     study = plan.study
     if not study.overrides:
         return study.name
@@ -128,8 +146,13 @@ def folder_name(plan: Plan) -> str:
     return f"{study.name}-{hashlib.sha256('|'.join(changed).encode()).hexdigest()[:6]}"
 
 
-def record(plan: Plan, read: Callable[[str], RunRecord | None], running: frozenset[str] = frozenset()) -> StudyRecord:
-    """Return the record of a study. `read` returns the record of a run, or None if the run has not begun."""
+def record(
+    plan: Plan, read: Callable[[str], RunRecord | None], running: frozenset[str] = frozenset()
+) -> StudyRecord:
+    """Return the record of a study.
+
+    `read` returns the record of a run, or None if the run has not begun.
+    """
     cells = []
     for run in plan.runs:
         run_record = read(run.id)
@@ -142,27 +165,51 @@ def _state(run_record: RunRecord | None, running: bool) -> State:
         return "finished"
     if running:
         return "running"
-    gave_up = run_record is not None and run_record.provenance and run_record.provenance[-1].get("event") == "gave up"
+    gave_up = (
+        run_record is not None
+        and run_record.provenance
+        and run_record.provenance[-1].get("event") == "gave up"
+    )
     return "missing" if gave_up else "waiting"
 
 
 def _planned(
-    condition: Condition, seed: int, facts: DataFacts, numerics: Numerics, cost: Cost, instruments: Instruments
+    condition: Condition,
+    seed: int,
+    facts: DataFacts,
+    numerics: Numerics,
+    cost: Cost,
+    instruments: Instruments,
 ) -> PlannedRun:
     version = TUNING_VERSION if isinstance(condition.recipe, Tuning) else ALGORITHM_VERSION
     run = RunSpec(
-        algorithm_version=version, model=condition.model, data=facts.identity, recipe=condition.recipe,
-        numerics=numerics, seed=seed,
-    )  # fmt: skip
+        algorithm_version=version,
+        model=condition.model,
+        data=facts.identity,
+        recipe=condition.recipe,
+        numerics=numerics,
+        seed=seed,
+    )
     side = condition.recipe.seen(facts.side, facts.channels)
     parameters, macs = cost(condition.model, facts.channels, len(facts.classes), side)
     file = RunFile(
-        schema=SCHEMA, run=run, data_name=facts.name, data_about=facts.about, data=condition.data,
-        classes=facts.classes, train_images=facts.train_images, parameters=parameters, macs=macs,
-        class_share=facts.class_share, instruments=instruments,
-    )  # fmt: skip
+        schema=SCHEMA,
+        run=run,
+        data_name=facts.name,
+        data_about=facts.about,
+        data=condition.data,
+        classes=facts.classes,
+        train_images=facts.train_images,
+        parameters=parameters,
+        macs=macs,
+        class_share=facts.class_share,
+        instruments=instruments,
+    )
     steps = condition.recipe.total_steps(facts.train_images)
     return PlannedRun(
-        condition=condition.label, seed=seed, id=run_id(run, facts.name), file=file,
+        condition=condition.label,
+        seed=seed,
+        id=run_id(run, facts.name),
+        file=file,
         macs=macs * steps * condition.recipe.batch_size,
-    )  # fmt: skip
+    )

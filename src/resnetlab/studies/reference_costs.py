@@ -1,6 +1,8 @@
-"""Costs of a study's networks beside published numbers, without any run and without data. Free of torch.
+"""Costs of a study's networks beside published numbers, without any run and without data. Free of
+torch.
 
-Some tables cannot be measured here, such as those of ImageNet. For them this is all that there is: their numbers are
+Some tables cannot be measured here, such as those of ImageNet. For them this is all that there is:
+their numbers are
 *published only*.
 """
 
@@ -15,23 +17,30 @@ from resnetlab.studies.study import Study
 
 
 def rows(study: Study, cost: Cost) -> list[dict[str, Any]]:
-    """Return a row for each published number, with the parameters and multiply-adds of its condition.
+    """Return a row for each published number, with the parameters and multiply-adds of its
+    condition.
 
-    A condition without a published number also gets a row. `cost` counts a network for the images and classes that the
-    network was made for, for example 3x224x224 and 1,000 classes for photographs.
+    A condition without a published number also gets a row. `cost` counts a network for the images
+    and classes that the network was made for, for example 3x224x224 and 1,000 classes for
+    photographs.
     """
     table = []
     for condition in study.conditions:
         parameters, macs = cost(condition.model, *_made_for(condition.model))
         row = {"condition": condition.label, "parameters": parameters, "macs": macs}
         references = [pair for pair in study.published if pair.condition == condition.label]
-        table += [row | {"published": said(p.value), "of": p.value.label, "source": p.title} for p in references]
+        table += [
+            row | {"published": said(p.value), "of": p.value.label, "source": p.title}
+            for p in references
+        ]
         table += [] if references else [row | {"published": None, "of": None, "source": None}]
     return table
 
 
 def said(value: Value) -> str:
-    """Return a value as text: `27.94 % error`, `3.6 x 10^9 multiply-adds`, or the reason that there is no number."""
+    """Return a value as text: `27.94 % error`, `3.6 x 10^9 multiply-adds`, or the reason that there
+    is no number.
+    """
     if value.value is None:
         return value.status
     unit = {"loss": " nats", "multiply-adds": " x 10^9"}.get(value.quantity, " %")

@@ -1,7 +1,8 @@
 """Published numbers as data, each with the condition of a study that it belongs to. Free of torch.
 
-This module defines the files of `catalog/published`. `resnetlab.stats.prediction` decides whether a number is
-compatible with runs; `resnetlab.reports.study.references` decides whether the two can be compared at all.
+This module defines the files of `catalog/published`. `resnetlab.stats.prediction` decides whether a
+number is compatible with runs; `resnetlab.reports.study.references` decides whether the two can be
+compared at all.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from resnetlab.schema import FieldError, Link, Name, Positive, PositiveAmount, W
 from resnetlab.stats.prediction import Published
 
 Quantity = Literal["accuracy", "error", "loss", "top-5 error", "multiply-adds"]
-"""Quantity in percent (accuracy, errors), nats (loss) or 10^9 (multiply-adds). Accuracy and error are top-1."""
+"""Quantity in percent (accuracy, errors), nats (loss) or 10^9 (multiply-adds).
+
+Accuracy and error are top-1.
+"""
 
 
 @spec
@@ -25,11 +29,11 @@ class Value:
     label: str
     """Name that the source gives to the value."""
     model: Any = None
-    """Network as a name or a table of resnetlab, or a list of them if it can be built in several ways. None: resnetlab
-    cannot build it, so the number is only printed."""
+    """Network as a name or a table of resnetlab, or a list of them if it can be built in several
+    ways. None: resnetlab cannot build it, so the number is only printed."""
     at: dict[str, Any] = field(default_factory=dict)
-    """Fields that a condition must also have, if one network has several numbers: `{ "recipe.epochs" = 50 }`, or
-    `{ rung = "baseline" }` for a ladder."""
+    """Fields that a condition must also have, if one network has several numbers: `{
+    "recipe.epochs" = 50 }`, or `{ rung = "baseline" }` for a ladder."""
     quantity: Quantity
     value: float | None = None
     status: str = ""
@@ -37,7 +41,9 @@ class Value:
     decimals: Whole = 2
     """Number of printed decimals; the rounding half-width is half a unit of the last one."""
     half_width: PositiveAmount | None = None
-    """Half-width of the value if it was read from a figure or is approximate; None for a printed value."""
+    """Half-width of the value if it was read from a figure or is approximate; None for a printed
+    value.
+    """
     sd: PositiveAmount | None = None
     runs: tuple[float, ...] = ()
     """Values of all runs, if the source gives them."""
@@ -52,7 +58,9 @@ class Value:
     chosen: Literal["", "validation", "test"] = ""
     """Split that selected the epoch. Empty: the last epoch, or the source does not say."""
     epochs: PositiveAmount | None = None
-    """Number of epochs of training, if the numbers of the file differ in that; else the protocol has it."""
+    """Number of epochs of training, if the numbers of the file differ in that; else the protocol
+    has it.
+    """
     epoch: PositiveAmount | None = None
     """Epoch of the value, if it was measured before the end of training."""
     parameters: Positive | None = None
@@ -61,7 +69,11 @@ class Value:
 
     def __post_init__(self) -> None:
         if (self.value is None) != bool(self.status):
-            raise FieldError("value", "neither or both of value and status", 'value = 8.75, or status = "not trained"')
+            raise FieldError(
+                "value",
+                "neither or both of value and status",
+                'value = 8.75, or status = "not trained"',
+            )
         if self.value is not None and not math.isfinite(self.value):
             raise FieldError("value", "not finite", 'status = "diverged"')
         if self.runs and len(self.runs) != self.m:
@@ -77,7 +89,13 @@ class Value:
     @property
     def models(self) -> tuple[Any, ...]:
         """Return the networks of the value."""
-        return tuple(self.model) if isinstance(self.model, list) else () if self.model is None else (self.model,)
+        return (
+            tuple(self.model)
+            if isinstance(self.model, list)
+            else ()
+            if self.model is None
+            else (self.model,)
+        )
 
     @property
     def rounding(self) -> float:
@@ -91,25 +109,33 @@ class Value:
 
     @property
     def accuracy_pct(self) -> float | None:
-        """Return a top-1 value as accuracy in percent; None for another quantity or without a value."""
+        """Return a top-1 value as accuracy in percent; None for another quantity or without a
+        value.
+        """
         if self.value is None or self.quantity not in ("accuracy", "error"):
             return None
         return self.value if self.quantity == "accuracy" else 100 - self.value
 
     def source(self) -> Published:
-        """Return the value for the statistics: a top-1 value as accuracy in percent, another quantity unchanged."""
+        """Return the value for the statistics: a top-1 value as accuracy in percent, another
+        quantity unchanged.
+        """
         value = self.value if self.accuracy_pct is None else self.accuracy_pct
         assert value is not None, self.label
         runs = tuple(100 - run for run in self.runs) if self.quantity == "error" else self.runs
         return Published(
-            value=value, runs=self.m, best=self.statistic == "best" and self.m > 1, half_width=self.rounding,
-            values=runs, independent=self.independent,
-        )  # fmt: skip
+            value=value,
+            runs=self.m,
+            best=self.statistic == "best" and self.m > 1,
+            half_width=self.rounding,
+            values=runs,
+            independent=self.independent,
+        )
 
 
 @spec
 class Differs:
-    """Difference between a source's protocol and this one that no field of a condition describes."""
+    """Difference between a source's protocol and this one that no config field describes."""
 
     published: str
     """Protocol of the source, as a clause: `evaluated by the statistics of each batch`."""
@@ -160,15 +186,26 @@ class Source:
         labels = [value.label for value in self.value]
         duplicate = next((label for label in labels if labels.count(label) > 1), None)
         if duplicate:
-            raise FieldError("value", f'"{duplicate}" stands twice', "give each value a label of its own")
+            raise FieldError(
+                "value", f'"{duplicate}" stands twice', "give each value a label of its own"
+            )
         if self.protocol.steps is not None and any(value.epochs for value in self.value):
-            raise FieldError("protocol.steps", "given beside a value's epochs", "keep one of the two")
+            raise FieldError(
+                "protocol.steps", "given beside a value's epochs", "keep one of the two"
+            )
 
     def beside(self, value: Value, condition: str) -> Beside:
-        """Return a value of the source with the label of its condition; an empty label stands for no condition."""
+        """Return a value of the source with the label of its condition; an empty label stands for
+        no condition.
+        """
         protocol = replace(self.protocol, epochs=value.epochs) if value.epochs else self.protocol
         return Beside(
-            condition=condition, title=self.title, citation=self.citation, url=self.url, protocol=protocol, value=value
+            condition=condition,
+            title=self.title,
+            citation=self.citation,
+            url=self.url,
+            protocol=protocol,
+            value=value,
         )
 
 

@@ -1,4 +1,7 @@
-"""Execution of a study: open its data, plan its runs, run them and read their records. It writes no report."""
+"""Execution of a study: open its data, plan its runs, run them and read their records.
+
+It writes no report.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,31 @@ from resnetlab.runs.paths import LOCK, located
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import decode, encode
 from resnetlab.studies.executors.base import Backend, Event, Job
-from resnetlab.studies.plan import DataFacts, Plan, PlannedRun, StudyRecord, expand, folder_name, record
+from resnetlab.studies.plan import (
+    DataFacts,
+    Plan,
+    PlannedRun,
+    StudyRecord,
+    expand,
+    folder_name,
+    record,
+)
 from resnetlab.studies.study import Opened, Study
 
 
 def plan_study(
-    study: Study, root: Path, backend: Backend, say: Callable[[str], None], command: str = "",
+    study: Study,
+    root: Path,
+    backend: Backend,
+    say: Callable[[str], None],
+    command: str = "",
     counts: Mapping[str, int] | None = None,
-) -> Plan:  # fmt: skip
-    """Open the study's data, resolve the numerics for the backend's machines, plan the runs and write plan.json.
+) -> Plan:
+    """Open the study's data, resolve the numerics for the backend's machines, plan the runs and
+    write plan.json.
 
-    `counts` has the number of seeds of each condition so far, if seeds are added in looks. Raises InputError if the
-    data cannot be read or a network does not fit them.
+    `counts` has the number of seeds of each condition so far, if seeds are added in looks. Raises
+    InputError if the data cannot be read or a network does not fit them.
     """
     refuse_absent_weights(study)
     facts = opened_facts(study, root, say)
@@ -47,13 +63,22 @@ def refuse_absent_weights(study: Study) -> None:
     The content of that file is part of the ids of its runs.
     """
     for model in dict.fromkeys(c.model for c in study.conditions if isinstance(c.recipe, Tuning)):
-        if isinstance(model, External) and model.weights != "hub" and not Path(model.weights).expanduser().is_file():
+        if (
+            isinstance(model, External)
+            and model.weights != "hub"
+            and not Path(model.weights).expanduser().is_file()
+        ):
             fix = "put the file there; resnetlab import-weights makes one of a checkpoint of others"
-            raise mistake(study.name, "no such file of weights", fix, field="model.weights", got=model.weights)
+            raise mistake(
+                study.name, "no such file of weights", fix, field="model.weights", got=model.weights
+            )
 
 
 def opened_facts(study: Study, root: Path, say: Callable[[str], None]) -> dict[Opened, DataFacts]:
-    """Open the study's data and return the facts that the plan needs. `say` receives notes about reading them."""
+    """Open the study's data and return the facts that the plan needs.
+
+    `say` receives notes about reading them.
+    """
     facts: dict[Opened, DataFacts] = {}
     for condition in study.conditions:
         if condition.opened not in facts:
@@ -68,10 +93,15 @@ def array_facts(data: Data, root: Path, say: Callable[[str], None]) -> DataFacts
     for note in dataset.notes:
         say(note)
     return DataFacts(
-        name=dataset.name, identity=dataset.identity, classes=dataset.classes, channels=dataset.channels,
-        side=dataset.side, train_images=len(dataset.train), class_share=float(dataset.shares.max()),
+        name=dataset.name,
+        identity=dataset.identity,
+        classes=dataset.classes,
+        channels=dataset.channels,
+        side=dataset.side,
+        train_images=len(dataset.train),
+        class_share=float(dataset.shares.max()),
         about=dataset.about,
-    )  # fmt: skip
+    )
 
 
 def photograph_facts(data: Data, root: Path, say: Callable[[str], None]) -> DataFacts:
@@ -80,9 +110,15 @@ def photograph_facts(data: Data, root: Path, say: Callable[[str], None]) -> Data
     for note in photos.notes:
         say(note)
     return DataFacts(
-        name=photos.name, identity=photos.identity, classes=photos.classes, channels=3, side=0,
-        train_images=len(photos.train), class_share=photos.chance, about=photos.overlap,
-    )  # fmt: skip
+        name=photos.name,
+        identity=photos.identity,
+        classes=photos.classes,
+        channels=3,
+        side=0,
+        train_images=len(photos.train),
+        class_share=photos.chance,
+        about=photos.overlap,
+    )
 
 
 def refuse_other_classes(study: Study, facts: Mapping[Opened, DataFacts]) -> None:
@@ -92,11 +128,22 @@ def refuse_other_classes(study: Study, facts: Mapping[Opened, DataFacts]) -> Non
     """
     problems = {}
     for pair in study.published:
-        facts_of_data, classes = facts[study.condition(pair.condition).opened], pair.protocol.classes
+        facts_of_data, classes = (
+            facts[study.condition(pair.condition).opened],
+            pair.protocol.classes,
+        )
         if classes is not None and len(facts_of_data.classes) != classes:
-            what = f"{pair.title} is of {classes} classes, and {facts_of_data.name} has {len(facts_of_data.classes)}"
-            fix = f"give {pair.protocol.data or 'such data'}, or remove the source from a copy of the study file"
-            problems[pair.title, facts_of_data.name] = Problem(study.name, what, fix, field="published")
+            what = (
+                f"{pair.title} is of {classes} classes, and {facts_of_data.name} has "
+                f"{len(facts_of_data.classes)}"
+            )
+            fix = (
+                f"give {pair.protocol.data or 'such data'}, or remove the source from a copy of "
+                "the study file"
+            )
+            problems[pair.title, facts_of_data.name] = Problem(
+                study.name, what, fix, field="published"
+            )
     if problems:
         raise InputError(*problems.values())
 
@@ -118,7 +165,9 @@ def read_record(plan: Plan, root: Path) -> StudyRecord:
 
 
 def missing(plan: Plan, root: Path) -> list[PlannedRun]:
-    """Return the planned runs that have no result or lack a measurement that can still be made, in order."""
+    """Return the planned runs that have no result or lack a measurement that can still be made, in
+    order.
+    """
     folders = located(root, [run.id for run in plan.runs])
     return [run for run in plan.runs if RunDirectory(folders[run.id]).lacks(run.file)]
 

@@ -43,26 +43,46 @@ def axes(vary: Sequence[str]) -> dict[str, list[Any]]:
         name, _, values = (part.strip() for part in text.partition("="))
         if name.split(".")[0] not in PARTS or not values:
             allowed = ", ".join(f"{part}.*" for part in PARTS)
-            raise mistake("--vary", "not FIELD=VALUE,VALUE", "--vary model.depth=20,56", got=text[:60], allowed=allowed)
+            raise mistake(
+                "--vary",
+                "not FIELD=VALUE,VALUE",
+                "--vary model.depth=20,56",
+                got=text[:60],
+                allowed=allowed,
+            )
         if name in grid:
             raise mistake("--vary", f"{name} is given twice", f"--vary {name}={values},...")
         listed = toml_value(values) if values.startswith("[") else None
-        grid[name] = listed if isinstance(listed, list) else [toml_value(value.strip()) for value in values.split(",")]
+        grid[name] = (
+            listed
+            if isinstance(listed, list)
+            else [toml_value(value.strip()) for value in values.split(",")]
+        )
     return grid
 
 
 def text_of(answers: Answers, path: Path) -> str:
-    """Return the text of the study file. Raises InputError with every mistake that `study check` would find."""
+    """Return the text of the study file.
+
+    Raises InputError with every mistake that `study check` would find.
+    """
     grid = axes(answers.vary)
     named = any(axis in WHOLE_MODELS for axis in grid)
     lines = [
         "# Source:   ours",
         f"# Command:  resnetlab study run {command_line([str(path)])}",
-        f"# Duration: not measured; `resnetlab study plan {command_line([str(path)])}` says what past runs tell",
+        (
+            f"# Duration: not measured; `resnetlab study plan {command_line([str(path)])}` "
+            "says what "
+            "past runs tell"
+        ),
         "# Result:   not run",
         f"name = {_toml(path.stem)}",
         f"question = {_toml(answers.question)}",
-        'about = ""                           # what the study is, in a sentence: the report prints it',
+        (
+            'about = ""                           # what the study is, in a sentence: the report '
+            "prints it"
+        ),
         'limits = ""                          # what it does not show',
         f"data = {_toml(answers.data)}",
         f"recipe = {_toml(answers.recipe)}",
@@ -84,32 +104,47 @@ def text_of(answers: Answers, path: Path) -> str:
 
 
 def write_study(answers: Answers, path: Path) -> None:
-    """Write the study file atomically. Raises InputError for a mistake or if the file already exists."""
+    """Write the study file atomically.
+
+    Raises InputError for a mistake or if the file already exists.
+    """
     if path.suffix != ".toml":
         raise mistake("--out", "a study file ends in .toml", f"--out {path}.toml", got=str(path))
     if not path.parent.is_dir():
         raise mistake(str(path.parent), "no such folder", f"mkdir -p {path.parent}")
     text = text_of(answers, path)
     if not create_once(path, text):
-        raise InputError(*mistake(str(path), "is there already", "give another --out, or remove it").problems)
+        raise InputError(
+            *mistake(str(path), "is there already", "give another --out, or remove it").problems
+        )
 
 
 def _example(grid: Mapping[str, Sequence[Any]]) -> list[str]:
     """Return a commented example claim.
 
-    It compares the last with the first value of the first axis that varies; the other axes are fixed.
+    It compares the last with the first value of the first axis that varies; the other axes are
+    fixed.
     """
     varied = next((axis for axis, values in grid.items() if len(values) > 1), None)
     if varied is None:
         return []
     fixed = {axis: values[0] for axis, values in grid.items()}
     sides = {"left": fixed | {varied: grid[varied][-1]}, "right": fixed}
-    sentence = f"{varied} {_plain(sides['left'][varied])} is more accurate than {_plain(sides['right'][varied])}."
+    sentence = (
+        f"{varied} {_plain(sides['left'][varied])} is more accurate than "
+        f"{_plain(sides['right'][varied])}."
+    )
     return [
-        "# A claim is a sentence that the report judges; docs/study-files.md lists its kinds. State it before you run.",
+        (
+            "# A claim is a sentence that the report judges; docs/study-files.md lists its kinds. "
+            "State it before you run."
+        ),
         "# [[claim]]",
         f"# says = {_toml(sentence)}",
-        *(f"# {side} = {{ {', '.join(f'{a} = {_toml(v)}' for a, v in at.items())} }}" for side, at in sides.items()),
+        *(
+            f"# {side} = {{ {', '.join(f'{a} = {_toml(v)}' for a, v in at.items())} }}"
+            for side, at in sides.items()
+        ),
     ]
 
 
@@ -118,7 +153,10 @@ def _plain(value: Any) -> str:
 
 
 def _toml(value: Any) -> str:
-    """Return a value as TOML. For strings, numbers, booleans and lists of them, JSON text is valid TOML."""
+    """Return a value as TOML.
+
+    For strings, numbers, booleans and lists of them, JSON text is valid TOML.
+    """
     if isinstance(value, dict):
         return f"{{ {', '.join(f'{key} = {_toml(item)}' for key, item in value.items())} }}"
     if isinstance(value, list):

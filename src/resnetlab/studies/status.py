@@ -1,6 +1,7 @@
 """Status of studies, read from plain files without schemas, numpy or torch, so that it is fast.
 
-A file that is not valid is parsed again with its schema, which raises an error that names the mistake.
+A file that is not valid is parsed again with its schema, which raises an error that names the
+mistake.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Standing:
     """Status of a study: numbers of its runs by outcome."""
 
     counts: Mapping[str, Counter[str]]
-    """Number of planned runs of each condition by status: an outcome, or missing, running, waiting."""
+    """Number of planned runs of each condition by status: an outcome, or missing, running, waiting.
+    """
     finished: int
     planned: int
     command: str
@@ -46,7 +48,9 @@ def standing(folder: Path, root: Path) -> Standing:
     plan = read_json(path, MAX_OWN_BYTES)
     try:
         folders = located(root, [run["id"] for run in plan["runs"]])
-        counts = {str(condition["label"]): Counter[str]() for condition in plan["study"]["conditions"]}
+        counts = {
+            str(condition["label"]): Counter[str]() for condition in plan["study"]["conditions"]
+        }
         finished = 0
         for run in plan["runs"]:
             outcome, is_result = _outcome(folders[run["id"]])
@@ -65,9 +69,12 @@ def facts(standing: Standing, folder: Path) -> dict[str, Any]:
         by_outcome = {outcome.replace(" ", "_"): counts[outcome] for outcome in OUTCOMES}
         conditions.append({"condition": label, "planned": counts.total(), **by_outcome})
     return {
-        "folder": str(folder), "planned": standing.planned, "finished": standing.finished, "conditions": conditions,
+        "folder": str(folder),
+        "planned": standing.planned,
+        "finished": standing.finished,
+        "conditions": conditions,
         "command": standing.command,
-    }  # fmt: skip
+    }
 
 
 def _raise_parse_error(table: object, path: Path, root: Path) -> None:
@@ -104,7 +111,9 @@ class Begun:
     """Study that was begun: the folders of its plan and reports."""
 
     planned: Path | None = None
-    """Report folder of the unchanged study; None if it has no plan or the study file is newer than the plan."""
+    """Report folder of the unchanged study; None if it has no plan or the study file is newer than
+    the plan.
+    """
     reported: bool = False
     """True if the unchanged study has a report, also of an older version of its file."""
     changed: tuple[Path, ...] = ()
@@ -113,16 +122,25 @@ class Begun:
 
 def begun(source: str, root: Path) -> Begun:
     """Find the folders of a study under `root`, given its catalog name or TOML file."""
-    in_catalog = Path(str(resources.files("resnetlab.catalog"))) / "studies" / f"{Path(source).name}.toml"
+    in_catalog = (
+        Path(str(resources.files("resnetlab.catalog"))) / "studies" / f"{Path(source).name}.toml"
+    )
     path = in_catalog if not is_path(source) and in_catalog.exists() else Path(source)
     try:
-        name, modified_ns = str(tomllib.loads(path.read_text(encoding="utf-8-sig"))["name"]), path.stat().st_mtime_ns
+        name, modified_ns = (
+            str(tomllib.loads(path.read_text(encoding="utf-8-sig"))["name"]),
+            path.stat().st_mtime_ns,
+        )
     except (OSError, ValueError, KeyError):
         return Begun()
     plain = root / "studies" / name
-    current = (plain / "plan.json").exists() and (plain / "plan.json").stat().st_mtime_ns > modified_ns
+    current = (plain / "plan.json").exists() and (
+        plain / "plan.json"
+    ).stat().st_mtime_ns > modified_ns
     folders = sorted((root / "studies").glob(f"{name}-" + "[0-9a-f]" * 6))
-    changed = tuple(folder for folder in folders if _is_reported(folder) and _name_of(folder) == name)
+    changed = tuple(
+        folder for folder in folders if _is_reported(folder) and _name_of(folder) == name
+    )
     return Begun(plain if current else None, _is_reported(plain), changed)
 
 

@@ -39,7 +39,9 @@ class Condition:
 
 @spec
 class Distance:
-    """Distance between the test curves of `left` and `right`, pair by pair: the sum of squared residuals."""
+    """Distance between the test curves of `left` and `right`, pair by pair: the sum of squared
+    residuals.
+    """
 
     says: str
     """Statement of a source about it."""
@@ -54,7 +56,8 @@ class Distance:
 class Ensemble:
     """Ensemble of runs by the mean of their probabilities.
 
-    There is an ensemble of all seeds of each condition, and one of a run of each condition for each seed.
+    There is an ensemble of all seeds of each condition, and one of a run of each condition for each
+    seed.
     """
 
     says: str = ""
@@ -65,7 +68,9 @@ class Ensemble:
 
 
 Expect = Literal["greater", "less", "equal", "none"]
-"""Expected result of a rung against its parent: better, worse, or equal within a margin; `none` makes no claim."""
+"""Expected result of a rung against its parent: better, worse, or equal within a margin; `none`
+makes no claim.
+"""
 
 
 @spec
@@ -89,17 +94,32 @@ class Rung:
 
     @property
     def claim(self) -> Greater | Equal | None:
-        """Return the claim about the rung, or None for the first rung and for a rung without an expected result."""
+        """Return the claim about the rung, or None for the first rung and for a rung without an
+        expected result.
+        """
         name, parent_name = f"“{self.condition}”", f"“{self.parent}”"
         if not self.parent or self.expect == "none":
             return None
         if self.expect == "equal" and self.margin is not None:
             says = f"{name} and {parent_name} are within {self.margin:g} points."
-            return Equal(says=says, source=self.source, left=self.condition, right=self.parent, margin=self.margin)
-        better, worse = (self.condition, self.parent) if self.expect == "greater" else (self.parent, self.condition)
+            return Equal(
+                says=says,
+                source=self.source,
+                left=self.condition,
+                right=self.parent,
+                margin=self.margin,
+            )
+        better, worse = (
+            (self.condition, self.parent)
+            if self.expect == "greater"
+            else (self.parent, self.condition)
+        )
         word = "more" if self.expect == "greater" else "less"
         return Greater(
-            says=f"{name} is {word} accurate than {parent_name}.", source=self.source, left=better, right=worse
+            says=f"{name} is {word} accurate than {parent_name}.",
+            source=self.source,
+            left=better,
+            right=worse,
         )
 
 
@@ -122,7 +142,9 @@ class Study:
     """Published numbers of the same sources that belong to no condition."""
     numerics: Numerics = Numerics()
     looks: tuple[Positive, ...] = ()
-    """Seeds a condition at each look, if seeds are added until the claims are decided; empty for all seeds at once."""
+    """Seeds a condition at each look, if seeds are added until the claims are decided; empty for
+    all seeds at once.
+    """
     instruments: Instruments = Instruments()
     """Additional measurements during its runs."""
     overrides: tuple[str, ...] = ()

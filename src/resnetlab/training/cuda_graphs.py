@@ -1,4 +1,5 @@
-"""Training steps as CUDA graphs: a step is captured once and replayed, with the same bits as an eager step.
+"""Training steps as CUDA graphs: a step is captured once and replayed, with the same bits as an
+eager step.
 
 Everything that changes from step to step lies in tensors at fixed addresses: the plan of the epoch,
 the position of the batch in it, and the learning rates. The first steps of a process are eager
@@ -47,7 +48,8 @@ def why_plain(learner: Learner) -> str:
         "steps are captured on GPUs alone": learner.numerics.capture == "auto",
         "numerics.capture is off": learner.numerics.capture == "off",
         "several processes share each batch": learner.team.size > 1,
-        "RandAugment's operations are chosen on the processor": learner.recipe.augment.randaugment is not None,
+        "RandAugment's operations are chosen on the processor": learner.recipe.augment.randaugment
+        is not None,
         "the code of an external network may do more on the processor than is recorded": isinstance(
             learner.spec, External
         ),
@@ -92,12 +94,16 @@ class CudaGraphs:
         return graph.replay
 
     def random_state(self) -> list[Tensor]:
-        """Return the states of the random generators that a layer could draw from (CPU and this GPU)."""
+        """Return the states of the random generators that a layer could draw from (CPU and this
+        GPU).
+        """
         return [torch.get_rng_state(), torch.cuda.get_rng_state(self.device)]
 
 
 class Captured(Steps[Resident]):
-    """Steps that replay a CUDA graph for each full batch of images on the device; a shorter last batch is eager."""
+    """Steps that replay a CUDA graph for each full batch of images on the device; a shorter last
+    batch is eager.
+    """
 
     learner: Learner
     plan: EpochPlan
@@ -107,7 +113,9 @@ class Captured(Steps[Resident]):
         self.graphs = graphs
         self.warm, self.checks = WARM, CHECKED
         self.replay: Callable[[], None] | None = None
-        self.place = torch.zeros(1, dtype=torch.int64, device=learner.device)  # index of the batch's first image
+        self.place = torch.zeros(
+            1, dtype=torch.int64, device=learner.device
+        )  # index of the batch's first image
         self.ahead = torch.arange(learner.recipe.batch_size, device=learner.device)
         self.planned = False
         graphs.follow()
@@ -150,7 +158,9 @@ class Captured(Steps[Resident]):
         self.graphs.rest()
 
     def resume(self) -> None:
-        """Let the side stream wait for evaluations and all other GPU work that the caller queued meanwhile."""
+        """Let the side stream wait for evaluations and all other GPU work that the caller queued
+        meanwhile.
+        """
         self.graphs.follow()
 
     def _warm_up(self, part: slice, size: int) -> None:
@@ -212,7 +222,9 @@ class Captured(Steps[Resident]):
                 raise
             _restore(tensors, before)
             return "memory does not hold a recorded step beside a plain one"
-        differing = [name for name, tensor in tensors.items() if not _same_bits(tensor.cpu(), replayed[name])]
+        differing = [
+            name for name, tensor in tensors.items() if not _same_bits(tensor.cpu(), replayed[name])
+        ]
         return f"a replayed step differs from a plain one in {differing[0]}" if differing else ""
 
 
@@ -232,6 +244,12 @@ def _same_bits(left: Tensor, right: Tensor) -> bool:
 
 
 def steps_of(learner: Learner, images: Resident) -> Steps[Resident]:
-    """Return captured steps if `learner` allows them, else eager steps; `learner.plain` holds the reason."""
+    """Return captured steps if `learner` allows them, else eager steps; `learner.plain` holds the
+    reason.
+    """
     learner.plain = why_plain(learner)
-    return Steps(learner, images) if learner.plain else Captured(learner, images, CudaGraphs(learner.device))
+    return (
+        Steps(learner, images)
+        if learner.plain
+        else Captured(learner, images, CudaGraphs(learner.device))
+    )

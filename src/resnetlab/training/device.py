@@ -40,23 +40,40 @@ def restored_settings() -> Iterator[None]:
     glibc's memory options.
     """
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
-    flags = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    flags = (
+        cudnn.benchmark,
+        cudnn.deterministic,
+        cudnn.allow_tf32,
+        torch.backends.cuda.matmul.allow_tf32,
+    )
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
+        (
+            cudnn.benchmark,
+            cudnn.deterministic,
+            cudnn.allow_tf32,
+            torch.backends.cuda.matmul.allow_tf32,
+        ) = flags
         release_freed_memory()
 
 
 def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:
     """Return the context for a forward pass: autocast to bf16, or nothing."""
     if numerics.precision in ("bf16", "bf16-emulated"):
-        # A captured step must not use weights that were cast outside it (torch's notes on CUDA graphs).
-        return torch.autocast(numerics.device, torch.bfloat16, cache_enabled=numerics.device != "cuda")
+        # A captured step must not use weights that were cast outside it (torch's notes on CUDA
+        # graphs).
+        return torch.autocast(
+            numerics.device, torch.bfloat16, cache_enabled=numerics.device != "cuda"
+        )
     return contextlib.nullcontext()
 
 
 def layout(numerics: Numerics) -> torch.memory_format:
     """Return the memory format of images and weights."""
-    return torch.channels_last if numerics.memory_format == "channels_last" else torch.contiguous_format
+    return (
+        torch.channels_last
+        if numerics.memory_format == "channels_last"
+        else torch.contiguous_format
+    )

@@ -1,4 +1,6 @@
-"""Processes that share one run (torch.distributed). torchrun starts them; they exchange gradients and scores."""
+"""Processes that share one run (torch.distributed). torchrun starts them; they exchange gradients
+and scores.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ TIMEOUT = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Team:
-    """Rank of this process and number of processes of the run: `rank` of `size`, `local` on its machine.
+    """Rank of this process and number of processes of the run: `rank` of `size`, `local` on its
+    machine.
 
     The default is a single process.
     """
@@ -41,7 +44,9 @@ class Team:
         return self.rank == 0
 
     def parts(self, images: int, accumulate: int) -> list[slice]:
-        """Return this process's slices of a batch of `images`: `accumulate` slices, one after another."""
+        """Return this process's slices of a batch of `images`: `accumulate` slices, one after
+        another.
+        """
         sizes = [len(part) for part in torch.arange(images).tensor_split(self.size * accumulate)]
         starts = [sum(sizes[:index]) for index in range(len(sizes))]
         own = range(self.rank * accumulate, (self.rank + 1) * accumulate)
@@ -78,7 +83,7 @@ ALONE = Team()
 
 
 def from_environment() -> Team:
-    """Return the team that torchrun's environment variables describe, or `ALONE` without torchrun."""
+    """Return the team that torchrun's variables describe, or `ALONE` without torchrun."""
     return Team(*place())
 
 
@@ -94,7 +99,13 @@ def joined(team: Team, device: str) -> Iterator[None]:
     if device == "cuda":
         torch.cuda.set_device(team.local)
     elif device != "cpu":
-        raise mistake("", "several processes need cpu or cuda", "--set numerics.device=cpu", field="device", got=device)
+        raise mistake(
+            "",
+            "several processes need cpu or cuda",
+            "--set numerics.device=cpu",
+            field="device",
+            got=device,
+        )
     store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
     # After a restart by torchrun, processes must not read the addresses of the previous attempt.
     store = PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)

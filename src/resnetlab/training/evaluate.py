@@ -41,7 +41,11 @@ class Scored:
 
 
 def evaluate(
-    model: nn.Module, forward: Callable[[Tensor], Tensor], images: Resident, team: Team = ALONE, batch: int = BATCH
+    model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    images: Resident,
+    team: Team = ALONE,
+    batch: int = BATCH,
 ) -> Scored:
     """Evaluate `images` with `forward`, which maps `batch` images of pixels to logits (B, K).
 
@@ -56,9 +60,13 @@ def evaluate(
     with unchanged(model), torch.inference_mode():
         model.eval()
         batches = torch.split(order, size)
-        own_logits = [forward(images.pixels[part]).float().cpu() for part in batches[team.rank :: team.size]]
+        own_logits = [
+            forward(images.pixels[part]).float().cpu() for part in batches[team.rank :: team.size]
+        ]
     by_rank = team.gathered(own_logits)
-    shuffled = torch.cat([by_rank[index % team.size][index // team.size] for index in range(len(batches))])
+    shuffled = torch.cat(
+        [by_rank[index % team.size][index // team.size] for index in range(len(batches))]
+    )
     logits = torch.empty_like(shuffled).index_copy_(0, order.cpu(), shuffled)
     labels = images.labels.cpu()
     loss = F.cross_entropy(logits.double(), labels)

@@ -11,7 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvhost-gpu", "/dev/dxg", "/dev/kfd", "/proc/driver/nvidia/version")
+GPU_FILES = (
+    "/dev/nvidiactl",
+    "/dev/nvidia0",
+    "/dev/nvhost-gpu",
+    "/dev/dxg",
+    "/dev/kfd",
+    "/proc/driver/nvidia/version",
+)
 """Files of Linux that exist if a GPU can be used: NVIDIA, NVIDIA on Jetson and under WSL, AMD."""
 
 BF16_FLAGS = ("avx512_bf16", "amx_bf16")
@@ -38,7 +45,9 @@ def gpu_count() -> int:
 
 
 def gpu_has_bf16() -> bool:
-    """Return True if the CUDA GPU has tensor cores for bf16: compute capability 8 (Ampere) or newer."""
+    """Return True if the CUDA GPU has tensor cores for bf16: compute capability 8 (Ampere) or
+    newer.
+    """
     return int(_torch().cuda.get_device_capability()[0]) >= 8
 
 
@@ -49,30 +58,41 @@ def processor_has_bf16() -> bool:
     respected.
     """
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
-    if limit not in ("ALL", "DEFAULT") and not any(name in limit for name in ("BF16", "FP16", "AMX", "AVX10")):
+    if limit not in ("ALL", "DEFAULT") and not any(
+        name in limit for name in ("BF16", "FP16", "AMX", "AVX10")
+    ):
         return False
     flags = None if _loaded() else read_cpuinfo()[1]
     if flags is not None:
         return any(name in flags for name in BF16_FLAGS)
-    probe: Callable[[], dict[str, object]] = getattr(_torch().cpu, "get_capabilities", dict)  # missing in older torch
+    probe: Callable[[], dict[str, object]] = getattr(
+        _torch().cpu, "get_capabilities", dict
+    )  # missing in older torch
     capabilities = probe()
     return any(bool(capabilities.get(name)) for name in BF16_FLAGS)
 
 
 def instruction_set() -> str:
-    """Return the name of the vector instructions that torch uses on this processor: `AVX2`, `AVX512 with bf16`."""
+    """Return the name of the vector instructions that torch uses on this processor: `AVX2`, `AVX512
+    with bf16`.
+    """
     name: str = _torch().backends.cpu.get_cpu_capability()
     return f"{name} with bf16" if processor_has_bf16() else name
 
 
 def read_cpuinfo() -> tuple[str, frozenset[str] | None]:
-    """Return the processor's name and its feature flags as Linux lists them: an empty name and None elsewhere."""
+    """Return the processor's name and its feature flags as Linux lists them: an empty name and None
+    elsewhere.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return "", None
     # The first processor is the last that is put in.
-    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    fields = {
+        key.strip(): value.strip()
+        for key, _, value in (line.partition(":") for line in reversed(lines))
+    }
     flags = fields.get("flags") or fields.get("Features")
     return fields.get("model name", ""), frozenset(flags.split()) if flags else None
 

@@ -14,7 +14,8 @@ T = TypeVar("T")
 
 
 def take_turns(runs: Iterable[Generator[None, None, T]]) -> Iterator[tuple[int, T]]:
-    """Advance each of `runs` in turn until all have ended; yield (index, return value) as each ends.
+    """Advance each of `runs` in turn until all have ended; yield (index, return value) as each
+    ends.
 
     An exception in one run ends them all.
     """

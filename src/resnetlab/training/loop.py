@@ -61,7 +61,9 @@ def train(
         if moment != "turn":
             steps.rest()
         seconds += time.monotonic() - started
-        yield Progress(moment, learner.step, learner.total, learner.step / per_epoch, images_done, seconds)
+        yield Progress(
+            moment, learner.step, learner.total, learner.step / per_epoch, images_done, seconds
+        )
         if moment != "turn":
             steps.resume()
         started = time.monotonic()

@@ -27,7 +27,9 @@ def rate(schedule: Schedule, step: int, total: int, steps_per_epoch: int) -> flo
         case OneCycle():
             if progress < schedule.peak:
                 return _half_cosine(schedule.start, 1.0, progress / schedule.peak)
-            return _half_cosine(1.0, schedule.final, (progress - schedule.peak) / (1 - schedule.peak))
+            return _half_cosine(
+                1.0, schedule.final, (progress - schedule.peak) / (1 - schedule.peak)
+            )
         case _:
             assert_never(schedule)
 

@@ -1,4 +1,6 @@
-"""Memory of the process and the GPU: peak use, freed memory that glibc retains, and errors that mean out of memory."""
+"""Memory of the process and the GPU: peak use, freed memory that glibc retains, and errors that
+mean out of memory.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
         torch.cuda.reset_peak_memory_stats(device)
     else:
         with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux: reset the high-water mark
+            Path("/proc/self/clear_refs").write_text(
+                "5", encoding="ascii"
+            )  # Linux: reset the high-water mark
     try:
         yield peak
     finally:
@@ -57,7 +61,9 @@ def _peak_bytes(device: torch.device) -> int:
 def _peak_resident() -> int:
     """Return the process's peak resident memory in bytes."""
     with suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        for line in (
+            Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        ):
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])
     try:
@@ -77,11 +83,13 @@ def _windows_peak() -> int:
     counters = (ctypes.c_size_t * 10)()
     size = 8 + 8 * ctypes.sizeof(ctypes.c_size_t)
     with suppress(AttributeError, OSError):
-        kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 (only Windows has it)
+        kernel = getattr(ctypes, "windll").kernel32  # noqa: B009
         kernel.GetCurrentProcess.restype = ctypes.c_void_p
         process = ctypes.c_void_p(kernel.GetCurrentProcess())
         if kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), size):
-            return int.from_bytes(bytes(counters)[8 : 8 + ctypes.sizeof(ctypes.c_size_t)], sys.byteorder)
+            return int.from_bytes(
+                bytes(counters)[8 : 8 + ctypes.sizeof(ctypes.c_size_t)], sys.byteorder
+            )
     return 0
 
 
@@ -95,7 +103,9 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Restore glibc's defaults (mallopt(3)) after `keep_freed_memory` and return free memory to the system."""
+    """Restore glibc's defaults (mallopt(3)) after `keep_freed_memory` and return free memory to the
+    system.
+    """
     _set_malloc_options(max_mapped=65_536, trim_threshold=128 * 1024, top_pad=128 * 1024)
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
@@ -115,5 +125,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(
-        phrase in str(error) for phrase in ("not enough memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED")
+        phrase in str(error)
+        for phrase in ("not enough memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED")
     )

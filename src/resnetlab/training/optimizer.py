@@ -12,7 +12,11 @@ from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop
 
 
 def build_optimiser(
-    recipe: Recipe, model: nn.Module, share: Callable[[str], float] = lambda _: 1.0, *, capturable: bool = False
+    recipe: Recipe,
+    model: nn.Module,
+    share: Callable[[str], float] = lambda _: 1.0,
+    *,
+    capturable: bool = False,
 ) -> torch.optim.Optimizer:
     """Return the recipe's optimizer over the trainable parameters.
 
@@ -28,32 +32,57 @@ def build_optimiser(
             no_decay = not recipe.decay_norm_and_bias and parameter.ndim <= 1
             by_group.setdefault((no_decay, -share(name)), []).append(parameter)
     groups = [
-        {"params": parameters, "weight_decay": 0.0 if no_decay else settings.weight_decay, "lr": -rate * settings.lr}
+        {
+            "params": parameters,
+            "weight_decay": 0.0 if no_decay else settings.weight_decay,
+            "lr": -rate * settings.lr,
+        }
         for (no_decay, rate), parameters in sorted(by_group.items(), key=lambda item: item[0])
     ]
     match settings:
         case SGD():
             return torch.optim.SGD(
-                groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov, fused=True
+                groups,
+                lr=settings.lr,
+                momentum=settings.momentum,
+                nesterov=settings.nesterov,
+                fused=True,
             )
         case Adam():
             return torch.optim.Adam(
-                groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True, capturable=capturable
+                groups,
+                lr=settings.lr,
+                betas=settings.betas,
+                eps=settings.eps,
+                fused=True,
+                capturable=capturable,
             )
         case AdamW():
             return torch.optim.AdamW(
-                groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True, capturable=capturable
+                groups,
+                lr=settings.lr,
+                betas=settings.betas,
+                eps=settings.eps,
+                fused=True,
+                capturable=capturable,
             )
         case RMSprop():  # torch has no fused kernel for it
             return torch.optim.RMSprop(
-                groups, lr=settings.lr, alpha=settings.alpha, eps=settings.eps, foreach=True, capturable=capturable
+                groups,
+                lr=settings.lr,
+                alpha=settings.alpha,
+                eps=settings.eps,
+                foreach=True,
+                capturable=capturable,
             )
         case _:
             assert_never(settings)
 
 
 def rates_as_tensors(optimiser: torch.optim.Optimizer, device: torch.device) -> None:
-    """Store each group's learning rate as an fp32 tensor on `device`; torch's fused kernels take no other type."""
+    """Store each group's learning rate as an fp32 tensor on `device`; torch's fused kernels take no
+    other type.
+    """
     for group in optimiser.param_groups:
         group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
 
@@ -79,11 +108,19 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dic
     return tensors
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Restore the state that `optimiser_tensors` returned; each tensor takes its parameter's device and layout."""
+def restore_optimiser(
+    optimiser: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]
+) -> None:
+    """Restore the state that `optimiser_tensors` returned; each tensor takes its parameter's device
+    and layout.
+    """
     for name, parameter in model.named_parameters():
         prefix = f"{name}/"
-        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        state = {
+            key.removeprefix(prefix): value
+            for key, value in tensors.items()
+            if key.startswith(prefix)
+        }
         for quantity, value in state.items():
             layout_of = parameter if value.shape == parameter.shape else value
             # The optimizer gets a copy, because fused Adam counts its steps in place.

@@ -19,7 +19,9 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training, buffers_of_module in modules:
             module.training = training
-            module._buffers.update(buffers_of_module)  # a module may have replaced the tensor itself
+            module._buffers.update(
+                buffers_of_module
+            )  # a module may have replaced the tensor itself
         with torch.no_grad():
             for buffer, saved in buffers:
                 buffer.copy_(saved)

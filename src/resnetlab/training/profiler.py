@@ -21,7 +21,9 @@ from resnetlab.training.state import Batches, Trainee
 from resnetlab.training.steps import Steps
 
 SKIPPED, RECORDED = 5, 20
-"""Numbers of steps: those before the trace begins, while allocators and kernels settle, and those in the trace."""
+"""Numbers of steps: those before the trace begins, while allocators and kernels settle, and those
+in the trace.
+"""
 
 OPERATORS = 12
 
@@ -64,7 +66,9 @@ class Profile(Phases):
         self.seconds: dict[str, float] = defaultdict(float)
         self.now, self.at, self.taken = OTHER, time.monotonic(), 0
         activities = [torch.profiler.ProfilerActivity.CPU]
-        activities += [torch.profiler.ProfilerActivity.CUDA] if learner.device.type == "cuda" else []
+        activities += (
+            [torch.profiler.ProfilerActivity.CUDA] if learner.device.type == "cuda" else []
+        )
         self.trace, self.tracing, self.traced = profile(activities=activities), False, 0
         self.undo = contextlib.ExitStack()
 
@@ -72,8 +76,12 @@ class Profile(Phases):
         learner = self.learner
         for handle in (
             learner.model.register_forward_pre_hook(lambda *_: self._switch_within_step("forward")),
-            learner.optimiser.register_step_pre_hook(lambda *_: self._switch_within_step("optimiser")),
-            learner.optimiser.register_step_post_hook(lambda *_: self._switch_within_step("rest of a step")),
+            learner.optimiser.register_step_pre_hook(
+                lambda *_: self._switch_within_step("optimiser")
+            ),
+            learner.optimiser.register_step_post_hook(
+                lambda *_: self._switch_within_step("rest of a step")
+            ),
         ):
             self.undo.callback(handle.remove)
         for name, timed in (("batches", self._batches), ("loss", self._loss)):
@@ -94,7 +102,9 @@ class Profile(Phases):
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the time of the `with` block for `name`, one of PHASES; then go back to the phase before."""
+        """Count the time of the `with` block for `name`, one of PHASES; then go back to the phase
+        before.
+        """
         before = self.now
         self._switch(name)
         try:
@@ -113,7 +123,9 @@ class Profile(Phases):
         self.now, self.at = name, now
 
     def _switch_within_step(self, name: str) -> None:
-        """Switch the phase unless the model runs outside a training step, for example in an evaluation."""
+        """Switch the phase unless the model runs outside a training step, for example in an
+        evaluation.
+        """
         if self.now in OF_A_STEP:
             self._switch(name)
 
@@ -169,7 +181,10 @@ class Profile(Phases):
         total_seconds = sum(self.seconds.values())
         yield f"{total_seconds:9.2f} s  100.0 %  the run, {self.taken:,} steps"
         for name in PHASES:
-            yield f"{self.seconds[name]:9.2f} s  {100 * self.seconds[name] / total_seconds:5.1f} %  {name}"
+            yield (
+                f"{self.seconds[name]:9.2f} s  {100 * self.seconds[name] / total_seconds:5.1f} %  "
+                f"{name}"
+            )
         if not self.traced:
             yield f"No trace: it begins after {SKIPPED} steps."
             return
@@ -177,10 +192,14 @@ class Profile(Phases):
         averages = self.trace.key_averages()
         on_device = self.learner.device.type == "cuda"
         own_time = {
-            item.key: float(item.self_device_time_total if on_device else item.self_cpu_time_total) for item in averages
+            item.key: float(item.self_device_time_total if on_device else item.self_cpu_time_total)
+            for item in averages
         }
         calls, total = {item.key: item.count for item in averages}, sum(own_time.values()) or 1.0
         yield f"a step        share  calls  operator (of {self.traced} steps, its own time alone)"
         for name in sorted(own_time, key=lambda name: -own_time[name])[:OPERATORS]:
             milliseconds, count = own_time[name] / 1e3 / self.traced, calls[name] / self.traced
-            yield f"{milliseconds:9.3f} ms  {100 * own_time[name] / total:5.1f} %  {count:5.0f}  {name[:60]}"
+            yield (
+                f"{milliseconds:9.3f} ms  {100 * own_time[name] / total:5.1f} %  {count:5.0f}  "
+                f"{name[:60]}"
+            )

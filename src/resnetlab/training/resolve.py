@@ -10,7 +10,13 @@ from typing import Literal
 
 from resnetlab.errors import mistake
 from resnetlab.recipes.numerics import Numerics, cores
-from resnetlab.training.hardware import gpu_count, gpu_has_bf16, has_cuda, has_mps, processor_has_bf16
+from resnetlab.training.hardware import (
+    gpu_count,
+    gpu_has_bf16,
+    has_cuda,
+    has_mps,
+    processor_has_bf16,
+)
 
 
 def resolve(numerics: Numerics, *, single: bool) -> Numerics:
@@ -32,21 +38,38 @@ def resolve(numerics: Numerics, *, single: bool) -> Numerics:
         layout = "contiguous" if device == "mps" else "channels_last"
     if numerics.batch_norm == "synchronised" and (device != "cuda" or numerics.ranks == 1):
         fix = "--set numerics.batch_norm=local"
-        raise mistake("", "synchronised needs several processes, each with a GPU", fix, field="numerics.batch_norm")
+        raise mistake(
+            "",
+            "synchronised needs several processes, each with a GPU",
+            fix,
+            field="numerics.batch_norm",
+        )
     capture = numerics.capture
     if capture == "on" and device != "cuda":
-        raise mistake("", "only steps on a GPU are captured", "--set numerics.capture=auto", field="numerics.capture")
+        raise mistake(
+            "",
+            "only steps on a GPU are captured",
+            "--set numerics.capture=auto",
+            field="numerics.capture",
+        )
     threads = numerics.threads or (max(1, cores() // numerics.ranks) if single else 1)
     return replace(
-        numerics, device=device, precision=precision, memory_format=layout, threads=threads if device == "cpu" else 1,
+        numerics,
+        device=device,
+        precision=precision,
+        memory_format=layout,
+        threads=threads if device == "cpu" else 1,
         capture=("off" if capture == "off" else "on") if device == "cuda" else "auto",
-    )  # fmt: skip
+    )
 
 
 def refuse_emulation(numerics: Numerics) -> None:
     """Raise InputError if bf16 would be emulated although the config does not allow it."""
     if numerics.device == "cpu" and numerics.precision == "bf16" and not processor_has_bf16():
-        problem = "this processor has no instructions for bf16 and would emulate it, many times slower than fp32"
+        problem = (
+            "this processor has no instructions for bf16 and would emulate it, many times slower "
+            "than fp32"
+        )
         fix = "--set numerics.precision=fp32, or bf16-emulated if you accept that"
         raise mistake("", problem, fix, field="numerics.precision", got="bf16")
 
@@ -56,7 +79,13 @@ def check_index(device: str, index: int) -> None:
     count = gpu_count() if device == "cuda" and index else 1
     if device == "cuda" and index >= count:
         allowed = ", ".join(f"cuda:{number}" for number in range(count))
-        raise mistake("--device", "no such GPU on this machine", "--device cuda", got=f"cuda:{index}", allowed=allowed)
+        raise mistake(
+            "--device",
+            "no such GPU on this machine",
+            "--device cuda",
+            got=f"cuda:{index}",
+            allowed=allowed,
+        )
 
 
 def _device(requested: Literal["auto", "cpu", "cuda", "mps"]) -> Literal["cpu", "cuda", "mps"]:
@@ -67,7 +96,13 @@ def _device(requested: Literal["auto", "cpu", "cuda", "mps"]) -> Literal["cpu", 
     available = {"cpu": True, "cuda": has_cuda(), "mps": has_mps()}
     if not available[requested]:
         names = ", ".join(name for name, present in available.items() if present)
-        raise mistake("", f"no {requested} device on this machine", "--device auto", field="device", allowed=names)
+        raise mistake(
+            "",
+            f"no {requested} device on this machine",
+            "--device auto",
+            field="device",
+            allowed=names,
+        )
     return requested
 
 

@@ -1,4 +1,6 @@
-"""Training state: a network with its optimizer and step, and a subclass that trains on images on the device."""
+"""Training state: a network with its optimizer and step, and a subclass that trains on images on
+the device.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ Images = TypeVar("Images")
 
 
 Batches = Callable[[slice], tuple[Tensor, Tensor]]
-"""Function from a slice of an epoch to images (B, C, H, W) and labels (B,) or class probabilities (B, K)."""
+"""Function from a slice of an epoch to images (B, C, H, W) and labels (B,) or class probabilities
+(B, K).
+"""
 
 
 class Trainee(ABC, Generic[Images]):
@@ -66,7 +70,13 @@ class Trainee(ABC, Generic[Images]):
     ) -> None:
         self.model, self.optimiser = model, optimiser
         self.shared = nn.parallel.DistributedDataParallel(model) if team.size > 1 else model
-        self.recipe, self.numerics, self.seed, self.device, self.team = recipe, numerics, seed, device, team
+        self.recipe, self.numerics, self.seed, self.device, self.team = (
+            recipe,
+            numerics,
+            seed,
+            device,
+            team,
+        )
         self.full_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.average = [p.detach().clone() for _, p in self.trained()] if recipe.ema else []
         self.step = 0
@@ -88,24 +98,31 @@ class Trainee(ABC, Generic[Images]):
         return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
 
     def judge(self, images: Tensor) -> Tensor:
-        """Return logits (B, K) of prepared images (B, C, H, W), with the EMA weights if there are any."""
+        """Return logits (B, K) of prepared images (B, C, H, W), with the EMA weights if there are
+        any.
+        """
         with autocast(self.numerics):
             if not self.average:
                 logits: Tensor = self.model(self._laid_out(images))
                 return logits
             names = [name for name, _ in self.trained()]
             weights = dict(zip(names, self.average, strict=True))
-            ema_logits: Tensor = torch.func.functional_call(self.model, weights, (self._laid_out(images),))
+            ema_logits: Tensor = torch.func.functional_call(
+                self.model, weights, (self._laid_out(images),)
+            )
             return ema_logits
 
     def judged_weights(self) -> dict[str, Tensor]:
-        """Return the state dict for evaluation: buffers, and the EMA in place of the trained weights."""
+        """Return the state dict for evaluation: buffers, and the EMA in place of the trained
+        weights.
+        """
         state = dict(self.model.state_dict())
         names = [name for name, _ in self.trained()]
         return state | dict(zip(names, self.average, strict=False))
 
     def running(self) -> tuple[float, float]:
-        """Return the mean training loss in nats and the top-1 error in per cent over the epoch so far.
+        """Return the mean training loss in nats and the top-1 error in per cent over the epoch so
+        far.
 
         Both are measured in training mode. With mixup, the loss is that of the mixed images, and a
         prediction is correct if it is the class with the largest share.
@@ -116,7 +133,9 @@ class Trainee(ABC, Generic[Images]):
         if steps:
             sizes[-1] -= steps * self.recipe.batch_size - images_done
         losses, wrong = self.losses[:steps].cpu().double(), self.wrong[:steps].cpu()
-        return float((losses * sizes).sum() / max(1, images_done)), 100 * int(wrong.sum()) / max(1, images_done)
+        return float((losses * sizes).sum() / max(1, images_done)), 100 * int(wrong.sum()) / max(
+            1, images_done
+        )
 
     def first_bad_step(self) -> int | None:
         """Return the first step of this epoch whose loss is not finite, or None.
@@ -127,23 +146,38 @@ class Trainee(ABC, Generic[Images]):
         bad_steps = torch.nonzero(~torch.isfinite(self.losses[:steps]))
         if len(bad_steps):
             return self.step - steps + int(bad_steps[0]) + 1
-        tensors = (tensor.detach() for tensor in (*self.model.parameters(), *self.model.buffers()) if tensor.numel())
+        tensors = (
+            tensor.detach()
+            for tensor in (*self.model.parameters(), *self.model.buffers())
+            if tensor.numel()
+        )
         # min and max are NaN if any element is NaN; one transfer from the device is enough for all.
         extremes = [
-            value.float() for tensor in tensors if tensor.is_floating_point() for value in torch.aminmax(tensor)
+            value.float()
+            for tensor in tensors
+            if tensor.is_floating_point()
+            for value in torch.aminmax(tensor)
         ]
         return None if bool(torch.stack(extremes).isfinite().all()) else self.step
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors that a checkpoint needs for a bit-exact resume, except the step."""
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
-        tensors |= {f"optimiser/{name}": t for name, t in optimiser_tensors(self.optimiser, self.model).items()}
+        tensors |= {
+            f"optimiser/{name}": t
+            for name, t in optimiser_tensors(self.optimiser, self.model).items()
+        }
         tensors |= {f"average/{index}": tensor for index, tensor in enumerate(self.average)}
         return tensors | {"epoch/losses": self.losses, "epoch/wrong": self.wrong}
 
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
         """Restore the tensors that `tensors` returned at `step`."""
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}, "average": {}, "epoch": {}}
+        parts: dict[str, dict[str, Tensor]] = {
+            "model": {},
+            "optimiser": {},
+            "average": {},
+            "epoch": {},
+        }
         for name, tensor in tensors.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = tensor
@@ -157,7 +191,8 @@ class Trainee(ABC, Generic[Images]):
         self.step = step
 
     def train_step(self, images: Tensor, labels: Tensor, whole: int = 0) -> None:
-        """Take one optimizer step on images (B, C, H, W) and labels (B,) or class probabilities (B, K).
+        """Take one optimizer step on images (B, C, H, W) and labels (B,) or class probabilities (B,
+        K).
 
         The images may be only this process's slice of a batch of `whole` images. Every faster way
         of taking a step must give the same bits as this one.
@@ -174,16 +209,21 @@ class Trainee(ABC, Generic[Images]):
         set_rates(self.optimiser, [full * factor for full in self.full_rates])
 
     def seed_layers(self, step: int) -> None:
-        """Seed the random draws of layers (dropout) from the step, so that a resumed run draws the same numbers."""
+        """Seed the random draws of layers (dropout) from the step, so that a resumed run draws the
+        same numbers.
+        """
         rank = (self.team.rank,) if self.team.rank else ()
         number = stream_seed(self.seed, "step", step, *rank)
         if self.device.type == "cpu":
-            torch.default_generator.manual_seed(number)  # torch.manual_seed is slower: it seeds every kind of device
+            torch.default_generator.manual_seed(
+                number
+            )  # torch.manual_seed is slower: it seeds every kind of device
         else:
             torch.manual_seed(number)
 
     def update(self, images: Tensor, labels: Tensor, whole: int = 0) -> Tensor:
-        """Compute the device part of a step; return the batch's loss and its number of wrong predictions, (2,) fp32.
+        """Compute the device part of a step; return the batch's loss and its number of wrong
+        predictions, (2,) fp32.
 
         It never waits for the device, so that it can be captured as a CUDA graph.
         """
@@ -198,7 +238,9 @@ class Trainee(ABC, Generic[Images]):
             targets = own_labels.argmax(1) if own_labels.dim() > 1 else own_labels
             return torch.stack([loss.detach(), (logits.argmax(1) != targets).sum()])
 
-    def _gradients(self, images: Tensor, labels: Tensor, whole: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    def _gradients(
+        self, images: Tensor, labels: Tensor, whole: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the gradients of the batch; they replace those of the last step.
 
         Return this process's contribution to the batch's loss, and the logits (B, K) and labels of
@@ -208,20 +250,27 @@ class Trainee(ABC, Generic[Images]):
         losses, scores = [], []
         parts = self.team.parts(whole or len(images), self.numerics.accumulate)
         if whole:  # `images` holds this process's slices only
-            parts = [slice(part.start - parts[0].start, part.stop - parts[0].start) for part in parts]
+            parts = [
+                slice(part.start - parts[0].start, part.stop - parts[0].start) for part in parts
+            ]
         for part in parts:
             # Gradients are averaged over the processes once, in the backward pass of the last part.
-            with nullcontext() if part is parts[-1] or self.team.size == 1 else self.shared.no_sync():  # type: ignore[operator]
+            synchronize = part is parts[-1] or self.team.size == 1
+            with nullcontext() if synchronize else self.shared.no_sync():  # type: ignore[operator]
                 with autocast(self.numerics):
                     logits: Tensor = self.shared(self._laid_out(images[part]))
-                loss = self.loss(logits, labels[part]) * ((part.stop - part.start) / (whole or len(images)))
+                loss = self.loss(logits, labels[part]) * (
+                    (part.stop - part.start) / (whole or len(images))
+                )
                 (loss * self.team.size).backward()
             losses.append(loss.detach())
             scores.append(logits.detach())
         return torch.stack(losses).sum(), torch.cat(scores), labels[parts[0].start : parts[-1].stop]
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy of logits (B, K) for labels (B,) or class probabilities (B, K)."""
+        """Return the mean cross-entropy of logits (B, K) for labels (B,) or class probabilities (B,
+        K).
+        """
         return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
 
     def _laid_out(self, images: Tensor) -> Tensor:
@@ -229,7 +278,9 @@ class Trainee(ABC, Generic[Images]):
 
 
 class Learner(Trainee[Resident]):
-    """Training state of a network that is built from its config and trained on images that stay on the device."""
+    """Training state of a network that is built from its config and trained on images that stay on
+    the device.
+    """
 
     def __init__(
         self,
@@ -256,7 +307,9 @@ class Learner(Trainee[Resident]):
         self.classes = classes
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits (B, K) of uint8 images (B, H, W, C) for evaluation, with the EMA weights if there are any."""
+        """Return logits (B, K) of uint8 images (B, H, W, C) for evaluation, with the EMA weights if
+        there are any.
+        """
         return self.judge(self.prepared(pixels))
 
     def prepared(self, pixels: Tensor) -> Tensor:
@@ -272,9 +325,13 @@ class Learner(Trainee[Resident]):
     def plan(self, images: Resident, epoch: int) -> EpochPlan:
         """Return the order and the random draws of an epoch, on the device."""
         draw = partial(stream, self.seed, "epoch", epoch)
-        return plan_epoch(len(images), images.pixels.shape[1], self.recipe.augment, draw).to(self.device)
+        return plan_epoch(len(images), images.pixels.shape[1], self.recipe.augment, draw).to(
+            self.device
+        )
 
-    def batch(self, images: Resident, plan: EpochPlan, part: slice | Tensor) -> tuple[Tensor, Tensor]:
+    def batch(
+        self, images: Resident, plan: EpochPlan, part: slice | Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return a part of an epoch, augmented and scaled.
 
         `part` is a slice or a tensor of positions (B,) int64.

@@ -29,7 +29,9 @@ class Steps(Generic[Images]):
         learner = self.learner
         if learner.apart and learner.team.size > 1:
             parts = learner.team.parts(size, learner.numerics.accumulate)
-            images, labels = self.batches(slice(part.start + parts[0].start, part.start + parts[-1].stop))
+            images, labels = self.batches(
+                slice(part.start + parts[0].start, part.start + parts[-1].stop)
+            )
             learner.train_step(images, labels, size)
         else:
             learner.train_step(*self.batches(part))

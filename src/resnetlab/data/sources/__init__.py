@@ -17,7 +17,10 @@ from resnetlab.shell import is_path
 
 HUB_NAMES = ("cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")
 NAMES = ("digits", *HUB_NAMES)
-"""Names that `source` may have instead of a path. A folder of such a name is reached as `./digits`."""
+"""Names that `source` may have instead of a path.
+
+A folder of such a name is reached as `./digits`.
+"""
 
 Say = Callable[[str], None]
 
@@ -27,7 +30,12 @@ def silent(line: str) -> None:
 
 
 def open_source(
-    source: str, *, image_size: int | None = None, cache: Path, say: Say = silent, skip_bad: bool = False
+    source: str,
+    *,
+    image_size: int | None = None,
+    cache: Path,
+    say: Say = silent,
+    skip_bad: bool = False,
 ) -> Source:
     """Open `source`: one of `NAMES`, an `.npz` or a folder.
 
@@ -71,7 +79,13 @@ def _open_named(name: str, image_size: int | None, say: Say) -> Source:
 
 def _refuse_size(source: str, image_size: int | None) -> None:
     if image_size is not None:
-        raise mistake("data", f"{source} is not a folder of images", "remove it", field="image_size", got=image_size)
+        raise mistake(
+            "data",
+            f"{source} is not a folder of images",
+            "remove it",
+            field="image_size",
+            got=image_size,
+        )
 
 
 def _unknown(source: str) -> InputError:
@@ -79,5 +93,8 @@ def _unknown(source: str) -> InputError:
     suggestion = "" if looks_like_path else nearest(source, NAMES)
     problem = "no such file or folder" if looks_like_path else "no such name, file or folder"
     return mistake(
-        source, problem, suggestion or "give a name, an .npz or a folder that exists", allowed=", ".join(NAMES)
+        source,
+        problem,
+        suggestion or "give a name, an .npz or a folder that exists",
+        allowed=", ".join(NAMES),
     )

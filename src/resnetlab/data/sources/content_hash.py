@@ -30,7 +30,9 @@ def assemble(
     notes: Sequence[str] = (),
 ) -> Source:
     """Return a Source of checked arrays, with the hash of its content."""
-    splits = {"train": train, "test": test} | ({"validation": validation} if validation is not None else {})
+    splits = {"train": train, "test": test} | (
+        {"validation": validation} if validation is not None else {}
+    )
     sha256 = content_sha256(classes, splits)
     return Source(name, tuple(classes), train, test, validation, sha256, tuple(notes))
 
@@ -44,13 +46,26 @@ def images(pixels: NDArray[np.uint8], labels: NDArray[np.generic]) -> Images:
 
 def content_sha256(classes: Sequence[str], splits: dict[str, Images]) -> str:
     """Return the SHA-256, in hexadecimal, of the canonical form above."""
-    parts = [array for part in splits.values() for array in (part.pixels, part.labels.astype("<i8", copy=False))]
+    parts = [
+        array
+        for part in splits.values()
+        for array in (part.pixels, part.labels.astype("<i8", copy=False))
+    ]
     with ThreadPoolExecutor(max_workers=2) as pool:  # hashing releases the GIL
         hashes = list(pool.map(array_sha256, parts))
     canonical: dict[str, object] = {"form": "resnetlab arrays 1", "classes": list(classes)}
-    for (split, part), pixels, labels in zip(splits.items(), hashes[::2], hashes[1::2], strict=True):
-        canonical[split] = {"shape": part.pixels.shape, "dtype": "uint8", "pixels": pixels, "labels": labels}
-    return hashlib.sha256(json.dumps(canonical, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    for (split, part), pixels, labels in zip(
+        splits.items(), hashes[::2], hashes[1::2], strict=True
+    ):
+        canonical[split] = {
+            "shape": part.pixels.shape,
+            "dtype": "uint8",
+            "pixels": pixels,
+            "labels": labels,
+        }
+    return hashlib.sha256(
+        json.dumps(canonical, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def array_sha256(array: NDArray[np.generic]) -> str:

@@ -1,4 +1,5 @@
-"""Cache of decoded images: threads hash and decode files, and the cache is verified when it is read.
+"""Cache of decoded images: threads hash and decode files, and the cache is verified when it is
+read.
 
 The result does not depend on the number of threads: each file has its own index.
 """
@@ -23,7 +24,9 @@ from resnetlab.errors import InputError
 
 @dataclass(frozen=True)
 class Probe:
-    """Result of hashing a file: `size` is (height, width) as stored; `reason` is empty for a good header."""
+    """Result of hashing a file: `size` is (height, width) as stored; `reason` is empty for a good
+    header.
+    """
 
     sha256: str
     size: tuple[int, int]
@@ -57,9 +60,15 @@ def probe(root: Path, paths: Sequence[str], workers: int) -> list[Probe]:
 
 
 def decode(
-    root: Path, paths: Sequence[str], hashes: Sequence[str], side: int, *, cache: Path, workers: int,
+    root: Path,
+    paths: Sequence[str],
+    hashes: Sequence[str],
+    side: int,
+    *,
+    cache: Path,
+    workers: int,
     say: Callable[[str], None],
-) -> Decoded:  # fmt: skip
+) -> Decoded:
     """Decode the files as squares of `side` pixels, or load them if the cache has them all."""
     if not paths:
         return Decoded(np.empty((0, side, side, 1), np.uint8), ())
@@ -104,7 +113,9 @@ def load(cache: Path, key: str) -> Decoded | None:
     return Decoded(pixels, tuple(reasons)) if intact else None
 
 
-def _decode(root: Path, paths: Sequence[str], hashes: Sequence[str], side: int, workers: int) -> Decoded:
+def _decode(
+    root: Path, paths: Sequence[str], hashes: Sequence[str], side: int, workers: int
+) -> Decoded:
     pixels = np.empty((len(paths), side, side, 3), np.uint8)
 
     def decode_file(index: int) -> tuple[str, bool]:
@@ -140,5 +151,7 @@ def _digest(key: str, pixels: NDArray[np.uint8], reasons: list[str]) -> str:
 
 
 def default_workers() -> int:
-    """Return the number of cores: one thread per core, because Pillow releases the GIL while it decodes."""
+    """Return the number of cores: one thread per core, because Pillow releases the GIL while it
+    decodes.
+    """
     return os.cpu_count() or 1

@@ -21,7 +21,8 @@ TEST_SHARE = 0.2
 
 
 def open_digits() -> Source:
-    """Return the digits with pixels (N, 8, 8, 1): round(x 255 / 16), half to even, of the 17 levels.
+    """Return the digits with pixels (N, 8, 8, 1): round(x 255 / 16), half to even, of the 17
+    levels.
 
     20 % of each digit's images are the test split.
     """
@@ -29,7 +30,12 @@ def open_digits() -> Source:
     pixels = np.rint(levels * 255 / 16).astype(np.uint8)
     classes = [str(digit) for digit in range(10)]
     test = stratify.split_test(labels, classes, TEST_SHARE, "digits")
-    notes = [f"digits has no test split: {test.sum()} of its {len(labels)} images were set apart, by class, by seed 0"]
+    notes = [
+        (
+            f"digits has no test split: {test.sum()} of its {len(labels)} images were set apart, "
+            "by class, by seed 0"
+        )
+    ]
     return content_hash.assemble(
         "digits",
         classes,
@@ -40,7 +46,8 @@ def open_digits() -> Source:
 
 
 def read_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Read the levels (N, 8, 8) from 0 to 16 and the labels (N,) from the file that scikit-learn ships.
+    """Read the levels (N, 8, 8) from 0 to 16 and the labels (N,) from the file that scikit-learn
+    ships.
 
     The file is read by its path, since importing scikit-learn takes seconds (it imports scipy.stats
     and pandas). If the file has moved, scikit-learn's own function reads it. Raises InputError if
@@ -48,7 +55,11 @@ def read_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """
     package = importlib.util.find_spec("sklearn")
     if package is None or package.origin is None:
-        raise mistake("digits", "scikit-learn, which ships these images, is not installed", "pip install scikit-learn")
+        raise mistake(
+            "digits",
+            "scikit-learn, which ships these images, is not installed",
+            "pip install scikit-learn",
+        )
     file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
     if file.is_file():
         table = np.loadtxt(file, delimiter=",")

@@ -48,7 +48,9 @@ class Bad:
 
 @dataclass(frozen=True)
 class Survey:
-    """Survey of a folder that accounts for every file: used as `rows` and `pixels` (N, S, S, C), skipped, or bad."""
+    """Survey of a folder that accounts for every file: used as `rows` and `pixels` (N, S, S, C),
+    skipped, or bad.
+    """
 
     root: Path
     classes: tuple[str, ...]
@@ -62,22 +64,42 @@ class Survey:
 
 
 def open_folder(
-    root: Path, *, image_size: int | None, cache: Path, say: Say = silent, skip_bad: bool = False,
+    root: Path,
+    *,
+    image_size: int | None,
+    cache: Path,
+    say: Say = silent,
+    skip_bad: bool = False,
     workers: int | None = None,
-) -> Source:  # fmt: skip
-    """Return the Source in a folder, memory-mapped from the cache if nothing in the folder changed since it was read.
+) -> Source:
+    """Return the Source in a folder, memory-mapped from the cache if nothing in the folder changed
+    since it was read.
 
     Raises InputError with every mistake found; bad files are a mistake unless `skip_bad` is set.
     """
     _refuse_inside(cache, root)
     # Notes contain two of these paths, so the cache key depends on them.
-    options = image_decoder.DECODER, image_size, skip_bad, str(root), str(cache), str(cache.resolve())
-    cache_path, fingerprint = folder_cache.place_of(root, _image_cache(), "images", *options), folder_cache.look(root)
+    options = (
+        image_decoder.DECODER,
+        image_size,
+        skip_bad,
+        str(root),
+        str(cache),
+        str(cache.resolve()),
+    )
+    cache_path, fingerprint = (
+        folder_cache.place_of(root, _image_cache(), "images", *options),
+        folder_cache.look(root),
+    )
     images = folder_cache.recall(cache_path, fingerprint)
     if images is None:
-        surveyed = survey(root, image_size=image_size, cache=cache, say=say, skip_bad=skip_bad, workers=workers)
+        surveyed = survey(
+            root, image_size=image_size, cache=cache, say=say, skip_bad=skip_bad, workers=workers
+        )
         images = _cached_form(surveyed)
-        folder_cache.remember(cache_path, fingerprint, images, surveyed.kept, _dependencies(surveyed, cache))
+        folder_cache.remember(
+            cache_path, fingerprint, images, surveyed.kept, _dependencies(surveyed, cache)
+        )
     return _source(root, images)
 
 
@@ -89,20 +111,28 @@ def to_source(surveyed: Survey) -> Source:
 def _cached_form(surveyed: Survey) -> Seen:
     number = {name: k for k, name in enumerate(surveyed.classes)}
     labels = np.array([number[row.label] for row in surveyed.rows], np.int64)
-    splits = np.array([SPLITS.index(row.split) if row.split else len(SPLITS) for row in surveyed.rows], np.uint8)
-    return Seen(surveyed.classes, surveyed.pixels, labels, splits, manifest_sha256(surveyed), surveyed.notes)
+    splits = np.array(
+        [SPLITS.index(row.split) if row.split else len(SPLITS) for row in surveyed.rows], np.uint8
+    )
+    return Seen(
+        surveyed.classes, surveyed.pixels, labels, splits, manifest_sha256(surveyed), surveyed.notes
+    )
 
 
 def _source(root: Path, images: Seen) -> Source:
     def part(split: Split) -> Images:
         indices = np.flatnonzero(images.splits == SPLITS.index(split))
-        if len(indices) and indices[-1] - indices[0] + 1 == len(indices):  # a contiguous range stays memory-mapped
+        if len(indices) and indices[-1] - indices[0] + 1 == len(
+            indices
+        ):  # a contiguous range stays memory-mapped
             return Images(images.pixels[indices[0] : indices[-1] + 1], images.labels[indices])
         return Images(images.pixels[indices], images.labels[indices])
 
     validation = part("validation") if (images.splits == SPLITS.index("validation")).any() else None
     name = root.resolve().name
-    return Source(name, images.classes, part("train"), part("test"), validation, images.sha256, images.notes)
+    return Source(
+        name, images.classes, part("train"), part("test"), validation, images.sha256, images.notes
+    )
 
 
 def _dependencies(surveyed: Survey, cache: Path) -> list[Path]:
@@ -118,7 +148,9 @@ def _dependencies(surveyed: Survey, cache: Path) -> list[Path]:
 
 
 def _image_cache() -> Path:
-    """Return the folder of the user's cache for decoded images and for what folders contained when they were read."""
+    """Return the folder of the user's cache for decoded images and for what folders contained when
+    they were read.
+    """
     return cache_dir() / "images"
 
 
@@ -128,14 +160,23 @@ def _refuse_inside(cache: Path, root: Path) -> None:
         _image_cache(): f"give {CACHE} a folder outside it, or name the folder of images itself",
     }
     for path, fix in fixes.items():
-        if path.resolve().is_relative_to(root.resolve()):  # the next survey would list and hash what is written there
+        if path.resolve().is_relative_to(
+            root.resolve()
+        ):  # the next survey would list and hash what is written there
             raise mistake(str(root), f"{path} lies in the folder of images", fix)
 
 
 def survey(
-    root: Path, *, image_size: int | None, cache: Path, say: Say = silent, skip_bad: bool = False,
-    workers: int | None = None, cut: Cut | Path | None = None, anew: bool = False,
-) -> Survey:  # fmt: skip
+    root: Path,
+    *,
+    image_size: int | None,
+    cache: Path,
+    say: Say = silent,
+    skip_bad: bool = False,
+    workers: int | None = None,
+    cut: Cut | Path | None = None,
+    anew: bool = False,
+) -> Survey:
     """List, hash, decode and split a folder. Raises InputError.
 
     With a `Cut` the splits are drawn anew; with a path they follow that manifest; with None they
@@ -154,12 +195,16 @@ def survey(
     side, notes = _side(image_size, sizes)
     hashes = [probes[index].sha256 for index in readable]
     good_paths = [paths[index] for index in readable]
-    result = decode_cache.decode(root, good_paths, hashes, side, cache=_image_cache(), workers=workers, say=say)
+    result = decode_cache.decode(
+        root, good_paths, hashes, side, cache=_image_cache(), workers=workers, say=say
+    )
     reasons = [probe.reason for probe in probes]
     for index, reason in zip(readable, result.reasons, strict=True):
         reasons[index] = reason
     bad = tuple(
-        Bad(path, probe.sha256, reason) for path, probe, reason in zip(paths, probes, reasons, strict=True) if reason
+        Bad(path, probe.sha256, reason)
+        for path, probe, reason in zip(paths, probes, reasons, strict=True)
+        if reason
     )
     rows = [
         Row(file.path, file.label, file.split, probe.sha256, probe.size)
@@ -177,7 +222,16 @@ def survey(
             complete = manifest.follow(rows, root, cut)
             _need_train(complete, cut)
     key = decode_cache.key_of(side, hashes)
-    return Survey(root, listing.classes, complete, result.pixels, listing.passed, bad, (*notes, *split_notes), key)
+    return Survey(
+        root,
+        listing.classes,
+        complete,
+        result.pixels,
+        listing.passed,
+        bad,
+        (*notes, *split_notes),
+        key,
+    )
 
 
 def _need_train(rows: Sequence[Row], path: Path) -> None:
@@ -186,13 +240,17 @@ def _need_train(rows: Sequence[Row], path: Path) -> None:
     untrained = sorted({row.label for row in rows} - trained)
     fix = "give it train images, or remove it"
     if untrained:
-        raise InputError(*(Problem(str(path), f'class "{name}" is not in train', fix) for name in untrained))
+        raise InputError(
+            *(Problem(str(path), f'class "{name}" is not in train', fix) for name in untrained)
+        )
 
 
 def manifest_sha256(surveyed: Survey) -> str:
     """Return the SHA-256, in hexadecimal, of the lines that the module's docstring describes."""
     side, channels = surveyed.pixels.shape[2:]
-    lines: list[list[object]] = [["resnetlab folder 1", image_decoder.DECODER, side, channels, *surveyed.classes]]
+    lines: list[list[object]] = [
+        ["resnetlab folder 1", image_decoder.DECODER, side, channels, *surveyed.classes]
+    ]
     lines += [["used", row.path, row.label, row.split, row.sha256] for row in surveyed.rows]
     lines += [["passed", item.path, item.reason] for item in surveyed.passed]
     lines += [["bad", item.path, item.sha256] for item in surveyed.bad]
@@ -211,7 +269,10 @@ def _side(image_size: int | None, sizes: set[tuple[int, int]]) -> tuple[int, tup
     height, width = next(iter(sizes), (0, 1))
     if len(sizes) == 1 and height == width:
         return height, ()
-    note = f"images differ in size or are not square: resized to {DEFAULT_SIDE} pixels (image_size says otherwise)"
+    note = (
+        f"images differ in size or are not square: resized to {DEFAULT_SIDE} pixels (image_size "
+        "says otherwise)"
+    )
     return DEFAULT_SIDE, (note,) if sizes else ()
 
 
@@ -224,16 +285,21 @@ def _account(
     """
     problems, notes = [], []
     if bad:
-        path = cache / f"{manifest.stem(listing.root, [file.path for file in listing.files])}-bad.csv"
+        path = (
+            cache / f"{manifest.stem(listing.root, [file.path for file in listing.files])}-bad.csv"
+        )
         _write_bad(path, bad)
         first, files_ = bad[0], f"1 of {len(bad)} bad files" if len(bad) > 1 else "the one bad file"
         if skip_bad:
             notes.append(
-                f"{_files(len(bad), 'bad file')} left out (first: {first.path}: {first.reason}); listed in {path}"
+                f"{_files(len(bad), 'bad file')} left out (first: {first.path}: "
+                f"{first.reason}); listed in {path}"
             )
         else:
             problem = f"{first.reason} ({files_}, listed in {path})"
-            problems.append(Problem(f"{listing.root}/{first.path}", problem, "replace them, or --skip-bad"))
+            problems.append(
+                Problem(f"{listing.root}/{first.path}", problem, "replace them, or --skip-bad")
+            )
     problems += _empty(listing, bad, rows)
     if problems:
         raise InputError(*problems)
@@ -248,11 +314,18 @@ def _account(
 def _empty(listing: Listing, bad: tuple[Bad, ...], rows: list[Row]) -> list[Problem]:
     trained = {row.label for row in rows if row.split in (None, "train")}
     broken = [item.path for item in bad]
-    problems = [listing.problem_of_empty(label, broken) for label in listing.classes if label not in trained]
+    problems = [
+        listing.problem_of_empty(label, broken) for label in listing.classes if label not in trained
+    ]
     for split in sorted(
-        {file.split for file in listing.files if file.split} - {row.split for row in rows if row.split}
+        {file.split for file in listing.files if file.split}
+        - {row.split for row in rows if row.split}
     ):
-        problems.append(Problem(str(listing.root), f"no usable image in {split}", "add images, or remove the split"))
+        problems.append(
+            Problem(
+                str(listing.root), f"no usable image in {split}", "add images, or remove the split"
+            )
+        )
     return problems
 
 
@@ -263,7 +336,11 @@ def _twins(listing: Listing) -> list[str]:
         by_folded_path[file.path.casefold()].append(file.path)
     twins = [paths for paths in by_folded_path.values() if len(paths) > 1]
     suffix = f" and {len(twins) - 1:,} more such" if twins[1:] else ""
-    return [f"files whose names differ in case only are all used: {', '.join(twins[0])}{suffix}"] if twins else []
+    return (
+        [f"files whose names differ in case only are all used: {', '.join(twins[0])}{suffix}"]
+        if twins
+        else []
+    )
 
 
 def _files(count: int, noun: str) -> str:

@@ -1,4 +1,5 @@
-"""Cache of a folder's images, valid while no file in the folder has another path, size or modification time.
+"""Cache of a folder's images, valid while no file in the folder has another path, size or
+modification time.
 
 The content of a file is identified by its SHA-256, computed when the file is decoded. A change of
 content with the same size and time is not noticed until `data check` reads all files. A file that
@@ -55,7 +56,9 @@ class Look:
 
 @dataclass(frozen=True)
 class Seen:
-    """Images of a folder: `pixels` (N, S, S, C), `labels` (N,) and `splits` (N,), as indices of a Split."""
+    """Images of a folder: `pixels` (N, S, S, C), `labels` (N,) and `splits` (N,), as indices of a
+    Split.
+    """
 
     classes: tuple[str, ...]
     pixels: NDArray[np.uint8]
@@ -79,7 +82,10 @@ def look(root: Path) -> Look:
                         continue
                     status = entry.stat(follow_symlinks=False)
                     newest = max(newest, status.st_mtime_ns)
-                    lines.append(f"{folder}{entry.name}\0{status.st_size} {status.st_mtime_ns} {status.st_mode}")
+                    lines.append(
+                        f"{folder}{entry.name}\0{status.st_size} {status.st_mtime_ns} "
+                        f"{status.st_mode}"
+                    )
         except OSError:  # the reader of the folder reports what cannot be listed
             return Look("", began, began)
     text = "\n".join(sorted(lines))
@@ -87,46 +93,70 @@ def look(root: Path) -> Look:
 
 
 def recall(path: Path, fingerprint: Look) -> Seen | None:
-    """Return the images cached at `path`, memory-mapped; None if the folder or anything else differs."""
+    """Return the images cached at `path`, memory-mapped; None if the folder or anything else
+    differs.
+    """
     facts, arrays = _read(path)
     try:
-        if facts["look"] != fingerprint.sha256 or facts["beside"] != _stamps(map(Path, facts["beside"])):
+        if facts["look"] != fingerprint.sha256 or facts["beside"] != _stamps(
+            map(Path, facts["beside"])
+        ):
             return None
         decoded = decode_cache.load(path.parent, facts["pixels"])
         if decoded is None:
             return None
         classes, notes = tuple(facts["classes"]), tuple(facts["notes"])
-        return Seen(classes, decoded.pixels, arrays["labels"], arrays["splits"], facts["sha256"], notes)
+        return Seen(
+            classes, decoded.pixels, arrays["labels"], arrays["splits"], facts["sha256"], notes
+        )
     except (KeyError, TypeError):
         return None
 
 
-def remember(path: Path, fingerprint: Look, images: Seen, pixels: str, beside: Iterable[Path]) -> None:
-    """Write the folder's images to the cache at `path`; their pixels are in the cache under the name `pixels`.
+def remember(
+    path: Path, fingerprint: Look, images: Seen, pixels: str, beside: Iterable[Path]
+) -> None:
+    """Write the folder's images to the cache at `path`; their pixels are in the cache under the
+    name `pixels`.
 
     `beside` are other files of the cache that the result depends on: if one is written again, the
     folder is read again.
     """
     if fingerprint.settled:
         facts = {
-            "look": fingerprint.sha256, "beside": _stamps(beside), "pixels": pixels, "classes": images.classes,
-            "sha256": images.sha256, "notes": images.notes,
-        }  # fmt: skip
+            "look": fingerprint.sha256,
+            "beside": _stamps(beside),
+            "pixels": pixels,
+            "classes": images.classes,
+            "sha256": images.sha256,
+            "notes": images.notes,
+        }
         _write(path, facts, labels=images.labels, splits=images.splits)
 
 
-def probe(root: Path, paths: Sequence[str], workers: int, cache: Path, *, anew: bool = False) -> list[Probe]:
-    """Hash those files that changed since the last call, as `decode_cache.probe`; with `anew`, hash all files."""
+def probe(
+    root: Path, paths: Sequence[str], workers: int, cache: Path, *, anew: bool = False
+) -> list[Probe]:
+    """Hash those files that changed since the last call, as `decode_cache.probe`; with `anew`, hash
+    all files.
+    """
     began, cache_path = time.time_ns(), files_of(root, cache)
     stamps = {path: _stamp(root / path) for path in paths}
     cached = {} if anew else _read_probes(cache_path)
     probes = {path: result for path, (stamp, result) in cached.items() if stamps.get(path) == stamp}
     fresh = [path for path in paths if path not in probes]
     probes |= zip(fresh, decode_cache.probe(root, fresh, workers), strict=True)
-    stable = [(path, *stamp) for path, stamp in stamps.items() if stamp and stamp[1] < began - YOUNG_NS]
+    stable = [
+        (path, *stamp) for path, stamp in stamps.items() if stamp and stamp[1] < began - YOUNG_NS
+    ]
     if fresh and stable:
-        hashed = [(probes[path].sha256, *probes[path].size, probes[path].reason) for path, *_ in stable]
-        _write(cache_path, {"files": [(*stamp, *facts) for stamp, facts in zip(stable, hashed, strict=True)]})
+        hashed = [
+            (probes[path].sha256, *probes[path].size, probes[path].reason) for path, *_ in stable
+        ]
+        _write(
+            cache_path,
+            {"files": [(*stamp, *facts) for stamp, facts in zip(stable, hashed, strict=True)]},
+        )
     return [probes[path] for path in paths]
 
 
@@ -146,15 +176,17 @@ def files_of(root: Path, cache: Path) -> Path:
 def _read_probes(cache_path: Path) -> dict[str, tuple[Stamp, Probe]]:
     facts, _ = _read(cache_path)
     try:
-        return {path: ((size, changed), Probe(sha256, (height, width), reason))
-                for path, size, changed, sha256, height, width, reason in facts["files"]}  # fmt: skip
+        return {
+            path: ((size, changed), Probe(sha256, (height, width), reason))
+            for path, size, changed, sha256, height, width, reason in facts["files"]
+        }
     except (KeyError, TypeError, ValueError):
         return {}
 
 
 def _stamp(path: Path) -> Stamp | None:
     try:
-        status = os.stat(path, follow_symlinks=False)  # noqa: PTH116 (of each of many thousand files)
+        status = os.stat(path, follow_symlinks=False)  # noqa: PTH116
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
@@ -170,11 +202,22 @@ def _write(path: Path, facts: dict[str, Any], **arrays: NDArray[Any]) -> None:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return the facts and arrays that `_write` wrote, or nothing if the archive is damaged (its checksums show it)."""
+    """Return the facts and arrays that `_write` wrote, or nothing if the archive is damaged (its
+    checksums show it).
+    """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
         facts = json.loads(arrays.pop("facts").tobytes())
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError):
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+    ):
         return {}, {}
     return (facts if isinstance(facts, dict) else {}), arrays

@@ -21,7 +21,21 @@ from resnetlab.data.sources.labels_csv import read_labels
 from resnetlab.errors import InputError, Problem, mistake
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif")
-FOREIGN = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm", ".tga", ".ico", ".psd", ".eps")
+FOREIGN = (
+    ".tif",
+    ".tiff",
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jp2",
+    ".jxl",
+    ".ppm",
+    ".pgm",
+    ".tga",
+    ".ico",
+    ".psd",
+    ".eps",
+)
 """File name suffixes of image formats that cannot be read. Such files are reported as bad files."""
 
 Layout = Literal["splits", "classes", "labels"]
@@ -31,12 +45,14 @@ SYSTEM = ("thumbs.db", "desktop.ini", "icon\r")
 MAX_DEPTH = 32
 MAX_FILES = 20_000_000
 
-LAYOUT = "lay it out as FOLDER/train/CLASS/*.jpg and FOLDER/test/CLASS/*.jpg, or as FOLDER/CLASS/*.jpg"
+LAYOUT = (
+    "lay it out as FOLDER/train/CLASS/*.jpg and FOLDER/test/CLASS/*.jpg, or as FOLDER/CLASS/*.jpg"
+)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Listing of every file under `root`, by its path below it with `/` between the parts, sorted."""
+    """Listing of every file under `root`, by relative path with `/` between the parts, sorted."""
 
     root: Path
     layout: Layout
@@ -48,9 +64,13 @@ class Listing:
         """Return the error for a class without a usable train image; it names the skipped files."""
         if self.layout == "labels":
             problem = f'no usable train image of class "{label}"'
-            return Problem(f"{self.root}/{LABELS}", problem, "add train images of it, or remove its rows")
+            return Problem(
+                f"{self.root}/{LABELS}", problem, "add train images of it, or remove its rows"
+            )
         folder = f"train/{label}" if self.layout == "splits" else label
-        skipped = sorted({f'{item.reason} "{_below(item.path, folder)}"' for item in self._passed_in(folder)})
+        skipped = sorted(
+            {f'{item.reason} "{_below(item.path, folder)}"' for item in self._passed_in(folder)}
+        )
         broken = [path for path in bad if path.startswith(folder + "/")]
         if broken:
             skipped.append(f"{len(broken)} bad")
@@ -72,7 +92,9 @@ def list_folder(root: Path) -> Listing:
         files, passed = read_labels(root, entries)
         classes = sorted({file.label for file in files})
     else:
-        visible = sorted(folder for folder in folders if "/" not in folder and not folder.startswith("."))
+        visible = sorted(
+            folder for folder in folders if "/" not in folder and not folder.startswith(".")
+        )
         splits = _split_folders(root, visible, folders)
         classes, problems = _classes(root, folders, splits)
         if problems:
@@ -81,7 +103,9 @@ def list_folder(root: Path) -> Listing:
         files, passed = _assign_classes(entries, splits)
     _check_classes(root, classes)
     ordered = tuple(sorted(files, key=lambda file: file.path))
-    return Listing(root, layout, tuple(classes), ordered, tuple(sorted(passed, key=lambda item: item.path)))
+    return Listing(
+        root, layout, tuple(classes), ordered, tuple(sorted(passed, key=lambda item: item.path))
+    )
 
 
 def walk(root: Path) -> tuple[list[Entry], set[str]]:
@@ -96,8 +120,12 @@ def walk(root: Path) -> tuple[list[Entry], set[str]]:
                 children = list(entries_in_folder)
         except OSError as error:
             if not folder:
-                raise mistake(str(root), f"cannot be read: {error.strerror}", "give a folder you may read") from error
-            entries.append(Entry(folder, f"cannot be read: {(error.strerror or str(error)).lower()}"))
+                raise mistake(
+                    str(root), f"cannot be read: {error.strerror}", "give a folder you may read"
+                ) from error
+            entries.append(
+                Entry(folder, f"cannot be read: {(error.strerror or str(error)).lower()}")
+            )
             continue
         for child in children:
             path = f"{folder}/{child.name}" if folder else child.name
@@ -107,7 +135,9 @@ def walk(root: Path) -> tuple[list[Entry], set[str]]:
             else:
                 entries.append(Entry(path, _hindrance(child)))
         if folder.count("/") >= MAX_DEPTH or len(entries) > MAX_FILES:
-            raise mistake(str(root), f"deeper than {MAX_DEPTH} folders, or over {MAX_FILES:,} files", LAYOUT)
+            raise mistake(
+                str(root), f"deeper than {MAX_DEPTH} folders, or over {MAX_FILES:,} files", LAYOUT
+            )
     return entries, folders
 
 
@@ -127,7 +157,9 @@ def _hindrance(child: os.DirEntry[str]) -> str:
     if child.is_symlink() or (child.is_dir(follow_symlinks=False) and _is_junction(child)):
         return "a link"
     try:
-        return "" if stat.S_ISREG(child.stat(follow_symlinks=False).st_mode) else "not a regular file"
+        return (
+            "" if stat.S_ISREG(child.stat(follow_symlinks=False).st_mode) else "not a regular file"
+        )
     except OSError as error:
         return f"cannot be read: {(error.strerror or str(error)).lower()}"
 
@@ -138,19 +170,27 @@ def _split_folders(root: Path, visible: list[str], folders: set[str]) -> dict[st
         raise mistake(str(root), "no folders of images in it", LAYOUT)
     named_splits = {name: WORDS[name] for name in visible if name in WORDS}
     has_classes = {
-        name for name in named_splits if any(_parent(folder) == name and not _hidden(folder) for folder in folders)
+        name
+        for name in named_splits
+        if any(_parent(folder) == name and not _hidden(folder) for folder in folders)
     }
     if not has_classes and len(named_splits) < len(visible):
         return {}  # folders of classes, one of which may be named train
     if "train" not in has_classes:
-        raise mistake(f"{root}/train", "no folders of classes in it (links are not followed)", LAYOUT)
+        raise mistake(
+            f"{root}/train", "no folders of classes in it (links are not followed)", LAYOUT
+        )
     spellings = [name for name, split in named_splits.items() if split == "validation"]
     if len(spellings) > 1:
-        raise mistake(str(root), f"two validation splits: {', '.join(spellings)}", "keep one of them")
+        raise mistake(
+            str(root), f"two validation splits: {', '.join(spellings)}", "keep one of them"
+        )
     return named_splits
 
 
-def _classes(root: Path, folders: set[str], splits: dict[str, Split]) -> tuple[list[str], list[Problem]]:
+def _classes(
+    root: Path, folders: set[str], splits: dict[str, Split]
+) -> tuple[list[str], list[Problem]]:
     """Return the class names, sorted, and a problem for each class that is not in train."""
     if not splits:
         return sorted(folder for folder in folders if "/" not in folder and not _hidden(folder)), []
@@ -159,12 +199,19 @@ def _classes(root: Path, folders: set[str], splits: dict[str, Split]) -> tuple[l
         if folder.count("/") == 1 and not _hidden(folder):
             by_split[_parent(folder)].add(folder.split("/")[1])
     fix = "add train images of it, or remove it"
-    untrained = [(name, label) for name in splits for label in sorted(by_split[name] - by_split["train"])]
-    problems = [Problem(f"{root}/{name}/{label}", "a class that is not in train", fix) for name, label in untrained]
+    untrained = [
+        (name, label) for name in splits for label in sorted(by_split[name] - by_split["train"])
+    ]
+    problems = [
+        Problem(f"{root}/{name}/{label}", "a class that is not in train", fix)
+        for name, label in untrained
+    ]
     return sorted(by_split["train"]), problems
 
 
-def _assign_classes(entries: list[Entry], splits: dict[str, Split]) -> tuple[list[Labelled], list[Passed]]:
+def _assign_classes(
+    entries: list[Entry], splits: dict[str, Split]
+) -> tuple[list[Labelled], list[Passed]]:
     files, passed = [], []
     depth = 2 if splits else 1
     for entry in entries:
@@ -173,7 +220,9 @@ def _assign_classes(entries: list[Entry], splits: dict[str, Split]) -> tuple[lis
         if reason:
             passed.append(Passed(entry.path, reason))
         else:
-            files.append(Labelled(entry.path, parts[depth - 1], splits[parts[0]] if splits else None))
+            files.append(
+                Labelled(entry.path, parts[depth - 1], splits[parts[0]] if splits else None)
+            )
     return files, passed
 
 
@@ -197,7 +246,11 @@ def _check_classes(root: Path, classes: list[str]) -> None:
     for name in classes:
         by_folded_name[name.casefold()].append(name)
     problems = [
-        Problem(str(root), f"classes whose names differ in case only: {', '.join(names)}", "rename or merge them")
+        Problem(
+            str(root),
+            f"classes whose names differ in case only: {', '.join(names)}",
+            "rename or merge them",
+        )
         for names in by_folded_name.values()
         if len(names) > 1
     ]

@@ -28,7 +28,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Labelled:
-    """File that should be an image of class `label`; `split` is None if the folder does not tell it."""
+    """File that should be an image of class `label`; `split` is None if the folder does not tell
+    it.
+    """
 
     path: str
     label: str

@@ -1,10 +1,13 @@
-"""Image decoder, the only one of the project: one file becomes grey or RGB pixels, upright, or is refused.
+"""Image decoder, the only one of the project: one file becomes grey or RGB pixels, upright, or is
+refused.
 
 Modes are handled as follows:
 
-- grey (1, L, LA, 16-bit grey) becomes L; every other mode (P, RGB, RGBA, CMYK, YCbCr, ...) becomes RGB;
+- grey (1, L, LA, 16-bit grey) becomes L; every other mode (P, RGB, RGBA, CMYK, YCbCr, ...) becomes
+  RGB;
 - transparency (a channel, a palette's or a color key) is composited on white;
-- 16-bit grey is scaled, round(x 255 / 65535), never clipped; 16-bit color loses its low byte (Pillow reads it so);
+- 16-bit grey is scaled, round(x 255 / 65535), never clipped; 16-bit color loses its low byte
+  (Pillow reads it so);
 - EXIF orientation is applied; an animation gives its first frame.
 
 `PIL.ImageFile.LOAD_TRUNCATED_IMAGES` is never set, so that a truncated image is refused.
@@ -33,13 +36,14 @@ MAX_FILE_BYTES = 500_000_000
 MIN_SIDE = 4
 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
-# Without O_NONBLOCK, opening a FIFO in place of the file would hang; without O_BINARY, Windows changes line ends.
+# Without O_NONBLOCK, opening a FIFO in place of the file would hang; without O_BINARY, Windows
+# changes line ends.
 _READ = os.O_RDONLY | _NO_FOLLOW
 for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
     _READ |= getattr(os, _flag, 0)
 
-# Pillow warns above its limit and refuses above twice the limit. With this limit, `_open` refuses the images in
-# between, about which Pillow only warns.
+# Pillow warns above its limit and refuses above twice the limit. With this limit, `_open` refuses
+# the images in between, about which Pillow only warns.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 _GREY = ("1", "L", "LA", "La")
@@ -71,7 +75,8 @@ class BadImageError(Exception):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Pillow's warnings (damaged EXIF, large images); the important ones become a reason of BadImageError.
+    """Silence Pillow's warnings (damaged EXIF, large images); the important ones become a reason of
+    BadImageError.
 
     Enter it around a batch of decoding, in the thread that starts the others, because filters
     belong to the process.
@@ -130,7 +135,9 @@ def decode(raw: bytes, reduction: int = 1) -> Image.Image:
 
 
 def upright_size(raw: bytes) -> tuple[int, int]:
-    """Return width and height in pixels of the image that `decode` returns, from the file's header alone."""
+    """Return width and height in pixels of the image that `decode` returns, from the file's header
+    alone.
+    """
     image = _open(raw)
     return (image.height, image.width) if _orientation(image) >= 5 else image.size
 

@@ -38,13 +38,24 @@ def read_labels(root: Path, entries: list[Entry]) -> tuple[list[Labelled], list[
         elif file is not None:
             files[file.path] = file
     if len(problems) > MAX_TOLD:
-        problems[MAX_TOLD:] = [Problem(where, f"{len(problems) - MAX_TOLD} more mistakes", "mend these first")]
+        problems[MAX_TOLD:] = [
+            Problem(where, f"{len(problems) - MAX_TOLD} more mistakes", "mend these first")
+        ]
     if len({file.split is None for file in files.values()}) > 1:
-        problems.append(Problem(where, "some rows have a split and some have none", "fill the column or remove it"))
+        problems.append(
+            Problem(
+                where, "some rows have a split and some have none", "fill the column or remove it"
+            )
+        )
     if problems or not files:
-        raise InputError(*problems or [Problem(where, "no rows", "give a row path,label for each image")])
+        raise InputError(
+            *problems or [Problem(where, "no rows", "give a row path,label for each image")]
+        )
     passed = [
-        Passed(entry.path, "hidden" if entry.path.startswith(".") else entry.hindrance or f"not in {LABELS}")
+        Passed(
+            entry.path,
+            "hidden" if entry.path.startswith(".") else entry.hindrance or f"not in {LABELS}",
+        )
         for entry in entries
         if entry.path not in files and entry.path != LABELS
     ]
@@ -57,10 +68,18 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise mistake(str(path), f"larger than {MAX_BYTES // 10**6} MB", fix)
-        reader = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
+        reader = csv.DictReader(
+            io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True
+        )
         columns = list(reader.fieldnames or [])
         if sorted(columns) not in (["label", "path"], ["label", "path", "split"]):
-            raise mistake(f"{path}:1", "other columns", fix, got=",".join(columns), allowed="path,label[,split]")
+            raise mistake(
+                f"{path}:1",
+                "other columns",
+                fix,
+                got=",".join(columns),
+                allowed="path,label[,split]",
+            )
         return [(reader.line_num, row) for row in reader]
     except UnicodeDecodeError as error:
         raise mistake(str(path), "not text in UTF-8", fix) from error
@@ -75,15 +94,26 @@ def _file(
     if None in row or None in row.values():
         return None, ("more or fewer values than columns", "quote a value that holds a comma")
     path, label, split = row["path"].removeprefix("./"), row["label"], row.get("split", "")
-    entry = entry_at.get(path)  # only files that the walk listed: no `..`, no absolute path, no link
+    entry = entry_at.get(
+        path
+    )  # only files that the walk listed: no `..`, no absolute path, no link
     if entry is None:
-        return None, (f'no file "{path}" in the folder', "write paths below the folder, or remove the row")
+        return None, (
+            f'no file "{path}" in the folder',
+            "write paths below the folder, or remove the row",
+        )
     if entry.hindrance:
-        return None, (f'"{path}" is {entry.hindrance}', "put the file itself there, or remove the row")
+        return None, (
+            f'"{path}" is {entry.hindrance}',
+            "put the file itself there, or remove the row",
+        )
     if path in used:
         return None, (f'"{path}" a second time', "keep one row for each file")
     if not label:
         return None, (f'"{path}" has no label', "give it one, or remove the row")
     if split and split not in WORDS:
-        return None, (f'split "{split}" is none of train, validation, test', nearest(split, WORDS) or "train")
+        return None, (
+            f'split "{split}" is none of train, validation, test',
+            nearest(split, WORDS) or "train",
+        )
     return Labelled(path, label, WORDS[split] if split else None), None

@@ -31,7 +31,9 @@ HEADER = ("path", "label", "split", "sha256")
 
 @dataclass(frozen=True)
 class Row:
-    """Row of a usable image: path below the root, class, split, SHA-256 of the file, size as stored."""
+    """Row of a usable image: path below the root, class, split, SHA-256 of the file, size as
+    stored.
+    """
 
     path: str
     label: str
@@ -42,7 +44,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Cut:
-    """Split of all images of a folder: train, validation and test, as fractions that add up to 1 or as counts."""
+    """Split of all images of a folder: train, validation and test, as fractions that add up to 1 or
+    as counts.
+    """
 
     parts: tuple[float, float, float]
     seed: int = 0
@@ -56,9 +60,16 @@ class Cut:
         except ValueError:
             parts = ()
         are_counts = all(part == int(part) for part in parts if math.isfinite(part))
-        valid = len(parts) == 3 and all(math.isfinite(part) and part >= 0 for part in parts) and parts[0] and parts[2]
+        valid = (
+            len(parts) == 3
+            and all(math.isfinite(part) and part >= 0 for part in parts)
+            and parts[0]
+            and parts[2]
+        )
         if not valid or not (are_counts or abs(sum(parts) - 1) < 1e-6):
-            raise mistake(option, "not shares or counts of train, validation and test", fix, got=text)
+            raise mistake(
+                option, "not shares or counts of train, validation and test", fix, got=text
+            )
         return cls((parts[0], parts[1], parts[2]), seed)
 
     def counts(self, images: int, where: str) -> tuple[int, int, int]:
@@ -71,8 +82,13 @@ class Cut:
             return images - validation - max(1, test), validation, max(1, test)
         train, validation, test = (int(part) for part in self.parts)
         if train + validation + test != images:
-            problem = f"{train:,} + {validation:,} + {test:,} = {train + validation + test:,}, of {images:,} images"
-            raise mistake(where, problem, "counts that add up, or shares such as .6,.2,.2", field="split")
+            problem = (
+                f"{train:,} + {validation:,} + {test:,} = {train + validation + test:,}, of "
+                f"{images:,} images"
+            )
+            raise mistake(
+                where, problem, "counts that add up, or shares such as .6,.2,.2", field="split"
+            )
         return train, validation, test
 
 
@@ -87,7 +103,9 @@ def cut_of(text: str, option: str = "--split") -> Cut | Path | None:
 
 
 def stem(root: Path, paths: Sequence[str]) -> str:
-    """Return `<folder-name>-<short hash of the paths>`, the beginning of the names of files about a folder."""
+    """Return `<folder-name>-<short hash of the paths>`, the beginning of the names of files about a
+    folder.
+    """
     name = re.sub(r"[^A-Za-z0-9._-]", "_", root.resolve().name) or "root"
     return f"{name}-{hashlib.sha256(json.dumps(list(paths)).encode()).hexdigest()[:8]}"
 
@@ -108,8 +126,18 @@ def complete(
     result = stored or _cut(rows, classes, str(root))
     if stored is None:
         write(path, result)
-    description = "15 % test and 15 % validation" if rows[0].split is None else "15 % of train as the test split"
-    return result, (f"{root} has no test split: {description} were set apart, by class, by seed 0; listed in {path}",)
+    description = (
+        "15 % test and 15 % validation"
+        if rows[0].split is None
+        else "15 % of train as the test split"
+    )
+    return result, (
+        (
+            f"{root} has no test split: {description} were set apart, by class, by seed 0; "
+            "listed in "
+            f"{path}"
+        ),
+    )
 
 
 def cut_anew(rows: Sequence[Row], classes: Sequence[str], root: Path, cut: Cut) -> tuple[Row, ...]:
@@ -134,7 +162,9 @@ def follow(rows: Sequence[Row], root: Path, path: Path) -> tuple[Row, ...]:
         text = path.read_bytes().decode(errors="surrogateescape")
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except (OSError, csv.Error, ValueError) as error:
-        raise mistake(str(path), f"cannot be read: {error}", "give a manifest of resnetlab data split") from None
+        raise mistake(
+            str(path), f"cannot be read: {error}", "give a manifest of resnetlab data split"
+        ) from None
     if not lines or tuple(lines[0]) != HEADER or any(len(line) != len(HEADER) for line in lines):
         raise mistake(str(path), "not a manifest", fix, allowed=",".join(HEADER))
     listed = {line[0]: (line[1], line[3]) for line in lines[1:]}
@@ -151,7 +181,11 @@ def follow(rows: Sequence[Row], root: Path, path: Path) -> tuple[Row, ...]:
         },
     }
     problems = [
-        Problem(str(path), f'{message} "{names[0]}"' + (f" and {len(names) - 1:,} more" if names[1:] else ""), fix)
+        Problem(
+            str(path),
+            f'{message} "{names[0]}"' + (f" and {len(names) - 1:,} more" if names[1:] else ""),
+            fix,
+        )
         for message, names in ((message, sorted(paths)) for message, paths in mismatches.items())
         if names
     ]
@@ -172,7 +206,10 @@ def _cut(rows: Sequence[Row], classes: Sequence[str], where: str) -> tuple[Row, 
     labels = np.array([index_of[rows[index].label] for index in train], np.int64)
     test = stratify.split_test(labels, classes, SHARE, where)
     test_indices = {index for index, drawn in zip(train, test, strict=True) if drawn}
-    return tuple(replace(row, split="test") if index in test_indices else row for index, row in enumerate(rows))
+    return tuple(
+        replace(row, split="test") if index in test_indices else row
+        for index, row in enumerate(rows)
+    )
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
@@ -193,17 +230,24 @@ def _read(path: Path, rows: Sequence[Row]) -> tuple[Row, ...] | None:
     except (OSError, csv.Error, ValueError):
         return None
     well_formed = (
-        tuple(header) == HEADER and len(lines) == len(rows) and all(len(line) == len(HEADER) for line in lines)
+        tuple(header) == HEADER
+        and len(lines) == len(rows)
+        and all(len(line) == len(HEADER) for line in lines)
     )
     if not well_formed:
         return None
     result = tuple(replace(row, split=line[2]) for row, line in zip(rows, lines, strict=True))  # type: ignore[arg-type]
     same = all(
-        (row.path, row.label, row.split, row.sha256) == tuple(line) for row, line in zip(result, lines, strict=True)
+        (row.path, row.label, row.split, row.sha256) == tuple(line)
+        for row, line in zip(result, lines, strict=True)
     )
     same_splits = all(
         row.split == current.split or current.split in (None, "train")
         for row, current in zip(result, rows, strict=True)
     )
     splits = {row.split for row in result}
-    return result if same and same_splits and splits <= set(get_args(Split)) and {"train", "test"} <= splits else None
+    return (
+        result
+        if same and same_splits and splits <= set(get_args(Split)) and {"train", "test"} <= splits
+        else None
+    )

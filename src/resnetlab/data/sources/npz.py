@@ -36,7 +36,16 @@ A data set is loaded into memory, and a small archive must not unpack without li
 VALIDATION_WORDS = ("validation", "val", "valid")
 FIX_FILE = "write it again with np.savez(file, x_train=..., y_train=..., x_test=..., y_test=...)"
 
-BROKEN = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError)
+BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+)
 """Exceptions that reading a damaged archive raises."""
 
 
@@ -57,7 +66,9 @@ class _Check:
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, key: str, problem: str, fix: str, *, got: object = "", allowed: str = "") -> None:
-        self.problems.append(Problem(self.where, problem, fix, field=key, got=str(got), allowed=allowed))
+        self.problems.append(
+            Problem(self.where, problem, fix, field=key, got=str(got), allowed=allowed)
+        )
 
 
 def open_arrays(path: Path, name: str = "", notes: tuple[str, ...] = ()) -> Source:
@@ -66,7 +77,9 @@ def open_arrays(path: Path, name: str = "", notes: tuple[str, ...] = ()) -> Sour
     Raises InputError with every mistake.
     """
     if not path.is_file():  # a FIFO would hang the open
-        raise mistake(str(path), "neither a folder nor a regular file", "give an .npz or a folder of images")
+        raise mistake(
+            str(path), "neither a folder nor a regular file", "give an .npz or a folder of images"
+        )
     with _damage_as_error(str(path)):
         archive = zipfile.ZipFile(path)
     with archive:
@@ -96,20 +109,30 @@ def _read(archive: zipfile.ZipFile, where: str, name: str, notes: tuple[str, ...
         _check_pixels(check, f"x_{word}", "" if split == "train" else "x_train")
         _check_labels(check, f"y_{word}", f"x_{word}")
     has_names = _check_classes(check)
-    if "about" in check.headers and (check.headers["about"].shape or check.headers["about"].dtype.kind != "U"):
+    if "about" in check.headers and (
+        check.headers["about"].shape or check.headers["about"].dtype.kind != "U"
+    ):
         check.add("about", "not one text", "about=np.array('where the images come from')")
     labels = {} if check.problems else {split: load(f"y_{word}") for split, word in splits.items()}
     classes = _classes(check, load("classes") if has_names else None, labels, splits)
     if check.problems:
         raise InputError(*check.problems)
-    parts = {split: content_hash.images(load(f"x_{word}"), labels[split]) for split, word in splits.items()}
+    parts = {
+        split: content_hash.images(load(f"x_{word}"), labels[split])
+        for split, word in splits.items()
+    }
     used = {"about", "classes", *(f"{kind}_{word}" for kind in "xy" for word in splits.values())}
     extra = sorted(set(check.headers) - used)
     if extra:
         notes = (*notes, f"{where}: arrays not used: {', '.join(extra)}")
     about = str(load("about")) if "about" in check.headers else ""
     source = content_hash.assemble(
-        name, classes, train=parts["train"], test=parts["test"], validation=parts.get("validation"), notes=notes
+        name,
+        classes,
+        train=parts["train"],
+        test=parts["test"],
+        validation=parts.get("validation"),
+        notes=notes,
     )
     return replace(source, about=about)
 
@@ -117,7 +140,9 @@ def _read(archive: zipfile.ZipFile, where: str, name: str, notes: tuple[str, ...
 def _headers(archive: zipfile.ZipFile, where: str) -> dict[str, Header]:
     headers = {}
     if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-        raise mistake(where, f"unpacks to more than {MAX_BYTES >> 30} GiB", "keep fewer or smaller images")
+        raise mistake(
+            where, f"unpacks to more than {MAX_BYTES >> 30} GiB", "keep fewer or smaller images"
+        )
     for member in archive.infolist():
         with archive.open(member) as file:
             version = npy.read_magic(file)
@@ -132,19 +157,30 @@ def _headers(archive: zipfile.ZipFile, where: str) -> dict[str, Header]:
 
 def _splits(check: _Check) -> dict[str, str]:
     """Return the splits whose two arrays exist, with the word by which the file spells each."""
-    validation_words = [word for word in VALIDATION_WORDS if {f"x_{word}", f"y_{word}"} & set(check.headers)]
+    validation_words = [
+        word for word in VALIDATION_WORDS if {f"x_{word}", f"y_{word}"} & set(check.headers)
+    ]
     if len(validation_words) > 1:
         check.add(
-            f"x_{validation_words[1]}", f"a second validation split beside x_{validation_words[0]}", "keep one of them"
+            f"x_{validation_words[1]}",
+            f"a second validation split beside x_{validation_words[0]}",
+            "keep one of them",
         )
-    splits = {"train": "train", "test": "test"} | ({"validation": validation_words[0]} if validation_words else {})
+    splits = {"train": "train", "test": "test"} | (
+        {"validation": validation_words[0]} if validation_words else {}
+    )
     used = {"classes", *(f"{kind}_{word}" for kind in "xy" for word in splits.values())}
     complete = {}
     for split, word in splits.items():
         missing = [key for key in (f"x_{word}", f"y_{word}") if key not in check.headers]
         for key in missing:
             suggestion = nearest(key, set(check.headers) - used)
-            check.add(key, "missing", suggestion or f"add {key}", got=f"arrays {', '.join(sorted(check.headers))}")
+            check.add(
+                key,
+                "missing",
+                suggestion or f"add {key}",
+                got=f"arrays {', '.join(sorted(check.headers))}",
+            )
         if not missing:
             complete[split] = word
     return complete
@@ -154,27 +190,55 @@ def _check_pixels(check: _Check, key: str, reference: str) -> None:
     header = check.headers[key]
     shape, allowed = header.shape, "(N, H, W) or (N, H, W, 1 or 3)"
     if header.dtype != np.uint8:
-        scale = "(x * 255).round().astype(np.uint8) if x is in [0, 1]" if header.dtype.kind == "f" else "x as uint8"
+        scale = (
+            "(x * 255).round().astype(np.uint8) if x is in [0, 1]"
+            if header.dtype.kind == "f"
+            else "x as uint8"
+        )
         check.add(
-            key, "pixels are not uint8", f"convert to uint8: {scale}", got=header.dtype, allowed="uint8, 0 to 255"
+            key,
+            "pixels are not uint8",
+            f"convert to uint8: {scale}",
+            got=header.dtype,
+            allowed="uint8, 0 to 255",
         )
     if len(shape) not in (3, 4):
-        check.add(key, "not a stack of images", f"{key}.reshape(N, H, W, C)", got=shape, allowed=allowed)
+        check.add(
+            key, "not a stack of images", f"{key}.reshape(N, H, W, C)", got=shape, allowed=allowed
+        )
         return
     if len(shape) == 4 and shape[3] not in (1, 3):
-        fix = f"{key}.transpose(0, 2, 3, 1)" if shape[1] in (1, 3) else "keep 1 or 3 channels, the last axis"
+        fix = (
+            f"{key}.transpose(0, 2, 3, 1)"
+            if shape[1] in (1, 3)
+            else "keep 1 or 3 channels, the last axis"
+        )
         check.add(key, f"{shape[3]} channels", fix, got=shape, allowed=allowed)
     elif shape[1] != shape[2]:
-        check.add(key, "images are not square", "crop or pad them to a square", got=f"{shape[1]} x {shape[2]} pixels")
+        check.add(
+            key,
+            "images are not square",
+            "crop or pad them to a square",
+            got=f"{shape[1]} x {shape[2]} pixels",
+        )
     elif shape[1] < MIN_SIDE:
         fix = f"give images of {MIN_SIDE} x {MIN_SIDE} or more"
         check.add(key, "images are too small", fix, got=f"{shape[1]} x {shape[2]} pixels")
     if not shape[0]:
-        check.add(key, "no images", "add images, or leave the split out" if "train" not in key else "add images")
+        check.add(
+            key,
+            "no images",
+            "add images, or leave the split out" if "train" not in key else "add images",
+        )
     first = check.headers[reference].shape if reference in check.headers else shape
     already_reported = any(problem.field in (key, reference) for problem in check.problems)
     if not already_reported and _image_shape(first) != _image_shape(shape):
-        check.add(key, f"images differ in shape from those of {reference}", f"give both {first[1:]}", got=shape[1:])
+        check.add(
+            key,
+            f"images differ in shape from those of {reference}",
+            f"give both {first[1:]}",
+            got=shape[1:],
+        )
 
 
 def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -186,7 +250,13 @@ def _check_labels(check: _Check, key: str, pixels: str) -> None:
     if header.dtype.kind not in "iu":
         check.add(key, "labels are not whole numbers", f"{key}.astype(np.int64)", got=header.dtype)
     if len(header.shape) != 1:
-        check.add(key, "labels are not a row of numbers", f"{key}.reshape(-1)", got=header.shape, allowed="(N,)")
+        check.add(
+            key,
+            "labels are not a row of numbers",
+            f"{key}.reshape(-1)",
+            got=header.shape,
+            allowed="(N,)",
+        )
     elif images.shape and header.shape[0] != images.shape[0]:
         lengths = f"{images.shape[0]} images and {header.shape[0]} labels"
         check.add(key, f"differs in length from {pixels}", "give each image one label", got=lengths)
@@ -199,13 +269,22 @@ def _check_classes(check: _Check) -> bool:
         return False
     if header.dtype.kind != "U" or len(header.shape) != 1:
         got = f"{header.dtype} {header.shape}"
-        check.add("classes", "not a row of names", "classes=np.array([...]) of str", got=got, allowed="(K,) str")
+        check.add(
+            "classes",
+            "not a row of names",
+            "classes=np.array([...]) of str",
+            got=got,
+            allowed="(K,) str",
+        )
         return False
     return True
 
 
 def _classes(
-    check: _Check, names: NDArray[np.str_] | None, labels: dict[str, NDArray[Any]], words: dict[str, str]
+    check: _Check,
+    names: NDArray[np.str_] | None,
+    labels: dict[str, NDArray[Any]],
+    words: dict[str, str],
 ) -> list[str]:
     """Return the class names, checked against the labels of each split."""
     top = 1 + max((int(part.max()) for part in labels.values()), default=0)
@@ -214,21 +293,41 @@ def _classes(
         classes = [str(label) for label in range(top)]
     bound = len(classes) or MAX_CLASSES
     if names is not None and (len(set(classes)) < len(classes) or not all(classes)):
-        check.add("classes", "an empty name, or the same name twice", "give each class a name of its own")
+        check.add(
+            "classes", "an empty name, or the same name twice", "give each class a name of its own"
+        )
     for split, part in labels.items():
         wrong = np.flatnonzero((part < 0) | (part >= bound))
         if len(wrong):
             example = f"{part[wrong[0]]} at index {wrong[0]}" + (
                 f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
             )
-            check.add(f"y_{words[split]}", "no such class", "mend the labels", got=example, allowed=f"0 to {bound - 1}")
+            check.add(
+                f"y_{words[split]}",
+                "no such class",
+                "mend the labels",
+                got=example,
+                allowed=f"0 to {bound - 1}",
+            )
     if labels and not check.problems:
         if len(classes) < 2:
-            check.add("classes", "fewer than two classes", "give images of two classes or more", got=len(classes))
-        empty = np.flatnonzero(np.bincount(labels["train"].astype(np.int64), minlength=len(classes)) == 0)
-        if len(empty):
-            names_of_empty = ", ".join(classes[index] for index in empty[:10]) + (", ..." if len(empty) > 10 else "")
             check.add(
-                "y_train", f"no train image of {len(empty)} of {len(classes)} classes", "add some", got=names_of_empty
+                "classes",
+                "fewer than two classes",
+                "give images of two classes or more",
+                got=len(classes),
+            )
+        empty = np.flatnonzero(
+            np.bincount(labels["train"].astype(np.int64), minlength=len(classes)) == 0
+        )
+        if len(empty):
+            names_of_empty = ", ".join(classes[index] for index in empty[:10]) + (
+                ", ..." if len(empty) > 10 else ""
+            )
+            check.add(
+                "y_train",
+                f"no train image of {len(empty)} of {len(classes)} classes",
+                "add some",
+                got=names_of_empty,
             )
     return classes

@@ -1,4 +1,5 @@
-"""Data sets by name: an `.npz` in `.data/` of the current folder, or torchvision's copy, downloaded once.
+"""Data sets by name: an `.npz` in `.data/` of the current folder, or torchvision's copy, downloaded
+once.
 
 torchvision is imported only in the function that needs it. A failed download is reported in one
 line that tells where to put the file.
@@ -44,7 +45,9 @@ HUB = {
     "cifar10": Hub("CIFAR10", 170, "cifar-10-python.tar.gz"),
     "cifar100": Hub("CIFAR100", 169, "cifar-100-python.tar.gz"),
     "mnist": Hub("MNIST", 12, "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"),
-    "fashion-mnist": Hub("FashionMNIST", 31, "FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"),
+    "fashion-mnist": Hub(
+        "FashionMNIST", 31, "FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"
+    ),
     "svhn": Hub("SVHN", 246, "{train,test}_32x32.mat"),
 }
 
@@ -65,24 +68,33 @@ def open_hub(name: str, *, say: Say) -> Source:
 
     dataset_class = getattr(torchvision.datasets, hub.torchvision)
     try:
-        train, test = (_split(dataset_class, name, root, split, download=False) for split in ("train", "test"))
+        train, test = (
+            _split(dataset_class, name, root, split, download=False) for split in ("train", "test")
+        )
     except Exception:  # missing or incomplete: torchvision raises many kinds of errors for both
         refuse_offline(name, _by_hand(name, root))
         say(f"downloading {name}: about {hub.megabytes} MB into {root}")
         train, test = _download(dataset_class, name, root)
-    return content_hash.assemble(name, _classes(name, train), train=_images(name, train), test=_images(name, test))
+    return content_hash.assemble(
+        name, _classes(name, train), train=_images(name, train), test=_images(name, test)
+    )
 
 
 def _download(dataset_class: Callable[..., Any], name: str, root: Path) -> tuple[Any, Any]:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _timeout():
-            train, test = (_split(dataset_class, name, root, split, download=True) for split in ("train", "test"))
+            train, test = (
+                _split(dataset_class, name, root, split, download=True)
+                for split in ("train", "test")
+            )
             return train, test
     except Exception as error:  # sockets, archives, checksums: the remedy is the same
         if isinstance(error, OSError) and error.errno in FULL:
             fix = "free some space, then give the same command again"
-            raise ResourceError(Problem(str(root), f"the disk is full; {name} was not downloaded", fix)) from error
+            raise ResourceError(
+                Problem(str(root), f"the disk is full; {name} was not downloaded", fix)
+            ) from error
         lines = str(error).strip().splitlines() or [type(error).__name__]
         problem = f"can be neither read nor downloaded: {lines[-1].strip()[:120]}"
         raise mistake(name, problem, _by_hand(name, root)) from error
@@ -90,10 +102,15 @@ def _download(dataset_class: Callable[..., Any], name: str, root: Path) -> tuple
 
 def _by_hand(name: str, root: Path) -> str:
     """Return the instruction which file to put into which folder."""
-    return f"put {HUB[name].place} into {root}, or give an .npz: --data FILE.npz (or {NEARBY / name}.npz here)"
+    return (
+        f"put {HUB[name].place} into {root}, or give an .npz: --data FILE.npz (or "
+        f"{NEARBY / name}.npz here)"
+    )
 
 
-def _split(dataset_class: Callable[..., Any], name: str, root: Path, split: str, *, download: bool) -> Any:
+def _split(
+    dataset_class: Callable[..., Any], name: str, root: Path, split: str, *, download: bool
+) -> Any:
     if name == "svhn":
         return dataset_class(root, split=split, download=download)
     return dataset_class(root, train=split == "train", download=download)
@@ -103,11 +120,13 @@ def _images(name: str, dataset: Any) -> Images:
     pixels = np.asarray(dataset.data)
     if name == "svhn":
         pixels = pixels.transpose(0, 2, 3, 1)
-    return content_hash.images(pixels, np.asarray(dataset.labels if name == "svhn" else dataset.targets))
+    return content_hash.images(
+        pixels, np.asarray(dataset.labels if name == "svhn" else dataset.targets)
+    )
 
 
 def _classes(name: str, train: Any) -> list[str]:
-    """Return the class names; for digits the numerals, because torchvision has `0 - zero` or none."""
+    """Return the class names; for digits the numerals (torchvision has `0 - zero` or none)."""
     return [str(digit) for digit in range(10)] if name in ("mnist", "svhn") else list(train.classes)
 
 

@@ -12,8 +12,11 @@ from resnetlab.data.config import Augment
 from resnetlab.data.transforms.epoch_draws import EpochPlan
 
 
-def crop_and_flip(pixels: Tensor, corner: Tensor | None, mirror: Tensor | None, padding: int, size: int = 0) -> Tensor:
-    """Crop each image of (B, H, W, C) at its corner, with `padding` black pixels around it, and flip some images.
+def crop_and_flip(
+    pixels: Tensor, corner: Tensor | None, mirror: Tensor | None, padding: int, size: int = 0
+) -> Tensor:
+    """Crop each image of (B, H, W, C) at its corner, with `padding` black pixels around it, and
+    flip some images.
 
     `corner` (B, 2) int64 holds top and left, `mirror` (B,) bool; None skips that operation. The
     crop has `size` pixels a side, 0 for the size of the image. One gather does both.
@@ -34,7 +37,9 @@ def crop_and_flip(pixels: Tensor, corner: Tensor | None, mirror: Tensor | None, 
 
 
 def centre(pixels: Tensor, size: int) -> Tensor:
-    """Return the center crop of (B, H, W, C) with `size` pixels a side, or all of it if `size` is 0."""
+    """Return the center crop of (B, H, W, C) with `size` pixels a side, or all of it if `size` is
+    0.
+    """
     if not size:
         return pixels
     top, left = ((length - size) // 2 for length in pixels.shape[1:3])
@@ -48,17 +53,22 @@ def cut_out(images: Tensor, hole: Tensor, size: int) -> Tensor:
     height, width = images.shape[2:]
     rows = torch.arange(height, device=images.device)[None, :] - hole[:, :1] + size // 2
     columns = torch.arange(width, device=images.device)[None, :] - hole[:, 1:] + size // 2
-    inside = ((rows >= 0) & (rows < size))[:, None, :, None] & ((columns >= 0) & (columns < size))[:, None, None, :]
+    inside = ((rows >= 0) & (rows < size))[:, None, :, None] & ((columns >= 0) & (columns < size))[
+        :, None, None, :
+    ]
     return torch.where(inside, 0.0, images)  # keeps channels-last, which masked_fill does not
 
 
 def normalise(pixels: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """Return (x / 255 - mean) / deviation: (B, H, W, C) uint8 to (B, C, H, W) fp32, channels-last in memory."""
+    """Return (x / 255 - mean) / deviation: (B, H, W, C) uint8 to (B, C, H, W) fp32, channels-last
+    in memory.
+    """
     return ((pixels.float() - 255 * mean) / (255 * deviation)).permute(0, 3, 1, 2)
 
 
 def mix(values: Tensor, share: Tensor, mate: Tensor) -> Tensor:
-    """Mix each of (B, ...) with another item of the batch; `share` is its own weight, `mate` (B,) orders the partners.
+    """Mix each of (B, ...) with another item of the batch; `share` is its own weight, `mate` (B,)
+    orders the partners.
 
     Zhang et al. 2018, sec. 2, with one weight per image and partners from the same batch, as they
     recommend.
@@ -68,26 +78,42 @@ def mix(values: Tensor, share: Tensor, mate: Tensor) -> Tensor:
 
 
 def train_batch(
-    pixels: Tensor, plan: EpochPlan, part: slice | Tensor, augment: Augment, scale: Callable[[Tensor], Tensor]
+    pixels: Tensor,
+    plan: EpochPlan,
+    part: slice | Tensor,
+    augment: Augment,
+    scale: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Return a part of an epoch, augmented and normalized by `scale`: (B, C, H, W), from the whole
     split (N, H, W, C).
     """
     corner = plan.corner[part] if augment.crop_padding or augment.crop else None
     mirror = plan.mirror[part] if augment.flip else None
-    batch = crop_and_flip(pixels[plan.order[part]], corner, mirror, augment.crop_padding, augment.crop)
+    batch = crop_and_flip(
+        pixels[plan.order[part]], corner, mirror, augment.crop_padding, augment.crop
+    )
     if augment.randaugment:
         # The import is here because torchvision's operations take seconds to import.
         from resnetlab.data.transforms.randaugment import rand_augment
 
-        batch = rand_augment(batch, plan.operation[part], plan.opposite[part], augment.randaugment.magnitude)
+        batch = rand_augment(
+            batch, plan.operation[part], plan.opposite[part], augment.randaugment.magnitude
+        )
     images = scale(batch)
     if augment.cutout:
         images = cut_out(images, plan.hole[part], augment.cutout)
     return mix(images, plan.share[part], plan.mate[part]) if augment.mixup else images
 
 
-def train_labels(labels: Tensor, plan: EpochPlan, part: slice | Tensor, augment: Augment, classes: int) -> Tensor:
-    """Return the labels (B,) of a part of an epoch; with mixup the class probabilities (B, K) of each mixture."""
+def train_labels(
+    labels: Tensor, plan: EpochPlan, part: slice | Tensor, augment: Augment, classes: int
+) -> Tensor:
+    """Return the labels (B,) of a part of an epoch; with mixup the class probabilities (B, K) of
+    each mixture.
+    """
     batch = labels[plan.order[part]]
-    return mix(F.one_hot(batch, classes).float(), plan.share[part], plan.mate[part]) if augment.mixup else batch
+    return (
+        mix(F.one_hot(batch, classes).float(), plan.share[part], plan.mate[part])
+        if augment.mixup
+        else batch
+    )

@@ -1,4 +1,6 @@
-"""Random draws of an epoch, made in advance: the order of images and their augmentation, from seed and epoch."""
+"""Random draws of an epoch, made in advance: the order of images and their augmentation, from seed
+and epoch.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ class EpochPlan:
     """Random draws of one epoch, in the order in which images are used."""
 
     order: Tensor  # (N,) int64: index of the image
-    corner: Tensor  # (N, 2) int64: top and left of its crop, from 0 to 2 x padding, or to side - crop
+    corner: (
+        Tensor  # (N, 2) int64: top and left of its crop, from 0 to 2 x padding, or to side - crop
+    )
     mirror: Tensor  # (N,) bool
     hole: Tensor  # (N, 2) int64: row and column of the center of its cutout
     operation: Tensor  # (N, R) int64: RandAugment's operations in order; R is 0 without it
@@ -30,11 +34,16 @@ class EpochPlan:
 
     def to(self, device: torch.device) -> EpochPlan:
         """Return the same plan on a device."""
-        return EpochPlan(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        return EpochPlan(
+            **{field.name: getattr(self, field.name).to(device) for field in fields(self)}
+        )
 
 
-def plan_epoch(images: int, side: int, augment: Augment, draw: Callable[[str], torch.Generator]) -> EpochPlan:
-    """Draw an epoch over `images` train images of `side` pixels; `draw` returns a generator for each kind of draw.
+def plan_epoch(
+    images: int, side: int, augment: Augment, draw: Callable[[str], torch.Generator]
+) -> EpochPlan:
+    """Draw an epoch over `images` train images of `side` pixels; `draw` returns a generator for
+    each kind of draw.
 
     Each kind has its own stream, so that a recipe with flips has the same batches and crops as one
     without.
@@ -42,7 +51,9 @@ def plan_epoch(images: int, side: int, augment: Augment, draw: Callable[[str], t
     margin = side - augment.crop if augment.crop else 2 * augment.crop_padding
     rounds = augment.randaugment.operations if augment.randaugment else 0
     mixed = images if augment.mixup else 0
-    beta = np.random.default_rng(draw("mixup").initial_seed())  # torch cannot draw from Beta with a generator
+    beta = np.random.default_rng(
+        draw("mixup").initial_seed()
+    )  # torch cannot draw from Beta with a generator
     return EpochPlan(
         order=torch.randperm(images, generator=draw("order")),
         corner=torch.randint(margin + 1, (images, 2), generator=draw("crop")),
@@ -50,6 +61,8 @@ def plan_epoch(images: int, side: int, augment: Augment, draw: Callable[[str], t
         hole=torch.randint(augment.crop or side, (images, 2), generator=draw("cutout")),
         operation=torch.randint(OPERATIONS, (images, rounds), generator=draw("operation")),
         opposite=torch.rand(images, rounds, generator=draw("opposite")) < 0.5,
-        share=torch.from_numpy(beta.beta(augment.mixup or 1.0, augment.mixup or 1.0, mixed)).float(),
+        share=torch.from_numpy(
+            beta.beta(augment.mixup or 1.0, augment.mixup or 1.0, mixed)
+        ).float(),
         mate=torch.rand(mixed, dtype=torch.float64, generator=draw("mate")),
     )

@@ -18,8 +18,8 @@ CROP_RATIO = 256 / 224
 """Ratio of the resized shorter side to the crop in ImageNet evaluation: int(256/224 x size)."""
 
 MAX_RATIO = 32
-"""Longer to shorter side before a crop. Of a longer strip the middle is taken first: 4 x 5,000,000 pixels with the
-shorter side at 256 would be 80 billion."""
+"""Longer to shorter side before a crop. Of a longer strip the middle is taken first: 4 x 5,000,000
+pixels with the shorter side at 256 would be 80 billion."""
 
 _KERNELS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -36,7 +36,8 @@ class View:
     size: Positive
     """Size in pixels."""
     resize: Positive | None = None
-    """Shorter side in pixels before the crop, for the rule crop only; None is int(256/224 x size)."""
+    """Shorter side in pixels before the crop, for the rule crop only; None is int(256/224 x size).
+    """
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     channels: Literal[1, 3] = 3
     mean: tuple[float, ...]
@@ -46,10 +47,18 @@ class View:
 
     def __post_init__(self) -> None:
         if self.resize is not None and (self.rule != "crop" or self.resize < self.size):
-            raise FieldError("resize", f"{self.resize} does not go with {self.rule} of {self.size}", "leave it out")
+            raise FieldError(
+                "resize",
+                f"{self.resize} does not go with {self.rule} of {self.size}",
+                "leave it out",
+            )
         for field, values in (("mean", self.mean), ("deviation", self.deviation)):
             if len(values) != self.channels:
-                raise FieldError(field, f"{len(values)} values for {self.channels} channels", "one value a channel")
+                raise FieldError(
+                    field,
+                    f"{len(values)} values for {self.channels} channels",
+                    "one value a channel",
+                )
 
     @property
     def shorter_side(self) -> int:
@@ -82,7 +91,9 @@ def _middle(image: Image.Image) -> Image.Image:
     """Return the middle of a narrow image, MAX_RATIO times as long as it is wide."""
     longest = MAX_RATIO * min(image.size)
     left, top = (max(0, (edge - longest) // 2) for edge in image.size)
-    return image.crop((left, top, min(image.width, left + longest), min(image.height, top + longest)))
+    return image.crop(
+        (left, top, min(image.width, left + longest), min(image.height, top + longest))
+    )
 
 
 def _scaled(edge: int, side: int, reference: int) -> int:
@@ -91,23 +102,31 @@ def _scaled(edge: int, side: int, reference: int) -> int:
 
 def centre(image: Image.Image, side: int) -> Image.Image:
     """Return the center square of `side` pixels, rounded as in torchvision's CenterCrop."""
-    left, top = (int(round((edge - side) / 2.0)) for edge in image.size)  # noqa: RUF046 (as it is written there)
+    left, top = (int(round((edge - side) / 2.0)) for edge in image.size)  # noqa: RUF046
     return image.crop((left, top, left + side, top + side))
 
 
 def show(image: Image.Image, view: View) -> NDArray[np.uint8]:
-    """Return the network's input (H, W, C) uint8 for a decoded image; square unless the rule is whole."""
+    """Return the network's input (H, W, C) uint8 for a decoded image; square unless the rule is
+    whole.
+    """
     image_resized = resized(image, view)
     return pixels(centre(image_resized, view.size) if view.rule == "crop" else image_resized)
 
 
 def ten_crops(image: Image.Image, view: View) -> NDArray[np.uint8]:
-    """Return ten crops of a decoded image, (10, S, S, C) uint8, in the order of torchvision's TenCrop.
+    """Return ten crops of a decoded image, (10, S, S, C) uint8, in the order of torchvision's
+    TenCrop.
 
     They are the four corners and the center of the resized image, and those of its mirror image.
     """
     image_resized = resized(image, view)
-    return np.stack([*_five_crops(image_resized, view.size), *_five_crops(ImageOps.mirror(image_resized), view.size)])
+    return np.stack(
+        [
+            *_five_crops(image_resized, view.size),
+            *_five_crops(ImageOps.mirror(image_resized), view.size),
+        ]
+    )
 
 
 def _five_crops(image: Image.Image, side: int) -> list[NDArray[np.uint8]]:

@@ -27,7 +27,11 @@ class ByChannel:
     @classmethod
     def of(cls, mean: list[float], deviation: list[float], device: torch.device) -> ByChannel:
         """Create from numbers, in units of x from 0 to 1."""
-        return cls((mean, deviation), torch.tensor(mean, device=device), torch.tensor(deviation, device=device))
+        return cls(
+            (mean, deviation),
+            torch.tensor(mean, device=device),
+            torch.tensor(deviation, device=device),
+        )
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Normalize (B, H, W, C) uint8 to (B, C, H, W) fp32."""
@@ -47,7 +51,11 @@ class ByImage:
         flat = pixels.flatten(1).float()
         lower_bound = flat.shape[1] ** -0.5
         deviation, mean = torch.std_mean(flat, 1, correction=0, keepdim=True)
-        return ((flat - mean) / deviation.clamp(min=lower_bound)).view(pixels.shape).permute(0, 3, 1, 2)
+        return (
+            ((flat - mean) / deviation.clamp(min=lower_bound))
+            .view(pixels.shape)
+            .permute(0, 3, 1, 2)
+        )
 
 
 Scale = ByChannel | ByImage | Whitening
@@ -82,7 +90,9 @@ def fitted(how: Normalise, train: Images, crop: int, device: torch.device) -> Sc
 
 
 def described(scale: Scale) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the metadata and tensors that a weights file needs to normalize pixels in the same way."""
+    """Return the metadata and tensors that a weights file needs to normalize pixels in the same
+    way.
+    """
     match scale:
         case ByChannel(values=(mean, deviation)):
             return {"mean": mean, "deviation": deviation}, {}

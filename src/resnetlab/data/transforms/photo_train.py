@@ -63,7 +63,9 @@ def draw_epoch(count: int, draw: Callable[[str], torch.Generator]) -> Draws:
     )
 
 
-def reduction(view: View, how: Augmentation, draws: Draws, index: int, width: int, height: int) -> int:
+def reduction(
+    view: View, how: Augmentation, draws: Draws, index: int, width: int, height: int
+) -> int:
     """Return the reduction (1, 2, 4 or 8) at which a photograph may be decoded and still be no
     smaller than its crop needs.
 
@@ -84,10 +86,15 @@ def reduction(view: View, how: Augmentation, draws: Draws, index: int, width: in
 
 
 def show_train(
-    photo: NDArray[np.uint8], view: View, how: Augmentation, draws: Draws, place: int,
+    photo: NDArray[np.uint8],
+    view: View,
+    how: Augmentation,
+    draws: Draws,
+    place: int,
     whole: tuple[int, int] | None = None,
-) -> Tensor:  # fmt: skip
-    """Return the augmented photograph number `place`, (H, W, 3), as (C, S, S) uint8; S is the size of `view`.
+) -> Tensor:
+    """Return the augmented photograph number `place`, (H, W, 3), as (C, S, S) uint8; S is the size
+    of `view`.
 
     `photo` may have been decoded at a reduction; `whole` is then its original width and height.
     """
@@ -95,19 +102,29 @@ def show_train(
         case "none":
             return _planes(show(Image.fromarray(photo), view))
         case "standard":
-            image = _random_crop(photo, view, draws.crop[place].tolist(), whole or (photo.shape[1], photo.shape[0]))
+            image = _random_crop(
+                photo, view, draws.crop[place].tolist(), whole or (photo.shape[1], photo.shape[0])
+            )
         case "test-like":
-            crop = shifted(resized(Image.fromarray(photo), view), view.size, float(draws.shift[place]))
+            crop = shifted(
+                resized(Image.fromarray(photo), view), view.size, float(draws.shift[place])
+            )
             image = _planes(pixels(crop))
         case _:
             assert_never(how)
     if draws.mirror[place]:
         image = TF.horizontal_flip(image)
-    return _jitter_colors(image, JITTER[how], draws.jitter[place].tolist(), draws.turns[place].tolist())
+    return _jitter_colors(
+        image, JITTER[how], draws.jitter[place].tolist(), draws.turns[place].tolist()
+    )
 
 
-def _random_crop(photo: NDArray[np.uint8], view: View, tries: list[list[float]], original: tuple[int, int]) -> Tensor:
-    """Return a random crop (C, S, S) of a photograph (H, W, 3) whose size was `original` before it was decoded."""
+def _random_crop(
+    photo: NDArray[np.uint8], view: View, tries: list[list[float]], original: tuple[int, int]
+) -> Tensor:
+    """Return a random crop (C, S, S) of a photograph (H, W, 3) whose size was `original` before it
+    was decoded.
+    """
     top, left, height, width = random_box(original[1], original[0], tries)
     y, x = photo.shape[0] / original[1], photo.shape[1] / original[0]
     rows = slice(round(top * y), max(round(top * y) + 1, round((top + height) * y)))
@@ -122,7 +139,8 @@ def _planes(array: NDArray[np.uint8]) -> Tensor:
 
 
 def random_box(height: int, width: int, tries: list[list[float]]) -> tuple[int, int, int, int]:
-    """Return top, left, height and width of a random crop of random shape (Szegedy et al. 2015, sec. 6).
+    """Return top, left, height and width of a random crop of random shape (Szegedy et al. 2015,
+    sec. 6).
 
     Each try has a fraction of the area, an aspect ratio (uniform in its logarithm) and a position.
     The first try that fits is used, else the largest center crop with a permitted ratio.
@@ -151,7 +169,9 @@ def shifted(image: Image.Image, side: int, share: float) -> Image.Image:
 
 
 def _jitter_colors(image: Tensor, strength: float, draws: list[float], turns: list[int]) -> Tensor:
-    """Multiply brightness, contrast and saturation by 1 - strength to 1 + strength each, in the order of `turns`."""
+    """Multiply brightness, contrast and saturation by 1 - strength to 1 + strength each, in the
+    order of `turns`.
+    """
     adjustments = (TF.adjust_brightness, TF.adjust_contrast, TF.adjust_saturation)
     for kind in turns:
         image = adjustments[kind](image, 1 + strength * (2 * draws[kind] - 1))

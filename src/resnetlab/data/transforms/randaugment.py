@@ -1,4 +1,6 @@
-"""RandAugment (Cubuk et al. 2020) on a batch: torchvision's operations, each on the images that drew it."""
+"""RandAugment (Cubuk et al. 2020) on a batch: torchvision's operations, each on the images that
+drew it.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,15 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as ops
 
 Operation = Callable[[Tensor, float], Any]
-"""Operation on images (B, C, H, W) uint8 with a magnitude from 0 to 1, or from -1 to 1 if it has two directions."""
+"""Operation on images (B, C, H, W) uint8 with a magnitude from 0 to 1, or from -1 to 1 if it has
+two directions.
+"""
 
 
 def _translate(images: Tensor, across: float = 0.0, down: float = 0.0) -> Any:
-    return ops.affine(images, angle=0.0, translate=[int(across), int(down)], scale=1.0, shear=[0.0, 0.0])
+    return ops.affine(
+        images, angle=0.0, translate=[int(across), int(down)], scale=1.0, shear=[0.0, 0.0]
+    )
 
 
 def _shear(images: Tensor, across: float = 0.0, down: float = 0.0) -> Any:
@@ -47,7 +53,8 @@ TWO_WAYS = range(1, 10)
 
 
 def rand_augment(pixels: Tensor, operation: Tensor, opposite: Tensor, magnitude: int) -> Tensor:
-    """Apply to each image of (B, H, W, C) uint8 the operations that `operation` and `opposite` (B, R) give it.
+    """Apply to each image of (B, H, W, C) uint8 the operations that `operation` and `opposite` (B,
+    R) give it.
 
     `magnitude` is from 0 to 30. Images with the same operation are processed together.
     """
@@ -58,5 +65,7 @@ def rand_augment(pixels: Tensor, operation: Tensor, opposite: Tensor, magnitude:
             groups.setdefault((kind, negative and kind in TWO_WAYS), []).append(index)
         for (kind, negative), indices in groups.items():
             selected = torch.tensor(indices, device=images.device)
-            images[selected] = OPERATIONS[kind](images[selected], (-1 if negative else 1) * magnitude / 30)
+            images[selected] = OPERATIONS[kind](
+                images[selected], (-1 if negative else 1) * magnitude / 30
+            )
     return images.permute(0, 2, 3, 1)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 EPSILON = 0.1
-"""Constant added to the eigenvalues of the covariance of pixels from 0 to 1 (Pal and Sudeep 2016)."""
+"""Constant added to the eigenvalues of the covariance of pixels from 0 to 1 (Pal and Sudeep 2016).
+"""
 
 BLOCK = 1_000
 """Number of images whose products are summed at once: 25 MB for CIFAR."""
@@ -37,7 +38,8 @@ class Whitening:
 
 
 def moments(pixels: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-    """Return mean (D,) and covariance (D, D) of images (N, H, W, C), for pixels from 0 to 1, in fp64.
+    """Return mean (D,) and covariance (D, D) of images (N, H, W, C), for pixels from 0 to 1, in
+    fp64.
 
     Sums of products of whole numbers stay below 2^53 for 10^11 images, so they are exact in any
     order.
@@ -52,7 +54,8 @@ def moments(pixels: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
 
 
 def fit(pixels: NDArray[np.uint8]) -> Whitening:
-    """Fit the whitening of images (N, H, W, C): U (S + epsilon)^(-1/2) U^T of their covariance U S U^T, in fp64.
+    """Fit the whitening of images (N, H, W, C): U (S + epsilon)^(-1/2) U^T of their covariance U S
+    U^T, in fp64.
 
     It takes a minute for 50,000 images of CIFAR on one core. The last result is cached, so each
     process computes it once.

@@ -13,9 +13,20 @@ from resnetlab.models.configs.imagenet import ImageNetResNet
 from resnetlab.schema import tagged
 
 __all__ = [
-    "MAX_DEPTH", "VGG", "AlexNetCifar", "BagOfWords", "CifarNet", "DenseNet", "External", "ImageNetResNet", "LeNet5",
-    "Model", "Own", "Shortcut", "cifar",
-]  # fmt: skip
+    "MAX_DEPTH",
+    "VGG",
+    "AlexNetCifar",
+    "BagOfWords",
+    "CifarNet",
+    "DenseNet",
+    "External",
+    "ImageNetResNet",
+    "LeNet5",
+    "Model",
+    "Own",
+    "Shortcut",
+    "cifar",
+]
 
 Own = CifarNet | ImageNetResNet | LeNet5 | AlexNetCifar | VGG | DenseNet | BagOfWords
 """Families whose cost follows from the config alone."""

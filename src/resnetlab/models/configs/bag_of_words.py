@@ -1,4 +1,5 @@
-"""Config of a bag of visual words with a linear classifier, the method before convolutional networks.
+"""Config of a bag of visual words with a linear classifier, the method before convolutional
+networks.
 
 Free of torch.
 """

@@ -1,4 +1,5 @@
-"""Configs of residual and plain networks for small images (He et al. 2016, sec. 4.2; He et al. 2016b).
+"""Configs of residual and plain networks for small images (He et al. 2016, sec. 4.2; He et al.
+2016b).
 
 Free of torch.
 """
@@ -14,7 +15,11 @@ from resnetlab.schema import FieldError, Fraction, Positive, Whole, spec
 Shortcut = Literal["none", "A", "B", "C", "gated"]
 
 Arrangement = Literal[
-    "original", "norm-after-addition", "relu-before-addition", "relu-only-preactivation", "full-preactivation"
+    "original",
+    "norm-after-addition",
+    "relu-before-addition",
+    "relu-only-preactivation",
+    "full-preactivation",
 ]
 
 MAX_DEPTH = 100_000
@@ -60,13 +65,27 @@ class CifarNet:
             raise FieldError("widths", "empty", "widths = [16, 32, 64]")
         if len(self.blocks) != len(self.widths):
             fix = f"give {len(self.widths)} numbers"
-            raise FieldError("blocks", f"{len(self.blocks)} stages of blocks for {len(self.widths)} widths", fix)
+            raise FieldError(
+                "blocks", f"{len(self.blocks)} stages of blocks for {len(self.widths)} widths", fix
+            )
         if not sum(self.blocks):
-            raise FieldError("blocks", "all 0 leave a network without blocks", f"blocks = {[1] * len(self.blocks)}")
+            raise FieldError(
+                "blocks",
+                "all 0 leave a network without blocks",
+                f"blocks = {[1] * len(self.blocks)}",
+            )
         if self.depth > MAX_DEPTH:
-            raise FieldError("blocks", f"the network is deeper than {MAX_DEPTH:,} layers", "blocks = [18, 18, 18]")
+            raise FieldError(
+                "blocks",
+                f"the network is deeper than {MAX_DEPTH:,} layers",
+                "blocks = [18, 18, 18]",
+            )
         if self.shortcut in ("A", "gated") and list(self.widths) != sorted(self.widths):
-            raise FieldError("widths", f"shortcut {self.shortcut} can add channels, not remove them", 'shortcut = "B"')
+            raise FieldError(
+                "widths",
+                f"shortcut {self.shortcut} can add channels, not remove them",
+                'shortcut = "B"',
+            )
 
     @property
     def depth(self) -> int:
@@ -75,22 +94,34 @@ class CifarNet:
 
     @property
     def slug(self) -> str:
-        """Common name of the network; a config that differs from the classic one ends with a `+`."""
+        """Common name of the network, with a `+` if the config differs from the classic one."""
         if name := _depth_report_name(self):
             return name
         kind = "plain" if self.shortcut == "none" else "resnet"
         option = {"none": "", "A": "", "B": "-b", "C": "-c", "gated": "-gated"}[self.shortcut]
-        classic = CifarNet(blocks=(self.blocks[0],) * 3, shortcut=self.shortcut) if self.blocks[0] else None
+        classic = (
+            CifarNet(blocks=(self.blocks[0],) * 3, shortcut=self.shortcut)
+            if self.blocks[0]
+            else None
+        )
         return f"cifar-{kind}{self.depth}{option}{'' if self == classic else '+'}"
 
     @property
     def title(self) -> str:
-        """Title for a table or a figure: `residual 56 (A)`, `plain 56`, `residual 8 (A, 16-64-128)`."""
+        """Title for a table or a figure: `residual 56 (A)`, `plain 56`, `residual 8 (A,
+        16-64-128)`.
+        """
         norm = [] if self.batch_norm else ["no batch norm"]
         if name := _depth_report_name(replace(self, batch_norm=True)).removeprefix("depth-report-"):
             details = ", ".join(["depth report", *norm])
             return f"{name.replace('plain', 'plain ').replace('resnet', 'residual ')} ({details})"
-        kind = "plain" if self.shortcut == "none" else "gated" if self.shortcut == "gated" else "residual"
+        kind = (
+            "plain"
+            if self.shortcut == "none"
+            else "gated"
+            if self.shortcut == "gated"
+            else "residual"
+        )
         options: list[str] = [self.shortcut] if kind == "residual" else []
         options += ["-".join(map(str, self.widths))] if self.widths != (16, 32, 64) else []
         options += ["bottleneck"] if self.block == "bottleneck" else []
@@ -99,7 +130,8 @@ class CifarNet:
         return f"{kind} {self.depth}" + (f" ({', '.join(options)})" if options else "")
 
     def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
-        """Return the parameters, and the multiply-adds of convolutions and classifier for one image of `side` pixels.
+        """Return the parameters, and the multiply-adds of convolutions and classifier for one image
+        of `side` pixels.
 
         They are counted from the definition; tests compare them with the built network.
         """
@@ -127,7 +159,10 @@ class CifarNet:
                     shortcut.norm(self.batch_norm and not pre)
                 elif self.shortcut == "gated":
                     shortcut.conv(f"{name}.shortcut.gate", out, 1, stride, bias=True)
-                tally.parameters, tally.macs = tally.parameters + shortcut.parameters, tally.macs + shortcut.macs
+                tally.parameters, tally.macs = (
+                    tally.parameters + shortcut.parameters,
+                    tally.macs + shortcut.macs,
+                )
         tally.norm(self.batch_norm and pre)
         tally.linear(classes)
 
@@ -135,11 +170,17 @@ class CifarNet:
         """Return the channels, kernel size and stride of each convolution of a block."""
         if self.block == "basic":
             return (width, 3, stride), (width, 3, 1)
-        return (width, 1, stride), (width, 3, 1), (EXPANSION * width, 1, 1)  # the stride as in He et al.'s own code
+        return (
+            (width, 1, stride),
+            (width, 3, 1),
+            (EXPANSION * width, 1, 1),
+        )  # the stride as in He et al.'s own code
 
 
 def cifar(depth: int, shortcut: Shortcut = "A", **fields: Any) -> CifarNet:
-    """Return the classic network of `depth` = 6n + 2 weighted layers (9n + 2 with bottlenecks): widths 16, 32, 64."""
+    """Return the classic network of `depth` = 6n + 2 weighted layers (9n + 2 with bottlenecks):
+    widths 16, 32, 64.
+    """
     layers = 3 if fields.get("block") == "bottleneck" else 2
     return replace(CifarNet(blocks=same_blocks(depth, 3, "", layers), shortcut=shortcut), **fields)
 
@@ -161,7 +202,13 @@ def same_blocks(depth: object, stages: int, field: str, layers: int = 2) -> tupl
     return ((depth - 2) // step,) * stages
 
 
-DEPTH_REPORT = {8: (0, 1, 1, 1), 14: (1, 2, 1, 2), 18: (1, 2, 2, 2), 34: (3, 4, 6, 3), 50: (6, 6, 6, 6)}
+DEPTH_REPORT = {
+    8: (0, 1, 1, 1),
+    14: (1, 2, 1, 2),
+    18: (1, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (6, 6, 6, 6),
+}
 """Blocks per stage in table 1 of the depth report, by the depth that it states.
 
 Its 18 has 7 blocks: 16 weighted layers.
@@ -176,15 +223,24 @@ def depth_report(depth: int, plain: bool) -> CifarNet:
     """
     shortcut: Shortcut = "none" if plain else "B"
     return CifarNet(
-        blocks=DEPTH_REPORT[depth], widths=(16, 32, 64, 128), shortcut=shortcut, dropout=0.5, init="pytorch"
+        blocks=DEPTH_REPORT[depth],
+        widths=(16, 32, 64, 128),
+        shortcut=shortcut,
+        dropout=0.5,
+        init="pytorch",
     )
 
 
 def _depth_report_name(model: CifarNet) -> str:
     """Return the name of a network of the depth report, or "" for any other network."""
-    return next((f"depth-report-{kind}{depth}" for kind, depth, config in _DEPTH_REPORT if config == model), "")
+    return next(
+        (f"depth-report-{kind}{depth}" for kind, depth, config in _DEPTH_REPORT if config == model),
+        "",
+    )
 
 
 _DEPTH_REPORT = [
-    (kind, depth, depth_report(depth, kind == "plain")) for kind in ("plain", "resnet") for depth in DEPTH_REPORT
+    (kind, depth, depth_report(depth, kind == "plain"))
+    for kind in ("plain", "resnet")
+    for depth in DEPTH_REPORT
 ]

@@ -10,7 +10,8 @@ from resnetlab.schema import FieldError, Fraction, Positive, spec
 
 @spec
 class LeNet5:
-    """LeNet-5 as it is taught today (after LeCun et al. 1998): tanh, max pooling, images of 28x28 pixels.
+    """LeNet-5 as it is taught today (after LeCun et al. 1998): tanh, max pooling, images of 28x28
+    pixels.
 
     5x5 convolutions to 6 (padding 2) and 16 channels, each followed by a 2x2 max pooling, then
     linear layers 400-120-84-classes.
@@ -24,7 +25,7 @@ class LeNet5:
 
     @property
     def slug(self) -> str:
-        """Common name of the network; a config that differs from the classic one ends with a `+`."""
+        """Common name of the network, with a `+` if the config differs from the classic one."""
         return "lenet5" if self == LeNet5() else "lenet5+"
 
     @property
@@ -50,7 +51,8 @@ class LeNet5:
 
 @spec
 class AlexNetCifar:
-    """Small AlexNet for CIFAR (Deep Learning practical 5-6, sec. 2.1): three 5x5 convolutions, two linear layers.
+    """Small AlexNet for CIFAR (Deep Learning practical 5-6, sec. 2.1): three 5x5 convolutions, two
+    linear layers.
 
     Convolutions to 32, 64 and 64 channels keep the size; ReLU and a 2x2 max pooling follow each;
     then 1000 units and the classes. Images of 32 pixels, or of 28 with `ceil_mode`, reach the first
@@ -71,15 +73,17 @@ class AlexNetCifar:
 
     @property
     def slug(self) -> str:
-        """Common name of the network; a config that differs from the classic one ends with a `+`."""
+        """Common name of the network, with a `+` if the config differs from the classic one."""
         return "alexnet-cifar" if self == AlexNetCifar() else "alexnet-cifar+"
 
     @property
     def title(self) -> str:
         """Title for a table or a figure."""
         options = {
-            "ceil mode": self.ceil_mode, f"dropout {self.dropout:g}": self.dropout > 0, "batch norm": self.batch_norm,
-        }  # fmt: skip
+            "ceil mode": self.ceil_mode,
+            f"dropout {self.dropout:g}": self.dropout > 0,
+            "batch norm": self.batch_norm,
+        }
         names = [name for name, present in options.items() if present]
         return "AlexNet for CIFAR" + (f" ({', '.join(names)})" if names else "")
 
@@ -130,7 +134,9 @@ class VGG:
             raise FieldError("convolutions", what, f"give {len(self.widths)} numbers")
         if self.depth > 1000:
             raise FieldError(
-                "convolutions", "the network is deeper than 1,000 layers", "convolutions = [2, 2, 3, 3, 3]"
+                "convolutions",
+                "the network is deeper than 1,000 layers",
+                "convolutions = [2, 2, 3, 3, 3]",
             )
 
     @property
@@ -140,7 +146,7 @@ class VGG:
 
     @property
     def slug(self) -> str:
-        """Common name of the network; a config that differs from the classic one ends with a `+`."""
+        """Common name of the network, with a `+` if the config differs from the classic one."""
         return "vgg16" if self == VGG() else f"vgg{self.depth}+"
 
     @property
@@ -155,7 +161,9 @@ class VGG:
         return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
 
     def _walk(self, tally: Tally, classes: int) -> None:
-        for stage, (convolutions, width) in enumerate(zip(self.convolutions, self.widths, strict=True)):
+        for stage, (convolutions, width) in enumerate(
+            zip(self.convolutions, self.widths, strict=True)
+        ):
             for layer in range(convolutions):
                 tally.conv(f"stages.{stage}.{layer}.conv", width, 3, 1, 1, bias=True)
                 tally.norm(self.batch_norm)

@@ -1,4 +1,5 @@
-"""Cost of layers by arithmetic: count the parameters and multiply-adds of a network without building it.
+"""Cost of layers by arithmetic: count the parameters and multiply-adds of a network without
+building it.
 
 Free of torch.
 """
@@ -35,13 +36,22 @@ class Tally:
     macs: int = 0
 
     def conv(
-        self, layer: str, out: int, kernel: int, stride: int = 1, padding: int = 0, *, groups: int = 1,
+        self,
+        layer: str,
+        out: int,
+        kernel: int,
+        stride: int = 1,
+        padding: int = 0,
+        *,
+        groups: int = 1,
         bias: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Add a convolution; `bias` adds one number per filter."""
         side = (self.side + 2 * padding - kernel) // stride + 1
         if side < 1:
-            raise NoFitError(layer, self.side, f"at least {kernel - 2 * padding}x{kernel - 2 * padding}")
+            raise NoFitError(
+                layer, self.side, f"at least {kernel - 2 * padding}x{kernel - 2 * padding}"
+            )
         weights = kernel**2 * self.channels // groups * out
         self.parameters += weights + (out if bias else 0)
         self.macs += weights * side**2
@@ -51,14 +61,18 @@ class Tally:
         """Add a batch normalization: weight and bias per channel."""
         self.parameters += 2 * self.channels if present else 0
 
-    def pool(self, layer: str, kernel: int, stride: int, padding: int = 0, *, ceil: bool = False) -> None:
+    def pool(
+        self, layer: str, kernel: int, stride: int, padding: int = 0, *, ceil: bool = False
+    ) -> None:
         """Add a pooling; `ceil` keeps a window that begins inside the map and ends outside."""
         span = self.side + 2 * padding - kernel
         side = (-(-span // stride) if ceil else span // stride) + 1
         if ceil and (side - 1) * stride >= self.side + padding:
             side -= 1
         if side < 1 or (span < 0 and not ceil):
-            raise NoFitError(layer, self.side, f"at least {kernel - 2 * padding}x{kernel - 2 * padding}")
+            raise NoFitError(
+                layer, self.side, f"at least {kernel - 2 * padding}x{kernel - 2 * padding}"
+            )
         self.side = side
 
     def flatten(self, layer: str, side: int) -> None:
@@ -88,12 +102,20 @@ def count(name: str, walk: Callable[[Tally], None], channels: int, side: int) ->
     return tally.parameters, tally.macs
 
 
-def _size_error(name: str, walk: Callable[[Tally], None], channels: int, side: int, error: NoFitError) -> InputError:
+def _size_error(
+    name: str, walk: Callable[[Tally], None], channels: int, side: int, error: NoFitError
+) -> InputError:
     """Return the InputError for `error`, with the sizes of images that the network can take."""
-    sides = [candidate for candidate in range(1, LARGEST_SIDE + 1) if _fits(walk, channels, candidate)]
+    sides = [
+        candidate for candidate in range(1, LARGEST_SIDE + 1) if _fits(walk, channels, candidate)
+    ]
     problem = f"layer {error.layer} takes maps of {error.needs} and gets {error.side}x{error.side}"
     largest = next((a for a, b in zip(sides, [*sides[1:], 0], strict=True) if b != a + 1), 0)
-    fix = f"the smallest images that it takes are {sides[0]}x{sides[0]} pixels" if sides else "another network"
+    fix = (
+        f"the smallest images that it takes are {sides[0]}x{sides[0]} pixels"
+        if sides
+        else "another network"
+    )
     if sides and largest < LARGEST_SIDE:
         fix += f", the largest {largest}x{largest}"
     return mistake(name, problem, fix, field=f"images of {side}x{side} pixels")

@@ -8,7 +8,9 @@ from resnetlab.models.configs.cost import Tally, count
 from resnetlab.schema import FieldError, Fraction, Positive, spec
 
 MAX_DEPTH = 1000
-"""Maximum number of weighted layers: the input of a layer grows with depth, and the cost with its square."""
+"""Maximum number of weighted layers: the input of a layer grows with depth, and the cost with its
+square.
+"""
 
 
 @spec
@@ -49,7 +51,7 @@ class DenseNet:
 
     @property
     def slug(self) -> str:
-        """Common name of the network; a config that differs from the classic one ends with a `+`."""
+        """Common name of the network, with a `+` if the config differs from the classic one."""
         classic = DenseNet(depth=self.depth, growth=self.growth)
         return f"densenet{self.depth}-k{self.growth}{'' if self == classic else '+'}"
 

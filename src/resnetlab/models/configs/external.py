@@ -23,7 +23,10 @@ _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za
 
 @spec
 class External:
-    """Network that another package builds. Its layers and its cost are unknown until it is built."""
+    """Network that another package builds.
+
+    Its layers and its cost are unknown until it is built.
+    """
 
     family: Literal["external"] = "external"
     source: str
@@ -43,7 +46,9 @@ class External:
     is read.
     """
     mean: tuple[float, ...] = ()
-    """Mean per channel, for pixels from 0 to 1, that the weights were trained with; empty: as the weights state."""
+    """Mean per channel, for pixels from 0 to 1, that the weights were trained with; empty: as the
+    weights state.
+    """
     deviation: tuple[PositiveAmount, ...] = ()
     """Standard deviation per channel, as `mean`."""
     class_names: tuple[str, ...] = ()
@@ -75,7 +80,7 @@ class External:
 
     @property
     def slug(self) -> str:
-        """Source of the network, such as `timm/NAME`; a config with more settings ends with a `+`."""
+        """Source of the network, such as `timm/NAME`, with a `+` if there are more settings."""
         return self.source if self == External(source=self.source) else f"{self.source}+"
 
     @property
@@ -84,7 +89,10 @@ class External:
         arguments: `plain (depth 8)`.
         """
         if self.kwargs and not self.library:
-            arguments = [value if isinstance(value, str) else f"{key} {value}" for key, value in self.kwargs.items()]
+            arguments = [
+                value if isinstance(value, str) else f"{key} {value}"
+                for key, value in self.kwargs.items()
+            ]
             return f"{self.name} ({', '.join(arguments)})"
         origin = self.library or self.source.rpartition(":")[0]
         return f"{self.name} ({origin}{', pre-trained' if self.weights else ''})"
@@ -96,7 +104,10 @@ def with_hash(model: T) -> T:
         try:
             path = Path(model.weights).expanduser()
             return dataclasses.replace(model, sha256=sha256(path)) if path.is_file() else model
-        except (OSError, RuntimeError):  # unreadable or impossible paths are reported when the weights are read
+        except (
+            OSError,
+            RuntimeError,
+        ):  # unreadable or impossible paths are reported when the weights are read
             return model
     return model
 

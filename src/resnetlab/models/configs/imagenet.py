@@ -49,7 +49,11 @@ class ImageNetResNet:
         if self.block == "basic" and (self.cardinality, self.group_width) != (1, 64):
             raise FieldError("block", "only a bottleneck has groups", 'block = "bottleneck"')
         if self.depth > MAX_DEPTH:
-            raise FieldError("blocks", f"the network is deeper than {MAX_DEPTH:,} layers", "blocks = [3, 8, 36, 3]")
+            raise FieldError(
+                "blocks",
+                f"the network is deeper than {MAX_DEPTH:,} layers",
+                "blocks = [3, 8, 36, 3]",
+            )
 
     @property
     def depth(self) -> int:
@@ -58,22 +62,27 @@ class ImageNetResNet:
 
     @property
     def slug(self) -> str:
-        """Common name of the network; a config that differs from the classic ones ends with a `+`."""
+        """Common name of the network, with a `+` if the config differs from the classic ones."""
         for name, model in IMAGENET.items():
             if model == self:
                 return name
-        return (
-            f"{'plain' if self.shortcut == 'none' else 'resnet' if self.cardinality == 1 else 'resnext'}{self.depth}+"
-        )
+        residual = "resnet" if self.cardinality == 1 else "resnext"
+        return f"{'plain' if self.shortcut == 'none' else residual}{self.depth}+"
 
     @property
     def title(self) -> str:
-        """Title for a table or a figure: `ResNet-50`, `plain 34 (ImageNet)`, `ResNeXt-101 32x8d`."""
+        """Title in tables and figures: `ResNet-50`, `plain 34 (ImageNet)`, `ResNeXt-101 32x8d`."""
         if self.shortcut == "none":
             return f"plain {self.depth} (ImageNet)"
-        groups = f" {self.cardinality}x{self.group_width}d" if (self.cardinality, self.group_width) != (1, 64) else ""
+        groups = (
+            f" {self.cardinality}x{self.group_width}d"
+            if (self.cardinality, self.group_width) != (1, 64)
+            else ""
+        )
         options: list[str] = [] if self.shortcut == "B" else [self.shortcut]
-        options += ["stride on first"] if self.stride_on == "first" and self.block == "bottleneck" else []
+        options += (
+            ["stride on first"] if self.stride_on == "first" and self.block == "bottleneck" else []
+        )
         kind = "ResNeXt" if self.cardinality > 1 else "ResNet"
         return f"{kind}-{self.depth}{groups}" + (f" ({', '.join(options)})" if options else "")
 
@@ -89,7 +98,11 @@ class ImageNetResNet:
             return (width, 3, stride, 1), (width, 3, 1, 1)
         first, middle = (stride, 1) if self.stride_on == "first" else (1, stride)
         inner = width * self.group_width // 64 * self.cardinality
-        return (inner, 1, first, 1), (inner, 3, middle, self.cardinality), (EXPANSION * width, 1, 1, 1)
+        return (
+            (inner, 1, first, 1),
+            (inner, 3, middle, self.cardinality),
+            (EXPANSION * width, 1, 1, 1),
+        )
 
     def _walk(self, tally: Tally, classes: int) -> None:
         tally.conv("stem", 64, 7, 2, 3)
@@ -99,7 +112,9 @@ class ImageNetResNet:
             for block in range(blocks):
                 stride = 2 if stage and not block else 1
                 name, channels, side = f"stages.{stage}.{block}", tally.channels, tally.side
-                for layer, (out, kernel, step, groups) in enumerate(self.convolutions(width, stride), 1):
+                for layer, (out, kernel, step, groups) in enumerate(
+                    self.convolutions(width, stride), 1
+                ):
                     tally.conv(f"{name}.conv{layer}", out, kernel, step, kernel // 2, groups=groups)
                     tally.norm()
                 changes = stride > 1 or channels != tally.channels
@@ -107,7 +122,10 @@ class ImageNetResNet:
                     shortcut = Tally(channels, side)
                     shortcut.conv(f"{name}.shortcut", tally.channels, 1, stride)
                     shortcut.norm()
-                    tally.parameters, tally.macs = tally.parameters + shortcut.parameters, tally.macs + shortcut.macs
+                    tally.parameters, tally.macs = (
+                        tally.parameters + shortcut.parameters,
+                        tally.macs + shortcut.macs,
+                    )
         tally.linear(classes)
 
 

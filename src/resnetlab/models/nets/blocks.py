@@ -35,7 +35,9 @@ class BasicBlock(nn.Module):
         self.shortcut = shortcut
 
     def branch(self, x: Tensor) -> Tensor:
-        """Return the output of the residual branch: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
+        """Return the output of the residual branch: (N, C_in, H, W) to (N, C_out, H / stride, W /
+        stride).
+        """
         x = F.relu(self.norm1(self.conv1(x)))
         out: Tensor = self.dropout(self.norm2(self.conv2(x)))
         return out
@@ -48,7 +50,8 @@ class BasicBlock(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual or plain block with any number of convolutions, in any arrangement of He et al. 2016b, fig. 4.
+    """Residual or plain block with any number of convolutions, in any arrangement of He et al.
+    2016b, fig. 4.
 
     `convolutions` gives channels, kernel size, stride and groups of each. In a network with
     pre-activation, the `first` block does not activate its input, because the stem did. With full
@@ -71,11 +74,17 @@ class Block(nn.Module):
         self.layers, self.arrangement, self.first = len(convolutions), arrangement, first
         channels = channels_in
         for layer, (out, kernel, stride, groups) in enumerate(convolutions, 1):
-            conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2, groups=groups, bias=not batch_norm)
+            conv = nn.Conv2d(
+                channels, out, kernel, stride, kernel // 2, groups=groups, bias=not batch_norm
+            )
             norm_channels = channels if arrangement == "full-preactivation" else out
-            without_norm = not batch_norm or (arrangement == "full-preactivation" and first and layer == 1)
+            without_norm = not batch_norm or (
+                arrangement == "full-preactivation" and first and layer == 1
+            )
             self.add_module(f"conv{layer}", conv)
-            self.add_module(f"norm{layer}", nn.Identity() if without_norm else nn.BatchNorm2d(norm_channels))
+            self.add_module(
+                f"norm{layer}", nn.Identity() if without_norm else nn.BatchNorm2d(norm_channels)
+            )
             channels = out
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
         self.shortcut = shortcut
@@ -104,7 +113,11 @@ class Block(nn.Module):
                 x = F.relu(self._norm(layer, x) if pre else x)
             x = self._conv(layer, x)
             last = layer == self.layers
-            x = x if pre or (last and self.arrangement == "norm-after-addition") else self._norm(layer, x)
+            x = (
+                x
+                if pre or (last and self.arrangement == "norm-after-addition")
+                else self._norm(layer, x)
+            )
         x = F.relu(x) if self.arrangement == "relu-before-addition" else x
         out: Tensor = self.dropout(x)
         return out
@@ -112,7 +125,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
         activated = self.activated(x)
-        preactivated_shortcut = self.arrangement == "full-preactivation" and isinstance(self.shortcut, Project)
+        preactivated_shortcut = self.arrangement == "full-preactivation" and isinstance(
+            self.shortcut, Project
+        )
         x = added(self.shortcut, activated if preactivated_shortcut else x, self.branch(activated))
         if self.arrangement == "norm-after-addition":
             return F.relu(self._norm(self.layers, x))
@@ -120,7 +135,9 @@ class Block(nn.Module):
 
 
 def added(shortcut: nn.Module | None, x: Tensor, branch: Tensor) -> Tensor:
-    """Return the sum of branch and shortcut, their gated mix, or the branch alone for a plain block."""
+    """Return the sum of branch and shortcut, their gated mix, or the branch alone for a plain
+    block.
+    """
     match shortcut:
         case None:
             return branch

@@ -47,7 +47,9 @@ def _block(spec: CifarNet, channels_in: int, width: int, stride: int, first: boo
     channels_out = width if spec.block == "basic" else EXPANSION * width
     shortcut = _shortcut(spec, channels_in, channels_out, stride)
     if spec.block == "basic" and spec.arrangement == "original":
-        return BasicBlock(channels_in, channels_out, stride, shortcut, spec.batch_norm, spec.dropout)
+        return BasicBlock(
+            channels_in, channels_out, stride, shortcut, spec.batch_norm, spec.dropout
+        )
     convolutions = tuple((*layer, 1) for layer in spec.convolutions(width, stride))
     return Block(
         channels_in,
@@ -66,4 +68,6 @@ def _shortcut(spec: CifarNet, channels_in: int, channels_out: int, stride: int) 
     if spec.shortcut == "gated":
         return Gate(channels_in, channels_out, stride)
     norm = spec.batch_norm and spec.arrangement != "full-preactivation"
-    return way_around(spec.shortcut, channels_in, channels_out, stride, norm, bias=not spec.batch_norm)
+    return way_around(
+        spec.shortcut, channels_in, channels_out, stride, norm, bias=not spec.batch_norm
+    )

@@ -11,7 +11,7 @@ from resnetlab.models.configs.dense import DenseNet
 
 
 class LeNet5Network(nn.Module):
-    """LeNet-5: two convolutions with tanh and max pooling, three linear layers, for 28x28 images."""
+    """LeNet-5 for 28x28 images: two convolutions with tanh and max pooling, three linear layers."""
 
     def __init__(self, spec: LeNet5, channels: int, classes: int) -> None:
         super().__init__()
@@ -43,8 +43,12 @@ class AlexNetCifarNetwork(nn.Module):
         self.spec = spec
         for layer, (in_channels, out) in enumerate(((channels, 32), (32, 64), (64, 64)), 1):
             self.add_module(f"conv{layer}", nn.Conv2d(in_channels, out, 5, padding=2))
-            self.add_module(f"norm{layer}", nn.BatchNorm2d(out) if spec.batch_norm else nn.Identity())
-            self.add_module(f"pool{layer}", nn.MaxPool2d(2, ceil_mode=spec.ceil_mode and layer == 3))
+            self.add_module(
+                f"norm{layer}", nn.BatchNorm2d(out) if spec.batch_norm else nn.Identity()
+            )
+            self.add_module(
+                f"pool{layer}", nn.MaxPool2d(2, ceil_mode=spec.ceil_mode and layer == 3)
+            )
         self.fc4 = nn.Linear(1024, 1000)
         self.dropout = nn.Dropout(spec.dropout) if spec.dropout else nn.Identity()
         self.fc5 = nn.Linear(1000, classes)
@@ -54,7 +58,9 @@ class AlexNetCifarNetwork(nn.Module):
         _check(self.spec, images)
         x = images
         for layer in (1, 2, 3):
-            conv, norm, pool = (getattr(self, f"{kind}{layer}") for kind in ("conv", "norm", "pool"))
+            conv, norm, pool = (
+                getattr(self, f"{kind}{layer}") for kind in ("conv", "norm", "pool")
+            )
             x = pool(F.relu(norm(conv(x))))
         x = self.dropout(F.relu(self.fc4(x.flatten(1))))
         logits: Tensor = self.fc5(x)
@@ -62,7 +68,9 @@ class AlexNetCifarNetwork(nn.Module):
 
 
 class VGGNetwork(nn.Module):
-    """VGG: stages of 3x3 convolutions with ReLU, each followed by a max pooling, then three linear layers."""
+    """VGG: stages of 3x3 convolutions with ReLU, each followed by a max pooling, then three linear
+    layers.
+    """
 
     def __init__(self, spec: VGG, channels: int, classes: int) -> None:
         super().__init__()
@@ -73,7 +81,9 @@ class VGGNetwork(nn.Module):
             for _ in range(count):
                 layers.append(nn.Sequential())
                 layers[-1].add_module("conv", nn.Conv2d(channels, width, 3, padding=1))
-                layers[-1].add_module("norm", nn.BatchNorm2d(width) if spec.batch_norm else nn.Identity())
+                layers[-1].add_module(
+                    "norm", nn.BatchNorm2d(width) if spec.batch_norm else nn.Identity()
+                )
                 layers[-1].add_module("relu", nn.ReLU())
                 channels = width
             stages.append(nn.Sequential(*layers))
@@ -124,7 +134,9 @@ class Transition(nn.Module):
 
 
 class DenseNetwork(nn.Module):
-    """DenseNet: stem, three dense blocks with transitions between them, batch norm, average pooling, classifier."""
+    """DenseNet: stem, three dense blocks with transitions between them, batch norm, average
+    pooling, classifier.
+    """
 
     def __init__(self, spec: DenseNet, channels: int, classes: int) -> None:
         super().__init__()
@@ -132,7 +144,10 @@ class DenseNetwork(nn.Module):
         self.stem = nn.Conv2d(channels, spec.stem, 3, padding=1, bias=False)
         width, blocks, transitions = spec.stem, [], []
         for block in range(3):
-            layers = [DenseLayer(width + i * spec.growth, spec.growth, spec.dropout) for i in range(spec.layers)]
+            layers = [
+                DenseLayer(width + i * spec.growth, spec.growth, spec.dropout)
+                for i in range(spec.layers)
+            ]
             blocks.append(nn.Sequential(*layers))
             width += spec.layers * spec.growth
             transitions += [Transition(width)] if block < 2 else []
@@ -152,6 +167,8 @@ class DenseNetwork(nn.Module):
 
 
 def _check(spec: LeNet5 | AlexNetCifar | VGG | DenseNet, images: Tensor) -> None:
-    """Raise InputError that names the layer that cannot take images of this size, and the smallest size that works."""
+    """Raise InputError that names the layer that cannot take images of this size, and the smallest
+    size that works.
+    """
     for side in {images.shape[2], images.shape[3]}:
         spec.cost(images.shape[1], 1, side)

@@ -27,7 +27,11 @@ class ImageNetNetwork(nn.Module):
                 stride = 2 if stage and not block else 1
                 convolutions = spec.convolutions(inner, stride)
                 out = convolutions[-1][0]
-                shortcut = None if spec.shortcut == "none" else way_around(spec.shortcut, width, out, stride, True)
+                shortcut = (
+                    None
+                    if spec.shortcut == "none"
+                    else way_around(spec.shortcut, width, out, stride, True)
+                )
                 blocks.append(Block(width, convolutions, shortcut))
                 width = out
             stages.append(nn.Sequential(*blocks))

@@ -50,6 +50,8 @@ def initialise(model: nn.Module, kind: Literal["he", "pytorch"], draw: Draw) -> 
 def _fill(parameter: Tensor, generator: torch.Generator, normal: bool, scale: float) -> None:
     values = torch.empty(parameter.shape)  # on the CPU: the same numbers for every device
     values = (
-        values.normal_(0, scale, generator=generator) if normal else values.uniform_(-scale, scale, generator=generator)
+        values.normal_(0, scale, generator=generator)
+        if normal
+        else values.uniform_(-scale, scale, generator=generator)
     )
     parameter.copy_(values)

@@ -44,19 +44,28 @@ class _EveryPixel(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        grad_input = torch.empty(ctx.shape, dtype=grad.dtype, device=grad.device, memory_format=ctx.layout).zero_()
+        grad_input = torch.empty(
+            ctx.shape, dtype=grad.dtype, device=grad.device, memory_format=ctx.layout
+        ).zero_()
         grad_input[:, :, :: ctx.stride, :: ctx.stride] = grad
         return grad_input, None
 
 
 class Project(nn.Sequential):
-    """Shortcut options B and C: a 1x1 convolution, with batch normalization if the network has it."""
+    """Shortcut options B and C: a 1x1 convolution, with batch norm if the network has it."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, stride: int, batch_norm: bool, bias: bool | None = None
+        self,
+        channels_in: int,
+        channels_out: int,
+        stride: int,
+        batch_norm: bool,
+        bias: bool | None = None,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, 1, stride, bias=not batch_norm if bias is None else bias)
+        self.conv = nn.Conv2d(
+            channels_in, channels_out, 1, stride, bias=not batch_norm if bias is None else bias
+        )
         self.norm = nn.BatchNorm2d(channels_out) if batch_norm else nn.Identity()
 
 
@@ -75,7 +84,9 @@ class Gate(Pad):
         self.gate = nn.Conv2d(channels_in, channels_out, 1, stride)
 
     def mix(self, x: Tensor, branch: Tensor) -> Tensor:
-        """Return the gated mix (N, C_out, ...) of the input (N, C_in, H, W) and the branch's output."""
+        """Return the gated mix (N, C_out, ...) of the input (N, C_in, H, W) and the branch's
+        output.
+        """
         gate = torch.sigmoid(self.gate(x))
         mixed: Tensor = gate * branch + (1 - gate) * self(x)
         return mixed

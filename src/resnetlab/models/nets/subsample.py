@@ -1,4 +1,6 @@
-"""Safe 1x1 convolution with a stride and few input channels, whose gradient corrupts memory in oneDNN."""
+"""Safe 1x1 convolution with a stride and few input channels, whose gradient corrupts memory in
+oneDNN.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +8,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SAFE_CHANNELS = 16
-"""Number of input channels from which the fault does not occur: fp32 numbers in a vector of AVX-512 (of AVX2: 8)."""
+"""Number of input channels from which the fault does not occur: fp32 numbers in a vector of AVX-512
+(of AVX2: 8).
+"""
 
 
 class SubsampledConv2d(nn.Conv2d):
-    """A 1x1 convolution that takes every `stride`-th pixel first and then convolves with a stride of one.
+    """A 1x1 convolution that takes every `stride`-th pixel first and then convolves with a stride
+    of one.
 
-    It is the same function with the same parameters as `nn.Conv2d`. The class exists because of a fault in oneDNN
-    (torch 2.15, oneDNN 3.13, in `jit_avx2_1x1_convolution_bwd_weights_t` and its two relatives for AVX-512). For
-    channels-last images, the gradient of the weights of a strided 1x1 convolution is computed in a buffer of
-    H x W x C_in numbers, but its rows are placed as if C_in were at least a whole vector. With fewer channels the heap
-    behind the buffer is overwritten, which ends in SIGABRT, SIGSEGV or wrong numbers. With AVX2 that happens at any
-    size, with AVX-512 (fp32 and bf16) from about 48 pixels. With a stride of one, oneDNN needs no such buffer.
+    It is the same function with the same parameters as `nn.Conv2d`. The class exists because of a
+    fault in oneDNN (torch 2.15, oneDNN 3.13, in `jit_avx2_1x1_convolution_bwd_weights_t` and its
+    two relatives for AVX-512). For channels-last images, the gradient of the weights of a strided
+    1x1 convolution is computed in a buffer of H x W x C_in numbers, but its rows are placed as if
+    C_in were at least a whole vector. With fewer channels the heap behind the buffer is
+    overwritten, which ends in SIGABRT, SIGSEGV or wrong numbers. With AVX2 that happens at any
+    size, with AVX-512 (fp32 and bf16) from about 48 pixels. With a stride of one, oneDNN needs no
+    such buffer.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -27,7 +34,7 @@ class SubsampledConv2d(nn.Conv2d):
 
 
 def is_affected(module: nn.Module) -> bool:
-    """Return True if `module` is a convolution whose backward pass may trigger the fault of oneDNN."""
+    """Return True for a convolution whose backward pass may trigger the fault of oneDNN."""
     return (
         isinstance(module, nn.Conv2d)
         and module.kernel_size == (1, 1)
@@ -39,10 +46,11 @@ def is_affected(module: nn.Module) -> bool:
 
 
 def make_safe(model: nn.Module) -> nn.Module:
-    """Turn each affected convolution of `model` into a `SubsampledConv2d`, in place, and return the model.
+    """Turn each affected convolution of `model` into a `SubsampledConv2d`, in place, and return the
+    model.
 
-    Names and tensors of the state dict stay as they are. A subclass of `nn.Conv2d` with a forward pass of its own is
-    left alone: it may do more than a convolution.
+    Names and tensors of the state dict stay as they are. A subclass of `nn.Conv2d` with a forward
+    pass of its own is left alone: it may do more than a convolution.
     """
     for module in model.modules():
         if type(module).forward is nn.Conv2d.forward and is_affected(module):

@@ -29,25 +29,37 @@ class Drawing:
 def draw(picture: document.Figure) -> Drawing:
     """Draw a figure as SVG at both widths."""
     with style():
-        wide, narrow = (svg(_painted(picture, small), f"{picture.key}-{small:d}") for small in (False, True))
+        wide, narrow = (
+            svg(_painted(picture, small), f"{picture.key}-{small:d}") for small in (False, True)
+        )
     return Drawing(wide, narrow)
 
 
 def pdf(picture: document.Figure) -> bytes:
-    """Draw the wide figure as a PDF file with its fonts, in fixed colors. The same values give the same bytes."""
+    """Draw the wide figure as a PDF file with its fonts, in fixed colors.
+
+    The same values give the same bytes.
+    """
     import matplotlib as mpl
 
     buffer = io.BytesIO()
     with style(), mpl.rc_context({"pdf.fonttype": 42}):
         figure = _painted(picture, False)
         fix_colours(figure)
-        figure.savefig(buffer, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+        figure.savefig(
+            buffer, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer"))
+        )
     return buffer.getvalue()
 
 
 def _painted(picture: document.Figure, small: bool) -> Figure:
     painters: dict[type, Callable[[Any, bool], Figure]] = {
-        Dots: dots.paint, Curves: curves.paint, Forest: forest.paint, Steps: ladder.paint,
-        Depths: depth.paint, Worths: depth.paint_worths, Scatter: scatter.paint,
-    }  # fmt: skip
+        Dots: dots.paint,
+        Curves: curves.paint,
+        Forest: forest.paint,
+        Steps: ladder.paint,
+        Depths: depth.paint,
+        Worths: depth.paint_worths,
+        Scatter: scatter.paint,
+    }
     return painters[type(picture)](picture, small)

@@ -1,7 +1,8 @@
 """Canvas of all figures: sizes, style and colors.
 
-The figures use matplotlib's object interface, without pyplot's global state. Colors are placeholders: they become CSS
-variables in a page and fixed colors in a separate file. The same values give the same bytes.
+The figures use matplotlib's object interface, without pyplot's global state. Colors are
+placeholders: they become CSS variables in a page and fixed colors in a separate file. The same
+values give the same bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Placeholder: CSS variable, fixed color. Series: Okabe and Ito 2008, darkened where text needs more contrast.
+# Placeholder: CSS variable, fixed color. Series: Okabe and Ito 2008, darkened where text needs more
+# contrast.
 COLOURS = {
     "#010101": ("--ink", "#1c1e21"),
     "#020202": ("--muted", "#5b626b"),
@@ -32,13 +34,28 @@ COLOURS = {
 }
 INK, MUTED, GRID, CARD, *SERIES = COLOURS
 MARKS = ("o", "s", "^", "D", "P", "h")
-DASHES: tuple[Any, ...] = ((0, (4, 1.6)), "-", (0, (6, 1.5, 1.2, 1.5)), (0, (1.2, 1.2)), (0, (8, 2)), "-")
+DASHES: tuple[Any, ...] = (
+    (0, (4, 1.6)),
+    "-",
+    (0, (6, 1.5, 1.2, 1.5)),
+    (0, (1.2, 1.2)),
+    (0, (8, 2)),
+    "-",
+)
 
-PUBLISHED: dict[str, Any] = {"color": INK, "marker": "D", "ms": 7, "mfc": CARD, "mew": 1.6, "ls": "none"}
+PUBLISHED: dict[str, Any] = {
+    "color": INK,
+    "marker": "D",
+    "ms": 7,
+    "mfc": CARD,
+    "mew": 1.6,
+    "ls": "none",
+}
 """Style of a published number: an open diamond."""
 
 WIDE, NARROW = 880, 342
-"""Widths in CSS pixels: the column of a desktop page, and a phone of 390 pixels minus its margins."""
+"""Widths in CSS pixels: the column of a desktop page, and a phone of 390 pixels minus its margins.
+"""
 
 
 @contextmanager
@@ -47,32 +64,60 @@ def style() -> Iterator[None]:
     import matplotlib as mpl
 
     settings: dict[Any, Any] = {
-        "svg.fonttype": "none", "font.size": 13, "font.family": "DejaVu Sans", "text.parse_math": False,
-        "text.color": INK, "axes.edgecolor": MUTED, "axes.labelcolor": MUTED, "axes.titlecolor": INK,
-        "axes.titlesize": 13, "axes.titleweight": "bold", "xtick.color": MUTED, "ytick.color": MUTED,
-        "axes.labelsize": 12, "xtick.labelsize": 12, "ytick.labelsize": 12,
-        "xtick.major.size": 0, "ytick.major.size": 0,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "axes.linewidth": 0.8,
-        "grid.color": GRID, "grid.linewidth": 1, "axes.axisbelow": True, "legend.frameon": False,
-        "figure.facecolor": "none", "axes.facecolor": "none", "axes.unicode_minus": True, "path.simplify": False,
-    }  # fmt: skip
+        "svg.fonttype": "none",
+        "font.size": 13,
+        "font.family": "DejaVu Sans",
+        "text.parse_math": False,
+        "text.color": INK,
+        "axes.edgecolor": MUTED,
+        "axes.labelcolor": MUTED,
+        "axes.titlecolor": INK,
+        "axes.titlesize": 13,
+        "axes.titleweight": "bold",
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "axes.labelsize": 12,
+        "xtick.labelsize": 12,
+        "ytick.labelsize": 12,
+        "xtick.major.size": 0,
+        "ytick.major.size": 0,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.spines.left": False,
+        "axes.linewidth": 0.8,
+        "grid.color": GRID,
+        "grid.linewidth": 1,
+        "axes.axisbelow": True,
+        "legend.frameon": False,
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "axes.unicode_minus": True,
+        "path.simplify": False,
+    }
     with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the browser draws glyphs that matplotlib's font lacks
         yield
 
 
 def svg(figure: Figure, name: str) -> str:
-    """Return the SVG element of a figure, with unique ids, so that a page can contain several figures."""
+    """Return the SVG element of a figure, with unique ids, so that a page can contain several
+    figures.
+    """
     import matplotlib as mpl
 
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(
-            buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+            buffer,
+            format="svg",
+            transparent=True,
+            metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
         )
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()
-    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(
+        r"<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>", "", text, flags=re.S
+    )
     head, rest = text.split(">", 1)
     text = re.sub(r' (?:xmlns(?::xlink)?|width|height|version)="[^"]*"', "", head) + ">" + rest
     text = text.replace("xlink:href=", "href=")
@@ -84,7 +129,9 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def new(width: int, height: float) -> Figure:
-    """Return an empty figure of a size in CSS pixels. matplotlib's points become the units of the SVG."""
+    """Return an empty figure of a size in CSS pixels. matplotlib's points become the units of the
+    SVG.
+    """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -108,7 +155,11 @@ def fix_colours(figure: Figure) -> None:
         if getattr(colour, "ndim", 1) == 2:
             return [fixed(row) for row in colour]
         placeholder = to_hex(colour)
-        return (*to_rgba(COLOURS[placeholder][1])[:3], to_rgba(colour)[3]) if placeholder in COLOURS else colour
+        return (
+            (*to_rgba(COLOURS[placeholder][1])[:3], to_rgba(colour)[3])
+            if placeholder in COLOURS
+            else colour
+        )
 
     figure.canvas.draw()  # matplotlib creates the ticks only when it draws
     artists: list[Any] = figure.findobj()
@@ -125,20 +176,29 @@ def fix_colours(figure: Figure) -> None:
 
 
 def themed(svg: str, label: str) -> str:
-    """Return the SVG for a page that defines the colors as CSS variables. `label` is the escaped text alternative."""
+    """Return the SVG for a page that defines the colors as CSS variables.
+
+    `label` is the escaped text alternative.
+    """
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     return _replace_placeholders(svg, lambda variable, _: f"var({variable})")
 
 
 def standalone(svg: str) -> str:
-    """Return the SVG as a file, in fixed colors on a white card, so that it is legible on light and dark pages."""
+    """Return the SVG as a file, in fixed colors on a white card, so that it is legible on light and
+    dark pages.
+    """
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     width, height = (box[1], box[2]) if box else ("100%", "100%")
-    svg = svg.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" ', 1)
+    svg = svg.replace(
+        "<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" ', 1
+    )
     card = f'<rect width="{width}" height="{height}" rx="6" fill="#ffffff"/>'
     svg = re.sub(r"(<svg [^>]*>)", rf"\1{card}", svg, count=1)
     font = "font-family: system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
-    return _replace_placeholders(svg, lambda _, colour: colour).replace("font-family: inherit", font)
+    return _replace_placeholders(svg, lambda _, colour: colour).replace(
+        "font-family: inherit", font
+    )
 
 
 def _replace_placeholders(svg: str, choose: Callable[[str, str], str]) -> str:

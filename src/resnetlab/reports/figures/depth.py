@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.reports.document import Depths, Panel, Quantity, Worth, Worths
-from resnetlab.reports.figures.canvas import DASHES, GRID, INK, MUTED, NARROW, SERIES, WIDE, new, wrapped
+from resnetlab.reports.figures.canvas import (
+    DASHES,
+    GRID,
+    INK,
+    MUTED,
+    NARROW,
+    SERIES,
+    WIDE,
+    new,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,14 +28,18 @@ SIDE, GAP, HIGH, FOOT = 50, 22, 128, 40
 
 def paint(picture: Depths, small: bool) -> Figure:
     """Draw the quantities below one another, each with its title and a grid of panels."""
-    grids = [_Grid([panel.label for panel in quantity.panels], small) for quantity in picture.quantities]
+    grids = [
+        _Grid([panel.label for panel in quantity.panels], small) for quantity in picture.quantities
+    ]
     height = sum(grid.height + 24 for grid in grids) + FOOT
     figure = new(_width(small), height)
     top = height
     for number, (quantity, grid) in enumerate(zip(picture.quantities, grids, strict=True)):
         figure.text(4 / _width(small), (top - 16) / height, quantity.title, fontsize=13, color=INK)
         last = number == len(grids) - 1
-        for ax, panel in zip(grid.axes(figure, top - 24, height, last), quantity.panels, strict=True):
+        for ax, panel in zip(
+            grid.axes(figure, top - 24, height, last), quantity.panels, strict=True
+        ):
             _quantity_panel(ax, panel, quantity)
         top -= grid.height + 24
     figure.text(SIDE / _width(small), 6 / height, "layer", color=MUTED, fontsize=12)
@@ -61,18 +75,25 @@ class _Grid:
         self.height = self.lines * (HIGH + self.head) + 14
 
     def axes(self, figure: Figure, top: float, height: float, last: bool) -> list[Axes]:
-        """Add the axes of the panels below `top` to a figure of `height`. Only the `last` grid has numbers below it."""
+        """Add the axes of the panels below `top` to a figure of `height`.
+
+        Only the `last` grid has numbers below it.
+        """
         from matplotlib.ticker import MaxNLocator
 
         panels = []
         for index, title in enumerate(self.titles):
             row, column = divmod(index, self.columns)
             x, y = SIDE + column * (self.wide + GAP), top - (row + 1) * (HIGH + self.head)
-            ax = figure.add_axes((x / self.width, y / height, self.wide / self.width, HIGH / height))
+            ax = figure.add_axes(
+                (x / self.width, y / height, self.wide / self.width, HIGH / height)
+            )
             ax.grid(axis="y")
             ax.set_title("\n".join(title), loc="left", pad=4, fontsize=12)
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            ax.tick_params(labelleft=column == 0, labelbottom=last and index + self.columns >= self.count)
+            ax.tick_params(
+                labelleft=column == 0, labelbottom=last and index + self.columns >= self.count
+            )
             panels.append(ax)
         return panels
 
@@ -115,7 +136,26 @@ def _ablation_panel(ax: Axes, worth: Worth) -> None:
     ax.axhline(worth.chance_pct, color=MUTED, lw=1.2, ls=(0, (1.5, 2)), zorder=1)
     ax.axhline(worth.whole_pct, color=INK, lw=1.2, ls=(0, (4, 2)), zorder=2)
     for line in panel.runs:
-        ax.plot(line.x, line.y, color=colour, marker=".", ms=4, alpha=0.5, ls="none", zorder=3, clip_on=False)
+        ax.plot(
+            line.x,
+            line.y,
+            color=colour,
+            marker=".",
+            ms=4,
+            alpha=0.5,
+            ls="none",
+            zorder=3,
+            clip_on=False,
+        )
     if panel.mean:
         ax.vlines(panel.mean.x, panel.mean.y, worth.whole_pct, color=colour, lw=1.2, zorder=3)
-        ax.plot(panel.mean.x, panel.mean.y, color=colour, marker="o", ms=5, ls="none", zorder=4, clip_on=False)
+        ax.plot(
+            panel.mean.x,
+            panel.mean.y,
+            color=colour,
+            marker="o",
+            ms=5,
+            ls="none",
+            zorder=4,
+            clip_on=False,
+        )

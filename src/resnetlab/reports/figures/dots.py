@@ -35,7 +35,11 @@ def paint(picture: Dots, small: bool) -> Figure:
     edge = any(dot.outcome in EDGE for row in rows for dot in row.dots)
     handles = _legend(rows, any(low <= row.chance_pct <= high for row in rows))
     columns = 2 if small else 5
-    extra = max(len(wrapped(row.label, 40)) for row in rows) * 18 if max(len(row.label) for row in rows) > 18 else 0
+    extra = (
+        max(len(wrapped(row.label, 40)) for row in rows) * 18
+        if max(len(row.label) for row in rows) > 18
+        else 0
+    )
     foot, row_height = 34 + 19 * -(-len(handles) // columns), 106 + extra if small else 68
     row_height += 15 * max(len(row.published) for row in rows)
     height = row_height * len(rows) + foot + 6
@@ -49,10 +53,18 @@ def paint(picture: Dots, small: bool) -> Figure:
     for index, row in enumerate(rows):
         _dot_row(ax, row, index, row_height, extra if small else None)
     figure.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(4 / width if small else left, 0), borderaxespad=0.2,
-        ncols=columns, fontsize=12, labelcolor=MUTED, handlelength=1.5, handletextpad=0.5, columnspacing=1.4,
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(4 / width if small else left, 0),
+        borderaxespad=0.2,
+        ncols=columns,
+        fontsize=12,
+        labelcolor=MUTED,
+        handlelength=1.5,
+        handletextpad=0.5,
+        columnspacing=1.4,
         borderpad=0,
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -69,7 +81,14 @@ def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) 
     colour = SERIES[row.style % len(SERIES)]
     small, below = extra is not None, extra or 0
     top, bottom, bar = (46 + below, 76 + below, 91 + below) if small else (11, 43, 56)
-    ax.plot([row.chance_pct] * 2, [index - 0.5, index + 0.5], color=MUTED, lw=1.2, ls=(0, (2, 2)), zorder=1)
+    ax.plot(
+        [row.chance_pct] * 2,
+        [index - 0.5, index + 0.5],
+        color=MUTED,
+        lw=1.2,
+        ls=(0, (2, 2)),
+        zorder=1,
+    )
     ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
     step = (bottom - top) / max(4, len(row.dots) - 1)
     for number, dot in enumerate(row.dots):
@@ -77,12 +96,33 @@ def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) 
         _dot(ax, dot.outcome, dot.value_pct, y(pixels), row.style, colour)
     if row.mean_pct is not None:
         if row.low_pct is not None and row.high_pct is not None:
-            ax.plot([row.low_pct, row.high_pct], [y(bar)] * 2, color=INK, lw=2, solid_capstyle="butt", zorder=4)
-        ax.plot([row.mean_pct] * 2, [y(bar - 6), y(bar + 6)], color=INK, lw=3, solid_capstyle="butt", zorder=5)
+            ax.plot(
+                [row.low_pct, row.high_pct],
+                [y(bar)] * 2,
+                color=INK,
+                lw=2,
+                solid_capstyle="butt",
+                zorder=4,
+            )
+        ax.plot(
+            [row.mean_pct] * 2,
+            [y(bar - 6), y(bar + 6)],
+            color=INK,
+            lw=3,
+            solid_capstyle="butt",
+            zorder=5,
+        )
     for number, mark in enumerate(row.published, 1):
         y_mark = y(bar + 15 * number)
         if mark.low_pct is not None and mark.high_pct is not None:
-            ax.plot([mark.low_pct, mark.high_pct], [y_mark] * 2, color=MUTED, lw=1.4, solid_capstyle="butt", zorder=4)
+            ax.plot(
+                [mark.low_pct, mark.high_pct],
+                [y_mark] * 2,
+                color=MUTED,
+                lw=1.4,
+                solid_capstyle="butt",
+                zorder=4,
+            )
         ax.plot(mark.value_pct, y_mark, **PUBLISHED, clip_on=False, zorder=5)
     rate, numbers = row.said
     edge = _edge(row)
@@ -96,12 +136,24 @@ def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) 
         for number, line in enumerate(wrapped(row.label, 40)):
             ax.text(0, y(15 + 18 * number), line, fontweight="bold", **text)
         ax.text(1, y(15 + below), numbers, ha="right", **text)
-        ax.text(1, y(32 + below), f"{rate}, {edge}" if edge else rate, color=MUTED, ha="right", **text)
+        ax.text(
+            1, y(32 + below), f"{rate}, {edge}" if edge else rate, color=MUTED, ha="right", **text
+        )
     else:
         ax.text(
-            -0.03, y(34), "\n".join(wrapped(row.label, 20)), ha="right", fontweight="bold", linespacing=1.35, **text
+            -0.03,
+            y(34),
+            "\n".join(wrapped(row.label, 20)),
+            ha="right",
+            fontweight="bold",
+            linespacing=1.35,
+            **text,
         )
-        lines = [(rate, MUTED), *([(numbers, INK)] if numbers else []), *([(edge, MUTED)] if edge else [])]
+        lines = [
+            (rate, MUTED),
+            *([(numbers, INK)] if numbers else []),
+            *([(edge, MUTED)] if edge else []),
+        ]
         for number, (line, shade) in enumerate(lines):
             ax.text(1.04, y(34 + 20 * (number - (len(lines) - 1) / 2)), line, color=shade, **text)
 
@@ -122,7 +174,16 @@ def _dot(ax: Axes, outcome: str, value: float | None, y: float, style: int, colo
             ax.plot(value, y, marker="v", ms=8, mfc="none", mew=1.7, **form)
         case "out of memory" | "missing":
             marker = "X" if outcome == "out of memory" else "d"
-            ax.plot(0.012, y, marker=marker, ms=8, mfc="none", mew=1.5, transform=ax.get_yaxis_transform(), **form)
+            ax.plot(
+                0.012,
+                y,
+                marker=marker,
+                ms=8,
+                mfc="none",
+                mew=1.5,
+                transform=ax.get_yaxis_transform(),
+                **form,
+            )
         case _:
             pass
 
@@ -140,7 +201,10 @@ def _legend(rows: tuple[DotRow, ...], chance: bool) -> list[Line2D]:
     outcomes = {dot.outcome for row in rows for dot in row.dots}
     styles = [row.style for row in rows for dot in row.dots if dot.outcome == "converged"]
     marks: dict[str, tuple[str, dict[str, Any]]] = {
-        "converged": ("converged run", {"marker": MARKS[min(styles, default=0) % len(MARKS)], "ms": 7.5}),
+        "converged": (
+            "converged run",
+            {"marker": MARKS[min(styles, default=0) % len(MARKS)], "ms": 7.5},
+        ),
         "dead": ("dead", {"marker": "x", "ms": 7.5, "mew": 2}),
         "diverged": ("diverged", {"marker": "v", "ms": 8, "mfc": "none", "mew": 1.7}),
         "out of memory": ("out of memory", {"marker": "X", "ms": 8, "mfc": "none", "mew": 1.5}),
@@ -152,7 +216,9 @@ def _legend(rows: tuple[DotRow, ...], chance: bool) -> list[Line2D]:
         if key in outcomes
     ]
     if any(row.low_pct is not None for row in rows):
-        handles.append(Line2D([], [], color=INK, lw=2, marker="|", ms=9, mew=3, label="mean, 95 % t-interval"))
+        handles.append(
+            Line2D([], [], color=INK, lw=2, marker="|", ms=9, mew=3, label="mean, 95 % t-interval")
+        )
     if any(row.published for row in rows):
         handles.append(Line2D([], [], label="published", **PUBLISHED))
     if chance:

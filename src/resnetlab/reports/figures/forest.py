@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.reports.document import Forest, ForestRow
-from resnetlab.reports.figures.canvas import CARD, GRID, INK, MUTED, NARROW, PUBLISHED, SERIES, WIDE, new, wrapped
+from resnetlab.reports.figures.canvas import (
+    CARD,
+    GRID,
+    INK,
+    MUTED,
+    NARROW,
+    PUBLISHED,
+    SERIES,
+    WIDE,
+    new,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,13 +24,24 @@ if TYPE_CHECKING:
 
 
 def paint(picture: Forest, small: bool) -> Figure:
-    """Draw the rows by unit, each unit with its own axis. Claims without an effect come last, without an axis."""
-    units = list(dict.fromkeys(row.unit for row in sorted(picture.rows, key=lambda row: not row.unit)))
+    """Draw the rows by unit, each unit with its own axis.
+
+    Claims without an effect come last, without an axis.
+    """
+    units = list(
+        dict.fromkeys(row.unit for row in sorted(picture.rows, key=lambda row: not row.unit))
+    )
     groups = [[row for row in picture.rows if row.unit == unit] for unit in units]
     width, foot = NARROW if small else WIDE, 46
-    row_height = (126 if small else 84) if any(row.said[2] for row in picture.rows) else (110 if small else 66)
+    row_height = (
+        (126 if small else 84)
+        if any(row.said[2] for row in picture.rows)
+        else (110 if small else 66)
+    )
     feet = [foot if unit else 8 for unit in units]
-    height = sum(row_height * len(rows) + below for rows, below in zip(groups, feet, strict=True)) + 4
+    height = (
+        sum(row_height * len(rows) + below for rows, below in zip(groups, feet, strict=True)) + 4
+    )
     figure = new(width, height)
     left, right = (10 / width, 1 - 14 / width) if small else (252 / width, 1 - 276 / width)
     top: float = height - 4
@@ -33,7 +55,9 @@ def paint(picture: Forest, small: bool) -> Figure:
             ax.grid(axis="x")
             ax.axvline(0, color=MUTED, lw=1, zorder=2)
             ax.locator_params(axis="x", nbins=4 if small else 6)
-            figure.text(left, (top + 4) / height, f"left better by, {unit}", color=MUTED, fontsize=12)
+            figure.text(
+                left, (top + 4) / height, f"left better by, {unit}", color=MUTED, fontsize=12
+            )
         else:
             ax.set_xticks([])
             ax.spines["bottom"].set_visible(False)
@@ -47,7 +71,9 @@ def _forest_scale(rows: list[ForestRow]) -> tuple[float, float]:
 
     Intervals extend it by at most the spread of these values on each side.
     """
-    effects = [row.d for row in rows if row.d is not None] + [known.d for row in rows for known in row.published]
+    effects = [row.d for row in rows if row.d is not None] + [
+        known.d for row in rows for known in row.published
+    ]
     ends = [end for row in rows for end in row.region if row.d is not None and -1e9 < end < 1e9]
     low, high = min([0.0, *effects, *ends]), max([0.0, *effects, *ends])
     spread = max(high - low, 1e-6)
@@ -66,28 +92,49 @@ def _forest_row(ax: Axes, row: ForestRow, index: int, height: int, small: bool) 
     low, high = ax.get_xlim()
     if row.d is not None and row.low is not None and row.high is not None:
         ends = (max(low, row.region[0]), min(high, row.region[1]))
-        ax.fill_between(ends, center - half, center + half, color=SERIES[2], alpha=0.16, lw=0, zorder=1)
+        ax.fill_between(
+            ends, center - half, center + half, color=SERIES[2], alpha=0.16, lw=0, zorder=1
+        )
         ax.plot(
-            [max(low, row.low), min(high, row.high)], [center] * 2, color=INK, lw=2, solid_capstyle="butt", zorder=3
+            [max(low, row.low), min(high, row.high)],
+            [center] * 2,
+            color=INK,
+            lw=2,
+            solid_capstyle="butt",
+            zorder=3,
         )
         for end, beyond, mark in ((low, row.low < low, "<"), (high, row.high > high, ">")):
             if beyond:
-                ax.plot(end, center, marker=mark, color=INK, ms=6, ls="none", clip_on=False, zorder=4)
+                ax.plot(
+                    end, center, marker=mark, color=INK, ms=6, ls="none", clip_on=False, zorder=4
+                )
         face = CARD if row.conditional else INK
         ax.plot(row.d, center, marker="o", ms=8, mfc=face, mec=INK, mew=1.6, ls="none", zorder=5)
         for known in row.published:
             ax.plot(known.d, center + 0.75 * half, **PUBLISHED, clip_on=False, zorder=4)
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
-    lines = [(row.word, INK, "bold"), *((line, INK if not n else MUTED, "normal") for n, line in enumerate(row.said))]
+    lines = [
+        (row.word, INK, "bold"),
+        *((line, INK if not n else MUTED, "normal") for n, line in enumerate(row.said)),
+    ]
     lines = [line for line in lines if line[0]]
     if small:
         text["bbox"] = {"facecolor": CARD, "edgecolor": "none", "pad": 1.0}
         label = wrapped(row.label, 42)
-        ax.text(0, y(12), label[0] + ("…" if len(label) > 1 else ""), fontweight="bold", fontsize=12, **text)
+        ax.text(
+            0,
+            y(12),
+            label[0] + ("…" if len(label) > 1 else ""),
+            fontweight="bold",
+            fontsize=12,
+            **text,
+        )
         for number, (line, shade, _) in enumerate(lines):
             ax.text(0, y(29 + 16 * number), line[:56], color=shade, fontsize=12, **text)
         return
-    ax.text(-0.04, y(height / 2), "\n".join(wrapped(row.label, 32)), ha="right", linespacing=1.3, **text)
+    ax.text(
+        -0.04, y(height / 2), "\n".join(wrapped(row.label, 32)), ha="right", linespacing=1.3, **text
+    )
     for number, (line, shade, weight) in enumerate(lines):
         below = height / 2 + 19 * (number - (len(lines) - 1) / 2)
         ax.text(1.03, y(below), line, color=shade, fontweight=weight, **text)

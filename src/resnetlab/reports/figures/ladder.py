@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.reports.document import StepRow, Steps
-from resnetlab.reports.figures.canvas import CARD, GRID, INK, MUTED, NARROW, SERIES, WIDE, new, wrapped
+from resnetlab.reports.figures.canvas import (
+    CARD,
+    GRID,
+    INK,
+    MUTED,
+    NARROW,
+    SERIES,
+    WIDE,
+    new,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,21 +45,42 @@ def paint(picture: Steps, small: bool) -> Figure:
         _words(ax, row, index, small, row_height)
     handles = _legend(rows)
     figure.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(4 / width if small else left, 0), borderaxespad=0.2,
-        ncols=2 if small else len(handles), fontsize=12, labelcolor=MUTED, handlelength=1.2, handletextpad=0.5,
-        columnspacing=1.4, borderpad=0,
-    )  # fmt: skip
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(4 / width if small else left, 0),
+        borderaxespad=0.2,
+        ncols=2 if small else len(handles),
+        fontsize=12,
+        labelcolor=MUTED,
+        handlelength=1.2,
+        handletextpad=0.5,
+        columnspacing=1.4,
+        borderpad=0,
+    )
     return figure
 
 
 def _trunk(ax: Axes, rows: tuple[StepRow, ...], index: int, offset: float) -> None:
-    """Draw the lines from a rung down to its children: solid to the next rung, dotted to the last side rung."""
+    """Draw the lines from a rung down to its children: solid to the next rung, dotted to the last
+    side rung.
+    """
     mean = rows[index].mean_pct
-    children = [number for number, row in enumerate(rows) if row.parent == index and row.mean_pct is not None]
+    children = [
+        number
+        for number, row in enumerate(rows)
+        if row.parent == index and row.mean_pct is not None
+    ]
     if mean is None or not children:
         return
     main = [number for number in children if not rows[number].side]
-    ax.plot([mean] * 2, [index + offset, max(children) + offset], color=SIDE, lw=1.2, ls=(0, (1.5, 2)), zorder=1)
+    ax.plot(
+        [mean] * 2,
+        [index + offset, max(children) + offset],
+        color=SIDE,
+        lw=1.2,
+        ls=(0, (1.5, 2)),
+        zorder=1,
+    )
     if main:
         ax.plot([mean] * 2, [index + offset, main[0] + offset], color=MAIN, lw=1.8, zorder=2)
 
@@ -60,14 +91,31 @@ def _row(ax: Axes, row: StepRow, rows: tuple[StepRow, ...], y: float) -> None:
         return
     start = rows[row.parent].mean_pct if row.parent is not None else None
     if start is not None:
-        ax.plot([start, row.mean_pct], [y] * 2, color=colour, lw=9, alpha=0.3, solid_capstyle="butt", zorder=2)
+        ax.plot(
+            [start, row.mean_pct],
+            [y] * 2,
+            color=colour,
+            lw=9,
+            alpha=0.3,
+            solid_capstyle="butt",
+            zorder=2,
+        )
     low, high = ax.get_xlim()
     if row.low_pct is not None and row.high_pct is not None:
         ends = [max(low, row.low_pct), min(high, row.high_pct)]
         ax.plot(ends, [y] * 2, color=INK, lw=1.8, solid_capstyle="butt", zorder=4)
     form: dict[str, Any] = {"ls": "none", "zorder": 5, "clip_on": False}
     face = CARD if row.side else colour
-    ax.plot(row.mean_pct, y, marker="s" if row.side else "o", ms=8, mfc=face, mec=colour, mew=1.8, **form)
+    ax.plot(
+        row.mean_pct,
+        y,
+        marker="s" if row.side else "o",
+        ms=8,
+        mfc=face,
+        mec=colour,
+        mew=1.8,
+        **form,
+    )
     if row.train_pct is not None:
         ax.plot(row.train_pct, y, marker="^", ms=6.5, mfc="none", mec=MUTED, mew=1.2, **form)
 
@@ -88,7 +136,15 @@ def _words(ax: Axes, row: StepRow, index: int, small: bool, height: int) -> None
         ax.text(1, y(31), gained, color=MUTED, ha="right", fontsize=12, **text)
         return
     lines = wrapped(row.label, 24 if row.side else 26)
-    ax.text(-0.03, y(height / 2), "\n".join(lines[:2]), ha="right", fontweight=weight, linespacing=1.2, **text)
+    ax.text(
+        -0.03,
+        y(height / 2),
+        "\n".join(lines[:2]),
+        ha="right",
+        fontweight=weight,
+        linespacing=1.2,
+        **text,
+    )
     ax.text(1.03, y(height / 2), reached, **text)
     ax.text(1.03 + 0.17, y(height / 2), gained, color=MUTED, fontsize=12, **text)
 
@@ -98,8 +154,20 @@ def _legend(rows: tuple[StepRow, ...]) -> list[Any]:
 
     marks: list[tuple[bool, str, dict[str, Any]]] = [
         (any(not row.side for row in rows), "rung", {"marker": "o", "mfc": MAIN, "mec": MAIN}),
-        (any(row.side for row in rows), "side rung", {"marker": "s", "mfc": CARD, "mec": SIDE, "mew": 1.8}),
-        (any(row.train_pct is not None for row in rows), "train", {"marker": "^", "mfc": "none", "mec": MUTED}),
+        (
+            any(row.side for row in rows),
+            "side rung",
+            {"marker": "s", "mfc": CARD, "mec": SIDE, "mew": 1.8},
+        ),
+        (
+            any(row.train_pct is not None for row in rows),
+            "train",
+            {"marker": "^", "mfc": "none", "mec": MUTED},
+        ),
     ]
-    handles = [Line2D([], [], ls="none", ms=7.5, label=text, **form) for present, text, form in marks if present]
+    handles = [
+        Line2D([], [], ls="none", ms=7.5, label=text, **form)
+        for present, text, form in marks
+        if present
+    ]
     return [*handles, Line2D([], [], color=INK, lw=1.8, label="95 % interval")]

@@ -10,29 +10,78 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 
-from resnetlab.reports.document import Dots, Figure, Forest, ForestRow, Known, Scatter, StepRow, Steps
+from resnetlab.reports.document import (
+    Dots,
+    Figure,
+    Forest,
+    ForestRow,
+    Known,
+    Scatter,
+    StepRow,
+    Steps,
+)
 
 Value = str | float | None
 
 
 def table(picture: Figure) -> str:
-    """Return the values of a figure as CSV, or empty text if other files of the report have all of them."""
+    """Return the values of a figure as CSV, or empty text if other files of the report have all of
+    them.
+    """
     match picture:
         case Forest():
             names = [
-                "claim", "unit", "region_low", "region_high", "effect", "low", "high", "verdict", "runs", "failed",
-                "published", "source",
-            ]  # fmt: skip
-            return csv_text(names, (_effect(row, known) for row in picture.rows for known in row.published or (None,)))
+                "claim",
+                "unit",
+                "region_low",
+                "region_high",
+                "effect",
+                "low",
+                "high",
+                "verdict",
+                "runs",
+                "failed",
+                "published",
+                "source",
+            ]
+            return csv_text(
+                names,
+                (_effect(row, known) for row in picture.rows for known in row.published or (None,)),
+            )
         case Steps():
-            names = ["rung", "parent", "side", "test_pct", "low_pct", "high_pct", "train_pct", "adds"]
+            names = [
+                "rung",
+                "parent",
+                "side",
+                "test_pct",
+                "low_pct",
+                "high_pct",
+                "train_pct",
+                "adds",
+            ]
             return csv_text(names, (_step(row, picture.rows) for row in picture.rows))
         case Dots() if any(row.published for row in picture.rows):
-            names = ["condition", "mean_pct", "low_pct", "high_pct", "published_pct", "predicted_low", "predicted_high"]
+            names = [
+                "condition",
+                "mean_pct",
+                "low_pct",
+                "high_pct",
+                "published_pct",
+                "predicted_low",
+                "predicted_high",
+            ]
             return csv_text(
                 names,
                 (
-                    [row.label, row.mean_pct, row.low_pct, row.high_pct, mark.value_pct, mark.low_pct, mark.high_pct]
+                    [
+                        row.label,
+                        row.mean_pct,
+                        row.low_pct,
+                        row.high_pct,
+                        mark.value_pct,
+                        mark.low_pct,
+                        mark.high_pct,
+                    ]
                     for row in picture.rows
                     for mark in row.published
                 ),
@@ -42,7 +91,10 @@ def table(picture: Figure) -> str:
             published = "yes" if picture.published else "no"
             return csv_text(
                 names,
-                ([spot.label, spot.x, spot.y_pct, spot.low_pct, spot.high_pct, published] for spot in picture.spots),
+                (
+                    [spot.label, spot.x, spot.y_pct, spot.low_pct, spot.high_pct, published]
+                    for spot in picture.spots
+                ),
             )
         case _:
             return ""
@@ -55,7 +107,16 @@ def _step(row: StepRow, rows: Sequence[StepRow]) -> list[Value]:
 
 
 def _effect(row: ForestRow, known: Known | None) -> list[Value]:
-    values: list[Value] = [row.label, row.unit, *row.region, row.d, row.low, row.high, row.word, *row.said[1:]]
+    values: list[Value] = [
+        row.label,
+        row.unit,
+        *row.region,
+        row.d,
+        row.low,
+        row.high,
+        row.word,
+        *row.said[1:],
+    ]
     return [*values, known.d, "; ".join(known.sources)] if known else [*values, None, None]
 
 

@@ -1,4 +1,6 @@
-"""HTML renderer: a report as one file, without scripts or external resources, for light and dark, desktop and phone."""
+"""HTML renderer: a report as one file, without scripts or external resources, for light and dark,
+desktop and phone.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ def render(report: Report, drawings: Mapping[str, figures.Drawing]) -> str:
 
 
 def environment() -> Environment:
-    """Return the Jinja environment of the pages. Text is escaped, and a missing value raises an error."""
+    """Return the Jinja environment of the pages.
+
+    Text is escaped, and a missing value raises an error.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     def finalize(value: object) -> object:
@@ -36,6 +41,11 @@ def environment() -> Environment:
         return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
 
     return Environment(
-        loader=PackageLoader("resnetlab.reports"), autoescape=True, undefined=StrictUndefined, finalize=finalize,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
+        loader=PackageLoader("resnetlab.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

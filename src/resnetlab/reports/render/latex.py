@@ -1,6 +1,8 @@
-"""LaTeX renderer for papers: the same words, tables (booktabs) and numbers, with the figures as PDF files.
+"""LaTeX renderer for papers: the same words, tables (booktabs) and numbers, with the figures as PDF
+files.
 
-It is used on request only. The document needs only a plain TeX Live: pdflatex, booktabs, longtable, Times.
+It is used on request only. The document needs only a plain TeX Live: pdflatex, booktabs, longtable,
+Times.
 """
 
 from __future__ import annotations
@@ -30,26 +32,51 @@ PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
 \begin{document}"""
 
 CHARACTERS = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}",
-    "[": "{[}", "]": "{]}", "*": "{*}",
-    "\N{MINUS SIGN}": r"\ensuremath{-}", "\N{EN DASH}": r"\textendash{}", "\N{EM DASH}": r"\textemdash{}",
-    "\N{GREEK SMALL LETTER NU}": r"\ensuremath{\nu}", "\N{PLUS-MINUS SIGN}": r"\ensuremath{\pm}",
-    "\N{MULTIPLICATION SIGN}": r"\ensuremath{\times}", "\N{RIGHTWARDS ARROW}": r"\ensuremath{\rightarrow}",
-    "\N{MIDDLE DOT}": r"\textperiodcentered{}", "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}", "\N{NO-BREAK SPACE}": "~",
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    "\N{MINUS SIGN}": r"\ensuremath{-}",
+    "\N{EN DASH}": r"\textendash{}",
+    "\N{EM DASH}": r"\textemdash{}",
+    "\N{GREEK SMALL LETTER NU}": r"\ensuremath{\nu}",
+    "\N{PLUS-MINUS SIGN}": r"\ensuremath{\pm}",
+    "\N{MULTIPLICATION SIGN}": r"\ensuremath{\times}",
+    "\N{RIGHTWARDS ARROW}": r"\ensuremath{\rightarrow}",
+    "\N{MIDDLE DOT}": r"\textperiodcentered{}",
+    "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
+    "\N{NO-BREAK SPACE}": "~",
     "\N{LEFT DOUBLE QUOTATION MARK}": r"\textquotedblleft{}",
     "\N{RIGHT DOUBLE QUOTATION MARK}": r"\textquotedblright{}",
     "\N{RIGHT SINGLE QUOTATION MARK}": r"\textquoteright{}",
-}  # fmt: skip
-"""LaTeX code of characters. Brackets and stars have braces; after the end of a line they would be arguments."""
+}
+"""LaTeX code of characters.
+
+Brackets and stars have braces; after the end of a line they would be arguments.
+"""
 
 PLAIN = 150
 """Approximate number of letters of the tables' font size in a line."""
 
 
 def write_latex(source: Report | Evidence, folder: Path) -> Path:
-    """Write `figures/*.pdf` and then `report.tex` into `folder`, each atomically. Return the path of `report.tex`.
+    """Write `figures/*.pdf` and then `report.tex` into `folder`, each atomically. Return the path
+    of `report.tex`.
 
     Raises ResourceError if the disk is full.
     """
@@ -70,18 +97,33 @@ def render(report: Report) -> str:
     if report.banner:
         parts.append(rf"\textbf{{{escape(report.banner)}}}")
     if report.verdicts:
-        items = "\n".join(rf"\item \textbf{{{escape(item.note)}}}: {escape(item.text)}" for item in report.verdicts)
+        items = "\n".join(
+            rf"\item \textbf{{{escape(item.note)}}}: {escape(item.text)}"
+            for item in report.verdicts
+        )
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
     parts += [escape(report.answer), *_picture(report.dots)]
     parts.append(rf"\textbf{{What this does not show.}} {escape(report.limits)}")
     if report.ladder:
-        parts += [r"\section*{Ladder}", *_picture(report.ladder.steps), *_table(report.ladder.table)]
+        parts += [
+            r"\section*{Ladder}",
+            *_picture(report.ladder.steps),
+            *_table(report.ladder.table),
+        ]
     parts += [r"\section*{Conditions}", escape(report.about), *_table(report.conditions)]
     parts += [r"\subsection*{What became of the runs}", *_table(report.outcomes)]
     if report.claims:
-        parts += [r"\section*{Claims}", *(_picture(report.forest) if report.forest else []), *_table(report.claims)]
+        parts += [
+            r"\section*{Claims}",
+            *(_picture(report.forest) if report.forest else []),
+            *_table(report.claims),
+        ]
     if report.beside:
-        parts += [r"\section*{Published beside measured}", *_table(report.beside), _facts(report.protocols)]
+        parts += [
+            r"\section*{Published beside measured}",
+            *_table(report.beside),
+            _facts(report.protocols),
+        ]
     if report.alone:
         parts += [r"\subsection*{Published only}", *_table(report.alone)]
     if report.ensembles:
@@ -107,7 +149,11 @@ def render(report: Report) -> str:
     parts.append(_facts(report.facts))
     if report.differing:
         parts += [r"\subsection*{Where the conditions differ}", *_table(report.differing)]
-    parts += [r"\subsection*{What all conditions share}", *_table(report.common), escape(report.made_by)]
+    parts += [
+        r"\subsection*{What all conditions share}",
+        *_table(report.common),
+        escape(report.made_by),
+    ]
     return "\n\n".join(part for part in [*parts, r"\end{document}"] if part) + "\n"
 
 
@@ -117,9 +163,14 @@ def _facts(facts: tuple[Fact, ...]) -> str:
 
 
 def escape(text: str) -> str:
-    """Escape text for LaTeX: no command takes effect, there are no ligatures, and a long word may break."""
+    """Escape text for LaTeX: no command takes effect, there are no ligatures, and a long word may
+    break.
+    """
     words = re.split(r"(\s+)", text)
-    return "".join(" " if word.isspace() and "\N{NO-BREAK SPACE}" not in word else _word(word) for word in words)
+    return "".join(
+        " " if word.isspace() and "\N{NO-BREAK SPACE}" not in word else _word(word)
+        for word in words
+    )
 
 
 def _word(word: str) -> str:
@@ -139,36 +190,51 @@ def _letter(letter: str, before: str) -> str:
         return f"{{{letter}}}"
     if letter.isascii() and letter.isprintable():
         return letter
-    if letter.isalpha() and letter <= "\N{LATIN SMALL LETTER Y WITH DIAERESIS}":  # Latin-1, for French and German
+    if (
+        letter.isalpha() and letter <= "\N{LATIN SMALL LETTER Y WITH DIAERESIS}"
+    ):  # Latin-1, for French and German
         return letter
     return rf"{{[}}U+{ord(letter):04X}{{]}}"  # the fonts of the document lack this letter
 
 
 def _picture(picture: Picture) -> list[str]:
     graphic = rf"\includegraphics[width=\linewidth]{{figures/{picture.key}.pdf}}"
-    return [f"% {' '.join(escape(picture.alt).split())}\n{graphic}", rf"{{\small {escape(picture.caption)}\par}}"]
+    return [
+        f"% {' '.join(escape(picture.alt).split())}\n{graphic}",
+        rf"{{\small {escape(picture.caption)}\par}}",
+    ]
 
 
 def _table(table: Table) -> list[str]:
     columns = "".join(
-        rf">{{\ragged{'left' if column.numeric else 'right'}\arraybackslash}}p{{{width:.4f}\linewidth}}"
+        rf">{{\ragged{'left' if column.numeric else 'right'}\arraybackslash}}"
+        rf"p{{{width:.4f}\linewidth}}"
         for column, width in zip(table.columns, _widths(table), strict=True)
     )
     head = " & ".join(escape(column.name) for column in table.columns) + r" \\"
     lines = [
         rf"{{\scriptsize\begin{{longtable}}{{@{{}}{columns}@{{}}}}",
-        r"\toprule", head, r"\midrule", r"\endhead", r"\bottomrule", r"\endlastfoot",
+        r"\toprule",
+        head,
+        r"\midrule",
+        r"\endhead",
+        r"\bottomrule",
+        r"\endlastfoot",
         *(" & ".join(_cell(cell) for cell in row) + r" \\" for row in table.rows),
         r"\end{longtable}}",
-    ]  # fmt: skip
+    ]
     return ["\n".join(lines), rf"{{\small {escape(table.note)}\par}}" if table.note else ""]
 
 
 def _widths(table: Table) -> list[float]:
-    """Return the width of each column as a share of the line: the length of its longest text, at most a third of it."""
+    """Return the width of each column as a share of the line: the length of its longest text, at
+    most a third of it.
+    """
     natural = []
     for index, column in enumerate(table.columns):
-        lines = [line for row in table.rows for line in (row[index].text, *row[index].note.split("; "))]
+        lines = [
+            line for row in table.rows for line in (row[index].text, *row[index].note.split("; "))
+        ]
         word = max(len(part) for part in column.name.split())
         natural.append(2 + max([word, *(min(len(line), PLAIN // 3) for line in lines)]))
     gaps = 0.014 * (len(natural) - 1)
@@ -177,5 +243,7 @@ def _widths(table: Table) -> list[float]:
 
 
 def _cell(cell: Cell) -> str:
-    notes = "".join(rf"\note{{{escape(part)}}}" for part in cell.note.split("; ")) if cell.note else ""
+    notes = (
+        "".join(rf"\note{{{escape(part)}}}" for part in cell.note.split("; ")) if cell.note else ""
+    )
     return escape(cell.text) + notes

@@ -1,4 +1,6 @@
-"""Markdown renderer for repository pages: the same words and numbers, with the figures as SVG files."""
+"""Markdown renderer for repository pages: the same words and numbers, with the figures as SVG
+files.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ def render(report: Report) -> str:
     if report.banner:
         parts.append(f"> **{escape(report.banner)}**")
     if report.verdicts:
-        parts.append("\n".join(f"- **{escape(item.note)}**: {escape(item.text)}" for item in report.verdicts))
+        parts.append(
+            "\n".join(f"- **{escape(item.note)}**: {escape(item.text)}" for item in report.verdicts)
+        )
     parts += [escape(report.answer), *_picture(report.dots)]
     parts.append(f"**What this does not show.** {escape(report.limits)}")
     if report.ladder:
@@ -22,7 +26,11 @@ def render(report: Report) -> str:
     parts += ["## Conditions", escape(report.about), *table(report.conditions)]
     parts += ["### What became of the runs", *table(report.outcomes)]
     if report.claims:
-        parts += ["## Claims", *(_picture(report.forest) if report.forest else []), *table(report.claims)]
+        parts += [
+            "## Claims",
+            *(_picture(report.forest) if report.forest else []),
+            *table(report.claims),
+        ]
     if report.beside:
         parts += ["## Published beside measured", *table(report.beside), _facts(report.protocols)]
     if report.alone:
@@ -45,7 +53,12 @@ def render(report: Report) -> str:
         parts.append("## Inside the networks")
         for picture in report.inside:
             parts += [f"### {escape(picture.title)}", *_picture(picture)]
-    parts += ["## Ledger of runs", *table(report.ledger), "## How to repeat it", _code(report.command)]
+    parts += [
+        "## Ledger of runs",
+        *table(report.ledger),
+        "## How to repeat it",
+        _code(report.command),
+    ]
     parts.append(escape(report.test_split))
     parts.append(_facts(report.facts))
     if report.differing:
@@ -55,7 +68,9 @@ def render(report: Report) -> str:
 
 
 def escape(text: str) -> str:
-    """Escape text for Markdown: no Markdown or HTML in it takes effect, and no bare address becomes a link."""
+    """Escape text for Markdown: no Markdown or HTML in it takes effect, and no bare address becomes
+    a link.
+    """
     text = html.escape(text, quote=False)
     text = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", text)
     text = re.sub(r"(?<=\w)(://|@)", r"<span>\1</span>", text)
@@ -83,7 +98,11 @@ def table(table: Table) -> list[str]:
 
 def _cell(cell: Cell) -> str:
     text = escape(cell.text) + (f"<br>{escape(cell.note)}" if cell.note else "")
-    return text.replace(escape(cell.cited), f"[{escape(cell.cited)}]({cell.url})", 1) if cell.url else text
+    return (
+        text.replace(escape(cell.cited), f"[{escape(cell.cited)}]({cell.url})", 1)
+        if cell.url
+        else text
+    )
 
 
 def _code(text: str) -> str:

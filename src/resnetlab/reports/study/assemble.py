@@ -21,7 +21,10 @@ from resnetlab.studies.plan import StudyRecord
 
 
 def build(record: StudyRecord, command: str = "") -> Report:
-    """Build the report of a study, finished or not. `command` is the command that repeats the study."""
+    """Build the report of a study, finished or not.
+
+    `command` is the command that repeats the study.
+    """
     return assemble(gather(record, command))
 
 

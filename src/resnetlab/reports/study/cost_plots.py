@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def pictures(analysis: StudyAnalysis) -> tuple[Scatter, ...]:
-    """Return the plots of a study that compares several pre-trained networks, and those of published networks."""
+    """Return the plots of a study that compares several pre-trained networks, and those of
+    published networks.
+    """
     return (*_measured(analysis), *_published(analysis))
 
 
@@ -31,42 +33,73 @@ def _measured(analysis: StudyAnalysis) -> tuple[Scatter, ...]:
         rest = (label, summary.mean_pct, low, high, analysis.style(label))
         if rows[0].parameters:
             by_parameters.append(Spot(float(rows[0].parameters), *rest))
-        seconds = [row.evaluation_seconds for row in rows if row.status == "converged" and row.evaluation_seconds]
+        seconds = [
+            row.evaluation_seconds
+            for row in rows
+            if row.status == "converged" and row.evaluation_seconds
+        ]
         if seconds and (images := analysis.data(label).test_images):
             by_speed.append(Spot(images / mean(seconds), *rest))
-    caption = "Mean test accuracy of the converged runs; line: its 95 % t-interval over the seeds, cut at the edge."
+    caption = (
+        "Mean test accuracy of the converged runs; line: its 95 % t-interval over the seeds, cut "
+        "at the edge."
+    )
     plots = []
     if len({spot.x for spot in by_parameters}) > 1:
-        plots.append(_scatter("parameters", "Accuracy against parameters", "parameters", caption, by_parameters))
+        plots.append(
+            _scatter(
+                "parameters", "Accuracy against parameters", "parameters", caption, by_parameters
+            )
+        )
     if len({spot.x for spot in by_speed}) > 1:
         unit = "test photographs scored a second"
-        speed_caption = f"{caption} Decoding is included, and other runs may have shared the machine."
-        plots.append(_scatter("speed", "Accuracy against images a second", unit, speed_caption, by_speed))
+        speed_caption = (
+            f"{caption} Decoding is included, and other runs may have shared the machine."
+        )
+        plots.append(
+            _scatter("speed", "Accuracy against images a second", unit, speed_caption, by_speed)
+        )
     return tuple(plots)
 
 
 def _published(analysis: StudyAnalysis) -> tuple[Scatter, ...]:
     references = [
-        pair for pair in analysis.study.published_only
+        pair
+        for pair in analysis.study.published_only
         if pair.value.parameters and pair.value.accuracy_pct is not None
-    ]  # fmt: skip
+    ]
     plots = []
     for data in dict.fromkeys(pair.protocol.data for pair in references):
         pairs = [pair for pair in references if pair.protocol.data == data]
         spots = [
-            Spot(float(pair.value.parameters or 0), pair.value.label, pair.value.accuracy_pct or 0.0, None, None, 0)
+            Spot(
+                float(pair.value.parameters or 0),
+                pair.value.label,
+                pair.value.accuracy_pct or 0.0,
+                None,
+                None,
+                0,
+            )
             for pair in pairs
         ]
         sources = listed(list(dict.fromkeys(pair.title for pair in pairs)))
         caption = f"Published only, nothing here was measured: accuracy on {data} ({sources})."
         title = f"Published accuracy on {data} against parameters"
-        plots.append(_scatter(f"published-{data}", title, "parameters", caption, spots, published=True))
+        plots.append(
+            _scatter(f"published-{data}", title, "parameters", caption, spots, published=True)
+        )
     return tuple(plots)
 
 
-def _scatter(key: str, title: str, unit: str, caption: str, spots: list[Spot], published: bool = False) -> Scatter:
+def _scatter(
+    key: str, title: str, unit: str, caption: str, spots: list[Spot], published: bool = False
+) -> Scatter:
     values = [spot.y_pct for spot in spots]
     pad = max(1.0, 0.35 * (max(values) - min(values)))
-    alt = f"{title}. " + "; ".join(f"{spot.label}: {number(spot.x, 0)}, {pct(spot.y_pct)}" for spot in spots) + "."
+    alt = (
+        f"{title}. "
+        + "; ".join(f"{spot.label}: {number(spot.x, 0)}, {pct(spot.y_pct)}" for spot in spots)
+        + "."
+    )
     ends = max(0.0, min(values) - pad), min(100.5, max(values) + pad)
     return Scatter(key, title, caption, alt, unit, tuple(spots), *ends, published)

@@ -31,24 +31,36 @@ def pictures(analysis: StudyAnalysis) -> tuple[Depths | Worths, ...]:
 
 
 def _depths(analysis: StudyAnalysis, epoch: float) -> Depths:
-    norms = [norm for norm in analysis.evidence.norms if norm.epoch == epoch and _is_on_main_path(norm.layer)]
+    norms = [
+        norm
+        for norm in analysis.evidence.norms
+        if norm.epoch == epoch and _is_on_main_path(norm.layer)
+    ]
     quantities = [_quantity(analysis, norms, field, *form) for field, form in QUANTITIES.items()]
-    drawn = tuple(q for q in quantities if any(y for panel in q.panels for line in panel.runs for y in line.y))
+    drawn = tuple(
+        q for q in quantities if any(y for panel in q.panels for line in panel.runs for y in line.y)
+    )
     when = f"after epoch {epoch:g}" if epoch else "before training"
     measured = len({(norm.condition, norm.seed) for norm in norms})
     images = sorted({norm.images for norm in norms})
     batch = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
     caption = (
-        f"{when[0].upper()}{when[1:]}, by layer from the image on, projections of shortcuts left out; one batch of "
-        f"{batch} train images in training mode, on {_of_all(measured, len(analysis.evidence.rows))}. "
-        "Thin lines: runs, dashed where they did not converge. Bold: the median of all of them. Grey: the other "
+        f"{when[0].upper()}{when[1:]}, by layer from the image on, projections of shortcuts "
+        "left out; one batch of "
+        f"{batch} train images in training mode, on "
+        f"{_of_all(measured, len(analysis.evidence.rows))}. "
+        "Thin lines: runs, dashed where they did not converge. Bold: the median of all of "
+        "them. Grey: the other "
         "conditions. A response "
-        "is what a layer gives after its normalisation (He et al. 2016, fig. 7); an activation, what follows it before "
+        "is what a layer gives after its normalisation (He et al. 2016, fig. 7); an "
+        "activation, what follows it before "
         "the next layer."
     )
     if not any(norm.never_active_pct for norm in norms):
         caption += " No unit was cut off at every place of every image."
-    ranges = [f"{quantity.title}, first to last layer: {_range_text(quantity)}" for quantity in drawn]
+    ranges = [
+        f"{quantity.title}, first to last layer: {_range_text(quantity)}" for quantity in drawn
+    ]
     alt = f"Layers by depth {when}, a panel a condition. {'. '.join(ranges)}."
     return Depths(f"depth-epoch-{epoch:g}", f"Layer by layer, {when}", caption, alt, drawn)
 
@@ -58,7 +70,9 @@ def _is_on_main_path(layer: str) -> bool:
     return not {"shortcut", "downsample"} & set(layer.split("."))
 
 
-def _quantity(analysis: StudyAnalysis, norms: list[Norm], field: str, title: str, log: bool) -> Quantity:
+def _quantity(
+    analysis: StudyAnalysis, norms: list[Norm], field: str, title: str, log: bool
+) -> Quantity:
     panels = []
     for label in analysis.summaries:
         runs: dict[int, dict[float, float]] = {}
@@ -78,37 +92,53 @@ def _quantity(analysis: StudyAnalysis, norms: list[Norm], field: str, title: str
 def _panel(analysis: StudyAnalysis, label: str, runs: Mapping[int, Mapping[float, float]]) -> Panel:
     """Return a panel with the runs as lines and with their median."""
     outcomes = {row.seed: row.status for row in analysis.rows(label)}
-    lines = tuple(Line(outcomes[seed], tuple(xy), tuple(xy.values())) for seed, xy in sorted(runs.items()))
+    lines = tuple(
+        Line(outcomes[seed], tuple(xy), tuple(xy.values())) for seed, xy in sorted(runs.items())
+    )
     depths = sorted({x for xy in runs.values() for x in xy})
     middle = tuple(median(xy[x] for xy in runs.values() if x in xy) for x in depths)
     return Panel(
-        label, analysis.style(label), lines, Line("converged", tuple(depths), middle) if depths else None, None
+        label,
+        analysis.style(label),
+        lines,
+        Line("converged", tuple(depths), middle) if depths else None,
+        None,
     )
 
 
 def _range_text(quantity: Quantity) -> str:
-    """Describe the first and last medians: `plain 56 0.12 to 0.0031; residual 56 (A) 0.2 to 0.19`."""
+    """Describe the first and last medians: `plain 56 0.12 to 0.0031; residual 56 0.2 to 0.19`."""
     means = [(panel.label, panel.mean) for panel in quantity.panels if panel.mean]
     return "; ".join(f"{label} {line.y[0]:.2g} to {line.y[-1]:.2g}" for label, line in means)
 
 
 def _of_all(measured: int, planned: int) -> str:
-    return plural(planned, "run") if measured == planned else f"{measured} of {plural(planned, 'run')}"
+    return (
+        plural(planned, "run") if measured == planned else f"{measured} of {plural(planned, 'run')}"
+    )
 
 
 def _ablations(analysis: StudyAnalysis) -> Worths | None:
-    worths = tuple(worth for label in analysis.summaries if (worth := _ablation(analysis, label)) is not None)
+    worths = tuple(
+        worth for label in analysis.summaries if (worth := _ablation(analysis, label)) is not None
+    )
     if not worths:
         return None
     measured = sum(len(worth.panel.runs) for worth in worths)
     caption = (
         f"Test accuracy with one block switched off, block by block from the image on, of "
-        f"{_of_all(measured, len(analysis.evidence.rows))}; nothing is trained again. A residual block then gives what "
-        "goes around it, a plain one passes its input on (Veit et al. 2016). Small dots: runs; large: their median, on "
-        "a line from the whole network's, which is dashed; dotted: chance. At a grey line a stage begins, with a block "
+        f"{_of_all(measured, len(analysis.evidence.rows))}; nothing is trained again. A "
+        "residual block then gives what "
+        "goes around it, a plain one passes its input on (Veit et al. 2016). Small dots: "
+        "runs; large: their median, on "
+        "a line from the whole network's, which is dashed; dotted: chance. At a grey line a "
+        "stage begins, with a block "
         "that changes size and maps."
     )
-    alt = f"Test accuracy without each block, a panel a condition. {'; '.join(map(_ablation_text, worths))}."
+    alt = (
+        "Test accuracy without each block, a panel a condition. "
+        f"{'; '.join(map(_ablation_text, worths))}."
+    )
     return Worths("blocks", "Without one block", caption, alt, worths)
 
 
@@ -127,11 +157,18 @@ def _ablation(analysis: StudyAnalysis, label: str) -> Worth | None:
     if not runs:
         return None
     chance = analysis.summaries[label].chance_pct
-    return Worth(_panel(analysis, label, runs), median(full_accuracies), chance, tuple(_stages(names.items())))
+    return Worth(
+        _panel(analysis, label, runs),
+        median(full_accuracies),
+        chance,
+        tuple(_stages(names.items())),
+    )
 
 
 def _stages(names: Iterable[tuple[int, str]]) -> Iterable[int]:
-    """Yield the number of each block that begins a new stage (`stages.1` in `stages.1.0`), except the first."""
+    """Yield the number of each block that begins a new stage (`stages.1` in `stages.1.0`), except
+    the first.
+    """
     before = None
     for number, name in names:
         stage = name.rpartition(".")[0]
@@ -143,4 +180,7 @@ def _stages(names: Iterable[tuple[int, str]]) -> Iterable[int]:
 def _ablation_text(worth: Worth) -> str:
     middle = worth.panel.mean
     lowest = min(middle.y) if middle else math.nan
-    return f"{worth.panel.label} {pct(worth.whole_pct)} whole, {pct(lowest)} without the block that it misses most"
+    return (
+        f"{worth.panel.label} {pct(worth.whole_pct)} whole, {pct(lowest)} without the block that "
+        "it misses most"
+    )

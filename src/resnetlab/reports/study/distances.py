@@ -27,13 +27,19 @@ def table(analysis: StudyAnalysis) -> Table | None:
         for left, right in zip(distance.left, distance.right, strict=True)
     )
     columns = (
-        Column("Curves", numeric=False), Column("Said", numeric=False), Column("SSR of the means"),
-        Column("SSR of runs"), Column("SSR within the first"),
-    )  # fmt: skip
+        Column("Curves", numeric=False),
+        Column("Said", numeric=False),
+        Column("SSR of the means"),
+        Column("SSR of runs"),
+        Column("SSR within the first"),
+    )
     note = (
-        "SSR: the sum over epochs, without step 0, of the squared difference of two test curves of converged runs. "
-        "Of runs: each against the other condition's run of the same seed; their mean, and the least and the greatest. "
-        "Within the first: the mean over pairs of its own runs, which is what chance alone sets apart. Curves of means "
+        "SSR: the sum over epochs, without step 0, of the squared difference of two test "
+        "curves of converged runs. "
+        "Of runs: each against the other condition's run of the same seed; their mean, and "
+        "the least and the greatest. "
+        "Within the first: the mean over pairs of its own runs, which is what chance alone "
+        "sets apart. Curves of means "
         "lie closer together than those of runs."
     )
     return Table("distances", columns, rows, note) if rows else None
@@ -51,11 +57,19 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
 
     runs_cell = Cell(NOTHING)
     if runs:
-        span = f"{number(min(runs), digits)} to {number(max(runs), digits)}; {plural(len(runs), 'seed')}"
+        span = (
+            f"{number(min(runs), digits)} to {number(max(runs), digits)}; "
+            f"{plural(len(runs), 'seed')}"
+        )
         runs_cell = Cell(with_unit(mean(runs)), span)
     return (
         Cell(f"{left} and {right}", "test loss" if loss else "test accuracy"),
-        Cell(distance.says, distance.source, cited=distance.source, url=address(analysis, distance.source)),
+        Cell(
+            distance.says,
+            distance.source,
+            cited=distance.source,
+            url=address(analysis, distance.source),
+        ),
         Cell(with_unit(_ssr(_mean(a), _mean(b))) if a and b else NOTHING),
         runs_cell,
         Cell(with_unit(mean(within)) if within else NOTHING),
@@ -64,7 +78,9 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
 
 def _curves(analysis: StudyAnalysis, label: str, metric: str) -> dict[int, Curve]:
     """Return the test curve of each converged run, by seed."""
-    curves: dict[int, dict[float, float]] = {row.seed: {} for row in analysis.rows(label) if row.status == "converged"}
+    curves: dict[int, dict[float, float]] = {
+        row.seed: {} for row in analysis.rows(label) if row.status == "converged"
+    }
     for point in analysis.evidence.points:
         value = point.loss_nats if metric == "loss" else 100 - point.top1_error_pct
         if (

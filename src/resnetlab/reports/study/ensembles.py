@@ -22,24 +22,37 @@ def table(analysis: StudyAnalysis) -> Table | None:
     Each condition of an ensemble has a row; the ensembles of all its conditions share one.
     """
     rows = tuple(
-        row for index, ensemble in enumerate(analysis.study.ensembles) for row in _rows(analysis, index, ensemble)
+        row
+        for index, ensemble in enumerate(analysis.study.ensembles)
+        for row in _rows(analysis, index, ensemble)
     )
     columns = (
-        Column("Ensemble", numeric=False), Column("Networks"), Column("Accuracy"), Column("Mean of its members"),
-        Column("Gain, points"), Column("95 % CI of the gain"), Column("The interval covers", numeric=False),
-    )  # fmt: skip
+        Column("Ensemble", numeric=False),
+        Column("Networks"),
+        Column("Accuracy"),
+        Column("Mean of its members"),
+        Column("Gain, points"),
+        Column("95 % CI of the gain"),
+        Column("The interval covers", numeric=False),
+    )
     note = (
-        "Converged runs that answer together, by the mean of their probabilities, on the test images; the gain is over "
-        "the mean accuracy of the members. Of one ensemble the interval is paired over the test images (Student's t): "
-        "it covers other images of the same kind, and not that other trainings of its members would gain another "
-        "amount. Where each seed gives an ensemble, it is Student's t over seeds: it covers other trainings, on these "
+        "Converged runs that answer together, by the mean of their probabilities, on the test "
+        "images; the gain is over "
+        "the mean accuracy of the members. Of one ensemble the interval is paired over the "
+        "test images (Student's t): "
+        "it covers other images of the same kind, and not that other trainings of its members "
+        "would gain another "
+        "amount. Where each seed gives an ensemble, it is Student's t over seeds: it covers "
+        "other trainings, on these "
         "test images."
     )
     return Table("ensembles", columns, rows, note) if rows else None
 
 
 def sentence(analysis: StudyAnalysis) -> str:
-    """Return the accuracy of ensembles over several conditions in words; empty if there is no such ensemble."""
+    """Return the accuracy of ensembles over several conditions in words; empty if there is no such
+    ensemble.
+    """
     sentences = []
     for index, ensemble in enumerate(analysis.study.ensembles):
         if across := _across(analysis, index):
@@ -48,24 +61,36 @@ def sentence(analysis: StudyAnalysis) -> str:
             reached = pct(mean([joint.accuracy_pct for joint in across]), digits)
             by = f"{signed(gain, digits)} points {span(interval, digits)}"
             sentences.append(
-                f"{capital(listed(ensemble.of))} together reach {reached}, {by} over the mean of the members."
+                f"{capital(listed(ensemble.of))} together reach {reached}, {by} over the mean "
+                "of the members."
             )
     return " ".join(sentences)
 
 
 def _rows(analysis: StudyAnalysis, index: int, ensemble: Ensemble) -> Iterator[tuple[Cell, ...]]:
-    by_condition = {joint.condition: joint for joint in analysis.evidence.joints if joint.ensemble == index}
+    by_condition = {
+        joint.condition: joint for joint in analysis.evidence.joints if joint.ensemble == index
+    }
     for label in ensemble.of:
-        yield _row(Cell(label, "its seeds together"), [by_condition[label]] if label in by_condition else [])
+        yield _row(
+            Cell(label, "its seeds together"),
+            [by_condition[label]] if label in by_condition else [],
+        )
     if len(ensemble.of) > 1:
         source_text = "; ".join(part for part in (ensemble.says, ensemble.source) if part)
         url = address(analysis, ensemble.source)
-        name = Cell(f"One of each: {listed(ensemble.of)}", source_text, cited=ensemble.source, url=url)
+        name = Cell(
+            f"One of each: {listed(ensemble.of)}", source_text, cited=ensemble.source, url=url
+        )
         yield _row(name, _across(analysis, index))
 
 
 def _across(analysis: StudyAnalysis, index: int) -> list[Joint]:
-    return [joint for joint in analysis.evidence.joints if joint.ensemble == index and not joint.condition]
+    return [
+        joint
+        for joint in analysis.evidence.joints
+        if joint.ensemble == index and not joint.condition
+    ]
 
 
 def _row(name: Cell, joints: Sequence[Joint]) -> tuple[Cell, ...]:
@@ -86,8 +111,12 @@ def _row(name: Cell, joints: Sequence[Joint]) -> tuple[Cell, ...]:
 
 
 def _gain(joints: Sequence[Joint]) -> tuple[float, Interval | None, str]:
-    """Return the gain over the members in points, its interval, and the meaning of that interval."""
+    """Return the gain over the members in points, its interval, and the interval's meaning."""
     gains = [joint.gain for joint in joints]
     if len(joints) > 1:
         return mean(gains), t_interval(gains), "other seeds, these test images"
-    return gains[0], Interval(joints[0].gain_low, joints[0].gain_high), "other images, these trained networks"
+    return (
+        gains[0],
+        Interval(joints[0].gain_low, joints[0].gain_high),
+        "other images, these trained networks",
+    )

@@ -1,4 +1,4 @@
-"""Table of differences between conditions that no claim declared: an exploration without verdicts."""
+"""Table of differences that no claim declared: an exploration without verdicts."""
 
 from __future__ import annotations
 
@@ -27,14 +27,20 @@ def table(analysis: StudyAnalysis) -> Table | None:
     It is None if claims name all conditions or if the study is not finished.
     """
     claimed = {label for claim in analysis.study.claims for label in labels(claim)}
-    comparable = {label: summary for label, summary in analysis.summaries.items() if _comparable(summary)}
+    comparable = {
+        label: summary for label, summary in analysis.summaries.items() if _comparable(summary)
+    }
     pairs = [pair for pair in combinations(comparable, 2) if not claimed.issuperset(pair)]
     if not analysis.counts.complete or not pairs:
         return None
     best = max(comparable, key=lambda label: comparable[label].mean_pct or 0.0)
     against_best = len(pairs) > MOST_PAIRS
     if against_best:
-        pairs = [(best, label) for label in comparable if label != best and not claimed.issuperset((best, label))]
+        pairs = [
+            (best, label)
+            for label in comparable
+            if label != best and not claimed.issuperset((best, label))
+        ]
     effects = [welch(comparable[a].converged_pct, comparable[b].converged_pct) for a, b in pairs]
     tested = [effect for effect in effects if not effect.deterministic]
     p_values = [min(1.0, 2 * min(effect.above(0), effect.below(0))) for effect in tested]
@@ -45,29 +51,40 @@ def table(analysis: StudyAnalysis) -> Table | None:
     ]
     rows.sort(key=lambda row: -1.0 if row[2] is None else row[2])
     columns = (
-        Column("Conditions", numeric=False), Column("Difference, points"), Column("95 % CI"), Column("ν"),
+        Column("Conditions", numeric=False),
+        Column("Difference, points"),
+        Column("95 % CI"),
+        Column("ν"),
         Column("p, Benjamini-Hochberg"),
-    )  # fmt: skip
+    )
     selection = "Every pair of which a condition is in no claim"
     if against_best:
-        selection = f"Each condition against {best}, the best in the mean, which was chosen after looking"
+        selection = (
+            f"Each condition against {best}, the best in the mean, which was chosen after looking"
+        )
     note = (
-        f"No claim declared these differences, so none is judged. {selection}: left less right in test accuracy, over "
-        f"converged runs, by Welch's t; p corrected over {plural(len(tested), 'difference')} for their false discovery "
+        f"No claim declared these differences, so none is judged. {selection}: left less "
+        "right in test accuracy, over "
+        f"converged runs, by Welch's t; p corrected over {plural(len(tested), 'difference')} "
+        "for their false discovery "
         "rate (Benjamini and Hochberg 1995), each interval for itself."
     )
     if len(rows) > MOST_ROWS:
         note += f" {plural(len(rows) - MOST_ROWS, 'row')} with a larger p are left out."
     if short := [label for label in analysis.summaries if label not in comparable]:
         note += f" Not compared, with fewer than 2 converged runs: {listed(short)}."
-    return Table("exploratory", columns, tuple(_row(analysis, *row) for row in rows[:MOST_ROWS]), note)
+    return Table(
+        "exploratory", columns, tuple(_row(analysis, *row) for row in rows[:MOST_ROWS]), note
+    )
 
 
 def _comparable(summary: Summary) -> bool:
     return len(summary.converged_pct) >= 2 and not summary.counts.out_of_memory
 
 
-def _row(analysis: StudyAnalysis, pair: tuple[str, str], effect: Effect, p: float | None) -> tuple[Cell, ...]:
+def _row(
+    analysis: StudyAnalysis, pair: tuple[str, str], effect: Effect, p: float | None
+) -> tuple[Cell, ...]:
     counts = {label: analysis.summaries[label].counts for label in pair}
     failures = [
         f"{outcomes.converged} of {outcomes.finished} runs of {label}"
@@ -77,7 +94,10 @@ def _row(analysis: StudyAnalysis, pair: tuple[str, str], effect: Effect, p: floa
     interval = None if effect.deterministic else effect.interval()
     digits = places(interval)
     return (
-        Cell(f"{pair[0]} − {pair[1]}", f"of converged runs alone: {listed(failures)}" if failures else ""),
+        Cell(
+            f"{pair[0]} − {pair[1]}",
+            f"of converged runs alone: {listed(failures)}" if failures else "",
+        ),
         Cell(signed(effect.d, digits), "deterministic" if effect.deterministic else ""),
         Cell(span(interval, digits)),
         Cell(NOTHING if effect.nu is None else number(effect.nu)),

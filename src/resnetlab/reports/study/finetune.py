@@ -1,4 +1,7 @@
-"""Facts of a report about fine-tuning: its protocol and the licenses of the weights. Free of torch."""
+"""Facts of a report about fine-tuning: its protocol and the licenses of the weights.
+
+Free of torch.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,9 @@ _TRAINABLE = {
 }
 _AUGMENTATION = {
     "none": "on photographs as in evaluation",
-    "standard": "on random crops, mirrored and recoloured (RandomResizedCrop, flip, ColorJitter .3)",
-    "test-like": "on crops as in evaluation but shifted at random, mirrored and recoloured (flip, ColorJitter .05)",
+    "standard": "on random crops, mirrored and recolored (RandomResizedCrop, flip, ColorJitter .3)",
+    "test-like": "on crops as in evaluation but shifted at random, mirrored and recoloured (flip, "
+    "ColorJitter .05)",
 }
 
 
@@ -32,7 +36,7 @@ def any_tuned(analysis: StudyAnalysis) -> bool:
 
 
 def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
-    """Return the protocol of each recipe of fine-tuning and the license of each network's weights."""
+    """Return the protocol of each fine-tuning recipe and the license of each network's weights."""
     tuned = [c for c in analysis.study.conditions if isinstance(c.recipe, Tuning)]
     protocols: dict[str, list[str]] = {}
     licenses: dict[str, list[str]] = {}
@@ -51,10 +55,14 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
 
 
 def settings(condition: Condition) -> dict[str, dict[str, Any]]:
-    """Return the data and recipe of a fine-tuning condition as tables, without the fields that it does not use."""
+    """Return the data and recipe of a fine-tuning condition as tables, without the fields that it
+    does not use.
+    """
     if not isinstance(condition.recipe, Tuning):
         return {}
-    stages = {stage.name: without_defaults(stage) | {"name": None} for stage in condition.recipe.stages}
+    stages = {
+        stage.name: without_defaults(stage) | {"name": None} for stage in condition.recipe.stages
+    }
     recipe = encode(condition.recipe) | {"about": None, "stages": stages}
     data = {name: getattr(condition.data, name) for name in ("source", "split", "skip_bad")}
     return {"recipe": recipe, "data": data}
@@ -63,7 +71,11 @@ def settings(condition: Condition) -> dict[str, dict[str, Any]]:
 def protocol(tuning: Tuning) -> str:
     """Describe the protocol of a recipe of fine-tuning in sentences."""
     sentences = [_stage(stage) for stage in tuning.due]
-    view = "whole" if tuning.view == "whole" else "by the shorter side at int(256/224 x test size) and the centre crop"
+    view = (
+        "whole"
+        if tuning.view == "whole"
+        else "by the shorter side at int(256/224 x test size) and the centre crop"
+    )
     if tuning.crops > 1:
         view += f"; the test photographs by the mean probabilities of {tuning.crops} crops"
     balance = " Each class weighs alike in the loss." if tuning.class_weights == "balanced" else ""
@@ -77,10 +89,17 @@ def _stage(stage: Stage) -> str:
     rate = f"at {rates[0]}" if len(rates) == 1 else f"at the best of {', '.join(rates)}"
     length = plural(recipe.epochs, "epoch") if recipe.epochs else plural(recipe.steps or 0, "step")
     scaled = ", JPEGs decoded no further than a crop needs" if stage.decode == "scaled" else ""
-    until = f", ended after {plural(stage.patience, 'epoch')} without a lower validation loss" if stage.patience else ""
+    until = (
+        f", ended after {plural(stage.patience, 'epoch')} without a lower validation loss"
+        if stage.patience
+        else ""
+    )
     prefix = "at most " if stage.patience else ""
-    method = f"by {optimizer.name} {rate} ({recipe.schedule.name}), in batches of {recipe.batch_size}"
+    method = (
+        f"by {optimizer.name} {rate} ({recipe.schedule.name}), in batches of {recipe.batch_size}"
+    )
     return (
-        f"{stage.name.capitalize()}: {trainable} at the {stage.size} size, {_AUGMENTATION[stage.augment]}{scaled}, "
+        f"{stage.name.capitalize()}: {trainable} at the {stage.size} size, "
+        f"{_AUGMENTATION[stage.augment]}{scaled}, "
         f"{method}, for {prefix}{length}{until}."
     )

@@ -27,7 +27,9 @@ def _verdicts(analysis: StudyAnalysis) -> dict[str, Verdict]:
 
 
 def _effect(analysis: StudyAnalysis, rung: Rung) -> Effect | None:
-    """Return the test accuracy of a rung minus that of its parent, in points; None until the study is finished."""
+    """Return the test accuracy of a rung minus that of its parent, in points; None until the study
+    is finished.
+    """
     if not rung.parent or not analysis.counts.complete:
         return None
     arms = [analysis.summaries[label].converged_pct for label in (rung.condition, rung.parent)]
@@ -36,23 +38,42 @@ def _effect(analysis: StudyAnalysis, rung: Rung) -> Effect | None:
 
 def _train_pct(analysis: StudyAnalysis, label: str) -> float | None:
     """Return the mean accuracy of the converged runs on the fixed train images."""
-    rows = [row for row in analysis.rows(label) if row.status == "converged" and row.train_error_pct is not None]
-    return mean([100 - row.train_error_pct for row in rows if row.train_error_pct is not None]) if rows else None
+    rows = [
+        row
+        for row in analysis.rows(label)
+        if row.status == "converged" and row.train_error_pct is not None
+    ]
+    return (
+        mean([100 - row.train_error_pct for row in rows if row.train_error_pct is not None])
+        if rows
+        else None
+    )
 
 
 def _table(analysis: StudyAnalysis) -> Table:
     columns = (
-        Column("Rung", numeric=False), Column("Test"), Column("Train"), Column("Difference"),
-        Column("Verdict", numeric=False), Column("Why", numeric=False),
-    )  # fmt: skip
+        Column("Rung", numeric=False),
+        Column("Test"),
+        Column("Train"),
+        Column("Difference"),
+        Column("Verdict", numeric=False),
+        Column("Why", numeric=False),
+    )
     verdicts = _verdicts(analysis)
-    rows = tuple(_row(analysis, rung, verdicts.get(rung.condition)) for rung in analysis.study.ladder)
+    rows = tuple(
+        _row(analysis, rung, verdicts.get(rung.condition)) for rung in analysis.study.ladder
+    )
     note = (
-        "Mean accuracies of converged runs, and the difference to the parent's test accuracy in points; brackets: "
-        "95 % intervals, Student's t for a mean, Welch's for a difference. A rung adds to the one before; a side "
-        "rung starts from the same parent as the one it stands for, and nothing is built upon it. A rung of which "
-        "something is expected is a claim, corrected with all of the study (Holm 1979); the others are "
-        "explorations, whose intervals are not corrected. Train accuracy is that of a fixed part of the train "
+        "Mean accuracies of converged runs, and the difference to the parent's test accuracy "
+        "in points; brackets: "
+        "95 % intervals, Student's t for a mean, Welch's for a difference. A rung adds to the "
+        "one before; a side "
+        "rung starts from the same parent as the one it stands for, and nothing is built upon "
+        "it. A rung of which "
+        "something is expected is a claim, corrected with all of the study (Holm 1979); the "
+        "others are "
+        "explorations, whose intervals are not corrected. Train accuracy is that of a fixed "
+        "part of the train "
         "images in evaluation mode: what it has above the test images is learned by heart."
     )
     return Table("ladder", columns, rows, note)
@@ -63,9 +84,16 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
     counts, digits = summary.counts, places(summary.interval_pct)
     train = _train_pct(analysis, rung.condition)
     side = f"side rung: instead of {rung.instead_of}, upon {rung.parent}" if rung.instead_of else ""
-    changes = "; ".join(part for part in (side, *rung.adds) if part) or "model, data and recipe of the study"
+    changes = (
+        "; ".join(part for part in (side, *rung.adds) if part)
+        or "model, data and recipe of the study"
+    )
     notes = [span(summary.interval_pct, digits)] if summary.interval_pct else []
-    notes += [f"{counts.converged} of {counts.finished} converged"] if counts.converged < counts.finished else []
+    notes += (
+        [f"{counts.converged} of {counts.finished} converged"]
+        if counts.converged < counts.finished
+        else []
+    )
     gap_to_test = None if train is None or summary.mean_pct is None else train - summary.mean_pct
     difference, interval = Cell(NOTHING), None
     if effect is not None:
@@ -74,7 +102,9 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
     word = Cell("no claim" if rung.parent else NOTHING)
     if verdict is not None:
         p = f"p {p_value(verdict.p_holm)}, Holm" if verdict.p_holm is not None else ""
-        word = Cell(capital(verdict.word), "; ".join(filter(None, (p, _expected(rung)))), verdict.word)
+        word = Cell(
+            capital(verdict.word), "; ".join(filter(None, (p, _expected(rung)))), verdict.word
+        )
     return (
         Cell(rung.condition, changes),
         Cell(pct(summary.mean_pct, digits), "; ".join(notes)),
@@ -87,7 +117,10 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
 
 def _expected(rung: Rung) -> str:
     within = f"within {rung.margin:g} points" if rung.margin else ""
-    return f"expected: {'better' if rung.expect == 'greater' else 'worse' if rung.expect == 'less' else within}"
+    return (
+        "expected: "
+        f"{'better' if rung.expect == 'greater' else 'worse' if rung.expect == 'less' else within}"
+    )
 
 
 def _steps(analysis: StudyAnalysis) -> Steps:
@@ -97,15 +130,21 @@ def _steps(analysis: StudyAnalysis) -> Steps:
     low, high = min(values, default=0.0), max(values, default=100.0)
     pad = 0.06 * (high - low) + 0.3
     caption = (
-        "Each rung's mean test accuracy with its 95 % interval. The line leads from a rung to those that start from "
-        "it; the bar is what a rung adds to its parent, or takes. Squares: side rungs, upon which nothing is built. "
-        "Triangles: accuracy on the train images; the way from a point to its triangle is what was learned by heart."
+        "Each rung's mean test accuracy with its 95 % interval. The line leads from a rung to "
+        "those that start from "
+        "it; the bar is what a rung adds to its parent, or takes. Squares: side rungs, upon "
+        "which nothing is built. "
+        "Triangles: accuracy on the train images; the way from a point to its triangle is "
+        "what was learned by heart."
     )
     descriptions = [
-        f"{row.label}{', a side rung' if row.side else ''}: {' '.join(filter(None, row.said))}" for row in rows
+        f"{row.label}{', a side rung' if row.side else ''}: {' '.join(filter(None, row.said))}"
+        for row in rows
     ]
     alt = f"Steps of the ladder. {'; '.join(descriptions)}."
-    return Steps("ladder", "The ladder", caption, alt, rows, max(-1.0, low - pad), min(101.0, high + pad))
+    return Steps(
+        "ladder", "The ladder", caption, alt, rows, max(-1.0, low - pad), min(101.0, high + pad)
+    )
 
 
 def _step(analysis: StudyAnalysis, rung: Rung, names: list[str]) -> StepRow:
@@ -118,7 +157,12 @@ def _step(analysis: StudyAnalysis, rung: Rung, names: list[str]) -> StepRow:
         difference = f"{signed(effect.d, places(interval))} {span(interval, places(interval))}"
     reached = pct(summary.mean_pct, digits) if summary.mean_pct is not None else "no converged run"
     return StepRow(
-        label=rung.condition, side=bool(rung.instead_of), parent=names.index(rung.parent) if rung.parent else None,
-        mean_pct=summary.mean_pct, low_pct=low, high_pct=high, train_pct=_train_pct(analysis, rung.condition),
+        label=rung.condition,
+        side=bool(rung.instead_of),
+        parent=names.index(rung.parent) if rung.parent else None,
+        mean_pct=summary.mean_pct,
+        low_pct=low,
+        high_pct=high,
+        train_pct=_train_pct(analysis, rung.condition),
         said=(reached, difference),
-    )  # fmt: skip
+    )

@@ -7,7 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis.study_data import Point
-from resnetlab.reports.document import Curves, Dot, DotRow, Dots, Forest, ForestRow, Known, Line, Panel
+from resnetlab.reports.document import (
+    Curves,
+    Dot,
+    DotRow,
+    Dots,
+    Forest,
+    ForestRow,
+    Known,
+    Line,
+    Panel,
+)
 from resnetlab.reports.format import listed, pct, places, signed, span
 from resnetlab.reports.study import estimands, references, text
 from resnetlab.reports.study.finetune import any_tuned
@@ -27,10 +37,15 @@ BAND_RUNS = 5
 
 def dots(analysis: StudyAnalysis) -> Dots:
     """Return the figure of every planned run, by condition."""
-    rows = tuple(_dot_row(analysis, label, summary) for label, summary in analysis.summaries.items())
+    rows = tuple(
+        _dot_row(analysis, label, summary) for label, summary in analysis.summaries.items()
+    )
     low, high = _scale(rows)
     hidden = all(row.chance_pct < low for row in rows)
-    caption, alt = text.dots_caption(analysis, hidden) + references.caption(rows), text.dots_alt(analysis)
+    caption, alt = (
+        text.dots_caption(analysis, hidden) + references.caption(rows),
+        text.dots_alt(analysis),
+    )
     return Dots("accuracy", "Test accuracy", caption, alt, rows, low, high)
 
 
@@ -44,7 +59,9 @@ def _scale(rows: tuple[DotRow, ...]) -> tuple[float, float]:
     spread = max(high - low, 1.0)
     # Intervals of few runs may be far wider than the runs. They are cut; the text has their ends.
     low = max([low - spread, min([low, *(row.low_pct for row in rows if row.low_pct is not None)])])
-    high = min([high + spread, max([high, *(row.high_pct for row in rows if row.high_pct is not None)])])
+    high = min(
+        [high + spread, max([high, *(row.high_pct for row in rows if row.high_pct is not None)])]
+    )
     chance = min(row.chance_pct for row in rows)
     low = min(low, chance) if low - chance < 3 * spread else low
     pad = 0.05 * (high - low) + 0.1
@@ -55,7 +72,9 @@ def _dot_row(analysis: StudyAnalysis, label: str, summary: Summary) -> DotRow:
     dots = []
     for row in analysis.rows(label):
         accuracy = None if row.test_error_pct is None else 100 - row.test_error_pct
-        dots.append(Dot(row.seed, row.status, summary.chance_pct if row.status == "diverged" else accuracy))
+        dots.append(
+            Dot(row.seed, row.status, summary.chance_pct if row.status == "diverged" else accuracy)
+        )
     counts, digits = summary.counts, places(summary.interval_pct)
     pending = f", {counts.running + counts.waiting} to come" if not counts.complete else ""
     mean_text = "" if summary.mean_pct is None else pct(summary.mean_pct, digits)
@@ -63,17 +82,23 @@ def _dot_row(analysis: StudyAnalysis, label: str, summary: Summary) -> DotRow:
         mean_text += f" {span(summary.interval_pct, digits)}"
     low, high = summary.interval_pct or (None, None)
     return DotRow(
-        label=label, style=analysis.style(label), chance_pct=summary.chance_pct, dots=tuple(dots),
-        mean_pct=summary.mean_pct, low_pct=low, high_pct=high,
+        label=label,
+        style=analysis.style(label),
+        chance_pct=summary.chance_pct,
+        dots=tuple(dots),
+        mean_pct=summary.mean_pct,
+        low_pct=low,
+        high_pct=high,
         said=(f"{counts.converged}/{counts.finished} converged{pending}", mean_text),
         published=references.marks(analysis, label),
-    )  # fmt: skip
+    )
 
 
 def forest(analysis: StudyAnalysis) -> Forest | None:
     """Return the forest plot of all claims.
 
-    It is None if there are fewer than two claims (the answer then contains all of it) or the study is not finished.
+    It is None if there are fewer than two claims (the answer then contains all of it) or the study
+    is not finished.
     """
     claims = analysis.study.claims
     if not analysis.counts.complete or len(claims) < 2:
@@ -84,11 +109,15 @@ def forest(analysis: StudyAnalysis) -> Forest | None:
         for claim, question, verdict in judged_claims
     )
     caption = (
-        "Shaded: the region in which a claim holds. Dot: the effect, how much better left is; line: its interval as in "
-        "the table, cut where it leaves the scale. An open dot compares converged runs alone, where others failed or "
+        "Shaded: the region in which a claim holds. Dot: the effect, how much better left is; "
+        "line: its interval as in "
+        "the table, cut where it leaves the scale. An open dot compares converged runs alone, "
+        "where others failed or "
         "are missing."
     )
-    if sources := list(dict.fromkeys(title for row in rows for known in row.published for title in known.sources)):
+    if sources := list(
+        dict.fromkeys(title for row in rows for known in row.published for title in known.sources)
+    ):
         caption += f" Diamond: the effect in published numbers ({listed(sources)})."
     alt = "Effect of each claim. " + "; ".join(map(_forest_words, rows)) + "."
     return Forest("claims", "Claims", caption, alt, rows)
@@ -96,13 +125,21 @@ def forest(analysis: StudyAnalysis) -> Forest | None:
 
 def _forest_words(row: ForestRow) -> str:
     """Describe a row for the text alternative."""
-    known = [f", published {signed(known.d, 2)} ({listed(known.sources)})" for known in row.published]
+    known = [
+        f", published {signed(known.d, 2)} ({listed(known.sources)})" for known in row.published
+    ]
     return f"{row.label} {row.said[0]}: {row.word}" + "".join(known)
 
 
-def _forest_row(claim: AnyClaim, question: Question, verdict: Verdict, published: tuple[Known, ...]) -> ForestRow:
+def _forest_row(
+    claim: AnyClaim, question: Question, verdict: Verdict, published: tuple[Known, ...]
+) -> ForestRow:
     effect, unit = verdict.effect, estimands.unit(claim)
-    region = (question.region.low, question.region.high) if isinstance(question, Means) else (math.nan, math.nan)
+    region = (
+        (question.region.low, question.region.high)
+        if isinstance(question, Means)
+        else (math.nan, math.nan)
+    )
     counts = [arm.counts for arm in question.arms]
     failed = {
         name: sum(getattr(arm_counts, name.replace(" ", "_")) for arm_counts in counts)
@@ -111,13 +148,14 @@ def _forest_row(claim: AnyClaim, question: Question, verdict: Verdict, published
     failures = ", ".join(f"{number} {name}" for name, number in failed.items() if number)
     rates = " and ".join(f"{arm_counts.converged}/{arm_counts.finished}" for arm_counts in counts)
     if len(counts) > 2:
-        rates = (
-            f"{sum(arm_counts.converged for arm_counts in counts)}/{sum(arm_counts.finished for arm_counts in counts)}"
-        )
+        converged = sum(arm_counts.converged for arm_counts in counts)
+        rates = f"{converged}/{sum(arm_counts.finished for arm_counts in counts)}"
     run_texts = (f"{rates} converged", failures)
     if effect is None:
         effect_text = "" if isinstance(question, Means) else estimands.counted(question).text
-        return ForestRow(claim.says, "", region, None, None, None, verdict.word, False, (effect_text, *run_texts))
+        return ForestRow(
+            claim.says, "", region, None, None, None, verdict.word, False, (effect_text, *run_texts)
+        )
     interval = effect.interval(verdict.confidence)
     digits = 3 if unit == "nats" else places(interval)
     effect_text = f"{signed(effect.d, digits)} {span(interval, digits)} {unit}"
@@ -135,7 +173,9 @@ def _forest_row(claim: AnyClaim, question: Question, verdict: Verdict, published
 
 
 def curves(analysis: StudyAnalysis) -> tuple[Curves, ...]:
-    """Return the curves of the loss on the train subset and of the error on the split with a recorded curve."""
+    """Return the curves of the loss on the train subset and of the error on the split with a
+    recorded curve.
+    """
     points = analysis.evidence.points
     figures = []
     if any(point.split == "train" for point in points):
@@ -149,11 +189,16 @@ def curves(analysis: StudyAnalysis) -> tuple[Curves, ...]:
 
 
 def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> Curves:
-    labels, left_out = list(analysis.summaries)[:MOST_PANELS], max(0, len(analysis.summaries) - MOST_PANELS)
+    labels, left_out = (
+        list(analysis.summaries)[:MOST_PANELS],
+        max(0, len(analysis.summaries) - MOST_PANELS),
+    )
     panels = tuple(_panel(analysis, label, split, quantity) for label in labels)
     if analysis.study.ladder and (split, quantity) == ("test", "error"):
         train = [_panel(analysis, label, "train", quantity).mean for label in labels]
-        panels = tuple(replace(panel, beside=line) for panel, line in zip(panels, train, strict=True))
+        panels = tuple(
+            replace(panel, beside=line) for panel, line in zip(panels, train, strict=True)
+        )
     values = [y for panel in panels for line in panel.runs for y in line.y]
     classes = {len(facts.classes) for facts in analysis.evidence.data}
     reference = math.log(max(classes)) if quantity == "loss" and len(classes) == 1 else None
@@ -171,9 +216,14 @@ def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> Curves:
     }[quantity]
     caption = _caption(analysis, panels, left_out, split, quantity, reference, cut)
     finals = [f"{p.label} {p.mean.y[-1]:.2f}" for p in panels if p.mean]
-    alt = f"{title} by epoch, a panel a condition. Last value of the mean: {'; '.join(finals) or 'none yet'}."
+    alt = (
+        f"{title} by epoch, a panel a condition. Last value of the mean: "
+        f"{'; '.join(finals) or 'none yet'}."
+    )
     label = f"ln {max(classes)}" if reference else ""
-    return Curves(f"{split}-{quantity}", title, caption, alt, unit, panels, reference, label, top, left_out)
+    return Curves(
+        f"{split}-{quantity}", title, caption, alt, unit, panels, reference, label, top, left_out
+    )
 
 
 def _caption(
@@ -186,35 +236,47 @@ def _caption(
     cut: bool,
 ) -> str:
     """Return the caption of a figure of learning curves."""
-    converged_runs = [sum(line.outcome == "converged" for line in panel.runs) for panel in panels if panel.band]
+    converged_runs = [
+        sum(line.outcome == "converged" for line in panel.runs) for panel in panels if panel.band
+    ]
     kinds = []
     if any(n >= BAND_RUNS for n in converged_runs):
         kinds.append("a pointwise 95 % t-interval of the mean")
     if any(n < BAND_RUNS for n in converged_runs):
         kinds.append(f"the range of the runs where fewer than {BAND_RUNS} converged")
-    sentences = ["Thin lines: runs, dashed where they did not converge. Bold: mean of the converged runs."]
+    sentences = [
+        "Thin lines: runs, dashed where they did not converge. Bold: mean of the converged runs."
+    ]
     sentences += [f"Band: {', and '.join(kinds)}."] if kinds else []
     if any(panel.beside for panel in panels):
         sentences.append(
-            "Dashed: mean error on the fixed train images, whose way to the bold line is what was overfitted."
+            "Dashed: mean error on the fixed train images, whose way to the bold line is what "
+            "was overfitted."
         )
     if left_out:
-        sentences.append(f"The first {len(panels)} of {len(panels) + left_out} conditions; curves.csv holds all.")
+        sentences.append(
+            f"The first {len(panels)} of {len(panels) + left_out} conditions; curves.csv holds all."
+        )
     elif sum(panel.mean is not None for panel in panels) > 1:
         sentences.append("Grey: the means of the other conditions.")
     if split == "train":
         images = {facts.train_subset_images for facts in analysis.evidence.data} - {None}
         of = f" of {max(n for n in images if n):,} images" if len(images) == 1 else ""
-        sentences.append(f"A fixed train subset{of}, in evaluation mode; step 0 is the network before training.")
+        sentences.append(
+            f"A fixed train subset{of}, in evaluation mode; step 0 is the network before training."
+        )
     if split == "validation" and any_tuned(analysis):
         sentences.append(
-            "The stages of a fine-tuning stand one after another, each judged at the size at which it learns."
+            "The stages of a fine-tuning stand one after another, each judged at the size at "
+            "which it learns."
         )
     if reference:
         sentences.append(f"Dotted: {reference:.2f} nats, the loss of a uniform guess.")
     if quantity == "error" and split == "test":
         sentences.append("Nothing was chosen by this curve.")
-    return " ".join([*sentences, *(["A triangle at the top stands for a mean above the scale."] if cut else [])])
+    return " ".join(
+        [*sentences, *(["A triangle at the top stands for a mean above the scale."] if cut else [])]
+    )
 
 
 def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Panel:
@@ -224,7 +286,10 @@ def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Pa
             by_seed.setdefault(point.seed, []).append(point)
     runs, converged = [], []
     for row in analysis.rows(label):
-        curve = {p.epoch: p.loss_nats if quantity == "loss" else p.top1_error_pct for p in by_seed.get(row.seed, [])}
+        curve = {
+            p.epoch: p.loss_nats if quantity == "loss" else p.top1_error_pct
+            for p in by_seed.get(row.seed, [])
+        }
         xy = {x: y for x, y in sorted(curve.items()) if y is not None}
         if xy:
             runs.append(Line(row.status, tuple(xy), tuple(xy.values())))

@@ -1,7 +1,8 @@
-"""Comparison of published with measured numbers: both values, differences of the protocol, and a badge.
+"""Comparison of published with measured numbers: both values, differences of the protocol, and a
+badge.
 
-A badge is never a verdict. There is none, but a reason, if the number was measured on other data or images, or if the
-protocol here is a reduced one.
+A badge is never a verdict. There is none, but a reason, if the number was measured on other data or
+images, or if the protocol here is a reduced one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ from resnetlab.reports.document import Cell, Column, DotRow, Fact, Known, Mark, 
 from resnetlab.reports.format import NOTHING, capital, listed, number, pct, places, plural, span
 from resnetlab.stats.intervals import Interval, mean
 from resnetlab.stats.prediction import Badge, against
-from resnetlab.studies.claims import About, AnyClaim, Average, Equal, Greater, Images, Relative, labels
+from resnetlab.studies.claims import (
+    About,
+    AnyClaim,
+    Average,
+    Equal,
+    Greater,
+    Images,
+    Relative,
+    labels,
+)
 from resnetlab.studies.parsing.references import has, settled, works
 from resnetlab.studies.references import Beside, Quantity
 
@@ -28,7 +38,9 @@ TOP5: Quantity = "top-5 error"
 
 @dataclass(frozen=True)
 class Compared:
-    """Comparison of a published number with converged runs: accuracies or top-5 errors in percent, or nats."""
+    """Comparison of a published number with converged runs: accuracies or top-5 errors in percent,
+    or nats.
+    """
 
     beside: Beside
     measured: tuple[float, ...]
@@ -50,19 +62,28 @@ def compared(analysis: StudyAnalysis) -> tuple[Compared, ...]:
 
 
 def table(analysis: StudyAnalysis) -> Table | None:
-    """Return the table of published beside measured numbers, or None if the study names no number."""
+    """Return the table of published and measured numbers, or None if the study names none."""
     rows = tuple(_row(item, address(analysis, item.beside.title)) for item in compared(analysis))
     if not rows:
         return None
     columns = (
-        Column("Condition", numeric=False), Column("Source", numeric=False), Column("Published"), Column("Measured"),
-        Column("95 % prediction interval"), Column("Badge", numeric=False), Column("What differs", numeric=False),
-    )  # fmt: skip
+        Column("Condition", numeric=False),
+        Column("Source", numeric=False),
+        Column("Published"),
+        Column("Measured"),
+        Column("95 % prediction interval"),
+        Column("Badge", numeric=False),
+        Column("What differs", numeric=False),
+    )
     note = (
-        "Test accuracy, where nothing else is said. A published number is compatible where it falls into the interval "
-        "in which it would fall if nothing differed, from n converged runs here and m runs behind it, its rounding "
-        "included (Spence and Stanley 2016); where the source gives independent runs, by Welch's t. A badge is not a "
-        "verdict, and a shrunken protocol gets none. What a source does not say of its protocol is not compared."
+        "Test accuracy, where nothing else is said. A published number is compatible where it "
+        "falls into the interval "
+        "in which it would fall if nothing differed, from n converged runs here and m runs "
+        "behind it, its rounding "
+        "included (Spence and Stanley 2016); where the source gives independent runs, by "
+        "Welch's t. A badge is not a "
+        "verdict, and a shrunken protocol gets none. What a source does not say of its "
+        "protocol is not compared."
     )
     return Table("beside", columns, rows, note, "scroll")
 
@@ -76,22 +97,31 @@ def alone(analysis: StudyAnalysis) -> Table | None:
             _published(pair),
             Cell(
                 "Published only",
-                "of no condition of this study" if pair.value.model else "resnetlab does not run it",
+                "of no condition of this study"
+                if pair.value.model
+                else "resnetlab does not run it",
                 "published only",
             ),
         )
         for pair in analysis.study.published_only
     )
     columns = (
-        Column("Number", numeric=False), Column("Source", numeric=False), Column("Published"),
+        Column("Number", numeric=False),
+        Column("Source", numeric=False),
+        Column("Published"),
         Column("Here", numeric=False),
-    )  # fmt: skip
-    note = "Numbers of the sources named above beside which nothing was measured here: they are repeated, not tested."
+    )
+    note = (
+        "Numbers of the sources named above beside which nothing was measured here: they are "
+        "repeated, not tested."
+    )
     return Table("alone", columns, rows, note) if rows else None
 
 
 def protocols(analysis: StudyAnalysis) -> tuple[Fact, ...]:
-    """Return the protocol of each source, and its differences that no field of a condition describes."""
+    """Return the protocol of each source, and its differences that no field of a condition
+    describes.
+    """
     sources: dict[str, list[Beside]] = {}
     for pair in analysis.study.published:
         sources.setdefault(pair.title, []).append(pair)
@@ -101,11 +131,15 @@ def protocols(analysis: StudyAnalysis) -> tuple[Fact, ...]:
         facts.append(Fact(f"{capital(title)}, the protocol", pairs[0].protocol.said))
         for item in pairs[0].protocol.differs:
             affected = [
-                label for label in labelled if not item.unless or not has(analysis.study.condition(label), item.unless)
+                label
+                for label in labelled
+                if not item.unless or not has(analysis.study.condition(label), item.unless)
             ]
             where = f" ({listed(affected)})" if len(affected) < len(labelled) else ""
             if affected:
-                facts.append(Fact("What differs", f"published: {item.published}; here: {item.here}{where}"))
+                facts.append(
+                    Fact("What differs", f"published: {item.published}; here: {item.here}{where}")
+                )
     return tuple(facts)
 
 
@@ -133,7 +167,8 @@ def marks(analysis: StudyAnalysis, label: str) -> tuple[Mark, ...]:
 def effects(analysis: StudyAnalysis, claim: AnyClaim) -> tuple[Known, ...]:
     """Return the effects of a claim in published numbers.
 
-    An effect needs a number for each condition of the claim, all with the same quantity and protocol.
+    An effect needs a number for each condition of the claim, all with the same quantity and
+    protocol.
     """
     if not isinstance(claim, Greater | About | Equal | Average | Relative):
         return ()
@@ -152,10 +187,17 @@ def effects(analysis: StudyAnalysis, claim: AnyClaim) -> tuple[Known, ...]:
             groups.setdefault(key, []).append(pair)
     result = []
     for pairs in groups.values():
-        complete = [title for title in dict.fromkeys(pair.title for pair in pairs) if _covers(pairs, claim, title)]
+        complete = [
+            title
+            for title in dict.fromkeys(pair.title for pair in pairs)
+            if _covers(pairs, claim, title)
+        ]
         for title in complete or [""]:
             candidates = [pair for pair in pairs if pair.title == title or not title]
-            first = [next((pair for pair in candidates if pair.condition == label), None) for label in labels(claim)]
+            first = [
+                next((pair for pair in candidates if pair.condition == label), None)
+                for label in labels(claim)
+            ]
             chosen = [pair for pair in first if pair is not None]
             if len(chosen) == len(first):
                 titles = dict.fromkeys(pair.title for pair in pairs if pair in chosen)
@@ -167,14 +209,20 @@ def _covers(pairs: list[Beside], claim: AnyClaim, title: str) -> bool:
     return {pair.condition for pair in pairs if pair.title == title} >= set(labels(claim))
 
 
-def _published_effect(claim: Greater | About | Equal | Average | Relative, pairs: list[Beside]) -> float:
+def _published_effect(
+    claim: Greater | About | Equal | Average | Relative, pairs: list[Beside]
+) -> float:
     """Return the advantage of left over right, in points or nats, or in percent of right."""
     values = []
     for pair in pairs:
         value = pair.value.source().value
-        values.append(-value if claim.metric == "loss" else value - (100 if claim.metric == "error" else 0))
+        values.append(
+            -value if claim.metric == "loss" else value - (100 if claim.metric == "error" else 0)
+        )
     sides = list(zip(values[::2], values[1::2], strict=True))
-    return mean([100 * (a - b) / abs(b) if isinstance(claim, Relative) else a - b for a, b in sides])
+    return mean(
+        [100 * (a - b) / abs(b) if isinstance(claim, Relative) else a - b for a, b in sides]
+    )
 
 
 def caption(rows: tuple[DotRow, ...]) -> str:
@@ -186,7 +234,9 @@ def caption(rows: tuple[DotRow, ...]) -> str:
     intervals = any(mark.low_pct is not None for mark in marks)
     text = " Diamond: a published number"
     text += ", its line the 95 % prediction interval" if intervals else ""
-    return text + ("; one without a line has no badge, and the table says why." if without_interval else ".")
+    return text + (
+        "; one without a line has no badge, and the table says why." if without_interval else "."
+    )
 
 
 def _compare(analysis: StudyAnalysis, pair: Beside) -> Compared:
@@ -203,7 +253,9 @@ def _compare(analysis: StudyAnalysis, pair: Beside) -> Compared:
     if not why:
         source = value.source()
         subset_error = _subset_error(analysis, pair, mean(measured))
-        badge, interval, _ = against(measured, replace(source, half_width=source.half_width + subset_error))
+        badge, interval, _ = against(
+            measured, replace(source, half_width=source.half_width + subset_error)
+        )
     drawn = not _mismatch_reason(analysis, pair) and value.accuracy_pct is not None
     return Compared(pair, measured, badge, interval, why, differences, drawn)
 
@@ -214,16 +266,23 @@ def _measured(analysis: StudyAnalysis, pair: Beside) -> tuple[float, ...]:
     They are losses in nats, top-5 errors in percent, or accuracies in percent.
     """
     value, measured = pair.value, []
-    points = {(p.seed, p.split, p.epoch): p for p in analysis.evidence.points if p.condition == pair.condition}
+    points = {
+        (p.seed, p.split, p.epoch): p
+        for p in analysis.evidence.points
+        if p.condition == pair.condition
+    }
     for row in analysis.rows(pair.condition):
         if row.status != "converged":
             continue
         if value.epoch:
             point = points.get((row.seed, value.split, value.epoch))
-            error, loss, top5 = (point.top1_error_pct, point.loss_nats, None) if point else (None, None, None)
+            error, loss, top5 = (
+                (point.top1_error_pct, point.loss_nats, None) if point else (None, None, None)
+            )
         else:
             error, loss, top5 = (
-                getattr(row, f"{value.split}_{name}") for name in ("error_pct", "loss_nats", "top5_error_pct")
+                getattr(row, f"{value.split}_{name}")
+                for name in ("error_pct", "loss_nats", "top5_error_pct")
             )
         right = None if error is None else 100 - error
         measured.append({"loss": loss, TOP5: top5}.get(value.quantity, right))
@@ -231,35 +290,47 @@ def _measured(analysis: StudyAnalysis, pair: Beside) -> tuple[float, ...]:
 
 
 def _subset_error(analysis: StudyAnalysis, pair: Beside, accuracy: float) -> float:
-    """Return the sampling error of an accuracy in percent that was measured on a part of the train images.
+    """Return the sampling error of an accuracy in percent that was measured on a part of the train
+    images.
 
-    It is half the width of the 95 % interval of the accuracy on all train images; 0 for other numbers.
+    It is half the width of the 95 % interval of the accuracy on all train images; 0 for other
+    numbers.
     """
     facts = analysis.data(pair.condition)
     part, all_images = facts.train_subset_images, facts.train_images
     if pair.value.split != "train" or pair.value.accuracy_pct is None or not part:
         return 0.0
-    return NormalDist().inv_cdf(0.975) * math.sqrt(accuracy * (100 - accuracy) / part * (1 - part / all_images))
+    return NormalDist().inv_cdf(0.975) * math.sqrt(
+        accuracy * (100 - accuracy) / part * (1 - part / all_images)
+    )
 
 
 def _not_measured_reason(analysis: StudyAnalysis, pair: Beside) -> str:
-    """Return the reason that this quantity, data or epoch was not measured here; empty if it was."""
+    """Return the reason why this quantity was not measured here; empty if it was."""
     value, name, published_data = pair.value, analysis.data(pair.condition).name, pair.protocol.data
     rows = analysis.rows(pair.condition)
     top5_measured = any(getattr(row, f"{value.split}_top5_error_pct") is not None for row in rows)
-    if value.quantity == "multiply-adds" or (value.quantity == TOP5 and analysis.counts.complete and not top5_measured):
+    if value.quantity == "multiply-adds" or (
+        value.quantity == TOP5 and analysis.counts.complete and not top5_measured
+    ):
         return f"{value.quantity}, which is not measured here"
     if published_data and name not in (published_data, f"{published_data}-rebuilt"):
         return f"measured on {published_data}, here on {name}"
     at = f" at epoch {value.epoch:g}" if value.epoch else ""
-    recorded = {p.split for p in analysis.evidence.points if p.condition == pair.condition and p.epoch == value.epoch}
+    recorded = {
+        p.split
+        for p in analysis.evidence.points
+        if p.condition == pair.condition and p.epoch == value.epoch
+    }
     if value.epoch and analysis.counts.complete and value.split not in recorded:
         return f"measured on the {value.split} images{at}, of which nothing is recorded here"
     return ""
 
 
 def _mismatch_reason(analysis: StudyAnalysis, pair: Beside, split: Images = "test") -> str:
-    """Return the reason that the number is not comparable with a split at the end of training; empty if it is."""
+    """Return the reason that the number is not comparable with a split at the end of training;
+    empty if it is.
+    """
     value = pair.value
     if value.split != split:
         return f"measured on the {value.split} images, here on the {split} images"
@@ -278,19 +349,28 @@ def _no_interval_reason(analysis: StudyAnalysis, pair: Beside, measured: tuple[f
 
 
 def _differences(analysis: StudyAnalysis, pair: Beside) -> tuple[tuple[str, ...], str]:
-    """Return the differences from the source's protocol, and the reason that this one is reduced, if it is."""
-    condition, facts, protocol = analysis.study.condition(pair.condition), analysis.data(pair.condition), pair.protocol
+    """Return the differences from the source's protocol, and the reason that this one is reduced,
+    if it is.
+    """
+    condition, facts, protocol = (
+        analysis.study.condition(pair.condition),
+        analysis.data(pair.condition),
+        pair.protocol,
+    )
     recipe, differences, reductions = condition.recipe, [], []
     if facts.name == f"{protocol.data}-rebuilt":
         differences.append(f"data {facts.name} (published {protocol.data})")
     if pair.value.split == "train" and facts.train_subset_images:
         differences.append(
-            f"{facts.train_subset_images:,} of the train images, for which the interval allows (published: all)"
+            f"{facts.train_subset_images:,} of the train images, for which the interval "
+            "allows (published: all)"
         )
     fields = settled(condition)
     steps = recipe.total_steps(facts.train_images)
     if protocol.steps is not None:
-        published_images = protocol.steps * int(protocol.fields.get("recipe.batch_size", recipe.batch_size))
+        published_images = protocol.steps * int(
+            protocol.fields.get("recipe.batch_size", recipe.batch_size)
+        )
         if steps != protocol.steps:
             differences.append(f"{steps:,} steps (published {protocol.steps:,})")
         if steps * recipe.batch_size < published_images:
@@ -302,7 +382,9 @@ def _differences(analysis: StudyAnalysis, pair: Beside) -> tuple[tuple[str, ...]
         if epochs < protocol.epochs:
             reductions.append("fewer epochs than the published one")
     if protocol.train_images is not None and protocol.train_images != facts.train_images:
-        differences.append(f"{facts.train_images:,} train images (published {protocol.train_images:,})")
+        differences.append(
+            f"{facts.train_images:,} train images (published {protocol.train_images:,})"
+        )
         if facts.train_images < protocol.train_images:
             reductions.append("fewer train images than the published one")
     if condition.data.train_images is not None:
@@ -310,18 +392,29 @@ def _differences(analysis: StudyAnalysis, pair: Beside) -> tuple[tuple[str, ...]
     for key, published_value in protocol.fields.items():
         if key in fields and fields[key] != published_value:
             differences.append(
-                f"{key.split('.', 1)[-1]} {_setting_text(fields[key])} (published {_setting_text(published_value)})"
+                f"{key.split('.', 1)[-1]} {_setting_text(fields[key])} (published "
+                f"{_setting_text(published_value)})"
             )
     if pair.value.chosen != ("validation" if recipe.choose == "best" else ""):
-        published = f"by the {pair.value.chosen} images" if pair.value.chosen else "the last, or not said"
-        differences.append(
-            f"the epoch: {'by validation' if recipe.choose == 'best' else 'the last'} (published {published})"
+        published = (
+            f"by the {pair.value.chosen} images" if pair.value.chosen else "the last, or not said"
         )
-    if analysis.summaries[pair.condition].counts.converged < analysis.summaries[pair.condition].counts.finished:
+        differences.append(
+            f"the epoch: {'by validation' if recipe.choose == 'best' else 'the last'} "
+            f"(published {published})"
+        )
+    if (
+        analysis.summaries[pair.condition].counts.converged
+        < analysis.summaries[pair.condition].counts.finished
+    ):
         differences.append("converged runs alone")
     # The data may be the same, only in another folder: then `--data` is no change of the protocol.
     same = ("data = ",) if facts.name in (protocol.data, f"{protocol.data}-rebuilt") else ()
-    changed = [item for item in analysis.study.overrides if not item.startswith(("seeds = ", "grid.", *same))]
+    changed = [
+        item
+        for item in analysis.study.overrides
+        if not item.startswith(("seeds = ", "grid.", *same))
+    ]
     reductions += [f"changed by the command: {item}" for item in changed]
     return tuple(differences), f"a shrunken protocol: {listed(reductions)}" if reductions else ""
 
@@ -337,7 +430,9 @@ def _row(item: Compared, url: str) -> tuple[Cell, ...]:
     if measured:
         where = f"; {value.split} images" if value.split != "test" else ""
         when = f"; after epoch {value.epoch:g}" if value.epoch else ""
-        measured_cell = Cell(_value_text(mean(measured), digits, value.quantity), f"n = {len(measured)}{where}{when}")
+        measured_cell = Cell(
+            _value_text(mean(measured), digits, value.quantity), f"n = {len(measured)}{where}{when}"
+        )
     word = Cell(capital(item.badge), "", item.badge) if item.badge else Cell("None", item.why)
     return (
         Cell(item.beside.condition),
@@ -356,15 +451,25 @@ def _published(pair: Beside) -> Cell:
     if value.value is None:
         return Cell(NOTHING, value.status)
     notes = [f"{value.statistic} of {value.m}" if value.m > 1 else "m = 1"]
-    notes += [f"sd {number(value.sd, 3 if value.quantity == 'loss' else 2)}"] if value.sd is not None else []
+    notes += (
+        [f"sd {number(value.sd, 3 if value.quantity == 'loss' else 2)}"]
+        if value.sd is not None
+        else []
+    )
     notes += [] if value.independent else ["runs not independent"]
-    notes += [f"{value.quantity} {value.value:.{value.decimals}f} in the source"] if value.quantity == "error" else []
+    notes += (
+        [f"{value.quantity} {value.value:.{value.decimals}f} in the source"]
+        if value.quantity == "error"
+        else []
+    )
     notes += [f"{value.parameters / 1e6:,.4g} M parameters"] if value.parameters else []
     notes += [value.note] if value.note else []
     accuracy = value.accuracy_pct
     if accuracy is not None:
         return Cell(pct(accuracy, value.decimals), "; ".join(notes))
-    unit = {"loss": "nats", "top-5 error": "% top-5 error", "multiply-adds": "x 10^9"}[value.quantity]
+    unit = {"loss": "nats", "top-5 error": "% top-5 error", "multiply-adds": "x 10^9"}[
+        value.quantity
+    ]
     return Cell(f"{value.value:.{value.decimals}f} {unit}", "; ".join(notes))
 
 

@@ -22,7 +22,7 @@ from resnetlab.reports.format import (
     rate_span,
     signed,
     span,
-)  # fmt: skip
+)
 from resnetlab.reports.study import estimands, finetune
 from resnetlab.reports.study.references import address
 from resnetlab.schema import encode
@@ -41,17 +41,29 @@ FINAL = 1 - ALPHA
 
 
 def conditions(analysis: StudyAnalysis) -> Table:
-    """Return the table of accuracies of each condition, over its converged runs and over all runs."""
+    """Return the table of accuracies of each condition, over converged runs and over all runs."""
     columns = (
-        Column("Condition", numeric=False), Column("Converged"), Column("Mean of converged"), Column("sd"),
-        Column("95 % CI"), Column("Mean of all runs"), Column("Training, a run"),
-    )  # fmt: skip
-    rows = tuple(_condition(label, summary, analysis.rows(label)) for label, summary in analysis.summaries.items())
+        Column("Condition", numeric=False),
+        Column("Converged"),
+        Column("Mean of converged"),
+        Column("sd"),
+        Column("95 % CI"),
+        Column("Mean of all runs"),
+        Column("Training, a run"),
+    )
+    rows = tuple(
+        _condition(label, summary, analysis.rows(label))
+        for label, summary in analysis.summaries.items()
+    )
     note = (
-        "Test accuracy. Under the success rate, its 95 % Wilson interval. CI of the mean of the converged runs: "
-        "Student's t. The mean of all runs counts a diverged run as a guess; its interval is Student's t where all "
-        "runs ended alike, else it joins an exact interval of the success rate with the t-interval (hurdle), and is "
-        "the whole range below 2 converged runs. Training time: mean of the finished runs, without evaluation."
+        "Test accuracy. Under the success rate, its 95 % Wilson interval. CI of the mean of "
+        "the converged runs: "
+        "Student's t. The mean of all runs counts a diverged run as a guess; its interval is "
+        "Student's t where all "
+        "runs ended alike, else it joins an exact interval of the success rate with the "
+        "t-interval (hurdle), and is "
+        "the whole range below 2 converged runs. Training time: mean of the finished runs, "
+        "without evaluation."
     )
     return Table("conditions", columns, rows, note)
 
@@ -86,7 +98,11 @@ def outcomes(analysis: StudyAnalysis) -> Table:
     """Return the table of run outcomes. The outcomes of a row add up to the planned runs."""
     partial = not analysis.counts.complete
     names = [name for name in OUTCOMES if partial or name not in ("running", "waiting")]
-    columns = (Column("Condition", numeric=False), Column("Planned"), *(Column(capital(name)) for name in names))
+    columns = (
+        Column("Condition", numeric=False),
+        Column("Planned"),
+        *(Column(capital(name)) for name in names),
+    )
 
     def row(label: str, counts: Counts) -> tuple[Cell, ...]:
         values = (counts.planned, *(getattr(counts, name.replace(" ", "_")) for name in names))
@@ -94,7 +110,8 @@ def outcomes(analysis: StudyAnalysis) -> Table:
 
     rows = [row(label, summary.counts) for label, summary in analysis.summaries.items()]
     note = (
-        "Dead: never above what a guess reaches by luck. Diverged: a loss that is not a number. Missing: three "
+        "Dead: never above what a guess reaches by luck. Diverged: a loss that is not a "
+        "number. Missing: three "
         "attempts were broken from outside. No seed is replaced, and none leaves the denominators."
     )
     return Table("outcomes", columns, (*rows, row("all", analysis.counts)), note, "scroll")
@@ -111,24 +128,43 @@ def claims(analysis: StudyAnalysis) -> Table | None:
     one_unit = all(estimands.unit(claim) == "points" for claim in analysis.study.claims)
     looked = any(verdict.look > 1 or verdict.confidence != FINAL for verdict in analysis.verdicts)
     columns = (
-        Column("Claim", numeric=False), Column("Difference, points" if one_unit else "Difference"),
-        Column("CI" if looked else "95 % CI"), Column("ν"), Column("p"), Column("p, Holm"),
+        Column("Claim", numeric=False),
+        Column("Difference, points" if one_unit else "Difference"),
+        Column("CI" if looked else "95 % CI"),
+        Column("ν"),
+        Column("p"),
+        Column("p, Holm"),
         Column("Verdict", numeric=False),
-    )  # fmt: skip
+    )
     judged_claims = zip(analysis.study.claims, analysis.questions, analysis.verdicts, strict=True)
     rows = tuple(
-        row for triple in judged_claims for row in _claim(*triple, one_unit, address(analysis, triple[0].source))
+        row
+        for triple in judged_claims
+        for row in _claim(*triple, one_unit, address(analysis, triple[0].source))
     )
-    lines = "claims" if len(rows) == len(analysis.study.claims) else "lines, of which directions are ones of their own,"
+    lines = (
+        "claims"
+        if len(rows) == len(analysis.study.claims)
+        else "lines, of which directions are ones of their own,"
+    )
     family = (
-        f"corrected over the study's {len(rows)} {lines} (Holm 1979)" if len(rows) > 1 else "one claim: uncorrected"
+        f"corrected over the study's {len(rows)} {lines} (Holm 1979)"
+        if len(rows) > 1
+        else "one claim: uncorrected"
     )
     note = (
-        f"Left less right, over converged runs, by Welch's t with ν degrees of freedom. Where p ({family}) is below "
-        "0.05, the claim that left is greater is reproduced by a difference above 0 and contradicted by one below; "
+        "Left less right, over converged runs, by Welch's t with ν degrees of freedom. Where "
+        f"p ({family}) is below "
+        "0.05, the claim that left is greater is reproduced by a difference above 0 and "
+        "contradicted by one below; "
         "otherwise it is inconclusive."
     )
-    return Table("claims", columns, rows, note if only_simple else estimands.note(analysis.study.claims, family))
+    return Table(
+        "claims",
+        columns,
+        rows,
+        note if only_simple else estimands.note(analysis.study.claims, family),
+    )
 
 
 def _claim(
@@ -154,34 +190,63 @@ def _claim(
 def _word(verdict: Verdict) -> Cell:
     why = verdict.why or (forecast(verdict.forecast) if verdict.forecast else "")
     if verdict.effect is not None and verdict.effect.deterministic:
-        why = "; ".join(part for part in (why, "deterministic difference: no run of an arm differs") if part)
-    word = Cell(capital(verdict.word), why or verdict.qualified[len(verdict.word) :].strip(" ()"), verdict.word)
-    if verdict.conditional and verdict.word in ("reproduced", "partly reproduced", "contradicted") and why:
+        why = "; ".join(
+            part for part in (why, "deterministic difference: no run of an arm differs") if part
+        )
+    word = Cell(
+        capital(verdict.word),
+        why or verdict.qualified[len(verdict.word) :].strip(" ()"),
+        verdict.word,
+    )
+    if (
+        verdict.conditional
+        and verdict.word in ("reproduced", "partly reproduced", "contradicted")
+        and why
+    ):
         word = Cell(word.text, f"conditional on convergence; {why}", word.badge)
     return word
 
 
 def _numbers(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
-    """Return cells for difference, interval, degrees of freedom and both p-values; a dash if there is no value."""
+    """Return cells for difference, interval, degrees of freedom and both p-values; a dash if there
+    is no value.
+    """
     effect = verdict.effect
     p_values = [Cell(p_value(verdict.p)), Cell(p_value(verdict.p_holm))]
     if effect is None:
         return [Cell(NOTHING), Cell(NOTHING), Cell(NOTHING), *p_values]
     interval = None if effect.deterministic else effect.interval(verdict.confidence)
     nu = NOTHING if effect.nu is None else number(effect.nu)
-    look = "" if verdict.confidence == FINAL else f"{100 * verdict.confidence:g} %, look {verdict.look}"
-    return [Cell(signed(effect.d, digits) + unit), Cell(span(interval, digits), look), Cell(nu), *p_values]
+    look = (
+        ""
+        if verdict.confidence == FINAL
+        else f"{100 * verdict.confidence:g} %, look {verdict.look}"
+    )
+    return [
+        Cell(signed(effect.d, digits) + unit),
+        Cell(span(interval, digits), look),
+        Cell(nu),
+        *p_values,
+    ]
 
 
 def ledger(analysis: StudyAnalysis) -> Table:
     """Return the table of every planned run."""
     columns = (
-        Column("Condition", numeric=False), Column("Seed"), Column("Status", numeric=False), Column("Test accuracy"),
-        Column("Train loss, nats"), Column("Epochs"), Column("Training"), Column("Attempts"),
+        Column("Condition", numeric=False),
+        Column("Seed"),
+        Column("Status", numeric=False),
+        Column("Test accuracy"),
+        Column("Train loss, nats"),
+        Column("Epochs"),
+        Column("Training"),
+        Column("Attempts"),
         Column("Run", numeric=False),
-    )  # fmt: skip
+    )
     rows = tuple(
-        _run(row, analysis.summaries[label].chance_pct) for label in analysis.summaries for row in analysis.rows(label)
+        _run(row, analysis.summaries[label].chance_pct)
+        for label in analysis.summaries
+        for row in analysis.rows(label)
     )
     note = "An attempt is a start or a resumption. Every column of every run is in results.csv."
     return Table("ledger", columns, rows, note, "scroll")
@@ -211,11 +276,18 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
     facts = []
     for data in evidence.data:
         where = f" ({listed(data.conditions)})" if len(evidence.data) > 1 else ""
-        counts = [(data.train_images, "train"), (data.validation_images, "validation"), (data.test_images, "test")]
+        counts = [
+            (data.train_images, "train"),
+            (data.validation_images, "validation"),
+            (data.test_images, "test"),
+        ]
         images = listed([f"{n:,} {split}" for n, split in counts if n])
         names = ", ".join(data.classes[:12]) + (", …" if len(data.classes) > 12 else "")
         facts += [
-            Fact(f"Data{where}", f"{data.name}; {images} images; {len(data.classes):,} classes ({names})"),
+            Fact(
+                f"Data{where}",
+                f"{data.name}; {images} images; {len(data.classes):,} classes ({names})",
+            ),
             Fact("SHA-256 of the data", data.sha256),
         ]
     facts += finetune.facts(analysis)
@@ -224,7 +296,9 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
         facts += _machine(machine, where)
     for numerics in evidence.numerics:
         defaults = encode(Numerics())
-        changed = {name: value for name, value in encode(numerics).items() if value != defaults[name]}
+        changed = {
+            name: value for name, value in encode(numerics).items() if value != defaults[name]
+        }
         text = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items())
         facts.append(Fact("Numerics", text))
     if evidence.began:
@@ -236,7 +310,13 @@ def _machine(machine: Machine, where: str) -> list[Fact]:
     commit = f", commit {machine.commit}" if machine.commit else ""
     dirty = " with uncommitted changes" if machine.dirty else ""
     device = machine.device if machine.device != "cpu" else ""
-    hardware = listed([part for part in dict.fromkeys((machine.processor, machine.instruction_set, device)) if part])
+    hardware = listed(
+        [
+            part
+            for part in dict.fromkeys((machine.processor, machine.instruction_set, device))
+            if part
+        ]
+    )
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     lines = [
         (f"Software{where}", f"resnetlab {machine.version}{commit}{dirty}"),
@@ -252,18 +332,24 @@ def _time(iso: str) -> str:
 
 
 def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
-    """Return the table of settings that all conditions share, and that of settings that differ (None if none does)."""
+    """Return the table of settings that all conditions share, and that of settings that differ
+    (None if none does).
+    """
     flat = {
         condition.label: {
             f"{part}.{name}": value
             for part in PARTS
             if getattr(condition, part) is not None
-            for name, value in _flat(finetune.settings(condition).get(part) or encode(getattr(condition, part))).items()
+            for name, value in _flat(
+                finetune.settings(condition).get(part) or encode(getattr(condition, part))
+            ).items()
         }
         for condition in analysis.study.conditions
     }
     names = list(dict.fromkeys(name for fields in flat.values() for name in fields))
-    same = [name for name in names if len({fields.get(name, NOTHING) for fields in flat.values()}) == 1]
+    same = [
+        name for name in names if len({fields.get(name, NOTHING) for fields in flat.values()}) == 1
+    ]
     first = next(iter(flat.values()))
     common = Table(
         "common",
@@ -274,9 +360,13 @@ def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
     differing = [name for name in names if name not in same]
     if not differing:
         return common, None
-    columns = (Column("Condition", numeric=False), *(Column(name, numeric=False) for name in differing))
+    columns = (
+        Column("Condition", numeric=False),
+        *(Column(name, numeric=False) for name in differing),
+    )
     rows = tuple(
-        (Cell(label), *(Cell(fields.get(name, NOTHING)) for name in differing)) for label, fields in flat.items()
+        (Cell(label), *(Cell(fields.get(name, NOTHING)) for name in differing))
+        for label, fields in flat.items()
     )
     return common, Table("differing", columns, rows, narrow="scroll")
 
@@ -295,4 +385,6 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
 def _value(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ", ".join(_value(item) for item in value) if isinstance(value, list | tuple) else f"{value}"
+    return (
+        ", ".join(_value(item) for item in value) if isinstance(value, list | tuple) else f"{value}"
+    )

@@ -22,9 +22,13 @@ def banner(analysis: StudyAnalysis) -> str:
     counts = analysis.counts
     if counts.complete:
         return ""
-    remaining = [f"{counts.running:,} running" if counts.running else "", f"{counts.waiting:,} waiting"]
-    return f"Partial report: {counts.finished:,} of {plural(counts.planned, 'run')} finished, " + listed(
-        [part for part in remaining if part and not part.startswith("0 ")]
+    remaining = [
+        f"{counts.running:,} running" if counts.running else "",
+        f"{counts.waiting:,} waiting",
+    ]
+    return (
+        f"Partial report: {counts.finished:,} of {plural(counts.planned, 'run')} finished, "
+        + listed([part for part in remaining if part and not part.startswith("0 ")])
     )
 
 
@@ -41,9 +45,13 @@ def answer(analysis: StudyAnalysis) -> str:
     if len(claims) == 1:
         return f"{capital(first)}."
     words = Counter(verdict.word for verdict in verdicts)
-    summary = listed([f"{number} {'is' if number == 1 else 'are'} {word}" for word, number in words.items()])
+    summary = listed(
+        [f"{number} {'is' if number == 1 else 'are'} {word}" for word, number in words.items()]
+    )
     summary = (
-        f"Of {len(claims)} claims, {summary}" if len(words) > 1 else f"All {len(claims)} claims are {verdicts[0].word}"
+        f"Of {len(claims)} claims, {summary}"
+        if len(words) > 1
+        else f"All {len(claims)} claims are {verdicts[0].word}"
     )
     return f"{summary}; the first: {first}."
 
@@ -74,22 +82,31 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
     sides = []
     for label in (claim.left, claim.right):
         rows = [row for row in analysis.rows(label) if row.status == "converged"]
-        recorded = [getattr(row, f"{claim.split}_{'loss_nats' if loss else 'error_pct'}") for row in rows]
+        recorded = [
+            getattr(row, f"{claim.split}_{'loss_nats' if loss else 'error_pct'}") for row in rows
+        ]
         values = [value if loss else 100 - value for value in recorded if value is not None]
         if not values:
             return claim.says.strip().rstrip(".")
         interval = t_interval(values)
         digits = 3 if loss else places(interval)
         reached = f"{number(mean(values), digits)} nats" if loss else pct(mean(values), digits)
-        sides.append(" ".join(part for part in (reached, span(interval, digits) if interval else "") if part))
+        sides.append(
+            " ".join(part for part in (reached, span(interval, digits) if interval else "") if part)
+        )
     counts = [analysis.summaries[label].counts for label in (claim.left, claim.right)]
     left_rate, right_rate = (f"{side.converged} of {side.finished}" for side in counts)
     metric = f"{claim.split} {'loss' if loss else 'accuracy'} ({left_rate} converged)"
-    return f"{claim.left} reached {sides[0]} {metric}, against {sides[1]} for {claim.right} ({right_rate})"
+    return (
+        f"{claim.left} reached {sides[0]} {metric}, against {sides[1]} for {claim.right} "
+        f"({right_rate})"
+    )
 
 
 def reached(label: str, summary: Summary) -> str:
-    """Describe the accuracy of a condition: `plain 56 reached 23.4 % [18.2, 28.6] test accuracy (4 of 5 converged)`."""
+    """Describe the accuracy of a condition: `plain 56 reached 23.4 % [18.2, 28.6] test accuracy (4
+    of 5 converged)`.
+    """
     counts = summary.counts
     rate = f"{counts.converged} of {counts.finished} converged"
     if counts.out_of_memory:
@@ -100,7 +117,8 @@ def reached(label: str, summary: Summary) -> str:
         return f"{label} reached {pct(summary.mean_pct)} in its one converged run ({rate})"
     digits = places(summary.interval_pct)
     return (
-        f"{label} reached {pct(summary.mean_pct, digits)} {span(summary.interval_pct, digits)} test accuracy ({rate})"
+        f"{label} reached {pct(summary.mean_pct, digits)} {span(summary.interval_pct, digits)} "
+        f"test accuracy ({rate})"
     )
 
 
@@ -109,7 +127,11 @@ def _without_claims(analysis: StudyAnalysis) -> str:
     accuracies = listed([reached(label, analysis.summaries[label]) for label in labels[:4]])
     more = f", and {plural(len(labels) - 4, 'condition')} more below" if len(labels) > 4 else ""
     together = ensembles.sentence(analysis)
-    why = "its claims need what was left out" if analysis.study.left_out else "the study declares no claim"
+    why = (
+        "its claims need what was left out"
+        if analysis.study.left_out
+        else "the study declares no claim"
+    )
     return f"{capital(accuracies)}{more}; {why}, so none is judged." + (together and f" {together}")
 
 
@@ -123,16 +145,23 @@ def limits(analysis: StudyAnalysis) -> str:
     if parts:
         sentences.append(f"Not all conditions of the study file: {'; '.join(parts)}.")
     if analysis.study.left_out:
-        sentences.append(f"Claims that need the others, and are not judged: {' '.join(analysis.study.left_out)}")
+        sentences.append(
+            f"Claims that need the others, and are not judged: {' '.join(analysis.study.left_out)}"
+        )
     sentences += [
-        f"About {data.name}: {data.about.strip().rstrip('.')}." for data in analysis.evidence.data if data.about
+        f"About {data.name}: {data.about.strip().rstrip('.')}."
+        for data in analysis.evidence.data
+        if data.about
     ]
     train_images = {
-        condition.data.train_images for condition in analysis.study.conditions if condition.data.train_images
+        condition.data.train_images
+        for condition in analysis.study.conditions
+        if condition.data.train_images
     }
     if train_images:
         sentences.append(
-            f"A shrunken protocol: trained on {listed([f'{n:,}' for n in sorted(train_images)])} images alone."
+            "A shrunken protocol: trained on "
+            f"{listed([f'{n:,}' for n in sorted(train_images)])} images alone."
         )
     if not sentences:
         sentences.append("Other data, other recipes, longer training: nothing here speaks of them.")
@@ -144,10 +173,15 @@ def test_split(analysis: StudyAnalysis) -> str:
     best = any(condition.recipe.choose == "best" for condition in analysis.study.conditions)
     if any_tuned(analysis):
         return (
-            "The test photographs chose nothing: validation chose the epoch, the learning rate where several are "
+            "The test photographs chose nothing: validation chose the epoch, the learning "
+            "rate where several are "
             "tried, and the stage, and they are tested once, at the end."
         )
-    selection = "the weights with the least validation error are kept" if best else "the last weights are kept"
+    selection = (
+        "the weights with the least validation error are kept"
+        if best
+        else "the last weights are kept"
+    )
     if any(condition.data.test_curve for condition in analysis.study.conditions):
         curve = "Their curve was recorded because the study asks for it; nothing was chosen by it."
         return f"The test images chose nothing: {selection}. {curve}"
@@ -174,15 +208,24 @@ def command(analysis: StudyAnalysis) -> str:
 
 def made_by(analysis: StudyAnalysis) -> str:
     """Return the last line of the report."""
-    versions = listed(list(dict.fromkeys(m.version for m in analysis.evidence.machines if m.version)))
-    return f"Written by resnetlab {versions}".strip() + " from results.csv, curves.csv and report.json beside it."
+    versions = listed(
+        list(dict.fromkeys(m.version for m in analysis.evidence.machines if m.version))
+    )
+    return (
+        f"Written by resnetlab {versions}".strip()
+        + " from results.csv, curves.csv and report.json beside it."
+    )
 
 
 def dots_caption(analysis: StudyAnalysis, hidden: bool) -> str:
     """Return the caption of the first figure. `hidden` is true if chance is outside its scale."""
-    text = "Every planned run. The bar is the mean of the converged runs, the line its 95 % t-interval"
+    text = (
+        "Every planned run. The bar is the mean of the converged runs, the line its 95 % t-interval"
+    )
     chances = sorted({round(summary.chance_pct, 1) for summary in analysis.summaries.values()})
-    guess = f"chance, the share of the largest class, is {listed([pct(chance) for chance in chances])}"
+    guess = (
+        f"chance, the share of the largest class, is {listed([pct(chance) for chance in chances])}"
+    )
     guess += ", off the scale" if hidden else ""
     extra = "; a diverged run stands at chance" if analysis.counts.diverged else ""
     edge = analysis.counts.out_of_memory + analysis.counts.missing
@@ -198,6 +241,8 @@ def dots_alt(analysis: StudyAnalysis) -> str:
         interval = f" {span(summary.interval_pct, digits)}" if summary.interval_pct else ""
         mean = f"mean {pct(summary.mean_pct, digits)}{interval}"
         counts = summary.counts
-        parts.append(f"{label}: {mean if summary.mean_pct is not None else 'no mean'}, "
-                     f"{counts.converged} of {counts.planned} converged")  # fmt: skip
+        parts.append(
+            f"{label}: {mean if summary.mean_pct is not None else 'no mean'}, "
+            f"{counts.converged} of {counts.planned} converged"
+        )
     return "Test accuracy of every run by condition. " + "; ".join(parts) + "."

@@ -55,7 +55,10 @@ class Backend(Protocol):
     """Backend: the machines that train the runs of a study."""
 
     def settle(self, numerics: Numerics) -> Numerics:
-        """Return `numerics` with `auto` resolved for the machines of this backend. Raises InputError."""
+        """Return `numerics` with `auto` resolved for the machines of this backend.
+
+        Raises InputError.
+        """
 
     def width(self, jobs: Sequence[Job]) -> int:
         """Return the number of `jobs` that run at the same time."""
@@ -69,7 +72,9 @@ class Backend(Protocol):
 
 @dataclass
 class Queue:
-    """Queue of jobs, with delayed jobs (their runs are locked by another driver) and the number of attempts."""
+    """Queue of jobs, with delayed jobs (their runs are locked by another driver) and the number of
+    attempts.
+    """
 
     root: Path
     waiting: list[Job]
@@ -87,7 +92,8 @@ class Queue:
         return self.waiting
 
     def take(self, most: int) -> list[Job]:
-        """Take the next job, with others of its condition that may run beside it, up to `most` in all.
+        """Take the next job, with others of its condition that may run beside it, up to `most` in
+        all.
 
         A job that was tried before runs alone, so that its failure cannot end another job.
         """
@@ -95,15 +101,19 @@ class Queue:
         if most == 1 or first.id in self.attempts:
             return [first]
         same = _condition(first)
-        others = [job for job in self.waiting if job.id not in self.attempts and _condition(job) == same][: most - 1]
+        others = [
+            job for job in self.waiting if job.id not in self.attempts and _condition(job) == same
+        ][: most - 1]
         for job in others:
             self.waiting.remove(job)
         return [first, *others]
 
     def after(self, job: Job, message: dict[str, Any] | None, lost: str = "") -> Event:
-        """Return the event for a worker's last message about `job`, and put `job` into the queue again if it may retry.
+        """Return the event for a worker's last message about `job`, and put `job` into the queue
+        again if it may retry.
 
-        `message` is None if the worker was lost; `lost` is then the reason. Raises ResourceError if a disk is full.
+        `message` is None if the worker was lost; `lost` is then the reason. Raises ResourceError if
+        a disk is full.
         """
         if message is not None and message["kind"] == "busy":
             self.later.append((time.monotonic() + BUSY_SECONDS, job))
@@ -122,13 +132,17 @@ class Queue:
         return Event("missing", job.id, reason=event.reason)
 
     def out_of_memory(self, job: Job) -> Event | None:
-        """Record that the system killed the run's process for lack of memory; None if another process has the run."""
+        """Record that the system killed the run's process for lack of memory; None if another
+        process has the run.
+        """
         directory = RunDirectory.of(self.root, job.id)
         with directory.claimed() as acquired:
             if not acquired:
                 return None
             reason = "the system killed the process for want of memory"
-            result = Result(schema=SCHEMA, status="out of memory", reason=reason, step=0, chosen_step=0)
+            result = Result(
+                schema=SCHEMA, status="out of memory", reason=reason, step=0, chosen_step=0
+            )
             directory.commit(result)
             return Event("finished", job.id, status="out of memory", reason=reason)
 
@@ -136,7 +150,11 @@ class Queue:
         with contextlib.suppress(ResourceError):  # a full disk is reported elsewhere
             directory = RunDirectory.of(self.root, job.id)
             directory.note(
-                {"event": event, "time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()), "reason": reason}
+                {
+                    "event": event,
+                    "time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+                    "reason": reason,
+                }
             )
 
 
@@ -148,9 +166,12 @@ def _condition(job: Job) -> RunSpec:
 def message_of(job: Job, root: Path, placement: Placement) -> dict[str, Any]:
     """Encode a job as a message for a worker."""
     return {
-        "id": job.id, "file": encode(job.file), "root": str(root), "placement": encode(placement),
+        "id": job.id,
+        "file": encode(job.file),
+        "root": str(root),
+        "placement": encode(placement),
         "from_step": job.from_step,
-    }  # fmt: skip
+    }
 
 
 def event_of(message: dict[str, Any]) -> Event:
@@ -159,7 +180,17 @@ def event_of(message: dict[str, Any]) -> Event:
     if kind == "progress":
         speed = message["images"] / message["seconds"] if message["seconds"] else 0.0
         evaluations = tuple(decode(Evaluation, line, "worker") for line in message["evaluations"])
-        return Event("progress", message["id"], message["step"], message["total"], message["epoch"], speed, evaluations)
+        return Event(
+            "progress",
+            message["id"],
+            message["step"],
+            message["total"],
+            message["epoch"],
+            speed,
+            evaluations,
+        )
     if kind == "ready":
         return Event("tick")
-    return Event(kind, message["id"], status=message.get("status"), reason=message.get("reason", ""))
+    return Event(
+        kind, message["id"], status=message.get("status"), reason=message.get("reason", "")
+    )

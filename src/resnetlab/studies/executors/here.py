@@ -15,14 +15,21 @@ POLL_SECONDS = 0.2
 
 
 def run_here(
-    job: Job, root: Path, placement: Placement, stop: Callable[[], bool], see: Callable[[Event], None]
+    job: Job,
+    root: Path,
+    placement: Placement,
+    stop: Callable[[], bool],
+    see: Callable[[Event], None],
 ) -> None:
     """Train one run under `root` in this process, and pass its events to `see`.
 
-    It waits while another process trains the run. It ends early, with a checkpoint, if `stop()` returns true. torch's
-    settings are restored at the end. Raises ResourceError if the disk is full.
+    It waits while another process trains the run. It ends early, with a checkpoint, if `stop()`
+    returns true. torch's settings are restored at the end. Raises ResourceError if the disk is
+    full.
     """
-    from resnetlab.studies.executors.worker import Bench  # imports torch; mistakes are reported before
+    from resnetlab.studies.executors.worker import (
+        Bench,
+    )  # imports torch; mistakes are reported before
     from resnetlab.training.device import restored_settings
 
     queued = Queue(root, [job])

@@ -1,8 +1,9 @@
-"""Launcher process that imports torch once and forks workers, so that a second worker needs no second import.
+"""Launcher process that imports torch once and forks workers, so that a second worker needs no
+second import.
 
-The driver talks to it through a Unix socket. A request carries the three files that a worker reads and writes; the
-answer is the worker's process id, and later the code with which it ended. Where a process cannot be forked (Windows),
-or may not be (a GPU), each worker is a new Python process.
+The driver talks to it through a Unix socket. A request carries the three files that a worker reads
+and writes; the answer is the worker's process id, and later the code with which it ended. Where a
+process cannot be forked (Windows), or may not be (a GPU), each worker is a new Python process.
 """
 
 from __future__ import annotations
@@ -32,15 +33,23 @@ class Launcher:
     """Launcher in the driver: starts workers that have imported torch already."""
 
     def __init__(self, log: Path, environment: dict[str, str]) -> None:
-        """Start the process. It imports torch while the caller goes on, and writes its output to the file `log`."""
+        """Start the process.
+
+        It imports torch while the caller goes on, and writes its output to the file `log`.
+        """
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         self.socket, child_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with child_socket, log.open("w", encoding="utf-8") as errors:
             self.process = subprocess.Popen(
-                [*COMMAND, str(child_socket.fileno())], pass_fds=[child_socket.fileno()], env=environment,
-                stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True,
-            )  # fmt: skip
+                [*COMMAND, str(child_socket.fileno())],
+                pass_fds=[child_socket.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                start_new_session=True,
+            )
         self.waiting: list[LaunchedWorker] = []
         self.workers: dict[int, LaunchedWorker] = {}
         self.news = threading.Condition()
@@ -49,9 +58,15 @@ class Launcher:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def start(self, log: Path) -> LaunchedWorker:
-        """Ask for a worker whose standard error is the file `log`; it comes as soon as torch is imported."""
+        """Ask for a worker whose standard error is the file `log`; it comes as soon as torch is
+        imported.
+        """
         (stdin, to_worker), (from_worker, stdout) = os.pipe(), os.pipe()
-        worker = LaunchedWorker(self.news, open(to_worker, "w", encoding="utf-8"), open(from_worker, encoding="utf-8"))  # noqa: PTH123, SIM115
+        worker = LaunchedWorker(
+            self.news,
+            open(to_worker, "w", encoding="utf-8"),  # noqa: PTH123, SIM115
+            open(from_worker, encoding="utf-8"),  # noqa: PTH123, SIM115
+        )
         with log.open("w", encoding="utf-8") as errors, contextlib.suppress(OSError), self.news:
             if self.gone:
                 worker.returncode = -9
@@ -77,7 +92,10 @@ class Launcher:
                 self.log.unlink()
 
     def _listen(self) -> None:
-        with contextlib.suppress(OSError, ValueError), self.socket.makefile("r", encoding="utf-8") as lines:
+        with (
+            contextlib.suppress(OSError, ValueError),
+            self.socket.makefile("r", encoding="utf-8") as lines,
+        ):
             for line in lines:
                 message = json.loads(line)
                 with self.news:
@@ -103,7 +121,10 @@ class LaunchedWorker:
         self.returncode: int | None = None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end and return the exit code, negative for a signal. Raises subprocess.TimeoutExpired."""
+        """Wait for the end and return the exit code, negative for a signal.
+
+        Raises subprocess.TimeoutExpired.
+        """
         with self.news:
             self.news.wait_for(lambda: self.returncode is not None, timeout)
             if self.returncode is None:
@@ -111,14 +132,18 @@ class LaunchedWorker:
             return self.returncode
 
     def kill(self) -> None:
-        """End the process at once; one that has not started yet ends by itself, since its input is closed."""
+        """End the process at once; one that has not started yet ends by itself, since its input is
+        closed.
+        """
         with self.news, contextlib.suppress(ProcessLookupError):
             if self.pid is not None and self.returncode is None:
                 os.kill(self.pid, 9)
 
 
 def main(number: int) -> None:
-    """Start a worker for each request that comes through the socket `number`, and report the end of each."""
+    """Start a worker for each request that comes through the socket `number`, and report the end of
+    each.
+    """
     driver = socket.socket(fileno=number)
     from resnetlab.studies.executors import worker  # imports torch, once for all workers
 
@@ -142,7 +167,9 @@ def main(number: int) -> None:
 
 
 def _send(driver: socket.socket, message: dict[str, int]) -> None:
-    with contextlib.suppress(OSError):  # the driver has ended; the next read from the socket notices it
+    with contextlib.suppress(
+        OSError
+    ):  # the driver has ended; the next read from the socket notices it
         driver.sendall(json.dumps(message).encode() + b"\n")
 
 

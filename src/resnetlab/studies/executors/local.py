@@ -1,4 +1,7 @@
-"""Worker processes on this machine. If one dies, only the runs that it trains lose their attempt."""
+"""Worker processes on this machine.
+
+If one dies, only the runs that it trains lose their attempt.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ COMMAND = (sys.executable, "-m", "resnetlab.studies.executors.worker")
 
 
 class LocalBackend:
-    """Backend of worker processes on this machine; each uses as many threads as its run asks for."""
+    """Backend of worker processes on this machine, each with the threads that its run asks for."""
 
     def __init__(self, root: Path, placement: Placement) -> None:
         self.root, self.placement = root, placement
@@ -33,13 +36,17 @@ class LocalBackend:
         self.launcher: Launcher | None = None
 
     def settle(self, numerics: Numerics) -> Numerics:
-        """Return the numerics resolved for this machine. A run has one thread unless they ask for more."""
+        """Return the numerics resolved for this machine.
+
+        A run has one thread unless they ask for more.
+        """
         resolved = resolve(numerics, single=False)
         check_index(resolved.device, self.placement.device_index)
         return resolved
 
     def width(self, jobs: Sequence[Job]) -> int:
-        """Return the number of runs at the same time: the number of processes times the parallel seeds in each.
+        """Return the number of runs at the same time: the number of processes times the parallel
+        seeds in each.
 
         By default there are as many processes as the cores allow, and one on an accelerator.
         """
@@ -52,14 +59,19 @@ class LocalBackend:
     def run(self, jobs: Sequence[Job], stop: Callable[[], bool]) -> Iterator[Event]:
         """Run the jobs in their order as workers become free, and yield their events.
 
-        It ends early if `stop()` returns true. When the generator ends, every worker has ended. Raises ResourceError if
-        the disk is full.
+        It ends early if `stop()` returns true. When the generator ends, every worker has ended.
+        Raises ResourceError if the disk is full.
         """
-        queued, count = Queue(self.root, list(jobs)), math.ceil(self.width(jobs) / self.placement.abreast)
+        queued, count = (
+            Queue(self.root, list(jobs)),
+            math.ceil(self.width(jobs) / self.placement.abreast),
+        )
         numerics = jobs[0].file.run.numerics if jobs else Numerics()
         workers = [_Worker(self, number, numerics.threads) for number in range(count)]
         if count > 1 and numerics.device == "cpu" and can_launch():
-            self.launcher = Launcher(self.logs / f"launcher-{os.getpid()}.log", _environment(numerics.threads))
+            self.launcher = Launcher(
+                self.logs / f"launcher-{os.getpid()}.log", _environment(numerics.threads)
+            )
         try:
             while queued or any(worker.jobs for worker in workers):
                 if stop():
@@ -79,7 +91,9 @@ class LocalBackend:
                     yield event_of(message)
                 else:
                     event = queued.after(worker.jobs.pop(message["id"]), message)
-                    if not stop():  # the caller may write a report now; no worker should wait meanwhile
+                    if (
+                        not stop()
+                    ):  # the caller may write a report now; no worker should wait meanwhile
                         self._hand_out(queued, workers)
                     yield event
         finally:
@@ -112,7 +126,10 @@ class LocalBackend:
                 if message is None:
                     yield from (Event("stopped", run_id) for run_id in worker.jobs)
                     worker.jobs = {}
-                elif message["kind"] in ("stopped", "finished", "failed") and message["id"] in worker.jobs:
+                elif (
+                    message["kind"] in ("stopped", "finished", "failed")
+                    and message["id"] in worker.jobs
+                ):
                     del worker.jobs[message["id"]]
                     yield event_of(message)
 
@@ -124,7 +141,8 @@ class LocalBackend:
         worker.end()
         code = (worker.process.returncode if worker.process else 0) or 0
         kills, worker.jobs = _memory_kills(), {}
-        # With several runs it is not known which one used up the memory, so each is tried again alone.
+        # With several runs it is not known which one used up the memory, so each is tried again
+        # alone.
         short_of_memory = code == -9 and kills > worker.memory_kills and len(jobs) == 1
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         lost = f"its process {how}; its log is cache/logs/{worker.log.name}"
@@ -155,7 +173,9 @@ class _Worker:
         if self.gone:
             self._spawn()
         self.jobs = {job.id: job for job in jobs}
-        self.send({"jobs": [message_of(job, self.backend.root, self.backend.placement) for job in jobs]})
+        self.send(
+            {"jobs": [message_of(job, self.backend.root, self.backend.placement) for job in jobs]}
+        )
 
     def send(self, message: dict[str, Any]) -> None:
         if self.process and self.process.stdin and not self.gone:
@@ -184,7 +204,9 @@ class _Worker:
     def _spawn(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         launcher = self.backend.launcher
-        self.process = launcher.start(self.log) if launcher and not launcher.gone else self._started()
+        self.process = (
+            launcher.start(self.log) if launcher and not launcher.gone else self._started()
+        )
         self.gone, self.memory_kills = False, _memory_kills()
         self.listener = threading.Thread(target=self._listen, args=(self.process,), daemon=True)
         self.listener.start()
@@ -194,10 +216,16 @@ class _Worker:
         with self.log.open("w") as log:
             return subprocess.Popen(
                 COMMAND,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment(self.threads),
-                # The driver handles Ctrl-C and passes it on: hence a session on POSIX, a group on Windows.
-                start_new_session=True, creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-            )  # fmt: skip
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=_environment(self.threads),
+                # The driver handles Ctrl-C and passes it on: hence a session on POSIX, a group on
+                # Windows.
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
 
     def _listen(self, process: subprocess.Popen[str] | LaunchedWorker) -> None:
         if process.stdout:
@@ -214,9 +242,14 @@ def _environment(threads: int) -> dict[str, str]:
 
 
 def _memory_kills() -> int:
-    """Return the number of processes that the system has killed for lack of memory, as far as it reports them."""
+    """Return the number of processes that the system has killed for lack of memory, as far as it
+    reports them.
+    """
     count = 0
-    for path, word in (("/proc/vmstat", "oom_kill "), ("/sys/fs/cgroup/memory.events", "oom_kill ")):
+    for path, word in (
+        ("/proc/vmstat", "oom_kill "),
+        ("/sys/fs/cgroup/memory.events", "oom_kill "),
+    ):
         with contextlib.suppress(OSError, ValueError):
             lines = Path(path).read_text(encoding="ascii").splitlines()
             count += sum(int(line.split()[1]) for line in lines if line.startswith(word))

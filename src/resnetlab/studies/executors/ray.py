@@ -1,8 +1,9 @@
 """Backend for a Ray cluster. This is the only module that imports ray.
 
-The folders of the runs are the record. They are on storage that all machines share, so another driver can go on if one
-dies. Each job is a Ray task with its processors and GPUs. Ray itself does not retry tasks: a run that lost its machine
-resumes elsewhere from its last checkpoint, and `Queue` counts this as an attempt.
+The folders of the runs are the record. They are on storage that all machines share, so another
+driver can go on if one dies. Each job is a Ray task with its processors and GPUs. Ray itself does
+not retry tasks: a run that lost its machine resumes elsewhere from its last checkpoint, and `Queue`
+counts this as an attempt.
 """
 
 from __future__ import annotations
@@ -47,11 +48,15 @@ class RayBackend:
         if not ray.is_initialized():
             try:
                 _check_reachable(address)
-                ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
+                ray.init(
+                    address=address or "local", log_to_driver=False, logging_level=logging.ERROR
+                )
             except (OSError, ValueError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]
                 fix = "ray start --head, or --address of a cluster that runs"
-                raise mistake("", f"no Ray cluster answers: {reason}", fix, field="address", got=address) from None
+                raise mistake(
+                    "", f"no Ray cluster answers: {reason}", fix, field="address", got=address
+                ) from None
         self.mark = self.root / "cache" / "cluster"
         write_text(self.mark, ray.get_runtime_context().get_job_id())
 
@@ -72,7 +77,10 @@ class RayBackend:
         resources, tasks = ray.cluster_resources(), len(jobs)
         for kind, needed in self._needs(jobs[0]).items() if jobs else ():
             if needed:
-                tasks = min(tasks, int(resources.get({"num_cpus": "CPU", "num_gpus": "GPU"}[kind], 0) / needed))
+                tasks = min(
+                    tasks,
+                    int(resources.get({"num_cpus": "CPU", "num_gpus": "GPU"}[kind], 0) / needed),
+                )
         return tasks
 
     def run(self, jobs: Sequence[Job], stop: Callable[[], bool]) -> Iterator[Event]:
@@ -81,7 +89,9 @@ class RayBackend:
         It ends early if `stop()` returns true. Raises ResourceError if a disk is full.
         """
         queued, running = Queue(self.root, list(jobs)), dict[Any, Job]()
-        on_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        on_driver = NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
         board = ray.remote(num_cpus=0, scheduling_strategy=on_driver)(_MessageBoard).remote()
         try:
             while queued or running:
@@ -116,15 +126,25 @@ class RayBackend:
     def _here(self) -> dict[str, str]:
         personal = {name: os.environ[name] for name in (CACHE, OFFLINE) if name in os.environ}
         text = self.mark.read_text(encoding="utf-8")
-        return {"folder": str(Path.cwd()), "mark": str(self.mark), "text": text, **_versions(), **personal}
+        return {
+            "folder": str(Path.cwd()),
+            "mark": str(self.mark),
+            "text": text,
+            **_versions(),
+            **personal,
+        }
 
     def _ended(self, ref: Any, job: Job, queued: Queue) -> Event:
         try:
             return queued.after(job, ray.get(ref))
         except ray.exceptions.OutOfMemoryError:
-            return queued.out_of_memory(job) or queued.after(job, None, "its process was killed for want of memory")
+            return queued.out_of_memory(job) or queued.after(
+                job, None, "its process was killed for want of memory"
+            )
         except ray.exceptions.RayError as error:
-            return queued.after(job, None, f"its machine or process was lost ({type(error).__name__})")
+            return queued.after(
+                job, None, f"its machine or process was lost ({type(error).__name__})"
+            )
 
     def _stopped(self, running: dict[Any, Job], board: Any) -> Iterator[Event]:
         """Ask every task to write a checkpoint and stop, and wait for it."""
@@ -135,7 +155,11 @@ class RayBackend:
                 job = running.pop(ref)
                 with contextlib.suppress(ray.exceptions.RayError):
                     message = ray.get(ref)
-                    yield event_of(message) if message["kind"] == "finished" else Event("stopped", job.id)
+                    yield (
+                        event_of(message)
+                        if message["kind"] == "finished"
+                        else Event("stopped", job.id)
+                    )
 
 
 def _ended_of(running: dict[Any, Job]) -> list[Any]:
@@ -148,7 +172,10 @@ def _ended_of(running: dict[Any, Job]) -> list[Any]:
 
 
 def _check_reachable(address: str) -> None:
-    """Raise OSError if nothing listens at HOST:PORT. Ray itself would notice it only after minutes."""
+    """Raise OSError if nothing listens at HOST:PORT.
+
+    Ray itself would notice it only after minutes.
+    """
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -175,7 +202,8 @@ class _MessageBoard:
         return self.stopped
 
 
-# On a machine of the cluster --------------------------------------------------------------------------------------
+# On a machine of the cluster
+# --------------------------------------------------------------------------------------
 
 
 def _versions() -> dict[str, str]:
@@ -183,15 +211,24 @@ def _versions() -> dict[str, str]:
 
 
 def _entered(driver: dict[str, str]) -> None:
-    """Enter the driver's folder and settings. Raises InputError if this machine differs from the driver's."""
+    """Enter the driver's folder and settings.
+
+    Raises InputError if this machine differs from the driver's.
+    """
     node = ray.util.get_node_ip_address()
     for name, version in _versions().items():
         if version != driver[name]:
             fix = f"install {name} {driver[name]} on every machine of the cluster"
-            raise mistake(node, f"another {name} than the driver's", fix, got=version, allowed=driver[name])
+            raise mistake(
+                node, f"another {name} than the driver's", fix, got=version, allowed=driver[name]
+            )
     mark = Path(driver["mark"])
     if not mark.is_file() or mark.read_text(encoding="utf-8") != driver["text"]:
-        raise mistake(node, f"does not see {mark.parent.parent}", "give --output on storage that all machines share")
+        raise mistake(
+            node,
+            f"does not see {mark.parent.parent}",
+            "give --output on storage that all machines share",
+        )
     os.chdir(driver["folder"] if Path(driver["folder"]).is_dir() else mark.parent)
     os.environ.update({name: driver[name] for name in (CACHE, OFFLINE) if name in driver})
 
@@ -229,7 +266,13 @@ def _train(job: dict[str, Any], board: Any, driver: dict[str, str]) -> dict[str,
     try:
         _entered(driver)
     except InputError as error:
-        return {"kind": "failed", "id": job["id"], "reason": str(error), "exit_code": error.exit_code, "again": False}
+        return {
+            "kind": "failed",
+            "id": job["id"],
+            "reason": str(error),
+            "exit_code": error.exit_code,
+            "again": False,
+        }
     threading.Thread(target=listen, daemon=True).start()
     Bench(stop.is_set, tell).work(job)
     stop.set()

@@ -1,7 +1,8 @@
-"""Worker process: it reads jobs as JSON lines, runs one or several side by side, and writes messages as JSON lines.
+"""Worker process: it reads jobs as JSON lines, runs one or several side by side, and writes
+messages as JSON lines.
 
-The command is `python -m resnetlab.studies.executors.worker`. It ends when its input ends. So if the driver dies, its
-workers write a checkpoint and end too.
+The command is `python -m resnetlab.studies.executors.worker`. It ends when its input ends. So if
+the driver dies, its workers write a checkpoint and end too.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ from resnetlab.training.loop import Progress
 def main() -> None:
     """Serve the driver through standard input and output."""
     defer_compiler()  # optimizers would import the compiler
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole terminal; the driver decides
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the output of libraries must not mix with the messages to the driver
     stop, jobs = threading.Event(), queue.Queue[dict[str, Any] | None]()
@@ -79,7 +82,11 @@ class Bench:
     """Runner of jobs in a process. Data stay open for the next job if it uses the same."""
 
     def __init__(
-        self, stop: Callable[[], bool], tell: Callable[..., None], team: Team = ALONE, log: Path | None = None
+        self,
+        stop: Callable[[], bool],
+        tell: Callable[..., None],
+        team: Team = ALONE,
+        log: Path | None = None,
     ) -> None:
         self.stop, self.tell, self.team, self.log = stop, tell, team, log
         self.held: tuple[Any, Any] | None = None
@@ -88,18 +95,25 @@ class Bench:
     def work(self, *jobs: dict[str, Any]) -> None:
         """Run jobs of `message_of`, several of them side by side, and send messages about them.
 
-        The last message about each is busy, failed, stopped or finished. A job that lacked memory beside the others
-        runs alone after them.
+        The last message about each is busy, failed, stopped or finished. A job that lacked memory
+        beside the others runs alone after them.
         """
         beside = len(jobs) > 1
-        crowded = [index for index, alone in take_turns(self._attempt(job, beside) for job in jobs) if alone]
+        crowded = [
+            index
+            for index, alone in take_turns(self._attempt(job, beside) for job in jobs)
+            if alone
+        ]
         if crowded:
             gc.collect()  # frees device memory that their errors still reference
         for index in crowded:
             self.work(jobs[index] | {"from_step": None})
 
     def _attempt(self, job: dict[str, Any], beside: bool) -> Generator[None, None, bool]:
-        """Run a job and yield after each step if others run `beside` it. Return true if it must run alone."""
+        """Run a job and yield after each step if others run `beside` it.
+
+        Return true if it must run alone.
+        """
         run_id, root = job["id"], Path(job["root"])
         try:
             file = decode(RunFile, job["file"], "job")
@@ -107,25 +121,43 @@ class Bench:
             data = self._opened(file, root)
             run: Callable[..., Generator[None, None, Result | None]] = attempt
             if isinstance(file.run.recipe, Tuning):
-                from resnetlab.finetune.study_run import attempt_tuning as run  # torchvision takes seconds to import
+                from resnetlab.finetune.study_run import (
+                    attempt_tuning as run,
+                )  # torchvision takes seconds to import
 
             def say(progress: Progress, evaluations: tuple[Evaluation, ...]) -> None:
                 self.tell(
-                    kind="progress", id=run_id, moment=progress.moment, step=progress.step, total=progress.total,
-                    epoch=progress.epoch, images=progress.images, seconds=progress.seconds,
+                    kind="progress",
+                    id=run_id,
+                    moment=progress.moment,
+                    step=progress.step,
+                    total=progress.total,
+                    epoch=progress.epoch,
+                    images=progress.images,
+                    seconds=progress.seconds,
                     evaluations=[encode(evaluation) for evaluation in evaluations],
-                )  # fmt: skip
+                )
 
             result = yield from run(
-                run_id, file, data, root, placement, self.stop, say, job["from_step"], self.team,
+                run_id,
+                file,
+                data,
+                root,
+                placement,
+                self.stop,
+                say,
+                job["from_step"],
+                self.team,
                 self.residents if beside else None,
-            )  # fmt: skip
+            )
         except CrowdedError:
             return True
         except BusyError:
             self.tell(kind="busy", id=run_id)
         except ResnetlabError as error:
-            self.tell(kind="failed", id=run_id, reason=str(error), exit_code=error.exit_code, again=False)
+            self.tell(
+                kind="failed", id=run_id, reason=str(error), exit_code=error.exit_code, again=False
+            )
         except OSError as error:
             self.tell(kind="failed", id=run_id, reason=str(error), exit_code=1, again=True)
         except Exception as error:
@@ -139,7 +171,10 @@ class Bench:
         return False
 
     def _keep_traceback(self) -> str:
-        """Write an unexpected error to the log and return the name of the log. A worker logs to standard error."""
+        """Write an unexpected error to the log and return the name of the log.
+
+        A worker logs to standard error.
+        """
         if self.log is None:
             traceback.print_exc()
             return ""
@@ -151,7 +186,10 @@ class Bench:
         """Return the data of a run in the form that its recipe needs."""
         opening = load_photographs if isinstance(file.run.recipe, Tuning) else load
         if self.held is None or self.held[0] != (file.data, opening):
-            self.held, self.residents = None, Residents()  # free the old data before the new ones are loaded
+            self.held, self.residents = (
+                None,
+                Residents(),
+            )  # free the old data before the new ones are loaded
             self.held = (file.data, opening), opening(file.data, root / "cache")
         return self.held[1]
 

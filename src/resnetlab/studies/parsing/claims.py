@@ -1,4 +1,5 @@
-"""Parser of the `[[claim]]`, `[[distance]]` and `[[ensemble]]` tables of a study file. Free of torch.
+"""Parser of the `[[claim]]`, `[[distance]]` and `[[ensemble]]` tables of a study file. Free of
+torch.
 
 It looks up conditions by their axes and reports every mistake at once.
 """
@@ -23,9 +24,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ONE: dict[str, tuple[str, ...]] = {
-    "greater": ("left", "right"), "about": ("left", "right"), "equal": ("left", "right"), "faster": ("left", "right"),
-    "fails-and-trains": ("left", "right"), "best": ("left",),
-}  # fmt: skip
+    "greater": ("left", "right"),
+    "about": ("left", "right"),
+    "equal": ("left", "right"),
+    "faster": ("left", "right"),
+    "fails-and-trains": ("left", "right"),
+    "best": ("left",),
+}
 _RESOLVED = {"monotone": "order", "best": "rivals"}
 """Fields that a file must not give, because they follow from other fields."""
 
@@ -39,8 +44,9 @@ def parse_claims(
 ) -> tuple[list[AnyClaim], tuple[Problem, ...]]:
     """Parse `[[claim]]` tables, look up their conditions, and return the claims and every mistake.
 
-    A margin may be too small for the spread of the `published` numbers of the conditions. Without `conditions` (the
-    caller passes none if they have mistakes), only the form of the tables is checked.
+    A margin may be too small for the spread of the `published` numbers of the conditions. Without
+    `conditions` (the caller passes none if they have mistakes), only the form of the tables is
+    checked.
     """
     claims: list[AnyClaim] = []
     problems: list[Problem] = []
@@ -66,7 +72,9 @@ def kept_claims(
     where: str,
     published: Sequence[Beside] = (),
 ) -> tuple[list[AnyClaim], tuple[str, ...]]:
-    """Return the claims that need only `conditions`, a part of the grid, and the sentences of the other claims."""
+    """Return the claims that need only `conditions`, a part of the grid, and the sentences of the
+    other claims.
+    """
     claims: list[AnyClaim] = []
     left_out = []
     for table in tables:
@@ -79,7 +87,9 @@ def kept_claims(
 def parse_distances(
     tables: Iterable[dict[str, Any]], conditions: Sequence[Condition], where: str
 ) -> tuple[tuple[Distance, ...], tuple[Problem, ...]]:
-    """Parse `[[distance]]` tables, look up their pairs of conditions, and return the distances and every mistake."""
+    """Parse `[[distance]]` tables, look up their pairs of conditions, and return the distances and
+    every mistake.
+    """
     followed = {condition.label for condition in conditions if condition.data.test_curve}
 
     def read(picker: _Picker, table: dict[str, Any]) -> Distance:
@@ -87,7 +97,9 @@ def parse_distances(
             table["left"], table["right"] = picker.matched(table["left"], table["right"])
         distance: Distance = decode(Distance, table, where, picker.field)
         if conditions and not picker.problems and not {*distance.left, *distance.right} <= followed:
-            picker.add_problem("curves of the test images are not recorded", "data.test_curve = true")
+            picker.add_problem(
+                "curves of the test images are not recorded", "data.test_curve = true"
+            )
         return distance
 
     return _each(tables, "distance", conditions, where, read)
@@ -96,7 +108,9 @@ def parse_distances(
 def parse_ensembles(
     tables: Iterable[dict[str, Any]], conditions: Sequence[Condition], where: str
 ) -> tuple[tuple[Ensemble, ...], tuple[Problem, ...]]:
-    """Parse `[[ensemble]]` tables, look up their conditions, and return the ensembles and every mistake."""
+    """Parse `[[ensemble]]` tables, look up their conditions, and return the ensembles and every
+    mistake.
+    """
     known = {condition.label: condition for condition in conditions}
 
     def read(picker: _Picker, table: dict[str, Any]) -> Ensemble:
@@ -105,18 +119,34 @@ def parse_ensembles(
         ensemble: Ensemble = decode(Ensemble, table, where, picker.field)
         members = [known[label] for label in ensemble.of if label in known]
         if any(condition.data != members[0].data for condition in members):
-            picker.add_problem("conditions of other data", "pick conditions that are tested on the same images", "of")
-        if svms := [condition.label for condition in members if isinstance(condition.model, BagOfWords)]:
-            picker.add_problem("the scores of an SVM are no probabilities", "pick networks alone", "of", got=svms[0])
+            picker.add_problem(
+                "conditions of other data",
+                "pick conditions that are tested on the same images",
+                "of",
+            )
+        if svms := [
+            condition.label for condition in members if isinstance(condition.model, BagOfWords)
+        ]:
+            picker.add_problem(
+                "the scores of an SVM are no probabilities",
+                "pick networks alone",
+                "of",
+                got=svms[0],
+            )
         return ensemble
 
     return _each(tables, "ensemble", conditions, where, read)
 
 
 def kept_tables(
-    parse: Callable[[Iterable[dict[str, Any]], Sequence[Condition], str], tuple[tuple[T, ...], tuple[Problem, ...]]],
-    tables: Iterable[dict[str, Any]], conditions: Sequence[Condition], where: str,
-) -> tuple[T, ...]:  # fmt: skip
+    parse: Callable[
+        [Iterable[dict[str, Any]], Sequence[Condition], str],
+        tuple[tuple[T, ...], tuple[Problem, ...]],
+    ],
+    tables: Iterable[dict[str, Any]],
+    conditions: Sequence[Condition],
+    where: str,
+) -> tuple[T, ...]:
     """Return what `parse` reads from the tables that need only `conditions`, a part of the grid."""
     return tuple(
         item
@@ -127,10 +157,16 @@ def kept_tables(
 
 
 def _each(
-    tables: Iterable[dict[str, Any]], name: str, conditions: Sequence[Condition], where: str,
+    tables: Iterable[dict[str, Any]],
+    name: str,
+    conditions: Sequence[Condition],
+    where: str,
     read: Callable[[_Picker, dict[str, Any]], T],
-) -> tuple[tuple[T, ...], tuple[Problem, ...]]:  # fmt: skip
-    """Read a copy of each table with `read`. Return the results and every mistake, added to the picker or raised."""
+) -> tuple[tuple[T, ...], tuple[Problem, ...]]:
+    """Read a copy of each table with `read`.
+
+    Return the results and every mistake, added to the picker or raised.
+    """
     results: list[T] = []
     problems: list[Problem] = []
     for index, table in enumerate(tables):
@@ -165,16 +201,26 @@ class _Picker:
         if kind == "monotone":
             resolved["order"] = self._steps_along(resolved.pop("where", {}), table.get("along"))
         if kind == "best":
-            rivals = [label for label in self.many(resolved.pop("among", {}), "among") if label != resolved.get("left")]
+            rivals = [
+                label
+                for label in self.many(resolved.pop("among", {}), "among")
+                if label != resolved.get("left")
+            ]
             resolved["rivals"] = rivals
             if not rivals and self.conditions and not self.problems:
                 self.add_problem("no condition besides left", "pick two or more", "among")
-        same = kind in _ONE and len(_ONE[kind]) == 2 and resolved.get("left") == resolved.get("right") != "?"
+        same = (
+            kind in _ONE
+            and len(_ONE[kind]) == 2
+            and resolved.get("left") == resolved.get("right") != "?"
+        )
         if same and self.conditions and "left" in resolved and not self.problems:
             self.add_problem("left and right are one condition", "compare two")
         return resolved
 
-    def add_problem(self, what: str, fix: str, field: str = "", allowed: str = "", got: str = "") -> None:
+    def add_problem(
+        self, what: str, fix: str, field: str = "", allowed: str = "", got: str = ""
+    ) -> None:
         """Record a problem."""
         path = f"{self.field}.{field}" if field else self.field
         self.problems.append(Problem(self.where, what, fix, path, got=got, allowed=allowed))
@@ -185,7 +231,12 @@ class _Picker:
         If there is none, the result is empty and the problem is recorded.
         """
         if not isinstance(axes, dict):
-            self.add_problem("not a table", f"write it as [{field}] with its fields below", field, got=str(axes)[:60])
+            self.add_problem(
+                "not a table",
+                f"write it as [{field}] with its fields below",
+                field,
+                got=str(axes)[:60],
+            )
             return [], ""
         wanted = self._dotted(axes)
         text = ", ".join(f"{axis} = {value}" for axis, value in wanted.items()) or "nothing"
@@ -193,16 +244,25 @@ class _Picker:
             return [], ""
         known = ", ".join(self.axes)
         if unknown := [axis for axis in wanted if axis not in self.axes]:
-            fix = nearest(unknown[0], self.axes) or (f"choose from {known}" if known else "add a [grid]")
+            fix = nearest(unknown[0], self.axes) or (
+                f"choose from {known}" if known else "add a [grid]"
+            )
             self.add_problem(f"{unknown[0]} is not an axis of the grid", fix, field, known)
             return [], ""
-        conditions = [c for c in self.conditions if all(c.values.get(axis) == value for axis, value in wanted.items())]
+        conditions = [
+            c
+            for c in self.conditions
+            if all(c.values.get(axis) == value for axis, value in wanted.items())
+        ]
         if not conditions:
             self.add_problem(f"no condition with {text}", "use values of the grid", field, known)
         return conditions, text
 
     def _dotted(self, axes: object) -> dict[str, Any]:
-        """Return the axes as dotted fields. A value may be a table, for example a network without a name."""
+        """Return the axes as dotted fields.
+
+        A value may be a table, for example a network without a name.
+        """
         table = axes if isinstance(axes, dict) else {}
         values = {key: value for key, value in table.items() if key in self.axes}
         return values | flat({key: value for key, value in table.items() if key not in values})
@@ -210,7 +270,10 @@ class _Picker:
     def _one(self, axes: object, field: str) -> str:
         conditions, text = self._lookup(axes, field)
         if len(conditions) > 1:
-            what, fix = f"{len(conditions)} conditions with {text}", "name one condition by its axes"
+            what, fix = (
+                f"{len(conditions)} conditions with {text}",
+                "name one condition by its axes",
+            )
             self.add_problem(what, fix, field, ", ".join(self.axes))
         return conditions[0].label if len(conditions) == 1 else "?"
 
@@ -219,18 +282,31 @@ class _Picker:
         return [condition.label for condition in self._lookup(axes, field)[0]]
 
     def matched(self, left: object, right: object) -> tuple[list[str], list[str]]:
-        """Return the labels of both sides, pair by pair. A pair agrees in every axis that neither side names."""
+        """Return the labels of both sides, pair by pair.
+
+        A pair agrees in every axis that neither side names.
+        """
         sides = [self._lookup(left, "left")[0], self._lookup(right, "right")[0]]
         if not all(sides):
             return ["?"], ["?"]
         named = {axis for axes in (left, right) for axis in self._dotted(axes)}
         other_axes = [axis for axis in self.axes if axis not in named]
-        keyed = [{repr([c.values.get(axis) for axis in other_axes]): c.label for c in side} for side in sides]
+        keyed = [
+            {repr([c.values.get(axis) for axis in other_axes]): c.label for c in side}
+            for side in sides
+        ]
         if any(len(keys) < len(side) for keys, side in zip(keyed, sides, strict=True)) or (
             keyed[0].keys() != keyed[1].keys() or set(keyed[0].values()) & set(keyed[1].values())
         ):
-            what = f"{len(sides[0])} conditions on the left and {len(sides[1])} on the right are no pairs"
-            self.add_problem(what, "name the same axes on both sides, with other values", allowed=", ".join(self.axes))
+            what = (
+                f"{len(sides[0])} conditions on the left and {len(sides[1])} on the right are no "
+                "pairs"
+            )
+            self.add_problem(
+                what,
+                "name the same axes on both sides, with other values",
+                allowed=", ".join(self.axes),
+            )
         return list(keyed[0].values()), [keyed[1].get(key, "?") for key in keyed[0]]
 
     def _steps_along(self, axes: object, along: object) -> list[str]:
@@ -239,13 +315,19 @@ class _Picker:
             return ["?"]
         if along not in self.axes:
             fix = nearest(along, self.axes) or f"choose from {', '.join(self.axes)}"
-            self.add_problem(f"{along} is not an axis of the grid", fix, "along", ", ".join(self.axes))
+            self.add_problem(
+                f"{along} is not an axis of the grid", fix, "along", ", ".join(self.axes)
+            )
             return ["?"]
         values = [condition.values[along] for condition in conditions]
-        if len(conditions) < 2 or any(value in values[:index] for index, value in enumerate(values)):
+        if len(conditions) < 2 or any(
+            value in values[:index] for index, value in enumerate(values)
+        ):
             other = [axis for axis in self.axes if axis != along and axis not in self._dotted(axes)]
             fix = f"where = {{ {other[0]} = ... }}" if other else f"two values or more of {along}"
-            self.add_problem(f"{len(conditions)} conditions with {text} are no steps along {along}", fix, "where")
+            self.add_problem(
+                f"{len(conditions)} conditions with {text} are no steps along {along}", fix, "where"
+            )
         if all(isinstance(value, int | float) for value in values):
             conditions = sorted(conditions, key=lambda condition: condition.values[along])
         return [condition.label for condition in conditions]

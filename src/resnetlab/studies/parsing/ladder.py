@@ -1,7 +1,8 @@
-"""Parser of ladders: rungs that each add to the rung before, and side rungs with another rung's parent. Free of torch.
+"""Parser of ladders: rungs that each add to the rung before, and side rungs with another rung's
+parent. Free of torch.
 
-This module defines the `[[rung]]` tables of a study file and turns them into the tables of their conditions. It builds
-no condition itself.
+This module defines the `[[rung]]` tables of a study file and turns them into the tables of their
+conditions. It builds no condition itself.
 """
 
 from __future__ import annotations
@@ -35,13 +36,21 @@ class _Table:
         if not 1 <= len(self.name) <= 64:
             raise FieldError("name", f"{len(self.name)} letters", "1 to 64 letters")
         if (self.expect == "equal") != (self.margin is not None):
-            raise FieldError("margin", 'goes with expect = "equal", and that with it', "margin = 1.0")
+            raise FieldError(
+                "margin", 'goes with expect = "equal", and that with it', "margin = 1.0"
+            )
 
 
-def parse_rungs(tables: Mapping[str, Any], where: str) -> tuple[tuple[Rung, ...], tuple[Problem, ...]]:
-    """Parse the rungs of a study file, side rungs included, and return them in order with every mistake."""
+def parse_rungs(
+    tables: Mapping[str, Any], where: str
+) -> tuple[tuple[Rung, ...], tuple[Problem, ...]]:
+    """Parse the rungs of a study file, side rungs included, and return them in order with every
+    mistake.
+    """
     rung_tables = tables["rung"]
-    if not isinstance(rung_tables, list) or not all(isinstance(table, dict) for table in rung_tables):
+    if not isinstance(rung_tables, list) or not all(
+        isinstance(table, dict) for table in rung_tables
+    ):
         return (), (Problem(where, "not tables", "write each as [[rung]]", field="rung"),)
     problems: list[Problem] = []
     parsed: list[_Table] = []
@@ -60,28 +69,48 @@ def parse_rungs(tables: Mapping[str, Any], where: str) -> tuple[tuple[Rung, ...]
     parents = dict(zip(main[1:], main, strict=False))
     rungs = tuple(
         Rung(
-            condition=table.name, parent=parents.get(table.instead_of or table.name, ""), instead_of=table.instead_of,
-            adds=tuple(f"{key} = {_value_text(value)}" for key, value in flat(table.adds).items()), why=table.why,
-            source=table.source, expect=table.expect, margin=table.margin,
+            condition=table.name,
+            parent=parents.get(table.instead_of or table.name, ""),
+            instead_of=table.instead_of,
+            adds=tuple(f"{key} = {_value_text(value)}" for key, value in flat(table.adds).items()),
+            why=table.why,
+            source=table.source,
+            expect=table.expect,
+            margin=table.margin,
         )
         for table in parsed
-    )  # fmt: skip
+    )
     return rungs, tuple(problems)
 
 
 def _mistakes(table: _Table, before: list[_Table], where: str, field: str) -> Iterator[Problem]:
     if table.name in [other.name for other in before]:
-        yield Problem(where, "a name stands twice", "give each rung a name of its own", f"{field}.name", table.name)
+        yield Problem(
+            where,
+            "a name stands twice",
+            "give each rung a name of its own",
+            f"{field}.name",
+            table.name,
+        )
     if not before and (table.adds or table.instead_of):
         what = "the first rung is the baseline, which is the file's model, data and recipe"
-        yield Problem(where, what, "put it into those, and give the first rung a name and a why", f"{field}.adds")
+        yield Problem(
+            where,
+            what,
+            "put it into those, and give the first rung a name and a why",
+            f"{field}.adds",
+        )
     if before and not table.adds:
-        yield Problem(where, "changes nothing", 'adds = { "recipe.normalise" = "train" }', f"{field}.adds")
+        yield Problem(
+            where, "changes nothing", 'adds = { "recipe.normalise" = "train" }', f"{field}.adds"
+        )
     known = [other.name for other in before if not other.instead_of][1:]
     if before and table.instead_of and table.instead_of not in known:
         fix = nearest(table.instead_of, known) or "name a rung before it that is built upon another"
         what, allowed = "no such rung before it", ", ".join(known)
-        yield Problem(where, what, fix, f"{field}.instead_of", got=table.instead_of, allowed=allowed)
+        yield Problem(
+            where, what, fix, f"{field}.instead_of", got=table.instead_of, allowed=allowed
+        )
     for key in table.adds:
         if (root := key.split(".")[0]) not in ROOTS:
             fix = nearest(root, ROOTS) or 'adds = { "recipe.normalise" = "train" }'
@@ -91,9 +120,9 @@ def _mistakes(table: _Table, before: list[_Table], where: str, field: str) -> It
 def climb(tables: Mapping[str, Any], bases: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the tables of model, data and recipe of each rung, by its name.
 
-    They are those of its parent with what the rung adds. `tables` is a file whose rungs have no mistakes; `bases` has
-    the file's own model, data and recipe. An inner table with another `name` replaces that of the parent completely, as
-    in a recipe with a base.
+    They are those of its parent with what the rung adds. `tables` is a file whose rungs have no
+    mistakes; `bases` has the file's own model, data and recipe. An inner table with another `name`
+    replaces that of the parent completely, as in a recipe with a base.
     """
     parts_by_rung: dict[str, dict[str, Any]] = {}
     starts: dict[str, dict[str, Any]] = {}
@@ -120,15 +149,26 @@ def setter(tables: Mapping[str, Any], key: str) -> str:
 def axis_of(tables: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the axis of a ladder with its rungs as values; empty if the study has no ladder."""
     rungs = tables.get("rung")
-    names = [str(table.get("name")) for table in rungs if isinstance(table, dict)] if isinstance(rungs, list) else []
+    names = (
+        [str(table.get("name")) for table in rungs if isinstance(table, dict)]
+        if isinstance(rungs, list)
+        else []
+    )
     return {"rung": names} if names else {}
 
 
-def kept_rungs(rungs: Iterable[Rung], names: Collection[str]) -> tuple[tuple[Rung, ...], tuple[Problem, ...]]:
+def kept_rungs(
+    rungs: Iterable[Rung], names: Collection[str]
+) -> tuple[tuple[Rung, ...], tuple[Problem, ...]]:
     """Return the rungs with these names, and a problem for each whose parent is not among them."""
     selected = tuple(rung for rung in rungs if rung.condition in names)
     return selected, tuple(
-        Problem("--set", f'"{rung.condition}" stands upon "{rung.parent}", which is left out', "keep both", "grid.rung")
+        Problem(
+            "--set",
+            f'"{rung.condition}" stands upon "{rung.parent}", which is left out',
+            "keep both",
+            "grid.rung",
+        )
         for rung in selected
         if rung.parent and rung.parent not in names
     )

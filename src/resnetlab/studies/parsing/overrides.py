@@ -1,4 +1,7 @@
-"""Overrides of a study file by options of a command: `--data`, `--set`, `--seeds`. Free of torch."""
+"""Overrides of a study file by options of a command: `--data`, `--set`, `--seeds`.
+
+Free of torch.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,14 @@ from resnetlab.errors import InputError, Problem, nearest
 from resnetlab.schema import MAX_DEPTH, parse_toml
 from resnetlab.shell import last_part
 from resnetlab.studies.parsing.ladder import axis_of, setter
-from resnetlab.studies.parsing.toml_tables import below, copied, get_field, grid_of, put_field, recipe_table
+from resnetlab.studies.parsing.toml_tables import (
+    below,
+    copied,
+    get_field,
+    grid_of,
+    put_field,
+    recipe_table,
+)
 
 
 @dataclass(frozen=True)
@@ -18,8 +28,8 @@ class Overrides:
 
     data: str | None = None
     settings: tuple[str, ...] = ()
-    """Settings such as `recipe.epochs=2`: a dotted field of model, data, recipe or numerics, and a TOML value.
-    `grid.model.depth=[20]` keeps only these values of an axis."""
+    """Settings such as `recipe.epochs=2`: a dotted field of model, data, recipe or numerics, and a
+    TOML value. `grid.model.depth=[20]` keeps only these values of an axis."""
     seeds: tuple[int, ...] | None = None
 
 
@@ -36,7 +46,10 @@ class Changed(NamedTuple):
 
 
 def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed:
-    """Return the tables with the changes of a command. Raises InputError with every mistake of the command."""
+    """Return the tables with the changes of a command.
+
+    Raises InputError with every mistake of the command.
+    """
     tables = copied(raw)
     grid = grid_of(tables)
     later: dict[str, Any] = {}
@@ -46,7 +59,11 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
     if overrides.data is not None:
         changes.append(f"data = {last_part(overrides.data)}")
         if "data" in grid or "data.source" in grid:
-            problems.append(Problem("--data", "data is an axis of the study's grid", "edit a copy of the study file"))
+            problems.append(
+                Problem(
+                    "--data", "data is an axis of the study's grid", "edit a copy of the study file"
+                )
+            )
         elif isinstance(tables.get("data"), dict):
             tables["data"]["source"] = overrides.data
         else:
@@ -72,15 +89,28 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
                 f"{key} = {last_part(text) if text.endswith('.toml') else text}"
                 + (f" (was {previous})" if previous else "")
             )
-        elif not text or not 1 <= key.count(".") <= MAX_DEPTH or root not in ("model", "data", "recipe", "numerics"):
+        elif (
+            not text
+            or not 1 <= key.count(".") <= MAX_DEPTH
+            or root not in ("model", "data", "recipe", "numerics")
+        ):
             fix = nearest(root, ["model", "data", "recipe", "numerics"]) or "--set recipe.epochs=2"
             allowed = "model.*, data.*, recipe.*, numerics.*, grid.*"
-            problems.append(Problem("--set", "not FIELD=VALUE", fix, got=setting[:60], allowed=allowed))
+            problems.append(
+                Problem("--set", "not FIELD=VALUE", fix, got=setting[:60], allowed=allowed)
+            )
         elif key in grid or below(key, grid):
-            fix = f"--set 'grid.{key}=[...]' keeps some of its values; for others edit a copy of the study file"
+            fix = (
+                f"--set 'grid.{key}=[...]' keeps some of its values; for others edit a copy of "
+                "the study file"
+            )
             problems.append(Problem("--set", f"{key} is an axis of the study's grid", fix))
         elif rung := setter(tables, key):
-            problems.append(Problem("--set", f'{key} is set by the rung "{rung}"', "edit a copy of the study file"))
+            problems.append(
+                Problem(
+                    "--set", f'{key} is set by the rung "{rung}"', "edit a copy of the study file"
+                )
+            )
         elif axis:
             later[key] = value
             changes.append(f"{key} = {text}")
@@ -94,7 +124,9 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
                 )  # another kind has other fields, so the old table is replaced
             else:
                 put_field(tables, key, value, where)
-            changes.append(f"{key} = {text}" + (f" (was {previous})" if previous is not None else ""))
+            changes.append(
+                f"{key} = {text}" + (f" (was {previous})" if previous is not None else "")
+            )
     if problems:
         raise InputError(*problems)
     return Changed(tables, later, axis_values, tuple(changes))
@@ -104,15 +136,28 @@ def _axis_problem(axis: str, value: Any, grid: dict[str, Any]) -> Problem | None
     """Return the problem with keeping only these values of an axis, or None."""
     field = f"grid.{axis}"
     if axis not in grid:
-        fix = nearest(axis, grid) or ("name an axis of the study" if grid else "remove it: the study has no grid")
-        return Problem("--set", "not an axis of the study's grid", fix, field, allowed=", ".join(grid))
+        fix = nearest(axis, grid) or (
+            "name an axis of the study" if grid else "remove it: the study has no grid"
+        )
+        return Problem(
+            "--set", "not an axis of the study's grid", fix, field, allowed=", ".join(grid)
+        )
     own_values = grid[axis] if isinstance(grid[axis], list) else []
     allowed = ", ".join(map(str, own_values))[:200]
     if not isinstance(value, list) or not value:
-        return Problem("--set", "not a list of values", f"--set 'grid.{axis}=[...]'", field, str(value)[:60], allowed)
+        return Problem(
+            "--set",
+            "not a list of values",
+            f"--set 'grid.{axis}=[...]'",
+            field,
+            str(value)[:60],
+            allowed,
+        )
     unknown = [str(item)[:60] for item in value if item not in own_values]
     if unknown:
-        return Problem("--set", "not a value of the axis", "keep some of its own", field, unknown[0], allowed)
+        return Problem(
+            "--set", "not a value of the axis", "keep some of its own", field, unknown[0], allowed
+        )
     return None
 
 

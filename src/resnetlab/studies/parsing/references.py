@@ -21,16 +21,24 @@ def published_names() -> list[str]:
 
 @cache
 def works() -> dict[str, str]:
-    """Return the address of each work with numbers in the catalog, if it is public, by its short citation.
+    """Return the address of each work with numbers in the catalog, if it is public, by its short
+    citation.
 
     A short citation is for example `He et al. 2016`.
     """
     tables = [read_named("published", name, "published source")[0] for name in published_names()]
-    return {str(table["title"]).partition(",")[0]: str(table["url"]) for table in tables if "url" in table}
+    return {
+        str(table["title"]).partition(",")[0]: str(table["url"])
+        for table in tables
+        if "url" in table
+    }
 
 
 def load_published(source: str, where: str = "", field: str = "published") -> Source:
-    """Read the published numbers of a catalog name or TOML file. Raises InputError with every mistake."""
+    """Read the published numbers of a catalog name or TOML file.
+
+    Raises InputError with every mistake.
+    """
     raw, file = read_named("published", source, "published source", where, field)
     loaded: Source = decode(Source, raw, file)
     problems: list[Problem] = []
@@ -48,17 +56,22 @@ def load_published(source: str, where: str = "", field: str = "published") -> So
 def parse_published(
     named: object, conditions: Sequence[Condition], where: str
 ) -> tuple[tuple[Beside, ...], tuple[Problem, ...]]:
-    """Parse a study's `published = "he2016-cifar10"` (or a list of names) and assign the numbers to its conditions.
+    """Parse a study's `published = "he2016-cifar10"` (or a list of names) and assign the numbers to
+    its conditions.
 
-    A number belongs to the conditions that have its network and the fields in its `at`. A number without a condition
-    comes last, with an empty label.
+    A number belongs to the conditions that have its network and the fields in its `at`. A number
+    without a condition comes last, with an empty label.
     """
     source_names = [named] if isinstance(named, str) else named
     fix = 'published = "he2016-cifar10"'
-    if not isinstance(source_names, list) or not all(isinstance(item, str) for item in source_names):
+    if not isinstance(source_names, list) or not all(
+        isinstance(item, str) for item in source_names
+    ):
         return (), (Problem(where, "neither a name nor a list of names", fix, field="published"),)
     if len(set(source_names)) < len(source_names):
-        return (), (Problem(where, "a source stands twice", "give each source once", field="published"),)
+        return (), (
+            Problem(where, "a source stands twice", "give each source once", field="published"),
+        )
     pairs: list[Beside] = []
     unmatched: list[Beside] = []
     problems: tuple[Problem, ...] = ()
@@ -75,14 +88,22 @@ def parse_published(
             if _matches(value, condition)
         ]
         known = list(dict.fromkeys(str(model) for value in source.value for model in value.models))
-        if conditions and not matches and known:  # a source that names no network has no condition anyway
+        if (
+            conditions and not matches and known
+        ):  # a source that names no network has no condition anyway
             slug = conditions[0].model.slug
             fix = nearest(slug, known) or f"remove {item}, or add a condition that it has"
             what = f"no number of {item} is of a condition of this study"
-            problems += (Problem(where, what, fix, field="published", got=slug, allowed=", ".join(known)[:200]),)
+            problems += (
+                Problem(
+                    where, what, fix, field="published", got=slug, allowed=", ".join(known)[:200]
+                ),
+            )
         pairs += matches
         matched_values = [pair.value for pair in matches]
-        unmatched += [source.beside(value, "") for value in source.value if value not in matched_values]
+        unmatched += [
+            source.beside(value, "") for value in source.value if value not in matched_values
+        ]
     return (*pairs, *unmatched), problems
 
 

@@ -1,7 +1,7 @@
 """Parser of study files: a question, conditions, seeds and claims. Free of torch.
 
-It turns the tables of a file, a catalog recipe and the overrides of a command into resolved conditions, and reports
-every mistake of a file at once.
+It turns the tables of a file, a catalog recipe and the overrides of a command into resolved
+conditions, and reports every mistake of a file at once.
 """
 
 from __future__ import annotations
@@ -24,11 +24,25 @@ from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
 from resnetlab.schema import Name, Whole, decode, spec
 from resnetlab.shell import last_part
-from resnetlab.studies.parsing.claims import kept_claims, kept_tables, parse_claims, parse_distances, parse_ensembles
+from resnetlab.studies.parsing.claims import (
+    kept_claims,
+    kept_tables,
+    parse_claims,
+    parse_distances,
+    parse_ensembles,
+)
 from resnetlab.studies.parsing.ladder import climb, kept_rungs, parse_rungs
 from resnetlab.studies.parsing.overrides import Overrides, overridden
 from resnetlab.studies.parsing.references import parse_published
-from resnetlab.studies.parsing.toml_tables import below, copied, grid_of, names, put_field, read_named, recipe_table
+from resnetlab.studies.parsing.toml_tables import (
+    below,
+    copied,
+    grid_of,
+    names,
+    put_field,
+    read_named,
+    recipe_table,
+)
 from resnetlab.studies.study import Condition, Rung, Study
 
 MAX_CONDITIONS = 1_000
@@ -77,18 +91,22 @@ def load_recipe(value: object, where: str = "", field: str = "recipe") -> AnyRec
 def load_study(source: str | Path, overrides: Overrides | None = None) -> Study:
     """Read a study from a catalog name or a TOML file and apply `overrides`.
 
-    Raises InputError with every mistake of the file: unknown fields, conditions that cannot be built, claims about
-    conditions that do not exist.
+    Raises InputError with every mistake of the file: unknown fields, conditions that cannot be
+    built, claims about conditions that do not exist.
     """
     raw, where = read_named("studies", str(source), "study")
     return parse_study(raw, where, overrides or Overrides())
 
 
 def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
-    """Parse a study from tables, as `load_study` does from a file. `where` names the tables in errors."""
+    """Parse a study from tables, as `load_study` does from a file.
+
+    `where` names the tables in errors.
+    """
     tables, later, axis_values, changes = overridden(raw, where, overrides)
     file, problems = _attempt(lambda: decode(_File, tables, where))
-    # The parts are read even if the outline has mistakes, so that a person has to correct a file only once.
+    # The parts are read even if the outline has mistakes, so that a person has to correct a file
+    # only once.
     rungs: tuple[Rung, ...] = ()
     if "rung" in tables:
         rungs, conditions, more = _rungs(tables, where)
@@ -103,20 +121,28 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         problems += (Problem(where, "a seed stands twice", "give each seed once", field="seeds"),)
     claim_tables = tables.get("claim", [])
     claims_in_file = (
-        [table for table in claim_tables if isinstance(table, dict)] if isinstance(claim_tables, list) else []
+        [table for table in claim_tables if isinstance(table, dict)]
+        if isinstance(claim_tables, list)
+        else []
     )
     seeds = len(file.seeds) if file is not None else 0
     known = [] if problems else conditions
     references, reference_problems = parse_published(tables.get("published", []), known, where)
     claims, more = parse_claims(claims_in_file, known, seeds, where, references)
     problems += more + reference_problems
-    distance_tables, ensemble_tables = (file.distance, file.ensemble) if file is not None else ((), ())
+    distance_tables, ensemble_tables = (
+        (file.distance, file.ensemble) if file is not None else ((), ())
+    )
     distances, more = parse_distances(distance_tables, known, where)
     ensembles, ensemble_problems = parse_ensembles(ensemble_tables, known, where)
     problems += more + ensemble_problems
     left_out: tuple[str, ...] = ()
     if axis_values and not problems:
-        conditions = [c for c in conditions if all(c.values[axis] in values for axis, values in axis_values.items())]
+        conditions = [
+            c
+            for c in conditions
+            if all(c.values[axis] in values for axis, values in axis_values.items())
+        ]
         references, _ = parse_published(
             tables.get("published", []), conditions, where
         )  # no problem here: a source may lose all its numbers
@@ -124,38 +150,63 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         distances = kept_tables(parse_distances, distance_tables, conditions, where)
         ensembles = kept_tables(parse_ensembles, ensemble_tables, conditions, where)
         all_rungs, (rungs, problems) = rungs, kept_rungs(rungs, axis_values.get("rung", ()))
-        left_out = (*(rung.claim.says for rung in all_rungs if rung.claim and rung not in rungs), *left_out)
+        left_out = (
+            *(rung.claim.says for rung in all_rungs if rung.claim and rung not in rungs),
+            *left_out,
+        )
     problems += _check_instruments(file.instruments, conditions, where) if file is not None else ()
     if problems or file is None:
         raise InputError(*{(problem.field, problem.what): problem for problem in problems}.values())
     return Study(
-        name=file.name, question=file.question, about=file.about, limits=file.limits, conditions=tuple(conditions),
-        seeds=file.seeds, claims=(*(rung.claim for rung in rungs if rung.claim), *claims),
+        name=file.name,
+        question=file.question,
+        about=file.about,
+        limits=file.limits,
+        conditions=tuple(conditions),
+        seeds=file.seeds,
+        claims=(*(rung.claim for rung in rungs if rung.claim), *claims),
         published=tuple(pair for pair in references if pair.condition),
-        published_only=tuple(pair for pair in references if not pair.condition), numerics=file.numerics,
-        instruments=file.instruments, overrides=changes, left_out=left_out, distances=distances,
-        ensembles=ensembles, ladder=rungs,
-    )  # fmt: skip
+        published_only=tuple(pair for pair in references if not pair.condition),
+        numerics=file.numerics,
+        instruments=file.instruments,
+        overrides=changes,
+        left_out=left_out,
+        distances=distances,
+        ensembles=ensembles,
+        ladder=rungs,
+    )
 
 
-def _check_instruments(instruments: Instruments, conditions: list[Condition], where: str) -> tuple[Problem, ...]:
-    """Return problems for measurements that fine-tuning does not have, and for epochs that no run reaches.
+def _check_instruments(
+    instruments: Instruments, conditions: list[Condition], where: str
+) -> tuple[Problem, ...]:
+    """Return problems for measurements that fine-tuning does not have, and for epochs that no run
+    reaches.
 
     The epochs are checked only if the recipes give their number.
     """
-    if instruments != Instruments() and any(isinstance(condition.recipe, Tuning) for condition in conditions):
+    if instruments != Instruments() and any(
+        isinstance(condition.recipe, Tuning) for condition in conditions
+    ):
         what = "measured while a network is trained from its first weights alone"
-        return (Problem(where, what, "remove them: a recipe is of fine-tuning", field="instruments"),)
+        return (
+            Problem(where, what, "remove them: a recipe is of fine-tuning", field="instruments"),
+        )
     epochs = [condition.recipe.epochs for condition in conditions]
     last = max((epoch for epoch in epochs if epoch is not None), default=0)
     late = [epoch for epoch in instruments.gradients if epoch > last]
     if not late or None in epochs or not epochs:
         return ()
     fix = f"epochs from 0 (before training) to {last}"
-    return (Problem(where, "after the last epoch", fix, field="instruments.gradients", got=str(late[0])),)
+    return (
+        Problem(
+            where, "after the last epoch", fix, field="instruments.gradients", got=str(late[0])
+        ),
+    )
 
 
-# Parts of a file ------------------------------------------------------------------------------------------------------
+# Parts of a file
+# --------------------------------------------------------------------------------------------------
 
 
 def _conditions(
@@ -163,19 +214,27 @@ def _conditions(
 ) -> tuple[list[Condition], tuple[Problem, ...]]:
     """Return the conditions of a grid and every mistake.
 
-    `later` has the fields that a command sets below an axis (`recipe.epochs` below `recipe`). They are set after the
-    axis's value.
+    `later` has the fields that a command sets below an axis (`recipe.epochs` below `recipe`). They
+    are set after the axis's value.
     """
     grid = grid_of(tables)
     problems: tuple[Problem, ...] = ()
     for axis, values in grid.items():
         if not isinstance(values, list) or not values:
-            problems += (Problem(where, "not a list of values", f"{axis} = [1, 2]", field=f"grid.{axis}"),)
+            problems += (
+                Problem(where, "not a list of values", f"{axis} = [1, 2]", field=f"grid.{axis}"),
+            )
         elif any(value in values[:index] for index, value in enumerate(values)):
-            problems += (Problem(where, "a value stands twice", "give each value once", field=f"grid.{axis}"),)
+            problems += (
+                Problem(
+                    where, "a value stands twice", "give each value once", field=f"grid.{axis}"
+                ),
+            )
         if axis.split(".")[0] not in PARTS:
             fix = nearest(axis.split(".")[0], PARTS) or "model.depth = [20, 56]"
-            problems += (Problem(where, f"not a field of {', '.join(PARTS)}", fix, field=f"grid.{axis}"),)
+            problems += (
+                Problem(where, f"not a field of {', '.join(PARTS)}", fix, field=f"grid.{axis}"),
+            )
     bases, more = _bases(tables, where, grid)
     problems += more
     if problems:
@@ -184,7 +243,9 @@ def _conditions(
     for values in grid.values():
         size *= len(values)
     if size > MAX_CONDITIONS:
-        return [], (Problem(where, f"{size:,} conditions", f"at most {MAX_CONDITIONS:,}", field="grid"),)
+        return [], (
+            Problem(where, f"{size:,} conditions", f"at most {MAX_CONDITIONS:,}", field="grid"),
+        )
     conditions = []
     for point in itertools.product(*grid.values()):
         values = dict(zip(grid, point, strict=True))
@@ -198,21 +259,33 @@ def _conditions(
 def _bases(
     tables: Mapping[str, Any], where: str, grid: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-    """Return the file's own model, data, recipe and numerics; an axis of the grid may replace each of them."""
+    """Return the file's own model, data, recipe and numerics; an axis of the grid may replace each
+    of them.
+    """
     bases: dict[str, Any] = {name: tables.get(name) for name in ("model", "data", "numerics")}
     bases["recipe"], problems = _attempt(
-        lambda: recipe_table(tables.get("recipe"), where, "recipe") if tables.get("recipe") is not None else None
+        lambda: (
+            recipe_table(tables.get("recipe"), where, "recipe")
+            if tables.get("recipe") is not None
+            else None
+        )
     )
     for name, example in (("model", "cifar-resnet20"), ("data", "digits"), ("recipe", "adam")):
         fix = f'{name} = "{example}"'
-        if tables.get(name) is None and name not in grid and (name == "recipe" or not below(name, grid)):
+        if (
+            tables.get(name) is None
+            and name not in grid
+            and (name == "recipe" or not below(name, grid))
+        ):
             problems += (Problem(where, "missing", fix, field=name),)
         elif name != "recipe" and not isinstance(tables.get(name), str | dict | None):
             problems += (Problem(where, "neither a name nor a table", fix, field=name),)
     return bases, problems
 
 
-def _rungs(tables: Mapping[str, Any], where: str) -> tuple[tuple[Rung, ...], list[Condition], tuple[Problem, ...]]:
+def _rungs(
+    tables: Mapping[str, Any], where: str
+) -> tuple[tuple[Rung, ...], list[Condition], tuple[Problem, ...]]:
     """Return the rungs of a ladder, their conditions and every mistake."""
     bases, problems = _bases(tables, where, {})
     rungs, more = parse_rungs(tables, where)
@@ -224,14 +297,21 @@ def _rungs(tables: Mapping[str, Any], where: str) -> tuple[tuple[Rung, ...], lis
     for index, rung in enumerate(rungs):
         if rung.parent and rung.parent not in conditions:
             continue  # the mistakes of its parent must be corrected first
-        condition, more = _resolved(copied(parts_by_rung[rung.condition]), {"rung": rung.condition}, where)
+        condition, more = _resolved(
+            copied(parts_by_rung[rung.condition]), {"rung": rung.condition}, where
+        )
         field = f"rung[{index}].adds" if rung.parent else ""
-        problems += tuple(replace(p, field=".".join(part for part in (field, p.field) if part)) for p in more)
+        problems += tuple(
+            replace(p, field=".".join(part for part in (field, p.field) if part)) for p in more
+        )
         if condition is None:
             continue
         conditions[rung.condition] = condition = replace(condition, label=rung.condition)
         if rung.parent and _is_same(condition, conditions[rung.parent]):
-            what, fix = f"changes nothing of {rung.parent}", "give a field another value than its parent has"
+            what, fix = (
+                f"changes nothing of {rung.parent}",
+                "give a field another value than its parent has",
+            )
             problems += (Problem(where, what, fix, field=field, got="; ".join(rung.adds)),)
     return rungs, list(conditions.values()), problems
 
@@ -245,7 +325,9 @@ def _condition(
 ) -> tuple[Condition | None, tuple[Problem, ...]]:
     parts = {name: copied(base) for name, base in bases.items()}
     problems: tuple[Problem, ...] = ()
-    for axis, value in sorted(values.items(), key=lambda item: item[0].count(".")):  # a table before its fields
+    for axis, value in sorted(
+        values.items(), key=lambda item: item[0].count(".")
+    ):  # a table before its fields
         problems += _attempt(partial(put_field, parts, axis, value, where))[1]
     for key, value in later.items():
         problems += _attempt(partial(put_field, parts, key, value, where))[1]
@@ -276,12 +358,18 @@ def _resolved(
         label = model.name if isinstance(model, External) else label
     elif data.split is not None:
         what = "cuts photographs for fine-tuning alone, and this recipe is none"
-        return None, (Problem(where, what, 'data.validation = 0.1, or recipe = "fixres"', field="data.split"),)
-    return Condition(label=label, values=values, model=model, data=data, recipe=recipe, numerics=numerics), ()
+        return None, (
+            Problem(where, what, 'data.validation = 0.1, or recipe = "fixres"', field="data.split"),
+        )
+    return Condition(
+        label=label, values=values, model=model, data=data, recipe=recipe, numerics=numerics
+    ), ()
 
 
 def at_odds(model: Model, data: Data, where: str) -> tuple[Problem, ...]:
-    """Return the reasons that a recipe of fine-tuning cannot use this network and these data; empty if it can."""
+    """Return the reasons that a recipe of fine-tuning cannot use this network and these data; empty
+    if it can.
+    """
     problems = []
     if not (isinstance(model, External) and model.weights):
         fix = "timm/NAME, torchvision/NAME, or a TOML file that names weights"
@@ -290,8 +378,14 @@ def at_odds(model: Model, data: Data, where: str) -> tuple[Problem, ...]:
     allowed_data = Data(source=data.source, skip_bad=data.skip_bad, split=data.split)
     unused = [name for name, value in vars(data).items() if value != getattr(allowed_data, name)]
     for name in unused:
-        fix = "recipe.train_size" if name == "image_size" else "remove it; data.split cuts a folder of photographs"
-        problems.append(Problem(where, "has no place with a recipe of fine-tuning", fix, field=f"data.{name}"))
+        fix = (
+            "recipe.train_size"
+            if name == "image_size"
+            else "remove it; data.split cuts a folder of photographs"
+        )
+        problems.append(
+            Problem(where, "has no place with a recipe of fine-tuning", fix, field=f"data.{name}")
+        )
     if data.source in NAMES or data.source.endswith(".npz"):
         what = "arrays, where a recipe of fine-tuning needs a folder of photographs"
         problems.append(Problem(where, what, "--data DIR", field="data.source", got=data.source))
@@ -299,7 +393,9 @@ def at_odds(model: Model, data: Data, where: str) -> tuple[Problem, ...]:
 
 
 def _assign_labels(conditions: list[Condition]) -> list[Condition]:
-    """Give the conditions unique labels: the title of the network, then the axes that the title does not contain."""
+    """Give the conditions unique labels: the title of the network, then the axes that the title
+    does not contain.
+    """
     labels = [condition.label for condition in conditions]
     short_names = {
         "train_size": "train",
@@ -309,10 +405,17 @@ def _assign_labels(conditions: list[Condition]) -> list[Condition]:
         return conditions
     hidden = ("model", "model.depth", "model.shortcut", "model.blocks", "model.name")
     open_axes = [
-        [(short_names.get(name := axis.split(".")[-1], name), v) for axis, v in c.values.items() if axis not in hidden]
+        [
+            (short_names.get(name := axis.split(".")[-1], name), v)
+            for axis, v in c.values.items()
+            if axis not in hidden
+        ]
         for c in conditions
     ]
-    tuned = all(isinstance(condition.recipe, Tuning) for condition in conditions) and len(set(labels)) == 1
+    tuned = (
+        all(isinstance(condition.recipe, Tuning) for condition in conditions)
+        and len(set(labels)) == 1
+    )
     candidates = [
         ", ".join([*([] if tuned else [c.label]), *map(_axis_text, axes)])
         for c, axes in zip(conditions, open_axes, strict=True)
@@ -321,11 +424,17 @@ def _assign_labels(conditions: list[Condition]) -> list[Condition]:
         candidates = [", ".join(map(_axis_text, c.values.items())) for c in conditions]
     if len(set(candidates)) < len(candidates):  # two files have the same name
         candidates = [f"{label}, {number}" for number, label in enumerate(candidates, 1)]
-    return [replace(condition, label=label) for condition, label in zip(conditions, candidates, strict=True)]
+    return [
+        replace(condition, label=label)
+        for condition, label in zip(conditions, candidates, strict=True)
+    ]
 
 
 def _axis_text(axis: tuple[str, Any]) -> str:
-    """Return an axis as text, for example `lr 0.1`. A path is shortened to its last part for reports."""
+    """Return an axis as text, for example `lr 0.1`.
+
+    A path is shortened to its last part for reports.
+    """
     name, value = axis
     if name == "recipe" and value in tuning_names():
         return str(value)

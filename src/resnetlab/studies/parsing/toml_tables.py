@@ -25,29 +25,41 @@ def read_named(
         path = resources.files("resnetlab.catalog") / kind / f"{source}.toml"
         return parse_toml(path.read_text(encoding="utf-8"), f"{source}.toml"), f"{source}.toml"
     if source.endswith(".toml") or is_path(source):
-        relative_path = Path(where).parent / source  # a path in a study file is relative to that file
-        return read_toml(relative_path if where.endswith(".toml") and relative_path.exists() else Path(source)), source
+        relative_path = (
+            Path(where).parent / source
+        )  # a path in a study file is relative to that file
+        return read_toml(
+            relative_path if where.endswith(".toml") and relative_path.exists() else Path(source)
+        ), source
     known = [*names(kind), *others]
     fix = nearest(source, known) or f"one of {', '.join(known)}, or a path that ends in .toml"
-    raise mistake(where or source, f"unknown {noun}", fix, field=field, got=source, allowed=", ".join(known))
+    raise mistake(
+        where or source, f"unknown {noun}", fix, field=field, got=source, allowed=", ".join(known)
+    )
 
 
 def names(kind: str) -> list[str]:
     """Return the names of the catalog's `studies`, `recipes` or another kind."""
     folder = resources.files("resnetlab.catalog") / kind
-    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+    return sorted(
+        item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")
+    )
 
 
 def source_of(study: str) -> str:
-    """Return the source of a study of the catalog, from the first line of its file: `# Source:   ...`."""
+    """Return the source of a study of the catalog, from the first line of its file: `# Source:
+    ...`.
+    """
     path = resources.files("resnetlab.catalog") / "studies" / f"{study}.toml"
     return path.read_text(encoding="utf-8").partition("\n")[0].partition("Source:")[2].strip()
 
 
 def outlines() -> list[dict[str, Any]]:
-    """Count the conditions and seeds of each study of the catalog, and give its question and its source.
+    """Count the conditions and seeds of each study of the catalog, and give its question and its
+    source.
 
-    It reads only the tables and builds no condition, so it is fast. A test compares the counts with the parsed studies.
+    It reads only the tables and builds no condition, so it is fast. A test compares the counts with
+    the parsed studies.
     """
     rows = []
     for name in names("studies"):
@@ -59,13 +71,20 @@ def outlines() -> list[dict[str, Any]]:
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested tables to dotted fields: `{model: {depth: 56}}` becomes `{"model.depth": 56}`."""
+    """Flatten nested tables: `{model: {depth: 56}}` becomes `{"model.depth": 56}`."""
     dotted: dict[str, Any] = {}
     for key, value in table.items():
-        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value) and key == "stages":
+        if (
+            isinstance(value, list)
+            and value
+            and all(isinstance(item, dict) for item in value)
+            and key == "stages"
+        ):
             # The stages of a recipe of fine-tuning.
             value = {str(number): stage for number, stage in enumerate(value)}
-        dotted |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        dotted |= (
+            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        )
     return dotted
 
 
@@ -77,11 +96,16 @@ def copied(value: Any) -> Any:
 
 
 def merged(base: dict[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge `table` into a copy of `base`. An inner table with another `name` replaces that of the base completely."""
+    """Merge `table` into a copy of `base`.
+
+    An inner table with another `name` replaces that of the base completely.
+    """
     result = dict(base)
     for key, value in table.items():
         base_value: Any = result.get(key)
-        result[key] = merged(base_value, value) if _is_same_kind(base_value, value) else copied(value)
+        result[key] = (
+            merged(base_value, value) if _is_same_kind(base_value, value) else copied(value)
+        )
     return result
 
 
@@ -100,7 +124,8 @@ def get_field(tables: Mapping[str, Any], key: str) -> Any:
 
 
 def put_field(tables: dict[str, Any], key: str, value: object, where: str) -> None:
-    """Set a dotted field. A part that is a bare name (`model = "cifar-resnet20"`) becomes a table with that name.
+    """Set a dotted field. A part that is a bare name (`model = "cifar-resnet20"`) becomes a table
+    with that name.
 
     Raises InputError if a part is neither a name nor a table.
     """
@@ -114,7 +139,12 @@ def put_field(tables: dict[str, Any], key: str, value: object, where: str) -> No
             inner = {}
         elif not isinstance(inner, dict):
             path = ".".join(parts[: depth + 1])
-            raise mistake(where, f"not a table, so that {key} has no place in it", f"remove {path}", field=path)
+            raise mistake(
+                where,
+                f"not a table, so that {key} has no place in it",
+                f"remove {path}",
+                field=path,
+            )
         table[part] = inner
         table = inner
     table[last] = value
