@@ -13,33 +13,33 @@ from typing import Any
 import stock
 import torch
 
-from resnetlab.data.config import Augment, Images
-from resnetlab.data.device_images import Resident
+from resnetlab.data.config import Augment, LabeledImages
+from resnetlab.data.device_images import DeviceImages
 from resnetlab.models.build import build_model
-from resnetlab.models.configs.cifar import cifar
+from resnetlab.models.configs.cifar import cifar_config
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import SGD, Recipe
-from resnetlab.training.cuda_graphs import steps_of
-from resnetlab.training.device import prepare
+from resnetlab.training.cuda_graphs import build_steps
+from resnetlab.training.device import setup_device
 from resnetlab.training.loop import train
-from resnetlab.training.resolve import resolve
-from resnetlab.training.rng import stream
-from resnetlab.training.state import Learner
+from resnetlab.training.resolve import resolve_numerics
+from resnetlab.training.rng import make_generator
+from resnetlab.training.state import ScratchTrainState
 
 SHAPES = {"cifar10": (32, 3, 50_000), "digits": (8, 1, 1_437)}
 """Side, channels and train images."""
 
 
-def images(shape: str) -> Images:
+def images(shape: str) -> LabeledImages:
     """Random pixels (N, H, W, C) and labels (N,) of that shape."""
-    return Images(*stock.made(*SHAPES[shape]))
+    return LabeledImages(*stock.made(*SHAPES[shape]))
 
 
 def stock_loop(depth: int, batch: int, shape: str, *, tuned: bool, workers: int) -> Iterator[int]:
     """The images of each step."""
     held, device = images(shape), torch.device("cpu")
     model = build_model(
-        cifar(depth), held.pixels.shape[3], 10, lambda name: stream(0, "init", name)
+        cifar_config(depth), held.pixels.shape[3], 10, lambda name: make_generator(0, "init", name)
     )
     return stock.epochs(
         model, held.pixels, held.labels, batch, tuned=tuned, device=device, workers=workers
@@ -51,16 +51,18 @@ def our_loop(
 ) -> Iterator[int]:
     """The images between two pauses of resnetlab's own loop."""
     held, side = images(shape), SHAPES[shape][0]
-    numerics = resolve(Numerics(device="cpu", **numerics_asked), single=single)
-    device = prepare(numerics)
+    numerics = resolve_numerics(Numerics(device="cpu", **numerics_asked), single_run=single)
+    device = setup_device(numerics)
     sgd = SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
     augment = Augment(crop_padding=side // 8, flip=True)
     recipe = Recipe(batch_size=batch, epochs=10_000, optimiser=sgd, augment=augment)
-    learner = Learner(cifar(depth), recipe, numerics, 0, held, 10, device)
+    learner = ScratchTrainState(cifar_config(depth), recipe, numerics, 0, held, 10, device)
     seen = 0
-    for progress in train(learner, steps_of(learner, Resident.of(held, device)), lambda: False):
-        yield progress.images - seen
-        seen = progress.images
+    for progress in train(
+        learner, build_steps(learner, DeviceImages.from_images(held, device)), lambda: False
+    ):
+        yield progress.images_processed - seen
+        seen = progress.images_processed
 
 
 def main() -> None:

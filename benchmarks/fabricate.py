@@ -11,13 +11,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from resnetlab.data.splits import load
+from resnetlab.data.splits import load_dataset
 from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result
 from resnetlab.runs.session import execute
 from resnetlab.schema import encode
-from resnetlab.studies.executors.local import LocalBackend
+from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.plan import Plan, folder_name
 from resnetlab.studies.run import plan_study
@@ -50,7 +50,7 @@ def fabricate(root: Path, runs: int) -> Path:
     rates = [round(1e-3 + place * 1e-6, 6) for place in range(max(2, runs // SEEDS))]
     seeds = list(range(runs // len(rates)))
     file.write_text(STUDY.format(rates=rates, seeds=seeds, first=rates[0], second=rates[1]))
-    backend = LocalBackend(root, Placement(workers=1))
+    backend = LocalExecutor(root, Placement(workers=1))
     plan = plan_study(
         load_study(file), root, backend, lambda _: None, "resnetlab study run fabricated.toml"
     )
@@ -62,7 +62,7 @@ def fabricate(root: Path, runs: int) -> Path:
 def _trained(plan: Plan, root: Path) -> Result:
     """Train the first run, and give its result."""
     first = plan.runs[0]
-    dataset = load(first.file.data, root / "cache")
+    dataset = load_dataset(first.file.data, root / "cache")
     result = execute(
         first.id, first.file, dataset, root, Placement(), lambda: False, lambda *_: None
     )
@@ -72,7 +72,7 @@ def _trained(plan: Plan, root: Path) -> Result:
 
 def _copy(plan: Plan, root: Path, result: Result) -> None:
     """Put the record of the first run into the folders of all others."""
-    first = RunDirectory.of(root, plan.runs[0].id)
+    first = RunDirectory.find(root, plan.runs[0].id)
     metrics, provenance = (
         (first.path / name).read_text() for name in ("metrics.jsonl", "provenance.jsonl")
     )

@@ -30,23 +30,23 @@ import torch
 from machine import machine
 
 from resnetlab.api import load_study
-from resnetlab.data.config import Augment, Images
-from resnetlab.data.device_images import Resident
+from resnetlab.data.config import Augment, LabeledImages
+from resnetlab.data.device_images import DeviceImages
 from resnetlab.files import write_json
 from resnetlab.models.build import build_model
-from resnetlab.models.configs import Model
-from resnetlab.models.configs.cifar import cifar
-from resnetlab.recipes.numerics import Numerics, cores
+from resnetlab.models.configs import ModelConfig
+from resnetlab.models.configs.cifar import cifar_config
+from resnetlab.recipes.numerics import Numerics, available_cpus
 from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, Recipe, RMSprop
 from resnetlab.schema import encode
-from resnetlab.training.cuda_graphs import steps_of
-from resnetlab.training.device import prepare
-from resnetlab.training.interleave import take_turns
+from resnetlab.training.cuda_graphs import build_steps
+from resnetlab.training.device import setup_device
+from resnetlab.training.interleave import round_robin
 from resnetlab.training.loop import train
-from resnetlab.training.resolve import resolve
-from resnetlab.training.rng import stream
-from resnetlab.training.state import Learner
-from resnetlab.training.steps import Steps
+from resnetlab.training.resolve import resolve_numerics
+from resnetlab.training.rng import make_generator
+from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.steps import EagerSteps
 
 HERE = Path(__file__).parent
 SIDE, CHANNELS, CLASSES = 32, 3, 10
@@ -59,46 +59,48 @@ GRID_STUDY = "shortcuts"
 Manner = Literal["plain", "captured"]
 
 
-def made(count: int, seed: int = 0) -> Images:
+def made(count: int, seed: int = 0) -> LabeledImages:
     """Random images of CIFAR-10's shape."""
-    return Images(*stock.made(SIDE, CHANNELS, count, seed))
+    return LabeledImages(*stock.made(SIDE, CHANNELS, count, seed))
 
 
 class Bench:
     """Loops on one device over one set of images."""
 
-    def __init__(self, device: str, images: Images, seconds: float) -> None:
-        self.numerics = resolve(Numerics(device=device), single=False)  # type: ignore[arg-type]
-        self.device, self.images, self.seconds = prepare(self.numerics), images, seconds
-        self.resident = Resident.of(images, self.device)
+    def __init__(self, device: str, images: LabeledImages, seconds: float) -> None:
+        self.numerics = resolve_numerics(Numerics(device=device), single_run=False)  # type: ignore[arg-type]
+        self.device, self.images, self.seconds = setup_device(self.numerics), images, seconds
+        self.resident = DeviceImages.from_images(images, self.device)
         self.began = time.monotonic()
 
-    def learner(self, model: Model, recipe: Recipe, seed: int = 0) -> Learner:
+    def learner(self, model: ModelConfig, recipe: Recipe, seed: int = 0) -> ScratchTrainState:
         """A learner in the very form that can be captured."""
-        return Learner(model, recipe, self.numerics, seed, self.images, CLASSES, self.device)
+        return ScratchTrainState(
+            model, recipe, self.numerics, seed, self.images, CLASSES, self.device
+        )
 
-    def ours(self, learner: Learner, manner: Manner = "captured") -> Iterator[int]:
+    def ours(self, learner: ScratchTrainState, manner: Manner = "captured") -> Iterator[int]:
         """The images of each step of resnetlab's own loop, captured where it can be, or plain."""
         seen = 0
         steps = (
-            steps_of(learner, self.resident)
+            build_steps(learner, self.resident)
             if manner == "captured"
-            else Steps(learner, self.resident)
+            else EagerSteps(learner, self.resident)
         )
-        for progress in train(learner, steps, lambda: False, turns=True):
-            yield progress.images - seen
-            seen = progress.images
+        for progress in train(learner, steps, lambda: False, yield_every_step=True):
+            yield progress.images_processed - seen
+            seen = progress.images_processed
 
-    def stock(self, model: Model, batch: int, *, tuned: bool) -> Iterator[int]:
+    def stock(self, model: ModelConfig, batch: int, *, tuned: bool) -> Iterator[int]:
         """The images of each step of a loop as tutorials write it."""
-        built = build_model(model, CHANNELS, CLASSES, lambda name: stream(0, "init", name))
+        built = build_model(model, CHANNELS, CLASSES, lambda name: make_generator(0, "init", name))
         pixels, labels = self.images.pixels, self.images.labels
-        workers = min(8, cores() - 1)
+        workers = min(8, available_cpus() - 1)
         return stock.epochs(
             built, pixels, labels, batch, tuned=tuned, device=self.device, workers=workers
         )
 
-    def abreast(self, model: Model, recipe: Recipe, seeds: int = SEEDS) -> Iterator[int]:
+    def abreast(self, model: ModelConfig, recipe: Recipe, seeds: int = SEEDS) -> Iterator[int]:
         """The images of each step of several seeds that take turns."""
         loops = [self.ours(self.learner(model, recipe, seed)) for seed in range(seeds)]
         while True:
@@ -147,18 +149,20 @@ EQUAL: dict[str, dict[str, Any]] = {
 }
 
 
-def differing(left: Learner, right: Learner) -> list[str]:
+def differing(left: ScratchTrainState, right: ScratchTrainState) -> list[str]:
     """The tensors of two learners that differ in a bit."""
-    other = right.tensors()
-    return [name for name, tensor in left.tensors().items() if not torch.equal(tensor, other[name])]
+    other = right.state_dict()
+    return [
+        name for name, tensor in left.state_dict().items() if not torch.equal(tensor, other[name])
+    ]
 
 
-def bits(bench: Bench, model: Model, batch: int, steps: int) -> dict[str, str]:
+def bits(bench: Bench, model: ModelConfig, batch: int, steps: int) -> dict[str, str]:
     """Captured against plain for each optimiser, and seeds abreast against each alone: OK,
     DIFFERENT or PLAIN.
     """
 
-    def run(learner: Learner, manner: Manner = "captured") -> Learner:
+    def run(learner: ScratchTrainState, manner: Manner = "captured") -> ScratchTrainState:
         for _ in bench.ours(learner, manner):
             pass
         return learner
@@ -168,15 +172,15 @@ def bits(bench: Bench, model: Model, batch: int, steps: int) -> dict[str, str]:
         recipe = training(batch, **settings | {"epochs": None, "steps": steps})
         captured = run(bench.learner(model, recipe))
         same = not differing(captured, run(bench.learner(model, recipe), "plain"))
-        found[f"captured = plain, {name}"] = verdict(same, captured.plain)
+        found[f"captured = plain, {name}"] = verdict(same, captured.eager_reason)
     recipe = training(batch, epochs=None, steps=steps)
     together = [bench.learner(model, recipe, seed) for seed in range(SEEDS)]
-    list(take_turns(_turns(bench.ours(learner)) for learner in together))
+    list(round_robin(_turns(bench.ours(learner)) for learner in together))
     same = all(
         not differing(learner, run(bench.learner(model, recipe, seed)))
         for seed, learner in enumerate(together)
     )
-    found[f"{SEEDS} abreast = alone"] = verdict(same, together[0].plain)
+    found[f"{SEEDS} abreast = alone"] = verdict(same, together[0].eager_reason)
     return found
 
 
@@ -197,7 +201,7 @@ def verdict(same: bool, why_plain: str) -> str:
 
 def speeds(bench: Bench, depth: int, batch: int) -> dict[str, float]:
     """Images a second of each contender."""
-    model, recipe = cifar(depth), training(batch)
+    model, recipe = cifar_config(depth), training(batch)
     contenders: dict[str, Callable[[], Iterator[int]]] = {
         "stock": lambda: bench.stock(model, batch, tuned=False),
         "tuned": lambda: bench.stock(model, batch, tuned=True),
@@ -234,7 +238,7 @@ def grid(bench: Bench) -> dict[str, Any]:
         if bench.late:
             left_out.append(condition.label)
             continue
-        bench.numerics = resolve(study.numerics_of(condition), single=False)
+        bench.numerics = resolve_numerics(study.numerics_of(condition), single_run=False)
         recipe = replace(condition.recipe, epochs=10_000)
         images = 50_000 * (condition.recipe.epochs or 0) * len(study.seeds)
         seconds += images / bench.pace(bench.abreast(condition.model, recipe))
@@ -298,7 +302,7 @@ def measure() -> dict[str, Any]:
         "seconds each": bench.seconds,
     }
     small = Bench("cuda", made(1_000), seconds=1.0)
-    found["bits"] = bits(small, cifar(20), 64, 40)
+    found["bits"] = bits(small, cifar_config(20), 64, 40)
     print(*(f"{name}: {word}" for name, word in found["bits"].items()), sep="\n", flush=True)
     found["images_per_second"], found["ratios"] = {}, {}
     for depth, batch in ((20, 32), (56, 32), (20, 128), (56, 128)):

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.runs.provenance import provenance
+from resnetlab.runs.provenance import provenance_event
 
 NAMES = (
     "time",
@@ -22,7 +22,7 @@ NAMES = (
 
 def machine() -> dict[str, Any]:
     """When, from which commit, with which packages and processor, and how busy it was before."""
-    line = provenance("benchmark", 0, Numerics(device="cpu", threads=1), "")
+    line = provenance_event("benchmark", 0, Numerics(device="cpu", threads=1), "")
     return {
         **{name: line[name] for name in NAMES},
         "cores": os.cpu_count(),

@@ -22,7 +22,7 @@ from machine import machine
 import resnetlab as rl
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.executors.base import Job
-from resnetlab.studies.executors.local import LocalBackend
+from resnetlab.studies.executors.local import LocalExecutor
 
 LIMIT_PCT = 3.0
 
@@ -47,10 +47,10 @@ def main(study: str = "digits", seeds: str = "126") -> int:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         wall = time.monotonic() - began
         plan = rl.load_study(study, seeds=int(seeds)).plan(root)
-        workers = LocalBackend(root, rl.Placement()).width(
+        workers = LocalExecutor(root, rl.Placement()).max_parallel(
             [Job(run.id, run.file) for run in plan.runs]
         )
-        folders = [RunDirectory.of(root, run.id) for run in plan.runs]
+        folders = [RunDirectory.find(root, run.id) for run in plan.runs]
         results = [held for folder in folders if (held := folder.result())]
         first = min((folder.path / "run.json").stat().st_mtime for folder in folders)
         last = max((folder.path / "result.json").stat().st_mtime for folder in folders)

@@ -33,14 +33,14 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from resnetlab.data.sources.manifest import Row
-from resnetlab.data.transforms.eval_transform import View
-from resnetlab.data.transforms.photo_train import draw_epoch
+from resnetlab.data.sources.manifest import ManifestRow
+from resnetlab.data.transforms.eval_transform import EvalTransform
+from resnetlab.data.transforms.photo_train import draw_photo_epoch
 from resnetlab.files import sha256
-from resnetlab.finetune.dataset import Part
-from resnetlab.finetune.stage import _Stream
-from resnetlab.training.memory import keep_freed_memory
-from resnetlab.training.rng import stream
+from resnetlab.finetune.dataset import PhotoSplit
+from resnetlab.finetune.stage import _PrefetchLoader
+from resnetlab.training.memory import retain_freed_memory
+from resnetlab.training.rng import make_generator
 
 SIZES = {(1000, 750): 200, (1500, 1000): 200, (3000, 2000): 100}
 """Width and height, and how many photographs."""
@@ -121,7 +121,7 @@ def side(name: str, root: Path, width: int, height: int, window: int) -> dict[st
                 count, seconds = timed(lambda held=held: sum(len(labels) for _, labels in held))  # type: ignore[misc]
                 found[f"{kind}, {workers} workers"] = count / seconds
     else:
-        keep_freed_memory()  # as training does
+        retain_freed_memory()  # as training does
         for decode in ("exact", "scaled"):
             photographs = part(root, (height, width))
             taken = [
@@ -161,9 +161,9 @@ def loader(
     return held
 
 
-def ours(photographs: Part, decode: str, number: int, window: int) -> int:
+def ours(photographs: PhotoSplit, decode: str, number: int, window: int) -> int:
     """An epoch of a stage's batches."""
-    view = View(size=SIZE, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    view = EvalTransform(size=SIZE, mean=(0.5,) * 3, deviation=(0.5,) * 3)
     stage = SimpleNamespace(augment="standard", decode=decode, name="all")
     halves = SimpleNamespace(trunk=None, at="")
     subject = SimpleNamespace(images=lambda pixels: pixels, device=torch.device("cpu"))
@@ -171,16 +171,19 @@ def ours(photographs: Part, decode: str, number: int, window: int) -> int:
     tuner = SimpleNamespace(
         view=view, stage=stage, halves=halves, subject=subject, recipe=recipe, seed=0
     )
-    draws = draw_epoch(len(photographs), partial(stream, window, "pass", number))
-    batches = _Stream(tuner, photographs, draws, number)  # type: ignore[arg-type]
+    draws = draw_photo_epoch(len(photographs), partial(make_generator, window, "pass", number))
+    batches = _PrefetchLoader(tuner, photographs, draws, number)  # type: ignore[arg-type]
     return sum(len(batches(slice(at, at + BATCH))[1]) for at in range(0, len(photographs), BATCH))
 
 
-def part(root: Path, shape: tuple[int, int]) -> Part:
+def part(root: Path, shape: tuple[int, int]) -> PhotoSplit:
     """The photographs as fine-tuning reads them, none of them decoded yet."""
     paths = sorted(root.rglob("*.jpg"))
-    rows = [Row(str(p.relative_to(root)), p.parent.name, "train", sha256(p), shape) for p in paths]
-    return Part(root, tuple(rows), np.zeros(len(rows), np.int64))
+    rows = [
+        ManifestRow(str(p.relative_to(root)), p.parent.name, "train", sha256(p), shape)
+        for p in paths
+    ]
+    return PhotoSplit(root, tuple(rows), np.zeros(len(rows), np.int64))
 
 
 def write(root: Path, width: int, height: int, count: int) -> None:

@@ -28,11 +28,11 @@ import torch
 from machine import machine
 from PIL import Image
 
-from resnetlab.bundle.spec import Licence, ModelFile
+from resnetlab.bundle.spec import License, ModelFile
 from resnetlab.bundle.store import save_bundle
-from resnetlab.data.transforms.eval_transform import View
+from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.models.build import build_model
-from resnetlab.models.registry import named_model
+from resnetlab.models.registry import get_model_config
 
 ROUNDS = 5
 TORCH = 'python -c "import torch"'
@@ -144,14 +144,14 @@ def prepare(root: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(draw.integers(0, 256, (120, 160, 3), np.uint8)).save(path)
     shutil.copy(root / "photos" / "test" / "cat" / "0.jpg", root / "photo.jpg")
-    spec = named_model("cifar-resnet20", "benchmark", "")
+    spec = get_model_config("cifar-resnet20", "benchmark", "")
     module = build_model(spec, 3, 3, lambda name: torch.Generator().manual_seed(len(name)))
-    view = View(size=32, mean=(0.5,) * 3, deviation=(0.25,) * 3)
+    view = EvalTransform(size=32, mean=(0.5,) * 3, deviation=(0.25,) * 3)
     classes = ("cat", "dog", "owl")
     save_bundle(
         root / "pets",
         module,
-        ModelFile(name="pets", model=spec, classes=classes, view=view, licence=Licence(name="MIT")),
+        ModelFile(name="pets", model=spec, classes=classes, view=view, licence=License(name="MIT")),
     )
     run([*program(), "study", "plan", "digits"], root)
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from machine import machine
 
-from resnetlab.recipes.numerics import cores
+from resnetlab.recipes.numerics import available_cpus
 
 HERE = Path(__file__).resolve().parent
 WINDOW_SECONDS = 3.0
@@ -100,7 +100,7 @@ def commands(
     script = [sys.executable, str(HERE / "contender.py")]
     return {
         name: [[*script, name, str(depth), str(batch), shape]]
-        * (cores() if name.startswith("study") else 1)
+        * (available_cpus() if name.startswith("study") else 1)
         for name in names
     }
 

@@ -39,16 +39,16 @@ def change(variant: str) -> dict[str, str]:
 
     match variant:
         case "pages given back":
-            device.keep_freed_memory = lambda: None
+            device.retain_freed_memory = lambda: None
         case "slice":
             step = lambda x, stride: x[:, :, ::stride, ::stride]  # noqa: E731
-            shortcuts._EveryPixel.apply = step  # type: ignore[method-assign]
+            shortcuts._StridedSlice.apply = step  # type: ignore[method-assign]
         case "in place":
             inplace: Any = type(
                 "F", (), {**vars(F), "relu": staticmethod(lambda x: F.relu(x, inplace=True))}
             )
             blocks.F = cifar.F = inplace
-            blocks.added = lambda way, x, branch: branch.add_(way(x))
+            blocks.add_shortcut = lambda way, x, branch: branch.add_(way(x))
         case "huge pages":
             os.environ["THP_MEM_ALLOC_ENABLE"] = "1"
         case "fp32":

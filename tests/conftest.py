@@ -111,13 +111,13 @@ def train_here() -> Callable[[Plan, Path], None]:
 
     def train(plan: Plan, root: Path) -> None:
         from resnetlab.recipes.numerics import Placement
-        from resnetlab.studies.executors.base import Job, message_of
-        from resnetlab.studies.executors.worker import Bench
+        from resnetlab.studies.executors.base import Job, encode_job
+        from resnetlab.studies.executors.worker import JobRunner
 
         said: list[dict[str, object]] = []
-        bench = Bench(lambda: False, lambda **message: said.append(message))
+        bench = JobRunner(lambda: False, lambda **message: said.append(message))
         for run in plan.runs:
-            bench.work(message_of(Job(run.id, run.file), root, Placement()))
+            bench.run(encode_job(Job(run.id, run.file), root, Placement()))
             assert said[-1]["kind"] == "finished", said[-1]
 
     return train

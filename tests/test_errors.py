@@ -11,9 +11,9 @@ from resnetlab.errors import (
     Problem,
     ResnetlabError,
     ResourceError,
-    mistake,
-    nearest,
-    printable,
+    escape_controls,
+    input_error,
+    suggest,
 )
 
 
@@ -68,21 +68,21 @@ def test_whatever_a_problem_holds_it_is_one_printable_line(parts: tuple[str, ...
 
 @given(st.text())
 def test_printable_text_stays_as_it_is_and_the_rest_is_escaped(text: str) -> None:
-    shown = printable(text)
+    shown = escape_controls(text)
     assert shown.isprintable()
     if text.isprintable():
         assert shown == text
 
 
 def test_a_name_cannot_move_the_cursor_or_forge_a_line() -> None:
-    assert printable("a\x1b[31m\nb\u202ec\udcff") == "a\\x1b[31m\\nb\\u202ec\\udcff"
+    assert escape_controls("a\x1b[31m\nb\u202ec\udcff") == "a\\x1b[31m\\nb\\u202ec\\udcff"
 
 
 def test_the_nearest_known_name_is_suggested_whatever_its_case() -> None:
-    assert nearest("lr_rate", ["lr", "momentum"]) == 'did you mean "lr"?'
-    assert nearest("a", ["none", "A", "B"]) == 'did you mean "A"?'
-    assert nearest("zzz", ["lr", "momentum"]) == ""
+    assert suggest("lr_rate", ["lr", "momentum"]) == 'did you mean "lr"?'
+    assert suggest("a", ["none", "A", "B"]) == 'did you mean "A"?'
+    assert suggest("zzz", ["lr", "momentum"]) == ""
 
 
 def test_a_long_value_is_shown_in_part() -> None:
-    assert len(str(mistake("a.toml", "odd", "x", got=list(range(10_000))))) < 400
+    assert len(str(input_error("a.toml", "odd", "x", got=list(range(10_000))))) < 400

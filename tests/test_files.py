@@ -88,7 +88,7 @@ def names(folder: Path) -> list[str]:
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     files.write_text(tmp_path / "new" / "a.txt", "höhe\n")
     assert (tmp_path / "new" / "a.txt").read_bytes() == "höhe\n".encode()
-    with files.atomic(tmp_path / "b", "wb") as file:
+    with files.atomic_write(tmp_path / "b", "wb") as file:
         file.write(b"\x00\xff")
     assert (tmp_path / "b").read_bytes() == b"\x00\xff"
 
@@ -98,7 +98,7 @@ def test_a_writer_that_raises_leaves_the_old_file_and_nothing_else(tmp_path: Pat
     path.write_text("old")
 
     def half() -> None:
-        with files.atomic(path) as file:
+        with files.atomic_write(path) as file:
             file.write("new, but not al")
             raise KeyboardInterrupt
 
@@ -133,7 +133,7 @@ def test_a_commit_that_fails_commits_nothing_half(
     path = tmp_path / "result.json"
     break_call(call, OSError(errno.ENOSPC, "full"))
     with pytest.raises(ResourceError):
-        files.create_once(path, "whole")
+        files.write_once(path, "whole")
     assert not path.exists() or path.read_text() == "whole"
     assert set(names(tmp_path)) <= {"result.json"}
 
@@ -197,8 +197,8 @@ def test_among_eight_processes_each_commit_is_made_once_and_by_the_one_that_says
 
 def test_a_commit_keeps_the_first_text(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    assert files.create_once(path, "first")
-    assert not files.create_once(path, "second")
+    assert files.write_once(path, "first")
+    assert not files.write_once(path, "second")
     assert path.read_text() == "first"
 
 
@@ -213,8 +213,8 @@ def test_a_file_system_without_hard_links_commits_too(
 
     monkeypatch.setattr(os, "link", no_links)
     path = tmp_path / "result.json"
-    assert files.create_once(path, "first")
-    assert not files.create_once(path, "second")
+    assert files.write_once(path, "first")
+    assert not files.write_once(path, "second")
     assert path.read_text() == "first"
     assert names(tmp_path) == ["result.json"]
 
@@ -297,7 +297,7 @@ def test_a_file_is_closed_before_it_is_renamed_or_linked(
     monkeypatch.setattr(os, "link", linked)
     monkeypatch.setattr(Path, "replace", replaced)
     files.write_text(tmp_path / "a", "1")
-    assert files.create_once(tmp_path / "b", "2")
+    assert files.write_once(tmp_path / "b", "2")
     assert len(opened) == 2
 
 
@@ -343,12 +343,12 @@ def test_a_lock_keeps_others_out_and_ends_with_its_process_after_any_death(tmp_p
         assert holder.stdout
         assert holder.stdout.readline() == "True\n"
         assert files.is_locked(path)
-        with files.locked(path) as mine:
+        with files.try_lock(path) as mine:
             assert not mine
         assert files.is_locked(path), "who asked in vain took nothing away"
         holder.send_signal(signal.SIGKILL)
     assert path.exists()
-    with files.locked(path) as mine:
+    with files.try_lock(path) as mine:
         assert mine
         assert files.is_locked(path), "nor is it lent twice within a process"
     assert not files.is_locked(path)
@@ -370,16 +370,16 @@ def test_a_torn_tail_takes_no_acknowledged_line_with_it(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "metrics.jsonl"
         for record in before:
-            files.append_lines(path, record)
+            files.append_jsonl(path, record)
         line = json.dumps(torn, ensure_ascii=False).encode(errors="backslashreplace")
         tail = line[: int(cut * len(line))]
         with path.open("ab") as file:
             file.write(tail)
-        assert files.read_lines(path) in ([*before], [*before, torn])
+        assert files.read_jsonl(path) in ([*before], [*before, torn])
         for record in after:
-            files.append_lines(path, record)
+            files.append_jsonl(path, record)
         held = [torn] if tail == line else []
-        assert files.read_lines(path) == [*before, *held, *after]
+        assert files.read_jsonl(path) == [*before, *held, *after]
 
 
 @pytest.mark.parametrize(
@@ -398,18 +398,18 @@ def test_a_torn_tail_takes_no_acknowledged_line_with_it(
 def test_what_is_no_record_is_passed_over(tmp_path: Path, noise: bytes) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n' + noise + b'{"step": 2}\n')
-    assert files.read_lines(path) == [{"step": 1}, {"step": 2}]
+    assert files.read_jsonl(path) == [{"step": 1}, {"step": 2}]
 
 
 def test_an_absent_file_has_no_records(tmp_path: Path) -> None:
-    assert files.read_lines(tmp_path / "none.jsonl") == []
+    assert files.read_jsonl(tmp_path / "none.jsonl") == []
 
 
 def test_a_name_that_is_not_utf8_comes_back_as_it_was(tmp_path: Path) -> None:
     record = {"path": os.fsdecode(b"caf\xe9.png")}
-    files.append_lines(tmp_path / "a.jsonl", record)
+    files.append_jsonl(tmp_path / "a.jsonl", record)
     files.write_json(tmp_path / "a.json", record)
-    assert files.read_lines(tmp_path / "a.jsonl") == [record]
+    assert files.read_jsonl(tmp_path / "a.jsonl") == [record]
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == record
 
 
@@ -420,11 +420,11 @@ def test_a_full_disk_while_appending_is_named(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     path = tmp_path / "metrics.jsonl"
-    files.append_lines(path, {"step": 1})
+    files.append_jsonl(path, {"step": 1})
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ResourceError, match="the disk is full"):
-        files.append_lines(path, {"step": 2})
-    assert files.read_lines(path)[0] == {"step": 1}
+        files.append_jsonl(path, {"step": 2})
+    assert files.read_jsonl(path)[0] == {"step": 1}
 
 
 APPENDER = """
@@ -459,7 +459,7 @@ def test_writers_that_are_killed_lose_no_acknowledged_line(tmp_path: Path) -> No
         writer.wait()
         acknowledged += said
         first = said[-1] + 1000
-    found = {record["step"] for record in files.read_lines(path)}
+    found = {record["step"] for record in files.read_jsonl(path)}
     assert set(acknowledged) <= found
 
 

@@ -14,7 +14,7 @@ import resnetlab as rl
 from resnetlab.analysis.study_data import load
 from resnetlab.errors import InputError
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.replication import Repeated, chosen, line, summary, verify
+from resnetlab.replication import Replication, format_replication, sample_runs, summary, verify
 from resnetlab.reports.write import write
 from resnetlab.stats.intervals import Interval
 from resnetlab.studies.plan import Plan
@@ -38,21 +38,21 @@ def result(
 @pytest.fixture(scope="module")
 def repeated(
     result: Path, tmp_path_factory: pytest.TempPathFactory, small_npz: Path
-) -> list[Repeated]:
+) -> list[Replication]:
     return list(
-        verify(result, tmp_path_factory.mktemp("again"), cells=2, seed=1, data=str(small_npz))
+        verify(result, tmp_path_factory.mktemp("again"), num_runs=2, seed=1, data=str(small_npz))
     )
 
 
 def test_a_run_that_is_made_again_on_the_same_machine_has_the_same_digits(
-    repeated: list[Repeated],
+    repeated: list[Replication],
 ) -> None:
     assert len(repeated) == 2
     for item in repeated:
-        assert item.holds
-        assert item.same_setting
+        assert item.is_consistent
+        assert item.same_environment
         assert item.same_digits
-        assert line(item).endswith("(the same to the last digit): holds")
+        assert format_replication(item).endswith("(the same to the last digit): holds")
     assert summary(repeated).startswith("2 of 2 repeated runs hold. One new run in twenty")
 
 
@@ -64,41 +64,43 @@ def test_a_report_that_says_something_else_does_not_hold(
         replace(row, test_error_pct=1.0 + 0.01 * row.seed, test_loss_nats=0.1) for row in held.rows
     )
     write(replace(held, rows=rows), tmp_path / "told")
-    items = list(verify(tmp_path / "told", tmp_path, cells=1, data=str(small_npz)))
-    assert not items[0].holds
+    items = list(verify(tmp_path / "told", tmp_path, num_runs=1, data=str(small_npz)))
+    assert not items[0].is_consistent
     assert (
         "(other digits, though torch, processor and data are the same); a new run is foreseen in"
-        in line(items[0])
+        in format_replication(items[0])
     )
-    assert line(items[0]).endswith(": does not hold")
+    assert format_replication(items[0]).endswith(": does not hold")
     from resnetlab.cli import work
 
     monkeypatch.setattr("resnetlab.replication.verify", lambda *_, **__: iter(items))
     assert work.verify_result(tmp_path / "told", None, 1, 0, "") == 5
 
 
-def test_the_same_digits_hold_wherever_other_runs_lie(repeated: list[Repeated]) -> None:
+def test_the_same_digits_hold_wherever_other_runs_lie(repeated: list[Replication]) -> None:
     outlier = replace(repeated[0], foreseen=Interval(1.0, 2.0))
-    assert outlier.holds
-    other = replace(outlier, again=replace(outlier.again, test_loss_nats=0.123))
-    assert not other.holds
-    assert line(other).endswith("a new run is foreseen in [1.00, 2.00]: does not hold")
+    assert outlier.is_consistent
+    other = replace(outlier, again=replace(outlier.repeated, test_loss_nats=0.123))
+    assert not other.is_consistent
+    assert format_replication(other).endswith(
+        "a new run is foreseen in [1.00, 2.00]: does not hold"
+    )
 
 
-def test_a_run_that_ended_otherwise_does_not_hold(repeated: list[Repeated]) -> None:
+def test_a_run_that_ended_otherwise_does_not_hold(repeated: list[Replication]) -> None:
     dead = replace(repeated[0], reported=replace(repeated[0].reported, status="dead"))
-    assert not dead.holds
-    assert line(dead).endswith("reported dead, here converged: does not hold")
+    assert not dead.is_consistent
+    assert format_replication(dead).endswith("reported dead, here converged: does not hold")
 
 
 def test_the_cells_are_drawn_by_the_seed_and_never_more_than_there_are(
     result: Path, tmp_path: Path
 ) -> None:
     evidence = load(result)
-    assert chosen(evidence, 2, 3) == chosen(evidence, 2, 3)
-    assert len(chosen(evidence, 99, 0)) == len(evidence.rows)
+    assert sample_runs(evidence, 2, 3) == sample_runs(evidence, 2, 3)
+    assert len(sample_runs(evidence, 99, 0)) == len(evidence.rows)
     with pytest.raises(InputError, match="no finished run to repeat"):
-        chosen(replace(evidence, rows=()), 2, 0)
+        sample_runs(replace(evidence, rows=()), 2, 0)
     with pytest.raises(InputError, match=r"report\.json"):
         list(verify(tmp_path, tmp_path))
 
@@ -122,5 +124,5 @@ def test_whoever_trains_the_runs_may_stop(result: Path, tmp_path: Path, small_np
         asked.append(plan.runs[0].id)
         return False
 
-    assert list(verify(result, tmp_path, cells=2, data=str(small_npz), train=train)) == []
+    assert list(verify(result, tmp_path, num_runs=2, data=str(small_npz), train=train)) == []
     assert len(asked) == 1

@@ -24,9 +24,9 @@ import resnetlab.runs.config
 import resnetlab.runs.records
 import resnetlab.studies.parsing.study_file
 from resnetlab import files, schema
-from resnetlab.data.config import Augment, Data, DataIdentity, Fixed, RandAugment
+from resnetlab.data.config import Augment, ChannelStats, Data, DataIdentity, RandAugment
 from resnetlab.errors import InputError
-from resnetlab.models.configs import CifarNet
+from resnetlab.models.configs import CifarConfig
 from resnetlab.recipes.numerics import Numerics, Placement
 from resnetlab.recipes.train import (
     SGD,
@@ -39,17 +39,17 @@ from resnetlab.recipes.train import (
     Recipe,
     Step,
 )
-from resnetlab.runs.config import RunSpec
+from resnetlab.runs.config import RunConfig
 from resnetlab.schema import (
     FieldError,
-    Fraction,
     Name,
-    Positive,
+    PositiveInt,
+    UnitInterval,
+    config_hash,
     decode,
-    digest,
+    discriminated_by,
     encode,
-    spec,
-    tagged,
+    strict_dataclass,
 )
 from resnetlab.studies.claims import Greater
 from resnetlab.studies.study import Condition, Study
@@ -76,13 +76,13 @@ SPECS = sorted(
 )
 
 
-@spec
+@strict_dataclass
 class Cat:
     kind: Literal["cat"] = "cat"
-    lives: Positive = 9
+    lives: PositiveInt = 9
 
 
-@spec
+@strict_dataclass
 class Dog:
     kind: Literal["dog"] = "dog"
     tricks: tuple[str, ...] = ()
@@ -92,14 +92,14 @@ class Dog:
             raise FieldError("tricks", "a dog must not bite", 'tricks = ["sit"]')
 
 
-@spec
+@strict_dataclass
 class House:
     street: str
-    animal: Annotated[Cat | Dog, tagged("kind")] = Cat()
-    animals: tuple[Annotated[Cat | Dog, tagged("kind")], ...] = ()
-    share: Fraction = 0.5
+    animal: Annotated[Cat | Dog, discriminated_by("kind")] = Cat()
+    animals: tuple[Annotated[Cat | Dog, discriminated_by("kind")], ...] = ()
+    share: UnitInterval = 0.5
     colour: Literal["red", "green"] = "red"
-    floors: Positive | None = None
+    floors: PositiveInt | None = None
     label: Name = "home"
 
 
@@ -232,7 +232,7 @@ def test_thousands_of_mistakes_are_counted_with_work_in_proportion_to_their_numb
     assert len(lines) == 101
 
 
-@spec
+@strict_dataclass
 class Ring:
     bell: Literal["soft", "loud"] | Literal["never"]
 
@@ -253,9 +253,9 @@ def test_what_is_no_table_is_told(value: object) -> None:
 @pytest.mark.parametrize(
     ("form", "table"),
     [
-        (Positive, 1.0),
-        (Positive, True),
-        (Positive, "1"),
+        (PositiveInt, 1.0),
+        (PositiveInt, True),
+        (PositiveInt, "1"),
         (float, True),
         (float, "1"),
         (bool, 1),
@@ -270,7 +270,9 @@ def test_a_value_of_another_type_is_never_converted(form: Any, table: object) ->
 @pytest.mark.parametrize(
     "number", [math.nan, math.inf, -math.inf, 10**400], ids=["nan", "inf", "-inf", "huge"]
 )
-@pytest.mark.parametrize("form", [schema.Amount, schema.PositiveAmount, schema.Fraction])
+@pytest.mark.parametrize(
+    "form", [schema.NonNegativeFloat, schema.PositiveFloat, schema.UnitInterval]
+)
 def test_what_is_not_a_finite_number_is_refused(form: Any, number: float) -> None:
     told(form, number, "lr")
 
@@ -316,9 +318,9 @@ json_like = st.recursive(
     max_leaves=8,
 )
 
-RUN = RunSpec(
+RUN = RunConfig(
     algorithm_version=1,
-    model=CifarNet(blocks=(3, 3, 3), shortcut="B"),
+    model=CifarConfig(blocks=(3, 3, 3), shortcut="B"),
     data=DataIdentity(sha256="0" * 64, validation=0.0),
     recipe=Recipe(
         epochs=10, optimiser=SGD(lr=0.05, weight_decay=1e-4), schedule=Step(milestones=(0.5,))
@@ -439,7 +441,7 @@ recipes = st.builds(
         mixup=st.sampled_from([0.0, 0.2]),
     ),
     normalise=st.sampled_from(
-        ["train", "half", "none", "zca", Fixed(mean=(0.5,), deviation=(0.2,))]
+        ["train", "half", "none", "zca", ChannelStats(mean=(0.5,), deviation=(0.2,))]
     ),
     label_smoothing=fraction,
     decay_norm_and_bias=st.booleans(),
@@ -448,7 +450,7 @@ recipes = st.builds(
     choose=st.sampled_from(["last", "best"]),
 )
 models = st.builds(
-    CifarNet,
+    CifarConfig,
     blocks=st.tuples(*[st.integers(1, 9)] * 3),
     shortcut=st.sampled_from(["none", "A", "B", "C"]),
     widths=st.lists(st.integers(1, 64), min_size=3, max_size=3).map(sorted).map(tuple),
@@ -457,7 +459,7 @@ models = st.builds(
     init=st.sampled_from(["he", "pytorch"]),
 )
 runs = st.builds(
-    RunSpec,
+    RunConfig,
     algorithm_version=st.integers(1, 3),
     model=models,
     recipe=recipes,
@@ -474,20 +476,22 @@ runs = st.builds(
 
 
 @given(runs)
-def test_what_is_encoded_decodes_to_itself_even_through_a_file(run: RunSpec) -> None:
-    assert decode(RunSpec, encode(run), "x") == run
-    assert decode(RunSpec, json.loads(json.dumps(encode(run))), "x") == run
-    assert decode(RunSpec, schema.without_defaults(run), "x") == run
+def test_what_is_encoded_decodes_to_itself_even_through_a_file(run: RunConfig) -> None:
+    assert decode(RunConfig, encode(run), "x") == run
+    assert decode(RunConfig, json.loads(json.dumps(encode(run))), "x") == run
+    assert decode(RunConfig, schema.without_defaults(run), "x") == run
 
 
 @given(runs, runs)
-def test_two_runs_have_one_digest_only_when_they_are_equal(left: RunSpec, right: RunSpec) -> None:
-    assert (digest(left) == digest(right)) == (left == right)
+def test_two_runs_have_one_digest_only_when_they_are_equal(
+    left: RunConfig, right: RunConfig
+) -> None:
+    assert (config_hash(left) == config_hash(right)) == (left == right)
 
 
 @given(runs, runs, st.data())
 def test_a_change_of_any_one_field_changes_the_digest(
-    run: RunSpec, other: RunSpec, data: st.DataObject
+    run: RunConfig, other: RunConfig, data: st.DataObject
 ) -> None:
     path: list[str] = []
     held, theirs = run, other
@@ -495,7 +499,7 @@ def test_a_change_of_any_one_field_changes_the_digest(
         name = data.draw(st.sampled_from([item.name for item in dataclasses.fields(held)]))
         path, held, theirs = [*path, name], getattr(held, name), getattr(theirs, name)
     changed = _with(run, path, theirs)
-    assert (digest(run) == digest(changed)) == (held == theirs)
+    assert (config_hash(run) == config_hash(changed)) == (held == theirs)
 
 
 def _with(value: Any, path: list[str], new: object) -> Any:
@@ -517,8 +521,8 @@ def _with(value: Any, path: list[str], new: object) -> Any:
         ),
         lambda: _with(RUN, ["recipe", "ema"], 0),
         lambda: _with(RUN, ["model", "widths"], (16, 32, 64)),
-        lambda: decode(RunSpec, dict(reversed(encode(RUN).items())), "x"),
-        lambda: decode(RunSpec, schema.without_defaults(RUN), "x"),
+        lambda: decode(RunConfig, dict(reversed(encode(RUN).items())), "x"),
+        lambda: decode(RunConfig, schema.without_defaults(RUN), "x"),
     ],
     ids=[
         "1 for 1.0",
@@ -530,8 +534,8 @@ def _with(value: Any, path: list[str], new: object) -> Any:
         "left out",
     ],
 )
-def test_one_meaning_has_one_digest(same: Callable[[], RunSpec]) -> None:
-    assert digest(same()) == digest(RUN)
+def test_one_meaning_has_one_digest(same: Callable[[], RunConfig]) -> None:
+    assert config_hash(same()) == config_hash(RUN)
 
 
 def test_the_identity_of_a_run_is_what_it_was() -> None:
@@ -543,8 +547,8 @@ def test_the_identity_of_a_run_is_what_it_was() -> None:
         '"recipe":{"epochs":10,"optimiser":{"lr":0.05,"name":"sgd","weight_decay":0.0001},'
         '"schedule":{"milestones":[0.5],"name":"step"}},"seed":3}'
     )
-    assert hashlib.sha256(canonical.encode()).hexdigest() == digest(RUN)
-    assert digest(RUN) == "9e297b21eb6be165996ebccf097916bf2109125bfdbaad7d204619c2f3c31bf1"
+    assert hashlib.sha256(canonical.encode()).hexdigest() == config_hash(RUN)
+    assert config_hash(RUN) == "9e297b21eb6be165996ebccf097916bf2109125bfdbaad7d204619c2f3c31bf1"
 
 
 def test_the_kind_of_a_part_stands_in_the_canonical_form_even_by_default() -> None:
@@ -552,13 +556,13 @@ def test_the_kind_of_a_part_stands_in_the_canonical_form_even_by_default() -> No
         "epochs": 1,
         "optimiser": {"name": "adamw"},
     }
-    assert schema.without_defaults(CifarNet(blocks=(1, 1, 1)))["family"] == "cifar"
+    assert schema.without_defaults(CifarConfig(blocks=(1, 1, 1)))["family"] == "cifar"
 
 
 def test_a_recipe_that_names_its_default_optimiser_is_the_one_that_leaves_it_out() -> None:
-    assert digest(decode(Recipe, {"epochs": 1, "optimiser": {"name": "sgd"}}, "x")) == digest(
-        Recipe(epochs=1)
-    )
+    assert config_hash(
+        decode(Recipe, {"epochs": 1, "optimiser": {"name": "sgd"}}, "x")
+    ) == config_hash(Recipe(epochs=1))
 
 
 def test_placement_is_no_part_of_a_run() -> None:

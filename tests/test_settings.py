@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from resnetlab import settings
-from resnetlab.data.download import SETS, fetch
+from resnetlab.data.download import REGISTRY, download_dataset
 from resnetlab.data.sources import open_source
 from resnetlab.errors import InputError
 
@@ -20,7 +20,7 @@ from resnetlab.errors import InputError
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The configuration file of a person who has set no variable."""
-    for name in (settings.CACHE, settings.OFFLINE):
+    for name in (settings.CACHE_VARIABLE, settings.OFFLINE_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     path = tmp_path / "config" / "config.toml"
     path.parent.mkdir()
@@ -40,20 +40,20 @@ def test_the_variable_wins_over_the_file_and_the_file_over_the_system(
     import platformdirs
 
     assert settings.cache_dir() == Path(platformdirs.user_cache_dir("resnetlab", appauthor=False))
-    assert settings.offline() is False
+    assert settings.is_offline() is False
     config.write_text(f"cache = '{tmp_path / 'of the file'}'\noffline = true\n")
     assert settings.cache_dir() == tmp_path / "of the file"
-    assert settings.offline() is True
-    monkeypatch.setenv(settings.CACHE, str(tmp_path / "of the variable"))
-    monkeypatch.setenv(settings.OFFLINE, "0")
+    assert settings.is_offline() is True
+    monkeypatch.setenv(settings.CACHE_VARIABLE, str(tmp_path / "of the variable"))
+    monkeypatch.setenv(settings.OFFLINE_VARIABLE, "0")
     assert settings.cache_dir() == tmp_path / "of the variable"
-    assert settings.offline() is False
+    assert settings.is_offline() is False
 
 
 def test_the_home_of_a_person_is_written_as_a_wave(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(settings.CACHE, "~/big/cache")
+    monkeypatch.setenv(settings.CACHE_VARIABLE, "~/big/cache")
     assert settings.cache_dir() == Path.home() / "big" / "cache"
-    monkeypatch.setenv(settings.CACHE, "~nobody-of-that-name/cache")
+    monkeypatch.setenv(settings.CACHE_VARIABLE, "~nobody-of-that-name/cache")
     assert "names the home of a person who does not exist" in refused(settings.cache_dir)
 
 
@@ -84,17 +84,18 @@ def test_a_mistake_in_the_file_is_one_line_that_names_it(
 
 @pytest.mark.usefixtures("config")
 def test_a_switch_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(settings.OFFLINE, "maybe")
+    monkeypatch.setenv(settings.OFFLINE_VARIABLE, "maybe")
     line = (
-        f"{settings.OFFLINE}: not a switch (got maybe; allowed: 1 or 0). Fix: {settings.OFFLINE}=1"
+        f"{settings.OFFLINE_VARIABLE}: not a switch (got maybe; allowed: 1 or 0). Fix: "
+        f"{settings.OFFLINE_VARIABLE}=1"
     )
-    assert refused(settings.offline) == line
+    assert refused(settings.is_offline) == line
 
 
 def test_offline_nothing_is_downloaded_and_the_line_names_the_file_to_place(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(settings.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv(settings.CACHE_VARIABLE, str(tmp_path / "cache"))
     config.write_text("offline = true")
     monkeypatch.setattr("socket.create_connection", lambda *_, **__: pytest.fail("a connection"))
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("a download"))
@@ -104,8 +105,8 @@ def test_offline_nothing_is_downloaded_and_the_line_names_the_file_to_place(
     assert line.startswith(
         f"cifar10: {because}. Fix: put cifar-10-python.tar.gz into {downloads}, or give an .npz: "
     )
-    name = next(iter(SETS))
-    line = refused(fetch, name, tmp_path)
+    name = next(iter(REGISTRY))
+    line = refused(download_dataset, name, tmp_path)
     assert line == (
         f"{name}: {because}. Fix: put images.tar, lists.tar into {downloads / name}, then "
         "give the same command again"
@@ -120,25 +121,26 @@ def test_offline_weights_are_taken_from_where_a_person_put_them(
     import torch
 
     from resnetlab.models.build import build_model
-    from resnetlab.models.configs import External
-    from resnetlab.models.external import construct, hub_weights, place_of
+    from resnetlab.models.configs import ExternalConfig
+    from resnetlab.models.external import build_external, hub_weights, local_weights_path
     from resnetlab.models.weights import write_weights
 
-    monkeypatch.setenv(settings.CACHE, str(tmp_path / "cache"))
-    monkeypatch.setenv(settings.OFFLINE, "1")
+    monkeypatch.setenv(settings.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(settings.OFFLINE_VARIABLE, "1")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    spec = External(source=source, weights="hub")
+    spec = ExternalConfig(source=source, weights="hub")
     file = tmp_path / "cache" / "weights" / spec.library / f"{spec.name}.safetensors"
-    assert place_of(spec) == file
+    assert local_weights_path(spec) == file
     line = refused(hub_weights, spec)
     assert line.startswith(
-        f"{spec.slug}: is not here, and nothing is downloaded because {settings.OFFLINE} is set. "
+        f"{spec.slug}: is not here, and nothing is downloaded because "
+        f"{settings.OFFLINE_VARIABLE} is set. "
     )
     assert line.endswith(f"Fix: place {file.name} in {file.parent}, or give its path as weights")
     assert not (tmp_path / "torch").exists()
     assert not (tmp_path / "hub").exists()
-    write_weights(file, construct(spec, 3, 10).state_dict(), {})
+    write_weights(file, build_external(spec, 3, 10).state_dict(), {})
     module = build_model(spec, 3, 10, lambda _: torch.Generator())
     assert sum(tensor.numel() for tensor in module.state_dict().values()) > 100_000
 
@@ -148,7 +150,7 @@ def test_two_folders_of_output_share_what_was_decoded(
 ) -> None:
     from PIL import Image
 
-    monkeypatch.setenv(settings.CACHE, str(tmp_path / "person"))
+    monkeypatch.setenv(settings.CACHE_VARIABLE, str(tmp_path / "person"))
     for split in ("train", "test"):
         for number, name in enumerate(("cat", "dog")):
             folder = tmp_path / "pets" / split / name
@@ -156,7 +158,7 @@ def test_two_folders_of_output_share_what_was_decoded(
             Image.new("RGB", (16, 16), (90 * number, len(split) * 20, 7)).save(folder / "1.png")
     said: list[str] = []
     for output in ("one", "two"):
-        open_source(str(tmp_path / "pets"), cache=tmp_path / output / "cache", say=said.append)
+        open_source(str(tmp_path / "pets"), cache=tmp_path / output / "cache", notify=said.append)
     assert [line for line in said if line.startswith("decoding")] == [
         "decoding 4 images to 16 x 16 pixels"
     ]
@@ -166,7 +168,7 @@ def test_a_cache_inside_the_folder_of_images_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "pets" / "cat").mkdir(parents=True)
-    monkeypatch.setenv(settings.CACHE, str(tmp_path / "pets" / "cache"))
+    monkeypatch.setenv(settings.CACHE_VARIABLE, str(tmp_path / "pets" / "cache"))
     line = refused(open_source, str(tmp_path / "pets"), cache=tmp_path / "out")
     assert (
         "pets/cache/images lies in the folder of images. Fix: give RESNETLAB_CACHE a folder "
@@ -180,7 +182,9 @@ def test_a_mistake_in_the_file_ends_a_command_with_code_2_and_a_line(tmp_path: P
 
     code = "import platformdirs; print(platformdirs.user_config_dir('resnetlab', appauthor=False))"
     environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
-    environment = {key: value for key, value in environment.items() if key != settings.CACHE}
+    environment = {
+        key: value for key, value in environment.items() if key != settings.CACHE_VARIABLE
+    }
     where = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )

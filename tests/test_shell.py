@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnetlab.shell import command_line, is_path, last_part
+from resnetlab.shell import command_line, is_path, strip_folders
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,13 @@ from resnetlab.shell import command_line, is_path, last_part
 )
 def test_of_a_path_of_any_system_a_report_says_the_last_part(text: str, last: str) -> None:
     assert is_path(text) or "=" in text
-    assert last_part(text) == last
+    assert strip_folders(text) == last
 
 
 @pytest.mark.parametrize("text", ["digits", "my-study.toml", "recipe.lr=0.1", "a:b", "", "--seeds"])
 def test_what_is_no_path_stays_as_it_is(text: str) -> None:
     assert not is_path(text)
-    assert last_part(text) == text
+    assert strip_folders(text) == text
 
 
 def test_a_command_is_quoted_for_posix_and_for_windows() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from resnetlab.api import (
         LoadedStudy,
-        Outcome,
+        StudyOutcome,
         UnfinishedError,
         load_study,
         open_study,
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from resnetlab.data.config import Data
     from resnetlab.deploy.predict import Classifier, Prediction, load_model
     from resnetlab.errors import InputError, ResnetlabError, ResourceError
-    from resnetlab.inspection.diagnostics_config import Instruments
+    from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
     from resnetlab.models.build import build_model
-    from resnetlab.models.configs import CifarNet, cifar
+    from resnetlab.models.configs import CifarConfig, cifar_config
     from resnetlab.recipes.numerics import Numerics, Placement
     from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop
     from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from resnetlab.use import evaluate
 
 # Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
-_HOMES = {
+_NAMES_BY_MODULE = {
     "api": (
         "LoadedStudy",
-        "Outcome",
+        "StudyOutcome",
         "UnfinishedError",
         "load_study",
         "open_study",
@@ -51,9 +51,9 @@ _HOMES = {
     "data.config": ("Data",),
     "deploy.predict": ("Classifier", "Prediction", "load_model"),
     "errors": ("InputError", "ResnetlabError", "ResourceError"),
-    "inspection.diagnostics_config": ("Instruments",),
+    "inspection.diagnostics_config": ("DiagnosticsConfig",),
     "models.build": ("build_model",),
-    "models.configs": ("CifarNet", "cifar"),
+    "models.configs": ("CifarConfig", "cifar_config"),
     "runs.records": ("Evaluation", "Result", "RunRecord", "Scores"),
     "studies.claims": ("Claim",),
     "studies.parsing.study_file": ("Condition", "Study", "load_recipe"),
@@ -61,23 +61,22 @@ _HOMES = {
     "recipes.train": ("SGD", "Adam", "AdamW", "RMSprop", "Recipe"),
     "use": ("evaluate",),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_BY_NAME = {name: home for home, names in _NAMES_BY_MODULE.items() for name in names}
 
 __all__ = [
     "SGD",
     "Adam",
     "AdamW",
-    "CifarNet",
+    "CifarConfig",
     "Claim",
     "Classifier",
     "Condition",
     "Data",
+    "DiagnosticsConfig",
     "Evaluation",
     "InputError",
-    "Instruments",
     "LoadedStudy",
     "Numerics",
-    "Outcome",
     "Placement",
     "Prediction",
     "RMSprop",
@@ -88,9 +87,10 @@ __all__ = [
     "RunRecord",
     "Scores",
     "Study",
+    "StudyOutcome",
     "UnfinishedError",
     "build_model",
-    "cifar",
+    "cifar_config",
     "evaluate",
     "load_model",
     "load_recipe",
@@ -102,9 +102,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULE_BY_NAME:
         raise AttributeError(f"module 'resnetlab' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"resnetlab.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"resnetlab.{_MODULE_BY_NAME[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -18,45 +18,45 @@ from types import FrameType
 from typing import Any
 
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.interim import next_counts, with_looks
-from resnetlab.analysis.study_data import gather
-from resnetlab.bundle.licences import licence_of, refuse_unaccepted
+from resnetlab.analysis.interim import next_seed_counts, with_looks
+from resnetlab.analysis.study_data import collect
+from resnetlab.bundle.licences import check_commercial_use, find_license
 from resnetlab.data.config import Data
-from resnetlab.errors import Problem, ResnetlabError, mistake
-from resnetlab.inspection.diagnostics_config import Instruments
-from resnetlab.models.configs import Model
-from resnetlab.models.flops import cost
-from resnetlab.recipes.finetune import AnyRecipe, Tuning
+from resnetlab.errors import Problem, ResnetlabError, input_error
+from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.models.configs import ModelConfig
+from resnetlab.models.flops import model_cost
+from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.render.latex import write_latex
-from resnetlab.reports.study.assemble import assemble
+from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import write
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import encode
-from resnetlab.shell import command_line, last_part, resume_command
-from resnetlab.studies.executors.base import Backend, Event, Job
-from resnetlab.studies.executors.here import run_here
-from resnetlab.studies.executors.local import LocalBackend
+from resnetlab.shell import command_line, resume_command, strip_folders
+from resnetlab.studies.executors.base import Executor, Job, RunEvent
+from resnetlab.studies.executors.here import run_in_process
+from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study as read_study
 from resnetlab.studies.parsing.study_file import parse_study
-from resnetlab.studies.plan import Plan, StudyRecord, expand, folder_name
-from resnetlab.studies.run import opened_facts, plan_study, read_plan, read_record, run_plan
+from resnetlab.studies.plan import Plan, StudyRecord, folder_name, make_plan
+from resnetlab.studies.run import load_data_facts, plan_study, read_plan, read_record, run_plan
 from resnetlab.studies.study import Study
-from resnetlab.training.resolve import resolve
+from resnetlab.training.resolve import resolve_numerics
 
-REPORT_SHARE = 0.02
+REPORT_TIME_FRACTION = 0.02
 """Largest share of the time since the last partial report that writing the next one may take."""
 
-Stop = Callable[[], bool]
+ShouldStop = Callable[[], bool]
 
 
 def _never() -> bool:
     return False
 
 
-def _quiet(line: str) -> None:
+def _silent(_message: str) -> None:
     """Ignore a progress message."""
 
 
@@ -67,7 +67,7 @@ class UnfinishedError(ResnetlabError):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StudyOutcome:
     """Outcome of a study: its runs, the answer to its question, and its report."""
 
     record: StudyRecord
@@ -81,11 +81,11 @@ class Outcome:
     @property
     def finished(self) -> bool:
         """Return True if every planned run has a result."""
-        return all(cell.state == "finished" for cell in self.record.cells)
+        return all(cell.state == "finished" for cell in self.record.runs)
 
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the outcome as plain values, for `--json`."""
-        states = [cell.state for cell in self.record.cells]
+        states = [cell.state for cell in self.record.runs]
         return {
             "study": self.record.study.name,
             "answer": self.answer,
@@ -109,22 +109,24 @@ class LoadedStudy:
     def plan(
         self,
         output: str | Path = ".",
-        say: Callable[[str], None] = _quiet,
-        backend: Backend | None = None,
+        notify: Callable[[str], None] = _silent,
+        executor: Executor | None = None,
     ) -> Plan:
         """Open the data and list the runs of the study under `output`.
 
         Trains nothing. Raises InputError.
         """
-        return plan_study(self.study, Path(output), backend or _local(output), say, self.command)
+        return plan_study(
+            self.study, Path(output), executor or _local_executor(output), notify, self.command
+        )
 
-    def stages(
+    def plan_rounds(
         self,
         output: str | Path = ".",
-        say: Callable[[str], None] = _quiet,
-        most_seeds: int | None = None,
-        backend: Backend | None = None,
-        accept_licence: bool = False,
+        notify: Callable[[str], None] = _silent,
+        max_seeds: int | None = None,
+        executor: Executor | None = None,
+        accept_license: bool = False,
     ) -> Iterator[Plan]:
         """Yield the plans of the study. The caller executes each plan before it asks for the next
         one.
@@ -136,31 +138,33 @@ class LoadedStudy:
         Pre-trained weights whose license forbids commercial use need `accept_licence`. Raises
         InputError.
         """
-        if not accept_licence:
-            _refuse_unaccepted(self.study)
-        if most_seeds is None:
-            yield self.plan(output, say, backend)
+        if not accept_license:
+            _check_licenses(self.study)
+        if max_seeds is None:
+            yield self.plan(output, notify, executor)
             return
-        study = with_looks(self.study, most_seeds)
+        study = with_looks(self.study, max_seeds)
         counts: dict[str, int] | None = {
             condition.label: study.looks[0] for condition in study.conditions
         }
         while counts is not None:
-            command = f"{self.command} --until-decided --max-seeds {most_seeds}"
-            plan = plan_study(study, Path(output), backend or _local(output), say, command, counts)
+            command = f"{self.command} --until-decided --max-seeds {max_seeds}"
+            plan = plan_study(
+                study, Path(output), executor or _local_executor(output), notify, command, counts
+            )
             yield plan
             record = read_record(plan, Path(output))
-            if any(cell.state != "finished" and cell.state != "missing" for cell in record.cells):
+            if any(cell.state != "finished" and cell.state != "missing" for cell in record.runs):
                 return
-            counts = next_counts(study, counts, analyze(gather(record)).verdicts)
+            counts = next_seed_counts(study, counts, analyze(collect(record)).verdicts)
 
-    def events(
+    def execute(
         self,
         plan: Plan,
         output: str | Path = ".",
-        backend: Backend | None = None,
-        stop: Stop = _never,
-    ) -> Iterator[Event]:
+        executor: Executor | None = None,
+        should_stop: ShouldStop = _never,
+    ) -> Iterator[RunEvent]:
         """Execute the missing runs of `plan`, yield their events, and keep the report up to date.
 
         A partial report follows each run, unless writing it would take more than 2 % of the time
@@ -174,30 +178,30 @@ class LoadedStudy:
             self.report(plan, root)
             return time.monotonic(), time.monotonic() - start
 
-        with ThreadPoolExecutor(1) as executor:
+        with ThreadPoolExecutor(1) as pool:
             report: Future[tuple[float, float]] | None = None
-            for event in run_plan(plan, root, backend or _local(root), stop):
+            for event in run_plan(plan, root, executor or _local_executor(root), should_stop):
                 yield event
                 if report is not None and report.done():
                     (written, cost), report = report.result(), None
-                affordable = cost <= REPORT_SHARE * (time.monotonic() - written)
+                affordable = cost <= REPORT_TIME_FRACTION * (time.monotonic() - written)
                 if event.kind in ("finished", "missing") and affordable and report is None:
-                    report = executor.submit(timed)
+                    report = pool.submit(timed)
 
-    def report(self, plan: Plan, output: str | Path = ".") -> Outcome:
+    def report(self, plan: Plan, output: str | Path = ".") -> StudyOutcome:
         """Write the report of the results that the runs' folders contain now, and return the
         outcome.
         """
         root = Path(output)
         record = read_record(plan, root)
-        evidence = gather(record, plan.command)
+        evidence = collect(record, plan.command)
         page = write(evidence, root / "studies" / folder_name(plan))
-        report = assemble(evidence)
+        report = build_report(evidence)
         claims = tuple(
             {"says": item.text, "verdict": item.badge, "in_full": item.note}
             for item in report.verdicts
         )
-        return Outcome(record, report.answer, page, claims)
+        return StudyOutcome(record, report.answer, page, claims)
 
     def latex(self, plan: Plan, output: str | Path = ".") -> Path:
         """Write the report as LaTeX, with booktabs tables and PDF figures, and return the path of
@@ -205,7 +209,7 @@ class LoadedStudy:
         """
         root = Path(output)
         return write_latex(
-            gather(read_record(plan, root), plan.command), root / "studies" / folder_name(plan)
+            collect(read_record(plan, root), plan.command), root / "studies" / folder_name(plan)
         )
 
     def run(
@@ -213,11 +217,11 @@ class LoadedStudy:
         output: str | Path = ".",
         *,
         workers: int = 0,
-        stop: Stop = _never,
-        most_seeds: int | None = None,
-        backend: Backend | None = None,
-        accept_licence: bool = False,
-    ) -> Outcome:
+        should_stop: ShouldStop = _never,
+        max_seeds: int | None = None,
+        executor: Executor | None = None,
+        accept_license: bool = False,
+    ) -> StudyOutcome:
         """Run the missing runs of the study under `output`/runs and write its report under
         `output`/studies.
 
@@ -238,18 +242,18 @@ class LoadedStudy:
             InputError: The study, its data or an option is invalid.
             ResourceError: The disk is full.
         """
-        backend = backend or LocalBackend(Path(output), Placement(workers=workers))
-        for plan in self.stages(
-            output, most_seeds=most_seeds, backend=backend, accept_licence=accept_licence
+        executor = executor or LocalExecutor(Path(output), Placement(workers=workers))
+        for plan in self.plan_rounds(
+            output, max_seeds=max_seeds, executor=executor, accept_license=accept_license
         ):
-            for _ in self.events(plan, output, backend, stop):
+            for _ in self.execute(plan, output, executor, should_stop):
                 pass
             outcome = self.report(plan, output)
         return outcome
 
 
-def _local(output: str | Path) -> Backend:
-    return LocalBackend(Path(output), Placement())
+def _local_executor(output: str | Path) -> Executor:
+    return LocalExecutor(Path(output), Placement())
 
 
 def load_study(
@@ -283,9 +287,9 @@ def load_study(
         "resnetlab",
         "study",
         "run",
-        last_part(str(source)) if Path(source).is_absolute() else str(source),
+        strip_folders(str(source)) if Path(source).is_absolute() else str(source),
     ]
-    words += ["--data", last_part(data)] if data else []
+    words += ["--data", strip_folders(data)] if data else []
     words += [word for setting in settings for word in ("--set", _without_folder(setting))]
     if numbers is not None:
         consecutive = numbers == tuple(range(len(numbers)))
@@ -293,17 +297,17 @@ def load_study(
     return LoadedStudy(study, command_line(words))
 
 
-def _refuse_unaccepted(study: Study) -> None:
+def _check_licenses(study: Study) -> None:
     for condition in study.conditions:
-        if isinstance(condition.recipe, Tuning):
-            refuse_unaccepted(condition.model, licence_of(condition.model))
+        if isinstance(condition.recipe, FinetuneRecipe):
+            check_commercial_use(condition.model, find_license(condition.model))
 
 
 def _without_folder(setting: str) -> str:
     """Return a setting without the folder of the file that it names."""
     key, _, value = setting.partition("=")
     return (
-        f"{key}={last_part(value.strip())}"
+        f"{key}={strip_folders(value.strip())}"
         if value.strip().endswith((".toml", ".csv"))
         else setting
     )
@@ -316,15 +320,15 @@ def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
 
 
 def plan_run(
-    model: str | Model,
+    model: str | ModelConfig,
     data: str | Data,
     recipe: str | AnyRecipe,
     *,
     seed: int = 0,
     settings: Sequence[str] = (),
-    instruments: Instruments | None = None,
+    diagnostics: DiagnosticsConfig | None = None,
     output: str | Path = ".",
-    say: Callable[[str], None] = _quiet,
+    notify: Callable[[str], None] = _silent,
 ) -> Plan:
     """Return the plan of one run, which uses all cores and makes the measurements that
     `instruments` list.
@@ -337,25 +341,28 @@ def plan_run(
         "name": "train",
         "question": "",
         "seeds": [seed],
-        "instruments": encode(instruments or Instruments()),
+        "instruments": encode(diagnostics or DiagnosticsConfig()),
     }
     study = parse_study(tables, "", Overrides(settings=tuple(settings)))
-    _refuse_unaccepted(study)
-    return expand(
-        study, opened_facts(study, Path(output), say), partial(resolve, single=True), cost
+    _check_licenses(study)
+    return make_plan(
+        study,
+        load_data_facts(study, Path(output), notify),
+        partial(resolve_numerics, single_run=True),
+        model_cost,
     )
 
 
 def train(
-    model: str | Model,
+    model: str | ModelConfig,
     data: str | Data,
     recipe: str | AnyRecipe = "cifar",
     *,
     seed: int = 0,
     settings: Sequence[str] = (),
-    instruments: Instruments | None = None,
+    diagnostics: DiagnosticsConfig | None = None,
     output: str | Path = ".",
-    stop: Stop = _never,
+    should_stop: ShouldStop = _never,
 ) -> RunRecord:
     """Train one network and return its record: `rl.train("cifar-resnet20", "digits",
     "digits").result.test`.
@@ -380,9 +387,9 @@ def train(
         UnfinishedError: The run has no result.
     """
     plan = plan_run(
-        model, data, recipe, seed=seed, settings=settings, instruments=instruments, output=output
+        model, data, recipe, seed=seed, settings=settings, diagnostics=diagnostics, output=output
     )
-    return _train(Job(plan.runs[0].id, plan.runs[0].file), Path(output), stop)
+    return _run_job(Job(plan.runs[0].id, plan.runs[0].file), Path(output), should_stop)
 
 
 def resume_job(
@@ -394,7 +401,7 @@ def resume_job(
     """
     directory = RunDirectory(Path(folder))
     if not (directory.path / "run.json").exists():
-        raise mistake(
+        raise input_error(
             str(folder),
             "not a run's folder",
             "give a folder such as runs/digits-cifar-resnet56-s0-...",
@@ -410,7 +417,7 @@ def resume(
     *,
     from_step: int | None = None,
     data: str | None = None,
-    stop: Stop = _never,
+    should_stop: ShouldStop = _never,
 ) -> RunRecord:
     """Resume the run in `folder` from its last checkpoint, or from the one of `from_step` (0: from
     the start).
@@ -418,20 +425,22 @@ def resume(
     `data` is the present path of the data, if it has changed. Raises the same errors as `train`.
     """
     job, root = resume_job(folder, from_step=from_step, data=data)
-    return _train(job, root, stop)
+    return _run_job(job, root, should_stop)
 
 
-def _train(job: Job, root: Path, stop: Stop) -> RunRecord:
+def _run_job(job: Job, root: Path, should_stop: ShouldStop) -> RunRecord:
     reasons = ["it was stopped"]
 
-    def note_reason(event: Event) -> None:
+    def note_reason(event: RunEvent) -> None:
         if event.kind == "missing":
             reasons.append(event.reason)
 
-    directory = RunDirectory.of(root, job.id)
+    directory = RunDirectory.find(root, job.id)
     with _interrupt_as_stop() as interrupted:
-        if directory.lacks(job.file):
-            run_here(job, root, Placement(), lambda: interrupted() or stop(), note_reason)
+        if directory.needs_work(job.file):
+            run_in_process(
+                job, root, Placement(), lambda: interrupted() or should_stop(), note_reason
+            )
     record = directory.record()
     if record is None or record.result is None:
         if interrupted():
@@ -442,7 +451,7 @@ def _train(job: Job, root: Path, stop: Stop) -> RunRecord:
 
 
 @contextlib.contextmanager
-def _interrupt_as_stop() -> Iterator[Stop]:
+def _interrupt_as_stop() -> Iterator[ShouldStop]:
     """End training with a checkpoint at the first Ctrl-C, and at once at the second.
 
     Yields a function that returns True after the first one.

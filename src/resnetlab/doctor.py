@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from resnetlab.recipes.numerics import Numerics, cores
-from resnetlab.runs.damage import Checked, check_run
+from resnetlab.recipes.numerics import Numerics, available_cpus
+from resnetlab.runs.damage import RunCheck, check_run
 from resnetlab.runs.directory import free_bytes
 from resnetlab.shell import command_line
 from resnetlab.training.hardware import instruction_set, processor_has_bf16, read_cpuinfo
-from resnetlab.training.resolve import resolve
+from resnetlab.training.resolve import resolve_numerics
 
-FEATURES = {
+CPU_FEATURES = {
     "avx2": "AVX2",
     "avx512f": "AVX-512",
     "avx512_bf16": "AVX-512 bf16",
@@ -34,7 +34,7 @@ FEATURES = {
 }
 """Flags of /proc/cpuinfo that determine the speed of training, with their usual names."""
 
-PROBE_BYTES = 32_000_000
+DISK_TEST_BYTES = 32_000_000
 """Number of bytes that are written to measure the speed of a disk."""
 
 
@@ -62,7 +62,7 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Torch:
+class TorchInfo:
     """Build of torch, and the device and precision that resnetlab chooses with it."""
 
     version: str
@@ -83,7 +83,7 @@ class Torch:
 
 
 @dataclass(frozen=True)
-class Disk:
+class DiskInfo:
     """Disk that contains a folder."""
 
     folder: str
@@ -96,7 +96,7 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Cache:
+class CacheFolder:
     """Folder of files that are computed or downloaded again when they are missing."""
 
     path: str
@@ -114,7 +114,7 @@ def resnetlab_version() -> str:
         return "source tree"
 
 
-def look_at_processor() -> Processor:
+def inspect_processor() -> Processor:
     """Name the processor and its instruction sets."""
     model, flags = read_cpuinfo()
     if sys.platform == "darwin":
@@ -124,13 +124,19 @@ def look_at_processor() -> Processor:
                 {"asimd", "bf16"} if _sysctl("hw.optional.arm.FEAT_BF16") == "1" else {"asimd"}
             )
     features = (
-        None if flags is None else tuple(name for flag, name in FEATURES.items() if flag in flags)
+        None
+        if flags is None
+        else tuple(name for flag, name in CPU_FEATURES.items() if flag in flags)
     )
     memory = None
     if hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= os.sysconf_names.keys():
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Processor(
-        model or platform.processor() or "unknown", platform.machine(), features, cores(), memory
+        model or platform.processor() or "unknown",
+        platform.machine(),
+        features,
+        available_cpus(),
+        memory,
     )
 
 
@@ -144,16 +150,16 @@ def _sysctl(name: str) -> str:
     return done.stdout.strip()
 
 
-def look_at_torch() -> Torch:
+def inspect_torch() -> TorchInfo:
     """Import torch, and return the devices, precision and threads that it allows here.
 
     Takes seconds.
     """
     import torch
 
-    auto = resolve(Numerics(), single=True)
-    on_cpu = resolve(Numerics(device="cpu"), single=True)
-    return Torch(
+    auto = resolve_numerics(Numerics(), single_run=True)
+    on_cpu = resolve_numerics(Numerics(device="cpu"), single_run=True)
+    return TorchInfo(
         version=torch.__version__,
         cuda=torch.version.cuda,
         cpu_capability=instruction_set(),
@@ -176,13 +182,13 @@ def _gpus() -> Iterator[Gpu]:
         yield Gpu("mps", "Apple GPU", None, None, "")
 
 
-def look_at_disk(folder: Path) -> Disk:
+def inspect_disk(folder: Path) -> DiskInfo:
     """Measure the free space and the write speed of the disk where `folder` is or will be."""
     where = folder
     while not where.exists():
         where = where.parent
     speed = _write_speed(where)
-    return Disk(str(folder), free_bytes(where), speed is not None, speed)
+    return DiskInfo(str(folder), free_bytes(where), speed is not None, speed)
 
 
 def _write_speed(folder: Path) -> float | None:
@@ -192,28 +198,28 @@ def _write_speed(folder: Path) -> float | None:
     start = time.perf_counter()
     try:
         with probe.open("xb") as file:
-            for _ in range(PROBE_BYTES // len(block)):
+            for _ in range(DISK_TEST_BYTES // len(block)):
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
-        return PROBE_BYTES / 1e6 / max(1e-9, time.perf_counter() - start)
+        return DISK_TEST_BYTES / 1e6 / max(1e-9, time.perf_counter() - start)
     except OSError:
         return None
     finally:
         probe.unlink(missing_ok=True)
 
 
-def look_at_caches(folders: Iterable[Path]) -> tuple[Cache, ...]:
+def inspect_caches(folders: Iterable[Path]) -> tuple[CacheFolder, ...]:
     """Measure the size of the folders that exist, and of each folder directly in them."""
     caches = []
     for folder in folders:
         if folder.is_dir():
             parts = sorted(path for path in folder.iterdir() if path.is_dir())
-            caches += [_cache(path) for path in (folder, *parts)]
+            caches += [_measure_cache(path) for path in (folder, *parts)]
     return tuple(caches)
 
 
-def _cache(folder: Path) -> Cache:
+def _measure_cache(folder: Path) -> CacheFolder:
     sizes = []
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -223,10 +229,10 @@ def _cache(folder: Path) -> Cache:
     remove = command_line(
         ["rmdir", "/s", "/q", str(folder)] if os.name == "nt" else ["rm", "-r", str(folder)]
     )
-    return Cache(str(folder), sum(sizes), len(sizes), remove)
+    return CacheFolder(str(folder), sum(sizes), len(sizes), remove)
 
 
-def look_at_runs(folders: Sequence[Path]) -> Iterator[Checked]:
+def check_runs(folders: Sequence[Path]) -> Iterator[RunCheck]:
     """Check the folder of each run. Raises InputError if one does not exist."""
     for folder in folders:
         yield check_run(folder)

@@ -31,7 +31,7 @@ class Problem:
         ]
         details = "; ".join(fact for fact in facts if fact)
         line = f"{location}: {self.what}" + (f" ({details})" if details else "")
-        return printable(f"{line}. Fix: {self.fix}" if self.fix else line)
+        return escape_controls(f"{line}. Fix: {self.fix}" if self.fix else line)
 
 
 class ResnetlabError(Exception):
@@ -59,7 +59,7 @@ class ResourceError(ResnetlabError):
     exit_code = 4
 
 
-def mistake(
+def input_error(
     where: str, what: str, fix: str, *, field: str = "", got: object = "", allowed: str = ""
 ) -> InputError:
     """Return an `InputError` with one problem. The value `got` is cut to 300 characters."""
@@ -68,16 +68,16 @@ def mistake(
     return InputError(Problem(where, what, fix, field=field, got=shortened, allowed=allowed))
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def suggest(name: str, known_names: Iterable[str]) -> str:
     """Return `did you mean "lr"?` for the most similar known name, or an empty string if none is
     similar.
     """
-    by_lower = {word.lower(): word for word in sorted(names)}
+    by_lower = {word.lower(): word for word in sorted(known_names)}
     match = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
     return f'did you mean "{by_lower[match[0]]}"?' if match else ""
 
 
-def printable(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Escape control and undecodable characters in `text`, so that a file name cannot control a
     terminal.
     """

@@ -17,82 +17,89 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from resnetlab.errors import Problem, ResourceError, mistake
+from resnetlab.errors import Problem, ResourceError, input_error
 
 MAX_BYTES = 1_000_000
 """Maximum size of a file that a person wrote."""
-MAX_OWN_BYTES = 500_000_000
+MAX_GENERATED_BYTES = 500_000_000
 """Maximum size of a file that grows with the runs of a study: the plan, or the values of the
 report.
 """
 
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+DISK_FULL_ERRNOS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 """Error numbers of a full disk or an exceeded quota."""
 
-NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL, errno.ENOSYS)
+NO_HARD_LINK_ERRNOS = (
+    errno.EPERM,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.EMLINK,
+    errno.EINVAL,
+    errno.ENOSYS,
+)
 """Error numbers of file systems without hard links: FAT answers EINVAL, network drives any of them.
 """
 
-IN_USE = (5, 32, 33)
+IN_USE_WINERRORS = (5, 32, 33)
 """Windows' error codes for a file that another program has open: access denied, sharing violation,
 locked.
 """
 
-PATIENCE_SECONDS = 2.0
+IN_USE_TIMEOUT_SECONDS = 2.0
 """Time to wait for another program to close a file. Search indexes and virus scanners need less."""
 
 T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Write `path` atomically: write a temporary file beside it, flush it to the disk, then rename
     it.
 
     Raises ResourceError when the disk is full; an old file then stays unchanged.
     """
-    with _temporary(path, mode) as (file, name):
+    with _temporary_file(path, mode) as (file, name):
         yield file
-        _flush(file)
+        _fsync(file)
         file.close()  # Windows does not rename an open file
         replace_file(Path(name), path)
-        sync_folder(path.parent)
+        fsync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically."""
-    with atomic(path) as file:
+    with atomic_write(path) as file:
         file.write(text)
 
 
 def write_json(path: Path, value: object) -> None:
     """Write `value` as JSON to `path` atomically."""
-    write_text(path, _json(value, indent=1) + "\n")
+    write_text(path, _to_json(value, indent=1) + "\n")
 
 
-def create_once(path: Path, text: str) -> bool:
+def write_once(path: Path, text: str) -> bool:
     """Write `text` to `path` unless the file exists. Return True for the one caller whose text was
     written.
 
     Several processes may call it at the same time.
     """
-    with _temporary(path, "w") as (file, name):
+    with _temporary_file(path, "w") as (file, name):
         file.write(text)
-        _flush(file)
+        _fsync(file)
         file.close()
         try:
             os.link(name, path)
         except FileExistsError:
             return False
         except (OSError, AttributeError) as error:  # AttributeError: this system has no os.link
-            if isinstance(error, OSError) and error.errno not in NO_LINKS:
+            if isinstance(error, OSError) and error.errno not in NO_HARD_LINK_ERRNOS:
                 raise
             # The file system has no hard links. The caller's lock on the folder excludes other
             # processes.
             if path.exists():
                 return False
             replace_file(Path(name), path)
-        sync_folder(path.parent)
+        fsync_folder(path.parent)
     return True
 
 
@@ -102,7 +109,7 @@ def replace_file(source: Path, target: Path) -> None:
     Windows refuses this while a program has `target` open: retry for two seconds, then raise
     PermissionError.
     """
-    patiently(lambda: source.replace(target))
+    retry_while_in_use(lambda: source.replace(target))
 
 
 def remove_tree(folder: Path) -> None:
@@ -110,18 +117,18 @@ def remove_tree(folder: Path) -> None:
 
     On Windows, wait for a file that another program has open.
     """
-    patiently(lambda: shutil.rmtree(folder))
+    retry_while_in_use(lambda: shutil.rmtree(folder))
 
 
-def patiently(act: Callable[[], T]) -> T:
+def retry_while_in_use(operation: Callable[[], T]) -> T:
     """Call `act` and return its result.
 
     Retry it for two seconds while Windows reports a file in use.
     """
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + IN_USE_TIMEOUT_SECONDS
     while True:
         try:
-            return act()
+            return operation()
         except PermissionError as error:
             if not is_in_use(error) or time.monotonic() > end:
                 raise
@@ -133,29 +140,30 @@ def is_in_use(error: OSError) -> bool:
 
     Other systems never do.
     """
-    return getattr(error, "winerror", None) in IN_USE
+    return getattr(error, "winerror", None) in IN_USE_WINERRORS
 
 
-def append_lines(path: Path, *values: object) -> None:
+def append_jsonl(path: Path, *values: object) -> None:
     """Append each value as a JSON line and flush the file to the disk once.
 
     End an incomplete last line first, which a killed process may have left.
     """
-    with full_disk(path), path.open("ab+") as file:
+    with disk_full_as_error(path), path.open("ab+") as file:
         size = file.seek(0, os.SEEK_END)
         torn = False
         if size:
             file.seek(size - 1)
             torn = file.read(1) != b"\n"
         file.write(
-            (b"\n" if torn else b"") + b"".join(_json(value).encode() + b"\n" for value in values)
+            (b"\n" if torn else b"")
+            + b"".join(_to_json(value).encode() + b"\n" for value in values)
         )
-        _flush(file)
+        _fsync(file)
         if not size:
-            sync_folder(path.parent)
+            fsync_folder(path.parent)
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read the records of a JSON-lines file.
 
     Return none for an absent file and skip incomplete lines.
@@ -171,33 +179,35 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def read_json(path: Path, most: int = MAX_BYTES) -> Any:
+def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
     """Read the value of a JSON file. Raises InputError when it is absent, too large or not JSON."""
     try:
-        return json.loads(read_text(path, most))
+        return json.loads(read_text(path, max_bytes))
     except (ValueError, RecursionError) as error:
-        raise mistake(
+        raise input_error(
             str(path), f"not JSON: {error}", "restore the file, or remove the folder that it is in"
         ) from None
 
 
-def read_text(path: Path, most: int = MAX_BYTES) -> str:
+def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
     """Read a text file in UTF-8. Raises InputError when it is absent, too large or not UTF-8."""
     try:
-        with patiently(lambda: path.open("rb")) as file:
+        with retry_while_in_use(lambda: path.open("rb")) as file:
             content = file.read(
-                most + 1
+                max_bytes + 1
             )  # limits the bytes that are read, since a device file has no size
-        if len(content) > most:
-            raise mistake(
-                str(path), f"larger than {most:,} bytes", "a specification is a small text file"
+        if len(content) > max_bytes:
+            raise input_error(
+                str(path),
+                f"larger than {max_bytes:,} bytes",
+                "a specification is a small text file",
             )
         return content.decode()
     except UnicodeDecodeError:
-        raise mistake(str(path), "not text in UTF-8", "save it as UTF-8") from None
+        raise input_error(str(path), "not text in UTF-8", "save it as UTF-8") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise mistake(
+        raise input_error(
             str(path), f"cannot be read: {reason}", "give the path of a file that exists"
         ) from None
 
@@ -209,7 +219,7 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[bool]:
+def try_lock(path: Path) -> Iterator[bool]:
     """Acquire the file lock `path` for the `with` block. Yields False if another process has it.
 
     The lock is flock on Linux and macOS and LockFileEx on Windows, so the system releases it when a
@@ -231,11 +241,11 @@ def is_locked(path: Path) -> bool:
     """Return True if a process has the lock `path` now."""
     if not path.exists():
         return False
-    with locked(path) as acquired:
+    with try_lock(path) as acquired:
         return not acquired
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Flush the directory `folder` to the disk: a rename is durable only after that.
 
     Windows cannot open a directory and raises PermissionError; there NTFS records renames in its
@@ -252,8 +262,8 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _temporary(path: Path, mode: str) -> Iterator[tuple[IO[Any], str]]:
-    with full_disk(path):
+def _temporary_file(path: Path, mode: str) -> Iterator[tuple[IO[Any], str]]:
+    with disk_full_as_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # tempfile ignores the umask: its files cannot be read by other users of a group.
         name = str(path.parent / f".{path.name[:100]}.{secrets.token_hex(8)}.part")
@@ -269,7 +279,7 @@ def _temporary(path: Path, mode: str) -> Iterator[tuple[IO[Any], str]]:
 
 
 @contextlib.contextmanager
-def full_disk(path: Path) -> Iterator[None]:
+def disk_full_as_error(path: Path) -> Iterator[None]:
     """Convert the error of a full disk into a ResourceError that names `path`.
 
     Other errors pass unchanged.
@@ -277,7 +287,7 @@ def full_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL_ERRNOS:
             raise
         fix = "free some space, then give the same command again"
         raise ResourceError(
@@ -285,7 +295,7 @@ def full_disk(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _json(value: object, indent: int | None = None) -> str:
+def _to_json(value: object, indent: int | None = None) -> str:
     """Encode `value` as JSON in UTF-8.
 
     Bytes of a file name that are not UTF-8 survive the round trip.
@@ -294,6 +304,6 @@ def _json(value: object, indent: int | None = None) -> str:
     return text.encode(errors="backslashreplace").decode()  # \udcff is an escape of JSON too
 
 
-def _flush(file: IO[Any]) -> None:
+def _fsync(file: IO[Any]) -> None:
     file.flush()
     os.fsync(file.fileno())

@@ -20,8 +20,8 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
-COMPILER = "torch._dynamo"
-UTILS = f"{COMPILER}.utils"
+DYNAMO_MODULE = "torch._dynamo"
+DYNAMO_UTILS_MODULE = f"{DYNAMO_MODULE}.utils"
 
 
 def defer_compiler() -> None:
@@ -29,7 +29,7 @@ def defer_compiler() -> None:
 
     Do nothing if it is already imported.
     """
-    if COMPILER not in sys.modules and not any(
+    if DYNAMO_MODULE not in sys.modules and not any(
         isinstance(finder, _Finder) for finder in sys.meta_path
     ):
         sys.meta_path.insert(0, _Finder())
@@ -46,7 +46,7 @@ class _Placeholder(types.ModuleType):
             name.startswith("__") and not is_package
         ):  # tools read the other dunder attributes of every loaded module
             raise AttributeError(name)
-        return getattr(_real(self.__name__), name)
+        return getattr(_import_real(self.__name__), name)
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -55,16 +55,16 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, _: Sequence[str] | None, __: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        return importlib.machinery.ModuleSpec(fullname, self) if fullname == COMPILER else None
+        return importlib.machinery.ModuleSpec(fullname, self) if fullname == DYNAMO_MODULE else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
         return _Placeholder(spec.name)
 
     def exec_module(self, module: types.ModuleType) -> None:
-        utils = _Placeholder(UTILS)
+        utils = _Placeholder(DYNAMO_UTILS_MODULE)
         module.__dict__.update(disable=_disable, graph_break=_graph_break, utils=utils)
         utils.__dict__.update(is_compile_supported=_is_compile_supported)
-        sys.modules[UTILS] = utils
+        sys.modules[DYNAMO_UTILS_MODULE] = utils
 
 
 def _disable(fn: Any = None, recursive: bool = True, **options: Any) -> Any:
@@ -74,7 +74,7 @@ def _disable(fn: Any = None, recursive: bool = True, **options: Any) -> Any:
     if fn is None:
         return functools.partial(_disable, recursive=recursive, **options)
     if not isinstance(fn, types.FunctionType):
-        return _real(COMPILER).disable(fn, recursive, **options)
+        return _import_real(DYNAMO_MODULE).disable(fn, recursive, **options)
     marked: list[Callable[..., Any]] = []
 
     @functools.wraps(fn)
@@ -82,7 +82,7 @@ def _disable(fn: Any = None, recursive: bool = True, **options: Any) -> Any:
         if not _is_loaded():
             return fn(*args, **kwargs)
         if not marked:
-            marked.append(_real(COMPILER).disable(fn, recursive, **options))
+            marked.append(_import_real(DYNAMO_MODULE).disable(fn, recursive, **options))
         return marked[0](*args, **kwargs)
 
     return call
@@ -91,28 +91,28 @@ def _disable(fn: Any = None, recursive: bool = True, **options: Any) -> Any:
 def _graph_break(*args: Any, **kwargs: Any) -> None:
     """Do nothing outside a compiled function."""
     if _is_loaded():
-        _real(COMPILER).graph_break(*args, **kwargs)
+        _import_real(DYNAMO_MODULE).graph_break(*args, **kwargs)
 
 
 def _is_compile_supported(device_type: str) -> Any:
-    return _real(UTILS).is_compile_supported(device_type)
+    return _import_real(DYNAMO_UTILS_MODULE).is_compile_supported(device_type)
 
 
 def _is_loaded() -> bool:
     """Return True if the real compiler is imported completely."""
-    module = sys.modules.get(COMPILER)
+    module = sys.modules.get(DYNAMO_MODULE)
     if module is None or isinstance(module, _Placeholder):
         return False
     return not getattr(module.__spec__, "_initializing", False)
 
 
-def _real(name: str) -> Any:
+def _import_real(name: str) -> Any:
     """Import the real module `name` and remove the placeholder."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
-    for module_name in (COMPILER, UTILS):
+    for module_name in (DYNAMO_MODULE, DYNAMO_UTILS_MODULE):
         if isinstance(sys.modules.get(module_name), _Placeholder):
             del sys.modules[module_name]
-    parent, _, child = COMPILER.rpartition(".")
+    parent, _, child = DYNAMO_MODULE.rpartition(".")
     if isinstance(vars(sys.modules[parent]).get(child), _Placeholder):
         delattr(sys.modules[parent], child)
     return importlib.import_module(name)

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from resnetlab.analysis.study_data import Evidence, Machine, Row, gather, load
+from resnetlab.analysis.study_data import Machine, RunRow, StudyData, collect, load
 from resnetlab.api import LoadedStudy
-from resnetlab.errors import mistake
+from resnetlab.errors import input_error
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Interval
-from resnetlab.stats.prediction import Published, prediction
+from resnetlab.stats.prediction import ReportedResult, prediction_interval
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
 from resnetlab.studies.study import Condition
@@ -28,61 +28,67 @@ from resnetlab.training.hardware import processor_has_bf16
 
 
 @dataclass(frozen=True)
-class Repeated:
+class Replication:
     """Pair of a reported run and its repetition here. Accuracies are in percent."""
 
-    reported: Row
-    again: Row
-    foreseen: Interval | None
+    reported: RunRow
+    repeated: RunRow
+    prediction_interval: Interval | None
     """Prediction interval of a single new run; None if fewer than two reported runs converged."""
-    same_setting: bool
+    same_environment: bool
     """True if torch, processor, data and numerics equal those of a reported run."""
 
     @property
-    def holds(self) -> bool:
+    def is_consistent(self) -> bool:
         """Return True if the repetition agrees with the reported run.
 
         Both must have the same status. The accuracy of a converged run must equal the reported one
         or lie in the prediction interval.
         """
-        if self.again.status != self.reported.status:
+        if self.repeated.status != self.reported.status:
             return False
         if self.same_digits:
             return True
-        accuracy = _accuracy(self.again)
-        if self.again.status != "converged" or self.foreseen is None or accuracy is None:
+        accuracy = _accuracy(self.repeated)
+        if (
+            self.repeated.status != "converged"
+            or self.prediction_interval is None
+            or accuracy is None
+        ):
             return True
-        return self.foreseen.low <= accuracy <= self.foreseen.high
+        return self.prediction_interval.low <= accuracy <= self.prediction_interval.high
 
     @property
     def same_digits(self) -> bool:
         """Return True if test error and loss agree to the last digit."""
-        return (self.again.test_error_pct, self.again.test_loss_nats) == (
+        return (self.repeated.test_error_pct, self.repeated.test_loss_nats) == (
             self.reported.test_error_pct,
             self.reported.test_loss_nats,
         )
 
 
-def chosen(evidence: Evidence, cells: int, seed: int) -> tuple[Row, ...]:
+def sample_runs(study_data: StudyData, num_runs: int, seed: int) -> tuple[RunRow, ...]:
     """Draw `cells` finished runs of a result by `seed`. Raises InputError if there are none."""
-    finished = [row for row in evidence.rows if row.status in ("converged", "dead", "diverged")]
+    finished = [row for row in study_data.rows if row.status in ("converged", "dead", "diverged")]
     if not finished:
-        raise mistake(
-            evidence.study.name, "no finished run to repeat", "give the folder of a finished report"
+        raise input_error(
+            study_data.study.name,
+            "no finished run to repeat",
+            "give the folder of a finished report",
         )
-    return tuple(random.Random(seed).sample(finished, min(cells, len(finished))))
+    return tuple(random.Random(seed).sample(finished, min(num_runs, len(finished))))
 
 
 def verify(
     folder: Path,
     root: Path,
     *,
-    cells: int = 2,
+    num_runs: int = 2,
     seed: int = 0,
     data: str = "",
-    say: Callable[[str], None] = lambda _: None,
+    notify: Callable[[str], None] = lambda _: None,
     train: Callable[[LoadedStudy, Plan], bool] | None = None,
-) -> Iterator[Repeated]:
+) -> Iterator[Replication]:
     """Repeat some runs of a report and yield each comparison as soon as the run is finished.
 
     Args:
@@ -101,10 +107,10 @@ def verify(
     """
     train = train or (lambda loaded, plan: _train(loaded, plan, root))
     evidence = load(folder)
-    for row in chosen(evidence, cells, seed):
+    for row in sample_runs(evidence, num_runs, seed):
         condition = evidence.study.condition(row.condition)
-        numerics = _numerics(evidence, condition)
-        _refuse_emulation(numerics, str(folder))
+        numerics = _matching_numerics(evidence, condition)
+        _check_bf16_support(numerics, str(folder))
         study = replace(
             evidence.study,
             conditions=(_with_data(condition, data),),
@@ -116,123 +122,130 @@ def verify(
             numerics=numerics,
         )
         loaded = LoadedStudy(study)
-        plan = loaded.plan(root, say)
-        say(f"repeating {row.condition}, seed {row.seed}")
+        plan = loaded.plan(root, notify)
+        notify(f"repeating {row.condition}, seed {row.seed}")
         if not train(loaded, plan):
             return
-        now = gather(read_record(plan, root))
+        now = collect(read_record(plan, root))
         alike = [
             other
             for other in evidence.rows
             if (other.condition, other.status) == (row.condition, "converged")
         ]
         converged = [value for other in alike if (value := _accuracy(other)) is not None]
-        yield Repeated(
+        yield Replication(
             row,
             now.rows[0],
             _prediction_interval(converged),
-            _same_setting(evidence, now, plan, row),
+            _is_same_environment(evidence, now, plan, row),
         )
 
 
 def _train(loaded: LoadedStudy, plan: Plan, root: Path) -> bool:
-    for _ in loaded.events(plan, root):
+    for _ in loaded.execute(plan, root):
         pass
     return True
 
 
-def _refuse_emulation(numerics: Numerics, where: str) -> None:
+def _check_bf16_support(numerics: Numerics, where: str) -> None:
     """Raise InputError if the run was trained in bf16, which this processor would emulate for
     hours.
     """
     if numerics.device == "cpu" and numerics.precision == "bf16" and not processor_has_bf16():
         what = "its runs were trained in bf16, for which this processor has no instructions"
-        raise mistake(
+        raise input_error(
             where, what, "verify it on a processor with avx512_bf16 or amx_bf16", field="precision"
         )
 
 
-def line(item: Repeated) -> str:
+def format_replication(replication: Replication) -> str:
     """Describe one repetition in a line."""
-    head = f"{item.reported.condition}, seed {item.reported.seed}: "
-    if item.again.status != item.reported.status:
-        return f"{head}reported {item.reported.status}, here {item.again.status}: does not hold"
-    accuracy, reported = _accuracy(item.again), _accuracy(item.reported)
+    head = f"{replication.reported.condition}, seed {replication.reported.seed}: "
+    if replication.repeated.status != replication.reported.status:
+        return (
+            f"{head}reported {replication.reported.status}, here {replication.repeated.status}: "
+            "does not hold"
+        )
+    accuracy, reported = _accuracy(replication.repeated), _accuracy(replication.reported)
     if accuracy is None or reported is None:
-        return f"{head}{item.again.status} again: holds"
+        return f"{head}{replication.repeated.status} again: holds"
     text = f"{head}reported {reported:.2f} %, here {accuracy:.2f} %"
-    if item.same_digits:
+    if replication.same_digits:
         return f"{text} (the same to the last digit): holds"
     text += " (other digits" + (
-        ", though torch, processor and data are the same)" if item.same_setting else ")"
+        ", though torch, processor and data are the same)" if replication.same_environment else ")"
     )
-    if item.foreseen is None:
+    if replication.prediction_interval is None:
         return f"{text}; too few reported runs to foresee a new one"
-    low, high = item.foreseen
+    low, high = replication.prediction_interval
     return (
         f"{text}; a new run is foreseen in [{low:.2f}, {high:.2f}]: "
-        f"{'holds' if item.holds else 'does not hold'}"
+        f"{'holds' if replication.is_consistent else 'does not hold'}"
     )
 
 
-def summary(items: Sequence[Repeated]) -> str:
+def summary(replications: Sequence[Replication]) -> str:
     """Summarize the repetitions and state the limits of the evidence."""
-    count = sum(item.holds for item in items)
+    count = sum(item.is_consistent for item in replications)
     return (
-        f"{count} of {len(items)} repeated run{'s' * (len(items) != 1)} "
+        f"{count} of {len(replications)} repeated run{'s' * (len(replications) != 1)} "
         f"{'holds' if count == 1 else 'hold'}. "
         "One new run in twenty lies outside its 95 % prediction interval by chance, and few "
         "runs cannot confirm a mean."
     )
 
 
-def facts(items: Sequence[Repeated]) -> dict[str, Any]:
+def to_dict(replications: Sequence[Replication]) -> dict[str, Any]:
     """Return the repetitions as plain values, for `--json`. Accuracies are in percent."""
     repeated = [
         {
             "condition": item.reported.condition,
             "seed": item.reported.seed,
-            "holds": item.holds,
+            "holds": item.is_consistent,
             "reported_status": item.reported.status,
-            "status": item.again.status,
+            "status": item.repeated.status,
             "reported_accuracy_pct": _accuracy(item.reported),
-            "accuracy_pct": _accuracy(item.again),
-            "prediction_interval_pct": item.foreseen,
+            "accuracy_pct": _accuracy(item.repeated),
+            "prediction_interval_pct": item.prediction_interval,
             "same_digits": item.same_digits,
-            "same_setting": item.same_setting,
+            "same_setting": item.same_environment,
         }
-        for item in items
+        for item in replications
     ]
     return {
         "repeated": repeated,
-        "holding": sum(item.holds for item in items),
-        "holds": all(i.holds for i in items),
+        "holding": sum(item.is_consistent for item in replications),
+        "holds": all(i.is_consistent for i in replications),
     }
 
 
-def _accuracy(row: Row) -> float | None:
+def _accuracy(row: RunRow) -> float | None:
     return None if row.test_error_pct is None else 100 - row.test_error_pct
 
 
 def _prediction_interval(converged: Sequence[float]) -> Interval | None:
-    return prediction([(converged, Published(value=0.0))]) if len(converged) > 1 else None
+    return (
+        prediction_interval([(converged, ReportedResult(value=0.0))])
+        if len(converged) > 1
+        else None
+    )
 
 
 def _with_data(condition: Condition, data: str) -> Condition:
     return replace(condition, data=replace(condition.data, source=data)) if data else condition
 
 
-def _numerics(evidence: Evidence, condition: Condition) -> Numerics:
+def _matching_numerics(study_data: StudyData, condition: Condition) -> Numerics:
     """Return the numerics of the result that match the condition, if the result has several."""
-    requested = encode(evidence.study.numerics_of(condition))
+    requested = encode(study_data.study.numerics_of(condition))
     fixed = {name: value for name, value in requested.items() if value not in ("auto", 0)}
     matches = [
-        candidate for candidate in evidence.numerics if encode(candidate).items() >= fixed.items()
+        candidate for candidate in study_data.numerics if encode(candidate).items() >= fixed.items()
     ]
-    return matches[0] if matches else evidence.study.numerics_of(condition)
+    return matches[0] if matches else study_data.study.numerics_of(condition)
 
 
-def _same_setting(evidence: Evidence, now: Evidence, plan: Plan, row: Row) -> bool:
+def _is_same_environment(reported: StudyData, repeated: StudyData, plan: Plan, row: RunRow) -> bool:
     """Return True if the repetition had the same configuration, processor and torch as the reported
     run.
 
@@ -240,12 +253,12 @@ def _same_setting(evidence: Evidence, now: Evidence, plan: Plan, row: Row) -> bo
     """
     if plan.runs[0].id.rpartition("-")[2] != row.run.rpartition("-")[2]:
         return False
-    return {_setting(machine) for machine in now.machines} <= {
-        _setting(machine) for machine in evidence.machines
+    return {_environment(machine) for machine in repeated.machines} <= {
+        _environment(machine) for machine in reported.machines
     }
 
 
-def _setting(machine: Machine) -> tuple[str | None, ...]:
+def _environment(machine: Machine) -> tuple[str | None, ...]:
     """Return the properties of a machine that change the bits of a run.
 
     The name of a processor alone does not determine its instruction set.

@@ -22,23 +22,23 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from resnetlab.errors import InputError, Problem, mistake, nearest
+from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.files import read_text
 
 T = TypeVar("T")
 
-MAX_TOLD = 100
+MAX_LISTED_PROBLEMS = 100
 """Maximum number of mistakes that one error lists."""
 MAX_DEPTH = 20
 """Maximum nesting of tables and lists."""
 
-Positive = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveAmount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+UnitInterval = Annotated[float, Field(ge=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-Link = Annotated[str, Field(pattern=r"^(https://[A-Za-z0-9._/-]{1,200})?$")]
+HttpsUrl = Annotated[str, Field(pattern=r"^(https://[A-Za-z0-9._/-]{1,200})?$")]
 """HTTPS address, or an empty string."""
 
 
@@ -53,13 +53,13 @@ class FieldError(ValueError):
 @dataclass_transform(
     frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,)
 )
-def spec(cls: type[T]) -> type[T]:
+def strict_dataclass(cls: type[T]) -> type[T]:
     """Make a class a frozen, keyword-only dataclass whose decoding rejects unknown fields."""
     cls.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
     return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
 
-def tagged(field: str) -> Any:
+def discriminated_by(field: str) -> Any:
     """Declare the discriminator field of a union of dataclasses: `Annotated[SGD | Adam,
     tagged("name")]`.
     """
@@ -69,13 +69,13 @@ def tagged(field: str) -> Any:
 _adapters: dict[Any, TypeAdapter[Any]] = {}
 
 
-def _adapter(form: Any) -> TypeAdapter[Any]:
-    if form not in _adapters:  # building an adapter takes milliseconds
-        _adapters[form] = TypeAdapter(form)
-    return _adapters[form]
+def _type_adapter(type_: Any) -> TypeAdapter[Any]:
+    if type_ not in _adapters:  # building an adapter takes milliseconds
+        _adapters[type_] = TypeAdapter(type_)
+    return _adapters[type_]
 
 
-def decode(form: Any, value: object, where: str, field: str = "") -> Any:
+def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
     """Decode `value` (plain tables, lists, strings and numbers) as an instance of the type `form`.
 
     `where` and `field` name the file and the field for errors. Raises InputError with every
@@ -88,20 +88,23 @@ def decode(form: Any, value: object, where: str, field: str = "") -> Any:
         RecursionError,
     ):  # a number of thousands of digits; tables within tables within tables
         fix = "a specification is a small table"
-        raise mistake(where, "holds what cannot be written as JSON", fix, field=field) from None
+        raise input_error(where, "holds what cannot be written as JSON", fix, field=field) from None
     try:
-        return _adapter(form).validate_json(text, strict=True)
+        return _type_adapter(type_).validate_json(text, strict=True)
     except ValidationError as error:
         every = error.errors(include_url=False)
         details = list(filter(_is_relevant, every)) or every
         problems = dict.fromkeys(
-            _problem(form, detail, where, field) for detail in details[:MAX_TOLD]
+            _to_problem(type_, detail, where, field) for detail in details[:MAX_LISTED_PROBLEMS]
         )
-        if len(details) > MAX_TOLD:
+        if len(details) > MAX_LISTED_PROBLEMS:
             fix = "mend these first"
             problems |= {
                 Problem(
-                    where, f"and {len(details) - MAX_TOLD:,} mistakes more", fix, field=field
+                    where,
+                    f"and {len(details) - MAX_LISTED_PROBLEMS:,} mistakes more",
+                    fix,
+                    field=field,
                 ): None
             }
         raise InputError(*problems) from None
@@ -109,26 +112,28 @@ def decode(form: Any, value: object, where: str, field: str = "") -> Any:
 
 def encode(value: object) -> Any:
     """Encode a dataclass as plain tables, lists, strings and numbers."""
-    return _adapter(type(value)).dump_python(value, mode="json")
+    return _type_adapter(type(value)).dump_python(value, mode="json")
 
 
-def json_text(value: object, indent: int | None = 1) -> str:
+def to_json(value: object, indent: int | None = 1) -> str:
     """Encode plain values and dataclasses as standard JSON.
 
     A number that is not finite becomes null.
     """
-    return json.dumps(_plain(value), indent=indent, allow_nan=False)
+    return json.dumps(_to_plain(value), indent=indent, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        return {
+            item.name: _to_plain(getattr(value, item.name)) for item in dataclasses.fields(value)
+        }
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_to_plain(item) for item in value]
     if hasattr(value, "item") and hasattr(value, "dtype"):  # a numpy scalar
-        return _plain(value.item())
+        return _to_plain(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return str(value) if isinstance(value, Path) else value
@@ -145,7 +150,7 @@ def without_defaults(value: Any) -> Any:
         for item in dataclasses.fields(value):
             current = getattr(value, item.name)
             default = item.default_factory() if callable(item.default_factory) else item.default
-            if _is_tag(hints[item.name]) or current != default:
+            if _is_discriminator(hints[item.name]) or current != default:
                 table[item.name] = without_defaults(current)
         return table
     if isinstance(value, tuple | list):
@@ -153,7 +158,7 @@ def without_defaults(value: Any) -> Any:
     return value + 0.0 if isinstance(value, float) else value  # -0.0 is 0.0
 
 
-def digest(value: Any) -> str:
+def config_hash(value: Any) -> str:
     """Return the SHA-256 of a dataclass's canonical JSON: sorted keys, without defaults."""
     normalized = decode(
         type(value), encode(value), type(value).__name__
@@ -176,18 +181,20 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     """Parse a TOML text. `where` names the file in errors. Raises InputError."""
     # tomllib's time and memory grow with the square of the parts of a dotted key.
     if sum(line.count(".") ** 2 for line in text.splitlines()) > 4_000_000:
-        raise mistake(where, "a key of thousands of parts", "a specification is a small text file")
+        raise input_error(
+            where, "a key of thousands of parts", "a specification is a small text file"
+        )
     try:
         tables = tomllib.loads(text.removeprefix("\ufeff"))  # some editors write a byte order mark
     except tomllib.TOMLDecodeError as error:
         match = re.match(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(error))
         line = f":{match[2]}" if match and match[2] else ""
-        raise mistake(
+        raise input_error(
             f"{where}{line}", f"not TOML: {match[1] if match else error}", "write it as key = value"
         ) from None
     except (ValueError, RecursionError):
-        raise mistake(
-            where, f"{_OUTSIZE}{MAX_DEPTH}", "a specification is a small text file"
+        raise input_error(
+            where, f"{_TOO_LARGE_OR_DEEP}{MAX_DEPTH}", "a specification is a small text file"
         ) from None
     level: list[Any] = [tables]
     for _ in range(MAX_DEPTH):
@@ -200,34 +207,36 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         ]
         level = [item for items in inside for item in items]
     if level:
-        raise mistake(where, f"{_OUTSIZE}{MAX_DEPTH}", "a specification is a small text file")
+        raise input_error(
+            where, f"{_TOO_LARGE_OR_DEEP}{MAX_DEPTH}", "a specification is a small text file"
+        )
     return tables
 
 
-_OUTSIZE = "a whole number beyond 64 bits, or tables nested deeper than "
+_TOO_LARGE_OR_DEEP = "a whole number beyond 64 bits, or tables nested deeper than "
 
 
 # Error messages
 # --------------------------------------------------------------------------------------------------
 
 
-def _problem(form: Any, detail: ErrorDetails, where: str, prefix: str) -> Problem:
-    names, holder, field_type = _resolve_location(form, detail["loc"])
+def _to_problem(type_: Any, detail: ErrorDetails, where: str, prefix: str) -> Problem:
+    names, holder, field_type = _resolve_location(type_, detail["loc"])
     field = ".".join(part for part in (prefix, *names) if part).replace(".[", "[")
-    got = _preview(detail["input"])
+    got = _short_json(detail["input"])
     context = detail.get("ctx", {})
-    default = _default(holder, names[-1] if names else "")
+    default = _field_default(holder, names[-1] if names else "")
     last = names[-1] if names else ""
     match detail["type"]:
         case "unexpected_keyword_argument" | "extra_forbidden":
             known = sorted(item.name for item in dataclasses.fields(holder)) if holder else []
-            fix = nearest(last, known) or "remove it"
+            fix = suggest(last, known) or "remove it"
             return Problem(where, "unknown field", fix, field=field, allowed=", ".join(known))
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
             fix = (
                 "give one value more"
                 if last.startswith("[")
-                else f"add {last} = {_example(field_type)}"
+                else f"add {last} = {_example_value(field_type)}"
             )
             return Problem(where, "missing", fix, field=field)
         case "union_tag_not_found" | "union_tag_invalid":
@@ -237,18 +246,18 @@ def _problem(form: Any, detail: ErrorDetails, where: str, prefix: str) -> Proble
                 for name in str(context.get("expected_tags", "")).split(",")
                 if name.strip("' ")
             ]
-            tags = tags or list(_tags(field_type, tag))
-            got = _preview(context["tag"]) if "tag" in context else "none"
+            tags = tags or list(_discriminator_options(field_type, tag))
+            got = _short_json(context["tag"]) if "tag" in context else "none"
             fix = (
-                nearest(str(context.get("tag", "")), tags)
+                suggest(str(context.get("tag", "")), tags)
                 or f'{tag} = "{tags[0] if tags else "..."}"'
             )
             return Problem(
                 where, "unknown", fix, field=f"{field}.{tag}", got=got, allowed=", ".join(tags)
             )
         case "literal_error":
-            options = [str(option) for option in _options(field_type)]
-            fix = nearest(str(detail["input"]), options) or f"{last} = {_preview(options[0])}"
+            options = [str(option) for option in _literal_values(field_type)]
+            fix = suggest(str(detail["input"]), options) or f"{last} = {_short_json(options[0])}"
             return Problem(
                 where, "unknown value", fix, field=field, got=got, allowed=", ".join(options)
             )
@@ -262,14 +271,14 @@ def _problem(form: Any, detail: ErrorDetails, where: str, prefix: str) -> Proble
                 if last.isidentifier()
                 else "give it as a table"
             )
-            if _is_union(_bare(field_type)):
-                fix = f"{last} = {_example(field_type)}"
+            if _is_union(_unwrap_annotated(field_type)):
+                fix = f"{last} = {_example_value(field_type)}"
             return Problem(where, "not a table", fix, field=field, got=got)
         case "json_invalid":
             return Problem(where, "holds text that is not UTF-8", "give it in UTF-8", field=field)
-    allowed = _allowed(field_type)
+    allowed = _describe_allowed(field_type)
     what = "out of range" if "than" in detail["type"] else "not allowed"
-    example = _preview(default) if default is not None else _example(field_type)
+    example = _short_json(default) if default is not None else _example_value(field_type)
     fix = (
         f"give {allowed}" if "..." in example or not last.isidentifier() else f"{last} = {example}"
     )
@@ -286,7 +295,7 @@ def _is_relevant(detail: ErrorDetails) -> bool:
     return detail["type"] != "dataclass_type" or not step[:1].isupper()
 
 
-def _resolve_location(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any]:
+def _resolve_location(type_: Any, loc: tuple[int | str, ...]) -> tuple[list[str], Any, Any]:
     """Resolve the error location `loc` in the type `form`.
 
     Returns:
@@ -295,12 +304,16 @@ def _resolve_location(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str],
     """
     names: list[str] = []
     holder: Any = None
-    field_type: Any = form
+    field_type: Any = type_
     for part in loc:
-        bare = _bare(field_type)
+        bare = _unwrap_annotated(field_type)
         if _is_union(bare):
             members = [member for member in typing.get_args(bare) if member is not type(None)]
-            matches = [m for m in members if dataclasses.is_dataclass(m) and part in _tag_values(m)]
+            matches = [
+                m
+                for m in members
+                if dataclasses.is_dataclass(m) and part in _discriminator_values(m)
+            ]
             if (
                 matches
             ):  # pydantic adds the tag of a union to the location; the file has no such level
@@ -312,7 +325,7 @@ def _resolve_location(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str],
                 field_type = named[0]
                 continue
             field_type = members[0]
-            bare = _bare(field_type)
+            bare = _unwrap_annotated(field_type)
         if isinstance(part, int):
             names.append(f"[{part}]")
             arguments = typing.get_args(bare)
@@ -326,19 +339,19 @@ def _resolve_location(form: Any, loc: tuple[int | str, ...]) -> tuple[list[str],
     return names, holder, field_type
 
 
-def _bare(form: Any) -> Any:
-    return typing.get_args(form)[0] if typing.get_origin(form) is Annotated else form
+def _unwrap_annotated(type_: Any) -> Any:
+    return typing.get_args(type_)[0] if typing.get_origin(type_) is Annotated else type_
 
 
-def _is_union(form: Any) -> bool:
-    return isinstance(form, types.UnionType) or typing.get_origin(form) is typing.Union
+def _is_union(type_: Any) -> bool:
+    return isinstance(type_, types.UnionType) or typing.get_origin(type_) is typing.Union
 
 
-def _is_tag(form: Any) -> bool:
-    return typing.get_origin(form) is typing.Literal and len(typing.get_args(form)) == 1
+def _is_discriminator(type_: Any) -> bool:
+    return typing.get_origin(type_) is typing.Literal and len(typing.get_args(type_)) == 1
 
 
-def _tag_values(cls: Any) -> set[str]:
+def _discriminator_values(cls: Any) -> set[str]:
     hints = typing.get_type_hints(cls).values()
     return {
         value
@@ -348,31 +361,33 @@ def _tag_values(cls: Any) -> set[str]:
     }
 
 
-def _options(form: Any) -> list[Any]:
+def _literal_values(type_: Any) -> list[Any]:
     """Return the values of a Literal, or of a union of Literals."""
-    bare = _bare(form)
+    bare = _unwrap_annotated(type_)
     return [
         v
         for member in typing.get_args(bare)
-        for v in (_options(member) if _is_union(bare) else [member])
+        for v in (_literal_values(member) if _is_union(bare) else [member])
     ]
 
 
-def _tags(form: Any, tag: str) -> list[str]:
-    members = typing.get_args(_bare(form))
+def _discriminator_options(type_: Any, discriminator: str) -> list[str]:
+    members = typing.get_args(_unwrap_annotated(type_))
     return [
-        str(v) for m in members for v in typing.get_args(typing.get_type_hints(m).get(tag, None))
+        str(v)
+        for m in members
+        for v in typing.get_args(typing.get_type_hints(m).get(discriminator, None))
     ]
 
 
-def _default(holder: Any, name: str) -> Any:
-    for item in dataclasses.fields(holder) if holder else ():
+def _field_default(owner: Any, name: str) -> Any:
+    for item in dataclasses.fields(owner) if owner else ():
         if item.name == name and item.default is not dataclasses.MISSING:
             return item.default
     return None
 
 
-_KINDS: dict[Any, tuple[str, str]] = {
+_TYPE_DESCRIPTIONS: dict[Any, tuple[str, str]] = {
     int: ("a whole number", "1"),
     float: ("a number", "0.1"),
     str: ("a string", '"..."'),
@@ -380,14 +395,14 @@ _KINDS: dict[Any, tuple[str, str]] = {
 }
 
 
-def _allowed(form: Any) -> str:
+def _describe_allowed(type_: Any) -> str:
     """Describe the allowed values of a type: `a whole number, at least 1`."""
-    bare = _bare(form)
+    bare = _unwrap_annotated(type_)
     if _is_union(bare):
-        return _allowed(next(m for m in typing.get_args(bare) if m is not type(None)))
+        return _describe_allowed(next(m for m in typing.get_args(bare) if m is not type(None)))
     if typing.get_origin(bare) is tuple:
-        return f"a list, each {_allowed(typing.get_args(bare)[0])}"
-    words = [_KINDS.get(bare, ("another value", "..."))[0]]
+        return f"a list, each {_describe_allowed(typing.get_args(bare)[0])}"
+    words = [_TYPE_DESCRIPTIONS.get(bare, ("another value", "..."))[0]]
     phrases: dict[str, Callable[[Any], str]] = {
         "ge": lambda bound: f"at least {bound:g}",
         "gt": lambda bound: f"above {bound:g}",
@@ -395,7 +410,7 @@ def _allowed(form: Any) -> str:
         "lt": lambda bound: f"below {bound:g}",
         "pattern": lambda _: "1 to 64 letters, digits, '.', '_' or '-'",
     }
-    for mark in typing.get_args(form)[1:] if typing.get_origin(form) is Annotated else ():
+    for mark in typing.get_args(type_)[1:] if typing.get_origin(type_) is Annotated else ():
         for rule in getattr(mark, "metadata", [mark]):
             for attribute, phrase in phrases.items():
                 bound = getattr(rule, attribute, None)
@@ -404,24 +419,24 @@ def _allowed(form: Any) -> str:
     return ", ".join(words)
 
 
-def _example(form: Any) -> str:
-    bare = _bare(form)
+def _example_value(type_: Any) -> str:
+    bare = _unwrap_annotated(type_)
     if _is_union(bare):
-        return _example(next(m for m in typing.get_args(bare) if m is not type(None)))
+        return _example_value(next(m for m in typing.get_args(bare) if m is not type(None)))
     if typing.get_origin(bare) is typing.Literal:
-        return _preview(typing.get_args(bare)[0])
+        return _short_json(typing.get_args(bare)[0])
     if typing.get_origin(bare) is tuple:
-        return f"[{_example(typing.get_args(bare)[0])}]"
+        return f"[{_example_value(typing.get_args(bare)[0])}]"
     if dataclasses.is_dataclass(bare):
         tags = [
-            f"{name} = {_example(hint)}"
+            f"{name} = {_example_value(hint)}"
             for name, hint in typing.get_type_hints(bare).items()
-            if _is_tag(hint)
+            if _is_discriminator(hint)
         ]
         return f"{{ {', '.join(tags) or '...'} }}"
-    return _KINDS.get(bare, ("", "..."))[1]
+    return _TYPE_DESCRIPTIONS.get(bare, ("", "..."))[1]
 
 
-def _preview(value: object) -> str:
+def _short_json(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "..."

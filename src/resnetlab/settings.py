@@ -12,18 +12,18 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from resnetlab.errors import InputError, Problem, mistake, nearest
+from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.files import read_text
 
-CACHE = "RESNETLAB_CACHE"
+CACHE_VARIABLE = "RESNETLAB_CACHE"
 """Environment variable with the folder of the cache."""
-OFFLINE = "RESNETLAB_OFFLINE"
+OFFLINE_VARIABLE = "RESNETLAB_OFFLINE"
 """Environment variable: 1 forbids downloads, 0 allows them even if the configuration file forbids
 them.
 """
 
-KEYS: dict[str, type] = {"cache": str, "offline": bool}
-SWITCH = {
+CONFIG_KEYS: dict[str, type] = {"cache": str, "offline": bool}
+BOOLEAN_WORDS = {
     "1": True,
     "true": True,
     "yes": True,
@@ -41,7 +41,7 @@ def cache_dir() -> Path:
 
     Raises InputError.
     """
-    folder = os.environ.get(CACHE) or _config().get("cache")
+    folder = os.environ.get(CACHE_VARIABLE) or _read_config().get("cache")
     if not folder:
         from platformdirs import user_cache_dir  # its import takes 10 ms
 
@@ -50,7 +50,9 @@ def cache_dir() -> Path:
         return Path(folder).expanduser().absolute()
     except RuntimeError:  # the path begins with ~name of an unknown user
         what, fix = "names the home of a person who does not exist", "give the path of a folder"
-        raise mistake(f"{CACHE}, or cache in {config_file()}", what, fix, got=folder) from None
+        raise input_error(
+            f"{CACHE_VARIABLE}, or cache in {config_file()}", what, fix, got=folder
+        ) from None
 
 
 def downloads_dir() -> Path:
@@ -66,28 +68,30 @@ def weights_dir() -> Path:
     return cache_dir() / "weights"
 
 
-def offline() -> bool:
+def is_offline() -> bool:
     """Return True if downloads are forbidden. Raises InputError."""
-    text = os.environ.get(OFFLINE)
+    text = os.environ.get(OFFLINE_VARIABLE)
     if text is None:
-        return bool(_config().get("offline", False))
-    if text.strip().lower() not in SWITCH:
-        raise mistake(OFFLINE, "not a switch", f"{OFFLINE}=1", got=text, allowed="1 or 0")
-    return SWITCH[text.strip().lower()]
+        return bool(_read_config().get("offline", False))
+    if text.strip().lower() not in BOOLEAN_WORDS:
+        raise input_error(
+            OFFLINE_VARIABLE, "not a switch", f"{OFFLINE_VARIABLE}=1", got=text, allowed="1 or 0"
+        )
+    return BOOLEAN_WORDS[text.strip().lower()]
 
 
-def refuse_offline(name: str, fix: str) -> None:
+def check_downloads_allowed(name: str, fix: str) -> None:
     """Raise InputError if downloads are forbidden.
 
     `fix` names the file that the user can provide instead.
     """
-    if offline():
+    if is_offline():
         why = (
-            f"{OFFLINE} is set"
-            if os.environ.get(OFFLINE)
+            f"{OFFLINE_VARIABLE} is set"
+            if os.environ.get(OFFLINE_VARIABLE)
             else f"{config_file()} has offline = true"
         )
-        raise mistake(name, f"is not here, and nothing is downloaded because {why}", fix)
+        raise input_error(name, f"is not here, and nothing is downloaded because {why}", fix)
 
 
 def config_file() -> Path:
@@ -97,7 +101,7 @@ def config_file() -> Path:
     return Path(user_config_dir("resnetlab", appauthor=False)) / "config.toml"
 
 
-def _config() -> dict[str, Any]:
+def _read_config() -> dict[str, Any]:
     """Read and check the configuration file; return an empty table if there is none.
 
     Raises InputError with every mistake.
@@ -109,16 +113,20 @@ def _config() -> dict[str, Any]:
     try:
         table = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
-        raise mistake(str(path), f"not TOML: {error}", fix) from None
+        raise input_error(str(path), f"not TOML: {error}", fix) from None
     problems = []
     for key, value in table.items():
-        if key not in KEYS:
-            suggestion = nearest(key, KEYS) or "remove it"
+        if key not in CONFIG_KEYS:
+            suggestion = suggest(key, CONFIG_KEYS) or "remove it"
             problems.append(
-                Problem(str(path), "no such key", suggestion, field=key, allowed=", ".join(KEYS))
+                Problem(
+                    str(path), "no such key", suggestion, field=key, allowed=", ".join(CONFIG_KEYS)
+                )
             )
-        elif type(value) is not KEYS[key]:
-            allowed = "the path of a folder, in quotes" if KEYS[key] is str else "true or false"
+        elif type(value) is not CONFIG_KEYS[key]:
+            allowed = (
+                "the path of a folder, in quotes" if CONFIG_KEYS[key] is str else "true or false"
+            )
             problems.append(
                 Problem(
                     str(path),

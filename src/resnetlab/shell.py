@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import PurePath, PureWindowsPath
 
-PLAIN = re.compile(r"[A-Za-z0-9_.:/\\=+-]+")
+UNQUOTED_WORD = re.compile(r"[A-Za-z0-9_.:/\\=+-]+")
 """Words that need no quotes in cmd and PowerShell. A comma does: PowerShell reads it as a list."""
 
 
@@ -21,9 +21,9 @@ def command_line(words: Iterable[str], windows: bool = os.name == "nt") -> str:
     return " ".join(map(_quote, words)) if windows else shlex.join(words)
 
 
-def resume_command(run: object, *more: str) -> str:
+def resume_command(run: object, *extra_arguments: str) -> str:
     """Return the command that resumes the run in the folder `run`."""
-    return command_line(["resnetlab", "resume", str(run), *more])
+    return command_line(["resnetlab", "resume", str(run), *extra_arguments])
 
 
 def is_path(text: str) -> bool:
@@ -33,13 +33,13 @@ def is_path(text: str) -> bool:
     return "/" in text or os.sep in text or _has_drive(text)
 
 
-def last_part(text: str) -> str:
+def strip_folders(text: str) -> str:
     """Remove the folders from the path in `text`: a report shows no path of the machine that wrote
     it.
     """
     setting = re.match(r"(?:--)?[A-Za-z][\w.-]*=", text)  # --out=/a/b, data.source=/a/b
     if setting:
-        return setting[0] + last_part(text[setting.end() :])
+        return setting[0] + strip_folders(text[setting.end() :])
     if not is_path(text):
         return text
     return (PureWindowsPath if _has_drive(text) else PurePath)(text).name or text
@@ -54,7 +54,7 @@ def _quote(word: str) -> str:
     """Quote a word for cmd and PowerShell, by the rules that Windows programs use to parse a
     command line.
     """
-    if PLAIN.fullmatch(word):
+    if UNQUOTED_WORD.fullmatch(word):
         return word
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', word)
     return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'

@@ -13,7 +13,7 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.study_data import gather
+from resnetlab.analysis.study_data import collect
 from resnetlab.cli.main import main
 from resnetlab.files import write_json
 from resnetlab.runs.directory import RunDirectory
@@ -51,7 +51,7 @@ def study_of(tmp_path: Path, small_npz: Path, more: str = "") -> rl.LoadedStudy:
 def pretend(plan: Plan, root: Path, accuracy: Callable[[str, int], float]) -> None:
     """Write the results of a plan as if its runs had been trained."""
     for run in plan.runs:
-        directory = RunDirectory.of(root, run.id)
+        directory = RunDirectory.find(root, run.id)
         write_json(directory.path / "run.json", encode(run.file))
         scores = rl.Scores(
             images=60, loss_nats=1.0, top1_error_pct=100 - accuracy(run.condition, run.seed)
@@ -63,7 +63,7 @@ def run(
     study: rl.LoadedStudy, root: Path, accuracy: Callable[[str, int], float], most: int = 10
 ) -> list[Plan]:
     plans = []
-    for plan in study.stages(root, most_seeds=most):
+    for plan in study.plan_rounds(root, max_seeds=most):
         pretend(plan, root, accuracy)
         plans.append(plan)
     return plans
@@ -90,8 +90,8 @@ def test_only_the_arms_of_undecided_claims_get_more_seeds(tmp_path: Path, small_
         [0, 1, 2, 7, 8],
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
     ]  # its own first, then new ones
-    judged = analyze(gather(read_record(plans[-1], tmp_path)))
-    assert [verdict.word for verdict in judged.verdicts] == ["reproduced", "inconclusive"]
+    judged = analyze(collect(read_record(plans[-1], tmp_path)))
+    assert [verdict.label for verdict in judged.verdicts] == ["reproduced", "inconclusive"]
     assert judged.counts.planned == 23
 
 
@@ -101,7 +101,7 @@ def test_a_study_whose_claims_are_decided_ends_at_the_first_look(
     level = noisy({"residual 8 (A)": 20.0, "residual 14 (A)": 50.0, "residual 20 (A)": 90.0})
     plans = run(study_of(tmp_path, small_npz), tmp_path, level)
     assert len(plans) == 1
-    assert [v.word for v in analyze(gather(read_record(plans[0], tmp_path))).verdicts] == [
+    assert [v.label for v in analyze(collect(read_record(plans[0], tmp_path))).verdicts] == [
         "reproduced"
     ] * 2
 
@@ -113,7 +113,7 @@ def test_no_more_seeds_are_added_than_were_allowed(tmp_path: Path, small_npz: Pa
 
 
 def test_an_unfinished_look_is_the_last_of_this_time(tmp_path: Path, small_npz: Path) -> None:
-    stages = study_of(tmp_path, small_npz).stages(tmp_path, most_seeds=10)
+    stages = study_of(tmp_path, small_npz).plan_rounds(tmp_path, max_seeds=10)
     next(stages)
     with pytest.raises(StopIteration):
         next(stages)
@@ -136,14 +136,14 @@ def test_what_cannot_be_looked_at_is_a_mistake(
     tmp_path: Path, small_npz: Path, more: str, most: int, words: str
 ) -> None:
     with pytest.raises(rl.InputError, match=words):
-        next(study_of(tmp_path, small_npz, more).stages(tmp_path, most_seeds=most))
+        next(study_of(tmp_path, small_npz, more).plan_rounds(tmp_path, max_seeds=most))
 
 
 def test_a_study_without_a_claim_has_nothing_to_decide(tmp_path: Path, small_npz: Path) -> None:
     path = tmp_path / "none.toml"
     path.write_text(TEXT.format(data=small_npz).partition("[[claim]]")[0])
     with pytest.raises(rl.InputError, match="no claim to decide"):
-        next(rl.load_study(path).stages(tmp_path, most_seeds=10))
+        next(rl.load_study(path).plan_rounds(tmp_path, max_seeds=10))
 
 
 def test_a_name_alone_finds_the_study_that_was_begun_with_looks(

@@ -10,28 +10,30 @@ import numpy as np
 import pytest
 
 import resnetlab as rl
-from resnetlab.baselines.bag_of_words import CONTRAST, learn
-from resnetlab.data.config import Images
+from resnetlab.baselines.bag_of_words import CONTRAST_EPSILON, fit
+from resnetlab.data.config import LabeledImages
 from resnetlab.errors import InputError
-from resnetlab.inspection.diagnostics_config import Instruments
+from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.build import build_model
-from resnetlab.models.configs.bag_of_words import BagOfWords
+from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 
-SMALL = BagOfWords(words=5, patch=3, stride=2, regions=2)
+SMALL = BagOfWordsConfig(words=5, patch=3, stride=2, regions=2)
 
 
-def pictures(count: int = 40, side: int = 8, channels: int = 1) -> Images:
+def pictures(count: int = 40, side: int = 8, channels: int = 1) -> LabeledImages:
     draw = np.random.default_rng(3)
     labels = np.arange(count) % 2
     pixels = draw.integers(0, 60, (count, side, side, channels))
     pixels[labels == 1, ::2] += 150  # stripes
-    return Images(pixels.astype(np.uint8), labels)
+    return LabeledImages(pixels.astype(np.uint8), labels)
 
 
 def test_scores_are_those_of_a_loop_over_images_and_patches() -> None:
     images = pictures()
-    held = learn(SMALL, images, 0)
-    for pixels, scores in zip(images.pixels[:5], held.scores(images.pixels)[:5], strict=True):
+    held = fit(SMALL, images, 0)
+    for pixels, scores in zip(
+        images.pixels[:5], held.decision_function(images.pixels)[:5], strict=True
+    ):
         counts = np.zeros((2, 2, 5))
         for row in range(3):
             for column in range(3):
@@ -41,7 +43,7 @@ def test_scores_are_those_of_a_loop_over_images_and_patches() -> None:
                     .transpose(2, 0, 1)
                 )
                 patch = corner.reshape(-1) - corner.mean()
-                patch = patch / np.sqrt(patch.var() + CONTRAST)
+                patch = patch / np.sqrt(patch.var() + CONTRAST_EPSILON)
                 distances = ((held.dictionary - (patch - held.mean) @ held.whitening) ** 2).sum(
                     axis=1
                 )
@@ -52,7 +54,7 @@ def test_scores_are_those_of_a_loop_over_images_and_patches() -> None:
 
 
 def test_its_cost_counts_what_was_learned() -> None:
-    held = learn(SMALL, pictures(), 0)
+    held = fit(SMALL, pictures(), 0)
     learned = sum(
         part.size for part in (held.mean, held.whitening, held.dictionary, held.weights, held.bias)
     )
@@ -60,7 +62,7 @@ def test_its_cost_counts_what_was_learned() -> None:
 
 
 def test_one_seed_gives_one_result_and_another_another() -> None:
-    first, again, other = (learn(SMALL, pictures(), seed).dictionary for seed in (0, 0, 1))
+    first, again, other = (fit(SMALL, pictures(), seed).dictionary for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -86,7 +88,7 @@ def test_it_runs_as_a_run_with_a_record(small_npz: Path, tmp_path: Path) -> None
         "adam",
         settings=settings,
         output=tmp_path,
-        instruments=Instruments(drop_blocks=True),
+        diagnostics=DiagnosticsConfig(drop_blocks=True),
     )
     assert again.id == record.id
     assert not (folder / "instruments").exists()  # it has no blocks, and is not opened for them
@@ -96,8 +98,8 @@ def test_what_it_is_not_is_told_in_a_line() -> None:
     with pytest.raises(
         InputError, match=r"bow-svm: has no layers: it is no network\. Fix: name a network"
     ):
-        build_model(BagOfWords(), 3, 10, lambda _: None)  # type: ignore[arg-type, return-value]
+        build_model(BagOfWordsConfig(), 3, 10, lambda _: None)  # type: ignore[arg-type, return-value]
     with pytest.raises(
         InputError, match=r"cannot take images of 4 pixels: a patch has 6\. Fix: patch = 4"
     ):
-        BagOfWords().cost(3, 10, 4)
+        BagOfWordsConfig().cost(3, 10, 4)

@@ -10,9 +10,9 @@ import gpu
 import pytest
 import torch
 
-from resnetlab.models.configs import CifarNet
+from resnetlab.models.configs import CifarConfig
 
-TINY = CifarNet(blocks=(1, 1, 1), widths=(4, 4, 4))
+TINY = CifarConfig(blocks=(1, 1, 1), widths=(4, 4, 4))
 
 
 @pytest.fixture(autouse=True)

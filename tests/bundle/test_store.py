@@ -15,40 +15,41 @@ import torch
 from torch import nn
 
 from resnetlab.bundle import store
-from resnetlab.bundle.spec import Licence, Metric, ModelFile
-from resnetlab.bundle.store import load_bundle, read_file, save_bundle
-from resnetlab.data.transforms.eval_transform import View
+from resnetlab.bundle.spec import License, Metric, ModelFile
+from resnetlab.bundle.store import load_bundle, read_model_file, save_bundle
+from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError, ResourceError
 from resnetlab.models.build import build_model
-from resnetlab.models.configs import CifarNet, External, Model
+from resnetlab.models.configs import CifarConfig, ExternalConfig, ModelConfig
 from resnetlab.models.weights import write_weights
 
-VIEW = View(size=32, mean=(0.5, 0.5, 0.5), deviation=(0.25, 0.25, 0.25))
-SMALL = CifarNet(blocks=(1, 1), widths=(4, 8))
-SQUEEZE = External(source="torchvision/squeezenet1_1")
+VIEW = EvalTransform(size=32, mean=(0.5, 0.5, 0.5), deviation=(0.25, 0.25, 0.25))
+SMALL = CifarConfig(blocks=(1, 1), widths=(4, 8))
+SQUEEZE = ExternalConfig(source="torchvision/squeezenet1_1")
 
 
-def network(model: Model, classes: int = 3, seed: int = 0) -> nn.Module:
+def network(model: ModelConfig, classes: int = 3, seed: int = 0) -> nn.Module:
     return build_model(
         model, 3, classes, lambda name: torch.Generator().manual_seed(seed + len(name))
     ).eval()
 
 
-def described(model: Model, **fields: object) -> ModelFile:
+def described(model: ModelConfig, **fields: object) -> ModelFile:
     return ModelFile(
         **{"name": "pets", "model": model, "classes": ("cat", "dog", "newt"), "view": VIEW} | fields
     )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    "model", [SMALL, SQUEEZE, External(source="timm/mobilenetv2_035", kwargs={"num_classes": 7})]
+    "model",
+    [SMALL, SQUEEZE, ExternalConfig(source="timm/mobilenetv2_035", kwargs={"num_classes": 7})],
 )
 def test_a_model_comes_back_from_its_folder_with_the_same_outputs(
-    tmp_path: Path, model: Model
+    tmp_path: Path, model: ModelConfig
 ) -> None:
     """The last was built with seven outputs, and its classifier was replaced."""
-    kwargs = {"num_classes": 3} if isinstance(model, External) else {}
-    module = network(replace(model, kwargs=kwargs) if isinstance(model, External) else model)
+    kwargs = {"num_classes": 3} if isinstance(model, ExternalConfig) else {}
+    module = network(replace(model, kwargs=kwargs) if isinstance(model, ExternalConfig) else model)
     save_bundle(tmp_path / "pets", module, described(model))
     held = load_bundle(tmp_path / "pets")
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
@@ -60,7 +61,7 @@ def test_a_model_comes_back_from_its_folder_with_the_same_outputs(
 
 def test_no_path_of_the_machine_that_made_it_stands_in_a_models_folder(tmp_path: Path) -> None:
     write_weights(tmp_path / "start.safetensors", network(SQUEEZE, 3).state_dict(), {})
-    made = External(
+    made = ExternalConfig(
         source="torchvision/squeezenet1_1",
         weights=str(tmp_path / "start.safetensors"),
         class_names=("a",),
@@ -103,7 +104,7 @@ def test_a_folder_is_replaced_whole_or_stays_as_it_was(
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
         assert [path.name for path in tmp_path.iterdir()] == ["pets"]
     save_bundle(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
-    assert read_file(folder).name == "newer"
+    assert read_model_file(folder).name == "newer"
     assert [path.name for path in tmp_path.iterdir()] == ["pets"]
 
 
@@ -186,7 +187,7 @@ def test_the_card_says_what_the_file_says_and_takes_no_markup_from_names(tmp_pat
         SMALL,
         name="<script>",
         classes=("a|b", "*c*", "d"),
-        licence=Licence(name="CC-BY-NC-4.0", of="the backbone"),
+        licence=License(name="CC-BY-NC-4.0", of="the backbone"),
         caveats=("The pre-training saw the test images.",),
         metrics=(
             Metric(
@@ -228,7 +229,7 @@ def test_what_is_no_model_is_told_in_a_line(tmp_path: Path) -> None:
 def test_a_licence_that_rules_out_commerce_is_known_by_its_name(
     name: str, non_commercial: bool
 ) -> None:
-    assert Licence(name=name).non_commercial is non_commercial
+    assert License(name=name).non_commercial is non_commercial
 
 
 def test_a_finished_run_is_a_model_and_is_shown_the_pixels_that_it_trained_on(
@@ -255,10 +256,10 @@ def test_a_run_on_crops_is_shown_the_centre_and_a_whitened_one_is_refused(
 
     cropped = ["recipe.epochs=1", "recipe.augment.crop=6"]
     record = rl.train(SMALL, str(small_npz), "adam", settings=cropped, output=tmp_path)
-    view = read_file(tmp_path / "runs" / record.id).view
+    view = read_model_file(tmp_path / "runs" / record.id).view
     assert (view.rule, view.resize, view.size) == ("crop", 8, 6)
     record = rl.train(
         SMALL, str(small_npz), "adam", settings=[*cropped, "recipe.normalise=zca"], output=tmp_path
     )
     with pytest.raises(InputError, match="scaled by zca"):
-        read_file(tmp_path / "runs" / record.id)
+        read_model_file(tmp_path / "runs" / record.id)

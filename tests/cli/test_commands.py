@@ -223,7 +223,7 @@ def test_a_signal_between_two_looks_is_not_taken_for_the_end(
     import os
     import signal
 
-    from resnetlab.api import LoadedStudy, Outcome
+    from resnetlab.api import LoadedStudy, StudyOutcome
 
     def stages(*_: object) -> Iterator[None]:
         yield None
@@ -232,8 +232,8 @@ def test_a_signal_between_two_looks_is_not_taken_for_the_end(
     def run_plan(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    finished = Outcome.__new__(Outcome)
-    monkeypatch.setattr(Outcome, "finished", True)
+    finished = StudyOutcome.__new__(StudyOutcome)
+    monkeypatch.setattr(StudyOutcome, "finished", True)
     monkeypatch.setattr("resnetlab.cli.work._run_plan", run_plan)
     monkeypatch.setattr(LoadedStudy, "stages", stages)
     monkeypatch.setattr(LoadedStudy, "report", lambda *_: finished)

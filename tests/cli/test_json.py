@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from helpers.stripes import QUICK
-from resnetlab.cli.main import whole_command
+from resnetlab.cli.main import build_command
 
 Resnetlab = Callable[..., tuple[int, str, str]]
 
@@ -104,7 +104,7 @@ def refuse(constant: str) -> None:
 
 
 def test_every_command_that_prints_a_result_has_json_and_a_section_in_the_page() -> None:
-    every = dict(options(whole_command()))
+    every = dict(options(build_command()))
     assert {name for name in every if "--json" not in every[name]} == {"serve"}
     assert set(documented()) == set(CASES) == {name for name in every if "--json" in every[name]}
 
@@ -118,10 +118,13 @@ def test_a_result_as_json_has_the_keys_of_the_page(
     if name == "import-weights":
         from resnetlab.models.build import build_model
         from resnetlab.models.parse import parse_model
-        from resnetlab.training.rng import stream
+        from resnetlab.training.rng import make_generator
 
         net = build_model(
-            parse_model("cifar-resnet8", "", ""), 3, 10, lambda part: stream(0, "init", part)
+            parse_model("cifar-resnet8", "", ""),
+            3,
+            10,
+            lambda part: make_generator(0, "init", part),
         )
         torch.save(net.state_dict(), "net.pth")
     known = {

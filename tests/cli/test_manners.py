@@ -352,16 +352,16 @@ def test_bash_completes_a_command(on_path: dict[str, str]) -> None:
 
 def test_the_list_of_studies_counts_as_the_whole_studies_do() -> None:
     from resnetlab.studies.parsing.study_file import load_study
-    from resnetlab.studies.parsing.toml_tables import outlines, source_of
+    from resnetlab.studies.parsing.toml_tables import study_source, summarize_studies
 
-    for row in outlines():
+    for row in summarize_studies():
         whole = load_study(row["study"])
         assert row == {
             "study": row["study"],
             "conditions": len(whole.conditions),
             "seeds": len(whole.seeds),
             "question": whole.question,
-            "source": source_of(row["study"]),
+            "source": study_source(row["study"]),
         }
 
 

@@ -269,7 +269,7 @@ def test_a_long_step_tells_how_far_it_is(
 
     clock = iter([0.0, 0.5, 9.0, 12.0, 21.0, 30.0])
     monkeypatch.setattr(loading.time, "monotonic", lambda: next(clock))
-    pulse = loading.Pulse()
+    pulse = loading.ProgressLine()
     for done in (0, 5, 90, 100, 190, 1000):
         pulse("photographs read", done, 1000)
     err = capsys.readouterr().err.splitlines()

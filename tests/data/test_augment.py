@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 
 from resnetlab.data.config import Augment, RandAugment
 from resnetlab.data.transforms.augment import (
-    centre,
-    crop_and_flip,
-    cut_out,
-    mix,
-    normalise,
+    center_crop,
+    crop_and_hflip,
+    cutout,
+    mixup,
+    normalize,
     train_batch,
     train_labels,
 )
-from resnetlab.data.transforms.epoch_draws import OPERATIONS, plan_epoch
-from resnetlab.training.rng import stream
+from resnetlab.data.transforms.epoch_draws import NUM_OPERATIONS, draw_epoch
+from resnetlab.training.rng import make_generator
 
-UNSCALED = partial(normalise, mean=torch.zeros(1), deviation=torch.ones(1))
+UNSCALED = partial(normalize, mean=torch.zeros(1), std=torch.ones(1))
 
 
 def naive_crop(image: np.ndarray, top: int, left: int, padding: int) -> np.ndarray:
@@ -74,7 +74,7 @@ def test_crops_and_flips_are_those_of_a_loop_over_images(
     for image, (top, left), mirrored in zip(pixels, corner, mirror, strict=True):
         cut = naive_crop(image, top, left, padding) if crops else image
         expected.append(cut[:, ::-1] if flips and mirrored else cut)
-    got = crop_and_flip(
+    got = crop_and_hflip(
         torch.from_numpy(pixels),
         torch.from_numpy(corner) if crops else None,
         torch.from_numpy(mirror) if flips else None,
@@ -100,13 +100,13 @@ def test_cutout_is_that_of_a_loop_over_images_even_where_it_overhangs(
     expected = [
         naive_cutout(image, *centre, size) for image, centre in zip(images, hole, strict=True)
     ]
-    got = cut_out(torch.from_numpy(images), torch.from_numpy(hole), size)
+    got = cutout(torch.from_numpy(images), torch.from_numpy(hole), size)
     assert np.array_equal(got.numpy(), np.stack(expected))
 
 
 @pytest.mark.parametrize(("size", "zeros"), [(1, 1), (2, 4), (3, 9), (4, 16)])
 def test_a_hole_away_from_the_edge_has_its_whole_area(size: int, zeros: int) -> None:
-    got = cut_out(torch.ones(1, 3, 9, 9), torch.tensor([[4, 4]]), size)
+    got = cutout(torch.ones(1, 3, 9, 9), torch.tensor([[4, 4]]), size)
     assert int((got[0, 0] == 0).sum()) == zeros
 
 
@@ -114,7 +114,7 @@ def test_a_hole_away_from_the_edge_has_its_whole_area(size: int, zeros: int) -> 
 def test_normalised_images_are_x_less_mean_by_sd_in_fp32_and_channels_last(channels: int) -> None:
     pixels = pixels_of(4, 6, 5, channels)
     mean, deviation = [0.5, 0.4, 0.3][:channels], [0.2, 0.25, 0.3][:channels]
-    got = normalise(torch.from_numpy(pixels), torch.tensor(mean), torch.tensor(deviation))
+    got = normalize(torch.from_numpy(pixels), torch.tensor(mean), torch.tensor(deviation))
     expected = (pixels.astype(np.float64) / 255 - mean) / deviation
     assert got.dtype == torch.float32
     assert got.shape == (4, channels, 6, 5)
@@ -128,7 +128,7 @@ def test_normalised_images_are_those_of_torchvision() -> None:
     pixels = torch.from_numpy(pixels_of(4, 6, 6, 3))
     mean, deviation = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]
     usual = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, deviation)])
-    got = normalise(pixels, torch.tensor(mean), torch.tensor(deviation))
+    got = normalize(pixels, torch.tensor(mean), torch.tensor(deviation))
     torch.testing.assert_close(got, usual(pixels.permute(0, 3, 1, 2)), rtol=1e-5, atol=1e-5)
 
 
@@ -147,33 +147,31 @@ def test_normalised_images_are_those_of_torchvision() -> None:
 )
 def test_a_batch_is_its_images_one_by_one_each_with_its_own_draws(augment: Augment) -> None:
     pixels = pixels_of(17, 6, 6, 3)
-    plan = plan_epoch(17, 6, augment, partial(stream, 3, "epoch", 0))
+    plan = draw_epoch(17, 6, augment, partial(make_generator, 3, "epoch", 0))
     mean, deviation = np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.25, 0.3])
     part = slice(5, 12)
-    scale = partial(
-        normalise, mean=torch.tensor(mean).float(), deviation=torch.tensor(deviation).float()
-    )
+    scale = partial(normalize, mean=torch.tensor(mean).float(), std=torch.tensor(deviation).float())
     got = train_batch(torch.from_numpy(pixels), plan, part, augment, scale)
     assert got.is_contiguous(memory_format=torch.channels_last)
     for place, image in zip(range(5, 12), got.numpy(), strict=True):
         one = pixels[plan.order[place]]
         if augment.crop_padding:
-            one = naive_crop(one, *plan.corner[place].tolist(), augment.crop_padding)
+            one = naive_crop(one, *plan.crop_offset[place].tolist(), augment.crop_padding)
         if augment.crop:
-            top, left = plan.corner[place].tolist()
+            top, left = plan.crop_offset[place].tolist()
             one = one[top : top + augment.crop, left : left + augment.crop]
-        if augment.flip and plan.mirror[place]:
+        if augment.flip and plan.hflip[place]:
             one = one[:, ::-1]
         expected = ((one / 255 - mean) / deviation).transpose(2, 0, 1)
         if augment.cutout:
-            expected = naive_cutout(expected, *plan.hole[place].tolist(), augment.cutout)
+            expected = naive_cutout(expected, *plan.cutout_center[place].tolist(), augment.cutout)
         np.testing.assert_allclose(image, expected, atol=3e-6)
 
 
 def test_images_of_one_batch_are_drawn_apart() -> None:
     pixels = torch.from_numpy(pixels_of(1, 8, 8, 1)).expand(64, -1, -1, -1)
     augment = Augment(crop_padding=2, flip=True)
-    plan = plan_epoch(64, 8, augment, partial(stream, 0, "epoch", 0))
+    plan = draw_epoch(64, 8, augment, partial(make_generator, 0, "epoch", 0))
     got = train_batch(pixels, plan, slice(0, 64), augment, UNSCALED)
     assert len({image.numpy().tobytes() for image in got.contiguous()}) > 30
 
@@ -182,16 +180,16 @@ def test_the_split_itself_is_not_written_to() -> None:
     pixels = torch.from_numpy(pixels_of(8, 6, 6, 1))
     before = pixels.clone()
     augment = Augment(crop_padding=2, flip=True, cutout=3, randaugment=RandAugment(), mixup=1.0)
-    plan = plan_epoch(8, 6, augment, partial(stream, 0, "epoch", 0))
+    plan = draw_epoch(8, 6, augment, partial(make_generator, 0, "epoch", 0))
     train_batch(pixels, plan, slice(0, 8), augment, UNSCALED).add_(1)
-    normalise(pixels, torch.zeros(1), torch.ones(1)).add_(1)
+    normalize(pixels, torch.zeros(1), torch.ones(1)).add_(1)
     assert torch.equal(pixels, before)
 
 
 @pytest.mark.parametrize("draws", [(None, None)])
 def test_without_crop_and_flip_the_pixels_are_the_same_tensor(draws: tuple[Any, Any]) -> None:
     pixels = torch.from_numpy(pixels_of(2, 4, 4, 1))
-    assert crop_and_flip(pixels, *draws, 0) is pixels
+    assert crop_and_hflip(pixels, *draws, 0) is pixels
 
 
 @pytest.mark.parametrize(("side", "size"), [(32, 28), (8, 8), (9, 4), (5, 1)])
@@ -201,9 +199,9 @@ def test_the_middle_is_that_of_torchvision(side: int, size: int) -> None:
     pixels = torch.from_numpy(pixels_of(2, side, side, 3))
     if (side - size) % 2 == 0:  # torchvision rounds a half to the even number
         usual = functional.center_crop(pixels.permute(0, 3, 1, 2), [size, size]).permute(0, 2, 3, 1)
-        assert torch.equal(centre(pixels, size), usual)
-    assert centre(pixels, size).shape == (2, size, size, 3)
-    assert centre(pixels, 0) is pixels
+        assert torch.equal(center_crop(pixels, size), usual)
+    assert center_crop(pixels, size).shape == (2, size, size, 3)
+    assert center_crop(pixels, 0) is pixels
 
 
 BLENDS = range(6, 10)
@@ -212,7 +210,7 @@ BLENDS = range(6, 10)
 
 @pytest.mark.parametrize("magnitude", [0, 4, 9, 15, 30])
 @pytest.mark.parametrize("opposite", [False, True])
-@pytest.mark.parametrize("kind", range(OPERATIONS))
+@pytest.mark.parametrize("kind", range(NUM_OPERATIONS))
 def test_operations_are_those_of_torchvision_image_by_image(
     kind: int, opposite: bool, magnitude: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,13 +236,16 @@ def test_an_image_meets_its_own_operations_one_after_another_whatever_else_is_in
     from resnetlab.data.transforms.randaugment import rand_augment
 
     pixels = torch.from_numpy(pixels_of(40, 8, 8, 3))
-    plan = plan_epoch(
-        40, 8, Augment(randaugment=RandAugment(operations=3)), partial(stream, 0, "epoch", 0)
+    plan = draw_epoch(
+        40,
+        8,
+        Augment(randaugment=RandAugment(operations=3)),
+        partial(make_generator, 0, "epoch", 0),
     )
-    together = rand_augment(pixels, plan.operation, plan.opposite, 12)
+    together = rand_augment(pixels, plan.op, plan.op_flip, 12)
     for place in range(40):
         alone = pixels[place : place + 1]
-        for kind, opposite in zip(plan.operation[place], plan.opposite[place], strict=True):
+        for kind, opposite in zip(plan.op[place], plan.op_flip[place], strict=True):
             alone = rand_augment(alone, kind.view(1, 1), opposite.view(1, 1), 12)
         assert torch.equal(together[place], alone[0]), place
 
@@ -253,15 +254,15 @@ def test_a_mixture_holds_its_image_by_its_share_and_a_mate_of_the_batch_by_the_r
     pixels = torch.from_numpy(pixels_of(24, 6, 6, 1))
     labels = torch.arange(24) % 5
     augment = Augment(mixup=0.7)
-    plan = plan_epoch(24, 6, augment, partial(stream, 0, "epoch", 0))
+    plan = draw_epoch(24, 6, augment, partial(make_generator, 0, "epoch", 0))
     part = slice(8, 16)
     plain = train_batch(pixels, plan, part, Augment(), UNSCALED)
     mixed = train_batch(pixels, plan, part, augment, UNSCALED)
     shares = train_labels(labels, plan, part, augment, 5)
-    mates = sorted(range(8), key=lambda place: plan.mate[8 + place])
+    mates = sorted(range(8), key=lambda place: plan.mix_partner[8 + place])
     assert sorted(mates) == list(range(8))
     for place, mate in enumerate(mates):
-        share = float(plan.share[8 + place])
+        share = float(plan.mix_lambda[8 + place])
         torch.testing.assert_close(mixed[place], share * plain[place] + (1 - share) * plain[mate])
         expected = torch.zeros(5)
         expected[labels[plan.order[8 + place]]] += share
@@ -273,4 +274,4 @@ def test_a_mixture_holds_its_image_by_its_share_and_a_mate_of_the_batch_by_the_r
 
 def test_a_share_of_one_is_the_image_itself() -> None:
     values = torch.randn(4, 3)
-    assert torch.equal(mix(values, torch.ones(4), torch.rand(4).double()), values)
+    assert torch.equal(mixup(values, torch.ones(4), torch.rand(4).double()), values)

@@ -19,7 +19,7 @@ from resnetlab.data.sources import image_decoder
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    with image_decoder.quiet():
+    with image_decoder.suppress_pillow_warnings():
         yield
 
 
@@ -207,16 +207,25 @@ def test_of_an_animation_the_first_frame_is_taken(kind: str) -> None:
 def test_a_square_is_the_centre_of_the_image_resized() -> None:
     image = picture(5, 80, 40)
     pixels = np.asarray(image.resize((40, 20), Image.Resampling.BILINEAR).crop((10, 0, 30, 20)))
-    assert np.abs(image_decoder.square(image, 20).astype(int) - pixels.astype(int)).max() <= 1
+    assert (
+        np.abs(image_decoder.resize_center_square(image, 20).astype(int) - pixels.astype(int)).max()
+        <= 1
+    )
 
 
 def test_an_image_of_the_right_size_keeps_its_pixels() -> None:
     image = picture(6, 31, 16)
-    np.testing.assert_array_equal(image_decoder.square(image, 16), np.asarray(image)[:, 7:23])
+    np.testing.assert_array_equal(
+        image_decoder.resize_center_square(image, 16), np.asarray(image)[:, 7:23]
+    )
 
 
 def test_an_extreme_shape_costs_no_memory() -> None:
-    assert image_decoder.square(Image.new("RGB", (50_000, 4)), 64).shape == (64, 64, 3)
+    assert image_decoder.resize_center_square(Image.new("RGB", (50_000, 4)), 64).shape == (
+        64,
+        64,
+        3,
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFOs in folders")
@@ -233,4 +242,4 @@ def test_neither_a_fifo_nor_a_link_is_read(
     os.symlink("/etc/hostname", link)  # noqa: PTH211
     for path in (fifo, link, os.path.join(tmp_path, "absent")):  # noqa: PTH118
         with pytest.raises(image_decoder.BadImageError, match=r"not a regular file|cannot be read"):
-            image_decoder.read(path)
+            image_decoder.read_bytes(path)

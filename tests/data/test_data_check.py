@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from helpers.pictures import picture, save, split_tree
-from resnetlab.data.check import LeftOut, Sizes, check
+from resnetlab.data.check import ImageSizes, UnusedFile, audit_source
 from resnetlab.data.sources import open_source
 from resnetlab.errors import InputError
 
@@ -19,13 +19,13 @@ def test_a_folder_is_counted_measured_and_accounted_for(tmp_path: Path) -> None:
     save(root / "train/cat/tall.png", picture(70, 20, 50))
     (root / "train/cat/.DS_Store").write_text("")
     (root / "test/dog/bad.png").write_text("words")
-    audit = check(str(root), image_size=8, cache=tmp_path / "cache")
+    audit = audit_source(str(root), image_size=8, cache=tmp_path / "cache")
     assert audit.counts == {"train": (5, 4), "test": (2, 2)}
-    assert (audit.used, audit.shape) == (13, (8, 8, 3))
-    assert audit.sizes == Sizes((16, 16, 20), (24, 24, 50))
-    assert audit.passed_over == (LeftOut("train/cat/.DS_Store", "hidden"),)
+    assert (audit.num_images, audit.shape) == (13, (8, 8, 3))
+    assert audit.sizes == ImageSizes((16, 16, 20), (24, 24, 50))
+    assert audit.passed_over == (UnusedFile("train/cat/.DS_Store", "hidden"),)
     assert audit.bad == (
-        LeftOut("test/dog/bad.png", "not an image (allowed: JPEG, PNG, WEBP, BMP, GIF)"),
+        UnusedFile("test/dog/bad.png", "not an image (allowed: JPEG, PNG, WEBP, BMP, GIF)"),
     )
     assert (
         audit.sha256
@@ -39,7 +39,7 @@ def test_copies_across_splits_are_found_even_in_another_format_and_copies_within
     root = split_tree(tmp_path / "pets")
     shutil.copyfile(root / "train/cat/000.png", root / "train/cat/same.png")
     save(root / "test/cat/copy.bmp", picture(1))
-    audit = check(str(root), cache=tmp_path / "cache")
+    audit = audit_source(str(root), cache=tmp_path / "cache")
     assert audit.duplicates == (("train/cat/001.png", "test/cat/copy.bmp"),)
     assert "  train/cat/001.png = test/cat/copy.bmp" in audit.lines()
 
@@ -50,7 +50,7 @@ def test_an_npz_is_audited_by_split_and_index(tmp_path: Path) -> None:
     test[2] = pixels[5]
     path = tmp_path / "set.npz"
     np.savez(path, x_train=pixels, y_train=np.arange(8) % 2, x_test=test, y_test=np.arange(4) % 2)
-    audit = check(str(path), cache=tmp_path)
+    audit = audit_source(str(path), cache=tmp_path)
     assert audit.duplicates == (("train[5]", "test[2]"),)
     assert audit.counts == {"train": (4, 4), "test": (2, 2)}
     assert audit.lines()[:3] == [
@@ -61,15 +61,15 @@ def test_an_npz_is_audited_by_split_and_index(tmp_path: Path) -> None:
 
 
 def test_a_name_is_audited_as_well(tmp_path: Path) -> None:
-    audit = check("digits", cache=tmp_path)
-    assert (audit.name, audit.used, audit.bad, audit.passed_over) == ("digits", 1797, (), ())
+    audit = audit_source("digits", cache=tmp_path)
+    assert (audit.name, audit.num_images, audit.bad, audit.passed_over) == ("digits", 1797, (), ())
 
 
 def test_the_lines_are_bounded_and_cannot_drive_a_terminal(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     for number in range(30):
         (root / f"train/cat/.{number:02}\x1b[31m").write_text("")
-    audit = check(str(root), cache=tmp_path / "cache")
+    audit = audit_source(str(root), cache=tmp_path / "cache")
     assert "  ... and 10 more" in audit.lines()
     assert len(audit.lines(limit=None)) == len(audit.lines()) + 9
     assert all(line.isprintable() for line in audit.lines())
@@ -78,4 +78,4 @@ def test_the_lines_are_bounded_and_cannot_drive_a_terminal(tmp_path: Path) -> No
 def test_a_source_that_cannot_be_opened_is_the_same_mistake_as_in_training(tmp_path: Path) -> None:
     (tmp_path / "pets" / "cat").mkdir(parents=True)
     with pytest.raises(InputError, match="fewer than two classes"):
-        check(str(tmp_path / "pets"), cache=tmp_path / "cache")
+        audit_source(str(tmp_path / "pets"), cache=tmp_path / "cache")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from resnetlab.data import stratify
 from resnetlab.data.config import Data, Source
 from resnetlab.data.sources import content_hash
-from resnetlab.data.splits import cut
+from resnetlab.data.splits import split_dataset
 from resnetlab.errors import InputError
 
 COUNTS = st.lists(st.integers(1, 40), min_size=2, max_size=8)
@@ -36,9 +36,11 @@ def source_of(
         names = [names[k] for k in order]
     pixels = np.zeros((len(labels), 4, 4, 1), np.uint8)
     pixels[:, 0, :4, 0] = np.arange(len(labels), dtype="<u4").view(np.uint8).reshape(-1, 4)
-    images = content_hash.images(pixels, labels)
+    images = content_hash.make_images(pixels, labels)
     validation = images if own_validation else None
-    return content_hash.assemble("numbers", names, train=images, test=images, validation=validation)
+    return content_hash.build_source(
+        "numbers", names, train=images, test=images, validation=validation
+    )
 
 
 def numbers(images: object) -> list[int]:
@@ -58,9 +60,9 @@ def test_a_cut_is_disjoint_complete_and_in_the_order_of_the_source(
     data = Data(source="numbers", validation=share, split_seed=seed)
     if not cuttable(counts, share):
         with pytest.raises(InputError, match="cannot be set apart"):
-            cut(source_of(counts), data)
+            split_dataset(source_of(counts), data)
         return
-    made = cut(source_of(counts), data)
+    made = split_dataset(source_of(counts), data)
     train, validation = numbers(made.train), numbers(made.validation)
     assert sorted(train + validation) == list(range(sum(counts)))
     assert train == sorted(train)
@@ -72,7 +74,7 @@ def test_a_cut_is_disjoint_complete_and_in_the_order_of_the_source(
 
 @given(st.lists(st.integers(10, 60), min_size=2, max_size=8), st.floats(0.01, 0.5))
 def test_every_class_is_within_one_of_its_share(counts: list[int], share: float) -> None:
-    made = cut(source_of(counts), Data(source="numbers", validation=share))
+    made = split_dataset(source_of(counts), Data(source="numbers", validation=share))
     total = round(share * sum(counts))
     drawn = (
         np.bincount(made.validation.labels, minlength=len(counts))
@@ -91,24 +93,28 @@ def test_the_order_of_the_classes_moves_no_image(
     order = list(range(len(counts)))
     random.shuffle(order)
     data = Data(source="numbers", validation=share)
-    assert numbers(cut(source_of(counts), data).validation) == numbers(
-        cut(source_of(counts, order=order), data).validation
+    assert numbers(split_dataset(source_of(counts), data).validation) == numbers(
+        split_dataset(source_of(counts, order=order), data).validation
     )
 
 
 def test_the_same_seed_gives_the_same_split_whatever_numpy_drew_before() -> None:
     data = Data(source="numbers", validation=0.2, split_seed=3)
-    first = cut(source_of([30, 20, 10]), data)
+    first = split_dataset(source_of([30, 20, 10]), data)
     np.random.seed(99)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    second = cut(source_of([30, 20, 10]), data)
+    second = split_dataset(source_of([30, 20, 10]), data)
     assert numbers(first.validation) == numbers(second.validation)
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
 
 def test_another_seed_gives_another_split() -> None:
     cuts = {
-        tuple(numbers(cut(source_of([30, 30]), Data(source="n", split_seed=seed)).validation))
+        tuple(
+            numbers(
+                split_dataset(source_of([30, 30]), Data(source="n", split_seed=seed)).validation
+            )
+        )
         for seed in range(8)
     }
     assert len(cuts) == 8
@@ -116,36 +122,37 @@ def test_another_seed_gives_another_split() -> None:
 
 def test_the_draw_is_the_one_that_was_published() -> None:
     """Golden: a change here changes every run's data and must raise the form's number."""
-    assert stratify.order(10, "validation", 0, "cat").tolist() == GOLDEN_ORDER
+    assert stratify.stable_permutation(10, "validation", 0, "cat").tolist() == GOLDEN_ORDER
     assert (
-        numbers(cut(source_of([12, 8]), Data(source="n", validation=0.25)).validation) == GOLDEN_CUT
+        numbers(split_dataset(source_of([12, 8]), Data(source="n", validation=0.25)).validation)
+        == GOLDEN_CUT
     )
 
 
 def test_another_class_growing_moves_no_image_of_this_one() -> None:
     labels = np.array([0] * 20 + [1] * 20)
     grown = np.array([0] * 20 + [1] * 60)
-    few = stratify.draw(labels, ["a", "b"], 8, "validation", 0, where="", fix="")
-    many = stratify.draw(grown, ["a", "b"], 16, "validation", 0, where="", fix="")
+    few = stratify.stratified_mask(labels, ["a", "b"], 8, "validation", 0, where="", fix="")
+    many = stratify.stratified_mask(grown, ["a", "b"], 16, "validation", 0, where="", fix="")
     assert few[:20].tolist() == many[:20].tolist()
 
 
 def test_without_a_share_there_is_no_validation_split() -> None:
-    made = cut(source_of([5, 5]), Data(source="numbers", validation=0))
+    made = split_dataset(source_of([5, 5]), Data(source="numbers", validation=0))
     assert made.validation is None
     assert len(made.train) == 10
 
 
 def test_a_sources_own_validation_split_goes_before_a_share() -> None:
     source = source_of([5, 5], own_validation=True)
-    made = cut(source, Data(source="numbers", validation=0.4))
+    made = split_dataset(source, Data(source="numbers", validation=0.4))
     assert made.validation is source.validation
     assert len(made.train) == 10
     assert made.identity.validation == 0
 
 
 def test_classes_of_one_image_keep_it_in_train() -> None:
-    made = cut(source_of([1, 1, 1, 17]), Data(source="numbers", validation=0.5))
+    made = split_dataset(source_of([1, 1, 1, 17]), Data(source="numbers", validation=0.5))
     assert np.bincount(made.train.labels).tolist() == [1, 1, 1, 7]
     assert set(made.validation.labels) == {3}
 
@@ -155,9 +162,11 @@ def test_train_images_keeps_that_many_by_class_and_leaves_validation_alone(
     counts: list[int], data: st.DataObject
 ) -> None:
     share = 0.1 if cuttable(counts, 0.1) else 0
-    whole = cut(source_of(counts), Data(source="numbers", validation=share))
+    whole = split_dataset(source_of(counts), Data(source="numbers", validation=share))
     size = data.draw(st.integers(len(counts), len(whole.train)))
-    small = cut(source_of(counts), Data(source="numbers", validation=share, train_images=size))
+    small = split_dataset(
+        source_of(counts), Data(source="numbers", validation=share, train_images=size)
+    )
     assert len(small.train) == size
     assert set(numbers(small.train)) <= set(numbers(whole.train))
     assert numbers(small.validation) == numbers(whole.validation)
@@ -170,7 +179,7 @@ def test_more_train_images_than_there_are_or_fewer_than_classes_is_one_line(
     size: int, fix: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        cut(source_of([10, 10]), Data(source="numbers", train_images=size))
+        split_dataset(source_of([10, 10]), Data(source="numbers", train_images=size))
     assert str(caught.value) == (
         f"numbers: train_images: not that many, or fewer than the classes (got {size}; "
         f"allowed: 2 to 18). Fix: {fix}"
@@ -179,7 +188,7 @@ def test_more_train_images_than_there_are_or_fewer_than_classes_is_one_line(
 
 def test_the_identity_holds_the_content_and_the_cut() -> None:
     source = source_of([10, 10])
-    identity = cut(
+    identity = split_dataset(
         source, Data(source="elsewhere", validation=0.2, split_seed=4, test_curve=True)
     ).identity
     assert (

@@ -8,15 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnetlab.data.config import Images
-from resnetlab.data.device_images import Resident, channel_statistics
+from resnetlab.data.config import LabeledImages
+from resnetlab.data.device_images import DeviceImages, channel_statistics
 
 
 def images_of(
     shape: tuple[int, int, int, int], seed: int = 0, low: int = 0, high: int = 256
-) -> Images:
+) -> LabeledImages:
     draw = np.random.default_rng(seed)
-    return Images(draw.integers(low, high, shape, np.uint8), draw.integers(0, 3, shape[0]))
+    return LabeledImages(draw.integers(low, high, shape, np.uint8), draw.integers(0, 3, shape[0]))
 
 
 @given(
@@ -38,13 +38,13 @@ def test_statistics_are_mean_and_sd_of_all_pixels_of_a_channel(
 
 def test_statistics_do_not_depend_on_the_order_of_images() -> None:
     images = images_of((50, 8, 8, 3))
-    turned = Images(images.pixels[::-1].copy(), images.labels[::-1].copy())
+    turned = LabeledImages(images.pixels[::-1].copy(), images.labels[::-1].copy())
     assert channel_statistics(images) == channel_statistics(turned)
 
 
 def test_a_constant_channel_has_deviation_zero() -> None:
     mean, deviation = channel_statistics(
-        Images(np.full((3, 4, 4, 1), 51, np.uint8), np.zeros(3, np.int64))
+        LabeledImages(np.full((3, 4, 4, 1), 51, np.uint8), np.zeros(3, np.int64))
     )
     assert mean == [pytest.approx(0.2, rel=1e-15)]
     assert deviation == [0.0]
@@ -52,7 +52,7 @@ def test_a_constant_channel_has_deviation_zero() -> None:
 
 def test_a_resident_split_is_the_arrays_of_its_images() -> None:
     images = images_of((5, 4, 4, 3))
-    held = Resident.of(images, torch.device("cpu"))
+    held = DeviceImages.from_images(images, torch.device("cpu"))
     assert len(held) == len(images) == 5
     assert (held.pixels.dtype, held.labels.dtype) == (torch.uint8, torch.int64)
     assert np.array_equal(held.pixels.numpy(), images.pixels)

@@ -18,8 +18,8 @@ from torchvision.datasets import Flowers102, OxfordIIITPet
 from helpers.pictures import encoded, picture
 from resnetlab.data import download as module
 from resnetlab.data.archives import unpack
-from resnetlab.data.download import fetch
-from resnetlab.data.sources.folder import survey
+from resnetlab.data.download import download_dataset
+from resnetlab.data.sources.folder import scan_folder
 from resnetlab.errors import InputError
 
 
@@ -44,7 +44,7 @@ def md5(path: Path) -> str:
 
 
 def splits(root: Path, cache: Path) -> Counter[tuple[str, str | None]]:
-    found = survey(root, image_size=8, cache=cache)
+    found = scan_folder(root, image_size=8, cache=cache)
     return Counter((row.label, row.split) for row in found.rows)
 
 
@@ -69,14 +69,14 @@ def test_stanford_dogs_come_from_their_archives_with_the_splits_of_their_lists(
         "test_list.mat": mat(file_list=cells(test)),
     }
     tar(downloads / "lists.tar", lists)
-    root = fetch("stanford-dogs", tmp_path)
+    root = download_dataset("stanford-dogs", tmp_path)
     assert root == tmp_path / "stanford-dogs"
     assert splits(root, tmp_path / "cache") == {
         **{(breed, "train"): 3 for breed in breeds},
         **{(breed, "test"): 1 for breed in breeds},
     }
     said: list[str] = []
-    fetch("stanford-dogs", tmp_path, said.append)
+    download_dataset("stanford-dogs", tmp_path, said.append)
     assert said == [f"{root} is there already"]
 
 
@@ -95,7 +95,7 @@ def test_oxford_pets_are_read_by_torchvision_from_archives_that_are_checked(
     second = tar(downloads / "annotations.tar.gz", notes, "w:gz")
     resources = [(f"https://example.org/{path.name}", md5(path)) for path in (first, second)]
     monkeypatch.setattr(OxfordIIITPet, "_RESOURCES", tuple(resources))
-    assert splits(fetch("oxford-pets", tmp_path), tmp_path / "cache") == {
+    assert splits(download_dataset("oxford-pets", tmp_path), tmp_path / "cache") == {
         ("Abyssinian", "train"): 3,
         ("Abyssinian", "test"): 1,
         ("Beagle", "train"): 3,
@@ -122,7 +122,7 @@ def test_flowers_keep_their_validation_split(
         "setid": (sets.name, md5(sets)),
     }
     monkeypatch.setattr(Flowers102, "_file_dict", held)
-    found = splits(fetch("flowers", tmp_path), tmp_path / "cache")
+    found = splits(download_dataset("flowers", tmp_path), tmp_path / "cache")
     assert found == {
         (name, split): count
         for name in ("pink primrose", "hard-leaved pocket orchid")
@@ -135,7 +135,7 @@ def test_without_a_network_one_line_says_where_to_put_which_file(
 ) -> None:
     monkeypatch.setattr(module, "_DOGS", "http://127.0.0.1:9/")
     with pytest.raises(InputError) as caught:
-        fetch("stanford-dogs", tmp_path)
+        download_dataset("stanford-dogs", tmp_path)
     place = tmp_path / "person" / "downloads" / "stanford-dogs"
     assert str(caught.value).startswith("http://127.0.0.1:9/images.tar: cannot be downloaded: ")
     assert str(caught.value).endswith(
@@ -149,12 +149,12 @@ def test_an_archive_with_another_md5_is_refused(tmp_path: Path) -> None:
     for url, _ in OxfordIIITPet._RESOURCES:
         tar(downloads / Path(url).name, {"images/a.jpg": b""}, "w:gz")
     with pytest.raises(InputError, match="differs from the MD5 that its source tells"):
-        fetch("oxford-pets", tmp_path)
+        download_dataset("oxford-pets", tmp_path)
 
 
 def test_an_unknown_set_is_told_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match='Fix: did you mean "flowers"'):
-        fetch("flower", tmp_path)
+        download_dataset("flower", tmp_path)
 
 
 # Archives

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.data.config import Augment, RandAugment
-from resnetlab.data.transforms.epoch_draws import OPERATIONS, EpochPlan, plan_epoch
-from resnetlab.training.rng import stream
+from resnetlab.data.transforms.epoch_draws import NUM_OPERATIONS, EpochDraws, draw_epoch
+from resnetlab.training.rng import make_generator
 
 
 def plan(
     images: int = 60, side: int = 8, padding: int = 4, seed: int = 0, epoch: int = 0, **augment: Any
-) -> EpochPlan:
+) -> EpochDraws:
     held = Augment(**({"crop_padding": padding} | augment))
-    return plan_epoch(images, side, held, partial(stream, seed, "epoch", epoch))
+    return draw_epoch(images, side, held, partial(make_generator, seed, "epoch", epoch))
 
 
 PARTS = ("order", "corner", "mirror", "hole", "operation", "opposite", "share", "mate")
@@ -43,11 +43,11 @@ def test_an_epoch_meets_every_image_once_with_draws_within_their_bounds(
 ) -> None:
     drawn = plan(images, side, padding, seed)
     assert sorted(drawn.order.tolist()) == list(range(images))
-    assert drawn.corner.shape == drawn.hole.shape == (images, 2)
-    assert drawn.mirror.shape == (images,)
-    assert drawn.mirror.dtype == torch.bool
-    assert 0 <= drawn.corner.min() <= drawn.corner.max() <= 2 * padding
-    assert 0 <= drawn.hole.min() <= drawn.hole.max() < side
+    assert drawn.crop_offset.shape == drawn.cutout_center.shape == (images, 2)
+    assert drawn.hflip.shape == (images,)
+    assert drawn.hflip.dtype == torch.bool
+    assert 0 <= drawn.crop_offset.min() <= drawn.crop_offset.max() <= 2 * padding
+    assert 0 <= drawn.cutout_center.min() <= drawn.cutout_center.max() < side
 
 
 def test_a_plan_follows_from_seed_and_epoch_alone() -> None:
@@ -70,17 +70,23 @@ def test_other_seeds_and_epochs_have_other_orders() -> None:
 @pytest.mark.parametrize("change", [{"padding": 0}, {"padding": 2}, {"side": 32}, EVERYTHING])
 def test_what_is_drawn_for_augmentation_changes_no_order(change: dict[str, Any]) -> None:
     assert torch.equal(plan().order, plan(**change).order)
-    assert torch.equal(plan().mirror, plan(**change).mirror)
+    assert torch.equal(plan().hflip, plan(**change).hflip)
 
 
 def test_draws_are_fair() -> None:
     drawn = plan(images=20_000, side=5, padding=1)
-    assert abs(drawn.mirror.float().mean() - 0.5) < 0.02
-    for values, high in ((drawn.corner, 3), (drawn.hole, 5)):
+    assert abs(drawn.hflip.float().mean() - 0.5) < 0.02
+    for values, high in ((drawn.crop_offset, 3), (drawn.cutout_center, 5)):
         pairs = torch.bincount(values[:, 0] * high + values[:, 1], minlength=high**2) / len(values)
         assert torch.allclose(pairs, torch.full((high**2,), 1 / high**2), atol=0.01)
     columns = torch.stack(
-        [drawn.corner[:, 0], drawn.corner[:, 1], drawn.mirror, drawn.hole[:, 0], drawn.hole[:, 1]]
+        [
+            drawn.crop_offset[:, 0],
+            drawn.crop_offset[:, 1],
+            drawn.hflip,
+            drawn.cutout_center[:, 0],
+            drawn.cutout_center[:, 1],
+        ]
     )
     related = torch.corrcoef(columns.float())
     assert all(abs(related[i, j]) < 0.03 for i, j in itertools.combinations(range(5), 2)), (
@@ -94,7 +100,7 @@ def test_a_plan_moves_whole() -> None:
 
 
 def test_a_smaller_crop_lies_anywhere_within_the_image() -> None:
-    corner = plan(images=5_000, side=8, padding=0, crop=5).corner
+    corner = plan(images=5_000, side=8, padding=0, crop=5).crop_offset
     assert (int(corner.min()), int(corner.max())) == (0, 3)
     assert torch.allclose(
         torch.bincount(corner.flatten()) / 10_000, torch.full((4,), 0.25), atol=0.02
@@ -103,7 +109,7 @@ def test_a_smaller_crop_lies_anywhere_within_the_image() -> None:
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
 def test_shares_of_mixtures_have_the_mean_and_the_variance_of_their_beta(alpha: float) -> None:
-    share = plan(images=40_000, mixup=alpha).share.double()
+    share = plan(images=40_000, mixup=alpha).mix_lambda.double()
     assert 0 <= share.min() <= share.max() <= 1
     assert abs(share.mean() - 0.5) < 0.01
     assert share.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.03)
@@ -111,17 +117,19 @@ def test_shares_of_mixtures_have_the_mean_and_the_variance_of_their_beta(alpha: 
 
 def test_operations_are_drawn_alike_and_each_with_its_direction() -> None:
     drawn = plan(images=28_000, randaugment=RandAugment(operations=2))
-    counts = torch.bincount(drawn.operation.flatten(), minlength=OPERATIONS)
-    assert torch.allclose(counts / 56_000, torch.full((OPERATIONS,), 1 / OPERATIONS), atol=0.005)
-    assert abs(drawn.opposite.float().mean() - 0.5) < 0.01
-    assert drawn.operation.shape == drawn.opposite.shape == (28_000, 2)
+    counts = torch.bincount(drawn.op.flatten(), minlength=NUM_OPERATIONS)
+    assert torch.allclose(
+        counts / 56_000, torch.full((NUM_OPERATIONS,), 1 / NUM_OPERATIONS), atol=0.005
+    )
+    assert abs(drawn.op_flip.float().mean() - 0.5) < 0.01
+    assert drawn.op.shape == drawn.op_flip.shape == (28_000, 2)
 
 
 def test_what_is_not_asked_for_is_not_drawn() -> None:
     drawn = plan()
     assert (
-        drawn.operation.numel(),
-        drawn.opposite.numel(),
-        drawn.share.numel(),
-        drawn.mate.numel(),
+        drawn.op.numel(),
+        drawn.op_flip.numel(),
+        drawn.mix_lambda.numel(),
+        drawn.mix_partner.numel(),
     ) == (0, 0, 0, 0)

@@ -13,7 +13,11 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 
 from helpers.pictures import picture
 from resnetlab.data.sources import image_decoder
-from resnetlab.data.transforms.eval_transform import View, resized, show
+from resnetlab.data.transforms.eval_transform import (
+    EvalTransform,
+    apply_eval_transform,
+    resize_image,
+)
 from resnetlab.schema import FieldError
 
 HALF = {"mean": (0.5,) * 3, "deviation": (0.5,) * 3}
@@ -26,25 +30,29 @@ def test_a_crop_is_torchvisions_resize_and_centre_crop(
     width: int, height: int, size: int, more: int, bicubic: bool
 ) -> None:
     kind = "bicubic" if bicubic else "bilinear"
-    view = View(size=size, resize=size + more, interpolation=kind, **HALF)
+    view = EvalTransform(size=size, resize=size + more, interpolation=kind, **HALF)
     image = picture(1, width, height)
     mode = InterpolationMode.BICUBIC if bicubic else InterpolationMode.BILINEAR
     theirs = Compose([Resize(size + more, interpolation=mode), CenterCrop(size)])(image)
-    assert np.array_equal(show(image, view), np.asarray(theirs))
+    assert np.array_equal(apply_eval_transform(image, view), np.asarray(theirs))
 
 
 @pytest.mark.parametrize(("size", "shorter"), [(224, 256), (288, 329), (128, 146), (161, 184)])
 def test_the_shorter_side_is_256_to_224_of_the_crop_rounded_down(size: int, shorter: int) -> None:
-    view = View(size=size, **HALF)
+    view = EvalTransform(size=size, **HALF)
     assert view.shorter_side == shorter
-    assert min(resized(picture(0, 501, 375), view).size) == shorter
+    assert min(resize_image(picture(0, 501, 375), view).size) == shorter
 
 
 def test_a_whole_image_keeps_its_shape_and_loses_nothing() -> None:
-    view = View(rule="whole", size=64, **HALF)
-    assert show(picture(0, 501, 375), view).shape == (47, 64, 3)  # 64 x 375 / 501 = 47.9
-    assert show(picture(0, 375, 501), view).shape == (64, 47, 3)
-    assert show(picture(0, 1000, 5), view).shape == (1, 64, 3)
+    view = EvalTransform(rule="whole", size=64, **HALF)
+    assert apply_eval_transform(picture(0, 501, 375), view).shape == (
+        47,
+        64,
+        3,
+    )  # 64 x 375 / 501 = 47.9
+    assert apply_eval_transform(picture(0, 375, 501), view).shape == (64, 47, 3)
+    assert apply_eval_transform(picture(0, 1000, 5), view).shape == (1, 64, 3)
 
 
 @pytest.mark.parametrize("upright", [False, True])
@@ -54,7 +62,9 @@ def test_a_strip_that_would_fill_the_memory_is_shown_its_middle(upright: bool) -
     image = Image.fromarray(
         strip.T if upright else strip
     )  # at 32 pixels it would be 16,000,000 long
-    shown = show(image, View(size=28, resize=32, channels=1, mean=(0.5,), deviation=(0.5,)))
+    shown = apply_eval_transform(
+        image, EvalTransform(size=28, resize=32, channels=1, mean=(0.5,), deviation=(0.5,))
+    )
     assert shown.shape == (28, 28, 1)
     assert shown.min() == 255
 
@@ -62,20 +72,25 @@ def test_a_strip_that_would_fill_the_memory_is_shown_its_middle(upright: bool) -
 def test_a_square_has_the_pixels_that_a_run_trains_on() -> None:
     image = picture(3, 57, 41)
     assert np.array_equal(
-        show(image, View(rule="square", size=16, **HALF)), image_decoder.square(image, 16)
+        apply_eval_transform(image, EvalTransform(rule="square", size=16, **HALF)),
+        image_decoder.resize_center_square(image, 16),
     )
 
 
 def test_grey_and_colour_become_what_the_network_takes() -> None:
-    grey = View(size=16, channels=1, mean=(0.5,), deviation=(0.5,))
-    assert show(picture(0, 30, 20), grey).shape == (16, 16, 1)
-    assert show(picture(0, 30, 20, "L"), View(size=16, **HALF)).shape == (16, 16, 3)
+    grey = EvalTransform(size=16, channels=1, mean=(0.5,), deviation=(0.5,))
+    assert apply_eval_transform(picture(0, 30, 20), grey).shape == (16, 16, 1)
+    assert apply_eval_transform(picture(0, 30, 20, "L"), EvalTransform(size=16, **HALF)).shape == (
+        16,
+        16,
+        3,
+    )
 
 
 def test_a_view_that_contradicts_itself_is_refused() -> None:
     with pytest.raises(FieldError, match="resize"):
-        View(size=64, resize=32, **HALF)
+        EvalTransform(size=64, resize=32, **HALF)
     with pytest.raises(FieldError, match="resize"):
-        View(rule="square", size=64, resize=70, **HALF)
+        EvalTransform(rule="square", size=64, resize=70, **HALF)
     with pytest.raises(FieldError, match="mean"):
-        View(size=64, channels=1, **HALF)
+        EvalTransform(size=64, channels=1, **HALF)

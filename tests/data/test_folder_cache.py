@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from helpers.pictures import class_tree, encoded, opened, picture, save, split_tree
-from resnetlab.data.check import check
+from resnetlab.data.check import audit_source
 from resnetlab.data.sources import decode_cache, folder, folder_cache, image_decoder
 from resnetlab.errors import InputError
 
@@ -114,7 +114,7 @@ def aged(root: Path, seconds: int = 60) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files of images that are opened."""
     held: list[Path] = []
-    read = image_decoder.read
+    read = image_decoder.read_bytes
     monkeypatch.setattr(image_decoder, "read", lambda path: held.append(Path(path)) or read(path))
     return held
 
@@ -163,7 +163,8 @@ def test_of_a_folder_that_changed_only_the_new_files_are_opened_for_their_hash(
 def decoded_hashes(root: Path, tmp_path: Path) -> list[str]:
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
     return [
-        held.sha256 for held in folder_cache.probe(root, paths, 2, tmp_path / "person" / "images")
+        held.sha256
+        for held in folder_cache.read_headers(root, paths, 2, tmp_path / "person" / "images")
     ]
 
 
@@ -215,13 +216,13 @@ def test_other_content_of_the_same_size_and_time_is_noticed_in_a_young_file_and_
     path.write_bytes(whole + b"2")
     os.utime(path, ns=(held.st_mtime_ns, held.st_mtime_ns))
     assert (opened(root, image_size=8).sha256 != first) is noticed
-    assert check(str(root), image_size=8, cache=tmp_path / "cache").sha256 != first
+    assert audit_source(str(root), image_size=8, cache=tmp_path / "cache").sha256 != first
     assert opened(root, image_size=8).sha256 != first
 
 
 def test_a_file_that_changes_between_hash_and_decoding_is_bad(tmp_path: Path) -> None:
     save(tmp_path / "1.png", picture(1))
     result = decode_cache.decode(
-        tmp_path, ["1.png"], ["0" * 64], 8, cache=tmp_path / "cache", workers=1, say=print
+        tmp_path, ["1.png"], ["0" * 64], 8, cache=tmp_path / "cache", workers=1, notify=print
     )
     assert result.reasons == ("changed while it was read",)

@@ -25,8 +25,8 @@ def refused(root: Path, **options: object) -> list[str]:
     return lines_of(caught.value)
 
 
-def survey(root: Path) -> folder.Survey:
-    return folder.survey(root, image_size=8, cache=root.parent / "cache", skip_bad=True)
+def survey(root: Path) -> folder.FolderScan:
+    return folder.scan_folder(root, image_size=8, cache=root.parent / "cache", skip_bad=True)
 
 
 # What is used
@@ -40,7 +40,7 @@ def test_train_and_test_folders_are_the_splits_and_class_names_travel(tmp_path: 
     assert source.train.labels.tolist() == [0] * 4 + [1] * 4
     assert source.test.labels.tolist() == [0, 0, 1, 1]
     assert (source.validation, source.notes) == (None, ())
-    expected = image_decoder.square(picture(1), 8)
+    expected = image_decoder.resize_center_square(picture(1), 8)
     np.testing.assert_array_equal(source.train.pixels[1], expected)
 
 
@@ -214,7 +214,7 @@ def test_every_file_that_is_no_image_is_listed_with_its_reason(tmp_path: Path) -
     (cat / "up").symlink_to(root / "train")
     os.mkfifo(cat / "fifo.png")
     found = survey(root)
-    assert {item.path.removeprefix("train/cat/"): item.reason for item in found.passed} == {
+    assert {item.path.removeprefix("train/cat/"): item.reason for item in found.skipped} == {
         ".DS_Store": "hidden",
         "._000.png": "hidden",
         ".ipynb_checkpoints/000.png": "hidden",
@@ -428,7 +428,7 @@ def test_of_any_tree_every_file_is_used_or_listed_or_the_folder_is_refused(
     assert all(". Fix: " in line for line in refusal)
     if refusal:
         return
-    accounted = [item.path for item in (*found.rows, *found.passed, *found.bad)]
+    accounted = [item.path for item in (*found.rows, *found.skipped, *found.bad)]
     there = [
         str(path.relative_to(root))
         for path in root.rglob("*")

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from helpers.pictures import lines_of, save, split_tree, tree
 from helpers.pictures import picture as drawn
 from resnetlab.data.sources import manifest
-from resnetlab.data.sources.folder import Survey, survey
-from resnetlab.data.sources.manifest import Cut
+from resnetlab.data.sources.folder import FolderScan, scan_folder
+from resnetlab.data.sources.manifest import SplitSpec
 from resnetlab.errors import InputError
 
 
-def surveyed(root: Path, cut: Cut | Path | None) -> Survey:
-    return survey(root, image_size=8, cache=root.parent / "cache", skip_bad=True, cut=cut)
+def surveyed(root: Path, cut: SplitSpec | Path | None) -> FolderScan:
+    return scan_folder(root, image_size=8, cache=root.parent / "cache", skip_bad=True, split=cut)
 
 
-def counted(found: Survey) -> Counter[tuple[str, str | None]]:
+def counted(found: FolderScan) -> Counter[tuple[str, str | None]]:
     return Counter((row.label, row.split) for row in found.rows)
 
 
@@ -32,7 +32,7 @@ def test_shares_and_the_counts_that_they_come_to_cut_alike_and_each_class_has_it
     tmp_path: Path,
 ) -> None:
     root = tree(tmp_path / "pets", {"cat": 20, "dog": 10})
-    by_shares = surveyed(root, Cut.parse(".6,.2,.2"))
+    by_shares = surveyed(root, SplitSpec.parse(".6,.2,.2"))
     assert counted(by_shares) == {
         ("cat", "train"): 12,
         ("cat", "validation"): 4,
@@ -41,12 +41,12 @@ def test_shares_and_the_counts_that_they_come_to_cut_alike_and_each_class_has_it
         ("dog", "validation"): 2,
         ("dog", "test"): 2,
     }
-    assert surveyed(root, Cut.parse("18,6,6")).rows == by_shares.rows
-    assert surveyed(root, Cut.parse("18,6,6", seed=1)).rows != by_shares.rows
+    assert surveyed(root, SplitSpec.parse("18,6,6")).rows == by_shares.rows
+    assert surveyed(root, SplitSpec.parse("18,6,6", seed=1)).rows != by_shares.rows
 
 
 def test_a_cut_takes_no_notice_of_the_splits_that_a_folder_has(tmp_path: Path) -> None:
-    found = surveyed(split_tree(tmp_path / "pets"), Cut.parse("6,2,4"))
+    found = surveyed(split_tree(tmp_path / "pets"), SplitSpec.parse("6,2,4"))
     assert Counter(row.split for row in found.rows) == {"train": 6, "validation": 2, "test": 4}
     assert any(row.path.startswith("test/") and row.split == "train" for row in found.rows)
 
@@ -55,9 +55,9 @@ def test_a_manifest_that_was_written_gives_the_same_splits_and_copies_no_image(
     tmp_path: Path,
 ) -> None:
     root = tree(tmp_path / "pets", {"cat": 10, "dog": 10})
-    found = surveyed(root, Cut.parse(".5,.25,.25"))
+    found = surveyed(root, SplitSpec.parse(".5,.25,.25"))
     path = tmp_path / "split.csv"
-    manifest.write(path, found.rows)
+    manifest.write_manifest(path, found.rows)
     with path.open() as file:
         lines = list(csv.DictReader(file))
     assert list(lines[0]) == ["path", "label", "split", "sha256"]
@@ -69,7 +69,7 @@ def edited(tmp_path: Path, old: str, new: str) -> list[str]:
     """What is said of a manifest of which one thing was changed, without its path."""
     root = tree(tmp_path / "pets", {"cat": 4, "dog": 4})
     path = tmp_path / "split.csv"
-    manifest.write(path, surveyed(root, Cut.parse("4,2,2")).rows)
+    manifest.write_manifest(path, surveyed(root, SplitSpec.parse("4,2,2")).rows)
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
@@ -102,7 +102,7 @@ def test_a_manifest_that_does_not_fit_its_folder_is_refused_with_what_differs(
 def test_a_class_that_a_manifest_leaves_out_of_train_is_named(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"cat": 4, "dog": 4})
     path = tmp_path / "split.csv"
-    manifest.write(path, surveyed(root, Cut.parse("4,2,2")).rows)
+    manifest.write_manifest(path, surveyed(root, SplitSpec.parse("4,2,2")).rows)
     lines = [
         line.replace(",train,", ",test,") if line.startswith("dog") else line
         for line in path.read_text().split()
@@ -122,13 +122,13 @@ def test_what_is_no_cut_is_refused_with_the_two_forms(text: str) -> None:
     with pytest.raises(
         InputError, match=r"not shares or counts .* Fix: --split \.6,\.2,\.2, or counts"
     ):
-        Cut.parse(text)
+        SplitSpec.parse(text)
 
 
 def test_counts_that_do_not_add_up_are_told_with_their_sum(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"cat": 4, "dog": 4})
     with pytest.raises(InputError, match="4 \\+ 2 \\+ 3 = 9, of 8 images"):
-        surveyed(root, Cut.parse("4,2,3"))
+        surveyed(root, SplitSpec.parse("4,2,3"))
 
 
 @given(st.integers(3, 30_000), st.integers(1, 98), st.integers(0, 98))
@@ -137,7 +137,7 @@ def test_shares_always_come_to_all_images_and_leave_test_one(
 ) -> None:
     if test + validation >= 100:
         return
-    cut = Cut((1 - (test + validation) / 100, validation / 100, test / 100))
+    cut = SplitSpec((1 - (test + validation) / 100, validation / 100, test / 100))
     train, apart, tested = cut.counts(images, "")
     assert train + apart + tested == images
     assert tested >= 1
@@ -148,6 +148,6 @@ def test_broken_files_stay_out_of_a_cut(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"cat": 4, "dog": 4})
     (root / "cat/bad.jpg").write_text("words")
     save(root / "dog/more.png", drawn(77))
-    found = surveyed(root, Cut.parse("5,2,2"))
+    found = surveyed(root, SplitSpec.parse("5,2,2"))
     assert [item.path for item in found.bad] == ["cat/bad.jpg"]
     assert len(found.rows) == 9

@@ -18,8 +18,8 @@ import pytest
 
 from helpers.pictures import lines_of, split_tree
 from resnetlab.data.config import Data
-from resnetlab.data.sources import HUB_NAMES, NAMES, open_source, torchvision_sets
-from resnetlab.data.splits import load
+from resnetlab.data.sources import SOURCE_NAMES, TORCHVISION_NAMES, open_source, torchvision_sets
+from resnetlab.data.splits import load_dataset
 from resnetlab.errors import InputError
 
 DIGITS = "99330f77d433b49903901d7fff875a3202a7a26eea77b6c164fc72e2b55bc74d"
@@ -66,13 +66,13 @@ def test_digits_are_the_same_bytes_as_ever(tmp_path: Path) -> None:
 
 
 def test_load_opens_and_cuts(tmp_path: Path) -> None:
-    made = load(Data(source="digits", validation=0.1, train_images=500), tmp_path)
+    made = load_dataset(Data(source="digits", validation=0.1, train_images=500), tmp_path)
     assert (len(made.train), len(made.validation), len(made.test)) == (500, 144, 359)
-    assert (made.channels, made.side, made.identity.sha256) == (1, 8, DIGITS)
+    assert (made.channels, made.image_size, made.identity.sha256) == (1, 8, DIGITS)
 
 
 def test_an_unknown_source_is_one_line_with_the_nearest_name(tmp_path: Path) -> None:
-    allowed = ", ".join(NAMES)
+    allowed = ", ".join(SOURCE_NAMES)
     assert refused("cifar-10", tmp_path) == (
         f'cifar-10: no such name, file or folder (allowed: {allowed}). Fix: did you mean "cifar10"?'
     )
@@ -103,7 +103,7 @@ def test_a_name_goes_before_a_folder_of_that_name_and_says_how_to_reach_the_fold
     assert open_source("./digits", cache=tmp_path).classes == ("cat", "dog")
 
 
-@pytest.mark.parametrize("name", HUB_NAMES)
+@pytest.mark.parametrize("name", TORCHVISION_NAMES)
 def test_an_npz_in_dot_data_stands_for_the_name(tmp_path: Path, name: str) -> None:
     Path(".data").mkdir()
     pixels, labels = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1])
@@ -115,22 +115,24 @@ def test_an_npz_in_dot_data_stands_for_the_name(tmp_path: Path, name: str) -> No
     assert source.sha256 == open_source(f".data/{name}.npz", cache=tmp_path).sha256
 
 
-@pytest.mark.parametrize("name", HUB_NAMES)
+@pytest.mark.parametrize("name", TORCHVISION_NAMES)
 def test_a_failed_download_is_one_line_that_says_where_to_put_which_file(
     tmp_path: Path, name: str
 ) -> None:
     said: list[str] = []
     with pytest.raises(InputError) as caught:
-        open_source(name, cache=tmp_path / "cache", say=said.append)
+        open_source(name, cache=tmp_path / "cache", notify=said.append)
     root = tmp_path / "person" / "downloads"
     (line,) = lines_of(caught.value)
     assert line.startswith(f"{name}: can be neither read nor downloaded: ")
     assert line.endswith(
-        f"Fix: put {torchvision_sets.HUB[name].place} into {root}, or give an .npz: "
+        f"Fix: put {torchvision_sets.TORCHVISION_SETS[name].manual_path} into {root}, or give "
+        "an .npz: "
         f"--data FILE.npz (or .data/{name}.npz here)"
     )
     assert said == [
-        f"downloading {name}: about {torchvision_sets.HUB[name].megabytes} MB into {root}"
+        f"downloading {name}: about {torchvision_sets.TORCHVISION_SETS[name].megabytes} MB "
+        f"into {root}"
     ]
     assert socket.getdefaulttimeout() is None
 
@@ -160,7 +162,7 @@ def test_idx_files_that_are_there_are_read_without_a_download(
         )
         (raw / f"{word}-images-idx3-ubyte").write_bytes(idx(made[split][0]))
         (raw / f"{word}-labels-idx1-ubyte").write_bytes(idx(made[split][1]))
-    source = open_source(name, cache=tmp_path / "cache", say=pytest.fail)
+    source = open_source(name, cache=tmp_path / "cache", notify=pytest.fail)
     np.testing.assert_array_equal(source.train.pixels[..., 0], made["train"][0])
     np.testing.assert_array_equal(source.test.labels, made["test"][1])
     assert source.classes[1] == ("1" if name == "mnist" else "Trouser")
@@ -208,7 +210,7 @@ def test_batches_of_cifar_are_read_when_their_checksums_fit(
     monkeypatch.setattr(kind, "test_list", [batch(item[0]) for item in kind.test_list])
     meta = write(kind.meta["filename"], {kind.meta["key"]: names})
     monkeypatch.setattr(kind, "meta", kind.meta | {"md5": meta[1]})
-    source = open_source(name, cache=tmp_path / "cache", say=pytest.fail)
+    source = open_source(name, cache=tmp_path / "cache", notify=pytest.fail)
     first = pickle.loads((folder / kind.train_list[0][0]).read_bytes())["data"][0]
     np.testing.assert_array_equal(
         source.train.pixels[0], first.reshape(3, 32, 32).transpose(1, 2, 0)
@@ -233,7 +235,7 @@ def test_svhn_matrices_are_read_when_their_checksums_fit(
         scipy.io.savemat(path, {"X": pixels, "y": labels})
         table[split] = [table[split][0], path.name, hashlib.md5(path.read_bytes()).hexdigest()]
     monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", table)
-    source = open_source("svhn", cache=tmp_path / "cache", say=pytest.fail)
+    source = open_source("svhn", cache=tmp_path / "cache", notify=pytest.fail)
     np.testing.assert_array_equal(source.train.pixels, pixels.transpose(3, 0, 1, 2))
     assert source.train.labels.tolist() == (labels[:, 0] % 10).tolist()
 

@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from resnetlab.data.config import Augment, Fixed, Images
+from resnetlab.data.config import Augment, ChannelStats, LabeledImages
 from resnetlab.data.transforms import zca
-from resnetlab.data.transforms.augment import centre
-from resnetlab.data.transforms.normalization import ByChannel, ByImage, described, fitted
+from resnetlab.data.transforms.augment import center_crop
+from resnetlab.data.transforms.normalization import (
+    ChannelNormalizer,
+    PerImageNormalizer,
+    export_normalizer,
+    fit_normalizer,
+)
 from resnetlab.errors import InputError
 from resnetlab.recipes.train import Recipe
 from resnetlab.schema import decode
@@ -22,12 +27,12 @@ from resnetlab.schema import decode
 CPU = torch.device("cpu")
 
 
-def images(count: int = 40, side: int = 6, channels: int = 3, seed: int = 0) -> Images:
+def images(count: int = 40, side: int = 6, channels: int = 3, seed: int = 0) -> LabeledImages:
     """Smooth images: neighbours are alike, as in photographs."""
     draw = np.random.default_rng(seed)
     noise = draw.normal(size=(count, side + 2, side + 2, channels)).cumsum(1).cumsum(2)[:, 2:, 2:]
     pixels = np.clip(128 + 12 * noise, 0, 255).astype(np.uint8)
-    return Images(pixels, draw.integers(0, 4, count))
+    return LabeledImages(pixels, draw.integers(0, 4, count))
 
 
 @pytest.mark.parametrize(
@@ -37,15 +42,19 @@ def images(count: int = 40, side: int = 6, channels: int = 3, seed: int = 0) -> 
         ("none", [0.0] * 3, [1.0] * 3),
         ("imagenet", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
         ("practical", [0.491, 0.482, 0.447], [0.202, 0.199, 0.201]),
-        (Fixed(mean=(0.1, 0.2, 0.3), deviation=(1.0, 2.0, 3.0)), [0.1, 0.2, 0.3], [1.0, 2.0, 3.0]),
+        (
+            ChannelStats(mean=(0.1, 0.2, 0.3), deviation=(1.0, 2.0, 3.0)),
+            [0.1, 0.2, 0.3],
+            [1.0, 2.0, 3.0],
+        ),
     ],
 )
 def test_given_numbers_are_applied_as_they_are(
     how: Any, mean: list[float], deviation: list[float]
 ) -> None:
     held = images()
-    scale = fitted(how, held, 0, CPU)
-    assert described(scale) == ({"mean": mean, "deviation": deviation}, {})
+    scale = fit_normalizer(how, held, 0, CPU)
+    assert export_normalizer(scale) == ({"mean": mean, "deviation": deviation}, {})
     expected = (held.pixels / 255 - mean) / deviation
     assert (
         np.abs(scale(torch.from_numpy(held.pixels)).numpy() - expected.transpose(0, 3, 1, 2)).max()
@@ -55,8 +64,8 @@ def test_given_numbers_are_applied_as_they_are(
 
 def test_the_train_split_is_normalised_by_its_own_mean_and_sd() -> None:
     held = images()
-    scale = fitted("train", held, 0, CPU)
-    assert isinstance(scale, ByChannel)
+    scale = fit_normalizer("train", held, 0, CPU)
+    assert isinstance(scale, ChannelNormalizer)
     assert scale.values[0] == pytest.approx((held.pixels / 255).mean((0, 1, 2)))
     assert scale.values[1] == pytest.approx((held.pixels / 255).std((0, 1, 2)))
 
@@ -64,7 +73,7 @@ def test_the_train_split_is_normalised_by_its_own_mean_and_sd() -> None:
 def test_per_image_each_image_has_mean_0_and_sd_1_and_an_even_one_is_0() -> None:
     held = images()
     pixels = torch.from_numpy(np.concatenate([held.pixels, held.pixels[:1] * 0 + 77]))
-    got = ByImage()(pixels)
+    got = PerImageNormalizer()(pixels)
     for image, one in zip(got[:-1], held.pixels, strict=True):
         expected = (one - one.astype(float).mean()) / one.astype(float).std()
         np.testing.assert_allclose(image.numpy(), expected.transpose(2, 0, 1), atol=1e-5)
@@ -110,9 +119,9 @@ def test_whitened_directions_have_the_variance_that_epsilon_leaves() -> None:
 
 def test_moments_are_exact_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     held = images(count=70)
-    mean, covariance = zca.moments(held.pixels)
+    mean, covariance = zca.mean_and_covariance(held.pixels)
     monkeypatch.setattr(zca, "BLOCK", 7)
-    again = zca.moments(held.pixels[::-1].copy())
+    again = zca.mean_and_covariance(held.pixels[::-1].copy())
     assert torch.equal(mean, again[0])
     assert torch.equal(covariance, again[1])
     np.testing.assert_allclose(
@@ -122,9 +131,9 @@ def test_moments_are_exact_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) 
 
 def test_whitening_sees_what_the_network_sees() -> None:
     held = images()
-    small = fitted("zca", held, 4, CPU)
+    small = fit_normalizer("zca", held, 4, CPU)
     assert torch.equal(small.matrix, zca.fit(held.pixels[:, 1:5, 1:5]).matrix)  # type: ignore[union-attr]
-    assert small(centre(torch.from_numpy(held.pixels), 4)).shape == (40, 3, 4, 4)
+    assert small(center_crop(torch.from_numpy(held.pixels), 4)).shape == (40, 3, 4, 4)
 
 
 def test_whitening_has_the_same_bits_in_another_process() -> None:
@@ -151,7 +160,7 @@ def test_whitening_is_fitted_once_a_process_and_again_for_other_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[int] = []
-    plain = zca.moments
+    plain = zca.mean_and_covariance
     monkeypatch.setattr(zca, "moments", lambda pixels: calls.append(1) or plain(pixels))
     first, other = images(seed=5), images(seed=6)
     one, again, two = zca.fit(first.pixels), zca.fit(first.pixels.copy()), zca.fit(other.pixels)
@@ -198,7 +207,7 @@ def test_a_mistake_in_a_scale_is_told_in_one_line(value: object, said: str) -> N
             "recipe: normalise: numbers for 3 channels",
         ),
         (
-            Recipe(epochs=1, normalise=Fixed(mean=(0.5,), deviation=(0.5,))),
+            Recipe(epochs=1, normalise=ChannelStats(mean=(0.5,), deviation=(0.5,))),
             32,
             3,
             "recipe: normalise: numbers for 1",
@@ -209,6 +218,6 @@ def test_a_recipe_that_does_not_fit_the_images_says_so(
     recipe: Recipe, side: int, channels: int, said: str
 ) -> None:
     with pytest.raises(InputError, match=said):
-        recipe.seen(side, channels)
-    assert Recipe(epochs=1, augment=Augment(crop=28), normalise="practical").seen(32, 3) == 28
-    assert Recipe(epochs=1).seen(32, 3) == 32
+        recipe.input_size(side, channels)
+    assert Recipe(epochs=1, augment=Augment(crop=28), normalise="practical").input_size(32, 3) == 28
+    assert Recipe(epochs=1).input_size(32, 3) == 32

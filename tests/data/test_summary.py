@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from helpers.pictures import picture, save, split_tree, tree
-from resnetlab.data.summary import describe, imagenet_overlap
+from resnetlab.data.summary import imagenet_overlap, summarize_folder
 
 DOGS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dogs"
 
@@ -27,7 +27,7 @@ def textured(seed: int) -> Image.Image:
 def test_widths_heights_and_their_ratio_are_those_of_the_files(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     save(root / "train/cat/tall.png", picture(70, 20, 50))
-    found = describe(root, cache=tmp_path / "cache")
+    found = summarize_folder(root, cache=tmp_path / "cache")
     assert (
         sorted(zip(found.widths.tolist(), found.heights.tolist(), strict=True))
         == [(20, 50)] + [(24, 16)] * 12
@@ -49,7 +49,10 @@ def test_another_version_of_a_photograph_in_another_split_is_found_and_others_ar
     save(root / "test/dog/bright.png", ImageEnhance.Brightness(textured(4)).enhance(1.2))
     save(root / "test/dog/cropped.png", textured(6).crop((2, 2, 158, 118)))
     save(root / "test/cat/own.png", textured(100))
-    pairs = {(near.left, near.right) for near in describe(root, cache=tmp_path / "cache").near}
+    pairs = {
+        (near.left, near.right)
+        for near in summarize_folder(root, cache=tmp_path / "cache").near_duplicates
+    }
     assert pairs == {
         ("train/cat/3.png", "test/cat/small.jpg"),
         ("train/dog/4.png", "test/dog/bright.png"),
@@ -60,10 +63,10 @@ def test_another_version_of_a_photograph_in_another_split_is_found_and_others_ar
 def test_exact_copies_are_told_as_such_and_not_again_as_near_ones(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     save(root / "test/cat/copy.bmp", picture(1))
-    found = describe(root, cache=tmp_path / "cache")
+    found = summarize_folder(root, cache=tmp_path / "cache")
     assert found.audit.duplicates == (("train/cat/001.png", "test/cat/copy.bmp"),)
     assert "test/cat/copy.bmp" not in {
-        near.right for near in found.near if near.left == "train/cat/001.png"
+        near.right for near in found.near_duplicates if near.left == "train/cat/001.png"
     }
 
 
@@ -105,7 +108,7 @@ def test_the_document_has_the_figures_the_sizes_and_no_photograph(tmp_path: Path
 
     root = split_tree(tmp_path / "pets")
     save(root / "train/cat/tall.png", picture(70, 20, 50))
-    page = write(describe(root, cache=tmp_path / "cache"), tmp_path / "out")
+    page = write(summarize_folder(root, cache=tmp_path / "cache"), tmp_path / "out")
     files = sorted(
         str(path.relative_to(tmp_path / "out"))
         for path in (tmp_path / "out").rglob("*")
@@ -130,6 +133,6 @@ def test_the_document_has_the_figures_the_sizes_and_no_photograph(tmp_path: Path
 
 @pytest.mark.skipif(not DOGS.is_dir(), reason="the photographs of ten breeds are not here")
 def test_no_two_of_twelve_hundred_real_photographs_are_taken_for_copies(tmp_path: Path) -> None:
-    found = describe(DOGS, cache=tmp_path / "cache")
-    assert (len(found.rows), found.near, found.audit.duplicates) == (1200, (), ())
+    found = summarize_folder(DOGS, cache=tmp_path / "cache")
+    assert (len(found.rows), found.near_duplicates, found.audit.duplicates) == (1200, (), ())
     assert found.overlap

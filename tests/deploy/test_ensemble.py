@@ -11,9 +11,9 @@ from scipy.stats import binomtest
 
 from helpers.small import CLASSES, write_model
 from resnetlab.cli import deploy as commands
-from resnetlab.deploy.ensemble import combine
-from resnetlab.deploy.ensemble_stats import weigh
-from resnetlab.deploy.inputs import open_labelled
+from resnetlab.deploy.ensemble import evaluate_ensemble
+from resnetlab.deploy.ensemble_stats import ensemble_result
+from resnetlab.deploy.inputs import open_labeled_images
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
 from resnetlab.stats.exact import paired_interval
@@ -27,7 +27,7 @@ def test_the_gain_is_counted_image_by_image() -> None:
         np.array([[0.6, 0.4], [0.7, 0.3], [0.6, 0.4], [0.2, 0.8]]),  # right, right, wrong, right
         np.array([[0.2, 0.8], [0.8, 0.2], [0.1, 0.9], [0.8, 0.2]]),  # wrong, right, right, wrong
     ]
-    found = weigh(["a", "b", "c"], members, truth)
+    found = ensemble_result(["a", "b", "c"], members, truth)
     # Means of class 0: .567, .633, .333, .633: right, right, right, wrong.
     assert (found.together.count, [one.count for one in found.members], found.best) == (
         3,
@@ -65,19 +65,19 @@ def test_members_are_the_same_whatever_the_order_of_their_outputs(
         first.module,
         replace(first.file, name="b", classes=tuple(CLASSES[k] for k in order)),
     )
-    data = open_labelled(str(photos), "test", tmp_path / "cache")
-    found = combine([load_model(tmp_path / "a"), load_model(tmp_path / "b")], data)
+    data = open_labeled_images(str(photos), "test", tmp_path / "cache")
+    found = evaluate_ensemble([load_model(tmp_path / "a"), load_model(tmp_path / "b")], data)
     assert found.agreed.count == 14
     assert found.over_best.points == found.over_mean.points == 0
 
 
 def test_models_of_other_classes_are_no_ensemble(pets: Path, photos: Path, tmp_path: Path) -> None:
     other = write_model(tmp_path / "other", classes=("cat", "dog", "emu", "newt", "owl", "pig"))
-    data = open_labelled(str(photos), "test", tmp_path / "cache")
+    data = open_labeled_images(str(photos), "test", tmp_path / "cache")
     with pytest.raises(InputError, match="have other classes: emu, rat"):
-        combine([load_model(pets), load_model(other)], data)
+        evaluate_ensemble([load_model(pets), load_model(other)], data)
     with pytest.raises(InputError, match="one model is no ensemble"):
-        combine([load_model(pets)], data)
+        evaluate_ensemble([load_model(pets)], data)
 
 
 def test_the_paired_interval_keeps_its_promise_where_few_images_differ() -> None:

@@ -14,11 +14,11 @@ from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
 import resnetlab as rl
 from helpers.pictures import picture, tree
 from helpers.small import CLASSES, NET, write_model
-from resnetlab.deploy.evaluate import Answers, evaluate
-from resnetlab.deploy.inputs import Labelled, Picture, open_labelled
+from resnetlab.deploy.evaluate import PredictionSet, evaluate
+from resnetlab.deploy.inputs import LabeledImages, LazyImage, open_labeled_images
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
-from resnetlab.reports.evaluation import matrix
+from resnetlab.reports.evaluation import make_confusion_matrix
 from resnetlab.stats.intervals import wilson
 
 
@@ -31,23 +31,25 @@ class Known:
         self.file = load_model(folder).file
 
 
-def planted(folder: Path, images: int = 400, seed: int = 0) -> tuple[Known, Labelled, Answers]:
+def planted(
+    folder: Path, images: int = 400, seed: int = 0
+) -> tuple[Known, LabeledImages, PredictionSet]:
     """Answers drawn at random, better than chance."""
     draw = np.random.default_rng(seed)
     truth = draw.integers(0, 4, images)  # of six classes, the data has four
     logits = draw.normal(size=(images, 6))
     logits[np.arange(images), truth] += 1
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    pictures = tuple(Picture(f"{k}.jpg", lambda: picture(0)) for k in range(images))
+    pictures = tuple(LazyImage(f"{k}.jpg", lambda: picture(0)) for k in range(images))
     labels = tuple(CLASSES[k] for k in truth)
-    data = Labelled("planted", "test", CLASSES[:4], pictures, labels)
-    return Known(folder), data, Answers(pictures, probabilities, truth, ())
+    data = LabeledImages("planted", "test", CLASSES[:4], pictures, labels)
+    return Known(folder), data, PredictionSet(pictures, probabilities, truth, ())
 
 
 def test_the_scores_are_those_of_scikit_learn(pets: Path) -> None:
     model, data, answers = planted(pets)
     found = evaluate(model, data, answers)  # type: ignore[arg-type]
-    truth, p = answers.truth, answers.probabilities
+    truth, p = answers.labels, answers.probabilities
     assert found.top1.pct == pytest.approx(100 * (p.argmax(1) == truth).mean())
     assert (found.top1.low, found.top1.high) == pytest.approx(
         tuple(100 * x for x in wilson(found.top1.count, 400))
@@ -76,7 +78,7 @@ def test_the_calibration_error_is_the_sum_over_the_bins(pets: Path) -> None:
     found = evaluate(model, data, answers)  # type: ignore[arg-type]
     confidence, right = (
         answers.probabilities.max(1),
-        answers.probabilities.argmax(1) == answers.truth,
+        answers.probabilities.argmax(1) == answers.labels,
     )
     error = 0.0
     for k in range(15):
@@ -93,7 +95,7 @@ def test_the_calibration_error_is_the_sum_over_the_bins(pets: Path) -> None:
 
 def test_a_matrix_gathers_what_the_data_has_no_class_for(pets: Path) -> None:
     model, data, answers = planted(pets)
-    table = matrix(evaluate(model, data, answers))  # type: ignore[arg-type]
+    table = make_confusion_matrix(evaluate(model, data, answers))  # type: ignore[arg-type]
     assert table is not None
     assert table.columns == (*CLASSES[:4], "another class")
     assert sum(count for _, cells in table.rows for count, _, _ in cells) == 400
@@ -161,33 +163,39 @@ def test_a_class_that_the_model_lacks_is_a_line_each(pets: Path, tmp_path: Path)
 def test_a_folder_without_splits_is_scored_on_the_images_that_training_sets_apart(
     tmp_path: Path,
 ) -> None:
-    from resnetlab.data.sources.folder import survey
+    from resnetlab.data.sources.folder import scan_folder
 
     root = tree(tmp_path / "flat", {"cat": 12, "dog": 10})
     cache = tmp_path / "cache"
     apart = {
-        row.path for row in survey(root, image_size=16, cache=cache).rows if row.split == "test"
+        row.path
+        for row in scan_folder(root, image_size=16, cache=cache).rows
+        if row.split == "test"
     }
-    found = open_labelled(str(root), "test", cache)
-    assert {one.name for one in found.pictures} == apart
+    found = open_labeled_images(str(root), "test", cache)
+    assert {one.name for one in found.images} == apart
     assert any("set apart" in note for note in found.notes)
-    assert len(open_labelled(str(root), "all", cache).pictures) == 22
+    assert len(open_labeled_images(str(root), "all", cache).images) == 22
 
 
 def test_a_manifest_says_which_images_are_of_the_split(tmp_path: Path) -> None:
     from resnetlab.data.sources import manifest
-    from resnetlab.data.sources.folder import survey
+    from resnetlab.data.sources.folder import scan_folder
 
     root = tree(tmp_path / "flat", {"cat": 12, "dog": 10})
-    cut = manifest.Cut.parse(".5,.2,.3", seed=4)
-    rows = survey(root, image_size=16, cache=tmp_path / "cache", cut=cut).rows
-    manifest.write(tmp_path / "split.csv", rows)
-    found = open_labelled(str(root), "validation", tmp_path / "cache", by=tmp_path / "split.csv")
-    assert {one.name for one in found.pictures} == {
+    cut = manifest.SplitSpec.parse(".5,.2,.3", seed=4)
+    rows = scan_folder(root, image_size=16, cache=tmp_path / "cache", split=cut).rows
+    manifest.write_manifest(tmp_path / "split.csv", rows)
+    found = open_labeled_images(
+        str(root), "validation", tmp_path / "cache", manifest_path=tmp_path / "split.csv"
+    )
+    assert {one.name for one in found.images} == {
         row.path for row in rows if row.split == "validation"
     }
     with pytest.raises(InputError, match="is no folder"):
-        open_labelled("digits", "test", tmp_path / "cache", by=tmp_path / "split.csv")
+        open_labeled_images(
+            "digits", "test", tmp_path / "cache", manifest_path=tmp_path / "split.csv"
+        )
 
 
 def test_broken_files_count_nowhere_and_are_listed(
@@ -207,9 +215,9 @@ def test_broken_files_count_nowhere_and_are_listed(
 
 def test_a_split_that_is_not_there_is_told(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no validation images"):
-        open_labelled(str(photos), "validation", tmp_path)
+        open_labeled_images(str(photos), "validation", tmp_path)
     with pytest.raises(InputError, match="no such split"):
-        open_labelled(str(photos), "tset", tmp_path)  # type: ignore[arg-type]
+        open_labeled_images(str(photos), "tset", tmp_path)  # type: ignore[arg-type]
 
 
 def test_a_models_name_cannot_write_into_the_page(photos: Path, tmp_path: Path) -> None:

@@ -18,8 +18,15 @@ from helpers.pictures import picture, save
 from helpers.small import CLASSES, write_model
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli import deploy as commands
-from resnetlab.data.transforms.eval_transform import show
-from resnetlab.deploy.explain import Explainer, colours, explain, grad_cam, last_stage, seen
+from resnetlab.data.transforms.eval_transform import apply_eval_transform
+from resnetlab.deploy.explain import (
+    Explainer,
+    apply_colormap,
+    explain,
+    forward_with_features,
+    grad_cam,
+    last_spatial_layer,
+)
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
 
@@ -32,15 +39,15 @@ def test_the_heat_is_grad_cam(pets: Path) -> None:
     held: list[torch.Tensor] = []
     stage = module.get_submodule(found.layer)
     hook = stage.register_forward_hook(lambda _, __, output: held.append(output))
-    images = model.images(found.shown[None]).requires_grad_(True)
+    images = model.preprocess(found.input_pixels[None]).requires_grad_(True)
     logits = module(images)
     hook.remove()
     (gradient,) = torch.autograd.grad(logits[0, CLASSES.index("owl")], held[0])
     heat = F.relu((gradient.mean((2, 3), keepdim=True) * held[0]).sum(1, keepdim=True)).detach()
     heat = F.interpolate(heat, size=(24, 24), mode="bilinear", align_corners=False)[0, 0].numpy()
     heat = (heat - heat.min()) / (heat.max() - heat.min() + 1e-7)
-    assert found.heat.shape == (24, 24)
-    assert np.abs(found.heat - heat).max() < 0.02
+    assert found.heat_map.shape == (24, 24)
+    assert np.abs(found.heat_map - heat).max() < 0.02
     assert found.label == "owl"
 
 
@@ -57,13 +64,13 @@ def test_the_last_stage_with_places_is_found_in_well_known_networks(
     network: object, stage: str
 ) -> None:
     module = network(weights=None).eval()  # type: ignore[operator]
-    assert last_stage(module, torch.zeros(1, 3, 224, 224), "x")[0] == stage
+    assert last_spatial_layer(module, torch.zeros(1, 3, 224, 224), "x")[0] == stage
 
 
 def test_a_network_without_places_is_told() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     with pytest.raises(InputError, match="no convolutional stage"):
-        last_stage(flat, torch.zeros(1, 3, 2, 2), "flat")
+        last_spatial_layer(flat, torch.zeros(1, 3, 2, 2), "flat")
 
 
 def test_an_explanation_changes_no_later_prediction(pets: Path) -> None:
@@ -94,9 +101,9 @@ def test_a_class_that_the_model_lacks_is_told_with_the_nearest(pets: Path) -> No
 
 def test_a_grey_model_explains_in_colour(tmp_path: Path, small_npz: Path) -> None:
     import resnetlab as rl
-    from resnetlab.models.configs import CifarNet
+    from resnetlab.models.configs import CifarConfig
 
-    net = CifarNet(blocks=(1, 1), widths=(4, 8))
+    net = CifarConfig(blocks=(1, 1), widths=(4, 8))
     record = rl.train(net, str(small_npz), "adam", settings=["recipe.epochs=1"], output=tmp_path)
     found = explain(load_model(tmp_path / "runs" / record.id), picture(0, 30, 30))
     assert found.overlay().mode == "RGB"
@@ -120,7 +127,7 @@ def test_an_evaluation_of_a_network_without_places_has_a_page_without_heat(
     from resnetlab.deploy import explain as explaining
 
     def without(_: nn.Module, __: torch.Tensor, where: str) -> tuple[str, nn.Module]:
-        return last_stage(nn.Sequential(nn.Flatten()), torch.zeros(1, 3, 2, 2), where)
+        return last_spatial_layer(nn.Sequential(nn.Flatten()), torch.zeros(1, 3, 2, 2), where)
 
     monkeypatch.setattr(explaining, "last_stage", without)
     said: list[str] = []
@@ -129,7 +136,7 @@ def test_an_evaluation_of_a_network_without_places_has_a_page_without_heat(
         str(photos),
         cache=tmp_path / "cache",
         out=tmp_path / "out",
-        say=said.append,
+        notify=said.append,
     )
     page = (tmp_path / "out" / "report.html").read_text()
     assert '<img src="data:image/jpeg' in page
@@ -138,11 +145,11 @@ def test_an_evaluation_of_a_network_without_places_has_a_page_without_heat(
 
 
 def test_a_model_of_whole_photographs_is_explained_too(tmp_path: Path) -> None:
-    from resnetlab.data.transforms.eval_transform import View
+    from resnetlab.data.transforms.eval_transform import EvalTransform
 
-    whole = View(rule="whole", size=40, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    whole = EvalTransform(rule="whole", size=40, mean=(0.5,) * 3, deviation=(0.5,) * 3)
     found = explain(load_model(write_model(tmp_path / "whole", view=whole)), picture(1, 60, 45))
-    assert found.heat.shape == (30, 40)
+    assert found.heat_map.shape == (30, 40)
 
 
 @pytest.mark.parametrize("network", [models.resnet18, models.vgg11, models.mobilenet_v2])
@@ -151,8 +158,8 @@ def test_the_heat_is_that_of_an_independent_library(network: object) -> None:
     torch.manual_seed(0)
     module = network(weights=None, num_classes=7).eval()  # type: ignore[operator]
     images = torch.randn(2, 3, 96, 128)
-    _, stage = last_stage(module, images, "x")
-    features, logits = seen(module, stage, images)
+    _, stage = last_spatial_layer(module, images, "x")
+    features, logits = forward_with_features(module, stage, images)
     ours = grad_cam(features, logits, [3, 5], (96, 128))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -168,19 +175,19 @@ def test_the_colours_of_heat_are_the_turbo_map() -> None:
     from matplotlib import colormaps
 
     heat = np.linspace(0, 1, 256, dtype=np.float32)[None]
-    assert np.abs(colours(heat)[0] - 255 * colormaps["turbo"](heat[0])[:, :3]).max() < 2.5
+    assert np.abs(apply_colormap(heat)[0] - 255 * colormaps["turbo"](heat[0])[:, :3]).max() < 2.5
 
 
 def test_several_photographs_are_explained_as_each_alone(pets: Path) -> None:
     model = load_model(pets)
-    shown = [show(picture(seed, 60, 50), model.file.view) for seed in range(11)]
+    shown = [apply_eval_transform(picture(seed, 60, 50), model.file.view) for seed in range(11)]
     labels = [CLASSES[seed % len(CLASSES)] for seed in range(10)] + [""]
     together = list(Explainer(model).explain(shown, labels))
     for pixels, label, one in zip(shown, labels, together, strict=True):
         (alone,) = Explainer(model).explain([pixels], [label])
         assert (one.label, one.layer) == (alone.label, alone.layer)
-        assert np.array_equal(one.shown, pixels)
-        assert np.abs(one.heat - alone.heat).max() < 1e-4
+        assert np.array_equal(one.input_pixels, pixels)
+        assert np.abs(one.heat_map - alone.heat_map).max() < 1e-4
         assert one.probability == pytest.approx(alone.probability, abs=1e-6)
 
 
@@ -192,7 +199,9 @@ def test_the_stage_of_an_evaluation_s_mistakes_is_looked_for_once(
 
     asked: list[str] = []
     monkeypatch.setattr(
-        explaining, "last_stage", lambda *given: asked.append(given[2]) or last_stage(*given)
+        explaining,
+        "last_stage",
+        lambda *given: asked.append(given[2]) or last_spatial_layer(*given),
     )
     found = rl.evaluate(
         rl.load_model(pets), str(photos), cache=tmp_path / "cache", out=tmp_path / "out"

@@ -18,9 +18,9 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTen
 
 from helpers.pictures import picture
 from helpers.small import CLASSES, write_model
-from resnetlab.bundle.spec import Licence
+from resnetlab.bundle.spec import License
 from resnetlab.cli import deploy as commands
-from resnetlab.data.transforms.eval_transform import View
+from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy import export as module
 from resnetlab.deploy.export import export
 from resnetlab.deploy.predict import load_model
@@ -35,8 +35,8 @@ THEIRS = Compose(
 def exported(pets: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("export") / "pets.onnx"
     found = export(load_model(pets, device="cpu"), "onnx", path, photos)
-    assert (found.kind, found.pictures) == ("photographs", 8)
-    assert found.largest < 1e-4
+    assert (found.image_kind, found.num_images) == ("photographs", 8)
+    assert found.max_difference < 1e-4
     return path
 
 
@@ -52,17 +52,17 @@ def test_another_program_names_photographs_as_predict_does(
     )[0]
     probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
     for row, found in zip(probabilities, load_model(pets).predict(images, top=6), strict=True):
-        given = {guess.label: guess.probability for guess in found.guesses}
+        given = {guess.label: guess.probability for guess in found.top_classes}
         assert np.allclose([given[name] for name in CLASSES], row, atol=1e-4)
 
 
 def test_the_file_says_how_it_is_used_and_under_which_licence(tmp_path: Path) -> None:
     folder = write_model(
         tmp_path / "wsl",
-        licence=Licence(name="CC-BY-NC-4.0"),
+        licence=License(name="CC-BY-NC-4.0"),
         caveats=("Has seen the test images.",),
     )
-    export(load_model(folder, device="cpu", accept_licence=True), "onnx", tmp_path / "wsl.onnx")
+    export(load_model(folder, device="cpu", accept_license=True), "onnx", tmp_path / "wsl.onnx")
     held = onnx.load(tmp_path / "wsl.onnx", load_external_data=False)
     told = {item.key: item.value for item in held.metadata_props}
     assert json.loads(told["classes"]) == list(CLASSES)
@@ -105,7 +105,7 @@ def test_a_file_that_differs_is_not_kept(
 
 
 def test_what_cannot_be_exported_is_a_line(pets: Path, tmp_path: Path) -> None:
-    whole = View(rule="whole", size=40, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    whole = EvalTransform(rule="whole", size=40, mean=(0.5,) * 3, deviation=(0.5,) * 3)
     folder = write_model(tmp_path / "whole", view=whole)
     with pytest.raises(InputError, match="sees whole photographs"):
         commands.export(folder, "onnx", tmp_path / "a.onnx")

@@ -21,12 +21,12 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, TenCr
 
 from helpers.pictures import encoded, picture, save
 from helpers.small import CLASSES, write_model
-from resnetlab.bundle.spec import Licence
+from resnetlab.bundle.spec import License
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.main import main
-from resnetlab.data.transforms.eval_transform import View
-from resnetlab.deploy.inputs import find_pictures
-from resnetlab.deploy.predict import load_model, views
+from resnetlab.data.transforms.eval_transform import EvalTransform
+from resnetlab.deploy.inputs import find_images
+from resnetlab.deploy.predict import augmented_views, load_model
 from resnetlab.errors import InputError, ResourceError
 
 HALF = {"mean": (0.5,) * 3, "deviation": (0.5,) * 3}
@@ -68,32 +68,32 @@ def test_a_photograph_is_named_as_torchvision_would_show_it_to_the_network(pets:
     image = picture(5, 61, 45)
     expected = by_torchvision(pets, image)
     found = load_model(pets).predict([image], top=6)[0]
-    assert {guess.label for guess in found.guesses} == set(CLASSES)
-    given = [guess.probability for guess in found.guesses]
+    assert {guess.label for guess in found.top_classes} == set(CLASSES)
+    given = [guess.probability for guess in found.top_classes]
     assert np.allclose(given, sorted(expected.tolist(), reverse=True), atol=1e-6)
-    assert found.guesses[0].label == CLASSES[int(expected.argmax())]
+    assert found.top_classes[0].label == CLASSES[int(expected.argmax())]
 
 
 def test_flip_averages_the_probabilities_of_a_photograph_and_its_mirror_image(pets: Path) -> None:
     image = picture(5, 61, 45)
     expected = (by_torchvision(pets, image) + by_torchvision(pets, image, mirror=True)) / 2
     found = load_model(pets).predict([image], top=6, tta="flip")[0]
-    given = {guess.label: guess.probability for guess in found.guesses}
+    given = {guess.label: guess.probability for guess in found.top_classes}
     assert np.allclose([given[name] for name in CLASSES], expected.numpy(), atol=1e-6)
 
 
 @given(st.integers(8, 70), st.integers(8, 70), st.integers(4, 30), st.integers(0, 9))
 def test_the_ten_crops_are_torchvisions(width: int, height: int, size: int, more: int) -> None:
-    view = View(size=size, resize=size + more, **HALF)
+    view = EvalTransform(size=size, resize=size + more, **HALF)
     image = picture(2, width, height)
     theirs = Compose([Resize(size + more), TenCrop(size)])(image)
     assert np.array_equal(
-        views(image, view, "ten-crop"), np.stack([np.asarray(part) for part in theirs])
+        augmented_views(image, view, "ten-crop"), np.stack([np.asarray(part) for part in theirs])
     )
 
 
 def test_ten_crops_need_a_model_that_crops(tmp_path: Path) -> None:
-    whole = write_model(tmp_path / "whole", view=View(rule="whole", size=32, **HALF))
+    whole = write_model(tmp_path / "whole", view=EvalTransform(rule="whole", size=32, **HALF))
     with pytest.raises(InputError, match="leave no corners"):
         load_model(whole).predict([picture(0)], tta="ten-crop")
     with pytest.raises(InputError, match="allowed: none, flip, ten-crop"):
@@ -101,21 +101,26 @@ def test_ten_crops_need_a_model_that_crops(tmp_path: Path) -> None:
 
 
 def test_whole_photographs_of_many_shapes_are_named_as_if_each_came_alone(tmp_path: Path) -> None:
-    model = load_model(write_model(tmp_path / "whole", view=View(rule="whole", size=32, **HALF)))
+    model = load_model(
+        write_model(tmp_path / "whole", view=EvalTransform(rule="whole", size=32, **HALF))
+    )
     images = [picture(seed, 20 + 7 * seed, 60 - 5 * seed) for seed in range(6)]
     together = model.predict(images)
     alone = [model.predict([image])[0] for image in images]
     for a, b in zip(together, alone, strict=True):
-        assert [guess.label for guess in a.guesses] == [guess.label for guess in b.guesses]
+        assert [guess.label for guess in a.top_classes] == [guess.label for guess in b.top_classes]
         assert np.allclose(
-            [g.probability for g in a.guesses], [g.probability for g in b.guesses], atol=1e-6
+            [g.probability for g in a.top_classes],
+            [g.probability for g in b.top_classes],
+            atol=1e-6,
         )
 
 
 def test_the_size_of_a_batch_changes_nothing(pets: Path, photos: Path) -> None:
-    model, pictures = load_model(pets), find_pictures([photos])[0]
+    model, pictures = load_model(pets), find_images([photos])[0]
     rows = [
-        [seen.probabilities for seen in model.look(pictures, batch=batch)] for batch in (1, 5, 64)
+        [seen.probabilities for seen in model.predict_images(pictures, batch_size=batch)]
+        for batch in (1, 5, 64)
     ]
     assert len(rows[0]) == 22
     assert np.allclose(rows[0], rows[1], atol=1e-6)
@@ -129,7 +134,7 @@ def test_a_photograph_is_turned_upright_before_it_is_named(pets: Path, tmp_path:
     exif[0x0112] = 6  # to be turned a quarter clockwise when it is shown
     save(tmp_path / "turned.png", image.transpose(Image.Transpose.ROTATE_90), exif=exif)
     plain, turned = load_model(pets).predict([tmp_path / "plain.png", tmp_path / "turned.png"])
-    assert plain.guesses == turned.guesses
+    assert plain.top_classes == turned.top_classes
 
 
 def test_broken_files_are_told_and_left_out_and_the_exit_code_says_so(
@@ -176,10 +181,10 @@ def test_predictions_as_csv_are_a_line_a_class(pets: Path, photos: Path, run: Ru
 
 
 def test_weights_that_are_not_for_commerce_need_a_word(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "wsl", licence=Licence(name="CC-BY-NC-4.0", of="the backbone"))
+    folder = write_model(tmp_path / "wsl", licence=License(name="CC-BY-NC-4.0", of="the backbone"))
     with pytest.raises(InputError, match=r"CC-BY-NC-4.0 \(the backbone\).*--accept-licence"):
         load_model(folder)
-    assert load_model(folder, accept_licence=True).predict([picture(0)])
+    assert load_model(folder, accept_license=True).predict([picture(0)])
 
 
 def test_a_batch_that_does_not_fit_in_memory_says_what_to_do(
@@ -215,5 +220,5 @@ def test_an_import_of_torchvisions_weights_is_a_model(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = theirs(transform(image)[None]).double().softmax(1)[0]
     found = load_model(tmp_path / "r18").predict([image], top=4)[0]
-    given = {guess.label: guess.probability for guess in found.guesses}
+    given = {guess.label: guess.probability for guess in found.top_classes}
     assert np.allclose([given[f"class {k}"] for k in range(4)], expected.numpy(), atol=1e-5)

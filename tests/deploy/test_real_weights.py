@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnetlab.bundle.spec import Licence, ModelFile
+from resnetlab.bundle.spec import License, ModelFile
 from resnetlab.bundle.store import save_bundle
-from resnetlab.data.transforms.eval_transform import View
+from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.explain import explain
 from resnetlab.deploy.export import export
-from resnetlab.deploy.inputs import Picture, find_pictures
+from resnetlab.deploy.inputs import LazyImage, find_images
 from resnetlab.deploy.predict import Classifier, load_model
 from resnetlab.models.build import build_model
-from resnetlab.models.configs import External
+from resnetlab.models.configs import ExternalConfig
 
 BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 WEIGHTS = (
@@ -40,7 +40,7 @@ BREEDS = {
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, list[Picture]]:
+def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, list[LazyImage]]:
     """The network as a model's folder, and the first three test photographs of each breed."""
     pytest.importorskip("timm", reason="the extra [timm] is not installed")
     if not WEIGHTS.is_file() or not DOGS.is_dir():
@@ -49,34 +49,34 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, list[Pic
             "RESNETLAB_TEST_WEIGHTS says"
         )
     kwargs = {"num_classes": 1001, "pad_type": "same"}
-    spec = External(source="timm/mobilenetv2_100", kwargs=kwargs, weights=str(WEIGHTS))
+    spec = ExternalConfig(source="timm/mobilenetv2_100", kwargs=kwargs, weights=str(WEIGHTS))
     file = ModelFile(
         name="mobilenetv2_100",
         model=spec,
         classes=tuple(f"{k}" for k in range(1001)),
-        view=View(size=224, mean=(0.5,) * 3, deviation=(0.5,) * 3),
-        licence=Licence(name="Apache-2.0"),
+        view=EvalTransform(size=224, mean=(0.5,) * 3, deviation=(0.5,) * 3),
+        licence=License(name="Apache-2.0"),
     )
     folder = tmp_path_factory.mktemp("real") / "mobilenet"
     save_bundle(folder, build_model(spec, 3, 1001, lambda _: torch.Generator()), file)
-    found = [one for breed in sorted(DOGS.iterdir()) for one in find_pictures([breed])[0][:3]]
+    found = [one for breed in sorted(DOGS.iterdir()) for one in find_images([breed])[0][:3]]
     return load_model(folder, device="cpu"), found
 
 
-def test_a_real_network_names_real_photographs(real: tuple[Classifier, list[Picture]]) -> None:
+def test_a_real_network_names_real_photographs(real: tuple[Classifier, list[LazyImage]]) -> None:
     """77.7 % on 600 images of this kind, by the file that came with the weights; thirty must not be
     far below.
     """
     model, found = real
     truth = [str(BREEDS[Path(one.name).parent.name.split("-")[0]] + 1) for one in found]
-    said = [model.best(seen, 1).guesses[0].label for seen in model.look(found)]
+    said = [model.top_k(seen, 1).top_classes[0].label for seen in model.predict_images(found)]
     assert sum(a == b for a, b in zip(said, truth, strict=True)) >= 18
 
 
 def test_a_real_network_is_explained_and_exported(
-    real: tuple[Classifier, list[Picture]], tmp_path: Path
+    real: tuple[Classifier, list[LazyImage]], tmp_path: Path
 ) -> None:
     model, found = real
     explained = explain(model, found[0].load())
-    assert (explained.layer, explained.heat.shape) == ("bn2", (224, 224))
-    assert export(model, "onnx", tmp_path / "m.onnx", DOGS).kind == "photographs"
+    assert (explained.layer, explained.heat_map.shape) == ("bn2", (224, 224))
+    assert export(model, "onnx", tmp_path / "m.onnx", DOGS).image_kind == "photographs"

@@ -24,11 +24,11 @@ from PIL import Image
 
 from helpers.pictures import encoded, picture, save
 from helpers.small import CLASSES, write_model
-from resnetlab.bundle.spec import Licence
+from resnetlab.bundle.spec import License
 from resnetlab.deploy import serve
 from resnetlab.deploy.limits import Limits
 from resnetlab.deploy.predict import load_model
-from resnetlab.deploy.serve import allowed_host, application
+from resnetlab.deploy.serve import allowed_host, create_app
 from resnetlab.errors import InputError
 
 HERE = "http://localhost:8000"
@@ -36,7 +36,7 @@ PHOTO = encoded(picture(3, 60, 50))
 
 
 def client(model: Path, limits: Limits | None = None) -> TestClient:
-    app = application(load_model(model, accept_licence=True), limits)
+    app = create_app(load_model(model, accept_license=True), limits)
     return TestClient(app, base_url=HERE, raise_server_exceptions=False)
 
 
@@ -60,7 +60,7 @@ def test_a_photograph_gets_what_predict_says_of_it(
 ) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(PHOTO)
-    expected = load_model(pets).predict([path], top=3)[0].guesses
+    expected = load_model(pets).predict([path], top=3)[0].top_classes
     for response in (
         service.post("/predict?top=3", content=PHOTO, headers={"Content-Type": "image/png"}),
         service.post("/predict?top=3", content=PHOTO),
@@ -83,7 +83,7 @@ def test_the_heat_comes_as_a_picture_where_it_is_asked_for(service: TestClient) 
 
 
 def test_health_says_which_model_is_served_and_its_licence(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "wsl", licence=Licence(name="CC-BY-NC-4.0"))
+    folder = write_model(tmp_path / "wsl", licence=License(name="CC-BY-NC-4.0"))
     with client(folder) as held:
         assert held.get("/health").json() == {
             "status": "ok",
@@ -178,7 +178,7 @@ def test_those_above_the_limit_are_told_to_wait_and_what_takes_long_is_ended(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release, looking = threading.Event(), threading.Event()
-    look = serve.Service.look
+    look = serve.Service.predict
 
     def slow(self: serve.Service, raw: bytes, top: int, explained: bool) -> serve.Answer:
         looking.set()
@@ -186,7 +186,7 @@ def test_those_above_the_limit_are_told_to_wait_and_what_takes_long_is_ended(
         return look(self, raw, top, explained)
 
     monkeypatch.setattr(serve.Service, "look", slow)
-    with client(pets, Limits(seconds=2, waiting=1)) as held:
+    with client(pets, Limits(seconds=2, max_requests=1)) as held:
         answers: list[httpx.Response] = []
         first = threading.Thread(
             target=lambda: answers.append(held.post("/predict", content=PHOTO))
@@ -241,4 +241,6 @@ def test_a_real_process_serves_a_photograph_and_ends_on_a_signal(
 
 def test_a_port_that_is_taken_is_a_line(pets: Path) -> None:
     with pytest.raises(InputError, match="cannot be bound"):
-        serve.run(load_model(pets), "192.0.2.1", 8000, lambda _: None)  # an address of no machine
+        serve.run_server(
+            load_model(pets), "192.0.2.1", 8000, lambda _: None
+        )  # an address of no machine

@@ -11,25 +11,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.data.device_images import Resident
+from resnetlab.data.device_images import DeviceImages
 from resnetlab.errors import InputError
 from resnetlab.examples import depth_report, shortcut_report
 from resnetlab.models.build import build_model
-from resnetlab.models.configs import External, Model
-from resnetlab.models.flops import cost
-from resnetlab.models.registry import named_model
+from resnetlab.models.configs import ExternalConfig, ModelConfig
+from resnetlab.models.flops import model_cost
+from resnetlab.models.registry import get_model_config
 from resnetlab.training.evaluate import evaluate
-from resnetlab.training.rng import stream
+from resnetlab.training.rng import make_generator
 
 DEPTHS = (8, 14, 18, 34, 50)
 
 
-def built(spec: Model, seed: int = 0) -> nn.Module:
-    return build_model(spec, 3, 10, lambda name: stream(seed, "init", name))
+def built(spec: ModelConfig, seed: int = 0) -> nn.Module:
+    return build_model(spec, 3, 10, lambda name: make_generator(seed, "init", name))
 
 
-def external(function: str, **kwargs: int | str) -> External:
-    return External(source=f"resnetlab.examples.{function}", kwargs=dict(kwargs))
+def external(function: str, **kwargs: int | str) -> ExternalConfig:
+    return ExternalConfig(source=f"resnetlab.examples.{function}", kwargs=dict(kwargs))
 
 
 def images(count: int = 6, seed: int = 0) -> Tensor:
@@ -108,7 +108,7 @@ def test_with_every_ingredient_off_the_networks_are_ours_but_for_what_the_text_l
 ) -> None:
     theirs = built(external(f"depth_report:{kind}", depth=depth, run="as described"))
     ours = built(
-        named_model(f"depth-report-{kind.replace('residual', 'resnet')}{depth}", "test", "")
+        get_model_config(f"depth-report-{kind.replace('residual', 'resnet')}{depth}", "test", "")
     )
 
     def weights(model: nn.Module) -> list[tuple[int, ...]]:
@@ -162,7 +162,7 @@ def test_scores_by_batch_statistics_hang_on_the_company_of_an_image_and_leave_no
         out: Tensor = model(batch.permute(0, 3, 1, 2).float() / 255)
         return out
 
-    evaluate(model, forward, Resident(pixels, torch.arange(70) % 10))
+    evaluate(model, forward, DeviceImages(pixels, torch.arange(70) % 10))
     assert sizes == [32, 32, 6]
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
@@ -182,11 +182,13 @@ def test_one_seed_trains_both_evaluations_to_the_same_weights(kind: str) -> None
 
 @pytest.mark.parametrize("option", ["A", "B"])
 def test_the_networks_of_the_shortcut_report_have_the_counts_of_he_et_al(option: str) -> None:
-    ours = named_model("cifar-resnet20" if option == "A" else "cifar-resnet20-b", "test", "")
+    ours = get_model_config("cifar-resnet20" if option == "A" else "cifar-resnet20-b", "test", "")
     theirs = external("shortcut_report:residual", depth=20, option=option)
-    assert cost(theirs, 3, 10, 32) == cost(ours, 3, 10, 32)
+    assert model_cost(theirs, 3, 10, 32) == model_cost(ours, 3, 10, 32)
     plain = external("shortcut_report:plain", depth=20)
-    assert cost(plain, 3, 10, 32) == cost(named_model("cifar-plain20", "test", ""), 3, 10, 32)
+    assert model_cost(plain, 3, 10, 32) == model_cost(
+        get_model_config("cifar-plain20", "test", ""), 3, 10, 32
+    )
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,7 @@ def test_the_networks_of_the_shortcut_report_have_the_counts_of_he_et_al(option:
     ],
 )
 def test_an_argument_that_is_not_of_the_report_is_refused_in_a_line(
-    spec: External, said: str
+    spec: ExternalConfig, said: str
 ) -> None:
     with pytest.raises(InputError, match=said.replace("(", r"\(")) as caught:
         built(spec)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from helpers.stripes import folder
-from resnetlab.models.configs import External
+from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.weights import write_weights
 
 
@@ -55,9 +55,9 @@ def fitting(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def spec(backbone: Path) -> External:
+def spec(backbone: Path) -> ExternalConfig:
     """The same as a spec."""
-    return External(
+    return ExternalConfig(
         source="helpers.tiny:tiny",
         weights=str(backbone.with_suffix(".safetensors")),
         mean=(0.5,) * 3,

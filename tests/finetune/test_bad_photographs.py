@@ -15,7 +15,7 @@ from PIL import Image
 
 from helpers.stripes import QUICK, texture
 from resnetlab.errors import InputError
-from resnetlab.finetune.api import Told, finetune
+from resnetlab.finetune.api import FinetuneRequest, finetune
 
 
 def jpeg(seed: int, mode: str = "RGB", **options: object) -> bytes:
@@ -73,8 +73,8 @@ def put(root: Path) -> tuple[set[str], set[str]]:
     return used, found
 
 
-def told(photos: Path, backbone: Path, *, skip_bad: bool) -> Told:
-    return Told(
+def told(photos: Path, backbone: Path, *, skip_bad: bool) -> FinetuneRequest:
+    return FinetuneRequest(
         folder=photos,
         model=str(backbone),
         recipe=QUICK,
@@ -111,8 +111,8 @@ def test_without_them_the_odd_ones_are_learned_from_and_what_was_left_out_is_tol
     good = len(list((photos / "train" / "plain").iterdir()))
     used, bad = put(photos)
     notes: list[str] = []
-    done = finetune(told(photos, backbone, skip_bad=True), say=notes.append)
-    assert done.record.train_images == 3 * good + len(used)
+    done = finetune(told(photos, backbone, skip_bad=True), notify=notes.append)
+    assert done.result.train_images == 3 * good + len(used)
     assert listed(photos) == bad
     assert any(f"{len(bad)} bad files left out" in note for note in notes)
     assert any(
@@ -127,8 +127,10 @@ def test_a_name_that_is_no_text_and_two_that_differ_in_case_alone_are_photograph
     for name in ("case.jpg", "CASE.jpg", os.fsdecode(b"\xff.jpg")):
         (place / name).write_bytes(jpeg(51))
     done = finetune(told(photos, backbone, skip_bad=False))
-    assert done.record.train_images == 33
+    assert done.result.train_images == 33
     assert (
-        json.loads((done.report / "finetune.json").read_text(encoding="utf-8"))["train_images"]
+        json.loads((done.report_folder / "finetune.json").read_text(encoding="utf-8"))[
+            "train_images"
+        ]
         == 33
     )

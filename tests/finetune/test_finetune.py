@@ -18,16 +18,26 @@ import torch
 from helpers.processes import environment
 from helpers.stripes import KINDS, QUICK, folder, texture
 from resnetlab.bundle.store import load_bundle
-from resnetlab.data.device_images import Resident
-from resnetlab.data.transforms.eval_transform import View, show
+from resnetlab.data.device_images import DeviceImages
+from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.errors import InputError
-from resnetlab.finetune.api import Told, finetune, prepared
-from resnetlab.finetune.dataset import Part, open_photographs
-from resnetlab.finetune.model import Subject
-from resnetlab.finetune.pipeline import Scores, StoppedError, compare, score
-from resnetlab.finetune.stage import Tuner, balanced, fit, recompute
-from resnetlab.models.configs import External
-from resnetlab.recipes.finetune import Stage, Tuning, load_tuning, tuning_names
+from resnetlab.finetune.api import FinetuneRequest, finetune, prepare_job
+from resnetlab.finetune.dataset import PhotoSplit, open_photographs
+from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.pipeline import Predictions, StoppedError, compare, predict_photos
+from resnetlab.finetune.stage import (
+    FinetuneState,
+    balanced_class_weights,
+    enable_grad_checkpointing,
+    fit,
+)
+from resnetlab.models.configs import ExternalConfig
+from resnetlab.recipes.finetune import (
+    FinetuneRecipe,
+    Stage,
+    finetune_recipe_names,
+    load_finetune_recipe,
+)
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.training.evaluate import evaluate
@@ -36,14 +46,14 @@ NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last
 CPU = torch.device("cpu")
 
 
-def told(photos: Path, backbone: Path, **more: object) -> Told:
-    return Told(
+def told(photos: Path, backbone: Path, **more: object) -> FinetuneRequest:
+    return FinetuneRequest(
         folder=photos, model=str(backbone), train_size=24, output=photos.parent / "out", **more
     )  # type: ignore[arg-type]
 
 
-def subject(spec: External, seed: int = 0) -> Subject:
-    return Subject(spec, None, KINDS, seed, NUMERICS, CPU)
+def subject(spec: ExternalConfig, seed: int = 0) -> FinetuneModel:
+    return FinetuneModel(spec, None, KINDS, seed, NUMERICS, CPU)
 
 
 def stage(**fields: object) -> Stage:
@@ -55,21 +65,21 @@ def opened(photos: Path) -> object:
     return open_photographs(photos, cache=photos.parent / "cache")
 
 
-def views(one: Subject) -> dict[str, View]:
-    return {"train": one.view(24), "test": one.view(24)}
+def views(one: FinetuneModel) -> dict[str, EvalTransform]:
+    return {"train": one.eval_transform(24), "test": one.eval_transform(24)}
 
 
 def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(
     photos: Path, backbone: Path
 ) -> None:
     said: list[str] = []
-    done = finetune(told(photos, backbone, recipe="probe"), say=said.append)
-    assert sorted(path.name for path in done.model.iterdir()) == [
+    done = finetune(told(photos, backbone, recipe="probe"), notify=said.append)
+    assert sorted(path.name for path in done.model_folder.iterdir()) == [
         "README.md",
         "model.json",
         "weights.safetensors",
     ]
-    bundle = load_bundle(done.model)
+    bundle = load_bundle(done.model_folder)
     assert bundle.file.classes == KINDS
     assert bundle.file.licence.name == "Apache-2.0"
     assert [metric.split for metric in bundle.file.metrics] == ["validation", "test"]
@@ -78,21 +88,25 @@ def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(
         right = 0
         for number, kind in enumerate(KINDS):
             for seed in range(5):
-                pixels = show(texture(kind, 900 + seed), view)
+                pixels = apply_eval_transform(texture(kind, 900 + seed), view)
                 images = (torch.from_numpy(pixels).float() / 255 - 0.5).permute(2, 0, 1)[None] / 0.5
                 right += int(bundle.module(images).argmax() == number)
     assert right >= 12
-    assert done.record.test.images == 18
-    assert done.record.test.low_pct < done.record.test.accuracy_pct <= done.record.test.high_pct
-    assert done.record.test.accuracy_pct > done.record.chance_pct + 20
+    assert done.result.test.images == 18
+    assert done.result.test.low_pct < done.result.test.accuracy_pct <= done.result.test.high_pct
+    assert done.result.test.accuracy_pct > done.result.chance_pct + 20
     assert "usable from now on" in " ".join(said)
-    assert json.loads((done.report / "finetune.json").read_text())["test"]["images"] == 18
+    assert json.loads((done.report_folder / "finetune.json").read_text())["test"]["images"] == 18
 
 
 @pytest.mark.parametrize("trains", ["classifier", "last norm", "all", 2])
 @pytest.mark.parametrize("augment", ["none", "standard", "test-like"])
 def test_a_stage_repeated_has_the_same_bits_whatever_the_threads_that_decode(
-    photos: Path, spec: External, trains: object, augment: str, monkeypatch: pytest.MonkeyPatch
+    photos: Path,
+    spec: ExternalConfig,
+    trains: object,
+    augment: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     held = opened(photos)
     states = []
@@ -121,14 +135,14 @@ def test_a_stage_repeated_has_the_same_bits_whatever_the_threads_that_decode(
 
 
 def test_constant_features_give_the_predictions_of_the_whole_network(
-    photos: Path, spec: External
+    photos: Path, spec: ExternalConfig
 ) -> None:
     held, one = opened(photos), subject(spec)
-    view = one.view(24)
-    whole = torch.from_numpy(score(one.model, held.test, view, CPU).probabilities)  # type: ignore[attr-defined]
+    view = one.eval_transform(24)
+    whole = torch.from_numpy(predict_photos(one.model, held.test, view, CPU).probabilities)  # type: ignore[attr-defined]
     for trains in ("classifier", "last norm", 2):
-        halves = one.halves(trains, 24)  # type: ignore[arg-type]
-        rows = one.held(halves, held.test, view)  # type: ignore[attr-defined]
+        halves = one.split_for_training(trains, 24)  # type: ignore[arg-type]
+        rows = one.features_or_pixels(halves, held.test, view)  # type: ignore[attr-defined]
         assert rows.pixels.dtype == torch.float32
         scored = evaluate(halves.tail, lambda x, halves=halves: halves.tail(x), rows)
         torch.testing.assert_close(
@@ -137,13 +151,13 @@ def test_constant_features_give_the_predictions_of_the_whole_network(
 
 
 def test_training_on_constant_features_is_training_on_the_photographs(
-    photos: Path, spec: External
+    photos: Path, spec: ExternalConfig
 ) -> None:
     """The same steps with the frozen part run each time: predictions within 1e-5."""
 
-    def fresh(_: object, part: Part, view: View) -> Resident:
-        return Resident(
-            torch.from_numpy(part.shown(lambda image: show(image, view))),
+    def fresh(_: object, part: PhotoSplit, view: EvalTransform) -> DeviceImages:
+        return DeviceImages(
+            torch.from_numpy(part.stack(lambda image: apply_eval_transform(image, view))),
             torch.from_numpy(part.labels),
         )
 
@@ -151,39 +165,52 @@ def test_training_on_constant_features_is_training_on_the_photographs(
     for cached in (True, False):
         one = subject(spec)
         if not cached:
-            one.held = fresh  # type: ignore[method-assign]
-            one.memo.keep = lambda *_: None  # type: ignore[method-assign]
+            one.features_or_pixels = fresh  # type: ignore[method-assign]
+            one.feature_cache.add = lambda *_: None  # type: ignore[method-assign]
         fit(one, stage(augment="none"), held, views(one), 0)  # type: ignore[arg-type]
-        found.append(score(one.model, held.test, one.view(24), CPU).probabilities)  # type: ignore[attr-defined]
+        found.append(
+            predict_photos(one.model, held.test, one.eval_transform(24), CPU).probabilities
+        )  # type: ignore[attr-defined]
     assert np.abs(found[0] - found[1]).max() < 1e-5
 
 
 def test_a_network_that_cannot_be_cut_is_trained_whole_with_the_same_result(
-    photos: Path, spec: External
+    photos: Path, spec: ExternalConfig
 ) -> None:
     held, found = opened(photos), []
     for source in ("helpers.tiny:tiny", "helpers.tiny:asking"):
         one = subject(replace(spec, source=source))
-        assert (one.halves("classifier", 24).trunk is None) == (source == "helpers.tiny:asking")
+        assert (one.split_for_training("classifier", 24).trunk is None) == (
+            source == "helpers.tiny:asking"
+        )
         fit(one, stage(augment="standard"), held, views(one), 0)  # type: ignore[arg-type]
-        found.append(score(one.model, held.test, one.view(24), CPU).probabilities)  # type: ignore[attr-defined]
+        found.append(
+            predict_photos(one.model, held.test, one.eval_transform(24), CPU).probabilities
+        )  # type: ignore[attr-defined]
     assert np.abs(found[0] - found[1]).max() < 1e-5
 
 
 def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
-    photos: Path, spec: External
+    photos: Path, spec: ExternalConfig
 ) -> None:
     held, one = opened(photos), subject(spec)
-    view, found = one.view(24), []
+    view, found = one.eval_transform(24), []
     for pieces in (1, 3):
-        halves = one.halves("classifier", 24)
+        halves = one.split_for_training("classifier", 24)
         told = stage(accumulate=pieces)
-        tuner = Tuner(
-            one, halves, told, told.recipe, view, 0, held.train, balanced(held.train.labels, 3)
+        tuner = FinetuneState(
+            one,
+            halves,
+            told,
+            told.recipe,
+            view,
+            0,
+            held.train,
+            balanced_class_weights(held.train.labels, 3),
         )  # type: ignore[attr-defined]
         halves.tail.eval()  # without dropout
         rows = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
-        loss, logits, _ = tuner._gradients(rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]))
+        loss, logits, _ = tuner._forward_backward(rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]))
         grad = one.model.get_submodule("head").weight.grad
         found.append((loss.clone(), logits.clone(), grad.clone()))  # type: ignore[union-attr]
     for one_way, other in zip(*found, strict=True):
@@ -191,17 +218,19 @@ def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
 
 
 def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(
-    photos: Path, spec: External
+    photos: Path, spec: ExternalConfig
 ) -> None:
     held, found = opened(photos), []
     for again in (False, True):
         one = subject(spec)
-        halves, told_ = one.halves("all", 24), stage(trains="all")
+        halves, told_ = one.split_for_training("all", 24), stage(trains="all")
         if again:
-            recompute(halves.tail)
-        tuner = Tuner(one, halves, told_, told_.recipe, one.view(24), 0, held.train, None)  # type: ignore[attr-defined]
+            enable_grad_checkpointing(halves.tail)
+        tuner = FinetuneState(
+            one, halves, told_, told_.recipe, one.eval_transform(24), 0, held.train, None
+        )  # type: ignore[attr-defined]
         torch.manual_seed(0)
-        tuner._gradients(torch.randn(8, 3, 24, 24), torch.arange(8) % 3)
+        tuner._forward_backward(torch.randn(8, 3, 24, 24), torch.arange(8) % 3)
         found.append(
             {name: p.grad.clone() for name, p in one.model.named_parameters() if p.grad is not None}
         )
@@ -212,13 +241,13 @@ def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(
 
 def test_classes_weigh_alike_when_balanced() -> None:
     labels = np.array([0] * 8 + [1] * 2)
-    weights = balanced(labels, 2)
+    weights = balanced_class_weights(labels, 2)
     assert weights.tolist() == [0.625, 2.5]
     assert sum(float(weights[k]) * int((labels == k).sum()) for k in range(2)) == 10
 
 
 def test_a_loss_that_is_not_finite_leaves_the_weights_of_before(
-    photos: Path, spec: External
+    photos: Path, spec: ExternalConfig
 ) -> None:
     held, one = opened(photos), subject(spec)
     before = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
@@ -231,7 +260,9 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_of_before(
         assert torch.equal(tensor, before[name]), name
 
 
-def test_folded_statistics_stay_and_the_affine_part_learns(photos: Path, spec: External) -> None:
+def test_folded_statistics_stay_and_the_affine_part_learns(
+    photos: Path, spec: ExternalConfig
+) -> None:
     held, one = opened(photos), subject(spec)
     norm = one.model.get_submodule("blocks.1.norm2")
     for module in one.model.modules():
@@ -252,7 +283,7 @@ def test_folded_statistics_stay_and_the_affine_part_learns(photos: Path, spec: E
 def test_the_test_split_chooses_nothing(photos: Path, backbone: Path) -> None:
     """With other labels on the test images, the same weights come out."""
     first = finetune(told(photos, backbone, recipe="fixres", epochs=2))
-    weights = (first.model / "weights.safetensors").read_bytes()
+    weights = (first.model_folder / "weights.safetensors").read_bytes()
     names = sorted((photos / "test" / "across").iterdir())
     for path in names:
         path.rename(photos / "test" / "down" / f"moved-{path.name}")
@@ -260,27 +291,27 @@ def test_the_test_split_chooses_nothing(photos: Path, backbone: Path) -> None:
     again = finetune(
         replace(told(photos, backbone, recipe="fixres", epochs=2), output=photos.parent / "again")
     )
-    assert (again.model / "weights.safetensors").read_bytes() == weights
-    assert again.record.test.right < first.record.test.right
+    assert (again.model_folder / "weights.safetensors").read_bytes() == weights
+    assert again.result.test.right < first.result.test.right
 
 
 def test_an_earlier_model_is_compared_on_the_same_images(photos: Path, backbone: Path) -> None:
     first = finetune(told(photos, backbone, recipe=QUICK))
     second = finetune(
-        told(photos, backbone, recipe="proof-of-concept", epochs=1), baseline=first.model
+        told(photos, backbone, recipe="proof-of-concept", epochs=1), baseline=first.model_folder
     )
-    held = second.record.comparison
+    held = second.result.comparison
     assert held is not None
-    assert held.baseline == first.model.name
-    assert held.baseline_accuracy_pct == pytest.approx(first.record.test.accuracy_pct)
-    difference = second.record.test.right - first.record.test.right
+    assert held.baseline == first.model_folder.name
+    assert held.baseline_accuracy_pct == pytest.approx(first.result.test.accuracy_pct)
+    difference = second.result.test.right - first.result.test.right
     assert held.only_this - held.only_baseline == difference
 
 
 def test_mcnemar_counts_the_images_that_one_alone_gets_right() -> None:
     labels = np.array([0, 0, 1, 1, 0])
-    ours = Scores(np.eye(2)[[0, 0, 1, 0, 1]], labels)
-    theirs = Scores(np.eye(2)[[1, 1, 1, 1, 1]], labels)
+    ours = Predictions(np.eye(2)[[0, 0, 1, 0, 1]], labels)
+    theirs = Predictions(np.eye(2)[[1, 1, 1, 1, 1]], labels)
     held = compare(ours, theirs)
     assert (held.only_this, held.only_baseline) == (2, 1)
     assert held.p == 1.0  # of three coins, two or more one way or the other
@@ -288,12 +319,12 @@ def test_mcnemar_counts_the_images_that_one_alone_gets_right() -> None:
 
 def test_a_budget_that_is_over_ends_with_a_usable_model(photos: Path, backbone: Path) -> None:
     said: list[str] = []
-    done = finetune(told(photos, backbone, recipe="full"), budget_seconds=1e-6, say=said.append)
-    assert [item.name for item in done.record.stages] == ["probe"]
+    done = finetune(told(photos, backbone, recipe="full"), budget_seconds=1e-6, notify=said.append)
+    assert [item.name for item in done.result.stages] == ["probe"]
     (left_out,) = [line for line in said if "left out" in line]
     assert left_out.startswith('stage "all layers" was left out: the budget of 0 s was over after ')
-    assert left_out in done.record.caveats
-    assert left_out in load_bundle(done.model).file.caveats
+    assert left_out in done.result.caveats
+    assert left_out in load_bundle(done.model_folder).file.caveats
 
 
 def test_each_stage_is_told_when_it_begins_and_each_long_step_as_it_goes(
@@ -305,8 +336,8 @@ def test_each_stage_is_told_when_it_begins_and_each_long_step_as_it_goes(
     finetune(
         asked,
         budget_seconds=600,
-        say=said.append,
-        pulse=lambda what, done, total: seen.setdefault(what, []).append((done, total)),
+        notify=said.append,
+        on_item=lambda what, done, total: seen.setdefault(what, []).append((done, total)),
     )
     begins = [line for line in said if "begins at 24 pixels" in line]
     assert [line.partition(":")[0] for line in begins] == ["probe", "all layers"]
@@ -327,23 +358,23 @@ def test_what_is_stopped_before_its_first_epoch_writes_nothing(
 ) -> None:
     asked = told(photos, backbone, recipe="proof-of-concept")
     with pytest.raises(StoppedError, match="nothing was written"):
-        finetune(asked, stop=lambda: True)
+        finetune(asked, should_stop=lambda: True)
     assert not (asked.output / "models").exists()
 
 
 def test_every_recipe_of_the_catalog_runs(photos: Path, backbone: Path) -> None:
-    assert tuning_names() == ["fixres", "full", "probe", "proof-of-concept", "stage-one"]
+    assert finetune_recipe_names() == ["fixres", "full", "probe", "proof-of-concept", "stage-one"]
     for name in ("fixres", "full", "proof-of-concept"):
         done = finetune(told(photos, backbone, recipe=name, epochs=1))
-        assert len(done.record.stages) == len(load_tuning(name).stages)
-        assert sum(item.chosen for item in done.record.stages) == 1
+        assert len(done.result.stages) == len(load_finetune_recipe(name).stages)
+        assert sum(item.chosen for item in done.result.stages) == 1
 
 
 # Bad input
 # --------------------------------------------------------------------------------------------------
 
 
-def refused(asked: Told) -> str:
+def refused(asked: FinetuneRequest) -> str:
     with pytest.raises(InputError) as caught:
         finetune(asked)
     assert not (asked.output / "models").exists()
@@ -387,7 +418,7 @@ def test_non_commercial_weights_need_a_word(photos: Path, backbone: Path) -> Non
     backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
     assert "no commercial use. Fix: --accept-licence" in refused(told(photos, backbone))
     done = finetune(told(photos, backbone, recipe=QUICK, accept_licence=True))
-    assert load_bundle(done.model).file.licence.non_commercial
+    assert load_bundle(done.model_folder).file.licence.non_commercial
 
 
 def test_a_class_in_test_that_train_lacks_is_named(photos: Path, backbone: Path) -> None:
@@ -399,7 +430,7 @@ def test_a_class_in_test_that_train_lacks_is_named(photos: Path, backbone: Path)
 def test_a_broken_photograph_is_named_and_left_out_on_request(photos: Path, backbone: Path) -> None:
     (photos / "train" / "plain" / "zz.jpg").write_text("words")
     assert "not an image (allowed: JPEG" in refused(told(photos, backbone))
-    assert finetune(told(photos, backbone, recipe=QUICK, skip_bad=True)).record.train_images == 30
+    assert finetune(told(photos, backbone, recipe=QUICK, skip_bad=True)).result.train_images == 30
 
 
 def test_a_bare_folder_is_cut_and_its_validation_is_cut_from_train(tmp_path: Path) -> None:
@@ -420,8 +451,8 @@ def test_classes_with_imagenet_names_are_a_caveat_in_the_model(
         for number, kind in enumerate(KINDS):
             (root / split / kind).rename(root / split / f"n0208562{number}-{kind}")
     done = finetune(told(root, backbone, recipe=QUICK))
-    assert "ImageNet" in load_bundle(done.model).file.caveats[0]
-    assert "ImageNet" in (done.model / "README.md").read_text()
+    assert "ImageNet" in load_bundle(done.model_folder).file.caveats[0]
+    assert "ImageNet" in (done.model_folder / "README.md").read_text()
 
 
 def test_the_bare_command_ends_with_the_line_that_uses_the_model(
@@ -476,7 +507,7 @@ def test_without_weights_and_without_a_network_one_line_says_what_to_do(
         "torch.hub.download_url_to_file",
         lambda *_, **__: (_ for _ in ()).throw(OSError("no route")),
     )
-    text = refused(Told(folder=photos, output=tmp_path / "out"))
+    text = refused(FinetuneRequest(folder=photos, output=tmp_path / "out"))
     assert text.startswith(
         "torchvision/resnet50+: the hub of torchvision cannot be reached: no route. Fix: place "
     )
@@ -488,7 +519,7 @@ def test_a_recipe_says_what_it_cannot_take() -> None:
     with pytest.raises(ValueError, match="no place here"):
         stage(recipe=replace(recipe, normalise="half"))
     with pytest.raises(ValueError, match="whole images differ in shape"):
-        Tuning(name="a", view="whole", stages=(stage(),))
+        FinetuneRecipe(name="a", view="whole", stages=(stage(),))
 
 
 def test_whole_photographs_can_be_probed(photos: Path, backbone: Path, tmp_path: Path) -> None:
@@ -500,10 +531,10 @@ def test_whole_photographs_can_be_probed(photos: Path, backbone: Path, tmp_path:
     recipe.write_text('view = "whole"\n' + text)
     texture("plain", 77, 80, 33).save(photos / "train" / "plain" / "wide.png")
     done = finetune(told(photos, backbone, recipe=str(recipe)))
-    assert load_bundle(done.model).file.view.rule == "whole"
+    assert load_bundle(done.model_folder).file.view.rule == "whole"
 
 
 def test_everything_is_read_before_anything_is_trained(photos: Path, backbone: Path) -> None:
-    job = prepared(told(photos, backbone, recipe="fixres", test_size=32), lambda _: None)
-    assert (job.tuning.train_size, job.tuning.test_size) == (24, 32)
+    job = prepare_job(told(photos, backbone, recipe="fixres", test_size=32), lambda _: None)
+    assert (job.recipe.train_size, job.recipe.test_size) == (24, 32)
     assert (len(job.photos.train), job.photos.name) == (30, "stripes")

@@ -15,22 +15,32 @@ from PIL import Image, ImageEnhance
 from torchvision.transforms import RandomResizedCrop as TVCrop
 
 from helpers.stripes import texture
-from resnetlab.data.transforms.eval_transform import View, show
-from resnetlab.data.transforms.photo_train import Draws, draw_epoch, random_box, shifted, show_train
-from resnetlab.training.rng import stream
+from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
+from resnetlab.data.transforms.photo_train import (
+    PhotoDraws,
+    apply_train_transform,
+    draw_photo_epoch,
+    random_resized_crop_box,
+    shifted_center_crop,
+)
+from resnetlab.training.rng import make_generator
 
-VIEW = View(size=24, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+VIEW = EvalTransform(size=24, mean=(0.5,) * 3, deviation=(0.5,) * 3)
 
 
-def draws(count: int = 50, seed: int = 0, epoch: int = 0) -> Draws:
-    return draw_epoch(count, partial(stream, seed, "epoch", epoch))
+def draws(count: int = 50, seed: int = 0, epoch: int = 0) -> PhotoDraws:
+    return draw_photo_epoch(count, partial(make_generator, seed, "epoch", epoch))
 
 
 def shown(
-    image: Image.Image, how: str, place: int = 0, of: Draws | None = None, view: View = VIEW
+    image: Image.Image,
+    how: str,
+    place: int = 0,
+    of: PhotoDraws | None = None,
+    view: EvalTransform = VIEW,
 ) -> NDArray[np.uint8]:
     """What is shown of `image`, (S, S, C)."""
-    found = show_train(np.array(image), view, how, of or draws(), place)  # type: ignore[arg-type]
+    found = apply_train_transform(np.array(image), view, how, of or draws(), place)  # type: ignore[arg-type]
     return found.permute(1, 2, 0).numpy()
 
 
@@ -39,7 +49,7 @@ def test_a_random_box_lies_in_the_image_with_an_area_and_a_ratio_in_bounds(
     height: int, width: int, seed: int
 ) -> None:
     tries = draws(1, seed).crop[0].tolist()
-    top, left, h, w = random_box(height, width, tries)
+    top, left, h, w = random_resized_crop_box(height, width, tries)
     assert 0 <= top <= height - h
     assert 0 <= left <= width - w
     assert h > 0
@@ -53,7 +63,8 @@ def test_random_crops_are_spread_as_torchvisions() -> None:
     square, scale, ratio = torch.empty(3, 1000, 1000), [0.08, 1.0], [3 / 4, 4 / 3]
     theirs = np.array([TVCrop.get_params(square, scale, ratio) for _ in range(8000)], dtype=float)
     ours = np.array(
-        [random_box(1000, 1000, held) for held in draws(8000).crop.tolist()], dtype=float
+        [random_resized_crop_box(1000, 1000, held) for held in draws(8000).crop.tolist()],
+        dtype=float,
     )
     for boxes in (ours, theirs):
         top, _, height, width = boxes.T.copy()
@@ -68,16 +79,16 @@ def test_random_crops_are_spread_as_torchvisions() -> None:
 def test_a_shifted_crop_moves_along_the_longer_side_alone() -> None:
     wide = Image.fromarray(np.broadcast_to(np.arange(40, dtype=np.uint8), (26, 40)).copy())
     for share, left in ((0.0, 0), (0.5, 8), (0.999, 16)):
-        held = np.asarray(shifted(wide, 24, share))
+        held = np.asarray(shifted_center_crop(wide, 24, share))
         assert held.shape == (24, 24)
         assert (held[0, 0], held[0, -1]) == (left, left + 23)
-    tall = np.asarray(shifted(wide.transpose(Image.Transpose.ROTATE_90), 24, 0.0))
+    tall = np.asarray(shifted_center_crop(wide.transpose(Image.Transpose.ROTATE_90), 24, 0.0))
     assert tall.shape == (24, 24)
 
 
 def test_without_augmentation_training_sees_what_evaluation_sees() -> None:
     image = texture("across", 1, 61, 47)
-    np.testing.assert_array_equal(shown(image, "none"), show(image, VIEW))
+    np.testing.assert_array_equal(shown(image, "none"), apply_eval_transform(image, VIEW))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -86,19 +97,21 @@ def test_a_random_crop_is_what_pillow_makes_of_the_same_draws(channels: int) -> 
     in their order.
     """
     image, every = texture("down", 3, 610, 470), draws()
-    view = View(size=48, channels=channels, mean=(0.5,) * channels, deviation=(0.5,) * channels)  # type: ignore[arg-type]
+    view = EvalTransform(
+        size=48, channels=channels, mean=(0.5,) * channels, deviation=(0.5,) * channels
+    )  # type: ignore[arg-type]
     for place in range(20):
-        top, left, height, width = random_box(470, 610, every.crop[place].tolist())
+        top, left, height, width = random_resized_crop_box(470, 610, every.crop[place].tolist())
         box = (left, top, left + width, top + height)
         theirs = (
             image.crop(box)
             .resize((48, 48), Image.Resampling.BILINEAR)
             .convert("L" if channels == 1 else "RGB")
         )
-        if every.mirror[place]:
+        if every.hflip[place]:
             theirs = theirs.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         by = [0.7 + 0.6 * draw for draw in every.jitter[place].tolist()]
-        for turn in every.turns[place].tolist():
+        for turn in every.jitter_order[place].tolist():
             if channels == 3 or turn < 2:  # grey has no saturation
                 theirs = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)[turn](
                     theirs
@@ -138,9 +151,9 @@ def test_colours_of_stage_two_move_by_a_twentieth_at_most() -> None:
 
 
 def test_half_of_the_images_are_mirrored() -> None:
-    assert abs(draws(4000).mirror.float().mean() - 0.5) < 0.03
+    assert abs(draws(4000).hflip.float().mean() - 0.5) < 0.03
     left = Image.fromarray(np.repeat(np.arange(40, dtype=np.uint8)[None], 26, 0)).convert("RGB")
     every = draws()
     for place in range(10):
         row = shown(left, "test-like", place)[12, :, 0].astype(int)
-        assert (row[0] > row[-1]) == bool(every.mirror[place])
+        assert (row[0] > row[-1]) == bool(every.hflip[place])

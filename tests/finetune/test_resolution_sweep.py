@@ -16,18 +16,18 @@ from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError
 from resnetlab.finetune import resolution_sweep as module
-from resnetlab.finetune.api import Told, fixres
-from resnetlab.finetune.apparent_size import ratio
-from resnetlab.finetune.results import Sizes
+from resnetlab.finetune.api import FinetuneRequest, fixres
+from resnetlab.finetune.apparent_size import apparent_size_ratio
+from resnetlab.finetune.results import ResolutionTable
 from resnetlab.reports.fixres import page, rebuild, write
 
 
-def told(photos: Path, backbone: Path, **more: object) -> Told:
+def told(photos: Path, backbone: Path, **more: object) -> FinetuneRequest:
     held = {"recipe": "fixres", "epochs": 1} | more
-    return Told(folder=photos, model=str(backbone), output=photos.parent / "out", **held)  # type: ignore[arg-type]
+    return FinetuneRequest(folder=photos, model=str(backbone), output=photos.parent / "out", **held)  # type: ignore[arg-type]
 
 
-def swept(asked: Told, **more: object) -> tuple[Sizes, Path]:
+def swept(asked: FinetuneRequest, **more: object) -> tuple[ResolutionTable, Path]:
     """The whole table of 16 and 24 by 16, 24 and 32."""
     return list(fixres(asked, (16, 24), (16, 24, 32), command="resnetlab fixres stripes", **more))[
         -1
@@ -35,13 +35,13 @@ def swept(asked: Told, **more: object) -> tuple[Sizes, Path]:
 
 
 @pytest.fixture(scope="module")
-def table(fitting: Path) -> tuple[Sizes, Path]:
+def table(fitting: Path) -> tuple[ResolutionTable, Path]:
     """The whole table and the folder of its report."""
     return swept(told(fitting / "stripes", fitting / "tiny.toml"))
 
 
 def test_every_cell_has_both_stages_and_the_best_by_validation_is_the_model(
-    table: tuple[Sizes, Path],
+    table: tuple[ResolutionTable, Path],
 ) -> None:
     found, report = table
     assert [(cell.train_size, cell.test_size) for cell in found.cells] == [
@@ -75,7 +75,7 @@ def test_every_cell_has_both_stages_and_the_best_by_validation_is_the_model(
 
 
 def test_a_row_does_not_depend_on_the_rows_before_it(
-    table: tuple[Sizes, Path], photos: Path, backbone: Path
+    table: tuple[ResolutionTable, Path], photos: Path, backbone: Path
 ) -> None:
     """Shared rows of the frozen part are those that each train size would have computed."""
     together, _ = table
@@ -87,9 +87,9 @@ def test_a_row_does_not_depend_on_the_rows_before_it(
 def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = module._Sweep._measured
+    real = module._Sweep._evaluate_stages
 
-    def short(self: module._Sweep, cell: module.Cell) -> module.Cell:
+    def short(self: module._Sweep, cell: module.ResolutionCell) -> module.ResolutionCell:
         if cell.test_size == 32:
             raise RuntimeError(
                 "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
@@ -113,9 +113,9 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
 
 
 def test_what_was_not_reached_is_not_evaluated(photos: Path, backbone: Path) -> None:
-    seen: list[Sizes] = []
+    seen: list[ResolutionTable] = []
     for found, _ in fixres(
-        told(photos, backbone), (16, 24), (16, 24), command="", stop=lambda: len(seen) >= 3
+        told(photos, backbone), (16, 24), (16, 24), command="", should_stop=lambda: len(seen) >= 3
     ):
         seen.append(found)
     assert [cell.status for cell in seen[-1].cells] == [
@@ -139,7 +139,7 @@ def test_the_first_stage_alone_is_a_recipe_too(photos: Path, backbone: Path) -> 
 
 
 def test_the_report_is_built_again_byte_for_byte_and_holds_the_numbers_of_the_table(
-    table: tuple[Sizes, Path], tmp_path: Path
+    table: tuple[ResolutionTable, Path], tmp_path: Path
 ) -> None:
     found, report = table[0], tmp_path / "report"
     write(found, report)
@@ -171,10 +171,10 @@ def test_things_look_larger_in_training_by_the_ratio_of_their_scales() -> None:
     """Touvron et al. 2019, sec. 3: about 1.3 at equal sizes, for crops of half an image's side on
     average.
     """
-    at_equal = ratio(500, 375, 224, 224)
+    at_equal = apparent_size_ratio(500, 375, 224, 224)
     assert 1.1 < at_equal < 1.5
-    assert ratio(500, 375, 224, 448) == pytest.approx(at_equal / 2, rel=1e-9)
-    assert ratio(500, 375, 112, 224) == pytest.approx(at_equal / 2, rel=1e-9)
+    assert apparent_size_ratio(500, 375, 224, 448) == pytest.approx(at_equal / 2, rel=1e-9)
+    assert apparent_size_ratio(500, 375, 112, 224) == pytest.approx(at_equal / 2, rel=1e-9)
 
 
 @pytest.mark.usefixtures("backbone")

@@ -17,52 +17,58 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnetlab.data.sources import image_decoder
-from resnetlab.data.sources.manifest import Row
-from resnetlab.data.transforms.eval_transform import View
+from resnetlab.data.sources.manifest import ManifestRow
+from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.data.transforms.photo_train import (
     Augmentation,
-    Draws,
-    draw_epoch,
-    random_box,
-    reduction,
-    show_train,
+    PhotoDraws,
+    apply_train_transform,
+    draw_photo_epoch,
+    jpeg_draft_factor,
+    random_resized_crop_box,
 )
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.finetune import dataset as module
-from resnetlab.finetune.dataset import Part
-from resnetlab.finetune.stage import _Stream
-from resnetlab.recipes.finetune import Stage, Tuning, load_tuning
+from resnetlab.finetune.dataset import PhotoSplit
+from resnetlab.finetune.stage import _PrefetchLoader
+from resnetlab.recipes.finetune import FinetuneRecipe, Stage, load_finetune_recipe
 from resnetlab.schema import decode, without_defaults
-from resnetlab.training.rng import stream
+from resnetlab.training.rng import make_generator
 
 SCENES = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "scenes.py"))["scenes"]
-VIEW = View(size=48, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+VIEW = EvalTransform(size=48, mean=(0.5,) * 3, deviation=(0.5,) * 3)
 ORIENTATION = 0x0112
 
 
-def part_of(root: Path, count: int, width: int = 640, height: int = 480, **options: object) -> Part:
+def part_of(
+    root: Path, count: int, width: int = 640, height: int = 480, **options: object
+) -> PhotoSplit:
     """Photographs like natural ones, as JPEG."""
     rows = []
     for number, image in zip(range(count), SCENES(width, height), strict=False):
         path = root / f"{number:03}.jpg"
         image.save(path, quality=90, **options)
-        rows.append(Row(path.name, "scene", "train", sha256(path), (height, width)))
-    return Part(root, tuple(rows), np.zeros(count, np.int64))
+        rows.append(ManifestRow(path.name, "scene", "train", sha256(path), (height, width)))
+    return PhotoSplit(root, tuple(rows), np.zeros(count, np.int64))
 
 
-def crops(part: Part, how: Augmentation, scaled: bool, draws: Draws) -> NDArray[np.float64]:
+def crops(
+    part: PhotoSplit, how: Augmentation, scaled: bool, draws: PhotoDraws
+) -> NDArray[np.float64]:
     """The photographs of an epoch, (N, S, S, 3), levels."""
     shown = []
     for place in range(len(part)):
-        by = partial(reduction, VIEW, how, draws, place) if scaled else lambda *_: 1
-        photo, whole = part.reduced(place, by)
-        shown.append(show_train(photo, VIEW, how, draws, place, whole).permute(1, 2, 0).numpy())
+        by = partial(jpeg_draft_factor, VIEW, how, draws, place) if scaled else lambda *_: 1
+        photo, whole = part.load_reduced(place, by)
+        shown.append(
+            apply_train_transform(photo, VIEW, how, draws, place, whole).permute(1, 2, 0).numpy()
+        )
     return np.stack(shown).astype(float)
 
 
-def draws(count: int, epoch: int) -> Draws:
-    return draw_epoch(count, partial(stream, 0, "epoch", epoch))
+def draws(count: int, epoch: int) -> PhotoDraws:
+    return draw_photo_epoch(count, partial(make_generator, 0, "epoch", epoch))
 
 
 @pytest.mark.parametrize("how", ["standard", "test-like"])
@@ -97,8 +103,8 @@ def test_no_crop_is_decoded_smaller_than_it_is_shown(
     width: int, height: int, epoch: int, how: Augmentation
 ) -> None:
     held = draws(1, epoch)
-    by = reduction(VIEW, how, held, 0, width, height)
-    _, _, h, w = random_box(height, width, held.crop[0].tolist())
+    by = jpeg_draft_factor(VIEW, how, held, 0, width, height)
+    _, _, h, w = random_resized_crop_box(height, width, held.crop[0].tolist())
     shown, side = (
         (VIEW.size, min(h, w)) if how == "standard" else (VIEW.shorter_side, min(width, height))
     )
@@ -111,7 +117,7 @@ def test_most_crops_of_a_photograph_are_taken_from_the_same_part_of_it() -> None
     for width, height, usual in ((400, 300, 2), (1500, 1000, 8), (640, 480, 4)):
         held = draws(1000, 0)
         found = Counter(
-            reduction(VIEW, "standard", held, place, width, height) for place in range(1000)
+            jpeg_draft_factor(VIEW, "standard", held, place, width, height) for place in range(1000)
         )
         assert max(found) == usual
         assert found[usual] > 800
@@ -121,7 +127,7 @@ def test_a_photograph_that_lies_on_its_side_is_cropped_upright(tmp_path: Path) -
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     part = part_of(tmp_path, 4, exif=exif)
-    assert part.reduced(0, lambda width, height: 2 if (width, height) == (480, 640) else 1)[
+    assert part.load_reduced(0, lambda width, height: 2 if (width, height) == (480, 640) else 1)[
         0
     ].shape == (320, 240, 3)
     exact, scaled = (crops(part, "standard", kind, draws(4, 0)) for kind in (False, True))
@@ -135,27 +141,27 @@ def test_what_is_kept_in_memory_changes_no_bit_and_stays_within_its_bound(
     bound = 7 * 640 * 480
     for scaled in (False, True):
         monkeypatch.setattr(module, "ALBUM_BYTES", bound)
-        part = Part(first.root, first.rows, first.labels)
+        part = PhotoSplit(first.root, first.rows, first.labels)
         once = [crops(part, "standard", scaled, draws(6, 0)) for _ in range(3)]
-        held = part._album.held
+        held = part._image_cache.arrays
         assert (
             0
             < sum(3 * kept.shape[0] * kept.shape[1] for kept in held.values())
-            == part._album.bytes
+            == part._image_cache.total_bytes
             <= bound
         )
         monkeypatch.setattr(module, "ALBUM_BYTES", 0)
-        part = Part(first.root, first.rows, first.labels)
+        part = PhotoSplit(first.root, first.rows, first.labels)
         for kept in once:
             np.testing.assert_array_equal(kept, crops(part, "standard", scaled, draws(6, 0)))
-        assert not part._album.held
+        assert not part._image_cache.arrays
 
 
 def test_a_photograph_that_is_kept_is_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part, read = part_of(tmp_path, 3), []
-    whole = image_decoder.read
+    whole = image_decoder.read_bytes
     monkeypatch.setattr(image_decoder, "read", lambda path: read.append(path) or whole(path))
     for epoch in range(3):
         crops(part, "standard", False, draws(3, epoch))
@@ -168,7 +174,7 @@ def test_threads_that_decode_compute_alone_whatever_the_network_has(tmp_path: Pa
     torch.set_num_threads(3)
     try:
         tuner = SimpleNamespace(recipe=SimpleNamespace(batch_size=2))
-        threads = _Stream(tuner, part, draws(2, 0), 0).pool  # type: ignore[arg-type]
+        threads = _PrefetchLoader(tuner, part, draws(2, 0), 0).pool  # type: ignore[arg-type]
         assert threads.submit(torch.get_num_threads).result() == 1
         assert torch.get_num_threads() == 3
     finally:
@@ -186,17 +192,17 @@ def test_evaluation_decodes_whole_photographs(
     crops(part, "test-like", True, draws(2, 0))
     assert asked == [8, 8]
     asked.clear()
-    part.shown(lambda image: np.zeros(image.size))
+    part.stack(lambda image: np.zeros(image.size))
     assert asked == [1, 1]
 
 
 def test_how_photographs_are_decoded_is_part_of_a_recipe_and_exact_leaves_it_as_it_was() -> None:
-    table = without_defaults(load_tuning("full"))
+    table = without_defaults(load_finetune_recipe("full"))
     assert "decode" not in str(table)
     for stage in table["stages"]:
         if stage.get("augment") != "none":
             stage["decode"] = "scaled"
-    held = decode(Tuning, table, "full")
+    held = decode(FinetuneRecipe, table, "full")
     assert "scaled" in str(without_defaults(held))
     with pytest.raises(InputError, match=r'decode: without augmentation .* Fix: decode = "exact"'):
         decode(

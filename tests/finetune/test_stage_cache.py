@@ -19,17 +19,24 @@ import torch
 
 from helpers.processes import environment
 from helpers.stripes import KINDS
-from resnetlab.finetune.api import Told, fixres
-from resnetlab.finetune.dataset import Photographs, open_photographs
-from resnetlab.finetune.model import Subject
-from resnetlab.finetune.results import Sizes
-from resnetlab.finetune.stage import Fitted, fit
-from resnetlab.finetune.stage_cache import Basis, Kept, TakenError, basis_of, digest_of, learning
-from resnetlab.models.configs import External
+from resnetlab.finetune.api import FinetuneRequest, fixres
+from resnetlab.finetune.dataset import PhotoDataset, open_photographs
+from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.results import ResolutionTable
+from resnetlab.finetune.stage import StageResult, fit
+from resnetlab.finetune.stage_cache import (
+    StageCache,
+    StageKey,
+    StageLockedError,
+    stage_key,
+    state_dict_hash,
+    trainable_state,
+)
+from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe
-from resnetlab.schema import digest
+from resnetlab.schema import config_hash
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
 SLOW = """
@@ -49,68 +56,74 @@ def stage(**fields: object) -> Stage:
     return Stage(**({"name": "stage", "recipe": recipe} | fields))  # type: ignore[arg-type]
 
 
-def subject(spec: External, seed: int = 0) -> Subject:
-    return Subject(spec, None, KINDS, seed, NUMERICS, torch.device("cpu"))
+def subject(spec: ExternalConfig, seed: int = 0) -> FinetuneModel:
+    return FinetuneModel(spec, None, KINDS, seed, NUMERICS, torch.device("cpu"))
 
 
 @pytest.fixture
-def held(photos: Path, tmp_path: Path) -> Photographs:
+def held(photos: Path, tmp_path: Path) -> PhotoDataset:
     return open_photographs(photos, cache=tmp_path / "cache")
 
 
-def fitted(kept: Kept, one: Subject, what: Stage, photos: Photographs) -> tuple[Fitted, int]:
+def fitted(
+    kept: StageCache, one: FinetuneModel, what: Stage, photos: PhotoDataset
+) -> tuple[StageResult, int]:
     """The stage as it is kept or computed, and how often it was computed."""
-    view, calls = one.view(24), []
+    view, calls = one.eval_transform(24), []
 
-    def compute() -> Fitted:
+    def compute() -> StageResult:
         calls.append(1)
         return fit(one, what, photos, {"train": view, "test": view}, one.seed)
 
-    basis = basis_of(one, photos.sha256, "none").then(what, view)
-    return kept.stage(basis, one, compute), len(calls)
+    basis = stage_key(one, photos.sha256, "none").with_stage(what, view)
+    return kept.load_or_train(basis, one, compute), len(calls)
 
 
 @pytest.mark.parametrize("trains", ["classifier", "last norm", "all", 2])
 def test_a_kept_stage_leaves_the_bits_of_the_computed_one_and_its_history(
-    trains: object, spec: External, held: Photographs, tmp_path: Path
+    trains: object, spec: ExternalConfig, held: PhotoDataset, tmp_path: Path
 ) -> None:
-    kept, what = Kept(tmp_path / "stages"), stage(trains=trains)
+    kept, what = StageCache(tmp_path / "stages"), stage(trains=trains)
     first, second = subject(spec), subject(spec)
     computed, read = fitted(kept, first, what, held), fitted(kept, second, what, held)
     assert (computed[1], read[1]) == (1, 0)
     assert computed[0] == read[0]
-    assert digest_of(first.model.state_dict()) == digest_of(second.model.state_dict())
-    assert digest_of(first.model.state_dict()) != digest_of(subject(spec).model.state_dict())
-    assert set(learning(first.model)) <= set(first.model.state_dict())
+    assert state_dict_hash(first.model.state_dict()) == state_dict_hash(second.model.state_dict())
+    assert state_dict_hash(first.model.state_dict()) != state_dict_hash(
+        subject(spec).model.state_dict()
+    )
+    assert set(trainable_state(first.model)) <= set(first.model.state_dict())
 
 
-def test_whatever_decides_the_bits_is_another_stage(spec: External, held: Photographs) -> None:
+def test_whatever_decides_the_bits_is_another_stage(
+    spec: ExternalConfig, held: PhotoDataset
+) -> None:
     one = subject(spec)
-    view, smaller = one.view(24), one.view(16)
-    basis = basis_of(one, held.sha256, "none")
-    others: list[Basis] = [
+    view, smaller = one.eval_transform(24), one.eval_transform(16)
+    basis = stage_key(one, held.sha256, "none")
+    others: list[StageKey] = [
         basis,
-        basis.then(stage(), view),
-        basis.then(stage(), smaller),
-        basis.then(stage(trains="all"), view),
-        basis.then(stage(), view).then(stage(), view),
+        basis.with_stage(stage(), view),
+        basis.with_stage(stage(), smaller),
+        basis.with_stage(stage(trains="all"), view),
+        basis.with_stage(stage(), view).with_stage(stage(), view),
         replace(basis, numerics=replace(NUMERICS, threads=2)),
-        basis_of(subject(spec, seed=1), held.sha256, "none"),
-        basis_of(one, "other", "none"),
-        basis_of(one, held.sha256, "balanced"),
+        stage_key(subject(spec, seed=1), held.sha256, "none"),
+        stage_key(one, "other", "none"),
+        stage_key(one, held.sha256, "balanced"),
         replace(basis, packages=basis.packages | {"torch": "0"}),
     ]
     with torch.no_grad():
         next(one.model.parameters()).add_(1)
-    others.append(basis_of(one, held.sha256, "none"))
-    assert len({digest(other) for other in others}) == len(others)
+    others.append(stage_key(one, held.sha256, "none"))
+    assert len({config_hash(other) for other in others}) == len(others)
 
 
 @pytest.mark.parametrize("harm", ["cut", "flipped", "empty"])
 def test_a_file_that_is_not_as_written_counts_as_absent(
-    harm: str, spec: External, held: Photographs, tmp_path: Path
+    harm: str, spec: ExternalConfig, held: PhotoDataset, tmp_path: Path
 ) -> None:
-    kept, one = Kept(tmp_path / "stages"), subject(spec)
+    kept, one = StageCache(tmp_path / "stages"), subject(spec)
     fitted(kept, one, stage(), held)
     (path,) = kept.folder.glob("*.safetensors")
     whole = path.read_bytes()
@@ -119,18 +132,18 @@ def test_a_file_that_is_not_as_written_counts_as_absent(
     )
     again = subject(spec)
     assert fitted(kept, again, stage(), held)[1] == 1
-    assert digest_of(again.model.state_dict()) == digest_of(one.model.state_dict())
+    assert state_dict_hash(again.model.state_dict()) == state_dict_hash(one.model.state_dict())
     assert fitted(kept, subject(spec), stage(), held)[1] == 0
 
 
 def test_of_two_that_ask_at_once_one_computes_and_who_will_not_wait_is_told(
-    spec: External, held: Photographs, tmp_path: Path
+    spec: ExternalConfig, held: PhotoDataset, tmp_path: Path
 ) -> None:
     computed: list[int] = []
 
     def ask() -> None:
         computed.append(
-            fitted(Kept(tmp_path / "stages"), subject(spec), stage(trains="all"), held)[1]
+            fitted(StageCache(tmp_path / "stages"), subject(spec), stage(trains="all"), held)[1]
         )
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
@@ -139,31 +152,33 @@ def test_of_two_that_ask_at_once_one_computes_and_who_will_not_wait_is_told(
     for thread in threads:
         thread.join(120)
     assert sorted(computed) == [0, 1]
-    kept, one = Kept(tmp_path / "other", wait_seconds=0.1), subject(spec)
-    view = one.view(24)
-    basis = basis_of(one, held.sha256, "none").then(stage(), view)
+    kept, one = StageCache(tmp_path / "other", wait_seconds=0.1), subject(spec)
+    view = one.eval_transform(24)
+    basis = stage_key(one, held.sha256, "none").with_stage(stage(), view)
 
-    def within() -> Fitted:
-        kept.stage(basis, one, within)  # asks for what it holds itself
+    def within() -> StageResult:
+        kept.load_or_train(basis, one, within)  # asks for what it holds itself
         raise AssertionError
 
-    with pytest.raises(TakenError):
-        kept.stage(basis, one, within)
+    with pytest.raises(StageLockedError):
+        kept.load_or_train(basis, one, within)
 
 
 def test_a_stage_that_was_cut_short_is_not_kept(
-    spec: External, held: Photographs, tmp_path: Path
+    spec: ExternalConfig, held: PhotoDataset, tmp_path: Path
 ) -> None:
-    kept, one = Kept(tmp_path / "stages"), subject(spec)
-    view, asked = one.view(24), []
+    kept, one = StageCache(tmp_path / "stages"), subject(spec)
+    view, asked = one.eval_transform(24), []
 
     def stop() -> bool:
         asked.append(1)
         return len(asked) > 6
 
     views = {"train": view, "test": view}
-    basis = basis_of(one, held.sha256, "none").then(stage(), view)
-    cut = kept.stage(basis, one, lambda: fit(one, stage(), held, views, 0, stop=stop))
+    basis = stage_key(one, held.sha256, "none").with_stage(stage(), view)
+    cut = kept.load_or_train(
+        basis, one, lambda: fit(one, stage(), held, views, 0, should_stop=stop)
+    )
     assert not cut.whole
     assert not list(kept.folder.glob("*.safetensors"))
 
@@ -171,8 +186,10 @@ def test_a_stage_that_was_cut_short_is_not_kept(
 def test_a_table_of_sizes_that_was_interrupted_goes_on_and_is_the_table_of_one_that_was_not(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    def table(root: Path, until: int = 99) -> Sizes:
-        told = Told(folder=photos, model=str(backbone), output=root, recipe="fixres", epochs=1)
+    def table(root: Path, until: int = 99) -> ResolutionTable:
+        told = FinetuneRequest(
+            folder=photos, model=str(backbone), output=root, recipe="fixres", epochs=1
+        )
         rows = fixres(told, (16, 24), (16, 24), command="")
         return [found for _, (found, _) in zip(range(until), rows, strict=False)][-1]
 

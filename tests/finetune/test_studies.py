@@ -18,36 +18,36 @@ from torchvision.transforms.v2 import functional as TF
 
 import resnetlab as rl
 from helpers.processes import import_path
-from resnetlab.analysis.study_data import gather
+from resnetlab.analysis.study_data import collect
 from resnetlab.api import LoadedStudy, load_study, plan_run, resume_job
-from resnetlab.bundle.licences import licence_of
+from resnetlab.bundle.licences import find_license
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.status import show_status
 from resnetlab.cli.work import show_plan
-from resnetlab.data.transforms.eval_transform import View, resized, ten_crops
+from resnetlab.data.transforms.eval_transform import EvalTransform, resize_image, ten_crops
 from resnetlab.errors import InputError
 from resnetlab.finetune import pipeline
 from resnetlab.finetune.dataset import load_photographs, open_photographs
-from resnetlab.finetune.pipeline import score
-from resnetlab.finetune.study_run import attempt_tuning
-from resnetlab.models.configs import External
-from resnetlab.models.flops import built_cost
+from resnetlab.finetune.pipeline import predict_photos
+from resnetlab.finetune.study_run import run_finetune_attempt
+from resnetlab.models.configs import ExternalConfig
+from resnetlab.models.flops import traced_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.write import write
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.load import open_finished
+from resnetlab.runs.load import open_run
 from resnetlab.runs.records import Result, RunFile
 from resnetlab.schema import decode, encode
-from resnetlab.stats.outcomes import is_dead
-from resnetlab.studies.compare import compare, lines
-from resnetlab.studies.executors.worker import Bench
+from resnetlab.stats.outcomes import is_at_chance
+from resnetlab.studies.compare import compare, format_lines
+from resnetlab.studies.executors.worker import JobRunner
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_record
-from resnetlab.training.interleave import take_turns
+from resnetlab.training.interleave import round_robin
 
 FIXRES = {"base": "fixres", "epochs": 1, "train_size": 16}
 LEARNS = {"batch_size": 8, "optimiser": {"name": "adam", "lr": 0.05}}
@@ -96,10 +96,10 @@ def do(plan: Plan, root: Path, stop: Callable[[], bool] = lambda: False) -> list
     """The runs of a plan in this process, in their order."""
     photos = load_photographs(plan.runs[0].file.data, root / "cache")
     attempts = (
-        attempt_tuning(run.id, run.file, photos, root, Placement(), stop, lambda *_: None)
+        run_finetune_attempt(run.id, run.file, photos, root, Placement(), stop, lambda *_: None)
         for run in plan.runs
     )
-    return [result for attempt in attempts for _, result in take_turns([attempt])]
+    return [result for attempt in attempts for _, result in round_robin([attempt])]
 
 
 def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_protocol(
@@ -138,12 +138,14 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
     said = capsys.readouterr().out
     assert "test 16                  2 planned: " in said
     assert "4 runs, 4 of them finished" in said
-    runs = {run.condition: RunDirectory.of(root, run.id).path for run in plan.runs if run.seed == 0}
-    told = lines(compare(str(runs["test 24"]), str(runs["test 16"])))
+    runs = {
+        run.condition: RunDirectory.find(root, run.id).path for run in plan.runs if run.seed == 0
+    }
+    told = format_lines(compare(str(runs["test 24"]), str(runs["test 16"])))
     assert any(line == "differs in recipe.test_size: 24 against 16" for line in told)
     job, where = resume_job(runs["test 16"])
     last: dict[str, object] = {}
-    Bench(lambda: False, lambda **message: last.update(message)).work(
+    JobRunner(lambda: False, lambda **message: last.update(message)).run(
         {
             "id": job.id,
             "file": encode(job.file),
@@ -156,7 +158,7 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
     assert "goes on from its stages, not from a step" in str(last["reason"])
     with pytest.raises(InputError, match=r"is not profiled\. Fix: leave --profile out"):
         list(
-            attempt_tuning(
+            run_finetune_attempt(
                 job.id,
                 job.file,
                 None,
@@ -177,12 +179,12 @@ def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
         assert result.status in ("converged", "dead")
         assert result.validation is not None
         assert result.validation.images == 12
-    folder = RunDirectory.of(tmp_path, plan.runs[0].id).path
+    folder = RunDirectory.find(tmp_path, plan.runs[0].id).path
     bundle = load_bundle(folder)
     assert bundle.file.licence.name == "Apache-2.0"
     held = load_file(folder / "logits-test.safetensors")
     test = open_photographs(photos, cache=tmp_path / "cache").test
-    again = score(bundle.module, test, bundle.file.view, torch.device("cpu"))
+    again = predict_photos(bundle.module, test, bundle.file.view, torch.device("cpu"))
     np.testing.assert_allclose(np.log(again.probabilities), held["logits"], atol=1e-4)
     assert (held["labels"] == test.labels).all()
     splits = [
@@ -190,7 +192,7 @@ def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
     ]
     assert splits == ["validation", "running"] * 9
     with pytest.raises(InputError, match=r"a run of fine-tuning.*resnetlab predict"):
-        open_finished(folder)
+        open_run(folder)
 
 
 def test_a_run_is_dead_where_neither_validation_nor_test_rose_above_luck(
@@ -201,15 +203,17 @@ def test_a_run_is_dead_where_neither_validation_nor_test_rose_above_luck(
     for run, result in zip(plan.runs, do(plan, tmp_path), strict=True):
         assert result is not None
         assert result.test is not None
-        lines = (RunDirectory.of(tmp_path, run.id).path / "metrics.jsonl").read_text().splitlines()
+        lines = (
+            (RunDirectory.find(tmp_path, run.id).path / "metrics.jsonl").read_text().splitlines()
+        )
         looks = [
             100 - held["top1_error_pct"]
             for held in map(json.loads, lines)
             if held["split"] == "validation"
         ]
         lucky = (
-            is_dead(max(looks), 1 / 3, 12, len(looks)),
-            is_dead(100 - result.test.top1_error_pct, 1 / 3, 18, 1),
+            is_at_chance(max(looks), 1 / 3, 12, len(looks)),
+            is_at_chance(100 - result.test.top1_error_pct, 1 / 3, 18, 1),
         )
         assert result.status == ("dead" if all(lucky) else "converged")
 
@@ -231,21 +235,21 @@ def test_where_a_later_stage_is_worse_the_run_is_the_stage_that_validation_prefe
     (result,) = do(plan, tmp_path)
     assert result is not None
     assert result.chosen_step <= 8 * 4 < result.step  # in the first stage, of four batches an epoch
-    bundle = load_bundle(RunDirectory.of(tmp_path, plan.runs[0].id).path)
+    bundle = load_bundle(RunDirectory.find(tmp_path, plan.runs[0].id).path)
     parts = open_photographs(photos, cache=tmp_path / "cache")
     for part, scores in ((parts.validation, result.validation), (parts.test, result.test)):
         assert scores is not None
-        again = score(bundle.module, part, bundle.file.view, torch.device("cpu"))
-        assert scores.top1_error_pct == pytest.approx(100 * (1 - again.right.mean()))
+        again = predict_photos(bundle.module, part, bundle.file.view, torch.device("cpu"))
+        assert scores.top1_error_pct == pytest.approx(100 * (1 - again.correct.mean()))
 
 
 def test_a_run_has_the_weights_of_the_same_fine_tuning_by_its_command(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    from resnetlab.finetune.api import Told, finetune
+    from resnetlab.finetune.api import FinetuneRequest, finetune
 
     done = finetune(
-        Told(
+        FinetuneRequest(
             folder=photos,
             model=str(backbone),
             recipe="fixres",
@@ -262,7 +266,7 @@ def test_a_run_has_the_weights_of_the_same_fine_tuning_by_its_command(
     run = next(run for run in plan.runs if run.condition == "test 24")
     theirs, ours = (
         load_bundle(folder).module.state_dict()
-        for folder in (done.model, RunDirectory.of(tmp_path, run.id).path)
+        for folder in (done.model_folder, RunDirectory.find(tmp_path, run.id).path)
     )
     for name, tensor in theirs.items():
         torch.testing.assert_close(
@@ -325,7 +329,7 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
     assert result.test is not None
     assert kept.stat().st_mtime_ns == written
     events = [
-        line["event"] for line in RunDirectory.of(tmp_path, plan.runs[0].id).record().provenance
+        line["event"] for line in RunDirectory.find(tmp_path, plan.runs[0].id).record().provenance
     ]  # type: ignore[union-attr]
     assert events == ["start", "resume"]
 
@@ -338,7 +342,7 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
     plan = loaded(photos, backbone, seeds=[5]).plan(tmp_path)
     assert [result.status for result in do(plan, tmp_path) if result] == ["out of memory"] * 2
     statuses = [
-        cell.record.result.status for cell in read_record(plan, tmp_path).cells if cell.record
+        cell.record.result.status for cell in read_record(plan, tmp_path).runs if cell.record
     ]  # type: ignore[union-attr]
     assert statuses == ["out of memory"] * 2
 
@@ -408,9 +412,9 @@ def test_weights_that_are_not_there_are_told_before_anything_is_opened(tmp_path:
 
 def test_the_network_of_the_source_s_study_is_the_one_that_its_report_counts() -> None:
     (model,) = {condition.model for condition in load_study("fixres").study.conditions}
-    assert isinstance(model, External)
-    assert built_cost(model, 3, 120, 224)[0] == 826_608_056
-    assert licence_of(model).name == "CC-BY-NC-4.0"
+    assert isinstance(model, ExternalConfig)
+    assert traced_cost(model, 3, 120, 224)[0] == 826_608_056
+    assert find_license(model).name == "CC-BY-NC-4.0"
     beside = {pair.value.label: pair.condition for pair in load_study("fixres").study.published}
     assert beside["train 320, test 224"] == "proof-of-concept, train 320, test 224"
     assert len(beside) == 8
@@ -441,12 +445,12 @@ def test_weights_that_are_not_for_commerce_are_fitted_only_by_those_who_say_that
     with pytest.raises(
         InputError, match=r"CC-BY-NC-4\.0.*no commercial use. Fix: --accept-licence"
     ):
-        next(study.stages(tmp_path))
-    assert len(next(study.stages(tmp_path, accept_licence=True)).runs) == 4
+        next(study.plan_rounds(tmp_path))
+    assert len(next(study.plan_rounds(tmp_path, accept_license=True)).runs) == 4
     with pytest.raises(InputError, match="--accept-licence"):
         plan_run(str(backbone), str(photos), "probe", output=tmp_path)
     with pytest.raises(InputError, match="--accept-licence"):
-        next(load_study("fixres").stages(tmp_path))
+        next(load_study("fixres").plan_rounds(tmp_path))
 
 
 def test_networks_are_drawn_against_what_they_cost_beside_published_ones(
@@ -469,7 +473,7 @@ def test_networks_are_drawn_against_what_they_cost_beside_published_ones(
     }
     plan = study.plan(tmp_path)
     do(plan, tmp_path)
-    held = gather(read_record(plan, tmp_path))
+    held = collect(read_record(plan, tmp_path))
     first = held.rows[0].condition
     rows = tuple(
         replace(
@@ -524,15 +528,15 @@ def test_train_takes_a_recipe_of_fine_tuning(photos: Path, backbone: Path, tmp_p
 
 
 def test_ten_crops_are_those_of_torchvision_and_their_probabilities_are_averaged(
-    photos: Path, spec: External, tmp_path: Path
+    photos: Path, spec: ExternalConfig, tmp_path: Path
 ) -> None:
     test = open_photographs(photos, cache=tmp_path / "cache").test
     model = load_network(spec)
-    view = View(size=16, mean=spec.mean, deviation=spec.deviation)
-    ours = score(model, test, view, torch.device("cpu"), crops=10).probabilities
+    view = EvalTransform(size=16, mean=spec.mean, deviation=spec.deviation)
+    ours = predict_photos(model, test, view, torch.device("cpu"), crops=10).probabilities
     for place in range(len(test)):
         image = test.load(place)
-        crops = TF.ten_crop(resized(image, view), [16, 16])
+        crops = TF.ten_crop(resize_image(image, view), [16, 16])
         assert np.array_equal(
             ten_crops(image, view), np.stack([np.asarray(crop) for crop in crops])
         )
@@ -544,11 +548,11 @@ def test_ten_crops_are_those_of_torchvision_and_their_probabilities_are_averaged
         np.testing.assert_allclose(ours[place], expected.numpy(), atol=1e-5)
 
 
-def load_network(spec: External) -> torch.nn.Module:
-    from resnetlab.models.transfer import adapt
-    from resnetlab.training.rng import stream
+def load_network(spec: ExternalConfig) -> torch.nn.Module:
+    from resnetlab.models.transfer import build_with_new_head
+    from resnetlab.training.rng import make_generator
 
-    return adapt(spec, 3, lambda name: stream(0, "init", name)).eval()
+    return build_with_new_head(spec, 3, lambda name: make_generator(0, "init", name)).eval()
 
 
 def test_a_model_file_beside_a_study_is_found_from_there(photos: Path, backbone: Path) -> None:

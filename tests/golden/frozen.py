@@ -121,7 +121,7 @@ def train(name: str, folder: Path, data: Path) -> dict[str, Any]:
     record = rl.train(
         model, str(data), str(recipe), settings=[*fixed, *threads, *settings], output=folder
     )
-    weights = RunDirectory.of(folder, record.id).path / "weights.safetensors"
+    weights = RunDirectory.find(folder, record.id).path / "weights.safetensors"
     tensors, result = read_weights(weights)[0], record.result
     digest = hashlib.sha256()
     for key in sorted(tensors):
@@ -163,9 +163,9 @@ def processor() -> str:
 
 def streams() -> list[int]:
     """The seeds of STREAMS."""
-    from resnetlab.training.rng import stream_seed
+    from resnetlab.training.rng import derive_seed
 
-    return [stream_seed(seed, *names) for seed, names in STREAMS]
+    return [derive_seed(seed, *names) for seed, names in STREAMS]
 
 
 def committed() -> dict[str, dict[str, Any]]:

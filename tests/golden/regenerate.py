@@ -15,16 +15,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from resnetlab.inspection.architecture_tables import FAMILIES, family_rows
+from resnetlab.inspection.architecture_tables import TABLE_NAMES, architecture_table
 from resnetlab.inspection.layer_table import layer_rows
-from resnetlab.inspection.layers import read_layers
-from resnetlab.inspection.render_table import by_size
-from resnetlab.inspection.sliding_window import Window, facts
-from resnetlab.models.build import skeleton
-from resnetlab.models.configs import Model
-from resnetlab.models.flops import built_cost
+from resnetlab.inspection.layers import trace_layers
+from resnetlab.inspection.render_table import format_size
+from resnetlab.inspection.sliding_window import SlidingWindow, window_facts
+from resnetlab.models.build import build_module
+from resnetlab.models.configs import ModelConfig
+from resnetlab.models.flops import traced_cost
 from resnetlab.models.parse import parse_model
-from resnetlab.models.registry import entries, named_model
+from resnetlab.models.registry import get_model_config, registered_models
 
 HERE = Path(__file__).parent
 
@@ -71,13 +71,13 @@ WINDOWS = (
 def networks() -> list[str]:
     """A line a network: name, input, classes, weighted layers, parameters, multiply-adds."""
     lines = ["name\tinput\tclasses\tdepth\tparameters\tmacs"]
-    for entry in entries():
-        parameters, macs = built_cost(
-            named_model(entry.name, "", ""), entry.channels, entry.classes, entry.side
+    for entry in registered_models():
+        parameters, macs = traced_cost(
+            get_model_config(entry.name, "", ""), entry.channels, entry.num_classes, entry.side
         )
         image = f"{entry.channels}x{entry.side}x{entry.side}"
         lines.append(
-            f"{entry.name}\t{image}\t{entry.classes}\t{entry.model.depth}\t{parameters}\t{macs}"
+            f"{entry.name}\t{image}\t{entry.num_classes}\t{entry.model.depth}\t{parameters}\t{macs}"
         )
     return lines
 
@@ -90,13 +90,13 @@ def layers() -> list[str]:
     return lines
 
 
-def layers_of(spec: Model, channels: int, side: int) -> list[str]:
+def layers_of(spec: ModelConfig, channels: int, side: int) -> list[str]:
     """Convolutions, poolings that are modules, and linear layers, in the order in which an image
     meets them.
     """
     lines: list[str] = []
     with torch.device("meta"):
-        model = skeleton(spec, channels, 10).eval()
+        model = build_module(spec, channels, 10).eval()
         images = torch.zeros(1, channels, side, side)
 
     def note(name: str) -> object:
@@ -132,8 +132,10 @@ def fields() -> list[str]:
     )
     lines = ["\t".join(("network", *names))]
     for name in FIELDS:
-        entry = next(entry for entry in entries() if entry.name == name)
-        held = read_layers(entry.model, (entry.channels, entry.side, entry.side), entry.classes)
+        entry = next(entry for entry in registered_models() if entry.name == name)
+        held = trace_layers(
+            entry.model, (entry.channels, entry.side, entry.side), entry.num_classes
+        )
         lines += [
             "\t".join((name, *(_cell(row[key]) for key in names))) for row in layer_rows(held)
         ]
@@ -143,8 +145,8 @@ def fields() -> list[str]:
 def families() -> list[str]:
     """A line a cell of each table: family, row, column, value."""
     lines = ["family\trow\tcolumn\tvalue"]
-    for family in FAMILIES:
-        for row in family_rows(family):
+    for family in TABLE_NAMES:
+        for row in architecture_table(family):
             name, *columns = row
             lines += [
                 f"{family}\t{row[name]}\t{column}\t{_cell(row[column])}" for column in columns
@@ -158,7 +160,7 @@ def windows() -> list[str]:
     given = ("output", "weights", "macs", "fully_connected_weights")
     lines = ["\t".join((*names, *given))]
     for *sizes, filters in WINDOWS:
-        held = facts(Window(*sizes, filters or None))
+        held = window_facts(SlidingWindow(*sizes, filters or None))
         lines.append(
             "\t".join((*map(str, (*sizes, filters)), *(_cell(held.get(name)) for name in given)))
         )
@@ -168,7 +170,7 @@ def windows() -> list[str]:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.10g}"
-    return by_size(value) if isinstance(value, tuple) else "" if value is None else str(value)
+    return format_size(value) if isinstance(value, tuple) else "" if value is None else str(value)
 
 
 TABLES = {

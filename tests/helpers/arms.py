@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resnetlab.stats.intervals import Interval, summarise
+from resnetlab.stats.intervals import Interval, summarize
 from resnetlab.stats.verdict import Arm
 
 
@@ -11,5 +11,5 @@ def arm(values=(), whole=None, chance=10.0, **others):
     runs = [("converged", value) for value in values]
     for outcome, held in others.items():
         runs += [(outcome.replace("_", " "), value) for value in held]
-    held = summarise(runs, chance)
+    held = summarize(runs, chance)
     return Arm(held.counts, held.converged_pct, chance, *([Interval(*whole)] if whole else []))

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from resnetlab.bundle.spec import Licence, ModelFile
+from resnetlab.bundle.spec import License, ModelFile
 from resnetlab.bundle.store import save_bundle
-from resnetlab.data.transforms.eval_transform import View
+from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.models.build import build_model
-from resnetlab.models.configs import CifarNet
+from resnetlab.models.configs import CifarConfig
 
-NET = CifarNet(blocks=(1, 1), widths=(4, 8))
+NET = CifarConfig(blocks=(1, 1), widths=(4, 8))
 CLASSES = ("cat", "dog", "newt", "owl", "pig", "rat")
 
 
@@ -25,13 +25,13 @@ def write_model(
     )
     with torch.no_grad():
         module.get_parameter("head.weight").mul_(4)
-    view = View(size=24, resize=28, mean=(0.4, 0.5, 0.6), deviation=(0.2, 0.25, 0.3))
+    view = EvalTransform(size=24, resize=28, mean=(0.4, 0.5, 0.6), deviation=(0.2, 0.25, 0.3))
     table = {
         "name": folder.name,
         "model": NET,
         "classes": classes,
         "view": view,
-        "licence": Licence(name="MIT"),
+        "licence": License(name="MIT"),
     }
     save_bundle(folder, module, ModelFile(**(table | fields)))  # type: ignore[arg-type]
     return folder

@@ -9,17 +9,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from resnetlab.models.build import build_model
-from resnetlab.models.configs import CifarNet, External, Model
-from resnetlab.training.rng import stream
+from resnetlab.models.configs import CifarConfig, ExternalConfig, ModelConfig
+from resnetlab.training.rng import make_generator
 
-NARROW = CifarNet(blocks=(1, 1, 1), widths=(2, 4, 8), shortcut="B")
+NARROW = CifarConfig(blocks=(1, 1, 1), widths=(2, 4, 8), shortcut="B")
 NETWORKS = {
     "projection": NARROW,
     "projection-before-norm": replace(NARROW, arrangement="full-preactivation"),
     "projection-everywhere": replace(NARROW, shortcut="C"),
-    "nearly-wide": CifarNet(blocks=(1, 1, 1), widths=(12, 15, 16), shortcut="B"),
+    "nearly-wide": CifarConfig(blocks=(1, 1, 1), widths=(12, 15, 16), shortcut="B"),
     "gate": replace(NARROW, shortcut="gated"),
-    "others": External(source="helpers.subsampled:strided", kwargs={}),
+    "others": ExternalConfig(source="helpers.subsampled:strided", kwargs={}),
 }
 
 
@@ -41,5 +41,5 @@ def strided(num_classes: int) -> nn.Module:
     return _Strided(num_classes)
 
 
-def build(spec: Model) -> nn.Module:
-    return build_model(spec, 3, 5, lambda name: stream(0, "init", name))
+def build(spec: ModelConfig) -> nn.Module:
+    return build_model(spec, 3, 5, lambda name: make_generator(0, "init", name))

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from resnetlab.data.config import DataIdentity
-from resnetlab.models.flops import cost
+from resnetlab.models.flops import model_cost
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
 from resnetlab.studies.parsing.study_file import load_study
-from resnetlab.studies.plan import DataFacts, StudyRecord, expand, record
+from resnetlab.studies.plan import DataFacts, StudyRecord, make_plan, make_record
 from resnetlab.studies.study import Study
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
@@ -87,7 +87,7 @@ def study_record(
             running.add(run.id)
         if outcome != "waiting":
             held[run.id] = _record(run, outcome, accuracy, events, test_curve)
-    return StudyRecord(study, record(plan, held.get, frozenset(running)).cells)
+    return StudyRecord(study, make_record(plan, held.get, frozenset(running)).runs)
 
 
 PLANS = {}
@@ -97,8 +97,8 @@ def _planned(study, facts):
     """The plan, made once for each study: most of its cost is the names of the runs."""
     key = repr((study, facts))
     if key not in PLANS:
-        PLANS[key] = expand(
-            study, {c.opened: facts for c in study.conditions}, lambda _: NUMERICS, cost
+        PLANS[key] = make_plan(
+            study, {c.opened: facts for c in study.conditions}, lambda _: NUMERICS, model_cost
         )
     return PLANS[key]
 

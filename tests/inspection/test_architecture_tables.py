@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from resnetlab.inspection.architecture_tables import family_rows
+from resnetlab.inspection.architecture_tables import architecture_table
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -26,7 +26,8 @@ TABLE_1 = {  # the depth report's, as printed
 def test_the_depth_report_s_table_1_comes_from_the_specs() -> None:
     depths = ("8", "14", "18", "34", "50")
     rows = {
-        row["blocks"]: tuple(row[depth] for depth in depths) for row in family_rows("depth-report")
+        row["blocks"]: tuple(row[depth] for depth in depths)
+        for row in architecture_table("depth-report")
     }
     assert {name: rows[name] for name in TABLE_1} == TABLE_1
     assert list(rows)[:7] == list(TABLE_1)

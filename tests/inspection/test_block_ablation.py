@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 
 from resnetlab import api
-from resnetlab.inspection.block_ablation import blocks_of, switched_off
+from resnetlab.inspection.block_ablation import named_blocks, without_branch
 from resnetlab.models.build import build_model
 from resnetlab.models.parse import parse_model
-from resnetlab.training.rng import stream
+from resnetlab.training.rng import make_generator
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -24,14 +24,14 @@ Call = Callable[..., tuple[int, str, str]]
 )
 def test_a_block_that_is_off_gives_what_goes_around_it_and_comes_back(name: str) -> None:
     model = build_model(
-        parse_model(name, "test"), 3, 10, lambda part: stream(0, "init", part)
+        parse_model(name, "test"), 3, 10, lambda part: make_generator(0, "init", part)
     ).eval()
     images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         before = model(images)
-        for name_of, block in blocks_of(model).items():
+        for name_of, block in named_blocks(model).items():
             x = torch.rand(1, block.conv1.in_channels, 8, 8)
-            with switched_off(block):
+            with without_branch(block):
                 out = block(x)
                 if name_of.endswith(".1") and "gated" not in name:
                     assert torch.equal(out, F.relu(block.shortcut(x)) if block.shortcut else x)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from resnetlab.inspection.drawing import draw, longest
-from resnetlab.inspection.layers import read_layers
+from resnetlab.inspection.drawing import draw_network, longest_path
+from resnetlab.inspection.layers import trace_layers
 from resnetlab.models.parse import parse_model
-from resnetlab.models.registry import entries
+from resnetlab.models.registry import registered_models
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -22,11 +22,13 @@ def drawn(name: str) -> Counter[str]:
     """How many marks of each class the picture has: `layer`, `side`, `join`, `shortcut`, `shortcut
     changes`.
     """
-    entry = next((entry for entry in entries() if entry.name == name), None)
+    entry = next((entry for entry in registered_models() if entry.name == name), None)
     image, classes = (
-        ((entry.channels, entry.side, entry.side), entry.classes) if entry else ((3, 32, 32), 10)
+        ((entry.channels, entry.side, entry.side), entry.num_classes)
+        if entry
+        else ((3, 32, 32), 10)
     )
-    root = ET.fromstring(draw(read_layers(parse_model(name, "test"), image, classes)))
+    root = ET.fromstring(draw_network(trace_layers(parse_model(name, "test"), image, classes)))
     marks = [element.get("class", "") for element in root.iter()]
     arrows = sum(mark.startswith("shortcut") for mark in marks) // 2  # a line and its head
     return Counter(
@@ -60,14 +62,15 @@ def test_a_picture_has_every_layer_every_join_and_every_way_around(
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_no_layer_of_a_network_is_left_out(name: str) -> None:
     side = 32 if name.startswith("cifar") else 224
-    layers = read_layers(parse_model(name, "test"), (3, side, side), 10)
-    column = longest(layers.rows)
+    layers = trace_layers(parse_model(name, "test"), (3, side, side), 10)
+    column = longest_path(layers.rows)
     assert column[-1] == len(layers.rows) - 1
     titles = [
-        e.text or "" for e in ET.fromstring(draw(layers)).iter("{http://www.w3.org/2000/svg}title")
+        e.text or ""
+        for e in ET.fromstring(draw_network(layers)).iter("{http://www.w3.org/2000/svg}title")
     ][1:]
     shown = {title.partition(":")[0] for title in titles}
-    assert {row.name for row in layers.rows if row.weights} <= shown
+    assert {row.name for row in layers.rows if row.layer_parameters} <= shown
 
 
 def test_inspect_model_writes_the_picture(call: Call, tmp_path: Path) -> None:
@@ -80,8 +83,8 @@ def test_inspect_model_writes_the_picture(call: Call, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cifar-resnet20-c", "resnet50", "densenet40-k12"])
 def test_the_parameters_of_the_stages_are_all_of_the_network(name: str) -> None:
-    entry = next(entry for entry in entries() if entry.name == name)
-    layers = read_layers(entry.model, (entry.channels, entry.side, entry.side), entry.classes)
-    said = re.findall(r">([\d,]+) parameters<", draw(layers))
+    entry = next(entry for entry in registered_models() if entry.name == name)
+    layers = trace_layers(entry.model, (entry.channels, entry.side, entry.side), entry.num_classes)
+    said = re.findall(r">([\d,]+) parameters<", draw_network(layers))
     single = sum(row.parameters for row in layers.rows if row.name in ("stem", "head"))
     assert sum(int(number.replace(",", "")) for number in said) + single == layers.parameters

@@ -18,7 +18,7 @@ from torch import nn
 
 from resnetlab import api
 from resnetlab.errors import InputError
-from resnetlab.inspection.filters import Shown, first_filters, picture, rows
+from resnetlab.inspection.filters import CaptionedImage, filter_rows, first_filters, render_figure
 from resnetlab.models.parse import parse_model
 
 Call = Callable[..., tuple[int, str, str]]
@@ -44,7 +44,7 @@ def test_maps_are_those_of_the_first_convolution_whatever_its_shape(
     assert model.training
     assert found.layer == "1"
     torch.testing.assert_close(found.responses, expected)
-    table = rows(found)
+    table = filter_rows(found)
     assert [row["filter"] for row in table] == list(range(1, count + 1))
     assert table[1]["response_sd"] == pytest.approx(float(expected[:, 1].std()))
     assert table[2]["positive_pct"] == pytest.approx(
@@ -52,7 +52,13 @@ def test_maps_are_those_of_the_first_convolution_whatever_its_shape(
     )
     pixels = np.zeros((12, 9, channels if channels == 3 else 1), np.uint8)
     drawn = Image.open(
-        io.BytesIO(picture(found, [Shown(pixels, "image 0"), Shown(pixels, "image 1")], "a run"))
+        io.BytesIO(
+            render_figure(
+                found,
+                [CaptionedImage(pixels, "image 0"), CaptionedImage(pixels, "image 1")],
+                "a run",
+            )
+        )
     )
     assert drawn.format == "PNG"
     assert drawn.width > 300

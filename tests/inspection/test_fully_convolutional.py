@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from resnetlab.errors import InputError
-from resnetlab.inspection.fully_convolutional import Convolutional
+from resnetlab.inspection.fully_convolutional import FullyConvolutional
 from resnetlab.models.build import build_model
 from resnetlab.models.parse import parse_model
-from resnetlab.training.rng import stream
+from resnetlab.training.rng import make_generator
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -32,11 +32,11 @@ Call = Callable[..., tuple[int, str, str]]
 )
 def test_outputs_at_the_training_size_are_equal(name: str, image: tuple[int, int, int]) -> None:
     model = build_model(
-        parse_model(name, "test"), image[0], 10, lambda part: stream(0, "init", part)
+        parse_model(name, "test"), image[0], 10, lambda part: make_generator(0, "init", part)
     ).eval()
     images = torch.randn(2, *image, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        scores = Convolutional(model, image)(images)
+        scores = FullyConvolutional(model, image)(images)
         assert scores.shape == (2, 10, 1, 1)
         torch.testing.assert_close(scores.flatten(1), model(images), rtol=1e-5, atol=1e-5)
 
@@ -46,9 +46,9 @@ def test_vgg_s_layers_become_the_windows_that_its_maps_had() -> None:
         parse_model({"family": "vgg", "hidden": 8}, "test"),
         3,
         5,
-        lambda part: stream(0, "init", part),
+        lambda part: make_generator(0, "init", part),
     )
-    held = Convolutional(model, (3, 224, 224))
+    held = FullyConvolutional(model, (3, 224, 224))
     assert held.layers() == [("fc1", 512, (7, 7), 8), ("fc2", 8, (1, 1), 8), ("fc3", 8, (1, 1), 5)]
 
 
@@ -57,7 +57,7 @@ def test_the_map_on_a_larger_image_is_the_network_on_each_of_its_windows() -> No
     sideways.
     """
     model = build_model(
-        parse_model("alexnet-cifar", "test"), 3, 10, lambda part: stream(0, "init", part)
+        parse_model("alexnet-cifar", "test"), 3, 10, lambda part: make_generator(0, "init", part)
     ).eval()
     with torch.no_grad():
         for layer in (model.conv1, model.conv2, model.conv3):
@@ -65,7 +65,7 @@ def test_the_map_on_a_larger_image_is_the_network_on_each_of_its_windows() -> No
             layer.weight.zero_()
             layer.weight[:, :, 2, 2] = centre
         image = torch.randn(1, 3, 48, 40, generator=torch.Generator().manual_seed(2))
-        scores = Convolutional(model, (3, 32, 32))(image)
+        scores = FullyConvolutional(model, (3, 32, 32))(image)
         assert scores.shape == (1, 10, 3, 2)
         for row in range(3):
             for column in range(2):
@@ -86,7 +86,7 @@ def test_a_network_that_cannot_be_read_so_is_told_in_a_line() -> None:
             return out
 
     with pytest.raises(InputError, match="cannot be read as convolutions"):
-        Convolutional(Mean(), (3, 8, 8))
+        FullyConvolutional(Mean(), (3, 8, 8))
 
 
 def test_fully_conv_prints_the_map_of_scores(call: Call) -> None:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from resnetlab.inspection.gradients import gradients
+from resnetlab.inspection.gradients import measure_layer_norms
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -22,7 +22,7 @@ def test_norms_are_those_of_a_backward_pass_and_a_dead_unit_is_seen() -> None:
     with torch.no_grad():
         model[0].bias[1] = -1e3
     images, labels = torch.randn(6, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2])
-    loss, rows = gradients(model, images, labels)
+    loss, rows = measure_layer_norms(model, images, labels)
     held = [images]
     for module in model:
         held.append(module(held[-1]))
@@ -59,7 +59,7 @@ def test_a_response_is_that_of_the_normalisation_whatever_is_written_over_it(inp
         nn.Linear(4 * 36, 3),
     )
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    _, rows = gradients(model.eval(), torch.randn(6, 1, 8, 8), torch.arange(6) % 3)
+    _, rows = measure_layer_norms(model.eval(), torch.randn(6, 1, 8, 8), torch.arange(6) % 3)
     assert rows[0].response_sd == pytest.approx(1, rel=1e-2)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert not model.training
@@ -70,7 +70,9 @@ def test_what_is_not_finite_is_none() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     with torch.no_grad():
         model[1].weight.fill_(float("inf"))
-    loss, rows = gradients(model, torch.randn(3, 1, 2, 2), torch.zeros(3, dtype=torch.long))
+    loss, rows = measure_layer_norms(
+        model, torch.randn(3, 1, 2, 2), torch.zeros(3, dtype=torch.long)
+    )
     assert loss is None
     assert rows[0].response_sd is None
 

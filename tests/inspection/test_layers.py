@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from resnetlab.errors import InputError
-from resnetlab.inspection.architecture_tables import SLIDES, family_rows
-from resnetlab.inspection.layers import read_layers, trace
-from resnetlab.inspection.receptive_field import Paths
-from resnetlab.models.build import skeleton
+from resnetlab.inspection.architecture_tables import SLIDES_FLOPS, architecture_table
+from resnetlab.inspection.layers import trace_layers, trace_module
+from resnetlab.inspection.receptive_field import ReceptiveField
+from resnetlab.models.build import build_module
 from resnetlab.models.parse import parse_model
-from resnetlab.models.registry import entries
+from resnetlab.models.registry import registered_models
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -43,25 +43,25 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_costs_and_counts_are_those_of_torch(name: str) -> None:
-    entry = next(entry for entry in entries() if entry.name == name)
+    entry = next(entry for entry in registered_models() if entry.name == name)
     image = (entry.channels, entry.side, entry.side)
-    layers = read_layers(entry.model, image, entry.classes)
+    layers = trace_layers(entry.model, image, entry.num_classes)
     with torch.device("meta"):
-        model = skeleton(entry.model, entry.channels, entry.classes).eval()
+        model = build_module(entry.model, entry.channels, entry.num_classes).eval()
         counter: Any = FlopCounterMode(display=False)
         with counter, torch.no_grad():
             model(torch.zeros(1, *image))
     assert layers.flops == pytest.approx(counter.get_total_flops(), rel=1e-3)
     assert layers.parameters == sum(row.parameters for row in layers.rows)
     assert (layers.parameters, layers.macs) == entry.model.cost(
-        entry.channels, entry.classes, entry.side
+        entry.channels, entry.num_classes, entry.side
     )
     assert layers.unused == 0
 
 
 def test_the_practical_s_question_10_layer_by_layer() -> None:
-    rows = read_layers(parse_model("alexnet-cifar", "test"), (3, 32, 32), 10).rows
-    assert [(row.name, row.output, row.weights) for row in rows] == [
+    rows = trace_layers(parse_model("alexnet-cifar", "test"), (3, 32, 32), 10).rows
+    assert [(row.name, row.output, row.layer_parameters) for row in rows] == [
         ("conv1", (32, 32, 32), 2432),
         ("pool1", (32, 16, 16), 0),
         ("conv2", (64, 16, 16), 51264),
@@ -71,22 +71,29 @@ def test_the_practical_s_question_10_layer_by_layer() -> None:
         ("fc4", (1000,), 1025000),
         ("fc5", (10,), 10010),
     ]
-    assert [row.paths.size[0] for row in rows[:6] if row.paths] == [5, 6, 14, 16, 32, 36]
+    assert [row.receptive_field.size[0] for row in rows[:6] if row.receptive_field] == [
+        5,
+        6,
+        14,
+        16,
+        32,
+        36,
+    ]
 
 
 def test_a_network_is_read_with_work_in_proportion_to_its_layers_the_deepest_too(
     calls: Callable[[Callable[[], object]], int],
 ) -> None:
-    assert len(read_layers(parse_model("cifar-resnet1202", "test"), (3, 32, 32), 10).rows) == 1803
+    assert len(trace_layers(parse_model("cifar-resnet1202", "test"), (3, 32, 32), 10).rows) == 1803
     fewer, more = (
-        calls(lambda name=name: read_layers(parse_model(name, "test"), (3, 32, 32), 10))
+        calls(lambda name=name: trace_layers(parse_model(name, "test"), (3, 32, 32), 10))
         for name in ("cifar-resnet32", "cifar-resnet122")
     )
     assert more < 4 * fewer
 
 
 def test_the_slides_flops_are_multiply_adds_with_the_stride_on_the_first_convolution() -> None:
-    first = {row["model"]: row["macs_stride_on_first"] for row in family_rows("imagenet")}
+    first = {row["model"]: row["macs_stride_on_first"] for row in architecture_table("imagenet")}
     assert {name: round(macs / 1e9, 1) for name, macs in first.items()} == {
         "resnet18": 1.8,
         "resnet34": 3.7,
@@ -95,7 +102,7 @@ def test_the_slides_flops_are_multiply_adds_with_the_stride_on_the_first_convolu
         "resnet152": 11.3,
     }
     assert all(
-        abs(first[name] - said) < 0.075e9 for name, said in SLIDES.items()
+        abs(first[name] - said) < 0.075e9 for name, said in SLIDES_FLOPS.items()
     )  # cut, not rounded, in the table
     assert first["resnet101"] == pytest.approx(7.57e9, rel=1e-3)
 
@@ -156,7 +163,7 @@ def test_a_receptive_field_is_the_support_of_the_gradient_of_the_image(
 ) -> None:
     spec = parse_model(name, "test")
     paths = _paths(spec, row, side)
-    seen = _support(_positive(skeleton(spec, 3, 10)), layer, place, side, 3)
+    seen = _support(_positive(build_module(spec, 3, 10)), layer, place, side, 3)
     assert seen == tuple(
         span.pixels(at, side) for span, at in zip(paths.largest, place, strict=True)
     )
@@ -167,7 +174,7 @@ def test_the_smallest_field_is_what_is_left_when_the_branches_are_zero(
     place: tuple[int, int],
 ) -> None:
     spec = parse_model("cifar-resnet20-b", "test")
-    model = _positive(skeleton(spec, 3, 10))
+    model = _positive(build_module(spec, 3, 10))
     for name, module in model.named_modules():
         if name.endswith("conv2"):
             torch.nn.init.zeros_(module.weight)
@@ -179,9 +186,11 @@ def test_the_smallest_field_is_what_is_left_when_the_branches_are_zero(
     )
 
 
-def _paths(spec: Any, row: str, side: int) -> Paths:
+def _paths(spec: Any, row: str, side: int) -> ReceptiveField:
     paths = next(
-        held.paths for held in read_layers(spec, (3, side, side), 10).rows if held.name == row
+        held.receptive_field
+        for held in trace_layers(spec, (3, side, side), 10).rows
+        if held.name == row
     )
     assert paths
     return paths
@@ -194,25 +203,25 @@ def test_networks_of_others_are_read_alike_and_what_cannot_be_told_is_not_guesse
         nn.Upsample(scale_factor=2),
         nn.Conv2d(4, 2, 1, bias=False),
     )
-    layers = trace(model, (1, 8, 8))
+    layers = trace_module(model, (1, 8, 8))
     assert [(row.kind, row.output, row.parameters, row.macs) for row in layers.rows] == [
         ("conv", (4, 8, 4), 64, 60 * 32),
         ("conv", (2, 16, 8), 8, 8 * 128),
     ]
-    assert layers.rows[0].paths
-    assert layers.rows[0].paths.size == (3, 5)
-    assert layers.rows[1].paths is None
+    assert layers.rows[0].receptive_field
+    assert layers.rows[0].receptive_field.size == (3, 5)
+    assert layers.rows[1].receptive_field is None
     assert "relu" in layers.uncounted
 
 
 def test_torchvision_s_network_has_the_rows_of_ours() -> None:
     ours, theirs = (
-        read_layers(parse_model(name, "test"), (3, 224, 224), 1000)
+        trace_layers(parse_model(name, "test"), (3, 224, 224), 1000)
         for name in ("resnet18", "torchvision/resnet18")
     )
     assert (ours.macs, ours.parameters) == (theirs.macs, theirs.parameters)
-    assert sorted(str(row.paths) for row in ours.rows) == sorted(
-        str(row.paths) for row in theirs.rows
+    assert sorted(str(row.receptive_field) for row in ours.rows) == sorted(
+        str(row.receptive_field) for row in theirs.rows
     )
 
 
@@ -222,12 +231,12 @@ def test_a_size_that_a_network_of_others_cannot_take_names_the_layer_and_a_size_
     with torch.device("meta"):
         model = nn.Sequential(nn.Conv2d(3, 4, 7), nn.Flatten(), nn.Linear(4 * 10 * 10, 2))
     with pytest.raises(InputError, match=r"layer 2 cannot take .* 16x16 pixels|no square image"):
-        trace(model, (3, 32, 32))
+        trace_module(model, (3, 32, 32))
     with (
         torch.device("meta"),
         pytest.raises(InputError, match=r"smallest images that it took.* are 7x7"),
     ):
-        trace(nn.Sequential(nn.Conv2d(3, 4, 5)), (3, 2, 2))
+        trace_module(nn.Sequential(nn.Conv2d(3, 4, 5)), (3, 2, 2))
 
 
 def test_inspect_model_speaks_text_markdown_csv_and_json(call: Call) -> None:
@@ -302,7 +311,7 @@ print("torchvision" in sys.modules)
 def test_every_network_with_a_name_is_read_and_drawn_without_torchvision(
     tmp_path: Path, deepest: bool
 ) -> None:
-    names = [entry.name for entry in entries() if ("1202" in entry.name) == deepest]
+    names = [entry.name for entry in registered_models() if ("1202" in entry.name) == deepest]
     done = subprocess.run(
         [sys.executable, "-c", SEEN, *names], capture_output=True, text=True, cwd=tmp_path
     )

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from resnetlab.errors import InputError
-from resnetlab.inspection.sliding_window import Window, draw, keep_size
+from resnetlab.inspection.sliding_window import SlidingWindow, draw_window, pad_to_same_size
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -23,7 +23,7 @@ Call = Callable[..., tuple[int, str, str]]
 def test_a_layer_has_the_output_and_the_weights_of_torch(
     kernel: int, stride: int, padding: int
 ) -> None:
-    window = Window(9, 12, 3, kernel, stride, padding, 4)
+    window = SlidingWindow(9, 12, 3, kernel, stride, padding, 4)
     layer = nn.Conv2d(3, 4, kernel, stride, padding)
     out = layer(torch.zeros(1, 3, 9, 12))
     assert window.output == (*out.shape[2:], 4)
@@ -31,7 +31,7 @@ def test_a_layer_has_the_output_and_the_weights_of_torch(
     assert window.macs == out.numel() * 3 * kernel**2
     if padding <= kernel // 2:
         pooled = nn.MaxPool2d(kernel, stride, padding)(torch.zeros(1, 3, 9, 12))
-        assert Window(9, 12, 3, kernel, stride, padding).output == (*pooled.shape[2:], 3)
+        assert SlidingWindow(9, 12, 3, kernel, stride, padding).output == (*pooled.shape[2:], 3)
 
 
 def test_the_practical_s_first_convolution_against_a_fully_connected_layer(call: Call) -> None:
@@ -48,7 +48,7 @@ def test_the_practical_s_first_convolution_against_a_fully_connected_layer(call:
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (7, 1), (1, 1), (3, 2), (4, 2)])
 def test_keep_size_finds_the_padding_that_keeps_the_size(kernel: int, stride: int) -> None:
-    held = keep_size(Window(8, 8, 3, kernel, stride, 7, 4))
+    held = pad_to_same_size(SlidingWindow(8, 8, 3, kernel, stride, 7, 4))
     out = nn.Conv2d(3, 4, kernel, stride, held.padding)(torch.zeros(1, 3, 8, 8))
     assert tuple(out.shape[2:]) == (8, 8)
     assert stride > 1 or held.padding == (kernel - 1) // 2
@@ -58,20 +58,22 @@ def test_keep_size_says_where_no_padding_does() -> None:
     with pytest.raises(
         InputError, match=r"no padding keeps 8x8 with kernel 4 and stride 1.* Fix: an odd kernel"
     ):
-        keep_size(Window(8, 8, 3, 4, 1, 4, 4))
+        pad_to_same_size(SlidingWindow(8, 8, 3, 4, 1, 4, 4))
 
 
 @pytest.mark.parametrize(
     ("window", "padding", "seen"),
     [
-        (Window(4, 4, 1, 3, 1, 0, 1), 0, 9),  # the practical's figure 1a
-        (Window(5, 5, 1, 3, 1, 1, 1), 24, 9),  # 1b
-        (Window(4, 4, 1, 2, 2, 0), 0, 4),  # 1c
-        (Window(5, 5, 1, 3, 2, 1, 1), 24, 9),  # 1d
+        (SlidingWindow(4, 4, 1, 3, 1, 0, 1), 0, 9),  # the practical's figure 1a
+        (SlidingWindow(5, 5, 1, 3, 1, 1, 1), 24, 9),  # 1b
+        (SlidingWindow(4, 4, 1, 2, 2, 0), 0, 4),  # 1c
+        (SlidingWindow(5, 5, 1, 3, 2, 1, 1), 24, 9),  # 1d
     ],
 )
-def test_the_four_cases_of_figure_1_are_drawn(window: Window, padding: int, seen: int) -> None:
-    drawn = ET.fromstring(draw(window))
+def test_the_four_cases_of_figure_1_are_drawn(
+    window: SlidingWindow, padding: int, seen: int
+) -> None:
+    drawn = ET.fromstring(draw_window(window))
     squares = [e.get("class", "") for e in drawn.iter("{http://www.w3.org/2000/svg}rect")]
     down, across, _ = window.output
     assert squares.count("given") == 1

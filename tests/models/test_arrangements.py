@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnetlab.models.build import build_model
-from resnetlab.models.configs import CifarNet, cifar
+from resnetlab.models.configs import CifarConfig, cifar_config
 from resnetlab.models.configs.cifar import DEPTH_REPORT
-from resnetlab.models.flops import built_cost
+from resnetlab.models.flops import traced_cost
 from resnetlab.models.parse import parse_model
-from resnetlab.training.rng import stream
+from resnetlab.training.rng import make_generator
 
 ARRANGEMENTS = [
     "original",
@@ -29,9 +29,9 @@ BLOCKS = ["basic", "bottleneck"]
 SHORTCUTS = ["none", "A", "B", "C", "gated"]
 
 
-def build(spec: CifarNet, seed: int = 0) -> nn.Module:
+def build(spec: CifarConfig, seed: int = 0) -> nn.Module:
     """In double precision, with normalisations that are not the identity."""
-    model = build_model(spec, 3, 5, lambda name: stream(seed, "init", name)).double().eval()
+    model = build_model(spec, 3, 5, lambda name: make_generator(seed, "init", name)).double().eval()
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
@@ -42,7 +42,7 @@ def build(spec: CifarNet, seed: int = 0) -> nn.Module:
     return model
 
 
-def reference(state: dict[str, Tensor], spec: CifarNet, x: Tensor) -> Tensor:
+def reference(state: dict[str, Tensor], spec: CifarConfig, x: Tensor) -> Tensor:
     """The network from its weights alone, a formula an arrangement."""
 
     def norm(name: str, x: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ def reference(state: dict[str, Tensor], spec: CifarNet, x: Tensor) -> Tensor:
 def test_a_block_computes_what_its_arrangement_says(
     arrangement: Any, block: Any, shortcut: Any
 ) -> None:
-    spec = CifarNet(
+    spec = CifarConfig(
         blocks=(2, 2), widths=(4, 6), shortcut=shortcut, block=block, arrangement=arrangement
     )
     model = build(spec)
@@ -126,7 +126,7 @@ def test_a_block_computes_what_its_arrangement_says(
     )
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     torch.testing.assert_close(model(images), reference(state, spec, images), rtol=1e-9, atol=1e-9)
-    assert spec.cost(3, 5, 9) == built_cost(spec, 3, 5, 9)
+    assert spec.cost(3, 5, 9) == traced_cost(spec, 3, 5, 9)
 
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
@@ -134,17 +134,17 @@ def test_a_block_computes_what_its_arrangement_says(
 def test_without_batch_norm_a_network_still_builds_and_costs_what_it_says(
     arrangement: Any, shortcut: Any
 ) -> None:
-    spec = CifarNet(
+    spec = CifarConfig(
         blocks=(1, 1), widths=(4, 6), shortcut=shortcut, arrangement=arrangement, batch_norm=False
     )
-    assert spec.cost(1, 3, 8) == built_cost(spec, 1, 3, 8)
+    assert spec.cost(1, 3, 8) == traced_cost(spec, 1, 3, 8)
     assert not [m for m in build(spec).modules() if isinstance(m, nn.BatchNorm2d)]
 
 
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS[1:])
 def test_arrangements_of_one_seed_start_from_the_same_convolutions(arrangement: Any) -> None:
     one, two = (
-        build(cifar(8, arrangement=held)).state_dict() for held in ("original", arrangement)
+        build(cifar_config(8, arrangement=held)).state_dict() for held in ("original", arrangement)
     )
     convolutions = [
         name for name in one if "conv" in name or "stem.weight" in name or "head.weight" in name
@@ -174,11 +174,13 @@ def test_pre_activated_and_bottleneck_networks_have_the_sizes_that_are_known(
 ) -> None:
     spec = parse_model(table, "")
     assert spec.depth == table["depth"]
-    assert built_cost(spec, 3, 10, 32)[0] == parameters
+    assert traced_cost(spec, 3, 10, 32)[0] == parameters
 
 
 def test_a_gate_starts_nearly_shut() -> None:
-    model = build_model(cifar(8, "gated"), 3, 10, lambda name: stream(0, "init", name))
+    model = build_model(
+        cifar_config(8, "gated"), 3, 10, lambda name: make_generator(0, "init", name)
+    )
     block = model.stages[0][0]
     assert torch.equal(block.shortcut.gate.bias, torch.full((16,), -6.0))
     x = torch.rand(2, 16, 8, 8)
@@ -196,7 +198,10 @@ def test_depth_report_networks_have_the_blocks_of_table_1(depth: int, layers: in
     }[depth].split()
     ways = ["16>16", "16>32", "32>32", "32>64", "64>64", "64>128", "128>128"]
     model = build_model(
-        parse_model(f"depth-report-resnet{depth}", ""), 3, 10, lambda n: stream(0, "init", n)
+        parse_model(f"depth-report-resnet{depth}", ""),
+        3,
+        10,
+        lambda n: make_generator(0, "init", n),
     )
     built = [
         f"{b.conv1.in_channels}>{b.conv2.out_channels}" for stage in model.stages for b in stage
@@ -215,7 +220,7 @@ def test_depth_report_networks_are_as_their_text_describes_them() -> None:
         residual, plain = (
             parse_model(f"depth-report-{kind}{depth}", "") for kind in ("resnet", "plain")
         )
-        assert isinstance(residual, CifarNet)
+        assert isinstance(residual, CifarConfig)
         assert (residual.shortcut, residual.dropout, residual.widths) == (
             "B",
             0.5,
@@ -228,6 +233,6 @@ def test_depth_report_networks_are_as_their_text_describes_them() -> None:
 
 def test_a_table_of_bottlenecks_counts_three_layers_a_block() -> None:
     spec = parse_model({"depth": 29, "block": "bottleneck"}, "x")
-    assert isinstance(spec, CifarNet)
+    assert isinstance(spec, CifarConfig)
     assert (spec.blocks, spec.depth) == ((3, 3, 3), 29)
     assert spec.title == "residual 29 (A, bottleneck)"

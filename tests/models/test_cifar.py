@@ -15,32 +15,32 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from resnetlab.models.build import build_model
-from resnetlab.models.configs import CifarNet, cifar
-from resnetlab.models.nets.init import initialise
-from resnetlab.models.nets.shortcuts import Pad
-from resnetlab.training.rng import stream
+from resnetlab.models.configs import CifarConfig, cifar_config
+from resnetlab.models.nets.init import init_weights
+from resnetlab.models.nets.shortcuts import ZeroPadShortcut
+from resnetlab.training.rng import make_generator
 
 OPTIONS = ["none", "A", "B", "C"]
 SPECS = [
-    CifarNet(blocks=(1, 1, 1), widths=(4, 8, 12), shortcut="none"),
-    CifarNet(blocks=(2, 1, 2), widths=(4, 8, 8), shortcut="A"),
-    CifarNet(blocks=(1, 2, 1), widths=(4, 7, 12), shortcut="A", batch_norm=False),
-    CifarNet(blocks=(1, 2, 2), widths=(6, 4, 8), shortcut="B"),
-    CifarNet(blocks=(2, 2, 1, 1), widths=(4, 6, 8, 10), shortcut="C"),
-    CifarNet(blocks=(1, 1), widths=(4, 6), shortcut="C", batch_norm=False),
-    CifarNet(blocks=(0, 2, 1), widths=(4, 6, 8), shortcut="B"),
-    CifarNet(blocks=(3,), widths=(5,), shortcut="none", batch_norm=False),
+    CifarConfig(blocks=(1, 1, 1), widths=(4, 8, 12), shortcut="none"),
+    CifarConfig(blocks=(2, 1, 2), widths=(4, 8, 8), shortcut="A"),
+    CifarConfig(blocks=(1, 2, 1), widths=(4, 7, 12), shortcut="A", batch_norm=False),
+    CifarConfig(blocks=(1, 2, 2), widths=(6, 4, 8), shortcut="B"),
+    CifarConfig(blocks=(2, 2, 1, 1), widths=(4, 6, 8, 10), shortcut="C"),
+    CifarConfig(blocks=(1, 1), widths=(4, 6), shortcut="C", batch_norm=False),
+    CifarConfig(blocks=(0, 2, 1), widths=(4, 6, 8), shortcut="B"),
+    CifarConfig(blocks=(3,), widths=(5,), shortcut="none", batch_norm=False),
 ]
 
 
-def named(spec: CifarNet) -> str:
+def named(spec: CifarConfig) -> str:
     return (
         f"{spec.shortcut}-{'-'.join(map(str, spec.blocks))}-{'bn' if spec.batch_norm else 'bias'}"
     )
 
 
-def build(spec: CifarNet, channels: int = 3, classes: int = 10, seed: int = 0) -> nn.Module:
-    return build_model(spec, channels, classes, lambda name: stream(seed, "init", name))
+def build(spec: CifarConfig, channels: int = 3, classes: int = 10, seed: int = 0) -> nn.Module:
+    return build_model(spec, channels, classes, lambda name: make_generator(seed, "init", name))
 
 
 def size(model: nn.Module) -> int:
@@ -75,14 +75,16 @@ def _one_thread() -> Iterator[None]:
 def test_the_classic_networks_have_the_sizes_that_are_known(
     depth: int, option: Any, parameters: int
 ) -> None:
-    spec = cifar(depth, option)
+    spec = cifar_config(depth, option)
     assert size(build(spec)) == parameters
     assert spec.cost(3, 10, 32)[0] == parameters
 
 
 @pytest.mark.parametrize("side", [8, 32, 33, 27, 5])
 @pytest.mark.parametrize("spec", SPECS, ids=named)
-def test_the_cost_that_a_spec_tells_is_that_of_the_built_network(spec: CifarNet, side: int) -> None:
+def test_the_cost_that_a_spec_tells_is_that_of_the_built_network(
+    spec: CifarConfig, side: int
+) -> None:
     model = build(spec, channels=1, classes=7).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, 1, side, side))
@@ -91,20 +93,22 @@ def test_the_cost_that_a_spec_tells_is_that_of_the_built_network(spec: CifarNet,
 
 @pytest.mark.parametrize(("option", "depth"), [("none", 8), ("A", 14), ("B", 20)])
 def test_depth_counts_the_weighted_layers_on_the_longest_path(option: Any, depth: int) -> None:
-    model = build(cifar(depth, option))
+    model = build(cifar_config(depth, option))
     layers = [
         n
         for n, m in model.named_modules()
         if isinstance(m, nn.Conv2d | nn.Linear) and "shortcut" not in n
     ]
-    assert cifar(depth, option).depth == depth == len(layers)
+    assert cifar_config(depth, option).depth == depth == len(layers)
 
 
 # The function
 # --------------------------------------------------------------------------------------------------
 
 
-def reference(state: dict[str, Tensor], spec: CifarNet, images: Tensor, training: bool) -> Tensor:
+def reference(
+    state: dict[str, Tensor], spec: CifarConfig, images: Tensor, training: bool
+) -> Tensor:
     """The network as the paper describes it, from its weights alone."""
 
     def convolve(name: str, x: Tensor, stride: int, padding: int) -> Tensor:
@@ -139,7 +143,7 @@ def reference(state: dict[str, Tensor], spec: CifarNet, images: Tensor, training
     return x.mean((2, 3)) @ state["head.weight"].T + state["head.bias"]
 
 
-def stirred(spec: CifarNet, channels: int = 3) -> nn.Module:
+def stirred(spec: CifarConfig, channels: int = 3) -> nn.Module:
     """A network in double precision whose normalisations are not the identity."""
     model = build(spec, channels).double()
     draw = torch.Generator().manual_seed(1)
@@ -154,7 +158,7 @@ def stirred(spec: CifarNet, channels: int = 3) -> nn.Module:
 @pytest.mark.parametrize("side", [8, 9])
 @pytest.mark.parametrize("spec", SPECS, ids=named)
 def test_the_network_computes_what_the_paper_describes(
-    spec: CifarNet, side: int, training: bool
+    spec: CifarConfig, side: int, training: bool
 ) -> None:
     model = stirred(spec).train(training)
     images = torch.randn(
@@ -168,7 +172,7 @@ def test_the_network_computes_what_the_paper_describes(
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_ways_around_a_block_are_where_the_option_puts_them(option: Any) -> None:
-    spec = CifarNet(blocks=(2, 2, 2), widths=(4, 8, 8), shortcut=option)
+    spec = CifarConfig(blocks=(2, 2, 2), widths=(4, 8, 8), shortcut=option)
     projections = {
         name.removesuffix(".conv.weight")
         for name in build(spec).state_dict()
@@ -184,7 +188,7 @@ def test_ways_around_a_block_are_where_the_option_puts_them(option: Any) -> None
 
 
 def test_shortcut_a_has_no_parameters_and_keeps_the_signal_in_the_middle_channels() -> None:
-    spec = CifarNet(blocks=(1, 1), widths=(2, 5), shortcut="A")
+    spec = CifarConfig(blocks=(1, 1), widths=(2, 5), shortcut="A")
     way = build(spec).stages[1][0].shortcut
     assert not list(way.parameters())
     x = torch.arange(2.0 * 5 * 5).reshape(1, 2, 5, 5) + 1
@@ -196,14 +200,16 @@ def test_shortcut_a_has_no_parameters_and_keeps_the_signal_in_the_middle_channel
 
 @pytest.mark.parametrize("shape", [(2, 1, 8, 8), (1, 3, 32, 32), (3, 3, 5, 5)])
 def test_logits_have_a_row_an_image_and_a_column_a_class(shape: tuple[int, ...]) -> None:
-    assert build(cifar(8), channels=shape[1], classes=6).eval()(torch.zeros(shape)).shape == (
+    assert build(cifar_config(8), channels=shape[1], classes=6).eval()(
+        torch.zeros(shape)
+    ).shape == (
         shape[0],
         6,
     )
 
 
 def test_a_network_lies_on_the_processor_in_single_precision() -> None:
-    for tensor in build(cifar(8)).parameters():
+    for tensor in build(cifar_config(8)).parameters():
         assert (tensor.device.type, tensor.dtype) == ("cpu", torch.float32)
 
 
@@ -212,7 +218,7 @@ def test_a_network_lies_on_the_processor_in_single_precision() -> None:
 
 
 def test_dropout_drops_whole_channels_of_the_branch_in_training_and_nothing_in_evaluation() -> None:
-    block = build(CifarNet(blocks=(1,), widths=(64,), shortcut="A", dropout=0.5)).stages[0][0]
+    block = build(CifarConfig(blocks=(1,), widths=(64,), shortcut="A", dropout=0.5)).stages[0][0]
     x = torch.rand(8, 64, 6, 6, generator=torch.Generator().manual_seed(0)) + 0.1
     torch.manual_seed(0)
     block.train()
@@ -229,7 +235,7 @@ def test_dropout_drops_whole_channels_of_the_branch_in_training_and_nothing_in_e
 
 def test_dropout_leaves_names_and_first_weights_as_they_are() -> None:
     with_dropout, without = (
-        build(CifarNet(blocks=(1, 1, 1), dropout=rate)).state_dict() for rate in (0.3, 0.0)
+        build(CifarConfig(blocks=(1, 1, 1), dropout=rate)).state_dict() for rate in (0.3, 0.0)
     )
     assert list(with_dropout) == list(without)
     assert all(torch.equal(with_dropout[name], without[name]) for name in without)
@@ -246,7 +252,7 @@ def test_a_plain_network_and_its_residual_twins_start_from_the_same_weights(
 ) -> None:
     fields = {"init": init, "batch_norm": batch_norm}
     plain, *residual = (
-        build(cifar(14, option, **fields), seed=7).state_dict() for option in OPTIONS
+        build(cifar_config(14, option, **fields), seed=7).state_dict() for option in OPTIONS
     )
     for twin in residual:
         assert set(plain) <= set(twin)
@@ -257,12 +263,12 @@ def test_a_plain_network_and_its_residual_twins_start_from_the_same_weights(
 def test_a_deeper_network_starts_from_the_weights_of_the_shallower_one_where_both_have_them() -> (
     None
 ):
-    small, large = (build(CifarNet(blocks=(n, n, n))).state_dict() for n in (1, 2))
+    small, large = (build(CifarConfig(blocks=(n, n, n))).state_dict() for n in (1, 2))
     assert all(torch.equal(small[name], large[name]) for name in small)
 
 
 def test_seeds_name_different_weights() -> None:
-    one, two = (build(cifar(8), seed=seed).state_dict() for seed in (0, 1))
+    one, two = (build(cifar_config(8), seed=seed).state_dict() for seed in (0, 1))
     drawn = [name for name in one if name.endswith("weight") and one[name].ndim > 1]
     assert drawn
     assert not any(torch.equal(one[name], two[name]) for name in drawn)
@@ -274,7 +280,7 @@ def test_seeds_name_different_weights() -> None:
 def test_building_a_network_draws_nothing_from_the_process() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    build(cifar(8, "B", init="pytorch"))
+    build(cifar_config(8, "B", init="pytorch"))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -293,16 +299,18 @@ def test_first_weights_follow_from_name_and_seed_and_not_from_the_order_of_layer
 ) -> None:
     one, two = Ordered(("a", "b", "head")), Ordered(("head", "b", "extra", "a"))
     for model in (one, two):
-        initialise(model, init, lambda name: stream(3, "init", name))
+        init_weights(model, init, lambda name: make_generator(3, "init", name))
     for name, tensor in one.state_dict().items():
         assert torch.equal(tensor, two.state_dict()[name])
     sd = (2 / 18) ** 0.5
     if init == "he":
-        drawn = torch.empty(3, 2, 3, 3).normal_(0, sd, generator=stream(3, "init", "a.weight"))
+        drawn = torch.empty(3, 2, 3, 3).normal_(
+            0, sd, generator=make_generator(3, "init", "a.weight")
+        )
         assert torch.equal(one.a.weight, drawn)
 
 
-WIDE = CifarNet(blocks=(1, 1), widths=(48, 96), shortcut="C", batch_norm=False)
+WIDE = CifarConfig(blocks=(1, 1), widths=(48, 96), shortcut="C", batch_norm=False)
 
 
 def layers(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:
@@ -330,7 +338,7 @@ def test_pytorch_weights_and_biases_have_the_law_of_torchs_own_default(who: str)
     """Uniform within 1 / sqrt(fan-in): ours and what torch.nn draws pass the same test."""
     torch.manual_seed(0)
     model = build(
-        CifarNet(blocks=(1, 1), widths=(48, 96), shortcut="C", batch_norm=False, init="pytorch")
+        CifarConfig(blocks=(1, 1), widths=(48, 96), shortcut="C", batch_norm=False, init="pytorch")
     )
     weights, biases = [], []
     for layer in layers(model):
@@ -346,7 +354,7 @@ def test_pytorch_weights_and_biases_have_the_law_of_torchs_own_default(who: str)
 
 
 def test_normalisation_starts_as_the_identity() -> None:
-    for module in build(cifar(8, "B")).modules():
+    for module in build(cifar_config(8, "B")).modules():
         if isinstance(module, nn.BatchNorm2d):
             held = [module.weight, module.running_var, 1 + module.bias, 1 + module.running_mean]
             assert all(torch.equal(tensor, torch.ones_like(tensor)) for tensor in held)
@@ -365,7 +373,7 @@ def test_every_spec_that_is_accepted_builds_and_costs_what_it_says(
     blocks: list[int], option: Any, start: int, more: list[int], batch_norm: bool, side: int
 ) -> None:
     widths = tuple(start + sum(more[:stage]) for stage in range(len(blocks)))
-    spec = CifarNet(blocks=tuple(blocks), widths=widths, shortcut=option, batch_norm=batch_norm)
+    spec = CifarConfig(blocks=tuple(blocks), widths=widths, shortcut=option, batch_norm=batch_norm)
     model = build(spec, classes=3).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         assert model(torch.zeros(2, 3, side, side)).shape == (2, 3)
@@ -378,7 +386,7 @@ def test_a_padded_shortcut_has_the_gradient_of_a_slice_and_leaves_it_in_the_layo
     layout: torch.memory_format, side: int
 ) -> None:
     x = torch.randn(4, 6, side, side, dtype=torch.float64).to(memory_format=layout).requires_grad_()
-    out = Pad(6, 10, 2)(x)
+    out = ZeroPadShortcut(6, 10, 2)(x)
     weights = torch.randn_like(out)
     (ours,) = torch.autograd.grad((out * weights).sum(), x)
     (theirs,) = torch.autograd.grad((x[:, :, ::2, ::2] * weights[:, 2:8]).sum(), x)

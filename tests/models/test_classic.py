@@ -13,16 +13,24 @@ from torch import Tensor, nn
 
 from resnetlab.errors import InputError
 from resnetlab.models.build import build_model
-from resnetlab.models.configs import VGG, AlexNetCifar, DenseNet, LeNet5, Model
-from resnetlab.models.flops import built_cost
+from resnetlab.models.configs import (
+    AlexNetCifarConfig,
+    DenseNetConfig,
+    LeNet5Config,
+    ModelConfig,
+    VGGConfig,
+)
+from resnetlab.models.flops import traced_cost
 from resnetlab.models.parse import parse_model
-from resnetlab.training.rng import stream
+from resnetlab.training.rng import make_generator
 
-TINY_VGG = VGG(convolutions=(1, 2), widths=(3, 4), hidden=6)
+TINY_VGG = VGGConfig(convolutions=(1, 2), widths=(3, 4), hidden=6)
 
 
-def build(spec: Model, channels: int = 3) -> nn.Module:
-    model = build_model(spec, channels, 5, lambda name: stream(0, "init", name)).double().eval()
+def build(spec: ModelConfig, channels: int = 3) -> nn.Module:
+    model = (
+        build_model(spec, channels, 5, lambda name: make_generator(0, "init", name)).double().eval()
+    )
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
@@ -83,19 +91,19 @@ def dense(s: dict[str, Tensor], x: Tensor) -> Tensor:
     return full(s, "head", norm(s, "norm", x).relu().mean((2, 3)))
 
 
-CASES: dict[str, tuple[Model, Any, int]] = {
-    "lenet5": (LeNet5(), lenet, 28),
-    "alexnet": (AlexNetCifar(), alexnet, 32),
-    "alexnet, 28": (AlexNetCifar(ceil_mode=True, dropout=0.5), alexnet, 28),
-    "alexnet, batch norm": (AlexNetCifar(batch_norm=True), alexnet, 32),
+CASES: dict[str, tuple[ModelConfig, Any, int]] = {
+    "lenet5": (LeNet5Config(), lenet, 28),
+    "alexnet": (AlexNetCifarConfig(), alexnet, 32),
+    "alexnet, 28": (AlexNetCifarConfig(ceil_mode=True, dropout=0.5), alexnet, 28),
+    "alexnet, batch norm": (AlexNetCifarConfig(batch_norm=True), alexnet, 32),
     "vgg": (TINY_VGG, vgg, 20),
-    "densenet": (DenseNet(depth=10, growth=3, stem=5), dense, 9),
+    "densenet": (DenseNetConfig(depth=10, growth=3, stem=5), dense, 9),
 }
 
 
 @pytest.mark.parametrize(("spec", "reference", "side"), CASES.values(), ids=CASES)
 def test_a_network_computes_what_its_source_describes(
-    spec: Model, reference: Any, side: int
+    spec: ModelConfig, reference: Any, side: int
 ) -> None:
     model = build(spec)
     images = torch.randn(
@@ -104,7 +112,7 @@ def test_a_network_computes_what_its_source_describes(
     torch.testing.assert_close(
         model(images), reference(dict(model.state_dict()), images), rtol=1e-9, atol=1e-9
     )
-    assert spec.cost(3, 5, side) == built_cost(spec, 3, 5, side)
+    assert spec.cost(3, 5, side) == traced_cost(spec, 3, 5, side)
 
 
 def test_vgg16_has_the_shapes_of_torchvisions() -> None:
@@ -112,14 +120,14 @@ def test_vgg16_has_the_shapes_of_torchvisions() -> None:
 
     with torch.device("meta"):
         theirs = get_model("vgg16", weights=None)
-        from resnetlab.models.build import skeleton
+        from resnetlab.models.build import build_module
 
-        ours = skeleton(parse_model("vgg16", ""), 3, 1000)
+        ours = build_module(parse_model("vgg16", ""), 3, 1000)
     assert [p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()]
 
 
 def test_dropout_is_between_the_two_linear_layers_and_off_in_evaluation() -> None:
-    model = build(AlexNetCifar(dropout=0.5)).train()
+    model = build(AlexNetCifarConfig(dropout=0.5)).train()
     seen: list[Tensor] = []
     model.fc5.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
@@ -233,7 +241,7 @@ def test_mistakes_in_other_families_are_told(value: Any, line: str) -> None:
 
 def test_a_name_and_what_differs_make_another_network() -> None:
     spec = parse_model({"name": "alexnet-cifar", "ceil_mode": True, "dropout": 0.5}, "")
-    assert spec == AlexNetCifar(ceil_mode=True, dropout=0.5)
+    assert spec == AlexNetCifarConfig(ceil_mode=True, dropout=0.5)
     assert (spec.slug, spec.title) == (
         "alexnet-cifar+",
         "AlexNet for CIFAR (ceil mode, dropout 0.5)",

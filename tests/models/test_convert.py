@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from resnetlab.errors import InputError
 from resnetlab.models.build import build_model
-from resnetlab.models.configs import Model
-from resnetlab.models.convert import CIFAR10, import_weights
+from resnetlab.models.configs import ModelConfig
+from resnetlab.models.convert import CIFAR10_CLASSES, import_weights
 from resnetlab.models.parse import parse_model
 from resnetlab.models.weights import load_weights, read_weights
 from resnetlab.schema import decode
-from resnetlab.training.rng import stream
+from resnetlab.training.rng import make_generator
 
 
 class TheirBlock(nn.Module):
@@ -70,7 +70,7 @@ def theirs() -> nn.Module:
 
 
 def built(name: str, path: Path, classes: int = 10) -> nn.Module:
-    model = build_model(parse_model(name, ""), 3, classes, lambda n: stream(7, "init", n))
+    model = build_model(parse_model(name, ""), 3, classes, lambda n: make_generator(7, "init", n))
     load_weights(model, read_weights(path)[0], "")
     return model.eval()
 
@@ -106,11 +106,11 @@ def test_class_names_preprocessing_and_origin_stand_beside_the_weights(
     path = import_weights(tmp_path / "resnet20.th", "cifar-resnet20", tmp_path)
     with safe_open(path, framework="pt") as file:
         held = json.loads(file.metadata()["resnetlab"])
-    assert decode(Model, held["model"], "") == parse_model("cifar-resnet20", "")
-    assert tuple(held["classes"]) == CIFAR10
+    assert decode(ModelConfig, held["model"], "") == parse_model("cifar-resnet20", "")
+    assert tuple(held["classes"]) == CIFAR10_CLASSES
     assert (held["channels"], held["side"], held["mean"]) == (3, 32, [0.485, 0.456, 0.406])
     assert (held["imported_from"], len(held["imported_sha256"])) == ("resnet20.th", 64)
-    assert read_weights(path)[1].classes == CIFAR10
+    assert read_weights(path)[1].class_names == CIFAR10_CLASSES
 
 
 def test_torchvisions_checkpoints_are_read(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_torchvisions_checkpoints_are_read(tmp_path: Path) -> None:
         torch.testing.assert_close(
             built("resnet18", path, 1000)(images), theirs(images), rtol=1e-5, atol=1e-5
         )
-    assert read_weights(path)[1].classes[:2] == ("tench", "goldfish")
+    assert read_weights(path)[1].class_names[:2] == ("tench", "goldfish")
 
 
 def test_a_checkpoint_of_another_network_lists_five_names_and_how_many(

@@ -20,21 +20,21 @@ from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.models import external
 from resnetlab.models.build import build_model
-from resnetlab.models.configs import External, Model
-from resnetlab.models.external import external_facts, place_of
-from resnetlab.models.flops import cost
+from resnetlab.models.configs import ExternalConfig, ModelConfig
+from resnetlab.models.external import local_weights_path, weights_metadata
+from resnetlab.models.flops import model_cost
 from resnetlab.models.parse import parse_model
-from resnetlab.models.weights import Facts, read_weights, write_weights
-from resnetlab.schema import decode, digest, encode
-from resnetlab.training.rng import stream
+from resnetlab.models.weights import WeightsMetadata, read_weights, write_weights
+from resnetlab.schema import config_hash, decode, encode
+from resnetlab.training.rng import make_generator
 
-SMALL = External(source="torchvision/squeezenet1_1")
+SMALL = ExternalConfig(source="torchvision/squeezenet1_1")
 BESIDE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "weights"
 REAL = Path(os.environ.get("RESNETLAB_TEST_WEIGHTS") or BESIDE)
 
 
-def build(spec: External, channels: int = 3, classes: int = 7, seed: int = 0) -> nn.Module:
-    return build_model(spec, channels, classes, lambda name: stream(seed, "init", name))
+def build(spec: ExternalConfig, channels: int = 3, classes: int = 7, seed: int = 0) -> nn.Module:
+    return build_model(spec, channels, classes, lambda name: make_generator(seed, "init", name))
 
 
 def tiny(num_classes: int = 2, width: int = 4, channels: int = 3) -> nn.Module:
@@ -55,7 +55,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> str:
     return "ownpackage:tiny"
 
 
-def told(spec: External) -> str:
+def told(spec: ExternalConfig) -> str:
     with pytest.raises(InputError) as caught:
         build(spec)
     return str(caught.value)
@@ -66,14 +66,14 @@ def told(spec: External) -> str:
 )
 def test_a_network_of_others_is_named_and_comes_back_from_a_file(name: str) -> None:
     spec = parse_model(name, "x")
-    assert spec == External(source=name)
+    assert spec == ExternalConfig(source=name)
     assert spec.slug == name
     table = {"name": name, "kwargs": {"num_classes": 1001, "pad_type": "same", "rates": [1, 2]}}
     more = parse_model(table, "x")
-    assert isinstance(more, External)
+    assert isinstance(more, ExternalConfig)
     assert more.kwargs == {"num_classes": 1001, "pad_type": "same", "rates": [1, 2]}
-    assert decode(Model, encode(more), "x") == more
-    assert digest(more) != digest(spec)
+    assert decode(ModelConfig, encode(more), "x") == more
+    assert config_hash(more) != config_hash(spec)
     assert more.slug == f"{name}+"
     assert {more, spec, replace(spec)} == {more, spec}
 
@@ -81,8 +81,8 @@ def test_a_network_of_others_is_named_and_comes_back_from_a_file(name: str) -> N
 def test_a_network_of_torchvisions_is_built_for_the_classes_of_the_data() -> None:
     model = build(SMALL).eval()
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
-    assert cost(SMALL, 3, 7, 64)[0] == sum(p.numel() for p in model.parameters())
-    with_kwargs = build(External(source=SMALL.source, kwargs={"num_classes": 11}))
+    assert model_cost(SMALL, 3, 7, 64)[0] == sum(p.numel() for p in model.parameters())
+    with_kwargs = build(ExternalConfig(source=SMALL.source, kwargs={"num_classes": 11}))
     assert with_kwargs.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 11)
 
 
@@ -96,33 +96,33 @@ def test_first_weights_follow_from_the_seed_and_the_process_draws_as_before() ->
 
 
 def test_a_function_of_a_persons_own_is_called_with_kwargs_and_classes(own: str) -> None:
-    spec = External(source=own, kwargs={"width": 6})
+    spec = ExternalConfig(source=own, kwargs={"width": 6})
     assert build(spec)[3].weight.shape == (7, 6)
-    assert cost(spec, 3, 7, 8) == (6 * 27 + 6 + 7 * 6 + 7, 6 * 27 * 36 + 42)
-    assert build(External(source="ownpackage:fixed"))[3].weight.shape == (3, 4)
+    assert model_cost(spec, 3, 7, 8) == (6 * 27 + 6 + 7 * 6 + 7, 6 * 27 * 36 + 42)
+    assert build(ExternalConfig(source="ownpackage:fixed"))[3].weight.shape == (3, 4)
 
 
 def test_a_local_file_goes_there_and_back_with_classes_and_preprocessing(
     own: str, tmp_path: Path
 ) -> None:
-    model, path = build(External(source=own)), tmp_path / "w.safetensors"
+    model, path = build(ExternalConfig(source=own)), tmp_path / "w.safetensors"
     write_weights(
         path,
         model.state_dict(),
         {"classes": ["a", "b"], "mean": [0.5], "deviation": [0.25], "side": 8},
     )
-    spec = External(source=own, weights=str(path), sha256=sha256(path))
+    spec = ExternalConfig(source=own, weights=str(path), sha256=sha256(path))
     again = build(spec, seed=5).state_dict()
     assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
-    assert external_facts(spec) == Facts(("a", "b"), (0.5,), (0.25,), 8)
+    assert weights_metadata(spec) == WeightsMetadata(("a", "b"), (0.5,), (0.25,), 8)
     said = replace(spec, mean=(0.1,), deviation=(0.2,), class_names=("x", "y"))
-    assert external_facts(said) == Facts(("x", "y"), (0.1,), (0.2,), 8)
+    assert weights_metadata(said) == WeightsMetadata(("x", "y"), (0.1,), (0.2,), 8)
 
 
 def test_a_file_that_is_not_the_one_of_the_spec_is_refused(own: str, tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    write_weights(path, build(External(source=own)).state_dict(), {})
-    line = told(External(source=own, weights=str(path), sha256="0" * 64))
+    write_weights(path, build(ExternalConfig(source=own)).state_dict(), {})
+    line = told(ExternalConfig(source=own, weights=str(path), sha256="0" * 64))
     assert (
         line
         == f"{path}: differs from the SHA-256 of the spec. Fix: give the file that the spec was "
@@ -131,12 +131,12 @@ def test_a_file_that_is_not_the_one_of_the_spec_is_refused(own: str, tmp_path: P
 
 
 def test_a_file_that_misses_or_adds_names_lists_five_and_how_many(own: str, tmp_path: Path) -> None:
-    path, state = tmp_path / "w.safetensors", build(External(source=own)).state_dict()
+    path, state = tmp_path / "w.safetensors", build(ExternalConfig(source=own)).state_dict()
     held = {f"more.{index}": torch.zeros(1) for index in range(1234)} | {
         "0.weight": torch.zeros(2, 2)
     }
     write_weights(path, held, {})
-    lines = told(External(source=own, weights=str(path))).splitlines()
+    lines = told(ExternalConfig(source=own, weights=str(path))).splitlines()
     assert lines[0].startswith(f"{path}: is missing 0.bias, 3.weight, 3.bias (3 tensors). Fix: ")
     assert ".0" in lines[1]
     assert lines[1].count("more.") == 5
@@ -150,7 +150,7 @@ def test_a_file_that_misses_or_adds_names_lists_five_and_how_many(own: str, tmp_
 )
 def test_a_path_that_cannot_be_is_told_when_it_is_read(own: str, path: str) -> None:
     spec = parse_model({"name": own, "weights": path}, "x")
-    assert isinstance(spec, External)
+    assert isinstance(spec, ExternalConfig)
     assert spec.sha256 == ""
     assert len(told(spec).splitlines()) == 1
 
@@ -158,8 +158,8 @@ def test_a_path_that_cannot_be_is_told_when_it_is_read(own: str, path: str) -> N
 @pytest.mark.parametrize("facts", [[], {"classes": 3}, {"mean": ["x"]}, {"side": None}])
 def test_facts_of_another_program_are_none(own: str, tmp_path: Path, facts: Any) -> None:
     path = tmp_path / "w.safetensors"
-    write_weights(path, build(External(source=own)).state_dict(), facts)
-    assert read_weights(path)[1] == Facts()
+    write_weights(path, build(ExternalConfig(source=own)).state_dict(), facts)
+    assert read_weights(path)[1] == WeightsMetadata()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no tensors", b"\xff" * 100])
@@ -167,7 +167,7 @@ def test_what_is_no_weights_file_is_told(own: str, tmp_path: Path, content: byte
     path = tmp_path / "w.safetensors"
     if content is not None:
         path.write_bytes(content)
-    line = told(External(source=own, weights=str(path)))
+    line = told(ExternalConfig(source=own, weights=str(path)))
     assert line.startswith(
         f"{path}: " + ("no such file" if content is None else "not a whole safetensors file")
     )
@@ -193,19 +193,19 @@ def test_a_hub_that_cannot_be_reached_names_the_file_to_place_and_where(
         "no route to host>. "
         f"Fix: place squeezenet1_1.safetensors in {folder}, or give its path as weights"
     )
-    assert place_of(spec) == folder / "squeezenet1_1.safetensors"
+    assert local_weights_path(spec) == folder / "squeezenet1_1.safetensors"
     folder.mkdir(parents=True)
     state = build(SMALL, classes=1000).state_dict()
-    write_weights(place_of(spec), state, {})
+    write_weights(local_weights_path(spec), state, {})
     placed = build(spec, classes=1000, seed=9).state_dict()
     assert all(torch.equal(placed[name], state[name]) for name in state)
-    facts = external_facts(spec)
-    assert (len(facts.classes), facts.mean, facts.side) == (1000, (0.485, 0.456, 0.406), 224)
+    facts = weights_metadata(spec)
+    assert (len(facts.class_names), facts.mean, facts.side) == (1000, (0.485, 0.456, 0.406), 224)
 
 
 def test_a_library_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    line = told(External(source="timm/resnet18"))
+    line = told(ExternalConfig(source="timm/resnet18"))
     assert line == 'timm/resnet18: timm is not installed. Fix: pip install "resnetlab[timm]"'
 
 
@@ -213,26 +213,29 @@ def test_a_library_that_is_not_installed_names_the_extra(monkeypatch: pytest.Mon
     ("spec", "start"),
     [
         (
-            External(source="torchvision/nonet"),
+            ExternalConfig(source="torchvision/nonet"),
             "torchvision/nonet: cannot be built: Unknown model nonet.",
         ),
         (
-            External(source="torchvision/resnet18", kwargs={"nowidth": 3}),
+            ExternalConfig(source="torchvision/resnet18", kwargs={"nowidth": 3}),
             "torchvision/resnet18+: cannot be built: ",
         ),
         (
-            External(source="no_such_package:f"),
+            ExternalConfig(source="no_such_package:f"),
             "no_such_package:f: no_such_package cannot be imported: ",
         ),
-        (External(source="ownpackage:none"), "ownpackage:none: ownpackage has no function none."),
         (
-            External(source="ownpackage:wrong"),
+            ExternalConfig(source="ownpackage:none"),
+            "ownpackage:none: ownpackage has no function none.",
+        ),
+        (
+            ExternalConfig(source="ownpackage:wrong"),
             "ownpackage:wrong: gives a int, not a torch.nn.Module.",
         ),
     ],
 )
 @pytest.mark.usefixtures("own")
-def test_what_cannot_be_built_is_one_line(spec: External, start: str) -> None:
+def test_what_cannot_be_built_is_one_line(spec: ExternalConfig, start: str) -> None:
     line = told(spec)
     assert line.startswith(start)
     assert len(line.splitlines()) == 1
@@ -267,7 +270,7 @@ def test_mistakes_in_the_table_of_a_network_of_others_are_told(
 
 def test_an_image_that_a_network_of_others_cannot_take_is_told() -> None:
     with pytest.raises(InputError) as caught:
-        cost(SMALL, 3, 7, 4)
+        model_cost(SMALL, 3, 7, 4)
     assert str(caught.value).startswith("torchvision/squeezenet1_1: cannot take images of 3x4x4: ")
     assert len(str(caught.value).splitlines()) == 1
 
@@ -276,13 +279,13 @@ def test_a_weights_file_named_in_a_study_is_part_of_what_the_network_is(
     own: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "w.safetensors"
-    write_weights(path, build(External(source=own)).state_dict(), {})
+    write_weights(path, build(ExternalConfig(source=own)).state_dict(), {})
     table = {"name": own, "weights": str(path)}
     spec = parse_model(table, "x")
-    assert isinstance(spec, External)
+    assert isinstance(spec, ExternalConfig)
     assert spec.sha256 == sha256(path)
-    write_weights(path, build(External(source=own), seed=1).state_dict(), {})
-    assert digest(parse_model(table, "x")) != digest(spec)
+    write_weights(path, build(ExternalConfig(source=own), seed=1).state_dict(), {})
+    assert config_hash(parse_model(table, "x")) != config_hash(spec)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +305,7 @@ def test_real_weights_load_into_timms_network(file: str, kwargs: dict[str, Any])
             f"{file} lies neither beside this repository nor where RESNETLAB_TEST_WEIGHTS says"
         )
     name = file.split(".")[0].removesuffix("_features")
-    spec = External(
+    spec = ExternalConfig(
         source=f"timm/{name}",
         kwargs=kwargs,
         weights=str(path),
@@ -316,7 +319,7 @@ def test_real_weights_load_into_timms_network(file: str, kwargs: dict[str, Any])
         out = model(torch.zeros(1, 3, 96, 96))
     assert out.shape == (1, kwargs["num_classes"] or 1280)
     assert torch.isfinite(out).all()
-    assert external_facts(spec).mean == (0.5, 0.5, 0.5)
+    assert weights_metadata(spec).mean == (0.5, 0.5, 0.5)
     assert external.weights_file(spec) == path
 
 
@@ -348,6 +351,6 @@ def test_a_study_may_set_a_network_of_others_beside_ours() -> None:
         "resnet18 (torchvision)",
         "residual 8 (A)",
     ]
-    assert cost(study.conditions[0].model, 3, 10, 32) == cost(
+    assert model_cost(study.conditions[0].model, 3, 10, 32) == model_cost(
         parse_model("resnet18", ""), 3, 10, 32
     )

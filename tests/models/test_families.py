@@ -13,26 +13,26 @@ from torch import nn
 from resnetlab.errors import InputError
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import (
-    VGG,
-    AlexNetCifar,
-    CifarNet,
-    DenseNet,
-    ImageNetResNet,
-    LeNet5,
-    Model,
+    AlexNetCifarConfig,
+    CifarConfig,
+    DenseNetConfig,
+    ImageNetConfig,
+    LeNet5Config,
+    ModelConfig,
+    VGGConfig,
 )
-from resnetlab.models.flops import built_cost
+from resnetlab.models.flops import traced_cost
 from resnetlab.models.parse import parse_model
-from resnetlab.models.registry import entries
+from resnetlab.models.registry import registered_models
 from resnetlab.schema import decode, encode, without_defaults
-from resnetlab.training.rng import stream
+from resnetlab.training.rng import make_generator
 
 few = st.integers(1, 2)
 shortcuts = st.sampled_from(["none", "A", "B", "C"])
 inits = st.sampled_from(["he", "pytorch"])
 SPECS = st.one_of(
     st.builds(
-        CifarNet,
+        CifarConfig,
         blocks=st.tuples(few, few),
         widths=st.just((4, 6)),
         shortcut=shortcuts | st.just("gated"),
@@ -41,9 +41,9 @@ SPECS = st.one_of(
         init=inits,
         arrangement=st.sampled_from(["original", "norm-after-addition", "full-preactivation"]),
     ),
-    st.builds(ImageNetResNet, blocks=st.tuples(few, few, few, few), shortcut=shortcuts, init=inits),
+    st.builds(ImageNetConfig, blocks=st.tuples(few, few, few, few), shortcut=shortcuts, init=inits),
     st.builds(
-        ImageNetResNet,
+        ImageNetConfig,
         blocks=st.tuples(few, few, few, few),
         shortcut=shortcuts,
         block=st.just("bottleneck"),
@@ -52,21 +52,21 @@ SPECS = st.one_of(
         group_width=st.sampled_from([4, 8, 64]),
     ),
     st.builds(
-        DenseNet,
+        DenseNetConfig,
         depth=st.sampled_from([7, 10, 13]),
         growth=st.integers(1, 5),
         stem=st.integers(1, 5),
     ),
     st.builds(
-        VGG,
+        VGGConfig,
         convolutions=st.tuples(few, few),
         widths=st.tuples(few, few),
         hidden=st.integers(1, 9),
         batch_norm=st.booleans(),
         init=inits,
     ),
-    st.builds(LeNet5, init=inits),
-    st.builds(AlexNetCifar, ceil_mode=st.booleans(), batch_norm=st.booleans(), init=inits),
+    st.builds(LeNet5Config, init=inits),
+    st.builds(AlexNetCifarConfig, ceil_mode=st.booleans(), batch_norm=st.booleans(), init=inits),
 )
 
 
@@ -74,25 +74,25 @@ SPECS = st.one_of(
     spec=SPECS, channels=st.sampled_from([1, 3]), classes=st.integers(1, 5), side=st.integers(1, 40)
 )
 def test_a_spec_costs_what_its_network_costs_or_the_network_cannot_take_the_image(
-    spec: Model, channels: int, classes: int, side: int
+    spec: ModelConfig, channels: int, classes: int, side: int
 ) -> None:
     try:
         told = spec.cost(channels, classes, side)
     except InputError as error:
         with pytest.raises((RuntimeError, InputError)):
-            built_cost.__wrapped__(spec, channels, classes, side)
+            traced_cost.__wrapped__(spec, channels, classes, side)
         smallest = int(error.problems[0].fix.split(" are ")[1].split("x")[0])
         assert smallest != side
-        assert spec.cost(channels, classes, smallest) == built_cost(
+        assert spec.cost(channels, classes, smallest) == traced_cost(
             spec, channels, classes, smallest
         )
         return
-    assert told == built_cost(spec, channels, classes, side)
+    assert told == traced_cost(spec, channels, classes, side)
 
 
 @given(spec=SPECS)
-def test_a_spec_comes_back_from_its_file_and_by_its_table(spec: Model) -> None:
-    assert decode(Model, json.loads(json.dumps(encode(spec))), "x") == spec
+def test_a_spec_comes_back_from_its_file_and_by_its_table(spec: ModelConfig) -> None:
+    assert decode(ModelConfig, json.loads(json.dumps(encode(spec))), "x") == spec
     assert parse_model(without_defaults(spec), "x") == spec
     assert spec.slug
     assert spec.title
@@ -100,14 +100,20 @@ def test_a_spec_comes_back_from_its_file_and_by_its_table(spec: Model) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [LeNet5(), AlexNetCifar(batch_norm=True), DenseNet(depth=10), VGG(hidden=8)]
+    "spec",
+    [
+        LeNet5Config(),
+        AlexNetCifarConfig(batch_norm=True),
+        DenseNetConfig(depth=10),
+        VGGConfig(hidden=8),
+    ],
 )
-def test_first_weights_are_drawn_by_name_and_all_of_them(spec: Model) -> None:
+def test_first_weights_are_drawn_by_name_and_all_of_them(spec: ModelConfig) -> None:
     names: list[str] = []
 
     def draw(name: str) -> torch.Generator:
         names.append(name)
-        return stream(0, "init", name)
+        return make_generator(0, "init", name)
 
     model = build_model(spec, 3, 10, draw)
     drawn = [
@@ -123,6 +129,6 @@ def test_first_weights_are_drawn_by_name_and_all_of_them(spec: Model) -> None:
 
 
 def test_a_name_and_its_table_are_one_network() -> None:
-    for entry in entries():
+    for entry in registered_models():
         assert parse_model({"name": entry.name}, "x") == entry.model
         assert parse_model(encode(entry.model), "x") == entry.model

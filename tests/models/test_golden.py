@@ -10,9 +10,9 @@ from types import ModuleType
 
 import pytest
 
-from resnetlab.models.flops import built_cost
+from resnetlab.models.flops import traced_cost
 from resnetlab.models.parse import parse_model
-from resnetlab.models.registry import entries, named_model
+from resnetlab.models.registry import get_model_config, registered_models
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 ROWS = {
@@ -31,14 +31,14 @@ def regenerate() -> ModuleType:
 
 
 def test_the_golden_table_holds_every_network_with_a_name() -> None:
-    assert list(ROWS) == [entry.name for entry in entries()]
+    assert list(ROWS) == [entry.name for entry in registered_models()]
 
 
-@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", registered_models(), ids=lambda entry: entry.name)
 def test_a_spec_tells_what_the_golden_table_holds(entry: object) -> None:
     image, classes, depth, parameters, macs = ROWS[entry.name]  # type: ignore[attr-defined]
     channels, side = int(image.split("x")[0]), int(image.split("x")[1])
-    model = named_model(entry.name, "", "")  # type: ignore[attr-defined]
+    model = get_model_config(entry.name, "", "")  # type: ignore[attr-defined]
     assert model.cost(channels, int(classes), side) == (int(parameters), int(macs))
     assert model.depth == int(depth)
 
@@ -62,7 +62,7 @@ def test_a_spec_tells_what_the_golden_table_holds(entry: object) -> None:
 def test_the_golden_table_is_what_the_built_network_costs(name: str) -> None:
     image, classes, _, parameters, macs = ROWS[name]
     channels, side = int(image.split("x")[0]), int(image.split("x")[1])
-    assert built_cost(named_model(name, "", ""), channels, int(classes), side) == (
+    assert traced_cost(get_model_config(name, "", ""), channels, int(classes), side) == (
         int(parameters),
         int(macs),
     )

@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from resnetlab.models.build import build_model, skeleton
-from resnetlab.models.configs import ImageNetResNet
-from resnetlab.models.convert import our_name
-from resnetlab.models.flops import built_cost, parameters
+from resnetlab.models.build import build_model, build_module
+from resnetlab.models.configs import ImageNetConfig
+from resnetlab.models.convert import convert_key
+from resnetlab.models.flops import count_parameters, traced_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.models.weights import load_weights
-from resnetlab.training.rng import stream
+from resnetlab.training.rng import make_generator
 
 SMALL = [
-    ImageNetResNet(blocks=(1, 1, 1, 2), shortcut=shortcut, block=block)
+    ImageNetConfig(blocks=(1, 1, 1, 2), shortcut=shortcut, block=block)
     for shortcut in ("none", "A", "B", "C")
     for block in ("basic", "bottleneck")
 ]  # type: ignore[arg-type]
@@ -27,7 +27,7 @@ SMALL = [
 
 def empty(name: str | dict[str, Any], classes: int = 1000) -> nn.Module:
     with torch.device("meta"):
-        return skeleton(parse_model(name, ""), 3, classes)
+        return build_module(parse_model(name, ""), 3, classes)
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_torchvisions_weights_load_and_give_torchvisions_logits(name: str) -> No
                 tensor.uniform_(0.9, 1.1) if "var" in key else tensor.normal_(0, 0.1)
         ours = empty(name).to_empty(device="cpu").eval()
         load_weights(
-            ours, {our_name(key): tensor for key, tensor in theirs.state_dict().items()}, name
+            ours, {convert_key(key): tensor for key, tensor in theirs.state_dict().items()}, name
         )
         images = torch.randn(2, 3, 64, 64)
         expected = theirs(images)
         assert float(expected.std()) > 0.01
         torch.testing.assert_close(ours(images), expected, rtol=1e-5, atol=1e-5)
-    assert parameters(ours) == parameters(theirs)
+    assert count_parameters(ours) == count_parameters(theirs)
 
 
 def test_torchvisions_vgg_gives_our_logits() -> None:
@@ -69,7 +69,9 @@ def test_torchvisions_vgg_gives_our_logits() -> None:
     torch.manual_seed(0)
     with torch.device("meta"):
         whole = vgg16(weights=None, init_weights=False)
-        assert parameters(whole) == parameters(skeleton(parse_model("vgg16", ""), 3, 1000))
+        assert count_parameters(whole) == count_parameters(
+            build_module(parse_model("vgg16", ""), 3, 1000)
+        )
         theirs = vgg16(weights=None, init_weights=False)
         theirs.classifier = nn.Sequential(
             nn.Linear(25088, 8),
@@ -82,7 +84,10 @@ def test_torchvisions_vgg_gives_our_logits() -> None:
         )
     theirs = theirs.to_empty(device="cpu").eval()
     ours = build_model(
-        parse_model({"name": "vgg16", "hidden": 8}, ""), 3, 10, lambda n: stream(0, "init", n)
+        parse_model({"name": "vgg16", "hidden": 8}, ""),
+        3,
+        10,
+        lambda n: make_generator(0, "init", n),
     ).eval()
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     with torch.no_grad():
@@ -94,17 +99,20 @@ def test_torchvisions_vgg_gives_our_logits() -> None:
 
 def test_a_wide_network_is_counted_without_memory() -> None:
     whole = empty("resnext101_32x48d")
-    assert parameters(whole) == 828_411_176
+    assert count_parameters(whole) == 828_411_176
     fine = empty("resnext101_32x48d", classes=120)
     for name, parameter in fine.named_parameters():
         parameter.requires_grad_(name.startswith("head."))
-    assert (parameters(fine, trainable=True), parameters(fine)) == (245_880, 826_608_056)
+    assert (count_parameters(fine, trainable=True), count_parameters(fine)) == (
+        245_880,
+        826_608_056,
+    )
 
 
 @pytest.mark.parametrize("spec", SMALL, ids=lambda spec: f"{spec.shortcut}-{spec.block}")
 @pytest.mark.parametrize("side", [64, 33, 1])
-def test_a_spec_tells_what_the_built_network_costs(spec: ImageNetResNet, side: int) -> None:
-    assert spec.cost(3, 7, side) == built_cost(spec, 3, 7, side)
+def test_a_spec_tells_what_the_built_network_costs(spec: ImageNetConfig, side: int) -> None:
+    assert spec.cost(3, 7, side) == traced_cost(spec, 3, 7, side)
 
 
 @pytest.mark.parametrize("name", ["plain18", "plain34"])
@@ -126,9 +134,9 @@ def test_options_put_projections_where_they_say() -> None:
 
 
 def test_twins_start_from_the_same_weights() -> None:
-    specs = (ImageNetResNet(blocks=(1, 1, 1, 1), shortcut=option) for option in ("none", "B"))
+    specs = (ImageNetConfig(blocks=(1, 1, 1, 1), shortcut=option) for option in ("none", "B"))
     plain, residual = (
-        build_model(s, 3, 10, lambda n: stream(4, "init", n)).state_dict() for s in specs
+        build_model(s, 3, 10, lambda n: make_generator(4, "init", n)).state_dict() for s in specs
     )
     assert all(torch.equal(plain[name], residual[name]) for name in plain)
     sd = float(residual["stages.3.0.conv2.weight"].std())

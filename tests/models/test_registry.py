@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.errors import InputError
-from resnetlab.models.configs import CifarNet, cifar
+from resnetlab.models.configs import CifarConfig, cifar_config
 from resnetlab.models.parse import parse_model
-from resnetlab.models.registry import entries, named_model
+from resnetlab.models.registry import get_model_config, registered_models
 
 
 def told(value: object) -> list[str]:
@@ -22,9 +22,9 @@ def told(value: object) -> list[str]:
 
 @given(st.integers(1, 300), st.sampled_from(["none", "A", "B", "C"]))
 def test_the_name_of_a_classic_network_gives_it_back(n: int, option: Any) -> None:
-    spec = cifar(6 * n + 2, option)
+    spec = cifar_config(6 * n + 2, option)
     assert spec.blocks == (n, n, n)
-    assert named_model(spec.slug, "", "") == spec
+    assert get_model_config(spec.slug, "", "") == spec
     assert parse_model(spec.slug, "study.toml") == spec
 
 
@@ -41,14 +41,14 @@ def test_the_name_of_a_classic_network_gives_it_back(n: int, option: Any) -> Non
 def test_a_network_that_differs_from_the_classic_one_does_not_bear_its_name(
     fields: dict[str, Any],
 ) -> None:
-    slug = CifarNet(**{"blocks": (3, 3, 3)} | fields).slug
+    slug = CifarConfig(**{"blocks": (3, 3, 3)} | fields).slug
     assert slug.endswith("+")
     with pytest.raises(InputError):
-        named_model(slug, "", "")
+        get_model_config(slug, "", "")
 
 
 def test_every_name_in_the_list_gives_its_network() -> None:
-    listed = entries()
+    listed = registered_models()
     assert len({entry.name for entry in listed}) == len(listed) > 20
     for entry in listed:
         assert parse_model(entry.name, "x") == entry.model
@@ -99,10 +99,10 @@ def test_a_depth_that_is_none_is_told_with_its_neighbours(depth: object, remedy:
 @given(st.integers(-10, 2000))
 def test_a_remedy_for_a_depth_is_a_depth(depth: int) -> None:
     try:
-        assert cifar(depth).depth == depth
+        assert cifar_config(depth).depth == depth
     except ValueError as error:
         for remedy in error.fix.split(" or "):  # type: ignore[attr-defined]
-            assert cifar(int(remedy)).depth == int(remedy)
+            assert cifar_config(int(remedy)).depth == int(remedy)
 
 
 def test_a_depth_counts_the_stages_that_the_widths_give() -> None:
@@ -115,17 +115,20 @@ def test_a_depth_counts_the_stages_that_the_widths_give() -> None:
 @pytest.mark.parametrize(
     ("table", "spec"),
     [
-        ({"depth": 8}, cifar(8)),
-        ({"name": "cifar-plain20"}, cifar(20, "none")),
-        ({"name": "cifar-resnet20", "depth": 56}, cifar(56)),
-        ({"name": "cifar-resnet20", "blocks": [1, 2, 3]}, CifarNet(blocks=(1, 2, 3))),
-        ({"name": "cifar-resnet20-b", "batch_norm": False}, cifar(20, "B", batch_norm=False)),
-        ({"name": "cifar-plain20", "shortcut": "C"}, cifar(20, "C")),
-        ({"blocks": [3, 3, 3], "dropout": 0}, cifar(20)),
+        ({"depth": 8}, cifar_config(8)),
+        ({"name": "cifar-plain20"}, cifar_config(20, "none")),
+        ({"name": "cifar-resnet20", "depth": 56}, cifar_config(56)),
+        ({"name": "cifar-resnet20", "blocks": [1, 2, 3]}, CifarConfig(blocks=(1, 2, 3))),
+        (
+            {"name": "cifar-resnet20-b", "batch_norm": False},
+            cifar_config(20, "B", batch_norm=False),
+        ),
+        ({"name": "cifar-plain20", "shortcut": "C"}, cifar_config(20, "C")),
+        ({"blocks": [3, 3, 3], "dropout": 0}, cifar_config(20)),
     ],
 )
 def test_a_table_may_name_a_network_and_say_what_differs(
-    table: dict[str, Any], spec: CifarNet
+    table: dict[str, Any], spec: CifarConfig
 ) -> None:
     assert parse_model(table, "x") == spec
 
@@ -184,7 +187,7 @@ def test_what_is_no_model_is_told(value: object) -> None:
 
 
 def test_titles_say_kind_depth_and_option() -> None:
-    assert [cifar(56, option).title for option in ("none", "A", "B")] == [
+    assert [cifar_config(56, option).title for option in ("none", "A", "B")] == [
         "plain 56",
         "residual 56 (A)",
         "residual 56 (B)",

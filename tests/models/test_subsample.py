@@ -13,8 +13,8 @@ from torch import nn
 
 from helpers.processes import environment
 from helpers.subsampled import NETWORKS, build
-from resnetlab.models.configs import CifarNet
-from resnetlab.models.nets.subsample import SubsampledConv2d, is_affected
+from resnetlab.models.configs import CifarConfig
+from resnetlab.models.nets.subsample import SubsampledConv2d, is_unsafe_conv
 
 # Many backward passes while small blocks are allocated. On large images the rows that are written
 # behind the buffer reach other blocks at once.
@@ -58,7 +58,7 @@ def test_training_does_not_corrupt_the_heap(isa: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_affected_layer_is_subsampled(name: str) -> None:
     model = build(NETWORKS[name])
-    affected = [module for module in model.modules() if is_affected(module)]
+    affected = [module for module in model.modules() if is_unsafe_conv(module)]
     assert affected
     assert all(type(module) is SubsampledConv2d for module in affected)
 
@@ -82,5 +82,5 @@ def test_it_is_the_function_of_the_strided_convolution(
 
 
 def test_wide_strided_and_three_by_three_convolutions_stay_as_they_are() -> None:
-    model = build(CifarNet(blocks=(1, 1, 1), widths=(16, 32, 64), shortcut="B"))
+    model = build(CifarConfig(blocks=(1, 1, 1), widths=(16, 32, 64), shortcut="B"))
     assert not any(isinstance(module, SubsampledConv2d) for module in model.modules())

@@ -13,20 +13,22 @@ import torch
 
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
-from resnetlab.models.build import build_model, skeleton
-from resnetlab.models.configs import External
-from resnetlab.models.convert import our_name
-from resnetlab.models.external import external_facts, place_of
-from resnetlab.models.flops import cost
+from resnetlab.models.build import build_model, build_module
+from resnetlab.models.configs import ExternalConfig
+from resnetlab.models.convert import convert_key
+from resnetlab.models.external import local_weights_path, weights_metadata
+from resnetlab.models.flops import model_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.models.weights import load_weights, write_weights
-from resnetlab.training.rng import stream
+from resnetlab.training.rng import make_generator
 
-SMALL = External(source="timm/mobilenetv2_035", kwargs={"num_classes": 11, "pad_type": "same"})
+SMALL = ExternalConfig(
+    source="timm/mobilenetv2_035", kwargs={"num_classes": 11, "pad_type": "same"}
+)
 
 
-def build(spec: External, seed: int = 0, channels: int = 3) -> torch.nn.Module:
-    return build_model(spec, channels, 7, lambda name: stream(seed, "init", name)).eval()
+def build(spec: ExternalConfig, seed: int = 0, channels: int = 3) -> torch.nn.Module:
+    return build_model(spec, channels, 7, lambda name: make_generator(seed, "init", name)).eval()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def build(spec: External, seed: int = 0, channels: int = 3) -> torch.nn.Module:
 )
 def test_timm_counts_what_we_count(name: str) -> None:
     ours, theirs = (
-        cost(parse_model(source, ""), 3, 1000, 224) for source in (name, f"timm/{name}")
+        model_cost(parse_model(source, ""), 3, 1000, 224) for source in (name, f"timm/{name}")
     )
     assert ours == theirs
 
@@ -60,10 +62,10 @@ def test_timms_weights_load_and_give_timms_logits(name: str) -> None:
             elif key.endswith("bn3.weight") or (name == "resnet18" and key.endswith("bn2.weight")):
                 tensor.uniform_(0.5, 1)  # timm starts them at 0, which would hide the branch
         with torch.device("meta"):
-            ours = skeleton(parse_model(name, ""), 3, 10)
+            ours = build_module(parse_model(name, ""), 3, 10)
         ours = ours.to_empty(device="cpu").eval()
         load_weights(
-            ours, {our_name(key): tensor for key, tensor in theirs.state_dict().items()}, name
+            ours, {convert_key(key): tensor for key, tensor in theirs.state_dict().items()}, name
         )
         images = torch.randn(2, 3, 64, 64)
         expected = theirs(images)
@@ -78,8 +80,8 @@ def test_a_network_of_timms_is_built_with_the_arguments_of_the_spec() -> None:
     with torch.no_grad():
         assert torch.equal(model(images), own(images))
     assert type(model.conv_stem).__name__ == "Conv2dSame"
-    assert cost(SMALL, 3, 7, 64)[0] == sum(p.numel() for p in own.parameters())
-    grey = build(External(source="timm/resnet18"), channels=1)
+    assert model_cost(SMALL, 3, 7, 64)[0] == sum(p.numel() for p in own.parameters())
+    grey = build(ExternalConfig(source="timm/resnet18"), channels=1)
     assert grey(torch.zeros(1, 1, 32, 32)).shape == (1, 7)
 
 
@@ -92,12 +94,12 @@ def test_a_local_file_goes_there_and_back(tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.equal(build(spec, seed=9)(images), model(images))
         assert not torch.equal(build(SMALL, seed=9)(images), model(images))
-    assert external_facts(spec).classes == ("a", "b")
+    assert weights_metadata(spec).class_names == ("a", "b")
 
 
 def test_timm_says_how_its_weights_take_pixels() -> None:
-    facts = external_facts(External(source="timm/resnet50", weights="hub"))
-    assert (facts.mean, facts.deviation, facts.side) == (
+    facts = weights_metadata(ExternalConfig(source="timm/resnet50", weights="hub"))
+    assert (facts.mean, facts.std, facts.side) == (
         (0.485, 0.456, 0.406),
         (0.229, 0.224, 0.225),
         224,
@@ -110,13 +112,14 @@ def test_a_hub_that_cannot_be_reached_is_one_line(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path))
-    spec = External(source="timm/resnet18", weights="hub")
+    spec = ExternalConfig(source="timm/resnet18", weights="hub")
     with pytest.raises(InputError) as caught:
         build(spec)
     line = str(caught.value)
     assert line.startswith("timm/resnet18+: the hub of timm cannot be reached: ")
     assert line.endswith(
-        f"Fix: place resnet18.safetensors in {place_of(spec).parent}, or give its path as weights"
+        f"Fix: place resnet18.safetensors in {local_weights_path(spec).parent}, or give its "
+        "path as weights"
     )
     assert len(line.splitlines()) == 1
 
@@ -124,6 +127,6 @@ def test_a_hub_that_cannot_be_reached_is_one_line(
 @pytest.mark.parametrize(("name", "kwargs"), [("nonet", {}), ("resnet18", {"nowidth": 3})])
 def test_what_timm_cannot_build_is_one_line(name: str, kwargs: dict[str, int]) -> None:
     with pytest.raises(InputError) as caught:
-        build(External(source=f"timm/{name}", kwargs=dict(kwargs)))
+        build(ExternalConfig(source=f"timm/{name}", kwargs=dict(kwargs)))
     assert "cannot be built: " in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1

@@ -9,20 +9,20 @@ import torch
 from torch import nn
 
 from resnetlab.errors import InputError
-from resnetlab.models.build import skeleton
-from resnetlab.models.configs import External
-from resnetlab.models.flops import parameters
-from resnetlab.models.registry import named_model
+from resnetlab.models.build import build_module
+from resnetlab.models.configs import ExternalConfig
+from resnetlab.models.flops import count_parameters
+from resnetlab.models.registry import get_model_config
 from resnetlab.models.transfer import (
-    adapt,
+    build_with_new_head,
     check_side,
     classifier,
-    cut,
+    forward_in_eval_mode,
     freeze,
     is_folded,
-    last_norm,
-    parts,
-    run,
+    last_batch_norm,
+    list_parts,
+    split_at,
 )
 from resnetlab.models.weights import write_weights
 
@@ -39,16 +39,16 @@ def generator(name: str) -> torch.Generator:
     return torch.Generator().manual_seed(len(name))
 
 
-def pretrained(tmp_path: Path, source: str, classes: int) -> External:
+def pretrained(tmp_path: Path, source: str, classes: int) -> ExternalConfig:
     """A spec with weights that were drawn for `classes`."""
-    spec = External(source=source, kwargs={"num_classes": classes})
-    model = adapt(spec, classes, generator)
+    spec = ExternalConfig(source=source, kwargs={"num_classes": classes})
+    model = build_with_new_head(spec, classes, generator)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_()  # type: ignore[union-attr]
     path = tmp_path / "weights.safetensors"
     write_weights(path, model.state_dict(), {})
-    return External(source=source, weights=str(path))
+    return ExternalConfig(source=source, weights=str(path))
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -56,13 +56,15 @@ def test_the_backbone_keeps_its_weights_and_the_classifier_is_new_and_the_same_e
     tmp_path: Path, source: str
 ) -> None:
     spec = pretrained(tmp_path, source, 7)
-    model, again = adapt(spec, 4, generator), adapt(spec, 4, generator)
+    model, again = build_with_new_head(spec, 4, generator), build_with_new_head(spec, 4, generator)
     name, head = classifier(model, source)
     assert head.out_features == 4
     assert 0 < head.weight.abs().max() <= head.in_features**-0.5
     for key, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[key]), key
-    held = adapt(External(source=source, weights=spec.weights), 7, generator).state_dict()
+    held = build_with_new_head(
+        ExternalConfig(source=source, weights=spec.weights), 7, generator
+    ).state_dict()
     for key, tensor in model.state_dict().items():
         assert key.startswith(f"{name}.") or torch.equal(tensor, held[key]), key
 
@@ -70,14 +72,14 @@ def test_the_backbone_keeps_its_weights_and_the_classifier_is_new_and_the_same_e
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("place", ["classifier", "last norm", "middle"])
 def test_the_halves_of_a_network_give_what_the_whole_gives(source: str, place: str) -> None:
-    model = adapt(External(source=source), 5, generator).eval()
+    model = build_with_new_head(ExternalConfig(source=source), 5, generator).eval()
     names = {
         "classifier": classifier(model, "")[0],
-        "last norm": last_norm(model, 64) or "",
+        "last norm": last_batch_norm(model, 64) or "",
         "middle": "",
     }
-    at = names[place] or parts(model)[len(parts(model)) // 2][0]
-    halves = cut(model, at, 64)
+    at = names[place] or list_parts(model)[len(list_parts(model)) // 2][0]
+    halves = split_at(model, at, 64)
     assert halves is not None
     trunk, tail = halves
     images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -90,21 +92,29 @@ def test_the_halves_of_a_network_give_what_the_whole_gives(source: str, place: s
 
 
 def test_the_last_norm_is_the_one_that_comes_last_on_the_way_not_in_the_list_of_modules() -> None:
-    model = adapt(named_model("resnet18", "", ""), 5, generator)
-    assert last_norm(model, 32) == "stages.3.1.norm2"
-    assert last_norm(adapt(External(source="timm/mobilenetv2_035"), 5, generator), 32) == "bn2"
+    model = build_with_new_head(get_model_config("resnet18", "", ""), 5, generator)
+    assert last_batch_norm(model, 32) == "stages.3.1.norm2"
+    assert (
+        last_batch_norm(
+            build_with_new_head(ExternalConfig(source="timm/mobilenetv2_035"), 5, generator), 32
+        )
+        == "bn2"
+    )
 
 
 def test_the_source_s_parameters_are_counted_on_the_meta_device() -> None:
     """Proof of concept of FixRes: 245,880 trainable of 826,608,056."""
     with torch.device("meta"):
-        model = skeleton(named_model("resnext101_32x48d", "", ""), 3, 120)
+        model = build_module(get_model_config("resnext101_32x48d", "", ""), 3, 120)
     freeze(model, "backbone", "")
-    assert (parameters(model, trainable=True), parameters(model)) == (245_880, 826_608_056)
+    assert (count_parameters(model, trainable=True), count_parameters(model)) == (
+        245_880,
+        826_608_056,
+    )
 
 
 def test_what_is_frozen_has_no_gradient_and_its_statistics_do_not_drift() -> None:
-    model = adapt(External(source="torchvision/resnet18"), 3, generator)
+    model = build_with_new_head(ExternalConfig(source="torchvision/resnet18"), 3, generator)
     for what, trained in (("backbone", {"fc"}), (9, {"layer4.1", "fc"})):
         freeze(model, what, "")
         assert {
@@ -127,20 +137,22 @@ def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> 
     with pytest.raises(
         InputError, match=r"is missing .*tensors.*Fix: give the file of this network"
     ):
-        adapt(External(source="torchvision/resnet34", weights=spec.weights), 5, generator)
+        build_with_new_head(
+            ExternalConfig(source="torchvision/resnet34", weights=spec.weights), 5, generator
+        )
 
 
 def test_sizes_that_a_network_does_not_take_and_freezing_all_of_it_are_told() -> None:
-    model = adapt(External(source="torchvision/alexnet"), 3, generator)
+    model = build_with_new_head(ExternalConfig(source="torchvision/alexnet"), 3, generator)
     with pytest.raises(InputError, match=r"does not take images of 32 x 32: .*Fix: a larger size"):
         check_side(model, 32, "torchvision/alexnet")
-    count = len(parts(model))
+    count = len(list_parts(model))
     with pytest.raises(
         InputError, match=f"freeze: {count} of its {count} parts leave nothing to train"
     ):
         freeze(model, count, "alexnet")
     with pytest.raises(InputError, match="does not end in a linear layer"):
-        adapt(External(source="torchvision/squeezenet1_0"), 3, generator)
+        build_with_new_head(ExternalConfig(source="torchvision/squeezenet1_0"), 3, generator)
 
 
 def test_folded_statistics_are_recognised_and_others_are_not() -> None:
@@ -155,10 +167,10 @@ def test_folded_statistics_are_recognised_and_others_are_not() -> None:
 
 
 def test_run_leaves_the_modes_as_they_were() -> None:
-    model = adapt(External(source="torchvision/resnet18"), 3, generator)
+    model = build_with_new_head(ExternalConfig(source="torchvision/resnet18"), 3, generator)
     freeze(model, "backbone", "")
     before = [module.training for module in model.modules()]
-    run(model, torch.zeros(2, 3, 32, 32))
+    forward_in_eval_mode(model, torch.zeros(2, 3, 32, 32))
     assert [module.training for module in model.modules()] == before
     assert not all(before)
 
@@ -170,6 +182,8 @@ def test_run_leaves_the_modes_as_they_were() -> None:
 def test_of_the_real_networks_one_has_its_statistics_folded_away(name: str, folded: bool) -> None:
     file = WEIGHTS / f"{name}{'' if folded else '_features'}.safetensors"
     kwargs = {"pad_type": "same"} | ({} if folded else {"bn_eps": 1e-3})
-    model = adapt(External(source=f"timm/{name}", kwargs=kwargs, weights=str(file)), 10, generator)
-    norm = model.get_submodule(last_norm(model, 64) or "")
+    model = build_with_new_head(
+        ExternalConfig(source=f"timm/{name}", kwargs=kwargs, weights=str(file)), 10, generator
+    )
+    norm = model.get_submodule(last_batch_norm(model, 64) or "")
     assert is_folded(norm) == folded

@@ -250,26 +250,26 @@ def test_every_field_of_a_spec_stands_in_the_page_on_study_files() -> None:
     import dataclasses
 
     import resnetlab as rl
-    from resnetlab.data.config import Augment, Data, Fixed, RandAugment
-    from resnetlab.models.configs import CifarNet
+    from resnetlab.data.config import Augment, ChannelStats, Data, RandAugment
+    from resnetlab.models.configs import CifarConfig
     from resnetlab.recipes import train
-    from resnetlab.recipes.finetune import Stage, Tuning
+    from resnetlab.recipes.finetune import FinetuneRecipe, Stage
 
     text = (ROOT / "docs" / "study-files.md").read_text(encoding="utf-8")
     schedules = (train.Constant, train.Step, train.Exponential, train.Cosine, train.OneCycle)
     forms = (
         Data,
-        CifarNet,
+        CifarConfig,
         Augment,
         RandAugment,
-        Fixed,
+        ChannelStats,
         train.Recipe,
         rl.SGD,
         rl.Adam,
         train.RMSprop,
         rl.Numerics,
         *schedules,
-        Tuning,
+        FinetuneRecipe,
         Stage,
     )
     for form in forms:

@@ -9,7 +9,7 @@ import pytest
 
 from resnetlab.analysis.study_data import load
 from resnetlab.files import read_json
-from resnetlab.finetune.results import Sizes
+from resnetlab.finetune.results import ResolutionTable
 from resnetlab.reports import fixres
 from resnetlab.reports.write import rebuild
 from resnetlab.schema import decode
@@ -54,7 +54,9 @@ def test_a_committed_result_says_where_it_came_from(folder: Path) -> None:
 def test_a_committed_table_of_sizes_is_full_says_where_it_came_from_and_names_its_caveat(
     folder: Path,
 ) -> None:
-    found: Sizes = decode(Sizes, read_json(folder / fixres.FILE), str(folder))
+    found: ResolutionTable = decode(
+        ResolutionTable, read_json(folder / fixres.FIXRES_FILE), str(folder)
+    )
     assert len(found.cells) == len(found.rows) * len({cell.test_size for cell in found.cells})
     assert all(cell.status == "done" and cell.one and cell.two for cell in found.cells)
     assert re.fullmatch(r"[0-9a-f]{40}", found.provenance["commit"])

@@ -10,17 +10,19 @@ from pathlib import Path
 import pytest
 
 from helpers.synthetic import study_record
-from resnetlab.analysis.study_data import Block, Evidence, Norm, gather, load
-from resnetlab.inspection.diagnostics_config import Instruments
-from resnetlab.reports.document import Depths, Worths
-from resnetlab.reports.study.assemble import assemble
+from resnetlab.analysis.study_data import BlockRow, GradientNormRow, StudyData, collect, load
+from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.reports.document import AblationPlot, DepthPlot
+from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import rebuild, write
 
 LAYERS = ("stem", "stages.0.0.conv1", "stages.1.0.shortcut.conv", "stages.1.0.conv1", "head")
 
 
-def norm(condition: str, seed: int, epoch: float, depth: int, value: float | None) -> Norm:
-    return Norm(
+def norm(
+    condition: str, seed: int, epoch: float, depth: int, value: float | None
+) -> GradientNormRow:
+    return GradientNormRow(
         condition=condition,
         seed=seed,
         epoch=epoch,
@@ -38,9 +40,9 @@ def norm(condition: str, seed: int, epoch: float, depth: int, value: float | Non
 
 
 @pytest.fixture(scope="module")
-def measured() -> Evidence:
+def measured() -> StudyData:
     """Gradients that fall by ten a layer in the plain networks and by two in the residual ones."""
-    evidence = gather(study_record())
+    evidence = collect(study_record())
     labels = [condition.label for condition in evidence.study.conditions]
     norms, blocks = [], []
     for label in labels:
@@ -58,7 +60,7 @@ def measured() -> Evidence:
                 "stages.1.0": 70.0,
             }
             blocks += [
-                Block(
+                BlockRow(
                     condition=label,
                     seed=seed,
                     without=name,
@@ -67,18 +69,20 @@ def measured() -> Evidence:
                 )
                 for name, left in worth.items()
             ]
-    study = replace(evidence.study, instruments=Instruments(gradients=(0, 2), drop_blocks=True))
+    study = replace(
+        evidence.study, instruments=DiagnosticsConfig(gradients=(0, 2), drop_blocks=True)
+    )
     return replace(evidence, study=study, norms=tuple(norms), blocks=tuple(blocks))
 
 
 def test_a_study_that_did_not_ask_has_no_such_figure() -> None:
-    assert assemble(gather(study_record())).inside == ()
+    assert build_report(collect(study_record())).inside == ()
 
 
-def test_each_epoch_has_a_figure_by_depth_and_projections_are_left_out(measured: Evidence) -> None:
-    first, second, _ = assemble(measured).inside
-    assert isinstance(first, Depths)
-    assert isinstance(second, Depths)
+def test_each_epoch_has_a_figure_by_depth_and_projections_are_left_out(measured: StudyData) -> None:
+    first, second, _ = build_report(measured).inside
+    assert isinstance(first, DepthPlot)
+    assert isinstance(second, DepthPlot)
     assert (first.key, second.key) == ("depth-epoch-0", "depth-epoch-2")
     panel = next(panel for panel in second.quantities[0].panels if panel.label == "plain 56")
     assert [len(line.x) for line in panel.runs] == [4] * 5
@@ -101,30 +105,30 @@ def test_each_epoch_has_a_figure_by_depth_and_projections_are_left_out(measured:
     assert "No unit was cut off" not in second.caption
 
 
-def test_blocks_are_drawn_by_number_with_the_places_where_stages_begin(measured: Evidence) -> None:
-    worths = assemble(measured).inside[-1]
-    assert isinstance(worths, Worths)
-    assert [worth.panel.label for worth in worths.worths] == list(
+def test_blocks_are_drawn_by_number_with_the_places_where_stages_begin(measured: StudyData) -> None:
+    worths = build_report(measured).inside[-1]
+    assert isinstance(worths, AblationPlot)
+    assert [worth.panel.label for worth in worths.ablations] == list(
         dict.fromkeys(b.condition for b in measured.blocks)
     )
-    worth = worths.worths[-1]
-    assert (worth.whole_pct, worth.stages) == (90.0, (3,))
+    worth = worths.ablations[-1]
+    assert (worth.full_accuracy_pct, worth.stage_starts) == (90.0, (3,))
     assert worth.panel.mean
     assert worth.panel.mean.y == (22.0, 88.0, 70.0)
     assert "90.0 % whole, 22.0 % without the block that it misses most" in worths.alt
 
 
 def test_the_figures_are_files_with_words_and_the_report_is_built_again_from_its_values(
-    measured: Evidence, tmp_path: Path
+    measured: StudyData, tmp_path: Path
 ) -> None:
     page = write(measured, tmp_path / "a").read_text(encoding="utf-8")
-    assert load(tmp_path / "a").norms == measured.norms
+    assert load(tmp_path / "a").gradient_norms == measured.gradient_norms
     assert load(tmp_path / "a").blocks == measured.blocks
     rebuild(tmp_path / "a", tmp_path / "b")
     for path in sorted((tmp_path / "a").rglob("*.*")):
         assert (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes() == path.read_bytes()
     text = (tmp_path / "a" / "report.md").read_text(encoding="utf-8")
-    for picture in assemble(measured).inside:
+    for picture in build_report(measured).inside:
         assert (tmp_path / "a" / "figures" / f"{picture.key}.svg").read_text().count("<path") > 10
         assert f"(figures/{picture.key}.svg)" in text
         assert page.count(f'aria-label="{picture.alt}"') == 2
@@ -132,13 +136,13 @@ def test_the_figures_are_files_with_words_and_the_report_is_built_again_from_its
     assert head.startswith("condition,seed,epoch,images,depth,layer,weight_gradient_norm,")
 
 
-def test_a_run_in_which_nothing_is_finite_has_no_line(measured: Evidence) -> None:
+def test_a_run_in_which_nothing_is_finite_has_no_line(measured: StudyData) -> None:
     norms = tuple(
         replace(n, weight_gradient_norm=None) if n.condition == "plain 56" else n
-        for n in measured.norms
+        for n in measured.gradient_norms
     )
-    first = assemble(replace(measured, norms=norms)).inside[0]
-    assert isinstance(first, Depths)
+    first = build_report(replace(measured, norms=norms)).inside[0]
+    assert isinstance(first, DepthPlot)
     panel = next(panel for panel in first.quantities[0].panels if panel.label == "plain 56")
     assert panel.mean is None
     assert panel.runs == ()

@@ -22,7 +22,7 @@ PAIRS = Distance(
 
 def evidence(distance=PAIRS):
     study = replace(load_study("digits"), distances=(distance,))
-    return reports.gather(study_record(TRUTH, study=study, test_curve=True))
+    return reports.collect(study_record(TRUTH, study=study, test_curve=True))
 
 
 def curves(held, label, field):
@@ -40,7 +40,7 @@ def curves(held, label, field):
 )
 def test_the_sums_are_those_of_the_curves(metric, field, digits):
     held = evidence(replace(PAIRS, metric=metric))
-    rows = reports.assemble(held).distances.rows
+    rows = reports.build_report(held).distances.rows
     assert [row[0].text for row in rows] == [
         "residual 8 (A) and plain 8",
         "plain 56 and residual 56 (A)",
@@ -66,11 +66,13 @@ def test_the_table_is_in_every_file_and_in_none_of_a_study_that_asks_for_none(tm
     for text in (
         page,
         (tmp_path / "report.md").read_text(encoding="utf-8"),
-        latex.render(reports.assemble(held)),
+        latex.render(reports.build_report(held)),
     ):
         assert "How far apart curves lie" in text
-    assert reports.build(study_record()).distances is None
+    assert reports.build_report_from_record(study_record()).distances is None
     failed = TRUTH | {"plain 8": [("dead", 10.0)] * 5}
     study = replace(load_study("digits"), distances=(PAIRS,))
-    none = reports.build(study_record(failed, study=study, test_curve=True)).distances.rows[0]
+    none = reports.build_report_from_record(
+        study_record(failed, study=study, test_curve=True)
+    ).distances.rows[0]
     assert [cell.text for cell in none[2:4]] == ["\u2013", "\u2013"]

@@ -32,7 +32,7 @@ def planted(folder, ensemble=PAIR, truth=TRUTH):
     held = study_record(truth, study=replace(load_study("digits"), ensembles=(ensemble,)))
     labels = np.arange(IMAGES) % 10
     cells = []
-    for cell in held.cells:
+    for cell in held.runs:
         every = {"plain 8": 5, "plain 56": 3}.get(cell.run.condition)
         if every and cell.record:
             wrong = np.arange(IMAGES) % every == cell.run.seed % every
@@ -44,7 +44,7 @@ def planted(folder, ensemble=PAIR, truth=TRUTH):
             save_file({"logits": logits, "labels": labels}, place / "logits-test.safetensors")
             cell = replace(cell, record=replace(cell.record, folder=str(place)))
         cells.append(cell)
-    return reports.gather(StudyRecord(held.study, tuple(cells)))
+    return reports.collect(StudyRecord(held.study, tuple(cells)))
 
 
 def interval(gains):
@@ -55,7 +55,7 @@ def interval(gains):
 def test_seeds_that_err_on_other_images_are_all_right_together_and_the_gain_is_paired_over_images(
     tmp_path,
 ):
-    joint = planted(tmp_path).joints[0]
+    joint = planted(tmp_path).ensembles[0]
     assert (joint.condition, joint.seed, joint.members, joint.images) == (
         "plain 8",
         None,
@@ -72,7 +72,7 @@ def test_the_interval_of_one_ensemble_is_students_over_images(tmp_path):
     """Of `plain 56` three runs converged, of seeds 0, 1 and 3: the first and the last miss the same
     images.
     """
-    joint = planted(tmp_path).joints[1]
+    joint = planted(tmp_path).ensembles[1]
     assert (joint.condition, joint.members) == ("plain 56", 3)
     image = np.arange(IMAGES) % 3
     right = np.array([image != 0, image != 1, image != 0])
@@ -90,13 +90,13 @@ def test_the_interval_of_one_ensemble_is_students_over_images(tmp_path):
 
 def test_one_of_each_condition_answers_together_for_every_seed_that_all_have(tmp_path):
     held = planted(tmp_path)
-    across = [joint for joint in held.joints if not joint.condition]
+    across = [joint for joint in held.ensembles if not joint.condition]
     assert [(joint.seed, joint.members) for joint in across] == [
         (0, 2),
         (1, 2),
         (3, 2),
     ]  # two of plain 56 died
-    row = reports.assemble(held).ensembles.rows[-1]
+    row = reports.build_report(held).ensembles.rows[-1]
     gains = [joint.gain for joint in across]
     assert row[0].text == "One of each: plain 8 and plain 56"
     assert row[0].note == "Together they are better.; a slide"
@@ -115,7 +115,7 @@ def test_a_report_is_rebuilt_without_the_runs(tmp_path):
     for text in (
         page.decode(),
         (tmp_path / "first" / "report.md").read_text(),
-        latex.render(reports.assemble(held)),
+        latex.render(reports.build_report(held)),
     ):
         assert "Ensembles" in text
         assert "not that other trainings" in text
@@ -124,20 +124,20 @@ def test_a_report_is_rebuilt_without_the_runs(tmp_path):
 def test_a_report_of_runs_without_outputs_has_no_number_and_one_that_asks_for_none_no_table(
     tmp_path,
 ):
-    bare = reports.gather(study_record(study=replace(load_study("digits"), ensembles=(PAIR,))))
-    assert bare.joints == ()
-    assert {cell.text for row in reports.assemble(bare).ensembles.rows for cell in row[1:]} == {
+    bare = reports.collect(study_record(study=replace(load_study("digits"), ensembles=(PAIR,))))
+    assert bare.ensembles == ()
+    assert {cell.text for row in reports.build_report(bare).ensembles.rows for cell in row[1:]} == {
         "\u2013"
     }
-    none = reports.gather(study_record())
-    assert reports.assemble(none).ensembles is None
+    none = reports.collect(study_record())
+    assert reports.build_report(none).ensembles is None
     save(none, tmp_path)
     assert not (tmp_path / "ensembles.csv").exists()
 
 
 def test_a_study_without_claims_says_in_words_what_the_depths_reach_together(tmp_path):
     held = planted(tmp_path)
-    answer = reports.assemble(replace(held, study=replace(held.study, claims=()))).answer
+    answer = reports.build_report(replace(held, study=replace(held.study, claims=()))).answer
     assert "Plain 8 and plain 56 together reach" in answer
     assert answer.endswith("over the mean of the members.")
 

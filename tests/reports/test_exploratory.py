@@ -14,7 +14,7 @@ from resnetlab.studies.parsing.study_file import load_study, parse_study
 
 
 def explored(truth=TRUTH, study=None):
-    return reports.build(
+    return reports.build_report_from_record(
         study_record(truth, study=study or replace(load_study("digits"), claims=()))
     ).exploratory
 
@@ -107,7 +107,7 @@ def test_an_unfinished_study_explores_nothing():
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A folder with a report in every form."""
-    evidence, folder = reports.gather(study_record()), tmp_path_factory.mktemp("report")
+    evidence, folder = reports.collect(study_record()), tmp_path_factory.mktemp("report")
     reports.write(evidence, folder)
     latex.write_latex(evidence, folder)
     return folder

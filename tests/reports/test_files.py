@@ -20,14 +20,14 @@ from resnetlab import reports
 from resnetlab.errors import InputError
 from resnetlab.reports import figures
 from resnetlab.stats.outcomes import OUTCOMES
-from resnetlab.stats.prediction import Badge
-from resnetlab.stats.verdict import Word
+from resnetlab.stats.prediction import CompatibilityBadge
+from resnetlab.stats.verdict import VerdictLabel
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return reports.write(
-        reports.gather(study_record(EVERY_STATUS)), tmp_path_factory.mktemp("report")
+        reports.collect(study_record(EVERY_STATUS)), tmp_path_factory.mktemp("report")
     ).parent
 
 
@@ -41,7 +41,7 @@ def test_every_badge_has_its_colours_and_is_read_in_both_themes():
         )
         for word in re.findall(r'data-word="([^"]+)"', words)
     }
-    assert {*get_args(Word), *get_args(Badge), *OUTCOMES} - set(ours) == {
+    assert {*get_args(VerdictLabel), *get_args(CompatibilityBadge), *OUTCOMES} - set(ours) == {
         "untestable",
         "waiting",
         "running",
@@ -67,7 +67,7 @@ def contrast(one, other):
 
 
 def test_names_are_text_in_html_and_markdown(tmp_path):
-    page = reports.write(reports.gather(hostile_record()), tmp_path)
+    page = reports.write(reports.collect(hostile_record()), tmp_path)
     text = page.read_text(encoding="utf-8")
     assert not [
         tag for tag, _ in Page(text).tags if tag in ("script", "img", "iframe", "object", "link")
@@ -123,7 +123,7 @@ def test_figures_have_words_and_colours_of_the_page(folder):
     drawn = [a for tag, a in Page(text).tags if tag == "svg"]
     assert len(drawn) == 6
     assert all(a["role"] == "img" and len(a["aria-label"]) > 60 for a in drawn)
-    assert not [sentinel for sentinel in figures.COLOURS if sentinel in text]
+    assert not [sentinel for sentinel in figures.COLORS if sentinel in text]
     variables = set(re.findall(r"var\((--[\w-]+)\)", text))
     assert all(f"{variable}:" in text for variable in variables)
 
@@ -164,7 +164,7 @@ def test_markdown_and_html_show_the_same_tables(folder):
 
 
 def test_the_same_evidence_gives_the_same_bytes(folder, tmp_path):
-    reports.write(reports.gather(study_record(EVERY_STATUS)), tmp_path)
+    reports.write(reports.collect(study_record(EVERY_STATUS)), tmp_path)
     names = sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
     assert len(names) == 8
     for name in names:
@@ -205,7 +205,7 @@ def test_a_damaged_file_is_named(folder, tmp_path):
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_never_scrolls_sideways(tmp_path, width):
-    page = reports.write(reports.gather(study_record(EVERY_STATUS)), tmp_path).read_text(
+    page = reports.write(reports.collect(study_record(EVERY_STATUS)), tmp_path).read_text(
         encoding="utf-8"
     )
     measure = (

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from helpers.synthetic import study_record
-from resnetlab.reports import assemble, gather, write
+from resnetlab.reports import build_report, collect, write
 from resnetlab.reports.document import Report
 from resnetlab.reports.figures import draw
 from resnetlab.reports.render import html, latex, markdown
@@ -71,7 +71,7 @@ def record(truth: Any = None) -> StudyRecord:
 
 
 def report(truth: Any = None) -> Report:
-    return assemble(gather(record(truth)))
+    return build_report(collect(record(truth)))
 
 
 def values(name: str) -> list[float]:
@@ -129,16 +129,16 @@ def test_overfitting_shows_as_what_train_has_above_test() -> None:
     assert row[2].note == f"{train - statistics.mean(values('baseline')):+.1f} to test"
     (error,) = [curves for curves in held.curves if curves.key == "test-error"]
     for panel in error.panels:
-        assert panel.beside is not None
+        assert panel.other_split_mean is not None
         assert panel.mean is not None
-        assert panel.beside.y[-1] < panel.mean.y[-1]
+        assert panel.other_split_mean.y[-1] < panel.mean.y[-1]
     assert "Dashed: mean error on the fixed train images" in error.caption
 
 
 def test_the_figure_leads_from_parents_and_marks_side_rungs() -> None:
     held = report().ladder
     assert held is not None
-    assert [(row.label, row.side, row.parent) for row in held.steps.rows] == [
+    assert [(row.label, row.is_side_rung, row.parent) for row in held.steps.rows] == [
         ("baseline", False, None),
         ("+ normalisation", False, 0),
         ("halves", True, 0),
@@ -173,7 +173,7 @@ def test_a_rung_that_never_learned_is_drawn_without_a_point() -> None:
 
 def test_all_renderers_show_the_ladder_and_other_studies_have_none(tmp_path: Path) -> None:
     told = report()
-    drawings = {picture.key: draw(picture) for picture in told.pictures}
+    drawings = {picture.key: draw(picture) for picture in told.plots}
     for text in (html.render(told, drawings), markdown.render(told), latex.render(told)):
         for why in (
             "Where it begins.",
@@ -182,7 +182,7 @@ def test_all_renderers_show_the_ladder_and_other_studies_have_none(tmp_path: Pat
         ):
             assert why in text
         assert "side rung" in text
-    write(gather(record()), tmp_path)
+    write(collect(record()), tmp_path)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "figures" / "ladder.csv").read_text())))
     assert [(row["rung"], row["parent"], row["side"]) for row in rows][2] == (
         "halves",
@@ -190,4 +190,4 @@ def test_all_renderers_show_the_ladder_and_other_studies_have_none(tmp_path: Pat
         "yes",
     )
     assert float(rows[0]["test_pct"]) == pytest.approx(statistics.mean(values("baseline")))
-    assert assemble(gather(study_record())).ladder is None
+    assert build_report(collect(study_record())).ladder is None

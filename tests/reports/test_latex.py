@@ -11,7 +11,7 @@ import pytest
 from helpers.pages import HOSTILE, Page, hostile_record
 from helpers.synthetic import EVERY_STATUS, study_record
 from resnetlab import reports
-from resnetlab.errors import printable
+from resnetlab.errors import escape_controls
 from resnetlab.reports import figures
 from resnetlab.reports.render import latex
 from resnetlab.reports.render.latex import write_latex
@@ -20,7 +20,7 @@ from resnetlab.reports.render.latex import write_latex
 def plain(text):
     """What a reader sees of LaTeX that `escape` wrote."""
     text = text.replace(r"\allowbreak{}", "")
-    for letter, command in sorted(latex.CHARACTERS.items(), key=lambda item: -len(item[1])):
+    for letter, command in sorted(latex.LATEX_ESCAPES.items(), key=lambda item: -len(item[1])):
         text = text.replace(command, f"\x00{ord(letter)}\x00")
     text = text.replace("{-}", "-").replace("{,}", ",")
     return re.sub("\x00(\\d+)\x00", lambda found: chr(int(found[1])), text)
@@ -44,7 +44,7 @@ def rows(document):
 
 @pytest.fixture(scope="module")
 def evidence():
-    return reports.gather(study_record(EVERY_STATUS))
+    return reports.collect(study_record(EVERY_STATUS))
 
 
 def test_numbers_are_those_of_the_page(evidence, tmp_path):
@@ -53,7 +53,8 @@ def test_numbers_are_those_of_the_page(evidence, tmp_path):
     in_page = [[" ".join(cell) for cell in row] for row in page.rows]
     assert rows(document) == in_page
     assert (
-        plain(latex.escape(reports.assemble(evidence).answer)) == reports.assemble(evidence).answer
+        plain(latex.escape(reports.build_report(evidence).answer))
+        == reports.build_report(evidence).answer
     )
 
 
@@ -66,7 +67,7 @@ def test_tables_have_rules_of_booktabs_alone_and_figures_are_pdf(evidence, tmp_p
     )
     assert r"\hline" not in document
     named = re.findall(r"\{figures/([\w-]+)\.pdf\}", document)
-    assert named == [picture.key for picture in reports.assemble(evidence).pictures]
+    assert named == [picture.key for picture in reports.build_report(evidence).plots]
     assert all(
         (tmp_path / "figures" / f"{key}.pdf").read_bytes().startswith(b"%PDF") for key in named
     )
@@ -74,7 +75,7 @@ def test_tables_have_rules_of_booktabs_alone_and_figures_are_pdf(evidence, tmp_p
 
 def test_a_report_gives_what_its_evidence_gives_byte_for_byte(evidence, tmp_path):
     write_latex(evidence, tmp_path / "a")
-    write_latex(reports.assemble(evidence), tmp_path / "b")
+    write_latex(reports.build_report(evidence), tmp_path / "b")
     for path in sorted((tmp_path / "a").rglob("*.*")):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
 
@@ -84,9 +85,10 @@ def test_colours_of_a_pdf_are_fixed(evidence):
 
     with mpl.rc_context({"pdf.compression": 0}):
         drawn = "".join(
-            figures.pdf(held).decode("latin-1") for held in reports.assemble(evidence).pictures
+            figures.draw_pdf(held).decode("latin-1")
+            for held in reports.build_report(evidence).plots
         )
-    sentinels = {tuple(int(name[i : i + 2], 16) for i in (1, 3, 5)) for name in figures.COLOURS}
+    sentinels = {tuple(int(name[i : i + 2], 16) for i in (1, 3, 5)) for name in figures.COLORS}
     used = re.findall(r"([\d.]+) ([\d.]+) ([\d.]+) (?:rg|RG)", drawn)
     assert used
     assert not {tuple(round(255 * float(part)) for part in colour) for colour in used} & sentinels
@@ -107,8 +109,8 @@ def test_text_is_text(text, said):
 
 
 def test_no_name_becomes_a_command():
-    document = latex.render(reports.build(hostile_record()))
-    assert latex.escape(printable(HOSTILE)) in document
+    document = latex.render(reports.build_report_from_record(hostile_record()))
+    assert latex.escape(escape_controls(HOSTILE)) in document
     assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", document)
     assert document.count(r"\begin{document}") == document.count(r"\end{document}") == 1
     body = document.split(r"\begin{document}")[1]
@@ -119,7 +121,7 @@ def test_no_name_becomes_a_command():
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
 @pytest.mark.parametrize("hostile", [False, True])
 def test_the_document_compiles(evidence, tmp_path, hostile):
-    path = write_latex(reports.gather(hostile_record()) if hostile else evidence, tmp_path)
+    path = write_latex(reports.collect(hostile_record()) if hostile else evidence, tmp_path)
     command = [
         "pdflatex",
         "-interaction=nonstopmode",

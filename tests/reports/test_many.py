@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from helpers.synthetic import TRUTH, study_record
 from resnetlab.reports.figures import draw
-from resnetlab.reports.study.assemble import build
-from resnetlab.reports.study.plots import MOST_PANELS
+from resnetlab.reports.study.assemble import build_report_from_record
+from resnetlab.reports.study.plots import MAX_PANELS
 from resnetlab.studies.parsing.study_file import load_study
 
 
@@ -24,15 +24,15 @@ def test_of_many_conditions_the_first_have_a_panel_and_none_shows_all_others() -
     truth = {
         condition.label: TRUTH[study.conditions[k % 4].label] for k, condition in enumerate(named)
     }
-    report = build(study_record(truth, study=many))
+    report = build_report_from_record(study_record(truth, study=many))
     assert len(report.dots.rows) == 25
     for picture in report.curves:
         assert [panel.label for panel in picture.panels] == [
-            condition.label for condition in named[:MOST_PANELS]
+            condition.label for condition in named[:MAX_PANELS]
         ]
         assert "The first 20 of 25 conditions; curves.csv holds all." in picture.caption
         assert "Grey" not in picture.caption
     assert "stroke-opacity: 0.45" not in draw(report.curves[0]).wide
-    few = build(study_record(TRUTH))
+    few = build_report_from_record(study_record(TRUTH))
     assert "Grey" in few.curves[0].caption
     assert draw(few.curves[0]).wide.count("stroke-opacity: 0.45") == 4 * 3

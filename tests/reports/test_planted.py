@@ -142,7 +142,7 @@ def planted(names=tuple(CLAIMS)):
 
 @pytest.fixture(scope="module")
 def report():
-    return reports.build(study_record(TRUTH, study=planted()))
+    return reports.build_report_from_record(study_record(TRUTH, study=planted()))
 
 
 def rows(report):
@@ -161,7 +161,7 @@ def test_each_planted_truth_is_found(report, name):
     ("name", "word"), [("it does not fail", "contradicted"), ("a race", "reproduced")]
 )
 def test_exact_tests_of_five_runs_decide_alone_and_not_within_a_family_of_many(name, word):
-    alone = reports.build(study_record(TRUTH, study=planted((name,))))
+    alone = reports.build_report_from_record(study_record(TRUTH, study=planted((name,))))
     assert alone.verdicts[0].badge == word
 
 
@@ -169,7 +169,9 @@ def test_a_missing_run_like_the_others_would_have_decided_what_a_dead_one_does_n
     there = TRUTH | {"residual 56 (B)": converged(95.6, 96.4, 96.0, 96.0, 96.0)}
     names = ("missing runs that matter",)
     found = [
-        reports.build(study_record(truth, study=planted(names))).verdicts[0].badge
+        reports.build_report_from_record(study_record(truth, study=planted(names)))
+        .verdicts[0]
+        .badge
         for truth in (TRUTH, there)
     ]
     assert found == ["inconclusive", "reproduced"]
@@ -199,7 +201,7 @@ def test_a_claim_on_the_train_images_is_judged_there_and_says_so():
         f'[[claim]]\nsays = "Better on {split}."\n{sides}split = "{split}"\n'
         for split in ("test", "train")
     )
-    evidence = reports.gather(
+    evidence = reports.collect(
         study_record(TRUTH, study=parse_study(tomllib.loads(text), "study.toml", Overrides()))
     )
     learned = {
@@ -212,7 +214,7 @@ def test_a_claim_on_the_train_images_is_judged_there_and_says_so():
         else row
         for row in evidence.rows
     )
-    report = reports.assemble(replace(evidence, rows=known))
+    report = reports.build_report(replace(evidence, rows=known))
     assert [cell.badge for cell in report.verdicts] == ["reproduced", "contradicted"]
     assert (
         rows(report)["Better on train."][0].note
@@ -232,27 +234,27 @@ def test_failed_and_missing_runs_qualify_and_are_named(report):
 
 def test_the_note_explains_the_kinds_that_are_there_and_counts_the_lines(report):
     assert f"corrected over the study's {len(CLAIMS) + 3} lines" in report.claims.note
-    few = reports.build(study_record(TRUTH, study=planted(("a chain",)))).claims
+    few = reports.build_report_from_record(study_record(TRUTH, study=planted(("a chain",)))).claims
     assert "weakest link" in few.note
     assert "Boschloo" not in few.note
 
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_each_kind_alone_has_an_answer(name):
-    report = reports.build(study_record(TRUTH, study=planted((name,))))
+    report = reports.build_report_from_record(study_record(TRUTH, study=planted((name,))))
     assert report.answer.endswith(".")
     assert report.verdicts[0].badge in report.answer
 
 
 def test_a_partial_study_of_every_kind_judges_nothing():
     partial = TRUTH | {"plain 8": [*TRUTH["plain 8"][:4], ("waiting", None)]}
-    report = reports.build(study_record(partial, study=planted()))
+    report = reports.build_report_from_record(study_record(partial, study=planted()))
     assert {cell.badge for cell in report.verdicts} == {"waiting"}
     assert {cell.text for row in report.claims.rows for cell in row[1:-1]} == {"–"}
 
 
 def test_a_report_of_every_kind_is_built_again_from_its_files(tmp_path):
-    evidence = reports.gather(study_record(TRUTH, study=planted()))
+    evidence = reports.collect(study_record(TRUTH, study=planted()))
     reports.write(evidence, tmp_path / "first")
     assert load(tmp_path / "first").study.claims == evidence.study.claims
     reports.rebuild(tmp_path / "first", tmp_path / "second")
@@ -264,7 +266,7 @@ def test_a_report_of_every_kind_is_built_again_from_its_files(tmp_path):
 
 def test_the_order_of_seeds_changes_no_verdict(report):
     record = study_record(TRUTH, study=planted())
-    other = reports.build(replace(record, cells=record.cells[::-1]))
+    other = reports.build_report_from_record(replace(record, cells=record.runs[::-1]))
     assert [cell.badge for cell in other.verdicts] == [cell.badge for cell in report.verdicts]
 
 
@@ -285,7 +287,7 @@ def test_the_forest_plot_has_a_row_a_claim_with_its_failed_runs(report):
 
 
 def test_the_forest_plot_stands_in_the_page_and_in_the_document(tmp_path):
-    page = reports.write(reports.gather(study_record(TRUTH, study=planted())), tmp_path)
+    page = reports.write(reports.collect(study_record(TRUTH, study=planted())), tmp_path)
     assert "Effect of each claim." in page.read_text(encoding="utf-8")
     assert "](figures/claims.svg)" in (tmp_path / "report.md").read_text(encoding="utf-8")
     drawing = (tmp_path / "figures" / "claims.svg").read_text(encoding="utf-8")
@@ -294,6 +296,9 @@ def test_the_forest_plot_stands_in_the_page_and_in_the_document(tmp_path):
 
 
 def test_one_claim_alone_needs_no_forest_plot_and_a_partial_study_has_none():
-    assert reports.build(study_record(TRUTH, study=planted(("an effect",)))).forest is None
+    assert (
+        reports.build_report_from_record(study_record(TRUTH, study=planted(("an effect",)))).forest
+        is None
+    )
     partial = TRUTH | {"plain 8": [*TRUTH["plain 8"][:4], ("waiting", None)]}
-    assert reports.build(study_record(partial, study=planted())).forest is None
+    assert reports.build_report_from_record(study_record(partial, study=planted())).forest is None

@@ -120,7 +120,7 @@ def test_each_truth_is_found_by_each_kind(kind, truth, word):
         label: around(held) if isinstance(held, float) else held
         for label, held in zip(CONDITIONS, truth, strict=True)
     }
-    report = reports.build(study_record(runs, study=study))
+    report = reports.build_report_from_record(study_record(runs, study=study))
     assert report.verdicts[0].badge == word
     told = {row[0].text: [cell.text for cell in row[1:]] for row in report.outcomes.rows}
     assert told["all"][0] == "20"  # whatever became of them

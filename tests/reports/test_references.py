@@ -13,7 +13,13 @@ from resnetlab.reports.render import latex
 from resnetlab.schema import decode
 from resnetlab.stats.intervals import t_quantile
 from resnetlab.studies.parsing.study_file import load_study
-from resnetlab.studies.references import Beside, Differs, Protocol, Source, Value
+from resnetlab.studies.references import (
+    MatchedReference,
+    Protocol,
+    ProtocolDifference,
+    ReferenceSource,
+    ReferenceValue,
+)
 
 RESIDUAL = "residual 56 (A)"  # 97.5, 96.1, 98.1, 96.9, 97.2
 PROTOCOL = Protocol(said="as it was", data="digits", epochs=10, fields={"recipe.batch_size": 64})
@@ -23,13 +29,13 @@ def report(value, *, protocol=PROTOCOL, condition=RESIDUAL, truth=TRUTH, **chang
     held = replace(
         load_study("digits"),
         published=(
-            Beside(
+            MatchedReference(
                 condition=condition, title="A source", citation="", protocol=protocol, value=value
             ),
         ),
         **changes,
     )
-    return reports.build(study_record(truth, study=held))
+    return reports.build_report_from_record(study_record(truth, study=held))
 
 
 def row(report):
@@ -39,7 +45,9 @@ def row(report):
 
 
 def error(value=2.84, **fields):
-    return Value(label="its name", model="cifar-resnet56", quantity="error", value=value, **fields)
+    return ReferenceValue(
+        label="its name", model="cifar-resnet56", quantity="error", value=value, **fields
+    )
 
 
 def test_a_compatible_number_stands_with_its_interval_and_as_a_diamond():
@@ -52,7 +60,7 @@ def test_a_compatible_number_stands_with_its_interval_and_as_a_diamond():
     assert told["95 % prediction interval"].text == f"[{97.16 - half:.1f}, {97.16 + half:.1f}]"
     assert told["Badge"].badge == "compatible"
     assert told["What differs"].text == "nothing that the source says"
-    marks = {row.label: row.published for row in held.dots.rows}
+    marks = {row.label: row.reference_marks for row in held.dots.rows}
     assert [mark.value_pct for mark in marks[RESIDUAL]] == [pytest.approx(97.16)]
     assert marks[RESIDUAL][0].low_pct == pytest.approx(97.16 - half)
     assert not marks["plain 56"]
@@ -109,7 +117,7 @@ def test_a_source_links_to_its_work_and_only_by_an_address_that_is_one(tmp_path)
     held = replace(
         load_study("digits"),
         published=(
-            Beside(
+            MatchedReference(
                 condition=RESIDUAL,
                 title="Mine, table 1",
                 citation="",
@@ -117,7 +125,7 @@ def test_a_source_links_to_its_work_and_only_by_an_address_that_is_one(tmp_path)
                 protocol=PROTOCOL,
                 value=error(),
             ),
-            Beside(
+            MatchedReference(
                 condition=RESIDUAL,
                 title="Theirs, table 2",
                 citation="",
@@ -126,7 +134,7 @@ def test_a_source_links_to_its_work_and_only_by_an_address_that_is_one(tmp_path)
             ),
         ),
     )
-    page = reports.write(reports.gather(study_record(study=held)), tmp_path).read_text(
+    page = reports.write(reports.collect(study_record(study=held)), tmp_path).read_text(
         encoding="utf-8"
     )
     assert '<a href="https://example.org/mine" rel="noopener">Mine, table 1</a>' in page
@@ -139,7 +147,7 @@ def test_a_source_links_to_its_work_and_only_by_an_address_that_is_one(tmp_path)
     for bad in ("javascript:alert(1)", "http://example.org", 'https://example.org/"x'):
         with pytest.raises(InputError):
             decode(
-                Source,
+                ReferenceSource,
                 {
                     "name": "mine",
                     "title": "Mine",
@@ -157,7 +165,7 @@ def test_a_published_top_5_error_stands_beside_the_measured_one():
         study=replace(
             load_study("digits"),
             published=(
-                Beside(
+                MatchedReference(
                     condition=RESIDUAL,
                     title="A source",
                     citation="",
@@ -167,13 +175,13 @@ def test_a_published_top_5_error_stands_beside_the_measured_one():
             ),
         )
     )
-    found = reports.gather(held)
+    found = reports.collect(held)
     seen = iter((4.0, 4.4, 4.2, 4.6, 4.3))
     rows = [
         replace(row, test_top5_error_pct=next(seen)) if row.condition == RESIDUAL else row
         for row in found.rows
     ]
-    told = row(reports.assemble(replace(found, rows=tuple(rows))))
+    told = row(reports.build_report(replace(found, rows=tuple(rows))))
     half = t_quantile(0.975, 4) * 0.2236067977499790 * (1 / 5 + 1) ** 0.5 + 0.005
     assert told["Published"].text == "4.49 % top-5 error"
     assert told["Measured"].text == "4.3 % top-5 error"
@@ -227,7 +235,7 @@ def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoc
     diamond is drawn.
     """
     held = report(
-        Value(
+        ReferenceValue(
             label="train",
             model="cifar-resnet56",
             quantity="accuracy",
@@ -236,11 +244,11 @@ def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoc
             epoch=epoch,
         )
     )
-    told, evidence = row(held), reports.gather(study_record())
+    told, evidence = row(held), reports.collect(study_record())
     rows = [100 - line.train_error_pct for line in evidence.rows if line.condition == RESIDUAL]
     read = {
         line.seed: 100 - line.top1_error_pct
-        for line in evidence.points
+        for line in evidence.curve_points
         if (line.condition, line.split, line.epoch) == (RESIDUAL, "train", 9.0)
     }
     values = list(read.values()) if epoch else rows
@@ -256,38 +264,40 @@ def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoc
     assert told["95 % prediction interval"].text == f"[{middle - half:.1f}, {middle + half:.1f}]"
     assert told["Badge"].badge == ("compatible" if abs(middle - 97.0) < half else "incompatible")
     assert f"{facts.train_subset_images:,} of the train images" in told["What differs"].text
-    assert not any(row.published for row in held.dots.rows)
+    assert not any(row.reference_marks for row in held.dots.rows)
 
 
 def test_a_rebuilt_copy_of_the_data_is_told_and_compared():
     record = study_record()
-    value = Beside(
+    value = MatchedReference(
         condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
     )
-    evidence = reports.gather(study_record(study=replace(record.study, published=(value,))))
+    evidence = reports.collect(study_record(study=replace(record.study, published=(value,))))
     evidence = replace(
         evidence, data=tuple(replace(facts, name="digits-rebuilt") for facts in evidence.data)
     )
-    told = row(reports.assemble(evidence))
+    told = row(reports.build_report(evidence))
     assert told["Badge"].badge == "compatible"
     assert told["What differs"].text == "data digits-rebuilt (published digits)"
 
 
 def test_what_no_field_says_of_a_protocol_stands_in_words_in_every_file(tmp_path):
     differs = (
-        Differs(published="weights shared", here="weights of each seed"),
-        Differs(
+        ProtocolDifference(published="weights shared", here="weights of each seed"),
+        ProtocolDifference(
             published="plain by batch", here="plain by running", unless={"model.shortcut": "A"}
         ),
-        Differs(published="ten epochs", here="never", unless={"recipe.epochs": 10}),
+        ProtocolDifference(published="ten epochs", here="never", unless={"recipe.epochs": 10}),
     )
     protocol = replace(PROTOCOL, differs=differs)
     beside = tuple(
-        Beside(condition=label, title="a source", citation="", protocol=protocol, value=error())
+        MatchedReference(
+            condition=label, title="a source", citation="", protocol=protocol, value=error()
+        )
         for label in (RESIDUAL, "plain 56")
     )
-    evidence = reports.gather(study_record(study=replace(load_study("digits"), published=beside)))
-    held = reports.assemble(evidence)
+    evidence = reports.collect(study_record(study=replace(load_study("digits"), published=beside)))
+    held = reports.build_report(evidence)
     assert [(fact.term, fact.said) for fact in held.protocols] == [
         ("A source, the protocol", "as it was"),
         ("What differs", "published: weights shared; here: weights of each seed"),
@@ -299,7 +309,9 @@ def test_what_no_field_says_of_a_protocol_stands_in_words_in_every_file(tmp_path
 
 
 def test_losses_are_compared_with_losses():
-    loss = Value(label="loss", model="cifar-resnet56", quantity="loss", value=0.134, decimals=3)
+    loss = ReferenceValue(
+        label="loss", model="cifar-resnet56", quantity="loss", value=0.134, decimals=3
+    )
     told = row(report(loss))
     assert (told["Published"].text, told["Badge"].badge) == ("0.134 nats", "compatible")
     assert told["Measured"].text.endswith("nats")
@@ -320,23 +332,25 @@ def test_dependent_runs_get_a_badge_by_their_mean():
 
 
 def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only(tmp_path):
-    other = Value(label="FPNet-20", quantity="error", value=7.9, m=3, sd=0.2)
+    other = ReferenceValue(label="FPNet-20", quantity="error", value=7.9, m=3, sd=0.2)
     held = replace(
         load_study("digits"),
         published=(
-            Beside(
+            MatchedReference(
                 condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
             ),
         ),
         published_only=tuple(
-            Beside(condition="", title="A source", citation="", protocol=PROTOCOL, value=value)
+            MatchedReference(
+                condition="", title="A source", citation="", protocol=PROTOCOL, value=value
+            )
             for value in (other, error(3.0))
         ),
     )
-    page = reports.write(reports.gather(study_record(study=held)), tmp_path).read_text(
+    page = reports.write(reports.collect(study_record(study=held)), tmp_path).read_text(
         encoding="utf-8"
     )
-    table = reports.assemble(reports.gather(study_record(study=held))).alone
+    table = reports.build_report(reports.collect(study_record(study=held))).alone
     assert [[cell.text for cell in row] for row in table.rows] == [
         ["FPNet-20", "A source", "92.10 %", "Published only"],
         ["its name", "A source", "97.00 %", "Published only"],
@@ -348,37 +362,37 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
     assert "Published only: 2 more numbers of these sources" in page
     assert "### Published only" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "Published only" in latex.render(
-        reports.assemble(reports.gather(study_record(study=held)))
+        reports.build_report(reports.collect(study_record(study=held)))
     )
-    assert reports.build(study_record()).alone is None
+    assert reports.build_report_from_record(study_record()).alone is None
 
 
 def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
     held = replace(
         load_study("digits"),
         published=(
-            Beside(
+            MatchedReference(
                 condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
             ),
         ),
     )
-    page = reports.write(reports.gather(study_record(study=held)), tmp_path)
+    page = reports.write(reports.collect(study_record(study=held)), tmp_path)
     before = page.read_bytes()
     assert b"Published beside measured" in before
     assert "## Published beside measured" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert reports.rebuild(tmp_path).read_bytes() == before
-    assert reports.build(study_record()).beside is None
+    assert reports.build_report_from_record(study_record()).beside is None
     told = (tmp_path / "figures" / "accuracy.csv").read_text(encoding="utf-8").splitlines()
     assert told[0].startswith("condition,mean_pct")
     assert [line.split(",")[0] for line in told[1:]] == [RESIDUAL]
 
 
-PLAIN = Beside(
+PLAIN = MatchedReference(
     condition="plain 56",
     title="Another",
     citation="",
     protocol=PROTOCOL,
-    value=Value(label="plain", model="cifar-plain56", quantity="accuracy", value=30.0),
+    value=ReferenceValue(label="plain", model="cifar-plain56", quantity="accuracy", value=30.0),
 )
 
 
@@ -387,23 +401,23 @@ def known_effect(**changes):
     study = load_study("digits")
     claim = study.claims[0]
     back = replace(claim, says="Back.", left=claim.right, right=claim.left)
-    residual = Beside(
+    residual = MatchedReference(
         condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
     )
     pair = tuple(replace(held, **changes.get(held.title, {})) for held in (residual, PLAIN))
     held = replace(study, claims=(changes.get("claim", claim), back), published=pair)
-    return reports.build(study_record(study=held)).forest
+    return reports.build_report_from_record(study_record(study=held)).forest
 
 
 def test_the_effect_in_published_numbers_stands_in_the_forest_plot():
     held = known_effect()
-    assert [known.d for row in held.rows for known in row.published] == pytest.approx(
+    assert [known.effect for row in held.rows for known in row.reference_effects] == pytest.approx(
         [67.16, -67.16]
     )
-    assert held.rows[0].published[0].sources == ("A source", "Another")
+    assert held.rows[0].reference_effects[0].sources == ("A source", "Another")
     assert held.caption.endswith("Diamond: the effect in published numbers (A source and Another).")
     assert "published +67.16 (A source and Another)" in held.alt
-    line = values.table(held).splitlines()[1]
+    line = values.plot_csv(held).splitlines()[1]
     assert line.endswith(",A source; Another")
     assert float(line.split(",")[-2]) == pytest.approx(67.16)
     before, after = figures.draw(known_effect(Another={"condition": "plain 8"})), figures.draw(held)
@@ -428,18 +442,20 @@ def test_the_effect_in_published_numbers_stands_in_the_forest_plot():
     ],
 )
 def test_no_effect_is_made_of_numbers_that_were_measured_otherwise(changes):
-    assert not known_effect(**changes).rows[0].published
+    assert not known_effect(**changes).rows[0].reference_effects
 
 
 def test_one_source_is_compared_within_itself_where_it_has_both_numbers():
     study = load_study("digits")
     own = replace(PLAIN, title="A source", value=replace(PLAIN.value, value=40.0))
-    residual = Beside(
+    residual = MatchedReference(
         condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
     )
     held = replace(study, claims=(study.claims[0],) * 2, published=(PLAIN, own, residual))
-    (known,) = reports.build(study_record(study=held)).forest.rows[0].published
-    assert (known.sources, known.d) == (("A source",), pytest.approx(57.16))
+    (known,) = (
+        reports.build_report_from_record(study_record(study=held)).forest.rows[0].reference_effects
+    )
+    assert (known.sources, known.effect) == (("A source",), pytest.approx(57.16))
 
 
 def test_the_effects_of_a_forest_plot_stand_beside_it(tmp_path):
@@ -447,7 +463,7 @@ def test_the_effects_of_a_forest_plot_stand_beside_it(tmp_path):
     claim = study.claims[0]
     back = replace(claim, says="Back.", left=claim.right, right=claim.left)
     reports.write(
-        reports.gather(study_record(study=replace(study, claims=(claim, back)))), tmp_path
+        reports.collect(study_record(study=replace(study, claims=(claim, back)))), tmp_path
     )
     lines = (tmp_path / "figures" / "claims.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0].split(",")[:3] == ["claim", "unit", "region_low"]

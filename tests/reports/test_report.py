@@ -7,7 +7,7 @@ import pytest
 
 from helpers.synthetic import EVENT, EVERY_STATUS, TRUTH, study_record
 from resnetlab import reports
-from resnetlab.models.flops import cost
+from resnetlab.models.flops import model_cost
 from resnetlab.stats.intervals import hurdle_interval, t_interval, wilson
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study
@@ -23,7 +23,7 @@ def texts(table):
 
 
 def test_the_answer_names_both_arms_their_intervals_their_rates_and_the_verdict():
-    report = reports.build(study_record())
+    report = reports.build_report_from_record(study_record())
     low, high = t_interval((35.8, 28.1, 22.8))
     assert report.answer.startswith(
         "Residual 56 (A) reached 97.2 % [96.2, 98.1] test accuracy (5 of 5 converged)"
@@ -53,7 +53,7 @@ def test_the_answer_about_other_images_or_the_loss_has_their_means(metric, split
     study = replace(study, claims=(replace(study.claims[0], metric=metric, split=split),))
     errors = [100 - accuracy for _, accuracy in TRUTH["residual 56 (A)"]]
     values = [100 - 0.9 * e if metric == "top1" else 2.35 * (e / 100) ** 0.8 for e in errors]
-    answer = reports.build(study_record(study=study)).answer
+    answer = reports.build_report_from_record(study_record(study=study)).answer
     assert answer.startswith(said.format(sum(values) / 5, *t_interval(values)))
     assert (
         f" {split} {'loss' if metric == 'loss' else 'accuracy'} (5 of 5 converged), against "
@@ -61,23 +61,25 @@ def test_the_answer_about_other_images_or_the_loss_has_their_means(metric, split
     )
     assert "] for plain 56 (3 of 5): " in answer
     failed = TRUTH | {"plain 56": [("dead", 10.0)] * 5}
-    assert reports.build(study_record(failed, study=study)).answer.startswith(
+    assert reports.build_report_from_record(study_record(failed, study=study)).answer.startswith(
         "Residual 56 is more accurate"
     )
 
 
 def test_planted_verdicts_are_told():
     same = TRUTH | {"plain 56": [("converged", x) for x in (97.4, 96.2, 98.0, 97.0, 97.1)]}
-    report = reports.build(study_record(same))
+    report = reports.build_report_from_record(study_record(same))
     assert report.verdicts[0].badge == "inconclusive"
     assert "seeds a condition" in report.claims.rows[0][-1].note
     swapped = TRUTH | {"plain 56": TRUTH["residual 56 (A)"], "residual 56 (A)": TRUTH["plain 56"]}
-    assert reports.build(study_record(swapped)).verdicts[0].badge == "contradicted"
+    assert (
+        reports.build_report_from_record(study_record(swapped)).verdicts[0].badge == "contradicted"
+    )
 
 
 def test_too_few_converged_runs_give_the_success_rates():
     dead = TRUTH | {"plain 56": [("converged", 35.8), *[("dead", 10.0)] * 4]}
-    report = reports.build(study_record(dead))
+    report = reports.build_report_from_record(study_record(dead))
     assert report.verdicts[0].badge == "inconclusive"
     assert "5 of 5 against 1 of 5 converged" in report.answer
     assert "35.8 % in its one converged run" in report.answer
@@ -85,14 +87,14 @@ def test_too_few_converged_runs_give_the_success_rates():
 
 def test_out_of_memory_is_untestable():
     lost = TRUTH | {"residual 56 (A)": [("out of memory", None)] * 5}
-    report = reports.build(study_record(lost))
+    report = reports.build_report_from_record(study_record(lost))
     assert report.verdicts[0].badge == "untestable"
     assert "residual 56 (A) ran out of memory" in report.answer.lower().replace("(a)", "(A)")
 
 
 @pytest.mark.parametrize("truth", [TRUTH, EVERY_STATUS, FINISHED])
 def test_no_status_leaves_a_denominator(truth):
-    report = reports.build(study_record(truth))
+    report = reports.build_report_from_record(study_record(truth))
     names = [column.name.lower() for column in report.outcomes.columns]
     for row, (label, runs) in zip(texts(report.outcomes), truth.items(), strict=False):
         held = dict(zip(names, row, strict=True))
@@ -115,7 +117,7 @@ def test_no_status_leaves_a_denominator(truth):
 
 
 def test_conditions_show_the_specified_estimates():
-    report = reports.build(study_record())
+    report = reports.build_report_from_record(study_record())
     row = next(row for row in report.conditions.rows if row[0].text == "plain 56")
     values, every = (35.8, 28.1, 22.8), (35.8, 28.1, 22.8, 10.3, 14.7)
     low, high = wilson(3, 5)
@@ -126,18 +128,19 @@ def test_conditions_show_the_specified_estimates():
     assert "runs 10.3 to 35.8" in row[5].note
     assert (
         row[0].note
-        == f"{cost(load_study('digits').condition('plain 56').model, 1, 10, 8)[0]:,} parameters"
+        == f"{model_cost(load_study('digits').condition('plain 56').model, 1, 10, 8)[0]:,} "
+        "parameters"
     )
 
 
 def test_a_diverged_run_counts_as_a_guess_and_says_so():
-    report = reports.build(study_record(FINISHED))
+    report = reports.build_report_from_record(study_record(FINISHED))
     row = next(row for row in report.ledger.rows if row[2].text == "diverged")
     assert (row[3].text, row[3].note) == ("10.1 %", "counted as a guess")
 
 
 def test_a_partial_study_judges_nothing_and_says_how_far_it_is():
-    report = reports.build(study_record(EVERY_STATUS))
+    report = reports.build_report_from_record(study_record(EVERY_STATUS))
     assert report.banner == "Partial report: 18 of 20 runs finished, 1 running and 1 waiting"
     assert report.verdicts[0].badge == "waiting"
     assert texts(report.claims)[0][1:] == ["–"] * 5 + ["Waiting"]
@@ -146,42 +149,42 @@ def test_a_partial_study_judges_nothing_and_says_how_far_it_is():
 def test_a_study_that_has_not_begun_has_a_report(tmp_path):
     waiting = {label: [("waiting", None)] * 5 for label in TRUTH}
     record = study_record(waiting, events=())
-    assert reports.write(reports.gather(record), tmp_path).exists()
+    assert reports.write(reports.collect(record), tmp_path).exists()
     assert (
-        reports.build(record).answer
+        reports.build_report_from_record(record).answer
         == "0 of 20 runs are finished: no claim is judged before the last one."
     )
 
 
 def test_a_shrunken_protocol_says_so_and_its_command_repeats_it():
     study = load_study("digits", Overrides(settings=("recipe.epochs=2",), seeds=(0, 1)))
-    report = reports.build(
+    report = reports.build_report_from_record(
         study_record({label: runs[:2] for label, runs in TRUTH.items()}, study=study)
     )
     assert "recipe.epochs = 2 (was 10)" in report.limits
     assert report.command == "resnetlab study run digits --seeds 2 --set recipe.epochs=2"
     assert (
-        reports.build(study_record(), "resnetlab study run x.toml").command
+        reports.build_report_from_record(study_record(), "resnetlab study run x.toml").command
         == "resnetlab study run x.toml"
     )
 
 
 def test_bands_are_named_as_what_they_are():
-    report = reports.build(study_record())
+    report = reports.build_report_from_record(study_record())
     loss = report.curves[0]
     assert "t-interval" in loss.caption
     assert "fewer than 5" in loss.caption
     plain = next(panel for panel in loss.panels if panel.label == "plain 56")
     learned = [line.y for line in plain.runs if line.outcome == "converged"]
     assert plain.band[0] == tuple(min(column) for column in zip(*learned, strict=True))
-    assert loss.reference == pytest.approx(2.302585)
+    assert loss.uniform_loss == pytest.approx(2.302585)
 
 
 def test_the_test_curve_is_drawn_when_it_was_recorded_and_chose_nothing():
-    report = reports.build(study_record(test_curve=True))
+    report = reports.build_report_from_record(study_record(test_curve=True))
     assert [curve.key for curve in report.curves] == ["train-loss", "test-error"]
     assert "nothing was chosen by it" in report.test_split
-    assert [curve.key for curve in reports.build(study_record()).curves] == [
+    assert [curve.key for curve in reports.build_report_from_record(study_record()).curves] == [
         "train-loss",
         "validation-error",
     ]
@@ -194,7 +197,7 @@ def test_all_machines_and_commits_are_named():
         "dirty": True,
         "processor": "Another processor",
     }
-    report = reports.build(study_record(events=(EVENT, moved)))
+    report = reports.build_report_from_record(study_record(events=(EVENT, moved)))
     said = " ".join(fact.said for fact in report.facts)
     for part in (
         "abc1234",
@@ -212,14 +215,18 @@ def test_several_claims_and_none():
     study = load_study("digits")
     claim = study.claims[0]
     back = replace(claim, says="Plain 56 is more accurate.", left=claim.right, right=claim.left)
-    report = reports.build(study_record(study=replace(study, claims=(claim, back))))
+    report = reports.build_report_from_record(
+        study_record(study=replace(study, claims=(claim, back)))
+    )
     assert report.answer.startswith(
         "Of 2 claims, 1 is reproduced and 1 is contradicted; the first: "
     )
-    without = reports.build(study_record(study=replace(study, claims=())))
+    without = reports.build_report_from_record(study_record(study=replace(study, claims=())))
     assert without.claims is None
     assert "declares no claim" in without.answer
-    lost = reports.build(study_record(study=replace(study, claims=(), left_out=(claim.says,))))
+    lost = reports.build_report_from_record(
+        study_record(study=replace(study, claims=(), left_out=(claim.says,)))
+    )
     assert "its claims need what was left out, so none is judged" in lost.answer
 
 
@@ -228,14 +235,14 @@ def test_several_claims_and_none():
 )
 def test_no_path_of_the_machine_is_told(tmp_path, place):
     study = load_study("digits", Overrides(data=f"{place}pictures.npz"))
-    folder = reports.write(reports.gather(study_record(study=study)), tmp_path).parent
+    folder = reports.write(reports.collect(study_record(study=study)), tmp_path).parent
     said = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.*"))
     assert "someone" not in said
     assert "pictures.npz" in said
 
 
 def test_numbers_are_rounded_and_never_a_negative_zero():
-    report = reports.build(study_record())
+    report = reports.build_report_from_record(study_record())
     for table in (report.conditions, report.claims, report.ledger):
         for row in table.rows:
             for cell in row:

@@ -29,7 +29,7 @@ def checkpoint(step: int) -> Checkpoint:
 
 
 def same(left: Checkpoint, right: Checkpoint) -> bool:
-    return left.facts == right.facts and all(
+    return left.metadata == right.metadata and all(
         torch.equal(tensor, right.tensors[part][name])
         for part, held in left.tensors.items()
         for name, tensor in held.items()

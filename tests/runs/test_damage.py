@@ -14,7 +14,7 @@ import pytest
 import resnetlab as rl
 from resnetlab import files
 from resnetlab.errors import InputError, ResnetlabError
-from resnetlab.runs.damage import check_run, mend
+from resnetlab.runs.damage import check_run, repair
 from resnetlab.runs.directory import RunDirectory
 
 
@@ -46,12 +46,12 @@ def stopped(tmp_path: Path, small_npz: Path) -> Path:
     plan = rl.api.plan_run(
         "cifar-resnet8", str(small_npz), "adam", settings=settings, output=tmp_path
     )
-    from resnetlab.data.splits import load
+    from resnetlab.data.splits import load_dataset
     from resnetlab.recipes.numerics import Placement
     from resnetlab.runs.session import execute
 
     planned = plan.runs[0]
-    dataset = load(planned.file.data, tmp_path / "cache", lambda _: None)
+    dataset = load_dataset(planned.file.data, tmp_path / "cache", lambda _: None)
     often = Placement(checkpoint_seconds=0, longest_loss_seconds=1e6)
     result = execute(
         planned.id,
@@ -63,7 +63,7 @@ def stopped(tmp_path: Path, small_npz: Path) -> Path:
         lambda *_: None,
     )
     assert result is None
-    return RunDirectory.of(tmp_path, planned.id).path
+    return RunDirectory.find(tmp_path, planned.id).path
 
 
 def test_a_sound_run_has_no_damage(finished: Path) -> None:
@@ -73,15 +73,15 @@ def test_a_sound_run_has_no_damage(finished: Path) -> None:
 def test_an_unfinished_run_is_named_with_the_command_that_continues_it(stopped: Path) -> None:
     checked = check_run(stopped)
     assert (checked.state, checked.damage) == ("unfinished", ())
-    assert checked.resume == f"resnetlab resume {stopped}"
+    assert checked.resume_command == f"resnetlab resume {stopped}"
 
 
 def test_a_run_that_a_process_works_on_is_left_alone(run: Path) -> None:
     (run / "metrics.jsonl").write_text("{torn")
-    with RunDirectory(run).claimed() as mine:
+    with RunDirectory(run).lock() as mine:
         assert mine
         assert (check_run(run).state, check_run(run).damage) == ("running", ())
-        assert mend(run) == []
+        assert repair(run) == []
     assert check_run(run).damage
 
 
@@ -133,7 +133,7 @@ def test_a_temporary_file_of_a_write_that_was_killed_is_found(
 ) -> None:
     """The real write of this package, ended between its temporary file and its name."""
     monkeypatch.setattr("os.unlink", lambda *_: None)  # a kill leaves no time to clean up
-    with contextlib.suppress(ZeroDivisionError), files.atomic(run / "result.json") as file:
+    with contextlib.suppress(ZeroDivisionError), files.atomic_write(run / "result.json") as file:
         file.write("{")
         raise ZeroDivisionError
     monkeypatch.undo()
@@ -149,7 +149,7 @@ def test_mending_removes_what_no_reader_reads_and_nothing_else(run: Path) -> Non
     (run / ".weights.safetensors.0123456789abcdef.part").write_bytes(b"half")
     (run / "my notes.part").write_text("of a person")
     assert len(check_run(run).damage) == 2
-    assert len(mend(run)) == 2
+    assert len(repair(run)) == 2
     assert check_run(run).damage == ()
     assert {path.name for path in run.iterdir()} == before | {"my notes.part"}
     assert RunDirectory(run).metrics() == metrics

@@ -21,24 +21,26 @@ def evaluation(step: int) -> Evaluation:
 
 def test_evaluations_are_read_as_they_were_written(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
-    directory.append(*map(evaluation, range(4)))
+    directory.append_metrics(*map(evaluation, range(4)))
     assert directory.metrics() == list(map(evaluation, range(4)))
 
 
 def test_a_line_that_a_kill_tore_is_passed_over_and_the_next_one_is_whole(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
-    directory.append(evaluation(0), evaluation(1))
+    directory.append_metrics(evaluation(0), evaluation(1))
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
-    directory.append(evaluation(2))
+    directory.append_metrics(evaluation(2))
     assert directory.metrics() == [evaluation(0), evaluation(2)]
 
 
 def test_rewinding_forgets_what_came_after_a_checkpoint(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
-    directory.append(*map(evaluation, (0, 7, 14, 21)))
-    assert directory.rewind(14) == directory.metrics() == list(map(evaluation, (0, 7, 14)))
-    assert directory.rewind(-1) == directory.metrics() == []
+    directory.append_metrics(*map(evaluation, (0, 7, 14, 21)))
+    assert (
+        directory.truncate_metrics(14) == directory.metrics() == list(map(evaluation, (0, 7, 14)))
+    )
+    assert directory.truncate_metrics(-1) == directory.metrics() == []
 
 
 def test_a_result_is_committed_once(tmp_path: Path) -> None:
@@ -70,26 +72,26 @@ def test_a_claim_keeps_other_processes_away_and_ends_with_its_process(tmp_path: 
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
-        assert directory.busy()
-        with directory.claimed() as mine:
+        assert directory.is_locked()
+        with directory.lock() as mine:
             assert not mine
     finally:
         holder.kill()
         holder.communicate()
     deadline = time.monotonic() + 5
-    while directory.busy() and time.monotonic() < deadline:
+    while directory.is_locked() and time.monotonic() < deadline:
         time.sleep(0.01)
-    with directory.claimed() as mine:
+    with directory.lock() as mine:
         assert mine
 
 
 def test_a_run_is_its_hash_whatever_its_data_are_called(tmp_path: Path) -> None:
     (tmp_path / "runs" / "bands-cifar-resnet8-s0-0123456789").mkdir(parents=True)
     assert (
-        RunDirectory.of(tmp_path, "other-cifar-resnet8-s0-0123456789").path.name
+        RunDirectory.find(tmp_path, "other-cifar-resnet8-s0-0123456789").path.name
         == "bands-cifar-resnet8-s0-0123456789"
     )
     assert (
-        RunDirectory.of(tmp_path, "other-cifar-resnet8-s0-aaaaaaaaaa").path.name
+        RunDirectory.find(tmp_path, "other-cifar-resnet8-s0-aaaaaaaaaa").path.name
         == "other-cifar-resnet8-s0-aaaaaaaaaa"
     )

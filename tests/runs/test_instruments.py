@@ -12,13 +12,13 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.api import plan_run
-from resnetlab.data.splits import load
+from resnetlab.data.splits import load_dataset
 from resnetlab.errors import InputError
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result, RunFile
 from resnetlab.runs.session import execute
 
-ALL = rl.Instruments(gradients=(0, 1, 3), drop_blocks=True)
+ALL = rl.DiagnosticsConfig(gradients=(0, 1, 3), drop_blocks=True)
 FIXED = ("numerics.threads=1", "numerics.precision=fp32", "recipe.batch_size=16", "recipe.epochs=3")
 EVERY_STEP = rl.Placement(checkpoint_seconds=0, longest_loss_seconds=0)
 
@@ -32,20 +32,20 @@ class Run:
     """A small residual network with dropout, under a root of its own."""
 
     def __init__(
-        self, data: Path, root: Path, instruments: rl.Instruments = ALL, *settings: str
+        self, data: Path, root: Path, instruments: rl.DiagnosticsConfig = ALL, *settings: str
     ) -> None:
-        model = rl.CifarNet(blocks=(1, 1), widths=(4, 8), dropout=0.1)
+        model = rl.CifarConfig(blocks=(1, 1), widths=(4, 8), dropout=0.1)
         plan = plan_run(
             model,
             str(data),
             "adam",
             settings=[*FIXED, *settings],
-            instruments=instruments,
+            diagnostics=instruments,
             output=root,
         )
         self.file, self.root = plan.runs[0].file, root
-        self.directory = RunDirectory.of(root, plan.runs[0].id)
-        self.dataset = load(self.file.data, root / "cache")
+        self.directory = RunDirectory.find(root, plan.runs[0].id)
+        self.dataset = load_dataset(self.file.data, root / "cache")
 
     def __call__(
         self, until: int | None = None, from_step: int | None = None, file: RunFile | None = None
@@ -84,7 +84,7 @@ def test_instruments_change_no_bit_of_a_run_and_no_letter_of_its_name(
     tmp_path: Path, small_npz: Path, settings: tuple[str, ...]
 ) -> None:
     watched = Run(small_npz, tmp_path / "watched", ALL, *settings)
-    alone = Run(small_npz, tmp_path / "alone", rl.Instruments(), *settings)
+    alone = Run(small_npz, tmp_path / "alone", rl.DiagnosticsConfig(), *settings)
     results = [run() for run in (watched, alone)]
     assert watched.directory.path.name == alone.directory.path.name
     assert results[0]
@@ -120,9 +120,9 @@ def test_a_run_that_begins_again_forgets_what_it_had_measured(
     run = Run(small_npz, tmp_path)
     steps = run.file.run.recipe.steps_per_epoch(run.file.train_images)
     run(until=steps + 1)
-    assert len(run.directory.gradients()) == 2
+    assert len(run.directory.gradient_norms()) == 2
     run(until=1, from_step=0)
-    assert [held.epoch for held in run.directory.gradients()] == [0]
+    assert [held.epoch for held in run.directory.gradient_norms()] == [0]
 
 
 def test_a_measurement_has_a_row_a_layer_and_the_blocks_begin_with_the_run_s_own_accuracy(
@@ -134,33 +134,35 @@ def test_a_measurement_has_a_row_a_layer_and_the_blocks_begin_with_the_run_s_own
     assert record
     assert result
     assert result.test
-    assert [held.epoch for held in record.gradients] == [0, 1, 3]
-    layers = record.gradients[0].layers
+    assert [held.epoch for held in record.gradient_norms] == [0, 1, 3]
+    layers = record.gradient_norms[0].layers
     assert [layer.depth for layer in layers] == list(range(1, 7))
     assert (layers[0].layer, layers[-1].layer) == ("stem", "head")
-    assert record.gradients[0].images == 16
-    assert layers != record.gradients[1].layers
-    assert record.dropped
-    assert [block.without for block in record.dropped.blocks] == [
+    assert record.gradient_norms[0].images == 16
+    assert layers != record.gradient_norms[1].layers
+    assert record.block_ablation
+    assert [block.without for block in record.block_ablation.blocks] == [
         "nothing",
         "stages.0.0",
         "stages.1.0",
     ]
-    assert record.dropped.blocks[0].accuracy_pct == pytest.approx(100 - result.test.top1_error_pct)
+    assert record.block_ablation.blocks[0].accuracy_pct == pytest.approx(
+        100 - result.test.top1_error_pct
+    )
 
 
 def test_blocks_may_be_asked_for_after_the_end_and_nothing_is_trained_again(
     tmp_path: Path, small_npz: Path
 ) -> None:
-    run = Run(small_npz, tmp_path, rl.Instruments())
+    run = Run(small_npz, tmp_path, rl.DiagnosticsConfig())
     result = run()
-    asked = replace(run.file, instruments=rl.Instruments(drop_blocks=True))
-    assert run.directory.lacks(asked)
-    assert not run.directory.lacks(run.file)
+    asked = replace(run.file, instruments=rl.DiagnosticsConfig(drop_blocks=True))
+    assert run.directory.needs_work(asked)
+    assert not run.directory.needs_work(run.file)
     before = (run.directory.path / "metrics.jsonl").read_bytes()
     assert run(file=asked) == result
     assert (run.directory.path / "metrics.jsonl").read_bytes() == before
-    assert not run.directory.lacks(asked)
+    assert not run.directory.needs_work(asked)
     whole = Run(small_npz, tmp_path / "whole")
     whole()
     assert run.measured()["drop-blocks.json"] == whole.measured()["drop-blocks.json"]
@@ -169,7 +171,7 @@ def test_blocks_may_be_asked_for_after_the_end_and_nothing_is_trained_again(
 def test_what_is_asked_of_a_run_on_its_way_is_what_a_resume_finds(
     tmp_path: Path, small_npz: Path
 ) -> None:
-    run = Run(small_npz, tmp_path, rl.Instruments())
+    run = Run(small_npz, tmp_path, rl.DiagnosticsConfig())
     run(until=2)
     run(until=3, file=replace(run.file, instruments=ALL))
     assert run.directory.file().instruments == ALL
@@ -182,11 +184,11 @@ def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_told(
     file.write_text(study_text + "\n[instruments]\ngradients = [0, 1]\ndrop_blocks = true\n")
     outcome = rl.load_study(file).run(tmp_path)
     plain = rl.load_study(_written(tmp_path / "p.toml", study_text)).plan(tmp_path)
-    assert [cell.run.id for cell in outcome.record.cells] == [run.id for run in plain.runs]
-    for cell in outcome.record.cells:
+    assert [cell.run.id for cell in outcome.record.runs] == [run.id for run in plain.runs]
+    for cell in outcome.record.runs:
         assert cell.record
-        assert [held.epoch for held in cell.record.gradients] == [0, 1]
-        assert cell.record.dropped
+        assert [held.epoch for held in cell.record.gradient_norms] == [0, 1]
+        assert cell.record.block_ablation
     for said, line in (
         (
             "gradients = [0, 99]",

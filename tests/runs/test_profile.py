@@ -14,18 +14,18 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.api import plan_run
-from resnetlab.data.splits import load
+from resnetlab.data.splits import load_dataset
 from resnetlab.files import sha256
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.session import execute
-from resnetlab.training.profiler import PHASES, RECORDED, TRACE
+from resnetlab.training.profiler import PHASES, TRACE_FILE, TRACED_STEPS
 
 
 def trained(
     root: Path, data: Path, profile: bool, *settings: str, until: int | None = None
 ) -> RunDirectory:
     """A run of three epochs of eight steps, or as far as `until`."""
-    model = rl.CifarNet(blocks=(1, 1), widths=(4, 8), dropout=0.1)
+    model = rl.CifarConfig(blocks=(1, 1), widths=(4, 8), dropout=0.1)
     fixed = (
         "numerics.threads=1",
         "numerics.precision=fp32",
@@ -37,7 +37,7 @@ def trained(
     at: list[int] = []
     placement, dataset = (
         rl.Placement(checkpoint_seconds=0, profile=profile),
-        load(run.file.data, root / "cache"),
+        load_dataset(run.file.data, root / "cache"),
     )
     execute(
         run.id,
@@ -48,7 +48,7 @@ def trained(
         lambda: until is not None and bool(at) and at[-1] >= until,
         lambda progress, _: at.append(progress.step),
     )
-    return RunDirectory.of(root, run.id)
+    return RunDirectory.find(root, run.id)
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_the_table_adds_up_and_the_trace_holds_its_steps(
         min(seconds["forward"], seconds["backward"], seconds["optimiser"], seconds["evaluation"])
         > 0
     )
-    events = json.loads(gzip.decompress((held.path / "profile" / TRACE).read_bytes()))[
+    events = json.loads(gzip.decompress((held.path / "profile" / TRACE_FILE).read_bytes()))[
         "traceEvents"
     ]
     names = Counter(event.get("name") for event in events)
-    assert names["Optimizer.step#Adam.step"] == RECORDED
+    assert names["Optimizer.step#Adam.step"] == TRACED_STEPS
     assert any("aten::" in line for line in lines[-5:])
 
 
@@ -112,7 +112,7 @@ def test_a_run_of_few_steps_says_that_it_has_no_trace(tmp_path: Path, small_npz:
     held = trained(tmp_path, small_npz, True, "recipe.batch_size=64")
     assert (
         "No trace: it begins after 5 steps." in held.profile()
-        or (held.path / "profile" / TRACE).exists()
+        or (held.path / "profile" / TRACE_FILE).exists()
     )
     short = trained(tmp_path, small_npz, True, "recipe.batch_size=64", "recipe.epochs=1")
     assert short.profile().splitlines()[-1] == "No trace: it begins after 5 steps."

@@ -20,12 +20,12 @@ from resnetlab.errors import InputError, ResourceError
 from resnetlab.runs import session as module
 from resnetlab.runs.checkpoint import read_tensors, saved_steps
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.lifecycle import BusyError
+from resnetlab.runs.lifecycle import RunLockedError
 from resnetlab.runs.records import Result
 from resnetlab.runs.session import execute
 from resnetlab.studies.plan import Plan
-from resnetlab.training.loop import Progress
-from resnetlab.training.state import Learner
+from resnetlab.training.loop import TrainEvent
+from resnetlab.training.state import ScratchTrainState
 
 EVERY_STEP = rl.Placement(checkpoint_seconds=0, longest_loss_seconds=0)
 RECIPE = 'recipe.optimiser={name="adam",lr=0.003}'
@@ -40,7 +40,7 @@ def pulses(monkeypatch: pytest.MonkeyPatch) -> None:
 def plan_of(data: Path, *settings: str, seed: int = 0, output: Path) -> Plan:
     from resnetlab.api import plan_run
 
-    model = rl.CifarNet(blocks=(1, 1), widths=(4, 8), dropout=0.1)
+    model = rl.CifarConfig(blocks=(1, 1), widths=(4, 8), dropout=0.1)
     fixed = (
         "numerics.threads=1",
         "numerics.precision=fp32",
@@ -56,16 +56,16 @@ class Runner:
     """Runs one plan under a root, stopping where a test says."""
 
     def __init__(self, data: Path, root: Path, *settings: str) -> None:
-        from resnetlab.data.splits import load
+        from resnetlab.data.splits import load_dataset
 
         self.plan, self.root = plan_of(data, *settings, output=root), root
         self.run = self.plan.runs[0]
-        self.dataset = load(self.run.file.data, root / "cache")
+        self.dataset = load_dataset(self.run.file.data, root / "cache")
         self.seen: list[int] = []
 
     @property
     def directory(self) -> RunDirectory:
-        return RunDirectory.of(self.root, self.run.id)
+        return RunDirectory.find(self.root, self.run.id)
 
     def __call__(
         self,
@@ -75,7 +75,7 @@ class Runner:
     ) -> Result | None:
         self.seen = []
 
-        def say(progress: Progress, _: object) -> None:
+        def say(progress: TrainEvent, _: object) -> None:
             self.seen.append(progress.step)
 
         def stop() -> bool:
@@ -223,15 +223,15 @@ def test_the_weights_file_holds_all_that_a_prediction_needs(
     model = build_model(runner.run.file.run.model, 1, 3, lambda _: torch.Generator()).eval()
     load_weights(model, tensors, "weights.safetensors")
     x = torch.from_numpy(runner.dataset.test.pixels) / 255
-    edge = (runner.dataset.side - facts.side) // 2
+    edge = (runner.dataset.image_size - facts.side) // 2
     x = x[:, edge : edge + facts.side, edge : edge + facts.side]
-    match facts.normalise:
+    match facts.normalize:
         case "per-image":
             x = (x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), correction=0, keepdim=True)
         case "zca":
             x = ((x.flatten(1) - facts.whitening["mean"]) @ facts.whitening["matrix"]).view(x.shape)
         case _:
-            x = (x - torch.tensor(facts.mean)) / torch.tensor(facts.deviation)
+            x = (x - torch.tensor(facts.mean)) / torch.tensor(facts.std)
     with torch.inference_mode():
         logits = model(x.permute(0, 3, 1, 2))
     held = read_tensors(runner.directory.path / "logits-test.safetensors")["logits"]
@@ -305,23 +305,25 @@ def test_a_run_whose_steps_come_to_be_plain_says_why(
 
 def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path, small_npz: Path) -> None:
     runner = Runner(small_npz, tmp_path)
-    with runner.directory.claimed() as mine:
+    with runner.directory.lock() as mine:
         assert mine
-        with pytest.raises(BusyError):
+        with pytest.raises(RunLockedError):
             runner()
     assert runner() is not None
 
 
-def poison(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[Learner], None]) -> None:
+def poison(
+    monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[ScratchTrainState], None]
+) -> None:
     """Let `act` happen after `step` of training."""
-    plain = Learner.train_step
+    plain = ScratchTrainState.train_step
 
-    def train_step(self: Learner, images: torch.Tensor, labels: torch.Tensor) -> None:
+    def train_step(self: ScratchTrainState, images: torch.Tensor, labels: torch.Tensor) -> None:
         plain(self, images, labels)
         if self.step == step:
             act(self)
 
-    monkeypatch.setattr(Learner, "train_step", train_step)
+    monkeypatch.setattr(ScratchTrainState, "train_step", train_step)
 
 
 @pytest.mark.parametrize("step", [1, 4, 13, 21])
@@ -373,7 +375,7 @@ def test_out_of_memory_is_a_result_and_changes_no_batch_size(
 ) -> None:
     runner = Runner(small_npz, tmp_path)
 
-    def fail(_: Learner) -> None:
+    def fail(_: ScratchTrainState) -> None:
         raise error
 
     poison(monkeypatch, 5, fail)
@@ -388,7 +390,7 @@ def test_other_errors_are_not_taken_for_results(
 ) -> None:
     runner = Runner(small_npz, tmp_path)
 
-    def fail(_: Learner) -> None:
+    def fail(_: ScratchTrainState) -> None:
         raise RuntimeError("a bug")
 
     poison(monkeypatch, 5, fail)

@@ -10,10 +10,17 @@ from scipy import special
 
 from helpers.arms import arm
 from resnetlab.stats.contrasts import welch
-from resnetlab.stats.exact import race
-from resnetlab.stats.prediction import Published, prediction
+from resnetlab.stats.exact import time_to_accuracy_rank_test
+from resnetlab.stats.prediction import ReportedResult, prediction_interval
 from resnetlab.stats.sequential import Looks
-from resnetlab.stats.verdict import GREATER, Means, Region, judge, judge_looks, region_test
+from resnetlab.stats.verdict import (
+    GREATER,
+    MeansHypothesis,
+    Region,
+    compute_sequential_verdicts,
+    compute_verdicts,
+    region_test,
+)
 
 DRAWS = 20_000
 
@@ -24,7 +31,7 @@ def told(capsys: pytest.CaptureFixture[str], what: str, share_pct: float) -> flo
     return share_pct
 
 
-def prediction_coverage(draws: int, n: int, source: Published) -> float:
+def prediction_coverage(draws: int, n: int, source: ReportedResult) -> float:
     """Share of published numbers, of runs that are like ours, within their prediction interval, in
     percent.
     """
@@ -33,22 +40,22 @@ def prediction_coverage(draws: int, n: int, source: Published) -> float:
         generator.normal(90, 0.5, (draws, n)),
         generator.normal(90, 0.5, (draws, source.runs)),
     )
-    values = theirs.max(1) if source.best else theirs.mean(1)
+    values = theirs.max(1) if source.is_best else theirs.mean(1)
     held = 0
     for runs, value in zip(ours.tolist(), values.tolist(), strict=True):
-        low, high = prediction([(runs, source)])
+        low, high = prediction_interval([(runs, source)])
         held += low <= value <= high
     return 100 * held / draws
 
 
 def test_prediction_intervals_cover():
-    assert prediction_coverage(2_000, 5, Published(0.0)) == pytest.approx(95, abs=1.5)
+    assert prediction_coverage(2_000, 5, ReportedResult(0.0)) == pytest.approx(95, abs=1.5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runs", [1, 3, 5])
 def test_prediction_intervals_cover_in_many_draws(capsys, runs):
-    share = prediction_coverage(DRAWS, 5, Published(0.0, runs))
+    share = prediction_coverage(DRAWS, 5, ReportedResult(0.0, runs))
     assert told(capsys, f"prediction interval of a mean of {runs}, 5 runs", share) == pytest.approx(
         95, abs=0.6
     )
@@ -57,7 +64,7 @@ def test_prediction_intervals_cover_in_many_draws(capsys, runs):
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "m"), [(3, 5), (5, 5), (10, 5), (5, 3), (5, 10)])
 def test_prediction_intervals_of_a_best_cover_in_many_draws(capsys, n, m):
-    share = prediction_coverage(DRAWS, n, Published(0.0, m, best=True))
+    share = prediction_coverage(DRAWS, n, ReportedResult(0.0, m, is_best=True))
     assert told(
         capsys, f"prediction interval of the best of {m}, {n} runs", share
     ) == pytest.approx(95, abs=0.6)
@@ -75,7 +82,9 @@ def test_weighted_looks_err_as_seldom_as_they_say(capsys, unequal):
     assert told(capsys, "three looks that share 5 %", weighted) <= 5
     for row in range(0, DRAWS, 4_000):  # the vectors above are what the library computes
         ours = [2 * min(region_test(welch(a[row, :n], b[row, :n]), GREATER)) for n in looks.seeds]
-        assert looks.spent(ours)[0] == pytest.approx(min(1, *(p[:, row] / np.array(looks.weights))))
+        assert looks.corrected_p(ours)[0] == pytest.approx(
+            min(1, *(p[:, row] / np.array(looks.weights)))
+        )
 
 
 def _welch_p(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -90,7 +99,9 @@ def test_a_race_of_equals_is_seldom_decided(capsys):
     generator = np.random.default_rng(4)
     times = np.ceil(generator.exponential(6, (DRAWS // 4, 10)))
     times[times > 10] = np.inf
-    wrong = sum(2 * min(race(row[:5], row[5:])[:2]) < 0.05 for row in times.tolist())
+    wrong = sum(
+        2 * min(time_to_accuracy_rank_test(row[:5], row[5:])[:2]) < 0.05 for row in times.tolist()
+    )
     assert told(capsys, "race of equals, 5 runs an arm", 100 * wrong / len(times)) <= 5
 
 
@@ -105,14 +116,16 @@ def family_error(studies: int, claims: int, seed: int) -> float:
     wrong = 0
     for _ in range(studies):
         values = generator.normal(90, 0.5, (claims, 2, looks.seeds[-1]))
-        history: list[list[Means]] = [[] for _ in range(claims)]
+        history: list[list[MeansHypothesis]] = [[] for _ in range(claims)]
         open_claims = set(range(claims))
         for n in looks.seeds:
             for claim in open_claims:
-                history[claim].append(Means((arm(values[claim, 0, :n]), arm(values[claim, 1, :n]))))
-            verdicts = judge_looks(history, looks)
+                history[claim].append(
+                    MeansHypothesis((arm(values[claim, 0, :n]), arm(values[claim, 1, :n])))
+                )
+            verdicts = compute_sequential_verdicts(history, looks)
             open_claims = {
-                claim for claim in range(claims) if verdicts[claim].word == "inconclusive"
+                claim for claim in range(claims) if verdicts[claim].label == "inconclusive"
             }
         wrong += len(open_claims) < claims
     return 100 * wrong / studies
@@ -144,7 +157,8 @@ def test_equality_is_seldom_confirmed_at_the_edge_of_its_margin(capsys):
         generator.normal(0, 0.2, (draws, 5)).tolist(),
     )
     equal = [
-        judge([Means((arm(x), arm(y)), region=Region(-0.5, 0.5))])[0].word == "reproduced"
+        compute_verdicts([MeansHypothesis((arm(x), arm(y)), region=Region(-0.5, 0.5))])[0].label
+        == "reproduced"
         for x, y in zip(a, b, strict=True)
     ]
     assert (

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnetlab.stats.contrasts import contrast, paired, relative, welch
+from resnetlab.stats.contrasts import contrast, paired_difference, relative_difference, welch
 from resnetlab.stats.verdict import Region, region_test
 
 DRUG_1 = (
@@ -32,9 +32,9 @@ values = st.lists(st.floats(1, 100).map(lambda x: round(x, 1)), min_size=2, max_
 
 
 def test_pairs_on_the_sleep_data():
-    effect = paired(DIFFERENCES)
-    assert effect.d / effect.se == pytest.approx(-4.0621277, abs=1e-7)
-    assert 2 * effect.below(0) == pytest.approx(0.0028329, abs=1e-7)
+    effect = paired_difference(DIFFERENCES)
+    assert effect.estimate / effect.se == pytest.approx(-4.0621277, abs=1e-7)
+    assert 2 * effect.p_below(0) == pytest.approx(0.0028329, abs=1e-7)
     assert effect.interval() == pytest.approx((-2.4598858, -0.7001142), abs=1e-7)
     assert region_test(effect, Region(-3, 3))[0] == pytest.approx(0.0026556, abs=1e-7)
 
@@ -48,9 +48,9 @@ def test_a_contrast_has_satterthwaites_degrees_of_freedom(terms):
     effect = contrast([arm for arm, _ in terms], [c for _, c in terms])
     parts = [(c**2 * np.var(arm, ddof=1) / len(arm), len(arm)) for arm, c in terms]
     whole = sum(part for part, _ in parts)
-    assert effect.d == pytest.approx(sum(c * np.mean(arm) for arm, c in terms), abs=1e-9)
+    assert effect.estimate == pytest.approx(sum(c * np.mean(arm) for arm, c in terms), abs=1e-9)
     assert effect.se == pytest.approx(math.sqrt(whole))
-    assert effect.nu == pytest.approx(whole**2 / sum(part**2 / (n - 1) for part, n in parts))
+    assert effect.df == pytest.approx(whole**2 / sum(part**2 / (n - 1) for part, n in parts))
 
 
 @given(values, values, values)
@@ -60,29 +60,29 @@ def test_a_contrast_of_one_pair_is_welchs_and_arms_without_weight_change_nothing
 
 @given(values, values)
 def test_a_ratio_has_the_variance_of_the_delta_method(a, b):
-    effect = relative((a, b))
+    effect = relative_difference((a, b))
     r = np.mean(a) / np.mean(b)
     inside = (
         np.var(a, ddof=1) / len(a) / np.mean(a) ** 2 + np.var(b, ddof=1) / len(b) / np.mean(b) ** 2
     )
-    assert effect.d == pytest.approx(100 * (r - 1), abs=1e-9)
+    assert effect.estimate == pytest.approx(100 * (r - 1), abs=1e-9)
     assert effect.se == pytest.approx(100 * math.sqrt(r**2 * inside))
 
 
 @given(st.lists(st.tuples(values, values), min_size=2, max_size=3))
 def test_the_mean_of_ratios_averages_the_effects_and_their_variances(pairs):
-    effect = relative([arm for pair in pairs for arm in pair])
-    each = [relative(pair) for pair in pairs]
-    assert effect.d == pytest.approx(np.mean([one.d for one in each]), abs=1e-9)
+    effect = relative_difference([arm for pair in pairs for arm in pair])
+    each = [relative_difference(pair) for pair in pairs]
+    assert effect.estimate == pytest.approx(np.mean([one.estimate for one in each]), abs=1e-9)
     assert effect.se == pytest.approx(math.sqrt(sum(one.se**2 for one in each)) / len(each))
 
 
 def test_28_percent_less_error_is_plus_28_percent():
     left, right = (-7.2, -7.2, -7.2), (-10.0, -10.0, -10.0)  # minus the error: more is better
-    assert relative((left, right)).d == pytest.approx(28)
-    assert relative((left, right)).deterministic
+    assert relative_difference((left, right)).estimate == pytest.approx(28)
+    assert relative_difference((left, right)).deterministic
     with pytest.raises(ValueError, match="percentage of 0"):
-        relative((left, (0.0, 0.0)))
+        relative_difference((left, (0.0, 0.0)))
 
 
 def test_one_value_is_too_few():
@@ -93,9 +93,9 @@ def test_one_value_is_too_few():
 @given(values)
 def test_pairs_equal_scipys(a):
     oracle = stats.ttest_rel(a, [0.0] * len(a))
-    effect = paired(a)
+    effect = paired_difference(a)
     assume(effect.se > 0)
-    assert (effect.d / effect.se, effect.nu) == (
+    assert (effect.estimate / effect.se, effect.df) == (
         pytest.approx(oracle.statistic),
         pytest.approx(oracle.df),
     )

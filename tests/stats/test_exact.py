@@ -8,7 +8,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnetlab.stats.exact import below_half, boschloo, decision_power, mcnemar, race
+from resnetlab.stats.exact import (
+    binomial_test_below_half,
+    boschloo,
+    decision_power,
+    mcnemar,
+    time_to_accuracy_rank_test,
+)
 
 times = st.lists(st.sampled_from([1.0, 2.0, 3.0, 5.0, math.inf]), min_size=1, max_size=5)
 
@@ -64,8 +70,8 @@ def test_the_power_of_a_claim_that_a_network_fails_is_that_of_every_outcome_enum
 
 def test_the_upper_bound_of_none_dead_of_five_is_below_a_half():
     assert stats.binomtest(0, 5).proportion_ci(0.90).high == pytest.approx(0.451, abs=5e-4)
-    assert below_half(0, 5) == pytest.approx(1 / 32)
-    assert below_half(1, 5) > 0.05
+    assert binomial_test_below_half(0, 5) == pytest.approx(1 / 32)
+    assert binomial_test_below_half(1, 5) > 0.05
 
 
 def test_mcnemars_exact_test_reads_only_the_images_on_which_two_checkpoints_differ():
@@ -87,7 +93,7 @@ def test_a_race_is_decided_by_every_way_to_deal_the_runs(a, b):
     sums = [
         sum(ranks[i] for i in dealt) for dealt in itertools.combinations(range(len(every)), len(a))
     ]
-    sooner, later, beats = race(a, b)
+    sooner, later, beats = time_to_accuracy_rank_test(a, b)
     assert sooner == pytest.approx(sum(s <= observed + 1e-9 for s in sums) / len(sums))
     assert later == pytest.approx(sum(s >= observed - 1e-9 for s in sums) / len(sums))
     u = observed - len(a) * (len(a) + 1) / 2
@@ -97,12 +103,12 @@ def test_a_race_is_decided_by_every_way_to_deal_the_runs(a, b):
 def test_a_race_without_ties_is_mann_whitneys():
     a, b = (1.0, 2.5, 4.0, 7.0), (3.0, 6.0, 8.0, 9.0, 11.0)
     oracle = stats.mannwhitneyu(a, b, alternative="less", method="exact")
-    assert race(a, b)[0] == pytest.approx(oracle.pvalue)
+    assert time_to_accuracy_rank_test(a, b)[0] == pytest.approx(oracle.pvalue)
 
 
 def test_runs_that_never_arrive_are_behind_all_that_do_and_are_not_dropped():
-    assert race((1, 2, 3, 4), (math.inf,) * 4)[0] == pytest.approx(1 / 70)
-    assert race((math.inf, 1), (1, math.inf))[2] == 0.5
+    assert time_to_accuracy_rank_test((1, 2, 3, 4), (math.inf,) * 4)[0] == pytest.approx(1 / 70)
+    assert time_to_accuracy_rank_test((math.inf, 1), (1, math.inf))[2] == 0.5
     slow = (5.0, 6.0, math.inf, math.inf, math.inf)
     fast = (3.0, 3.0, 4.0, 4.0, 7.0)
-    assert race(fast, slow)[0] < race(fast, slow[:2])[0]
+    assert time_to_accuracy_rank_test(fast, slow)[0] < time_to_accuracy_rank_test(fast, slow[:2])[0]

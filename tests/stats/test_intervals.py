@@ -12,7 +12,7 @@ from resnetlab.stats.intervals import (
     clopper_pearson,
     hurdle_interval,
     mean,
-    summarise,
+    summarize,
     t_interval,
     variance,
     wilson,
@@ -73,14 +73,14 @@ def test_the_order_of_seeds_changes_nothing(values, random):
     runs = [("converged", value) for value in values] + [("dead", 10.0), ("diverged", None)]
     shuffled = list(runs)
     random.shuffle(shuffled)
-    assert summarise(runs, 10.0) == summarise(shuffled, 10.0)
+    assert summarize(runs, 10.0) == summarize(shuffled, 10.0)
     assert (mean(values), variance(values)) == (mean(values[::-1]), variance(values[::-1]))
 
 
 @given(st.lists(accuracies, min_size=1, max_size=8))
 def test_a_diverged_run_changes_the_success_rate_and_never_lowers_n(values):
     runs = [("converged", value) for value in values]
-    before, after = summarise(runs, 10.0), summarise([*runs, ("diverged", None)], 10.0)
+    before, after = summarize(runs, 10.0), summarize([*runs, ("diverged", None)], 10.0)
     assert after.success_rate < before.success_rate == 1
     assert after.counts.planned == before.counts.planned + 1
     assert after.converged_pct == before.converged_pct
@@ -88,26 +88,26 @@ def test_a_diverged_run_changes_the_success_rate_and_never_lowers_n(values):
 
 
 def test_runs_without_an_accuracy_stay_in_the_denominators():
-    summary = summarise(
+    summary = summarize(
         [("converged", 90.0), ("converged", 91.0), ("missing", None), ("diverged", None)], 10.0
     )
     assert summary.success_rate == 0.5
     assert summary.success_wilson == (wilson(2, 4).low, wilson(3, 4).high)
     assert summary.all_mean_pct == pytest.approx((90 + 91 + 10) / 3)
     assert summary.all_rule == "hurdle"
-    assert summarise([("out of memory", None)] * 3, 10.0).success_rate == 0
+    assert summarize([("out of memory", None)] * 3, 10.0).success_rate == 0
 
 
 def test_interval_over_all_runs_is_students_only_where_all_ended_alike():
-    alike = summarise([("dead", x) for x in (10.0, 11.0, 12.0)], 10.0)
+    alike = summarize([("dead", x) for x in (10.0, 11.0, 12.0)], 10.0)
     assert (alike.all_rule, alike.all_interval_pct) == ("t", t_interval((10.0, 11.0, 12.0)))
     assert alike.interval_pct is None
-    mixed = summarise([("dead", 10.0), ("dead", 11.0), ("converged", 60.0)], 10.0)
+    mixed = summarize([("dead", 10.0), ("dead", 11.0), ("converged", 60.0)], 10.0)
     assert (mixed.all_rule, mixed.all_interval_pct) == ("whole range", (0.0, 100.0))
 
 
 def test_a_condition_that_has_not_begun_has_no_numbers():
-    summary = summarise([("waiting", None), ("running", None)], 10.0)
+    summary = summarize([("waiting", None), ("running", None)], 10.0)
     assert (summary.mean_pct, summary.success_rate, summary.all_mean_pct, summary.all_rule) == (
         None,
     ) * 3 + ("none",)

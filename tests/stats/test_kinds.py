@@ -11,17 +11,17 @@ from scipy import stats
 
 from helpers.arms import arm
 from resnetlab.stats import exact
-from resnetlab.stats.contrasts import contrast, relative, welch
-from resnetlab.stats.power import race_seeds
+from resnetlab.stats.contrasts import contrast, relative_difference, welch
+from resnetlab.stats.power import rank_test_seeds
 from resnetlab.stats.verdict import (
     GREATER,
     LESS,
-    Fails,
-    Faster,
-    Means,
+    FailureHypothesis,
+    MeansHypothesis,
     Region,
+    SpeedHypothesis,
     benjamini_hochberg,
-    judge,
+    compute_verdicts,
 )
 
 HIGH = (97.0, 96.5, 97.5, 96.8, 97.2)
@@ -32,16 +32,16 @@ INF = math.inf
 
 
 def word(question, *others):
-    return judge([question, *others])[0].word
+    return compute_verdicts([question, *others])[0].label
 
 
 def about(left, right, size, margin):
     region = Region(size - margin, size + margin)
-    return Means((left, right), region=region, direction=GREATER if size > 0 else LESS)
+    return MeansHypothesis((left, right), region=region, direction=GREATER if size > 0 else LESS)
 
 
 def equal(left, right, margin):
-    return Means((left, right), region=Region(-margin, margin))
+    return MeansHypothesis((left, right), region=Region(-margin, margin))
 
 
 def chain(*arms):
@@ -49,14 +49,14 @@ def chain(*arms):
     rows = [[0.0] * len(arms) for _ in arms[1:]]
     for index, row in enumerate(rows):
         row[index], row[index + 1] = 1.0, -1.0
-    return Means(arms, tuple(map(tuple, rows)))
+    return MeansHypothesis(arms, tuple(map(tuple, rows)))
 
 
 def best(first, *rivals):
     rows = [[1.0, *[0.0] * len(rivals)] for _ in rivals]
     for index, row in enumerate(rows):
         row[index + 1] = -1.0
-    return Means((first, *rivals), tuple(map(tuple, rows)))
+    return MeansHypothesis((first, *rivals), tuple(map(tuple, rows)))
 
 
 # A size
@@ -64,28 +64,31 @@ def best(first, *rivals):
 
 
 def test_a_size_is_reproduced_with_its_direction_on_a_line_of_its_own():
-    found = judge([about(arm(HIGH), arm(MIDDLE), 4.9, 2.0)])[0]
-    assert (found.word, found.direction.word) == ("reproduced", "reproduced")
+    found = compute_verdicts([about(arm(HIGH), arm(MIDDLE), 4.9, 2.0)])[0]
+    assert (found.label, found.direction.label) == ("reproduced", "reproduced")
     assert found.p_holm == found.p  # the weaker of two lines
     assert found.direction.p_holm == pytest.approx(2 * found.direction.p)
 
 
 def test_a_size_that_is_contradicted_while_its_direction_holds_is_partly_reproduced():
-    found = judge([about(arm(HIGH), arm(LOW), 1.0, 0.5)])[0]
-    assert (found.word, found.direction.word) == ("partly reproduced", "reproduced")
+    found = compute_verdicts([about(arm(HIGH), arm(LOW), 1.0, 0.5)])[0]
+    assert (found.label, found.direction.label) == ("partly reproduced", "reproduced")
 
 
 def test_a_size_in_the_other_direction_is_contradicted():
-    found = judge([about(arm(LOW), arm(HIGH), 9.0, 2.0)])[0]
-    assert (found.word, found.direction.word) == ("contradicted", "contradicted")
+    found = compute_verdicts([about(arm(LOW), arm(HIGH), 9.0, 2.0)])[0]
+    assert (found.label, found.direction.label) == ("contradicted", "contradicted")
     assert word(about(arm(LOW), arm(HIGH), -9.0, 2.0)) == "reproduced"
 
 
 def test_the_line_of_a_direction_counts_in_holms_correction():
-    claim, other = about(arm(HIGH), arm(MIDDLE), 4.9, 2.0), Means((arm(NOISY), arm(NOISY)))
-    assert judge([other, claim])[1].direction.word == "reproduced"
-    p = judge([Means((arm(HIGH), arm(MIDDLE)))])[0].p
-    assert judge([claim, other])[0].direction.p_holm == pytest.approx(3 * p)
+    claim, other = (
+        about(arm(HIGH), arm(MIDDLE), 4.9, 2.0),
+        MeansHypothesis((arm(NOISY), arm(NOISY))),
+    )
+    assert compute_verdicts([other, claim])[1].direction.label == "reproduced"
+    p = compute_verdicts([MeansHypothesis((arm(HIGH), arm(MIDDLE)))])[0].p
+    assert compute_verdicts([claim, other])[0].direction.p_holm == pytest.approx(3 * p)
 
 
 # Equal
@@ -105,7 +108,7 @@ def test_equality_needs_evidence_and_not_the_lack_of_it():
 
 
 def fails(dead, trained, other_dead=0, n=5, **more):
-    return Fails(
+    return FailureHypothesis(
         (
             arm(MIDDLE[:trained], dead=[10.0] * dead, **more),
             arm(MIDDLE[: n - other_dead], dead=[10.0] * other_dead),
@@ -114,22 +117,25 @@ def fails(dead, trained, other_dead=0, n=5, **more):
 
 
 def test_a_network_that_fails_while_the_other_trains():
-    found = judge([fails(5, 0)])[0]
-    assert (found.word, found.p) == ("reproduced", pytest.approx(2 * 0.00097656, abs=1e-7))
+    found = compute_verdicts([fails(5, 0)])[0]
+    assert (found.label, found.p) == ("reproduced", pytest.approx(2 * 0.00097656, abs=1e-7))
     assert word(fails(4, 1)) == "reproduced"
     assert word(fails(3, 2)) == "inconclusive"
     assert word(fails(3, 0, n=3)) == "reproduced"
 
 
 def test_a_network_that_trains_contradicts_the_claim_that_it_fails():
-    found = judge([fails(0, 5)])[0]
-    assert (found.word, found.p) == ("contradicted", pytest.approx(1 / 32))
+    found = compute_verdicts([fails(0, 5)])[0]
+    assert (found.label, found.p) == ("contradicted", pytest.approx(1 / 32))
     assert word(fails(1, 4)) == "inconclusive"
 
 
 def test_two_networks_that_fail_do_not_reproduce_it():
-    found = judge([fails(5, 0, other_dead=4)])[0]
-    assert (found.word, found.why) == ("inconclusive", "both conditions fail in most of their runs")
+    found = compute_verdicts([fails(5, 0, other_dead=4)])[0]
+    assert (found.label, found.reason) == (
+        "inconclusive",
+        "both conditions fail in most of their runs",
+    )
 
 
 def test_a_diverged_run_failed_and_a_missing_one_must_not_matter():
@@ -141,15 +147,17 @@ def test_a_diverged_run_failed_and_a_missing_one_must_not_matter():
 
 
 def test_an_undecided_failure_says_how_many_seeds_would_decide_it():
-    low, about, high = judge([fails(3, 2)])[0].forecast  # 3 of 5 against 0 of 5
+    low, about, high = compute_verdicts([fails(3, 2)])[0].forecast  # 3 of 5 against 0 of 5
     assert low == about == high
     enough = [n for n in range(6, 51) if exact.decision_power(n, 0.6, 0.0, 0.05) >= 0.8]
     assert about == enough[0] > 5
     assert (
-        judge([fails(3, 2, other_dead=2)])[0].forecast.about is None
+        compute_verdicts([fails(3, 2, other_dead=2)])[0].forecast.estimate is None
     )  # 60 % against 40 %: not affordable
-    assert judge([fails(5, 0)])[0].forecast is None
-    assert judge([fails(5, 0, other_dead=4)])[0].forecast is None  # no test, whatever the number
+    assert compute_verdicts([fails(5, 0)])[0].forecast is None
+    assert (
+        compute_verdicts([fails(5, 0, other_dead=4)])[0].forecast is None
+    )  # no test, whatever the number
 
 
 # Averages and ratios
@@ -158,8 +166,8 @@ def test_an_undecided_failure_says_how_many_seeds_would_decide_it():
 
 def test_an_average_over_conditions_is_a_contrast():
     arms = (arm(HIGH), arm(MIDDLE), arm(MIDDLE), arm(LOW))
-    found = judge([Means(arms, ((0.5, 0.5, -0.5, -0.5),))])[0]
-    assert found.word == "reproduced"
+    found = compute_verdicts([MeansHypothesis(arms, ((0.5, 0.5, -0.5, -0.5),))])[0]
+    assert found.label == "reproduced"
     assert found.effect == contrast(
         (sorted(HIGH), sorted(MIDDLE), sorted(MIDDLE), sorted(LOW)), (0.5, 0.5, -0.5, -0.5)
     )
@@ -168,17 +176,20 @@ def test_an_average_over_conditions_is_a_contrast():
 def test_a_relative_claim_is_in_percent_of_right():
     left, right = (-7.2, -7.1, -7.3, -7.2, -7.2), (-10.0, -10.1, -9.9, -10.0, -10.0)
     arms = (arm(left, whole=(-100, 0), chance=-90.0), arm(right, whole=(-100, 0), chance=-90.0))
-    claim = Means(arms, region=Region(18, 38), relative=True, direction=GREATER)
-    found = judge([claim])[0]
-    assert (found.word, found.effect) == ("reproduced", relative((sorted(left), sorted(right))))
-    far = Means(arms, region=Region(40, 60), relative=True, direction=GREATER)
+    claim = MeansHypothesis(arms, region=Region(18, 38), relative=True, direction=GREATER)
+    found = compute_verdicts([claim])[0]
+    assert (found.label, found.effect) == (
+        "reproduced",
+        relative_difference((sorted(left), sorted(right))),
+    )
+    far = MeansHypothesis(arms, region=Region(40, 60), relative=True, direction=GREATER)
     assert word(far) == "partly reproduced"
 
 
 def test_a_ratio_is_not_read_from_converged_runs_when_most_runs_are_dead():
     left = arm((60.0, 61.0), dead=[10.0] * 200)
     right = arm([50.0 + i / 10 for i in range(20)])
-    assert word(Means((left, right), relative=True)) == "inconclusive"
+    assert word(MeansHypothesis((left, right), relative=True)) == "inconclusive"
 
 
 # Several at once
@@ -193,15 +204,15 @@ def test_a_chain_holds_when_every_link_does():
 
 def test_a_chains_p_is_that_of_its_weakest_link_and_its_effect_too():
     close = tuple(x - 0.6 for x in HIGH)
-    found = judge([chain(arm(HIGH), arm(close), arm(LOW))])[0]
+    found = compute_verdicts([chain(arm(HIGH), arm(close), arm(LOW))])[0]
     assert found.p == pytest.approx(stats.ttest_ind(HIGH, close, equal_var=False).pvalue)
     assert found.effect == welch(sorted(HIGH), sorted(close))
 
 
 def test_the_best_is_contradicted_when_a_rival_wins_after_holm():
     assert word(best(arm(HIGH), arm(MIDDLE), arm(LOW))) == "reproduced"
-    found = judge([best(arm(MIDDLE), arm(LOW), arm(HIGH))])[0]
-    assert found.word == "contradicted"
+    found = compute_verdicts([best(arm(MIDDLE), arm(LOW), arm(HIGH))])[0]
+    assert found.label == "contradicted"
     oracle = stats.ttest_ind(MIDDLE, HIGH, equal_var=False, alternative="less").pvalue
     assert found.p == pytest.approx(2 * 2 * oracle)
     assert word(best(arm(HIGH), arm(LOW), arm(out_of_memory=[None]))) == "untestable"
@@ -217,7 +228,7 @@ def test_the_best_is_contradicted_when_a_rival_wins_after_holm():
 def test_a_chain_is_never_surer_than_each_of_its_links(values):
     arms = [arm(each) for each in values]
     if word(chain(*arms)) == "reproduced":
-        assert all(word(Means(pair)) == "reproduced" for pair in itertools.pairwise(arms))
+        assert all(word(MeansHypothesis(pair)) == "reproduced" for pair in itertools.pairwise(arms))
 
 
 # Pairs
@@ -228,13 +239,15 @@ def test_pairs_are_compared_within_themselves():
     other = tuple(x + d for x, d in zip(NOISY, (0.5, 0.6, 0.4, 0.5, 0.55), strict=True))
     arms = (arm(other), arm(NOISY))
     pairs = tuple(a - b for a, b in zip(other, NOISY, strict=True))
-    assert word(Means(arms)) == "inconclusive"
-    found = judge([Means(arms, pairs=pairs)])[0]
-    assert (found.word, found.p) == (
+    assert word(MeansHypothesis(arms)) == "inconclusive"
+    found = compute_verdicts([MeansHypothesis(arms, pairs=pairs)])[0]
+    assert (found.label, found.p) == (
         "reproduced",
         pytest.approx(stats.ttest_rel(other, NOISY).pvalue),
     )
-    assert judge([Means(arms, pairs=(0.5,))])[0].why.endswith("the pairs have fewer than 2")
+    assert compute_verdicts([MeansHypothesis(arms, pairs=(0.5,))])[0].reason.endswith(
+        "the pairs have fewer than 2"
+    )
 
 
 # Faster
@@ -242,7 +255,9 @@ def test_pairs_are_compared_within_themselves():
 
 
 def faster(left, right, n=5, **more):
-    return Faster((arm(MIDDLE[: len(left)], **more), arm(MIDDLE[:n])), (tuple(left), tuple(right)))
+    return SpeedHypothesis(
+        (arm(MIDDLE[: len(left)], **more), arm(MIDDLE[:n])), (tuple(left), tuple(right))
+    )
 
 
 def test_fewer_epochs_to_a_level():
@@ -250,7 +265,7 @@ def test_fewer_epochs_to_a_level():
     assert word(faster((6, 7, INF, 8, INF), (2, 3, 3, 4, 4))) == "contradicted"
     assert word(faster((2, 6, 3, 9, 4), (6, 3, 7, 4, 5))) == "inconclusive"
     assert (
-        judge([faster((INF,) * 5, (INF,) * 5)])[0].why
+        compute_verdicts([faster((INF,) * 5, (INF,) * 5)])[0].reason
         == "no run of either condition reached the level"
     )
 
@@ -259,11 +274,11 @@ def test_an_undecided_race_says_how_many_seeds_would_decide_it():
     z = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
     left, right = (2, 3, 6, 4, 4), (3, 4, 7, 5, 5)
     beats = np.mean([(x < y) + 0.5 * (x == y) for x in left for y in right])
-    assert judge([faster(left, right)])[0].forecast.about == math.ceil(
+    assert compute_verdicts([faster(left, right)])[0].forecast.estimate == math.ceil(
         z**2 / (6 * (beats - 0.5) ** 2)
     )
     assert (
-        judge([faster((2, 6, 3, 9, 4), (6, 3, 7, 4, 4))])[0].forecast.about is None
+        compute_verdicts([faster((2, 6, 3, 9, 4), (6, 3, 7, 4, 4))])[0].forecast.estimate is None
     )  # nearly level
 
 
@@ -273,10 +288,10 @@ def test_the_seeds_foreseen_for_a_race_decide_four_of_five():
     shift = 2**0.5 * stats.norm.ppf(
         0.8
     )  # a run of one arm beats one of the other with probability .8
-    n = race_seeds(float(stats.norm.cdf(shift / 2**0.5)), 0.05, 2).about
+    n = rank_test_seeds(float(stats.norm.cdf(shift / 2**0.5)), 0.05, 2).estimate
     a, b = generator.normal(0, 1, (600, n)).tolist(), generator.normal(shift, 1, (600, n)).tolist()
     assert np.mean(
-        [2 * exact.race(x, y)[0] < 0.05 for x, y in zip(a, b, strict=True)]
+        [2 * exact.time_to_accuracy_rank_test(x, y)[0] < 0.05 for x, y in zip(a, b, strict=True)]
     ) == pytest.approx(0.8, abs=0.1)
 
 
@@ -291,8 +306,8 @@ def test_a_missing_run_may_have_been_slow():
 
 
 def test_more_than_two_conditions_say_how_many_have_too_few_runs():
-    found = judge([chain(arm(HIGH), arm((92.0,), dead=[10.0] * 4), arm(LOW))])[0]
-    assert (found.word, found.why) == (
+    found = compute_verdicts([chain(arm(HIGH), arm((92.0,), dead=[10.0] * 4), arm(LOW))])[0]
+    assert (found.label, found.reason) == (
         "inconclusive",
         "too few converged runs for a test of means: 1 of the 3 conditions have fewer than 2",
     )
@@ -300,14 +315,14 @@ def test_more_than_two_conditions_say_how_many_have_too_few_runs():
 
 def test_missing_runs_in_very_many_conditions_are_not_enumerated():
     lost = [arm(HIGH, missing=[None]) for _ in range(9)]
-    assert "more than 8" in judge([chain(*lost)])[0].why
+    assert "more than 8" in compute_verdicts([chain(*lost)])[0].reason
 
 
 def test_a_loss_has_no_upper_end():
     left = arm((-0.2, -0.21, -0.19), whole=(-INF, 0), chance=-2.3, dead=[-2.3])
     right = arm((-0.8, -0.81, -0.79), whole=(-INF, 0), chance=-2.3)
-    found = judge([Means((left, right))])[0]
-    assert found.qualified == "reproduced (conditional on convergence)"
+    found = compute_verdicts([MeansHypothesis((left, right))])[0]
+    assert found.qualified_label == "reproduced (conditional on convergence)"
 
 
 def test_benjamini_hochberg_of_four():
@@ -331,17 +346,19 @@ def test_reproduced_exactly_when_the_interval_lies_in_the_region(shift, margin):
 
 def test_a_family_of_every_kind_is_judged_together():
     questions = [
-        Means((arm(HIGH), arm(LOW))),
+        MeansHypothesis((arm(HIGH), arm(LOW))),
         about(arm(HIGH), arm(MIDDLE), 4.9, 2.0),
         equal(arm(LOW), arm(LOW), 1.0),
         fails(5, 0),
         chain(arm(HIGH), arm(MIDDLE), arm(LOW)),
         best(arm(HIGH), arm(LOW)),
         faster((1, 1, 1, 1, 2), (6, 6, 6, 6, 6)),
-        Means((arm(out_of_memory=[None]), arm(HIGH))),
-        Means((arm(NOISY), arm(NOISY))),
+        MeansHypothesis((arm(out_of_memory=[None]), arm(HIGH))),
+        MeansHypothesis((arm(NOISY), arm(NOISY))),
     ]
-    words = [found.word for found in judge(questions)]
+    words = [found.label for found in compute_verdicts(questions)]
     assert words == ["reproduced"] * 7 + ["untestable", "inconclusive"]
-    assert {found.word for found in judge(questions, finished=False)} == {"waiting"}
-    assert np.isfinite([found.p for found in judge(questions) if found.p is not None]).all()
+    assert {found.label for found in compute_verdicts(questions, finished=False)} == {"waiting"}
+    assert np.isfinite(
+        [found.p for found in compute_verdicts(questions) if found.p is not None]
+    ).all()

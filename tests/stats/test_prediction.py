@@ -9,42 +9,52 @@ from scipy import stats
 
 from resnetlab.stats.contrasts import welch
 from resnetlab.stats.intervals import mean, t_interval
-from resnetlab.stats.prediction import Published, against, best_half_width, best_of, prediction
+from resnetlab.stats.prediction import (
+    ReportedResult,
+    compare_with_reported,
+    expected_maximum,
+    maximum_prediction_half_width,
+    prediction_interval,
+)
 
 RUNS = (91.3, 91.0, 91.6, 91.2, 91.4)
 
 
 def test_prediction_of_one_published_run():
-    assert prediction([(RUNS, Published(91.25))]) == pytest.approx((90.6199, 91.9801), abs=1e-4)
+    assert prediction_interval([(RUNS, ReportedResult(91.25))]) == pytest.approx(
+        (90.6199, 91.9801), abs=1e-4
+    )
 
 
 def test_rounding_widens_and_more_runs_behind_the_value_narrow():
-    low, high = prediction([(RUNS, Published(91.25, half_width=0.005))])
+    low, high = prediction_interval([(RUNS, ReportedResult(91.25, half_width=0.005))])
     assert (low, high) == pytest.approx((90.6149, 91.9851), abs=1e-4)
-    assert prediction([(RUNS, Published(91.25, runs=10**9))]) == pytest.approx(
+    assert prediction_interval([(RUNS, ReportedResult(91.25, runs=10**9))]) == pytest.approx(
         t_interval(RUNS), abs=1e-4
     )
 
 
 @pytest.mark.parametrize(("m", "shift"), [(1, 0.0), (3, 0.846), (5, 1.163), (10, 1.539)])
 def test_the_best_of_some_runs_is_expected_above_their_mean(m, shift):
-    assert best_of(m) == pytest.approx(shift, abs=5e-4)
-    low, high = prediction([(RUNS, Published(91.5, m, best=True))])
-    assert (low + high) / 2 == pytest.approx(mean(RUNS) + best_of(m) * 0.2236068)
+    assert expected_maximum(m) == pytest.approx(shift, abs=5e-4)
+    low, high = prediction_interval([(RUNS, ReportedResult(91.5, m, is_best=True))])
+    assert (low + high) / 2 == pytest.approx(mean(RUNS) + expected_maximum(m) * 0.2236068)
 
 
 @settings(max_examples=20)
 @given(st.integers(2, 200), st.floats(0.5, 0.999))
 def test_the_best_of_one_run_has_students_prediction_interval(n, confidence):
     t = stats.t.ppf((1 + confidence) / 2, n - 1)
-    assert best_half_width(n, 1, confidence) == pytest.approx(t * math.sqrt(1 + 1 / n), rel=1e-7)
+    assert maximum_prediction_half_width(n, 1, confidence) == pytest.approx(
+        t * math.sqrt(1 + 1 / n), rel=1e-7
+    )
 
 
 def test_the_best_of_some_has_the_interval_that_the_studentised_largest_gives():
     # Of a known deviation (n very large): the largest of m lies within h of its mean with
     # probability .95.
     for m in (3, 5, 10):
-        h, c = best_half_width(100_000, m, 0.95), best_of(m)
+        h, c = maximum_prediction_half_width(100_000, m, 0.95), expected_maximum(m)
         assert stats.norm.cdf(c + h) ** m - stats.norm.cdf(c - h) ** m == pytest.approx(
             0.95, abs=1e-4
         )
@@ -52,29 +62,34 @@ def test_the_best_of_some_has_the_interval_that_the_studentised_largest_gives():
 
 def test_a_difference_of_published_numbers_has_the_error_of_both():
     other = (90.1, 90.4, 90.0, 90.2, 90.5)
-    low, high = prediction([(RUNS, Published(91.3)), (other, Published(90.3))])
-    one = prediction([(RUNS, Published(91.3))])
+    low, high = prediction_interval([(RUNS, ReportedResult(91.3)), (other, ReportedResult(90.3))])
+    one = prediction_interval([(RUNS, ReportedResult(91.3))])
     assert (low + high) / 2 == pytest.approx(mean(RUNS) - mean(other))
     assert high - low > one.high - one.low
 
 
 def test_runs_of_the_source_are_compared_by_welch_unless_they_share_something():
-    source = Published(91.2, 3, values=(91.1, 91.2, 91.3))
-    badge, _, effect = against(RUNS, source)
+    source = ReportedResult(91.2, 3, values=(91.1, 91.2, 91.3))
+    badge, _, effect = compare_with_reported(RUNS, source)
     assert (badge, effect) == ("compatible", welch(RUNS, source.values))
-    shared = Published(91.2, 3, values=(91.1, 91.2, 91.3), independent=False)
-    badge, interval, effect = against(RUNS, shared)
+    shared = ReportedResult(91.2, 3, values=(91.1, 91.2, 91.3), independent=False)
+    badge, interval, effect = compare_with_reported(RUNS, shared)
     assert (badge, effect) == ("compatible", None)
-    assert interval == prediction([(RUNS, Published(91.2))])  # what is shared is one draw
+    assert interval == prediction_interval(
+        [(RUNS, ReportedResult(91.2))]
+    )  # what is shared is one draw
 
 
 def test_a_number_that_these_runs_do_not_give_is_incompatible():
-    assert against(RUNS, Published(93.6))[0] == "incompatible"
-    assert against(RUNS, Published(93.6, 3, values=(93.5, 93.6, 93.7)))[0] == "incompatible"
-    assert against((91.0, 91.0), Published(91.0))[0] == "compatible"
+    assert compare_with_reported(RUNS, ReportedResult(93.6))[0] == "incompatible"
+    assert (
+        compare_with_reported(RUNS, ReportedResult(93.6, 3, values=(93.5, 93.6, 93.7)))[0]
+        == "incompatible"
+    )
+    assert compare_with_reported((91.0, 91.0), ReportedResult(91.0))[0] == "compatible"
 
 
 @given(st.floats(85, 97), st.integers(1, 10), st.booleans(), st.floats(0, 0.5))
 def test_the_badge_is_whether_the_value_lies_in_the_interval(value, m, best, r):
-    badge, (low, high), _ = against(RUNS, Published(value, m, best, r))
+    badge, (low, high), _ = compare_with_reported(RUNS, ReportedResult(value, m, best, r))
     assert badge == ("compatible" if low <= value <= high else "incompatible")

@@ -4,7 +4,12 @@ import pytest
 
 from helpers.arms import arm
 from resnetlab.stats.sequential import Looks
-from resnetlab.stats.verdict import Fails, Means, judge, judge_looks
+from resnetlab.stats.verdict import (
+    FailureHypothesis,
+    MeansHypothesis,
+    compute_sequential_verdicts,
+    compute_verdicts,
+)
 
 LOOKS = Looks()
 HIGH = (97.0, 96.5, 97.5, 96.8, 97.2)
@@ -12,14 +17,14 @@ LOW = (96.0, 96.3, 95.9, 96.6, 95.7)
 
 
 def question(n, high=HIGH, low=LOW):
-    return Means((arm(high[:n]), arm(low[:n])))
+    return MeansHypothesis((arm(high[:n]), arm(low[:n])))
 
 
 def test_the_error_is_shared_among_the_looks():
-    assert LOOKS.spent([0.04]) == (pytest.approx(0.2), 0)
-    assert LOOKS.spent([0.04, 0.012]) == (pytest.approx(0.04), 1)
-    assert LOOKS.spent([0.004, 0.9, 0.9]) == (pytest.approx(0.02), 0)
-    assert [LOOKS.next(n) for n in (3, 5, 10)] == [5, 10, None]
+    assert LOOKS.corrected_p([0.04]) == (pytest.approx(0.2), 0)
+    assert LOOKS.corrected_p([0.04, 0.012]) == (pytest.approx(0.04), 1)
+    assert LOOKS.corrected_p([0.004, 0.9, 0.9]) == (pytest.approx(0.02), 0)
+    assert [LOOKS.next_seeds(n) for n in (3, 5, 10)] == [5, 10, None]
 
 
 @pytest.mark.parametrize(
@@ -32,39 +37,44 @@ def test_looks_that_would_err_too_often_are_refused(seeds, weights):
 
 
 def test_a_claim_is_decided_by_its_least_weighted_p():
-    once = [judge([question(n)])[0] for n in (3, 5)]
-    (found,) = judge_looks([[question(3), question(5)]], LOOKS)
+    once = [compute_verdicts([question(n)])[0] for n in (3, 5)]
+    (found,) = compute_sequential_verdicts([[question(3), question(5)]], LOOKS)
     assert found.p == pytest.approx(min(once[0].p / 0.2, once[1].p / 0.3))
-    assert (found.look, found.word) == (2, "reproduced")
+    assert (found.look, found.label) == (2, "reproduced")
     assert found.confidence == pytest.approx(1 - 0.05 * 0.3)
     assert found.effect == once[1].effect
 
 
 def test_a_verdict_once_reached_stays():
     clear = (50.0, 50.1, 49.9)
-    first = judge_looks([[question(3, low=clear)]], LOOKS)[0]
-    assert first.word == "reproduced"
-    later = Means((arm(HIGH), arm((*clear, 99.0, 99.9))))
-    assert judge_looks([[question(3, low=clear), later]], LOOKS)[0].word == "reproduced"
+    first = compute_sequential_verdicts([[question(3, low=clear)]], LOOKS)[0]
+    assert first.label == "reproduced"
+    later = MeansHypothesis((arm(HIGH), arm((*clear, 99.0, 99.9))))
+    assert (
+        compute_sequential_verdicts([[question(3, low=clear), later]], LOOKS)[0].label
+        == "reproduced"
+    )
 
 
 def test_seeds_off_the_schedule_raise():
     with pytest.raises(ValueError, match="4 seeds are no look"):
-        judge_looks([[question(4)]], LOOKS)
+        compute_sequential_verdicts([[question(4)]], LOOKS)
     with pytest.raises(ValueError, match="look 1 is at 3 seeds"):
-        judge_looks([[question(5)]], LOOKS)
+        compute_sequential_verdicts([[question(5)]], LOOKS)
     with pytest.raises(ValueError, match="look 2 is at 5 seeds"):
-        judge_looks([[question(3), question(3)]], LOOKS)
+        compute_sequential_verdicts([[question(3), question(3)]], LOOKS)
 
 
 def test_a_failed_run_counts_as_a_seed_of_its_look():
-    late = Means((arm(HIGH[:2], dead=[10.0]), arm(LOW[:3])))
-    assert judge_looks([[late]], LOOKS)[0].conditional
+    late = MeansHypothesis((arm(HIGH[:2], dead=[10.0]), arm(LOW[:3])))
+    assert compute_sequential_verdicts([[late]], LOOKS)[0].conditional
 
 
 def test_a_network_that_fails_is_judged_once_and_spends_nothing():
-    fails = Fails((arm(dead=[10.0] * 5), arm(HIGH)))
-    found = judge_looks([[fails]], LOOKS)[0]
-    assert (found.word, found.p) == ("reproduced", judge([fails])[0].p)
+    fails = FailureHypothesis((arm(dead=[10.0] * 5), arm(HIGH)))
+    found = compute_sequential_verdicts([[fails]], LOOKS)[0]
+    assert (found.label, found.p) == ("reproduced", compute_verdicts([fails])[0].p)
     with pytest.raises(ValueError, match="one look"):
-        judge_looks([[Fails((arm(dead=[10.0] * 3), arm(HIGH[:3]))), fails]], LOOKS)
+        compute_sequential_verdicts(
+            [[FailureHypothesis((arm(dead=[10.0] * 3), arm(HIGH[:3]))), fails]], LOOKS
+        )

@@ -17,17 +17,17 @@ from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW, ttost_ind, ttost_paired
 
 from helpers.arms import arm
-from resnetlab.stats.contrasts import contrast, paired, welch
-from resnetlab.stats.exact import below_half, mcnemar
+from resnetlab.stats.contrasts import contrast, paired_difference, welch
+from resnetlab.stats.exact import binomial_test_below_half, mcnemar
 from resnetlab.stats.intervals import clopper_pearson, t_interval, wilson
-from resnetlab.stats.power import power, runs_for, smallest_effect
+from resnetlab.stats.power import minimum_detectable_effect, power, required_runs
 from resnetlab.stats.verdict import (
     GREATER,
-    Means,
+    MeansHypothesis,
     Region,
     benjamini_hochberg,
+    compute_verdicts,
     holm,
-    judge,
     region_test,
 )
 
@@ -60,7 +60,7 @@ def test_welchs_t_and_its_interval(a, b, confidence):
     both = CompareMeans(DescrStatsW(a), DescrStatsW(b))
     t, p, nu = both.ttest_ind(usevar="unequal")
     effect = welch(a, b)
-    assert (effect.d / effect.se, effect.nu) == pytest.approx((t, nu), **SAME)
+    assert (effect.estimate / effect.se, effect.df) == pytest.approx((t, nu), **SAME)
     assert 2 * min(region_test(effect, GREATER)) == pytest.approx(p, **SAME)
     assert effect.interval(confidence) == pytest.approx(
         both.tconfint_diff(1 - confidence, usevar="unequal"), **SAME
@@ -69,7 +69,7 @@ def test_welchs_t_and_its_interval(a, b, confidence):
 
 @given(values, values)
 def test_a_verdicts_p_is_that_of_welchs_anova_of_two_arms(a, b):
-    found = judge([Means((arm(a), arm(b)))])[0]
+    found = compute_verdicts([MeansHypothesis((arm(a), arm(b)))])[0]
     assert found.p == pytest.approx(anova_oneway((a, b), use_var="unequal").pvalue, **SAME)
 
 
@@ -90,7 +90,9 @@ def test_two_one_sided_tests_of_pairs(pairs, margin):
     assume(np.std(differences) > 1e-3)
     a, b = np.array(pairs).T
     p = ttost_paired(a, b, -margin, margin)[0]
-    assert region_test(paired(differences), Region(-margin, margin))[0] == pytest.approx(p, **SAME)
+    assert region_test(paired_difference(differences), Region(-margin, margin))[0] == pytest.approx(
+        p, **SAME
+    )
 
 
 @given(st.lists(st.tuples(values, st.floats(-3, 3)), min_size=2, max_size=4))
@@ -105,7 +107,7 @@ def test_a_contrast_has_the_error_of_a_regression_on_arms_with_variances_apart(t
     )  # of a mean: its own variance over its own number
     test = fit.t_test(np.array(weights))
     effect = contrast(arms, weights)
-    assert (effect.d, effect.se) == pytest.approx(
+    assert (effect.estimate, effect.se) == pytest.approx(
         (test.effect[0], test.sd[0, 0]), rel=1e-7, abs=1e-7
     )
 
@@ -123,11 +125,11 @@ def test_power_and_what_it_takes(effect, n):
     wanted = theirs.power(effect, n, 0.05)
     if np.isfinite(wanted):  # theirs is NaN where scipy's noncentral t has no lower tail left
         assert power(effect, n) == pytest.approx(wanted, **SAME)
-    assert theirs.power(smallest_effect(n), n, 0.05) == pytest.approx(0.8, abs=1e-7)
+    assert theirs.power(minimum_detectable_effect(n), n, 0.05) == pytest.approx(0.8, abs=1e-7)
 
 
 def test_runs_for_half_a_standard_deviation():
-    assert runs_for(0.5) == pytest.approx(
+    assert required_runs(0.5) == pytest.approx(
         TTestIndPower().solve_power(0.5, power=0.8, alpha=0.05), rel=1e-6
     )
 
@@ -145,4 +147,4 @@ def test_surely_fewer_than_half_is_that_the_upper_bound_is_below_a_half(rate):
     """Contradicted by the one-sided 95 % bound of Clopper and Pearson."""
     upper = proportion_confint(*rate, alpha=0.1, method="beta")[1]
     assume(abs(upper - 0.5) > 1e-9)
-    assert (below_half(*rate) < 0.05) == (upper < 0.5)
+    assert (binomial_test_below_half(*rate) < 0.05) == (upper < 0.5)

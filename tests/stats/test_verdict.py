@@ -9,9 +9,17 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from resnetlab.stats.contrasts import welch
-from resnetlab.stats.intervals import summarise
-from resnetlab.stats.power import forecast
-from resnetlab.stats.verdict import GREATER, Arm, Means, Region, holm, judge, region_test
+from resnetlab.stats.intervals import summarize
+from resnetlab.stats.power import forecast_seeds
+from resnetlab.stats.verdict import (
+    GREATER,
+    Arm,
+    MeansHypothesis,
+    Region,
+    compute_verdicts,
+    holm,
+    region_test,
+)
 
 DRUG_1 = (
     0.7,
@@ -35,23 +43,23 @@ def arm(values=(), **others):
     runs = [("converged", value) for value in values]
     for outcome, held in others.items():
         runs += [(outcome.replace("_", " "), value) for value in held]
-    held = summarise(runs, 10.0)
+    held = summarize(runs, 10.0)
     return Arm(held.counts, held.converged_pct, held.chance_pct)
 
 
 def greater(left, right):
-    return Means((left, right))
+    return MeansHypothesis((left, right))
 
 
 def verdict(left, right):
-    return judge([greater(left, right)])[0]
+    return compute_verdicts([greater(left, right)])[0]
 
 
 def test_welch_on_the_sleep_data():
     effect = welch(DRUG_1, DRUG_2)
     p_in, p_out = region_test(effect, GREATER)
-    assert effect.d / effect.se == pytest.approx(-1.8608135, abs=1e-7)
-    assert effect.nu == pytest.approx(17.776474, abs=1e-6)
+    assert effect.estimate / effect.se == pytest.approx(-1.8608135, abs=1e-7)
+    assert effect.df == pytest.approx(17.776474, abs=1e-6)
     assert 2 * min(p_in, p_out) == pytest.approx(0.0793941, abs=1e-7)
     assert effect.interval() == pytest.approx((-3.3654832, 0.2054832), abs=1e-7)
 
@@ -64,16 +72,19 @@ def test_two_one_sided_tests_on_the_sleep_data():
 
 def test_one_constant_arm_and_two():
     effect = welch((10, 10, 10), (91, 91.2, 90.9))
-    assert (effect.d / effect.se, effect.nu) == (pytest.approx(-918.83, abs=0.01), pytest.approx(2))
+    assert (effect.estimate / effect.se, effect.df) == (
+        pytest.approx(-918.83, abs=0.01),
+        pytest.approx(2),
+    )
     both = welch((10, 10, 10), (10, 10, 10))
-    assert (both.deterministic, both.d, both.interval()) == (True, 0, (0, 0))
+    assert (both.deterministic, both.estimate, both.interval()) == (True, 0, (0, 0))
 
 
 @given(arms, arms)
 def test_welch_equals_scipys(a, b):
     assume(min(len(set(a)), len(set(b))) > 1)  # scipy warns of a constant arm
     ours, oracle = welch(a, b), stats.ttest_ind(a, b, equal_var=False)
-    assert (ours.d / ours.se, ours.nu) == pytest.approx((oracle.statistic, oracle.df))
+    assert (ours.estimate / ours.se, ours.df) == pytest.approx((oracle.statistic, oracle.df))
     assert ours.interval() == pytest.approx(tuple(oracle.confidence_interval()))
 
 
@@ -92,16 +103,16 @@ def test_reproduced_exactly_when_the_interval_lies_in_the_region(a, b):
     low, high = welch(a, b).interval()
     assume(abs(low) > 1e-9)
     assume(abs(high) > 1e-9)
-    assert found.word == (
+    assert found.label == (
         "reproduced" if low > 0 else "contradicted" if high < 0 else "inconclusive"
     )
 
 
 @given(st.lists(st.tuples(arms, arms), min_size=1, max_size=4))
 def test_holm_never_creates_a_verdict(pairs):
-    together = judge([greater(arm(a), arm(b)) for a, b in pairs])
+    together = compute_verdicts([greater(arm(a), arm(b)) for a, b in pairs])
     for (a, b), found in zip(pairs, together, strict=True):
-        assert found.word in ("inconclusive", verdict(arm(a), arm(b)).word)
+        assert found.label in ("inconclusive", verdict(arm(a), arm(b)).label)
 
 
 @given(arms, arms, st.randoms())
@@ -113,74 +124,74 @@ def test_the_order_of_seeds_changes_no_verdict(a, b, random):
 
 def test_planted_truths_are_found():
     high, low = arm((97.0, 96.5, 97.5, 96.8, 97.2)), arm((30.0, 25.0, 36.0, 28.0, 22.0))
-    assert verdict(high, low).word == "reproduced"
-    assert verdict(low, high).word == "contradicted"
+    assert verdict(high, low).label == "reproduced"
+    assert verdict(low, high).label == "contradicted"
     close = verdict(arm((97.0, 96.0, 97.5)), arm((96.5, 96.9, 95.8)))
-    assert close.word == "inconclusive"
-    assert close.forecast.about > 3
+    assert close.label == "inconclusive"
+    assert close.forecast.estimate > 3
 
 
 def test_constant_arms_differ_deterministically_without_a_p_value():
     found = verdict(arm((97.0, 97.0)), arm((10.5, 10.5)))
-    assert (found.word, found.effect.deterministic, found.p, found.p_holm) == (
+    assert (found.label, found.effect.deterministic, found.p, found.p_holm) == (
         "reproduced",
         True,
         None,
         None,
     )
-    assert verdict(arm((99.0, 99.0)), arm((99.0, 99.0))).word == "inconclusive"
+    assert verdict(arm((99.0, 99.0)), arm((99.0, 99.0))).label == "inconclusive"
 
 
 def test_out_of_memory_makes_a_claim_untestable():
     found = verdict(arm((97.0, 96.0), out_of_memory=[None]), arm((30.0, 31.0)))
-    assert found.word == "untestable"
-    assert "memory" in found.why
+    assert found.label == "untestable"
+    assert "memory" in found.reason
 
 
 def test_failed_runs_make_a_verdict_conditional_on_convergence():
     found = verdict(arm((97.0, 96.5, 97.5)), arm((30.0, 25.0, 36.0), dead=[10.0], diverged=[None]))
-    assert found.qualified == "reproduced (conditional on convergence)"
+    assert found.qualified_label == "reproduced (conditional on convergence)"
 
 
 def test_too_few_converged_runs_give_the_success_rates_and_no_verdict():
     found = verdict(arm((97.0, 96.5, 97.5)), arm((30.0,), dead=[10.0, 11.0]))
-    assert found.word == "inconclusive"
-    assert "3 of 3 against 1 of 3" in found.why
+    assert found.label == "inconclusive"
+    assert "3 of 3 against 1 of 3" in found.reason
     assert (found.effect, found.p, found.forecast) == (None, None, None)
 
 
 def test_converged_runs_cannot_overrule_the_mean_over_all_runs():
     left = arm((60.0, 61.0), dead=[10.0] * 200)  # better when it learns, which is hardly ever
     right = arm([50.0 + i / 10 for i in range(20)])
-    assert verdict(left, right).word == "inconclusive"
+    assert verdict(left, right).label == "inconclusive"
 
 
 def test_a_missing_run_must_not_matter():
     high, low = (97.0, 96.5, 97.5, 96.8), (30.0, 25.0, 36.0)
-    assert verdict(arm(high, missing=[None]), arm(low)).word == "reproduced"
+    assert verdict(arm(high, missing=[None]), arm(low)).label == "reproduced"
     left, right = arm((60.0, 60.4, 60.2), missing=[None]), arm((59.9, 59.5, 59.7))
     present = welch(left.converged, right.converged).interval()
     assert present.low > 0
     assert verdict(left, right).conditional
     borderline = verdict(arm((60.0, 61.0), missing=[None]), arm((57.6, 58.6)))
     assert (
-        borderline.word == "inconclusive"
+        borderline.label == "inconclusive"
     )  # significant only if the missing run is like the others
 
 
 def test_an_unfinished_study_judges_nothing():
     waiting = arm((97.0, 96.0), waiting=[None])
-    found = judge([greater(waiting, arm((10.0, 11.0)))], finished=False)[0]
-    assert (found.word, found.effect, found.p) == ("waiting", None, None)
+    found = compute_verdicts([greater(waiting, arm((10.0, 11.0)))], finished=False)[0]
+    assert (found.label, found.effect, found.p) == ("waiting", None, None)
 
 
 def test_forecast_grows_with_noise_and_stops_at_fifty():
     left, right = (97.0, 96.0, 97.5), (96.5, 96.9, 95.8)
-    low, about, high = forecast(welch(left, right), (3, 3), GREATER)
+    low, about, high = forecast_seeds(welch(left, right), (3, 3), GREATER)
     assert low <= about
     assert high is None
     even = (50.0, 51.0, 52.0)
-    assert forecast(welch(even, even), (3, 3), GREATER).about is None
+    assert forecast_seeds(welch(even, even), (3, 3), GREATER).estimate is None
 
 
 def test_forecast_is_the_seeds_for_80_percent_power():
@@ -189,7 +200,7 @@ def test_forecast_is_the_seeds_for_80_percent_power():
     scale = s / np.std(left, ddof=1)
     left = tuple(90 + (x - 90) * scale for x in left)
     right = tuple(x - 0.8 for x in left)  # effect .8 sd
-    about = forecast(welch(left, right), (5, 5), GREATER).about
+    about = forecast_seeds(welch(left, right), (5, 5), GREATER).estimate
     nu, shift = 2 * (about - 1), 0.8 / math.sqrt(2 / about)
     assert stats.nct.sf(stats.t.ppf(0.975, nu), nu, shift) == pytest.approx(0.8, abs=0.02)
 

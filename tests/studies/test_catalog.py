@@ -17,18 +17,18 @@ import torch
 from PIL import Image
 
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.study_data import gather
+from resnetlab.analysis.study_data import collect
 from resnetlab.api import LoadedStudy
 from resnetlab.data.config import Augment, Data
 from resnetlab.errors import InputError
-from resnetlab.models.configs import External, Model
-from resnetlab.models.configs.bag_of_words import BagOfWords
-from resnetlab.models.configs.cifar import CifarNet
-from resnetlab.models.configs.imagenet import ImageNetResNet
+from resnetlab.models.configs import ExternalConfig, ModelConfig
+from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
+from resnetlab.models.configs.cifar import CifarConfig
+from resnetlab.models.configs.imagenet import ImageNetConfig
 from resnetlab.models.weights import write_weights
-from resnetlab.recipes.finetune import Tuning
+from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.train import Recipe
-from resnetlab.studies.claims import labels
+from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study, study_names
 from resnetlab.studies.plan import Plan
@@ -91,7 +91,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], External]:
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], ExternalConfig]:
     """Folders of small photographs, by the name that a study gives, and a tiny network with
     weights.
     """
@@ -110,27 +110,27 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Pat
     torch.manual_seed(0)
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     weights = str(root / "tiny.safetensors")
-    spec = External(
+    spec = ExternalConfig(
         source="helpers.tiny:tiny", weights=weights, mean=(0.5,) * 3, deviation=(0.5,) * 3
     )
     return {name: root / name for name in ("photos", "stanford-dogs")}, spec
 
 
-def small(model: Model) -> Model:
+def small(model: ModelConfig) -> ModelConfig:
     """The same network with fewer blocks, and narrower where it may be."""
-    if isinstance(model, CifarNet):
+    if isinstance(model, CifarConfig):
         return replace(
             model,
             blocks=tuple(min(2, (b + 8) // 9) for b in model.blocks),
             widths=tuple(w // 4 for w in model.widths),
         )
-    if isinstance(model, BagOfWords):
+    if isinstance(model, BagOfWordsConfig):
         return replace(model, words=16, stride=4)
-    return replace(model, blocks=(1, 1, 1, 1)) if isinstance(model, ImageNetResNet) else model
+    return replace(model, blocks=(1, 1, 1, 1)) if isinstance(model, ImageNetConfig) else model
 
 
 def shrunken(
-    name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], External]
+    name: str, images: dict[str, Path], photographs: tuple[dict[str, Path], ExternalConfig]
 ) -> Study:
     """One epoch, two seeds, 256 images; of a study of fine-tuning a tiny network at an eighth of
     the sizes.
@@ -139,7 +139,7 @@ def shrunken(
     folders, tiny = photographs
     networks = list(dict.fromkeys(condition.model for condition in study.conditions))
 
-    def fitted(condition: Condition, tuning: Tuning) -> Condition:
+    def fitted(condition: Condition, tuning: FinetuneRecipe) -> Condition:
         stages = tuple(
             replace(
                 stage,
@@ -159,11 +159,11 @@ def shrunken(
         )
 
     def cut(condition: Condition) -> Condition:
-        if isinstance(condition.recipe, Tuning):
+        if isinstance(condition.recipe, FinetuneRecipe):
             return fitted(condition, condition.recipe)
         recipe: Recipe = replace(condition.recipe, epochs=1, steps=None)
         source = str(images[condition.data.source])
-        smaller = isinstance(condition.model, CifarNet | ImageNetResNet)
+        smaller = isinstance(condition.model, CifarConfig | ImageNetConfig)
         few = None if smaller else 32  # the others cannot be made smaller
         data = replace(condition.data, source=source, image_size=None, train_images=few)
         return replace(condition, model=small(condition.model), recipe=recipe, data=data)
@@ -175,7 +175,7 @@ def shrunken(
 def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its_report(
     name: str,
     images: dict[str, Path],
-    photographs: tuple[dict[str, Path], External],
+    photographs: tuple[dict[str, Path], ExternalConfig],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     train_here: Train,
@@ -184,8 +184,12 @@ def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its
         monkeypatch.setattr("resnetlab.training.resolve.processor_has_bf16", lambda: True)
     whole = shrunken(name, images, photographs)
     assert len(LoadedStudy(whole).plan(tmp_path).runs) == 2 * len(whole.conditions)
-    claim = min(whole.claims, key=lambda held: len(labels(held)), default=None)
-    kept = labels(claim) if claim else [condition.label for condition in whole.conditions[:2]]
+    claim = min(whole.claims, key=lambda held: len(condition_labels(held)), default=None)
+    kept = (
+        condition_labels(claim)
+        if claim
+        else [condition.label for condition in whole.conditions[:2]]
+    )
     part = replace(
         whole,
         conditions=tuple(map(whole.condition, kept)),
@@ -199,7 +203,7 @@ def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its
     outcome = loaded.report(plan, tmp_path)
     assert outcome.finished
     assert outcome.report.exists()
-    assert [verdict.word in WORDS for verdict in analyze(gather(outcome.record)).verdicts] == [
+    assert [verdict.label in WORDS for verdict in analyze(collect(outcome.record)).verdicts] == [
         True
     ] * len(part.claims)
 
@@ -209,7 +213,7 @@ def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its
 def test_every_rung_of_a_ladder_trains_and_has_its_row(
     name: str,
     images: dict[str, Path],
-    photographs: tuple[dict[str, Path], External],
+    photographs: tuple[dict[str, Path], ExternalConfig],
     tmp_path: Path,
     train_here: Train,
 ) -> None:
@@ -253,7 +257,7 @@ def test_a_claim_that_is_turned_round_comes_out_contradicted(
     loaded = LoadedStudy(parse_study(held, "reversed.toml", Overrides()))
     plan = loaded.plan(tmp_path)
     train_here(plan, tmp_path)
-    words = [verdict.word for verdict in analyze(gather(read_record(plan, tmp_path))).verdicts]
+    words = [verdict.label for verdict in analyze(collect(read_record(plan, tmp_path))).verdicts]
     assert words == ["reproduced", "contradicted"]
 
 

@@ -14,15 +14,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnetlab.analysis.hypotheses import Ran, Runs, question
+from resnetlab.analysis.hypotheses import ConditionRuns, RunOutcome, to_hypothesis
 from resnetlab.errors import InputError
 from resnetlab.schema import decode, without_defaults
-from resnetlab.stats.verdict import GREATER, LESS, Fails, Means, Region, judge
-from resnetlab.stats.verdict import Faster as Race
-from resnetlab.studies.claims import Claim, described, labels
+from resnetlab.stats.verdict import (
+    GREATER,
+    LESS,
+    FailureHypothesis,
+    MeansHypothesis,
+    Region,
+    compute_verdicts,
+)
+from resnetlab.stats.verdict import SpeedHypothesis as Race
+from resnetlab.studies.claims import Claim, condition_labels, describe_claim
 from resnetlab.studies.parsing.claims import parse_claims
 from resnetlab.studies.parsing.overrides import Overrides
-from resnetlab.studies.parsing.power_checks import cautions
+from resnetlab.studies.parsing.power_checks import plan_warnings
 from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.study import Study
 
@@ -125,7 +132,7 @@ def every() -> Study:
 
 
 def test_each_kind_finds_its_conditions_in_the_grid() -> None:
-    held = {found.kind: labels(found) for found in every().claims}
+    held = {found.kind: condition_labels(found) for found in every().claims}
     two = (RESIDUAL[2], PLAIN[2])
     pairs = tuple(label for pair in zip(RESIDUAL, PLAIN, strict=True) for label in pair)
     assert held == {
@@ -156,7 +163,7 @@ def test_a_claim_without_a_kind_is_greater() -> None:
 def test_every_kind_is_written_and_read_back_the_same_and_said_in_a_line() -> None:
     for found in every().claims:
         assert decode(Claim, without_defaults(found), "report.json") == found
-        assert RESIDUAL[2] in described(found) or PLAIN[2] in described(found)
+        assert RESIDUAL[2] in describe_claim(found) or PLAIN[2] in describe_claim(found)
 
 
 def test_a_size_has_a_margin_of_half_of_it_and_of_a_fifth_of_a_point_at_least() -> None:
@@ -414,30 +421,32 @@ def test_runs_of_one_training_are_pairs() -> None:
     text = 'paired = true\nleft = { recipe.choose = "best" }\nright = { recipe.choose = "last" }'
     found = study(text, grid=grid, data={"source": "digits", "validation": 0.1}).claims[0]
     runs = {
-        label: Runs(
-            tuple(Ran(seed, "converged", 10.0 * seed + e) for seed, e in enumerate(errors)),
+        label: ConditionRuns(
+            tuple(RunOutcome(seed, "converged", 10.0 * seed + e) for seed, e in enumerate(errors)),
             0.1,
             10,
             1.0,
         )
-        for label, errors in zip(labels(found), ((1.0, 2.0, 3.0), (3.0, 4.5, 5.0)), strict=True)
+        for label, errors in zip(
+            condition_labels(found), ((1.0, 2.0, 3.0), (3.0, 4.5, 5.0)), strict=True
+        )
     }
-    asked = question(found, runs)
-    assert isinstance(asked, Means)
+    asked = to_hypothesis(found, runs)
+    assert isinstance(asked, MeansHypothesis)
     assert asked.pairs == (2.0, 2.5, 2.0)
 
 
 def test_what_so_few_seeds_cannot_decide_is_said_before_they_are_run() -> None:
     held = every()
-    assert [line.split(": ")[1] for line in cautions(held.claims, 5)] == [
+    assert [line.split(": ")[1] for line in plan_warnings(held.claims, 5)] == [
         (
             "neither an expected_sd nor a published one, so nothing says whether 5 seeds can "
             "confirm its margin"
         )
     ] * 2
-    few = cautions(held.claims, 3)
+    few = plan_warnings(held.claims, 3)
     assert "3 seeds cannot decide it, whatever they give; 4 can" in few[-1]
-    assert len(cautions(held.claims, 1)) == len(held.claims)
+    assert len(plan_warnings(held.claims, 1)) == len(held.claims)
 
 
 FIELDS = st.sampled_from(
@@ -466,9 +475,9 @@ def test_no_table_ends_in_a_traceback(table: dict[str, Any]) -> None:
 # --------------------------------------------------------------------------------------------------
 
 
-def runs(*errors: float, epochs: float = 10.0, **more: Any) -> Runs:
-    return Runs(
-        tuple(Ran(i, "converged", e, e / 100, **more) for i, e in enumerate(errors)),
+def runs(*errors: float, epochs: float = 10.0, **more: Any) -> ConditionRuns:
+    return ConditionRuns(
+        tuple(RunOutcome(i, "converged", e, e / 100, **more) for i, e in enumerate(errors)),
         0.1,
         10,
         epochs,
@@ -478,7 +487,7 @@ def runs(*errors: float, epochs: float = 10.0, **more: Any) -> Runs:
 def asked(kind: str) -> Any:
     found = next(found for found in every().claims if found.kind == kind)
     good, bad = runs(3.0, 3.2, 2.9), runs(6.0, 6.3, 5.8)
-    return question(
+    return to_hypothesis(
         found, {label: good if "residual" in label else bad for label in (*PLAIN, *RESIDUAL)}
     )
 
@@ -490,17 +499,17 @@ def test_regions_and_directions_are_those_of_the_claims() -> None:
     assert (asked("relative").region, asked("relative").relative) == (Region(18, 38), True)
     negative = claim('kind = "about"\nsize = -3.0\n' + TWO)
     both = {RESIDUAL[2]: runs(3.0, 3.1), PLAIN[2]: runs(6.0, 6.1)}
-    assert question(negative, both).direction == LESS  # type: ignore[union-attr]
+    assert to_hypothesis(negative, both).direction == LESS  # type: ignore[union-attr]
 
 
 def test_less_loss_and_less_error_are_better() -> None:
     found = asked("greater")  # by loss
     assert found.arms[0].converged == pytest.approx((-0.032, -0.03, -0.029))
     assert found.arms[0].chance == -math.log(10)
-    assert judge([found])[0].word == "reproduced"
-    effect = judge([asked("relative")])[0].effect
+    assert compute_verdicts([found])[0].label == "reproduced"
+    effect = compute_verdicts([asked("relative")])[0].effect
     assert effect is not None
-    assert effect.d == pytest.approx(100 * (1 - (9.1 / 3) / (18.1 / 3)))
+    assert effect.estimate == pytest.approx(100 * (1 - (9.1 / 3) / (18.1 / 3)))
 
 
 def test_a_claim_on_the_train_images_is_judged_by_what_the_runs_reached_there() -> None:
@@ -509,21 +518,21 @@ def test_a_claim_on_the_train_images_is_judged_by_what_the_runs_reached_there() 
         claim(text.format(kind) + EVERY[kind].replace('metric = "loss"', ""))
         for kind in ("greater", "about", "equal", "average", "relative", "monotone", "best")
     ]
-    learned = Runs(
+    learned = ConditionRuns(
         (
-            Ran(0, "converged", 9.0, train_error_pct=1.0),
-            Ran(1, "converged", 9.0, train_error_pct=2.0),
+            RunOutcome(0, "converged", 9.0, train_error_pct=1.0),
+            RunOutcome(1, "converged", 9.0, train_error_pct=2.0),
         ),
         0.1,
         10,
         10.0,
     )
     for one in found:
-        assert described(one).endswith(", on the train images")
+        assert describe_claim(one).endswith(", on the train images")
         assert without_defaults(one)["split"] == "train"
-        arms = question(one, dict.fromkeys((*PLAIN, *RESIDUAL), learned)).arms
+        arms = to_hypothesis(one, dict.fromkeys((*PLAIN, *RESIDUAL), learned)).arms
         assert {arm.converged for arm in arms} == {(-2.0, -1.0)}
-    by_loss = Ran(0, "converged", 9.0, 0.3, train_error_pct=1.0, train_loss_nats=0.1)
+    by_loss = RunOutcome(0, "converged", 9.0, 0.3, train_error_pct=1.0, train_loss_nats=0.1)
     assert [by_loss.value("loss", split) for split in ("test", "train")] == [-0.3, -0.1]
     assert by_loss.value("top1", "train") == 99.0
 
@@ -542,26 +551,28 @@ def test_weights_of_averages_chains_and_rivals() -> None:
 
 
 def test_failing_counts_runs_and_no_accuracy() -> None:
-    assert isinstance(asked("fails-and-trains"), Fails)
+    assert isinstance(asked("fails-and-trains"), FailureHypothesis)
 
 
 def test_a_race_is_run_within_the_epochs_of_both_and_nobody_leaves_it() -> None:
     found = next(found for found in every().claims if found.kind == "faster")
     quick = {"validation": ((1.0, 50.0), (2.0, 91.0), (3.0, 89.0))}
     late = {"validation": ((1.0, 50.0), (2.0, 60.0), (30.0, 95.0))}
-    left = Runs(
+    left = ConditionRuns(
         (
-            Ran(0, "converged", 5.0, curves=quick),
-            Ran(1, "converged", 5.0, curves=late),
-            Ran(2, "diverged"),
-            Ran(3, "missing"),
-            Ran(4, "dead", 90.0),
+            RunOutcome(0, "converged", 5.0, curves=quick),
+            RunOutcome(1, "converged", 5.0, curves=late),
+            RunOutcome(2, "diverged"),
+            RunOutcome(3, "missing"),
+            RunOutcome(4, "dead", 90.0),
         ),
         0.1,
         10,
         30.0,
     )
-    asked = question(found, {RESIDUAL[2]: left, PLAIN[2]: runs(1.0, 1.0, curves=late, epochs=10.0)})
+    asked = to_hypothesis(
+        found, {RESIDUAL[2]: left, PLAIN[2]: runs(1.0, 1.0, curves=late, epochs=10.0)}
+    )
     assert isinstance(asked, Race)
     assert asked.epochs == (
         (2.0, math.inf, math.inf, math.inf),
@@ -573,6 +584,6 @@ def test_a_race_is_run_on_the_test_curve_where_both_recorded_it() -> None:
     found = next(found for found in every().claims if found.kind == "faster")
     curves = {"validation": ((1.0, 95.0),), "test": ((1.0, 10.0), (2.0, 95.0))}
     both = {RESIDUAL[2]: runs(1.0, curves=curves), PLAIN[2]: runs(1.0, curves=curves)}
-    assert question(found, both).epochs == ((2.0,), (2.0,))  # type: ignore[union-attr]
+    assert to_hypothesis(found, both).epochs == ((2.0,), (2.0,))  # type: ignore[union-attr]
     both[PLAIN[2]] = runs(1.0, curves={"validation": ((3.0, 95.0),)})
-    assert question(found, both).epochs == ((1.0,), (3.0,))  # type: ignore[union-attr]
+    assert to_hypothesis(found, both).epochs == ((1.0,), (3.0,))  # type: ignore[union-attr]

@@ -13,15 +13,15 @@ from scipy import stats
 import resnetlab as rl
 from resnetlab.data.config import DataIdentity
 from resnetlab.files import write_json
-from resnetlab.runs.config import RunSpec, run_id
+from resnetlab.runs.config import RunConfig, run_id
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result, RunFile, Status
 from resnetlab.schema import encode
-from resnetlab.studies.compare import compare, lines
+from resnetlab.studies.compare import compare, format_lines
 
-SPEC = RunSpec(
+SPEC = RunConfig(
     algorithm_version=1,
-    model=rl.cifar(8),
+    model=rl.cifar_config(8),
     data=DataIdentity(sha256="ab" * 32),
     recipe=rl.Recipe(epochs=1),
     numerics=rl.Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1),
@@ -30,7 +30,7 @@ SPEC = RunSpec(
 
 
 def write(
-    root: Path, spec: RunSpec, accuracy_pct: float | None, status: Status = "converged"
+    root: Path, spec: RunConfig, accuracy_pct: float | None, status: Status = "converged"
 ) -> Path:
     """A finished run, or with None one that is not."""
     file = RunFile(
@@ -50,12 +50,12 @@ def write(
     return directory.path
 
 
-def many(root: Path, spec: RunSpec, values: list[float]) -> None:
+def many(root: Path, spec: RunConfig, values: list[float]) -> None:
     for seed, value in enumerate(values):
         write(root, replace(spec, seed=seed), value)
 
 
-PLAIN = replace(SPEC, model=rl.cifar(8, "none"))
+PLAIN = replace(SPEC, model=rl.cifar_config(8, "none"))
 
 
 def test_the_effect_is_welchs(tmp_path: Path) -> None:
@@ -65,11 +65,11 @@ def test_the_effect_is_welchs(tmp_path: Path) -> None:
     found = compare(f"{tmp_path}/runs/*resnet8*", f"{tmp_path}/runs/*plain8*")
     oracle = stats.ttest_ind(a, b, equal_var=False)
     assert found.effect is not None
-    assert found.effect.d == pytest.approx(np.mean(a) - np.mean(b))
-    assert (found.p, found.effect.nu) == (pytest.approx(oracle.pvalue), pytest.approx(oracle.df))
+    assert found.effect.estimate == pytest.approx(np.mean(a) - np.mean(b))
+    assert (found.p, found.effect.df) == (pytest.approx(oracle.pvalue), pytest.approx(oracle.df))
     assert tuple(found.effect.interval()) == pytest.approx(tuple(oracle.confidence_interval()))
-    assert found.differs == ("model.shortcut: A against none",)
-    assert any(line.startswith("A - B: +3.0 points") for line in lines(found))
+    assert found.differing_fields == ("model.shortcut: A against none",)
+    assert any(line.startswith("A - B: +3.0 points") for line in format_lines(found))
     assert found.warnings == (
         "no claim was declared before looking: an exploration, not a verdict",
     )
@@ -116,7 +116,7 @@ def test_two_networks_are_compared_image_by_image(tmp_path: Path) -> None:
     assert found.disagreement is not None
     assert (found.disagreement.only_a, found.disagreement.only_b) == (10, 3)
     assert found.disagreement.p == pytest.approx(stats.binomtest(3, 13, 0.5).pvalue)
-    assert any("nothing of their recipes" in line for line in lines(found))
+    assert any("nothing of their recipes" in line for line in format_lines(found))
 
 
 def test_what_holds_no_finished_run_is_a_mistake(tmp_path: Path) -> None:
@@ -131,4 +131,4 @@ def test_two_constant_sets_have_a_difference_and_no_p(tmp_path: Path) -> None:
     many(tmp_path, PLAIN, [80.0, 80.0])
     found = compare(f"{tmp_path}/runs/*resnet8*", f"{tmp_path}/runs/*plain8*")
     assert found.p is None
-    assert any("deterministic difference" in line for line in lines(found))
+    assert any("deterministic difference" in line for line in format_lines(found))

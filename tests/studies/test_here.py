@@ -17,10 +17,10 @@ import resnetlab as rl
 from helpers.processes import has_trained
 from resnetlab.errors import Problem
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.lifecycle import BusyError
+from resnetlab.runs.lifecycle import RunLockedError
 from resnetlab.studies.executors import worker
-from resnetlab.studies.executors.local import LocalBackend
-from resnetlab.training.state import Learner
+from resnetlab.studies.executors.local import LocalExecutor
+from resnetlab.training.state import ScratchTrainState
 
 RUN = ("cifar-plain8", "adam")
 SETTINGS = ("recipe.epochs=2", "numerics.threads=1", "numerics.precision=fp32")
@@ -37,7 +37,7 @@ def test_no_process_is_started(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr(LocalBackend, "run", refuse)
+    monkeypatch.setattr(LocalExecutor, "run", refuse)
     monkeypatch.setattr("resnetlab.studies.executors.local._Worker._spawn", refuse)
     result = train(small_npz, tmp_path).result
     assert result is not None
@@ -74,7 +74,7 @@ def test_an_unforeseen_error_is_one_line_with_the_traceback_in_a_log(
     def fail(*_: object, **__: object) -> None:
         raise TypeError("planted")
 
-    monkeypatch.setattr(Learner, "train_step", fail)
+    monkeypatch.setattr(ScratchTrainState, "train_step", fail)
     with pytest.raises(
         rl.UnfinishedError, match=r"TypeError: planted \(more in .*\.log\)"
     ) as caught:
@@ -95,12 +95,12 @@ def test_a_run_that_another_process_trains_is_waited_for(
 ) -> None:
     monkeypatch.setattr("resnetlab.studies.executors.base.BUSY_SECONDS", 0.01)
     attempts: list[int] = []
-    real = worker.attempt
+    real = worker.run_attempt
 
     def attempt(*arguments: object, **more: object) -> object:
         attempts.append(1)
         if len(attempts) < 3:
-            raise BusyError(Problem("run", "another process trains this run", "wait for it"))
+            raise RunLockedError(Problem("run", "another process trains this run", "wait for it"))
         return real(*arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(worker, "attempt", attempt)

@@ -13,23 +13,23 @@ from torch import Tensor
 import resnetlab as rl
 from helpers.outcomes import outcome
 from resnetlab.api import plan_run
-from resnetlab.cli.work import choose_backend
-from resnetlab.data.config import Images
-from resnetlab.data.device_images import Resident, Residents
-from resnetlab.data.splits import load
+from resnetlab.cli.work import choose_executor
+from resnetlab.data.config import LabeledImages
+from resnetlab.data.device_images import DeviceImageCache, DeviceImages
+from resnetlab.data.splits import load_dataset
 from resnetlab.errors import InputError
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.studies.executors.base import Job, Queue, message_of
-from resnetlab.studies.executors.worker import Bench
-from resnetlab.training.interleave import take_turns
-from resnetlab.training.state import Learner
+from resnetlab.studies.executors.base import Job, JobQueue, encode_job
+from resnetlab.studies.executors.worker import JobRunner
+from resnetlab.training.interleave import round_robin
+from resnetlab.training.state import ScratchTrainState
 
 SEEDS = (0, 1, 2)
 KEPT = ("weights.safetensors", "logits-test.safetensors")
 
 
 def jobs_of(data: Path, root: Path, *settings: str, seeds: tuple[int, ...] = SEEDS) -> list[Job]:
-    model = rl.CifarNet(blocks=(1, 1), widths=(4, 8), dropout=0.1)
+    model = rl.CifarConfig(blocks=(1, 1), widths=(4, 8), dropout=0.1)
     fixed = (
         "numerics.threads=1",
         "numerics.precision=fp32",
@@ -49,15 +49,15 @@ def work(
     """Let one bench do the groups one after another; the last word on each run."""
     last: dict[str, dict[str, Any]] = {}
     placement = rl.Placement(checkpoint_seconds=0)
-    bench = Bench(stop, lambda **message: last.update({message["id"]: message}))
+    bench = JobRunner(stop, lambda **message: last.update({message["id"]: message}))
     for group in groups:
-        bench.work(*(message_of(job, root, placement) for job in group))
+        bench.run(*(encode_job(job, root, placement) for job in group))
     return last
 
 
 def outcome_of(root: Path, job: Job) -> tuple[Any, ...]:
     """Read what the run of a job left, without its clocks."""
-    return outcome(RunDirectory.of(root, job.id).path, KEPT)
+    return outcome(RunDirectory.find(root, job.id).path, KEPT)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_runs_take_turns_step_by_step_and_end_each_with_its_own() -> None:
             yield
         return name.upper()
 
-    assert list(take_turns([run("a", 3), run("b", 1), run("c", 2)])) == [
+    assert list(round_robin([run("a", 3), run("b", 1), run("c", 2)])) == [
         (1, "B"),
         (2, "C"),
         (0, "A"),
@@ -105,7 +105,7 @@ def test_an_error_that_one_raises_closes_the_others() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(take_turns([waits(), fails()]))
+        list(round_robin([waits(), fails()]))
     assert closed == ["closed"]
 
 
@@ -114,13 +114,13 @@ def test_each_run_has_the_bits_that_it_has_alone(
 ) -> None:
     jobs, expected = alone
     steps: list[int] = []
-    plain = Learner.train_step
+    plain = ScratchTrainState.train_step
 
-    def train_step(self: Learner, images: Tensor, labels: Tensor) -> None:
+    def train_step(self: ScratchTrainState, images: Tensor, labels: Tensor) -> None:
         steps.append(self.seed)
         plain(self, images, labels)
 
-    monkeypatch.setattr(Learner, "train_step", train_step)
+    monkeypatch.setattr(ScratchTrainState, "train_step", train_step)
     last = work(tmp_path, jobs)
     assert {word["kind"] for word in last.values()} == {"finished"}
     assert [outcome_of(tmp_path, job) for job in jobs] == expected
@@ -135,21 +135,23 @@ def test_runs_that_were_stopped_side_by_side_go_on_side_by_side_or_alone_with_th
     count = iter(range(1_000_000))
     last = work(tmp_path, jobs, stop=lambda: next(count) >= asked)
     assert {word["kind"] for word in last.values()} == {"stopped"}
-    assert all(any(RunDirectory.of(tmp_path, job.id).checkpoints.iterdir()) for job in jobs)
+    assert all(any(RunDirectory.find(tmp_path, job.id).checkpoints.iterdir()) for job in jobs)
     work(tmp_path, [jobs[0]], jobs[1:])
     assert [outcome_of(tmp_path, job) for job in jobs] == expected
 
 
-def act_in(monkeypatch: pytest.MonkeyPatch, seed: int, act: Callable[[Learner], None]) -> None:
+def act_in(
+    monkeypatch: pytest.MonkeyPatch, seed: int, act: Callable[[ScratchTrainState], None]
+) -> None:
     """Let `act` happen after the fifth step of the run of that seed."""
-    plain = Learner.train_step
+    plain = ScratchTrainState.train_step
 
-    def train_step(self: Learner, images: Tensor, labels: Tensor) -> None:
+    def train_step(self: ScratchTrainState, images: Tensor, labels: Tensor) -> None:
         plain(self, images, labels)
         if self.seed == seed and self.step == 5:
             act(self)
 
-    monkeypatch.setattr(Learner, "train_step", train_step)
+    monkeypatch.setattr(ScratchTrainState, "train_step", train_step)
 
 
 def test_one_that_diverges_ends_alone(
@@ -173,7 +175,7 @@ def test_want_of_memory_beside_others_is_no_result_and_alone_it_is(
     jobs, expected = alone
     times: list[int] = []
 
-    def runs_out(learner: Learner) -> None:
+    def runs_out(learner: ScratchTrainState) -> None:
         times.append(learner.step)
         if also_alone or len(times) == 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -191,7 +193,7 @@ def test_a_mistake_of_one_run_is_told_and_the_others_go_on(
     tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]]
 ) -> None:
     jobs, expected = alone
-    with RunDirectory.of(tmp_path, jobs[1].id).claimed():
+    with RunDirectory.find(tmp_path, jobs[1].id).lock():
         last = work(tmp_path, jobs)
     assert [last[job.id]["kind"] for job in jobs] == ["finished", "busy", "finished"]
     assert [outcome_of(tmp_path, jobs[place]) for place in (0, 2)] == [expected[0], expected[2]]
@@ -202,25 +204,25 @@ def test_the_data_are_on_the_device_once(
 ) -> None:
     jobs, _ = alone
     copied: list[int] = []
-    plain = Resident.of
+    plain = DeviceImages.from_images
 
-    def of(images: Images, device: torch.device) -> Resident:
+    def of(images: LabeledImages, device: torch.device) -> DeviceImages:
         copied.append(len(images))
         return plain(images, device)
 
-    monkeypatch.setattr(Resident, "of", staticmethod(of))
+    monkeypatch.setattr(DeviceImages, "of", staticmethod(of))
     work(tmp_path, jobs)
-    dataset = load(jobs[0].file.data, tmp_path / "cache")
+    dataset = load_dataset(jobs[0].file.data, tmp_path / "cache")
     assert copied.count(len(dataset.test)) == 1
-    held = Residents()
-    assert held.of(dataset.train, torch.device("cpu")) is held.of(
+    held = DeviceImageCache()
+    assert held.get(dataset.train, torch.device("cpu")) is held.get(
         dataset.train, torch.device("cpu")
     )
 
 
 def test_a_cluster_has_no_runs_side_by_side(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="abreast: runs side by side are not for Ray"):
-        choose_backend("ray", tmp_path, rl.Placement(abreast=2), "")
+        choose_executor("ray", tmp_path, rl.Placement(abreast=2), "")
 
 
 def test_only_untried_runs_of_one_condition_stand_side_by_side(
@@ -229,12 +231,12 @@ def test_only_untried_runs_of_one_condition_stand_side_by_side(
     first = jobs_of(small_npz, tmp_path)
     other = jobs_of(small_npz, tmp_path, "recipe.batch_size=8")
     mixed = [job for pair in zip(first, other, strict=True) for job in pair]
-    queue = Queue(tmp_path, list(mixed))
-    assert queue.take(2) == first[:2]
-    assert queue.take(5) == other
-    assert queue.take(5) == first[2:]
-    queue = Queue(tmp_path, list(mixed), attempts={first[0].id: 1, other[1].id: 2})
-    assert [queue.take(3) for _ in range(4)] == [
+    queue = JobQueue(tmp_path, list(mixed))
+    assert queue.next_jobs(2) == first[:2]
+    assert queue.next_jobs(5) == other
+    assert queue.next_jobs(5) == first[2:]
+    queue = JobQueue(tmp_path, list(mixed), attempts={first[0].id: 1, other[1].id: 2})
+    assert [queue.next_jobs(3) for _ in range(4)] == [
         [first[0]],
         [other[0], other[2]],
         first[1:],

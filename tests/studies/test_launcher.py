@@ -18,12 +18,14 @@ from resnetlab.api import plan_run
 from resnetlab.files import sha256
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.executors import launcher as module
-from resnetlab.studies.executors.base import Event, Job
-from resnetlab.studies.executors.here import run_here
-from resnetlab.studies.executors.launcher import LaunchedWorker, Launcher
-from resnetlab.studies.executors.local import LocalBackend
+from resnetlab.studies.executors.base import Job, RunEvent
+from resnetlab.studies.executors.here import run_in_process
+from resnetlab.studies.executors.launcher import ForkedWorker, Launcher
+from resnetlab.studies.executors.local import LocalExecutor
 
-pytestmark = pytest.mark.skipif(not module.can_launch(), reason="this system cannot copy a process")
+pytestmark = pytest.mark.skipif(
+    not module.can_fork_workers(), reason="this system cannot copy a process"
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def jobs(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Job]
     return [Job(plan.runs[0].id, plan.runs[0].file) for plan in plans]
 
 
-def ask(worker: LaunchedWorker) -> str:
+def ask(worker: ForkedWorker) -> str:
     """The first line of a worker: it is ready."""
     return worker.stdout.readline()
 
@@ -49,7 +51,7 @@ def ask(worker: LaunchedWorker) -> str:
 def launcher(tmp_path: Path) -> Iterator[Launcher]:
     started = Launcher(tmp_path / "launcher.log", dict(os.environ))
     yield started
-    started.end()
+    started.close()
     for worker in started.workers.values():
         worker.stdin.close()
         worker.stdout.close()
@@ -96,15 +98,15 @@ def test_a_launcher_that_cannot_start_ends_its_workers_instead_of_leaving_them_w
     worker = broken.start(tmp_path / "0.log")
     assert worker.stdout.readline() == ""
     assert worker.wait(60) == -9
-    broken.end()
+    broken.close()
     worker.stdin.close()
     worker.stdout.close()
     assert "torch is broken" in (tmp_path / "launcher.log").read_text()
 
 
 def test_a_launcher_that_is_killed_costs_no_run(tmp_path: Path, jobs: list[Job]) -> None:
-    backend = LocalBackend(tmp_path, rl.Placement(workers=2))
-    events: list[Event] = []
+    backend = LocalExecutor(tmp_path, rl.Placement(workers=2))
+    events: list[RunEvent] = []
     for event in backend.run(jobs, lambda: False):
         if not events and backend.launcher is not None:
             os.kill(backend.launcher.process.pid, signal.SIGKILL)
@@ -117,12 +119,12 @@ def test_a_launcher_that_is_killed_costs_no_run(tmp_path: Path, jobs: list[Job])
 def test_a_run_has_the_same_bits_in_a_launched_worker_a_new_process_and_the_calling_one(
     tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    list(LocalBackend(tmp_path / "launched", rl.Placement(workers=2)).run(jobs, lambda: False))
+    list(LocalExecutor(tmp_path / "launched", rl.Placement(workers=2)).run(jobs, lambda: False))
     monkeypatch.setattr("resnetlab.studies.executors.local.can_launch", lambda: False)
-    list(LocalBackend(tmp_path / "new", rl.Placement(workers=1)).run(jobs[:1], lambda: False))
-    run_here(jobs[0], tmp_path / "here", rl.Placement(), lambda: False, lambda _: None)
+    list(LocalExecutor(tmp_path / "new", rl.Placement(workers=1)).run(jobs[:1], lambda: False))
+    run_in_process(jobs[0], tmp_path / "here", rl.Placement(), lambda: False, lambda _: None)
     folders = [
-        RunDirectory.of(tmp_path / kind, jobs[0].id).path for kind in ("launched", "new", "here")
+        RunDirectory.find(tmp_path / kind, jobs[0].id).path for kind in ("launched", "new", "here")
     ]
     for name in ("weights.safetensors", "logits-test.safetensors"):
         assert len({sha256(folder / name) for folder in folders}) == 1

@@ -18,8 +18,8 @@ from resnetlab.api import plan_run
 from resnetlab.errors import ResourceError
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.executors import local
-from resnetlab.studies.executors.base import Event, Job
-from resnetlab.studies.executors.local import LocalBackend
+from resnetlab.studies.executors.base import Job, RunEvent
+from resnetlab.studies.executors.local import LocalExecutor
 
 WORKER = """
 import json, os, sys, time
@@ -43,17 +43,17 @@ FINISH = 'tell(kind="finished", id=run, status="converged")'
 
 
 @pytest.fixture
-def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[Event]]:
+def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[RunEvent]]:
     """Run jobs under `tmp_path` with workers that do `act`."""
 
     def run(
         jobs: list[Job], act: str, workers: int = 1, stop: Callable[[], bool] = lambda: False
-    ) -> Iterator[Event]:
+    ) -> Iterator[RunEvent]:
         script = tmp_path / "worker.py"
         script.write_text(WORKER.format(act=act))
         monkeypatch.setattr(local, "COMMAND", (sys.executable, str(script)))
         monkeypatch.setattr(local, "can_launch", lambda: False)
-        return LocalBackend(tmp_path, rl.Placement(workers=workers)).run(jobs, stop)
+        return LocalExecutor(tmp_path, rl.Placement(workers=workers)).run(jobs, stop)
 
     return run
 
@@ -68,12 +68,12 @@ def jobs(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Job]
     return [Job(plan.runs[0].id, plan.runs[0].file) for plan in plans]
 
 
-def told(events: Iterator[Event]) -> list[tuple[str, str]]:
+def told(events: Iterator[RunEvent]) -> list[tuple[str, str]]:
     return [(event.kind, event.id) for event in events if event.kind not in ("tick", "progress")]
 
 
 def events_of(root: Path, job: Job) -> list[str]:
-    path = RunDirectory.of(root, job.id).path / "provenance.jsonl"
+    path = RunDirectory.find(root, job.id).path / "provenance.jsonl"
     return (
         [json.loads(line)["event"] for line in path.read_text().splitlines()]
         if path.exists()
@@ -82,13 +82,13 @@ def events_of(root: Path, job: Job) -> list[str]:
 
 
 def test_jobs_are_done_once_each_in_their_order(
-    backend: Callable[..., Iterator[Event]], jobs: list[Job]
+    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job]
 ) -> None:
     assert told(backend(jobs, FINISH)) == [("finished", job.id) for job in jobs]
 
 
 def test_a_run_whose_process_dies_is_tried_three_times_and_then_missing(
-    backend: Callable[..., Iterator[Event]], jobs: list[Job], tmp_path: Path
+    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
     victim, others = jobs[0], jobs[1:]
     act = f'os.kill(os.getpid(), 9) if run == "{victim.id}" else {FINISH}'
@@ -105,7 +105,7 @@ def test_a_run_whose_process_dies_is_tried_three_times_and_then_missing(
 
 
 def test_a_run_that_dies_once_is_finished_at_its_second_attempt(
-    backend: Callable[..., Iterator[Event]], jobs: list[Job], tmp_path: Path
+    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
     act = f"os._exit(7) if attempt == 1 else {FINISH}"
     assert told(backend(jobs[:1], act)) == [("failed", jobs[0].id), ("finished", jobs[0].id)]
@@ -113,7 +113,7 @@ def test_a_run_that_dies_once_is_finished_at_its_second_attempt(
 
 
 def test_a_mistake_that_another_attempt_would_repeat_is_not_tried_again(
-    backend: Callable[..., Iterator[Event]], jobs: list[Job], tmp_path: Path
+    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
     act = 'tell(kind="failed", id=run, reason="ValueError: no", exit_code=1, again=False)'
     assert told(backend(jobs[:2], act)) == [("missing", job.id) for job in jobs[:2]]
@@ -121,7 +121,7 @@ def test_a_mistake_that_another_attempt_would_repeat_is_not_tried_again(
 
 
 def test_an_error_of_the_system_is_tried_again(
-    backend: Callable[..., Iterator[Event]], jobs: list[Job]
+    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job]
 ) -> None:
     act = (
         'tell(kind="failed", id=run, reason="EIO", exit_code=1, again=True) if attempt < 3 else '
@@ -131,7 +131,7 @@ def test_an_error_of_the_system_is_tried_again(
 
 
 def test_a_full_disk_ends_the_study_and_counts_for_no_run(
-    backend: Callable[..., Iterator[Event]], jobs: list[Job], tmp_path: Path
+    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
     act = 'tell(kind="failed", id=run, reason="the disk is full", exit_code=4, again=False)'
     with pytest.raises(ResourceError, match="the disk is full"):
@@ -140,7 +140,7 @@ def test_a_full_disk_ends_the_study_and_counts_for_no_run(
 
 
 def test_a_process_that_the_system_killed_for_want_of_memory_gives_an_out_of_memory_result(
-    backend: Callable[..., Iterator[Event]],
+    backend: Callable[..., Iterator[RunEvent]],
     jobs: list[Job],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -149,20 +149,20 @@ def test_a_process_that_the_system_killed_for_want_of_memory_gives_an_out_of_mem
     monkeypatch.setattr(local, "_memory_kills", lambda: int(killed.exists()))
     said = [e for e in backend(jobs[:1], "os.kill(os.getpid(), 9)") if e.kind == "finished"]
     assert [event.status for event in said] == ["out of memory"]
-    result = RunDirectory.of(tmp_path, jobs[0].id).result()
+    result = RunDirectory.find(tmp_path, jobs[0].id).result()
     assert result is not None
     assert result.status == "out of memory"
 
 
 def test_a_run_that_another_driver_holds_is_waited_for(
-    backend: Callable[..., Iterator[Event]], jobs: list[Job]
+    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job]
 ) -> None:
     act = f'tell(kind="busy", id=run) if attempt == 1 and run == "{jobs[0].id}" else {FINISH}'
     assert told(backend(jobs[:2], act)) == [("finished", jobs[1].id), ("finished", jobs[0].id)]
 
 
 def test_stopping_waits_for_each_worker_and_leaves_none(
-    backend: Callable[..., Iterator[Event]], jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "STOP_SECONDS", 5.0)
     began = time.monotonic()
@@ -172,7 +172,7 @@ def test_stopping_waits_for_each_worker_and_leaves_none(
 
 
 def test_a_worker_that_hangs_is_killed_after_its_time(
-    backend: Callable[..., Iterator[Event]], jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "STOP_SECONDS", 0.5)
     began = time.monotonic()
@@ -191,13 +191,13 @@ def test_no_more_threads_are_given_out_than_there_are_cores(
         numerics = replace(file.run.numerics, threads=threads, device=device)
         return Job("x", replace(file, run=replace(file.run, numerics=numerics)))
 
-    assert LocalBackend(Path(), rl.Placement()).width([of(1)] * 20) == 8
-    assert LocalBackend(Path(), rl.Placement()).width([of(3)] * 20) == 2
-    assert LocalBackend(Path(), rl.Placement()).width([of(16)] * 20) == 1
-    assert LocalBackend(Path(), rl.Placement()).width([of(1)] * 3) == 3
-    assert LocalBackend(Path(), rl.Placement()).width([of(1, "cuda")] * 3) == 1
-    assert LocalBackend(Path(), rl.Placement(workers=5)).width([of(1)] * 20) == 5
-    assert LocalBackend(Path(), rl.Placement()).width([]) == 0
+    assert LocalExecutor(Path(), rl.Placement()).max_parallel([of(1)] * 20) == 8
+    assert LocalExecutor(Path(), rl.Placement()).max_parallel([of(3)] * 20) == 2
+    assert LocalExecutor(Path(), rl.Placement()).max_parallel([of(16)] * 20) == 1
+    assert LocalExecutor(Path(), rl.Placement()).max_parallel([of(1)] * 3) == 3
+    assert LocalExecutor(Path(), rl.Placement()).max_parallel([of(1, "cuda")] * 3) == 1
+    assert LocalExecutor(Path(), rl.Placement(workers=5)).max_parallel([of(1)] * 20) == 5
+    assert LocalExecutor(Path(), rl.Placement()).max_parallel([]) == 0
 
 
 def test_a_worker_is_ready_without_what_photographs_alone_need() -> None:

@@ -9,12 +9,12 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.data.config import DataIdentity
-from resnetlab.models.flops import cost
+from resnetlab.models.flops import model_cost
 from resnetlab.schema import decode, encode
-from resnetlab.studies.eta import Estimate
+from resnetlab.studies.eta import TimeEstimator
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
-from resnetlab.studies.plan import DataFacts, Plan, expand, folder_name, record
+from resnetlab.studies.plan import DataFacts, Plan, folder_name, make_plan, make_record
 from resnetlab.studies.run import read_plan
 from resnetlab.studies.study import Study
 
@@ -31,7 +31,9 @@ RESOLVED = rl.Numerics(device="cpu", precision="fp32", memory_format="channels_l
 
 
 def plan_of(study: Study, numerics: rl.Numerics = RESOLVED) -> Plan:
-    return expand(study, {c.opened: FACTS for c in study.conditions}, lambda _: numerics, cost)
+    return make_plan(
+        study, {c.data_key: FACTS for c in study.conditions}, lambda _: numerics, model_cost
+    )
 
 
 def test_every_condition_meets_every_seed_once_and_the_costliest_of_a_seed_comes_first() -> None:
@@ -77,8 +79,8 @@ def test_numerics_and_the_content_of_the_data_are_part_of_a_run() -> None:
     other = replace(FACTS, identity=replace(FACTS.identity, sha256="cd" * 32))
     assert not before & {
         run.id
-        for run in expand(
-            study, {c.opened: other for c in study.conditions}, lambda _: RESOLVED, cost
+        for run in make_plan(
+            study, {c.data_key: other for c in study.conditions}, lambda _: RESOLVED, model_cost
         ).runs
     }
 
@@ -98,11 +100,11 @@ def test_numerics_as_an_axis_are_conditions_of_their_own_and_the_rest_is_the_stu
         "residual 8 (A), precision fp32",
         "residual 8 (A), precision bf16",
     ]
-    plan = expand(
+    plan = make_plan(
         study,
-        {c.opened: FACTS for c in study.conditions},
+        {c.data_key: FACTS for c in study.conditions},
         lambda asked: replace(asked, device="cpu"),
-        cost,
+        model_cost,
     )
     held = {run.condition: run.file.run.numerics for run in plan.runs}
     assert [(n.precision, n.threads, n.device) for n in held.values()] == [
@@ -112,11 +114,11 @@ def test_numerics_as_an_axis_are_conditions_of_their_own_and_the_rest_is_the_stu
     fixed = parse_study(table | {"grid": {"model.depth": [8]}}, "study.toml", Overrides())
     same = next(run for run in plan_of(fixed).runs)
     alone = parse_study(table, "study.toml", Overrides())
-    by_axis = expand(
+    by_axis = make_plan(
         alone,
-        {c.opened: FACTS for c in alone.conditions},
+        {c.data_key: FACTS for c in alone.conditions},
         lambda n: replace(RESOLVED, precision=n.precision),
-        cost,
+        model_cost,
     )
     assert same.id == by_axis.runs[0].id  # an axis is a way to ask for a run, and not part of it
     with pytest.raises(rl.InputError, match=r"numerics\.precision: unknown value"):
@@ -136,8 +138,8 @@ def test_where_the_data_lie_and_what_they_are_called_is_not() -> None:
     named = replace(FACTS, name="other")
     assert [
         run.file.run.hash
-        for run in expand(
-            moved, {c.opened: named for c in moved.conditions}, lambda _: RESOLVED, cost
+        for run in make_plan(
+            moved, {c.data_key: named for c in moved.conditions}, lambda _: RESOLVED, model_cost
         ).runs
     ] == hashes
 
@@ -164,11 +166,11 @@ def test_a_plan_survives_its_file() -> None:
 
 def test_a_run_without_a_folder_waits() -> None:
     plan = plan_of(load_study("digits"))
-    held = record(plan, lambda _: None, frozenset({plan.runs[3].id}))
-    assert [cell.state for cell in held.cells] == [
+    held = make_record(plan, lambda _: None, frozenset({plan.runs[3].id}))
+    assert [cell.state for cell in held.runs] == [
         "running" if i == 3 else "waiting" for i in range(20)
     ]
-    assert [cell.run.seed for cell in held.of("plain 8")] == [0, 1, 2, 3, 4]
+    assert [cell.run.seed for cell in held.runs_of("plain 8")] == [0, 1, 2, 3, 4]
 
 
 def test_the_time_that_is_left_is_what_a_steady_machine_takes() -> None:
@@ -176,18 +178,18 @@ def test_the_time_that_is_left_is_what_a_steady_machine_takes() -> None:
     truth.
     """
     plan = plan_of(load_study("digits"))
-    estimate = Estimate(plan.runs, (), 2)
+    estimate = TimeEstimator(plan.runs, (), 2)
     assert estimate.seconds_left() is None
     truth = sum(run.macs for run in plan.runs) * 1e-10 / 2
     total = plan.runs[0].file.run.recipe.total_steps(FACTS.train_images)
     for step in range(25):
         for run in plan.runs[:2]:
-            estimate.see(run.id, step, total, step * run.macs * 1e-10 / total)
+            estimate.update(run.id, step, total, step * run.macs * 1e-10 / total)
     left = estimate.seconds_left()
     gone = 24 * plan.runs[0].macs * 1e-10 / total
     assert left == pytest.approx(truth - gone, rel=0.01)
     for run in plan.runs:
-        estimate.done(run.id)
+        estimate.mark_finished(run.id)
     assert estimate.seconds_left() == 0
 
 
@@ -227,11 +229,13 @@ def test_past_runs_tell_how_long_a_study_takes() -> None:
 
 
 def test_a_weights_file_is_part_of_a_run_by_its_content_and_not_by_its_path() -> None:
-    from resnetlab.models.configs.external import External
+    from resnetlab.models.configs.external import ExternalConfig
 
     first = plan_of(load_study("digits")).runs[0].file.run
     here, there, other = (
-        replace(first, model=External(source="torchvision/resnet18", weights=path, sha256=sha))
+        replace(
+            first, model=ExternalConfig(source="torchvision/resnet18", weights=path, sha256=sha)
+        )
         for path, sha in (
             ("a/w.safetensors", "ab" * 32),
             ("b/v.safetensors", "ab" * 32),
@@ -239,8 +243,8 @@ def test_a_weights_file_is_part_of_a_run_by_its_content_and_not_by_its_path() ->
         )
     )
     assert here.hash == there.hash != other.hash
-    hub = replace(first, model=External(source="torchvision/resnet18", weights="hub"))
-    assert hub.hash != replace(first, model=External(source="torchvision/resnet18")).hash
+    hub = replace(first, model=ExternalConfig(source="torchvision/resnet18", weights="hub"))
+    assert hub.hash != replace(first, model=ExternalConfig(source="torchvision/resnet18")).hash
 
 
 def test_a_plan_of_a_thousand_runs_is_read_back(study_file: Path, tmp_path: Path) -> None:

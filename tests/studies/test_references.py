@@ -8,7 +8,7 @@ from resnetlab.errors import InputError
 from resnetlab.schema import decode, encode, without_defaults
 from resnetlab.stats.intervals import mean, variance
 from resnetlab.studies.parsing.overrides import Overrides
-from resnetlab.studies.parsing.references import load_published, published_names
+from resnetlab.studies.parsing.references import load_reference_source, reference_names
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.parsing.toml_tables import read_named
 from resnetlab.studies.study import Study
@@ -20,12 +20,12 @@ HE = (
 
 
 def value(source, label):
-    return next(held for held in load_published(source).value if held.label == label)
+    return next(held for held in load_reference_source(source).value if held.label == label)
 
 
-@pytest.mark.parametrize("name", published_names())
+@pytest.mark.parametrize("name", reference_names())
 def test_each_file_loads_and_is_named_as_its_file(name):
-    source = load_published(name)
+    source = load_reference_source(name)
     assert source.name == name
     for held in source.value:
         if held.runs and held.sd:
@@ -53,10 +53,10 @@ def test_values_are_those_of_the_source(source, label, number):
 
 def test_a_value_keeps_what_its_source_says_of_it():
     best, own = (
-        value("he2016-cifar10", "ResNet-110, best of 5").source(),
+        value("he2016-cifar10", "ResNet-110, best of 5").as_reported_result(),
         value("shortcut-report", "plain 20"),
     )
-    assert (best.value, best.runs, best.best, best.half_width) == (
+    assert (best.value, best.runs, best.is_best, best.half_width) == (
         pytest.approx(93.57),
         5,
         True,
@@ -65,7 +65,7 @@ def test_a_value_keeps_what_its_source_says_of_it():
     assert not own.independent
     assert mean(own.runs) == pytest.approx(own.value, abs=0.005)
     assert value("fixres-dogs", "train 320, test 380").status == "out of memory"
-    assert value("he2016-figure6", "plain 20").rounding == 0.5
+    assert value("he2016-figure6", "plain 20").rounding_half_width == 0.5
     assert value("depth-report", "plain 8").split == "train"
 
 
@@ -85,7 +85,7 @@ def test_mistakes_are_told_in_a_line(tmp_path, text, said):
     path = tmp_path / "x.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=said) as caught:
-        load_published(str(path))
+        load_reference_source(str(path))
     assert all("\n" not in str(problem) for problem in caught.value.problems)
 
 
@@ -150,7 +150,7 @@ def test_a_number_of_a_network_that_is_built_in_several_ways_stands_beside_each(
     with pytest.raises(
         InputError, match=r"value\[0\].model: 21 is not 6n|value\[0\].model.name: 21 is not 6n"
     ):
-        load_published(str(path))
+        load_reference_source(str(path))
 
 
 def test_the_runs_of_the_shortcut_report_average_to_its_losses():

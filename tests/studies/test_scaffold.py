@@ -12,14 +12,14 @@ from resnetlab.errors import InputError
 from resnetlab.schema import parse_toml
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
-from resnetlab.studies.scaffold import Answers, axes, text_of, write_study
+from resnetlab.studies.scaffold import StudyOptions, parse_axes, study_text, write_study
 
 TWO = ("model.depth=20,56", "model.shortcut=none,A")
 
 
-def answers(*vary: str, **changes: object) -> Answers:
+def answers(*vary: str, **changes: object) -> StudyOptions:
     held = {"question": "Is deeper better?", "data": "digits", "recipe": "digits", "seeds": 3}
-    return Answers(vary=vary, **(held | changes))
+    return StudyOptions(vary=vary, **(held | changes))
 
 
 def test_the_file_is_a_study_of_the_axes_that_were_asked_for(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_the_file_is_a_study_of_the_axes_that_were_asked_for(tmp_path: Path) -> 
 
 
 def test_the_claim_that_it_proposes_holds_once_a_person_removes_the_marks() -> None:
-    text = text_of(answers(*TWO), Path("x.toml"))
+    text = study_text(answers(*TWO), Path("x.toml"))
     comment, claim = text.split("# A claim is a sentence")
     study = parse_study(
         parse_toml(comment + claim.partition("\n")[2].replace("# ", ""), "x.toml"),
@@ -57,16 +57,18 @@ def test_whatever_is_asked_the_file_says_it(
     question: str, depths: list[int], shortcuts: list[str]
 ) -> None:
     vary = (f"model.depth={','.join(map(str, depths))}", f"model.shortcut={','.join(shortcuts)}")
-    text = text_of(answers(*vary, question=question), Path("x.toml"))
+    text = study_text(answers(*vary, question=question), Path("x.toml"))
     study = parse_study(parse_toml(text, "x.toml"), "x.toml", Overrides())
     assert study.question == question
     assert len(study.conditions) == len(depths) * len(shortcuts)
 
 
 def test_values_are_read_as_toml_and_a_list_may_be_one_value() -> None:
-    assert axes(["recipe.optimiser.lr=1e-3,0.1"]) == {"recipe.optimiser.lr": [1e-3, 0.1]}
-    assert axes(["model.blocks=[[1, 1, 1], [2, 2, 2]]"]) == {"model.blocks": [[1, 1, 1], [2, 2, 2]]}
-    assert axes(["model.batch_norm=true,false"]) == {"model.batch_norm": [True, False]}
+    assert parse_axes(["recipe.optimiser.lr=1e-3,0.1"]) == {"recipe.optimiser.lr": [1e-3, 0.1]}
+    assert parse_axes(["model.blocks=[[1, 1, 1], [2, 2, 2]]"]) == {
+        "model.blocks": [[1, 1, 1], [2, 2, 2]]
+    }
+    assert parse_axes(["model.batch_norm=true,false"]) == {"model.batch_norm": [True, False]}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
 def test_bare_in_a_terminal_it_asks_and_asks_again_where_an_answer_cannot_be(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from resnetlab.cli.scaffold import asked
+    from resnetlab.cli.scaffold import prompt_answers
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     typed = iter(
@@ -115,7 +117,7 @@ def test_bare_in_a_terminal_it_asks_and_asks_again_where_an_answer_cannot_be(
         ]
     )
     monkeypatch.setattr("typer.prompt", lambda *_, type=str, **__: type(next(typed)))
-    found, out = asked(answers(), Path("study.toml"))
+    found, out = prompt_answers(answers(), Path("study.toml"))
     assert found == answers(
         "model.depth=8,14", "model.shortcut=A,B", question="Is it so?", recipe="adam", seeds=4
     )

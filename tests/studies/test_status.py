@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from resnetlab.analysis.study_data import gather
+from resnetlab.analysis.study_data import collect
 from resnetlab.errors import InputError
-from resnetlab.reports.study.assemble import assemble
+from resnetlab.reports.study.assemble import build_report
 from resnetlab.studies.run import read_plan, read_record
-from resnetlab.studies.status import standing
+from resnetlab.studies.status import study_status
 
 FABRICATE = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "fabricate.py"))[
     "fabricate"
@@ -66,9 +66,9 @@ def test_runs_in_every_state_are_counted_as_the_careful_reader_counts_them(few: 
     (runs[6] / "result.json").write_text(json.dumps(held | {"status": "dead"}))
     with (runs[5] / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found, record = standing(few, root), read_record(read_plan(few), root)
+        found, record = study_status(few, root), read_record(read_plan(few), root)
     careful: dict[str, Counter[str]] = {}
-    for cell in record.cells:
+    for cell in record.runs:
         result = cell.record.result if cell.record else None
         careful.setdefault(cell.run.condition, Counter())[
             result.status if result else cell.state
@@ -111,7 +111,7 @@ def test_a_file_that_is_not_as_it_was_written_is_told_by_name_and_field(
     )
     path.write_text(text)
     with pytest.raises(InputError, match=words):
-        standing(few, root)
+        study_status(few, root)
 
 
 def test_the_status_of_a_study_that_was_begun_loads_no_library_for_it(fifty: Path) -> None:
@@ -152,7 +152,7 @@ def test_four_times_the_runs_take_no_more_than_five_times_the_work(
     """A cost in the square of the runs would be sixteen times."""
     folders = fifty, two_hundred
     fewer, more = (
-        calls(lambda folder=folder: standing(folder, folder.parents[1])) for folder in folders
+        calls(lambda folder=folder: study_status(folder, folder.parents[1])) for folder in folders
     )
     assert more < 5 * fewer
     fewer, more = (calls(lambda folder=folder: weighed(folder)) for folder in folders)
@@ -161,4 +161,4 @@ def test_four_times_the_runs_take_no_more_than_five_times_the_work(
 
 def weighed(folder: Path) -> None:
     """Read the runs and build all of a report but its figures and files."""
-    assemble(gather(read_record(read_plan(folder), folder.parents[1])))
+    build_report(collect(read_record(read_plan(folder), folder.parents[1])))

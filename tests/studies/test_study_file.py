@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnetlab.errors import InputError
-from resnetlab.models.configs import CifarNet, cifar
-from resnetlab.recipes.finetune import tuning_names
+from resnetlab.models.configs import CifarConfig, cifar_config
+from resnetlab.recipes.finetune import finetune_recipe_names
 from resnetlab.recipes.train import SGD, Adam, Cosine, Recipe, Step
-from resnetlab.studies.claims import labels as compared
+from resnetlab.studies.claims import condition_labels as compared
 from resnetlab.studies.parsing.study_file import (
     MAX_CONDITIONS,
     Overrides,
@@ -26,10 +26,10 @@ from resnetlab.studies.parsing.study_file import (
     parse_study,
     study_names,
 )
-from resnetlab.studies.parsing.toml_tables import names
+from resnetlab.studies.parsing.toml_tables import catalog_names
 from resnetlab.studies.study import Study
 
-RECIPES = [*names("recipes"), *tuning_names()]
+RECIPES = [*catalog_names("recipes"), *finetune_recipe_names()]
 
 RIGHT = """
 name = "depth"
@@ -82,7 +82,7 @@ def test_a_study_has_the_product_of_its_axes_and_its_claims_by_label() -> None:
     study = parse(tables())
     assert labels(study) == ["plain 8", "residual 8 (A)", "plain 14", "residual 14 (A)"]
     assert [c.model for c in study.conditions] == [
-        cifar(d, s) for d in (8, 14) for s in ("none", "A")
+        cifar_config(d, s) for d in (8, 14) for s in ("none", "A")
     ]  # type: ignore[arg-type]
     assert study.conditions[0].values == {"model.depth": 8, "model.shortcut": "none"}
     assert {c.data.source for c in study.conditions} == {"digits"}
@@ -94,7 +94,7 @@ def test_a_study_has_the_product_of_its_axes_and_its_claims_by_label() -> None:
         "greater",
         "a paper",
     )
-    assert study.condition("plain 14").model == cifar(14, "none")
+    assert study.condition("plain 14").model == cifar_config(14, "none")
     assert (study.seeds, study.overrides) == ((0, 1), ())
 
 
@@ -125,7 +125,7 @@ def test_models_data_and_recipes_may_be_axes_by_name() -> None:
     assert len(study.conditions) == len(set(labels(study))) == 8
     assert {c.data.source for c in study.conditions} == {"digits", "mnist"}
     assert {c.recipe.batch_size for c in study.conditions} == {64, 128}
-    assert {c.model for c in study.conditions} == {cifar(8, "none"), cifar(8)}
+    assert {c.model for c in study.conditions} == {cifar_config(8, "none"), cifar_config(8)}
 
 
 def test_a_field_below_an_axis_is_set_after_it_in_whatever_order_they_stand() -> None:
@@ -291,8 +291,8 @@ def test_an_override_of_data_keeps_how_it_is_cut_and_does_not_tell_a_path() -> N
         ("data.validation=0.2", lambda c: c.data.validation == 0.2),
         ("model.widths=[4, 8, 16]", lambda c: c.model.widths == (4, 8, 16)),
         ("model.shortcut=B", lambda c: c.model.shortcut == "B"),
-        ("model.name=cifar-plain14", lambda c: c.model == cifar(14, "none")),
-        ("model.depth=14", lambda c: c.model == cifar(14)),
+        ("model.name=cifar-plain14", lambda c: c.model == cifar_config(14, "none")),
+        ("model.depth=14", lambda c: c.model == cifar_config(14)),
     ],
 )
 def test_any_field_can_be_set_by_its_dotted_name(setting: str, found: Any) -> None:
@@ -685,7 +685,7 @@ def reads_or_says_why(changed: dict[str, Any], overrides: Overrides) -> None:
     try:
         study = parse_study(tomllib.loads(RIGHT) | changed, "study.toml", overrides)
         assert len(set(labels(study))) == len(study.conditions) > 0
-        assert all(isinstance(condition.model, CifarNet) for condition in study.conditions)
+        assert all(isinstance(condition.model, CifarConfig) for condition in study.conditions)
     except InputError as error:
         refused = error
     if refused:

@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from resnetlab.data.config import Images
-from resnetlab.data.device_images import Resident
-from resnetlab.models.configs import CifarNet
+from resnetlab.data.config import LabeledImages
+from resnetlab.data.device_images import DeviceImages
+from resnetlab.models.configs import CifarConfig
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
-from resnetlab.training.cuda_graphs import steps_of
+from resnetlab.training.cuda_graphs import build_steps
 from resnetlab.training.loop import train
-from resnetlab.training.state import Learner
+from resnetlab.training.state import ScratchTrainState
 
-NETWORK = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8))
+NETWORK = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8))
 
 
 class Small:
@@ -29,54 +29,56 @@ class Small:
     cpu = torch.device("cpu")
 
     @staticmethod
-    def images(count: int = 20, side: int = 8, channels: int = 1, seed: int = 0) -> Images:
+    def images(count: int = 20, side: int = 8, channels: int = 1, seed: int = 0) -> LabeledImages:
         """Random images of four classes."""
         draw = np.random.default_rng(seed)
-        return Images(
+        return LabeledImages(
             draw.integers(0, 256, (count, side, side, channels), np.uint8),
             draw.integers(0, 4, count),
         )
 
     @staticmethod
-    def numbered(count: int, side: int = 8) -> Images:
+    def numbered(count: int, side: int = 8) -> LabeledImages:
         """Image i is i all over, and its label says so modulo 4."""
         pixels = np.broadcast_to(
             np.arange(count, dtype=np.uint8)[:, None, None, None], (count, side, side, 1)
         )
-        return Images(pixels.copy(), np.arange(count) % 4)
+        return LabeledImages(pixels.copy(), np.arange(count) % 4)
 
     def learner(
         self,
         recipe: Recipe,
-        images: Images | None = None,
+        images: LabeledImages | None = None,
         *,
         seed: int = 0,
         precision: str = "fp32",
-        model: CifarNet = NETWORK,
+        model: CifarConfig = NETWORK,
         layout: str = "contiguous",
-    ) -> Learner:
+    ) -> ScratchTrainState:
         """A learner on the processor, one thread."""
         numerics = Numerics(device="cpu", precision=precision, memory_format=layout, threads=1)  # type: ignore[arg-type]
-        return Learner(model, recipe, numerics, seed, images or self.images(), 4, self.cpu)
+        return ScratchTrainState(
+            model, recipe, numerics, seed, images or self.images(), 4, self.cpu
+        )
 
     def run(
         self,
-        learner: Learner,
-        images: Images | None = None,
+        learner: ScratchTrainState,
+        images: LabeledImages | None = None,
         until: int | None = None,
-        make_steps: Any = steps_of,
+        make_steps: Any = build_steps,
     ) -> list[Any]:
         """Train until a step, or the end; what the loop yielded."""
-        steps = make_steps(learner, Resident.of(images or self.images(), self.cpu))
+        steps = make_steps(learner, DeviceImages.from_images(images or self.images(), self.cpu))
         return list(train(learner, steps, lambda: until is not None and learner.step >= until))
 
     @staticmethod
-    def snapshot(learner: Learner) -> dict[str, Tensor]:
+    def snapshot(learner: ScratchTrainState) -> dict[str, Tensor]:
         """What a checkpoint would hold, copied."""
-        return {name: tensor.clone() for name, tensor in learner.tensors().items()}
+        return {name: tensor.clone() for name, tensor in learner.state_dict().items()}
 
     @staticmethod
-    def watched(learner: Learner) -> list[tuple[Tensor, Tensor]]:
+    def watched(learner: ScratchTrainState) -> list[tuple[Tensor, Tensor]]:
         """The batches that the learner will meet, as they come."""
         batches: list[tuple[Tensor, Tensor]] = []
         step = learner.train_step

@@ -20,16 +20,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from resnetlab.data.config import Augment, RandAugment
-from resnetlab.data.device_images import Resident
-from resnetlab.models.configs import CifarNet
-from resnetlab.models.configs.dense import DenseNet
+from resnetlab.data.device_images import DeviceImages
+from resnetlab.models.configs import CifarConfig
+from resnetlab.models.configs.dense import DenseNetConfig
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, OneCycle, Recipe, RMSprop
 from resnetlab.training import cuda_graphs
-from resnetlab.training.cuda_graphs import steps_of, why_plain
-from resnetlab.training.distributed import Team
+from resnetlab.training.cuda_graphs import build_steps, graph_blocker
+from resnetlab.training.distributed import World
 from resnetlab.training.loop import train
-from resnetlab.training.state import Learner
+from resnetlab.training.state import ScratchTrainState
 
 Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
 
@@ -76,7 +76,7 @@ class StandIn:
     """
 
     recorded = replayed = 0
-    frozen: tuple[Callable[[Learner], Tensor], ...] = ()
+    frozen: tuple[Callable[[ScratchTrainState], Tensor], ...] = ()
 
     def __init__(self, device: torch.device) -> None:
         assert device.type == "cpu"
@@ -137,7 +137,7 @@ SHORT: dict[str, Any] = {
     "batch_size": 6,
     "steps": 14,
 }  # 20 images: 4 steps an epoch, the last of 2 images
-NETWORK = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8))
+NETWORK = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8))
 CASES = {
     "momentum, falling rate": Recipe(
         optimiser=SGD(lr=0.05, nesterov=True, weight_decay=1e-3), schedule=Cosine(), **SHORT
@@ -171,18 +171,20 @@ class Gpu:
 
     def learner(
         self, recipe: Recipe, model: Any = NETWORK, precision: str = "fp32", **more: Any
-    ) -> Learner:
+    ) -> ScratchTrainState:
         """As `small.learner`, with `capture` on."""
         settings: dict[str, Any] = {"capture": "on", "accumulate": more.pop("accumulate", 1)}
         numerics = Numerics(
             device="cpu", precision=precision, memory_format="channels_last", threads=1, **settings
         )  # type: ignore[arg-type]
-        return Learner(model, recipe, numerics, 5, self.small.images(), 4, self.small.cpu, **more)
+        return ScratchTrainState(
+            model, recipe, numerics, 5, self.small.images(), 4, self.small.cpu, **more
+        )
 
-    def plain(self, recipe: Recipe, **options: Any) -> Learner:
+    def plain(self, recipe: Recipe, **options: Any) -> ScratchTrainState:
         """The same, trained to its end by plain steps, which are the definition."""
         learner = self.learner(recipe, **options)
-        self.small.run(learner, make_steps=cuda_graphs.Steps)
+        self.small.run(learner, make_steps=cuda_graphs.EagerSteps)
         return learner
 
 
@@ -203,11 +205,11 @@ def test_a_captured_run_has_the_bits_of_a_plain_one(
     plain = gpu.plain(CASES[case], precision=precision)
     learner = gpu.learner(CASES[case], precision=precision)
     small.run(learner)
-    assert learner.plain == ""
+    assert learner.eager_reason == ""
     # 14 steps: 3 of them short, 3 to warm up, the others replayed.
     assert (stand_in.recorded, stand_in.replayed) == (1, 8)
-    same(learner.tensors(), plain.tensors())
-    assert learner.running() == plain.running()
+    same(learner.state_dict(), plain.state_dict())
+    assert learner.train_metrics() == plain.train_metrics()
 
 
 def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
@@ -216,18 +218,18 @@ def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
     learner = gpu.learner(CASES["augmented"], accumulate=2)
     small.run(learner)
     assert stand_in.replayed == 8
-    same(learner.tensors(), gpu.plain(CASES["augmented"], accumulate=2).tensors())
+    same(learner.state_dict(), gpu.plain(CASES["augmented"], accumulate=2).state_dict())
 
 
 @pytest.mark.parametrize(
     ("model", "settings"),
     [
-        (CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut="B"), {"normalise": "per-image"}),
+        (CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut="B"), {"normalise": "per-image"}),
         (
-            CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), batch_norm=False, shortcut="none"),
+            CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), batch_norm=False, shortcut="none"),
             {"normalise": "zca"},
         ),
-        (DenseNet(depth=7, growth=4, stem=4), {"augment": Augment(crop=8, flip=True)}),
+        (DenseNetConfig(depth=7, growth=4, stem=4), {"augment": Augment(crop=8, flip=True)}),
     ],
 )
 def test_other_networks_and_scales_are_captured_too(
@@ -236,8 +238,8 @@ def test_other_networks_and_scales_are_captured_too(
     recipe = Recipe(optimiser=SGD(lr=0.05), **SHORT, **settings)
     learner = gpu.learner(recipe, model=model)
     small.run(learner)
-    assert (learner.plain, stand_in.replayed) == ("", 8)
-    same(learner.tensors(), gpu.plain(recipe, model=model).tensors())
+    assert (learner.eager_reason, stand_in.replayed) == ("", 8)
+    same(learner.state_dict(), gpu.plain(recipe, model=model).state_dict())
 
 
 @pytest.mark.parametrize("case", ["adam", "average, clipped"])
@@ -249,10 +251,10 @@ def test_a_run_stopped_between_replays_and_restored_has_the_bits_of_one_that_nev
     for step in range(SHORT["steps"] + 1):
         small.run(first, until=step)
         second = gpu.learner(CASES[case])
-        second.restore(small.snapshot(first), step)
-        assert second.running() == first.running()
+        second.load_state_dict(small.snapshot(first), step)
+        assert second.train_metrics() == first.train_metrics()
         small.run(second)
-        same(second.tensors(), whole.tensors())
+        same(second.state_dict(), whole.state_dict())
     assert stand_in.replayed
 
 
@@ -260,15 +262,15 @@ def test_what_the_callers_body_does_between_replays_changes_no_bit(
     small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn]
 ) -> None:
     learner = gpu.learner(CASES["average, clipped"])
-    held = Resident.of(small.images(), small.cpu)
-    for _ in train(learner, steps_of(learner, held), lambda: False, turns=True):
+    held = DeviceImages.from_images(small.images(), small.cpu)
+    for _ in train(learner, build_steps(learner, held), lambda: False, yield_every_step=True):
         torch.rand(7)
         with torch.no_grad():
             learner.model.eval()
             learner.forward(held.pixels)
             learner.model.train()
     assert stand_in.replayed == 8
-    same(learner.tensors(), gpu.plain(CASES["average, clipped"]).tensors())
+    same(learner.state_dict(), gpu.plain(CASES["average, clipped"]).state_dict())
 
 
 # A capture that is not what it should be
@@ -296,7 +298,8 @@ def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
     small.run(learner)
     assert stand_in.replayed == 8
     assert any(
-        not torch.equal(tensor, plain.tensors()[name]) for name, tensor in learner.tensors().items()
+        not torch.equal(tensor, plain.state_dict()[name])
+        for name, tensor in learner.state_dict().items()
     )
 
 
@@ -307,31 +310,31 @@ def test_a_step_taken_both_ways_finds_it_and_the_run_goes_on_plain(
     stand_in.frozen = (STALE[stale],)
     learner = gpu.learner(CASES["augmented"])
     small.run(learner)
-    assert learner.plain.startswith("a replayed step differs from a plain one in model/")
+    assert learner.eager_reason.startswith("a replayed step differs from a plain one in model/")
     assert stand_in.replayed == 2, "the first has the recorded step's own batch and rate"
-    same(learner.tensors(), gpu.plain(CASES["augmented"]).tensors())
+    same(learner.state_dict(), gpu.plain(CASES["augmented"]).state_dict())
 
 
 def test_what_asks_the_device_in_the_middle_of_a_step_leaves_it_plain(
     small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = gpu.plain(CASES["momentum, falling rate"])
-    loss = Learner.loss
+    loss = ScratchTrainState.loss
 
-    def asks(self: Learner, logits: Tensor, labels: Tensor) -> Tensor:
+    def asks(self: ScratchTrainState, logits: Tensor, labels: Tensor) -> Tensor:
         found = loss(self, logits, labels)
         assert found.item() == found.item()
         return found
 
-    monkeypatch.setattr(Learner, "loss", asks)
+    monkeypatch.setattr(ScratchTrainState, "loss", asks)
     learner = gpu.learner(CASES["momentum, falling rate"])
     small.run(learner)
     assert (
-        learner.plain
+        learner.eager_reason
         == "a step cannot be recorded: operation not permitted when stream is capturing"
     )
     assert stand_in.replayed == 0
-    same(learner.tensors(), plain.tensors())
+    same(learner.state_dict(), plain.state_dict())
 
 
 @pytest.mark.parametrize("step", [4, 5])
@@ -343,32 +346,32 @@ def test_where_memory_does_not_hold_both_the_recorded_step_goes(
     monkeypatch: pytest.MonkeyPatch,
     step: int,
 ) -> None:
-    plain, loss = gpu.plain(CASES["augmented"]), Learner.loss
+    plain, loss = gpu.plain(CASES["augmented"]), ScratchTrainState.loss
     raised: list[int] = []
 
-    def short(self: Learner, logits: Tensor, labels: Tensor) -> Tensor:
+    def short(self: ScratchTrainState, logits: Tensor, labels: Tensor) -> Tensor:
         # After the forward pass, which has moved the running statistics.
         if stand_in.recorded and self.step == step and not raised:
             raised.append(step)
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return loss(self, logits, labels)
 
-    monkeypatch.setattr(Learner, "loss", short)
+    monkeypatch.setattr(ScratchTrainState, "loss", short)
     learner = gpu.learner(CASES["augmented"])
     small.run(learner)
     assert raised
-    assert learner.plain == "memory does not hold a recorded step beside a plain one"
-    same(learner.tensors(), plain.tensors())
+    assert learner.eager_reason == "memory does not hold a recorded step beside a plain one"
+    same(learner.state_dict(), plain.state_dict())
 
 
 def test_a_network_that_draws_goes_the_plain_way(
     small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn]
 ) -> None:
-    dropping = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
+    dropping = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
     learner = gpu.learner(CASES["augmented"], model=dropping)
     small.run(learner)
-    assert (learner.plain, stand_in.recorded) == ("a layer draws random numbers", 0)
-    same(learner.tensors(), gpu.plain(CASES["augmented"], model=dropping).tensors())
+    assert (learner.eager_reason, stand_in.recorded) == ("a layer draws random numbers", 0)
+    same(learner.state_dict(), gpu.plain(CASES["augmented"], model=dropping).state_dict())
 
 
 def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
@@ -376,8 +379,8 @@ def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
 ) -> None:
     learner = gpu.learner(Recipe(optimiser=SGD(lr=1e30), **SHORT))
     small.run(learner)
-    assert learner.first_bad_step() is not None
-    assert (learner.plain, stand_in.replayed) == ("", 8)
+    assert learner.first_nonfinite_step() is not None
+    assert (learner.eager_reason, stand_in.replayed) == ("", 8)
 
 
 # What is not captured
@@ -386,13 +389,15 @@ def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
 
 def test_each_reason_for_plain_steps_has_its_words(small: Any, gpu: Gpu) -> None:
     recipe = CASES["augmented"]
-    assert why_plain(gpu.learner(recipe)) == ""
-    assert why_plain(small.learner(recipe)) == "steps are captured on GPUs alone"
+    assert graph_blocker(gpu.learner(recipe)) == ""
+    assert graph_blocker(small.learner(recipe)) == "steps are captured on GPUs alone"
     drawn = Recipe(augment=Augment(randaugment=RandAugment()), **SHORT)
-    assert why_plain(gpu.learner(drawn)) == "RandAugment's operations are chosen on the processor"
+    assert (
+        graph_blocker(gpu.learner(drawn)) == "RandAugment's operations are chosen on the processor"
+    )
     learner = gpu.learner(recipe)
-    learner.team = Team(0, 2, 0)
-    assert why_plain(learner) == "several processes share each batch"
+    learner.world = World(0, 2, 0)
+    assert graph_blocker(learner) == "several processes share each batch"
 
 
 def test_on_the_processor_the_rate_stays_a_number_and_nothing_is_captured(small: Any) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from resnetlab.errors import InputError
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.training.device import autocast, layout, prepare
-from resnetlab.training.resolve import resolve
+from resnetlab.training.device import autocast, memory_format, setup_device
+from resnetlab.training.resolve import resolve_numerics
 
 
 @pytest.fixture
@@ -36,26 +36,28 @@ def test_nothing_is_left_to_choose_and_what_was_chosen_stays(
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("resnetlab.training.resolve.cores", lambda: 7)
-        found = resolve(asked, single=single)
+        found = resolve_numerics(asked, single_run=single)
     assert "auto" not in (found.device, found.precision, found.memory_format)
     assert found.threads == (threads or (7 if single else 1))
     assert precision in ("auto", found.precision) or (
         precision == "bf16-emulated" and found.precision == "bf16"
     )
     assert memory_format in ("auto", found.memory_format)
-    assert resolve(found, single=not single) == found, "what is resolved stays resolved"
+    assert resolve_numerics(found, single_run=not single) == found, (
+        "what is resolved stays resolved"
+    )
 
 
 @pytest.mark.usefixtures("no_accelerator")
 def test_auto_on_a_machine_without_accelerator_is_the_processor() -> None:
-    assert resolve(Numerics(), single=False).device == "cpu"
+    assert resolve_numerics(Numerics(), single_run=False).device == "cpu"
 
 
 @pytest.mark.usefixtures("no_accelerator")
 @pytest.mark.parametrize("device", ["cuda", "mps"])
 def test_a_device_that_is_not_here_is_told_in_a_line(device: typing.Any) -> None:
     with pytest.raises(InputError) as caught:
-        resolve(Numerics(device=device), single=True)
+        resolve_numerics(Numerics(device=device), single_run=True)
     expected = f"device: no {device} device on this machine (allowed: cpu). Fix: --device auto"
     assert str(caught.value) == expected
 
@@ -68,20 +70,22 @@ def test_a_gpu_takes_bf16_where_it_has_the_units_and_one_thread(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    found = resolve(Numerics(threads=8), single=True)
+    found = resolve_numerics(Numerics(threads=8), single_run=True)
     assert found == Numerics(
         device="cuda", precision=precision, memory_format="channels_last", threads=1, capture="on"
     )
-    assert resolve(found, single=False) == found
-    assert resolve(Numerics(capture="off"), single=True) == replace(found, capture="off")
+    assert resolve_numerics(found, single_run=False) == found
+    assert resolve_numerics(Numerics(capture="off"), single_run=True) == replace(
+        found, capture="off"
+    )
 
 
 def test_on_the_processor_nothing_is_captured_and_a_runs_identity_says_nothing_of_it() -> None:
-    assert resolve(Numerics(device="cpu", capture="off"), single=True) == resolve(
-        Numerics(device="cpu"), single=True
-    )
+    assert resolve_numerics(
+        Numerics(device="cpu", capture="off"), single_run=True
+    ) == resolve_numerics(Numerics(device="cpu"), single_run=True)
     with pytest.raises(InputError, match=r"numerics\.capture: only steps on a GPU are captured"):
-        resolve(Numerics(device="cpu", capture="on"), single=True)
+        resolve_numerics(Numerics(device="cpu", capture="on"), single_run=True)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +102,7 @@ def test_a_processor_takes_bf16_only_where_it_multiplies_it_itself(
 ) -> None:
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert resolve(Numerics(device="cpu"), single=True).precision == precision
+    assert resolve_numerics(Numerics(device="cpu"), single_run=True).precision == precision
 
 
 def test_bf16_without_its_instructions_is_refused_in_a_line_and_never_planned_or_begun(
@@ -111,9 +115,9 @@ def test_bf16_without_its_instructions_is_refused_in_a_line_and_never_planned_or
         r"numerics.precision=fp32"
     )
     with pytest.raises(InputError, match=expected):
-        resolve(asked, single=True)
+        resolve_numerics(asked, single_run=True)
     with pytest.raises(InputError, match=expected):
-        prepare(replace(asked, memory_format="contiguous", threads=1))
+        setup_device(replace(asked, memory_format="contiguous", threads=1))
 
 
 @pytest.mark.parametrize(("has", "found"), [(True, "bf16"), (False, "bf16-emulated")])
@@ -122,9 +126,9 @@ def test_consent_to_emulation_is_part_of_the_config_and_needs_none_where_the_ins
 ) -> None:
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has}, raising=False)
-    resolved = resolve(Numerics(device="cpu", precision="bf16-emulated"), single=True)
+    resolved = resolve_numerics(Numerics(device="cpu", precision="bf16-emulated"), single_run=True)
     assert resolved.precision == found
-    assert resolve(resolved, single=True) == resolved
+    assert resolve_numerics(resolved, single_run=True) == resolved
     with autocast(resolved):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
@@ -143,20 +147,20 @@ def test_a_person_may_keep_one_dnn_from_bf16(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
-    assert resolve(Numerics(device="cpu"), single=True).precision == precision
+    assert resolve_numerics(Numerics(device="cpu"), single_run=True).precision == precision
 
 
 def test_a_torch_that_does_not_tell_its_capabilities_gets_fp32(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert resolve(Numerics(device="cpu"), single=True).precision == "fp32"
+    assert resolve_numerics(Numerics(device="cpu"), single_run=True).precision == "fp32"
 
 
 def test_prepare_sets_the_threads_of_the_run() -> None:
     before = torch.get_num_threads()
     try:
-        device = prepare(
+        device = setup_device(
             Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=2)
         )
         assert device == torch.device("cpu")
@@ -176,5 +180,5 @@ def test_the_context_computes_in_the_precision_asked_for(
 
 
 def test_layouts_are_torchs() -> None:
-    assert layout(Numerics(memory_format="channels_last")) == torch.channels_last
-    assert layout(Numerics(memory_format="contiguous")) == torch.contiguous_format
+    assert memory_format(Numerics(memory_format="channels_last")) == torch.channels_last
+    assert memory_format(Numerics(memory_format="contiguous")) == torch.contiguous_format

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from resnetlab.data.config import Images
-from resnetlab.data.device_images import Resident
+from resnetlab.data.config import LabeledImages
+from resnetlab.data.device_images import DeviceImages
 from resnetlab.recipes.train import Recipe
 from resnetlab.training import evaluate as module
 from resnetlab.training.evaluate import evaluate
@@ -19,11 +19,11 @@ from resnetlab.training.evaluate import evaluate
 CPU = torch.device("cpu")
 
 
-def numbered(count: int) -> Resident:
+def numbered(count: int) -> DeviceImages:
     """Image i holds i in its pixels, as two bytes."""
     pixels = np.zeros((count, 2, 2, 1), np.uint8)
     pixels[:, 0, 0, 0], pixels[:, 0, 1, 0] = np.arange(count) % 256, np.arange(count) // 256
-    return Resident.of(Images(pixels, np.arange(count) % 3), CPU)
+    return DeviceImages.from_images(LabeledImages(pixels, np.arange(count) % 3), CPU)
 
 
 def number(pixels: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def test_logits_come_in_the_splits_order_and_every_image_is_met_once(count: int)
     assert scored.logits.device.type == "cpu"
     torch.testing.assert_close(scored.logits[:, 0], torch.arange(count) / 100)
     assert sorted(torch.cat(model.batches).tolist()) == list(range(count))
-    assert max(len(batch) for batch in model.batches) <= module.BATCH
+    assert max(len(batch) for batch in model.batches) <= module.EVAL_BATCH_SIZE
 
 
 def test_the_order_is_shuffled_and_always_the_same() -> None:
@@ -78,7 +78,7 @@ def test_scores_are_those_of_a_plain_loop(small: Any) -> None:
     images = small.images(60)
     learner = small.learner(Recipe(batch_size=8, epochs=2), images)
     small.run(learner, images)
-    held = Resident.of(images, CPU)
+    held = DeviceImages.from_images(images, CPU)
     scored = evaluate(learner.model, learner.forward, held)
     learner.model.eval()
     loss = wrong = 0.0
@@ -89,7 +89,7 @@ def test_scores_are_those_of_a_plain_loop(small: Any) -> None:
         wrong += int(logits.argmax()) != label
     assert scored.loss_nats == pytest.approx(loss / 60, rel=1e-5)
     assert scored.top1_error_pct == pytest.approx(100 * wrong / 60)
-    assert scored.finite
+    assert scored.is_finite
 
 
 def test_a_network_that_knows_nothing_scores_ln_k_nats() -> None:
@@ -119,7 +119,7 @@ def test_logits_that_are_not_finite_are_said_to_be_so(value: float) -> None:
     scored = evaluate(
         nn.Identity(), lambda pixels: torch.full((len(pixels), 3), value), numbered(30)
     )
-    assert not scored.finite
+    assert not scored.is_finite
 
 
 @pytest.mark.parametrize("raises", [False, True])
@@ -158,7 +158,7 @@ def test_evaluation_leaves_a_learner_with_the_bits_that_it_had(small: Any) -> No
     small.run(learner, images)
     before, state = small.snapshot(learner), torch.get_rng_state()
     gradients = [p.grad.clone() for p in learner.model.parameters()]
-    evaluate(learner.model, learner.forward, Resident.of(images, CPU))
+    evaluate(learner.model, learner.forward, DeviceImages.from_images(images, CPU))
     assert all(torch.equal(before[name], tensor) for name, tensor in learner.tensors().items())
     assert torch.equal(torch.get_rng_state(), state)
     assert learner.model.training

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from resnetlab.data.config import Augment, Images
-from resnetlab.data.device_images import Resident
-from resnetlab.models.configs import CifarNet
+from resnetlab.data.config import Augment, LabeledImages
+from resnetlab.data.device_images import DeviceImages
+from resnetlab.models.configs import CifarConfig
 from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, OneCycle, Recipe
 from resnetlab.training import loop
-from resnetlab.training.cuda_graphs import steps_of
+from resnetlab.training.cuda_graphs import build_steps
 from resnetlab.training.loop import train
 
 Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
@@ -71,8 +71,8 @@ def test_stop_is_asked_before_each_step_and_ends_the_loop(small: Any) -> None:
         return learner.step >= 4
 
     learner = small.learner(Recipe(batch_size=8, epochs=3))
-    steps = steps_of(learner, Resident.of(small.images(), small.cpu))
-    found = [(p.moment, p.step) for p in train(learner, steps, stop)]
+    steps = build_steps(learner, DeviceImages.from_images(small.images(), small.cpu))
+    found = [(p.kind, p.step) for p in train(learner, steps, stop)]
     assert found == [("start", 0), ("epoch", 3), ("stopped", 4)]
     assert asked == [0, 1, 2, 3, 4]
 
@@ -112,7 +112,7 @@ def test_seconds_are_those_of_training_and_not_of_the_body_of_the_callers_loop(
     learner.train_step = slow
     seconds = []
     for progress in train(
-        learner, steps_of(learner, Resident.of(small.images(), small.cpu)), never
+        learner, build_steps(learner, DeviceImages.from_images(small.images(), small.cpu)), never
     ):
         seconds.append(progress.seconds)
         clock[0] += 1000.0
@@ -121,11 +121,13 @@ def test_seconds_are_those_of_training_and_not_of_the_body_of_the_callers_loop(
 
 @pytest.mark.parametrize("how", ["to the end", "closed", "a body that raises"])
 def test_the_random_state_of_the_process_is_put_back(small: Any, how: str) -> None:
-    model = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
+    model = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
     learner = small.learner(Recipe(batch_size=8, epochs=1), model=model)
     torch.manual_seed(11)
     before = torch.get_rng_state()
-    running = train(learner, steps_of(learner, Resident.of(small.images(), small.cpu)), never)
+    running = train(
+        learner, build_steps(learner, DeviceImages.from_images(small.images(), small.cpu)), never
+    )
     if how == "to the end":
         list(running)
     elif how == "closed":
@@ -182,7 +184,9 @@ def test_every_image_of_an_epoch_is_met_once_with_its_label_and_each_epoch_in_an
     assert len(set(orders)) == 3
 
 
-def order_of(small: Any, recipe: Recipe, seed: int = 0, model: CifarNet | None = None) -> list[int]:
+def order_of(
+    small: Any, recipe: Recipe, seed: int = 0, model: CifarConfig | None = None
+) -> list[int]:
     images = small.numbered(30)
     learner = small.learner(recipe, images, seed=seed, model=model or small.network)
     batches = small.watched(learner)
@@ -202,7 +206,7 @@ def test_the_order_follows_from_seed_and_epoch_and_from_nothing_else(small: Any)
     ):
         assert order_of(small, other) == base
     assert order_of(small, Recipe(**plain), seed=1) != base
-    dropping = CifarNet(blocks=(2, 1, 1), widths=(4, 6, 8), dropout=0.5, shortcut="none")
+    dropping = CifarConfig(blocks=(2, 1, 1), widths=(4, 6, 8), dropout=0.5, shortcut="none")
     assert order_of(small, Recipe(**plain), model=dropping) == base
 
 
@@ -211,7 +215,7 @@ def test_conditions_of_one_seed_meet_the_same_batches_down_to_the_pixel(small: A
     met = []
     for shortcut in ("none", "A"):
         learner = small.learner(
-            recipe, model=CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut=shortcut)
+            recipe, model=CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut=shortcut)
         )
         batches = small.watched(learner)
         small.run(learner)
@@ -223,7 +227,7 @@ def test_conditions_of_one_seed_meet_the_same_batches_down_to_the_pixel(small: A
 
 def test_an_image_is_augmented_anew_each_epoch(small: Any) -> None:
     recipe = Recipe(batch_size=20, epochs=6, augment=Augment(crop_padding=2, flip=True))
-    images = Images(small.images(1).pixels.repeat(20, 0), small.images(20).labels)
+    images = LabeledImages(small.images(1).pixels.repeat(20, 0), small.images(20).labels)
     learner = small.learner(recipe, images)
     batches = small.watched(learner)
     small.run(learner, images)
@@ -235,9 +239,9 @@ def test_an_image_is_augmented_anew_each_epoch(small: Any) -> None:
 # --------------------------------------------------------------------------------------------------
 
 SHORT: dict[str, Any] = {"batch_size": 8, "steps": 8}  # 3 steps an epoch: two epochs and two steps
-DROPPING = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
-PLAIN = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut="B", batch_norm=False)
-CASES: dict[str, tuple[Recipe, CifarNet]] = {
+DROPPING = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
+PLAIN = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut="B", batch_norm=False)
+CASES: dict[str, tuple[Recipe, CifarConfig]] = {
     "momentum": (
         Recipe(optimiser=SGD(lr=0.05, nesterov=True, weight_decay=1e-3), **SHORT),
         DROPPING,
@@ -307,8 +311,8 @@ def test_what_the_callers_body_does_between_steps_changes_no_bit(small: Any, sam
     recipe, model = CASES["average"]
     calm, busy = (small.learner(recipe, model=model) for _ in range(2))
     small.run(calm)
-    held = Resident.of(small.images(), small.cpu)
-    for _ in train(busy, steps_of(busy, held), never):
+    held = DeviceImages.from_images(small.images(), small.cpu)
+    for _ in train(busy, build_steps(busy, held), never):
         torch.manual_seed(3)
         torch.rand(7)
         with torch.no_grad():
@@ -400,7 +404,7 @@ def test_the_first_step_whose_loss_is_not_finite_is_found(
         step(images, labels)
 
     learner.train_step = plant
-    steps = steps_of(learner, Resident.of(small.images(), small.cpu))
+    steps = build_steps(learner, DeviceImages.from_images(small.images(), small.cpu))
     found = [learner.first_bad_step() for _ in train(learner, steps, never)]
     epoch = math.ceil(bad / 3)
     assert found[: epoch + 1] == [None] * epoch + [bad]
@@ -431,7 +435,7 @@ def test_a_learner_is_judged_by_its_average_where_it_has_one(small: Any) -> None
     judged = copy.deepcopy(learner.model).eval()
     judged.load_state_dict(learner.judged_weights())
     learner.model.eval()
-    held = Resident.of(images, small.cpu)
+    held = DeviceImages.from_images(images, small.cpu)
     x = learner.scale(held.pixels)
     with torch.no_grad():
         torch.testing.assert_close(learner.forward(held.pixels), judged(x), rtol=1e-4, atol=1e-5)
@@ -449,7 +453,7 @@ def test_a_network_trained_on_crops_is_judged_on_centres(
     small: Any, recipe: Recipe, seen: int
 ) -> None:
     learner = small.learner(recipe)
-    held = Resident.of(small.images(), small.cpu)
+    held = DeviceImages.from_images(small.images(), small.cpu)
     edge = (8 - seen) // 2
     changed = held.pixels.clone()
     changed[:, :edge] = changed[:, -edge:] = 255
@@ -486,7 +490,7 @@ def test_with_mixup_the_running_numbers_are_those_of_mixtures_and_of_their_large
 
 
 def test_images_of_one_grey_are_trained_on_without_a_division_by_zero(small: Any) -> None:
-    images = Images(small.images().pixels * 0 + 9, small.images().labels)
+    images = LabeledImages(small.images().pixels * 0 + 9, small.images().labels)
     learner = small.learner(Recipe(batch_size=8, epochs=1), images)
     small.run(learner, images)
     assert learner.first_bad_step() is None

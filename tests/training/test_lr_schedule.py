@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from resnetlab.recipes.train import Constant, Cosine, Exponential, OneCycle, Schedule, Step
-from resnetlab.training.lr_schedule import rate
+from resnetlab.training.lr_schedule import lr_factor
 
 
 def rates(schedule: Schedule, total: int, per_epoch: int = 10) -> list[float]:
-    return [rate(schedule, step, total, per_epoch) for step in range(total)]
+    return [lr_factor(schedule, step, total, per_epoch) for step in range(total)]
 
 
 def torch_rates(total: int, make: Any, every: int = 1) -> list[float]:
@@ -80,14 +80,14 @@ def test_the_classic_schedule_drops_at_32k_and_48k_of_64k() -> None:
         (48_000, 0.01),
         (63_999, 0.01),
     ):
-        assert rate(Step(), step, 64_000, 352) == pytest.approx(expected, rel=1e-12)
+        assert lr_factor(Step(), step, 64_000, 352) == pytest.approx(expected, rel=1e-12)
 
 
 @given(total=st.integers(1, 2000), tenth=st.integers(0, 9))
 def test_a_milestone_is_met_at_the_first_step_at_or_after_its_share(total: int, tenth: int) -> None:
     schedule = Step(milestones=(tenth / 10,), gamma=0.5)
     for step in range(max(0, total * tenth // 10 - 2), min(total, total * tenth // 10 + 3)):
-        assert rate(schedule, step, total, 10) == (0.5 if 10 * step >= tenth * total else 1.0)
+        assert lr_factor(schedule, step, total, 10) == (0.5 if 10 * step >= tenth * total else 1.0)
 
 
 fraction = st.floats(0, 0.95)
@@ -164,4 +164,4 @@ def test_one_cycle_starts_at_start_rises_to_the_peak_and_falls_to_final(
 def test_the_rate_depends_on_the_step_alone() -> None:
     schedule = Cosine(warmup=0.2)
     forwards = rates(schedule, 30)
-    assert [rate(schedule, step, 30, 10) for step in reversed(range(30))] == forwards[::-1]
+    assert [lr_factor(schedule, step, 30, 10) for step in reversed(range(30))] == forwards[::-1]

@@ -14,14 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.data.device_images import Resident
-from resnetlab.models.configs import CifarNet
+from resnetlab.data.device_images import DeviceImages
+from resnetlab.models.configs import CifarConfig
 from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop, Step
-from resnetlab.training.cuda_graphs import steps_of
+from resnetlab.training.cuda_graphs import build_steps
 from resnetlab.training.loop import train
-from resnetlab.training.lr_schedule import rate
-from resnetlab.training.optimizer import build_optimiser, optimiser_tensors, restore_optimiser
-from resnetlab.training.rng import stream_seed
+from resnetlab.training.lr_schedule import lr_factor
+from resnetlab.training.optimizer import (
+    build_optimizer,
+    load_optimizer_state_dict,
+    optimizer_state_dict,
+)
+from resnetlab.training.rng import derive_seed
 
 
 def soft_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
@@ -133,7 +137,7 @@ RECIPES = {
 def test_steps_are_those_of_the_textbook(small: Any, name: str, batch_norm: bool) -> None:
     recipe = RECIPES[name]
     learner = small.learner(
-        recipe, model=CifarNet(blocks=(1, 1), widths=(4, 6), shortcut="B", batch_norm=batch_norm)
+        recipe, model=CifarConfig(blocks=(1, 1), widths=(4, 6), shortcut="B", batch_norm=batch_norm)
     )
     by_hand = ByHand(learner.model, recipe)
     draw = torch.Generator().manual_seed(1)
@@ -142,7 +146,7 @@ def test_steps_are_those_of_the_textbook(small: Any, name: str, batch_norm: bool
             torch.randn(8, 1, 8, 8, generator=draw),
             torch.randint(4, (8,), generator=draw),
         )
-        loss = by_hand.train_step(images, labels, rate(recipe.schedule, step, 6, 3))
+        loss = by_hand.train_step(images, labels, lr_factor(recipe.schedule, step, 6, 3))
         learner.train_step(images, labels)
         assert learner.losses[step % learner.steps_per_epoch] == pytest.approx(loss, rel=1e-5)
     assert learner.step == 4
@@ -168,9 +172,9 @@ def test_a_step_in_each_layout_and_precision_goes_downhill(small: Any, precision
     for layout in ("contiguous", "channels_last"):
         recipe = Recipe(batch_size=10, epochs=15, optimiser=Adam(lr=0.01))
         learner = small.learner(recipe, images, precision=precision, layout=layout)
-        held = Resident.of(images, small.cpu)
+        held = DeviceImages.from_images(images, small.cpu)
         losses = [
-            learner.running()[0] for _ in train(learner, steps_of(learner, held), lambda: False)
+            learner.running()[0] for _ in train(learner, build_steps(learner, held), lambda: False)
         ]
         assert losses[-1] < 0.6 * math.log(4) < losses[1]
         assert all(p.dtype == torch.float32 for p in learner.model.parameters())
@@ -220,7 +224,7 @@ def test_norms_and_biases_decay_only_where_the_recipe_says_so(
     small: Any, settings: Any, everything: bool
 ) -> None:
     model = small.learner(Recipe(steps=1)).model
-    optimiser = build_optimiser(
+    optimiser = build_optimizer(
         Recipe(steps=1, optimiser=settings, decay_norm_and_bias=everything), model
     )
     decay = {
@@ -239,7 +243,7 @@ def test_norms_and_biases_decay_only_where_the_recipe_says_so(
 def test_an_optimiser_restored_goes_on_as_if_never_stopped(small: Any) -> None:
     for settings in (SGD(), SGD(momentum=0.0), Adam(), AdamW(), RMSprop()):
         models = [small.learner(Recipe(steps=1)).model for _ in range(2)]
-        one, two = (build_optimiser(Recipe(steps=1, optimiser=settings), model) for model in models)
+        one, two = (build_optimizer(Recipe(steps=1, optimiser=settings), model) for model in models)
         draw = torch.Generator().manual_seed(0)
         gradients = [
             [torch.randn(p.shape, generator=draw) for p in models[0].parameters()] for _ in range(4)
@@ -253,7 +257,7 @@ def test_an_optimiser_restored_goes_on_as_if_never_stopped(small: Any) -> None:
 
         steps(one, models[0], gradients[:2])
         models[1].load_state_dict(models[0].state_dict())
-        restore_optimiser(two, models[1], optimiser_tensors(one, models[0]))
+        load_optimizer_state_dict(two, models[1], optimizer_state_dict(one, models[0]))
         steps(one, models[0], gradients[2:])
         steps(two, models[1], gradients[2:])
         for left, right in zip(models[0].parameters(), models[1].parameters(), strict=True):
@@ -265,7 +269,7 @@ def test_an_optimiser_restored_goes_on_as_if_never_stopped(small: Any) -> None:
 
 
 def test_what_dropout_drops_follows_from_seed_and_step(small: Any) -> None:
-    model = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.5)
+    model = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.5)
     recipe = Recipe(batch_size=8, steps=3)
     batch = torch.randn(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64)
 
@@ -279,13 +283,13 @@ def test_what_dropout_drops_follows_from_seed_and_step(small: Any) -> None:
     with torch.random.fork_rng():
         calm = losses(0, lambda: None)
         assert losses(0, lambda: torch.rand(100)) == calm
-        torch.manual_seed(stream_seed(0, "other"))
+        torch.manual_seed(derive_seed(0, "other"))
         assert losses(0, lambda: None) == calm
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_each_step_drops_anew(small: Any, dropout: float) -> None:
-    model = CifarNet(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=dropout)
+    model = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=dropout)
     learner = small.learner(Recipe(batch_size=4, steps=5, optimiser=SGD(lr=1e-12)), model=model)
     batch = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 4
     with torch.random.fork_rng():

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from resnetlab.analysis.hypotheses import Ran, Runs
-from resnetlab.analysis.interim import judged
-from resnetlab.analysis.study_data import DataFacts, Evidence, Point, Row
-from resnetlab.stats.intervals import Summary, summarise
-from resnetlab.stats.outcomes import Counts, count
-from resnetlab.stats.verdict import Question, Verdict
-from resnetlab.studies.plan import grouped
+from resnetlab.analysis.hypotheses import ConditionRuns, RunOutcome
+from resnetlab.analysis.interim import claim_verdicts
+from resnetlab.analysis.study_data import CurvePoint, DatasetInfo, RunRow, StudyData
+from resnetlab.stats.intervals import Summary, summarize
+from resnetlab.stats.outcomes import OutcomeCounts, count_outcomes
+from resnetlab.stats.verdict import Hypothesis, Verdict
+from resnetlab.studies.plan import group_by
 from resnetlab.studies.study import Condition, Study
 
 
@@ -22,43 +22,43 @@ from resnetlab.studies.study import Condition, Study
 class StudyAnalysis:
     """Evidence of a study with its summaries and verdicts."""
 
-    evidence: Evidence
-    counts: Counts
+    study_data: StudyData
+    counts: OutcomeCounts
     """Outcomes of all runs of the study."""
     summaries: dict[str, Summary]
     """Summary of each condition, by its label."""
-    questions: tuple[Question, ...]
+    hypotheses: tuple[Hypothesis, ...]
     """Claims of the study as questions for the statistics, in their order."""
     verdicts: tuple[Verdict, ...]
 
     @property
     def study(self) -> Study:
         """Return the study of the evidence."""
-        return self.evidence.study
+        return self.study_data.study
 
-    def rows(self, label: str) -> tuple[Row, ...]:
+    def rows(self, label: str) -> tuple[RunRow, ...]:
         """Return the planned runs of a condition, in the order of their seeds."""
         return tuple(self._rows.get(label, ()))
 
-    def points(self, label: str) -> tuple[Point, ...]:
+    def points(self, label: str) -> tuple[CurvePoint, ...]:
         """Return the evaluations of a condition's runs."""
         return tuple(self._points.get(label, ()))
 
     @cached_property
-    def _rows(self) -> dict[str, list[Row]]:
-        return grouped(self.evidence.rows, _label)
+    def _rows(self) -> dict[str, list[RunRow]]:
+        return group_by(self.study_data.rows, _condition_of)
 
     @cached_property
-    def _points(self) -> dict[str, list[Point]]:
-        return grouped(self.evidence.points, _label)
+    def _points(self) -> dict[str, list[CurvePoint]]:
+        return group_by(self.study_data.curve_points, _condition_of)
 
-    def data(self, label: str) -> DataFacts:
+    def data(self, label: str) -> DatasetInfo:
         """Return the data of a condition."""
         return self._data[label]
 
     @cached_property
-    def _data(self) -> dict[str, DataFacts]:
-        return data_of(self.evidence)
+    def _data(self) -> dict[str, DatasetInfo]:
+        return data_by_condition(self.study_data)
 
     def style(self, label: str) -> int:
         """Return the number that selects the color, marker and line style of a condition in
@@ -81,44 +81,49 @@ class StudyAnalysis:
         return styles | {rung.condition: 5 if rung.instead_of else 1 for rung in self.study.ladder}
 
 
-def data_of(evidence: Evidence) -> dict[str, DataFacts]:
+def data_by_condition(study_data: StudyData) -> dict[str, DatasetInfo]:
     """Return the data of each condition, by its label."""
-    return {label: facts for facts in reversed(evidence.data) for label in facts.conditions}
+    return {label: facts for facts in reversed(study_data.data) for label in facts.conditions}
 
 
-def analyze(evidence: Evidence) -> StudyAnalysis:
+def analyze(study_data: StudyData) -> StudyAnalysis:
     """Summarize the conditions and return them with the verdicts on the claims."""
-    rows, points = grouped(evidence.rows, _label), grouped(evidence.points, _label)
-    data, summaries, by_label = data_of(evidence), {}, {}
-    for condition in evidence.study.conditions:
+    rows, points = (
+        group_by(study_data.rows, _condition_of),
+        group_by(study_data.curve_points, _condition_of),
+    )
+    data, summaries, by_label = data_by_condition(study_data), {}, {}
+    for condition in study_data.study.conditions:
         label = condition.label
         condition_rows = rows.get(label, [])
         runs = [
             (row.status, None if row.test_error_pct is None else 100 - row.test_error_pct)
             for row in condition_rows
         ]
-        summaries[label] = summarise(runs, 100 * data[label].class_share)
-        by_label[label] = _runs(condition, data[label], condition_rows, points.get(label, []))
-    counts = count(row.status for row in evidence.rows)
+        summaries[label] = summarize(runs, 100 * data[label].class_share)
+        by_label[label] = _condition_runs(
+            condition, data[label], condition_rows, points.get(label, [])
+        )
+    counts = count_outcomes(row.status for row in study_data.rows)
     return StudyAnalysis(
-        evidence, counts, summaries, *judged(evidence.study, by_label, counts.complete)
+        study_data, counts, summaries, *claim_verdicts(study_data.study, by_label, counts.complete)
     )
 
 
-def _label(line: Row | Point) -> str:
-    return line.condition
+def _condition_of(row: RunRow | CurvePoint) -> str:
+    return row.condition
 
 
-def _runs(
-    condition: Condition, facts: DataFacts, rows: Iterable[Row], points: Iterable[Point]
-) -> Runs:
+def _condition_runs(
+    condition: Condition, facts: DatasetInfo, rows: Iterable[RunRow], points: Iterable[CurvePoint]
+) -> ConditionRuns:
     """Return the planned runs of a condition in the form that claims need."""
     curves: dict[int, dict[str, list[tuple[float, float]]]] = {}
     for point in points:
         curve = curves.setdefault(point.seed, {}).setdefault(point.split, [])
         curve.append((point.epoch, 100 - point.top1_error_pct))
     runs = tuple(
-        Ran(
+        RunOutcome(
             row.seed,
             row.status,
             row.test_error_pct,
@@ -129,5 +134,5 @@ def _runs(
         )
         for row in rows
     )
-    epochs = condition.recipe.passes(facts.train_images)
-    return Runs(runs, facts.class_share, len(facts.classes), epochs)
+    epochs = condition.recipe.num_epochs(facts.train_images)
+    return ConditionRuns(runs, facts.class_share, len(facts.classes), epochs)

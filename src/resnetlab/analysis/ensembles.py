@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.schema import spec
-from resnetlab.studies.plan import Cell
+from resnetlab.schema import strict_dataclass
+from resnetlab.studies.plan import StudyRun
 from resnetlab.studies.study import Ensemble
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     Answers = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
-@spec
-class Joint:
+@strict_dataclass
+class EnsembleRow:
     """Ensemble of runs: a line of ensembles.csv, if the study declares ensembles."""
 
     ensemble: int
@@ -46,56 +46,60 @@ class Joint:
         return self.accuracy_pct - self.members_pct
 
 
-def joints(ensembles: Sequence[Ensemble], cells: Sequence[Cell]) -> tuple[Joint, ...]:
+def ensemble_rows(
+    ensembles: Sequence[Ensemble], study_runs: Sequence[StudyRun]
+) -> tuple[EnsembleRow, ...]:
     """Return the ensembles of a study, made from the converged runs among `cells`."""
     return tuple(
         joint
         for index, ensemble in enumerate(ensembles)
-        for joint in _joints_of(index, ensemble.of, cells)
+        for joint in _rows_of_ensemble(index, ensemble.of, study_runs)
     )
 
 
-def _joints_of(index: int, labels: tuple[str, ...], cells: Sequence[Cell]) -> Iterator[Joint]:
+def _rows_of_ensemble(
+    index: int, labels: tuple[str, ...], study_runs: Sequence[StudyRun]
+) -> Iterator[EnsembleRow]:
     """Yield an ensemble for each condition, then one for each seed that converged in every
     condition.
     """
     answers: dict[str, dict[int, Answers]] = {label: {} for label in labels}
-    for cell in cells:
-        run_answers = _answers(cell) if cell.run.condition in answers else None
+    for cell in study_runs:
+        run_answers = _test_probabilities(cell) if cell.run.condition in answers else None
         if run_answers is not None:
             answers[cell.run.condition][cell.run.seed] = run_answers
     for label, runs in answers.items():
         if len(runs) > 1:
-            yield _joint(index, list(runs.values()), condition=label)
+            yield _ensemble_row(index, list(runs.values()), condition=label)
     if len(answers) > 1:
         for seed in next(iter(answers.values())):
             if all(seed in runs for runs in answers.values()):
-                yield _joint(index, [runs[seed] for runs in answers.values()], seed=seed)
+                yield _ensemble_row(index, [runs[seed] for runs in answers.values()], seed=seed)
 
 
-def _answers(cell: Cell) -> Answers | None:
-    record = cell.record
+def _test_probabilities(study_run: StudyRun) -> Answers | None:
+    record = study_run.record
     converged = (
         record is not None and record.result is not None and record.result.status == "converged"
     )
     return (
-        RunDirectory(Path(record.folder)).answers()
+        RunDirectory(Path(record.folder)).test_probabilities()
         if record is not None and converged and record.folder
         else None
     )
 
 
-def _joint(
+def _ensemble_row(
     index: int, members: list[Answers], *, condition: str = "", seed: int | None = None
-) -> Joint:
-    from resnetlab.deploy.ensemble_stats import weigh
+) -> EnsembleRow:
+    from resnetlab.deploy.ensemble_stats import ensemble_result
 
-    result = weigh(
+    result = ensemble_result(
         [""] * len(members), [probabilities for probabilities, _ in members], members[0][1]
     )
     interval = result.over_mean.interval
     assert interval is not None, "a test split of one image"
-    return Joint(
+    return EnsembleRow(
         ensemble=index,
         condition=condition,
         seed=seed,

@@ -11,29 +11,37 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from resnetlab.stats import verdict
-from resnetlab.stats.intervals import WHOLE, Interval
-from resnetlab.stats.outcomes import Outcome, count
-from resnetlab.stats.verdict import GREATER, LESS, Arm, Fails, Means, Question, Region
+from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval
+from resnetlab.stats.outcomes import Outcome, count_outcomes
+from resnetlab.stats.verdict import (
+    GREATER,
+    LESS,
+    Arm,
+    FailureHypothesis,
+    Hypothesis,
+    MeansHypothesis,
+    Region,
+)
 from resnetlab.studies.claims import (
     About,
     AnyClaim,
     Average,
     Best,
+    ClaimSplit,
     Equal,
     FailsAndTrains,
     Faster,
     Greater,
-    Images,
-    Measured,
     Metric,
+    MetricClaim,
     Monotone,
     Relative,
-    labels,
+    condition_labels,
 )
 
 
 @dataclass(frozen=True)
-class Ran:
+class RunOutcome:
     """Planned run of a claim: its outcome and its metrics, on the test images unless the name says
     otherwise.
     """
@@ -47,7 +55,7 @@ class Ran:
     curves: Mapping[str, tuple[tuple[float, float], ...]] | None = None
     """Learning curves by split: pairs of epoch and accuracy in percent, in order."""
 
-    def value(self, metric: Metric, split: Images = "test") -> float | None:
+    def value(self, metric: Metric, split: ClaimSplit = "test") -> float | None:
         """Return the metric on a split, with the sign chosen so that more is better."""
         train = split == "train"
         if metric == "loss":
@@ -58,10 +66,10 @@ class Ran:
 
 
 @dataclass(frozen=True)
-class Runs:
+class ConditionRuns:
     """Planned runs of a condition, with the accuracy of a constant guess."""
 
-    runs: tuple[Ran, ...]
+    runs: tuple[RunOutcome, ...]
     class_share: float
     """Accuracy of the best constant guess on the test images, 0 to 1; the train images are assumed
     to be alike.
@@ -70,7 +78,7 @@ class Runs:
     epochs: float
     """Number of epochs of a run."""
 
-    def arm(self, metric: Metric = "top1", split: Images = "test") -> Arm:
+    def arm(self, metric: Metric = "top1", split: ClaimSplit = "test") -> Arm:
         """Return the runs as an arm for the statistics.
 
         For a claim about loss, a converged run whose loss is not a finite number counts as
@@ -80,19 +88,21 @@ class Runs:
             run.seed: run.value(metric, split) for run in self.runs if run.outcome == "converged"
         }
         without_value = {seed for seed, value in value_by_seed.items() if value is None}
-        counts = count(
+        counts = count_outcomes(
             "diverged" if run.seed in without_value else run.outcome for run in self.runs
         )
         values = tuple(sorted(value for value in value_by_seed.values() if value is not None))
         match metric:
             case "top1":
-                return Arm(counts, values, 100 * self.class_share, WHOLE)
+                return Arm(counts, values, 100 * self.class_share, ACCURACY_RANGE_PCT)
             case "error":
                 return Arm(counts, values, 100 * self.class_share - 100, Interval(-100.0, 0.0))
             case "loss":
                 return Arm(counts, values, -math.log(self.classes), Interval(-math.inf, 0.0))
 
-    def arrivals(self, accuracy_pct: float, split: str, within: float) -> tuple[float, ...]:
+    def epochs_to_accuracy(
+        self, accuracy_pct: float, split: str, max_epochs: float
+    ) -> tuple[float, ...]:
         """Return the first epoch with that accuracy, for each run that is not missing; inf if it
         never reached it.
         """
@@ -101,7 +111,7 @@ class Runs:
                 (
                     epoch
                     for epoch, reached in _curve(run, split)
-                    if reached >= accuracy_pct and epoch <= within
+                    if reached >= accuracy_pct and epoch <= max_epochs
                 ),
                 math.inf,
             )
@@ -110,32 +120,34 @@ class Runs:
         )
 
 
-def _curve(run: Ran, split: str) -> tuple[tuple[float, float], ...]:
+def _curve(run: RunOutcome, split: str) -> tuple[tuple[float, float], ...]:
     return (run.curves or {}).get(split, ())
 
 
-def question(claim: AnyClaim, runs: Mapping[str, Runs]) -> Question:
+def to_hypothesis(claim: AnyClaim, runs: Mapping[str, ConditionRuns]) -> Hypothesis:
     """Return a claim as a question for the statistics.
 
     `runs` has the runs of each condition, by its label.
     """
     match claim:
         case Greater():
-            return _two(claim, runs, GREATER)
+            return _two_arm_hypothesis(claim, runs, GREATER)
         case About():
-            region = Region(claim.size - claim.allowed, claim.size + claim.allowed)
-            return _two(claim, runs, region, GREATER if claim.size > 0 else LESS)
+            region = Region(
+                claim.size - claim.effective_margin, claim.size + claim.effective_margin
+            )
+            return _two_arm_hypothesis(claim, runs, region, GREATER if claim.size > 0 else LESS)
         case Equal():
-            return _two(claim, runs, Region(-claim.margin, claim.margin))
+            return _two_arm_hypothesis(claim, runs, Region(-claim.margin, claim.margin))
         case FailsAndTrains():
-            return Fails((runs[claim.left].arm(), runs[claim.right].arm()))
+            return FailureHypothesis((runs[claim.left].arm(), runs[claim.right].arm()))
         case Average():
-            return Means(
+            return MeansHypothesis(
                 _arms(claim, runs), ((1 / len(claim.left), -1 / len(claim.left)) * len(claim.left),)
             )
         case Relative():
             region = Region(claim.size - claim.margin, claim.size + claim.margin)
-            return Means(
+            return MeansHypothesis(
                 _arms(claim, runs),
                 region=region,
                 relative=True,
@@ -145,22 +157,26 @@ def question(claim: AnyClaim, runs: Mapping[str, Runs]) -> Question:
             arms = _arms(claim, runs)
             sign = 1.0 if claim.change == "improves" else -1.0
             steps = range(len(arms) - 1)
-            return Means(arms, tuple(_row(len(arms), {k: -sign, k + 1: sign}) for k in steps))
+            return MeansHypothesis(
+                arms, tuple(_contrast(len(arms), {k: -sign, k + 1: sign}) for k in steps)
+            )
         case Best():
             arms = _arms(claim, runs)
-            return Means(
-                arms, tuple(_row(len(arms), {0: 1.0, k: -1.0}) for k in range(1, len(arms)))
+            return MeansHypothesis(
+                arms, tuple(_contrast(len(arms), {0: 1.0, k: -1.0}) for k in range(1, len(arms)))
             )
         case Faster():
             left, right = runs[claim.left], runs[claim.right]
-            within, split = min(left.epochs, right.epochs), followed((left, right))
-            times = [side.arrivals(claim.accuracy_pct, split, within) for side in (left, right)]
-            return verdict.Faster((left.arm(), right.arm()), (times[0], times[1]))
+            within, split = min(left.epochs, right.epochs), curve_split((left, right))
+            times = [
+                side.epochs_to_accuracy(claim.accuracy_pct, split, within) for side in (left, right)
+            ]
+            return verdict.SpeedHypothesis((left.arm(), right.arm()), (times[0], times[1]))
         case _:
             assert_never(claim)
 
 
-def followed(runs: Iterable[Runs]) -> str:
+def curve_split(runs: Iterable[ConditionRuns]) -> str:
     """Return the split for a comparison of speed: test if every condition recorded its test curve,
     else validation.
     """
@@ -170,12 +186,12 @@ def followed(runs: Iterable[Runs]) -> str:
     return "test" if all("test" in splits or not splits for splits in recorded) else "validation"
 
 
-def _two(
+def _two_arm_hypothesis(
     claim: Greater | About | Equal,
-    runs: Mapping[str, Runs],
+    runs: Mapping[str, ConditionRuns],
     region: Region,
     direction: Region | None = None,
-) -> Means:
+) -> MeansHypothesis:
     pairs = None
     if claim.paired:
         values = [
@@ -188,12 +204,12 @@ def _two(
         ]
         pairs_of_values = [(values[0][seed], values[1].get(seed)) for seed in values[0]]
         pairs = tuple(a - b for a, b in pairs_of_values if a is not None and b is not None)
-    return Means(_arms(claim, runs), region=region, pairs=pairs, direction=direction)
+    return MeansHypothesis(_arms(claim, runs), region=region, pairs=pairs, direction=direction)
 
 
-def _arms(claim: Measured, runs: Mapping[str, Runs]) -> tuple[Arm, ...]:
-    return tuple(runs[label].arm(claim.metric, claim.split) for label in labels(claim))
+def _arms(claim: MetricClaim, runs: Mapping[str, ConditionRuns]) -> tuple[Arm, ...]:
+    return tuple(runs[label].arm(claim.metric, claim.split) for label in condition_labels(claim))
 
 
-def _row(length: int, weights: Mapping[int, float]) -> tuple[float, ...]:
+def _contrast(length: int, weights: Mapping[int, float]) -> tuple[float, ...]:
     return tuple(weights.get(index, 0.0) for index in range(length))

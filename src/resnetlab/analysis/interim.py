@@ -10,18 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from resnetlab.analysis.hypotheses import Runs, question
-from resnetlab.errors import mistake
+from resnetlab.analysis.hypotheses import ConditionRuns, to_hypothesis
+from resnetlab.errors import input_error
 from resnetlab.stats.sequential import Looks
-from resnetlab.stats.verdict import Question, Verdict, judge, judge_looks
-from resnetlab.studies.claims import FailsAndTrains, labels
+from resnetlab.stats.verdict import (
+    Hypothesis,
+    Verdict,
+    compute_sequential_verdicts,
+    compute_verdicts,
+)
+from resnetlab.studies.claims import FailsAndTrains, condition_labels
 from resnetlab.studies.study import Study
 
-WEIGHTS = {3: 0.2, 5: 0.3, 10: 0.5}
+ALPHA_SPENDING = {3: 0.2, 5: 0.3, 10: 0.5}
 """Share of the error that each look may spend, by the seeds a condition at that look."""
 
 
-def with_looks(study: Study, most: int) -> Study:
+def with_looks(study: Study, max_seeds: int) -> Study:
     """Return the study with looks at up to `most` seeds a condition and with the seeds that the
     looks need.
 
@@ -29,22 +34,26 @@ def with_looks(study: Study, most: int) -> Study:
     five seeds, so a study with such a claim has its first look there. Raises InputError if the
     study has no claim or if no look has so few seeds.
     """
-    first = 5 if any(isinstance(claim, FailsAndTrains) for claim in study.claims) else min(WEIGHTS)
-    looks = tuple(n for n in WEIGHTS if first <= n <= most)
+    first = (
+        5
+        if any(isinstance(claim, FailsAndTrains) for claim in study.claims)
+        else min(ALPHA_SPENDING)
+    )
+    looks = tuple(n for n in ALPHA_SPENDING if first <= n <= max_seeds)
     if not study.claims:
-        raise mistake(
+        raise input_error(
             study.name,
             "no claim to decide",
             "add a [[claim]], or leave out --until-decided",
             field="claim",
         )
     if not looks:
-        allowed = ", ".join(str(n) for n in WEIGHTS if n >= first)
-        raise mistake(
+        allowed = ", ".join(str(n) for n in ALPHA_SPENDING if n >= first)
+        raise input_error(
             "--max-seeds",
             "no look at so few seeds",
-            f"--max-seeds {max(WEIGHTS)}",
-            got=most,
+            f"--max-seeds {max(ALPHA_SPENDING)}",
+            got=max_seeds,
             allowed=allowed,
         )
     seeds, new = list(study.seeds), 0
@@ -60,47 +69,51 @@ def with_looks(study: Study, most: int) -> Study:
     )
 
 
-def next_counts(
-    study: Study, counts: Mapping[str, int], verdicts: Iterable[Verdict]
+def next_seed_counts(
+    study: Study, seed_counts: Mapping[str, int], verdicts: Iterable[Verdict]
 ) -> dict[str, int] | None:
     """Return the seeds a condition after a look, or None if all claims are decided.
 
     Only the conditions of undecided claims get more seeds.
     """
-    updated = dict(counts)
+    updated = dict(seed_counts)
     for claim, verdict in zip(study.claims, verdicts, strict=True):
-        if verdict.word not in ("inconclusive", "waiting"):
+        if verdict.label not in ("inconclusive", "waiting"):
             continue
-        now = min(counts[label] for label in labels(claim))
+        now = min(seed_counts[label] for label in condition_labels(claim))
         following = [n for n in study.looks if n > now]
-        for label in labels(claim) if following and not isinstance(claim, FailsAndTrains) else ():
+        for label in (
+            condition_labels(claim) if following and not isinstance(claim, FailsAndTrains) else ()
+        ):
             updated[label] = max(updated[label], following[0])
-    return updated if updated != dict(counts) else None
+    return updated if updated != dict(seed_counts) else None
 
 
-def judged(
-    study: Study, runs: Mapping[str, Runs], finished: bool
-) -> tuple[tuple[Question, ...], tuple[Verdict, ...]]:
+def claim_verdicts(
+    study: Study, runs: Mapping[str, ConditionRuns], finished: bool
+) -> tuple[tuple[Hypothesis, ...], tuple[Verdict, ...]]:
     """Return each claim's question at its last look, and the verdicts over all looks so far."""
-    questions = [question(claim, runs) for claim in study.claims]
+    questions = [to_hypothesis(claim, runs) for claim in study.claims]
     if not study.looks or not finished:
-        return tuple(questions), tuple(judge(questions, finished=finished))
+        return tuple(questions), tuple(compute_verdicts(questions, finished=finished))
     history = []
     for claim in study.claims:
-        available = min(len(runs[label].runs) for label in labels(claim))
+        available = min(len(runs[label].runs) for label in condition_labels(claim))
         sizes = [n for n in study.looks if n <= available]
         sizes = sizes[:1] if isinstance(claim, FailsAndTrains) else sizes
         history.append(
             [
-                question(claim, {name: _first(study, arm, n) for name, arm in runs.items()})
+                to_hypothesis(
+                    claim, {name: _first_seeds(study, arm, n) for name, arm in runs.items()}
+                )
                 for n in sizes
             ]
         )
-    looks = Looks(study.looks, tuple(WEIGHTS[n] for n in study.looks))
-    return tuple(past[-1] for past in history), tuple(judge_looks(history, looks))
+    looks = Looks(study.looks, tuple(ALPHA_SPENDING[n] for n in study.looks))
+    return tuple(past[-1] for past in history), tuple(compute_sequential_verdicts(history, looks))
 
 
-def _first(study: Study, runs: Runs, n: int) -> Runs:
+def _first_seeds(study: Study, runs: ConditionRuns, n: int) -> ConditionRuns:
     """Return the runs of a condition with its first `n` seeds."""
     seeds = set(study.seeds[:n])
     return replace(runs, runs=tuple(run for run in runs.runs if run.seed in seeds))

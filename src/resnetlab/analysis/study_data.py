@@ -21,18 +21,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from resnetlab import files
-from resnetlab.analysis.ensembles import Joint, joints
+from resnetlab.analysis.ensembles import EnsembleRow, ensemble_rows
 from resnetlab.data.config import Split
-from resnetlab.errors import mistake
-from resnetlab.inspection.diagnostics_config import BlockWorth, LayerNorms
-from resnetlab.models.configs.external import External
-from resnetlab.recipes.finetune import Tuning
+from resnetlab.errors import input_error
+from resnetlab.inspection.diagnostics_config import BlockAblation, LayerNorms
+from resnetlab.models.configs.external import ExternalConfig
+from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.records import RunRecord
-from resnetlab.schema import decode, spec, without_defaults
-from resnetlab.shell import last_part
+from resnetlab.schema import decode, strict_dataclass, without_defaults
+from resnetlab.shell import strip_folders
 from resnetlab.stats.outcomes import Outcome
-from resnetlab.studies.plan import Cell, StudyRecord
+from resnetlab.studies.plan import StudyRecord, StudyRun
 from resnetlab.studies.study import Condition, Study
 
 T = TypeVar("T")
@@ -40,8 +40,8 @@ T = TypeVar("T")
 SCHEMA = 1
 
 
-@spec
-class Row:
+@strict_dataclass
+class RunRow:
     """Planned run: a line of results.csv.
 
     Error in percent, loss in nats; empty if nothing was measured.
@@ -73,8 +73,8 @@ class Row:
     reason: str = ""
 
 
-@spec
-class Point:
+@strict_dataclass
+class CurvePoint:
     """Evaluation of a run: a line of curves.csv."""
 
     condition: str
@@ -86,33 +86,33 @@ class Point:
     top1_error_pct: float
 
 
-@spec
-class _OfRun:
+@strict_dataclass
+class _RunKey:
     condition: str
     seed: int
 
 
-@spec
-class _OfEpoch(_OfRun):
+@strict_dataclass
+class _EpochKey(_RunKey):
     epoch: float
     images: int
     """Number of images of the batch."""
 
 
-@spec
-class Norm(LayerNorms, _OfEpoch):
+@strict_dataclass
+class GradientNormRow(LayerNorms, _EpochKey):
     """Gradient norms of a layer after an epoch: a line of layers.csv, if the study asks for
     gradients.
     """
 
 
-@spec
-class Block(BlockWorth, _OfRun):
+@strict_dataclass
+class BlockRow(BlockAblation, _RunKey):
     """Block ablation of a run: a line of blocks.csv, if the study asks for it."""
 
 
-@spec
-class DataFacts:
+@strict_dataclass
+class DatasetInfo:
     """Data that some conditions share. Numbers of images are None until a run has recorded them."""
 
     conditions: tuple[str, ...]
@@ -129,7 +129,7 @@ class DataFacts:
     test_images: int | None = None
 
 
-@spec
+@strict_dataclass
 class Machine:
     """Hardware and software of runs."""
 
@@ -147,13 +147,13 @@ class Machine:
     """Number of planned runs that used this machine; a run that moved counts for both machines."""
 
 
-@spec
-class Evidence:
+@strict_dataclass
+class StudyData:
     """Evidence of a study: a report is built from it alone."""
 
     schema: int = SCHEMA
     study: Study
-    data: tuple[DataFacts, ...]
+    data: tuple[DatasetInfo, ...]
     machines: tuple[Machine, ...] = ()
     numerics: tuple[Numerics, ...] = ()
     """Resolved numerics of the runs; there is one entry unless the runs used different ones."""
@@ -162,16 +162,18 @@ class Evidence:
     ended: str = ""
     command: str = ""
     """Command that repeats the study."""
-    rows: tuple[Row, ...] = ()
-    points: tuple[Point, ...] = ()
-    norms: tuple[Norm, ...] = ()
-    blocks: tuple[Block, ...] = ()
-    joints: tuple[Joint, ...] = ()
+    rows: tuple[RunRow, ...] = ()
+    curve_points: tuple[CurvePoint, ...] = ()
+    gradient_norms: tuple[GradientNormRow, ...] = ()
+    blocks: tuple[BlockRow, ...] = ()
+    ensembles: tuple[EnsembleRow, ...] = ()
 
 
-def gather(record: StudyRecord, command: str = "") -> Evidence:
+def collect(record: StudyRecord, command: str = "") -> StudyData:
     """Collect the evidence of a study from the present state of its runs."""
-    cells = [cell for condition in record.study.conditions for cell in record.of(condition.label)]
+    cells = [
+        cell for condition in record.study.conditions for cell in record.runs_of(condition.label)
+    ]
     records = [cell.record for cell in cells if cell.record is not None]
     times = sorted(
         str(event["time"])
@@ -179,35 +181,37 @@ def gather(record: StudyRecord, command: str = "") -> Evidence:
         for event in run_record.provenance
         if event.get("time")
     )
-    return Evidence(
+    return StudyData(
         study=_without_paths(record.study),
-        data=_data_facts(cells),
+        data=_dataset_infos(cells),
         machines=_machines(records),
         numerics=tuple(dict.fromkeys(cell.run.file.run.numerics for cell in cells)),
         began=times[0] if times else "",
         ended=times[-1] if times else "",
         command=command,
-        rows=tuple(_row(cell) for cell in cells),
-        points=tuple(point for cell in cells for point in _points(cell)),
-        norms=tuple(norm for cell in cells for norm in _norms(cell, record.study)),
-        blocks=tuple(block for cell in cells for block in _blocks(cell, record.study)),
-        joints=joints(record.study.ensembles, cells),
+        rows=tuple(_run_row(cell) for cell in cells),
+        curve_points=tuple(point for cell in cells for point in _curve_points(cell)),
+        gradient_norms=tuple(
+            norm for cell in cells for norm in _gradient_norm_rows(cell, record.study)
+        ),
+        blocks=tuple(block for cell in cells for block in _block_rows(cell, record.study)),
+        ensembles=ensemble_rows(record.study.ensembles, cells),
     )
 
 
-def _row(cell: Cell) -> Row:
-    run, record = cell.run, cell.record
+def _run_row(study_run: StudyRun) -> RunRow:
+    run, record = study_run.run, study_run.record
     result = record.result if record else None
     events = record.provenance if record else ()
     attempts = sum(event.get("event") in ("start", "resume") for event in events)
     parameters = run.file.parameters or None
     broken = dict.fromkeys(str(event["reason"]) for event in events if event.get("reason"))
     status: Outcome = (
-        result.status if result else "waiting" if cell.state == "finished" else cell.state
+        result.status if result else "waiting" if study_run.state == "finished" else study_run.state
     )
     if result is None:
         last = record.metrics[-1] if record and record.metrics else None
-        return Row(
+        return RunRow(
             condition=run.condition,
             seed=run.seed,
             status=status,
@@ -222,7 +226,9 @@ def _row(cell: Cell) -> Row:
     # Stages of fine-tuning may have different batch sizes, so the epochs cannot be computed from
     # the steps.
     tuned = last.epoch if last else 0.0
-    per_epoch = 0 if isinstance(recipe, Tuning) else recipe.steps_per_epoch(run.file.train_images)
+    per_epoch = (
+        0 if isinstance(recipe, FinetuneRecipe) else recipe.steps_per_epoch(run.file.train_images)
+    )
     scores = {
         f"{split}_{name}": _finite(getattr(evaluation, field))
         for split, evaluation in (
@@ -237,7 +243,7 @@ def _row(cell: Cell) -> Row:
             ("top5_error_pct", "top5_error_pct"),
         )
     }
-    return Row(
+    return RunRow(
         condition=run.condition,
         seed=run.seed,
         status=status,
@@ -254,11 +260,11 @@ def _row(cell: Cell) -> Row:
     )
 
 
-def _points(cell: Cell) -> Iterable[Point]:
-    for line in cell.record.metrics if cell.record else ():
-        yield Point(
-            condition=cell.run.condition,
-            seed=cell.run.seed,
+def _curve_points(study_run: StudyRun) -> Iterable[CurvePoint]:
+    for line in study_run.record.metrics if study_run.record else ():
+        yield CurvePoint(
+            condition=study_run.run.condition,
+            seed=study_run.run.seed,
             split=line.split,
             step=line.step,
             epoch=line.epoch,
@@ -267,48 +273,50 @@ def _points(cell: Cell) -> Iterable[Point]:
         )
 
 
-def _norms(cell: Cell, study: Study) -> Iterable[Norm]:
+def _gradient_norm_rows(study_run: StudyRun, study: Study) -> Iterable[GradientNormRow]:
     """Yield the norms of the epochs that this study asks for; another study that shares the run may
     ask for more.
     """
-    for norms in cell.record.gradients if cell.record else ():
+    for norms in study_run.record.gradient_norms if study_run.record else ():
         if norms.epoch in study.instruments.gradients:
             for layer in norms.layers:
-                yield Norm(
-                    condition=cell.run.condition,
-                    seed=cell.run.seed,
+                yield GradientNormRow(
+                    condition=study_run.run.condition,
+                    seed=study_run.run.seed,
                     epoch=norms.epoch,
                     images=norms.images,
                     **vars(layer),
                 )
 
 
-def _blocks(cell: Cell, study: Study) -> Iterable[Block]:
-    if study.instruments.drop_blocks and cell.record and cell.record.dropped:
-        for block in cell.record.dropped.blocks:
-            yield Block(condition=cell.run.condition, seed=cell.run.seed, **vars(block))
+def _block_rows(study_run: StudyRun, study: Study) -> Iterable[BlockRow]:
+    if study.instruments.drop_blocks and study_run.record and study_run.record.block_ablation:
+        for block in study_run.record.block_ablation.blocks:
+            yield BlockRow(
+                condition=study_run.run.condition, seed=study_run.run.seed, **vars(block)
+            )
 
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _data_facts(cells: Iterable[Cell]) -> tuple[DataFacts, ...]:
-    cells_by_data: dict[tuple[Any, ...], list[Cell]] = {}
-    for cell in cells:
+def _dataset_infos(study_runs: Iterable[StudyRun]) -> tuple[DatasetInfo, ...]:
+    cells_by_data: dict[tuple[Any, ...], list[StudyRun]] = {}
+    for cell in study_runs:
         file = cell.run.file
         cells_by_data.setdefault(
             (file.data_name, file.run.data, file.class_share, file.train_images), []
         ).append(cell)
-    return tuple(map(_facts, cells_by_data.values()))
+    return tuple(map(_dataset_info, cells_by_data.values()))
 
 
-def _facts(cells: Sequence[Cell]) -> DataFacts:
+def _dataset_info(study_runs: Sequence[StudyRun]) -> DatasetInfo:
     """Return the data that these runs share."""
-    file = cells[0].run.file
+    file = study_runs[0].run.file
     results = [
         cell.record.result
-        for cell in cells
+        for cell in study_runs
         if cell.record is not None and cell.record.result is not None
     ]
 
@@ -318,8 +326,8 @@ def _facts(cells: Sequence[Cell]) -> DataFacts:
             None,
         )
 
-    return DataFacts(
-        conditions=tuple(dict.fromkeys(cell.run.condition for cell in cells)),
+    return DatasetInfo(
+        conditions=tuple(dict.fromkeys(cell.run.condition for cell in study_runs)),
         name=file.data_name,
         about=file.data_about,
         sha256=file.run.data.sha256,
@@ -367,12 +375,12 @@ def _without_paths(study: Study) -> Study:
 
     def bare(condition: Condition) -> Condition:
         data, model = condition.data, condition.model
-        source = last_part(data.source)
+        source = strip_folders(data.source)
         data = replace(data, source=source if source.strip("./\\") else "data")
         if data.split is not None:
-            data = replace(data, split=last_part(data.split))
-        if isinstance(model, External):
-            model = replace(model, weights=last_part(model.weights))
+            data = replace(data, split=strip_folders(data.split))
+        if isinstance(model, ExternalConfig):
+            model = replace(model, weights=strip_folders(model.weights))
         return replace(condition, data=data, model=model)
 
     return replace(study, conditions=tuple(map(bare, study.conditions)))
@@ -382,53 +390,57 @@ def _without_paths(study: Study) -> Study:
 # --------------------------------------------------------------------------------------------------
 
 
-def save(evidence: Evidence, folder: Path) -> None:
+def save(study_data: StudyData, folder: Path) -> None:
     """Write `report.json`, `results.csv`, `curves.csv` and the files of optional measurements, each
     atomically.
     """
-    without_tables = replace(evidence, rows=(), points=(), norms=(), blocks=(), joints=())
+    without_tables = replace(
+        study_data, rows=(), curve_points=(), gradient_norms=(), blocks=(), ensembles=()
+    )
     files.write_json(folder / "report.json", without_defaults(without_tables))
-    files.write_text(folder / "results.csv", _csv(Row, evidence.rows))
-    files.write_text(folder / "curves.csv", _csv(Point, evidence.points))
-    if evidence.norms:
-        files.write_text(folder / "layers.csv", _csv(Norm, evidence.norms))
-    if evidence.blocks:
-        files.write_text(folder / "blocks.csv", _csv(Block, evidence.blocks))
-    if evidence.joints:
-        files.write_text(folder / "ensembles.csv", _csv(Joint, evidence.joints))
+    files.write_text(folder / "results.csv", _to_csv(RunRow, study_data.rows))
+    files.write_text(folder / "curves.csv", _to_csv(CurvePoint, study_data.curve_points))
+    if study_data.gradient_norms:
+        files.write_text(folder / "layers.csv", _to_csv(GradientNormRow, study_data.gradient_norms))
+    if study_data.blocks:
+        files.write_text(folder / "blocks.csv", _to_csv(BlockRow, study_data.blocks))
+    if study_data.ensembles:
+        files.write_text(folder / "ensembles.csv", _to_csv(EnsembleRow, study_data.ensembles))
 
 
-def load(folder: Path) -> Evidence:
+def load(folder: Path) -> StudyData:
     """Read the evidence that `save` wrote. Raises InputError that names the file and the field."""
     path = folder / "report.json"
-    evidence: Evidence = decode(Evidence, files.read_json(path, files.MAX_OWN_BYTES), str(path))
+    evidence: StudyData = decode(
+        StudyData, files.read_json(path, files.MAX_GENERATED_BYTES), str(path)
+    )
     if evidence.schema != SCHEMA:
-        raise mistake(
+        raise input_error(
             str(path), "of another resnetlab", "install the version that wrote it", field="schema"
         )
     return replace(
         evidence,
-        rows=_read_csv(Row, folder / "results.csv"),
-        points=_read_csv(Point, folder / "curves.csv"),
-        norms=_read_csv(Norm, folder / "layers.csv", optional=True),
-        blocks=_read_csv(Block, folder / "blocks.csv", optional=True),
-        joints=_read_csv(Joint, folder / "ensembles.csv", optional=True),
+        rows=_read_csv(RunRow, folder / "results.csv"),
+        curve_points=_read_csv(CurvePoint, folder / "curves.csv"),
+        gradient_norms=_read_csv(GradientNormRow, folder / "layers.csv", optional=True),
+        blocks=_read_csv(BlockRow, folder / "blocks.csv", optional=True),
+        ensembles=_read_csv(EnsembleRow, folder / "ensembles.csv", optional=True),
     )
 
 
-def _csv(form: type[Any], lines: Iterable[Any]) -> str:
-    names = [field.name for field in dataclasses.fields(form)]
+def _to_csv(row_type: type[Any], rows: Iterable[Any]) -> str:
+    names = [field.name for field in dataclasses.fields(row_type)]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([getattr(line, name) for name in names] for line in lines)
+    writer.writerows([getattr(line, name) for name in names] for line in rows)
     return buffer.getvalue()
 
 
-def _read_csv(form: type[T], path: Path, optional: bool = False) -> tuple[T, ...]:
+def _read_csv(row_type: type[T], path: Path, optional: bool = False) -> tuple[T, ...]:
     if optional and not path.exists():
         return ()
-    hints = typing.get_type_hints(form)
+    hints = typing.get_type_hints(row_type)
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     rows: list[T] = []
@@ -436,21 +448,24 @@ def _read_csv(form: type[T], path: Path, optional: bool = False) -> tuple[T, ...
         where = f"{path}:{number}"
         rows.append(
             decode(
-                form,
-                {name: _cell(hints.get(name), text, where, name) for name, text in line.items()},
+                row_type,
+                {
+                    name: _parse_cell(hints.get(name), text, where, name)
+                    for name, text in line.items()
+                },
                 where,
             )
         )
     return tuple(rows)
 
 
-def _cell(hint: Any, text: str, where: str, name: str) -> object:
+def _parse_cell(hint: Any, text: str, where: str, name: str) -> object:
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if text == "" and types.NoneType in kinds:
         return None
     try:
         return int(text) if int in kinds else float(text) if float in kinds else text
     except ValueError:
-        raise mistake(
+        raise input_error(
             where, "not a number", "restore the file from its commit", field=name, got=text
         ) from None

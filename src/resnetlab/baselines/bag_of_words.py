@@ -8,36 +8,36 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.data.config import Images
-from resnetlab.models.configs.bag_of_words import BagOfWords
-from resnetlab.training.rng import stream_seed
+from resnetlab.data.config import LabeledImages
+from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
+from resnetlab.training.rng import derive_seed
 
 Floats = NDArray[np.float64]
 
-PATCHES = 100_000
+NUM_PATCHES = 100_000
 """Number of patches from which the whitening and the dictionary are learned."""
-BATCH = 250
+IMAGES_PER_BATCH = 250
 """Number of images whose patches are in memory at once."""
-CONTRAST = 10.0
+CONTRAST_EPSILON = 10.0
 """Constant added to a patch's variance before the division, for pixels from 0 to 255 (Coates and Ng
 2011).
 """
-RIDGE = 0.1
+WHITENING_EPSILON = 0.1
 """Constant added to the variances before whitening divides by them (Coates and Ng 2011)."""
 
 
 @dataclass(frozen=True)
-class Learned:
+class FittedBagOfWords:
     """Trained bag of visual words: whitening, dictionary and SVM."""
 
-    spec: BagOfWords
+    spec: BagOfWordsConfig
     mean: Floats  # (D,)
     whitening: Floats  # (D, D)
     dictionary: Floats  # (words, D)
     weights: Floats  # (K, F)
     bias: Floats  # (K,)
 
-    def scores(self, pixels: NDArray[np.uint8]) -> Floats:
+    def decision_function(self, pixels: NDArray[np.uint8]) -> Floats:
         """Return the SVM's scores (N, K) of images (N, H, W, C); the largest score is the predicted
         class.
         """
@@ -48,7 +48,7 @@ class Learned:
         )
 
 
-def learn(spec: BagOfWords, train: Images, seed: int) -> Learned:
+def fit(spec: BagOfWordsConfig, train: LabeledImages, seed: int) -> FittedBagOfWords:
     """Train whitening and dictionary on random patches of the train images, then the SVM on the
     word counts.
 
@@ -57,49 +57,51 @@ def learn(spec: BagOfWords, train: Images, seed: int) -> Learned:
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.svm import LinearSVC
 
-    spec.places(train.pixels.shape[1])
-    draw = np.random.default_rng(stream_seed(seed, "words", "patches"))
-    sample = _sample(train.pixels, spec, draw)
+    spec.patches_per_side(train.pixels.shape[1])
+    draw = np.random.default_rng(derive_seed(seed, "words", "patches"))
+    sample = _sample_patches(train.pixels, spec, draw)
     mean = sample.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(sample - mean, rowvar=False))
-    whitening: Floats = (vectors / np.sqrt(np.maximum(values, 0) + RIDGE)) @ vectors.T
+    whitening: Floats = (vectors / np.sqrt(np.maximum(values, 0) + WHITENING_EPSILON)) @ vectors.T
     kmeans = MiniBatchKMeans(
         min(spec.words, len(sample)),
         batch_size=4096,
         n_init=1,
         max_iter=20,
-        random_state=stream_seed(seed, "words", "dictionary") % 2**32,
+        random_state=derive_seed(seed, "words", "dictionary") % 2**32,
     )
     dictionary: Floats = kmeans.fit((sample - mean) @ whitening).cluster_centers_
     features = _features(train.pixels, spec, mean, whitening, dictionary)
     svm = LinearSVC(
-        C=spec.penalty, dual=False, random_state=stream_seed(seed, "words", "svm") % 2**32
+        C=spec.penalty, dual=False, random_state=derive_seed(seed, "words", "svm") % 2**32
     )
     svm.fit(features, train.labels)
     weights, bias = np.asarray(svm.coef_), np.asarray(svm.intercept_)
     if len(weights) == 1:  # for two classes scikit-learn stores only the second
         weights, bias = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
-    return Learned(spec, mean, whitening, dictionary, weights, bias)
+    return FittedBagOfWords(spec, mean, whitening, dictionary, weights, bias)
 
 
-def _sample(pixels: NDArray[np.uint8], spec: BagOfWords, draw: np.random.Generator) -> Floats:
+def _sample_patches(
+    pixels: NDArray[np.uint8], spec: BagOfWordsConfig, rng: np.random.Generator
+) -> Floats:
     """Return random patches (P, D), equally many of each image and about PATCHES in all."""
-    each = max(1, PATCHES // len(pixels))
+    each = max(1, NUM_PATCHES // len(pixels))
     return np.concatenate(
         [
-            draw.permuted(part, axis=1)[:, :each].reshape(-1, part.shape[2])
-            for part in _patches(pixels, spec)
+            rng.permuted(part, axis=1)[:, :each].reshape(-1, part.shape[2])
+            for part in _iter_patches(pixels, spec)
         ]
     )
 
 
-def _patches(pixels: NDArray[np.uint8], spec: BagOfWords) -> Iterator[Floats]:
+def _iter_patches(pixels: NDArray[np.uint8], spec: BagOfWordsConfig) -> Iterator[Floats]:
     """Yield the patches (B, P, D) of batches of images, each with zero mean and normalized
     contrast.
     """
     step = spec.stride
-    for start in range(0, len(pixels), BATCH):
-        part = pixels[start : start + BATCH]
+    for start in range(0, len(pixels), IMAGES_PER_BATCH):
+        part = pixels[start : start + IMAGES_PER_BATCH]
         windows = np.lib.stride_tricks.sliding_window_view(
             part, (spec.patch, spec.patch), axis=(1, 2)
         )
@@ -109,20 +111,24 @@ def _patches(pixels: NDArray[np.uint8], spec: BagOfWords) -> Iterator[Floats]:
             .astype(np.float64)
         )
         patches -= patches.mean(axis=2, keepdims=True)
-        yield patches / np.sqrt(patches.var(axis=2, keepdims=True) + CONTRAST)
+        yield patches / np.sqrt(patches.var(axis=2, keepdims=True) + CONTRAST_EPSILON)
 
 
 def _features(
-    pixels: NDArray[np.uint8], spec: BagOfWords, mean: Floats, whitening: Floats, dictionary: Floats
+    pixels: NDArray[np.uint8],
+    spec: BagOfWordsConfig,
+    mean: Floats,
+    whitening: Floats,
+    dictionary: Floats,
 ) -> Floats:
     """Return the square roots of each word's share in each region, (N, regions^2 x words)."""
-    words, patches_per_side = len(dictionary), spec.places(pixels.shape[1])
+    words, patches_per_side = len(dictionary), spec.patches_per_side(pixels.shape[1])
     region_index = np.arange(patches_per_side) * spec.regions // patches_per_side
     region = (region_index[:, None] * spec.regions + region_index[None, :]).reshape(-1)  # (P,)
     projected, lengths = whitening @ dictionary.T, (dictionary**2).sum(axis=1) / 2
     length = spec.regions**2 * words
     counts = []
-    for part in _patches(pixels, spec):
+    for part in _iter_patches(pixels, spec):
         nearest = ((part - mean) @ projected - lengths).argmax(axis=2)  # (B, P): the least distance
         index = np.arange(len(part))[:, None] * length + region * words + nearest
         counts.append(

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from resnetlab.bundle.spec import Metric, ModelFile
 from resnetlab.schema import encode
 
-SHOWN_CLASSES = 120
+MAX_LISTED_CLASSES = 120
 
 
-def card(file: ModelFile) -> str:
+def model_card(file: ModelFile) -> str:
     """Return the model card in Markdown. All its numbers come from model.json."""
-    return "\n\n".join(_parts(file)) + "\n"
+    return "\n\n".join(_sections(file)) + "\n"
 
 
-def view_words(file: ModelFile) -> str:
+def describe_transform(file: ModelFile) -> str:
     """Describe the evaluation transform in a sentence."""
     view = file.view
     match view.rule:
@@ -38,10 +38,10 @@ def view_words(file: ModelFile) -> str:
     return f"Upright, {colour}; {cut} ({view.interpolation}); (x / 255 - [{mean}]) / [{deviation}]."
 
 
-def _parts(file: ModelFile) -> Iterator[str]:
-    yield f"# {_text(file.name)}"
+def _sections(file: ModelFile) -> Iterator[str]:
+    yield f"# {_escape(file.name)}"
     yield (
-        f"An image classifier: {_text(file.model.title)}, {file.parameters:,} parameters, "
+        f"An image classifier: {_escape(file.model.title)}, {file.parameters:,} parameters, "
         f"{len(file.classes):,} classes. Written by resnetlab; `model.json` has all of this "
         "as data."
     )
@@ -58,23 +58,23 @@ def _parts(file: ModelFile) -> Iterator[str]:
     yield (
         '```python\nimport resnetlab as rl\n\nprint(rl.load_model(".").predict(["photo.jpg"]))\n```'
     )
-    yield f"What the network is shown of a photograph: {view_words(file)}"
+    yield f"What the network is shown of a photograph: {describe_transform(file)}"
     yield "## Licence"
-    source = f" Said in {_text(file.licence.source)}." if file.licence.source else ""
-    yield f"{_text(str(file.licence))}.{source}" + (
+    source = f" Said in {_escape(file.licence.source)}." if file.licence.source else ""
+    yield f"{_escape(str(file.licence))}.{source}" + (
         " **No commercial use.**" if file.licence.non_commercial else ""
     )
     if file.caveats:
         yield "## Caveats"
-        yield "\n".join(f"- {_text(line)}" for line in file.caveats)
+        yield "\n".join(f"- {_escape(line)}" for line in file.caveats)
     if file.metrics:
         yield "## Measured"
-        yield "\n".join(_table(file.metrics))
+        yield "\n".join(_metrics_table(file.metrics))
     yield "## Classes"
-    names = ", ".join(_text(name) for name in file.classes[:SHOWN_CLASSES])
+    names = ", ".join(_escape(name) for name in file.classes[:MAX_LISTED_CLASSES])
     yield names + (
-        f" and {len(file.classes) - SHOWN_CLASSES:,} more"
-        if len(file.classes) > SHOWN_CLASSES
+        f" and {len(file.classes) - MAX_LISTED_CLASSES:,} more"
+        if len(file.classes) > MAX_LISTED_CLASSES
         else ""
     )
     yield "## Provenance"
@@ -82,11 +82,11 @@ def _parts(file: ModelFile) -> Iterator[str]:
     yield f"```json\n{json.dumps(model, indent=1)}\n```"
     if file.provenance:
         yield "\n".join(
-            f"- {_text(name)}: {_text(str(value))}" for name, value in file.provenance.items()
+            f"- {_escape(name)}: {_escape(str(value))}" for name, value in file.provenance.items()
         )
 
 
-def _table(metrics: tuple[Metric, ...]) -> Iterator[str]:
+def _metrics_table(metrics: tuple[Metric, ...]) -> Iterator[str]:
     yield "| what | value | 95 % interval over images | data | split | images |"
     yield "| --- | ---: | ---: | --- | --- | ---: |"
     for metric in metrics:
@@ -96,12 +96,12 @@ def _table(metrics: tuple[Metric, ...]) -> Iterator[str]:
             else "–"
         )
         yield (
-            f"| {_text(metric.name)} | {metric.value:.4g} | {span} | {_text(metric.data)} | "
+            f"| {_escape(metric.name)} | {metric.value:.4g} | {span} | {_escape(metric.data)} | "
             f"{metric.split} "
             f"| {metric.images:,} |"
         )
 
 
-def _text(text: str) -> str:
+def _escape(text: str) -> str:
     """Escape Markdown and HTML in a text, since a class may have any name."""
     return re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", html.escape(" ".join(text.split()), quote=False))

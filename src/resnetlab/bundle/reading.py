@@ -14,77 +14,79 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from resnetlab.bundle.spec import FILE, SCHEMA, WEIGHTS, ModelFile
-from resnetlab.errors import InputError, mistake
+from resnetlab.bundle.spec import MODEL_FILE, SCHEMA, WEIGHTS_FILE, ModelFile
+from resnetlab.errors import InputError, input_error
 from resnetlab.files import read_json, sha256
-from resnetlab.models.configs import External, Model
-from resnetlab.models.tensorfile import describe_weights
+from resnetlab.models.configs import ExternalConfig, ModelConfig
+from resnetlab.models.tensorfile import read_metadata
 from resnetlab.schema import decode
 
-NEXT = ".model.json.next"
+PENDING_FILE = ".model.json.next"
 """Name of the model.json of an unfinished save.
 
 It becomes valid once the new weights are in place.
 """
 
-HERE = "a model's folder: one with model.json, a run's, or what `resnetlab import-weights` wrote"
+EXPECTED_FOLDER = (
+    "a model's folder: one with model.json, a run's, or what `resnetlab import-weights` wrote"
+)
 
 
-def read_file(folder: Path) -> ModelFile:
+def read_model_file(folder: Path) -> ModelFile:
     """Read the description of the model in `folder`, without its weights. Raises InputError."""
-    if (folder / FILE).is_file():
-        table = next_table(folder) or read_json(folder / FILE)
+    if (folder / MODEL_FILE).is_file():
+        table = read_pending_table(folder) or read_json(folder / MODEL_FILE)
         schema = table.get("schema") if isinstance(table, dict) else None
         if schema != SCHEMA:
             fix = "read it with the resnetlab that wrote it"
-            raise mistake(
-                str(folder / FILE), "another schema", fix, got=schema, allowed=str(SCHEMA)
+            raise input_error(
+                str(folder / MODEL_FILE), "another schema", fix, got=schema, allowed=str(SCHEMA)
             )
-        file: ModelFile = decode(ModelFile, table, str(folder / FILE))
+        file: ModelFile = decode(ModelFile, table, str(folder / MODEL_FILE))
         return file
-    path = folder / WEIGHTS
+    path = folder / WEIGHTS_FILE
     if (folder / "run.json").is_file() and not path.is_file():
-        raise mistake(
+        raise input_error(
             str(folder), "a run that keeps no weights", "give a run that ended as converged or dead"
         )
     if not path.is_file():
-        raise mistake(str(folder), "no model in it", HERE)
-    return _describe_folder(folder, describe_weights(path))
+        raise input_error(str(folder), "no model in it", EXPECTED_FOLDER)
+    return _describe_folder(folder, read_metadata(path))
 
 
-def next_table(folder: Path) -> Any:
+def read_pending_table(folder: Path) -> Any:
     """Return the model.json of a save interrupted after its weights were moved, or None."""
-    if not (folder / NEXT).exists():
+    if not (folder / PENDING_FILE).exists():
         return None
     with suppress(
         InputError, OSError, KeyError, TypeError
     ):  # also if another process finishes the save at this moment
-        table = read_json(folder / NEXT)
-        if table["weights_sha256"] == sha256(folder / WEIGHTS):
+        table = read_json(folder / PENDING_FILE)
+        if table["weights_sha256"] == sha256(folder / WEIGHTS_FILE):
             return table
     return None
 
 
-def check_licence(folder: Path, file: ModelFile, accept_licence: bool) -> None:
+def check_license(folder: Path, file: ModelFile, accept_license: bool) -> None:
     """Raise InputError if the license forbids commercial use and is not accepted."""
-    if file.licence.non_commercial and not accept_licence:
+    if file.licence.non_commercial and not accept_license:
         fix = "if your use is not commercial: --accept-licence (in Python, accept_licence=True)"
-        raise mistake(
+        raise input_error(
             str(folder), f"the licence of the weights rules out commercial use: {file.licence}", fix
         )
 
 
 def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
     """Build the description of a folder without model.json from the metadata of its weights."""
-    where = str(folder / WEIGHTS)
+    where = str(folder / WEIGHTS_FILE)
     if "model" not in metadata:
-        raise mistake(where, "does not say of which network it is", HERE)
+        raise input_error(where, "does not say of which network it is", EXPECTED_FOLDER)
     if "normalise" in metadata:
         what = (
             f"a network whose pixels are scaled by {metadata['normalise']}, which a model's "
             "folder cannot say"
         )
-        raise mistake(where, what, 'train it with recipe.normalise = "train"')
+        raise input_error(where, what, 'train it with recipe.normalise = "train"')
     resize = (
         {"rule": "crop", "resize": metadata["resize"]}
         if "resize" in metadata
@@ -107,12 +109,12 @@ def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
         "provenance": origin,
     }
     file: ModelFile = decode(ModelFile, table, where)
-    return replace(file, model=portable(file.model, len(file.classes)))
+    return replace(file, model=without_weights_source(file.model, len(file.classes)))
 
 
-def portable(model: Model, classes: int) -> Model:
+def without_weights_source(model: ModelConfig, classes: int) -> ModelConfig:
     """Return the architecture alone, without the path and the facts of pre-trained weights."""
-    if not isinstance(model, External):
+    if not isinstance(model, ExternalConfig):
         return model
     kwargs = model.kwargs | ({"num_classes": classes} if "num_classes" in model.kwargs else {})
     return replace(

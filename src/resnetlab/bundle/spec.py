@@ -9,15 +9,15 @@ import dataclasses
 import re
 from typing import Any
 
-from resnetlab.data.transforms.eval_transform import View
-from resnetlab.models.configs import Model
-from resnetlab.schema import FieldError, Positive, Whole, spec
+from resnetlab.data.transforms.eval_transform import EvalTransform
+from resnetlab.models.configs import ModelConfig
+from resnetlab.schema import FieldError, NonNegativeInt, PositiveInt, strict_dataclass
 
 SCHEMA = 1
-WEIGHTS, FILE, CARD = "weights.safetensors", "model.json", "README.md"
+WEIGHTS_FILE, MODEL_FILE, CARD_FILE = "weights.safetensors", "model.json", "README.md"
 
 
-@spec
+@strict_dataclass
 class Metric:
     """Metric of these weights, measured by the run that the provenance names."""
 
@@ -30,11 +30,11 @@ class Metric:
     data: str
     """Name of a data set or a folder, without a path."""
     split: str = "test"
-    images: Positive
+    images: PositiveInt
 
 
-@spec
-class Licence:
+@strict_dataclass
+class License:
     """License of the weights, which every copy of them carries."""
 
     name: str = ""
@@ -55,27 +55,27 @@ class Licence:
         return f"{self.name or 'not known'}{f' ({self.of})' if self.of else ''}"
 
 
-@spec
+@strict_dataclass
 class ModelFile:
     """Content of model.json."""
 
     schema: int = SCHEMA
     name: str
-    model: Model
+    model: ModelConfig
     """Model config without a path, since the weights are in the same folder."""
     classes: tuple[str, ...]
     """Class names in the order of the outputs."""
-    view: View
+    view: EvalTransform
     """Evaluation transform of the input images."""
     weights_sha256: str = ""
     """SHA-256 of the weights; set when the folder is written."""
-    licence: Licence = Licence()
+    licence: License = License()
     caveats: tuple[str, ...] = ()
     """Caveats for the reader of the metrics: for example, the pre-training data contain the test
     images.
     """
     metrics: tuple[Metric, ...] = ()
-    parameters: Whole = 0
+    parameters: NonNegativeInt = 0
     """Number of parameters; set when the folder is written."""
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 

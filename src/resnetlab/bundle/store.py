@@ -16,23 +16,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnetlab.bundle.card import card
-from resnetlab.bundle.reading import NEXT, next_table, portable, read_file
-from resnetlab.bundle.spec import CARD, FILE, SCHEMA, WEIGHTS, ModelFile
-from resnetlab.errors import mistake
+from resnetlab.bundle.card import model_card
+from resnetlab.bundle.reading import (
+    PENDING_FILE,
+    read_model_file,
+    read_pending_table,
+    without_weights_source,
+)
+from resnetlab.bundle.spec import CARD_FILE, MODEL_FILE, SCHEMA, WEIGHTS_FILE, ModelFile
+from resnetlab.errors import input_error
 from resnetlab.files import (
-    full_disk,
+    disk_full_as_error,
+    fsync_folder,
     is_in_use,
-    patiently,
     replace_file,
+    retry_while_in_use,
     sha256,
-    sync_folder,
     write_json,
     write_text,
 )
-from resnetlab.models.build import allocated, build_model, skeleton
-from resnetlab.models.configs import External
-from resnetlab.models.flops import parameters
+from resnetlab.models.build import allocate_on_cpu, build_model, build_module
+from resnetlab.models.configs import ExternalConfig
+from resnetlab.models.flops import count_parameters
 from resnetlab.models.weights import load_weights, read_weights, write_weights
 from resnetlab.schema import encode
 
@@ -59,30 +64,32 @@ def save_bundle(folder: Path, module: nn.Module, file: ModelFile) -> ModelFile:
             another program has the weights open (Windows).
         ResourceError: The disk is full.
     """
-    if folder.exists() and not _is_model_folder(folder) and not _empty(folder):
-        raise mistake(str(folder), "is there and is no model's folder", "give a new folder")
+    if folder.exists() and not _is_model_folder(folder) and not _is_empty(folder):
+        raise input_error(str(folder), "is there and is no model's folder", "give a new folder")
     state = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
-    file = replace(file, schema=SCHEMA, model=portable(file.model, len(file.classes)))
-    rebuilt = _with_weights(
+    file = replace(file, schema=SCHEMA, model=without_weights_source(file.model, len(file.classes)))
+    rebuilt = _build_with_weights(
         file, state, str(folder)
     )  # raises if the weights could not be loaded again
     folder.parent.mkdir(parents=True, exist_ok=True)
     mark = secrets.token_hex(8)
     new = folder.parent / f".{folder.name}.{mark}.part"
     try:
-        with full_disk(folder):
+        with disk_full_as_error(folder):
             new.mkdir()
-            write_weights(new / WEIGHTS, state, _weights_metadata(file))
+            write_weights(new / WEIGHTS_FILE, state, _weights_metadata(file))
             file = replace(
-                file, weights_sha256=sha256(new / WEIGHTS), parameters=parameters(rebuilt)
+                file,
+                weights_sha256=sha256(new / WEIGHTS_FILE),
+                parameters=count_parameters(rebuilt),
             )
-            write_json(new / FILE, encode(file))
-            write_text(new / CARD, card(file))
+            write_json(new / MODEL_FILE, encode(file))
+            write_text(new / CARD_FILE, model_card(file))
             if folder.exists():
                 _replace_files(new, folder)
             else:
-                patiently(lambda: new.rename(folder))
-            sync_folder(folder.parent)
+                retry_while_in_use(lambda: new.rename(folder))
+            fsync_folder(folder.parent)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return file
@@ -95,45 +102,45 @@ def _replace_files(new: Path, folder: Path) -> None:
     The folder itself is not renamed, because Windows cannot rename a folder with an open file.
     Raises InputError if the weights are open.
     """
-    if (folder / NEXT).exists():  # a save was interrupted
-        if next_table(folder) is None:
-            (folder / NEXT).unlink()
+    if (folder / PENDING_FILE).exists():  # a save was interrupted
+        if read_pending_table(folder) is None:
+            (folder / PENDING_FILE).unlink()
         else:
-            replace_file(folder / NEXT, folder / FILE)
-    replace_file(new / FILE, folder / NEXT)
-    sync_folder(folder)
+            replace_file(folder / PENDING_FILE, folder / MODEL_FILE)
+    replace_file(new / MODEL_FILE, folder / PENDING_FILE)
+    fsync_folder(folder)
     try:
-        replace_file(new / WEIGHTS, folder / WEIGHTS)
+        replace_file(new / WEIGHTS_FILE, folder / WEIGHTS_FILE)
     except PermissionError as error:
-        (folder / NEXT).unlink()
+        (folder / PENDING_FILE).unlink()
         if not is_in_use(error):
             raise
         fix = "end the program that uses the model, then give the same command again"
-        raise mistake(str(folder / WEIGHTS), "is open in another program", fix) from None
-    replace_file(new / CARD, folder / CARD)
-    sync_folder(folder)
-    replace_file(folder / NEXT, folder / FILE)
-    sync_folder(folder)
+        raise input_error(str(folder / WEIGHTS_FILE), "is open in another program", fix) from None
+    replace_file(new / CARD_FILE, folder / CARD_FILE)
+    fsync_folder(folder)
+    replace_file(folder / PENDING_FILE, folder / MODEL_FILE)
+    fsync_folder(folder)
 
 
 def _is_model_folder(folder: Path) -> bool:
-    return (folder / FILE).is_file() or (folder / NEXT).is_file()
+    return (folder / MODEL_FILE).is_file() or (folder / PENDING_FILE).is_file()
 
 
 def load_bundle(folder: Path) -> Bundle:
     """Load the model in `folder`. Raises InputError if the weights do not match their SHA-256."""
-    file = read_file(folder)
-    path = folder / WEIGHTS
+    file = read_model_file(folder)
+    path = folder / WEIGHTS_FILE
     if not _matches_sha256(path, file):
-        file = read_file(folder)  # the model may have been replaced between the two reads
+        file = read_model_file(folder)  # the model may have been replaced between the two reads
     if not _matches_sha256(path, file):
-        raise mistake(
+        raise input_error(
             str(path),
             "differs from its SHA-256",
             "restore the folder from a copy, or make it again",
         )
     tensors, _ = read_weights(path)
-    return Bundle(_with_weights(file, tensors, str(path)).eval().requires_grad_(False), file)
+    return Bundle(_build_with_weights(file, tensors, str(path)).eval().requires_grad_(False), file)
 
 
 def _matches_sha256(weights: Path, file: ModelFile) -> bool:
@@ -156,21 +163,21 @@ def _weights_metadata(file: ModelFile) -> dict[str, Any]:
     }
 
 
-def _with_weights(file: ModelFile, tensors: dict[str, Tensor], where: str) -> nn.Module:
+def _build_with_weights(file: ModelFile, tensors: dict[str, Tensor], where: str) -> nn.Module:
     channels, classes = file.view.channels, len(file.classes)
     if isinstance(
-        file.model, External
+        file.model, ExternalConfig
     ):  # such networks may compute buffers that are not in the file
         module = build_model(file.model, channels, classes, lambda _: torch.Generator())
     else:
         with torch.device("meta"):
-            module = skeleton(file.model, channels, classes)
-        module = allocated(module)
+            module = build_module(file.model, channels, classes)
+        module = allocate_on_cpu(module)
     load_weights(module, tensors, where)
     return module
 
 
-def _empty(folder: Path) -> bool:
+def _is_empty(folder: Path) -> bool:
     with suppress(NotADirectoryError):
         return not os.listdir(folder)  # noqa: PTH208
     return False

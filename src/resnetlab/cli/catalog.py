@@ -12,9 +12,9 @@ def list_studies(markdown: bool, as_json: bool = False) -> None:
     sources.
     """
     from resnetlab.inspection import render_table
-    from resnetlab.studies.parsing.toml_tables import outlines
+    from resnetlab.studies.parsing.toml_tables import summarize_studies
 
-    rows = outlines()
+    rows = summarize_studies()
     if as_json:
         print_json(rows)
         return
@@ -30,11 +30,11 @@ def list_models(as_json: bool) -> None:
     """Print the networks with parameters and multiply-adds, for the images and classes of their
     source.
     """
-    from resnetlab.models.registry import entries
+    from resnetlab.models.registry import registered_models
 
     rows = []
-    for entry in entries():
-        parameters, macs = entry.model.cost(entry.channels, entry.classes, entry.side)
+    for entry in registered_models():
+        parameters, macs = entry.model.cost(entry.channels, entry.num_classes, entry.side)
         image = f"{entry.channels}x{entry.side}x{entry.side}"
         rows.append(
             {
@@ -42,7 +42,7 @@ def list_models(as_json: bool) -> None:
                 "parameters": parameters,
                 "macs": macs,
                 "input": image,
-                "classes": entry.classes,
+                "classes": entry.num_classes,
                 "source": entry.source,
             }
         )

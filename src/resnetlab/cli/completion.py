@@ -5,19 +5,19 @@ from __future__ import annotations
 
 def studies(incomplete: str) -> list[str]:
     """Complete the name of a study of the catalog."""
-    return _in_catalog("studies", incomplete)
+    return _catalog_names("studies", incomplete)
 
 
 def recipes(incomplete: str) -> list[str]:
     """Complete the name of a recipe of the catalog."""
-    return _in_catalog("recipes", incomplete)
+    return _catalog_names("recipes", incomplete)
 
 
 def models(incomplete: str) -> list[str]:
     """Complete the name of a network."""
-    from resnetlab.models.registry import entries
+    from resnetlab.models.registry import registered_models
 
-    return [entry.name for entry in entries() if entry.name.startswith(incomplete)]
+    return [entry.name for entry in registered_models() if entry.name.startswith(incomplete)]
 
 
 def devices(incomplete: str) -> list[str]:
@@ -25,7 +25,7 @@ def devices(incomplete: str) -> list[str]:
     return [name for name in ("auto", "cpu", "cuda", "mps") if name.startswith(incomplete)]
 
 
-def _in_catalog(kind: str, incomplete: str) -> list[str]:
+def _catalog_names(kind: str, incomplete: str) -> list[str]:
     from importlib import resources
 
     folder = resources.files("resnetlab.catalog") / kind

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from resnetlab.cli.manners import DONE, NOT_IN_ORDER, Json, note, print_json
-from resnetlab.cli.manners import Root as Output
+from resnetlab.cli.manners import CHECK_FAILED, DONE, Json, notify, print_json
+from resnetlab.cli.manners import OutputDir as Output
 
 data = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Look at a data set before training on it."
@@ -19,7 +19,7 @@ data = typer.Typer(
 
 Folder = Annotated[Path, typer.Argument(help="A folder of photographs.", metavar="DIR")]
 Seed = Annotated[int, typer.Option(help="Names the streams that draw the splits.", min=0)]
-SplitAs = Annotated[
+SplitOption = Annotated[
     str,
     typer.Option(
         help="Train, validation and test as counts (12240,4200,4140) or shares (.6,.2,.2), or a "
@@ -40,21 +40,21 @@ def data_check(
     json: Json = False,
 ) -> None:
     """Read every file; count images by class and split; list broken files and duplicates."""
-    from resnetlab.data.check import check
+    from resnetlab.data.check import audit_source
 
-    audit = check(source, image_size=img_size, cache=output / "cache", say=note)
+    audit = audit_source(source, image_size=img_size, cache=output / "cache", notify=notify)
     if json:
         print_json(audit)
     else:
         for line in audit.lines():
             typer.echo(line)
-    raise typer.Exit(NOT_IN_ORDER if audit.bad else DONE)
+    raise typer.Exit(CHECK_FAILED if audit.bad else DONE)
 
 
 @data.command("describe")
 def data_describe(
     folder: Folder,
-    split: SplitAs = "",
+    split: SplitOption = "",
     out: Annotated[
         Path | None, typer.Option(help="Write describe.md with figures there.", metavar="DIR")
     ] = None,
@@ -65,10 +65,12 @@ def data_describe(
 
     Example:  resnetlab data describe photos
     """
-    from resnetlab.data.sources.manifest import cut_of
-    from resnetlab.data.summary import describe
+    from resnetlab.data.sources.manifest import parse_split
+    from resnetlab.data.summary import summarize_folder
 
-    summary = describe(folder, cache=output / "cache", cut=cut_of(split), say=note)
+    summary = summarize_folder(
+        folder, cache=output / "cache", split=parse_split(split), notify=notify
+    )
     if not json:
         for line in summary.lines():
             typer.echo(line)
@@ -79,7 +81,12 @@ def data_describe(
         page = write(summary, out)
     if json:
         print_json(
-            {"audit": summary.audit, "near": summary.near, "overlap": summary.overlap, "page": page}
+            {
+                "audit": summary.audit,
+                "near": summary.near_duplicates,
+                "overlap": summary.overlap,
+                "page": page,
+            }
         )
     elif page is not None:
         typer.echo(page)
@@ -104,16 +111,21 @@ def data_split(
     Example:  resnetlab data split photos --shares .6,.2,.2
     """
     from resnetlab.data.sources import manifest
-    from resnetlab.data.sources.folder import DEFAULT_SIDE, survey
+    from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, scan_folder
 
-    cut = manifest.Cut.parse(split or shares, seed, "--split" if split else "--shares")
-    listing = survey(
-        folder, image_size=DEFAULT_SIDE, cache=output / "cache", say=note, skip_bad=True, cut=cut
+    cut = manifest.SplitSpec.parse(split or shares, seed, "--split" if split else "--shares")
+    listing = scan_folder(
+        folder,
+        image_size=DEFAULT_IMAGE_SIZE,
+        cache=output / "cache",
+        notify=notify,
+        skip_bad=True,
+        split=cut,
     )
     path = out or Path(f"{folder.resolve().name}-split.csv")
-    manifest.write(path, listing.rows)
+    manifest.write_manifest(path, listing.rows)
     for line in listing.notes:
-        note(f"note: {line}")
+        notify(f"note: {line}")
     counts = [
         sum(row.split == part for row in listing.rows) for part in ("train", "validation", "test")
     ]
@@ -144,9 +156,9 @@ def data_fetch(
 
     Example:  resnetlab data fetch oxford-pets --out photographs
     """
-    from resnetlab.data.download import fetch
+    from resnetlab.data.download import download_dataset
 
-    folder = fetch(name, out, note)
+    folder = download_dataset(name, out, notify)
     if json:
         print_json({"name": name, "folder": str(folder)})
     else:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnetlab.cli.loading import Pulse, loading
+from resnetlab.cli.loading import ProgressLine, announce_loading
 from resnetlab.cli.manners import (
     BAD_INPUT,
     DONE,
@@ -22,19 +22,19 @@ from resnetlab.cli.manners import (
     Json,
     Open,
     check_device,
-    note,
+    notify,
     open_page,
     print_json,
 )
-from resnetlab.cli.manners import Root as Output
-from resnetlab.errors import InputError, Problem, mistake
+from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.errors import InputError, Problem, input_error
 
 if TYPE_CHECKING:
     from resnetlab.bundle.spec import ModelFile
     from resnetlab.deploy.predict import Prediction
-    from resnetlab.deploy.results import Evaluated, Share
+    from resnetlab.deploy.results import EvaluationResult, Proportion
 
-MAX_TOLD = 20
+MAX_PROBLEMS = 20
 
 Model = Annotated[
     Path, typer.Argument(help="A model's folder, or a finished run's.", metavar="MODEL")
@@ -47,7 +47,7 @@ TtaOption = Annotated[
     str, typer.Option("--tta", help="none, flip or ten-crop: views to average.", metavar="TTA")
 ]
 Batch = Annotated[int, typer.Option("-b", "--batch-size", help="Pictures at a time.", min=1)]
-Accept = Annotated[
+AcceptLicense = Annotated[
     bool, typer.Option("--accept-licence", help="Use weights that are not for commerce.")
 ]
 Split = Annotated[
@@ -68,7 +68,7 @@ def predict(
     tta: TtaOption = "none",
     batch_size: Batch = 32,
     device: Device = "auto",
-    accept: Accept = False,
+    accept_license: AcceptLicense = False,
     json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
     csv: Annotated[
         bool, typer.Option("--csv", help="A line a class: path,rank,class,probability,error.")
@@ -83,38 +83,41 @@ def predict(
     """
     check_device(device)
     if json and csv:
-        raise mistake("--json, --csv", "more than one form", "give one of them")
-    from resnetlab.deploy.inputs import find_pictures, passed_words
+        raise input_error("--json, --csv", "more than one form", "give one of them")
+    from resnetlab.deploy.inputs import find_images, summarize_skipped
     from resnetlab.deploy.request import check_model
 
-    file = check_model(model, accept, tta)
-    pictures, passed = find_pictures(files)
+    file = check_model(model, accept_license, tta)
+    pictures, passed = find_images(files)
     if passed:
-        note(f"passed over: {passed_words(passed)}")
+        notify(f"passed over: {summarize_skipped(passed)}")
     missing = [path for path in files if not path.exists()]
     if len(missing) == len(files):
         raise InputError(
-            *(Problem(str(path), "no such file", "give photographs") for path in missing[:MAX_TOLD])
+            *(
+                Problem(str(path), "no such file", "give photographs")
+                for path in missing[:MAX_PROBLEMS]
+            )
         )
     if not pictures:
-        raise mistake(
+        raise input_error(
             str(files[0]), "no photographs in it", "give photographs, or a folder of them"
         )
-    _loading(file, quiet=json)
+    _announce_loading(file, quiet=json)
     from resnetlab.deploy.predict import load_model
 
-    loaded = load_model(model, device=device, accept_licence=accept)
+    loaded = load_model(model, device=device, accept_license=accept_license)
     write = _json_lines if json else _csv_lines if csv else _text_lines
     if csv:
         typer.echo("path,rank,class,probability,error")
     failed = done = 0
-    for result in loaded.look(pictures, tta=tta, batch=batch_size):  # type: ignore[arg-type]
+    for result in loaded.predict_images(pictures, tta=tta, batch_size=batch_size):  # type: ignore[arg-type]
         if result.reason:
             failed += 1
-            typer.echo(f"resnetlab: {result.picture.name}: {result.reason}", err=True)
-        prediction = None if result.reason else loaded.best(result, top)
+            typer.echo(f"resnetlab: {result.image.name}: {result.reason}", err=True)
+        prediction = None if result.reason else loaded.top_k(result, top)
         done += prediction is not None
-        for line in write(result.picture.name, prediction, result.reason):
+        for line in write(result.image.name, prediction, result.reason):
             typer.echo(line)
     if failed:
         typer.echo(f"{failed:,} of {len(pictures):,} files are no images", err=True)
@@ -134,7 +137,7 @@ def evaluate(
     json: Json = False,
     batch_size: Batch = 32,
     device: Device = "auto",
-    accept: Accept = False,
+    accept_license: AcceptLicense = False,
     output: Output = Path(),
     open_report: Open = False,
 ) -> None:
@@ -147,27 +150,27 @@ def evaluate(
     """
     check_device(device)
     if open_report and out is None:
-        raise mistake("--open", "no page without --out", "--out scores --open")
-    from resnetlab.deploy.inputs import open_labelled
+        raise input_error("--open", "no page without --out", "--out scores --open")
+    from resnetlab.deploy.inputs import open_labeled_images
     from resnetlab.deploy.request import check_model, match_classes
 
-    file = check_model(model, accept, tta)
-    labelled = open_labelled(data, split, output / "cache", note, by=manifest)  # type: ignore[arg-type]
+    file = check_model(model, accept_license, tta)
+    labelled = open_labeled_images(data, split, output / "cache", notify, manifest_path=manifest)  # type: ignore[arg-type]
     match_classes(file.classes, labelled)
-    _loading(file, quiet=json)
+    _announce_loading(file, quiet=json)
     from resnetlab import use
     from resnetlab.deploy.predict import load_model
     from resnetlab.schema import encode
 
-    loaded = load_model(model, device=device, accept_licence=accept)
+    loaded = load_model(model, device=device, accept_license=accept_license)
     result = use.evaluate_on(
         loaded,
         labelled,
         tta=tta,  # type: ignore[arg-type]
-        batch=batch_size,
+        batch_size=batch_size,
         out=out,
-        say=note,
-        pulse=Pulse(),
+        notify=notify,
+        on_item=ProgressLine(),
     )
     page = out / "report.html" if out is not None else None
     if json:
@@ -197,7 +200,7 @@ def ensemble(
     json: Json = False,
     batch_size: Batch = 32,
     device: Device = "auto",
-    accept: Accept = False,
+    accept_license: AcceptLicense = False,
     output: Output = Path(),
 ) -> None:
     """Evaluate the average of several models against each of them.
@@ -205,31 +208,39 @@ def ensemble(
     Example:  resnetlab ensemble pets pets-2 --data photos
     """
     check_device(device)
-    from resnetlab.deploy.inputs import open_labelled
+    from resnetlab.deploy.inputs import open_labeled_images
     from resnetlab.deploy.request import check_model
 
-    files = [check_model(model, accept, tta) for model in models]
-    labelled = open_labelled(data, split, output / "cache", note, by=manifest)  # type: ignore[arg-type]
-    _loading(files[0], quiet=json)
-    from resnetlab.deploy.ensemble import combine
+    files = [check_model(model, accept_license, tta) for model in models]
+    labelled = open_labeled_images(data, split, output / "cache", notify, manifest_path=manifest)  # type: ignore[arg-type]
+    _announce_loading(files[0], quiet=json)
+    from resnetlab.deploy.ensemble import evaluate_ensemble
     from resnetlab.deploy.predict import load_model
 
-    loaded = [load_model(model, device=device, accept_licence=accept) for model in models]
-    result = combine(loaded, labelled, tta=tta, batch=batch_size, pulse=Pulse())  # type: ignore[arg-type]
+    loaded = [load_model(model, device=device, accept_license=accept_license) for model in models]
+    result = evaluate_ensemble(
+        loaded,
+        labelled,
+        tta=tta,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        on_item=ProgressLine(),
+    )
     if json:
         print_json(result)
         return
     for name, member in zip(result.names, result.members, strict=True):
-        typer.echo(f"{name:24} {_percentage(member)}")
+        typer.echo(f"{name:24} {_format_proportion(member)}")
     typer.echo(
-        f"{'ensemble':24} {_percentage(result.together)} of {result.together.images:,} images"
+        f"{'ensemble':24} {_format_proportion(result.together)} of {result.together.images:,} "
+        "images"
     )
     best = result.names[result.best]
     typer.echo(
-        f"against the best member, {best}: {_gain(result.over_best)}; McNemar p = {result.p:.3g}"
+        f"against the best member, {best}: {_format_gain(result.over_best)}; McNemar p = "
+        f"{result.p:.3g}"
     )
-    typer.echo(f"against the mean of the members: {_gain(result.over_mean)}")
-    typer.echo(f"all members agree on {_percentage(result.agreed)}")
+    typer.echo(f"against the mean of the members: {_format_gain(result.over_mean)}")
+    typer.echo(f"all members agree on {_format_proportion(result.agreed)}")
     typer.echo(
         "Intervals are over images, of these very models; the best was chosen on these "
         "images, which flatters it."
@@ -246,7 +257,7 @@ def explain(
         str, typer.Option("--class", help="Else what the model says.", metavar="NAME")
     ] = "",
     device: Device = "auto",
-    accept: Accept = False,
+    accept_license: AcceptLicense = False,
     json: Json = False,
 ) -> None:
     """Show the parts of a photograph that are evidence for a class (Grad-CAM).
@@ -254,29 +265,29 @@ def explain(
     Example:  resnetlab explain pets photo.jpg --out why.png
     """
     check_device(device)
-    from resnetlab.data.sources.image_decoder import BadImageError, quiet
-    from resnetlab.deploy.inputs import picture
+    from resnetlab.data.sources.image_decoder import BadImageError, suppress_pillow_warnings
+    from resnetlab.deploy.inputs import image_from_file
     from resnetlab.deploy.request import check_label, check_model
-    from resnetlab.files import atomic
+    from resnetlab.files import atomic_write
 
     path = out or Path(f"{image.stem}-explained.png")
     if path.suffix.lower() != ".png":
-        raise mistake("--out", "no PNG by its name", "--out why.png", got=path)
-    file = check_model(model, accept)
+        raise input_error("--out", "no PNG by its name", "--out why.png", got=path)
+    file = check_model(model, accept_license)
     check_label(label, file.classes)
     try:
-        with quiet():
-            photograph = picture(image).load()
+        with suppress_pillow_warnings():
+            photograph = image_from_file(image).load()
     except BadImageError as error:
-        raise mistake(str(image), str(error), "give a photograph") from None
-    _loading(file, quiet=json)
+        raise input_error(str(image), str(error), "give a photograph") from None
+    _announce_loading(file, quiet=json)
     from resnetlab.deploy.explain import explain as explained
     from resnetlab.deploy.predict import load_model
 
-    loaded = load_model(model, device=device, accept_licence=accept)
+    loaded = load_model(model, device=device, accept_license=accept_license)
     explanation = explained(loaded, photograph, label)
-    with atomic(path, "wb") as written:
-        explanation.picture().save(written, "PNG")
+    with atomic_write(path, "wb") as written:
+        explanation.side_by_side().save(written, "PNG")
     if json:
         facts = {"model": loaded.file.name, "image": image, "class": explanation.label}
         facts |= {
@@ -302,7 +313,7 @@ def export(
             metavar="DIR",
         ),
     ] = None,
-    accept: Accept = False,
+    accept_license: AcceptLicense = False,
     json: Json = False,
 ) -> None:
     """Write a model for other programs: ONNX or torch.export.
@@ -311,29 +322,31 @@ def export(
 
     Example:  resnetlab export pets --to onnx --out pets.onnx
     """
-    from resnetlab.deploy.request import check_form, check_model, check_photographs
+    from resnetlab.deploy.request import check_export_format, check_export_images, check_model
 
-    file = check_model(model, accept)
-    check_form(file, to)
+    file = check_model(model, accept_license)
+    check_export_format(file, to)
     if check is not None:
-        check_photographs(check)
-    _loading(file)
+        check_export_images(check)
+    _announce_loading(file)
     from resnetlab.deploy.export import export as exported
     from resnetlab.deploy.predict import load_model
 
-    parity = exported(load_model(model, device="cpu", accept_licence=accept), to, out, check, note)
+    parity = exported(
+        load_model(model, device="cpu", accept_license=accept_license), to, out, check, notify
+    )
     if json:
         facts = {
             "file": out,
             "form": to,
-            "pictures": parity.pictures,
-            "kind": parity.kind,
-            "batches": parity.batches,
+            "pictures": parity.num_images,
+            "kind": parity.image_kind,
+            "batches": parity.batch_sizes,
         }
-        print_json(facts | {"largest_difference": parity.largest})
+        print_json(facts | {"largest_difference": parity.max_difference})
         return
-    images = f"{parity.pictures} {parity.kind} in batches of {parity.batches}"
-    typer.echo(f"{out}: {images}, at most {parity.largest:.1e} apart")
+    images = f"{parity.num_images} {parity.image_kind} in batches of {parity.batch_sizes}"
+    typer.echo(f"{out}: {images}, at most {parity.max_difference:.1e} apart")
 
 
 def serve(
@@ -343,7 +356,7 @@ def serve(
         str, typer.Option(help="0.0.0.0 lets others on your network in, a phone say.")
     ] = "127.0.0.1",
     device: Device = "auto",
-    accept: Accept = False,
+    accept_license: AcceptLicense = False,
     open_report: Open = False,
 ) -> None:
     """Serve predictions for photographs as a web page and as JSON.
@@ -351,15 +364,15 @@ def serve(
     Example:  resnetlab serve pets --port 8000
     """
     check_device(device)
-    from resnetlab.deploy.optional_imports import need
+    from resnetlab.deploy.optional_imports import optional_import
     from resnetlab.deploy.request import check_model
 
-    file = check_model(model, accept)
+    file = check_model(model, accept_license)
     for package in ("fastapi", "uvicorn", "multipart"):
-        need(package, "serve")
-    _loading(file)
+        optional_import(package, "serve")
+    _announce_loading(file)
     from resnetlab.deploy.predict import load_model
-    from resnetlab.deploy.serve import run
+    from resnetlab.deploy.serve import run_server
 
     open_browser = [open_report]
 
@@ -370,10 +383,10 @@ def serve(
             open_page(address[0].replace("0.0.0.0", "127.0.0.1"))
         open_browser.append(False)
 
-    run(load_model(model, device=device, accept_licence=accept), host, port, say)
+    run_server(load_model(model, device=device, accept_license=accept_license), host, port, say)
 
 
-def _loading(file: ModelFile, quiet: bool = False) -> None:
+def _announce_loading(file: ModelFile, quiet: bool = False) -> None:
     """Print the packages that are loading, and let torch's threads sleep while they wait for each
     other.
 
@@ -381,22 +394,22 @@ def _loading(file: ModelFile, quiet: bool = False) -> None:
     ms.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    loading(file.model, quiet)
+    announce_loading(file.model, quiet)
 
 
 def _text_lines(name: str, prediction: Prediction | None, _: str) -> Iterator[str]:
     if prediction is not None:
         yield name
-        for guess in prediction.guesses:
+        for guess in prediction.top_classes:
             yield f"  {100 * guess.probability:5.1f} %  {guess.label}"
 
 
 def _json_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator[str]:
-    from resnetlab.schema import json_text
+    from resnetlab.schema import to_json
 
-    guesses = prediction.guesses if prediction else ()
+    guesses = prediction.top_classes if prediction else ()
     classes = [{"class": guess.label, "probability": guess.probability} for guess in guesses]
-    yield json_text({"path": name, "guesses": classes, "error": reason or None}, None)
+    yield to_json({"path": name, "guesses": classes, "error": reason or None}, None)
 
 
 def _csv_lines(name: str, prediction: Prediction | None, reason: str) -> Iterator[str]:
@@ -405,17 +418,18 @@ def _csv_lines(name: str, prediction: Prediction | None, reason: str) -> Iterato
 
     text = io.StringIO()
     write = csv.writer(text, lineterminator="\n").writerow
-    for rank, guess in enumerate(prediction.guesses if prediction else (), 1):
+    for rank, guess in enumerate(prediction.top_classes if prediction else (), 1):
         write((name, rank, guess.label, guess.probability, ""))
     if prediction is None:
         write((name, "", "", "", reason))
     yield text.getvalue().rstrip("\n")
 
 
-def _summary(result: Evaluated) -> Iterator[str]:
+def _summary(result: EvaluationResult) -> Iterator[str]:
     yield f"{result.model} on {result.data}, {result.split}: {result.top1.images:,} pictures"
     yield (
-        f"top-1 {_percentage(result.top1)}, top-5 {_percentage(result.top5)} (95 % intervals over "
+        f"top-1 {_format_proportion(result.top1)}, top-5 {_format_proportion(result.top5)} "
+        "(95 % intervals over "
         "images)"
     )
     yield (
@@ -423,7 +437,7 @@ def _summary(result: Evaluated) -> Iterator[str]:
         "nats"
     )
     for scores in sorted(result.classes, key=lambda scores: scores.recall.pct)[:5]:
-        yield f"  {scores.name:32} {_percentage(scores.recall)} of {scores.recall.images:,}"
+        yield f"  {scores.name:32} {_format_proportion(scores.recall)} of {scores.recall.images:,}"
     for pair in result.confusions[:3]:
         yield f"  {pair.images:,} x {pair.true} called {pair.said}"
     for line in (*result.caveats, *result.notes):
@@ -432,10 +446,10 @@ def _summary(result: Evaluated) -> Iterator[str]:
         yield f"not read: {name}: {reason}"
 
 
-def _percentage(share: Share) -> str:
-    return f"{share.pct:.1f} % [{share.low:.1f}, {share.high:.1f}]"
+def _format_proportion(proportion: Proportion) -> str:
+    return f"{proportion.pct:.1f} % [{proportion.low:.1f}, {proportion.high:.1f}]"
 
 
-def _gain(gain: Any) -> str:
+def _format_gain(gain: Any) -> str:
     span = f" [{gain.interval.low:+.1f}, {gain.interval.high:+.1f}]" if gain.interval else ""
     return f"{gain.points:+.1f} points{span}"

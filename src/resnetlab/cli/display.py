@@ -13,18 +13,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from resnetlab.cli.manners import MANNER
+from resnetlab.cli.manners import VERBOSITY
 from resnetlab.runs.records import Result
-from resnetlab.studies.eta import Estimate
-from resnetlab.studies.executors.base import Event
+from resnetlab.studies.eta import TimeEstimator
+from resnetlab.studies.executors.base import RunEvent
 from resnetlab.studies.plan import PlannedRun
 
-PLAIN_SECONDS = 60.0
+LINE_SECONDS = 60.0
 """Time between two progress lines if the output is not a terminal."""
 
 
 @dataclass
-class _Active:
+class _RunProgress:
     """Progress of a run that is training."""
 
     step: int = 0
@@ -44,17 +44,17 @@ class Display:
         runs: tuple[PlannedRun, ...],
         finished: set[str],
         workers: int,
-        result: Callable[[str], Result | None],
+        load_result: Callable[[str], Result | None],
     ) -> None:
-        self.title, self.result = title, result
+        self.title, self.load_result = title, load_result
         self.runs = {run.id: run for run in runs}
         self.finished = set(finished)
-        self.active: dict[str, _Active] = {}
-        self.estimate = Estimate(runs, finished, workers)
-        self.began = self.last_line = time.monotonic()
-        self.promised = False
+        self.active: dict[str, _RunProgress] = {}
+        self.time_estimator = TimeEstimator(runs, finished, workers)
+        self.start_time = self.last_line_time = time.monotonic()
+        self.estimate_printed = False
         self.console = Console(stderr=True, highlight=False)
-        is_live = self.console.is_terminal and not MANNER.quiet
+        is_live = self.console.is_terminal and not VERBOSITY.quiet
         self.live = (
             Live(console=self.console, auto_refresh=False, transient=True) if is_live else None
         )
@@ -62,7 +62,7 @@ class Display:
     def __enter__(self) -> Display:
         remaining = len(self.runs) - len(self.finished)
         done = f", {len(self.finished)} finished before" if self.finished else ""
-        self.say(f"{self.title}: {remaining} of {len(self.runs)} runs to do{done}")
+        self.print_line(f"{self.title}: {remaining} of {len(self.runs)} runs to do{done}")
         if self.live:
             self.live.start()
         return self
@@ -71,22 +71,22 @@ class Display:
         if self.live:
             self.live.stop()
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print a line that remains on the screen, unless the command is quiet."""
-        if not MANNER.quiet:
+        if not VERBOSITY.quiet:
             self._print(line)
 
     def _print(self, line: str) -> None:
         self.console.print(line, soft_wrap=True, markup=False)
 
-    def see(self, event: Event) -> None:
+    def update(self, event: RunEvent) -> None:
         """Update the display with an event."""
         now = time.monotonic()
         if event.kind == "progress":
-            active = self.active.setdefault(event.id, _Active())
+            active = self.active.setdefault(event.id, _RunProgress())
             active.step, active.total, active.epoch = event.step, event.total, event.epoch
             active.images_per_second = event.images_per_second
-            self.estimate.see(event.id, event.step, event.total, now)
+            self.time_estimator.update(event.id, event.step, event.total, now)
             for evaluation in event.evaluations:
                 if evaluation.split in ("validation", "test", "running"):
                     if evaluation.split == "running" and active.split not in ("", "running"):
@@ -96,49 +96,58 @@ class Display:
             self.active.pop(event.id, None)
             if event.kind in ("finished", "missing"):
                 self.finished.add(event.id)
-                self.estimate.done(event.id)
-            (self._print if event.kind in ("failed", "missing") else self.say)(self._ended(event))
-        if not self.promised and (seconds := self.estimate.seconds_left()) is not None:
-            self.promised = True
-            self.say(f"about {clock(seconds)} for all of it")
+                self.time_estimator.mark_finished(event.id)
+            (self._print if event.kind in ("failed", "missing") else self.print_line)(
+                self._end_line(event)
+            )
+        if (
+            not self.estimate_printed
+            and (seconds := self.time_estimator.seconds_left()) is not None
+        ):
+            self.estimate_printed = True
+            self.print_line(f"about {format_clock(seconds)} for all of it")
         if self.live:
-            self.live.update(self._picture(), refresh=True)
-        elif now - self.last_line >= PLAIN_SECONDS and self.active:
-            self.last_line = now
-            self.say(self._summary())
+            self.live.update(self._render(), refresh=True)
+        elif now - self.last_line_time >= LINE_SECONDS and self.active:
+            self.last_line_time = now
+            self.print_line(self._summary())
             for run_id, active in self.active.items():
-                self.say(f"  {self._name(run_id)}: {_state(active)}")
+                self.print_line(f"  {self._run_name(run_id)}: {_progress_text(active)}")
 
-    def _name(self, run_id: str) -> str:
+    def _run_name(self, run_id: str) -> str:
         run = self.runs.get(run_id)
         return f"{run.condition}, seed {run.seed}" if run else run_id
 
-    def _ended(self, event: Event) -> str:
+    def _end_line(self, event: RunEvent) -> str:
         count = f"[{len(self.finished):>{len(str(len(self.runs)))}}/{len(self.runs)}]"
         if event.kind == "stopped":
-            return f"{self._name(event.id)}: stopped, to be gone on with"
+            return f"{self._run_name(event.id)}: stopped, to be gone on with"
         if event.kind == "failed":
-            return f"{self._name(event.id)}: an attempt failed, it is tried again ({event.reason})"
+            return (
+                f"{self._run_name(event.id)}: an attempt failed, it is tried again ({event.reason})"
+            )
         if event.kind == "missing":
-            return f"{count} {self._name(event.id)}: missing ({event.reason})"
-        result = self.result(event.id)
+            return f"{count} {self._run_name(event.id)}: missing ({event.reason})"
+        result = self.load_result(event.id)
         test = f", test {100 - result.test.top1_error_pct:.1f} %" if result and result.test else ""
-        took = f", {clock(result.train_seconds + result.evaluation_seconds)}" if result else ""
-        return f"{count} {self._name(event.id)}: {event.status}{test}{took}"
+        took = (
+            f", {format_clock(result.train_seconds + result.evaluation_seconds)}" if result else ""
+        )
+        return f"{count} {self._run_name(event.id)}: {event.status}{test}{took}"
 
     def _summary(self) -> str:
         speed = sum(active.images_per_second for active in self.active.values())
-        seconds = self.estimate.seconds_left()
+        seconds = self.time_estimator.seconds_left()
         pace = (
-            f"about {clock(seconds)} left"
+            f"about {format_clock(seconds)} left"
             if seconds is not None
-            else f"{clock(time.monotonic() - self.began)} gone"
+            else f"{format_clock(time.monotonic() - self.start_time)} gone"
         )
         parts = [f"{len(self.finished)} of {len(self.runs)} runs", pace]
         parts += [f"{speed:,.0f} images/s"] if speed else []
         return ", ".join(parts) if self.active else f"{parts[0]}, starting"
 
-    def _picture(self) -> Group:
+    def _render(self) -> Group:
         done = sum(run.macs for run in self.runs.values() if run.id in self.finished)
         done += int(
             sum(
@@ -156,18 +165,20 @@ class Display:
         )
         for run_id, active in self.active.items():
             bar = ProgressBar(active.total, active.step, width=24)
-            rows.add_row(Text("  " + self._name(run_id)), bar, Text(_state(active), style="dim"))
+            rows.add_row(
+                Text("  " + self._run_name(run_id)), bar, Text(_progress_text(active), style="dim")
+            )
         return Group(rows)
 
 
-def _state(active: _Active) -> str:
+def _progress_text(active: _RunProgress) -> str:
     score = (
         f", {active.split} {100 - active.error_pct:.1f} %" if active.error_pct is not None else ""
     )
     return f"epoch {active.epoch:.1f}{score}, {active.images_per_second:,.0f} images/s"
 
 
-def clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """Format a duration: `8 s`, `1:05 min`, `2:03 h`."""
     if seconds < 60:
         return f"{seconds:.0f} s"

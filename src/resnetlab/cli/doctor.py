@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.manners import DONE, NOT_IN_ORDER, Json, Root, print_json
-from resnetlab.errors import mistake, printable
+from resnetlab.cli.manners import CHECK_FAILED, DONE, Json, OutputDir, print_json
+from resnetlab.errors import escape_controls, input_error
 
 if TYPE_CHECKING:
-    from resnetlab.doctor import Cache, Disk, Processor, Torch
-    from resnetlab.runs.damage import Checked
+    from resnetlab.doctor import CacheFolder, DiskInfo, Processor, TorchInfo
+    from resnetlab.runs.damage import RunCheck
 
 
-def caches_of(output: Path) -> tuple[Path, ...]:
+def cache_folders(output: Path) -> tuple[Path, ...]:
     """Return the cache folders, whose files can be computed again: the user's and the one in
     `--output`.
     """
@@ -32,7 +32,7 @@ def doctor(
         list[Path] | None,
         typer.Argument(help="Folders of runs; without any, all of DIR/runs.", metavar="RUN..."),
     ] = None,
-    output: Root = Path(),
+    output: OutputDir = Path(),
     mend: Annotated[
         bool, typer.Option("--mend", help="Remove temporary files and torn lines from the RUNs.")
     ] = False,
@@ -49,27 +49,27 @@ def doctor(
 
     folders = tuple(runs or ())
     if mend and not folders:
-        raise mistake("--mend", "no run was named", "resnetlab doctor RUN --mend")
+        raise input_error("--mend", "no run was named", "resnetlab doctor RUN --mend")
     if mend:
-        from resnetlab.runs.damage import mend as mended
+        from resnetlab.runs.damage import repair as mended
 
         for folder in folders:
             for path in mended(folder):
-                typer.echo(f"mended: {printable(path)}", err=json)
+                typer.echo(f"mended: {escape_controls(path)}", err=json)
     program = {"version": looks.resnetlab_version(), "python": platform.python_version()}
     program["platform"] = platform.platform()
     is_general = not folders
     if is_general and not json:
         typer.echo("resnetlab {version}, Python {python}, {platform}".format(**program))
-    processor = looks.look_at_processor() if is_general else None
-    disk = looks.look_at_disk(output) if is_general else None
-    caches = looks.look_at_caches(caches_of(output)) if is_general else ()
+    processor = looks.inspect_processor() if is_general else None
+    disk = looks.inspect_disk(output) if is_general else None
+    caches = looks.inspect_caches(cache_folders(output)) if is_general else ()
     if processor and disk and not json:
         _print_machine(processor, disk, caches)
-    torch = looks.look_at_torch() if is_general else None
+    torch = looks.inspect_torch() if is_general else None
     if torch and not json:
         _print_torch(torch)
-    checked = list(looks.look_at_runs(folders or looks.run_folders(output)))
+    checked = list(looks.check_runs(folders or looks.run_folders(output)))
     damaged = any(run.damage for run in checked) or (disk is not None and not disk.writable)
     if json:
         counts = {
@@ -77,21 +77,23 @@ def doctor(
             for state in ("finished", "unfinished", "running")
         }
         unfinished = [
-            {"folder": run.folder, "command": run.resume} for run in checked if run.resume
+            {"folder": run.folder, "command": run.resume_command}
+            for run in checked
+            if run.resume_command
         ]
         damage = [item for run in checked for item in run.damage]
         parts = {"processor": processor, "torch": torch, "disk": disk, "caches": caches}
         print_json(program | parts | {"runs": counts, "unfinished": unfinished, "damage": damage})
     else:
         _print_runs(checked)
-    raise typer.Exit(NOT_IN_ORDER if damaged else DONE)
+    raise typer.Exit(CHECK_FAILED if damaged else DONE)
 
 
-def _print_machine(processor: Processor, disk: Disk, caches: tuple[Cache, ...]) -> None:
+def _print_machine(processor: Processor, disk: DiskInfo, caches: tuple[CacheFolder, ...]) -> None:
     features = "instruction sets unknown"
     if processor.features is not None:
         features = ", ".join(processor.features) or "none known"
-    memory = f", {_size(processor.memory_bytes)} of memory" if processor.memory_bytes else ""
+    memory = f", {_format_size(processor.memory_bytes)} of memory" if processor.memory_bytes else ""
     typer.echo(
         f"processor  {processor.model} ({processor.architecture}), {processor.cores} cores{memory}"
     )
@@ -102,19 +104,21 @@ def _print_machine(processor: Processor, disk: Disk, caches: tuple[Cache, ...]) 
         else "cannot be written to"
     )
     typer.echo(
-        f"disk       {printable(str(Path(disk.folder).resolve()))}: {_size(disk.free_bytes)} "
+        f"disk       {escape_controls(str(Path(disk.folder).resolve()))}: "
+        f"{_format_size(disk.free_bytes)} "
         f"free, {speed}"
     )
     for cache in caches:
-        size = f"{_size(cache.bytes)} in {cache.files:,} files"
+        size = f"{_format_size(cache.bytes)} in {cache.files:,} files"
         typer.echo(
-            f"cache      {printable(cache.path)}: {size}; to clear it: {printable(cache.clear)}"
+            f"cache      {escape_controls(cache.path)}: {size}; to clear it: "
+            f"{escape_controls(cache.clear)}"
         )
     if caches:
         typer.echo("           what is cleared is made or downloaded again when it is needed")
 
 
-def _print_torch(torch: Torch) -> None:
+def _print_torch(torch: TorchInfo) -> None:
     build = f"CUDA {torch.cuda}" if torch.cuda else "for the processor alone"
     typer.echo(
         f"torch      {torch.version}, {build}; on the processor: {torch.cpu_capability}, "
@@ -128,7 +132,7 @@ def _print_torch(torch: Torch) -> None:
     typer.echo(f"           this processor {native}")
     for gpu in torch.gpus:
         memory = (
-            f", {_size(gpu.free_bytes)} of {_size(gpu.memory_bytes)} free"
+            f", {_format_size(gpu.free_bytes)} of {_format_size(gpu.memory_bytes)} free"
             if gpu.memory_bytes
             else ""
         )
@@ -139,7 +143,7 @@ def _print_torch(torch: Torch) -> None:
     typer.echo(f"auto       --device auto is {torch.device}, its precision {torch.precision}")
 
 
-def _print_runs(checked: list[Checked]) -> None:
+def _print_runs(checked: list[RunCheck]) -> None:
     counts = [
         (state, sum(run.state == state for run in checked))
         for state in ("finished", "unfinished", "running")
@@ -147,19 +151,19 @@ def _print_runs(checked: list[Checked]) -> None:
     text = ", ".join(f"{count:,} {state}" for state, count in counts if count) or "none"
     typer.echo(f"runs       {text}")
     for run in checked:
-        if run.resume and not run.damage:
+        if run.resume_command and not run.damage:
             typer.echo(
-                f"           unfinished: {printable(run.folder)}; to continue: "
-                f"{printable(run.resume)}"
+                f"           unfinished: {escape_controls(run.folder)}; to continue: "
+                f"{escape_controls(run.resume_command)}"
             )
         for item in run.damage:
             typer.echo(
-                f"damage     {printable(item.path)}: {printable(item.what)}. Fix: "
-                f"{printable(item.fix)}"
+                f"damage     {escape_controls(item.path)}: {escape_controls(item.what)}. Fix: "
+                f"{escape_controls(item.fix)}"
             )
 
 
-def _size(count: int | None) -> str:
+def _format_size(count: int | None) -> str:
     """Format a size in decimal units: `1.2 GB` is 1.2 x 10^9 bytes."""
     amount, unit = float(count or 0), "bytes"
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

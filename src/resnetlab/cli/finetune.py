@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.data import SplitAs
-from resnetlab.cli.loading import Pulse
-from resnetlab.cli.manners import Device, Json, Open, check_device, note, open_page, print_json
-from resnetlab.cli.manners import Root as Output
-from resnetlab.errors import mistake, printable
-from resnetlab.shell import command_line, last_part
+from resnetlab.cli.data import SplitOption
+from resnetlab.cli.loading import ProgressLine
+from resnetlab.cli.manners import Device, Json, Open, check_device, notify, open_page, print_json
+from resnetlab.cli.manners import OutputDir as Output
+from resnetlab.errors import escape_controls, input_error
+from resnetlab.shell import command_line, strip_folders
 
 if TYPE_CHECKING:
-    from resnetlab.finetune.results import Record
+    from resnetlab.finetune.results import FinetuneResult
 
 Folder = Annotated[
     Path, typer.Argument(help="A folder of photographs, in folders of classes.", metavar="DIR")
@@ -61,13 +61,13 @@ def finetune(
     budget: Annotated[
         str, typer.Option(help="Time for all of it: 90s, 10m, 2h; 0 for none.")
     ] = "10m",
-    split: SplitAs = "",
+    split: SplitOption = "",
     seed: Seed = 0,
     baseline: Annotated[
         Path | None, typer.Option(help="An earlier model, compared on the same test images.")
     ] = None,
     skip_bad: SkipBad = False,
-    accept_licence: Accept = False,
+    accept_license: Accept = False,
     device: Device = "",
     output: Output = Path(),
     json: Json = False,
@@ -76,17 +76,17 @@ def finetune(
 
     Example:  resnetlab finetune photos --budget 10m
     """
-    seconds = _seconds(budget)
+    seconds = _parse_budget(budget)
     check_device(device)
     _check_folder(folder)
-    from resnetlab.cli.work import Interrupt
-    from resnetlab.data.sources.manifest import cut_of
+    from resnetlab.cli.work import SignalFlag
+    from resnetlab.data.sources.manifest import parse_split
     from resnetlab.finetune import api
-    from resnetlab.finetune.request import Told
-    from resnetlab.recipes.numerics import place
+    from resnetlab.finetune.request import FinetuneRequest
+    from resnetlab.recipes.numerics import torchrun_env
     from resnetlab.schema import encode
 
-    request = Told(
+    request = FinetuneRequest(
         folder=folder,
         model=model,
         weights=weights,
@@ -95,57 +95,57 @@ def finetune(
         train_size=train_size,
         test_size=test_size,
         epochs=epochs,
-        cut=cut_of(split),
+        split_spec=parse_split(split),
         seed=seed,
         skip_bad=skip_bad,
-        accept_licence=accept_licence,
+        accept_license=accept_license,
         device=device or "auto",
         output=output,
     )
-    with Interrupt().watched() as interrupt:
+    with SignalFlag().installed() as interrupt:
         outcome = api.finetune(
             request,
             budget_seconds=seconds,
             baseline=baseline,
-            stop=interrupt.asked,
-            say=_say,
-            pulse=Pulse(),
+            should_stop=interrupt.is_set,
+            notify=_notify,
+            on_item=ProgressLine(),
         )
-    if place()[0] > 0:
+    if torchrun_env()[0] > 0:
         return
     if json:
         print_json(
-            encode(outcome.record)
-            | {"model_folder": outcome.model, "report_folder": outcome.report}
+            encode(outcome.result)
+            | {"model_folder": outcome.model_folder, "report_folder": outcome.report_folder}
         )
     else:
-        for line in lines(outcome.record, outcome.model, folder, split):
-            typer.echo(printable(line))
-        typer.echo(f"Report: {outcome.report}")
-    if interrupt.asked():
+        for line in summary_lines(outcome.result, outcome.model_folder, folder, split):
+            typer.echo(escape_controls(line))
+        typer.echo(f"Report: {outcome.report_folder}")
+    if interrupt.is_set():
         raise typer.Exit(128 + interrupt.number)
 
 
-Sizes = Annotated[str, typer.Option(help="Pixels a side, with commas.", metavar="SIZES")]
+SizesOption = Annotated[str, typer.Option(help="Pixels a side, with commas.", metavar="SIZES")]
 
 
 def fixres(
     folder: Folder,
-    train_sizes: Sizes = "128,224",
-    test_sizes: Sizes = "128,224,288",
+    train_sizes: SizesOption = "128,224",
+    test_sizes: SizesOption = "128,224,288",
     model: ModelName = "",
     weights: Weights = None,
     recipe: Annotated[
         str, typer.Option(help="fixres, proof-of-concept or a TOML file.")
     ] = "fixres",
     epochs: Annotated[int | None, typer.Option(help="Of each stage, at most.", min=1)] = None,
-    split: SplitAs = "",
+    split: SplitOption = "",
     seed: Seed = 0,
     picture: Annotated[
         Path | None, typer.Option(help="Draw this photograph as both sizes see it, no more.")
     ] = None,
     skip_bad: SkipBad = False,
-    accept_licence: Accept = False,
+    accept_license: Accept = False,
     device: Device = "",
     output: Output = Path(),
     json: Json = False,
@@ -155,74 +155,79 @@ def fixres(
 
     Example:  resnetlab fixres photos --train-sizes 128,224 --test-sizes 128,224,288
     """
-    trains, tests = _sides(train_sizes, "--train-sizes"), _sides(test_sizes, "--test-sizes")
+    trains, tests = (
+        _parse_sizes(train_sizes, "--train-sizes"),
+        _parse_sizes(test_sizes, "--test-sizes"),
+    )
     check_device(device)
     if picture is not None:
-        from resnetlab.finetune.apparent_size import draw
+        from resnetlab.finetune.apparent_size import draw_crops
 
         path = output / "reports" / "picture.png"
-        drawn = draw(picture, trains[0], tests[0], path)
+        drawn = draw_crops(picture, trains[0], tests[0], path)
         if json:
             print_json({"picture": path, "answer": drawn})
         else:
             typer.echo(drawn)
         return
     _check_folder(folder)
-    from resnetlab.cli.work import Interrupt
-    from resnetlab.data.sources.manifest import cut_of
+    from resnetlab.cli.work import SignalFlag
+    from resnetlab.data.sources.manifest import parse_split
     from resnetlab.finetune import api
-    from resnetlab.finetune.request import Told
+    from resnetlab.finetune.request import FinetuneRequest
     from resnetlab.reports.fixres import page, write
     from resnetlab.schema import encode
 
-    request = Told(
+    request = FinetuneRequest(
         folder=folder,
         model=model,
         weights=weights,
         recipe=recipe,
         epochs=epochs,
-        cut=cut_of(split),
+        split_spec=parse_split(split),
         seed=seed,
         skip_bad=skip_bad,
-        accept_licence=accept_licence,
+        accept_license=accept_license,
         device=device or "auto",
         output=output,
     )
-    with Interrupt().watched() as interrupt:
+    with SignalFlag().installed() as interrupt:
         for table, report_folder in api.fixres(
             request,
             trains,
             tests,
             command=_command(),
-            stop=interrupt.asked,
-            say=_say,
-            pulse=Pulse(),
+            should_stop=interrupt.is_set,
+            notify=_notify,
+            on_item=ProgressLine(),
         ):
             report = write(table, report_folder)
     if json:
         print_json(encode(table) | {"answer": page(table).answer, "report": report})
     else:
-        typer.echo(printable(page(table).answer))
+        typer.echo(escape_controls(page(table).answer))
         typer.echo(f"Report: {report}")
     if open_report:
         open_page(report)
-    if interrupt.asked():
+    if interrupt.is_set():
         raise typer.Exit(128 + interrupt.number)
 
 
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise mistake(
+        raise input_error(
             str(folder), "no such folder", "give a folder of photographs, in folders of classes"
         )
 
 
-def _sides(text: str, option: str) -> tuple[int, ...]:
+def _parse_sizes(text: str, option: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdigit() and 8 <= int(part) <= 4096 for part in parts) or len(
         set(parts)
     ) < len(parts):
-        raise mistake(option, "not sizes from 8 to 4096, each once", f"{option} 128,224", got=text)
+        raise input_error(
+            option, "not sizes from 8 to 4096, each once", f"{option} 128,224", got=text
+        )
     return tuple(int(part) for part in parts)
 
 
@@ -230,14 +235,14 @@ def _command() -> str:
     """Return the command line of this process without paths of this machine."""
     named = ("timm/", "torchvision/")  # names of networks, which are no paths
     return command_line(
-        ["resnetlab", *(w if w.startswith(named) else last_part(w) for w in sys.argv[1:])]
+        ["resnetlab", *(w if w.startswith(named) else strip_folders(w) for w in sys.argv[1:])]
     )
 
 
-def lines(record: Record, model: Path, folder: Path, split: str) -> list[str]:
+def summary_lines(report: FinetuneResult, model: Path, folder: Path, split: str) -> list[str]:
     """Summarize a fine-tuning in lines. The last line is a command for the user's next step."""
     text = []
-    for stage in record.stages:
+    for stage in report.stages:
         chosen = " (chosen)" if stage.chosen else ""
         state = (
             "diverged; the weights before it stay"
@@ -247,38 +252,38 @@ def lines(record: Record, model: Path, folder: Path, split: str) -> list[str]:
         text.append(
             f"{stage.name:12} validation {stage.validation.accuracy_pct:5.1f} %, {state}{chosen}"
         )
-    test = record.test
+    test = report.test
     interval = f"[{test.low_pct:.1f}, {test.high_pct:.1f}]"
     text.append(
         f"test {test.accuracy_pct:.1f} % {interval} of {test.images:,} images, 95 % interval "
         "over images"
     )
-    if record.comparison:
-        other = record.comparison
+    if report.comparison:
+        other = report.comparison
         text.append(
             f"{other.baseline} {other.baseline_accuracy_pct:.1f} %: this model alone is right "
             f"on {other.only_this}, "
             f"that one alone on {other.only_baseline}: McNemar, exact, p = {other.p:.4f}"
         )
-    text += [f"caveat: {caveat}" for caveat in record.caveats]
-    if record.worst:
+    text += [f"caveat: {caveat}" for caveat in report.caveats]
+    if report.worst:
         text.append("most confident mistakes:")
         text += [
             f"  {item.path}: {item.label} taken for {item.said} ({100 * item.probability:.0f} %)"
-            for item in record.worst[:5]
+            for item in report.worst[:5]
         ]
-    if record.worst and not split:  # with another split, `evaluate` would use other images
+    if report.worst and not split:  # with another split, `evaluate` would use other images
         words = ["resnetlab", "evaluate", str(model), str(folder), "--out", "mistakes"]
         text.append(f"as pictures: {command_line(words)}")
-    text.append(command_line(["resnetlab", "predict", str(model), str(folder / record.example)]))
+    text.append(command_line(["resnetlab", "predict", str(model), str(folder / report.example)]))
     return text
 
 
-def _seconds(text: str) -> float | None:
+def _parse_budget(text: str) -> float | None:
     """Convert a time such as `10m` to seconds, or 0 to None, no limit. Raises InputError."""
     match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smh]?)", text.strip())
     if match is None:
-        raise mistake(
+        raise input_error(
             "--budget",
             "not a time",
             "--budget 10m",
@@ -288,5 +293,5 @@ def _seconds(text: str) -> float | None:
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "": 1}[match[2]] or None
 
 
-def _say(line: str) -> None:
-    note(printable(line))
+def _notify(line: str) -> None:
+    notify(escape_controls(line))

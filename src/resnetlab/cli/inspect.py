@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnetlab.cli.loading import loading
-from resnetlab.cli.manners import Json, Root, note
-from resnetlab.errors import mistake
+from resnetlab.cli.loading import announce_loading
+from resnetlab.cli.manners import Json, OutputDir, notify
+from resnetlab.errors import input_error
 
 if TYPE_CHECKING:
-    from resnetlab.inspection.diagnostics_config import Gradients
-    from resnetlab.inspection.render_table import Form
+    from resnetlab.inspection.diagnostics_config import GradientNorms
+    from resnetlab.inspection.render_table import TableFormat
 
 inspect = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Look inside a network or a run."
@@ -53,69 +53,69 @@ def model(
     markdown: Markdown = False,
 ) -> None:
     """List the layers of a network: sizes, parameters, cost, receptive field, memory."""
-    form = form_of(json, csv, markdown)
-    spec = _spec(name, stride_on)
-    size, count = _image(name, image), classes or _default(name)[3]
-    loading(spec, quiet=json)
-    from resnetlab.inspection.layer_table import known, layer_rows, notes, totals
-    from resnetlab.inspection.layers import read_layers
+    form = output_format(json, csv, markdown)
+    spec = _parse_model(name, stride_on)
+    size, count = _input_size(name, image), classes or _default_input(name)[3]
+    announce_loading(spec, quiet=json)
+    from resnetlab.inspection.layer_table import layer_rows, notes, pretrained_metadata, totals
+    from resnetlab.inspection.layers import trace_layers
     from resnetlab.inspection.render_table import render
 
-    layers = read_layers(spec, size, count)
-    facts = totals(layers) | known(spec)
+    layers = trace_layers(spec, size, count)
+    facts = totals(layers) | pretrained_metadata(spec)
     if freeze:
-        from resnetlab.models.transfer import trainable
+        from resnetlab.models.transfer import count_trainable_parameters
 
-        facts["trainable"] = trainable(spec, size[0], count, freeze)
+        facts["trainable"] = count_trainable_parameters(spec, size[0], count, freeze)
     typer.echo(render(layer_rows(layers), form, facts=facts, notes=notes(spec, size)))
     if draw:
-        from resnetlab.inspection.drawing import draw as drawn
+        from resnetlab.inspection.drawing import draw_network as drawn
 
-        _write_file(draw, drawn(layers))
+        _write_svg(draw, drawn(layers))
 
 
-def form_of(json: bool, csv: bool, markdown: bool) -> Form:
+def output_format(json: bool, csv: bool, markdown: bool) -> TableFormat:
     if json + csv + markdown > 1:
-        raise mistake("--json, --csv, --markdown", "more than one form", "give one of them")
+        raise input_error("--json, --csv, --markdown", "more than one form", "give one of them")
     return "json" if json else "csv" if csv else "markdown" if markdown else "text"
 
 
-def _spec(name: str, stride_on: str = "") -> Any:
+def _parse_model(name: str, stride_on: str = "") -> Any:
     from resnetlab.models.parse import parse_model
 
     return parse_model({"name": name, "stride_on": stride_on} if stride_on else name, "MODEL", "")
 
 
-def _default(name: str) -> tuple[int, int, int, int]:
+def _default_input(name: str) -> tuple[int, int, int, int]:
     """Return the default channels, height, width and number of classes of a network."""
-    from resnetlab.models.registry import entries
+    from resnetlab.models.registry import registered_models
 
-    for entry in entries():
+    for entry in registered_models():
         if entry.name == name:
-            return entry.channels, entry.side, entry.side, entry.classes
+            return entry.channels, entry.side, entry.side, entry.num_classes
     return (3, 224, 224, 1000) if "/" in name else (3, 32, 32, 10)
 
 
-def _image(name: str, text: str) -> tuple[int, int, int]:
-    return _sizes(text, "--input", "--input 3x32x32") if text else _default(name)[:3]
+def _input_size(name: str, text: str) -> tuple[int, int, int]:
+    return _parse_sizes(text, "--input", "--input 3x32x32") if text else _default_input(name)[:3]
 
 
-def _sizes(text: str, where: str, fix: str) -> tuple[int, int, int]:
+def _parse_sizes(text: str, where: str, fix: str) -> tuple[int, int, int]:
     match = re.fullmatch(r"([0-9]{1,5})[xX*]([0-9]{1,5})[xX*]([0-9]{1,5})", text.strip())
     sizes = tuple(map(int, match.groups())) if match else ()
     if len(sizes) != 3 or 0 in sizes:
-        raise mistake(where, "not three sizes, each at least 1", fix, got=text)
+        raise input_error(where, "not three sizes, each at least 1", fix, got=text)
     return sizes[0], sizes[1], sizes[2]
 
 
-def _write_file(path: Path, text: str) -> None:
+def _write_svg(path: Path, text: str) -> None:
     from resnetlab.files import write_text
 
     if path.is_dir():
-        raise mistake(str(path), "is a folder", "name a file in it")
+        raise input_error(str(path), "is a folder", "name a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
-    note(f"wrote {path}")
+    notify(f"wrote {path}")
 
 
 Kernel = Annotated[int, typer.Option(help="Side of the window in pixels.")]
@@ -141,8 +141,16 @@ def conv(
     markdown: Markdown = False,
 ) -> None:
     """Compute the output and the weights of a convolution, against a dense layer."""
-    _window(
-        image, kernel, stride, padding, filters, keep_size, bias, draw, form_of(json, csv, markdown)
+    _print_window(
+        image,
+        kernel,
+        stride,
+        padding,
+        filters,
+        keep_size,
+        bias,
+        draw,
+        output_format(json, csv, markdown),
     )
 
 
@@ -160,7 +168,7 @@ def pool(
     markdown: Markdown = False,
 ) -> None:
     """Compute the output size of a pooling, and its share of the input size."""
-    _window(
+    _print_window(
         image,
         kernel,
         stride or kernel,
@@ -169,42 +177,49 @@ def pool(
         False,
         True,
         draw,
-        form_of(json, csv, markdown),
+        output_format(json, csv, markdown),
     )
 
 
-def _window(
+def _print_window(
     image: str,
     kernel: int,
     stride: int,
     padding: int,
     filters: int | None,
-    keep: bool,
+    solve_padding: bool,
     bias: bool,
-    file: Path | None,
-    form: Form,
+    svg_path: Path | None,
+    output_format: TableFormat,
 ) -> None:
-    from resnetlab.inspection.render_table import by_size, render
-    from resnetlab.inspection.sliding_window import Window, draw, facts, keep_size
+    from resnetlab.inspection.render_table import format_size, render
+    from resnetlab.inspection.sliding_window import (
+        SlidingWindow,
+        draw_window,
+        pad_to_same_size,
+        window_facts,
+    )
 
-    height, width, depth = _sizes(image, "--input", "--input 32x32x3")
-    if keep:  # solve for the padding, starting from one with which the window fits
+    height, width, depth = _parse_sizes(image, "--input", "--input 32x32x3")
+    if solve_padding:  # solve for the padding, starting from one with which the window fits
         fits = max(padding, kernel)
-        window = keep_size(Window(height, width, depth, kernel, stride, fits, filters, bias))
+        window = pad_to_same_size(
+            SlidingWindow(height, width, depth, kernel, stride, fits, filters, bias)
+        )
     else:
-        window = Window(height, width, depth, kernel, stride, padding, filters, bias)
-    picture = draw(window) if file else ""
-    geometry = facts(window)
-    if form == "text" or form == "json":
-        typer.echo(render([], form, facts=geometry))
+        window = SlidingWindow(height, width, depth, kernel, stride, padding, filters, bias)
+    picture = draw_window(window) if svg_path else ""
+    geometry = window_facts(window)
+    if output_format == "text" or output_format == "json":
+        typer.echo(render([], output_format, facts=geometry))
     else:
         rows = [
-            {"what": name, "value": by_size(v) if isinstance(v, tuple) else v}
+            {"what": name, "value": format_size(v) if isinstance(v, tuple) else v}
             for name, v in geometry.items()
         ]
-        typer.echo(render(rows, form))
-    if file:
-        _write_file(file, picture)
+        typer.echo(render(rows, output_format))
+    if svg_path:
+        _write_svg(svg_path, picture)
 
 
 @inspect.command("family")
@@ -213,24 +228,26 @@ def family(
     data: Annotated[
         str, typer.Option("--data", help="Add parameters for each image of its training part.")
     ] = "",
-    output: Root = Path(),
+    output: OutputDir = Path(),
     json: Json = False,
     csv: Csv = False,
     markdown: Markdown = False,
 ) -> None:
     """Print the table of networks of a source, from their configs."""
-    form = form_of(json, csv, markdown)
-    from resnetlab.inspection.architecture_tables import NOTES, family_rows
+    form = output_format(json, csv, markdown)
+    from resnetlab.inspection.architecture_tables import NOTES, architecture_table
     from resnetlab.inspection.render_table import render
 
-    rows, facts = family_rows(name), {}
+    rows, facts = architecture_table(name), {}
     if data:
         from resnetlab.data.config import Data
-        from resnetlab.data.splits import load
+        from resnetlab.data.splits import load_dataset
 
-        dataset = load(Data(source=data), output / "cache", note)
+        dataset = load_dataset(Data(source=data), output / "cache", notify)
         images = len(dataset.train)
-        rows = family_rows(name, dataset.channels, len(dataset.classes), dataset.side, images)
+        rows = architecture_table(
+            name, dataset.channels, len(dataset.classes), dataset.image_size, images
+        )
         facts = {"data": dataset.name, "training_images": images}
     typer.echo(render(rows, form, facts=facts, notes=NOTES[name]))
 
@@ -246,21 +263,24 @@ def fully_conv(
     json: Json = False,
 ) -> None:
     """Convert dense layers to convolutions and print scores on a larger image."""
-    spec = _spec(name)
-    size, trained = _image(name, image), _image(name, train_input)
+    spec = _parse_model(name)
+    size, trained = _input_size(name, image), _input_size(name, train_input)
     if size[0] != trained[0] or size[1] < trained[1] or size[2] < trained[2]:
         least = "x".join(map(str, trained))
-        raise mistake(
+        raise input_error(
             "--input", "smaller than, or unlike, the training image", f"at least {least}", got=image
         )
-    loading(spec, quiet=json)
+    announce_loading(spec, quiet=json)
     from resnetlab.inspection.fully_convolutional import score_map
     from resnetlab.inspection.render_table import render
     from resnetlab.models.build import build_model
-    from resnetlab.training.rng import stream
+    from resnetlab.training.rng import make_generator
 
     model = build_model(
-        spec, trained[0], classes or _default(name)[3], lambda part: stream(0, "init", part)
+        spec,
+        trained[0],
+        classes or _default_input(name)[3],
+        lambda part: make_generator(0, "init", part),
     )
     facts = score_map(model, trained, size, name)
     typer.echo(render([], "json" if json else "text", facts=facts))
@@ -275,9 +295,9 @@ def identity(
     markdown: Markdown = False,
 ) -> None:
     """Measure how well plain and residual stacks learn the identity mapping."""
-    form = form_of(json, csv, markdown)
-    loading(quiet=json)
-    from resnetlab.inspection.identity_mapping import RATES, measure
+    form = output_format(json, csv, markdown)
+    announce_loading(quiet=json)
+    from resnetlab.inspection.identity_mapping import LEARNING_RATES, measure_identity_mapping
     from resnetlab.inspection.render_table import render
 
     notes = [
@@ -286,36 +306,41 @@ def identity(
             "least and most of seeds."
         ),
         "A residual stack has to learn F = 0, a plain one F = x; both start from the same weights.",
-        f"Each stack is judged at the best of the learning rates {', '.join(map(str, RATES))}.",
+        "Each stack is judged at the best of the learning rates "
+        f"{', '.join(map(str, LEARNING_RATES))}.",
     ]
-    typer.echo(render(measure(seeds=seeds, steps=steps), form, notes=notes))
+    typer.echo(render(measure_identity_mapping(seeds=seeds, steps=steps), form, notes=notes))
 
 
 Run = Annotated[Path, typer.Argument(help="A finished run's folder.", metavar="RUN")]
-DataNow = Annotated[str, typer.Option("--data", help="Where the data lie now.", metavar="DATA")]
+DataOption = Annotated[str, typer.Option("--data", help="Where the data lie now.", metavar="DATA")]
 
 
 @inspect.command("drop-blocks")
 def drop_blocks(
-    run: Run, data: DataNow = "", json: Json = False, csv: Csv = False, markdown: Markdown = False
+    run: Run,
+    data: DataOption = "",
+    json: Json = False,
+    csv: Csv = False,
+    markdown: Markdown = False,
 ) -> None:
     """Print the accuracy of a run without each of its blocks (block ablation)."""
-    form = form_of(json, csv, markdown)
+    form = output_format(json, csv, markdown)
     from resnetlab.inspection.render_table import render
     from resnetlab.runs.directory import RunDirectory, check_finished
     from resnetlab.schema import encode
 
-    ablations = RunDirectory(run).dropped()
+    ablations = RunDirectory(run).block_ablation()
     if ablations is None:
         check_finished(run)
-        loading(quiet=json)
-        from resnetlab.inspection.block_ablation import drop_blocks as dropped
-        from resnetlab.runs.load import open_finished
+        announce_loading(quiet=json)
+        from resnetlab.inspection.block_ablation import ablate_blocks as dropped
+        from resnetlab.runs.load import open_run
 
-        opened = open_finished(run, data, note)
-        ablations = dropped(opened.learner, opened.test)
+        opened = open_run(run, data, notify)
+        ablations = dropped(opened.state, opened.test)
     if len(ablations.blocks) == 1:
-        raise mistake(
+        raise input_error(
             str(run), "its network has no blocks", "give the run of a residual or plain network"
         )
     notes = [
@@ -337,7 +362,7 @@ def gradients(
     ] = "",
     images: Annotated[int, typer.Option(help="Of one batch.", min=2)] = 128,
     seed: Annotated[int, typer.Option(help="Of the first weights of a MODEL.", min=0)] = 0,
-    output: Root = Path(),
+    output: OutputDir = Path(),
     json: Json = False,
     csv: Csv = False,
     markdown: Markdown = False,
@@ -346,7 +371,7 @@ def gradients(
 
     They are those of the initial weights of MODEL, or those that RUN has saved.
     """
-    form = form_of(json, csv, markdown)
+    form = output_format(json, csv, markdown)
     from resnetlab.inspection.render_table import render
     from resnetlab.schema import encode
 
@@ -354,17 +379,19 @@ def gradients(
     if (run / "run.json").exists():
         from resnetlab.runs.directory import RunDirectory
 
-        measured = RunDirectory(run).gradients() or (_gradients_of_run(run, data, images, json),)
+        measured = RunDirectory(run).gradient_norms() or (
+            _gradients_of_run(run, data, images, json),
+        )
         source = run.name
     elif data:
-        spec = _spec(name)
-        loading(spec, quiet=json)
+        spec = _parse_model(name)
+        announce_loading(spec, quiet=json)
         measured, source = (
             (_gradients_at_init(spec, data, output, seed, images),),
             f"{name}, seed {seed}",
         )
     else:
-        raise mistake(
+        raise input_error(
             "--data", "missing", "--data digits, or the folder of a run in place of MODEL"
         )
     rows = [{"epoch": at.epoch} | encode(layer) for at in measured for layer in at.layers]
@@ -382,43 +409,45 @@ def gradients(
     typer.echo(render(rows, form, notes=notes))
 
 
-def _gradients_of_run(run: Path, data: str, images: int, quiet: bool) -> Gradients:
+def _gradients_of_run(run_folder: Path, data: str, images: int, quiet: bool) -> GradientNorms:
     """Measure the gradients at the final weights of a run that saved none during training."""
     from resnetlab.runs.directory import check_finished
 
-    check_finished(run)
-    loading(quiet=quiet)
-    from resnetlab.inspection.gradients import of_learner
-    from resnetlab.runs.load import open_finished
+    check_finished(run_folder)
+    announce_loading(quiet=quiet)
+    from resnetlab.inspection.gradients import measure_gradients
+    from resnetlab.runs.load import open_run
 
-    opened = open_finished(run, data, note)
-    return of_learner(opened.learner, opened.train, images)
+    opened = open_run(run_folder, data, notify)
+    return measure_gradients(opened.state, opened.train, images)
 
 
-def _gradients_at_init(spec: Any, data: str, output: Path, seed: int, images: int) -> Gradients:
+def _gradients_at_init(spec: Any, data: str, output: Path, seed: int, images: int) -> GradientNorms:
     import torch
 
     from resnetlab.data.config import Data
-    from resnetlab.data.device_images import Resident
-    from resnetlab.data.splits import load
-    from resnetlab.inspection.gradients import of_learner
-    from resnetlab.models.flops import cost
+    from resnetlab.data.device_images import DeviceImages
+    from resnetlab.data.splits import load_dataset
+    from resnetlab.inspection.gradients import measure_gradients
+    from resnetlab.models.flops import model_cost
     from resnetlab.recipes.numerics import Numerics
     from resnetlab.recipes.train import Recipe
-    from resnetlab.training.state import Learner
+    from resnetlab.training.state import ScratchTrainState
 
-    dataset, device = load(Data(source=data), output / "cache", note), torch.device("cpu")
-    cost(spec, dataset.channels, len(dataset.classes), dataset.side)
+    dataset, device = load_dataset(Data(source=data), output / "cache", notify), torch.device("cpu")
+    model_cost(spec, dataset.channels, len(dataset.classes), dataset.image_size)
     numerics = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
     recipe = Recipe(batch_size=images, epochs=1)
-    learner = Learner(spec, recipe, numerics, seed, dataset.train, len(dataset.classes), device)
-    return of_learner(learner, Resident.of(dataset.train, device), images)
+    learner = ScratchTrainState(
+        spec, recipe, numerics, seed, dataset.train, len(dataset.classes), device
+    )
+    return measure_gradients(learner, DeviceImages.from_images(dataset.train, device), images)
 
 
 @inspect.command("filters")
 def filters(
     run: Run,
-    data: DataNow = "",
+    data: DataOption = "",
     images: Annotated[
         str, typer.Option(help="Numbers of test images, from 0.", metavar="LIST")
     ] = "0,1,2",
@@ -428,50 +457,55 @@ def filters(
     markdown: Markdown = False,
 ) -> None:
     """Draw the filters of a run's first layer and their feature maps as a PNG."""
-    form = form_of(json, csv, markdown)
+    form = output_format(json, csv, markdown)
     if not all(part.strip().isdigit() for part in images.split(",")):
-        raise mistake("--images", "not a list of numbers", "--images 0,1,2", got=images)
+        raise input_error("--images", "not a list of numbers", "--images 0,1,2", got=images)
     numbers = [int(part) for part in images.split(",")]
     from resnetlab.runs.directory import check_finished
 
     check_finished(run)
-    loading(quiet=json)
-    from resnetlab.data.device_images import Resident
-    from resnetlab.files import atomic
-    from resnetlab.inspection.filters import Shown, first_filters, picture, rows
+    announce_loading(quiet=json)
+    from resnetlab.data.device_images import DeviceImages
+    from resnetlab.files import atomic_write
+    from resnetlab.inspection.filters import (
+        CaptionedImage,
+        filter_rows,
+        first_filters,
+        render_figure,
+    )
     from resnetlab.inspection.render_table import render
-    from resnetlab.runs.load import open_finished
+    from resnetlab.runs.load import open_run
     from resnetlab.training.evaluate import evaluate
 
-    opened = open_finished(run, data, note)
+    opened = open_run(run, data, notify)
     test, classes = opened.dataset.test, opened.dataset.classes
     if max(numbers) >= len(test):
-        raise mistake(
+        raise input_error(
             "--images",
             f"the test split has {len(test):,} images",
             f"0 to {len(test) - 1}",
             got=max(numbers),
         )
-    batch = Resident(opened.test.pixels[numbers], opened.test.labels[numbers])
-    learner = opened.learner
-    result = first_filters(learner.model, learner.prepared(batch.pixels), str(run))
+    batch = DeviceImages(opened.test.pixels[numbers], opened.test.labels[numbers])
+    learner = opened.state
+    result = first_filters(learner.model, learner.preprocess(batch.pixels), str(run))
     predicted = evaluate(learner.model, learner.forward, batch).logits.argmax(1).tolist()
     captioned = [
-        Shown(
+        CaptionedImage(
             test.pixels[number],
             f"test image {number}: {classes[test.labels[number]]}, taken for {classes[guess]}",
         )
         for number, guess in zip(numbers, predicted, strict=True)
     ]
-    drawn = picture(result, captioned, run.resolve().name)
+    drawn = render_figure(result, captioned, run.resolve().name)
     typer.echo(
         render(
-            rows(result),
+            filter_rows(result),
             form,
             notes=[f"{result.layer}, over the images {images} in evaluation mode."],
         )
     )
     path = out / f"{run.resolve().name}-filters.png"
-    with atomic(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         file.write(drawn)
-    note(f"wrote {path}")
+    notify(f"wrote {path}")

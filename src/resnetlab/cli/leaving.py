@@ -22,14 +22,14 @@ def run() -> None:
     try:
         main()
     except SystemExit as end:
-        if _is_watched():
+        if _is_debugged():
             raise
-        leave(_code(end))
-    if not _is_watched():
-        leave(0)
+        exit_process(_exit_code(end))
+    if not _is_debugged():
+        exit_process(0)
 
 
-def leave(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """End this process at once, after joining threads, calling exit functions and flushing buffers.
 
     Python would also destroy every module and object, which takes seconds with torch and frees
@@ -49,13 +49,13 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _code(end: SystemExit) -> int:
-    if end.code is None or isinstance(end.code, int):
-        return (end.code or 0) & 0xFF
-    print(end.code, file=sys.stderr)
+def _exit_code(system_exit: SystemExit) -> int:
+    if system_exit.code is None or isinstance(system_exit.code, int):
+        return (system_exit.code or 0) & 0xFF
+    print(system_exit.code, file=sys.stderr)
     return 1
 
 
-def _is_watched() -> bool:
+def _is_debugged() -> bool:
     """Return True if a profiler, a debugger or `python -i` needs the process after its end."""
     return bool(sys.getprofile() or sys.gettrace() or sys.flags.inspect or sys.flags.interactive)

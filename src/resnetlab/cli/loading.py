@@ -6,12 +6,12 @@ import sys
 import time
 from typing import Any
 
-from resnetlab.cli.manners import MANNER, note
+from resnetlab.cli.manners import VERBOSITY, notify
 
-HEAVY = ("torch", "timm", "torchvision")
+SLOW_IMPORTS = ("torch", "timm", "torchvision")
 
 
-def loading(model: Any = None, quiet: bool = False) -> None:
+def announce_loading(model: Any = None, quiet: bool = False) -> None:
     """Print the packages that are about to be imported: torch, and the library of the model config
     `model`.
 
@@ -19,41 +19,56 @@ def loading(model: Any = None, quiet: bool = False) -> None:
     with `--quiet`.
     """
     library = getattr(model, "library", "")
-    packages = [name for name in ("torch", library) if name in HEAVY and name not in sys.modules]
+    packages = [
+        name for name in ("torch", library) if name in SLOW_IMPORTS and name not in sys.modules
+    ]
     if packages and not quiet:
-        note(f"loading {' and '.join(packages)} ...")
+        notify(f"loading {' and '.join(packages)} ...")
 
 
-PATIENCE_SECONDS = 1.0
+FIRST_LINE_SECONDS = 1.0
 """Time before the first progress line of a step."""
 
-PLAIN_SECONDS = 10.0
+LINE_SECONDS = 10.0
 """Time between two progress lines if standard error is not a terminal."""
 
-TERMINAL_SECONDS = 0.2
+TERMINAL_UPDATE_SECONDS = 0.2
 
 
-class Pulse:
+class ProgressLine:
     """Progress of a step on standard error: one changing line on a terminal, several lines
     elsewhere.
     """
 
     def __init__(self) -> None:
-        self.what, self.began, self.shown, self.first, self.open = "", 0.0, 0.0, 0, False
+        self.title, self.start_time, self.last_print_time, self.first_done, self.is_open = (
+            "",
+            0.0,
+            0.0,
+            0,
+            False,
+        )
 
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if MANNER.quiet:
+    def __call__(self, title: str, done: int, total: int) -> None:
+        if VERBOSITY.quiet:
             return
         now = time.monotonic()
-        if what != self.what:
+        if title != self.title:
             self.close()
-            self.what, self.began, self.shown, self.first = what, now, now, done
+            self.title, self.start_time, self.last_print_time, self.first_done = (
+                title,
+                now,
+                now,
+                done,
+            )
         terminal = sys.stderr.isatty()
-        pause = TERMINAL_SECONDS if terminal else PLAIN_SECONDS
-        is_last = done == total and self.open
-        if is_last or (now - self.began >= PATIENCE_SECONDS and now - self.shown >= pause):
-            self.shown, self.open = now, True
-            line = f"{what}: {done:,} of {total:,}{self._left(now, done, total)}"
+        pause = TERMINAL_UPDATE_SECONDS if terminal else LINE_SECONDS
+        is_last = done == total and self.is_open
+        if is_last or (
+            now - self.start_time >= FIRST_LINE_SECONDS and now - self.last_print_time >= pause
+        ):
+            self.last_print_time, self.is_open = now, True
+            line = f"{title}: {done:,} of {total:,}{self._time_left(now, done, total)}"
             print(
                 f"\r\x1b[K{line}" if terminal else line,
                 end="" if terminal else "\n",
@@ -65,14 +80,14 @@ class Pulse:
 
     def close(self) -> None:
         """End the changing line, so that another line can follow."""
-        if self.open and sys.stderr.isatty():
+        if self.is_open and sys.stderr.isatty():
             print(file=sys.stderr, flush=True)
-        self.what, self.open = "", False
+        self.title, self.is_open = "", False
 
-    def _left(self, now: float, done: int, total: int) -> str:
-        if done <= self.first or done == total:
+    def _time_left(self, now: float, done: int, total: int) -> str:
+        if done <= self.first_done or done == total:
             return ""
-        seconds = (now - self.began) / (done - self.first) * (total - done)
+        seconds = (now - self.start_time) / (done - self.first_done) * (total - done)
         return (
             f", about {seconds:.0f} s left"
             if seconds < 100

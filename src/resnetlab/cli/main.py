@@ -21,19 +21,19 @@ from resnetlab.cli.finetune import Accept, finetune, fixres
 from resnetlab.cli.inspect import inspect
 from resnetlab.cli.manners import (
     EXIT_CODES,
-    MANNER,
-    UNFORESEEN,
+    INTERNAL_ERROR,
+    VERBOSITY,
     Device,
     DryRun,
     Json,
     Open,
-    Root,
-    give_options,
-    note,
+    OutputDir,
+    add_common_options,
+    notify,
     open_page,
     print_json,
 )
-from resnetlab.errors import ResnetlabError, mistake, printable
+from resnetlab.errors import ResnetlabError, escape_controls, input_error
 from resnetlab.shell import command_line
 
 SECTIONS = {
@@ -56,7 +56,7 @@ class _Group(TyperGroup):
         return super().parse_args(ctx, args or ["--help"])
 
 
-class _Sections(_Group):
+class _SectionedGroup(_Group):
     """Group of commands whose help has sections by purpose."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -74,7 +74,7 @@ class _Sections(_Group):
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
-    cls=_Sections,
+    cls=_SectionedGroup,
     add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -134,13 +134,13 @@ def version_command() -> None:
 
 @app.command("help", hidden=True)
 def help_command(
-    of: Annotated[list[str] | None, typer.Argument(metavar="COMMAND...")] = None,
+    command: Annotated[list[str] | None, typer.Argument(metavar="COMMAND...")] = None,
 ) -> None:
     """Print the help of a command."""
-    whole_command()([*(of or []), "--help"], prog_name="resnetlab")
+    build_command()([*(command or []), "--help"], prog_name="resnetlab")
 
 
-Set = Annotated[
+SettingsOption = Annotated[
     list[str],
     typer.Option(
         "--set", help="Change a field: recipe.epochs=2. May be repeated.", metavar="FIELD=VALUE"
@@ -149,7 +149,7 @@ Set = Annotated[
 Seeds = Annotated[
     str, typer.Option(help="A number of seeds (3 is 0, 1, 2) or a list (0,1,7).", metavar="SEEDS")
 ]
-Output = Root
+Output = OutputDir
 DataSource = Annotated[
     str,
     typer.Option(
@@ -187,7 +187,7 @@ Recipe = Annotated[
 def study_run(
     source: StudyName,
     data: DataSource = "",
-    settings: Set = [],  # noqa: B006
+    settings: SettingsOption = [],  # noqa: B006
     seeds: Seeds = "",
     output: Output = Path(),
     workers: Workers = 0,
@@ -218,13 +218,13 @@ def study_run(
     gpus_per_run: Annotated[
         float, typer.Option(help="With Ray: GPUs a run, or a share of one.")
     ] = 1.0,
-    accept_licence: Accept = False,
+    accept_license: Accept = False,
     dry_run: DryRun = False,
     json: Json = False,
     open_report: Open = False,
 ) -> None:
     """Run the missing runs of a study and write its report."""
-    from resnetlab.cli.work import choose_backend, run_study, show_plan
+    from resnetlab.cli.work import choose_executor, run_study, show_plan
     from resnetlab.recipes.numerics import Placement, parse_device
 
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
@@ -233,15 +233,15 @@ def study_run(
     placement = Placement(
         workers=workers, gpus_per_run=gpus_per_run, abreast=abreast, device_index=index
     )
-    executor = choose_backend(backend, output, placement, address)
+    executor = choose_executor(backend, output, placement, address)
     loaded = _load(source, data, settings, seeds, device)
     if dry_run:
         raise typer.Exit(
-            show_plan(loaded.plan(output, note, executor), output, workers, as_json=json)
+            show_plan(loaded.plan(output, notify, executor), output, workers, as_json=json)
         )
     raise typer.Exit(
         run_study(
-            loaded, output, executor, most, accept_licence, as_json=json, open_report=open_report
+            loaded, output, executor, most, accept_license, as_json=json, open_report=open_report
         )
     )
 
@@ -250,7 +250,7 @@ def study_run(
 def study_plan(
     source: StudyName,
     data: DataSource = "",
-    settings: Set = [],  # noqa: B006
+    settings: SettingsOption = [],  # noqa: B006
     seeds: Seeds = "",
     output: Output = Path(),
     workers: Workers = 0,
@@ -261,7 +261,7 @@ def study_plan(
     from resnetlab.cli.work import show_plan
 
     loaded = _load(source, data, settings, seeds, device)
-    raise typer.Exit(show_plan(loaded.plan(output, note), output, workers, as_json=json))
+    raise typer.Exit(show_plan(loaded.plan(output, notify), output, workers, as_json=json))
 
 
 @study.command("status")
@@ -270,7 +270,7 @@ def study_status(
         str, typer.Argument(help="A study, or the folder of its report.", metavar="STUDY")
     ],
     data: DataSource = "",
-    settings: Set = [],  # noqa: B006
+    settings: SettingsOption = [],  # noqa: B006
     seeds: Seeds = "",
     output: Output = Path(),
     device: Device = "",
@@ -283,7 +283,7 @@ def study_status(
     if folder is None:
         from resnetlab.studies.plan import folder_name
 
-        plan = _load(source, data, settings, seeds, device).plan(output, note)
+        plan = _load(source, data, settings, seeds, device).plan(output, notify)
         folder = output / "studies" / folder_name(plan)
     show_status(folder, root, json)
 
@@ -294,7 +294,7 @@ def study_report(
         str, typer.Argument(help="A study, or the folder of its report.", metavar="STUDY")
     ],
     data: DataSource = "",
-    settings: Set = [],  # noqa: B006
+    settings: SettingsOption = [],  # noqa: B006
     seeds: Seeds = "",
     output: Output = Path(),
     device: Device = "",
@@ -305,7 +305,7 @@ def study_report(
     open_report: Open = False,
 ) -> None:
     """Write the report again from the finished runs."""
-    loaded, plan, root = _find(source, data, settings, seeds, device, output)
+    loaded, plan, root = _open_or_plan(source, data, settings, seeds, device, output)
     outcome = loaded.report(plan, root)
     if not json:
         typer.echo(outcome.report)
@@ -335,18 +335,18 @@ def study_list(
 def study_check(
     source: StudyName,
     data: DataSource = "",
-    settings: Set = [],  # noqa: B006
+    settings: SettingsOption = [],  # noqa: B006
     seeds: Seeds = "",
     json: Json = False,
 ) -> None:
     """Read a study file and print every mistake in it; trains nothing."""
-    from resnetlab.studies.claims import described
+    from resnetlab.studies.claims import describe_claim
 
     loaded = _load(source, data, settings, seeds, "").study
     runs = len(loaded.conditions) * len(loaded.seeds)
     if json:
         claims = [
-            {"says": claim.says, "kind": claim.kind, "compares": described(claim)}
+            {"says": claim.says, "kind": claim.kind, "compares": describe_claim(claim)}
             for claim in loaded.claims
         ]
         labels = [condition.label for condition in loaded.conditions]
@@ -364,7 +364,7 @@ def study_check(
     for condition in loaded.conditions:
         typer.echo(f"  {condition.label}")
     for claim in loaded.claims:
-        typer.echo(f"  claim: {claim.says} ({described(claim)})")
+        typer.echo(f"  claim: {claim.says} ({describe_claim(claim)})")
 
 
 @study.command("new")
@@ -386,14 +386,14 @@ def study_new(
     json: Json = False,
 ) -> None:
     """Write a study file from options or answers; it passes `study check`."""
-    from resnetlab.cli.scaffold import asked
-    from resnetlab.studies.scaffold import Answers, write_study
+    from resnetlab.cli.scaffold import prompt_answers
+    from resnetlab.studies.scaffold import StudyOptions, write_study
 
-    answers = Answers(
+    answers = StudyOptions(
         question=question, vary=tuple(vary), data=data, recipe=recipe, seeds=seeds, model=model
     )
     if not vary:
-        answers, out = asked(answers, out)
+        answers, out = prompt_answers(answers, out)
     write_study(answers, out)
     command = command_line(["resnetlab", "study", "check", str(out)])
     if json:
@@ -410,16 +410,16 @@ def study_published(
     markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown.")] = False,
 ) -> None:
     """Compare a study's networks with the literature; needs no data."""
-    from resnetlab.cli.inspect import form_of
+    from resnetlab.cli.inspect import output_format
     from resnetlab.inspection.render_table import render
     from resnetlab.studies.parsing.study_file import load_study
-    from resnetlab.studies.reference_costs import rows
+    from resnetlab.studies.reference_costs import cost_rows
 
-    form, loaded = form_of(json, csv, markdown), load_study(source)
-    from resnetlab.models.flops import cost  # imports torch, so only after the checks
+    form, loaded = output_format(json, csv, markdown), load_study(source)
+    from resnetlab.models.flops import model_cost  # imports torch, so only after the checks
 
     notes = ["Parameters and MACs are counted here; what is published was not measured here."]
-    typer.echo(render(rows(loaded, cost), form, notes=notes))
+    typer.echo(render(cost_rows(loaded, model_cost), form, notes=notes))
 
 
 app.command()(finetune)
@@ -438,7 +438,7 @@ def train(
     ],
     data: DataSource = "digits",
     recipe: Recipe = "cifar",
-    settings: Set = [],  # noqa: B006
+    settings: SettingsOption = [],  # noqa: B006
     epochs: Annotated[int | None, typer.Option(help="Short for --set recipe.epochs=N.")] = None,
     batch_size: Annotated[
         int | None, typer.Option("-b", "--batch-size", help="Images a step.")
@@ -473,7 +473,7 @@ def train(
 ) -> None:
     """Train one network."""
     from resnetlab.cli.work import train_one
-    from resnetlab.inspection.diagnostics_config import Instruments
+    from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
     from resnetlab.recipes.numerics import Placement, parse_device
 
     kind, index = parse_device(device) if device else ("", 0)
@@ -490,9 +490,9 @@ def train(
         "data.skip_bad": "true" if skip_bad else None,
     }
     if not all(part.strip().isdigit() for part in gradients.split(",") if gradients):
-        raise mistake("--gradients", "not a list of epochs", "--gradients 0,1,5", got=gradients)
+        raise input_error("--gradients", "not a list of epochs", "--gradients 0,1,5", got=gradients)
     epochs_asked = tuple(dict.fromkeys(int(part) for part in gradients.split(",") if part))
-    instruments = Instruments(gradients=epochs_asked, drop_blocks=drop_blocks)
+    instruments = DiagnosticsConfig(gradients=epochs_asked, drop_blocks=drop_blocks)
     fields = [f"{field}={value}" for field, value in short.items() if value is not None]
     placement, changed = Placement(profile=profile, device_index=index), [*fields, *settings]
     raise typer.Exit(
@@ -540,13 +540,13 @@ def compare(
 ) -> None:
     """Compare two sets of finished runs."""
     from resnetlab.studies.compare import compare as compared
-    from resnetlab.studies.compare import facts, lines
+    from resnetlab.studies.compare import format_lines, to_dict
 
     comparison = compared(a, b)
     if json:
-        print_json(facts(comparison))
+        print_json(to_dict(comparison))
         return
-    for line in lines(comparison):
+    for line in format_lines(comparison):
         typer.echo(line)
 
 
@@ -599,13 +599,13 @@ def import_weights(
     json: Json = False,
 ) -> None:
     """Convert weights of another repository to a safetensors file."""
-    from resnetlab.cli.loading import loading
-    from resnetlab.models.registry import named_model
+    from resnetlab.cli.loading import announce_loading
+    from resnetlab.models.registry import get_model_config
 
-    named_model(as_model, "--as", "")
+    get_model_config(as_model, "--as", "")
     if not file.is_file():
-        raise mistake(str(file), "no such file", "a .th, .pth or .pt file of weights")
-    loading()
+        raise input_error(str(file), "no such file", "a .th, .pth or .pt file of weights")
+    announce_loading()
     from resnetlab.models.convert import import_weights as convert
 
     path = convert(file, as_model, out, licence)
@@ -622,10 +622,10 @@ def _load(source: str, data: str, settings: list[str], seeds: str, device: str) 
         from resnetlab.recipes.numerics import parse_device
 
         settings = [*settings, f"numerics.device={parse_device(device)[0]}"]
-    return load_study(source, data=data or None, settings=settings, seeds=_seeds(seeds))
+    return load_study(source, data=data or None, settings=settings, seeds=_parse_seeds(seeds))
 
 
-def _find(
+def _open_or_plan(
     source: str, data: str, settings: list[str], seeds: str, device: str, output: Path
 ) -> tuple[Any, Any, Path]:
     """Open a study with its plan and output folder, from the folder of its report or by name."""
@@ -635,7 +635,7 @@ def _find(
 
         return *open_study(folder), root
     loaded = _load(source, data, settings, seeds, device)
-    return loaded, loaded.plan(output, note), output
+    return loaded, loaded.plan(output, notify), output
 
 
 def _find_started(source: str, changed: bool, output: Path) -> tuple[Path | None, Path]:
@@ -645,38 +645,38 @@ def _find_started(source: str, changed: bool, output: Path) -> tuple[Path | None
     A name finds the study even if a command changed it at its start. If there are several such
     studies, the one of the unchanged file is used.
     """
-    from resnetlab.studies.status import begun
+    from resnetlab.studies.status import find_started
 
     if (Path(source) / "plan.json").exists():
         return Path(source), Path(source).resolve().parent.parent
     if changed:
         return None, output
-    started = begun(source, output)
-    if not started.reported and len(started.changed) == 1:
-        note(f"As it was begun in {started.changed[0]}")
-        return started.changed[0], output
-    for folder in started.changed:
-        note(f"Also begun, changed by a command: {folder}")
-    return started.planned, output
+    started = find_started(source, output)
+    if not started.has_report and len(started.overridden_folders) == 1:
+        notify(f"As it was begun in {started.overridden_folders[0]}")
+        return started.overridden_folders[0], output
+    for folder in started.overridden_folders:
+        notify(f"Also begun, changed by a command: {folder}")
+    return started.plan_folder, output
 
 
-def _seeds(text: str) -> int | list[int] | None:
+def _parse_seeds(text: str) -> int | list[int] | None:
     if not text:
         return None
     parts = text.split(",")
     if not all(part.strip().isdigit() for part in parts) or (
         len(parts) == 1 and not 1 <= int(text) <= 1000
     ):
-        raise mistake(
+        raise input_error(
             "--seeds", "not a number or a list of seeds", "--seeds 3, or --seeds 0,1,7", got=text
         )
     return int(text) if len(parts) == 1 else [int(part) for part in parts]
 
 
-def whole_command() -> Callable[..., Any]:
+def build_command() -> Callable[..., Any]:
     """Build the command line, with the common options of all commands."""
     command: Callable[..., Any] = typer.main.get_command(app)
-    give_options(command)
+    add_common_options(command)
     return command
 
 
@@ -691,12 +691,12 @@ def main() -> None:
     ):  # escape characters that the encoding of the output lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    MANNER.quiet = MANNER.verbose = False
-    _find_own_modules()
+    VERBOSITY.quiet = VERBOSITY.verbose = False
+    _add_current_folder_to_path()
     try:
-        whole_command()(sys.argv[1:], prog_name="resnetlab")
+        build_command()(sys.argv[1:], prog_name="resnetlab")
     except ResnetlabError as error:
-        if MANNER.verbose:
+        if VERBOSITY.verbose:
             raise
         for problem in error.problems:
             print(f"resnetlab: error: {problem}", file=sys.stderr)
@@ -708,15 +708,15 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except Exception as error:
-        if MANNER.verbose:
+        if VERBOSITY.verbose:
             raise
-        text = printable(f"{type(error).__name__}: {error}")
+        text = escape_controls(f"{type(error).__name__}: {error}")
         fix = "give --verbose to see where, and report it"
         print(f"resnetlab: error: unforeseen: {text}. Fix: {fix}", file=sys.stderr)
-        sys.exit(UNFORESEEN)
+        sys.exit(INTERNAL_ERROR)
 
 
-def _find_own_modules() -> None:
+def _add_current_folder_to_path() -> None:
     """Add the current folder to the end of `sys.path`, so that `resnetlab train mynet:tiny` finds
     mynet.py.
     """

@@ -15,15 +15,15 @@ import typer
 
 from resnetlab.cli import completion
 
-DONE, UNFORESEEN, BAD_INPUT, UNFINISHED, NO_ROOM, NOT_IN_ORDER = range(6)
+DONE, INTERNAL_ERROR, BAD_INPUT, UNFINISHED, OUT_OF_RESOURCES, CHECK_FAILED = range(6)
 
 EXIT_CODES = {
     DONE: "done",
-    UNFORESEEN: "an error that resnetlab did not foresee",
+    INTERNAL_ERROR: "an error that resnetlab did not foresee",
     BAD_INPUT: "an option, a file or the data are not as they must be; nothing was begun",
     UNFINISHED: "unfinished: a run has no result, or some files could not be read",
-    NO_ROOM: "the disk is full, or memory ran out",
-    NOT_IN_ORDER: "checked, and not in order: verify, data check, doctor",
+    OUT_OF_RESOURCES: "the disk is full, or memory ran out",
+    CHECK_FAILED: "checked, and not in order: verify, data check, doctor",
     130: "interrupted by Ctrl-C (143: by SIGTERM); the same command continues",
 }
 """Exit codes of every command, with their meaning."""
@@ -42,8 +42,8 @@ Device = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; trains nothing.")]
-ROOT_HELP = "Folder that holds runs/, studies/, models/, reports/ and cache/."
-Root = Annotated[Path, typer.Option("--output", help=ROOT_HELP, metavar="DIR")]
+OUTPUT_HELP = "Folder that holds runs/, studies/, models/, reports/ and cache/."
+OutputDir = Annotated[Path, typer.Option("--output", help=OUTPUT_HELP, metavar="DIR")]
 """Option `--output`, the folder of all files.
 
 The option `--out` is the file or folder of one result.
@@ -51,19 +51,19 @@ The option `--out` is the file or folder of one result.
 
 
 @dataclass
-class Manner:
+class Verbosity:
     """Verbosity of this process, apart from its result."""
 
     quiet: bool = False
     verbose: bool = False
 
 
-MANNER = Manner()
+VERBOSITY = Verbosity()
 
 
-def note(line: str) -> None:
+def notify(line: str) -> None:
     """Print a line that is not the result to standard error, unless `--quiet` was given."""
-    if not MANNER.quiet:
+    if not VERBOSITY.quiet:
         print(line, file=sys.stderr, flush=True)
 
 
@@ -79,9 +79,9 @@ def check_device(device: str) -> None:
 
 def print_json(value: Any, indent: int | None = 1) -> None:
     """Print a result as JSON to standard output."""
-    from resnetlab.schema import json_text
+    from resnetlab.schema import to_json
 
-    typer.echo(json_text(value, indent))
+    typer.echo(to_json(value, indent))
 
 
 def open_page(page: Path | str) -> bool:
@@ -95,7 +95,7 @@ def open_page(page: Path | str) -> bool:
 
         if webbrowser.open(address):
             return True
-    note(f"No browser here. Open the page yourself: {page}")
+    notify(f"No browser here. Open the page yourself: {page}")
     return False
 
 
@@ -108,14 +108,14 @@ def _has_browser() -> bool:
 
 
 def _set_quiet(value: bool) -> None:
-    MANNER.quiet = MANNER.quiet or value
+    VERBOSITY.quiet = VERBOSITY.quiet or value
 
 
 def _set_verbose(value: bool) -> None:
-    MANNER.verbose = MANNER.verbose or value
+    VERBOSITY.verbose = VERBOSITY.verbose or value
 
 
-def _everywhere(
+def _common_options(
     quiet: Annotated[
         bool,
         typer.Option(
@@ -142,14 +142,14 @@ def _everywhere(
     """Declare the common options of all commands."""
 
 
-def give_options(command: Any) -> None:
+def add_common_options(command: Any) -> None:
     """Add `--quiet` and `--verbose` to a command and to all commands below it."""
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command()(_everywhere)
-    _append(command, list(typer.main.get_command(single).params))
+    single.command()(_common_options)
+    _add_options(command, list(typer.main.get_command(single).params))
 
 
-def _append(command: Any, options: list[Any]) -> None:
+def _add_options(command: Any, options: list[Any]) -> None:
     command.params.extend(options)
     for below in getattr(command, "commands", {}).values():
-        _append(below, options)
+        _add_options(below, options)

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import typer
 
-from resnetlab.errors import InputError, mistake
-from resnetlab.studies.scaffold import Answers, axes
+from resnetlab.errors import InputError, input_error
+from resnetlab.studies.scaffold import StudyOptions, parse_axes
 
 
-def asked(answers: Answers, out: Path) -> tuple[Answers, Path]:
+def prompt_answers(answers: StudyOptions, out: Path) -> tuple[StudyOptions, Path]:
     """Ask the user for the parts of a study and repeat a question after an invalid answer.
 
     Raises InputError if there is no terminal.
     """
     if not sys.stdin.isatty():
-        raise mistake(
+        raise input_error(
             "--vary", "missing", "--vary model.depth=20,56, or answer questions in a terminal"
         )
     question = typer.prompt(
@@ -28,8 +28,8 @@ def asked(answers: Answers, out: Path) -> tuple[Answers, Path]:
         "What varies? One field and its values a line; an empty line ends. "
         "model.shortcut=none,A is another."
     )
-    vary = [_axis("model.depth=8,20")]
-    while line := _axis(""):
+    vary = [_prompt_axis("model.depth=8,20")]
+    while line := _prompt_axis(""):
         vary.append(line)
     return replace(
         answers,
@@ -43,11 +43,11 @@ def asked(answers: Answers, out: Path) -> tuple[Answers, Path]:
     ), Path(typer.prompt("Into which file?", default=str(out)))
 
 
-def _axis(default: str) -> str:
+def _prompt_axis(default: str) -> str:
     while True:
         line: str = typer.prompt("  vary", default=default, show_default=bool(default)).strip()
         try:
-            axes([line] if line else [])
+            parse_axes([line] if line else [])
         except InputError as error:
             typer.echo(str(error))
         else:

@@ -8,14 +8,14 @@ import typer
 
 from resnetlab.cli.manners import print_json
 from resnetlab.stats.outcomes import OUTCOMES
-from resnetlab.studies.status import facts, standing
+from resnetlab.studies.status import study_status, to_dict
 
 
 def show_status(folder: Path, root: Path, as_json: bool = False) -> None:
     """Print the number of runs with each status, one line per condition."""
-    status = standing(folder, root)
+    status = study_status(folder, root)
     if as_json:
-        print_json(facts(status, folder))
+        print_json(to_dict(status, folder))
         return
     for label, counts in status.counts.items():
         text = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resnetlab.data.config import Images, Source, Split
-from resnetlab.data.sources import NAMES, Say, open_source, silent
-from resnetlab.errors import printable
+from resnetlab.data.config import LabeledImages, Source, Split
+from resnetlab.data.sources import SOURCE_NAMES, Notify, open_source, silent
+from resnetlab.errors import escape_controls
 
 if TYPE_CHECKING:
-    from resnetlab.data.sources.folder import Survey
+    from resnetlab.data.sources.folder import FolderScan
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class UnusedFile:
     """File that is not used, with the reason."""
 
     path: str
@@ -31,7 +31,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Sizes:
+class ImageSizes:
     """Minimum, median and maximum of the images' shorter and longer sides, in pixels as stored."""
 
     shorter: tuple[int, int, int]
@@ -50,16 +50,16 @@ class Audit:
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
     counts: Mapping[Split, tuple[int, ...]]
-    sizes: Sizes
-    passed_over: tuple[LeftOut, ...]
-    bad: tuple[LeftOut, ...]
+    sizes: ImageSizes
+    passed_over: tuple[UnusedFile, ...]
+    bad: tuple[UnusedFile, ...]
     duplicates: tuple[tuple[str, ...], ...]
     """Groups of images with the same pixels in more than one split, by path or by `split[index]`.
     """
     notes: tuple[str, ...]
 
     @property
-    def used(self) -> int:
+    def num_images(self) -> int:
         """Number of images in all splits."""
         return sum(sum(counts) for counts in self.counts.values())
 
@@ -70,71 +70,78 @@ class Audit:
         height, width, channels = self.shape
         lines = [
             (
-                f"{self.name}: {self.used:,} images of {len(self.classes)} classes, {height} x "
+                f"{self.name}: {self.num_images:,} images of {len(self.classes)} classes, "
+                f"{height} x "
                 f"{width} x {channels}"
             ),
             f"sha256 {self.sha256}",
             (
-                f"shorter side {_range(self.sizes.shorter)}, longer side "
-                f"{_range(self.sizes.longer)} "
+                f"shorter side {_format_range(self.sizes.shorter)}, longer side "
+                f"{_format_range(self.sizes.longer)} "
                 "(min, median, max)"
             ),
             *_table(self.classes, self.counts, limit),
         ]
         for title, left_out in (("passed over", self.passed_over), ("bad", self.bad)):
             lines.append(f"{title}: {len(left_out):,}")
-            lines += _limited([f"  {item.path}: {item.reason}" for item in left_out], limit)
+            lines += _truncate_lines([f"  {item.path}: {item.reason}" for item in left_out], limit)
         lines.append(f"same pixels in more than one split: {len(self.duplicates):,}")
-        lines += _limited(["  " + " = ".join(group) for group in self.duplicates], limit)
-        return [printable(line) for line in (*lines, *(f"note: {note}" for note in self.notes))]
+        lines += _truncate_lines(["  " + " = ".join(group) for group in self.duplicates], limit)
+        return [
+            escape_controls(line) for line in (*lines, *(f"note: {note}" for note in self.notes))
+        ]
 
 
-def check(source: str, *, image_size: int | None = None, cache: Path, say: Say = silent) -> Audit:
+def audit_source(
+    source: str, *, image_size: int | None = None, cache: Path, notify: Notify = silent
+) -> Audit:
     """Audit a source.
 
     Broken files are listed rather than refused. Raises InputError if the source cannot be opened.
     """
-    if source not in NAMES and Path(source).is_dir():
-        return _check_folder(Path(source), image_size, cache, say)
-    data = open_source(source, image_size=image_size, cache=cache, say=say)
+    if source not in SOURCE_NAMES and Path(source).is_dir():
+        return _scan_and_audit(Path(source), image_size, cache, notify)
+    data = open_source(source, image_size=image_size, cache=cache, notify=notify)
     names = {
         split: [f"{split}[{index}]" for index in range(len(part))]
         for split, part in _splits(data).items()
     }
     side = data.train.pixels.shape[1]
-    sizes = Sizes((side, side, side), (side, side, side))
-    return _audit(data, names, sizes, (), ())
+    sizes = ImageSizes((side, side, side), (side, side, side))
+    return _build_audit(data, names, sizes, (), ())
 
 
-def _check_folder(root: Path, image_size: int | None, cache: Path, say: Say) -> Audit:
-    from resnetlab.data.sources.folder import survey
+def _scan_and_audit(root: Path, image_size: int | None, cache: Path, notify: Notify) -> Audit:
+    from resnetlab.data.sources.folder import scan_folder
 
     return audit_folder(
-        survey(root, image_size=image_size, cache=cache, say=say, skip_bad=True, anew=True)
+        scan_folder(
+            root, image_size=image_size, cache=cache, notify=notify, skip_bad=True, rehash=True
+        )
     )
 
 
-def audit_folder(survey_result: Survey) -> Audit:
+def audit_folder(scan: FolderScan) -> Audit:
     """Return the audit of a surveyed folder."""
     from resnetlab.data.sources.folder import to_source
 
     names = defaultdict(list)
-    for row in survey_result.rows:
+    for row in scan.rows:
         names[row.split].append(row.path)
-    sizes_stored = np.array([sorted(row.size) for row in survey_result.rows])
-    sizes = Sizes(_min_median_max(sizes_stored[:, 0]), _min_median_max(sizes_stored[:, 1]))
-    passed = tuple(LeftOut(item.path, item.reason) for item in survey_result.passed)
-    bad = tuple(LeftOut(item.path, item.reason) for item in survey_result.bad)
+    sizes_stored = np.array([sorted(row.size) for row in scan.rows])
+    sizes = ImageSizes(_min_median_max(sizes_stored[:, 0]), _min_median_max(sizes_stored[:, 1]))
+    passed = tuple(UnusedFile(item.path, item.reason) for item in scan.skipped)
+    bad = tuple(UnusedFile(item.path, item.reason) for item in scan.bad)
     by_split = {split: paths for split, paths in names.items() if split is not None}
-    return _audit(to_source(survey_result), by_split, sizes, passed, bad)
+    return _build_audit(to_source(scan), by_split, sizes, passed, bad)
 
 
-def _audit(
+def _build_audit(
     source: Source,
     names: Mapping[Split, Sequence[str]],
-    sizes: Sizes,
-    passed: tuple[LeftOut, ...],
-    bad: tuple[LeftOut, ...],
+    sizes: ImageSizes,
+    skipped: tuple[UnusedFile, ...],
+    bad: tuple[UnusedFile, ...],
 ) -> Audit:
     splits = _splits(source)
     counts = {
@@ -149,22 +156,22 @@ def _audit(
         source.classes,
         counts,
         sizes,
-        passed,
+        skipped,
         bad,
         _duplicates(splits, names),
         source.notes,
     )
 
 
-def _splits(source: Source) -> dict[Split, Images]:
-    validation: dict[Split, Images] = (
+def _splits(source: Source) -> dict[Split, LabeledImages]:
+    validation: dict[Split, LabeledImages] = (
         {"validation": source.validation} if source.validation is not None else {}
     )
     return {"train": source.train, **validation, "test": source.test}
 
 
 def _duplicates(
-    splits: Mapping[Split, Images], names: Mapping[Split, Sequence[str]]
+    splits: Mapping[Split, LabeledImages], names: Mapping[Split, Sequence[str]]
 ) -> tuple[tuple[str, ...], ...]:
     """Return groups of images with the same training pixels, for groups in two or more splits."""
     groups: dict[bytes, list[tuple[Split, str]]] = defaultdict(list)
@@ -179,25 +186,25 @@ def _min_median_max(values: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple
     return int(values.min()), int(np.median(values)), int(values.max())
 
 
-def _range(values: tuple[int, int, int]) -> str:
+def _format_range(values: tuple[int, int, int]) -> str:
     return " / ".join(f"{value:,}" for value in values)
 
 
 def _table(
     classes: Sequence[str], counts: Mapping[Split, tuple[int, ...]], limit: int | None
 ) -> list[str]:
-    width = max([5, *(len(printable(name)) for name in classes)])
+    width = max([5, *(len(escape_controls(name)) for name in classes)])
     rows = [
-        f"  {printable(name).ljust(width)}"
+        f"  {escape_controls(name).ljust(width)}"
         + "".join(f"{part[index]:>12,}" for part in counts.values())
         for index, name in enumerate(classes)
     ]
     head = "  " + "class".ljust(width) + "".join(f"{split:>12}" for split in counts)
     foot = "  " + "all".ljust(width) + "".join(f"{sum(part):>12,}" for part in counts.values())
-    return [head, *_limited(rows, limit), foot]
+    return [head, *_truncate_lines(rows, limit), foot]
 
 
-def _limited(items: list[str], limit: int | None) -> list[str]:
+def _truncate_lines(items: list[str], limit: int | None) -> list[str]:
     if limit is None or len(items) <= limit:
         return items
     return [*items[:limit], f"  ... and {len(items) - limit:,} more"]

@@ -11,12 +11,20 @@ from typing import Annotated, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.schema import Amount, FieldError, Fraction, Positive, PositiveAmount, Whole, spec
+from resnetlab.schema import (
+    FieldError,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    UnitInterval,
+    strict_dataclass,
+)
 
 Split = Literal["train", "validation", "test"]
 
 
-@spec
+@strict_dataclass
 class Data:
     """Data set config: the source of images and its split into train, validation and test."""
 
@@ -24,19 +32,19 @@ class Data:
     """Source of the images: a name (`digits`, `cifar10`, ...), an `.npz` of arrays, or a folder of
     images.
     """
-    validation: Fraction = 0.1
+    validation: UnitInterval = 0.1
     """Fraction of the train images that become the validation split, by class; 0 for none.
 
     A source's own split has priority.
     """
-    split_seed: Whole = 0
+    split_seed: NonNegativeInt = 0
     """Seed of the random streams that draw the splits; it is independent of the seed of a run."""
     test_curve: bool = False
     """Test curve: evaluate the test split at every evaluation as well.
 
     It is never used for a choice.
     """
-    train_images: Positive | None = None
+    train_images: PositiveInt | None = None
     """Number of train images to use, by class.
 
     It makes a reduced protocol, which the report states.
@@ -61,14 +69,14 @@ class Data:
             )
 
 
-@spec
-class Fixed:
+@strict_dataclass
+class ChannelStats:
     """Fixed normalization: mean and standard deviation per channel that a recipe gives, for pixels
     from 0 to 1.
     """
 
-    mean: tuple[Amount, ...]
-    deviation: tuple[PositiveAmount, ...]
+    mean: tuple[NonNegativeFloat, ...]
+    deviation: tuple[PositiveFloat, ...]
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.deviation) or len(self.mean) not in (1, 3):
@@ -76,51 +84,53 @@ class Fixed:
             raise FieldError("mean", problem, "give one of each a channel, 1 or 3")
 
 
-Normalise = Literal["train", "half", "none", "per-image", "zca", "imagenet", "practical"] | Fixed
+NormalizeMode = (
+    Literal["train", "half", "none", "per-image", "zca", "imagenet", "practical"] | ChannelStats
+)
 """Normalization of pixels; `Recipe.normalise` explains the words."""
 
-PRESETS = {
+CHANNEL_STATS_PRESETS = {
     # Statistics of ImageNet's train images, as torchvision's networks expect them.
-    "imagenet": Fixed(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225)),
+    "imagenet": ChannelStats(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225)),
     # Deep Learning practical 5-6, sec. 3.1, as printed. Its deviations are means over the
     # deviations of single images. Those of a channel over all of CIFAR-10's train images are 0.247,
     # 0.243 and 0.262.
-    "practical": Fixed(mean=(0.491, 0.482, 0.447), deviation=(0.202, 0.199, 0.201)),
+    "practical": ChannelStats(mean=(0.491, 0.482, 0.447), deviation=(0.202, 0.199, 0.201)),
 }
 
 
-@spec
+@strict_dataclass
 class RandAugment:
     """RandAugment: random operations for each image, all of one magnitude (Cubuk et al. 2020)."""
 
-    operations: Positive = 2
+    operations: PositiveInt = 2
     """Number of operations that are applied one after another."""
-    magnitude: Annotated[Whole, "of 30"] = 9
+    magnitude: Annotated[NonNegativeInt, "of 30"] = 9
 
     def __post_init__(self) -> None:
         if self.magnitude > 30:
             raise FieldError("magnitude", "above 30, the largest", "magnitude = 9")
 
 
-@spec
+@strict_dataclass
 class Augment:
     """Augmentation that is drawn anew for each train image in each epoch."""
 
-    crop_padding: Whole = 0
+    crop_padding: NonNegativeInt = 0
     """Padding in black pixels on each side, before a random crop of the image's own size."""
     flip: bool = False
     """Horizontal flip with probability one half."""
-    cutout: Whole = 0
+    cutout: NonNegativeInt = 0
     """Cutout: side in pixels of a square that is set to the mean, centered anywhere (DeVries and
     Taylor 2017).
     """
-    crop: Whole = 0
+    crop: NonNegativeInt = 0
     """Side in pixels of a smaller crop without padding: random in training, the center in
     evaluation; 0 for none.
     """
     randaugment: RandAugment | None = None
     """RandAugment after crop and flip."""
-    mixup: Amount = 0.0
+    mixup: NonNegativeFloat = 0.0
     """Mixup: each image is mixed with another of its batch, with a weight from Beta(mixup, mixup)
     (Zhang et al. 2018); 0: none.
     """
@@ -130,19 +140,19 @@ class Augment:
             raise FieldError("crop", "given beside crop_padding", "keep one of the two")
 
 
-@spec
+@strict_dataclass
 class DataIdentity:
     """Data part of a run's identity: the content and the splits, never the path."""
 
     sha256: str
-    validation: Fraction = 0.1
-    split_seed: Whole = 0
+    validation: UnitInterval = 0.1
+    split_seed: NonNegativeInt = 0
     test_curve: bool = False
-    train_images: Positive | None = None
+    train_images: PositiveInt | None = None
 
 
 @dataclass(frozen=True)
-class Images:
+class LabeledImages:
     """Labeled images: `pixels` (N, H, W, C) uint8, C 1 or 3; `labels` (N,) int64 below the number
     of classes.
     """
@@ -163,9 +173,9 @@ class Source:
 
     name: str
     classes: tuple[str, ...]
-    train: Images
-    test: Images
-    validation: Images | None
+    train: LabeledImages
+    test: LabeledImages
+    validation: LabeledImages | None
     sha256: str
     notes: tuple[str, ...] = ()
     """Notes for the user, such as a split that was written or files that were skipped."""
@@ -184,9 +194,9 @@ class Dataset:
 
     name: str
     classes: tuple[str, ...]
-    train: Images
-    validation: Images | None
-    test: Images
+    train: LabeledImages
+    validation: LabeledImages | None
+    test: LabeledImages
     identity: DataIdentity
     notes: tuple[str, ...] = ()
     about: str = ""
@@ -197,11 +207,11 @@ class Dataset:
         return int(self.train.pixels.shape[3])
 
     @property
-    def side(self) -> int:
+    def image_size(self) -> int:
         """Height of an image in pixels."""
         return int(self.train.pixels.shape[1])
 
     @property
-    def shares(self) -> NDArray[np.float64]:
+    def class_shares(self) -> NDArray[np.float64]:
         """Fraction of the test images in each class (K,)."""
         return np.bincount(self.test.labels, minlength=len(self.classes)) / max(1, len(self.test))

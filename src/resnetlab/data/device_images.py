@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resnetlab.data.config import Images
+from resnetlab.data.config import LabeledImages
 
 
 @dataclass(frozen=True)
-class Resident:
+class DeviceImages:
     """Split of a data set on a device: `pixels` (N, H, W, C) uint8, `labels` (N,) int64."""
 
     pixels: Tensor
     labels: Tensor
 
     @classmethod
-    def of(cls, images: Images, device: torch.device) -> Resident:
+    def from_images(cls, images: LabeledImages, device: torch.device) -> DeviceImages:
         """Copy a split to `device`; on the CPU the arrays are shared, not copied."""
         return cls(
             torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device)
@@ -28,24 +28,24 @@ class Resident:
         return len(self.labels)
 
 
-class Residents:
+class DeviceImageCache:
     """Cache of splits on a device: one copy of each, for any number of runs."""
 
     def __init__(self) -> None:
-        self._copies: dict[tuple[int, torch.device], tuple[Images, Resident]] = {}
+        self._copies: dict[tuple[int, torch.device], tuple[LabeledImages, DeviceImages]] = {}
 
-    def of(self, images: Images, device: torch.device) -> Resident:
+    def get(self, images: LabeledImages, device: torch.device) -> DeviceImages:
         """Return the copy of that split on `device`."""
         key = id(images), device
         if key not in self._copies:
             self._copies[key] = (
                 images,
-                Resident.of(images, device),
+                DeviceImages.from_images(images, device),
             )  # storing the split keeps its id from being reused
         return self._copies[key][1]
 
 
-def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
+def channel_statistics(images: LabeledImages) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation of each channel over all pixels, in units of x from 0 to
     1, exactly rounded.
 

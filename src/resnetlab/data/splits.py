@@ -13,20 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.data import stratify
-from resnetlab.data.config import Data, DataIdentity, Dataset, Images, Source
-from resnetlab.data.sources import Say, open_source, silent
-from resnetlab.errors import mistake
+from resnetlab.data.config import Data, DataIdentity, Dataset, LabeledImages, Source
+from resnetlab.data.sources import Notify, open_source, silent
+from resnetlab.errors import input_error
 
 
-def load(data: Data, cache: Path, say: Say = silent) -> Dataset:
+def load_dataset(data: Data, cache: Path, notify: Notify = silent) -> Dataset:
     """Open `data.source` and split it. Raises InputError, as `open_source` and `cut` do."""
     source = open_source(
-        data.source, image_size=data.image_size, cache=cache, say=say, skip_bad=data.skip_bad
+        data.source, image_size=data.image_size, cache=cache, notify=notify, skip_bad=data.skip_bad
     )
-    return cut(source, data)
+    return split_dataset(source, data)
 
 
-def cut(source: Source, data: Data) -> Dataset:
+def split_dataset(source: Source, data: Data) -> Dataset:
     """Split a source as `data` asks: first validation, then `train_images` of the rest.
 
     A source's own validation split is used if there is one. Otherwise round(validation N) train
@@ -39,7 +39,7 @@ def cut(source: Source, data: Data) -> Dataset:
         fraction = data.validation
         total = round(fraction * len(train))
         fix = "validation = 0, or more images of each class"
-        drawn = stratify.draw(
+        drawn = stratify.stratified_mask(
             train.labels,
             source.classes,
             total,
@@ -48,9 +48,12 @@ def cut(source: Source, data: Data) -> Dataset:
             where=source.name,
             fix=fix,
         )
-        train, validation = _select(train, ~drawn), _select(train, drawn) if total else None
+        train, validation = (
+            _select_images(train, ~drawn),
+            _select_images(train, drawn) if total else None,
+        )
     if data.train_images is not None:
-        train = _shrink(source, train, data.train_images, data.split_seed)
+        train = _subsample(source, train, data.train_images, data.split_seed)
     identity = DataIdentity(
         sha256=source.sha256,
         validation=fraction,
@@ -70,7 +73,7 @@ def cut(source: Source, data: Data) -> Dataset:
     )
 
 
-def _shrink(source: Source, train: Images, size: int, seed: int) -> Images:
+def _subsample(source: Source, train: LabeledImages, size: int, seed: int) -> LabeledImages:
     minimum, maximum = len(source.classes), len(train)
     if not minimum <= size <= maximum:
         problem, fix = (
@@ -78,14 +81,18 @@ def _shrink(source: Source, train: Images, size: int, seed: int) -> Images:
             f"train_images = {maximum if size > maximum else minimum}",
         )
         allowed = f"{minimum} to {maximum}"
-        raise mistake(source.name, problem, fix, field="train_images", got=size, allowed=allowed)
+        raise input_error(
+            source.name, problem, fix, field="train_images", got=size, allowed=allowed
+        )
     # The dropped images are drawn, because a draw leaves every class at least one image.
     total = maximum - size
-    return _select(
+    return _select_images(
         train,
-        ~stratify.draw(train.labels, source.classes, total, "train_images", seed, where="", fix=""),
+        ~stratify.stratified_mask(
+            train.labels, source.classes, total, "train_images", seed, where="", fix=""
+        ),
     )
 
 
-def _select(images: Images, mask: NDArray[np.bool_]) -> Images:
-    return images if mask.all() else Images(images.pixels[mask], images.labels[mask])
+def _select_images(images: LabeledImages, mask: NDArray[np.bool_]) -> LabeledImages:
+    return images if mask.all() else LabeledImages(images.pixels[mask], images.labels[mask])

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.data.config import Split
-from resnetlab.errors import mistake
+from resnetlab.errors import input_error
 
 
-def order(size: int, purpose: str, seed: int, name: str) -> NDArray[np.int64]:
+def stable_permutation(size: int, purpose: str, seed: int, name: str) -> NDArray[np.int64]:
     """Return the permutation of `range(size)` for this purpose, seed and class name, (size,).
 
     A longer permutation keeps the relative order of the same images.
@@ -32,7 +32,9 @@ def order(size: int, purpose: str, seed: int, name: str) -> NDArray[np.int64]:
     return np.argsort(words, kind="stable")
 
 
-def quotas(counts: NDArray[np.int64], total: int, classes: Sequence[str]) -> NDArray[np.int64]:
+def allocate_by_largest_remainder(
+    counts: NDArray[np.int64], total: int, classes: Sequence[str]
+) -> NDArray[np.int64]:
     """Return the number of images to draw of each class (K,): `total` in all, by largest remainder,
     ties by name.
 
@@ -52,7 +54,7 @@ def quotas(counts: NDArray[np.int64], total: int, classes: Sequence[str]) -> NDA
     return take
 
 
-def draw(
+def stratified_mask(
     labels: NDArray[np.int64],
     classes: Sequence[str],
     total: int,
@@ -74,33 +76,35 @@ def draw(
             f"{total} of {len(labels)} images cannot be set apart with one left of each class (at "
             f"most {available} can)"
         )
-        raise mistake(where, problem, fix, field=purpose)
+        raise input_error(where, problem, fix, field=purpose)
     drawn = np.zeros(len(labels), dtype=np.bool_)
     by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
-    for name, members, count in zip(classes, by_class, quotas(counts, total, classes), strict=True):
-        drawn[members[order(len(members), purpose, seed, name)[:count]]] = True
+    for name, members, count in zip(
+        classes, by_class, allocate_by_largest_remainder(counts, total, classes), strict=True
+    ):
+        drawn[members[stable_permutation(len(members), purpose, seed, name)[:count]]] = True
     return drawn
 
 
-def split_test(
-    labels: NDArray[np.int64], classes: Sequence[str], share: float, where: str
+def draw_test_split(
+    labels: NDArray[np.int64], classes: Sequence[str], fraction: float, where: str
 ) -> NDArray[np.bool_]:
     """Mark round(share N) images, at least one, as the test split, by split seed 0, so that
     everyone gets the same split.
     """
     fix = "add images, or give the test images"
-    return draw(
-        labels, classes, max(1, round(share * len(labels))), "test", 0, where=where, fix=fix
+    return stratified_mask(
+        labels, classes, max(1, round(fraction * len(labels))), "test", 0, where=where, fix=fix
     )
 
 
 def split_three_ways(
-    labels: NDArray[np.int64], classes: Sequence[str], share: float, where: str
+    labels: NDArray[np.int64], classes: Sequence[str], fraction: float, where: str
 ) -> tuple[Split, ...]:
     """Return a split for each image: a fraction `share` each for test and validation, the rest for
     train; split seed 0.
     """
-    validation, test = round(share * len(labels)), max(1, round(share * len(labels)))
+    validation, test = round(fraction * len(labels)), max(1, round(fraction * len(labels)))
     return split_by_counts(labels, classes, validation, test, 0, where)
 
 
@@ -119,10 +123,12 @@ def split_by_counts(
     """
     splits = np.full(len(labels), "train", dtype=object)
     fix = "add images, or give the {} images"
-    is_test = draw(labels, classes, test, "test", seed, where=where, fix=fix.format("test"))
+    is_test = stratified_mask(
+        labels, classes, test, "test", seed, where=where, fix=fix.format("test")
+    )
     splits[is_test] = "test"
     rest = np.flatnonzero(~is_test)
-    is_validation = draw(
+    is_validation = stratified_mask(
         labels[rest],
         classes,
         validation,

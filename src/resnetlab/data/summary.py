@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnetlab.data.check import Audit, audit_folder
-from resnetlab.data.sources import Say, silent
-from resnetlab.data.sources.folder import DEFAULT_SIDE, Survey, survey
-from resnetlab.data.sources.manifest import Cut, Row
-from resnetlab.errors import printable
+from resnetlab.data.sources import Notify, silent
+from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, FolderScan, scan_folder
+from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
+from resnetlab.errors import escape_controls
 
-NEAR_BITS = 40
+MAX_NEAR_DUPLICATE_BITS = 40
 """Maximum Hamming distance, of 256 bits, between near duplicates.
 
 Two files of one photograph (other quality, size, brightness, a cropped rim) differ in at most 36
@@ -32,7 +32,7 @@ _SYNSET = re.compile(r"n\d{8}(\W.*|_.*)?", re.S)
 
 
 @dataclass(frozen=True)
-class Near:
+class NearDuplicate:
     """Near duplicates: two similar images of different splits, and the number of different bits, of
     256, in their hashes.
     """
@@ -43,12 +43,12 @@ class Near:
 
 
 @dataclass(frozen=True)
-class Description:
+class FolderSummary:
     """Result of `describe`; `rows` has each usable image with its height and width as stored."""
 
     audit: Audit
-    rows: tuple[Row, ...]
-    near: tuple[Near, ...]
+    rows: tuple[ManifestRow, ...]
+    near_duplicates: tuple[NearDuplicate, ...]
     overlap: str
     """Warning if a known pre-training set contains the images; otherwise empty."""
 
@@ -67,34 +67,36 @@ class Description:
         all.
         """
         aspect = np.quantile(self.widths / self.heights, (0, 0.05, 0.5, 0.95, 1))
-        listed = self.near if limit is None else self.near[:limit]
+        listed = self.near_duplicates if limit is None else self.near_duplicates[:limit]
         lines = [
             (
                 f"width / height {' / '.join(f'{value:.2f}' for value in aspect)} (min, 5 %, "
                 "median, "
                 "95 %, max)"
             ),
-            f"nearly the same in more than one split: {len(self.near):,} pairs",
+            f"nearly the same in more than one split: {len(self.near_duplicates):,} pairs",
             *(f"  {near.left} ~ {near.right} ({near.bits} of 256 bits differ)" for near in listed),
             *(
-                [f"  ... and {len(self.near) - len(listed):,} more"]
-                if len(listed) < len(self.near)
+                [f"  ... and {len(self.near_duplicates) - len(listed):,} more"]
+                if len(listed) < len(self.near_duplicates)
                 else []
             ),
             *([f"warning: {self.overlap}"] if self.overlap else []),
         ]
-        return [*self.audit.lines(limit), *map(printable, lines)]
+        return [*self.audit.lines(limit), *map(escape_controls, lines)]
 
 
-def describe(
-    root: Path, *, cache: Path, cut: Cut | Path | None = None, say: Say = silent
-) -> Description:
+def summarize_folder(
+    root: Path, *, cache: Path, split: SplitSpec | Path | None = None, notify: Notify = silent
+) -> FolderSummary:
     """Survey a folder and describe it; broken files are listed, not refused. Raises InputError."""
-    surveyed = survey(root, image_size=DEFAULT_SIDE, cache=cache, say=say, skip_bad=True, cut=cut)
-    return Description(
+    surveyed = scan_folder(
+        root, image_size=DEFAULT_IMAGE_SIZE, cache=cache, notify=notify, skip_bad=True, split=split
+    )
+    return FolderSummary(
         audit_folder(surveyed),
         surveyed.rows,
-        near_copies(surveyed),
+        find_near_duplicates(surveyed),
         imagenet_overlap(surveyed.classes),
     )
 
@@ -114,13 +116,13 @@ def imagenet_overlap(classes: Sequence[str]) -> str:
     )
 
 
-def near_copies(surveyed: Survey) -> tuple[Near, ...]:
+def find_near_duplicates(scan: FolderScan) -> tuple[NearDuplicate, ...]:
     """Return pairs of images across splits whose difference hashes are near and whose pixels
     differ.
     """
-    hashes = _hashes(surveyed.pixels)
-    splits = np.array([row.split for row in surveyed.rows])
-    pairs: list[Near] = []
+    hashes = _difference_hashes(scan.pixels)
+    splits = np.array([row.split for row in scan.rows])
+    pairs: list[NearDuplicate] = []
     for first_split, second_split in (
         ("train", "validation"),
         ("train", "test"),
@@ -129,16 +131,16 @@ def near_copies(surveyed: Survey) -> tuple[Near, ...]:
         left, right = np.flatnonzero(splits == first_split), np.flatnonzero(splits == second_split)
         for index in left:
             bits = np.bitwise_count(hashes[right] ^ hashes[index]).sum(1)
-            for near in right[bits <= NEAR_BITS]:
-                if not np.array_equal(surveyed.pixels[index], surveyed.pixels[near]):
+            for near in right[bits <= MAX_NEAR_DUPLICATE_BITS]:
+                if not np.array_equal(scan.pixels[index], scan.pixels[near]):
                     distance = int(np.bitwise_count(hashes[near] ^ hashes[index]).sum())
                     pairs.append(
-                        Near(surveyed.rows[index].path, surveyed.rows[near].path, distance)
+                        NearDuplicate(scan.rows[index].path, scan.rows[near].path, distance)
                     )
     return tuple(sorted(pairs, key=lambda near: (near.bits, near.left, near.right)))
 
 
-def _hashes(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
+def _difference_hashes(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """Return difference hashes (N, 4): each bit compares one of 16 x 16 cells with the next cell
     (Krawetz 2013).
     """

@@ -7,29 +7,29 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.deploy.ensemble_stats import Ensemble, weigh
-from resnetlab.deploy.evaluate import Answers, Pulse, answer
-from resnetlab.deploy.inputs import Labelled
-from resnetlab.deploy.predict import BATCH, Classifier
+from resnetlab.deploy.ensemble_stats import EnsembleResult, ensemble_result
+from resnetlab.deploy.evaluate import ItemCallback, PredictionSet, predict_all
+from resnetlab.deploy.inputs import LabeledImages
+from resnetlab.deploy.predict import PREDICT_BATCH_SIZE, Classifier
 from resnetlab.deploy.request import Tta
-from resnetlab.errors import mistake
+from resnetlab.errors import input_error
 
 
-def combine(
+def evaluate_ensemble(
     models: Sequence[Classifier],
-    data: Labelled,
+    data: LabeledImages,
     *,
     tta: Tta = "none",
-    batch: int = BATCH,
-    pulse: Pulse = lambda *_: None,
-) -> Ensemble:
+    batch_size: int = PREDICT_BATCH_SIZE,
+    on_item: ItemCallback = lambda *_: None,
+) -> EnsembleResult:
     """Evaluate the members and the mean of their probabilities on `data`.
 
     Raises InputError unless all models have the same classes.
     """
     first = models[0]
     if len(models) < 2:
-        raise mistake("MODELS", "one model is no ensemble", "give two or more")
+        raise input_error("MODELS", "one model is no ensemble", "give two or more")
     for other in models[1:]:
         if set(other.classes) != set(first.classes):
             names = sorted(set(other.classes) ^ set(first.classes))
@@ -38,15 +38,21 @@ def combine(
                 f"{other.file.name} and {first.file.name} have other classes: "
                 f"{', '.join(names[:5])}{more}"
             )
-            raise mistake("MODELS", what, "models of one data set")
-    results = [answer(model, data, tta=tta, batch=batch, pulse=pulse) for model in models]
-    probabilities = [
-        _in_order(model, first, result) for model, result in zip(models, results, strict=True)
+            raise input_error("MODELS", what, "models of one data set")
+    results = [
+        predict_all(model, data, tta=tta, batch_size=batch_size, on_item=on_item)
+        for model in models
     ]
-    return weigh([model.file.name for model in models], probabilities, results[0].truth)
+    probabilities = [
+        _reorder_classes(model, first, result)
+        for model, result in zip(models, results, strict=True)
+    ]
+    return ensemble_result([model.file.name for model in models], probabilities, results[0].labels)
 
 
-def _in_order(model: Classifier, first: Classifier, answers: Answers) -> NDArray[np.float64]:
+def _reorder_classes(
+    model: Classifier, first: Classifier, predictions: PredictionSet
+) -> NDArray[np.float64]:
     """Return the probabilities (N, K) with the classes in the order of the first model."""
     index = {name: k for k, name in enumerate(model.classes)}
-    return answers.probabilities[:, [index[name] for name in first.classes]]
+    return predictions.probabilities[:, [index[name] for name in first.classes]]

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.deploy.results import Share, share
+from resnetlab.deploy.results import Proportion, proportion
 from resnetlab.stats.exact import mcnemar, paired_interval
 from resnetlab.stats.intervals import Interval, t_interval
 
 
 @dataclass(frozen=True)
-class Gain:
+class AccuracyGain:
     """Accuracy gain of the ensemble in percentage points, with its 95 % interval, paired over the
     same images.
     """
@@ -27,25 +27,25 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class EnsembleResult:
     """Accuracy of an ensemble and of its members, in the given order."""
 
     names: tuple[str, ...]
-    members: tuple[Share, ...]
-    together: Share
+    members: tuple[Proportion, ...]
+    together: Proportion
     best: int
     """Index of the best member. The same images select it, so its accuracy is optimistic."""
-    over_best: Gain
-    over_mean: Gain
+    over_best: AccuracyGain
+    over_mean: AccuracyGain
     p: float
     """McNemar's exact p-value for a difference between the ensemble and the best member."""
-    agreed: Share
+    agreed: Proportion
     """Fraction of images for which all members predict the same class."""
 
 
-def weigh(
-    names: Sequence[str], probabilities: Sequence[NDArray[np.float64]], truth: NDArray[np.int64]
-) -> Ensemble:
+def ensemble_result(
+    names: Sequence[str], probabilities: Sequence[NDArray[np.float64]], labels: NDArray[np.int64]
+) -> EnsembleResult:
     """Compute the statistics of an ensemble.
 
     Args:
@@ -54,25 +54,25 @@ def weigh(
         truth: Class index of each image (N,).
     """
     predicted = np.stack([each.argmax(1) for each in probabilities])  # (members, N)
-    correct = predicted == truth
-    combined = np.mean(probabilities, axis=0).argmax(1) == truth
+    correct = predicted == labels
+    combined = np.mean(probabilities, axis=0).argmax(1) == labels
     best = int(correct.sum(1).argmax())
     only_combined, only_best = (
         int((combined & ~correct[best]).sum()),
         int((~combined & correct[best]).sum()),
     )
-    images = len(truth)
+    images = len(labels)
     gains = (combined.astype(np.float64) - correct.mean(0)) * 100
-    return Ensemble(
+    return EnsembleResult(
         names=tuple(names),
-        members=tuple(share(int(row.sum()), images) for row in correct),
-        together=share(int(combined.sum()), images),
+        members=tuple(proportion(int(row.sum()), images) for row in correct),
+        together=proportion(int(combined.sum()), images),
         best=best,
-        over_best=Gain(
+        over_best=AccuracyGain(
             100 * (only_combined - only_best) / images,
             paired_interval(only_combined, only_best, images),
         ),
-        over_mean=Gain(float(gains.mean()), t_interval(gains.tolist())),
+        over_mean=AccuracyGain(float(gains.mean()), t_interval(gains.tolist())),
         p=mcnemar(only_combined, only_best),
-        agreed=share(int((predicted == predicted[0]).all(0).sum()), images),
+        agreed=proportion(int((predicted == predicted[0]).all(0).sum()), images),
     )

@@ -11,96 +11,108 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.deploy.inputs import Labelled, Picture
-from resnetlab.deploy.predict import BATCH, Classifier
+from resnetlab.deploy.inputs import LabeledImages, LazyImage
+from resnetlab.deploy.predict import PREDICT_BATCH_SIZE, Classifier
 from resnetlab.deploy.request import Tta, match_classes
-from resnetlab.deploy.results import Bin, ClassScore, Confusion, Evaluated, Mistake, share
-from resnetlab.errors import mistake
+from resnetlab.deploy.results import (
+    CalibrationBin,
+    ClassScore,
+    Confusion,
+    EvaluationResult,
+    Misclassification,
+    proportion,
+)
+from resnetlab.errors import input_error
 
-BINS = 15
+NUM_BINS = 15
 """Number of bins of equal width over the highest probability (Guo et al. 2017, sec. 4)."""
 
-Pulse = Callable[[str, int, int], None]
+ItemCallback = Callable[[str, int, int], None]
 """Callback with the name of the step, the number of finished items and their total."""
 
 
 @dataclass(frozen=True)
-class Answers:
+class PredictionSet:
     """Predictions: probabilities (N, K) and class indices (N,) of the readable images, and the bad
     files.
     """
 
-    pictures: tuple[Picture, ...]
+    images: tuple[LazyImage, ...]
     probabilities: NDArray[np.float64]
-    truth: NDArray[np.int64]
-    bad: tuple[tuple[str, str], ...]
+    labels: NDArray[np.int64]
+    bad_files: tuple[tuple[str, str], ...]
 
 
-def answer(
+def predict_all(
     model: Classifier,
-    data: Labelled,
+    data: LabeledImages,
     *,
     tta: Tta = "none",
-    batch: int = BATCH,
-    pulse: Pulse = lambda *_: None,
-) -> Answers:
+    batch_size: int = PREDICT_BATCH_SIZE,
+    on_item: ItemCallback = lambda *_: None,
+) -> PredictionSet:
     """Predict all images of `data`. Raises InputError if the model lacks a class of the data."""
     index = match_classes(model.classes, data)
-    readable, rows, bad = [], [], list(data.bad)
-    for done, prediction in enumerate(model.look(data.pictures, tta=tta, batch=batch), 1):
+    readable, rows, bad = [], [], list(data.bad_files)
+    for done, prediction in enumerate(
+        model.predict_images(data.images, tta=tta, batch_size=batch_size), 1
+    ):
         if prediction.probabilities is None:
-            bad.append((prediction.picture.name, prediction.reason))
+            bad.append((prediction.image.name, prediction.reason))
         else:
             readable.append(done - 1)
             rows.append(prediction.probabilities)
-        pulse("pictures", done, len(data.pictures))
+        on_item("pictures", done, len(data.images))
     if not rows:
         fix = "give whole photographs"
-        raise mistake(
-            data.data,
+        raise input_error(
+            data.name,
             f"none of {len(bad):,} files is an image (first: {bad[0][0]}: {bad[0][1]})",
             fix,
         )
     truth = np.array([index[data.labels[k]] for k in readable], np.int64)
-    return Answers(tuple(data.pictures[k] for k in readable), np.stack(rows), truth, tuple(bad))
+    return PredictionSet(tuple(data.images[k] for k in readable), np.stack(rows), truth, tuple(bad))
 
 
-def evaluate(model: Classifier, data: Labelled, answers: Answers, tta: Tta = "none") -> Evaluated:
+def evaluate(
+    model: Classifier, data: LabeledImages, predictions: PredictionSet, tta: Tta = "none"
+) -> EvaluationResult:
     """Compute the metrics of the model's predictions on `data`."""
-    names, probabilities, truth = model.classes, answers.probabilities, answers.truth
+    names, probabilities, truth = model.classes, predictions.probabilities, predictions.labels
     predicted = probabilities.argmax(1)
     correct = predicted == truth
     rows = np.arange(len(truth))
     true_probability = probabilities[rows, truth]
     rank = (probabilities > true_probability[:, None]).sum(1)
     confidence = probabilities[rows, predicted]
-    bins = tuple(_bins(confidence, correct))
+    bins = tuple(_calibration_bins(confidence, correct))
     pairs = Counter(zip(truth[~correct].tolist(), predicted[~correct].tolist(), strict=True))
     by_confidence = sorted(
-        np.flatnonzero(~correct).tolist(), key=lambda k: (-confidence[k], answers.pictures[k].name)
+        np.flatnonzero(~correct).tolist(),
+        key=lambda k: (-confidence[k], predictions.images[k].name),
     )
-    return Evaluated(
+    return EvaluationResult(
         model=model.file.name,
         model_sha256=model.file.weights_sha256,
         licence=model.file.licence,
         caveats=model.file.caveats,
-        data=data.data,
+        data=data.name,
         split=data.split,
         tta=tta,
-        top1=share(int(correct.sum()), len(correct)),
-        top5=share(int((rank < 5).sum()), len(correct)),
+        top1=proportion(int(correct.sum()), len(correct)),
+        top5=proportion(int((rank < 5).sum()), len(correct)),
         loss_nats=float(-np.log(np.maximum(true_probability, np.finfo(np.float64).tiny)).mean()),
         ece_pct=sum(item.images * abs(item.accuracy_pct - item.confidence_pct) for item in bins)
         / len(correct),
         outputs=len(names),
-        classes=tuple(_by_class(names, truth, predicted)),
+        classes=tuple(_class_scores(names, truth, predicted)),
         bins=bins,
         confusions=tuple(
             Confusion(true=names[t], said=names[s], images=n) for (t, s), n in pairs.most_common()
         ),
         mistakes=tuple(
-            Mistake(
-                name=answers.pictures[k].name,
+            Misclassification(
+                name=predictions.images[k].name,
                 true=names[truth[k]],
                 said=names[predicted[k]],
                 probability=float(confidence[k]),
@@ -108,31 +120,33 @@ def evaluate(model: Classifier, data: Labelled, answers: Answers, tta: Tta = "no
             )
             for k in by_confidence
         ),
-        bad=answers.bad,
+        bad=predictions.bad_files,
         notes=data.notes,
     )
 
 
-def _by_class(
-    names: Sequence[str], truth: NDArray[np.int64], predicted: NDArray[np.int64]
+def _class_scores(
+    names: Sequence[str], labels: NDArray[np.int64], predicted: NDArray[np.int64]
 ) -> Iterator[ClassScore]:
-    for k in np.unique(truth).tolist():
-        of_class = truth == k
-        recall = share(int((predicted[of_class] == k).sum()), int(of_class.sum()))
+    for k in np.unique(labels).tolist():
+        of_class = labels == k
+        recall = proportion(int((predicted[of_class] == k).sum()), int(of_class.sum()))
         yield ClassScore(name=names[k], recall=recall, named=int((predicted == k).sum()))
 
 
-def _bins(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> Iterator[Bin]:
-    bin_index = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    for k in range(BINS):
+def _calibration_bins(
+    confidence: NDArray[np.float64], correct: NDArray[np.bool_]
+) -> Iterator[CalibrationBin]:
+    bin_index = np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    for k in range(NUM_BINS):
         in_bin = bin_index == k
         count = int(in_bin.sum())
         mean, accuracy = (
             100 * float(values[in_bin].mean()) if count else 0.0 for values in (confidence, correct)
         )
-        yield Bin(
-            low=k / BINS,
-            high=(k + 1) / BINS,
+        yield CalibrationBin(
+            low=k / NUM_BINS,
+            high=(k + 1) / NUM_BINS,
             images=count,
             confidence_pct=mean,
             accuracy_pct=accuracy,

@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from resnetlab.data.transforms.eval_transform import show
+from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.predict import Classifier
 from resnetlab.deploy.request import check_label
-from resnetlab.errors import mistake
+from resnetlab.errors import input_error
 
-PHOTO_SHARE = 0.55
+PHOTO_WEIGHT = 0.55
 """Weight of the photograph in the overlay; the rest is the heat map."""
 
-BATCH = 8
+GRADIENT_BATCH_SIZE = 8
 """Batch size of the gradients."""
 
-TURBO = (
+TURBO_COLORS = (
     "30123b 392a73 4040a2 4456c7 466be3 4680f6 4294ff 37a8fa 28bceb 1ccdd8 18ddc2 1fe9af "
     "32f298 4ef97d 6dfe62 8bff4b "
     "a4fc3c b7f735 cbed34 dde037 ecd13a f7c13a fdae35 fe992c fb8122 f56918 ec530f e14109 "
@@ -34,7 +34,7 @@ TURBO = (
 )
 """Every eighth color of the Turbo color map (Mikhailov 2019), from 0 to 1."""
 
-_TINY = 1e-7
+_EPSILON = 1e-7
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,22 @@ class Explanation:
     probability: float
     layer: str
     """Name of the last layer with a spatial feature map, whose features Grad-CAM weights."""
-    shown: NDArray[np.uint8]
+    input_pixels: NDArray[np.uint8]
     """Pixels of the network's input (H, W, C)."""
-    heat: NDArray[np.float32]
+    heat_map: NDArray[np.float32]
     """Heat map (H, W), 0 to 1: evidence for the class at each position; all 0 if there is none."""
 
     def overlay(self) -> Image.Image:
         """Draw the heat map over the network's input."""
-        photo = np.broadcast_to(self.shown, (*self.heat.shape, 3)) / 255
-        mixed = PHOTO_SHARE * photo + (1 - PHOTO_SHARE) * colours(self.heat) / 255
-        return Image.fromarray((255 * mixed / max(float(mixed.max()), _TINY)).astype(np.uint8))
+        photo = np.broadcast_to(self.input_pixels, (*self.heat_map.shape, 3)) / 255
+        mixed = PHOTO_WEIGHT * photo + (1 - PHOTO_WEIGHT) * apply_colormap(self.heat_map) / 255
+        return Image.fromarray((255 * mixed / max(float(mixed.max()), _EPSILON)).astype(np.uint8))
 
-    def picture(self) -> Image.Image:
+    def side_by_side(self) -> Image.Image:
         """Draw the network's input and the heat map over it, side by side."""
-        height, width = self.heat.shape
+        height, width = self.heat_map.shape
         both = Image.new("RGB", (2 * width, height))
-        both.paste(Image.fromarray(self.shown.squeeze()), (0, 0))
+        both.paste(Image.fromarray(self.input_pixels.squeeze()), (0, 0))
         both.paste(self.overlay(), (width, 0))
         return both
 
@@ -73,7 +73,7 @@ class Explainer:
     """
 
     model: Classifier
-    stages: dict[torch.Size, tuple[str, nn.Module]] = field(default_factory=dict)
+    layer_by_shape: dict[torch.Size, tuple[str, nn.Module]] = field(default_factory=dict)
 
     def explain(
         self, inputs: Sequence[NDArray[np.uint8]], labels: Sequence[str]
@@ -86,8 +86,8 @@ class Explainer:
         """
         for label in labels:
             check_label(label, self.model.classes)
-        for start in range(0, len(inputs), BATCH):
-            batch = range(start, min(start + BATCH, len(inputs)))
+        for start in range(0, len(inputs), GRADIENT_BATCH_SIZE):
+            batch = range(start, min(start + GRADIENT_BATCH_SIZE, len(inputs)))
             by_shape = defaultdict(list)  # whole photographs differ in shape
             for index in batch:
                 by_shape[inputs[index].shape].append(index)
@@ -104,13 +104,13 @@ class Explainer:
         self, inputs: NDArray[np.uint8], labels: Sequence[str]
     ) -> Iterator[Explanation]:
         """Explain a batch of inputs of equal shape (N, H, W, C)."""
-        images, classes = self.model.images(inputs), self.model.classes
-        if images.shape[1:] not in self.stages:
-            self.stages[images.shape[1:]] = last_stage(
+        images, classes = self.model.preprocess(inputs), self.model.classes
+        if images.shape[1:] not in self.layer_by_shape:
+            self.layer_by_shape[images.shape[1:]] = last_spatial_layer(
                 self.model.module, images[:1], self.model.file.name
             )
-        name, stage = self.stages[images.shape[1:]]
-        features, logits = seen(self.model.module, stage, images)
+        name, stage = self.layer_by_shape[images.shape[1:]]
+        features, logits = forward_with_features(self.model.module, stage, images)
         probabilities = logits.detach().double().softmax(1).cpu().numpy()
         wanted = [
             classes.index(label) if label else int(row.argmax())
@@ -127,11 +127,11 @@ def explain(model: Classifier, image: Image.Image, label: str = "") -> Explanati
 
     Raises the same errors as `Explainer.explain`.
     """
-    return next(Explainer(model).explain([show(image, model.file.view)], [label]))
+    return next(Explainer(model).explain([apply_eval_transform(image, model.file.view)], [label]))
 
 
 def grad_cam(
-    features: Tensor, logits: Tensor, classes: Sequence[int], side: tuple[int, int]
+    features: Tensor, logits: Tensor, classes: Sequence[int], size: tuple[int, int]
 ) -> NDArray[np.float32]:
     """Compute Grad-CAM heat maps (N, H, W), 0 to 1, for one class per image (Selvaraju et al. 2017,
     eq. 1 and 2).
@@ -151,24 +151,25 @@ def grad_cam(
         weights = gradient.mean((2, 3), keepdim=True)
         heat = F.relu((weights * features).sum(1, keepdim=True)).float()
         heat = heat - heat.amin((2, 3), keepdim=True)
-        heat = heat / (_TINY + heat.amax((2, 3), keepdim=True))
-        heat = F.interpolate(heat, size=side, mode="bilinear", align_corners=False)
+        heat = heat / (_EPSILON + heat.amax((2, 3), keepdim=True))
+        heat = F.interpolate(heat, size=size, mode="bilinear", align_corners=False)
         heat = heat - heat.amin((2, 3), keepdim=True)
-        heat = heat / (_TINY + heat.amax((2, 3), keepdim=True))
+        heat = heat / (_EPSILON + heat.amax((2, 3), keepdim=True))
     result: NDArray[np.float32] = heat[:, 0].cpu().numpy()
     return result
 
 
-def colours(heat: NDArray[np.float32]) -> NDArray[np.float64]:
+def apply_colormap(heat: NDArray[np.float32]) -> NDArray[np.float64]:
     """Map heat (H, W), 0 to 1, to colors (H, W, 3), 0 to 255."""
     table = np.array(
-        [[int(colour[k : k + 2], 16) for k in (0, 2, 4)] for colour in TURBO.split()], np.float64
+        [[int(colour[k : k + 2], 16) for k in (0, 2, 4)] for colour in TURBO_COLORS.split()],
+        np.float64,
     )
     positions = np.linspace(0, 1, len(table))
     return np.stack([np.interp(heat, positions, table[:, k]) for k in range(3)], 2)
 
 
-def last_stage(module: nn.Module, images: Tensor, where: str) -> tuple[str, nn.Module]:
+def last_spatial_layer(module: nn.Module, images: Tensor, where: str) -> tuple[str, nn.Module]:
     """Return the last executed module whose output (N, C, H, W) has more than one position.
 
     Raises InputError if there is none: the network is not convolutional, or its images are too
@@ -195,7 +196,7 @@ def last_stage(module: nn.Module, images: Tensor, where: str) -> tuple[str, nn.M
         for hook in hooks:
             hook.remove()
     if not stages:
-        raise mistake(
+        raise input_error(
             where,
             "no convolutional stage with more than one place",
             "Grad-CAM needs one: a larger image",
@@ -203,10 +204,12 @@ def last_stage(module: nn.Module, images: Tensor, where: str) -> tuple[str, nn.M
     return stages[-1]
 
 
-def seen(module: nn.Module, stage: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+def forward_with_features(
+    module: nn.Module, layer: nn.Module, images: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return the output of `stage` for the images, and the logits that are computed from it."""
     outputs: list[Tensor] = []
-    hook = stage.register_forward_hook(lambda _, __, output: outputs.append(output))
+    hook = layer.register_forward_hook(lambda _, __, output: outputs.append(output))
     try:
         with (
             torch.enable_grad()

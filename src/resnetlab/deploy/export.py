@@ -19,25 +19,25 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from resnetlab.bundle.card import view_words
-from resnetlab.data.sources.image_decoder import BadImageError, quiet
-from resnetlab.data.transforms.eval_transform import show
-from resnetlab.deploy.inputs import find_pictures
-from resnetlab.deploy.optional_imports import need
+from resnetlab.bundle.card import describe_transform
+from resnetlab.data.sources.image_decoder import BadImageError, suppress_pillow_warnings
+from resnetlab.data.transforms.eval_transform import apply_eval_transform
+from resnetlab.deploy.inputs import find_images
+from resnetlab.deploy.optional_imports import optional_import
 from resnetlab.deploy.predict import Classifier
-from resnetlab.deploy.request import CHECKED, check_form, too_few
-from resnetlab.errors import mistake
-from resnetlab.files import atomic
+from resnetlab.deploy.request import NUM_CHECK_IMAGES, check_export_format, too_few_images_error
+from resnetlab.errors import input_error
+from resnetlab.files import atomic_write
 from resnetlab.schema import encode
 
-Kind = Literal["photographs", "generated pictures"]
-Say = Callable[[str], None]
-Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+ImageKind = Literal["photographs", "generated pictures"]
+Notify = Callable[[str], None]
+InferenceFunction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Function from images (N, C, H, W) to logits (N, K)."""
 
 TOLERANCE = 1e-4
 """Maximum difference of an output, relative to max(1, largest output)."""
-BATCHES = (1, 3, 8)
+BATCH_SIZES = (1, 3, 8)
 """Batch sizes of the comparison.
 
 Several sizes detect a graph with a fixed batch size (pytorch issue 157621).
@@ -50,19 +50,23 @@ Weights in a second file are not supported, since they need a path.
 
 
 @dataclass(frozen=True)
-class Parity:
+class ExportCheck:
     """Result of the comparison of the exported file with PyTorch."""
 
-    pictures: int
-    kind: Kind
-    largest: float
+    num_images: int
+    image_kind: ImageKind
+    max_difference: float
     """Largest difference of an output, relative to max(1, largest output)."""
-    batches: str
+    batch_sizes: str
 
 
 def export(
-    model: Classifier, form: str, out: Path, check_on: Path | None = None, say: Say = lambda _: None
-) -> Parity:
+    model: Classifier,
+    export_format: str,
+    out: Path,
+    check_on: Path | None = None,
+    notify: Notify = lambda _: None,
+) -> ExportCheck:
     """Export the model to the file `out`: a function from fp32 images (N, C, H, W), for any N, to
     logits (N, K).
 
@@ -74,30 +78,38 @@ def export(
         InputError: The outputs differ, the network cannot be traced, or the model takes images of
             any shape.
     """
-    check_form(model.file, form)
+    check_export_format(model.file, export_format)
     images, kind = _check_images(model, check_on)
-    write, read = (_write_onnx, _read_onnx) if form == "onnx" else (_write_program, _read_program)
-    example = model.images(images[:2])
+    write, read = (
+        (_write_onnx, _read_onnx) if export_format == "onnx" else (_write_program, _read_program)
+    )
+    example = model.preprocess(images[:2])
     try:
         with _suppress_output():
-            say(f"writing {model.file.name} as {form}: tracing the network takes some seconds")
+            notify(
+                f"writing {model.file.name} as {export_format}: tracing the network takes "
+                "some seconds"
+            )
             raw = write(model, example)
-            say(f"comparing it with PyTorch on {len(images)} {kind}")
+            notify(f"comparing it with PyTorch on {len(images)} {kind}")
             largest = _compare(model, read(raw), images)
     except (RuntimeError, torch.onnx.OnnxExporterError) as error:
-        what = f"cannot be written as {form}: {(str(error).strip().splitlines() or ['?'])[0][:200]}"
-        raise mistake(model.file.name, what, "another network, or the other form") from None
+        what = (
+            f"cannot be written as {export_format}: "
+            f"{(str(error).strip().splitlines() or ['?'])[0][:200]}"
+        )
+        raise input_error(model.file.name, what, "another network, or the other form") from None
     if not largest <= TOLERANCE:  # also true for NaN
-        what = f"the {form} differs from PyTorch by {largest:.1e}; it was not kept"
-        raise mistake(
+        what = f"the {export_format} differs from PyTorch by {largest:.1e}; it was not kept"
+        raise input_error(
             model.file.name,
             what,
             "another version of torch or onnxruntime",
             allowed=f"{TOLERANCE:g}",
         )
-    with atomic(out, "wb") as file:
+    with atomic_write(out, "wb") as file:
         file.write(raw)
-    return Parity(len(images), kind, largest, ", ".join(map(str, BATCHES)))
+    return ExportCheck(len(images), kind, largest, ", ".join(map(str, BATCH_SIZES)))
 
 
 def metadata(model: Classifier) -> dict[str, str]:
@@ -106,7 +118,7 @@ def metadata(model: Classifier) -> dict[str, str]:
     return {
         "name": file.name,
         "classes": json.dumps(file.classes, ensure_ascii=False),
-        "preprocessing": view_words(file),
+        "preprocessing": describe_transform(file),
         "view": json.dumps(encode(file.view)),
         "licence": str(file.licence),
         "non_commercial": json.dumps(file.licence.non_commercial),
@@ -123,22 +135,24 @@ def _check_images(
     """Return eight images (N, H, W, C) after the evaluation transform."""
     view = model.file.view
     if folder is None:
-        return np.stack([show(image, view) for image in _generate_images()]), "generated pictures"
+        return np.stack(
+            [apply_eval_transform(image, view) for image in _generate_images()]
+        ), "generated pictures"
     images = []
-    with quiet():
-        for picture in islice(find_pictures([folder])[0], 10 * CHECKED):
+    with suppress_pillow_warnings():
+        for picture in islice(find_images([folder])[0], 10 * NUM_CHECK_IMAGES):
             with contextlib.suppress(BadImageError):
-                images.append(show(picture.load(), view))
-            if len(images) == CHECKED:
+                images.append(apply_eval_transform(picture.load(), view))
+            if len(images) == NUM_CHECK_IMAGES:
                 return np.stack(images), "photographs"
-    raise too_few(folder, len(images))
+    raise too_few_images_error(folder, len(images))
 
 
 def _generate_images() -> Iterator[Image.Image]:
     """Generate distinct images with edges, textures and colors."""
     draw = np.random.default_rng(0)
     rows, columns = np.mgrid[0:240, 0:320] / 40
-    for _ in range(CHECKED):
+    for _ in range(NUM_CHECK_IMAGES):
         waves = [
             np.sin(
                 draw.uniform(0.2, 3) * rows + draw.uniform(0.2, 3) * columns + draw.uniform(0, 6)
@@ -151,34 +165,36 @@ def _generate_images() -> Iterator[Image.Image]:
         )
 
 
-def _compare(model: Classifier, other: Run, pixels: NDArray[np.uint8]) -> float:
+def _compare(model: Classifier, exported: InferenceFunction, pixels: NDArray[np.uint8]) -> float:
     """Return the largest difference over batch sizes, relative to max(1, largest output)."""
-    images = model.images(pixels).contiguous()
+    images = model.preprocess(pixels).contiguous()
     with torch.inference_mode():
         expected = model.module(images).numpy()
     differences = [
-        np.abs(other(images[start : start + size].numpy()) - expected[start : start + size]).max()
-        for size in BATCHES
+        np.abs(
+            exported(images[start : start + size].numpy()) - expected[start : start + size]
+        ).max()
+        for size in BATCH_SIZES
         for start in range(0, len(images), size)
     ]
     return float(np.max(differences) / max(1.0, float(np.abs(expected).max())))
 
 
-def _dynamic() -> tuple[dict[int, Any]]:
+def _dynamic_batch() -> tuple[dict[int, Any]]:
     return ({0: torch.export.Dim("batch")},)
 
 
 def _write_onnx(model: Classifier, example: Tensor) -> bytes:
-    need("onnxscript", "export")
-    onnx = need("onnx", "export")
+    optional_import("onnxscript", "export")
+    onnx = optional_import("onnx", "export")
     if 4 * model.file.parameters >= ONNX_BYTES:
         what = f"{model.file.parameters:,} parameters are more than one ONNX file holds"
-        raise mistake(model.file.name, what, "--to torch-export")
+        raise input_error(model.file.name, what, "--to torch-export")
     program = torch.onnx.export(
         model.module,
         (example.contiguous(),),
         dynamo=True,
-        dynamic_shapes=_dynamic(),
+        dynamic_shapes=_dynamic_batch(),
         input_names=["images"],
         output_names=["logits"],
         verbose=False,
@@ -186,21 +202,23 @@ def _write_onnx(model: Classifier, example: Tensor) -> bytes:
     assert program is not None
     proto = program.model_proto
     onnx.helper.set_model_props(proto, metadata(model))
-    proto.doc_string = f"{model.file.name}. {view_words(model.file)} Licence: {model.file.licence}."
+    proto.doc_string = (
+        f"{model.file.name}. {describe_transform(model.file)} Licence: {model.file.licence}."
+    )
     onnx.checker.check_model(proto)
     raw: bytes = proto.SerializeToString()
     return raw
 
 
-def _read_onnx(raw: bytes) -> Run:
-    runtime = need("onnxruntime", "export")
+def _read_onnx(raw: bytes) -> InferenceFunction:
+    runtime = optional_import("onnxruntime", "export")
     session = runtime.InferenceSession(raw, providers=["CPUExecutionProvider"])
     return lambda images: session.run(["logits"], {"images": images})[0]
 
 
 def _write_program(model: Classifier, example: Tensor) -> bytes:
     program = torch.export.export(
-        model.module, (example.contiguous(),), dynamic_shapes=_dynamic(), strict=False
+        model.module, (example.contiguous(),), dynamic_shapes=_dynamic_batch(), strict=False
     )
     buffer = io.BytesIO()
     torch.export.save(
@@ -211,7 +229,7 @@ def _write_program(model: Classifier, example: Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def _read_program(raw: bytes) -> Run:
+def _read_program(raw: bytes) -> InferenceFunction:
     program = torch.export.load(io.BytesIO(raw)).module()
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:

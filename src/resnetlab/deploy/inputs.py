@@ -14,17 +14,30 @@ from typing import Literal, get_args
 
 from PIL import Image
 
-from resnetlab.data.sources import Say, decode_cache, image_decoder, manifest, open_source, silent
-from resnetlab.data.sources.folder_layout import FOREIGN, SUFFIXES, Listing, list_folder, walk
-from resnetlab.data.sources.folder_types import Passed
-from resnetlab.data.sources.manifest import Row
-from resnetlab.errors import mistake, printable
+from resnetlab.data.sources import (
+    Notify,
+    decode_cache,
+    image_decoder,
+    manifest,
+    open_source,
+    silent,
+)
+from resnetlab.data.sources.folder_layout import (
+    IMAGE_SUFFIXES,
+    UNSUPPORTED_SUFFIXES,
+    FolderListing,
+    list_folder,
+    walk,
+)
+from resnetlab.data.sources.folder_types import SkippedFile
+from resnetlab.data.sources.manifest import ManifestRow
+from resnetlab.errors import escape_controls, input_error
 
-Part = Literal["train", "validation", "test", "all"]
+SplitName = Literal["train", "validation", "test", "all"]
 
 
 @dataclass(frozen=True)
-class Picture:
+class LazyImage:
     """Image with a name. `load` decodes it or raises BadImageError."""
 
     name: str
@@ -33,139 +46,153 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabeledImages:
     """Labeled images of one split of a data set."""
 
-    data: str
-    split: Part
+    name: str
+    split: SplitName
     classes: tuple[str, ...]
-    pictures: tuple[Picture, ...]
+    images: tuple[LazyImage, ...]
     labels: tuple[str, ...]
-    bad: tuple[tuple[str, str], ...] = ()
+    bad_files: tuple[tuple[str, str], ...] = ()
     """Files without a valid image header, and the reason."""
     notes: tuple[str, ...] = ()
 
 
-def picture(path: Path) -> Picture:
+def image_from_file(path: Path) -> LazyImage:
     """Return the photograph in a file."""
-    return Picture(printable(str(path)), partial(_load, path))
+    return LazyImage(escape_controls(str(path)), partial(_load_image, path))
 
 
-def find_pictures(paths: Sequence[Path]) -> tuple[list[Picture], list[Passed]]:
+def find_images(paths: Sequence[Path]) -> tuple[list[LazyImage], list[SkippedFile]]:
     """List the images among files and folders, and the skipped files of folders with the reason.
 
     A file in a folder is an image if its suffix says so; a file that is named directly is always
     taken.
     """
-    pictures: list[Picture] = []
-    skipped: list[Passed] = []
+    pictures: list[LazyImage] = []
+    skipped: list[SkippedFile] = []
     for path in paths:
         if not path.is_dir():
-            pictures.append(picture(path))
+            pictures.append(image_from_file(path))
             continue
         for entry in sorted(walk(path)[0], key=lambda entry: entry.path):
             hidden = any(part.startswith(".") for part in entry.path.split("/"))
             foreign = (
                 ""
-                if entry.path.lower().endswith(SUFFIXES + FOREIGN)
+                if entry.path.lower().endswith(IMAGE_SUFFIXES + UNSUPPORTED_SUFFIXES)
                 else "not an image by its name"
             )
-            reason = "hidden" if hidden else entry.hindrance or foreign
+            reason = "hidden" if hidden else entry.skip_reason or foreign
             if reason:
-                skipped.append(Passed(f"{path}/{entry.path}", reason))
+                skipped.append(SkippedFile(f"{path}/{entry.path}", reason))
             else:
-                pictures.append(picture(path / entry.path))
+                pictures.append(image_from_file(path / entry.path))
     return pictures, skipped
 
 
-def passed_words(passed: Iterable[Passed]) -> str:
+def summarize_skipped(skipped: Iterable[SkippedFile]) -> str:
     """Count the skipped files by reason: `2 not an image by its name, 1 hidden`."""
     return ", ".join(
         f"{count} {reason}"
-        for reason, count in Counter(item.reason for item in passed).most_common()
+        for reason, count in Counter(item.reason for item in skipped).most_common()
     )
 
 
-def open_labelled(
-    data: str, split: Part, cache: Path, say: Say = silent, *, by: Path | None = None
-) -> Labelled:
+def open_labeled_images(
+    data: str,
+    split: SplitName,
+    cache: Path,
+    notify: Notify = silent,
+    *,
+    manifest_path: Path | None = None,
+) -> LabeledImages:
     """Open the labeled images of `split` in a folder, an `.npz` file or a named data set.
 
     The manifest `by` defines the splits of a folder, or without it the folder's own layout. A
     folder without a test split is split by the manifest in `cache`, as in training, so that a model
     is not tested on its train images. Raises InputError.
     """
-    if split not in get_args(Part):
-        raise mistake(
-            "--split", "no such split", "--split test", got=split, allowed=", ".join(get_args(Part))
+    if split not in get_args(SplitName):
+        raise input_error(
+            "--split",
+            "no such split",
+            "--split test",
+            got=split,
+            allowed=", ".join(get_args(SplitName)),
         )
     if Path(data).is_dir():
-        return _folder(Path(data), split, cache, say, by)
-    if by is not None:
-        raise mistake("--manifest", f"{data} is no folder of photographs", "leave it out", got=by)
-    return _arrays(data, split, cache, say)
+        return _open_folder(Path(data), split, cache, notify, manifest_path)
+    if manifest_path is not None:
+        raise input_error(
+            "--manifest", f"{data} is no folder of photographs", "leave it out", got=manifest_path
+        )
+    return _open_arrays(data, split, cache, notify)
 
 
-def _load(path: Path) -> Image.Image:
-    return image_decoder.decode(image_decoder.read(path))
+def _load_image(path: Path) -> Image.Image:
+    return image_decoder.decode(image_decoder.read_bytes(path))
 
 
-def _folder(root: Path, split: Part, cache: Path, say: Say, by: Path | None) -> Labelled:
+def _open_folder(
+    root: Path, split: SplitName, cache: Path, notify: Notify, manifest_path: Path | None
+) -> LabeledImages:
     listing = list_folder(root)
     paths = [file.path for file in listing.files]
-    say(f"reading {len(paths):,} files of {root}")
-    probes = decode_cache.probe(root, paths, decode_cache.default_workers())
+    notify(f"reading {len(paths):,} files of {root}")
+    probes = decode_cache.read_headers(root, paths, decode_cache.default_workers())
     bad = tuple(
-        (printable(path), probe.reason)
+        (escape_controls(path), probe.reason)
         for path, probe in zip(paths, probes, strict=True)
         if probe.reason
     )
-    rows: tuple[Row, ...] = tuple(
-        Row(file.path, file.label, file.split, probe.sha256, probe.size)
+    rows: tuple[ManifestRow, ...] = tuple(
+        ManifestRow(file.path, file.label, file.split, probe.sha256, probe.size)
         for file, probe in zip(listing.files, probes, strict=True)
         if not probe.reason
     )
     if not rows:
-        raise mistake(
+        raise input_error(
             str(root), "no usable image", "give a folder of photographs in folders of classes"
         )
     notes: tuple[str, ...] = (
-        (f"passed over: {passed_words(listing.passed)}",) if listing.passed else ()
+        (f"passed over: {summarize_skipped(listing.skipped)}",) if listing.skipped else ()
     )
-    if by is not None:
-        rows = manifest.follow(rows, root, by)
+    if manifest_path is not None:
+        rows = manifest.apply_manifest(rows, root, manifest_path)
     elif split != "all":
-        rows, more = manifest.complete(rows, listing.classes, root, cache)
+        rows, more = manifest.fill_missing_splits(rows, listing.classes, root, cache)
         notes += more
     split_rows = [row for row in rows if split in ("all", row.split)]
     if not split_rows:
-        raise mistake(str(root), f"no {split} images", "--split test, or --split all")
+        raise input_error(str(root), f"no {split} images", "--split test, or --split all")
     pictures = tuple(
-        Picture(printable(row.path), partial(_load, root / row.path)) for row in split_rows
+        LazyImage(escape_controls(row.path), partial(_load_image, root / row.path))
+        for row in split_rows
     )
     labels = tuple(row.label for row in split_rows)
-    return Labelled(
+    return LabeledImages(
         root.resolve().name,
         split,
         listing.classes,
         pictures,
         labels,
-        _bad_of(bad, split, listing),
+        _bad_files_of_split(bad, split, listing),
         notes,
     )
 
 
-def _bad_of(
-    bad: tuple[tuple[str, str], ...], split: Part, listing: Listing
+def _bad_files_of_split(
+    bad_files: tuple[tuple[str, str], ...], split: SplitName, listing: FolderListing
 ) -> tuple[tuple[str, str], ...]:
     """Return the bad files of the split. A file without a known split counts for every split."""
-    of = {printable(file.path): file.split for file in listing.files}
-    return tuple(item for item in bad if split == "all" or of[item[0]] in (None, split))
+    of = {escape_controls(file.path): file.split for file in listing.files}
+    return tuple(item for item in bad_files if split == "all" or of[item[0]] in (None, split))
 
 
-def _arrays(data: str, split: Part, cache: Path, say: Say) -> Labelled:
-    source = open_source(data, cache=cache, say=say)
-    pictures: list[Picture] = []
+def _open_arrays(data: str, split: SplitName, cache: Path, notify: Notify) -> LabeledImages:
+    source = open_source(data, cache=cache, notify=notify)
+    pictures: list[LazyImage] = []
     labels: list[str] = []
     for name, part in (
         ("train", source.train),
@@ -176,12 +203,12 @@ def _arrays(data: str, split: Part, cache: Path, say: Say) -> Labelled:
             continue
         pixels = part.pixels[..., 0] if part.pixels.shape[3] == 1 else part.pixels
         pictures += [
-            Picture(f"{name}/{k}", partial(Image.fromarray, array))
+            LazyImage(f"{name}/{k}", partial(Image.fromarray, array))
             for k, array in enumerate(pixels)
         ]
         labels += [source.classes[k] for k in part.labels]
     if not pictures:
-        raise mistake(data, f"no {split} images", "--split test")
-    return Labelled(
+        raise input_error(data, f"no {split} images", "--split test")
+    return LabeledImages(
         source.name, split, source.classes, tuple(pictures), tuple(labels), (), source.notes
     )

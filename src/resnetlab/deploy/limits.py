@@ -13,5 +13,5 @@ class Limits:
     megapixels: float = 20
     seconds: float = 30
     """Time limit for the upload, and again for the prediction."""
-    waiting: int = 8
+    max_requests: int = 8
     """Maximum number of concurrent requests; the network processes one after another."""

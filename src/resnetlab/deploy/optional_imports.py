@@ -6,10 +6,10 @@ import importlib
 import warnings
 from typing import Any
 
-from resnetlab.errors import mistake
+from resnetlab.errors import input_error
 
 
-def need(module: str, extra: str) -> Any:
+def optional_import(module: str, extra: str) -> Any:
     """Import an optional module. Raises InputError with the command that installs its extra."""
     try:
         with warnings.catch_warnings():
@@ -19,6 +19,6 @@ def need(module: str, extra: str) -> Any:
             return importlib.import_module(module)
     except ImportError as error:
         package = (error.name or module).partition(".")[0]
-        raise mistake(
+        raise input_error(
             "", f"{package} is not installed", f'pip install "resnetlab[{extra}]"'
         ) from None

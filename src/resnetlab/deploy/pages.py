@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.bundle.card import view_words
+from resnetlab.bundle.card import describe_transform
 from resnetlab.bundle.spec import ModelFile
 
 if TYPE_CHECKING:
@@ -16,39 +16,46 @@ if TYPE_CHECKING:
 
     from resnetlab.deploy.limits import Limits
 
-_CLOSED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_BASE_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 @dataclass(frozen=True)
 class Page:
     """HTML page with its content security policy."""
 
-    text: str
+    html: str
     policy: str
 
 
-def front(file: ModelFile, limits: Limits) -> Page:
+def start_page(file: ModelFile, limits: Limits) -> Page:
     """Return the start page, which uploads a photograph and shows the predicted classes."""
     style, script = _read_template("page.css"), _read_template("page.js")
     policy = (
-        f"{_CLOSED}; style-src {_hash(style)}; script-src {_hash(script)}; img-src blob: data:; "
+        f"{_BASE_POLICY}; style-src {_hash(style)}; script-src {_hash(script)}; img-src blob: "
+        "data:; "
         "connect-src 'self'"
     )
     text = (
         _environment()
         .get_template("page.html")
         .render(
-            file=file, limits=limits, style=_raw(style), script=_raw(script), view=view_words(file)
+            file=file,
+            limits=limits,
+            style=_mark_safe(style),
+            script=_mark_safe(script),
+            view=describe_transform(file),
         )
     )
     return Page(text, policy)
 
 
-def reference(schema: dict[str, Any]) -> Page:
+def api_reference_page(schema: dict[str, Any]) -> Page:
     """Return the page that documents the routes of the service, from its OpenAPI description."""
     style = _read_template("page.css")
-    text = _environment().get_template("reference.html").render(schema=schema, style=_raw(style))
-    return Page(text, f"{_CLOSED}; style-src {_hash(style)}")
+    text = (
+        _environment().get_template("reference.html").render(schema=schema, style=_mark_safe(style))
+    )
+    return Page(text, f"{_BASE_POLICY}; style-src {_hash(style)}")
 
 
 def _read_template(name: str) -> str:
@@ -59,7 +66,7 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _raw(text: str) -> Any:
+def _mark_safe(text: str) -> Any:
     from markupsafe import Markup
 
     return Markup(text)

@@ -22,20 +22,20 @@ from resnetlab.bundle.spec import ModelFile
 from resnetlab.bundle.store import Bundle, load_bundle
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.sources.decode_cache import default_workers
-from resnetlab.data.transforms.augment import normalise
-from resnetlab.data.transforms.eval_transform import View, show, ten_crops
-from resnetlab.deploy.inputs import Picture, picture
+from resnetlab.data.transforms.augment import normalize
+from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform, ten_crops
+from resnetlab.deploy.inputs import LazyImage, image_from_file
 from resnetlab.deploy.request import Tta, check_model, check_tta
 from resnetlab.errors import InputError, Problem, ResourceError
 from resnetlab.recipes.numerics import Numerics, parse_device
-from resnetlab.training.device import prepare
-from resnetlab.training.resolve import resolve
+from resnetlab.training.device import setup_device
+from resnetlab.training.resolve import resolve_numerics
 
-BATCH = 32
+PREDICT_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
-class Guess:
+class ClassProbability:
     """Predicted class with its probability, 0 to 1."""
 
     label: str
@@ -47,14 +47,14 @@ class Prediction:
     """Prediction for one image: the most probable classes in descending order."""
 
     name: str
-    guesses: tuple[Guess, ...]
+    top_classes: tuple[ClassProbability, ...]
 
 
 @dataclass(frozen=True)
-class Seen:
+class ImagePrediction:
     """Image with the probability of each class (K,), or the reason why it cannot be decoded."""
 
-    picture: Picture
+    image: LazyImage
     probabilities: NDArray[np.float64] | None
     reason: str = ""
 
@@ -65,10 +65,10 @@ class Classifier:
     def __init__(self, bundle: Bundle, device: str = "auto") -> None:
         self.file: ModelFile = bundle.file
         kind, index = parse_device(device)
-        self.numerics = resolve(Numerics(device=kind, precision="fp32"), single=True)  # type: ignore[arg-type]
-        self.device = prepare(self.numerics, index)
+        self.numerics = resolve_numerics(Numerics(device=kind, precision="fp32"), single_run=True)  # type: ignore[arg-type]
+        self.device = setup_device(self.numerics, index)
         self.module = bundle.module.to(self.device)
-        self._mean, self._deviation = (
+        self._mean, self._std = (
             torch.tensor(values, device=self.device)
             for values in (bundle.file.view.mean, bundle.file.view.deviation)
         )
@@ -79,39 +79,45 @@ class Classifier:
         return self.file.classes
 
     def predict(
-        self, pictures: Iterable[str | Path | Image.Image], *, top: int = 5, tta: Tta = "none"
+        self, images: Iterable[str | Path | Image.Image], *, top: int = 5, tta: Tta = "none"
     ) -> list[Prediction]:
         """Predict the `top` most probable classes of each file or Pillow image.
 
         Raises InputError that names each input that is not an image.
         """
-        inputs = [_picture(item, number) for number, item in enumerate(pictures)]
-        results = list(self.look(inputs, tta=tta))
+        inputs = [_to_lazy_image(item, number) for number, item in enumerate(images)]
+        results = list(self.predict_images(inputs, tta=tta))
         fix = "replace it, or leave it out"
         bad = [
-            Problem(result.picture.name, result.reason, fix) for result in results if result.reason
+            Problem(result.image.name, result.reason, fix) for result in results if result.reason
         ]
         if bad:
             raise InputError(*bad)
-        return [self.best(result, top) for result in results]
+        return [self.top_k(result, top) for result in results]
 
-    def best(self, result: Seen, top: int) -> Prediction:
+    def top_k(self, result: ImagePrediction, top: int) -> Prediction:
         """Return the `top` most probable classes of an image from its probabilities."""
         assert result.probabilities is not None, result.reason
         order = np.argsort(-result.probabilities, kind="stable")[:top]
-        guesses = tuple(Guess(self.classes[k], float(result.probabilities[k])) for k in order)
-        return Prediction(result.picture.name, guesses)
+        guesses = tuple(
+            ClassProbability(self.classes[k], float(result.probabilities[k])) for k in order
+        )
+        return Prediction(result.image.name, guesses)
 
-    def look(
-        self, pictures: Iterable[Picture], *, tta: Tta = "none", batch: int = BATCH
-    ) -> Iterator[Seen]:
+    def predict_images(
+        self,
+        images: Iterable[LazyImage],
+        *,
+        tta: Tta = "none",
+        batch_size: int = PREDICT_BATCH_SIZE,
+    ) -> Iterator[ImagePrediction]:
         """Yield the probabilities of each image, or the reason why it cannot be decoded, in order.
 
         Raises InputError if `tta` does not suit the model, and ResourceError if a batch does not
         fit in memory.
         """
         check_tta(self.file.view, tta)
-        for chunk in _prefetch(pictures, self.file.view, tta, batch):
+        for chunk in _prefetch(images, self.file.view, tta, batch_size):
             by_shape = defaultdict(list)  # whole photographs differ in shape
             for index, (_, views) in enumerate(chunk):
                 if not isinstance(views, str):
@@ -121,18 +127,20 @@ class Classifier:
                 stacked = np.stack(
                     [views for index in indices if not isinstance(views := chunk[index][1], str)]
                 )
-                probabilities |= zip(indices, self.probabilities(stacked), strict=True)
+                probabilities |= zip(indices, self.predict_proba(stacked), strict=True)
             for index, (image, views) in enumerate(chunk):
-                yield Seen(image, probabilities.get(index), views if isinstance(views, str) else "")
+                yield ImagePrediction(
+                    image, probabilities.get(index), views if isinstance(views, str) else ""
+                )
 
-    def probabilities(self, views: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def predict_proba(self, views: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the probabilities (N, K), averaged over the V views of each image (N, V, H, W, C)
         uint8.
         """
         count, per_picture = views.shape[:2]
         try:
             with torch.inference_mode():
-                logits = self.module(self.images(views.reshape(-1, *views.shape[2:])))
+                logits = self.module(self.preprocess(views.reshape(-1, *views.shape[2:])))
                 mean = logits.double().softmax(1).view(count, per_picture, -1).mean(1)
                 return mean.cpu().numpy()  # type: ignore[no-any-return]
         except torch.OutOfMemoryError as error:
@@ -141,15 +149,15 @@ class Classifier:
                 Problem(self.file.name, what, "a smaller --batch-size, or --device cpu")
             ) from error
 
-    def images(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
+    def preprocess(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
         """Convert uint8 pixels (B, H, W, C) to normalized fp32 images (B, C, H, W) on the model's
         device.
         """
-        return normalise(torch.from_numpy(pixels).to(self.device), self._mean, self._deviation)
+        return normalize(torch.from_numpy(pixels).to(self.device), self._mean, self._std)
 
 
 def load_model(
-    folder: str | Path, *, device: str = "auto", accept_licence: bool = False
+    folder: str | Path, *, device: str = "auto", accept_license: bool = False
 ) -> Classifier:
     """Load the model in `folder`: a model folder, the folder of a finished run, or the output of
     `import-weights`.
@@ -157,41 +165,44 @@ def load_model(
     Raises InputError if there is no model or its weights do not match their SHA-256, and, without
     `accept_licence`, if the license forbids commercial use.
     """
-    check_model(Path(folder), accept_licence)
+    check_model(Path(folder), accept_license)
     return Classifier(load_bundle(Path(folder)), device)
 
 
-def views(image: Image.Image, view: View, tta: Tta) -> NDArray[np.uint8]:
+def augmented_views(image: Image.Image, transform: EvalTransform, tta: Tta) -> NDArray[np.uint8]:
     """Return the V views of a photograph for test-time augmentation, (V, H, W, C) uint8."""
     match tta:
         case "none":
-            return show(image, view)[np.newaxis]
+            return apply_eval_transform(image, transform)[np.newaxis]
         case "flip":
-            pixels = show(image, view)
+            pixels = apply_eval_transform(image, transform)
             return np.stack([pixels, pixels[:, ::-1]])
         case "ten-crop":
-            return ten_crops(image, view)
+            return ten_crops(image, transform)
 
 
 def _prefetch(
-    pictures: Iterable[Picture], view: View, tta: Tta, batch: int
-) -> Iterator[list[tuple[Picture, NDArray[np.uint8] | str]]]:
+    images: Iterable[LazyImage], transform: EvalTransform, tta: Tta, batch_size: int
+) -> Iterator[list[tuple[LazyImage, NDArray[np.uint8] | str]]]:
     """Yield batches of images as views, or as the reason why an image cannot be decoded.
 
     Threads decode the next batch while the caller uses the present one.
     """
 
-    def prepared(image: Picture) -> NDArray[np.uint8] | str:
+    def prepared(image: LazyImage) -> NDArray[np.uint8] | str:
         try:
-            return views(image.load(), view, tta)
+            return augmented_views(image.load(), transform, tta)
         except image_decoder.BadImageError as error:
             return str(error)
 
-    waiting = iter(pictures)
-    with image_decoder.quiet(), ThreadPoolExecutor(max_workers=min(default_workers(), 16)) as pool:
+    waiting = iter(images)
+    with (
+        image_decoder.suppress_pillow_warnings(),
+        ThreadPoolExecutor(max_workers=min(default_workers(), 16)) as pool,
+    ):
 
-        def submit() -> list[tuple[Picture, Future[NDArray[np.uint8] | str]]]:
-            return [(image, pool.submit(prepared, image)) for image in islice(waiting, batch)]
+        def submit() -> list[tuple[LazyImage, Future[NDArray[np.uint8] | str]]]:
+            return [(image, pool.submit(prepared, image)) for image in islice(waiting, batch_size)]
 
         following = submit()
         while following:
@@ -199,7 +210,7 @@ def _prefetch(
             yield [(image, future.result()) for image, future in current]
 
 
-def _picture(item: str | Path | Image.Image, number: int) -> Picture:
+def _to_lazy_image(item: str | Path | Image.Image, number: int) -> LazyImage:
     if isinstance(item, Image.Image):
-        return Picture(f"image {number}", lambda: image_decoder.flatten(item))
-    return picture(Path(item))
+        return LazyImage(f"image {number}", lambda: image_decoder.orient_and_convert(item))
+    return image_from_file(Path(item))

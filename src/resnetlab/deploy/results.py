@@ -5,13 +5,13 @@ Does not import torch.
 
 from __future__ import annotations
 
-from resnetlab.bundle.spec import Licence
-from resnetlab.schema import spec
+from resnetlab.bundle.spec import License
+from resnetlab.schema import strict_dataclass
 from resnetlab.stats.intervals import wilson
 
 
-@spec
-class Share:
+@strict_dataclass
+class Proportion:
     """Percentage of `images` with a property, with Wilson's 95 % interval over the images."""
 
     count: int
@@ -21,27 +21,27 @@ class Share:
     high: float
 
 
-def share(count: int, images: int) -> Share:
+def proportion(count: int, images: int) -> Proportion:
     """Return a percentage with Wilson's 95 % interval."""
     low, high = wilson(count, images)
-    return Share(
+    return Proportion(
         count=count, images=images, pct=100 * count / images, low=100 * low, high=100 * high
     )
 
 
-@spec
+@strict_dataclass
 class ClassScore:
     """Scores of one class of the data."""
 
     name: str
-    recall: Share
+    recall: Proportion
     """Percentage of the images of the class that are classified correctly."""
     named: int
     """Number of images for which the model predicts the class."""
 
 
-@spec
-class Bin:
+@strict_dataclass
+class CalibrationBin:
     """Calibration bin: images whose highest probability lies within these bounds."""
 
     low: float
@@ -52,7 +52,7 @@ class Bin:
     accuracy_pct: float
 
 
-@spec
+@strict_dataclass
 class Confusion:
     """Number of images of class `true` that the model predicts as `said`."""
 
@@ -61,8 +61,8 @@ class Confusion:
     images: int
 
 
-@spec
-class Mistake:
+@strict_dataclass
+class Misclassification:
     """Misclassified image with the probabilities of the predicted and the true class."""
 
     name: str
@@ -72,20 +72,20 @@ class Mistake:
     true_probability: float
 
 
-@spec
-class Evaluated:
+@strict_dataclass
+class EvaluationResult:
     """Content of evaluation.json: the evaluation of a model on one split."""
 
     schema: int = 1
     model: str
     model_sha256: str
-    licence: Licence
+    licence: License
     caveats: tuple[str, ...] = ()
     data: str
     split: str
     tta: str
-    top1: Share
-    top5: Share
+    top1: Proportion
+    top5: Proportion
     loss_nats: float
     ece_pct: float
     """Expected calibration error over 15 bins of equal width (Guo et al. 2017, sec. 2)."""
@@ -94,8 +94,8 @@ class Evaluated:
     classes: tuple[ClassScore, ...]
     confusions: tuple[Confusion, ...]
     """All pairs of true and predicted class that occur, the most frequent first."""
-    bins: tuple[Bin, ...]
-    mistakes: tuple[Mistake, ...]
+    bins: tuple[CalibrationBin, ...]
+    mistakes: tuple[Misclassification, ...]
     """All misclassified images, the most confident first."""
     bad: tuple[tuple[str, str], ...] = ()
     """Unreadable files and the reason. No number above includes them."""

@@ -32,15 +32,15 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from resnetlab.data.sources import image_decoder
-from resnetlab.data.transforms.eval_transform import show
+from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy import pages
 from resnetlab.deploy.explain import Explainer, explain
-from resnetlab.deploy.inputs import Picture
+from resnetlab.deploy.inputs import LazyImage
 from resnetlab.deploy.limits import Limits
-from resnetlab.deploy.predict import Classifier, Seen, views
-from resnetlab.errors import InputError, mistake
+from resnetlab.deploy.predict import Classifier, ImagePrediction, augmented_views
+from resnetlab.errors import InputError, input_error
 
-FIELD = "photograph"
+FORM_FIELD = "photograph"
 """Documented name of the form field; any other name works too."""
 
 
@@ -81,20 +81,21 @@ class Service:
 
     def __init__(self, model: Classifier, limits: Limits) -> None:
         self.model, self.limits, self.explainer = model, limits, Explainer(model)
-        self.waiting = 0
+        self.num_requests = 0
         self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="look")
 
-    async def answer(self, request: Request, top: int, explained: bool) -> Answer:
+    async def handle(self, request: Request, top: int, with_heat_map: bool) -> Answer:
         """Read a photograph from a request and predict its classes within the limits."""
-        if self.waiting >= self.limits.waiting:
+        if self.num_requests >= self.limits.max_requests:
             raise HTTPException(
-                503, f"busy: {self.limits.waiting} photographs are waiting; try again in a moment"
+                503,
+                f"busy: {self.limits.max_requests} photographs are waiting; try again in a moment",
             )
-        self.waiting += 1
+        self.num_requests += 1
         try:
             async with asyncio.timeout(self.limits.seconds):
-                raw = await _body(request, int(self.limits.megabytes * 1e6))
-            looking = self.pool.submit(partial(self.look, raw, top, explained))
+                raw = await _read_body(request, int(self.limits.megabytes * 1e6))
+            looking = self.pool.submit(partial(self.predict, raw, top, with_heat_map))
             try:
                 return await asyncio.wait_for(asyncio.wrap_future(looking), self.limits.seconds)
             finally:
@@ -104,25 +105,26 @@ class Service:
                 408, f"took longer than {self.limits.seconds:g} s; send a smaller photograph"
             ) from None
         finally:
-            self.waiting -= 1
+            self.num_requests -= 1
 
-    def look(self, raw: bytes, top: int, explained: bool) -> Answer:
+    def predict(self, raw: bytes, top: int, with_heat_map: bool) -> Answer:
         """Predict the classes of the photograph in the bytes `raw`."""
         start = time.monotonic()
-        with image_decoder.quiet():
+        with image_decoder.suppress_pillow_warnings():
             photograph = self._decode(raw)
-        probabilities = self.model.probabilities(
-            views(photograph, self.model.file.view, "none")[np.newaxis]
+        probabilities = self.model.predict_proba(
+            augmented_views(photograph, self.model.file.view, "none")[np.newaxis]
         )[0]
-        result = Seen(Picture("photograph", lambda: photograph), probabilities)
+        result = ImagePrediction(LazyImage("photograph", lambda: photograph), probabilities)
         guesses = [
-            Named(guess.label, guess.probability) for guess in self.model.best(result, top).guesses
+            Named(guess.label, guess.probability)
+            for guess in self.model.top_k(result, top).top_classes
         ]
         heat = ""
-        if explained:
+        if with_heat_map:
             try:
                 (explained_as,) = self.explainer.explain(
-                    [show(photograph, self.model.file.view)], [""]
+                    [apply_eval_transform(photograph, self.model.file.view)], [""]
                 )
                 heat = _png_uri(explained_as.overlay())
             except InputError as error:
@@ -134,7 +136,7 @@ class Service:
 
     def _decode(self, raw: bytes) -> Image.Image:
         try:
-            height, width = image_decoder.header(raw)
+            height, width = image_decoder.read_size(raw)
             if height * width > self.limits.megapixels * 1e6:
                 what = (
                     f"{height * width / 1e6:.1f} megapixels, at most {self.limits.megapixels:g} "
@@ -146,9 +148,7 @@ class Service:
             raise HTTPException(422, f"{error}; send a whole photograph") from None
 
 
-def application(
-    model: Classifier, limits: Limits | None = None, host: str = "127.0.0.1"
-) -> FastAPI:
+def create_app(model: Classifier, limits: Limits | None = None, host: str = "127.0.0.1") -> FastAPI:
     """Return the service as an ASGI application.
 
     `host` is the name or address that it is bound to.
@@ -172,17 +172,17 @@ def application(
         lifespan=life,
         summary="Names what is in a photograph.",
     )
-    page = pages.front(model.file, service.limits)
+    page = pages.start_page(model.file, service.limits)
 
     @app.get("/", include_in_schema=False)
     async def front() -> Response:
-        return HTMLResponse(page.text, headers={"Content-Security-Policy": page.policy})
+        return HTMLResponse(page.html, headers={"Content-Security-Policy": page.policy})
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        reference_page = pages.reference(app.openapi())
+        reference_page = pages.api_reference_page(app.openapi())
         return HTMLResponse(
-            reference_page.text, headers={"Content-Security-Policy": reference_page.policy}
+            reference_page.html, headers={"Content-Security-Policy": reference_page.policy}
         )
 
     @app.get("/health", summary="Whether the service is up, and with which model.")
@@ -205,23 +205,23 @@ def application(
         """Predict the classes of the photograph in the body: the file itself, or a form with one
         file.
         """
-        return await service.answer(request, top, explain)
+        return await service.handle(request, top, explain)
 
-    _guard(app, host)
+    _add_security_checks(app, host)
     return app
 
 
-def run(model: Classifier, host: str, port: int, say: Callable[[str], None]) -> None:
+def run_server(model: Classifier, host: str, port: int, notify: Callable[[str], None]) -> None:
     """Serve until a signal ends the process. Raises InputError if the port is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family)
     except OSError as error:
         what = f"{host}:{port} cannot be bound: {(error.strerror or str(error)).lower()}"
-        raise mistake("--port", what, "--port 0 takes one that is free") from None
+        raise input_error("--port", what, "--port 0 takes one that is free") from None
     with listening:
         config = uvicorn.Config(
-            application(model, host=host),
+            create_app(model, host=host),
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -230,13 +230,13 @@ def run(model: Classifier, host: str, port: int, say: Callable[[str], None]) -> 
             timeout_graceful_shutdown=5,
         )
         bound = listening.getsockname()[1]
-        say(
+        notify(
             f"{model.file.name}: http://{f'[{host}]' if ':' in host else host}:{bound} "
             "(Ctrl-C ends it)"
         )
         if host in ("0.0.0.0", "::"):
-            say(
-                f"Whoever reaches this machine can use it: http://{_address()}:{bound} on "
+            notify(
+                f"Whoever reaches this machine can use it: http://{_local_address()}:{bound} on "
                 "your network."
             )
         uvicorn.Server(config).run(sockets=[listening])
@@ -263,7 +263,7 @@ def allowed_host(header: str, bound: str) -> bool:
     return True
 
 
-def _guard(app: FastAPI, host: str) -> None:
+def _add_security_checks(app: FastAPI, host: str) -> None:
     """Add the check of Host and Origin, and handlers that return every error as a line of JSON."""
 
     @app.middleware("http")
@@ -306,7 +306,7 @@ def _error(status: int, message: str) -> Response:
     return JSONResponse({"error": " ".join(message.split())}, status_code=status)
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def _read_body(request: Request, limit: int) -> bytes:
     """Read the photograph from the body or the first file of a form, at most `limit` bytes."""
     too_large = f"larger than {limit / 1e6:g} MB; send a smaller photograph"
     length = request.headers.get("content-length", "")
@@ -340,19 +340,19 @@ async def _body(request: Request, limit: int) -> bytes:
 
 def _request_body() -> dict[str, Any]:
     file = {"type": "string", "format": "binary"}
-    form = {"type": "object", "properties": {FIELD: file}, "required": [FIELD]}
+    form = {"type": "object", "properties": {FORM_FIELD: file}, "required": [FORM_FIELD]}
     kinds = [f"image/{kind.lower()}" for kind in image_decoder.FORMATS]
     content = {"multipart/form-data": {"schema": form}} | {kind: {"schema": file} for kind in kinds}
     return {"required": True, "content": content}
 
 
-def _png_uri(picture: Image.Image) -> str:
+def _png_uri(image: Image.Image) -> str:
     file = io.BytesIO()
-    picture.save(file, "PNG")
+    image.save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _address() -> str:
+def _local_address() -> str:
     """Return the address of this machine on its outgoing network. Sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:

@@ -23,7 +23,7 @@ from typing import Self
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-INGREDIENTS = ("double softmax", "one norm", "evaluation mode")
+CODE_DIFFERENCES = ("double softmax", "one norm", "evaluation mode")
 
 BLOCKS = {8: (0, 1, 1, 1), 14: (1, 2, 1, 2), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (6, 6, 6, 6)}
 """Number of blocks of 16, 32, 64 and 128 channels."""
@@ -34,7 +34,7 @@ def plain(depth: int = 8, run: str = "as run", num_classes: int = 10) -> nn.Modu
 
     Raises ValueError for a depth or a run that the report does not have.
     """
-    return Network(depth, False, ingredients(run), num_classes)
+    return Network(depth, False, parse_run(run), num_classes)
 
 
 def residual(depth: int = 8, run: str = "as run", num_classes: int = 10) -> nn.Module:
@@ -42,17 +42,18 @@ def residual(depth: int = 8, run: str = "as run", num_classes: int = 10) -> nn.M
 
     Raises ValueError for a depth or a run that the report does not have.
     """
-    return Network(depth, True, ingredients(run), num_classes)
+    return Network(depth, True, parse_run(run), num_classes)
 
 
-def ingredients(run: str) -> frozenset[str]:
+def parse_run(run: str) -> frozenset[str]:
     """Return those of `INGREDIENTS` that `run` names. Raises ValueError for another text."""
     if run in ("as described", "as run"):
-        return frozenset(INGREDIENTS if run == "as run" else ())
+        return frozenset(CODE_DIFFERENCES if run == "as run" else ())
     names = frozenset(run.split(" + "))
-    if not names <= set(INGREDIENTS):
+    if not names <= set(CODE_DIFFERENCES):
         raise ValueError(
-            f'run = "{run}" is neither "as described" nor "as run" nor of {", ".join(INGREDIENTS)}'
+            f'run = "{run}" is neither "as described" nor "as run" nor of '
+            f"{', '.join(CODE_DIFFERENCES)}"
         )
     return names
 
@@ -62,20 +63,22 @@ class Network(nn.Module):
     x 32 pixels.
     """
 
-    def __init__(self, depth: int, residual: bool, run: frozenset[str], classes: int) -> None:
+    def __init__(
+        self, depth: int, residual: bool, differences: frozenset[str], classes: int
+    ) -> None:
         super().__init__()
         if depth not in BLOCKS:
             raise ValueError(f"depth = {depth} is none of {', '.join(map(str, BLOCKS))}")
         self.double_softmax, self.evaluation_mode = (
-            "double softmax" in run,
-            "evaluation mode" in run,
+            "double softmax" in differences,
+            "evaluation mode" in differences,
         )
         self.stem = nn.Conv2d(3, 16, 3, padding=1)
         self.stem_norm = nn.BatchNorm2d(16)
         channels, blocks = 16, []
         for count, width in zip(BLOCKS[depth], (16, 32, 64, 128), strict=True):
             for _ in range(count):
-                blocks.append(Block(channels, width, residual, "one norm" in run))
+                blocks.append(Block(channels, width, residual, "one norm" in differences))
                 channels = width
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(channels, classes)

@@ -14,7 +14,7 @@ from typing import Self
 
 from torch import nn
 
-from resnetlab.models.configs.cifar import CifarNet, Shortcut, cifar
+from resnetlab.models.configs.cifar import CifarConfig, Shortcut, cifar_config
 from resnetlab.models.nets.cifar import CifarNetwork
 
 EVALUATIONS = ("batch statistics", "running statistics")
@@ -47,7 +47,7 @@ def _network(depth: int, shortcut: Shortcut, evaluation: str, classes: int) -> n
     if evaluation not in EVALUATIONS:
         raise ValueError(f'evaluation = "{evaluation}" is none of {", ".join(EVALUATIONS)}')
     kind = BatchStatistics if evaluation == "batch statistics" else CifarNetwork
-    spec: CifarNet = cifar(depth, shortcut)
+    spec: CifarConfig = cifar_config(depth, shortcut)
     return kind(spec, 3, classes)
 
 

@@ -13,39 +13,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnetlab.files import write_json
-from resnetlab.finetune.progress import Pulse, silent
-from resnetlab.finetune.request import Asked, Told, read
-from resnetlab.finetune.results import Record, Sizes
-from resnetlab.models.configs import External
-from resnetlab.recipes.numerics import Numerics, parse_device, place
+from resnetlab.finetune.progress import ItemCallback, silent
+from resnetlab.finetune.request import CheckedRequest, FinetuneRequest, read_request
+from resnetlab.finetune.results import FinetuneResult, ResolutionTable
+from resnetlab.models.configs import ExternalConfig
+from resnetlab.recipes.numerics import Numerics, parse_device, torchrun_env
 from resnetlab.schema import encode
 
 if TYPE_CHECKING:
-    from resnetlab.finetune.pipeline import Job
-    from resnetlab.finetune.stage_cache import Kept
-    from resnetlab.training.distributed import Team
+    from resnetlab.finetune.pipeline import FinetuneJob
+    from resnetlab.finetune.stage_cache import StageCache
+    from resnetlab.training.distributed import World
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Done:
+class FinetuneOutcome:
     """Outcome of a fine-tuning: its record and the folders of the model and the report."""
 
-    record: Record
-    model: Path
-    report: Path
+    result: FinetuneResult
+    model_folder: Path
+    report_folder: Path
 
 
 def finetune(
-    request: Told,
+    request: FinetuneRequest,
     *,
     budget_seconds: float | None = None,
     baseline: Path | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    say: Say = lambda _: None,
-    pulse: Pulse = silent,
-) -> Done:
+    should_stop: Callable[[], bool] = lambda: False,
+    notify: Notify = lambda _: None,
+    on_item: ItemCallback = silent,
+) -> FinetuneOutcome:
     """Fine-tune a network on a folder of photographs and write the model and the record.
 
     Args:
@@ -60,50 +60,50 @@ def finetune(
         InputError: The request, the weights or the photographs are invalid.
         ResourceError: The disk is full.
     """
-    if place()[0] > 0:  # only the first process prints progress
-        say, pulse = lambda _: None, silent
-    checked = _read(request, say)
-    from resnetlab.finetune.pipeline import fit_all
-    from resnetlab.training.distributed import from_environment, joined
+    if torchrun_env()[0] > 0:  # only the first process prints progress
+        notify, on_item = lambda _: None, silent
+    checked = _read_request(request, notify)
+    from resnetlab.finetune.pipeline import run_finetuning
+    from resnetlab.training.distributed import process_group, torchrun_world
 
-    team = from_environment()
-    job = prepared(request, say, team, checked)
+    team = torchrun_world()
+    job = prepare_job(request, notify, team, checked)
     name = folder_name(job)
     model, report = request.output / "models" / name, request.output / "reports" / name
-    with joined(team, job.numerics.device):
-        record = fit_all(
+    with process_group(team, job.numerics.device):
+        record = run_finetuning(
             job,
             model,
             _stage_cache(request),
             budget_seconds=budget_seconds,
             baseline=baseline,
-            stop=stop,
-            say=say,
-            pulse=pulse,
-            team=team,
+            should_stop=should_stop,
+            notify=notify,
+            on_item=on_item,
+            world=team,
         )
-    if team.first:
+    if team.is_main_process:
         report.mkdir(parents=True, exist_ok=True)
         write_json(report / "finetune.json", encode(record))
-    return Done(record, model, report)
+    return FinetuneOutcome(record, model, report)
 
 
 def fixres(
-    request: Told,
+    request: FinetuneRequest,
     train_sizes: tuple[int, ...],
     test_sizes: tuple[int, ...],
     *,
     command: str,
-    stop: Callable[[], bool] = lambda: False,
-    say: Say = lambda _: None,
-    pulse: Pulse = silent,
-) -> Iterator[tuple[Sizes, Path]]:
+    should_stop: Callable[[], bool] = lambda: False,
+    notify: Notify = lambda _: None,
+    on_item: ItemCallback = silent,
+) -> Iterator[tuple[ResolutionTable, Path]]:
     """Sweep train and test resolutions. Yields the table after each cell, and the folder of its
     report.
 
     Raises InputError and ResourceError.
     """
-    job = prepared(request, say)
+    job = prepare_job(request, notify)
     from resnetlab.finetune.resolution_sweep import sweep
 
     name = folder_name(job)
@@ -116,47 +116,53 @@ def fixres(
         model,
         _stage_cache(request),
         command=command,
-        stop=stop,
-        say=say,
-        pulse=pulse,
+        should_stop=should_stop,
+        notify=notify,
+        on_item=on_item,
     ):
         yield table, report
 
 
-def _stage_cache(request: Told) -> Kept:
+def _stage_cache(request: FinetuneRequest) -> StageCache:
     """Return the stage cache, so that a repeated command does not train finished stages again."""
-    from resnetlab.finetune.stage_cache import Kept
+    from resnetlab.finetune.stage_cache import StageCache
 
-    return Kept(request.output / "cache" / "stages")
+    return StageCache(request.output / "cache" / "stages")
 
 
-def folder_name(job: Job) -> str:
+def folder_name(job: FinetuneJob) -> str:
     """Return the name of data, network and recipe as a folder name: `photos-resnet50-full`."""
     spec = job.backbone.spec
-    network = spec.name if isinstance(spec, External) else spec.slug
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{job.photos.name}-{network}-{job.tuning.name}")
+    network = spec.name if isinstance(spec, ExternalConfig) else spec.slug
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{job.photos.name}-{network}-{job.recipe.name}")
 
 
-def _read(request: Told, say: Say) -> Asked:
+def _read_request(request: FinetuneRequest, notify: Notify) -> CheckedRequest:
     """Read and check the request, then report that torch is loading, which takes seconds."""
-    checked = read(request, say)
+    checked = read_request(request, notify)
     if "torch" not in sys.modules:
         library = getattr(checked.backbone.spec, "library", "")
-        say(f"loading {' and '.join(filter(None, ('torch', library)))} ...")
+        notify(f"loading {' and '.join(filter(None, ('torch', library)))} ...")
     return checked
 
 
-def prepared(
-    request: Told, say: Say, team: Team | None = None, checked: Asked | None = None
-) -> Job:
+def prepare_job(
+    request: FinetuneRequest,
+    notify: Notify,
+    world: World | None = None,
+    checked: CheckedRequest | None = None,
+) -> FinetuneJob:
     """Return the fine-tuning job, read and checked before training.
 
     `checked` is the request if it is already read.
     """
-    checked = checked or _read(request, say)
-    from resnetlab.finetune.pipeline import Job
-    from resnetlab.training.resolve import resolve
+    checked = checked or _read_request(request, notify)
+    from resnetlab.finetune.pipeline import FinetuneJob
+    from resnetlab.training.resolve import resolve_numerics
 
     device, index = parse_device(request.device)
-    numerics = resolve(Numerics(device=device, ranks=team.size if team else 1), single=True)  # type: ignore[arg-type]
-    return Job(checked.photos, checked.backbone, checked.tuning, request.seed, numerics, index)
+    asked = Numerics(device=device, ranks=world.size if world else 1)  # type: ignore[arg-type]
+    numerics = resolve_numerics(asked, single_run=True)
+    return FinetuneJob(
+        checked.photos, checked.backbone, checked.recipe, request.seed, numerics, index
+    )

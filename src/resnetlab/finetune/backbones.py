@@ -12,15 +12,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnetlab.bundle.licences import licence_of, refuse_unaccepted
-from resnetlab.bundle.spec import Licence
-from resnetlab.errors import mistake
-from resnetlab.models.configs import External, Model
-from resnetlab.models.parse import from_hub, parse_model
-from resnetlab.models.tensorfile import describe_weights
+from resnetlab.bundle.licences import check_commercial_use, find_license
+from resnetlab.bundle.spec import License
+from resnetlab.errors import input_error
+from resnetlab.models.configs import ExternalConfig, ModelConfig
+from resnetlab.models.parse import parse_model, with_hub_weights
+from resnetlab.models.tensorfile import read_metadata
 
-VARIABLE = "RESNETLAB_WEIGHTS"
-PREFERRED = ("resnet50", "resnet34", "resnet18", "mobilenet_v3_large", "efficientnet_b0")
+WEIGHTS_ENV_VAR = "RESNETLAB_WEIGHTS"
+PREFERRED_MODELS = ("resnet50", "resnet34", "resnet18", "mobilenet_v3_large", "efficientnet_b0")
 """Networks of torchvision in order of preference.
 
 If none was downloaded before, the first one is downloaded.
@@ -31,83 +31,84 @@ If none was downloaded before, the first one is downloaded.
 class Backbone:
     """Pre-trained network, its weights file if the spec does not name it, and their license."""
 
-    spec: Model
+    spec: ModelConfig
     weights: Path | None
-    licence: Licence
-    found: str
+    license: License
+    origin: str
     """Origin of the network in words; empty if the user named it."""
 
 
-def choose(model: str, weights: Path | None, licence_accepted: bool) -> Backbone:
+def select_backbone(model: str, weights: Path | None, accept_license: bool) -> Backbone:
     """Select the requested backbone, or an available one if `model` is empty.
 
     `model` is a name, a TOML file or empty. Raises InputError if there is no such network, and for
     weights whose license forbids commercial use unless the user accepted it.
     """
-    backbone = _requested(model, weights) if model else _find_local(weights)
-    if not licence_accepted:
-        refuse_unaccepted(backbone.spec, backbone.licence)
+    backbone = _requested_backbone(model, weights) if model else _find_local(weights)
+    if not accept_license:
+        check_commercial_use(backbone.spec, backbone.license)
     return backbone
 
 
-def _requested(model: str, weights: Path | None) -> Backbone:
+def _requested_backbone(model: str, weights: Path | None) -> Backbone:
     spec = parse_model(model, "--model", "")
     if not model.endswith(".toml") and weights is None:
-        spec = from_hub(spec)
-    return Backbone(spec, weights, licence_of(spec), "")
+        spec = with_hub_weights(spec)
+    return Backbone(spec, weights, find_license(spec), "")
 
 
 def _find_local(weights: Path | None) -> Backbone:
     if weights is not None:
-        return _tensors(weights, None, "")
-    folder = os.environ.get(VARIABLE, "")
+        return _from_weights_file(weights, None, "")
+    folder = os.environ.get(WEIGHTS_ENV_VAR, "")
     if folder:
         directory = Path(folder).expanduser()
         files = sorted(directory.glob("*.toml")) or sorted(directory.glob("*.safetensors"))
         if not files:
-            raise mistake(
-                f"{VARIABLE}={folder}",
+            raise input_error(
+                f"{WEIGHTS_ENV_VAR}={folder}",
                 "no .toml and no .safetensors in it",
                 "put weights there, or unset it",
             )
-        return (_file if files[0].suffix == ".toml" else _tensors)(
-            files[0], weights, f"{VARIABLE}: {files[0].name}"
+        return (_from_toml if files[0].suffix == ".toml" else _from_weights_file)(
+            files[0], weights, f"{WEIGHTS_ENV_VAR}: {files[0].name}"
         )
-    name, origin = _torchvision()
-    spec = External(source=f"torchvision/{name}", weights="hub")
-    return Backbone(spec, None, licence_of(spec), origin)
+    name, origin = _preferred_torchvision_model()
+    spec = ExternalConfig(source=f"torchvision/{name}", weights="hub")
+    return Backbone(spec, None, find_license(spec), origin)
 
 
-def _file(path: Path, weights: Path | None, origin: str) -> Backbone:
+def _from_toml(path: Path, weights: Path | None, origin: str) -> Backbone:
     spec = parse_model(str(path), str(path))
-    return Backbone(spec, weights, licence_of(spec), origin)
+    return Backbone(spec, weights, find_license(spec), origin)
 
 
-def _tensors(path: Path, weights: Path | None, origin: str) -> Backbone:
+def _from_weights_file(path: Path, weights: Path | None, origin: str) -> Backbone:
     """Return the backbone of a weights file: the network in its metadata, or timm's network of the
     file's name.
     """
-    model = describe_weights(path).get("model")
+    model = read_metadata(path).get("model")
     if model is None and not path.stem.isidentifier():
-        raise mistake(
+        raise input_error(
             str(path), "does not say of which network it is", "name it: --model timm/NAME"
         )
     spec = parse_model(model or f"timm/{path.stem}", str(path))
-    return Backbone(spec, weights or path, licence_of(spec), origin)
+    return Backbone(spec, weights or path, find_license(spec), origin)
 
 
-def _torchvision() -> tuple[str, str]:
+def _preferred_torchvision_model() -> tuple[str, str]:
     """Return the first preferred network whose weights are in the cache, or the first of all."""
     cache = (
         Path(os.environ.get("TORCH_HOME") or "~/.cache/torch").expanduser() / "hub" / "checkpoints"
     )
-    for name in PREFERRED:
+    for name in PREFERRED_MODELS:
         if cache.is_dir() and any(path.name.startswith(f"{name}-") for path in cache.iterdir()):
             return name, f"downloaded before: torchvision/{name}"
     return (
-        PREFERRED[0],
+        PREFERRED_MODELS[0],
         (
-            f"asking the hub for torchvision/{PREFERRED[0]}; --weights or {VARIABLE} give one "
+            f"asking the hub for torchvision/{PREFERRED_MODELS[0]}; --weights or "
+            f"{WEIGHTS_ENV_VAR} give one "
             "that is "
             "here"
         ),

@@ -20,16 +20,16 @@ from PIL import Image
 
 from resnetlab.data import stratify
 from resnetlab.data.config import Data, DataIdentity, Split
-from resnetlab.data.sources import Say, image_decoder, silent
+from resnetlab.data.sources import Notify, image_decoder, silent
 from resnetlab.data.sources.decode_cache import default_workers
-from resnetlab.data.sources.folder import DEFAULT_SIDE, manifest_sha256, survey
-from resnetlab.data.sources.manifest import Cut, Row, cut_of
+from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, folder_sha256, scan_folder
+from resnetlab.data.sources.manifest import ManifestRow, SplitSpec, parse_split
 from resnetlab.data.summary import imagenet_overlap
-from resnetlab.errors import InputError, Problem, mistake
-from resnetlab.finetune.progress import Pulse
+from resnetlab.errors import InputError, Problem, input_error
+from resnetlab.finetune.progress import ItemCallback
 from resnetlab.finetune.progress import silent as silent_pulse
 
-VALIDATION_SHARE = 0.15
+VALIDATION_FRACTION = 0.15
 """Fraction of the train images for validation, if a folder has no validation split.
 
 A folder without any split gets the same fraction.
@@ -41,11 +41,11 @@ Reduction = Callable[[int, int], int]
 sides.
 """
 
-ALBUM_BYTES = 1_500_000_000
+IMAGE_CACHE_BYTES = 1_500_000_000
 """Maximum size of the cache of decoded photographs of a process. Others are decoded again."""
 
 
-class Album:
+class DecodedImageCache:
     """Cache of decoded photographs by index and reduction, up to a size limit.
 
     Callers must not change the arrays.
@@ -53,27 +53,30 @@ class Album:
 
     def __init__(self) -> None:
         self.sizes: dict[int, tuple[int, int]] = {}
-        self.held: dict[tuple[int, int], NDArray[np.uint8]] = {}
-        self.bytes = 0
+        self.arrays: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        self.total_bytes = 0
         self.lock = threading.Lock()
 
-    def keep(
+    def add(
         self, index: int, reduction: int, photo: NDArray[np.uint8], size: tuple[int, int]
     ) -> None:
         """Add a photograph if the cache has room."""
         with self.lock:
             self.sizes[index] = size
-            if self.bytes + photo.nbytes <= ALBUM_BYTES and (index, reduction) not in self.held:
-                self.held[index, reduction] = photo
-                self.bytes += photo.nbytes
+            if (
+                self.total_bytes + photo.nbytes <= IMAGE_CACHE_BYTES
+                and (index, reduction) not in self.arrays
+            ):
+                self.arrays[index, reduction] = photo
+                self.total_bytes += photo.nbytes
 
 
 @dataclass(frozen=True)
-class Part:
+class PhotoSplit:
     """Split of a photograph data set: the path, class index (N,) and SHA-256 of each photograph."""
 
     root: Path
-    rows: tuple[Row, ...]
+    rows: tuple[ManifestRow, ...]
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -87,7 +90,7 @@ class Part:
         with self._with_path(index):
             return image_decoder.decode(self._read(index)).convert("RGB")
 
-    def reduced(
+    def load_reduced(
         self, index: int, reduction: Reduction
     ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """Decode the photograph at `index` with sides reduced by the factor that `reduction`
@@ -99,10 +102,10 @@ class Part:
         Returns:
             The photograph (H, W, 3), and the full width and height.
         """
-        album = self._album
+        album = self._image_cache
         if (
             index in album.sizes
-            and (cached := album.held.get((index, reduction(*album.sizes[index])))) is not None
+            and (cached := album.arrays.get((index, reduction(*album.sizes[index])))) is not None
         ):
             return cached, album.sizes[index]
         with self._with_path(index):
@@ -110,16 +113,16 @@ class Part:
             size = image_decoder.upright_size(raw)
             image = image_decoder.decode(raw, reduction(*size))
         photo = np.array(image if image.mode == "RGB" else image.convert("RGB"))
-        album.keep(index, reduction(*size), photo, size)
+        album.add(index, reduction(*size), photo, size)
         return photo, size
 
     @cached_property
-    def _album(self) -> Album:
-        return Album()
+    def _image_cache(self) -> DecodedImageCache:
+        return DecodedImageCache()
 
     def _read(self, index: int) -> bytes:
         row = self.rows[index]
-        raw = image_decoder.read(self.root / row.path)
+        raw = image_decoder.read_bytes(self.root / row.path)
         if hashlib.sha256(raw).hexdigest() != row.sha256:
             raise image_decoder.BadImageError("changed since it was first read")
         return raw
@@ -130,38 +133,45 @@ class Part:
             yield
         except image_decoder.BadImageError as error:
             where = f"{self.root}/{self.rows[index].path}"
-            raise mistake(where, str(error), "restore it, then give the command again") from None
+            raise input_error(
+                where, str(error), "restore it, then give the command again"
+            ) from None
 
-    def shown(
-        self, show: Callable[[Image.Image], NDArray[np.uint8]], pulse: Pulse = silent_pulse
+    def stack(
+        self,
+        transform: Callable[[Image.Image], NDArray[np.uint8]],
+        on_item: ItemCallback = silent_pulse,
     ) -> NDArray[np.uint8]:
         """Decode all photographs, apply `show` to each, and stack the results (N, H, W, C) of equal
         shape.
         """
         arrays = []
-        with image_decoder.quiet(), ThreadPoolExecutor(default_workers()) as pool:
-            for array in pool.map(lambda index: show(self.load(index)), range(len(self))):
+        with (
+            image_decoder.suppress_pillow_warnings(),
+            ThreadPoolExecutor(default_workers()) as pool,
+        ):
+            for array in pool.map(lambda index: transform(self.load(index)), range(len(self))):
                 arrays.append(array)
-                pulse("photographs read", len(arrays), len(self))
+                on_item("photographs read", len(arrays), len(self))
         return np.stack(arrays)
 
 
 @dataclass(frozen=True)
-class Photographs:
+class PhotoDataset:
     """Photograph data set with its three splits. The test split never selects a model."""
 
     name: str
     root: Path
     classes: tuple[str, ...]
-    train: Part
-    validation: Part
-    test: Part
+    train: PhotoSplit
+    validation: PhotoSplit
+    test: PhotoSplit
     sha256: str
     """Hash of the classes and of the path, class, split and content of each image."""
     notes: tuple[str, ...]
-    overlap: str
+    pretraining_overlap: str
     """Warning if a known pre-training set contains the images; otherwise empty."""
-    chance: float
+    chance_accuracy: float
     """Fraction of the largest class among the test images."""
 
     @property
@@ -170,7 +180,7 @@ class Photographs:
         return DataIdentity(sha256=self.sha256, validation=0.0)
 
 
-def load_photographs(data: Data, cache: Path, say: Say = silent) -> Photographs:
+def load_photographs(data: Data, cache: Path, notify: Notify = silent) -> PhotoDataset:
     """Load the photographs that a study names as `data`, for a fine-tuning recipe.
 
     Raises InputError.
@@ -179,63 +189,74 @@ def load_photographs(data: Data, cache: Path, say: Say = silent) -> Photographs:
     if not root.is_dir():
         what = "no folder of photographs, which a recipe of fine-tuning needs"
         fix = "--data DIR; resnetlab data fetch NAME brings stanford-dogs, oxford-pets or flowers"
-        raise mistake("data", what, fix, field="source", got=data.source)
-    cut = cut_of(data.split or "", "data.split")
-    return open_photographs(root, cache=cache, cut=cut, skip_bad=data.skip_bad, say=say)
+        raise input_error("data", what, fix, field="source", got=data.source)
+    cut = parse_split(data.split or "", "data.split")
+    return open_photographs(
+        root, cache=cache, split_spec=cut, skip_bad=data.skip_bad, notify=notify
+    )
 
 
 def open_photographs(
     root: Path,
     *,
     cache: Path,
-    cut: Cut | Path | None = None,
+    split_spec: SplitSpec | Path | None = None,
     skip_bad: bool = False,
-    say: Say = silent,
-) -> Photographs:
+    notify: Notify = silent,
+) -> PhotoDataset:
     """Open a folder of photographs and split it.
 
     Raises InputError with every mistake. Damaged files are mistakes unless `skip_bad` is set.
     """
     if not root.is_dir():
-        raise mistake(
+        raise input_error(
             str(root), "no such folder", "give a folder of photographs, in folders of classes"
         )
-    listing = survey(
-        root, image_size=DEFAULT_SIDE, cache=cache, say=say, skip_bad=skip_bad, cut=cut
+    listing = scan_folder(
+        root,
+        image_size=DEFAULT_IMAGE_SIZE,
+        cache=cache,
+        notify=notify,
+        skip_bad=skip_bad,
+        split=split_spec,
     )
     notes = [
         note for note in listing.notes if "resized to" not in note
     ]  # only for training from scratch
     rows = listing.rows
     if not any(row.split == "validation" for row in rows):
-        rows = _with_validation(rows, listing.classes, str(root))
+        rows = _split_off_validation(rows, listing.classes, str(root))
         notes.append(
-            f"{root} has no validation split: {VALIDATION_SHARE:.0%} of train were set apart, "
+            f"{root} has no validation split: {VALIDATION_FRACTION:.0%} of train were set apart, "
             "by class"
         )
     number = {name: k for k, name in enumerate(listing.classes)}
 
-    def part(split: Split) -> Part:
+    def part(split: Split) -> PhotoSplit:
         split_rows = tuple(row for row in rows if row.split == split)
-        return Part(root, split_rows, np.array([number[row.label] for row in split_rows], np.int64))
+        return PhotoSplit(
+            root, split_rows, np.array([number[row.label] for row in split_rows], np.int64)
+        )
 
     train, validation, test = part("train"), part("validation"), part("test")
     _check_split_sizes(root, listing.classes, train, validation)
-    sha256 = manifest_sha256(replace(listing, rows=rows))
+    sha256 = folder_sha256(replace(listing, rows=rows))
     chance = float(np.bincount(test.labels).max()) / len(test)
     name = root.resolve().name
     overlap = imagenet_overlap(listing.classes)
-    return Photographs(
+    return PhotoDataset(
         name, root, listing.classes, train, validation, test, sha256, tuple(notes), overlap, chance
     )
 
 
-def _with_validation(rows: Sequence[Row], classes: tuple[str, ...], where: str) -> tuple[Row, ...]:
+def _split_off_validation(
+    rows: Sequence[ManifestRow], classes: tuple[str, ...], where: str
+) -> tuple[ManifestRow, ...]:
     train = [index for index, row in enumerate(rows) if row.split == "train"]
     labels = np.array([classes.index(rows[index].label) for index in train], np.int64)
-    total = max(1, round(VALIDATION_SHARE * len(train)))
+    total = max(1, round(VALIDATION_FRACTION * len(train)))
     fix = "add images of each class, or give a validation split"
-    drawn = stratify.draw(labels, classes, total, "validation", 0, where=where, fix=fix)
+    drawn = stratify.stratified_mask(labels, classes, total, "validation", 0, where=where, fix=fix)
     selected = {index for index, is_drawn in zip(train, drawn, strict=True) if is_drawn}
     return tuple(
         replace(row, split="validation") if index in selected else row
@@ -243,7 +264,9 @@ def _with_validation(rows: Sequence[Row], classes: tuple[str, ...], where: str) 
     )
 
 
-def _check_split_sizes(root: Path, classes: tuple[str, ...], train: Part, validation: Part) -> None:
+def _check_split_sizes(
+    root: Path, classes: tuple[str, ...], train: PhotoSplit, validation: PhotoSplit
+) -> None:
     """Raise InputError if a class has no train image or the validation split is empty."""
     without = [name for k, name in enumerate(classes) if not (train.labels == k).any()]
     fix = "add train images, or leave the class out"

@@ -12,127 +12,129 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
-from resnetlab.data.device_images import Resident
-from resnetlab.data.transforms.augment import normalise
-from resnetlab.data.transforms.eval_transform import View, show
-from resnetlab.errors import mistake
-from resnetlab.finetune.dataset import Part
-from resnetlab.finetune.progress import Pulse, silent
-from resnetlab.models.configs import External, Model
-from resnetlab.models.external import external_facts
+from resnetlab.data.device_images import DeviceImages
+from resnetlab.data.transforms.augment import normalize
+from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
+from resnetlab.errors import input_error
+from resnetlab.finetune.dataset import PhotoSplit
+from resnetlab.finetune.progress import ItemCallback, silent
+from resnetlab.models.configs import ExternalConfig, ModelConfig
+from resnetlab.models.external import weights_metadata
 from resnetlab.models.transfer import (
-    Trunk,
-    adapt,
+    FrozenTrunk,
+    build_with_new_head,
     check_side,
     classifier,
-    cut,
     freeze,
     is_folded,
-    last_norm,
+    last_batch_norm,
+    list_parts,
     load_backbone,
-    parts,
+    split_at,
 )
-from resnetlab.models.weights import Facts, read_weights
-from resnetlab.recipes.finetune import Trains
+from resnetlab.models.weights import WeightsMetadata, read_weights
+from resnetlab.recipes.finetune import Trainable
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.training.device import autocast, layout
-from resnetlab.training.distributed import ALONE, Team
-from resnetlab.training.rng import stream
+from resnetlab.training.device import autocast, memory_format
+from resnetlab.training.distributed import SINGLE_PROCESS, World
+from resnetlab.training.rng import make_generator
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of ImageNet's pixels by channel, in [0, 1].
 
 Most weights were trained with them.
 """
 
-BATCH = 32
+FEATURE_BATCH_SIZE = 32
 """Batch size of the frozen part of a network."""
 
-MEMO_BYTES = 3_000_000_000
+FEATURE_CACHE_BYTES = 3_000_000_000
 """Maximum size of the cache of constant features. Others are computed again."""
 
 
 @dataclass
-class Memo:
+class FeatureCache:
     """Cache of the features of a frozen trunk, by cut point and input, up to a size limit."""
 
-    held: dict[tuple[object, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
-    bytes: int = 0
+    entries: dict[tuple[object, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    total_bytes: int = 0
 
-    def keep(self, key: tuple[object, ...], rows: Tensor, labels: Tensor) -> None:
+    def add(self, key: tuple[object, ...], features: Tensor, labels: Tensor) -> None:
         """Add features (B, F) and labels (B,) if the cache has room."""
-        size = rows.numel() * rows.element_size()
-        if self.bytes + size <= MEMO_BYTES:
-            self.held[key] = rows, labels
-            self.bytes += size
+        size = features.numel() * features.element_size()
+        if self.total_bytes + size <= FEATURE_CACHE_BYTES:
+            self.entries[key] = features, labels
+            self.total_bytes += size
 
-    def forget(self, at: str, learned: bool) -> None:
+    def remove_stale(self, split_point: str, weights_changed: bool) -> None:
         """Remove the features of every cut point other than `at`, if a layer `learned` since they
         were computed.
         """
-        for key in [key for key in self.held if learned and key[0] != at]:
-            rows, _ = self.held.pop(key)
-            self.bytes -= rows.numel() * rows.element_size()
+        for key in [key for key in self.entries if weights_changed and key[0] != split_point]:
+            rows, _ = self.entries.pop(key)
+            self.total_bytes -= rows.numel() * rows.element_size()
 
 
 @dataclass
-class Halves:
+class SplitModel:
     """Network split into a frozen trunk and a trainable tail.
 
     Without a trunk the tail is the entire network.
     """
 
-    at: str
-    trunk: Trunk | None
+    split_point: str
+    trunk: FrozenTrunk | None
     tail: nn.Module
 
 
-class Subject:
+class FinetuneModel:
     """Pre-trained network with a new classifier for `classes`, on a device."""
 
     def __init__(
         self,
-        spec: Model,
+        spec: ModelConfig,
         weights: Path | None,
         classes: tuple[str, ...],
         seed: int,
         numerics: Numerics,
         device: torch.device,
-        team: Team = ALONE,
-        pulse: Pulse = silent,
+        world: World = SINGLE_PROCESS,
+        on_item: ItemCallback = silent,
     ) -> None:
-        self.pulse = pulse
-        self.spec, self.classes, self.numerics, self.device, self.team = (
+        self.on_item = on_item
+        self.spec, self.classes, self.numerics, self.device, self.world = (
             spec,
             classes,
             numerics,
             device,
-            team,
+            world,
         )
         self.seed = seed
-        if weights is not None and isinstance(spec, External):
+        if weights is not None and isinstance(spec, ExternalConfig):
             self.spec = spec = replace(spec, weights=str(weights), sha256="")
-        facts = external_facts(spec) if isinstance(spec, External) else Facts()
-        model = adapt(spec, len(classes), lambda name: stream(seed, "init", name))
-        if weights is not None and not isinstance(spec, External):
+        facts = weights_metadata(spec) if isinstance(spec, ExternalConfig) else WeightsMetadata()
+        model = build_with_new_head(
+            spec, len(classes), lambda name: make_generator(seed, "init", name)
+        )
+        if weights is not None and not isinstance(spec, ExternalConfig):
             tensors, facts = read_weights(weights)
             load_backbone(model, tensors, str(weights))
-        self.mean, self.deviation = (facts.mean, facts.deviation) if facts.mean else IMAGENET
-        self.model: nn.Module = model.to(device).to(memory_format=layout(numerics)).eval()
-        self.memo = Memo()
-        self._mean, self._deviation = (
-            torch.tensor(values, device=device) for values in (self.mean, self.deviation)
+        self.mean, self.std = (facts.mean, facts.std) if facts.mean else IMAGENET_MEAN_STD
+        self.model: nn.Module = model.to(device).to(memory_format=memory_format(numerics)).eval()
+        self.feature_cache = FeatureCache()
+        self._mean, self._std = (
+            torch.tensor(values, device=device) for values in (self.mean, self.std)
         )
 
-    def view(self, size: int, rule: str = "crop") -> View:
+    def eval_transform(self, size: int, crop_mode: str = "crop") -> EvalTransform:
         """Return the evaluation transform for an image size.
 
         Raises InputError if the network does not accept it.
         """
         check_side(self.model, size, self.spec.slug)
-        return View(rule=rule, size=size, mean=self.mean, deviation=self.deviation)  # type: ignore[arg-type]
+        return EvalTransform(rule=crop_mode, size=size, mean=self.mean, deviation=self.std)  # type: ignore[arg-type]
 
-    def halves(self, trains: Trains, side: int) -> Halves:
+    def split_for_training(self, trainable: Trainable, side: int) -> SplitModel:
         """Split the network for training the part `trains`, and set train modes and
         `requires_grad`.
 
@@ -143,90 +145,114 @@ class Subject:
         where = self.spec.slug
         head_name, _ = classifier(self.model, where)
         at = head_name
-        match trains:
+        match trainable:
             case "classifier":
                 freeze(self.model, "backbone", where)
             case "last norm":
                 freeze(self.model, "backbone", where)
-                at = last_norm(self.model, side) or head_name
+                at = last_batch_norm(self.model, side) or head_name
                 self.model.get_submodule(at).train().requires_grad_(True)
             case "all":
                 freeze(self.model, "none", where)
                 at = ""
             case int():
-                freeze(self.model, trains, where)
-                at = parts(self.model)[trains][0] if trains else ""
+                freeze(self.model, trainable, where)
+                at = list_parts(self.model)[trainable][0] if trainable else ""
             case _:
-                assert_never(trains)
+                assert_never(trainable)
         for module in self.model.modules():
             if isinstance(module, nn.BatchNorm2d) and is_folded(module):
                 module.eval()
-        split = cut(self.model, at, side) if at else None
+        split = split_at(self.model, at, side) if at else None
         trunk, tail = split or (None, self.model)
-        return Halves(at if split else "", trunk, tail)
+        return SplitModel(at if split else "", trunk, tail)
 
-    def images(self, pixels: Tensor) -> Tensor:
+    def preprocess(self, pixels: Tensor) -> Tensor:
         """Convert uint8 pixels (B, H, W, C) on any device to normalized images (B, C, H, W) on the
         model's device.
         """
-        images = normalise(pixels.to(self.device, non_blocking=True), self._mean, self._deviation)
-        return images.contiguous(memory_format=layout(self.numerics))
+        images = normalize(pixels.to(self.device, non_blocking=True), self._mean, self._std)
+        return images.contiguous(memory_format=memory_format(self.numerics))
 
-    def rows(self, halves: Halves, pixels: Tensor) -> Tensor:
+    def features(self, split_model: SplitModel, pixels: Tensor) -> Tensor:
         """Compute the trunk's features (B, F) of uint8 pixels (B, H, W, C), or without a trunk
         images (B, C, H, W).
         """
-        images = self.images(pixels)
-        if halves.trunk is None:
+        images = self.preprocess(pixels)
+        if split_model.trunk is None:
             return images
         with torch.no_grad(), autocast(self.numerics):
-            rows: Tensor = halves.trunk(images)
+            rows: Tensor = split_model.trunk(images)
         return rows.float()
 
-    def held(self, halves: Halves, part: Part, view: View) -> Resident:
+    def features_or_pixels(
+        self, split_model: SplitModel, photo_split: PhotoSplit, transform: EvalTransform
+    ) -> DeviceImages:
         """Return the inputs of the tail for a split: trunk features if they fit in the cache, else
         uint8 pixels.
         """
-        labels = torch.from_numpy(part.labels)
-        key = (halves.at, view, tuple(row.sha256 for row in part.rows))
-        if halves.trunk is not None and key in self.memo.held:
-            return Resident(*self.memo.held[key])
-        if view.rule == "whole":
-            return self._whole(halves, part, view, labels)
-        pixels = torch.from_numpy(part.shown(lambda image: show(image, view), self.pulse))
-        if halves.trunk is None:
-            return Resident(pixels, labels.to(self.device))
-        first = self.rows(halves, pixels[:2])
-        if first.shape[1] * 4 * len(part) + self.memo.bytes > MEMO_BYTES:
-            return Resident(pixels, labels.to(self.device))
+        labels = torch.from_numpy(photo_split.labels)
+        key = (split_model.split_point, transform, tuple(row.sha256 for row in photo_split.rows))
+        if split_model.trunk is not None and key in self.feature_cache.entries:
+            return DeviceImages(*self.feature_cache.entries[key])
+        if transform.rule == "whole":
+            return self._whole_image_features(split_model, photo_split, transform, labels)
+        pixels = torch.from_numpy(
+            photo_split.stack(lambda image: apply_eval_transform(image, transform), self.on_item)
+        )
+        if split_model.trunk is None:
+            return DeviceImages(pixels, labels.to(self.device))
+        first = self.features(split_model, pixels[:2])
+        if (
+            first.shape[1] * 4 * len(photo_split) + self.feature_cache.total_bytes
+            > FEATURE_CACHE_BYTES
+        ):
+            return DeviceImages(pixels, labels.to(self.device))
         batches = []
-        for piece in torch.split(pixels, BATCH):
-            batches.append(self.rows(halves, piece))
-            self.pulse("features computed", min(len(batches) * BATCH, len(part)), len(part))
+        for piece in torch.split(pixels, FEATURE_BATCH_SIZE):
+            batches.append(self.features(split_model, piece))
+            self.on_item(
+                "features computed",
+                min(len(batches) * FEATURE_BATCH_SIZE, len(photo_split)),
+                len(photo_split),
+            )
         rows = torch.cat(batches)
-        self.memo.keep(key, rows, labels.to(self.device))
-        return Resident(rows, labels.to(self.device))
+        self.feature_cache.add(key, rows, labels.to(self.device))
+        return DeviceImages(rows, labels.to(self.device))
 
-    def _whole(self, halves: Halves, part: Part, view: View, labels: Tensor) -> Resident:
+    def _whole_image_features(
+        self,
+        split_model: SplitModel,
+        photo_split: PhotoSplit,
+        transform: EvalTransform,
+        labels: Tensor,
+    ) -> DeviceImages:
         """Compute the features of whole photographs one by one, since they differ in shape.
 
         Only the features before a classifier have the same shape for all of them.
         """
-        if halves.trunk is None:
+        if split_model.trunk is None:
             what = "whole images differ in shape, and this network is not cut before its classifier"
-            raise mistake(self.spec.slug, what, 'view = "crop"', field="view")
+            raise input_error(self.spec.slug, what, 'view = "crop"', field="view")
         rows = []
-        for index in range(len(part)):
-            rows.append(self.rows(halves, torch.from_numpy(show(part.load(index), view))[None]))
-            self.pulse("features computed", index + 1, len(part))
-        return Resident(torch.cat(rows), labels.to(self.device))
+        for index in range(len(photo_split)):
+            rows.append(
+                self.features(
+                    split_model,
+                    torch.from_numpy(apply_eval_transform(photo_split.load(index), transform))[
+                        None
+                    ],
+                )
+            )
+            self.on_item("features computed", index + 1, len(photo_split))
+        return DeviceImages(torch.cat(rows), labels.to(self.device))
 
-    def forward(
-        self, halves: Halves, judge: Callable[[Tensor], Tensor]
+    def make_forward(
+        self, split_model: SplitModel, tail_forward: Callable[[Tensor], Tensor]
     ) -> Callable[[Tensor], Tensor]:
         """Return a function from features or uint8 pixels to logits; `judge` maps the tail's inputs
         to logits.
         """
-        return lambda inputs: judge(
-            self.rows(halves, inputs) if inputs.dtype == torch.uint8 else inputs
+        return lambda inputs: tail_forward(
+            self.features(split_model, inputs) if inputs.dtype == torch.uint8 else inputs
         )

@@ -19,29 +19,35 @@ from torch import nn
 from resnetlab.bundle.spec import Metric, ModelFile
 from resnetlab.bundle.store import load_bundle, save_bundle
 from resnetlab.data.sources import image_decoder
-from resnetlab.data.transforms.augment import normalise
-from resnetlab.data.transforms.eval_transform import View, show, ten_crops
-from resnetlab.errors import Problem, ResnetlabError, mistake
+from resnetlab.data.transforms.augment import normalize
+from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform, ten_crops
+from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.finetune.backbones import Backbone
-from resnetlab.finetune.dataset import Part, Photographs
-from resnetlab.finetune.model import BATCH, Halves, Subject
-from resnetlab.finetune.progress import Pulse, silent
-from resnetlab.finetune.results import Comparison, Look, Mistake, Record, StageRecord
-from resnetlab.finetune.stage import Fitted, Watch, balanced, fit
-from resnetlab.finetune.stage_cache import Kept, TakenError, basis_of
-from resnetlab.models.transfer import run
-from resnetlab.recipes.finetune import Stage, Tuning
+from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
+from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
+from resnetlab.finetune.progress import ItemCallback, silent
+from resnetlab.finetune.results import (
+    AccuracyEstimate,
+    Comparison,
+    FinetuneResult,
+    Misclassification,
+    StageRecord,
+)
+from resnetlab.finetune.stage import EventCallback, StageResult, balanced_class_weights, fit
+from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
+from resnetlab.models.transfer import forward_in_eval_mode
+from resnetlab.recipes.finetune import FinetuneRecipe, Stage
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.runs.provenance import provenance
+from resnetlab.runs.provenance import provenance_event
 from resnetlab.schema import encode
 from resnetlab.stats.exact import mcnemar
 from resnetlab.stats.intervals import clopper_pearson
-from resnetlab.training.device import prepare
-from resnetlab.training.distributed import ALONE, Team
+from resnetlab.training.device import setup_device
+from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.evaluate import evaluate
 
-Say = Callable[[str], None]
-WORST = 12
+Notify = Callable[[str], None]
+MAX_MISCLASSIFIED = 12
 """Number of mistakes in the record, the most confident first."""
 
 
@@ -52,12 +58,12 @@ class StoppedError(ResnetlabError):
 
 
 @dataclass(frozen=True)
-class Job:
+class FinetuneJob:
     """Fine-tuning job: everything that determines the result."""
 
-    photos: Photographs
+    photos: PhotoDataset
     backbone: Backbone
-    tuning: Tuning
+    recipe: FinetuneRecipe
     seed: int
     numerics: Numerics
     """Resolved numerics, without `auto`."""
@@ -66,35 +72,35 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Scores:
+class Predictions:
     """Predictions of a network on a split: probabilities (N, K) and labels (N,)."""
 
     probabilities: NDArray[np.float64]
     labels: NDArray[np.int64]
 
     @property
-    def said(self) -> NDArray[np.int64]:
+    def predicted(self) -> NDArray[np.int64]:
         """Return the most probable class of each image (N,)."""
         classes: NDArray[np.int64] = self.probabilities.argmax(1)
         return classes
 
     @property
-    def right(self) -> NDArray[np.bool_]:
+    def correct(self) -> NDArray[np.bool_]:
         """Return True for each image whose most probable class is its label (N,)."""
-        correct: NDArray[np.bool_] = self.said == self.labels
+        correct: NDArray[np.bool_] = self.predicted == self.labels
         return correct
 
 
-def staged(
-    job: Job,
-    subject: Subject,
-    cache: Kept,
+def run_stages(
+    job: FinetuneJob,
+    finetune_model: FinetuneModel,
+    cache: StageCache,
     *,
-    stop: Callable[[], bool] = lambda: False,
-    say: Say = lambda _: None,
-    watch: Watch = lambda _: None,
-    adjusted: Callable[[Stage, dict[str, View]], Stage] = lambda stage, _: stage,
-) -> Iterator[tuple[Fitted, Scores]]:
+    should_stop: Callable[[], bool] = lambda: False,
+    notify: Notify = lambda _: None,
+    on_event: EventCallback = lambda _: None,
+    adjust_stage: Callable[[Stage, dict[str, EvalTransform]], Stage] = lambda stage, _: stage,
+) -> Iterator[tuple[StageResult, Predictions]]:
     """Train the stages one after another. Yields each finished stage with its predictions on
     validation.
 
@@ -115,69 +121,71 @@ def staged(
     Raises:
         TakenError: Another process trains the stage, and the time to wait for it is over.
     """
-    tuning, photos, team = job.tuning, job.photos, subject.team
+    tuning, photos, team = job.recipe, job.photos, finetune_model.world
     views = {
-        "train": subject.view(tuning.train_size),
-        "test": subject.view(tuning.test_size, tuning.view),
+        "train": finetune_model.eval_transform(tuning.train_size),
+        "test": finetune_model.eval_transform(tuning.test_size, tuning.view),
     }
     weights = None
     if tuning.class_weights != "none":
-        weights = balanced(photos.train.labels, len(photos.classes)).to(subject.device)
-    basis = basis_of(subject, photos.sha256, tuning.class_weights)
-    for stage in tuning.due:
-        if team.agreed(stop()):
+        weights = balanced_class_weights(photos.train.labels, len(photos.classes)).to(
+            finetune_model.device
+        )
+    basis = stage_key(finetune_model, photos.sha256, tuning.class_weights)
+    for stage in tuning.resolved_stages:
+        if team.all_reduce_any(should_stop()):
             return
-        stage = adjusted(stage, views)
+        stage = adjust_stage(stage, views)
         count = stage.recipe.epochs
         epochs = f", {count} {'epoch' if count == 1 else 'epochs'} at most" if count else ""
-        say(f"{stage.name}: begins at {views[stage.size].size} pixels{epochs}")
-        basis = basis.then(stage, views[stage.size])
+        notify(f"{stage.name}: begins at {views[stage.size].size} pixels{epochs}")
+        basis = basis.with_stage(stage, views[stage.size])
         fitting = partial(
             fit,
-            subject,
+            finetune_model,
             stage,
             photos,
             views,
             job.seed,
-            weights=weights,
-            stop=stop,
-            say=say,
-            watch=watch,
+            class_weights=weights,
+            should_stop=should_stop,
+            notify=notify,
+            on_event=on_event,
         )
-        fitted = cache.stage(basis, subject, fitting, stop)
+        fitted = cache.load_or_train(basis, finetune_model, fitting, should_stop)
         if not fitted.epochs and not fitted.whole:
-            say(
+            notify(
                 f"{stage.name}: stopped after {fitted.seconds:.0f} s, within its first epoch: "
                 "it changes nothing"
             )
             return
-        halves = subject.halves("classifier", tuning.test_size)
-        scores = scores_of(subject, halves, photos.validation, views["test"])
-        accuracy = 100 * float(scores.right.mean())
-        say(
+        halves = finetune_model.split_for_training("classifier", tuning.test_size)
+        scores = predict_from_features(finetune_model, halves, photos.validation, views["test"])
+        accuracy = 100 * float(scores.correct.mean())
+        notify(
             f"{stage.name}: validation {accuracy:.1f} % at {tuning.test_size} pixels, "
             f"{fitted.seconds:.0f} s"
         )
         yield fitted, scores
 
 
-def merit(look: Look) -> tuple[float, float]:
+def selection_key(estimate: AccuracyEstimate) -> tuple[float, float]:
     """Return the sort key of an estimate: a higher accuracy is better, then a lower loss."""
-    return look.accuracy_pct, -look.loss_nats
+    return estimate.accuracy_pct, -estimate.loss_nats
 
 
-def fit_all(
-    job: Job,
+def run_finetuning(
+    job: FinetuneJob,
     folder: Path,
-    cache: Kept,
+    cache: StageCache,
     *,
     budget_seconds: float | None = None,
     baseline: Path | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    say: Say = lambda _: None,
-    pulse: Pulse = silent,
-    team: Team = ALONE,
-) -> Record:
+    should_stop: Callable[[], bool] = lambda: False,
+    notify: Notify = lambda _: None,
+    on_item: ItemCallback = silent,
+    world: World = SINGLE_PROCESS,
+) -> FinetuneResult:
     """Fine-tune the network, write the model to `folder`, and return the record.
 
     A usable model is written after the first stage and replaced if a later stage is better on
@@ -201,47 +209,53 @@ def fit_all(
         StoppedError: Training was stopped before the first epoch.
     """
     start = time.monotonic()
-    earlier = _baseline(baseline, job.photos, pulse) if baseline else None
-    device = prepare(job.numerics, team.local if team.size > 1 else job.device_index)
+    earlier = _evaluate_baseline(baseline, job.photos, on_item) if baseline else None
+    device = setup_device(job.numerics, world.local_rank if world.size > 1 else job.device_index)
     spec, weights, classes = job.backbone.spec, job.backbone.weights, job.photos.classes
-    subject = Subject(spec, weights, classes, job.seed, job.numerics, device, team, pulse)
-    tuning, photos = job.tuning, job.photos
-    view = subject.view(tuning.test_size, tuning.view)
-    done: list[tuple[Fitted, Look]] = []
+    subject = FinetuneModel(spec, weights, classes, job.seed, job.numerics, device, world, on_item)
+    tuning, photos = job.recipe, job.photos
+    view = subject.eval_transform(tuning.test_size, tuning.view)
+    done: list[tuple[StageResult, AccuracyEstimate]] = []
     best: dict[str, torch.Tensor] = {}
 
     pace: dict[str, float] = {}
     """Estimated seconds of an epoch by stage name."""
 
     def ended() -> bool:
-        return stop() or (
+        return should_stop() or (
             bool(done) and budget_seconds is not None and time.monotonic() - start > budget_seconds
         )
 
-    def adjusted(stage: Stage, views: dict[str, View]) -> Stage:
+    def adjusted(stage: Stage, views: dict[str, EvalTransform]) -> Stage:
         if not done:
             return stage
-        stage, epoch_seconds = team.from_first(
+        stage, epoch_seconds = world.broadcast(
             _fit_to_budget(stage, subject, photos, views, budget_seconds, start)
         )
         if epoch_seconds:
             pace[stage.name] = epoch_seconds
-            say(f"{stage.name}: an epoch takes about {epoch_seconds:.0f} s here")
+            notify(f"{stage.name}: an epoch takes about {epoch_seconds:.0f} s here")
         return stage
 
-    with contextlib.suppress(TakenError):  # stopped while another process trained the stage
-        for fitted, predictions in staged(
-            job, subject, cache, stop=ended, say=say, adjusted=adjusted
+    with contextlib.suppress(StageLockedError):  # stopped while another process trained the stage
+        for fitted, predictions in run_stages(
+            job, subject, cache, should_stop=ended, notify=notify, adjust_stage=adjusted
         ):
-            look = look_of(predictions)
-            if not done or merit(look) > max(merit(other) for _, other in done):
+            look = accuracy_estimate(predictions)
+            if not done or selection_key(look) > max(selection_key(other) for _, other in done):
                 best = {
                     name: tensor.detach().clone()
                     for name, tensor in subject.model.state_dict().items()
                 }
-                if team.first:
-                    save(job, subject, view, folder, (metric("validation", look, photos.name),))
-                say(f"usable from now on: {folder}")
+                if world.is_main_process:
+                    save_model(
+                        job,
+                        subject,
+                        view,
+                        folder,
+                        (accuracy_metric("validation", look, photos.name),),
+                    )
+                notify(f"usable from now on: {folder}")
             done.append((fitted, look))
     if not done:
         raise StoppedError(
@@ -249,25 +263,27 @@ def fit_all(
                 str(folder), "stopped before the first epoch; nothing was written", "start again"
             )
         )
-    left_out = _left_out(tuning.due[len(done) :], time.monotonic() - start, budget_seconds, pace)
+    left_out = _left_out(
+        tuning.resolved_stages[len(done) :], time.monotonic() - start, budget_seconds, pace
+    )
     for line in left_out:
-        say(line)
+        notify(line)
     subject.model.load_state_dict(best)
-    say(f"scoring {len(photos.test):,} test images")
-    scores = score(subject.model, photos.test, view, device, tuning.crops, pulse)
-    record = _record(job, folder, done, scores, earlier, time.monotonic() - start)
+    notify(f"scoring {len(photos.test):,} test images")
+    scores = predict_photos(subject.model, photos.test, view, device, tuning.crops, on_item)
+    record = _make_result(job, folder, done, scores, earlier, time.monotonic() - start)
     record = replace(record, caveats=(*record.caveats, *left_out))
     metrics = (
-        metric("validation", record.validation, photos.name),
-        metric("test", record.test, photos.name),
+        accuracy_metric("validation", record.validation, photos.name),
+        accuracy_metric("test", record.test, photos.name),
     )
-    if team.first:
-        save(job, subject, view, folder, metrics, left_out)
+    if world.is_main_process:
+        save_model(job, subject, view, folder, metrics, left_out)
     return record
 
 
 def _left_out(
-    stages: Sequence[Stage], seconds: float, budget: float | None, pace: dict[str, float]
+    stages: Sequence[Stage], seconds: float, budget: float | None, epoch_seconds: dict[str, float]
 ) -> tuple[str, ...]:
     """Return a line with the reason for each stage that was left out."""
     reason = "it was told to stop"
@@ -276,68 +292,74 @@ def _left_out(
     return tuple(
         f'stage "{stage.name}" was left out: {reason}'
         + (
-            f"; an epoch of it takes about {pace[stage.name]:.0f} s here"
-            if stage.name in pace
+            f"; an epoch of it takes about {epoch_seconds[stage.name]:.0f} s here"
+            if stage.name in epoch_seconds
             else ""
         )
         for stage in stages
     )
 
 
-def score(
+def predict_photos(
     model: nn.Module,
-    part: Part,
-    view: View,
+    photo_split: PhotoSplit,
+    transform: EvalTransform,
     device: torch.device,
     crops: int = 1,
-    pulse: Pulse = silent,
-) -> Scores:
+    on_item: ItemCallback = silent,
+) -> Predictions:
     """Predict every photograph of `part` in fp32, like `predict`.
 
     With 10 `crops`, average the probabilities.
     """
     mean, deviation = (
-        torch.tensor(values, device=device) for values in (view.mean, view.deviation)
+        torch.tensor(values, device=device) for values in (transform.mean, transform.deviation)
     )
     batches = []
-    batch = BATCH if view.rule == "crop" else 1  # whole photographs differ in shape
-    with image_decoder.quiet():
-        for begin in range(0, len(part), batch):
-            indices = range(begin, min(begin + batch, len(part)))
-            photos = [part.load(index) for index in indices]
+    batch = (
+        FEATURE_BATCH_SIZE if transform.rule == "crop" else 1
+    )  # whole photographs differ in shape
+    with image_decoder.suppress_pillow_warnings():
+        for begin in range(0, len(photo_split), batch):
+            indices = range(begin, min(begin + batch, len(photo_split)))
+            photos = [photo_split.load(index) for index in indices]
             views = [
-                ten_crops(photo, view) if crops == 10 else show(photo, view)[None]
+                ten_crops(photo, transform)
+                if crops == 10
+                else apply_eval_transform(photo, transform)[None]
                 for photo in photos
             ]
             pixels = np.concatenate(views)
-            logits = run(model, normalise(torch.from_numpy(pixels).to(device), mean, deviation))
+            logits = forward_in_eval_mode(
+                model, normalize(torch.from_numpy(pixels).to(device), mean, deviation)
+            )
             probabilities = torch.softmax(logits.double(), 1).view(len(photos), crops, -1)
             batches.append(probabilities.mean(1).cpu().numpy())
-            pulse("photographs scored", indices.stop, len(part))
-    return Scores(np.concatenate(batches), part.labels)
+            on_item("photographs scored", indices.stop, len(photo_split))
+    return Predictions(np.concatenate(batches), photo_split.labels)
 
 
-def compare(ours: Scores, theirs: Scores) -> Comparison:
+def compare(ours: Predictions, theirs: Predictions) -> Comparison:
     """Compare two networks on the same images with McNemar's exact test."""
-    only_ours = int((ours.right & ~theirs.right).sum())
-    only_theirs = int((theirs.right & ~ours.right).sum())
+    only_ours = int((ours.correct & ~theirs.correct).sum())
+    only_theirs = int((theirs.correct & ~ours.correct).sum())
     return Comparison(
-        baseline_accuracy_pct=100 * float(theirs.right.mean()),
+        baseline_accuracy_pct=100 * float(theirs.correct.mean()),
         only_this=only_ours,
         only_baseline=only_theirs,
         p=mcnemar(only_ours, only_theirs),
     )
 
 
-def look_of(scores: Scores) -> Look:
+def accuracy_estimate(predictions: Predictions) -> AccuracyEstimate:
     """Return accuracy, its exact (Clopper-Pearson) 95 % interval over the images, and the mean
     loss.
     """
-    right, count = int(scores.right.sum()), len(scores.labels)
+    right, count = int(predictions.correct.sum()), len(predictions.labels)
     low, high = clopper_pearson(right, count)
-    picked = scores.probabilities[np.arange(count), scores.labels]
+    picked = predictions.probabilities[np.arange(count), predictions.labels]
     loss = float(-np.log(np.maximum(picked, 1e-300)).mean())
-    return Look(
+    return AccuracyEstimate(
         images=count,
         right=right,
         accuracy_pct=100 * right / count,
@@ -347,27 +369,36 @@ def look_of(scores: Scores) -> Look:
     )
 
 
-def scores_of(subject: Subject, halves: Halves, part: Part, view: View) -> Scores:
+def predict_from_features(
+    finetune_model: FinetuneModel,
+    split_model: SplitModel,
+    photo_split: PhotoSplit,
+    transform: EvalTransform,
+) -> Predictions:
     """Predict a split with the present weights, from cached features of the frozen trunk if there
     are any.
     """
-    inputs = subject.held(halves, part, view)
+    inputs = finetune_model.features_or_pixels(split_model, photo_split, transform)
 
     def judge(rows: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = halves.tail(rows)
+        logits: torch.Tensor = split_model.tail(rows)
         return logits
 
     scored = evaluate(
-        subject.model, subject.forward(halves, judge), inputs, subject.team, batch=BATCH
+        finetune_model.model,
+        finetune_model.make_forward(split_model, judge),
+        inputs,
+        finetune_model.world,
+        batch_size=FEATURE_BATCH_SIZE,
     )
-    return Scores(torch.softmax(scored.logits.double(), 1).numpy(), part.labels)
+    return Predictions(torch.softmax(scored.logits.double(), 1).numpy(), photo_split.labels)
 
 
 def _fit_to_budget(
     stage: Stage,
-    subject: Subject,
-    photos: Photographs,
-    views: dict[str, View],
+    finetune_model: FinetuneModel,
+    photos: PhotoDataset,
+    views: dict[str, EvalTransform],
     budget: float | None,
     start: float,
 ) -> tuple[Stage, float]:
@@ -382,10 +413,10 @@ def _fit_to_budget(
     view, timer = views[stage.size], time.monotonic()
     sample = replace(
         photos.validation,
-        rows=photos.validation.rows[:BATCH],
-        labels=photos.validation.labels[:BATCH],
+        rows=photos.validation.rows[:FEATURE_BATCH_SIZE],
+        labels=photos.validation.labels[:FEATURE_BATCH_SIZE],
     )
-    score(subject.model, sample, view, subject.device)
+    predict_photos(finetune_model.model, sample, view, finetune_model.device)
     passes = (
         1 if stage.trains in ("classifier", "last norm") else 3
     )  # forward; forward and backward
@@ -398,10 +429,10 @@ def _fit_to_budget(
     return replace(stage, recipe=replace(stage.recipe, epochs=epochs)), epoch
 
 
-def save(
-    job: Job,
-    subject: Subject,
-    view: View,
+def save_model(
+    job: FinetuneJob,
+    finetune_model: FinetuneModel,
+    transform: EvalTransform,
     folder: Path,
     metrics: tuple[Metric, ...],
     left_out: tuple[str, ...] = (),
@@ -409,47 +440,49 @@ def save(
     """Write the network with its present weights as a model folder; `left_out` lists the stages
     left out.
     """
-    line = provenance("finetune", 0, job.numerics, job.photos.sha256)
+    line = provenance_event("finetune", 0, job.numerics, job.photos.sha256)
     file = ModelFile(
         name=folder.name,
-        model=subject.spec,
+        model=finetune_model.spec,
         classes=job.photos.classes,
-        view=view,
-        licence=job.backbone.licence,
+        view=transform,
+        licence=job.backbone.license,
         caveats=(*caveats(job), *left_out),
         metrics=metrics,
         provenance={
-            "recipe": encode(job.tuning),
+            "recipe": encode(job.recipe),
             "seed": job.seed,
             "data": job.photos.name,
             **line,
         },
     )
-    save_bundle(folder, subject.model, file)
+    save_bundle(folder, finetune_model.model, file)
 
 
-def caveats(job: Job) -> tuple[str, ...]:
+def caveats(job: FinetuneJob) -> tuple[str, ...]:
     """Return the caveats that a reader of the numbers must know."""
     lines = []
-    if job.photos.overlap:
-        lines.append(job.photos.overlap)
+    if job.photos.pretraining_overlap:
+        lines.append(job.photos.pretraining_overlap)
     return tuple(lines)
 
 
-def metric(split: str, look: Look, data: str) -> Metric:
+def accuracy_metric(split: str, estimate: AccuracyEstimate, data: str) -> Metric:
     """Convert an accuracy estimate to the form of model.json."""
     return Metric(
         name="top1_accuracy_pct",
-        value=look.accuracy_pct,
-        low=look.low_pct,
-        high=look.high_pct,
+        value=estimate.accuracy_pct,
+        low=estimate.low_pct,
+        high=estimate.high_pct,
         data=data,
         split=split,
-        images=look.images,
+        images=estimate.images,
     )
 
 
-def _baseline(folder: Path, photos: Photographs, pulse: Pulse = silent) -> tuple[str, Scores]:
+def _evaluate_baseline(
+    folder: Path, photos: PhotoDataset, on_item: ItemCallback = silent
+) -> tuple[str, Predictions]:
     """Evaluate an earlier model on the same test images.
 
     Raises InputError if it has other classes.
@@ -458,23 +491,23 @@ def _baseline(folder: Path, photos: Photographs, pulse: Pulse = silent) -> tuple
     if set(bundle.file.classes) != set(photos.classes):
         unknown = sorted(set(bundle.file.classes) ^ set(photos.classes))
         what = f"knows other classes than {photos.root}: {', '.join(unknown[:3])}"
-        raise mistake(str(folder), what, "a model of these classes as --baseline")
+        raise input_error(str(folder), what, "a model of these classes as --baseline")
     device = torch.device("cpu")
-    scores = score(bundle.module, photos.test, bundle.file.view, device, pulse=pulse)
+    scores = predict_photos(bundle.module, photos.test, bundle.file.view, device, on_item=on_item)
     order = [bundle.file.classes.index(name) for name in photos.classes]
-    return folder.name, Scores(scores.probabilities[:, order], photos.test.labels)
+    return folder.name, Predictions(scores.probabilities[:, order], photos.test.labels)
 
 
-def _record(
-    job: Job,
+def _make_result(
+    job: FinetuneJob,
     folder: Path,
-    done: list[tuple[Fitted, Look]],
-    scores: Scores,
-    earlier: tuple[str, Scores] | None,
+    stage_results: list[tuple[StageResult, AccuracyEstimate]],
+    predictions: Predictions,
+    baseline: tuple[str, Predictions] | None,
     seconds: float,
-) -> Record:
+) -> FinetuneResult:
     photos = job.photos
-    best = max(range(len(done)), key=lambda k: merit(done[k][1]))
+    best = max(range(len(stage_results)), key=lambda k: selection_key(stage_results[k][1]))
     stages = tuple(
         StageRecord(
             name=fitted.stage,
@@ -487,37 +520,41 @@ def _record(
             diverged=fitted.diverged,
             chosen=index == best,
         )
-        for index, (fitted, look) in enumerate(done)
+        for index, (fitted, look) in enumerate(stage_results)
     )
-    confident = scores.probabilities.max(1)
-    wrong = sorted(np.flatnonzero(~scores.right), key=lambda index: (-confident[index], index))
+    confident = predictions.probabilities.max(1)
+    wrong = sorted(
+        np.flatnonzero(~predictions.correct), key=lambda index: (-confident[index], index)
+    )
     worst = tuple(
-        Mistake(
+        Misclassification(
             path=photos.test.rows[index].path,
-            label=photos.classes[scores.labels[index]],
-            said=photos.classes[scores.said[index]],
+            label=photos.classes[predictions.labels[index]],
+            said=photos.classes[predictions.predicted[index]],
             probability=float(confident[index]),
         )
-        for index in wrong[:WORST]
+        for index in wrong[:MAX_MISCLASSIFIED]
     )
-    comparison = replace(compare(scores, earlier[1]), baseline=earlier[0]) if earlier else None
-    return Record(
+    comparison = (
+        replace(compare(predictions, baseline[1]), baseline=baseline[0]) if baseline else None
+    )
+    return FinetuneResult(
         model=job.backbone.spec.slug,
         data=photos.name,
         classes=len(photos.classes),
         folder=folder.name,
         train_images=len(photos.train),
         stages=stages,
-        validation=done[best][1],
-        test=look_of(scores),
+        validation=stage_results[best][1],
+        test=accuracy_estimate(predictions),
         worst=worst,
         example=photos.test.rows[0].path,
         caveats=caveats(job),
         comparison=comparison,
         seconds=round(seconds, 1),
-        train_size=job.tuning.train_size,
-        test_size=job.tuning.test_size,
+        train_size=job.recipe.train_size,
+        test_size=job.recipe.test_size,
         seed=job.seed,
-        recipe=job.tuning.name,
-        chance_pct=100 * photos.chance,
+        recipe=job.recipe.name,
+        chance_pct=100 * photos.chance_accuracy,
     )

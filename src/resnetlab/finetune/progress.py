@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Pulse = Callable[[str, int, int], None]
+ItemCallback = Callable[[str, int, int], None]
 """Callback with the name of the step, the number of finished items and their total."""
 
 

@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resnetlab.data.sources.manifest import Cut
-from resnetlab.errors import mistake
-from resnetlab.finetune.backbones import Backbone, choose
-from resnetlab.finetune.dataset import Photographs, open_photographs
+from resnetlab.data.sources.manifest import SplitSpec
+from resnetlab.errors import input_error
+from resnetlab.finetune.backbones import Backbone, select_backbone
+from resnetlab.finetune.dataset import PhotoDataset, open_photographs
 from resnetlab.models.frozen import Freeze, parse_freeze
-from resnetlab.recipes.finetune import Stage, Trains, Tuning, load_tuning
+from resnetlab.recipes.finetune import FinetuneRecipe, Stage, Trainable, load_finetune_recipe
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class FinetuneRequest:
     """Fine-tuning request of a user. An empty field leaves the choice to resnetlab."""
 
     folder: Path
@@ -28,55 +28,55 @@ class Told:
     train_size: int | None = None
     test_size: int | None = None
     epochs: int | None = None
-    cut: Cut | Path | None = None
+    split_spec: SplitSpec | Path | None = None
     seed: int = 0
     skip_bad: bool = False
-    accept_licence: bool = False
+    accept_license: bool = False
     device: str = "auto"
     output: Path = Path()
 
 
 @dataclass(frozen=True)
-class Asked:
+class CheckedRequest:
     """Checked fine-tuning request: photographs, backbone and recipe."""
 
-    photos: Photographs
+    photos: PhotoDataset
     backbone: Backbone
-    tuning: Tuning
+    recipe: FinetuneRecipe
 
 
-def read(request: Told, say: Say = lambda _: None) -> Asked:
+def read_request(request: FinetuneRequest, notify: Notify = lambda _: None) -> CheckedRequest:
     """Read and check the parts of a request that need no torch. Raises InputError."""
     if not request.folder.is_dir():
-        raise mistake(
+        raise input_error(
             str(request.folder),
             "no such folder",
             "give a folder of photographs, in folders of classes",
         )
-    tuning = adjusted(load_tuning(request.recipe), request)
-    backbone = choose(request.model, request.weights, request.accept_licence)
+    tuning = apply_options(load_finetune_recipe(request.recipe), request)
+    backbone = select_backbone(request.model, request.weights, request.accept_license)
     photos = open_photographs(
         request.folder,
         cache=request.output / "cache",
-        cut=request.cut,
+        split_spec=request.split_spec,
         skip_bad=request.skip_bad,
-        say=say,
+        notify=notify,
     )
     for note in photos.notes:
-        say(f"note: {note}")
-    origin = f" ({backbone.found})" if backbone.found else ""
-    say(
+        notify(f"note: {note}")
+    origin = f" ({backbone.origin})" if backbone.origin else ""
+    notify(
         f"{len(photos.classes)} classes, {len(photos.train):,} train images; "
         f"{backbone.spec.slug}{origin}"
     )
-    return Asked(photos, backbone, tuning)
+    return CheckedRequest(photos, backbone, tuning)
 
 
-def adjusted(tuning: Tuning, request: Told) -> Tuning:
+def apply_options(recipe: FinetuneRecipe, request: FinetuneRequest) -> FinetuneRecipe:
     """Apply the image sizes, the epochs and the frozen part of a request to a recipe."""
-    train = request.train_size or tuning.train_size
-    test = request.test_size or request.train_size or tuning.test_size
-    trains = _trains(request.freeze)
+    train = request.train_size or recipe.train_size
+    test = request.test_size or request.train_size or recipe.test_size
+    trains = _trainable_parts(request.freeze)
 
     def changed(stage: Stage) -> Stage:
         return (
@@ -85,19 +85,19 @@ def adjusted(tuning: Tuning, request: Told) -> Tuning:
             else stage
         )
 
-    stages = tuple(map(changed, tuning.stages))
+    stages = tuple(map(changed, recipe.stages))
     return replace(
-        tuning,
+        recipe,
         train_size=train,
         test_size=test,
-        epochs=request.epochs or tuning.epochs,
+        epochs=request.epochs or recipe.epochs,
         stages=stages,
     )
 
 
-def _trains(freeze: str) -> Trains | None:
+def _trainable_parts(freeze: str) -> Trainable | None:
     if not freeze:
         return None
-    by_name: dict[Freeze, Trains] = {"backbone": "classifier", "none": "all"}
+    by_name: dict[Freeze, Trainable] = {"backbone": "classifier", "none": "all"}
     freeze_value = parse_freeze(freeze)
     return by_name.get(freeze_value, freeze_value if isinstance(freeze_value, int) else None)

@@ -16,69 +16,77 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from resnetlab.data.transforms.eval_transform import View
-from resnetlab.errors import mistake
-from resnetlab.finetune.model import Subject
+from resnetlab.data.transforms.eval_transform import EvalTransform
+from resnetlab.errors import input_error
+from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.pipeline import (
-    Job,
-    Scores,
+    FinetuneJob,
+    Predictions,
+    accuracy_estimate,
+    accuracy_metric,
     caveats,
     compare,
-    look_of,
-    merit,
-    metric,
-    save,
-    scores_of,
+    predict_from_features,
+    save_model,
+    selection_key,
 )
-from resnetlab.finetune.progress import Pulse, silent
-from resnetlab.finetune.results import Cell, Comparison, Row, Sizes
-from resnetlab.finetune.stage import Fitted, fit
-from resnetlab.finetune.stage_cache import Basis, Kept, TakenError, basis_of
-from resnetlab.models.flops import parameters
-from resnetlab.runs.provenance import provenance
-from resnetlab.training.device import prepare
+from resnetlab.finetune.progress import ItemCallback, silent
+from resnetlab.finetune.results import Comparison, ResolutionCell, ResolutionTable, TrainResolution
+from resnetlab.finetune.stage import StageResult, fit
+from resnetlab.finetune.stage_cache import StageCache, StageKey, StageLockedError, stage_key
+from resnetlab.models.flops import count_parameters
+from resnetlab.runs.provenance import provenance_event
+from resnetlab.training.device import setup_device
 from resnetlab.training.memory import is_out_of_memory, peak_memory
 
-Say = Callable[[str], None]
-State = dict[str, Tensor]
+Notify = Callable[[str], None]
+StateDict = dict[str, Tensor]
 
 
 @dataclass
 class _Best:
     """Best pair of sizes by validation so far."""
 
-    merit: tuple[float, float]
-    pair: tuple[int, int]
-    state: State
-    test: Scores
+    selection_key: tuple[float, float]
+    sizes: tuple[int, int]
+    state: StateDict
+    test_predictions: Predictions
 
 
 @dataclass
 class _Sweep:
-    job: Job
-    subject: Subject
-    cache: Kept
-    basis: Basis
-    stop: Callable[[], bool]
-    say: Say
-    start: State
+    job: FinetuneJob
+    finetune_model: FinetuneModel
+    cache: StageCache
+    initial_key: StageKey
+    should_stop: Callable[[], bool]
+    notify: Notify
+    initial_state: StateDict
     best: _Best | None = None
-    plain: dict[int, Scores] = field(default_factory=dict)
+    same_size_predictions: dict[int, Predictions] = field(default_factory=dict)
     """Predictions of stage one on test at the same size, by train size."""
-    spared: float = 0.0
+    cached_seconds: float = 0.0
     """Training seconds of the stages that came from the cache."""
 
-    def row(self, train_size: int, test_sizes: tuple[int, ...]) -> Iterator[Row | Cell]:
+    def evaluate_row(
+        self, train_size: int, test_sizes: tuple[int, ...]
+    ) -> Iterator[TrainResolution | ResolutionCell]:
         """Train stage one at `train_size`, then yield its row and the cells of the row."""
-        start, row, self.spared = time.monotonic(), Row(train_size=train_size), 0.0
-        stage = self.job.tuning.due[0]
-        self.say(f"train {train_size}: stage one begins")
-        self.subject.model.load_state_dict(self.start)
-        with peak_memory(self.subject.device) as peak:
+        start, row, self.cached_seconds = (
+            time.monotonic(),
+            TrainResolution(train_size=train_size),
+            0.0,
+        )
+        stage = self.job.recipe.resolved_stages[0]
+        self.notify(f"train {train_size}: stage one begins")
+        self.finetune_model.model.load_state_dict(self.initial_state)
+        with peak_memory(self.finetune_model.device) as peak:
             try:
-                view = self.subject.view(train_size)
+                view = self.finetune_model.eval_transform(train_size)
                 views = {"train": view, "test": view}
-                fitted = self._fitted(self.basis.then(stage, view), views, self.stop)
+                fitted = self._run_stage(
+                    self.initial_key.with_stage(stage, view), views, self.should_stop
+                )
                 row = replace(
                     row,
                     status="done",
@@ -87,168 +95,198 @@ class _Sweep:
                     peak_bytes=fitted.peak_bytes,
                 )
                 summary = f"validation {fitted.best.accuracy_pct:.1f} %"
-            except TakenError:
+            except StageLockedError:
                 summary = "stopped"
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
                 row, summary = replace(row, status="out of memory"), "out of memory"
-        seconds = round(time.monotonic() - start + self.spared, 1)
+        seconds = round(time.monotonic() - start + self.cached_seconds, 1)
         row = replace(row, seconds=seconds, peak_bytes=max(row.peak_bytes, peak.bytes))
-        self.say(f"train {train_size}: stage one, {summary}, {row.seconds:.0f} s")
+        self.notify(f"train {train_size}: stage one, {summary}, {row.seconds:.0f} s")
         yield row
-        state = _clone_state(self.subject)
+        state = _clone_state(self.finetune_model)
         for test_size in test_sizes:
-            if row.status != "done" or self.stop():
+            if row.status != "done" or self.should_stop():
                 status = "out of memory" if row.status == "out of memory" else "not evaluated"
-                yield Cell(train_size=train_size, test_size=test_size, status=status)  # type: ignore[arg-type]
+                yield ResolutionCell(train_size=train_size, test_size=test_size, status=status)  # type: ignore[arg-type]
                 continue
-            yield self.cell(train_size, test_size, state)
+            yield self.evaluate_cell(train_size, test_size, state)
 
-    def cell(self, train_size: int, test_size: int, state: State) -> Cell:
+    def evaluate_cell(self, train_size: int, test_size: int, state: StateDict) -> ResolutionCell:
         """Evaluate stage one at `test_size`, then train and evaluate stage two from its weights."""
-        start, cell, self.spared = (
+        start, cell, self.cached_seconds = (
             time.monotonic(),
-            Cell(train_size=train_size, test_size=test_size),
+            ResolutionCell(train_size=train_size, test_size=test_size),
             0.0,
         )
-        self.say(f"train {train_size}, test {test_size}: begins")
-        self.subject.model.load_state_dict(state)
-        with peak_memory(self.subject.device) as peak:
+        self.notify(f"train {train_size}, test {test_size}: begins")
+        self.finetune_model.model.load_state_dict(state)
+        with peak_memory(self.finetune_model.device) as peak:
             try:
-                cell = self._measured(cell)
-            except TakenError:
+                cell = self._evaluate_stages(cell)
+            except StageLockedError:
                 return cell
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                if self.subject.device.type == "cuda":
+                if self.finetune_model.device.type == "cuda":
                     torch.cuda.empty_cache()
                 cell = replace(cell, status="out of memory")
         cell = replace(
-            cell, seconds=round(time.monotonic() - start + self.spared, 1), peak_bytes=peak.bytes
+            cell,
+            seconds=round(time.monotonic() - start + self.cached_seconds, 1),
+            peak_bytes=peak.bytes,
         )
         estimates = cell.two or cell.one
         summary = f"validation {estimates[0].accuracy_pct:.1f} %" if estimates else cell.status
-        self.say(f"train {train_size}, test {test_size}: {summary}, {cell.seconds:.0f} s")
+        self.notify(f"train {train_size}, test {test_size}: {summary}, {cell.seconds:.0f} s")
         return cell
 
-    def _measured(self, cell: Cell) -> Cell:
-        photos, tuning, subject = self.job.photos, self.job.tuning, self.subject
-        views = {"train": subject.view(cell.train_size), "test": subject.view(cell.test_size)}
-        halves = subject.halves("last norm", cell.test_size)
+    def _evaluate_stages(self, cell: ResolutionCell) -> ResolutionCell:
+        photos, tuning, subject = self.job.photos, self.job.recipe, self.finetune_model
+        views = {
+            "train": subject.eval_transform(cell.train_size),
+            "test": subject.eval_transform(cell.test_size),
+        }
+        halves = subject.split_for_training("last norm", cell.test_size)
 
-        def predictions() -> tuple[Scores, Scores]:
+        def predictions() -> tuple[Predictions, Predictions]:
             view = views["test"]
-            return scores_of(subject, halves, photos.validation, view), scores_of(
-                subject, halves, photos.test, view
-            )
+            return predict_from_features(
+                subject, halves, photos.validation, view
+            ), predict_from_features(subject, halves, photos.test, view)
 
         first_scores = predictions()
-        self._prefer(cell, first_scores)
+        self._update_best(cell, first_scores)
         if cell.train_size == cell.test_size:
-            self.plain[cell.train_size] = first_scores[1]
+            self.same_size_predictions[cell.train_size] = first_scores[1]
         cell = replace(
-            cell, status="done", one=(look_of(first_scores[0]), look_of(first_scores[1]))
+            cell,
+            status="done",
+            one=(accuracy_estimate(first_scores[0]), accuracy_estimate(first_scores[1])),
         )
         if len(tuning.stages) < 2:
             return cell
-        first, second = tuning.due
-        basis = self.basis.then(first, views["train"]).then(second, views[second.size])
-        self._fitted(basis, views, lambda: False)
-        halves = subject.halves("last norm", cell.test_size)
+        first, second = tuning.resolved_stages
+        basis = self.initial_key.with_stage(first, views["train"]).with_stage(
+            second, views[second.size]
+        )
+        self._run_stage(basis, views, lambda: False)
+        halves = subject.split_for_training("last norm", cell.test_size)
         second_scores = predictions()
-        self._prefer(cell, second_scores)
-        estimates = look_of(second_scores[0]), look_of(second_scores[1])
+        self._update_best(cell, second_scores)
+        estimates = accuracy_estimate(second_scores[0]), accuracy_estimate(second_scores[1])
         return replace(cell, two=estimates, paired=compare(second_scores[1], first_scores[1]))
 
-    def _fitted(self, basis: Basis, views: dict[str, View], stop: Callable[[], bool]) -> Fitted:
+    def _run_stage(
+        self, key: StageKey, views: dict[str, EvalTransform], should_stop: Callable[[], bool]
+    ) -> StageResult:
         """Return the last stage of `basis`, trained or from the cache."""
         start = time.monotonic()
         fitting = partial(
-            fit, self.subject, basis.stages[-1], self.job.photos, views, self.job.seed, stop=stop
+            fit,
+            self.finetune_model,
+            key.stages[-1],
+            self.job.photos,
+            views,
+            self.job.seed,
+            should_stop=should_stop,
         )
-        fitted = self.cache.stage(basis, self.subject, fitting, self.stop)
-        self.spared = max(0.0, fitted.seconds - (time.monotonic() - start))
+        fitted = self.cache.load_or_train(key, self.finetune_model, fitting, self.should_stop)
+        self.cached_seconds = max(0.0, fitted.seconds - (time.monotonic() - start))
         return fitted
 
-    def _prefer(self, cell: Cell, scores: tuple[Scores, Scores]) -> None:
-        score = merit(look_of(scores[0]))
-        if self.best is None or score > self.best.merit:
+    def _update_best(
+        self, cell: ResolutionCell, predictions: tuple[Predictions, Predictions]
+    ) -> None:
+        score = selection_key(accuracy_estimate(predictions[0]))
+        if self.best is None or score > self.best.selection_key:
             self.best = _Best(
-                score, (cell.train_size, cell.test_size), _clone_state(self.subject), scores[1]
+                score,
+                (cell.train_size, cell.test_size),
+                _clone_state(self.finetune_model),
+                predictions[1],
             )
 
 
 def sweep(
-    job: Job,
+    job: FinetuneJob,
     train_sizes: tuple[int, ...],
     test_sizes: tuple[int, ...],
     model: Path,
-    cache: Kept,
+    cache: StageCache,
     *,
     command: str,
-    stop: Callable[[], bool] = lambda: False,
-    say: Say = lambda _: None,
-    pulse: Pulse = silent,
-) -> Iterator[Sizes]:
+    should_stop: Callable[[], bool] = lambda: False,
+    notify: Notify = lambda _: None,
+    on_item: ItemCallback = silent,
+) -> Iterator[ResolutionTable]:
     """Yield the table after each row and cell, and write the best network to the folder `model`.
 
     Validation selects the best pair of sizes. Each cell is evaluated once on test, which selects
     nothing. Stages in `cache` are not trained again, but evaluated again. Raises InputError for a
     recipe of more than two stages, or for a size that the network does not accept.
     """
-    if len(job.tuning.stages) > 2:
-        raise mistake(
-            job.tuning.name,
+    if len(job.recipe.stages) > 2:
+        raise input_error(
+            job.recipe.name,
             "more than two stages",
             "--recipe fixres, or proof-of-concept",
             field="stages",
         )
     start = time.monotonic()
-    device = prepare(job.numerics, job.device_index)
-    subject = Subject(
+    device = setup_device(job.numerics, job.device_index)
+    subject = FinetuneModel(
         job.backbone.spec,
         job.backbone.weights,
         job.photos.classes,
         job.seed,
         job.numerics,
         device,
-        pulse=pulse,
+        on_item=on_item,
     )
     for size in sorted({*train_sizes, *test_sizes}):
-        subject.view(size)
-    subject.halves(job.tuning.stages[0].trains, train_sizes[0])
-    trained, total = parameters(subject.model, trainable=True), parameters(subject.model)
-    basis = basis_of(subject, job.photos.sha256, "none")
-    progress = _Sweep(job, subject, cache, basis, stop, say, _clone_state(subject))
-    rows = {size: Row(train_size=size) for size in train_sizes}
-    cells = {(a, b): Cell(train_size=a, test_size=b) for a in train_sizes for b in test_sizes}
-    line = provenance("fixres", 0, job.numerics, job.photos.sha256)
+        subject.eval_transform(size)
+    subject.split_for_training(job.recipe.stages[0].trains, train_sizes[0])
+    trained, total = (
+        count_parameters(subject.model, trainable=True),
+        count_parameters(subject.model),
+    )
+    basis = stage_key(subject, job.photos.sha256, "none")
+    progress = _Sweep(job, subject, cache, basis, should_stop, notify, _clone_state(subject))
+    rows = {size: TrainResolution(train_size=size) for size in train_sizes}
+    cells = {
+        (a, b): ResolutionCell(train_size=a, test_size=b) for a in train_sizes for b in test_sizes
+    }
+    line = provenance_event("fixres", 0, job.numerics, job.photos.sha256)
 
-    def table() -> Sizes:
+    def table() -> ResolutionTable:
         photos, best = job.photos, progress.best
         paired: Comparison | None = None
-        if best is not None and best.pair[0] in progress.plain:
-            baseline = f"stage one, train and test {best.pair[0]}"
-            paired = replace(compare(best.test, progress.plain[best.pair[0]]), baseline=baseline)
-        return Sizes(
+        if best is not None and best.sizes[0] in progress.same_size_predictions:
+            baseline = f"stage one, train and test {best.sizes[0]}"
+            paired = replace(
+                compare(best.test_predictions, progress.same_size_predictions[best.sizes[0]]),
+                baseline=baseline,
+            )
+        return ResolutionTable(
             model=job.backbone.spec.slug,
-            recipe=job.tuning.name,
+            recipe=job.recipe.name,
             data=photos.name,
             classes=len(photos.classes),
             images=(len(photos.train), len(photos.validation), len(photos.test)),
             seed=job.seed,
-            chance_pct=100 * photos.chance,
+            chance_pct=100 * photos.chance_accuracy,
             rows=tuple(rows.values()),
             cells=tuple(cells.values()),
-            best=best.pair if best else None,
+            best=best.sizes if best else None,
             best_paired=paired,
             trainable=trained,
             parameters=total,
             precision=job.numerics.precision,
             machine=str(line["processor"]),
-            licence=str(job.backbone.licence),
+            licence=str(job.backbone.license),
             caveats=caveats(job),
             command=command,
             seconds=round(time.monotonic() - start, 1),
@@ -256,26 +294,28 @@ def sweep(
         )
 
     for train_size in train_sizes:
-        for entry in progress.row(train_size, test_sizes):
-            if isinstance(entry, Row):
+        for entry in progress.evaluate_row(train_size, test_sizes):
+            if isinstance(entry, TrainResolution):
                 rows[train_size] = entry
             else:
                 cells[entry.train_size, entry.test_size] = entry
             yield table()
-        if stop():
+        if should_stop():
             break
     if progress.best is not None:
         subject.model.load_state_dict(progress.best.state)
-        look = look_of(progress.best.test)
-        save(
+        look = accuracy_estimate(progress.best.test_predictions)
+        save_model(
             job,
             subject,
-            subject.view(progress.best.pair[1]),
+            subject.eval_transform(progress.best.sizes[1]),
             model,
-            (metric("test", look, job.photos.name),),
+            (accuracy_metric("test", look, job.photos.name),),
         )
     yield table()
 
 
-def _clone_state(subject: Subject) -> State:
-    return {name: tensor.detach().clone() for name, tensor in subject.model.state_dict().items()}
+def _clone_state(finetune_model: FinetuneModel) -> StateDict:
+    return {
+        name: tensor.detach().clone() for name, tensor in finetune_model.model.state_dict().items()
+    }

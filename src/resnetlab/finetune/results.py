@@ -4,39 +4,39 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from resnetlab.schema import Positive, Whole, spec
+from resnetlab.schema import NonNegativeInt, PositiveInt, strict_dataclass
 
 
-@spec
-class Look:
+@strict_dataclass
+class AccuracyEstimate:
     """Accuracy estimate on one split, with its exact 95 % interval over images, and the loss."""
 
-    images: Positive
-    right: Whole
+    images: PositiveInt
+    right: NonNegativeInt
     accuracy_pct: float
     low_pct: float
     high_pct: float
     loss_nats: float
 
 
-@spec
+@strict_dataclass
 class StageRecord:
     """Record of a stage. `validation` is at the test size, with the weights of the best epoch."""
 
     name: str
     rate: float
-    trained: Whole
+    trained: NonNegativeInt
     """Number of trained parameters."""
-    epochs: Whole
-    best_epoch: Whole
-    validation: Look
+    epochs: NonNegativeInt
+    best_epoch: NonNegativeInt
+    validation: AccuracyEstimate
     seconds: float
     diverged: bool = False
     chosen: bool = False
 
 
-@spec
-class Mistake:
+@strict_dataclass
+class Misclassification:
     """Misclassified test image."""
 
     path: str
@@ -45,20 +45,20 @@ class Mistake:
     probability: float
 
 
-@spec
+@strict_dataclass
 class Comparison:
     """Comparison with an earlier model on the same test images, by McNemar's exact test."""
 
     baseline: str = ""
     baseline_accuracy_pct: float
-    only_this: Whole
+    only_this: NonNegativeInt
     """Number of images that only this model classifies correctly."""
-    only_baseline: Whole
+    only_baseline: NonNegativeInt
     p: float
 
 
-@spec
-class Record:
+@strict_dataclass
+class FinetuneResult:
     """Record of an entire fine-tuning."""
 
     model: str
@@ -66,74 +66,74 @@ class Record:
     data: str
     folder: str
     """Name of the model folder."""
-    classes: Positive
-    train_images: Positive
-    train_size: Positive
-    test_size: Positive
-    seed: Whole
+    classes: PositiveInt
+    train_images: PositiveInt
+    train_size: PositiveInt
+    test_size: PositiveInt
+    seed: NonNegativeInt
     chance_pct: float
     stages: tuple[StageRecord, ...]
-    validation: Look
-    test: Look
+    validation: AccuracyEstimate
+    test: AccuracyEstimate
     example: str
     """Path of a test image."""
-    worst: tuple[Mistake, ...] = ()
+    worst: tuple[Misclassification, ...] = ()
     caveats: tuple[str, ...] = ()
     comparison: Comparison | None = None
     seconds: float
 
 
-@spec
-class Cell:
+@strict_dataclass
+class ResolutionCell:
     """Cell of the table: the results of stages one and two at a train size and a test size."""
 
-    train_size: Positive
-    test_size: Positive
+    train_size: PositiveInt
+    test_size: PositiveInt
     status: Literal["done", "out of memory", "not evaluated"] = "not evaluated"
-    one: tuple[Look, Look] | None = None
+    one: tuple[AccuracyEstimate, AccuracyEstimate] | None = None
     """Accuracy after stage one on validation and on test."""
-    two: tuple[Look, Look] | None = None
+    two: tuple[AccuracyEstimate, AccuracyEstimate] | None = None
     """Accuracy after stage two on validation and on test; None if the recipe has no stage two."""
     paired: Comparison | None = None
     """Comparison of stage two with stage one on the same test images."""
     seconds: float = 0.0
-    peak_bytes: Whole = 0
+    peak_bytes: NonNegativeInt = 0
 
 
-@spec
-class Row:
+@strict_dataclass
+class TrainResolution:
     """Row of the table: stage one at a train size."""
 
-    train_size: Positive
+    train_size: PositiveInt
     status: Literal["done", "out of memory", "not evaluated"] = "not evaluated"
-    epochs: Whole = 0
-    best_epoch: Whole = 0
+    epochs: NonNegativeInt = 0
+    best_epoch: NonNegativeInt = 0
     seconds: float = 0.0
-    peak_bytes: Whole = 0
+    peak_bytes: NonNegativeInt = 0
 
 
-@spec
-class Sizes:
+@strict_dataclass
+class ResolutionTable:
     """Table of accuracies by train size and test size."""
 
     model: str
     recipe: str
     data: str
-    classes: Positive
-    images: tuple[Positive, Positive, Positive]
+    classes: PositiveInt
+    images: tuple[PositiveInt, PositiveInt, PositiveInt]
     """Number of train, validation and test images."""
-    seed: Whole
+    seed: NonNegativeInt
     chance_pct: float
-    rows: tuple[Row, ...]
-    cells: tuple[Cell, ...]
-    best: tuple[Positive, Positive] | None = None
+    rows: tuple[TrainResolution, ...]
+    cells: tuple[ResolutionCell, ...]
+    best: tuple[PositiveInt, PositiveInt] | None = None
     """Pair of sizes with the highest validation accuracy, then the lowest loss."""
     best_paired: Comparison | None = None
     """Comparison of the best pair with stage one at its train size for both, on the same test
     images.
     """
-    trainable: Whole
-    parameters: Positive
+    trainable: NonNegativeInt
+    parameters: PositiveInt
     precision: str
     machine: str
     licence: str

@@ -19,30 +19,35 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from resnetlab.data.device_images import Resident
+from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.sources.decode_cache import default_workers
-from resnetlab.data.transforms.eval_transform import View
-from resnetlab.data.transforms.photo_train import Draws, draw_epoch, reduction, show_train
-from resnetlab.finetune.dataset import Part, Photographs
-from resnetlab.finetune.model import BATCH, Halves, Subject
-from resnetlab.models.transfer import parts
+from resnetlab.data.transforms.eval_transform import EvalTransform
+from resnetlab.data.transforms.photo_train import (
+    PhotoDraws,
+    apply_train_transform,
+    draw_photo_epoch,
+    jpeg_draft_factor,
+)
+from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
+from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
+from resnetlab.models.transfer import list_parts
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
-from resnetlab.training.evaluate import Scored, evaluate
-from resnetlab.training.loop import Progress, train
-from resnetlab.training.optimizer import build_optimiser
-from resnetlab.training.rng import stream
-from resnetlab.training.state import Batches, Trainee
-from resnetlab.training.steps import Steps
+from resnetlab.training.evaluate import EvalResult, evaluate
+from resnetlab.training.loop import TrainEvent, train
+from resnetlab.training.optimizer import build_optimizer
+from resnetlab.training.rng import make_generator
+from resnetlab.training.state import Batches, TrainState
+from resnetlab.training.steps import EagerSteps
 
-Say = Callable[[str], None]
-Watch = Callable[[Progress], None]
+Notify = Callable[[str], None]
+EventCallback = Callable[[TrainEvent], None]
 """Callback for each pause of the training loop."""
 
 
 @dataclass(frozen=True)
-class Epoch:
+class EpochResult:
     """Validation result after an epoch, or before the first one."""
 
     epoch: int
@@ -56,12 +61,12 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class StageResult:
     """Result of a stage. The network has the weights of the best epoch."""
 
     stage: str
-    best: Epoch
-    epochs: tuple[Epoch, ...]
+    best: EpochResult
+    epochs: tuple[EpochResult, ...]
     rate: float
     trained: int
     """Number of trained parameters."""
@@ -76,136 +81,147 @@ class Fitted:
     """Peak memory during the stage."""
 
 
-class Tuner(Trainee[Part]):
+class FinetuneState(TrainState[PhotoSplit]):
     """Training state of the tail of a network on the photographs of a split."""
 
-    apart = True
+    can_shard_batches = True
 
     def __init__(
         self,
-        subject: Subject,
-        halves: Halves,
+        finetune_model: FinetuneModel,
+        split_model: SplitModel,
         stage: Stage,
         recipe: Recipe,
-        view: View,
+        transform: EvalTransform,
         seed: int,
-        photos: Part,
-        weights: Tensor | None,
+        photos: PhotoSplit,
+        class_weights: Tensor | None,
     ) -> None:
-        optimiser = build_optimiser(
-            recipe, halves.tail, _layer_lr_scales(halves.tail, stage.depth_decay)
+        optimiser = build_optimizer(
+            recipe, split_model.tail, layer_decay_scales(split_model.tail, stage.depth_decay)
         )
-        numerics = replace(subject.numerics, accumulate=stage.accumulate)
+        numerics = replace(finetune_model.numerics, accumulate=stage.accumulate)
         super().__init__(
-            halves.tail,
+            split_model.tail,
             optimiser,
             recipe,
             numerics,
             seed,
             len(photos),
-            subject.device,
-            subject.team,
+            finetune_model.device,
+            finetune_model.world,
         )
-        self.subject, self.halves, self.stage, self.view, self.weights = (
-            subject,
-            halves,
+        self.finetune_model, self.split_model, self.stage, self.transform, self.class_weights = (
+            finetune_model,
+            split_model,
             stage,
-            view,
-            weights,
+            transform,
+            class_weights,
         )
 
-    def batches(self, images: Part, epoch: int) -> Batches:
+    def batches(self, images: PhotoSplit, epoch: int) -> Batches:
         """Return the batches of an epoch: augmented images, or constant features in a new order."""
-        draws = draw_epoch(
-            len(images), partial(stream, self.seed, "finetune", self.stage.name, "epoch", epoch)
+        draws = draw_photo_epoch(
+            len(images),
+            partial(make_generator, self.seed, "finetune", self.stage.name, "epoch", epoch),
         )
-        if self.stage.augment == "none" and self.halves.trunk is not None:
-            inputs = self.subject.held(self.halves, images, self.view)
+        if self.stage.augment == "none" and self.split_model.trunk is not None:
+            inputs = self.finetune_model.features_or_pixels(
+                self.split_model, images, self.transform
+            )
             if inputs.pixels.dtype != torch.uint8:
                 order = draws.order.to(inputs.pixels.device)
                 return lambda part: (inputs.pixels[order[part]], inputs.labels[order[part]])
-        return _Stream(self, images, draws, epoch)
+        return _PrefetchLoader(self, images, draws, epoch)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy of logits (B, K) and labels (B,), with class weights."""
         smoothing = self.recipe.label_smoothing
         each = F.cross_entropy(
-            logits.float(), labels, weight=self.weights, label_smoothing=smoothing, reduction="none"
+            logits.float(),
+            labels,
+            weight=self.class_weights,
+            label_smoothing=smoothing,
+            reduction="none",
         )
         return (
             each.mean()
         )  # over images, not over weights, so that microbatches add up to the batch
 
-    def _laid_out(self, images: Tensor) -> Tensor:
-        return super()._laid_out(images) if images.dim() == 4 else images
+    def _to_memory_format(self, images: Tensor) -> Tensor:
+        return super()._to_memory_format(images) if images.dim() == 4 else images
 
 
-class _Stream:
+class _PrefetchLoader:
     """Batch loader of an epoch, whose threads decode and augment one batch ahead of the network."""
 
-    def __init__(self, tuner: Tuner, photos: Part, draws: Draws, epoch: int) -> None:
-        self.tuner, self.photos, self.draws, self.epoch = tuner, photos, draws, epoch
+    def __init__(
+        self, state: FinetuneState, photos: PhotoSplit, draws: PhotoDraws, epoch: int
+    ) -> None:
+        self.state, self.photos, self.draws, self.epoch = state, photos, draws, epoch
         # Otherwise torch would start as many threads again within each of these threads.
         self.pool = ThreadPoolExecutor(
             default_workers(), initializer=torch.set_num_threads, initargs=(1,)
         )
-        self.ahead: dict[int, Future[Tensor]] = {}
+        self.pending: dict[int, Future[Tensor]] = {}
 
     def __call__(self, part: slice) -> tuple[Tensor, Tensor]:
-        subject, halves = self.tuner.subject, self.tuner.halves
+        subject, halves = self.state.finetune_model, self.state.split_model
         key = (
-            halves.at,
-            self.tuner.view,
-            self.tuner.stage.name,
-            self.tuner.seed,
+            halves.split_point,
+            self.state.transform,
+            self.state.stage.name,
+            self.state.seed,
             self.epoch,
             part.start,
         )
-        if halves.trunk is not None and key in subject.memo.held:
-            return subject.memo.held[key]
+        if halves.trunk is not None and key in subject.feature_cache.entries:
+            return subject.feature_cache.entries[key]
         ahead = slice(
-            part.start + self.tuner.recipe.batch_size, part.stop + self.tuner.recipe.batch_size
+            part.start + self.state.recipe.batch_size, part.stop + self.state.recipe.batch_size
         )
         for index in torch.cat([self.draws.order[part], self.draws.order[ahead]]).tolist():
-            if index not in self.ahead:
-                self.ahead[index] = self.pool.submit(self._show, index)
+            if index not in self.pending:
+                self.pending[index] = self.pool.submit(self._load_and_augment, index)
         order = self.draws.order[part]
-        pixels = torch.stack([self.ahead.pop(index).result() for index in order.tolist()]).permute(
-            0, 2, 3, 1
-        )
+        pixels = torch.stack(
+            [self.pending.pop(index).result() for index in order.tolist()]
+        ).permute(0, 2, 3, 1)
         labels = torch.from_numpy(self.photos.labels)[order].to(subject.device)
         if halves.trunk is None:
-            return subject.images(pixels), labels
-        rows = torch.cat([subject.rows(halves, piece) for piece in torch.split(pixels, BATCH)])
-        subject.memo.keep(key, rows, labels)
+            return subject.preprocess(pixels), labels
+        rows = torch.cat(
+            [subject.features(halves, piece) for piece in torch.split(pixels, FEATURE_BATCH_SIZE)]
+        )
+        subject.feature_cache.add(key, rows, labels)
         return rows, labels
 
-    def _show(self, index: int) -> Tensor:
-        view, stage = self.tuner.view, self.tuner.stage
+    def _load_and_augment(self, index: int) -> Tensor:
+        view, stage = self.state.transform, self.state.stage
 
         def factor(width: int, height: int) -> int:
             return (
-                reduction(view, stage.augment, self.draws, index, width, height)
+                jpeg_draft_factor(view, stage.augment, self.draws, index, width, height)
                 if stage.decode == "scaled"
                 else 1
             )
 
-        photo, full_size = self.photos.reduced(index, factor)
-        return show_train(photo, view, stage.augment, self.draws, index, full_size)
+        photo, full_size = self.photos.load_reduced(index, factor)
+        return apply_train_transform(photo, view, stage.augment, self.draws, index, full_size)
 
 
 def fit(
-    subject: Subject,
+    finetune_model: FinetuneModel,
     stage: Stage,
-    photos: Photographs,
-    views: dict[str, View],
+    photos: PhotoDataset,
+    views: dict[str, EvalTransform],
     seed: int,
     *,
-    weights: Tensor | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    say: Say = lambda _: None,
-    watch: Watch = lambda _: None,
-) -> Fitted:
+    class_weights: Tensor | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    notify: Notify = lambda _: None,
+    on_event: EventCallback = lambda _: None,
+) -> StageResult:
     """Train a stage and load the weights of its best epoch into the network.
 
     The best epoch has the highest validation accuracy, then the lowest loss, over all learning
@@ -224,26 +240,29 @@ def fit(
     """
     start = time.monotonic()
     view = views[stage.size]
-    halves = subject.halves(stage.trains, view.size)
+    halves = finetune_model.split_for_training(stage.trains, view.size)
     if stage.checkpoint_parts:
-        recompute(halves.tail)
-    validation = subject.held(halves, photos.validation, view)
+        enable_grad_checkpointing(halves.tail)
+    validation = finetune_model.features_or_pixels(halves, photos.validation, view)
     state = {name: tensor.detach().clone() for name, tensor in halves.tail.state_dict().items()}
     tries = [_with_lr(stage.recipe, rate) for rate in stage.rates] or [stage.recipe]
-    best: tuple[tuple[float, float], Epoch, tuple[Epoch, ...], float, dict[str, Tensor]] | None = (
-        None
-    )
+    best: (
+        tuple[tuple[float, float], EpochResult, tuple[EpochResult, ...], float, dict[str, Tensor]]
+        | None
+    ) = None
     constant, complete = stage.augment == "none" and halves.trunk is not None, True
     for recipe in tries:
         halves.tail.load_state_dict(state)
-        tuner = Tuner(subject, halves, stage, recipe, view, seed, photos.train, weights)
-        with _threads(1 if constant else subject.numerics.threads):
+        tuner = FinetuneState(
+            finetune_model, halves, stage, recipe, view, seed, photos.train, class_weights
+        )
+        with _threads(1 if constant else finetune_model.numerics.threads):
             epochs, best_weights, complete = _train_one_lr(
-                tuner, photos.train, validation, start, stop, watch
+                tuner, photos.train, validation, start, should_stop, on_event
             )
         if epochs:
             top = max(epochs, key=_selection_key)
-            say(
+            notify(
                 f"{stage.name}: rate {recipe.optimiser.lr:g}, validation "
                 f"{top.accuracy_pct:.1f} % at epoch {top.epoch}"
             )
@@ -251,77 +270,92 @@ def fit(
             best = _selection_key(top), top, tuple(epochs), recipe.optimiser.lr, best_weights
         if not complete:
             break
-        if recipe is not tries[-1] and subject.team.agreed(stop()):
+        if recipe is not tries[-1] and finetune_model.world.all_reduce_any(should_stop()):
             complete = False
             break
     trained = sum(p.numel() for p in halves.tail.parameters() if p.requires_grad)
     halves.tail.load_state_dict(best[4] if best else state)
-    settle(subject, halves, stage)
+    invalidate_features(finetune_model, halves, stage)
     seconds = time.monotonic() - start
     if best is None:
-        forward = subject.forward(halves, tuner.judge)
-        before = _epoch(
-            0, evaluate(halves.tail, forward, validation, subject.team, batch=BATCH), seconds
+        forward = finetune_model.make_forward(halves, tuner.eval_forward)
+        before = _epoch_result(
+            0,
+            evaluate(
+                halves.tail,
+                forward,
+                validation,
+                finetune_model.world,
+                batch_size=FEATURE_BATCH_SIZE,
+            ),
+            seconds,
         )
         rate = tries[0].optimiser.lr
-        return Fitted(
+        return StageResult(
             stage.name, before, (), rate, trained, seconds, diverged=complete, whole=complete
         )
-    return Fitted(stage.name, best[1], best[2], best[3], trained, seconds, whole=complete)
+    return StageResult(stage.name, best[1], best[2], best[3], trained, seconds, whole=complete)
 
 
-def settle(subject: Subject, halves: Halves, stage: Stage) -> None:
+def invalidate_features(
+    finetune_model: FinetuneModel, split_model: SplitModel, stage: Stage
+) -> None:
     """Remove the cached features that a finished stage made invalid."""
-    subject.memo.forget(
-        halves.at if stage.trains in ("classifier", "last norm") else "",
+    finetune_model.feature_cache.remove_stale(
+        split_model.split_point if stage.trains in ("classifier", "last norm") else "",
         stage.trains != "classifier",
     )
 
 
 def _train_one_lr(
-    tuner: Tuner,
-    photos: Part,
-    validation: Resident,
+    state: FinetuneState,
+    photos: PhotoSplit,
+    validation: DeviceImages,
     start: float,
-    stop: Callable[[], bool],
-    watch: Watch,
-) -> tuple[list[Epoch], dict[str, Tensor] | None, bool]:
+    should_stop: Callable[[], bool],
+    on_event: EventCallback,
+) -> tuple[list[EpochResult], dict[str, Tensor] | None, bool]:
     """Train with one learning rate.
 
     Returns:
         The epochs, the weights of the best one (None without a complete epoch of finite loss), and
         False if the training was stopped.
     """
-    epochs: list[Epoch] = []
+    epochs: list[EpochResult] = []
     best_weights: dict[str, Tensor] | None = None
-    forward = tuner.subject.forward(tuner.halves, tuner.judge)
-    with image_decoder.quiet():
-        for progress in train(tuner, Steps(tuner, photos), stop):
-            watch(progress)
-            if progress.moment in ("pulse", "epoch"):
-                tuner.subject.pulse(f"{tuner.stage.name}: steps", progress.step, progress.total)
-            if progress.moment == "stopped":
+    forward = state.finetune_model.make_forward(state.split_model, state.eval_forward)
+    with image_decoder.suppress_pillow_warnings():
+        for progress in train(state, EagerSteps(state, photos), should_stop):
+            on_event(progress)
+            if progress.kind in ("pulse", "epoch"):
+                state.finetune_model.on_item(
+                    f"{state.stage.name}: steps", progress.step, progress.total_steps
+                )
+            if progress.kind == "stopped":
                 return epochs, best_weights, False
-            if progress.moment != "epoch":
+            if progress.kind != "epoch":
                 continue
-            if tuner.first_bad_step() is not None:
+            if state.first_nonfinite_step() is not None:
                 break
             scored = evaluate(
-                tuner.model,
+                state.model,
                 forward,
                 validation,
-                tuner.team,
-                batch=BATCH if validation.pixels.dtype == torch.uint8 else 500,
+                state.world,
+                batch_size=FEATURE_BATCH_SIZE if validation.pixels.dtype == torch.uint8 else 500,
             )
-            if not scored.finite:
+            if not scored.is_finite:
                 break
-            epoch = _epoch(round(progress.epoch), scored, time.monotonic() - start, tuner.running())
+            epoch = _epoch_result(
+                round(progress.epoch), scored, time.monotonic() - start, state.train_metrics()
+            )
             if not epochs or _selection_key(epoch) > max(map(_selection_key, epochs)):
                 best_weights = {
-                    name: tensor.detach().clone() for name, tensor in tuner.judged_weights().items()
+                    name: tensor.detach().clone()
+                    for name, tensor in state.eval_state_dict().items()
                 }
             epochs.append(epoch)
-            if tuner.stage.patience and _epochs_since_best_loss(epochs) >= tuner.stage.patience:
+            if state.stage.patience and _epochs_since_best_loss(epochs) >= state.stage.patience:
                 break
     return epochs, best_weights, True
 
@@ -340,32 +374,34 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(previous)
 
 
-def _epoch(
-    number: int, scored: Scored, seconds: float, running: tuple[float, float] = (0.0, 0.0)
-) -> Epoch:
-    return Epoch(number, 100 - scored.top1_error_pct, scored.loss_nats, round(seconds, 3), running)
+def _epoch_result(
+    number: int, result: EvalResult, seconds: float, running: tuple[float, float] = (0.0, 0.0)
+) -> EpochResult:
+    return EpochResult(
+        number, 100 - result.top1_error_pct, result.loss_nats, round(seconds, 3), running
+    )
 
 
-def _selection_key(epoch: Epoch) -> tuple[float, float]:
+def _selection_key(epoch: EpochResult) -> tuple[float, float]:
     """Return the sort key of an epoch: higher validation accuracy first, then lower loss."""
     return epoch.accuracy_pct, -epoch.loss_nats
 
 
-def _epochs_since_best_loss(epochs: list[Epoch]) -> int:
+def _epochs_since_best_loss(epochs: list[EpochResult]) -> int:
     """Return the number of epochs since the lowest validation loss."""
     losses = [epoch.loss_nats for epoch in epochs]
     return len(losses) - 1 - losses.index(min(losses))
 
 
-def _with_lr(recipe: Recipe, rate: float) -> Recipe:
-    return replace(recipe, optimiser=replace(recipe.optimiser, lr=rate))
+def _with_lr(recipe: Recipe, lr: float) -> Recipe:
+    return replace(recipe, optimiser=replace(recipe.optimiser, lr=lr))
 
 
-def _layer_lr_scales(model: nn.Module, decay: float) -> Callable[[str], float]:
+def layer_decay_scales(model: nn.Module, decay: float) -> Callable[[str], float]:
     """Return a function from parameter name to learning rate scale: `decay` per part, from the last
     to the first.
     """
-    named_parts = parts(model) if decay < 1 else []
+    named_parts = list_parts(model) if decay < 1 else []
     depth = {
         f"{name}.": len(named_parts) - 1 - index for index, (name, _) in enumerate(named_parts)
     }
@@ -379,11 +415,11 @@ def _layer_lr_scales(model: nn.Module, decay: float) -> Callable[[str], float]:
     return share
 
 
-def recompute(model: nn.Module) -> None:
+def enable_grad_checkpointing(model: nn.Module) -> None:
     """Enable gradient checkpointing (Chen et al. 2016) for each part of a network, unless it is
     enabled.
     """
-    for _, module in parts(model):
+    for _, module in list_parts(model):
         if not hasattr(module, "_recomputed"):
             forward = module.forward
             module.forward = lambda *inputs, forward=forward: checkpoint(
@@ -392,7 +428,7 @@ def recompute(model: nn.Module) -> None:
             module._recomputed = True  # type: ignore[assignment]
 
 
-def balanced(labels: NDArray[np.int64], classes: int) -> Tensor:
+def balanced_class_weights(labels: NDArray[np.int64], classes: int) -> Tensor:
     """Return balanced class weights (K,), N / (K n_k), which give each class the same weight in the
     loss.
     """

@@ -21,17 +21,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from resnetlab.data.transforms.eval_transform import View
+from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError
-from resnetlab.files import locked
-from resnetlab.finetune.model import Subject
-from resnetlab.finetune.stage import Fitted, settle
-from resnetlab.models.configs import External, Model
+from resnetlab.files import try_lock
+from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.stage import StageResult, invalidate_features
+from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.checkpoint import write_tensors
-from resnetlab.runs.config import TUNING_VERSION
-from resnetlab.schema import decode, digest, encode, spec
+from resnetlab.runs.config import FINETUNE_VERSION
+from resnetlab.schema import config_hash, decode, encode, strict_dataclass
 from resnetlab.training.memory import peak_memory
 
 POLL_SECONDS = 0.2
@@ -40,17 +40,17 @@ PACKAGES = ("torch", "torchvision", "numpy", "Pillow")
 """Packages whose arithmetic influences the bits."""
 
 
-class TakenError(Exception):
+class StageLockedError(Exception):
     """Error of a stage that another process trains, after the time to wait for it."""
 
 
-@spec
-class Basis:
+@strict_dataclass
+class StageKey:
     """Key of the cache: everything that determines the network after its stages so far."""
 
     algorithm_version: int
     packages: dict[str, str]
-    network: Model
+    network: ModelConfig
     """Network config without its weights."""
     tensors: str
     """SHA-256 of the initial tensors: pre-trained weights and a new classifier."""
@@ -59,35 +59,35 @@ class Basis:
     seed: int
     numerics: Numerics
     stages: tuple[Stage, ...] = ()
-    views: tuple[View, ...] = ()
+    views: tuple[EvalTransform, ...] = ()
     """Evaluation transform of each stage."""
 
-    def then(self, stage: Stage, view: View) -> Basis:
+    def with_stage(self, stage: Stage, transform: EvalTransform) -> StageKey:
         """Return the key after one more stage."""
-        return replace(self, stages=(*self.stages, stage), views=(*self.views, view))
+        return replace(self, stages=(*self.stages, stage), views=(*self.views, transform))
 
 
-def basis_of(subject: Subject, data: str, class_weights: str) -> Basis:
+def stage_key(finetune_model: FinetuneModel, data: str, class_weights: str) -> StageKey:
     """Return the cache key of a network before its first stage."""
-    network = subject.spec
-    if isinstance(network, External):
+    network = finetune_model.spec
+    if isinstance(network, ExternalConfig):
         network = replace(
             network, weights="", sha256="", mean=(), deviation=(), class_names=(), licence=None
         )
-    return Basis(
-        algorithm_version=TUNING_VERSION,
+    return StageKey(
+        algorithm_version=FINETUNE_VERSION,
         packages={name: importlib.metadata.version(name) for name in PACKAGES},
         network=network,
-        tensors=digest_of(subject.model.state_dict()),
+        tensors=state_dict_hash(finetune_model.model.state_dict()),
         data=data,
         class_weights=class_weights,
-        seed=subject.seed,
-        numerics=subject.numerics,
+        seed=finetune_model.seed,
+        numerics=finetune_model.numerics,
     )
 
 
 @dataclass(frozen=True)
-class Kept:
+class StageCache:
     """Cache of stages in a folder.
 
     `wait_seconds` is the time to wait for a stage that another process trains (0: no limit).
@@ -96,13 +96,13 @@ class Kept:
     folder: Path
     wait_seconds: float = 0.0
 
-    def stage(
+    def load_or_train(
         self,
-        basis: Basis,
-        subject: Subject,
-        fit: Callable[[], Fitted],
-        stop: Callable[[], bool] = lambda: False,
-    ) -> Fitted:
+        key: StageKey,
+        finetune_model: FinetuneModel,
+        fit: Callable[[], StageResult],
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> StageResult:
         """Return the last stage of `basis`, from the cache or trained by `fit`, and load its
         weights.
 
@@ -110,28 +110,28 @@ class Kept:
         cached. Raises TakenError if another process trains the stage for longer than
         `wait_seconds`.
         """
-        path = self.folder / f"{digest(basis)[:32]}.safetensors"
-        team, stage, side = subject.team, basis.stages[-1], basis.views[-1].size
+        path = self.folder / f"{config_hash(key)[:32]}.safetensors"
+        team, stage, side = finetune_model.world, key.stages[-1], key.views[-1].size
         stop_waiting = (
-            stop if team.size == 1 else None
+            should_stop if team.size == 1 else None
         )  # one process of a team must not give up while the others wait
-        with self._locked(path, stop_waiting) if team.first else contextlib.nullcontext():
-            cached = team.from_first(_read(path) if team.first else None)
+        with self._locked(path, stop_waiting) if team.is_main_process else contextlib.nullcontext():
+            cached = team.broadcast(_read_stage(path) if team.is_main_process else None)
             if cached is None:
-                with peak_memory(subject.device) as peak:
+                with peak_memory(finetune_model.device) as peak:
                     fitted = fit()
                 fitted = replace(fitted, peak_bytes=peak.bytes)
-                if team.first and fitted.whole and fitted.epochs:
-                    _write(path, learning(subject.model), fitted)
+                if team.is_main_process and fitted.whole and fitted.epochs:
+                    _write_stage(path, trainable_state(finetune_model.model), fitted)
                 return fitted
         tensors, fitted = cached
-        halves = subject.halves(stage.trains, side)
-        subject.model.load_state_dict(tensors, strict=False)
-        settle(subject, halves, stage)
+        halves = finetune_model.split_for_training(stage.trains, side)
+        finetune_model.model.load_state_dict(tensors, strict=False)
+        invalidate_features(finetune_model, halves, stage)
         return fitted
 
     @contextlib.contextmanager
-    def _locked(self, path: Path, stop: Callable[[], bool] | None) -> Iterator[None]:
+    def _locked(self, path: Path, should_stop: Callable[[], bool] | None) -> Iterator[None]:
         """Acquire the lock of the stage at `path` for the `with` block. Without `stop`, wait
         without limit.
 
@@ -140,17 +140,17 @@ class Kept:
         self.folder.mkdir(parents=True, exist_ok=True)
         start = time.monotonic()
         while True:
-            with locked(path.with_suffix(".lock")) as acquired:
+            with try_lock(path.with_suffix(".lock")) as acquired:
                 if acquired:
                     yield
                     return
             waited = time.monotonic() - start
-            if stop and (stop() or 0 < self.wait_seconds < waited):
-                raise TakenError
+            if should_stop and (should_stop() or 0 < self.wait_seconds < waited):
+                raise StageLockedError
             time.sleep(POLL_SECONDS)
 
 
-def learning(model: nn.Module) -> dict[str, Tensor]:
+def trainable_state(model: nn.Module) -> dict[str, Tensor]:
     """Return the tensors that training may change, by their `requires_grad` and train modes."""
     names = {
         f"{prefix}.{name}".lstrip(".")
@@ -164,7 +164,7 @@ def learning(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if name in names}
 
 
-def digest_of(tensors: dict[str, Tensor]) -> str:
+def state_dict_hash(tensors: dict[str, Tensor]) -> str:
     """Return the SHA-256 of tensors: names, dtypes, shapes and bytes."""
     total = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
@@ -173,18 +173,18 @@ def digest_of(tensors: dict[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def _write(path: Path, tensors: dict[str, Tensor], fitted: Fitted) -> None:
-    facts = {"fitted": encode(fitted), "tensors": digest_of(tensors)}
+def _write_stage(path: Path, tensors: dict[str, Tensor], result: StageResult) -> None:
+    facts = {"fitted": encode(result), "tensors": state_dict_hash(tensors)}
     write_tensors(path, tensors, {"resnetlab": json.dumps(facts)})
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], Fitted] | None:
+def _read_stage(path: Path) -> tuple[dict[str, Tensor], StageResult] | None:
     """Read a stage; return None if the file is absent or damaged."""
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             facts = json.loads(file.metadata()["resnetlab"])
-        fitted: Fitted = decode(Fitted, facts["fitted"], str(path))
+        fitted: StageResult = decode(StageResult, facts["fitted"], str(path))
     except (SafetensorError, OSError, InputError, ValueError, KeyError, TypeError):
         return None
-    return (tensors, fitted) if digest_of(tensors) == facts["tensors"] else None
+    return (tensors, fitted) if state_dict_hash(tensors) == facts["tensors"] else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from resnetlab.errors import mistake, nearest
-from resnetlab.models.configs.cifar import DEPTH_REPORT, depth_report
-from resnetlab.models.configs.imagenet import IMAGENET, ImageNetResNet
+from resnetlab.errors import input_error, suggest
+from resnetlab.models.configs.cifar import DEPTH_REPORT, depth_report_config
+from resnetlab.models.configs.imagenet import IMAGENET, ImageNetConfig
 
-SLIDES = {
+SLIDES_FLOPS = {
     "resnet18": 1.8e9,
     "resnet34": 3.6e9,
     "resnet50": 3.8e9,
@@ -18,7 +18,7 @@ SLIDES = {
 }
 """Row "FLOPs" in the slides' table, as in He et al. 2016, table 1: multiply-adds at 224x224."""
 
-FAMILIES = ("depth-report", "imagenet")
+TABLE_NAMES = ("depth-report", "imagenet")
 
 NOTES = {
     "depth-report": (
@@ -49,7 +49,7 @@ NOTES = {
 }
 
 
-def family_rows(
+def architecture_table(
     name: str, channels: int = 3, classes: int = 10, side: int = 32, images: int = 0
 ) -> list[dict[str, Any]]:
     """Return the table of a family of networks.
@@ -64,8 +64,10 @@ def family_rows(
         case "imagenet":
             return _imagenet(*((channels, classes, side) if images else (3, 1000, 224)), images)
         case _:
-            fix = nearest(name, FAMILIES) or " or ".join(FAMILIES)
-            raise mistake("FAMILY", "has no table", fix, got=name, allowed=", ".join(FAMILIES))
+            fix = suggest(name, TABLE_NAMES) or " or ".join(TABLE_NAMES)
+            raise input_error(
+                "FAMILY", "has no table", fix, got=name, allowed=", ".join(TABLE_NAMES)
+            )
 
 
 def _depth_report(channels: int, classes: int, side: int, images: int) -> list[dict[str, Any]]:
@@ -73,8 +75,8 @@ def _depth_report(channels: int, classes: int, side: int, images: int) -> list[d
 
     Rows: 16 to 16, 16 to 32, 32 to 32 and so on; columns: the depth that the report names.
     """
-    models = {depth: depth_report(depth, plain=False) for depth in DEPTH_REPORT}
-    plain = {depth: depth_report(depth, plain=True) for depth in DEPTH_REPORT}
+    models = {depth: depth_report_config(depth, plain=False) for depth in DEPTH_REPORT}
+    plain = {depth: depth_report_config(depth, plain=True) for depth in DEPTH_REPORT}
     rows: list[dict[str, Any]] = []
     widths = models[8].widths
     for stage, width in enumerate(widths):
@@ -116,7 +118,7 @@ def _imagenet(channels: int, classes: int, side: int, images: int) -> list[dict[
         rows.append(
             {
                 "model": name,
-                "slides_flops": SLIDES[name] if side == 224 else None,
+                "slides_flops": SLIDES_FLOPS[name] if side == 224 else None,
                 "macs_stride_on_first": first[1],
                 "macs_stride_on_middle": middle[1],
                 "flops_stride_on_middle": 2 * middle[1],
@@ -127,5 +129,5 @@ def _imagenet(channels: int, classes: int, side: int, images: int) -> list[dict[
     return rows
 
 
-def _cost(model: ImageNetResNet, channels: int, classes: int, side: int) -> tuple[int, int]:
+def _cost(model: ImageNetConfig, channels: int, classes: int, side: int) -> tuple[int, int]:
     return model.cost(channels, classes, side)

@@ -13,15 +13,15 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from resnetlab.data.device_images import Resident
-from resnetlab.inspection.diagnostics_config import BlockWorth, DroppedBlocks
+from resnetlab.data.device_images import DeviceImages
+from resnetlab.inspection.diagnostics_config import BlockAblation, BlockAblations
 from resnetlab.models.nets.blocks import BasicBlock, Block
-from resnetlab.models.nets.shortcuts import Pad
+from resnetlab.models.nets.shortcuts import ZeroPadShortcut
 from resnetlab.training.evaluate import evaluate
-from resnetlab.training.state import Learner
+from resnetlab.training.state import ScratchTrainState
 
 
-def blocks_of(model: nn.Module) -> dict[str, BasicBlock | Block]:
+def named_blocks(model: nn.Module) -> dict[str, BasicBlock | Block]:
     """Return the blocks of a network by name, in order."""
     return {
         name: module
@@ -31,13 +31,13 @@ def blocks_of(model: nn.Module) -> dict[str, BasicBlock | Block]:
 
 
 @contextmanager
-def switched_off(block: BasicBlock | Block) -> Iterator[None]:
+def without_branch(block: BasicBlock | Block) -> Iterator[None]:
     """Remove a block's branch within the `with` block."""
-    original_branch = block.branch
+    original_branch = block.residual
     if block.shortcut is None:
         convolutions = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
         stride = max(module.stride[0] for module in convolutions)
-        branch: Callable[[Tensor], Tensor] = Pad(
+        branch: Callable[[Tensor], Tensor] = ZeroPadShortcut(
             convolutions[0].in_channels, convolutions[-1].out_channels, stride
         )
     else:
@@ -52,23 +52,23 @@ def switched_off(block: BasicBlock | Block) -> Iterator[None]:
         del vars(block)["branch"]
 
 
-def drop_blocks(learner: Learner, test: Resident) -> DroppedBlocks:
+def ablate_blocks(state: ScratchTrainState, test: DeviceImages) -> BlockAblations:
     """Measure top-1 accuracy on the test split, for the complete network and without each block.
 
     The weights are those with which `learner` is evaluated (the EMA, if there is one).
     """
 
     def accuracy() -> float:
-        return 100 - evaluate(learner.model, learner.forward, test).top1_error_pct
+        return 100 - evaluate(state.model, state.forward, test).top1_error_pct
 
     full_accuracy = accuracy()
-    rows = [BlockWorth(without="nothing", accuracy_pct=full_accuracy, lost_points=0.0)]
-    for name, block in blocks_of(learner.model).items():
-        with switched_off(block):
+    rows = [BlockAblation(without="nothing", accuracy_pct=full_accuracy, lost_points=0.0)]
+    for name, block in named_blocks(state.model).items():
+        with without_branch(block):
             accuracy_left = accuracy()
         rows.append(
-            BlockWorth(
+            BlockAblation(
                 without=name, accuracy_pct=accuracy_left, lost_points=full_accuracy - accuracy_left
             )
         )
-    return DroppedBlocks(images=len(test), blocks=tuple(rows))
+    return BlockAblations(images=len(test), blocks=tuple(rows))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from resnetlab.schema import FieldError, Whole, spec
+from resnetlab.schema import FieldError, NonNegativeInt, strict_dataclass
 
 
-@spec
-class Instruments:
+@strict_dataclass
+class DiagnosticsConfig:
     """Diagnostics that a run records.
 
     They are placement: none of them changes a bit of the training; a test checks it.
     """
 
-    gradients: tuple[Whole, ...] = ()
+    gradients: tuple[NonNegativeInt, ...] = ()
     """Epochs after which norms are measured layer by layer; 0 is before training."""
     drop_blocks: bool = False
     """Block ablation at the end of training: accuracy without each block in turn."""
@@ -22,7 +22,7 @@ class Instruments:
             raise FieldError("gradients", "an epoch stands twice", "gradients = [0, 1, 5]")
 
 
-@spec
+@strict_dataclass
 class LayerNorms:
     """Norms of a convolution or linear layer, for one batch in training mode.
 
@@ -48,8 +48,8 @@ class LayerNorms:
     """
 
 
-@spec
-class Gradients:
+@strict_dataclass
+class GradientNorms:
     """Gradient norms of a run, the file instruments/gradients-<epoch>.json."""
 
     epoch: float
@@ -61,8 +61,8 @@ class Gradients:
     layers: tuple[LayerNorms, ...]
 
 
-@spec
-class BlockWorth:
+@strict_dataclass
+class BlockAblation:
     """Accuracy on the test split without a block; `nothing` is the complete network."""
 
     without: str
@@ -70,12 +70,12 @@ class BlockWorth:
     lost_points: float
 
 
-@spec
-class DroppedBlocks:
+@strict_dataclass
+class BlockAblations:
     """Block ablations of a run, the file instruments/drop-blocks.json.
 
     For a network without blocks it has only the complete network.
     """
 
     images: int
-    blocks: tuple[BlockWorth, ...]
+    blocks: tuple[BlockAblation, ...]

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 
-from resnetlab.inspection.layer_rows import Layer, Layers
-from resnetlab.inspection.render_table import by_size, square
+from resnetlab.inspection.layer_rows import Layer, LayerTrace
+from resnetlab.inspection.render_table import format_size, format_square_size
 
-HIGH, STEP, WIDE = 20, 32, 236
+BOX_HEIGHT, ROW_HEIGHT, BOX_WIDTH = 20, 32, 236
 """Sizes in pixels: height of a box, distance from one box to the next, width of a box."""
-LEFT, TOP, LANE, SIDE = 176, 58, 26, 196
+LEFT_MARGIN, TOP_MARGIN, LANE_WIDTH, SIDE_BOX_WIDTH = 176, 58, 26, 196
 """Sizes in pixels: space left of the column and above it, distance between lanes, width of a box
 beside the column with its gap.
 """
-LEGEND = 540
+MIN_WIDTH = 540
 """Minimum width in pixels of the text below the drawing."""
-JOINS = {"add": "+", "concatenate": "c"}
+JOIN_SYMBOLS = {"add": "+", "concatenate": "c"}
 
 STYLE = """
 text{font:12px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#1c1e21}
@@ -35,7 +35,7 @@ path{fill:none;stroke:#5b626b;stroke-width:1.3}.shortcut{stroke:#c2540a;stroke-w
 
 
 @dataclass(frozen=True)
-class Way:
+class ShortcutPath:
     """Path around part of the column: from row `first` to row `last`, with the rows on it, in a
     lane.
     """
@@ -46,26 +46,26 @@ class Way:
     lane: int = 0
 
 
-def draw(layers: Layers) -> str:
+def draw_network(layers: LayerTrace) -> str:
     """Return the network as SVG, on a white card that is legible on light and dark pages."""
     rows = layers.rows
-    column = longest(rows)
+    column = longest_path(rows)
     position_of = {row: position for position, row in enumerate(column)} | {-1: -1}
-    ways = in_lanes(ways_around(rows, column), position_of)
+    ways = assign_lanes(find_shortcuts(rows, column), position_of)
     has_boxes = any(way.rows for way in ways)
     lanes = 1 + max((way.lane for way in ways), default=-1)
-    lane_width = SIDE if has_boxes and lanes > 1 else LANE
+    lane_width = SIDE_BOX_WIDTH if has_boxes and lanes > 1 else LANE_WIDTH
     width = (
-        LEFT
-        + WIDE
+        LEFT_MARGIN
+        + BOX_WIDTH
         + 20
         + lane_width * max(0, lanes - 1)
-        + (LANE + SIDE if has_boxes else LANE if lanes else 0)
+        + (LANE_WIDTH + SIDE_BOX_WIDTH if has_boxes else LANE_WIDTH if lanes else 0)
     )
-    height = TOP + STEP * len(column) + 74
-    width = max(width, LEGEND)
+    height = TOP_MARGIN + ROW_HEIGHT * len(column) + 74
+    width = max(width, MIN_WIDTH)
     size = f'width="{width}" height="{height}"'
-    title = f"{layers.name} for {by_size(layers.image)}"
+    title = f"{layers.name} for {format_size(layers.image_shape)}"
     parts = [
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size} '
@@ -78,39 +78,41 @@ def draw(layers: Layers) -> str:
             f'<text class="muted" x="16" y="41">{layers.parameters:,} parameters, {layers.macs:,} '
             "multiply-adds</text>"
         ),
-        *_bands(rows, column, width),
-        *(_way(rows, way, position_of, lane_width) for way in ways),
+        *_draw_stages(rows, column, width),
+        *(_draw_shortcut(rows, way, position_of, lane_width) for way in ways),
     ]
     for position, row in enumerate(column):
-        y = _middle(position)
-        radius = 8 if rows[row].kind in JOINS else HIGH // 2
-        above = (8 if position and rows[column[position - 1]].kind in JOINS else HIGH // 2) - STEP
-        parts.append(f'<path d="M{_centre()},{y + above}V{y - radius}"/>')
+        y = _row_center(position)
+        radius = 8 if rows[row].kind in JOIN_SYMBOLS else BOX_HEIGHT // 2
+        above = (
+            8 if position and rows[column[position - 1]].kind in JOIN_SYMBOLS else BOX_HEIGHT // 2
+        ) - ROW_HEIGHT
+        parts.append(f'<path d="M{_column_center()},{y + above}V{y - radius}"/>')
         parts.append(
             _join(rows[row], y)
-            if rows[row].kind in JOINS
-            else _box(rows[row], LEFT, y, WIDE, "layer")
+            if rows[row].kind in JOIN_SYMBOLS
+            else _box(rows[row], LEFT_MARGIN, y, BOX_WIDTH, "layer")
         )
     return "\n".join([*parts, *_legend(rows, ways, height), "</svg>"]) + "\n"
 
 
-def longest(rows: list[Layer]) -> list[int]:
+def longest_path(rows: list[Layer]) -> list[int]:
     """Return the rows on the longest path from the image to the last row."""
     length: list[int] = []
     for row in rows:
-        length.append(1 + max((length[source] for source in row.takes if source >= 0), default=0))
+        length.append(1 + max((length[source] for source in row.inputs if source >= 0), default=0))
     row_index, path = len(rows) - 1, []
     while row_index >= 0:
         path.append(row_index)
         row_index = max(
-            rows[row_index].takes,
+            rows[row_index].inputs,
             key=lambda source: (length[source] if source >= 0 else 0, source),
             default=-1,
         )
     return path[::-1]
 
 
-def ways_around(rows: list[Layer], column: list[int]) -> list[Way]:
+def find_shortcuts(rows: list[Layer], column: list[int]) -> list[ShortcutPath]:
     """Return every edge that is not in the column; consecutive rows beside the column form one
     path.
     """
@@ -118,31 +120,31 @@ def ways_around(rows: list[Layer], column: list[int]) -> list[Way]:
     column_edges = set(zip([-1, *column], column, strict=False))
     users: dict[int, list[int]] = {}
     for number, row in enumerate(rows):
-        for source in row.takes:
+        for source in row.inputs:
             users.setdefault(source, []).append(number)
     ways = []
     for number, row in enumerate(rows):
-        for source in row.takes:
+        for source in row.inputs:
             if number in in_column:
                 if source in in_column | {-1} and (source, number) not in column_edges:
-                    ways.append(Way(source, number, ()))
+                    ways.append(ShortcutPath(source, number, ()))
             elif source in in_column | {-1}:
                 chain = [number]
                 while len(users.get(chain[-1], [])) == 1 and users[chain[-1]][0] not in in_column:
                     chain.append(users[chain[-1]][0])
                 ends = [user for user in users.get(chain[-1], []) if user in in_column]
-                ways += [Way(source, end, tuple(chain)) for end in ends]
+                ways += [ShortcutPath(source, end, tuple(chain)) for end in ends]
     return ways
 
 
-def in_lanes(ways: list[Way], position_of: dict[int, int]) -> list[Way]:
+def assign_lanes(shortcuts: list[ShortcutPath], position_of: dict[int, int]) -> list[ShortcutPath]:
     """Return the paths, each in the first lane where it crosses no other; short paths first, so
     that long ones enclose them.
     """
     lanes: list[list[tuple[int, int]]] = []
     placed = []
     for way in sorted(
-        ways,
+        shortcuts,
         key=lambda way: (position_of[way.last] - position_of[way.first], position_of[way.first]),
     ):
         low, high = position_of[way.first], position_of[way.last]
@@ -151,23 +153,23 @@ def in_lanes(ways: list[Way], position_of: dict[int, int]) -> list[Way]:
         if lane == len(lanes):
             lanes.append([])
         lanes[lane].append((low, high))
-        placed.append(Way(way.first, way.last, way.rows, lane))
+        placed.append(ShortcutPath(way.first, way.last, way.rows, lane))
     return placed
 
 
-def _middle(position: int) -> int:
-    return TOP + STEP * position + STEP // 2
+def _row_center(position: int) -> int:
+    return TOP_MARGIN + ROW_HEIGHT * position + ROW_HEIGHT // 2
 
 
-def _centre() -> int:
-    return LEFT + WIDE // 2
+def _column_center() -> int:
+    return LEFT_MARGIN + BOX_WIDTH // 2
 
 
-def _bands(rows: list[Layer], column: list[int], width: int) -> list[str]:
+def _draw_stages(rows: list[Layer], column: list[int], width: int) -> list[str]:
     """Draw the stages, every other one on a grey band: name, output size, parameters."""
     parts, position, first_row = [], 0, 0
     for number, (name, layers) in enumerate(_stages([rows[row] for row in column])):
-        top, height = TOP + STEP * position, STEP * len(layers)
+        top, height = TOP_MARGIN + ROW_HEIGHT * position, ROW_HEIGHT * len(layers)
         if number % 2 == 0:
             parts.append(
                 f'<rect class="band" x="8" y="{top}" width="{width - 16}" height="{height}" '
@@ -175,7 +177,7 @@ def _bands(rows: list[Layer], column: list[int], width: int) -> list[str]:
             )
         y = top + 13
         parts.append(f'<text class="strong" x="16" y="{y}">{escape(name)}</text>')
-        lines = [by_size(layers[-1].output)] if name != by_size(layers[-1].output) else []
+        lines = [format_size(layers[-1].output)] if name != format_size(layers[-1].output) else []
         end_row = column[position + len(layers) - 1] + 1
         parameters = sum(
             row.parameters for row in rows[first_row:end_row]
@@ -199,7 +201,7 @@ def _stages(layers: list[Layer]) -> list[tuple[str, list[Layer]]]:
         return ".".join(parts[:2] if len(parts) > 2 and parts[1].isdigit() else parts[:1])
 
     def by_output_size(layer: Layer) -> str:
-        return by_size(layer.output[1:]) if len(layer.output) == 3 else "vector"
+        return format_size(layer.output[1:]) if len(layer.output) == 3 else "vector"
 
     stages = [(name, list(group)) for name, group in groupby(layers, by_name)]
     if 2 * len(stages) > len(layers):
@@ -210,22 +212,26 @@ def _stages(layers: list[Layer]) -> list[tuple[str, list[Layer]]]:
 def _label(layer: Layer) -> str:
     """Return a label such as `3x3 conv, 64, /2`."""
     kernel = (
-        f"{square(layer.kernel)}x{square(layer.kernel)} "
+        f"{format_square_size(layer.kernel)}x{format_square_size(layer.kernel)} "
         if layer.kernel and len(set(layer.kernel)) == 1
         else ""
     )
-    kernel = kernel or (f"{by_size(layer.kernel)} " if layer.kernel else "")
+    kernel = kernel or (f"{format_size(layer.kernel)} " if layer.kernel else "")
     kind, _, detail = layer.kind.partition(", ")
-    parts = [kernel + kind, str(layer.output[0]) if layer.weights else "", detail]
+    parts = [kernel + kind, str(layer.output[0]) if layer.layer_parameters else "", detail]
     if layer.stride and max(layer.stride) > 1:
-        parts.append(f"/{square(layer.stride)}")
+        parts.append(f"/{format_square_size(layer.stride)}")
     return ", ".join(part for part in parts if part)
 
 
 def _tooltip(layer: Layer) -> str:
     """Return a tooltip with all values of the layer's table row."""
-    field = f", receptive field {square(layer.paths.size)}" if layer.paths else ""
-    summary = f"{layer.name}: {_label(layer)}; gives {by_size(layer.output)}"
+    field = (
+        f", receptive field {format_square_size(layer.receptive_field.size)}"
+        if layer.receptive_field
+        else ""
+    )
+    summary = f"{layer.name}: {_label(layer)}; gives {format_size(layer.output)}"
     return (
         f"<title>{escape(summary)}; {layer.parameters:,} parameters, {layer.macs:,} "
         f"multiply-adds{field}</title>"
@@ -234,16 +240,20 @@ def _tooltip(layer: Layer) -> str:
 
 def _box(layer: Layer, x: int, y: int, width: int, name: str) -> str:
     strided = layer.stride is not None and max(layer.stride) > 1
-    name += " strided" if strided else "" if layer.weights else " bare"
-    then = " " + ", ".join(layer.then) if layer.then and len(layer.then) < 4 else ""
+    name += " strided" if strided else "" if layer.layer_parameters else " bare"
+    then = (
+        " " + ", ".join(layer.followed_by)
+        if layer.followed_by and len(layer.followed_by) < 4
+        else ""
+    )
     muted = (
         f'<tspan class="muted">{escape(then)}</tspan>'
         if then and len(_label(layer) + then) < 40
         else ""
     )
     return (
-        f'<g class="{name}">{_tooltip(layer)}<rect x="{x}" y="{y - HIGH // 2}" '
-        f'width="{width}" height="{HIGH}" rx="4"/>'
+        f'<g class="{name}">{_tooltip(layer)}<rect x="{x}" y="{y - BOX_HEIGHT // 2}" '
+        f'width="{width}" height="{BOX_HEIGHT}" rx="4"/>'
         f'<text class="mid" x="{x + width // 2}" '
         f'y="{y + 4}">{escape(_label(layer))}{muted}</text></g>'
     )
@@ -251,49 +261,59 @@ def _box(layer: Layer, x: int, y: int, width: int, name: str) -> str:
 
 def _join(layer: Layer, y: int) -> str:
     labels = [f"{layer.output[0]} maps"] if layer.kind == "concatenate" else []
-    note = ", ".join([*labels, *layer.then[:3]])
+    note = ", ".join([*labels, *layer.followed_by[:3]])
     return (
-        f'<g class="join">{_tooltip(layer)}<circle cx="{_centre()}" cy="{y}" r="8"/>'
-        f'<text class="mid" x="{_centre()}" y="{y + 4}">{JOINS[layer.kind]}</text>'
-        f'<text class="muted end" x="{_centre() - 16}" y="{y + 4}">{escape(note)}</text></g>'
+        f'<g class="join">{_tooltip(layer)}<circle cx="{_column_center()}" cy="{y}" r="8"/>'
+        f'<text class="mid" x="{_column_center()}" y="{y + 4}">{JOIN_SYMBOLS[layer.kind]}</text>'
+        f'<text class="muted end" x="{_column_center() - 16}" y="{y + 4}">{escape(note)}</text></g>'
     )
 
 
-def _way(rows: list[Layer], way: Way, position_of: dict[int, int], lane_width: int) -> str:
-    start = _middle(position_of[way.first]) + STEP // 2  # between two boxes
-    end = _middle(position_of[way.last])
-    right = LEFT + WIDE + 20 + lane_width * way.lane
-    edge = _centre() + 8 if rows[way.last].kind in JOINS else LEFT + WIDE
-    changes = way.first >= 0 and rows[way.first].output != rows[way.last].output
-    name = "shortcut changes" if changes and rows[way.last].kind != "concatenate" else "shortcut"
+def _draw_shortcut(
+    rows: list[Layer], shortcut: ShortcutPath, position_of: dict[int, int], lane_width: int
+) -> str:
+    start = _row_center(position_of[shortcut.first]) + ROW_HEIGHT // 2  # between two boxes
+    end = _row_center(position_of[shortcut.last])
+    right = LEFT_MARGIN + BOX_WIDTH + 20 + lane_width * shortcut.lane
+    edge = (
+        _column_center() + 8
+        if rows[shortcut.last].kind in JOIN_SYMBOLS
+        else LEFT_MARGIN + BOX_WIDTH
+    )
+    changes = shortcut.first >= 0 and rows[shortcut.first].output != rows[shortcut.last].output
+    name = (
+        "shortcut changes" if changes and rows[shortcut.last].kind != "concatenate" else "shortcut"
+    )
     radius = 7
     line = (
-        f'<path class="{name}" d="M{_centre()},{start}H{right - radius}q{radius},0 '
+        f'<path class="{name}" d="M{_column_center()},{start}H{right - radius}q{radius},0 '
         f"{radius},{radius}"
         f'V{end - radius}q0,{radius} {-radius},{radius}H{edge}"/>'
         f'<path class="shortcut" d="M{edge + 6},{end - 4}l-6,4l6,4"/>'
     )
-    gap = (end - start) / (len(way.rows) + 1)
+    gap = (end - start) / (len(shortcut.rows) + 1)
     boxes = [
-        _box(rows[row], right - 12, round(start + gap * (index + 1)), SIDE - 16, "side")
-        for index, row in enumerate(way.rows)
+        _box(rows[row], right - 12, round(start + gap * (index + 1)), SIDE_BOX_WIDTH - 16, "side")
+        for index, row in enumerate(shortcut.rows)
     ]
     return "\n".join([line, *boxes])
 
 
-def _legend(rows: list[Layer], ways: list[Way], height: int) -> list[str]:
+def _legend(rows: list[Layer], shortcuts: list[ShortcutPath], height: int) -> list[str]:
     """Return the legend for the marks that occur in the drawing."""
     joins = [
-        f"{sign} {kind}" for kind, sign in JOINS.items() if any(row.kind == kind for row in rows)
+        f"{sign} {kind}"
+        for kind, sign in JOIN_SYMBOLS.items()
+        if any(row.kind == kind for row in rows)
     ]
     lines = [
         "A box: window, kind, maps that it gives, /stride; darker where it strides. "
         + ", ".join(joins)
     ]
-    if ways:
+    if shortcuts:
         text = "Orange: ways around; dashed where they change size or maps"
         lines.append(
-            text + (", boxed where they project." if any(way.rows for way in ways) else ".")
+            text + (", boxed where they project." if any(way.rows for way in shortcuts) else ".")
         )
     return [
         f'<text class="muted" x="16" y="{height - 40 + 16 * n}">{line}</text>'

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from resnetlab.errors import mistake
-from resnetlab.training.preserve import unchanged
+from resnetlab.errors import input_error
+from resnetlab.training.preserve import preserve_buffers_and_mode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DRAWN, ACROSS = 64, 16
+MAX_DRAWN_FILTERS, MAX_COLUMNS = 64, 16
 """Maximum numbers of filters in the figure and in one line of it."""
 Array = NDArray[np.float32]
 
@@ -36,11 +36,11 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class Shown:
+class CaptionedImage:
     """Image (H, W, C) uint8 with the text beside it."""
 
     pixels: NDArray[np.uint8]
-    words: str
+    caption: str
 
 
 def first_filters(model: nn.Module, images: Tensor, name: str) -> Filters:
@@ -58,20 +58,20 @@ def first_filters(model: nn.Module, images: Tensor, name: str) -> Filters:
     ]
     handles = [module.register_forward_hook(make_hook(layer)) for layer, module in layers]
     try:
-        with unchanged(model), torch.no_grad():
+        with preserve_buffers_and_mode(model), torch.no_grad():
             model.eval()(images)
     finally:
         for handle in handles:
             handle.remove()
     if not calls:
-        raise mistake(
+        raise input_error(
             name, "its network has no convolution", "give the run of a convolutional network"
         )
     layer, module, out = calls[0]
     return Filters(layer, module.weight.detach().float().cpu(), out.float().cpu())
 
 
-def rows(filters: Filters) -> list[dict[str, Any]]:
+def filter_rows(filters: Filters) -> list[dict[str, Any]]:
     """Return one row per filter: its weights and its responses at all positions of all images."""
     return [
         {
@@ -88,15 +88,15 @@ def rows(filters: Filters) -> list[dict[str, Any]]:
     ]
 
 
-def picture(filters: Filters, images: Sequence[Shown], title: str) -> bytes:
+def render_figure(filters: Filters, images: Sequence[CaptionedImage], title: str) -> bytes:
     """Return a PNG with the filters, then one line of maps for each image.
 
     Filters with three channels are shown in color, with grey for 0.
     """
     import matplotlib as mpl
 
-    count = min(DRAWN, len(filters.weights))
-    columns = min(ACROSS, count)
+    count = min(MAX_DRAWN_FILTERS, len(filters.weights))
+    columns = min(MAX_COLUMNS, count)
     lines = -(-count // columns)
     width, tiles_height = 1.6 + 0.62 * columns, 0.62 * lines
     heights = [tiles_height + 0.75] * (1 + len(images))
@@ -129,7 +129,7 @@ def picture(filters: Filters, images: Sequence[Shown], title: str) -> bytes:
                 maps[:count],
                 columns,
                 [tiles_x[0], y, tiles_x[1], tiles_height / height],
-                image.words,
+                image.caption,
             )
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -137,7 +137,7 @@ def picture(filters: Filters, images: Sequence[Shown], title: str) -> bytes:
 
 
 def _draw_filters(figure: Figure, filters: Filters, columns: int, box: list[float]) -> None:
-    weights = filters.weights[:DRAWN]
+    weights = filters.weights[:MAX_DRAWN_FILTERS]
     _, channels, kernel_height, kernel_width = weights.shape
     largest = float(weights.abs().max()) or 1.0
     suffix = f", the first {len(weights)}" if len(weights) < len(filters.weights) else ""

@@ -17,19 +17,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from resnetlab.errors import mistake
+from resnetlab.errors import input_error
 
 Pair = tuple[int, int]
 
 
-class Convolutional(nn.Module):
+class FullyConvolutional(nn.Module):
     """Fully convolutional copy of `model`, with the same weights, in evaluation mode.
 
     `image` (C, H, W) is the size for which the linear layers were made.
     """
 
     def __init__(
-        self, model: nn.Module, image: tuple[int, int, int], name: str = "network"
+        self, model: nn.Module, image_shape: tuple[int, int, int], name: str = "network"
     ) -> None:
         super().__init__()
         self.net = copy.deepcopy(model).eval()
@@ -41,15 +41,15 @@ class Convolutional(nn.Module):
         self.kernels: dict[int, Pair] = {}
         self.windows: list[Pair] = []
         parameter = next(self.net.parameters())
-        unsupported = mistake(
+        unsupported = input_error(
             name,
             "cannot be read as convolutions",
             "a network whose maps are flattened or pooled once",
         )
         try:
-            with torch.no_grad(), _AsConvolutions(self, learn=True):
+            with torch.no_grad(), _AsConvolutions(self, record_sizes=True):
                 scores = self.net(
-                    torch.zeros(1, *image, device=parameter.device, dtype=parameter.dtype)
+                    torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype)
                 )
         except RuntimeError:
             raise unsupported from None
@@ -63,13 +63,13 @@ class Convolutional(nn.Module):
         Raises InputError for an image that is too small.
         """
         try:
-            with _AsConvolutions(self, learn=False):
+            with _AsConvolutions(self, record_sizes=False):
                 scores: Tensor = self.net(images)
         except RuntimeError as error:
             size = "x".join(map(str, images.shape[1:]))
             reason = str(error).splitlines()[0][:160]
             fix = "an image at least as large as that of the training"
-            raise mistake(self.name, f"cannot take {size}: {reason}", fix) from None
+            raise input_error(self.name, f"cannot take {size}: {reason}", fix) from None
         return scores
 
     def layers(self) -> list[tuple[str, int, Pair, int]]:
@@ -92,7 +92,7 @@ class _AnySize:
         """Accept any image."""
 
 
-_FLAT: set[Any] = {torch.flatten, Tensor.flatten, Tensor.view, Tensor.reshape, torch.reshape}
+_FLATTEN_OPS: set[Any] = {torch.flatten, Tensor.flatten, Tensor.view, Tensor.reshape, torch.reshape}
 
 
 class _AsConvolutions(TorchFunctionMode):
@@ -100,9 +100,9 @@ class _AsConvolutions(TorchFunctionMode):
     convolutional forms.
     """
 
-    def __init__(self, network: Convolutional, learn: bool) -> None:
+    def __init__(self, network: FullyConvolutional, record_sizes: bool) -> None:
         super().__init__()
-        self.network, self.learn, self.pooled = network, learn, 0
+        self.network, self.record_sizes, self.num_pools = network, record_sizes, 0
 
     def __torch_function__(
         self,
@@ -115,7 +115,7 @@ class _AsConvolutions(TorchFunctionMode):
         x = args[0] if args and isinstance(args[0], Tensor) else None
         if x is None or x.dim() != 4:
             return func(*args, **kwargs)
-        if func in _FLAT:
+        if func in _FLATTEN_OPS:
             sizes = args[1:] if func not in (torch.flatten, Tensor.flatten) else (0, 0)
             sizes = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
             return x if len(sizes) == 2 else func(*args, **kwargs)
@@ -125,7 +125,7 @@ class _AsConvolutions(TorchFunctionMode):
             )
         if func is F.linear:
             weight, bias = args[1], args[2] if len(args) > 2 else kwargs.get("bias")
-            if self.learn:
+            if self.record_sizes:
                 self.network.kernels[id(weight)] = (x.shape[2], x.shape[3])
             kernel = self.network.kernels[id(weight)]
             return F.conv2d(x, weight.view(weight.shape[0], x.shape[1], *kernel), bias)
@@ -137,33 +137,36 @@ class _AsConvolutions(TorchFunctionMode):
         A pooling into several cells must leave the maps unchanged at that size.
         """
         down, across = (cells, cells) if isinstance(cells, int) else cells
-        if self.learn:
+        if self.record_sizes:
             window = (x.shape[2] // down, x.shape[3] // across)
             if (down, across) != (1, 1) and window != (1, 1):
-                raise mistake(
+                raise input_error(
                     self.network.name,
                     "pools into cells at this size",
                     "--train-input of the size it is for",
                 )
             self.network.windows.append(window)
-        self.pooled += 1
-        return self.network.windows[self.pooled - 1]
+        self.num_pools += 1
+        return self.network.windows[self.num_pools - 1]
 
 
 def score_map(
-    model: nn.Module, train_image: tuple[int, int, int], image: tuple[int, int, int], name: str
+    model: nn.Module,
+    train_image_shape: tuple[int, int, int],
+    image_shape: tuple[int, int, int],
+    name: str,
 ) -> dict[str, Any]:
     """Apply the fully convolutional form of `model` to a larger image.
 
     Return the layers, the map of scores, and the largest difference of outputs at the training
     size.
     """
-    as_convolutions = Convolutional(model, train_image, name)
+    as_convolutions = FullyConvolutional(model, train_image_shape, name)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        small = torch.randn(2, *train_image, generator=generator)
+        small = torch.randn(2, *train_image_shape, generator=generator)
         largest_difference = (model.eval()(small) - as_convolutions(small).flatten(1)).abs().max()
-        scores = as_convolutions(torch.randn(1, *image, generator=generator))
+        scores = as_convolutions(torch.randn(1, *image_shape, generator=generator))
     down, across = scores.shape[2:]
     layers = {
         name: f"{window[0]}x{window[1]} convolution, {in_maps} to {out_maps} maps"
@@ -171,8 +174,8 @@ def score_map(
     }
     return {
         "model": name,
-        "training_input": train_image,
-        "input": image,
+        "training_input": train_image_shape,
+        "input": image_shape,
         "layers": layers,
         "scores": tuple(scores.shape[1:]),
         "places": f"{down * across} windows of the training size in one pass",

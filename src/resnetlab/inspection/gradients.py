@@ -16,20 +16,28 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from resnetlab.data.device_images import Resident
-from resnetlab.inspection.diagnostics_config import Gradients, LayerNorms
-from resnetlab.training.preserve import unchanged
-from resnetlab.training.rng import stream, stream_seed
-from resnetlab.training.state import Learner
+from resnetlab.data.device_images import DeviceImages
+from resnetlab.inspection.diagnostics_config import GradientNorms, LayerNorms
+from resnetlab.training.preserve import preserve_buffers_and_mode
+from resnetlab.training.rng import derive_seed, make_generator
+from resnetlab.training.state import ScratchTrainState
 
-IMAGES = 128
+MAX_IMAGES = 128
 """Maximum number of images in the measured batch.
 
 It is also at most the recipe's batch size, so it fits into memory.
 """
 
 _RELU: set[Any] = {F.relu, torch.relu, Tensor.relu, F.relu6}
-_SMOOTH: set[Any] = {torch.tanh, Tensor.tanh, F.silu, F.gelu, F.elu, F.leaky_relu, F.hardswish}
+_SMOOTH_ACTIVATIONS: set[Any] = {
+    torch.tanh,
+    Tensor.tanh,
+    F.silu,
+    F.gelu,
+    F.elu,
+    F.leaky_relu,
+    F.hardswish,
+}
 
 
 class _ActivationRecorder(TorchFunctionMode):
@@ -39,7 +47,7 @@ class _ActivationRecorder(TorchFunctionMode):
 
     def __init__(self, names: dict[int, str]) -> None:
         super().__init__()
-        self.names, self.last = names, ""
+        self.names, self.last_layer = names, ""
         self.measures: dict[str, dict[str, Tensor]] = {}
         self.shapes: dict[str, torch.Size] = {}
         self.handles: dict[str, RemovableHandle] = {}
@@ -53,13 +61,13 @@ class _ActivationRecorder(TorchFunctionMode):
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         if func in (F.conv2d, torch.conv2d, F.linear) and id(args[1]) in self.names:
-            self.last = self.names[id(args[1])]
+            self.last_layer = self.names[id(args[1])]
             self._record_response(out)
-        elif func is F.batch_norm and self.last:
-            if out.shape == self.shapes[self.last]:
+        elif func is F.batch_norm and self.last_layer:
+            if out.shape == self.shapes[self.last_layer]:
                 self._record_response(out)
-        elif self.last and (func in _RELU or func in _SMOOTH):
-            measures, values = self.measures[self.last], out.detach()
+        elif self.last_layer and (func in _RELU or func in _SMOOTH_ACTIVATIONS):
+            measures, values = self.measures[self.last_layer], out.detach()
             measures["activation_norm"] = values.norm()
             if func in _RELU:
                 active = (
@@ -69,7 +77,7 @@ class _ActivationRecorder(TorchFunctionMode):
         return out
 
     def _record_response(self, out: Tensor) -> None:
-        name, values = self.last, out.detach()
+        name, values = self.last_layer, out.detach()
         self.measures[name] = {"response_norm": values.norm(), "response_sd": values.std()}
         self.shapes[name] = out.shape
         if name in self.handles:  # the hook on the output before normalization
@@ -81,7 +89,7 @@ class _ActivationRecorder(TorchFunctionMode):
         self.handles[name] = out.register_hook(record_gradient)  # type: ignore[no-untyped-call]
 
 
-def gradients(
+def measure_layer_norms(
     model: nn.Module, images: Tensor, labels: Tensor
 ) -> tuple[float | None, tuple[LayerNorms, ...]]:
     """Return the loss of one batch in training mode, and the norms of each used convolution and
@@ -91,7 +99,7 @@ def gradients(
     advance.
     """
     layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
-    with unchanged(model), torch.enable_grad():
+    with preserve_buffers_and_mode(model), torch.enable_grad():
         model.train()
         with _ActivationRecorder(
             {id(layer.weight): name for name, layer in layers.items()}
@@ -112,23 +120,25 @@ def gradients(
     return _finite(loss), tuple(rows)
 
 
-def of_learner(learner: Learner, train: Resident, most: int = IMAGES) -> Gradients:
+def measure_gradients(
+    state: ScratchTrainState, train: DeviceImages, max_images: int = MAX_IMAGES
+) -> GradientNorms:
     """Return the norms at the current training weights of `learner`, in fp32.
 
     The network and its random state stay unchanged. The batch is the start of an order drawn from
     the run's seed, so that conditions with the same seed use the same images.
     """
-    count = max(2, min(most, learner.recipe.batch_size))
-    order = torch.randperm(len(train), generator=stream(learner.seed, "inspect"))[:count].to(
-        learner.device
+    count = max(2, min(max_images, state.recipe.batch_size))
+    order = torch.randperm(len(train), generator=make_generator(state.seed, "inspect"))[:count].to(
+        state.device
     )
-    images, labels = learner.prepared(train.pixels[order]), train.labels[order]
-    with torch.random.fork_rng(devices=[learner.device] if learner.device.type == "cuda" else []):
-        torch.manual_seed(stream_seed(learner.seed, "inspect"))  # for dropout
-        loss, layers = gradients(learner.model, images, labels)
-    epoch = learner.step / learner.steps_per_epoch
-    return Gradients(
-        epoch=epoch, step=learner.step, images=len(order), loss_nats=loss, layers=layers
+    images, labels = state.preprocess(train.pixels[order]), train.labels[order]
+    with torch.random.fork_rng(devices=[state.device] if state.device.type == "cuda" else []):
+        torch.manual_seed(derive_seed(state.seed, "inspect"))  # for dropout
+        loss, layers = measure_layer_norms(state.model, images, labels)
+    epoch = state.step / state.steps_per_epoch
+    return GradientNorms(
+        epoch=epoch, step=state.step, images=len(order), loss_nats=loss, layers=layers
     )
 
 

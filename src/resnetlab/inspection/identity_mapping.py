@@ -16,19 +16,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnetlab.models.nets.blocks import BasicBlock
-from resnetlab.models.nets.init import initialise
-from resnetlab.training.rng import stream
+from resnetlab.models.nets.init import init_weights
+from resnetlab.training.rng import make_generator
 
-CHANNELS, SIDE, BATCH = 8, 8, 32
+CHANNELS, SIDE, BATCH_SIZE = 8, 8, 32
 
-RATES = (1e-3, 1e-2, 3e-2)
+LEARNING_RATES = (1e-3, 1e-2, 3e-2)
 """Learning rates of Adam.
 
 Each kind uses its best one: at the lowest, neither learns much in so few steps.
 """
 
 
-def stack(blocks: int, residual: bool, seed: int) -> nn.Module:
+def build_stack(blocks: int, residual: bool, seed: int) -> nn.Module:
     """Return basic blocks with batch normalization; a plain and a residual stack start from the
     same weights.
     """
@@ -38,27 +38,29 @@ def stack(blocks: int, residual: bool, seed: int) -> nn.Module:
             for _ in range(blocks)
         )
     )
-    initialise(model, "he", lambda name: stream(seed, "init", name))
+    init_weights(model, "he", lambda name: make_generator(seed, "init", name))
     return model
 
 
-def maps(seed: int, step: int) -> Tensor:
+def random_maps(seed: int, step: int) -> Tensor:
     """Return random maps (32, 8, 8, 8), non-negative like the output of a ReLU, so that a block can
     reproduce them exactly.
     """
-    return torch.randn(BATCH, CHANNELS, SIDE, SIDE, generator=stream(seed, "identity", step)).relu()
+    return torch.randn(
+        BATCH_SIZE, CHANNELS, SIDE, SIDE, generator=make_generator(seed, "identity", step)
+    ).relu()
 
 
-def unexplained(
+def unexplained_variance(
     blocks: int, residual: bool, seed: int, steps: int, lr: float
 ) -> tuple[float, float]:
     """Return the unexplained fraction of the maps' variance before and after `steps` of Adam, in
     training mode.
     """
-    model = stack(blocks, residual, seed)
+    model = build_stack(blocks, residual, seed)
     optimiser = torch.optim.Adam(model.parameters(), lr)
     for step in range(steps):
-        x = maps(seed, step)
+        x = random_maps(seed, step)
         loss = F.mse_loss(model(x), x)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -66,15 +68,15 @@ def unexplained(
         if not step:
             before = float(loss.detach() / x.var())
     with torch.no_grad():
-        x = maps(seed, steps)
+        x = random_maps(seed, steps)
         return before, float(F.mse_loss(model(x), x) / x.var())
 
 
-def measure(
+def measure_identity_mapping(
     depths: tuple[int, ...] = (1, 4, 8),
     seeds: int = 3,
     steps: int = 120,
-    rates: tuple[float, ...] = RATES,
+    lrs: tuple[float, ...] = LEARNING_RATES,
 ) -> list[dict[str, Any]]:
     """Return one row per depth and kind: unexplained variance before and after training, in per
     cent.
@@ -88,10 +90,10 @@ def measure(
             start_time = time.monotonic()
             results = {
                 lr: [
-                    unexplained(blocks, kind == "residual", seed, steps, lr)
+                    unexplained_variance(blocks, kind == "residual", seed, steps, lr)
                     for seed in range(seeds)
                 ]
-                for lr in rates
+                for lr in lrs
             }
             lr, pairs = min(results.items(), key=lambda item: sum(after for _, after in item[1]))
             after = [100 * pair[1] for pair in pairs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from resnetlab.inspection.receptive_field import Paths
+from resnetlab.inspection.receptive_field import ReceptiveField
 
 
 @dataclass
@@ -22,15 +22,15 @@ class Layer:
     kernel: tuple[int, int] | None = None
     stride: tuple[int, int] | None = None
     padding: tuple[int, int] | None = None
-    weights: int = 0
+    layer_parameters: int = 0
     """Parameters of the layer itself, with its bias."""
     parameters: int = 0
     macs: int = 0
     activation_bytes: int = 0
-    paths: Paths | None = None
+    receptive_field: ReceptiveField | None = None
     """Receptive field of an output; None if it is unknown."""
-    then: list[str] = field(default_factory=list)
-    takes: tuple[int, ...] = ()
+    followed_by: list[str] = field(default_factory=list)
+    inputs: tuple[int, ...] = ()
     """Rows whose output the layer, or an operation that follows it, takes; -1 is the image."""
 
     @property
@@ -40,11 +40,11 @@ class Layer:
 
 
 @dataclass
-class Layers:
+class LayerTrace:
     """Layers of a network for one image size."""
 
     name: str
-    image: tuple[int, int, int]
+    image_shape: tuple[int, int, int]
     rows: list[Layer]
     parameters: int
     uncounted: dict[str, int]

@@ -6,47 +6,47 @@ from dataclasses import replace
 from typing import Any
 
 from resnetlab.errors import InputError
-from resnetlab.inspection.architecture_tables import SLIDES
-from resnetlab.inspection.layer_rows import Layers
-from resnetlab.inspection.render_table import square
-from resnetlab.models.configs import External, ImageNetResNet, Model
+from resnetlab.inspection.architecture_tables import SLIDES_FLOPS
+from resnetlab.inspection.layer_rows import LayerTrace
+from resnetlab.inspection.render_table import format_square_size
+from resnetlab.models.configs import ExternalConfig, ImageNetConfig, ModelConfig
 from resnetlab.models.configs.imagenet import IMAGENET
-from resnetlab.models.external import external_facts
+from resnetlab.models.external import weights_metadata
 
 
-def layer_rows(layers: Layers) -> list[dict[str, Any]]:
+def layer_rows(layers: LayerTrace) -> list[dict[str, Any]]:
     """Return one row per layer; parameters and memory include the normalization and activation that
     follow it.
     """
     rows = []
     for row in layers.rows:
-        paths = row.paths
+        paths = row.receptive_field
         rows.append(
             {
                 "layer": row.name,
                 "kind": row.kind,
                 "output": row.output,
-                "kernel": square(row.kernel),
-                "stride": square(row.stride),
-                "padding": square(row.padding),
+                "kernel": format_square_size(row.kernel),
+                "stride": format_square_size(row.stride),
+                "padding": format_square_size(row.padding),
                 "parameters": row.parameters,
                 "macs": row.macs,
                 "flops": row.flops,
-                "field": square(paths.size) if paths else "?",
-                "smallest_field": square(paths.smallest_size) if paths else "?",
-                "jump": square(paths.jump) if paths and len(row.output) == 3 else "",
+                "field": format_square_size(paths.size) if paths else "?",
+                "smallest_field": format_square_size(paths.smallest_size) if paths else "?",
+                "jump": format_square_size(paths.jump) if paths and len(row.output) == 3 else "",
                 "activation_bytes": row.activation_bytes,
-                "then": ", ".join(row.then),
+                "then": ", ".join(row.followed_by),
             }
         )
     return rows
 
 
-def totals(layers: Layers) -> dict[str, Any]:
+def totals(layers: LayerTrace) -> dict[str, Any]:
     """Return the totals of all layers, for one image."""
     values: dict[str, Any] = {
         "model": layers.name,
-        "input": layers.image,
+        "input": layers.image_shape,
         "parameters": layers.parameters,
         "macs": layers.macs,
         "flops": layers.flops,
@@ -56,18 +56,18 @@ def totals(layers: Layers) -> dict[str, Any]:
     return values | ({"parameters_not_used": layers.unused} if layers.unused else {})
 
 
-def known(model: Model) -> dict[str, Any]:
+def pretrained_metadata(model: ModelConfig) -> dict[str, Any]:
     """Return the library's facts about the weights of an external network: side, preprocessing,
     classes.
     """
-    if not isinstance(model, External) or not model.library:
+    if not isinstance(model, ExternalConfig) or not model.library:
         return {}
     try:
-        facts = external_facts(replace(model, weights=model.weights or "hub"))
+        facts = weights_metadata(replace(model, weights=model.weights or "hub"))
     except InputError:  # a library without weights for this network
         return {}
-    counts = {"side": facts.side, "classes": len(facts.classes)}
-    normalization = {"mean": facts.mean, "deviation": facts.deviation}
+    counts = {"side": facts.side, "classes": len(facts.class_names)}
+    normalization = {"mean": facts.mean, "deviation": facts.std}
     return {f"weights_{name}": value for name, value in counts.items() if value} | {
         f"weights_{name}": ", ".join(f"{part:g}" for part in values)
         for name, values in normalization.items()
@@ -95,18 +95,18 @@ NOTES = (
 )
 
 
-def notes(model: Model, image: tuple[int, int, int]) -> list[str]:
+def notes(model: ModelConfig, image: tuple[int, int, int]) -> list[str]:
     """Return notes that explain the table, and the slides' number if they have the network."""
     slide_notes = []
-    if isinstance(model, ImageNetResNet) and image == (3, 224, 224):
-        for name, slides_flops in SLIDES.items():
+    if isinstance(model, ImageNetConfig) and image == (3, 224, 224):
+        for name, slides_flops in SLIDES_FLOPS.items():
             network = IMAGENET[name]
             if replace(model, stride_on=network.stride_on) == network:
-                slide_notes.append(explained(name, slides_flops))
+                slide_notes.append(compare_with_slides(name, slides_flops))
     return [*NOTES, *slide_notes]
 
 
-def explained(name: str, slides_flops: float) -> str:
+def compare_with_slides(name: str, slides_flops: float) -> str:
     """Return one sentence that compares the slides' number with this package's."""
     first, middle = (_macs(name, option) for option in ("first", "middle"))
     if first == middle:

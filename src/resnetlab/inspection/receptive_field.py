@@ -12,7 +12,7 @@ Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Span:
+class AxisReceptiveField:
     """Receptive field along one axis: output p depends on pixels p x jump + first to p x jump +
     last.
     """
@@ -26,65 +26,74 @@ class Span:
         """Size in pixels, including those beyond the image's edge (zero padding)."""
         return self.last - self.first + 1
 
-    def window(self, kernel: int, stride: int, padding: int, dilation: int) -> Span:
+    def after_window(
+        self, kernel: int, stride: int, padding: int, dilation: int
+    ) -> AxisReceptiveField:
         """Return the span after a window: output p takes inputs from p x stride - padding on, in
         steps of `dilation`.
         """
         first = self.first - padding * self.jump
         last = self.last + ((kernel - 1) * dilation - padding) * self.jump
-        return Span(first, last, self.jump * stride)
+        return AxisReceptiveField(first, last, self.jump * stride)
 
-    def shifted(self, places: int, step: int = 1) -> Span:
+    def after_slice(self, start: int, step: int = 1) -> AxisReceptiveField:
         """Return the span after slicing: output p is input p x step + places."""
-        offset = places * self.jump
-        return Span(self.first + offset, self.last + offset, self.jump * step)
+        offset = start * self.jump
+        return AxisReceptiveField(self.first + offset, self.last + offset, self.jump * step)
 
-    def pixels(self, place: int, side: int) -> range:
+    def pixels(self, position: int, side: int) -> range:
         """Return the pixels inside an image of `side` on which output `place` depends."""
         return range(
-            max(0, place * self.jump + self.first), min(side, place * self.jump + self.last + 1)
+            max(0, position * self.jump + self.first),
+            min(side, position * self.jump + self.last + 1),
         )
 
 
 @dataclass(frozen=True)
-class Paths:
+class ReceptiveField:
     """Receptive fields down and across, along the largest and the smallest path through the
     shortcuts.
     """
 
-    largest: tuple[Span, Span]
-    smallest: tuple[Span, Span]
+    largest: tuple[AxisReceptiveField, AxisReceptiveField]
+    smallest: tuple[AxisReceptiveField, AxisReceptiveField]
 
-    def window(self, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Paths:
+    def after_window(
+        self, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
+    ) -> ReceptiveField:
         """Return the paths after a convolution or a pooling."""
 
-        def through(spans: tuple[Span, Span]) -> tuple[Span, Span]:
+        def through(
+            spans: tuple[AxisReceptiveField, AxisReceptiveField],
+        ) -> tuple[AxisReceptiveField, AxisReceptiveField]:
             down, across = spans
             return (
-                down.window(kernel[0], stride[0], padding[0], dilation[0]),
-                across.window(kernel[1], stride[1], padding[1], dilation[1]),
+                down.after_window(kernel[0], stride[0], padding[0], dilation[0]),
+                across.after_window(kernel[1], stride[1], padding[1], dilation[1]),
             )
 
-        return Paths(through(self.largest), through(self.smallest))
+        return ReceptiveField(through(self.largest), through(self.smallest))
 
-    def sliced(self, axis: int, start: int, step: int) -> Paths:
+    def after_slice(self, axis: int, start: int, step: int) -> ReceptiveField:
         """Return the paths after taking every `step`-th output from `start` on, down (0) or across
         (1).
         """
 
-        def through(spans: tuple[Span, Span]) -> tuple[Span, Span]:
+        def through(
+            spans: tuple[AxisReceptiveField, AxisReceptiveField],
+        ) -> tuple[AxisReceptiveField, AxisReceptiveField]:
             spans_after = [
-                span.shifted(start, step) if index == axis else span
+                span.after_slice(start, step) if index == axis else span
                 for index, span in enumerate(spans)
             ]
             return spans_after[0], spans_after[1]
 
-        return Paths(through(self.largest), through(self.smallest))
+        return ReceptiveField(through(self.largest), through(self.smallest))
 
-    def padded(self, pads: tuple[int, ...]) -> Paths:
+    def after_padding(self, pads: tuple[int, ...]) -> ReceptiveField:
         """Return the paths after zero padding (left, right, top, bottom, ..., as in torch)."""
         left, top = pads[0] if pads else 0, pads[2] if len(pads) > 2 else 0
-        return self.sliced(1, -left, 1).sliced(0, -top, 1)
+        return self.after_slice(1, -left, 1).after_slice(0, -top, 1)
 
     @property
     def size(self) -> Pair:
@@ -102,18 +111,22 @@ class Paths:
         return self.largest[0].jump, self.largest[1].jump
 
 
-PIXEL = Paths((Span(), Span()), (Span(), Span()))
+SINGLE_PIXEL = ReceptiveField(
+    (AxisReceptiveField(), AxisReceptiveField()), (AxisReceptiveField(), AxisReceptiveField())
+)
 """Receptive field of the image itself."""
 
 
-def joined(all_paths: Sequence[Paths | None]) -> Paths | None:
+def merge_receptive_fields(
+    receptive_fields: Sequence[ReceptiveField | None],
+) -> ReceptiveField | None:
     """Return the paths where several paths join: the largest covers them all, the smallest is the
     smallest of them.
 
     Return None if the maps do not align, or if a path is unknown.
     """
-    paths = [path for path in all_paths if path is not None]
-    if len(paths) < len(all_paths) or not paths:
+    paths = [path for path in receptive_fields if path is not None]
+    if len(paths) < len(receptive_fields) or not paths:
         return None
     if len({path.jump for path in paths}) > 1:
         # A vector of scales beside its maps (squeeze and excitation) depends on all maps from which
@@ -130,4 +143,4 @@ def joined(all_paths: Sequence[Paths | None]) -> Paths | None:
     smallest = min(
         (path.smallest for path in paths), key=lambda spans: (spans[0].size, spans[1].size)
     )
-    return Paths((largest[0], largest[1]), smallest)
+    return ReceptiveField((largest[0], largest[1]), smallest)

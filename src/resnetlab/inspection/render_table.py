@@ -7,38 +7,40 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from resnetlab.schema import json_text
+from resnetlab.schema import to_json
 
-Form = Literal["text", "markdown", "csv", "json"]
+TableFormat = Literal["text", "markdown", "csv", "json"]
 
-Row = Mapping[str, Any]
+TableRow = Mapping[str, Any]
 """Row of a table: a text, a number, a tuple of sizes, or None for each column."""
 
 
 def render(
-    rows: Sequence[Row],
-    form: Form,
+    rows: Sequence[TableRow],
+    table_format: TableFormat,
     *,
     facts: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
 ) -> str:
     """Return the rows as a table, with facts and notes below it; CSV has the rows alone."""
     facts = dict(facts or {})
-    if form == "json":
-        return json_text({"rows": rows, **facts, "notes": notes})
+    if table_format == "json":
+        return to_json({"rows": rows, **facts, "notes": notes})
     names = list(rows[0]) if rows else []
-    if form == "csv":
+    if table_format == "csv":
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         writer.writerows([_csv_value(row[name]) for name in names] for row in rows)
         return file.getvalue().rstrip("\n")
-    cells = [[_text(row[name]) for name in names] for row in rows]
+    cells = [[_format_value(row[name]) for name in names] for row in rows]
     titles = [name.replace("_", " ") for name in names]
-    if form == "markdown":
+    if table_format == "markdown":
         lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(names)}"]
         lines += [f"| {' | '.join(cell or ' ' for cell in line)} |" for line in cells]
-        below = [f"- {name.replace('_', ' ')}: {_text(value)}" for name, value in facts.items()]
+        below = [
+            f"- {name.replace('_', ' ')}: {_format_value(value)}" for name, value in facts.items()
+        ]
         return "\n".join(
             [*lines, *([""] if below or notes else []), *below, *(f"- {note}" for note in notes)]
         )
@@ -49,19 +51,20 @@ def render(
     lines = [_line(line, widths, right_aligned) for line in [titles, *cells]] if rows else []
     name_width = max((len(name) for name in facts), default=0)
     below = [
-        f"{name.replace('_', ' '):{name_width}}  {_text(value)}" for name, value in facts.items()
+        f"{name.replace('_', ' '):{name_width}}  {_format_value(value)}"
+        for name, value in facts.items()
     ]
     return "\n".join([*lines, *([""] if lines and (below or notes) else []), *below, *notes])
 
 
-def by_size(size: Sequence[int] | None) -> str:
+def format_size(size: Sequence[int] | None) -> str:
     """Return a size as `16x32x32`, or "" for None."""
     return "x".join(map(str, size)) if size else ""
 
 
-def square(size: Sequence[int] | None) -> str:
+def format_square_size(size: Sequence[int] | None) -> str:
     """Return `3` for (3, 3), and `3x5` for (3, 5)."""
-    return by_size(size[:1] if size and len(set(size)) == 1 else size)
+    return format_size(size[:1] if size and len(set(size)) == 1 else size)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right_aligned: Sequence[bool]) -> str:
@@ -72,7 +75,7 @@ def _line(cells: Sequence[str], widths: Sequence[int], right_aligned: Sequence[b
     return "  ".join(parts).rstrip()
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     match value:
         case None:
             return ""
@@ -83,10 +86,12 @@ def _text(value: Any) -> str:
         case float():
             return f"{value:.4g}"
         case dict():
-            return ", ".join(f"{name} {_text(item)}" for name, item in value.items()) or "none"
+            return (
+                ", ".join(f"{name} {_format_value(item)}" for name, item in value.items()) or "none"
+            )
         case _:
-            return by_size(value)
+            return format_size(value)
 
 
 def _csv_value(value: Any) -> Any:
-    return by_size(value) if isinstance(value, tuple | list) else "" if value is None else value
+    return format_size(value) if isinstance(value, tuple | list) else "" if value is None else value

@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from resnetlab.errors import InputError, mistake
+from resnetlab.errors import InputError, input_error
 
-LARGEST_DRAWN = 32
+MAX_DRAWN_PIXELS = 32
 """Maximum number of pixels down or across, with the padding; more would be too small to see."""
 
 
 @dataclass(frozen=True)
-class Window:
+class SlidingWindow:
     """Convolution with `filters`, or a pooling, for an image of `height` x `width` x `depth`."""
 
     height: int
@@ -37,12 +37,12 @@ class Window:
         }
         for option, size in sizes.items():
             if size < 1:
-                raise mistake(option, "less than 1", "1 or more", got=size)
+                raise input_error(option, "less than 1", "1 or more", got=size)
         if self.padding < 0:
-            raise mistake("--padding", "less than 0", "0 or more", got=self.padding)
+            raise input_error("--padding", "less than 0", "0 or more", got=self.padding)
         if self.filters is None and self.padding > self.kernel // 2:
             problem = f"a window of {self.kernel} could lie in the padding alone"
-            raise mistake("--padding", problem, f"at most {self.kernel // 2}", got=self.padding)
+            raise input_error("--padding", problem, f"at most {self.kernel // 2}", got=self.padding)
         if self.kernel > min(self.height, self.width) + 2 * self.padding:
             side = min(self.height, self.width)
             needed = self.kernel - 2 * self.padding
@@ -50,7 +50,7 @@ class Window:
                 f"a window of {self.kernel} does not fit into {side} pixels with padding "
                 f"{self.padding}"
             )
-            raise mistake(
+            raise input_error(
                 "--input", problem, f"the smallest side that works is {needed}, or pad by more"
             )
 
@@ -81,13 +81,13 @@ class Window:
         )
 
     @property
-    def connected_weights(self) -> int:
+    def fully_connected_weights(self) -> int:
         """Number of weights of a fully connected layer with the same output."""
         down, across, depth = self.output
         return (self.height * self.width * self.depth + self.bias) * down * across * depth
 
 
-def keep_size(window: Window) -> Window:
+def pad_to_same_size(window: SlidingWindow) -> SlidingWindow:
     """Return the window with the padding that keeps height and width: p = ((n - 1) s + k - n) / 2.
 
     Raises InputError if no padding, equal on all sides, does.
@@ -111,10 +111,10 @@ def keep_size(window: Window) -> Window:
         f"no padding keeps {window.height}x{window.width} with kernel {window.kernel} and stride "
         f"{window.stride}"
     )
-    raise mistake("--keep-size", problem, fix)
+    raise input_error("--keep-size", problem, fix)
 
 
-def facts(window: Window) -> dict[str, Any]:
+def window_facts(window: SlidingWindow) -> dict[str, Any]:
     """Return the numbers that the practical asks about a layer: output size, weights, weights of a
     fully connected layer.
     """
@@ -145,12 +145,12 @@ def facts(window: Window) -> dict[str, Any]:
         "weights": window.weights,
         "macs": window.macs,
         "flops": 2 * window.macs,
-        "fully_connected_weights": window.connected_weights,
-        "times_more": window.connected_weights / window.weights,
+        "fully_connected_weights": window.fully_connected_weights,
+        "times_more": window.fully_connected_weights / window.weights,
     }
 
 
-def draw(window: Window) -> str:
+def draw_window(window: SlidingWindow) -> str:
     """Return an SVG of the sliding window: the input below with its padding, the output above, one
     window and its output.
 
@@ -160,10 +160,12 @@ def draw(window: Window) -> str:
     input_height, input_width = (
         side + 2 * window.padding for side in (window.height, window.width)
     )
-    if max(input_height, input_width) > LARGEST_DRAWN:
+    if max(input_height, input_width) > MAX_DRAWN_PIXELS:
         problem = f"{input_height}x{input_width} squares cannot be told apart"
-        raise mistake(
-            "--draw", problem, f"--input of at most {LARGEST_DRAWN} pixels a side, padding included"
+        raise input_error(
+            "--draw",
+            problem,
+            f"--input of at most {MAX_DRAWN_PIXELS} pixels a side, padding included",
         )
     cell, margin, gap = 22, 16, 40
     row, column = min(1, down - 1), min(1, across - 1)

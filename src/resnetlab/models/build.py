@@ -7,19 +7,19 @@ from typing import assert_never
 import torch
 from torch import nn
 
-from resnetlab.errors import mistake
+from resnetlab.errors import input_error
 from resnetlab.models.configs import (
-    VGG,
-    AlexNetCifar,
-    BagOfWords,
-    CifarNet,
-    DenseNet,
-    External,
-    ImageNetResNet,
-    LeNet5,
-    Model,
+    AlexNetCifarConfig,
+    BagOfWordsConfig,
+    CifarConfig,
+    DenseNetConfig,
+    ExternalConfig,
+    ImageNetConfig,
+    LeNet5Config,
+    ModelConfig,
+    VGGConfig,
 )
-from resnetlab.models.external import construct, load_external
+from resnetlab.models.external import build_external, load_external
 from resnetlab.models.nets.cifar import CifarNetwork
 from resnetlab.models.nets.classic import (
     AlexNetCifarNetwork,
@@ -28,27 +28,29 @@ from resnetlab.models.nets.classic import (
     VGGNetwork,
 )
 from resnetlab.models.nets.imagenet import ImageNetNetwork
-from resnetlab.models.nets.init import Draw, initialise
-from resnetlab.models.nets.subsample import make_safe
+from resnetlab.models.nets.init import GeneratorFor, init_weights
+from resnetlab.models.nets.subsample import replace_unsafe_convs
 
 
-def build_model(spec: Model, channels: int, classes: int, draw: Draw) -> nn.Module:
+def build_model(
+    spec: ModelConfig, channels: int, num_classes: int, generator_for: GeneratorFor
+) -> nn.Module:
     """Build the network of `spec` for images of `channels` and `classes` outputs, on the CPU, in
     fp32.
 
     `draw` returns a generator for each parameter name: `lambda name: stream(seed, "init", name)`.
     """
-    if isinstance(spec, External):
-        return load_external(spec, channels, classes, draw)
+    if isinstance(spec, ExternalConfig):
+        return load_external(spec, channels, num_classes, generator_for)
     with torch.device("meta"):  # `initialise` draws the weights; drawing them twice would cost time
-        model = skeleton(spec, channels, classes)
-    assert not isinstance(spec, BagOfWords)  # it has no layers, so `skeleton` refuses it
-    model = allocated(model)
-    initialise(model, spec.init, draw)
+        model = build_module(spec, channels, num_classes)
+    assert not isinstance(spec, BagOfWordsConfig)  # it has no layers, so `skeleton` refuses it
+    model = allocate_on_cpu(model)
+    init_weights(model, spec.init, generator_for)
     return model
 
 
-def allocated(model: nn.Module) -> nn.Module:
+def allocate_on_cpu(model: nn.Module) -> nn.Module:
     """Move a network from the meta device to the CPU, with uninitialized memory.
 
     It does the same as `to_empty`, which imports sympy to find the memory layout of a meta tensor.
@@ -57,31 +59,31 @@ def allocated(model: nn.Module) -> nn.Module:
     return model
 
 
-def skeleton(spec: Model, channels: int, classes: int) -> nn.Module:
+def build_module(spec: ModelConfig, channels: int, num_classes: int) -> nn.Module:
     """Build the network of `spec` with arbitrary weights; inside `with torch.device("meta")` it
     takes no memory.
     """
-    return make_safe(_construct(spec, channels, classes))
+    return replace_unsafe_convs(_construct(spec, channels, num_classes))
 
 
-def _construct(spec: Model, channels: int, classes: int) -> nn.Module:
+def _construct(spec: ModelConfig, channels: int, num_classes: int) -> nn.Module:
     match spec:
-        case CifarNet():
-            return CifarNetwork(spec, channels, classes)
-        case ImageNetResNet():
-            return ImageNetNetwork(spec, channels, classes)
-        case LeNet5():
-            return LeNet5Network(spec, channels, classes)
-        case AlexNetCifar():
-            return AlexNetCifarNetwork(spec, channels, classes)
-        case VGG():
-            return VGGNetwork(spec, channels, classes)
-        case DenseNet():
-            return DenseNetwork(spec, channels, classes)
-        case External():
-            return construct(spec, channels, classes)
-        case BagOfWords():
-            raise mistake(
+        case CifarConfig():
+            return CifarNetwork(spec, channels, num_classes)
+        case ImageNetConfig():
+            return ImageNetNetwork(spec, channels, num_classes)
+        case LeNet5Config():
+            return LeNet5Network(spec, channels, num_classes)
+        case AlexNetCifarConfig():
+            return AlexNetCifarNetwork(spec, channels, num_classes)
+        case VGGConfig():
+            return VGGNetwork(spec, channels, num_classes)
+        case DenseNetConfig():
+            return DenseNetwork(spec, channels, num_classes)
+        case ExternalConfig():
+            return build_external(spec, channels, num_classes)
+        case BagOfWordsConfig():
+            raise input_error(
                 spec.slug, "has no layers: it is no network", "name a network of `resnetlab models`"
             )
         case _:

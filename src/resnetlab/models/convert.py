@@ -10,28 +10,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnetlab.errors import mistake
+from resnetlab.errors import input_error
 from resnetlab.files import sha256
-from resnetlab.models.build import allocated, skeleton
-from resnetlab.models.configs.cifar import CifarNet
-from resnetlab.models.configs.imagenet import ImageNetResNet
-from resnetlab.models.registry import named_model
+from resnetlab.models.build import allocate_on_cpu, build_module
+from resnetlab.models.configs.cifar import CifarConfig
+from resnetlab.models.configs.imagenet import ImageNetConfig
+from resnetlab.models.registry import get_model_config
 from resnetlab.models.weights import load_weights, write_weights
 from resnetlab.schema import encode
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation per channel of ImageNet's pixels, as in torchvision and in the
 well-known CIFAR repositories.
 """
 
-CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
 
-LICENCES = {"resnext101_32x48d": "CC-BY-NC-4.0"}
+LICENSES = {"resnext101_32x48d": "CC-BY-NC-4.0"}
 """Licenses of networks whose weights have a single source: those of Mahajan et al. 2018 are
 non-commercial.
 """
 
-_RULES = (
+_KEY_RULES = (
     (re.compile(r"^module\."), ""),
     (re.compile(r"^layer(\d+)\."), lambda match: f"stages.{int(match[1]) - 1}."),
     (re.compile(r"\.(?:downsample|shortcut)\.0\."), ".shortcut.conv."),
@@ -43,35 +54,35 @@ _RULES = (
 )
 
 
-def our_name(name: str) -> str:
+def convert_key(name: str) -> str:
     """Return this package's name of a tensor of those repositories.
 
     For example, `module.layer1.0.conv1.weight` becomes `stages.0.0.conv1.weight`.
     """
-    for pattern, replacement in _RULES:
+    for pattern, replacement in _KEY_RULES:
         name = pattern.sub(replacement, name)
     return name
 
 
-def import_weights(file: Path, as_model: str, out: Path, licence: str = "") -> Path:
+def import_weights(file: Path, model_name: str, out: Path, license: str = "") -> Path:
     """Write the weights of a `.th`, `.pth` or `.pt` file as `out`/weights.safetensors and return
     that path.
 
     The file is loaded without executing code from it. Class names, preprocessing and `licence` go
     into the metadata. Raises InputError when the file is no checkpoint, or not one of `as_model`.
     """
-    spec = named_model(as_model, "--as", "")
-    if not isinstance(spec, CifarNet | ImageNetResNet):
-        raise mistake(
+    spec = get_model_config(model_name, "--as", "")
+    if not isinstance(spec, CifarConfig | ImageNetConfig):
+        raise input_error(
             "--as",
             "no weights of this family are known",
             "a CIFAR or an ImageNet ResNet",
-            got=as_model,
+            got=model_name,
         )
-    tensors = {our_name(name): tensor for name, tensor in _read(file).items()}
+    tensors = {convert_key(name): tensor for name, tensor in _read_checkpoint(file).items()}
     head = tensors.get("head.weight")
     if head is None or head.ndim != 2:
-        raise mistake(
+        raise input_error(
             str(file),
             "no classifier, neither fc.weight nor linear.weight",
             "the file of a whole network",
@@ -80,21 +91,21 @@ def import_weights(file: Path, as_model: str, out: Path, licence: str = "") -> P
     channels = stem.shape[1] if stem is not None and stem.ndim == 4 else 3
     classes = head.shape[0]
     with torch.device("meta"):
-        model = skeleton(spec, channels, classes)
-    model = allocated(model)
+        model = build_module(spec, channels, classes)
+    model = allocate_on_cpu(model)
     load_weights(model, tensors, str(file))
     facts = {
         "model": encode(spec),
         "classes": _class_names(spec, classes),
         "channels": channels,
-        "side": 32 if isinstance(spec, CifarNet) else 224,
-        "mean": MEAN[:channels],
-        "deviation": DEVIATION[:channels],
+        "side": 32 if isinstance(spec, CifarConfig) else 224,
+        "mean": IMAGENET_MEAN[:channels],
+        "deviation": IMAGENET_STD[:channels],
         "imported_from": file.name,
         "imported_sha256": sha256(file),
-        "licence": licence or LICENCES.get(as_model, ""),
+        "licence": license or LICENSES.get(model_name, ""),
     }
-    if isinstance(spec, ImageNetResNet):
+    if isinstance(spec, ImageNetConfig):
         facts["resize"] = (
             256  # resize of the shorter side before the crop, as in torchvision's evaluation
         )
@@ -104,19 +115,19 @@ def import_weights(file: Path, as_model: str, out: Path, licence: str = "") -> P
     return path
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def _read_checkpoint(file: Path) -> dict[str, Tensor]:
     fix = "a .th, .pth or .pt file of weights"
     try:
         checkpoint: Any = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise mistake(str(file), "no such file", fix) from None
+        raise input_error(str(file), "no such file", fix) from None
     except pickle.UnpicklingError:
         problem = "holds more than weights, or is not a file of torch's; nothing in it was run"
-        raise mistake(
+        raise input_error(
             str(file), problem, "save it again as a state_dict, with torch.save"
         ) from None
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError) as error:
-        raise mistake(
+        raise input_error(
             str(file), f"cannot be read: {(str(error).splitlines() or ['empty'])[0]}", fix
         ) from None
     for key in ("state_dict", "model", "net"):
@@ -128,15 +139,19 @@ def _read(file: Path) -> dict[str, Tensor]:
         or not checkpoint
         or not all(isinstance(t, Tensor) for t in checkpoint.values())
     ):
-        raise mistake(str(file), "holds no weights by name", fix)
+        raise input_error(str(file), "holds no weights by name", fix)
     return {str(name): tensor for name, tensor in checkpoint.items()}
 
 
-def _class_names(spec: CifarNet | ImageNetResNet, classes: int) -> tuple[str, ...]:
-    if isinstance(spec, CifarNet):
-        return CIFAR10 if classes == 10 else tuple(f"class {index}" for index in range(classes))
-    if classes == 1000:
+def _class_names(spec: CifarConfig | ImageNetConfig, num_classes: int) -> tuple[str, ...]:
+    if isinstance(spec, CifarConfig):
+        return (
+            CIFAR10_CLASSES
+            if num_classes == 10
+            else tuple(f"class {index}" for index in range(num_classes))
+        )
+    if num_classes == 1000:
         from torchvision.models import ResNet18_Weights
 
         return tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
-    return tuple(f"class {index}" for index in range(classes))
+    return tuple(f"class {index}" for index in range(num_classes))

@@ -14,35 +14,35 @@ from typing import Any
 import torch
 from torch import nn
 
-from resnetlab.errors import InputError, ResnetlabError, mistake
+from resnetlab.errors import InputError, ResnetlabError, input_error
 from resnetlab.files import sha256
-from resnetlab.models.configs.external import External
-from resnetlab.models.nets.init import Draw
-from resnetlab.models.nets.subsample import make_safe
-from resnetlab.models.weights import Facts, load_weights, read_weights
-from resnetlab.settings import offline, refuse_offline, weights_dir
+from resnetlab.models.configs.external import ExternalConfig
+from resnetlab.models.nets.init import GeneratorFor
+from resnetlab.models.nets.subsample import replace_unsafe_convs
+from resnetlab.models.weights import WeightsMetadata, load_weights, read_weights
+from resnetlab.settings import check_downloads_allowed, is_offline, weights_dir
 
 
-def construct(spec: External, channels: int, classes: int) -> nn.Module:
+def build_external(spec: ExternalConfig, channels: int, num_classes: int) -> nn.Module:
     """Build the network of `spec` with the builder's own initial weights, on the current default
     device.
 
     `num_classes` is passed to timm, to torchvision and to a function that has such an argument,
     unless `kwargs` sets it. Raises InputError with the builder's error.
     """
-    kwargs: dict[str, Any] = {"num_classes": classes} | dict(spec.kwargs)
+    kwargs: dict[str, Any] = {"num_classes": num_classes} | dict(spec.kwargs)
     match spec.library:
         case "timm":
             if channels != 3:
                 kwargs = {"in_chans": channels} | kwargs
-            build = _timm(spec).create_model
+            build = _import_timm(spec).create_model
             arguments: tuple[Any, ...] = (spec.name,)
         case "torchvision":
-            build, arguments = _module("torchvision.models", spec).get_model, (spec.name,)
+            build, arguments = _import_module("torchvision.models", spec).get_model, (spec.name,)
             kwargs = {"weights": None} | kwargs
         case _:
-            build, arguments = _function(spec), ()
-            if "num_classes" not in spec.kwargs and not _takes(build, "num_classes"):
+            build, arguments = _import_function(spec), ()
+            if "num_classes" not in spec.kwargs and not _accepts_argument(build, "num_classes"):
                 del kwargs["num_classes"]
     try:
         model = build(*arguments, **kwargs)
@@ -52,11 +52,11 @@ def construct(spec: External, channels: int, classes: int) -> nn.Module:
         Exception
     ) as error:  # another package may raise anything; its first line is enough for the user
         problem = f"cannot be built: {_first_line(error)}"
-        raise mistake(
+        raise input_error(
             spec.slug, problem, "a name that the package knows, and kwargs that it takes"
         ) from None
     if not isinstance(model, nn.Module):
-        raise mistake(
+        raise input_error(
             spec.slug,
             f"gives a {type(model).__name__}, not a torch.nn.Module",
             "name another function",
@@ -64,7 +64,9 @@ def construct(spec: External, channels: int, classes: int) -> nn.Module:
     return model
 
 
-def load_external(spec: External, channels: int, classes: int, draw: Draw) -> nn.Module:
+def load_external(
+    spec: ExternalConfig, channels: int, num_classes: int, generator_for: GeneratorFor
+) -> nn.Module:
     """Return the network of `spec` on the CPU, with the weights that it names, or initial weights
     drawn from `draw("")`.
 
@@ -72,9 +74,9 @@ def load_external(spec: External, channels: int, classes: int, draw: Draw) -> nn
     """
     rng_state = torch.get_rng_state()
     try:
-        torch.default_generator.manual_seed(draw("").initial_seed())
+        torch.default_generator.manual_seed(generator_for("").initial_seed())
         with torch.device("cpu"):
-            model = make_safe(construct(spec, channels, classes))
+            model = replace_unsafe_convs(build_external(spec, channels, num_classes))
     finally:
         torch.set_rng_state(rng_state)
     path = weights_file(spec)
@@ -82,19 +84,19 @@ def load_external(spec: External, channels: int, classes: int, draw: Draw) -> nn
         tensors, _ = read_weights(path)
         if spec.sha256 and sha256(path) != spec.sha256:
             fix = "give the file that the spec was made with"
-            raise mistake(str(path), "differs from the SHA-256 of the spec", fix)
+            raise input_error(str(path), "differs from the SHA-256 of the spec", fix)
         load_weights(model, tensors, str(path))
     elif spec.weights:
         load_weights(model, hub_weights(spec), spec.slug)
     return model
 
 
-def weights_file(spec: External) -> Path | None:
+def weights_file(spec: ExternalConfig) -> Path | None:
     """Return the local weights file of `spec`: the one that it names, or the one that the user
     placed for its hub.
     """
     if spec.weights == "hub":
-        path = place_of(spec)
+        path = local_weights_path(spec)
         return path if path.is_file() else None
     try:
         return Path(spec.weights).expanduser() if spec.weights else None
@@ -102,63 +104,65 @@ def weights_file(spec: External) -> Path | None:
         return Path(spec.weights)
 
 
-def place_of(spec: External) -> Path:
+def local_weights_path(spec: ExternalConfig) -> Path:
     """Return the path of the safetensors file that is used instead of the hub, if it exists."""
     return weights_dir() / spec.library / f"{spec.name}.safetensors"
 
 
-def external_facts(spec: External) -> Facts:
+def weights_metadata(spec: ExternalConfig) -> WeightsMetadata:
     """Return class names and preprocessing: from the config, else from the weights file, else from
     the library.
     """
     path = weights_file(spec)
-    facts = read_weights(path)[1] if path is not None else Facts()
+    facts = read_weights(path)[1] if path is not None else WeightsMetadata()
     if spec.weights and not (facts.mean or spec.mean) and spec.library:
-        facts = _library_facts(spec, facts)
-    return Facts(
-        spec.class_names or facts.classes,
+        facts = _library_metadata(spec, facts)
+    return WeightsMetadata(
+        spec.class_names or facts.class_names,
         spec.mean or facts.mean,
-        spec.deviation or facts.deviation,
+        spec.deviation or facts.std,
         facts.side,
     )
 
 
-def _library_facts(spec: External, facts: Facts) -> Facts:
+def _library_metadata(spec: ExternalConfig, metadata: WeightsMetadata) -> WeightsMetadata:
     if spec.library == "timm":
-        config = _timm(spec).get_pretrained_cfg(spec.name)
+        config = _import_timm(spec).get_pretrained_cfg(spec.name)
         if config is None:
-            return facts
-        return Facts(
-            facts.classes,
+            return metadata
+        return WeightsMetadata(
+            metadata.class_names,
             tuple(config.mean),
             tuple(config.std),
-            facts.side or int(config.input_size[1]),
+            metadata.side or int(config.input_size[1]),
         )
     weights = _torchvision_weights(spec)
     transform = weights.transforms()
-    classes = facts.classes or tuple(weights.meta.get("categories", ()))
-    return Facts(
+    classes = metadata.class_names or tuple(weights.meta.get("categories", ()))
+    return WeightsMetadata(
         classes,
         tuple(transform.mean),
         tuple(transform.std),
-        facts.side or int(transform.crop_size[0]),
+        metadata.side or int(transform.crop_size[0]),
     )
 
 
-def hub_weights(spec: External) -> dict[str, torch.Tensor]:
+def hub_weights(spec: ExternalConfig) -> dict[str, torch.Tensor]:
     """Return the weights of timm or torchvision for `spec`; download them unless the library has
     them already.
 
     Raises InputError when the download fails or is not allowed.
     """
-    path = place_of(spec)
+    path = local_weights_path(spec)
     fix = f"place {path.name} in {path.parent}, or give its path as weights"
-    if offline() and not _downloaded(spec):
-        refuse_offline(spec.slug, fix)
+    if is_offline() and not _is_downloaded(spec):
+        check_downloads_allowed(spec.slug, fix)
     try:
         if spec.library == "timm":
             state: dict[str, torch.Tensor] = (
-                _timm(spec).create_model(spec.name, pretrained=True, **spec.kwargs).state_dict()
+                _import_timm(spec)
+                .create_model(spec.name, pretrained=True, **spec.kwargs)
+                .state_dict()
             )
             return state
         with contextlib.redirect_stdout(sys.stderr):  # torch prints a message about the download
@@ -169,17 +173,17 @@ def hub_weights(spec: External) -> dict[str, torch.Tensor]:
     except InputError:
         raise
     except Exception as error:
-        raise mistake(
+        raise input_error(
             spec.slug, f"the hub of {spec.library} cannot be reached: {_first_line(error)}", fix
         ) from None
 
 
-def _downloaded(spec: External) -> bool:
+def _is_downloaded(spec: ExternalConfig) -> bool:
     """Return True if the library has downloaded the weights before."""
     if spec.library == "torchvision":
         name = str(_torchvision_weights(spec).url).rpartition("/")[2]
         return (Path(torch.hub.get_dir()) / "checkpoints" / name).is_file()
-    config = _timm(spec).get_pretrained_cfg(spec.name)
+    config = _import_timm(spec).get_pretrained_cfg(spec.name)
     if config is None or not config.hf_hub_id:
         return False
     from huggingface_hub import try_to_load_from_cache
@@ -192,40 +196,44 @@ def _downloaded(spec: External) -> bool:
     return any(isinstance(try_to_load_from_cache(config.hf_hub_id, name), str) for name in names)
 
 
-def _torchvision_weights(spec: External) -> Any:
+def _torchvision_weights(spec: ExternalConfig) -> Any:
     try:
-        return _module("torchvision.models", spec).get_model_weights(spec.name).DEFAULT
+        return _import_module("torchvision.models", spec).get_model_weights(spec.name).DEFAULT
     except (ValueError, AttributeError) as error:
-        raise mistake(
+        raise input_error(
             spec.slug, f"no weights: {_first_line(error)}", "a name that torchvision.models knows"
         ) from None
 
 
-def _timm(spec: External) -> Any:
+def _import_timm(spec: ExternalConfig) -> Any:
     try:
         return importlib.import_module("timm")
     except ImportError:
-        raise mistake(spec.slug, "timm is not installed", 'pip install "resnetlab[timm]"') from None
+        raise input_error(
+            spec.slug, "timm is not installed", 'pip install "resnetlab[timm]"'
+        ) from None
 
 
-def _module(name: str, spec: External) -> Any:
+def _import_module(name: str, spec: ExternalConfig) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
         fix = "install it, or put its folder on PYTHONPATH"
-        raise mistake(spec.slug, f"{name} cannot be imported: {_first_line(error)}", fix) from None
+        raise input_error(
+            spec.slug, f"{name} cannot be imported: {_first_line(error)}", fix
+        ) from None
 
 
-def _function(spec: External) -> Callable[..., Any]:
+def _import_function(spec: ExternalConfig) -> Callable[..., Any]:
     module, _, name = spec.source.partition(":")
-    function = getattr(_module(module, spec), name, None)
+    function = getattr(_import_module(module, spec), name, None)
     if not callable(function):
-        raise mistake(spec.slug, f"{module} has no function {name}", "package.module:function")
+        raise input_error(spec.slug, f"{module} has no function {name}", "package.module:function")
     build: Callable[..., Any] = function
     return build
 
 
-def _takes(build: Callable[..., Any], argument: str) -> bool:
+def _accepts_argument(build: Callable[..., Any], argument: str) -> bool:
     import inspect
 
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from resnetlab.errors import mistake
+from resnetlab.errors import input_error
 
 Freeze = Literal["backbone", "none"] | int
 """Frozen part: everything but the classifier, nothing, or a number of first parts."""
@@ -14,5 +14,5 @@ def parse_freeze(text: str) -> Freeze:
     """Parse the value of `--freeze`. Raises InputError."""
     if text not in ("backbone", "none") and not text.isdigit():
         allowed = "backbone, none, a number of parts"
-        raise mistake("--freeze", "unknown", "--freeze backbone", got=text, allowed=allowed)
+        raise input_error("--freeze", "unknown", "--freeze backbone", got=text, allowed=allowed)
     return int(text) if text.isdigit() else "none" if text == "none" else "backbone"

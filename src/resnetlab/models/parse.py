@@ -7,30 +7,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from resnetlab.errors import InputError, Problem, mistake, nearest
-from resnetlab.models.configs import Model
-from resnetlab.models.configs.bag_of_words import BagOfWords
-from resnetlab.models.configs.cifar import CifarNet, same_blocks
-from resnetlab.models.configs.classic import VGG, AlexNetCifar, LeNet5
-from resnetlab.models.configs.dense import DenseNet
-from resnetlab.models.configs.external import External, with_hash
-from resnetlab.models.configs.imagenet import ImageNetResNet
-from resnetlab.models.registry import named_model
+from resnetlab.errors import InputError, Problem, input_error, suggest
+from resnetlab.models.configs import ModelConfig
+from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
+from resnetlab.models.configs.cifar import CifarConfig, blocks_for_depth
+from resnetlab.models.configs.classic import AlexNetCifarConfig, LeNet5Config, VGGConfig
+from resnetlab.models.configs.dense import DenseNetConfig
+from resnetlab.models.configs.external import ExternalConfig, with_weights_hash
+from resnetlab.models.configs.imagenet import ImageNetConfig
+from resnetlab.models.registry import get_model_config
 from resnetlab.schema import FieldError, decode, read_toml, without_defaults
 
 _FAMILIES: dict[str, Any] = {
-    "cifar": CifarNet,
-    "imagenet": ImageNetResNet,
-    "lenet5": LeNet5,
-    "alexnet-cifar": AlexNetCifar,
-    "vgg": VGG,
-    "densenet": DenseNet,
-    "external": External,
-    "bag-of-words": BagOfWords,
+    "cifar": CifarConfig,
+    "imagenet": ImageNetConfig,
+    "lenet5": LeNet5Config,
+    "alexnet-cifar": AlexNetCifarConfig,
+    "vgg": VGGConfig,
+    "densenet": DenseNetConfig,
+    "external": ExternalConfig,
+    "bag-of-words": BagOfWordsConfig,
 }
 
 
-def parse_model(value: object, where: str, field: str = "model") -> Model:
+def parse_model(value: object, where: str, field: str = "model") -> ModelConfig:
     """Parse a model from a study file or an option: a name, a TOML file, or a table that may begin
     with a name.
 
@@ -43,17 +43,19 @@ def parse_model(value: object, where: str, field: str = "model") -> Model:
         return (
             _parse_file(value, where)
             if value.endswith(".toml")
-            else named_model(value, where, field)
+            else get_model_config(value, where, field)
         )
     if not isinstance(value, dict):
-        raise mistake(where, "not a model", 'model = "cifar-resnet20"', field=field, got=value)
+        raise input_error(where, "not a model", 'model = "cifar-resnet20"', field=field, got=value)
     # All mistakes are reported at once. Only the file form has `name` and `depth`; the config has
     # no such fields.
     table = dict(value)
     problems: list[Problem] = []
-    base: Model | None = None
+    base: ModelConfig | None = None
     try:
-        base = named_model(table.pop("name"), where, f"{field}.name") if "name" in table else None
+        base = (
+            get_model_config(table.pop("name"), where, f"{field}.name") if "name" in table else None
+        )
     except InputError as error:
         problems += error.problems
         table = {"blocks": [1] * _stage_count(table)} | {
@@ -63,7 +65,7 @@ def parse_model(value: object, where: str, field: str = "model") -> Model:
     config_class = _FAMILIES.get(family) if isinstance(family, str) else None
     if config_class is None:
         allowed = ", ".join(_FAMILIES)
-        fix = nearest(str(family), _FAMILIES) or 'family = "cifar"'
+        fix = suggest(str(family), _FAMILIES) or 'family = "cifar"'
         problems.append(
             Problem(
                 where,
@@ -76,9 +78,9 @@ def parse_model(value: object, where: str, field: str = "model") -> Model:
         )
         raise InputError(*problems)
     names = [f.name for f in dataclass_fields(config_class)]
-    allowed_keys = sorted({*names, "name", *(["depth"] if config_class is CifarNet else [])})
+    allowed_keys = sorted({*names, "name", *(["depth"] if config_class is CifarConfig else [])})
     for key in [key for key in table if key not in allowed_keys]:
-        fix = nearest(str(key), allowed_keys) or "remove it"
+        fix = suggest(str(key), allowed_keys) or "remove it"
         problems.append(
             Problem(
                 where, "unknown field", fix, field=f"{field}.{key}", allowed=", ".join(allowed_keys)
@@ -92,7 +94,7 @@ def parse_model(value: object, where: str, field: str = "model") -> Model:
             if key not in _replaced_fields(table)
         } | table
     try:
-        if config_class is CifarNet:
+        if config_class is CifarConfig:
             table = _with_blocks(table, where, field)
     except InputError as error:
         problems += error.problems
@@ -100,25 +102,27 @@ def parse_model(value: object, where: str, field: str = "model") -> Model:
             "blocks": [1] * _stage_count(table)
         }
     try:
-        model: Model = decode(config_class, table, where, field)
+        model: ModelConfig = decode(config_class, table, where, field)
     except InputError as error:
         problems += error.problems
     if problems:
         raise InputError(*problems)
-    return with_hash(model)
+    return with_weights_hash(model)
 
 
-def from_hub(model: Model) -> Model:
+def with_hub_weights(model: ModelConfig) -> ModelConfig:
     """Return a timm or torchvision model without weights with `weights="hub"`; return any other
     model unchanged.
     """
-    without_weights = isinstance(model, External) and model.library and not model.weights
+    without_weights = isinstance(model, ExternalConfig) and model.library and not model.weights
     return (
-        replace(model, weights="hub") if without_weights and isinstance(model, External) else model
+        replace(model, weights="hub")
+        if without_weights and isinstance(model, ExternalConfig)
+        else model
     )
 
 
-def _parse_file(source: str, where: str) -> Model:
+def _parse_file(source: str, where: str) -> ModelConfig:
     """Parse a model from the TOML file `source`, searched next to `where` first."""
     neighbor = Path(where).parent / source
     path = neighbor if where.endswith(".toml") and neighbor.exists() else Path(source)
@@ -145,12 +149,14 @@ def _with_blocks(table: dict[Any, Any], where: str, field: str) -> dict[Any, Any
     if "depth" not in table:
         return table
     if "blocks" in table:
-        raise mistake(where, "given beside blocks", "keep one of the two", field=f"{field}.depth")
+        raise input_error(
+            where, "given beside blocks", "keep one of the two", field=f"{field}.depth"
+        )
     depth = table.pop("depth")
     try:
-        blocks = same_blocks(
+        blocks = blocks_for_depth(
             depth, _stage_count(table), "depth", 3 if table.get("block") == "bottleneck" else 2
         )
     except FieldError as error:
-        raise mistake(where, error.what, error.fix, field=f"{field}.{error.field}") from None
+        raise input_error(where, error.what, error.fix, field=f"{field}.{error.field}") from None
     return table | {"blocks": blocks}

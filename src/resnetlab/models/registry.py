@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from resnetlab.errors import mistake, nearest
-from resnetlab.models.configs import Model, Own
-from resnetlab.models.configs.bag_of_words import BagOfWords
-from resnetlab.models.configs.cifar import DEPTH_REPORT, CifarNet, Shortcut, cifar, depth_report
-from resnetlab.models.configs.classic import VGG, AlexNetCifar, LeNet5
-from resnetlab.models.configs.dense import DenseNet
-from resnetlab.models.configs.external import External, is_external
+from resnetlab.errors import input_error, suggest
+from resnetlab.models.configs import BuiltinConfig, ModelConfig
+from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
+from resnetlab.models.configs.cifar import (
+    DEPTH_REPORT,
+    CifarConfig,
+    Shortcut,
+    cifar_config,
+    depth_report_config,
+)
+from resnetlab.models.configs.classic import AlexNetCifarConfig, LeNet5Config, VGGConfig
+from resnetlab.models.configs.dense import DenseNetConfig
+from resnetlab.models.configs.external import ExternalConfig, is_external
 from resnetlab.models.configs.imagenet import IMAGENET
 
 _CIFAR = re.compile(r"cifar-(?:(plain)|resnet)([0-9]{1,6})(?:-(b|c|gated))?")
@@ -21,31 +27,33 @@ _KINDS = (("plain", ""), ("resnet", ""), ("resnet", "-b"), ("resnet", "-c"))
 
 
 @dataclass(frozen=True)
-class Entry:
+class RegisteredModel:
     """Registry entry: a name, its config, and the image shape for which its cost is listed
     (`resnetlab models`).
     """
 
     name: str
-    model: Own
+    model: BuiltinConfig
     source: str
     channels: int = 3
     side: int = 32
-    classes: int = 10
+    num_classes: int = 10
 
 
-def entries() -> list[Entry]:
+def registered_models() -> list[RegisteredModel]:
     """Return the registered models. Any other depth of 6n + 2 has a name by the same rule."""
     paper = "He et al. 2016, sec. 4.2"
     models = [
-        Entry(f"cifar-{kind}{depth}{option}", _cifar(f"cifar-{kind}{depth}{option}"), paper)
+        RegisteredModel(
+            f"cifar-{kind}{depth}{option}", _cifar(f"cifar-{kind}{depth}{option}"), paper
+        )
         for kind, option in _KINDS
         for depth in _DEPTHS
     ]
     models.append(
-        Entry(
+        RegisteredModel(
             "cifar-resnet110-gated",
-            cifar(110, "gated"),
+            cifar_config(110, "gated"),
             "He et al. 2016b, sec. 3.1; Srivastava et al. 2015",
         )
     )
@@ -53,52 +61,60 @@ def entries() -> list[Entry]:
         source = "depth report, table 1" + (": 7 blocks, 16 weighted layers" if depth == 18 else "")
         for kind in ("plain", "resnet"):
             models.append(
-                Entry(f"depth-report-{kind}{depth}", depth_report(depth, kind == "plain"), source)
+                RegisteredModel(
+                    f"depth-report-{kind}{depth}",
+                    depth_report_config(depth, kind == "plain"),
+                    source,
+                )
             )
     for name, model in IMAGENET.items():
         resnext_source = {"resnext101_32x48d": "Mahajan et al. 2018"}.get(name, "Xie et al. 2017")
         source = resnext_source if model.cardinality > 1 else "He et al. 2016, table 1"
-        models.append(Entry(name, model, source, 3, 224, 1000))
+        models.append(RegisteredModel(name, model, source, 3, 224, 1000))
     return [
         *models,
-        Entry("densenet40-k12", DenseNet(), "Huang et al. 2017, sec. 4.2"),
-        Entry("lenet5", LeNet5(), "after LeCun et al. 1998", 1, 28, 10),
-        Entry("alexnet-cifar", AlexNetCifar(), "Deep Learning practical 5-6, sec. 2.1"),
-        Entry("vgg16", VGG(), "Simonyan and Zisserman 2015, table 1 D", 3, 224, 1000),
+        RegisteredModel("densenet40-k12", DenseNetConfig(), "Huang et al. 2017, sec. 4.2"),
+        RegisteredModel("lenet5", LeNet5Config(), "after LeCun et al. 1998", 1, 28, 10),
+        RegisteredModel(
+            "alexnet-cifar", AlexNetCifarConfig(), "Deep Learning practical 5-6, sec. 2.1"
+        ),
+        RegisteredModel(
+            "vgg16", VGGConfig(), "Simonyan and Zisserman 2015, table 1 D", 3, 224, 1000
+        ),
     ]
 
 
-def named_model(name: str, where: str, field: str) -> Model:
+def get_model_config(name: str, where: str, field: str) -> ModelConfig:
     """Return the model config of that name. Raises InputError with the nearest known name."""
     if isinstance(name, str):
         if is_external(name):
-            return External(source=name)
+            return ExternalConfig(source=name)
         cifar_match, dense_match = _CIFAR.fullmatch(name), _DENSE.fullmatch(name)
         try:
             if cifar_match and not (cifar_match[1] and cifar_match[3]):
                 return _cifar(name)
-            if name == BagOfWords().slug:
-                return BagOfWords()
+            if name == BagOfWordsConfig().slug:
+                return BagOfWordsConfig()
             if dense_match:
-                return DenseNet(depth=int(dense_match[1]), growth=int(dense_match[2]))
+                return DenseNetConfig(depth=int(dense_match[1]), growth=int(dense_match[2]))
         except ValueError as error:
             problem, fix = (
                 getattr(error, "what", str(error)),
                 getattr(error, "fix", "cifar-resnet20"),
             )
-            raise mistake(where, problem, fix, field=field) from None
-        for entry in entries():
+            raise input_error(where, problem, fix, field=field) from None
+        for entry in registered_models():
             if entry.name == name:
                 return entry.model
-    names = [entry.name for entry in entries()]
+    names = [entry.name for entry in registered_models()]
     prefixed = f"cifar-{name}"  # other projects say resnet20
-    fix = f'did you mean "{prefixed}"?' if prefixed in names else nearest(str(name), names)
+    fix = f'did you mean "{prefixed}"?' if prefixed in names else suggest(str(name), names)
     fix = fix or "resnetlab models lists the names"
-    raise mistake(where, "unknown model", fix, field=field, got=name)
+    raise input_error(where, "unknown model", fix, field=field, got=name)
 
 
-def _cifar(name: str) -> CifarNet:
+def _cifar(name: str) -> CifarConfig:
     match = _CIFAR.fullmatch(name)
     assert match, name
     shortcuts: dict[str | None, Shortcut] = {None: "A", "b": "B", "c": "C", "gated": "gated"}
-    return cifar(int(match[2]), "none" if match[1] else shortcuts[match[3]])
+    return cifar_config(int(match[2]), "none" if match[1] else shortcuts[match[3]])

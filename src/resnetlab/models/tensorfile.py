@@ -11,21 +11,21 @@ from typing import Any, Literal
 import safetensors
 from safetensors import SafetensorError
 
-from resnetlab.errors import mistake
+from resnetlab.errors import input_error
 
 
-def describe_weights(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """Return the metadata of a safetensors file, or an empty dict if another program wrote it.
 
     Raises InputError.
     """
-    with opened(path, "np") as file:
+    with open_safetensors(path, "np") as file:
         metadata = json.loads((file.metadata() or {}).get("resnetlab", "{}"))
     return metadata if isinstance(metadata, dict) else {}
 
 
 @contextmanager
-def opened(path: Path, framework: Literal["pt", "np"]) -> Iterator[Any]:
+def open_safetensors(path: Path, framework: Literal["pt", "np"]) -> Iterator[Any]:
     """Open a safetensors file whose tensors are torch's or numpy's.
 
     Raises InputError when it is incomplete or no such file.
@@ -34,8 +34,10 @@ def opened(path: Path, framework: Literal["pt", "np"]) -> Iterator[Any]:
         with safetensors.safe_open(path, framework=framework) as file:
             yield file
     except FileNotFoundError:
-        raise mistake(str(path), "no such file", "give the path of a safetensors file") from None
+        raise input_error(
+            str(path), "no such file", "give the path of a safetensors file"
+        ) from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise mistake(
+        raise input_error(
             str(path), f"not a whole safetensors file: {error}", "restore it from a copy"
         ) from None

@@ -14,17 +14,19 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.split_module import split_module
 
-from resnetlab.errors import mistake
-from resnetlab.models.build import build_model, skeleton
-from resnetlab.models.configs import External, Model
+from resnetlab.errors import input_error
+from resnetlab.models.build import build_model, build_module
+from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.external import hub_weights, weights_file
-from resnetlab.models.flops import parameters
+from resnetlab.models.flops import count_parameters
 from resnetlab.models.frozen import Freeze, parse_freeze
-from resnetlab.models.nets.init import Draw
+from resnetlab.models.nets.init import GeneratorFor
 from resnetlab.models.weights import load_weights, read_weights
 
 
-def adapt(spec: Model, classes: int, draw: Draw) -> nn.Module:
+def build_with_new_head(
+    spec: ModelConfig, num_classes: int, generator_for: GeneratorFor
+) -> nn.Module:
     """Return the network of `spec` for 3 channels and `classes` outputs, with pre-trained weights
     and a new classifier.
 
@@ -32,15 +34,17 @@ def adapt(spec: Model, classes: int, draw: Draw) -> nn.Module:
     package is freshly initialized; `load_backbone` loads its pre-trained weights. Raises InputError
     when the weights belong to another network.
     """
-    if not isinstance(spec, External):
-        return build_model(spec, 3, classes, draw)
-    kwargs = spec.kwargs | ({"num_classes": classes} if "num_classes" in spec.kwargs else {})
-    model = build_model(replace(spec, weights="", sha256="", kwargs=kwargs), 3, classes, draw)
+    if not isinstance(spec, ExternalConfig):
+        return build_model(spec, 3, num_classes, generator_for)
+    kwargs = spec.kwargs | ({"num_classes": num_classes} if "num_classes" in spec.kwargs else {})
+    model = build_model(
+        replace(spec, weights="", sha256="", kwargs=kwargs), 3, num_classes, generator_for
+    )
     name, head = classifier(model, spec.slug)
-    if head.out_features != classes:
+    if head.out_features != num_classes:
         problem = f"gives {head.out_features} outputs whatever it is asked"
-        raise mistake(
-            spec.slug, problem, "a function with an argument num_classes", allowed=str(classes)
+        raise input_error(
+            spec.slug, problem, "a function with an argument num_classes", allowed=str(num_classes)
         )
     bound = head.in_features**-0.5
     with torch.no_grad():
@@ -48,7 +52,7 @@ def adapt(spec: Model, classes: int, draw: Draw) -> nn.Module:
             if parameter is not None:
                 parameter.copy_(
                     torch.empty(parameter.shape).uniform_(
-                        -bound, bound, generator=draw(f"{name}.{kind}")
+                        -bound, bound, generator=generator_for(f"{name}.{kind}")
                     )
                 )
     path = weights_file(spec)
@@ -85,7 +89,7 @@ def classifier(model: nn.Module, where: str) -> tuple[str, nn.Linear]:
         head = get_classifier()
         linear = [(name, module) for name, module in linear if module is head]
     if not linear:
-        raise mistake(
+        raise input_error(
             where,
             "does not end in a linear layer",
             "another network: its classifier cannot be replaced",
@@ -93,7 +97,7 @@ def classifier(model: nn.Module, where: str) -> tuple[str, nn.Linear]:
     return linear[-1]
 
 
-def parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def list_parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return the network's parts in order: its children that have parameters; a sequence counts as
     its own children.
     """
@@ -108,7 +112,7 @@ def parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
     ]
 
 
-def freeze(model: nn.Module, what: Freeze, where: str) -> None:
+def freeze(model: nn.Module, frozen_part: Freeze, where: str) -> None:
     """Freeze a part of `model`: no gradients, and evaluation mode, so that its running statistics
     stay constant.
 
@@ -116,35 +120,37 @@ def freeze(model: nn.Module, what: Freeze, where: str) -> None:
     """
     _, head = classifier(model, where)
     model.train().requires_grad_(True)
-    if what == "backbone":
+    if frozen_part == "backbone":
         frozen: Sequence[nn.Module] = [model]
-    elif what == "none":
+    elif frozen_part == "none":
         frozen = []
     else:
-        all_parts = parts(model)
-        if what >= len(all_parts):
+        all_parts = list_parts(model)
+        if frozen_part >= len(all_parts):
             fix = f"freeze = {len(all_parts) - 1} leaves {all_parts[-1][0]}"
-            raise mistake(
+            raise input_error(
                 where,
-                f"{what} of its {len(all_parts)} parts leave nothing to train",
+                f"{frozen_part} of its {len(all_parts)} parts leave nothing to train",
                 fix,
                 field="freeze",
             )
-        frozen = [module for _, module in all_parts[:what]]
+        frozen = [module for _, module in all_parts[:frozen_part]]
     for module in frozen:
         module.eval().requires_grad_(False)
     head.train().requires_grad_(True)
 
 
-def trainable(spec: Model, channels: int, classes: int, what: str) -> int:
+def count_trainable_parameters(
+    spec: ModelConfig, channels: int, num_classes: int, frozen_part: str
+) -> int:
     """Return the number of trainable parameters, counted on the meta device. Raises InputError."""
     with torch.device("meta"):
-        model = skeleton(spec, channels, classes)
-    freeze(model, parse_freeze(what), spec.slug)
-    return parameters(model, trainable=True)
+        model = build_module(spec, channels, num_classes)
+    freeze(model, parse_freeze(frozen_part), spec.slug)
+    return count_parameters(model, trainable=True)
 
 
-def last_norm(model: nn.Module, side: int) -> str | None:
+def last_batch_norm(model: nn.Module, side: int) -> str | None:
     """Return the name of the last batch norm before the classifier for images of `side` pixels, or
     None if there is none.
 
@@ -158,7 +164,7 @@ def last_norm(model: nn.Module, side: int) -> str | None:
         module.register_forward_hook(lambda norm, *_: names.append(norms[norm])) for module in norms
     ]
     try:
-        run(model, torch.zeros(1, 3, side, side))
+        forward_in_eval_mode(model, torch.zeros(1, 3, side, side))
     finally:
         for hook in hooks:
             hook.remove()
@@ -168,19 +174,19 @@ def last_norm(model: nn.Module, side: int) -> str | None:
 def check_side(model: nn.Module, side: int, where: str) -> None:
     """Raise InputError unless the network takes images of `side` pixels."""
     try:
-        run(model, torch.zeros(1, 3, side, side))
+        forward_in_eval_mode(model, torch.zeros(1, 3, side, side))
     except (RuntimeError, ValueError, AssertionError) as error:
         problem = (
             f"the network does not take images of {side} x {side}: "
             f"{str(error).splitlines()[0][:160]}"
         )
-        raise mistake(
+        raise input_error(
             where, problem, "a larger size; 224 is what most are made for", got=side
         ) from None
 
 
 @torch.inference_mode()
-def run(model: nn.Module, images: Tensor) -> Tensor:
+def forward_in_eval_mode(model: nn.Module, images: Tensor) -> Tensor:
     """Return the outputs of `model` in evaluation mode and restore each module's own mode."""
     modes = [(module, module.training) for module in model.modules()]
     try:
@@ -208,7 +214,7 @@ def is_folded(norm: nn.Module) -> bool:
     )
 
 
-class Tail(nn.Module):
+class TrainableTail(nn.Module):
     """Second half of a cut network: maps the output (B, F) of `Trunk` to logits (B, K)."""
 
     def __init__(self, rest: nn.Module, shapes: tuple[torch.Size, ...]) -> None:
@@ -227,7 +233,7 @@ class Tail(nn.Module):
         return logits
 
 
-class Trunk(nn.Module):
+class FrozenTrunk(nn.Module):
     """First half of a cut network: takes images (B, 3, S, S) and returns all tensors at the cut as
     features (B, F).
     """
@@ -236,41 +242,43 @@ class Trunk(nn.Module):
         super().__init__()
         self.begin = begin
 
-    def crossing(self, images: Tensor) -> tuple[Tensor, ...]:
+    def boundary_tensors(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the tensors at the cut."""
         output = self.begin(images)
         return output if isinstance(output, tuple) else (output,)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features (B, F)."""
-        return torch.cat([piece.flatten(1) for piece in self.crossing(images)], 1)
+        return torch.cat([piece.flatten(1) for piece in self.boundary_tensors(images)], 1)
 
 
-def cut(model: nn.Module, at: str, side: int) -> tuple[Trunk, Tail] | None:
+def split_at(
+    model: nn.Module, module_name: str, side: int
+) -> tuple[FrozenTrunk, TrainableTail] | None:
     """Split `model` before the module named `at`, for images of `side` pixels.
 
     Return None if the model cannot be traced. Both halves use the model's own modules.
     """
     try:
-        graph = _PathTracer(at).trace(model)
+        graph = _PathTracer(module_name).trace(model)
         begun = False
 
         def half(node: fx.Node) -> int:
             nonlocal begun
-            begun = begun or (node.op == "call_module" and node.target == at)
+            begun = begun or (node.op == "call_module" and node.target == module_name)
             return int(begun)
 
         halves = split_module(fx.GraphModule(model, graph), model, half)
-        trunk = Trunk(halves.get_submodule("submod_0"))
+        trunk = FrozenTrunk(halves.get_submodule("submod_0"))
     except Exception:  # a forward that depends on its input's values cannot be traced
         return None
     device = next(model.parameters()).device
     with torch.inference_mode():
         shapes = tuple(
             piece.shape[1:]
-            for piece in trunk.crossing(torch.zeros(2, 3, side, side, device=device))
+            for piece in trunk.boundary_tensors(torch.zeros(2, 3, side, side, device=device))
         )
-    return trunk, Tail(halves.get_submodule("submod_1"), shapes)
+    return trunk, TrainableTail(halves.get_submodule("submod_1"), shapes)
 
 
 class _PathTracer(fx.Tracer):

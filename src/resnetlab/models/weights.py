@@ -13,49 +13,49 @@ import torch
 from torch import Tensor, nn
 
 from resnetlab.errors import InputError, Problem
-from resnetlab.files import atomic
-from resnetlab.models.tensorfile import describe_weights, opened
+from resnetlab.files import atomic_write
+from resnetlab.models.tensorfile import open_safetensors, read_metadata
 
-SCALE = "scale/"
+NORMALIZER_PREFIX = "scale/"
 """Prefix for tensors that belong to the normalization: mean and matrix of a whitening."""
 
-SHOWN = 5
+MAX_LISTED_NAMES = 5
 """Maximum number of tensor names in an error message."""
 
 
 @dataclass(frozen=True)
-class Facts:
+class WeightsMetadata:
     """Metadata of weights: class names and preprocessing of pixels from 0 to 1.
 
     Unknown fields are empty. `side` is that of the images the weights were trained with, 0 for
     unknown.
     """
 
-    classes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
-    deviation: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     side: int = 0
-    normalise: str = ""
+    normalize: str = ""
     """Kind of normalization, if it is not by `mean` and `deviation`: `per-image` or `zca`."""
     whitening: dict[str, Tensor] = field(default_factory=dict)
     """Tensors of ZCA whitening: `mean` (D,) and `matrix` (D, D)."""
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], Facts]:
+def read_weights(path: Path) -> tuple[dict[str, Tensor], WeightsMetadata]:
     """Return the tensors of a safetensors file, on the CPU, and its metadata.
 
     Raises InputError when it is not one.
     """
-    with opened(path, "pt") as file:
+    with open_safetensors(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    metadata = describe_weights(path)
+    metadata = read_metadata(path)
     whitening = {
-        name.removeprefix(SCALE): tensors.pop(name)
+        name.removeprefix(NORMALIZER_PREFIX): tensors.pop(name)
         for name in list(tensors)
-        if name.startswith(SCALE)
+        if name.startswith(NORMALIZER_PREFIX)
     }
     try:
-        facts = Facts(
+        facts = WeightsMetadata(
             tuple(map(str, metadata.get("classes", ()))),
             tuple(map(float, metadata.get("mean", ()))),
             tuple(map(float, metadata.get("deviation", ()))),
@@ -64,15 +64,15 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Facts]:
             whitening,
         )
     except (TypeError, ValueError):  # another program uses the same keys for something else
-        facts = Facts()
+        facts = WeightsMetadata()
     return tensors, facts
 
 
-def write_weights(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     """Write tensors and metadata as safetensors, atomically."""
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with atomic(path, "wb") as file:
-        file.write(safetensors.torch.save(copies, {"resnetlab": json.dumps(facts)}))
+    with atomic_write(path, "wb") as file:
+        file.write(safetensors.torch.save(copies, {"resnetlab": json.dumps(metadata)}))
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
@@ -112,5 +112,5 @@ def _format_shape(tensor: Tensor) -> str:
 
 
 def _format_names(names: Collection[str]) -> str:
-    text = ", ".join(list(names)[:SHOWN])
+    text = ", ".join(list(names)[:MAX_LISTED_NAMES])
     return f"{text} ({len(names):,} tensors)" if len(names) > 1 else text

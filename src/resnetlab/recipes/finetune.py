@@ -7,30 +7,30 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from resnetlab.errors import mistake, nearest
+from resnetlab.errors import input_error, suggest
 from resnetlab.recipes.train import Recipe
 from resnetlab.schema import (
     FieldError,
-    Fraction,
-    Positive,
-    PositiveAmount,
-    Whole,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    UnitInterval,
     decode,
     parse_toml,
     read_toml,
-    spec,
+    strict_dataclass,
 )
 
-Trains = Literal["classifier", "last norm", "all"] | Whole
+Trainable = Literal["classifier", "last norm", "all"] | NonNegativeInt
 """Parts of a network that are trained; a number freezes that many of the first parts."""
 
 
-@spec
+@strict_dataclass
 class Stage:
     """Stage of fine-tuning: the trainable part, the training images and the recipe."""
 
     name: str
-    trains: Trains = "classifier"
+    trains: Trainable = "classifier"
     """Trainable part. classifier; last norm: the classifier and the last batch norm; all; or a
     number of first parts that stay frozen.
     """
@@ -52,16 +52,16 @@ class Stage:
 
     `augment`, `normalise` and `choose` must be left out.
     """
-    rates: tuple[PositiveAmount, ...] = ()
+    rates: tuple[PositiveFloat, ...] = ()
     """Learning rates to try in place of the recipe's; the validation result selects one."""
-    patience: Whole = 0
+    patience: NonNegativeInt = 0
     """Epochs without a lower validation loss after which the stage stops; 0 for no early stopping.
     """
-    depth_decay: Annotated[Fraction, "above 0"] | Literal[1] = 1
+    depth_decay: Annotated[UnitInterval, "above 0"] | Literal[1] = 1
     """Factor of the learning rate from each part of the network to the part before it; 1 for one
     rate.
     """
-    accumulate: Positive = 1
+    accumulate: PositiveInt = 1
     """Number of microbatches that a batch is split into; the optimizer step is that of the full
     batch.
     """
@@ -91,8 +91,8 @@ class Stage:
             raise FieldError("depth_decay", "0 leaves one part to learn", "depth_decay = 0.8")
 
 
-@spec
-class Tuning:
+@strict_dataclass
+class FinetuneRecipe:
     """Fine-tuning recipe: stages in order, each from the best epoch of the stage before.
 
     Validation selects among all of them.
@@ -100,8 +100,8 @@ class Tuning:
 
     name: str
     about: str = ""
-    train_size: Positive = 224
-    test_size: Positive = 224
+    train_size: PositiveInt = 224
+    test_size: PositiveInt = 224
     view: Literal["crop", "whole"] = "crop"
     """Evaluation transform. crop: resize the shorter side to int(256/224 x size) and take the
     center crop. whole: the whole image.
@@ -115,7 +115,7 @@ class Tuning:
     """Weights of the classes in the loss. balanced: each class weighs as if all had as many train
     images.
     """
-    epochs: Positive | None = None
+    epochs: PositiveInt | None = None
     """Upper limit for the epochs of each stage that counts in epochs."""
     stages: tuple[Stage, ...]
 
@@ -140,7 +140,7 @@ class Tuning:
             raise FieldError("crops", "whole images leave no corners", "crops = 1")
 
     @property
-    def due(self) -> tuple[Stage, ...]:
+    def resolved_stages(self) -> tuple[Stage, ...]:
         """Stages with their epochs limited to `epochs`."""
 
         def shortened(stage: Stage) -> Stage:
@@ -156,26 +156,26 @@ class Tuning:
         """Batch size of the first stage."""
         return self.stages[0].recipe.batch_size
 
-    def seen(self, _side: int, _channels: int) -> int:
+    def input_size(self, _side: int, _channels: int) -> int:
         """Return the side in pixels of the network's input in use; it does not depend on the size
         of the images.
         """
         return self.test_size
 
-    def total_steps(self, images: int) -> int:
+    def total_steps(self, num_images: int) -> int:
         """Return the steps of all stages over `images` train images, for one learning rate each."""
-        return sum(stage.recipe.total_steps(images) for stage in self.due)
+        return sum(stage.recipe.total_steps(num_images) for stage in self.resolved_stages)
 
-    def passes(self, images: int) -> float:
+    def num_epochs(self, num_images: int) -> float:
         """Return the epochs of all stages over `images` train images."""
-        return sum(stage.recipe.passes(images) for stage in self.due)
+        return sum(stage.recipe.num_epochs(num_images) for stage in self.resolved_stages)
 
 
-AnyRecipe = Recipe | Tuning
+AnyRecipe = Recipe | FinetuneRecipe
 """Recipe of a run: training from scratch or fine-tuning."""
 
 
-def tuning_names() -> list[str]:
+def finetune_recipe_names() -> list[str]:
     """Return the names of the catalog's fine-tuning recipes."""
     return sorted(
         path.name.removesuffix(".toml")
@@ -184,25 +184,25 @@ def tuning_names() -> list[str]:
     )
 
 
-def load_tuning(source: str) -> Tuning:
+def load_finetune_recipe(source: str) -> FinetuneRecipe:
     """Return the fine-tuning recipe of that name, or of a TOML file.
 
     Raises InputError with every mistake.
     """
-    if source in tuning_names():
-        table = tuning_table(source)
+    if source in finetune_recipe_names():
+        table = finetune_recipe_table(source)
     elif source.endswith(".toml"):
         table = {"name": Path(source).stem} | read_toml(Path(source))
     else:
-        fix = nearest(source, tuning_names()) or "a name, or a TOML file"
-        raise mistake(
-            source, "unknown recipe of fine-tuning", fix, allowed=", ".join(tuning_names())
+        fix = suggest(source, finetune_recipe_names()) or "a name, or a TOML file"
+        raise input_error(
+            source, "unknown recipe of fine-tuning", fix, allowed=", ".join(finetune_recipe_names())
         )
-    recipe: Tuning = decode(Tuning, table, source)
+    recipe: FinetuneRecipe = decode(FinetuneRecipe, table, source)
     return recipe
 
 
-def tuning_table(name: str) -> dict[str, Any]:
+def finetune_recipe_table(name: str) -> dict[str, Any]:
     """Return the TOML table of a recipe of the catalog."""
     return {"name": name} | parse_toml(
         _catalog().joinpath(f"{name}.toml").read_text(encoding="utf-8"), name

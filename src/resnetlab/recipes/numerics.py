@@ -8,11 +8,17 @@ from __future__ import annotations
 import os
 from typing import Annotated, Literal
 
-from resnetlab.errors import mistake
-from resnetlab.schema import Amount, Positive, PositiveAmount, Whole, spec
+from resnetlab.errors import input_error
+from resnetlab.schema import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    strict_dataclass,
+)
 
 
-@spec
+@strict_dataclass
 class Numerics:
     """Numeric settings of a run: device, precision, memory layout.
 
@@ -27,15 +33,15 @@ class Numerics:
     many times slower than fp32. On a processor with the instructions, `bf16-emulated` is `bf16`.
     """
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
-    ranks: Positive = 1
+    ranks: PositiveInt = 1
     """Number of processes that share each batch of a run (torchrun)."""
-    accumulate: Positive = 1
+    accumulate: PositiveInt = 1
     """Number of microbatches that a process computes one after another, to save memory."""
     batch_norm: Literal["local", "synchronised"] = "local"
     """Scope of batch statistics: a process's part of a batch, or (on GPUs) the parts of all
     processes.
     """
-    threads: Whole = 0
+    threads: NonNegativeInt = 0
     """CPU threads of a run; 0 means 1 in a study and all cores in a single run."""
     capture: Literal["auto", "on", "off"] = "auto"
     """CUDA graphs: steps are captured once and replayed, and the optimizer reads its learning rate
@@ -45,21 +51,21 @@ class Numerics:
     """
 
 
-@spec
+@strict_dataclass
 class Placement:
     """Settings of speed and scheduling. A test checks that none of them changes a bit."""
 
-    workers: Whole = 0
+    workers: NonNegativeInt = 0
     """Number of worker processes of a study; 0 chooses by the number of cores."""
-    device_index: Whole = 0
+    device_index: NonNegativeInt = 0
     """Index of the GPU."""
-    abreast: Positive = 1
+    abreast: PositiveInt = 1
     """Number of runs of one condition that a worker process trains side by side."""
-    gpus_per_run: Annotated[PositiveAmount, "GPUs, or a share of one"] = 1.0
+    gpus_per_run: Annotated[PositiveFloat, "GPUs, or a share of one"] = 1.0
     """GPUs of a cluster that one run gets, if it computes on a GPU; may be a fraction."""
-    checkpoint_seconds: Amount = 30.0
+    checkpoint_seconds: NonNegativeFloat = 30.0
     """Minimum time in seconds between checkpoints at the ends of epochs."""
-    longest_loss_seconds: Amount = 300.0
+    longest_loss_seconds: NonNegativeFloat = 300.0
     """Time in seconds after which a checkpoint is written within an epoch."""
     profile: bool = False
     """Profiling: write a trace and a table of times into the run's folder."""
@@ -79,11 +85,13 @@ def parse_device(text: str) -> tuple[str, int]:
     )
     if not valid:
         allowed = f"{', '.join(DEVICES)}, or cuda:N for the GPU of that index"
-        raise mistake("--device", "no such device", "--device auto", got=text[:60], allowed=allowed)
+        raise input_error(
+            "--device", "no such device", "--device auto", got=text[:60], allowed=allowed
+        )
     return name, int(index or 0)
 
 
-def place() -> tuple[int, int, int]:
+def torchrun_env() -> tuple[int, int, int]:
     """Return the rank, the number of processes and the local rank that torchrun set, or (0, 1, 0)
     without torchrun.
     """
@@ -92,6 +100,6 @@ def place() -> tuple[int, int, int]:
     return rank, size, local
 
 
-def cores() -> int:
+def available_cpus() -> int:
     """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

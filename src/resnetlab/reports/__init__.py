@@ -4,10 +4,19 @@
 `rebuild(folder)` writes it again.
 """
 
-from resnetlab.analysis.study_data import Evidence, gather
+from resnetlab.analysis.study_data import StudyData, collect
 from resnetlab.reports.document import Report
 from resnetlab.reports.render.latex import write_latex
-from resnetlab.reports.study.assemble import assemble, build
+from resnetlab.reports.study.assemble import build_report, build_report_from_record
 from resnetlab.reports.write import rebuild, write
 
-__all__ = ["Evidence", "Report", "assemble", "build", "gather", "rebuild", "write", "write_latex"]
+__all__ = [
+    "Report",
+    "StudyData",
+    "build_report",
+    "build_report_from_record",
+    "collect",
+    "rebuild",
+    "write",
+    "write_latex",
+]

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resnetlab.data.summary import Description
+from resnetlab.data.summary import FolderSummary
 from resnetlab.files import write_text
-from resnetlab.reports.figures import standalone
-from resnetlab.reports.figures.canvas import CARD, SERIES, WIDE, new, style, svg
+from resnetlab.reports.figures import to_standalone_svg
+from resnetlab.reports.figures.canvas import CARD, SERIES, WIDE_PX, figure_style, new_figure, to_svg
 from resnetlab.reports.figures.values import csv_text
 from resnetlab.reports.render import markdown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BINS = 40
-SHOWN_CLASSES = 40
+HISTOGRAM_BINS = 40
+MAX_NAMED_CLASSES = 40
 """Largest number of classes whose bars have names."""
 
 
-def write(description: Description, folder: Path) -> Path:
+def write(description: FolderSummary, folder: Path) -> Path:
     """Write images.csv, the figures and then describe.md into `folder`.
 
     Return the path of describe.md.
@@ -43,7 +43,8 @@ def write(description: Description, folder: Path) -> Path:
     parts += [f"> **{markdown.escape(description.overlap)}.**"] if description.overlap else []
     for key, (caption, height, draw_axes) in _figures(description).items():
         write_text(
-            folder / "figures" / f"{key}.svg", standalone(_figure_svg(key, height, draw_axes))
+            folder / "figures" / f"{key}.svg",
+            to_standalone_svg(_figure_svg(key, height, draw_axes)),
         )
         parts += [f"![{markdown.escape(caption)}](figures/{key}.svg)", markdown.escape(caption)]
     parts.append(
@@ -56,14 +57,14 @@ def write(description: Description, folder: Path) -> Path:
     return target
 
 
-def _figures(description: Description) -> dict[str, tuple[str, int, Callable[[Axes], None]]]:
+def _figures(description: FolderSummary) -> dict[str, tuple[str, int, Callable[[Axes], None]]]:
     """Return the figures by key: a caption, a height in pixels and a function that draws them."""
     classes = len(description.audit.classes)
-    bars = 60 + (20 * classes if classes <= SHOWN_CLASSES else 360)
+    bars = 60 + (20 * classes if classes <= MAX_NAMED_CLASSES else 360)
 
     def sides(ax: Axes) -> None:
         edges = np.histogram_bin_edges(
-            np.concatenate([description.widths, description.heights]), BINS
+            np.concatenate([description.widths, description.heights]), HISTOGRAM_BINS
         )
         for values, name, index in (
             (description.widths, "width", 0),
@@ -74,17 +75,27 @@ def _figures(description: Description) -> dict[str, tuple[str, int, Callable[[Ax
         ax.legend()
 
     def aspect(ax: Axes) -> None:
-        ax.hist(description.widths / description.heights, BINS, color=SERIES[2], alpha=0.7, lw=0)
+        ax.hist(
+            description.widths / description.heights,
+            HISTOGRAM_BINS,
+            color=SERIES[2],
+            alpha=0.7,
+            lw=0,
+        )
         ax.set(xlabel="width / height", ylabel="images")
 
     return {
-        "classes": ("Images by class and split.", bars, lambda ax: _classes(ax, description)),
+        "classes": (
+            "Images by class and split.",
+            bars,
+            lambda ax: _draw_class_bars(ax, description),
+        ),
         "sides": ("Widths and heights of the images.", 300, sides),
         "aspect": ("Width by height of the images.", 260, aspect),
     }
 
 
-def _classes(ax: Axes, description: Description) -> None:
+def _draw_class_bars(ax: Axes, description: FolderSummary) -> None:
     """Draw a bar for each class, with its splits one after another."""
     names = description.audit.classes
     begin = np.zeros(len(names))
@@ -101,7 +112,7 @@ def _classes(ax: Axes, description: Description) -> None:
         )
         begin += np.array(counts)
     ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="images")
-    named = len(names) <= SHOWN_CLASSES
+    named = len(names) <= MAX_NAMED_CLASSES
     ax.set_yticks(
         range(len(names)) if named else [], [name[:28] for name in names] if named else []
     )
@@ -109,8 +120,8 @@ def _classes(ax: Axes, description: Description) -> None:
 
 
 def _figure_svg(key: str, height: int, draw_axes: Callable[[Axes], None]) -> str:
-    with style():
-        figure = new(WIDE, height)
+    with figure_style():
+        figure = new_figure(WIDE_PX, height)
         left = 0.28 if key == "classes" else 0.09
         draw_axes(figure.add_axes((left, 46 / height, 0.97 - left, 1 - 76 / height)))
-        return svg(figure, key)
+        return to_svg(figure, key)

@@ -9,7 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from resnetlab.errors import printable
+from resnetlab.errors import escape_controls
 from resnetlab.stats.outcomes import Outcome
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Mark:
+class ReferenceMark:
     """Mark of a published number in the first figure, with its prediction interval if it has a
     badge.
     """
@@ -72,19 +72,19 @@ class DotRow:
     """Row of a condition in the first figure."""
 
     label: str
-    style: int
+    series_index: int
     chance_pct: float
     dots: tuple[Dot, ...]
     mean_pct: float | None
     low_pct: float | None
     high_pct: float | None
-    said: tuple[str, str]
+    texts: tuple[str, str]
     """Texts beside the row: `4/5 converged`, `23.4 % [18.2, 28.6]`."""
-    published: tuple[Mark, ...] = ()
+    reference_marks: tuple[ReferenceMark, ...] = ()
 
 
 @dataclass(frozen=True)
-class Picture:
+class Plot:
     """Figure with a file name, a title, a caption and a text alternative."""
 
     key: str
@@ -94,7 +94,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Dots(Picture):
+class DotPlot(Plot):
     """Dot plot of all runs by condition, on an axis from `low_pct` to `high_pct`."""
 
     rows: tuple[DotRow, ...]
@@ -119,26 +119,26 @@ class Panel:
     """
 
     label: str
-    style: int
+    series_index: int
     runs: tuple[Line, ...]
     mean: Line | None
     band: tuple[tuple[float, ...], tuple[float, ...]] | None
-    beside: Line | None = None
+    other_split_mean: Line | None = None
     """Mean of another split, drawn thinner."""
 
 
 @dataclass(frozen=True)
-class Curves(Picture):
+class LearningCurves(Plot):
     """Curves of a quantity over the epochs, with a panel for each condition, on one scale."""
 
     unit: str
     panels: tuple[Panel, ...]
-    reference: float | None
+    uniform_loss: float | None
     """Height of a horizontal line: ln K, the loss of a uniform guess."""
-    reference_label: str
-    top: float
+    uniform_loss_label: str
+    y_max: float
     """Upper end of the scale."""
-    left_out: int = 0
+    omitted_conditions: int = 0
     """Number of conditions without a panel.
 
     If it is not 0, panels omit the many means of other conditions.
@@ -146,10 +146,10 @@ class Curves(Picture):
 
 
 @dataclass(frozen=True)
-class Known:
+class ReferenceEffect:
     """Effect of a claim in published numbers, with their sources."""
 
-    d: float
+    effect: float
     sources: tuple[str, ...]
 
 
@@ -160,21 +160,21 @@ class ForestRow:
     label: str
     unit: str
     region: tuple[float, float]
-    d: float | None
+    effect: float | None
     low: float | None
     high: float | None
-    word: str
+    verdict: str
     conditional: bool
     """True if only converged runs were compared although others failed."""
-    said: tuple[str, str, str]
+    texts: tuple[str, str, str]
     """Texts beside the row: `+67.3 [59.4, 75.2] points`, `5/5 and 3/5 converged`, `2 dead`; each
     may be empty.
     """
-    published: tuple[Known, ...] = ()
+    reference_effects: tuple[ReferenceEffect, ...] = ()
 
 
 @dataclass(frozen=True)
-class Forest(Picture):
+class ForestPlot(Plot):
     """Forest plot: a row for each claim with its region, effect and interval, and an axis for each
     unit.
     """
@@ -183,81 +183,81 @@ class Forest(Picture):
 
 
 @dataclass(frozen=True)
-class StepRow:
+class RungRow:
     """Row of a rung in the figure of a ladder; `parent` is the index of its parent's row."""
 
     label: str
-    side: bool
+    is_side_rung: bool
     parent: int | None
     mean_pct: float | None
     low_pct: float | None
     high_pct: float | None
     train_pct: float | None
-    said: tuple[str, str]
+    texts: tuple[str, str]
     """Texts beside the row: `82.4 %`, `+7.3 [6.5, 8.1]`."""
 
 
 @dataclass(frozen=True)
-class Steps(Picture):
+class LadderPlot(Plot):
     """Figure of a ladder: a row for each rung, linked to its parent, on an axis from `low_pct` to
     `high_pct`.
     """
 
-    rows: tuple[StepRow, ...]
+    rows: tuple[RungRow, ...]
     low_pct: float
     high_pct: float
 
 
 @dataclass(frozen=True)
-class Ladder:
+class LadderSection:
     """Section on a ladder: a table and a figure of its rungs."""
 
     table: Table
-    steps: Steps
+    steps: LadderPlot
 
 
 @dataclass(frozen=True)
-class Quantity:
+class LayerQuantity:
     """Quantity by depth, with a panel for each condition, on one scale; the scale is logarithmic if
     `log` is true.
     """
 
     title: str
-    log: bool
+    log_scale: bool
     panels: tuple[Panel, ...]
     low: float
     high: float
 
 
 @dataclass(frozen=True)
-class Depths(Picture):
+class DepthPlot(Plot):
     """Figure of layers by depth after an epoch; `x` of a line is the number of the layer."""
 
-    quantities: tuple[Quantity, ...]
+    quantities: tuple[LayerQuantity, ...]
 
 
 @dataclass(frozen=True)
-class Worth:
+class AblationPanel:
     """Block ablation of a condition: accuracy in percent without each block; `x` of a line is the
     block's number.
     """
 
     panel: Panel
-    whole_pct: float
+    full_accuracy_pct: float
     chance_pct: float
-    stages: tuple[int, ...]
+    stage_starts: tuple[int, ...]
     """Numbers of the blocks that begin a stage, except the first stage."""
 
 
 @dataclass(frozen=True)
-class Worths(Picture):
+class AblationPlot(Plot):
     """Figure of block ablations, with a panel for each condition, on one scale."""
 
-    worths: tuple[Worth, ...]
+    ablations: tuple[AblationPanel, ...]
 
 
 @dataclass(frozen=True)
-class Spot:
+class ScatterPoint:
     """Point of a network in a scatter plot: its cost, and its accuracy with an interval if there is
     one.
     """
@@ -267,23 +267,25 @@ class Spot:
     y_pct: float
     low_pct: float | None
     high_pct: float | None
-    style: int
+    series_index: int
 
 
 @dataclass(frozen=True)
-class Scatter(Picture):
+class ScatterPlot(Plot):
     """Scatter plot of accuracy against cost on a logarithmic axis; `published` is true for numbers
     from sources.
     """
 
     unit: str
-    spots: tuple[Spot, ...]
+    points: tuple[ScatterPoint, ...]
     low_pct: float
     high_pct: float
     published: bool
 
 
-Figure = Dots | Curves | Forest | Steps | Depths | Worths | Scatter
+AnyPlot = (
+    DotPlot | LearningCurves | ForestPlot | LadderPlot | DepthPlot | AblationPlot | ScatterPlot
+)
 
 
 @dataclass(frozen=True)
@@ -306,13 +308,13 @@ class Report:
     verdicts: tuple[Cell, ...]
     """Sentence and verdict of each claim, with a badge."""
     answer: str
-    dots: Dots
+    dots: DotPlot
     limits: str
     conditions: Table
     claims: Table | None
-    forest: Forest | None
+    forest: ForestPlot | None
     outcomes: Table
-    curves: tuple[Curves, ...]
+    curves: tuple[LearningCurves, ...]
     ledger: Table
     test_split: str
     command: str
@@ -330,36 +332,36 @@ class Report:
     """Table of ensembles."""
     alone: Table | None = None
     """Table of published numbers without a measured one."""
-    ladder: Ladder | None = None
+    ladder: LadderSection | None = None
     exploratory: Table | None = None
     """Table of differences that no claim declared."""
-    inside: tuple[Depths | Worths, ...] = ()
+    inside: tuple[DepthPlot | AblationPlot, ...] = ()
     """Figures of layers and blocks, if the study asks for these measurements."""
-    costs: tuple[Scatter, ...] = ()
+    costs: tuple[ScatterPlot, ...] = ()
     """Figures of accuracy against cost."""
 
     @property
-    def pictures(self) -> tuple[Figure, ...]:
+    def plots(self) -> tuple[AnyPlot, ...]:
         """Return all figures, in order."""
         steps = [self.ladder.steps] if self.ladder else []
         forest = [self.forest] if self.forest else []
         return (self.dots, *steps, *forest, *self.costs, *self.curves, *self.inside)
 
 
-def shown(value: T) -> T:
+def escape_strings(value: T) -> T:
     """Return the values with the control characters of every string escaped.
 
     So a name in a study file cannot control a terminal or a page.
     """
     escaped: Any = value
     if isinstance(escaped, str):
-        escaped = printable(escaped)
+        escaped = escape_controls(escaped)
     elif isinstance(escaped, tuple):
-        escaped = tuple(shown(item) for item in escaped)
+        escaped = tuple(escape_strings(item) for item in escaped)
     elif dataclasses.is_dataclass(escaped) and not isinstance(escaped, type):
         escaped = type(escaped)(
             **{
-                field.name: shown(getattr(escaped, field.name))
+                field.name: escape_strings(getattr(escaped, field.name))
                 for field in dataclasses.fields(escaped)
             }
         )

@@ -22,16 +22,16 @@ from resnetlab.stats.intervals import Interval
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from resnetlab.deploy.results import Evaluated, Share
+    from resnetlab.deploy.results import EvaluationResult, Proportion
 
-MATRIX_CLASSES = 16
+MAX_MATRIX_CLASSES = 16
 """Largest number of classes with a confusion matrix; with more classes the page lists pairs."""
-PAIRS = 20
-OTHERS = "another class"
+MAX_CONFUSION_PAIRS = 20
+OTHER_CLASS = "another class"
 
 
 @dataclass(frozen=True)
-class Shots:
+class MistakeImages:
     """Data URIs of the network's input image and of the heat map on it (empty if there is none)."""
 
     photo: str
@@ -39,7 +39,7 @@ class Shots:
 
 
 @dataclass(frozen=True)
-class Matrix:
+class ConfusionMatrix:
     """Confusion matrix: rows are true classes, columns are predicted classes.
 
     A cell has the count, its share of the row from 0 to 1, and whether the prediction is correct.
@@ -49,43 +49,50 @@ class Matrix:
     rows: tuple[tuple[str, tuple[tuple[int, float, bool], ...]], ...]
 
 
-def render(result: Evaluated, shots: Mapping[str, Shots]) -> str:
+def render(result: EvaluationResult, images: Mapping[str, MistakeImages]) -> str:
     """Return the page as HTML. `shots` has the images of the mistakes to show, by name."""
-    from resnetlab.reports.render.html import environment
+    from resnetlab.reports.render.html import jinja_environment
 
-    mistakes = [mistake for mistake in result.mistakes if mistake.name in shots]
+    mistakes = [mistake for mistake in result.mistakes if mistake.name in images]
     return (
-        environment()
+        jinja_environment()
         .get_template("evaluation.html")
         .render(
             found=result,
-            shots=shots,
+            shots=images,
             shown=mistakes,
-            matrix=matrix(result),
-            pairs=result.confusions[:PAIRS],
-            said=said,
-            pct=format.pct,
+            matrix=make_confusion_matrix(result),
+            pairs=result.confusions[:MAX_CONFUSION_PAIRS],
+            said=format_proportion,
+            pct=format.format_pct,
         )
     )
 
 
-def said(share: Share) -> str:
+def format_proportion(proportion: Proportion) -> str:
     """Format a share with its interval: `79.0 % [74.7, 82.7]`."""
-    return f"{format.pct(share.pct)} {format.span(Interval(share.low, share.high))}"
+    return (
+        f"{format.format_pct(proportion.pct)} "
+        f"{format.format_interval(Interval(proportion.low, proportion.high))}"
+    )
 
 
-def matrix(result: Evaluated) -> Matrix | None:
+def make_confusion_matrix(result: EvaluationResult) -> ConfusionMatrix | None:
     """Return the confusion matrix over the classes of the data, or None if there are too many
     classes.
     """
     names = [row.name for row in result.classes]
-    if len(names) > MATRIX_CLASSES:
+    if len(names) > MAX_MATRIX_CLASSES:
         return None
     counts = {(row.name, row.name): row.recall.count for row in result.classes}
     for pair in result.confusions:
-        column = pair.said if pair.said in names else OTHERS
+        column = pair.said if pair.said in names else OTHER_CLASS
         counts[pair.true, column] = counts.get((pair.true, column), 0) + pair.images
-    columns = (*names, OTHERS) if any(column == OTHERS for _, column in counts) else tuple(names)
+    columns = (
+        (*names, OTHER_CLASS)
+        if any(column == OTHER_CLASS for _, column in counts)
+        else tuple(names)
+    )
     rows = []
     for row in result.classes:
         cells = tuple(
@@ -97,10 +104,10 @@ def matrix(result: Evaluated) -> Matrix | None:
             for column in columns
         )
         rows.append((row.name, cells))
-    return Matrix(columns, tuple(rows))
+    return ConfusionMatrix(columns, tuple(rows))
 
 
-def write(result: Evaluated, shots: Mapping[str, Shots], folder: Path) -> Path:
+def write(result: EvaluationResult, images: Mapping[str, MistakeImages], folder: Path) -> Path:
     """Write evaluation.json, classes.csv, confusions.csv, mistakes.csv and report.html.
 
     Return the path of the page.
@@ -131,12 +138,12 @@ def write(result: Evaluated, shots: Mapping[str, Shots], folder: Path) -> Path:
         csv_text(("path", "true", "said", "probability", "true_probability"), mistakes),
     )
     page = folder / "report.html"
-    write_text(page, render(result, shots))
+    write_text(page, render(result, images))
     return page
 
 
-def data_uri(picture: Image) -> str:
+def data_uri(image: Image) -> str:
     """Encode an image as a JPEG data URI for a page."""
     file = io.BytesIO()
-    picture.convert("RGB").save(file, "JPEG", quality=85)
+    image.convert("RGB").save(file, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

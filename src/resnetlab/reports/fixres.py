@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.files import read_json, write_json, write_text
-from resnetlab.finetune.results import Cell, Look, Sizes
+from resnetlab.finetune.results import AccuracyEstimate, ResolutionCell, ResolutionTable
 from resnetlab.reports import format
 from resnetlab.reports.document import Cell as Shown
 from resnetlab.reports.document import Column, Table
-from resnetlab.reports.figures import standalone, themed
+from resnetlab.reports.figures import to_standalone_svg, to_themed_svg
 from resnetlab.reports.figures.canvas import (
     CARD,
-    DASHES,
     INK,
-    MARKS,
+    LINE_STYLES,
+    MARKERS,
     MUTED,
-    NARROW,
+    NARROW_PX,
     SERIES,
-    WIDE,
-    new,
-    style,
-    svg,
+    WIDE_PX,
+    figure_style,
+    new_figure,
+    to_svg,
 )
 from resnetlab.reports.figures.values import csv_text
 from resnetlab.reports.render import markdown
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-FILE = "fixres.json"
+FIXRES_FILE = "fixres.json"
 
 
 @dataclass(frozen=True)
@@ -54,33 +54,38 @@ class Page:
     command: str
 
 
-def write(sizes: Sizes, folder: Path) -> Path:
+def write(resolution_table: ResolutionTable, folder: Path) -> Path:
     """Write the report into `folder`, each file atomically and `report.html` last.
 
     Return the path of `report.html`.
     """
-    content = page(sizes)
-    drawings = {key: [_figure_svg(key, sizes, small) for small in (False, True)] for key in FIGURES}
-    write_json(folder / FILE, encode(sizes))
-    write_text(folder / "cells.csv", csv_text(COLUMNS, map(_values, sizes.cells)))
+    content = page(resolution_table)
+    drawings = {
+        key: [_figure_svg(key, resolution_table, small) for small in (False, True)]
+        for key in CAPTIONS
+    }
+    write_json(folder / FIXRES_FILE, encode(resolution_table))
+    write_text(folder / "cells.csv", csv_text(CSV_COLUMNS, map(_csv_row, resolution_table.cells)))
     for key, (wide, _) in drawings.items():
-        write_text(folder / "figures" / f"{key}.svg", standalone(wide))
+        write_text(folder / "figures" / f"{key}.svg", to_standalone_svg(wide))
     write_text(folder / "report.md", _markdown(content))
     target = folder / "report.html"
     write_text(target, _html(content, drawings))
     return target
 
 
-def rebuild(folder: Path, into: Path | None = None) -> Path:
+def rebuild(folder: Path, destination: Path | None = None) -> Path:
     """Write the report again from the `fixres.json` of `folder`."""
-    sizes: Sizes = decode(Sizes, read_json(folder / FILE), str(folder / FILE))
-    return write(sizes, into or folder)
+    sizes: ResolutionTable = decode(
+        ResolutionTable, read_json(folder / FIXRES_FILE), str(folder / FIXRES_FILE)
+    )
+    return write(sizes, destination or folder)
 
 
 # Words
 # --------------------------------------------------------------------------------------------------
 
-COLUMNS = (
+CSV_COLUMNS = (
     "train_size",
     "test_size",
     "status",
@@ -100,7 +105,7 @@ COLUMNS = (
 )
 
 
-def _values(cell: Cell) -> list[str | float | None]:
+def _csv_row(cell: ResolutionCell) -> list[str | float | None]:
     values: list[str | float | None] = []
     for pair in (cell.one, cell.two):
         values += (
@@ -124,9 +129,9 @@ def _values(cell: Cell) -> list[str | float | None]:
     ]
 
 
-def page(sizes: Sizes) -> Page:
+def page(resolution_table: ResolutionTable) -> Page:
     """Return the content of the report in words; fixres.json has every number of it."""
-    train, validation, test = sizes.images
+    train, validation, test = resolution_table.images
     limits = (
         f"One seed: the intervals are over the {test:,} test images, and say nothing of what "
         "another seed would give. "
@@ -143,89 +148,107 @@ def page(sizes: Sizes) -> Page:
         "memory is the peak of the whole process, or of the GPU"
     )
     data = (
-        f"{sizes.data}: {train:,} train, {validation:,} validation, {test:,} test; "
-        f"{sizes.classes} classes, the "
-        f"largest {sizes.chance_pct:.1f} % of test"
+        f"{resolution_table.data}: {train:,} train, {validation:,} validation, {test:,} test; "
+        f"{resolution_table.classes} classes, the "
+        f"largest {resolution_table.chance_pct:.1f} % of test"
     )
     facts = (
         (
             "Network",
             (
-                f"{sizes.model}: {sizes.trainable:,} of {sizes.parameters:,} parameters learn in "
+                f"{resolution_table.model}: {resolution_table.trainable:,} of "
+                f"{resolution_table.parameters:,} parameters learn in "
                 "stage one"
             ),
         ),
-        ("Licence of the weights", sizes.licence),
+        ("Licence of the weights", resolution_table.licence),
         ("Photographs", data),
-        ("Recipe", f"{sizes.recipe}, seed {sizes.seed}, {sizes.precision}"),
-        ("Machine", f"{sizes.machine}; {format.duration(sizes.seconds)} in all"),
+        (
+            "Recipe",
+            f"{resolution_table.recipe}, seed {resolution_table.seed}, "
+            f"{resolution_table.precision}",
+        ),
+        (
+            "Machine",
+            f"{resolution_table.machine}; {format.format_duration(resolution_table.seconds)} in "
+            "all",
+        ),
         ("Test split", chosen),
         ("Time and memory", shared),
-        *_code(sizes.provenance),
+        *_code_facts(resolution_table.provenance),
     )
     return Page(
-        title=f"Train and test sizes on {sizes.data}",
-        answer=" ".join((_answer(sizes), *_caveats(sizes))),
+        title=f"Train and test sizes on {resolution_table.data}",
+        answer=" ".join((_answer(resolution_table), *_caveats(resolution_table))),
         limits=limits,
-        table=_table(sizes),
-        rows=_rows(sizes),
+        table=_cell_table(resolution_table),
+        rows=_stage_table(resolution_table),
         facts=facts,
-        command=sizes.command,
+        command=resolution_table.command,
     )
 
 
-def _code(line: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    packages = ", ".join(f"{name} {version}" for name, version in line["packages"].items())
-    changed = ", with changes" if line["dirty"] else ""
+def _code_facts(provenance: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    packages = ", ".join(f"{name} {version}" for name, version in provenance["packages"].items())
+    changed = ", with changes" if provenance["dirty"] else ""
     return (
         (
             "Code",
             (
-                f"commit {line['commit'][:10] or 'unknown'}{changed}; Python {line['python']}, "
+                f"commit {provenance['commit'][:10] or 'unknown'}{changed}; Python "
+                f"{provenance['python']}, "
                 f"{packages}"
             ),
         ),
-        ("SHA-256 of the photographs", line["data_sha256"]),
+        ("SHA-256 of the photographs", provenance["data_sha256"]),
     )
 
 
-def _answer(sizes: Sizes) -> str:
+def _answer(resolution_table: ResolutionTable) -> str:
     cell = next(
-        (cell for cell in sizes.cells if (cell.train_size, cell.test_size) == sizes.best), None
+        (
+            cell
+            for cell in resolution_table.cells
+            if (cell.train_size, cell.test_size) == resolution_table.best
+        ),
+        None,
     )
     if cell is None or cell.one is None:
         return "No cell has been measured."
-    use_two = cell.two is not None and _merit(cell.two[0]) >= _merit(cell.one[0])
+    use_two = cell.two is not None and _selection_key(cell.two[0]) >= _selection_key(cell.one[0])
     estimate = (cell.two if use_two and cell.two else cell.one)[1]
     text = (
         f"By validation the best pair is train {cell.train_size}, test {cell.test_size}, "
-        f"stage {'two' if use_two else 'one'}: {_share(estimate)} on test."
+        f"stage {'two' if use_two else 'one'}: {_format_accuracy(estimate)} on test."
     )
-    if sizes.best_paired is not None:
-        best = sizes.best_paired
+    if resolution_table.best_paired is not None:
+        best = resolution_table.best_paired
         word = "differs from" if best.p < 0.05 else "is not told apart from"
         text += (
             f" On the same images it {word} {best.baseline} "
-            f"({format.pct(best.baseline_accuracy_pct)}): it alone is "
+            f"({format.format_pct(best.baseline_accuracy_pct)}): it alone is "
             f"right on {best.only_this}, that one alone on {best.only_baseline}, p = "
-            f"{format.p_value(best.p)}."
+            f"{format.format_p_value(best.p)}."
         )
     return text
 
 
-def _caveats(sizes: Sizes) -> tuple[str, ...]:
-    return tuple(f"{format.capital(caveat)}." for caveat in sizes.caveats)
+def _caveats(resolution_table: ResolutionTable) -> tuple[str, ...]:
+    return tuple(f"{format.capitalize_first(caveat)}." for caveat in resolution_table.caveats)
 
 
-def _merit(look: Look) -> tuple[float, float]:
-    return look.accuracy_pct, -look.loss_nats
+def _selection_key(estimate: AccuracyEstimate) -> tuple[float, float]:
+    return estimate.accuracy_pct, -estimate.loss_nats
 
 
-def _share(look: Look) -> str:
-    return f"{format.pct(look.accuracy_pct)} {format.span(Interval(look.low_pct, look.high_pct))}"
+def _format_accuracy(estimate: AccuracyEstimate) -> str:
+    return (
+        f"{format.format_pct(estimate.accuracy_pct)} "
+        f"{format.format_interval(Interval(estimate.low_pct, estimate.high_pct))}"
+    )
 
 
-def _table(sizes: Sizes) -> Table:
+def _cell_table(resolution_table: ResolutionTable) -> Table:
     columns = tuple(
         Column(name, numeric)
         for name, numeric in (
@@ -239,44 +262,49 @@ def _table(sizes: Sizes) -> Table:
         )
     )
     rows = []
-    for cell in sizes.cells:
-        best = (cell.train_size, cell.test_size) == sizes.best
+    for cell in resolution_table.cells:
+        best = (cell.train_size, cell.test_size) == resolution_table.best
         first = Shown(
             f"{cell.train_size} → {cell.test_size}", note="best by validation" if best else ""
         )
         if cell.one is None:
             state = Shown(cell.status, badge=cell.status)
-            memory = _memory(cell.peak_bytes) if cell.status == "out of memory" else format.NOTHING
-            blank = Shown(format.NOTHING)
+            memory = (
+                _format_memory(cell.peak_bytes) if cell.status == "out of memory" else format.DASH
+            )
+            blank = Shown(format.DASH)
             rows.append((first, state, blank, blank, blank, blank, Shown(memory)))
             continue
         validation = " / ".join(
             f"{pair[0].accuracy_pct:.1f}" for pair in (cell.one, cell.two) if pair
         )
-        paired = format.NOTHING
+        paired = format.DASH
         if cell.paired:
             paired = f"+{cell.paired.only_this} {format.MINUS}{cell.paired.only_baseline} images"
-        note = f"p = {format.p_value(cell.paired.p)}" if cell.paired else ""
+        note = f"p = {format.format_p_value(cell.paired.p)}" if cell.paired else ""
         rows.append(
             (
                 first,
-                _look(cell.one[1]),
-                _look(cell.two[1]) if cell.two else Shown("–"),
+                _accuracy_cell(cell.one[1]),
+                _accuracy_cell(cell.two[1]) if cell.two else Shown("–"),
                 Shown(paired, note),
                 Shown(f"{validation} %"),
-                Shown(format.duration(cell.seconds)),
-                Shown(_memory(cell.peak_bytes)),
+                Shown(format.format_duration(cell.seconds)),
+                Shown(_format_memory(cell.peak_bytes)),
             )
         )
     note = "Intervals: 95 %, exact, over the test images. Validation: stage one / stage two."
     return Table("cells", columns, tuple(rows), note)
 
 
-def _look(look: Look) -> Shown:
-    return Shown(format.pct(look.accuracy_pct), format.span(Interval(look.low_pct, look.high_pct)))
+def _accuracy_cell(estimate: AccuracyEstimate) -> Shown:
+    return Shown(
+        format.format_pct(estimate.accuracy_pct),
+        format.format_interval(Interval(estimate.low_pct, estimate.high_pct)),
+    )
 
 
-def _rows(sizes: Sizes) -> Table:
+def _stage_table(resolution_table: ResolutionTable) -> Table:
     columns = tuple(
         Column(name) for name in ("train size", "epochs", "best epoch", "time", "peak memory")
     )
@@ -285,22 +313,22 @@ def _rows(sizes: Sizes) -> Table:
             Shown(str(row.train_size), note="" if row.status == "done" else row.status),
             Shown(str(row.epochs)),
             Shown(str(row.best_epoch)),
-            Shown(format.duration(row.seconds)),
-            Shown(_memory(row.peak_bytes)),
+            Shown(format.format_duration(row.seconds)),
+            Shown(_format_memory(row.peak_bytes)),
         )
-        for row in sizes.rows
+        for row in resolution_table.rows
     )
     return Table("stages", columns, rows)
 
 
-def _memory(size: int) -> str:
+def _format_memory(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB" if size < 10 * 2**30 else f"{size / 2**30:.1f} GiB"
 
 
 # Figures
 # --------------------------------------------------------------------------------------------------
 
-FIGURES = {
+CAPTIONS = {
     "heat": "Test accuracy by train and test size, stage two where there is one. A frame marks the "
     "best by validation.",
     "sizes": "Test accuracy by test size, a line a train size: solid stage two, faint stage one.",
@@ -310,36 +338,40 @@ FIGURES = {
 }
 
 
-def _figure_svg(key: str, sizes: Sizes, small: bool) -> str:
-    with style():
-        width = NARROW if small else WIDE
-        figure = new(width, 300 if key == "heat" else 330)
-        ax = figure.add_axes((0.16 if small else 0.09, 0.2, 0.8 if small else 0.87, 0.74))
-        (_heat if key == "heat" else _lines)(ax, sizes, key, small)
-        return svg(figure, f"{key}-{small:d}")
+def _figure_svg(key: str, resolution_table: ResolutionTable, narrow: bool) -> str:
+    with figure_style():
+        width = NARROW_PX if narrow else WIDE_PX
+        figure = new_figure(width, 300 if key == "heat" else 330)
+        ax = figure.add_axes((0.16 if narrow else 0.09, 0.2, 0.8 if narrow else 0.87, 0.74))
+        (_draw_heatmap if key == "heat" else _draw_lines)(ax, resolution_table, key, narrow)
+        return to_svg(figure, f"{key}-{narrow:d}")
 
 
-def _of(cell: Cell) -> Look | None:
+def _test_estimate(cell: ResolutionCell) -> AccuracyEstimate | None:
     pair = cell.two or cell.one
     return pair[1] if pair else None
 
 
-def _heat(ax: Axes, sizes: Sizes, _: str, small: bool) -> None:
-    trains = sorted({cell.train_size for cell in sizes.cells})
-    tests = sorted({cell.test_size for cell in sizes.cells})
-    values = [look.accuracy_pct for cell in sizes.cells if (look := _of(cell))]
+def _draw_heatmap(ax: Axes, resolution_table: ResolutionTable, _: str, narrow: bool) -> None:
+    trains = sorted({cell.train_size for cell in resolution_table.cells})
+    tests = sorted({cell.test_size for cell in resolution_table.cells})
+    values = [
+        look.accuracy_pct for cell in resolution_table.cells if (look := _test_estimate(cell))
+    ]
     low, high = min(values, default=0.0), max(values, default=1.0)
-    for cell in sizes.cells:
+    for cell in resolution_table.cells:
         x, y = tests.index(cell.test_size), trains.index(cell.train_size)
-        look = _of(cell)
+        look = _test_estimate(cell)
         share = (look.accuracy_pct - low) / max(1e-9, high - low) if look else 0.0
-        best = (cell.train_size, cell.test_size) == sizes.best
+        best = (cell.train_size, cell.test_size) == resolution_table.best
         box: dict[str, Any] = (
             {"facecolor": SERIES[1], "alpha": 0.08 + 0.5 * share} if look else {"facecolor": "none"}
         )
-        ax.add_patch(_box(x, y, **box))
+        ax.add_patch(_cell_patch(x, y, **box))
         if best:
-            ax.add_patch(_box(x, y, facecolor="none", edgecolor=INK, linewidth=2.4, zorder=4))
+            ax.add_patch(
+                _cell_patch(x, y, facecolor="none", edgecolor=INK, linewidth=2.4, zorder=4)
+            )
         text = f"{look.accuracy_pct:.1f}" if look else cell.status.replace(" ", "\n")
         ax.text(
             x,
@@ -348,7 +380,7 @@ def _heat(ax: Axes, sizes: Sizes, _: str, small: bool) -> None:
             ha="center",
             va="center",
             color=INK,
-            fontsize=11 if small and not look else 13,
+            fontsize=11 if narrow and not look else 13,
         )
     ax.set(
         xlim=(-0.5, len(tests) - 0.5),
@@ -360,19 +392,19 @@ def _heat(ax: Axes, sizes: Sizes, _: str, small: bool) -> None:
     ax.set_yticks(range(len(trains)), map(str, trains))
 
 
-def _box(x: float, y: float, **form: Any) -> Any:
+def _cell_patch(x: float, y: float, **form: Any) -> Any:
     from matplotlib.patches import Rectangle
 
     return Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, **({"linewidth": 0} | form))
 
 
-def _lines(ax: Axes, sizes: Sizes, key: str, small: bool) -> None:
-    for index, size in enumerate(sorted({cell.train_size for cell in sizes.cells})):
+def _draw_lines(ax: Axes, resolution_table: ResolutionTable, key: str, narrow: bool) -> None:
+    for index, size in enumerate(sorted({cell.train_size for cell in resolution_table.cells})):
         cells = sorted(
-            (cell for cell in sizes.cells if cell.train_size == size),
+            (cell for cell in resolution_table.cells if cell.train_size == size),
             key=lambda cell: cell.test_size,
         )
-        color, mark = SERIES[index % len(SERIES)], MARKS[index % len(MARKS)]
+        color, mark = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
         for stage, faint in (("one", True), ("two", False)):
             points = [
                 (cell.test_size, pair[1].accuracy_pct)
@@ -393,17 +425,17 @@ def _lines(ax: Axes, sizes: Sizes, key: str, small: bool) -> None:
                 ms=6,
                 lw=1.2 if faint else 2.2,
                 alpha=0.45 if faint and label is None else 1,
-                ls=DASHES[index % len(DASHES)],
+                ls=LINE_STYLES[index % len(LINE_STYLES)],
                 mec=CARD,
                 label=label,
             )
     if key == "sizes":
-        sides = sorted({cell.test_size for cell in sizes.cells})
+        sides = sorted({cell.test_size for cell in resolution_table.cells})
         ax.set_xticks(sides, map(str, sides))
     ax.grid(axis="y")
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
     ax.set_xlabel("pixels, 1 is 224 x 224" if key == "cost" else "test size")
-    ax.legend(loc="lower right", fontsize=11 if small else 12, labelcolor=MUTED)
+    ax.legend(loc="lower right", fontsize=11 if narrow else 12, labelcolor=MUTED)
 
 
 # Renderers
@@ -413,33 +445,33 @@ def _lines(ax: Axes, sizes: Sizes, key: str, small: bool) -> None:
 def _html(content: Page, drawings: dict[str, list[str]]) -> str:
     from markupsafe import Markup, escape
 
-    from resnetlab.reports.render.html import environment
+    from resnetlab.reports.render.html import jinja_environment
 
     pictures = {
         key: Markup(
-            f'<div class="wide">{themed(wide, str(escape(FIGURES[key])))}</div>'
-            f'<div class="narrow">{themed(narrow, str(escape(FIGURES[key])))}</div>'
+            f'<div class="wide">{to_themed_svg(wide, str(escape(CAPTIONS[key])))}</div>'
+            f'<div class="narrow">{to_themed_svg(narrow, str(escape(CAPTIONS[key])))}</div>'
         )
         for key, (wide, narrow) in drawings.items()
     }
     return (
-        environment()
+        jinja_environment()
         .get_template("sizes.html")
-        .render(page=content, pictures=pictures, captions=FIGURES)
+        .render(page=content, pictures=pictures, captions=CAPTIONS)
     )
 
 
 def _markdown(content: Page) -> str:
     escape = markdown.escape
     parts = [f"# {escape(content.title)}", "*resnetlab fixres*", escape(content.answer)]
-    parts += [f"![{escape(FIGURES['heat'])}](figures/heat.svg)", escape(FIGURES["heat"])]
+    parts += [f"![{escape(CAPTIONS['heat'])}](figures/heat.svg)", escape(CAPTIONS["heat"])]
     parts += [
         f"**What this does not show.** {escape(content.limits)}",
         "## Cells",
         *markdown.table(content.table),
     ]
     for key in ("sizes", "cost"):
-        parts += [f"![{escape(FIGURES[key])}](figures/{key}.svg)", escape(FIGURES[key])]
+        parts += [f"![{escape(CAPTIONS[key])}](figures/{key}.svg)", escape(CAPTIONS[key])]
     parts += [
         "## Stage one",
         *markdown.table(content.rows),

@@ -5,59 +5,59 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from resnetlab.stats.intervals import Interval
-from resnetlab.stats.power import MOST_SEEDS, Forecast
+from resnetlab.stats.power import MAX_SEEDS, SeedForecast
 
-NOTHING = "–"
+DASH = "–"
 MINUS = "−"
 
 
-def places(interval: Interval | None) -> int:
+def decimals(interval: Interval | None) -> int:
     """Return the decimals of an accuracy in percent: one, or two if the interval is narrower than
     .2 points.
     """
     return 2 if interval and 0 < interval.high - interval.low < 0.2 else 1
 
 
-def pct(value: float | None, digits: int = 1) -> str:
+def format_pct(value: float | None, digits: int = 1) -> str:
     """Format a percentage: `97.1 %`."""
-    return NOTHING if value is None else f"{value:.{digits}f} %"
+    return DASH if value is None else f"{value:.{digits}f} %"
 
 
-def span(interval: Interval | None, digits: int = 1) -> str:
+def format_interval(interval: Interval | None, digits: int = 1) -> str:
     """Format an interval: `[96.2, 98.0]`."""
     return (
-        NOTHING
+        DASH
         if interval is None
-        else f"[{number(interval.low, digits)}, {number(interval.high, digits)}]"
+        else f"[{format_number(interval.low, digits)}, {format_number(interval.high, digits)}]"
     )
 
 
-def rate_span(interval: Interval) -> str:
+def format_rate_interval(interval: Interval) -> str:
     """Format the interval of a rate in whole percent: `[38, 96] %`."""
     return f"[{100 * interval.low:.0f}, {100 * interval.high:.0f}] %"
 
 
-def number(value: float, digits: int = 1) -> str:
+def format_number(value: float, digits: int = 1) -> str:
     """Format a number with a true minus sign (not a hyphen), and never as `-0.0`."""
     text = f"{value:.{digits}f}"
     text = text.removeprefix("-") if float(text) == 0 else text
     return text.replace("-", MINUS)
 
 
-def signed(value: float, digits: int = 1) -> str:
+def format_signed(value: float, digits: int = 1) -> str:
     """Format a number with its sign: `+67.3`."""
-    text = number(value, digits)
+    text = format_number(value, digits)
     return text if text.startswith(MINUS) or float(text) == 0 else f"+{text}"
 
 
-def p_value(p: float | None) -> str:
+def format_p_value(p: float | None) -> str:
     """Format a p-value: `0.012`, `< 0.0001`."""
     if p is None:
-        return NOTHING
+        return DASH
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.001 else f"{p:.3f}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format a duration: `8.4 s`, `3 min 20 s`, `2 h 05 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
@@ -69,27 +69,27 @@ def duration(seconds: float) -> str:
     )
 
 
-def plural(count: int, noun: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """Format a count with its noun: `1 run`, `1,200 runs`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def listed(items: Sequence[str]) -> str:
+def join_words(items: Sequence[str]) -> str:
     """Join items as a list in a sentence: `a, b and c`."""
     return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
 
 
-def capital(text: str) -> str:
+def capitalize_first(text: str) -> str:
     """Capitalize the first letter and leave the rest unchanged."""
     return text[:1].upper() + text[1:]
 
 
-def forecast(seeds: Forecast) -> str:
+def format_forecast(forecast: SeedForecast) -> str:
     """Format a forecast: `about 12 seeds a condition would decide it (7 to 30)`."""
-    if seeds.about is None:
-        return f"more than {MOST_SEEDS} seeds a condition would be needed: not affordable"
-    if seeds.low == seeds.high:  # no range is known
-        return f"about {seeds.about} seeds a condition would decide it, by what was seen"
-    low = seeds.low or seeds.about
-    high = f"more than {MOST_SEEDS}" if seeds.high is None else str(seeds.high)
-    return f"about {seeds.about} seeds a condition would decide it ({low} to {high})"
+    if forecast.estimate is None:
+        return f"more than {MAX_SEEDS} seeds a condition would be needed: not affordable"
+    if forecast.low == forecast.high:  # no range is known
+        return f"about {forecast.estimate} seeds a condition would decide it, by what was seen"
+    low = forecast.low or forecast.estimate
+    high = f"more than {MAX_SEEDS}" if forecast.high is None else str(forecast.high)
+    return f"about {forecast.estimate} seeds a condition would decide it ({low} to {high})"

@@ -7,26 +7,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from resnetlab import files
-from resnetlab.analysis.study_data import Evidence, load, save
+from resnetlab.analysis.study_data import StudyData, load, save
 from resnetlab.reports import figures
 from resnetlab.reports.figures import values
 from resnetlab.reports.render import html, markdown
-from resnetlab.reports.study.assemble import assemble
+from resnetlab.reports.study.assemble import build_report
 
 
-def write(evidence: Evidence, folder: Path) -> Path:
+def write(study_data: StudyData, folder: Path) -> Path:
     """Write the report into `folder`, each file atomically. Return the path of `report.html`.
 
     The page is written last, so that its numbers are always there first. Raises ResourceError if
     the disk is full.
     """
-    report = assemble(evidence)
-    drawings = {picture.key: figures.draw(picture) for picture in report.pictures}
-    save(evidence, folder)
+    report = build_report(study_data)
+    drawings = {picture.key: figures.draw(picture) for picture in report.plots}
+    save(study_data, folder)
     for key, drawing in drawings.items():
-        files.write_text(folder / "figures" / f"{key}.svg", figures.standalone(drawing.wide))
-    for picture in report.pictures:
-        if csv_values := values.table(picture):
+        files.write_text(folder / "figures" / f"{key}.svg", figures.to_standalone_svg(drawing.wide))
+    for picture in report.plots:
+        if csv_values := values.plot_csv(picture):
             files.write_text(folder / "figures" / f"{picture.key}.csv", csv_values)
     files.write_text(folder / "report.md", markdown.render(report))
     page = folder / "report.html"
@@ -34,6 +34,6 @@ def write(evidence: Evidence, folder: Path) -> Path:
     return page
 
 
-def rebuild(folder: Path, into: Path | None = None) -> Path:
+def rebuild(folder: Path, destination: Path | None = None) -> Path:
     """Write the report again from the `report.json`, `results.csv` and `curves.csv` of `folder`."""
-    return write(load(folder), into or folder)
+    return write(load(folder), destination or folder)

@@ -10,41 +10,41 @@ import time
 import numpy as np
 import torch
 
-from resnetlab.baselines.bag_of_words import Learned, learn
-from resnetlab.data.config import Dataset, Images
+from resnetlab.baselines.bag_of_words import FittedBagOfWords, fit
+from resnetlab.data.config import Dataset, LabeledImages
 from resnetlab.files import sha256
-from resnetlab.models.configs.bag_of_words import BagOfWords
+from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.runs.checkpoint import write_tensors
 from resnetlab.runs.config import SCHEMA
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.provenance import provenance
+from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores
 from resnetlab.schema import encode
-from resnetlab.stats.outcomes import is_dead
+from resnetlab.stats.outcomes import is_at_chance
 
 
-def execute_words(
-    model: BagOfWords, directory: RunDirectory, file: RunFile, dataset: Dataset
+def execute_bag_of_words(
+    model: BagOfWordsConfig, directory: RunDirectory, file: RunFile, dataset: Dataset
 ) -> Result:
     """Fit the model, evaluate it and write the result.
 
     The result has no loss, because the outputs of an SVM are not probabilities.
     """
     run = file.run
-    directory.note(provenance("start", 0, run.numerics, run.data.sha256))
+    directory.log_event(provenance_event("start", 0, run.numerics, run.data.sha256))
     start = time.monotonic()
-    learned = learn(model, dataset.train, run.seed)
+    learned = fit(model, dataset.train, run.seed)
     train_seconds = time.monotonic() - start
     start = time.monotonic()
     images = {"train": dataset.train, "test": dataset.test}
     images |= {"validation": dataset.validation} if dataset.validation is not None else {}
-    outputs = learned.scores(dataset.test.pixels)
+    outputs = learned.decision_function(dataset.test.pixels)
     scores = {
         name: _scores(learned, part, outputs if name == "test" else None)
         for name, part in images.items()
     }
-    directory.rewind(-1)
-    directory.append(
+    directory.truncate_metrics(-1)
+    directory.append_metrics(
         Evaluation(
             step=0,
             epoch=0.0,
@@ -54,9 +54,9 @@ def execute_words(
             seconds=round(train_seconds, 3),
         )
     )
-    _write(directory, file, learned, outputs, dataset.test)
+    _write_outputs(directory, file, learned, outputs, dataset.test)
     accuracy, count = 100 - scores["test"].top1_error_pct, len(dataset.test)
-    dead = is_dead(accuracy, file.class_share, count, 1)
+    dead = is_at_chance(accuracy, file.class_share, count, 1)
     result = Result(
         schema=SCHEMA,
         status="dead" if dead else "converged",
@@ -75,19 +75,23 @@ def execute_words(
     return result
 
 
-def _scores(learned: Learned, images: Images, outputs: np.ndarray | None) -> Scores:
-    scores = learned.scores(images.pixels) if outputs is None else outputs
+def _scores(fitted: FittedBagOfWords, images: LabeledImages, outputs: np.ndarray | None) -> Scores:
+    scores = fitted.decision_function(images.pixels) if outputs is None else outputs
     error = 100 * float((scores.argmax(axis=1) != images.labels).mean())
     return Scores(images=len(images), loss_nats=None, top1_error_pct=error)
 
 
-def _write(
-    directory: RunDirectory, file: RunFile, learned: Learned, outputs: np.ndarray, test: Images
+def _write_outputs(
+    directory: RunDirectory,
+    file: RunFile,
+    fitted: FittedBagOfWords,
+    outputs: np.ndarray,
+    test: LabeledImages,
 ) -> None:
     parts = ("mean", "whitening", "dictionary", "weights", "bias")
     metadata = {"resnetlab": json.dumps({"model": encode(file.run.model), "classes": file.classes})}
     tensors = {
-        name: torch.from_numpy(np.ascontiguousarray(getattr(learned, name))) for name in parts
+        name: torch.from_numpy(np.ascontiguousarray(getattr(fitted, name))) for name in parts
     }
     write_tensors(directory.path / "weights.safetensors", tensors, metadata)
     test_outputs = {

@@ -11,23 +11,23 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from resnetlab.errors import Problem, ResourceError, mistake
+from resnetlab.errors import Problem, ResourceError, input_error
 from resnetlab.files import (
-    atomic,
-    full_disk,
+    atomic_write,
+    disk_full_as_error,
+    fsync_folder,
     read_json,
     remove_tree,
     sha256,
-    sync_folder,
     write_json,
 )
 from resnetlab.runs.directory import free_bytes
 from resnetlab.shell import resume_command
 
-KEEP = 2
+CHECKPOINTS_TO_KEEP = 2
 """Number of checkpoints to keep: the last one and the one before it."""
 
-SPARE_BYTES = 10_000_000
+RESERVED_DISK_BYTES = 10_000_000
 """Free disk space to leave for the other files of a run."""
 
 
@@ -38,7 +38,7 @@ class Checkpoint:
     """
 
     tensors: dict[str, dict[str, Tensor]]
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -52,17 +52,17 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         for group in checkpoint.tensors.values()
         for t in group.values()
     )
-    if free_bytes(folder) < needed + SPARE_BYTES:
+    if free_bytes(folder) < needed + RESERVED_DISK_BYTES:
         fix = "free some space, then give the same command again"
         raise ResourceError(
             Problem(str(folder), f"no room for a checkpoint of {needed:,} bytes", fix)
         )
-    with full_disk(folder):
-        _save(folder, checkpoint)
+    with disk_full_as_error(folder):
+        _write_checkpoint(folder, checkpoint)
 
 
-def _save(folder: Path, checkpoint: Checkpoint) -> None:
-    target = folder / str(checkpoint.facts["step"])
+def _write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    target = folder / str(checkpoint.metadata["step"])
     complete = saved_steps(folder)
     for other in folder.iterdir() if folder.is_dir() else ():
         if other == target or not (other.name.isdigit() and int(other.name) in complete):
@@ -73,9 +73,9 @@ def _save(folder: Path, checkpoint: Checkpoint) -> None:
         path = target / f"{name}.safetensors"
         write_tensors(path, tensors)
         files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    write_json(target / "MANIFEST.json", {"facts": checkpoint.facts, "files": files})
-    sync_folder(folder)
-    for step in saved_steps(folder)[:-KEEP]:
+    write_json(target / "MANIFEST.json", {"facts": checkpoint.metadata, "files": files})
+    fsync_folder(folder)
+    for step in saved_steps(folder)[:-CHECKPOINTS_TO_KEEP]:
         remove_tree(folder / str(step))
 
 
@@ -106,17 +106,17 @@ def load_checkpoint(folder: Path, step: int) -> Checkpoint:
             name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()
         }
     except (TypeError, KeyError, ValueError):
-        raise mistake(str(source / "MANIFEST.json"), "not a manifest", fix) from None
+        raise input_error(str(source / "MANIFEST.json"), "not a manifest", fix) from None
     tensors = {}
     for name, (size, digest) in expected.items():
         path = source / Path(name).name
         if not path.is_file() or path.stat().st_size != size or sha256(path) != digest:
-            raise mistake(str(source), f"{name} differs from its SHA-256 in MANIFEST.json", fix)
+            raise input_error(str(source), f"{name} differs from its SHA-256 in MANIFEST.json", fix)
         tensors[path.stem] = read_tensors(path)
     return Checkpoint(tensors, facts)
 
 
-def forget_after(folder: Path, step: int) -> None:
+def delete_after(folder: Path, step: int) -> None:
     """Remove the checkpoints after `step`, from which the run is resumed."""
     for later in saved_steps(folder):
         if later > step:
@@ -128,7 +128,7 @@ def write_tensors(
 ) -> None:
     """Write tensors as a safetensors file atomically."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with atomic(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         file.write(safetensors.torch.save(plain, metadata))
 
 
@@ -141,7 +141,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())
     except (SafetensorError, OSError) as error:
-        raise mistake(
+        raise input_error(
             str(path), f"not a whole safetensors file: {error}", "restore it from a copy"
         ) from None
     return tensors

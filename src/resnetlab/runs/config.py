@@ -6,18 +6,18 @@ import re
 from dataclasses import replace
 
 from resnetlab.data.config import DataIdentity
-from resnetlab.models.configs import Model
-from resnetlab.models.configs.bag_of_words import BagOfWords
-from resnetlab.models.configs.external import External
-from resnetlab.recipes.finetune import AnyRecipe, Tuning
+from resnetlab.models.configs import ModelConfig
+from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
+from resnetlab.models.configs.external import ExternalConfig
+from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
-from resnetlab.schema import Whole, digest, spec
+from resnetlab.schema import NonNegativeInt, config_hash, strict_dataclass
 
 ALGORITHM_VERSION = 1
 """Version of the training algorithm. A change of the results of training increases it by hand."""
 
-TUNING_VERSION = ALGORITHM_VERSION + 1
+FINETUNE_VERSION = ALGORITHM_VERSION + 1
 """Version of the fine-tuning algorithm: `ALGORITHM_VERSION` of the common loop plus the number of
 changes to fine-tuning alone. Change 1: torch, not Pillow, resizes the random crops and jitters the
 colors."""
@@ -26,41 +26,41 @@ SCHEMA = 1
 """Schema version of the files in a run's folder."""
 
 
-@spec
-class RunSpec:
+@strict_dataclass
+class RunConfig:
     """Configuration of a run: one network, one recipe, one split of one data set, and one seed."""
 
     algorithm_version: int = 0  # never has its default value, so that it is part of every hash
-    model: Model
+    model: ModelConfig
     data: DataIdentity
     recipe: AnyRecipe
     numerics: Numerics
     """Resolved numerics, without `auto`."""
-    seed: Whole
+    seed: NonNegativeInt
 
     @property
     def hash(self) -> str:
         """Return ten hexadecimal digits of the SHA-256 of the canonical JSON."""
-        return digest(self.identity)[:10]
+        return config_hash(self.identity)[:10]
 
     @property
-    def identity(self) -> RunSpec:
+    def identity(self) -> RunConfig:
         """Return the configuration without fields that cannot change the result.
 
         These are the path of a weights file (its content counts) and its license, the name of a
         fine-tuning recipe, and the recipe of a bag of words, which does not use it.
         """
         model, recipe = self.model, self.recipe
-        if isinstance(model, BagOfWords):
+        if isinstance(model, BagOfWordsConfig):
             recipe = Recipe(epochs=1)
-        if isinstance(model, External):
+        if isinstance(model, ExternalConfig):
             model = replace(model, licence=None, weights="file" if model.sha256 else model.weights)
-        if isinstance(recipe, Tuning):
+        if isinstance(recipe, FinetuneRecipe):
             recipe = replace(recipe, name="", about="")
         return replace(self, model=model, recipe=recipe)
 
 
-def run_id(run: RunSpec, data_name: str) -> str:
+def run_id(run: RunConfig, data_name: str) -> str:
     """Return the id of a run, a readable slug and a hash: `digits-cifar-resnet56-s3-1a2b3c4d5e`."""
     slug = re.sub(r"[^A-Za-z0-9.+-]+", "-", f"{data_name}-{run.model.slug}")[:48].strip("-")
     return f"{slug}-s{run.seed}-{run.hash}"

@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from resnetlab.errors import InputError, mistake
-from resnetlab.files import MAX_OWN_BYTES, atomic, is_locked, read_json, sha256
-from resnetlab.inspection.diagnostics_config import DroppedBlocks, Gradients
+from resnetlab.errors import InputError, input_error
+from resnetlab.files import MAX_GENERATED_BYTES, atomic_write, is_locked, read_json, sha256
+from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.paths import LOCK
 from resnetlab.runs.records import Result
 from resnetlab.schema import decode
 from resnetlab.shell import command_line
 
-Kind = Literal["unreadable", "torn line", "missing", "corrupt", "leftover"]
+DamageKind = Literal["unreadable", "torn line", "missing", "corrupt", "leftover"]
 
-_PART = re.compile(r"\..+\.[0-9a-f]{16}\.part")
+_TEMPORARY_FILE = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 """Name of the temporary file of an interrupted write: `.result.json.0123456789abcdef.part`."""
 
-LINES = ("metrics.jsonl", "provenance.jsonl")
+JSONL_FILES = ("metrics.jsonl", "provenance.jsonl")
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Damage:
     """Damaged file: its path, the kind of damage, a description and the fix."""
 
     path: str
-    kind: Kind
+    kind: DamageKind
     what: str
     fix: str
     """Command that repairs the file."""
 
 
 @dataclass(frozen=True)
-class Checked:
+class RunCheck:
     """Result of the check of a run's folder."""
 
     folder: str
@@ -52,37 +52,37 @@ class Checked:
     `running`: a process has the run's lock now, so its files may still change.
     """
     damage: tuple[Damage, ...]
-    resume: str = ""
+    resume_command: str = ""
     """Command that resumes an unfinished run."""
 
 
-def check_run(folder: Path) -> Checked:
+def check_run(folder: Path) -> RunCheck:
     """Check every file of a run's folder and change none.
 
     Raises InputError if the folder does not exist.
     """
     if not folder.is_dir():
-        raise mistake(
+        raise input_error(
             str(folder),
             "no such folder",
             "give a run's folder, such as runs/digits-cifar-resnet56-s0-...",
         )
     if is_locked(folder / LOCK):
-        return Checked(str(folder), "running", ())
+        return RunCheck(str(folder), "running", ())
     directory = RunDirectory(folder)
-    damage = [*_leftovers(folder), *_torn_lines(folder), *_instruments(folder)]
+    damage = [*_leftovers(folder), *_torn_lines(folder), *_diagnostics(folder)]
     if not (folder / "run.json").exists():
         others = [
             path.name
             for path in folder.iterdir()
-            if path.name != LOCK and not _PART.fullmatch(path.name)
+            if path.name != LOCK and not _TEMPORARY_FILE.fullmatch(path.name)
         ]
         if others:
             what = "missing, so nothing says which run this is"
             damage.insert(
                 0, Damage(str(folder / "run.json"), "missing", what, _remove_and_repeat(folder))
             )
-        return Checked(str(folder), "empty", tuple(damage))
+        return RunCheck(str(folder), "empty", tuple(damage))
     try:
         directory.file()
     except InputError as error:
@@ -90,10 +90,10 @@ def check_run(folder: Path) -> Checked:
         damage.insert(
             0, Damage(str(folder / "run.json"), "unreadable", error.problems[0].what, fix)
         )
-        return Checked(str(folder), "unfinished", tuple(damage))
+        return RunCheck(str(folder), "unfinished", tuple(damage))
     if not (folder / "result.json").exists():
         damage += _checkpoints(directory)
-        return Checked(str(folder), "unfinished", tuple(damage), _command("resume", folder))
+        return RunCheck(str(folder), "unfinished", tuple(damage), _command("resume", folder))
     try:
         result = directory.result()
     except InputError as error:
@@ -101,13 +101,13 @@ def check_run(folder: Path) -> Checked:
         damage.append(
             Damage(str(folder / "result.json"), "unreadable", error.problems[0].what, fix)
         )
-        return Checked(str(folder), "finished", tuple(damage))
+        return RunCheck(str(folder), "finished", tuple(damage))
     if result is not None:
         damage += _tensors(folder, result)
-    return Checked(str(folder), "finished", tuple(damage))
+    return RunCheck(str(folder), "finished", tuple(damage))
 
 
-def mend(folder: Path) -> list[str]:
+def repair(folder: Path) -> list[str]:
     """Remove temporary files and incomplete lines of a run that is not running, and return the
     repaired paths.
 
@@ -122,7 +122,7 @@ def mend(folder: Path) -> list[str]:
             mended.append(damage.path)
         elif damage.kind == "torn line":
             complete = [line for line in path.read_bytes().splitlines() if _is_record(line)]
-            with atomic(path, "wb") as file:
+            with atomic_write(path, "wb") as file:
                 file.write(b"".join(line + b"\n" for line in complete))
             mended.append(damage.path)
     return mended
@@ -132,7 +132,7 @@ def _command(*words: object) -> str:
     return command_line(["resnetlab", *map(str, words)])
 
 
-def _mend(folder: Path) -> str:
+def _repair_command(folder: Path) -> str:
     return _command("doctor", folder, "--mend")
 
 
@@ -155,16 +155,16 @@ def _repeat_command(folder: Path) -> str:
 
 def _leftovers(folder: Path) -> Iterator[Damage]:
     for path in sorted(folder.rglob("*.part")):
-        if _PART.fullmatch(path.name):
+        if _TEMPORARY_FILE.fullmatch(path.name):
             what = (
                 f"a temporary file of {path.stat().st_size:,} bytes, left by a write that was cut "
                 "short"
             )
-            yield Damage(str(path), "leftover", what, _mend(folder))
+            yield Damage(str(path), "leftover", what, _repair_command(folder))
 
 
 def _torn_lines(folder: Path) -> Iterator[Damage]:
-    for name in LINES:
+    for name in JSONL_FILES:
         path = folder / name
         lines = path.read_bytes().splitlines() if path.exists() else []
         torn = [number for number, line in enumerate(lines, 1) if not _is_record(line)]
@@ -173,7 +173,7 @@ def _torn_lines(folder: Path) -> Iterator[Damage]:
                 f"line {', '.join(map(str, torn[:5]))} of {len(lines)} is not a JSON record and "
                 "is not read"
             )
-            yield Damage(str(path), "torn line", what, _mend(folder))
+            yield Damage(str(path), "torn line", what, _repair_command(folder))
 
 
 def _is_record(line: bytes) -> bool:
@@ -183,12 +183,12 @@ def _is_record(line: bytes) -> bool:
         return False
 
 
-def _instruments(folder: Path) -> Iterator[Damage]:
-    forms = (("gradients-*.json", Gradients), ("drop-blocks.json", DroppedBlocks))
+def _diagnostics(folder: Path) -> Iterator[Damage]:
+    forms = (("gradients-*.json", GradientNorms), ("drop-blocks.json", BlockAblations))
     for pattern, form in forms:
         for path in sorted((folder / "instruments").glob(pattern)):
             try:
-                decode(form, read_json(path, MAX_OWN_BYTES), str(path))
+                decode(form, read_json(path, MAX_GENERATED_BYTES), str(path))
             except InputError as error:
                 fix = f"remove {command_line([str(path)])}; no report needs it"
                 yield Damage(str(path), "unreadable", error.problems[0].what, fix)
@@ -213,7 +213,7 @@ def _tensors(folder: Path, result: Result) -> Iterator[Damage]:
                 _repeat_command(folder),
             )
     if logits.exists():
-        if problem := broken_tensors(logits):
+        if problem := safetensors_problem(logits):
             yield Damage(str(logits), "corrupt", problem, _repeat_command(folder))
     elif result.weights_sha256 and result.test is not None:
         yield Damage(
@@ -261,7 +261,7 @@ def _files(folder: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
-def broken_tensors(path: Path) -> str:
+def safetensors_problem(path: Path) -> str:
     """Return the problem of a safetensors file, or "" if its header matches its size."""
     size = path.stat().st_size
     try:

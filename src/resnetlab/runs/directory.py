@@ -11,21 +11,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.errors import InputError, mistake
+from resnetlab.errors import InputError, input_error
 from resnetlab.files import (
-    append_lines,
-    create_once,
+    append_jsonl,
     is_locked,
-    locked,
     read_json,
-    read_lines,
+    read_jsonl,
+    try_lock,
     write_json,
+    write_once,
     write_text,
 )
-from resnetlab.inspection.diagnostics_config import DroppedBlocks, Gradients
-from resnetlab.models.configs.bag_of_words import BagOfWords
+from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
+from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.runs.config import SCHEMA
-from resnetlab.runs.paths import LOCK, located
+from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.runs.records import Evaluation, Result, RunFile, RunRecord
 from resnetlab.schema import decode, encode
 
@@ -45,33 +45,33 @@ class RunDirectory:
     path: Path
 
     @classmethod
-    def of(cls, root: Path, run_id: str) -> RunDirectory:
+    def find(cls, root: Path, run_id: str) -> RunDirectory:
         """Return the folder of a run under `root`.
 
         A folder with the same hash and another slug is the same run.
         """
         path = root / "runs" / run_id
-        return cls(path if path.exists() else located(root, [run_id])[run_id])
+        return cls(path if path.exists() else locate_runs(root, [run_id])[run_id])
 
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
     @contextlib.contextmanager
-    def claimed(self) -> Iterator[bool]:
+    def lock(self) -> Iterator[bool]:
         """Acquire the lock of the run for the `with` block. Yields False if another process has it.
 
         The system releases the lock when a process dies.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with locked(self.path / LOCK) as acquired:
+        with try_lock(self.path / LOCK) as acquired:
             yield acquired
 
-    def busy(self) -> bool:
+    def is_locked(self) -> bool:
         """Return True if a process works on the run now."""
         return is_locked(self.path / LOCK)
 
-    def open(self, file: RunFile) -> None:
+    def write_config(self, file: RunFile) -> None:
         """Write run.json, or check that an existing one is the same run. The path of the data may
         differ.
 
@@ -84,7 +84,7 @@ class RunDirectory:
         existing = self.file()
         if existing.run.identity != file.run.identity:
             differing = ", ".join(_differing(encode(existing.run), encode(file.run)))
-            raise mistake(
+            raise input_error(
                 str(self.path),
                 f"is another run: {differing}",
                 "remove the folder, or use another --output",
@@ -100,7 +100,7 @@ class RunDirectory:
         schema = table.get("schema") if isinstance(table, dict) else None
         if schema != SCHEMA:
             fix = "read it with the resnetlab that wrote it"
-            raise mistake(
+            raise input_error(
                 str(self.path / "run.json"), "another schema", fix, got=schema, allowed=str(SCHEMA)
             )
         file: RunFile = decode(RunFile, table, str(self.path / "run.json"))
@@ -117,7 +117,7 @@ class RunDirectory:
         Return False if another process wrote it before.
         """
         text = json.dumps(encode(result), indent=1) + "\n"
-        won = create_once(self.path / "result.json", text)
+        won = write_once(self.path / "result.json", text)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         return won
 
@@ -127,17 +127,17 @@ class RunDirectory:
         Skip incomplete lines, which a killed process may have left.
         """
         evaluations = []
-        for line in read_lines(self.path / "metrics.jsonl"):
+        for line in read_jsonl(self.path / "metrics.jsonl"):
             with contextlib.suppress(InputError):
                 evaluations.append(decode(Evaluation, line, "metrics.jsonl"))
         return evaluations
 
-    def append(self, *evaluations: Evaluation) -> None:
+    def append_metrics(self, *evaluations: Evaluation) -> None:
         """Append evaluations to metrics.jsonl."""
         if evaluations:
-            append_lines(self.path / "metrics.jsonl", *map(encode, evaluations))
+            append_jsonl(self.path / "metrics.jsonl", *map(encode, evaluations))
 
-    def rewind(self, step: int) -> list[Evaluation]:
+    def truncate_metrics(self, step: int) -> list[Evaluation]:
         """Remove the evaluations after `step`, from which the run is resumed, and return the
         remaining ones.
         """
@@ -145,27 +145,29 @@ class RunDirectory:
         if (self.path / "metrics.jsonl").exists():
             text = "".join(json.dumps(encode(evaluation)) + "\n" for evaluation in evaluations)
             write_text(self.path / "metrics.jsonl", text)
-        for gradients in self.gradients():
+        for gradients in self.gradient_norms():
             if gradients.step > step:
-                self._gradients(gradients).unlink()
+                self._gradient_norms_path(gradients).unlink()
         return evaluations
 
-    def gradients(self) -> tuple[Gradients, ...]:
+    def gradient_norms(self) -> tuple[GradientNorms, ...]:
         """Read the saved gradient norms of the layers, in order of steps."""
         paths = (self.path / "instruments").glob("gradients-*.json")
-        files: list[Gradients] = [decode(Gradients, read_json(path), str(path)) for path in paths]
+        files: list[GradientNorms] = [
+            decode(GradientNorms, read_json(path), str(path)) for path in paths
+        ]
         return tuple(sorted(files, key=lambda gradients: gradients.step))
 
-    def save_gradients(self, gradients: Gradients) -> None:
+    def save_gradient_norms(self, gradients: GradientNorms) -> None:
         """Write the gradient norms of the layers after an epoch atomically."""
-        write_json(self._gradients(gradients), encode(gradients))
+        write_json(self._gradient_norms_path(gradients), encode(gradients))
 
-    def dropped(self) -> DroppedBlocks | None:
+    def block_ablation(self) -> BlockAblations | None:
         """Read the block ablation, or return None if the run has none."""
         path = self.path / "instruments" / "drop-blocks.json"
-        return decode(DroppedBlocks, read_json(path), str(path)) if path.exists() else None
+        return decode(BlockAblations, read_json(path), str(path)) if path.exists() else None
 
-    def save_dropped(self, ablations: DroppedBlocks) -> None:
+    def save_block_ablation(self, ablations: BlockAblations) -> None:
         """Write the block ablation atomically."""
         write_json(self.path / "instruments" / "drop-blocks.json", encode(ablations))
 
@@ -176,7 +178,7 @@ class RunDirectory:
         path = self.path / PROFILE / "table.txt"
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
-    def answers(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+    def test_probabilities(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
         """Return predicted probabilities (N, K) and labels (N,) of the test images, or None without
         a result.
         """
@@ -189,7 +191,7 @@ class RunDirectory:
         tensors = load_file(path)
         return softmax(tensors["logits"].astype("float64"), axis=1), tensors["labels"]
 
-    def lacks(self, file: RunFile) -> bool:
+    def needs_work(self, file: RunFile) -> bool:
         """Return True if the run has no result, or lacks a block ablation that `file` requests.
 
         Gradient norms can only be measured during training, and a bag of words has no blocks.
@@ -197,20 +199,22 @@ class RunDirectory:
         if not (self.path / "result.json").exists():
             return True
         has_weights = (self.path / "weights.safetensors").exists()
-        requested = file.instruments.drop_blocks and not isinstance(file.run.model, BagOfWords)
+        requested = file.instruments.drop_blocks and not isinstance(
+            file.run.model, BagOfWordsConfig
+        )
         return (
             requested
             and has_weights
             and not (self.path / "instruments" / "drop-blocks.json").exists()
         )
 
-    def _gradients(self, gradients: Gradients) -> Path:
+    def _gradient_norms_path(self, gradients: GradientNorms) -> Path:
         return self.path / "instruments" / f"gradients-{gradients.epoch:g}.json"
 
-    def note(self, line: dict[str, Any]) -> None:
+    def log_event(self, event: dict[str, Any]) -> None:
         """Append a line to provenance.jsonl."""
         self.path.mkdir(parents=True, exist_ok=True)
-        append_lines(self.path / "provenance.jsonl", line)
+        append_jsonl(self.path / "provenance.jsonl", event)
 
     def record(self) -> RunRecord | None:
         """Read the whole record of the run; return None if the run has not started."""
@@ -220,10 +224,10 @@ class RunDirectory:
             id=self.path.name,
             file=self.file(),
             metrics=tuple(self.metrics()),
-            provenance=tuple(read_lines(self.path / "provenance.jsonl")),
+            provenance=tuple(read_jsonl(self.path / "provenance.jsonl")),
             result=self.result(),
-            gradients=self.gradients(),
-            dropped=self.dropped(),
+            gradient_norms=self.gradient_norms(),
+            block_ablation=self.block_ablation(),
             folder=str(self.path),
         )
 
@@ -259,6 +263,6 @@ def _differing(left: Any, right: Any, path: str = "") -> list[str]:
 def check_finished(folder: Path) -> None:
     """Raise InputError unless `folder` belongs to a finished run with weights."""
     if not (folder / "weights.safetensors").exists():
-        raise mistake(
+        raise input_error(
             str(folder), "no finished run", "give the folder of a run that has weights.safetensors"
         )

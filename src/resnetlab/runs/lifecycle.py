@@ -8,32 +8,32 @@ import contextlib
 from collections.abc import Callable, Generator
 
 from resnetlab.data.config import DataIdentity
-from resnetlab.errors import Problem, ResnetlabError, mistake
+from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.runs.checkpoint import saved_steps
 from resnetlab.runs.config import SCHEMA
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result, RunFile
 from resnetlab.shell import command_line
-from resnetlab.training.distributed import ALONE, Team
+from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.memory import is_out_of_memory
 
 
-class BusyError(ResnetlabError):
+class RunLockedError(ResnetlabError):
     """Error of a run that another process trains."""
 
 
-class CrowdedError(ResnetlabError):
+class SharedDeviceOutOfMemoryError(ResnetlabError):
     """Error of a run that has too little memory beside other runs. Alone it may have enough."""
 
 
-def carried_out(
+def run_once(
     directory: RunDirectory,
     file: RunFile,
     identity: DataIdentity,
-    do: Callable[[], Generator[None, None, Result | None]],
-    team: Team = ALONE,
-    again: Callable[[Result], Result] = lambda result: result,
-    beside: bool = False,
+    body: Callable[[], Generator[None, None, Result | None]],
+    world: World = SINGLE_PROCESS,
+    complete: Callable[[Result], Result] = lambda result: result,
+    shared_device: bool = False,
 ) -> Generator[None, None, Result | None]:
     """Lock the folder of a run and execute it, unless it has a result. Exhausted memory is a result
     too.
@@ -52,20 +52,20 @@ def carried_out(
         CrowdedError: The memory is exhausted while other runs use the device.
         InputError: The data differ from the data of the run.
     """
-    with directory.claimed() if team.first else contextlib.nullcontext(True) as acquired:
+    with directory.lock() if world.is_main_process else contextlib.nullcontext(True) as acquired:
         if not acquired:
-            raise BusyError(
-                mistake(
+            raise RunLockedError(
+                input_error(
                     str(directory.path), "another process trains this run", "wait for it"
                 ).problems[0]
             )
-        existing = team.from_first(directory.result() if team.first else None)
-        if existing is not None and not (team.first and directory.lacks(file)):
+        existing = world.broadcast(directory.result() if world.is_main_process else None)
+        if existing is not None and not (world.is_main_process and directory.needs_work(file)):
             return existing
         if identity != file.run.data:
             fix = "give the data that the run began with, or start a new run"
             allowed = str(file.run.data)
-            raise mistake(
+            raise input_error(
                 str(directory.path),
                 "the data differ from the run's",
                 fix,
@@ -73,16 +73,16 @@ def carried_out(
                 allowed=allowed,
             )
         if existing is not None:
-            return again(existing)
-        if team.first:
-            directory.open(file)
+            return complete(existing)
+        if world.is_main_process:
+            directory.write_config(file)
         try:
-            return team.from_first((yield from do()))
+            return world.broadcast((yield from body()))
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error) or not team.first:
+            if not is_out_of_memory(error) or not world.is_main_process:
                 raise
-            if beside:
-                raise CrowdedError(
+            if shared_device:
+                raise SharedDeviceOutOfMemoryError(
                     Problem(directory.path.name, "out of memory beside other runs", "--abreast 1")
                 ) from None
             step = max(saved_steps(directory.checkpoints), default=0)
@@ -97,10 +97,10 @@ def carried_out(
             return result
 
 
-def same_processes(file: RunFile, team: Team, directory: RunDirectory) -> None:
+def check_world_size(file: RunFile, world: World, directory: RunDirectory) -> None:
     """Raise InputError if the number of processes differs from that of the run."""
     ranks = file.run.numerics.ranks
-    if ranks != team.size:
+    if ranks != world.size:
         command = command_line(
             [
                 "torchrun",
@@ -113,6 +113,6 @@ def same_processes(file: RunFile, team: Team, directory: RunDirectory) -> None:
             ]
         )
         fix = command if ranks > 1 else "start it without torchrun"
-        raise mistake(
-            str(directory.path), "processes of the run", fix, got=team.size, allowed=str(ranks)
+        raise input_error(
+            str(directory.path), "processes of the run", fix, got=world.size, allowed=str(ranks)
         )

@@ -7,40 +7,40 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resnetlab.data.config import Dataset
-from resnetlab.data.device_images import Resident
-from resnetlab.data.splits import load
-from resnetlab.errors import mistake
+from resnetlab.data.device_images import DeviceImages
+from resnetlab.data.splits import load_dataset
+from resnetlab.errors import input_error
 from resnetlab.models.weights import load_weights, read_weights
-from resnetlab.recipes.finetune import Tuning
+from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.train import Recipe
 from resnetlab.runs.directory import RunDirectory, check_finished
 from resnetlab.runs.records import RunFile
-from resnetlab.training.device import prepare
-from resnetlab.training.state import Learner
+from resnetlab.training.device import setup_device
+from resnetlab.training.state import ScratchTrainState
 
 
 @dataclass(frozen=True)
-class Finished:
+class LoadedRun:
     """Finished run: its configuration, its data, and a learner with the evaluated weights."""
 
     file: RunFile
     dataset: Dataset
-    learner: Learner
+    state: ScratchTrainState
 
     @property
-    def train(self) -> Resident:
+    def train(self) -> DeviceImages:
         """Return the train split on the learner's device."""
-        return Resident.of(self.dataset.train, self.learner.device)
+        return DeviceImages.from_images(self.dataset.train, self.state.device)
 
     @property
-    def test(self) -> Resident:
+    def test(self) -> DeviceImages:
         """Return the test split on the learner's device."""
-        return Resident.of(self.dataset.test, self.learner.device)
+        return DeviceImages.from_images(self.dataset.test, self.state.device)
 
 
-def open_finished(
-    folder: Path, data: str = "", say: Callable[[str], None] = lambda _: None
-) -> Finished:
+def open_run(
+    folder: Path, data: str = "", notify: Callable[[str], None] = lambda _: None
+) -> LoadedRun:
     """Open the finished run in `folder`. `data` is the present path of its data.
 
     Raises InputError if the run is not finished or the data differ.
@@ -50,31 +50,31 @@ def open_finished(
     file = directory.file()
     recipe_of(file)
     source = replace(file.data, source=data) if data else file.data
-    dataset = load(source, folder.resolve().parent.parent / "cache", say)
+    dataset = load_dataset(source, folder.resolve().parent.parent / "cache", notify)
     if dataset.identity != file.run.data:
-        raise mistake(
+        raise input_error(
             str(folder),
             "the data differ from the run's",
             "--data with the data that it was trained on",
         )
-    return finished(directory, file, dataset)
+    return load_run(directory, file, dataset)
 
 
-def finished(directory: RunDirectory, file: RunFile, dataset: Dataset) -> Finished:
+def load_run(directory: RunDirectory, file: RunFile, dataset: Dataset) -> LoadedRun:
     """Open a finished run from its configuration and its loaded data; see `open_finished`."""
     run = file.run
-    device = prepare(run.numerics)
+    device = setup_device(run.numerics)
     recipe = recipe_of(file)
-    learner = Learner(
+    learner = ScratchTrainState(
         run.model, recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device
     )
     load_weights(
         learner.model, read_weights(directory.path / "weights.safetensors")[0], str(directory.path)
     )
-    learner.average = []  # the saved weights are already the evaluated ones
+    learner.ema_weights = []  # the saved weights are already the evaluated ones
     result = directory.result()
-    learner.step = result.chosen_step if result else learner.total
-    return Finished(file, dataset, learner)
+    learner.step = result.chosen_step if result else learner.total_steps
+    return LoadedRun(file, dataset, learner)
 
 
 def recipe_of(file: RunFile) -> Recipe:
@@ -83,9 +83,9 @@ def recipe_of(file: RunFile) -> Recipe:
     Raises InputError for a fine-tuning run.
     """
     recipe = file.run.recipe
-    if isinstance(recipe, Tuning):
+    if isinstance(recipe, FinetuneRecipe):
         what = "a run of fine-tuning, which has no steps of training from first weights"
-        raise mistake(
+        raise input_error(
             file.data_name, what, "resnetlab predict, evaluate or explain take its folder"
         )
     return recipe

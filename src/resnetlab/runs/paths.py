@@ -13,7 +13,7 @@ LOCK = "lock"
 """Name of the lock file that the process of a run locks."""
 
 
-def located(root: Path, run_ids: Iterable[str]) -> dict[str, Path]:
+def locate_runs(root: Path, run_ids: Iterable[str]) -> dict[str, Path]:
     """Return the folder of each run under `root` after one listing of all folders.
 
     A folder with the same hash and another slug is the same run.

@@ -27,24 +27,24 @@ PACKAGES = (
 )
 
 
-def provenance(
-    event: str, step: int, numerics: Numerics, data_sha256: str, **more: object
+def provenance_event(
+    event: str, step: int, numerics: Numerics, data_sha256: str, **extra: object
 ) -> dict[str, Any]:
     """Return a line of provenance.jsonl: time, commit, packages, processor and device."""
     return {
         "event": event,
-        "time": now(),
+        "time": utc_now(),
         "step": step,
         **_software(),
         **_machine(),
         "device": torch.cuda.get_device_name() if numerics.device == "cuda" else numerics.device,
         "threads": numerics.threads,
         "data_sha256": data_sha256,
-        **more,
+        **extra,
     }
 
 
-def now() -> str:
+def utc_now() -> str:
     """Return the present time in UTC, in ISO format to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 

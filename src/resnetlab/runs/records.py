@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from resnetlab.data.config import Data, Split
-from resnetlab.inspection.diagnostics_config import DroppedBlocks, Gradients, Instruments
-from resnetlab.runs.config import RunSpec
-from resnetlab.schema import spec
+from resnetlab.inspection.diagnostics_config import BlockAblations, DiagnosticsConfig, GradientNorms
+from resnetlab.runs.config import RunConfig
+from resnetlab.schema import strict_dataclass
 
 Status = Literal["converged", "dead", "diverged", "out of memory"]
 """Outcome of a finished run.
@@ -16,7 +16,7 @@ A run that crashed or was killed has no result and counts as missing.
 """
 
 
-@spec
+@strict_dataclass
 class Scores:
     """Loss and errors on one split, in evaluation mode."""
 
@@ -28,7 +28,7 @@ class Scores:
     """Top-5 error; None for data with at most ten classes."""
 
 
-@spec
+@strict_dataclass
 class Evaluation:
     """Line of metrics.jsonl.
 
@@ -44,7 +44,7 @@ class Evaluation:
     """Training time so far. No other field depends on a clock."""
 
 
-@spec
+@strict_dataclass
 class Result:
     """Content of result.json, whose presence means that the run is finished."""
 
@@ -67,12 +67,12 @@ class Result:
     weights_sha256: str = ""
 
 
-@spec
+@strict_dataclass
 class RunFile:
     """Content of run.json: the configuration of the run and facts about its data and network."""
 
     schema: int
-    run: RunSpec
+    run: RunConfig
     data_name: str
     data_about: str = ""
     """Remark on the images for the reader of a report."""
@@ -85,7 +85,7 @@ class RunFile:
     """Number of parameters of the network; 0 in old files without this count."""
     macs: int = 0
     """Multiply-adds of the forward pass for one image."""
-    instruments: Instruments = Instruments()
+    instruments: DiagnosticsConfig = DiagnosticsConfig()
     """Measurements during training. They are not part of the run's identity."""
     class_share: float
     """Largest share of one class among the test images: the accuracy of a network that learned
@@ -93,7 +93,7 @@ class RunFile:
     """
 
 
-@spec
+@strict_dataclass
 class RunRecord:
     """Record of a run: the content of all files of its folder."""
 
@@ -102,15 +102,15 @@ class RunRecord:
     metrics: tuple[Evaluation, ...] = ()
     provenance: tuple[dict[str, Any], ...] = ()
     result: Result | None = None
-    gradients: tuple[Gradients, ...] = ()
+    gradient_norms: tuple[GradientNorms, ...] = ()
     """Gradient norms by epoch, if they were requested."""
-    dropped: DroppedBlocks | None = None
+    block_ablation: BlockAblations | None = None
     """Block ablation, if it was requested."""
     folder: str = ""
     """Path of the run's folder."""
 
 
-def facts(record: RunRecord) -> dict[str, Any]:
+def to_dict(record: RunRecord) -> dict[str, Any]:
     """Return the outcome of a run as plain values, for `--json`.
 
     Accuracies are in percent and times in seconds; an absent value is None.

@@ -15,20 +15,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from resnetlab.data.config import Dataset, Images, Split
-from resnetlab.data.device_images import Resident, Residents
-from resnetlab.data.transforms.normalization import described
-from resnetlab.errors import mistake
+from resnetlab.data.config import Dataset, LabeledImages, Split
+from resnetlab.data.device_images import DeviceImageCache, DeviceImages
+from resnetlab.data.transforms.normalization import export_normalizer
+from resnetlab.errors import input_error
 from resnetlab.files import sha256
-from resnetlab.inspection.block_ablation import drop_blocks
-from resnetlab.inspection.gradients import of_learner
-from resnetlab.models.configs.bag_of_words import BagOfWords
-from resnetlab.models.weights import SCALE
+from resnetlab.inspection.block_ablation import ablate_blocks
+from resnetlab.inspection.gradients import measure_gradients
+from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
+from resnetlab.models.weights import NORMALIZER_PREFIX
 from resnetlab.recipes.numerics import Placement
-from resnetlab.runs.bag_of_words import execute_words
+from resnetlab.runs.bag_of_words import execute_bag_of_words
 from resnetlab.runs.checkpoint import (
     Checkpoint,
-    forget_after,
+    delete_after,
     load_checkpoint,
     save_checkpoint,
     saved_steps,
@@ -37,25 +37,25 @@ from resnetlab.runs.checkpoint import (
 )
 from resnetlab.runs.config import SCHEMA
 from resnetlab.runs.directory import PROFILE, RunDirectory
-from resnetlab.runs.lifecycle import carried_out, same_processes
-from resnetlab.runs.load import finished, recipe_of
-from resnetlab.runs.provenance import now, provenance
+from resnetlab.runs.lifecycle import check_world_size, run_once
+from resnetlab.runs.load import load_run, recipe_of
+from resnetlab.runs.provenance import provenance_event, utc_now
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.schema import encode
 from resnetlab.shell import resume_command
-from resnetlab.stats.outcomes import is_dead
-from resnetlab.training.cuda_graphs import steps_of, why_plain
-from resnetlab.training.device import prepare
-from resnetlab.training.distributed import ALONE, Team
-from resnetlab.training.evaluate import Scored, evaluate
-from resnetlab.training.interleave import take_turns
-from resnetlab.training.loop import Progress, train
+from resnetlab.stats.outcomes import is_at_chance
+from resnetlab.training.cuda_graphs import build_steps, graph_blocker
+from resnetlab.training.device import setup_device
+from resnetlab.training.distributed import SINGLE_PROCESS, World
+from resnetlab.training.evaluate import EvalResult, evaluate
+from resnetlab.training.interleave import round_robin
+from resnetlab.training.loop import TrainEvent, train
 from resnetlab.training.memory import is_out_of_memory
-from resnetlab.training.profiler import Phases, Profile
-from resnetlab.training.rng import stream
-from resnetlab.training.state import Learner
+from resnetlab.training.profiler import NullProfiler, RunProfiler
+from resnetlab.training.rng import make_generator
+from resnetlab.training.state import ScratchTrainState
 
-Say = Callable[[Progress, tuple[Evaluation, ...]], None]
+ProgressCallback = Callable[[TrainEvent, tuple[Evaluation, ...]], None]
 """Callback for each pause of the training loop, with the evaluations at that moment."""
 
 
@@ -65,28 +65,30 @@ def execute(
     dataset: Dataset,
     root: Path,
     placement: Placement,
-    stop: Callable[[], bool],
-    say: Say,
+    should_stop: Callable[[], bool],
+    on_progress: ProgressCallback,
     from_step: int | None = None,
-    team: Team = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> Result | None:
     """Run `attempt` to its end and return the result."""
-    attempted = attempt(run_id, file, dataset, root, placement, stop, say, from_step, team)
-    ((_, result),) = take_turns([attempted])
+    attempted = run_attempt(
+        run_id, file, dataset, root, placement, should_stop, on_progress, from_step, world
+    )
+    ((_, result),) = round_robin([attempted])
     return result
 
 
-def attempt(
+def run_attempt(
     run_id: str,
     file: RunFile,
     dataset: Dataset,
     root: Path,
     placement: Placement,
-    stop: Callable[[], bool],
-    say: Say,
+    should_stop: Callable[[], bool],
+    on_progress: ProgressCallback,
     from_step: int | None = None,
-    team: Team = ALONE,
-    beside: Residents | None = None,
+    world: World = SINGLE_PROCESS,
+    shared_image_cache: DeviceImageCache | None = None,
 ) -> Generator[None, None, Result | None]:
     """Train the run under `root`/runs and return its result, or None if `stop()` ended the training
     before.
@@ -116,54 +118,84 @@ def attempt(
             damaged.
         ResourceError: The disk is full.
     """
-    directory = RunDirectory.of(root, run_id)
-    _check_batch_size(file, len(dataset.train), team, directory)
+    directory = RunDirectory.find(root, run_id)
+    _check_batch_size(file, len(dataset.train), world, directory)
 
     def training() -> Generator[None, None, Result | None]:
-        if isinstance(file.run.model, BagOfWords):
-            return execute_words(file.run.model, directory, file, dataset) if team.first else None
-        device = prepare(file.run.numerics, placement.device_index)
-        session = _Session(directory, file, dataset, placement, device, team, beside or Residents())
+        if isinstance(file.run.model, BagOfWordsConfig):
+            return (
+                execute_bag_of_words(file.run.model, directory, file, dataset)
+                if world.is_main_process
+                else None
+            )
+        device = setup_device(file.run.numerics, placement.device_index)
+        session = RunSession(
+            directory,
+            file,
+            dataset,
+            placement,
+            device,
+            world,
+            shared_image_cache or DeviceImageCache(),
+        )
         with session.phases:
-            return (yield from session.run(stop, say, from_step, turns=beside is not None))
+            return (
+                yield from session.run(
+                    should_stop,
+                    on_progress,
+                    from_step,
+                    yield_each_step=shared_image_cache is not None,
+                )
+            )
 
     def again(
         result: Result,
     ) -> Result:  # the block ablation was requested after the run had finished
-        opened = finished(directory, file, dataset)
-        directory.save_dropped(drop_blocks(opened.learner, opened.test))
+        opened = load_run(directory, file, dataset)
+        directory.save_block_ablation(ablate_blocks(opened.state, opened.test))
         return result
 
     return (
-        yield from carried_out(
-            directory, file, dataset.identity, training, team, again, beside is not None
+        yield from run_once(
+            directory,
+            file,
+            dataset.identity,
+            training,
+            world,
+            again,
+            shared_image_cache is not None,
         )
     )
 
 
-def _check_batch_size(file: RunFile, images: int, team: Team, directory: RunDirectory) -> None:
+def _check_batch_size(
+    file: RunFile, image_count: int, world: World, directory: RunDirectory
+) -> None:
     """Raise InputError if the run's batches are too small for its number of processes."""
     numerics, recipe = file.run.numerics, recipe_of(file)
-    same_processes(file, team, directory)
+    check_world_size(file, world, directory)
     parts = numerics.ranks * numerics.accumulate
     least = min(
-        recipe.batch_size, images - (recipe.steps_per_epoch(images) - 1) * recipe.batch_size
+        recipe.batch_size,
+        image_count - (recipe.steps_per_epoch(image_count) - 1) * recipe.batch_size,
     )
     if parts > 1 and least // parts < 2:
-        what = f"a batch of {least} images (of {images:,}) leaves a part of it without two images"
-        raise mistake(
+        what = (
+            f"a batch of {least} images (of {image_count:,}) leaves a part of it without two images"
+        )
+        raise input_error(
             "", what, "another batch size", field="recipe.batch_size", got=recipe.batch_size
         )
 
 
 @dataclass
-class _Best:
+class _BestWeights:
     step: int
     error_pct: float
     weights: dict[str, Tensor]
 
 
-class _Session:
+class RunSession:
     """Session of a run in this process."""
 
     def __init__(
@@ -173,8 +205,8 @@ class _Session:
         dataset: Dataset,
         placement: Placement,
         device: torch.device,
-        team: Team,
-        residents: Residents,
+        world: World,
+        image_cache: DeviceImageCache,
     ) -> None:
         self.directory, self.file, self.dataset, self.placement = (
             directory,
@@ -182,9 +214,9 @@ class _Session:
             dataset,
             placement,
         )
-        self.team = team
+        self.world = world
         run, self.recipe = file.run, recipe_of(file)
-        self.learner = Learner(
+        self.state = ScratchTrainState(
             run.model,
             self.recipe,
             run.numerics,
@@ -192,75 +224,86 @@ class _Session:
             dataset.train,
             len(dataset.classes),
             device,
-            team,
+            world,
         )
-        self.train = residents.of(dataset.train, device)
-        self.splits: dict[Split, Resident] = {
-            "train": _subset(dataset.train, run.data.split_seed, device)
+        self.train = image_cache.get(dataset.train, device)
+        self.splits: dict[Split, DeviceImages] = {
+            "train": _train_subset(dataset.train, run.data.split_seed, device)
         }
         if dataset.validation is not None:
-            self.splits["validation"] = residents.of(dataset.validation, device)
-        self.test = residents.of(dataset.test, device)
+            self.splits["validation"] = image_cache.get(dataset.validation, device)
+        self.test = image_cache.get(dataset.test, device)
         if run.data.test_curve:
             self.splits["test"] = self.test
-        profiled = placement.profile and team.first
-        self.phases = Profile(self.learner, directory.path / PROFILE) if profiled else Phases()
-        self.best: _Best | None = None
-        self.plain = ""  # reason for eager steps, as last written to provenance.jsonl
-        self.latest: dict[Split, Scored] = {}
+        profiled = placement.profile and world.is_main_process
+        self.phases = (
+            RunProfiler(self.state, directory.path / PROFILE) if profiled else NullProfiler()
+        )
+        self.best: _BestWeights | None = None
+        self.eager_reason = ""  # reason for eager steps, as last written to provenance.jsonl
+        self.latest_results: dict[Split, EvalResult] = {}
         self.train_seconds = self.evaluation_seconds = (
             0.0  # of earlier sessions, and of evaluations in this one
         )
-        self.images = 0
+        self.images_processed = 0
 
     def run(
-        self, stop: Callable[[], bool], say: Say, from_step: int | None, *, turns: bool
+        self,
+        should_stop: Callable[[], bool],
+        on_progress: ProgressCallback,
+        from_step: int | None,
+        *,
+        yield_each_step: bool,
     ) -> Generator[None, None, Result | None]:
-        if self.team.first:
+        if self.world.is_main_process:
             self._restore(from_step)
-        self._synchronize()
-        steps = self.phases.timed(steps_of(self.learner, self.train))
-        saved, base_seconds, base_images = time.monotonic(), self.train_seconds, self.images
-        for progress in train(self.learner, steps, stop, turns=turns):
-            if progress.moment == "turn":
+        self._broadcast_state()
+        steps = self.phases.wrap_steps(build_steps(self.state, self.train))
+        saved, base_seconds, base_images = (
+            time.monotonic(),
+            self.train_seconds,
+            self.images_processed,
+        )
+        for progress in train(self.state, steps, should_stop, yield_every_step=yield_each_step):
+            if progress.kind == "turn":
                 yield
                 continue
-            self.train_seconds, self.images = (
+            self.train_seconds, self.images_processed = (
                 base_seconds + progress.seconds,
-                base_images + progress.images,
+                base_images + progress.images_processed,
             )
             evaluations: tuple[Evaluation, ...] = ()
-            if progress.moment in ("start", "epoch"):
+            if progress.kind in ("start", "epoch"):
                 with self.phases.phase("evaluation"):
                     evaluations = self._evaluate(progress)
-            if self.team.first:
-                self.directory.append(*evaluations)
+            if self.world.is_main_process:
+                self.directory.append_metrics(*evaluations)
                 if progress.epoch in self.file.instruments.gradients:
                     self._save_gradient_norms()
-                say(progress, evaluations)
-                self._note_plain()
+                on_progress(progress, evaluations)
+                self._log_eager_reason()
             waited = time.monotonic() - saved
             should_save = {
                 "start": False,
                 "pulse": waited >= self.placement.longest_loss_seconds,
                 "epoch": waited >= self.placement.checkpoint_seconds
-                and progress.step < progress.total,
+                and progress.step < progress.total_steps,
                 "stopped": progress.step > 0,
-            }[progress.moment]
+            }[progress.kind]
             # Check this before saving, so that no checkpoint contains a value that is not finite.
             # Several processes end
             # together at the end of an epoch, because they have different clocks for the other
             # checkpoints.
-            bad_step = self._diverged_at() if should_save or progress.moment == "epoch" else None
-            if bad_step is not None and (self.team.size == 1 or progress.moment == "epoch"):
-                return self._commit_diverged(bad_step) if self.team.first else None
-            if should_save and bad_step is None and self.team.first:
+            bad_step = self._nonfinite_step() if should_save or progress.kind == "epoch" else None
+            if bad_step is not None and (self.world.size == 1 or progress.kind == "epoch"):
+                return self._commit_diverged(bad_step) if self.world.is_main_process else None
+            if should_save and bad_step is None and self.world.is_main_process:
                 with self.phases.phase("checkpoints"):
-                    self._save()
+                    self._save_checkpoint()
                 saved = time.monotonic()
-            if progress.moment == "stopped":
+            if progress.kind == "stopped":
                 return None
-            if turns:
+            if yield_each_step:
                 yield
         return self._finish()
 
@@ -270,82 +313,86 @@ class _Session:
         path = str(self.directory.path)
         if step and step not in steps:
             available = ", ".join(map(str, steps)) or "none"
-            raise mistake(
+            raise input_error(
                 path, f"no checkpoint of step {step}", "--from 0 starts again", allowed=available
             )
         if step:
             checkpoint = load_checkpoint(self.directory.checkpoints, step)
-            facts = checkpoint.facts
+            facts = checkpoint.metadata
             if facts["torch"] != torch_version():
                 fix = (
                     f"install torch {facts['torch']}, or {resume_command(path, '--from', '0')} to "
                     "start again"
                 )
-                raise mistake(
+                raise input_error(
                     path,
                     f"torch: the checkpoint has {facts['torch']}, here is {torch_version()}",
                     fix,
                 )
-            self.learner.restore(checkpoint.tensors["state"], step)
-            self.train_seconds, self.images = facts["train_seconds"], facts["images"]
+            self.state.load_state_dict(checkpoint.tensors["state"], step)
+            self.train_seconds, self.images_processed = facts["train_seconds"], facts["images"]
             self.evaluation_seconds = facts["evaluation_seconds"]
             if "best" in checkpoint.tensors:
-                self.best = _Best(
+                self.best = _BestWeights(
                     facts["best"]["step"], facts["best"]["error_pct"], checkpoint.tensors["best"]
                 )
-        forget_after(self.directory.checkpoints, step)
-        self.directory.rewind(step if step else -1)
+        delete_after(self.directory.checkpoints, step)
+        self.directory.truncate_metrics(step if step else -1)
         run = self.file.run
-        self.plain = why_plain(self.learner)
+        self.eager_reason = graph_blocker(self.state)
         extra = (
-            {"steps": f"plain: {self.plain}" if self.plain else "captured"}
+            {"steps": f"plain: {self.eager_reason}" if self.eager_reason else "captured"}
             if run.numerics.device == "cuda"
             else {}
         )
-        self.directory.note(
-            provenance("resume" if step else "start", step, run.numerics, run.data.sha256, **extra)
+        self.directory.log_event(
+            provenance_event(
+                "resume" if step else "start", step, run.numerics, run.data.sha256, **extra
+            )
         )
 
-    def _note_plain(self) -> None:
+    def _log_eager_reason(self) -> None:
         """Write the reason to provenance.jsonl if CUDA graphs were given up for eager steps."""
-        if self.learner.plain != self.plain:
-            self.plain = self.learner.plain
-            self.directory.note(
+        if self.state.eager_reason != self.eager_reason:
+            self.eager_reason = self.state.eager_reason
+            self.directory.log_event(
                 {
                     "event": "plain steps",
-                    "time": now(),
-                    "step": self.learner.step,
-                    "reason": self.plain,
+                    "time": utc_now(),
+                    "step": self.state.step,
+                    "reason": self.eager_reason,
                 }
             )
 
-    def _synchronize(self) -> None:
+    def _broadcast_state(self) -> None:
         """Send the restored state of the first process to all other processes."""
-        if self.team.size == 1:
+        if self.world.size == 1:
             return
-        first_state = self.learner.tensors(), self.learner.step, self.best
-        tensors, step, self.best = self.team.from_first(first_state)
-        self.learner.restore(tensors, step)
+        first_state = self.state.state_dict(), self.state.step, self.best
+        tensors, step, self.best = self.world.broadcast(first_state)
+        self.state.load_state_dict(tensors, step)
 
-    def _evaluate(self, progress: Progress) -> tuple[Evaluation, ...]:
+    def _evaluate(self, progress: TrainEvent) -> tuple[Evaluation, ...]:
         start = time.monotonic()
-        self.latest = {name: self._score(images) for name, images in self.splits.items()}
+        self.latest_results = {
+            name: self._evaluate_split(images) for name, images in self.splits.items()
+        }
         self.evaluation_seconds += time.monotonic() - start
-        validation = self.latest.get("validation")
-        if self.recipe.choose == "best" and validation is not None and progress.moment == "epoch":
+        validation = self.latest_results.get("validation")
+        if self.recipe.choose == "best" and validation is not None and progress.kind == "epoch":
             better = self.best is None or validation.top1_error_pct < self.best.error_pct
-            if better and validation.finite:
+            if better and validation.is_finite:
                 weights = {
-                    name: t.detach().clone() for name, t in self.learner.judged_weights().items()
+                    name: t.detach().clone() for name, t in self.state.eval_state_dict().items()
                 }
-                self.best = _Best(progress.step, validation.top1_error_pct, weights)
+                self.best = _BestWeights(progress.step, validation.top1_error_pct, weights)
         lines = [
             _evaluation(progress, name, scored.loss_nats, scored.top1_error_pct, self.train_seconds)
-            for name, scored in self.latest.items()
+            for name, scored in self.latest_results.items()
         ]
-        if progress.moment == "epoch":
+        if progress.kind == "epoch":
             lines.append(
-                _evaluation(progress, "running", *self.learner.running(), self.train_seconds)
+                _evaluation(progress, "running", *self.state.train_metrics(), self.train_seconds)
             )
         return tuple(lines)
 
@@ -356,30 +403,32 @@ class _Session:
         """
         start = time.monotonic()
         try:
-            self.directory.save_gradients(of_learner(self.learner, self.train))
+            self.directory.save_gradient_norms(measure_gradients(self.state, self.train))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
         self.evaluation_seconds += time.monotonic() - start
 
-    def _score(self, images: Resident) -> Scored:
-        return evaluate(self.learner.model, self.learner.forward, images, self.team)
+    def _evaluate_split(self, images: DeviceImages) -> EvalResult:
+        return evaluate(self.state.model, self.state.forward, images, self.world)
 
-    def _diverged_at(self) -> int | None:
-        bad_step = self.learner.first_bad_step()
-        if bad_step is None and not all(scored.finite for scored in self.latest.values()):
-            bad_step = self.learner.step
+    def _nonfinite_step(self) -> int | None:
+        bad_step = self.state.first_nonfinite_step()
+        if bad_step is None and not all(
+            scored.is_finite for scored in self.latest_results.values()
+        ):
+            bad_step = self.state.step
         return bad_step
 
-    def _save(self) -> None:
+    def _save_checkpoint(self) -> None:
         facts = {
-            "step": self.learner.step,
+            "step": self.state.step,
             "torch": torch_version(),
             "train_seconds": self.train_seconds,
             "evaluation_seconds": self.evaluation_seconds,
-            "images": self.images,
+            "images": self.images_processed,
         }
-        tensors = {"state": self.learner.tensors()}
+        tensors = {"state": self.state.state_dict()}
         if self.best is not None:
             facts["best"] = {"step": self.best.step, "error_pct": self.best.error_pct}
             tensors["best"] = self.best.weights
@@ -391,29 +440,31 @@ class _Session:
         )
 
     def _finish(self) -> Result | None:
-        scores = dict(self.latest)
-        if self.best is not None and self.best.step != self.learner.step:
-            self.learner.average = []
-            self.learner.model.load_state_dict(self.best.weights)
+        scores = dict(self.latest_results)
+        if self.best is not None and self.best.step != self.state.step:
+            self.state.ema_weights = []
+            self.state.model.load_state_dict(self.best.weights)
             scores = {}
         start = time.monotonic()
-        splits: dict[Split, Resident] = {**self.splits, "test": self.test}
+        splits: dict[Split, DeviceImages] = {**self.splits, "test": self.test}
         with self.phases.phase("evaluation"):
             scores |= {
-                name: self._score(images) for name, images in splits.items() if name not in scores
+                name: self._evaluate_split(images)
+                for name, images in splits.items()
+                if name not in scores
             }
         self.evaluation_seconds += time.monotonic() - start
-        if not self.team.first:
+        if not self.world.is_main_process:
             return None
-        if not all(scored.finite for scored in scores.values()):
-            return self._commit_diverged(self.learner.step)
+        if not all(scored.is_finite for scored in scores.values()):
+            return self._commit_diverged(self.state.step)
         status, reason = self._status(scores["test"])
         self._write_outputs(scores["test"])
         if self.file.instruments.drop_blocks:
-            self.directory.save_dropped(drop_blocks(self.learner, self.test))
-        return self._commit(status, reason, self.learner.step, scores)
+            self.directory.save_block_ablation(ablate_blocks(self.state, self.test))
+        return self._commit(status, reason, self.state.step, scores)
 
-    def _status(self, test: Scored) -> tuple[Status, str]:
+    def _status(self, test: EvalResult) -> tuple[Status, str]:
         """Return the status and its reason: dead if no evaluation of the watched split was above
         chance.
         """
@@ -424,16 +475,16 @@ class _Session:
         ]  # no split was evaluated each epoch: one evaluation, at the end
         images = len(self.splits.get(watched, self.test))
         best = 100 - min(errors)
-        if is_dead(best, self.file.class_share, images, len(errors)):
+        if is_at_chance(best, self.file.class_share, images, len(errors)):
             return (
                 "dead",
                 f"never above chance: at best {best:.1f} % of {images:,} {watched} images",
             )
         return "converged", ""
 
-    def _write_outputs(self, test: Scored) -> None:
-        how, fitted = described(self.learner.scale)
-        side, crop = self.dataset.side, self.recipe.augment.crop
+    def _write_outputs(self, test: EvalResult) -> None:
+        how, fitted = export_normalizer(self.state.normalizer)
+        side, crop = self.dataset.image_size, self.recipe.augment.crop
         description = {
             "model": encode(self.file.run.model),
             "classes": self.file.classes,
@@ -444,15 +495,15 @@ class _Session:
             "run": self.directory.path.name,
         }
         metadata = {"resnetlab": json.dumps(description)}
-        tensors = self.learner.judged_weights() | {
-            f"{SCALE}{name}": tensor for name, tensor in fitted.items()
+        tensors = self.state.eval_state_dict() | {
+            f"{NORMALIZER_PREFIX}{name}": tensor for name, tensor in fitted.items()
         }
         write_tensors(self.directory.path / "weights.safetensors", tensors, metadata)
         outputs = {"logits": test.logits, "labels": self.test.labels}
         write_tensors(self.directory.path / "logits-test.safetensors", outputs)
 
     def _commit(
-        self, status: Status, reason: str, step: int, scores: dict[Split, Scored]
+        self, status: Status, reason: str, step: int, scores: dict[Split, EvalResult]
     ) -> Result:
         sizes = {
             "train": len(self.splits["train"]),
@@ -480,7 +531,7 @@ class _Session:
             test=split_scores.get("test"),
             train_seconds=round(self.train_seconds, 3),
             evaluation_seconds=round(self.evaluation_seconds, 3),
-            images_per_second=round(self.images / self.train_seconds, 1)
+            images_per_second=round(self.images_processed / self.train_seconds, 1)
             if self.train_seconds
             else 0.0,
             weights_sha256=sha256(weights) if scores else "",
@@ -489,19 +540,25 @@ class _Session:
         return result
 
 
-def _subset(images: Images, split_seed: int, device: torch.device) -> Resident:
+def _train_subset(images: LabeledImages, split_seed: int, device: torch.device) -> DeviceImages:
     """Draw the fixed subset of the train split for evaluation: a twentieth, 500 to 5,000 images."""
     count = min(len(images), max(500, min(5_000, len(images) // 20)))
     indices = (
-        torch.randperm(len(images), generator=stream(split_seed, "train subset"))[:count]
+        torch.randperm(len(images), generator=make_generator(split_seed, "train subset"))[:count]
         .sort()
         .values.numpy()
     )
-    return Resident.of(Images(images.pixels[indices], images.labels[indices]), device)
+    return DeviceImages.from_images(
+        LabeledImages(images.pixels[indices], images.labels[indices]), device
+    )
 
 
 def _evaluation(
-    progress: Progress, split: Split | Literal["running"], loss: float, error: float, seconds: float
+    progress: TrainEvent,
+    split: Split | Literal["running"],
+    loss: float,
+    error: float,
+    seconds: float,
 ) -> Evaluation:
     finite = loss if abs(loss) < float("inf") else None  # false for nan too
     return Evaluation(

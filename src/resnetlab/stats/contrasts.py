@@ -21,40 +21,42 @@ class Effect:
     Constant arms have no error: `se` is 0, `nu` is None, and the effect is `deterministic`.
     """
 
-    d: float
+    estimate: float
     se: float
-    nu: float | None
+    df: float | None
 
     @property
     def deterministic(self) -> bool:
         """Return whether all arms are constant, so that the effect has no standard error."""
-        return self.nu is None
+        return self.df is None
 
     def interval(self, confidence: float = 0.95) -> Interval:
         """Return the confidence interval of the effect; it is a point if the effect is
         deterministic.
         """
-        half = 0.0 if self.nu is None else t_quantile((1 + confidence) / 2, self.nu) * self.se
-        return Interval(self.d - half, self.d + half)
+        half = 0.0 if self.df is None else t_quantile((1 + confidence) / 2, self.df) * self.se
+        return Interval(self.estimate - half, self.estimate + half)
 
-    def below(self, value: float) -> float:
+    def p_below(self, value: float) -> float:
         """Return F((d - value) / se), where F is Student's cdf.
 
         It is small if the effect is clearly below `value`.
         """
         from scipy.special import stdtr
 
-        if self.nu is None:
-            return float(self.d > value) + 0.5 * float(self.d == value)
-        return float(stdtr(self.nu, (self.d - value) / self.se))
+        if self.df is None:
+            return float(self.estimate > value) + 0.5 * float(self.estimate == value)
+        return float(stdtr(self.df, (self.estimate - value) / self.se))
 
-    def above(self, value: float) -> float:
+    def p_above(self, value: float) -> float:
         """Return 1 - F((d - value) / se). It is small if the effect is clearly above `value`."""
         from scipy.special import stdtr
 
-        if self.nu is None:
-            return 1 - self.below(value)
-        return float(stdtr(self.nu, (value - self.d) / self.se))  # 1 - F would round small p to 0
+        if self.df is None:
+            return 1 - self.p_below(value)
+        return float(
+            stdtr(self.df, (value - self.estimate) / self.se)
+        )  # 1 - F would round small p to 0
 
 
 def contrast(arms: Sequence[Sequence[float]], weights: Sequence[float]) -> Effect:
@@ -66,7 +68,9 @@ def contrast(arms: Sequence[Sequence[float]], weights: Sequence[float]) -> Effec
     if min(len(arm) for _, arm in used) < 2:
         raise ValueError("Welch's test needs 2 runs an arm")
     d = math.fsum(c * mean(arm) for c, arm in used)
-    return combined(d, [(c * c * variance(arm) / len(arm), len(arm)) for c, arm in used])
+    return satterthwaite_effect(
+        d, [(c * c * variance(arm) / len(arm), len(arm)) for c, arm in used]
+    )
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> Effect:
@@ -77,7 +81,7 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Effect:
     return contrast((a, b), (1, -1))
 
 
-def paired(differences: Sequence[float]) -> Effect:
+def paired_difference(differences: Sequence[float]) -> Effect:
     """Return the mean of the differences within pairs.
 
     Raises ValueError if there are fewer than 2 pairs.
@@ -85,7 +89,7 @@ def paired(differences: Sequence[float]) -> Effect:
     return contrast((differences,), (1,))
 
 
-def relative(arms: Sequence[Sequence[float]]) -> Effect:
+def relative_difference(arms: Sequence[Sequence[float]]) -> Effect:
     """Return the relative difference of left and right in percent.
 
     It is the mean of 100 (a - b) / |b| over pairs of arms, which are given as left, right, left,
@@ -102,17 +106,17 @@ def relative(arms: Sequence[Sequence[float]]) -> Effect:
         d += scale * (a - b) / abs(b)
         parts.append((scale**2 * variance(left) / len(left) / b**2, len(left)))
         parts.append((scale**2 * variance(right) / len(right) * (a / b**2) ** 2, len(right)))
-    return combined(d, parts)
+    return satterthwaite_effect(d, parts)
 
 
-def combined(d: float, parts: Sequence[tuple[float, int]]) -> Effect:
+def satterthwaite_effect(estimate: float, variance_terms: Sequence[tuple[float, int]]) -> Effect:
     """Return the effect `d` whose variance is the sum of `parts` (Satterthwaite 1946).
 
     Each part is a variance and the number of runs that it was estimated from.
     """
-    total = math.fsum(share for share, _ in parts)
+    total = math.fsum(share for share, _ in variance_terms)
     if total == 0:
-        return Effect(d, 0.0, None)
+        return Effect(estimate, 0.0, None)
     # Shares of the total are squared because squares of tiny variances would underflow.
-    nu = 1 / math.fsum((share / total) ** 2 / (n - 1) for share, n in parts)
-    return Effect(d, math.sqrt(total), nu)
+    nu = 1 / math.fsum((share / total) ** 2 / (n - 1) for share, n in variance_terms)
+    return Effect(estimate, math.sqrt(total), nu)

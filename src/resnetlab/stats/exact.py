@@ -54,7 +54,7 @@ def decision_power(runs: int, rate_a: float, rate_b: float, alpha: float) -> flo
     )
 
 
-def below_half(failed: int, runs: int) -> float:
+def binomial_test_below_half(failed: int, runs: int) -> float:
     """Return the one-sided exact p of "fewer than half of the runs fail"."""
     from scipy.special import bdtr
 
@@ -90,7 +90,9 @@ def paired_interval(only_a: int, only_b: int, images: int) -> Interval:
     return Interval(100 * max(-1.0, a - b - half), 100 * min(1.0, a - b + half))
 
 
-def race(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
+def time_to_accuracy_rank_test(
+    times_a: Sequence[float], times_b: Sequence[float]
+) -> tuple[float, float, float]:
     """Return the one-sided p of "a is faster", the one-sided p of "a is slower", and P(a run of a
     beats a run of b).
 
@@ -100,20 +102,22 @@ def race(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
     Lachin's (1999). The p-values are exact: they count the sums of midranks over every way to split
     the runs into two arms.
     """
-    times = [*a, *b]
+    times = [*times_a, *times_b]
     doubled_ranks = [
         2 * sum(y < x for y in times) + sum(y == x for y in times) + 1 for x in times
     ]  # twice the midranks, so that they are integers
     subsets: list[dict[int, int]] = [
         {0: 1},
-        *({} for _ in a),
+        *({} for _ in times_a),
     ]  # subsets[k][s]: number of subsets of k runs whose ranks sum to s
     for rank in doubled_ranks:
-        for k in range(len(a) - 1, -1, -1):
+        for k in range(len(times_a) - 1, -1, -1):
             for total, count in subsets[k].items():
                 subsets[k + 1][total + rank] = subsets[k + 1].get(total + rank, 0) + count
-    observed, splits = sum(doubled_ranks[: len(a)]), sum(subsets[-1].values())
+    observed, splits = sum(doubled_ranks[: len(times_a)]), sum(subsets[-1].values())
     p_faster = sum(count for total, count in subsets[-1].items() if total <= observed) / splits
     p_slower = sum(count for total, count in subsets[-1].items() if total >= observed) / splits
-    win_probability = sum((x < y) + 0.5 * (x == y) for x in a for y in b) / (len(a) * len(b))
+    win_probability = sum((x < y) + 0.5 * (x == y) for x in times_a for y in times_b) / (
+        len(times_a) * len(times_b)
+    )
     return p_faster, p_slower, win_probability

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from resnetlab.stats.outcomes import Counts, Outcome, count
+from resnetlab.stats.outcomes import Outcome, OutcomeCounts, count_outcomes
 
 
 class Interval(NamedTuple):
@@ -38,11 +38,11 @@ def variance(values: Sequence[float]) -> float:
     return statistics.variance([float(value) for value in values])
 
 
-def t_quantile(p: float, nu: float) -> float:
+def t_quantile(p: float, df: float) -> float:
     """Return the `p` quantile of Student's t distribution with `nu` degrees of freedom."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(nu, p))
+    return float(stdtrit(df, p))
 
 
 def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
@@ -86,12 +86,16 @@ def wilson(successes: int, runs: int, confidence: float = 0.95) -> Interval:
     return Interval(max(0.0, low), min(1.0, high))
 
 
-WHOLE = Interval(0.0, 100.0)
+ACCURACY_RANGE_PCT = Interval(0.0, 100.0)
 """Range of an accuracy in percent."""
 
 
 def hurdle_interval(
-    converged: Sequence[float], runs: int, chance: float, unknown: int = 0, whole: Interval = WHOLE
+    converged: Sequence[float],
+    runs: int,
+    chance: float,
+    unknown_runs: int = 0,
+    value_range: Interval = ACCURACY_RANGE_PCT,
 ) -> Interval:
     """Return the 95 % interval of the mean over all runs if some runs did not learn.
 
@@ -110,13 +114,13 @@ def hurdle_interval(
     """
     inner = t_interval(converged, 0.975)
     if inner is None:
-        return whole
+        return value_range
     a = clopper_pearson(len(converged), runs, 0.975).low
-    b = clopper_pearson(len(converged) + unknown, runs, 0.975).high
+    b = clopper_pearson(len(converged) + unknown_runs, runs, 0.975).high
     down, up = inner.low - chance, inner.high - chance
     low = chance + min(a * down, b * down)
     high = chance + max(a * up, b * up)
-    return Interval(max(whole.low, low), min(whole.high, high))
+    return Interval(max(value_range.low, low), min(value_range.high, high))
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class Summary:
     success rate covers both cases: they converge, or they do not.
     """
 
-    counts: Counts
+    counts: OutcomeCounts
     chance_pct: float
     converged_pct: tuple[float, ...]
     all_pct: tuple[float, ...]
@@ -151,18 +155,18 @@ class Summary:
     """Method of `all_interval_pct`; `t` only if all runs ended with the same outcome."""
 
 
-def summarise(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -> Summary:
+def summarize(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -> Summary:
     """Summarize the planned runs of a condition, each given as its outcome and test accuracy in
     percent.
 
     `chance_pct` is the accuracy of the best constant guess. The result does not depend on the order
     of the runs.
     """
-    counts = count(outcome for outcome, _ in runs)
+    counts = count_outcomes(outcome for outcome, _ in runs)
     converged = tuple(sorted(x for outcome, x in runs if outcome == "converged" and x is not None))
     dead = [x for outcome, x in runs if outcome == "dead" and x is not None]
     accuracies = tuple(sorted([*converged, *dead, *[chance_pct] * counts.diverged]))
-    interval, rule = _over_all(counts, converged, accuracies, chance_pct)
+    interval, rule = _interval_over_all_runs(counts, converged, accuracies, chance_pct)
     reachable = wilson(counts.converged + counts.missing, counts.finished)
     return Summary(
         counts=counts,
@@ -181,8 +185,11 @@ def summarise(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -
     )
 
 
-def _over_all(
-    counts: Counts, converged: Sequence[float], accuracies: Sequence[float], chance_pct: float
+def _interval_over_all_runs(
+    counts: OutcomeCounts,
+    converged: Sequence[float],
+    accuracies: Sequence[float],
+    chance_pct: float,
 ) -> tuple[Interval | None, Literal["t", "hurdle", "whole range", "none"]]:
     if not accuracies or not counts.complete or counts.out_of_memory:
         return None, "none"

@@ -21,13 +21,13 @@ OUTCOMES: tuple[Outcome, ...] = (
     "waiting",
 )
 
-FALSE_ALARM = 1e-4
+FALSE_POSITIVE_RATE = 1e-4
 """Probability that a network which learned nothing is called converged, over all evaluations of a
 run.
 """
 
 
-def chance_bound_pct(class_share: float, images: int, evaluations: int) -> float:
+def chance_upper_bound_pct(class_share: float, images: int, evaluations: int) -> float:
     """Return the highest accuracy in percent that a network at chance level reaches by luck.
 
     A network that always guesses the largest class is correct on a binomial number of `images`,
@@ -39,7 +39,7 @@ def chance_bound_pct(class_share: float, images: int, evaluations: int) -> float
 
     if class_share >= 1:
         return 100.0
-    probability = 1 - FALSE_ALARM / max(1, evaluations)
+    probability = 1 - FALSE_POSITIVE_RATE / max(1, evaluations)
     hits = math.ceil(
         float(bdtrik(probability, images, class_share))
     )  # the cdf reaches `probability` at this real number
@@ -50,17 +50,19 @@ def chance_bound_pct(class_share: float, images: int, evaluations: int) -> float
     return 100 * hits / images
 
 
-def is_dead(best_accuracy_pct: float, class_share: float, images: int, evaluations: int) -> bool:
+def is_at_chance(
+    best_accuracy_pct: float, class_share: float, images: int, evaluations: int
+) -> bool:
     """Return whether a run never rose above chance: luck explains the best accuracy (in percent) of
     its evaluations.
     """
     return (
-        best_accuracy_pct <= chance_bound_pct(class_share, images, evaluations) + 1e-9
+        best_accuracy_pct <= chance_upper_bound_pct(class_share, images, evaluations) + 1e-9
     )  # 1e-9 allows for rounding
 
 
 @dataclass(frozen=True)
-class Counts:
+class OutcomeCounts:
     """Numbers of runs by outcome. They always add up to `planned`."""
 
     converged: int = 0
@@ -92,7 +94,7 @@ class Counts:
         return self.finished == self.planned
 
 
-def count(outcomes: Iterable[Outcome]) -> Counts:
+def count_outcomes(outcomes: Iterable[Outcome]) -> OutcomeCounts:
     """Count the outcomes."""
     counts = Counter(outcomes)
-    return Counts(**{name.replace(" ", "_"): counts[name] for name in OUTCOMES})
+    return OutcomeCounts(**{name.replace(" ", "_"): counts[name] for name in OUTCOMES})

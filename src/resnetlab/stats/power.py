@@ -13,24 +13,24 @@ from resnetlab.stats.contrasts import Effect
 from resnetlab.stats.intervals import t_quantile
 
 ALPHA = 0.05
-MOST_SEEDS = 50
+MAX_SEEDS = 50
 """Largest number of seeds that a forecast considers affordable."""
 
 
-class Forecast(NamedTuple):
+class SeedForecast(NamedTuple):
     """Number of seeds an arm for 80 % power: the estimate and its range.
 
     None stands for more than 50.
     """
 
     low: int | None
-    about: int | None
+    estimate: int | None
     high: int | None
 
 
-def forecast(
-    effect: Effect, sizes: Sequence[int], edges: Sequence[float], alpha: float = ALPHA
-) -> Forecast:
+def forecast_seeds(
+    effect: Effect, arm_sizes: Sequence[int], region_bounds: Sequence[float], alpha: float = ALPHA
+) -> SeedForecast:
     """Return the seeds an arm that give 80 % power if the observed effect is the true one.
 
     For two arms n = 2 ((t_{1 - alpha / 2} + t_{.8}) s / Delta)^2. Delta is the distance from d to
@@ -40,35 +40,42 @@ def forecast(
     """
     from scipy.special import chdtri
 
-    nu = effect.nu or 1.0
+    nu = effect.df or 1.0
     run_se = effect.se * math.sqrt(
-        len(sizes) / sum(1 / n for n in sizes)
+        len(arm_sizes) / sum(1 / n for n in arm_sizes)
     )  # standard error with one run an arm
-    delta = min(abs(effect.d - edge) for edge in edges if math.isfinite(edge))
+    delta = min(abs(effect.estimate - edge) for edge in region_bounds if math.isfinite(edge))
     narrow, wide = (run_se * math.sqrt(nu / float(chdtri(nu, tail))) for tail in (0.025, 0.975))
-    min_runs = min(sizes) + 1  # the present seeds did not decide
-    return Forecast(
-        *(_seeds(scale, delta, alpha, min_runs, len(sizes)) for scale in (narrow, run_se, wide))
+    min_runs = min(arm_sizes) + 1  # the present seeds did not decide
+    return SeedForecast(
+        *(
+            _required_seeds(scale, delta, alpha, min_runs, len(arm_sizes))
+            for scale in (narrow, run_se, wide)
+        )
     )
 
 
-def _seeds(spread: float, delta: float, alpha: float, min_runs: int, arms: int) -> int | None:
-    for n in range(min_runs, MOST_SEEDS + 1):
+def _required_seeds(
+    run_sd: float, delta: float, alpha: float, min_runs: int, arms: int
+) -> int | None:
+    for n in range(min_runs, MAX_SEEDS + 1):
         quantiles = t_quantile(1 - alpha / 2, arms * (n - 1)) + t_quantile(0.8, arms * (n - 1))
-        if n * delta**2 >= (quantiles * spread) ** 2:
+        if n * delta**2 >= (quantiles * run_sd) ** 2:
             return n
     return None
 
 
-def first_enough(enough: Callable[[int], bool], min_runs: int) -> Forecast:
+def smallest_sufficient_seeds(is_sufficient: Callable[[int], bool], min_runs: int) -> SeedForecast:
     """Return the smallest number of seeds an arm, from `min_runs` on, that is enough.
 
     It has no range.
     """
-    return Forecast(*[next((n for n in range(min_runs, MOST_SEEDS + 1) if enough(n)), None)] * 3)
+    return SeedForecast(
+        *[next((n for n in range(min_runs, MAX_SEEDS + 1) if is_sufficient(n)), None)] * 3
+    )
 
 
-def race_seeds(beats: float, alpha: float, min_runs: int) -> Forecast:
+def rank_test_seeds(win_probability: float, alpha: float, min_runs: int) -> SeedForecast:
     """Return the seeds an arm that give a rank test 80 % power (Noether 1987).
 
     n = (z_{1 - alpha / 2} + z_{.8})^2 / (6 (P - 1 / 2)^2), where a run of one arm beats a run of
@@ -77,10 +84,12 @@ def race_seeds(beats: float, alpha: float, min_runs: int) -> Forecast:
     from scipy.special import ndtri
 
     quantiles = float(ndtri(1 - alpha / 2) + ndtri(0.8))
-    return first_enough(lambda n: 6 * n * (beats - 0.5) ** 2 >= quantiles**2, min_runs)
+    return smallest_sufficient_seeds(
+        lambda n: 6 * n * (win_probability - 0.5) ** 2 >= quantiles**2, min_runs
+    )
 
 
-def smallest_margin(runs: int, variances: Sequence[float] = (1.0, 1.0)) -> float:
+def minimum_confirmable_margin(runs: int, variances: Sequence[float] = (1.0, 1.0)) -> float:
     """Return the smallest margin that `runs` runs an arm can confirm: half the width of the
     interval.
 
@@ -108,26 +117,28 @@ def power(effect: float, runs: float, sd: float = 1.0) -> float:
     return float(1 - inside + wrong)
 
 
-def smallest_effect(runs: int, sd: float = 1.0, chance: float = 0.8) -> float:
+def minimum_detectable_effect(runs: int, sd: float = 1.0, target_power: float = 0.8) -> float:
     """Return the difference that `runs` runs an arm (at least 2) detect with the power `chance`."""
-    return sd * crossing(lambda effect: power(effect, runs), chance, 0.0, 100.0)
+    return sd * bisect_increasing(lambda effect: power(effect, runs), target_power, 0.0, 100.0)
 
 
-def runs_for(effect: float, sd: float = 1.0, chance: float = 0.8) -> float:
+def required_runs(effect: float, sd: float = 1.0, target_power: float = 0.8) -> float:
     """Return the runs an arm that detect a difference with the power `chance`.
 
     The result is a real number; it is inf above ten thousand.
     """
-    if power(effect, 10_000, sd) <= chance:
+    if power(effect, 10_000, sd) <= target_power:
         return math.inf
-    return crossing(lambda n: power(effect, n, sd), chance, 1.01, 10_000)
+    return bisect_increasing(lambda n: power(effect, n, sd), target_power, 1.01, 10_000)
 
 
-def crossing(rising: Callable[[float], float], level: float, low: float, high: float) -> float:
+def bisect_increasing(
+    function: Callable[[float], float], level: float, low: float, high: float
+) -> float:
     """Return the point between `low` and `high` at which a rising function reaches `level`, by
     bisection.
     """
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < level else (low, middle)
+        low, high = (middle, high) if function(middle) < level else (low, middle)
     return high

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from resnetlab.stats.contrasts import Effect, combined, contrast, welch
+from resnetlab.stats.contrasts import Effect, contrast, satterthwaite_effect, welch
 from resnetlab.stats.intervals import Interval, t_quantile, variance
-from resnetlab.stats.power import crossing
+from resnetlab.stats.power import bisect_increasing
 
-Badge = Literal["compatible", "incompatible"]
+CompatibilityBadge = Literal["compatible", "incompatible"]
 
 
 @dataclass(frozen=True)
-class Published:
+class ReportedResult:
     """Published number: the mean, or the best, of `runs` runs of a source (1 if the source does not
     say).
 
@@ -28,7 +28,7 @@ class Published:
 
     value: float
     runs: int = 1
-    best: bool = False
+    is_best: bool = False
     half_width: float = 0.0
     values: tuple[float, ...] = ()
     independent: bool = True
@@ -39,7 +39,7 @@ class Published:
 
 
 @cache
-def best_of(m: int) -> float:
+def expected_maximum(m: int) -> float:
     """Return the mean of the largest of m standard normal values: .846 (m = 3), 1.163 (5), 1.539
     (10).
     """
@@ -52,7 +52,7 @@ def best_of(m: int) -> float:
 
 
 @cache
-def best_half_width(n: int, m: int, confidence: float) -> float:
+def maximum_prediction_half_width(n: int, m: int, confidence: float) -> float:
     """Return half the width of the prediction interval of the largest of m values.
 
     The interval is centered at the expected largest value; the unit is the standard deviation s of
@@ -69,17 +69,17 @@ def best_half_width(n: int, m: int, confidence: float) -> float:
     log_chi = nu * (log_s - np.exp(2 * log_s) / 2)
     density = np.exp(log_chi - log_chi.max()) * weights
     density /= density.sum()
-    shift, means, s = best_of(m), z / math.sqrt(n), np.exp(log_s)
+    shift, means, s = expected_maximum(m), z / math.sqrt(n), np.exp(log_s)
 
     def inside(half: float) -> float:
         ends = (ndtr(means + (shift + sign * half) * s) ** m for sign in (1, -1))
         return float(np.sum(density * (next(ends) - next(ends))))
 
-    return crossing(inside, confidence, 0.0, 1e4)
+    return bisect_increasing(inside, confidence, 0.0, 1e4)
 
 
-def prediction(
-    arms: Sequence[tuple[Sequence[float], Published]], confidence: float = 0.95
+def prediction_interval(
+    arms: Sequence[tuple[Sequence[float], ReportedResult]], confidence: float = 0.95
 ) -> Interval:
     """Return the prediction interval of a published number, or of the first minus the second of
     two.
@@ -91,29 +91,39 @@ def prediction(
     `best_half_width` replaces t sqrt(1 / n + 1 / m). Raises ValueError if an arm has fewer than 2
     runs.
     """
-    d, parts, rounding = contrast([values for values, _ in arms], (1, -1)[: len(arms)]).d, [], 0.0
+    d, parts, rounding = (
+        contrast([values for values, _ in arms], (1, -1)[: len(arms)]).estimate,
+        [],
+        0.0,
+    )
     for sign, (values, source) in zip((1, -1), arms, strict=False):
         n, s2 = len(values), variance(values)
         scale = 1 / n + 1 / (source.runs if source.independent else 1)
-        if source.best:
-            d += sign * best_of(source.runs) * math.sqrt(s2)
+        if source.is_best:
+            d += sign * expected_maximum(source.runs) * math.sqrt(s2)
             t = t_quantile((1 + confidence) / 2, n - 1)
-            scale = (best_half_width(n, source.runs, confidence) / t) ** 2
+            scale = (maximum_prediction_half_width(n, source.runs, confidence) / t) ** 2
         parts.append((s2 * scale, n))
         rounding += source.half_width
-    low, high = combined(d, parts).interval(confidence)
+    low, high = satterthwaite_effect(d, parts).interval(confidence)
     return Interval(low - rounding, high + rounding)
 
 
-def against(values: Sequence[float], source: Published) -> tuple[Badge, Interval, Effect | None]:
+def compare_with_reported(
+    values: Sequence[float], reported: ReportedResult
+) -> tuple[CompatibilityBadge, Interval, Effect | None]:
     """Return the badge, the prediction interval, and Welch's difference if the source gives
     independent runs.
 
     The difference then decides the badge: it is compatible if 0 lies within the 95 % interval of
     the difference.
     """
-    interval = prediction([(values, source)])
-    effect = welch(values, source.values) if source.independent and len(source.values) > 1 else None
+    interval = prediction_interval([(values, reported)])
+    effect = (
+        welch(values, reported.values)
+        if reported.independent and len(reported.values) > 1
+        else None
+    )
     low, high = effect.interval() if effect else interval
-    inside = low <= (0.0 if effect else source.value) <= high
+    inside = low <= (0.0 if effect else reported.value) <= high
     return ("compatible" if inside else "incompatible"), interval, effect

@@ -24,7 +24,7 @@ class Looks:
         if min(self.weights) <= 0 or sum(self.weights) > 1 + 1e-9:
             raise ValueError("weights are above 0 and their sum is at most 1")
 
-    def number(self, seeds: int) -> int:
+    def look_index(self, seeds: int) -> int:
         """Return the index of the look with `seeds` seeds.
 
         Raises ValueError if the schedule has no such look.
@@ -37,14 +37,14 @@ class Looks:
             )
         return self.seeds.index(seeds)
 
-    def next(self, seeds: int) -> int | None:
+    def next_seeds(self, seeds: int) -> int | None:
         """Return the seeds a condition at the look after the one with `seeds`, or None after the
         last look.
         """
-        following = self.seeds[self.number(seeds) + 1 :]
+        following = self.seeds[self.look_index(seeds) + 1 :]
         return following[0] if following else None
 
-    def spent(self, p: Sequence[float]) -> tuple[float, int]:
+    def corrected_p(self, p: Sequence[float]) -> tuple[float, int]:
         """Return the corrected p of a claim and the index of the look that gives it, the first of
         equals.
 
@@ -54,5 +54,5 @@ class Looks:
         return min(weighted), weighted.index(min(weighted))
 
 
-ONCE = Looks((1,), (1.0,))
+SINGLE_LOOK = Looks((1,), (1.0,))
 """Schedule with one look, for studies that add no seeds."""

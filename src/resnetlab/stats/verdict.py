@@ -20,16 +20,22 @@ from typing import Literal, NamedTuple
 
 from resnetlab.stats import contrasts, exact
 from resnetlab.stats.contrasts import Effect
-from resnetlab.stats.intervals import WHOLE, Interval, hurdle_interval, mean
-from resnetlab.stats.outcomes import Counts
-from resnetlab.stats.power import ALPHA, Forecast, first_enough, forecast, race_seeds
-from resnetlab.stats.sequential import ONCE, Looks
+from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, hurdle_interval, mean
+from resnetlab.stats.outcomes import OutcomeCounts
+from resnetlab.stats.power import (
+    ALPHA,
+    SeedForecast,
+    forecast_seeds,
+    rank_test_seeds,
+    smallest_sufficient_seeds,
+)
+from resnetlab.stats.sequential import SINGLE_LOOK, Looks
 
-Word = Literal[
+VerdictLabel = Literal[
     "reproduced", "partly reproduced", "contradicted", "inconclusive", "untestable", "waiting"
 ]
 
-MOST_UNCERTAIN = 8
+MAX_INCOMPLETE_ARMS = 8
 """Largest number of conditions with missing runs in a claim.
 
 Each doubles the number of cases to test.
@@ -54,29 +60,31 @@ class Arm:
     Larger values are better (accuracy in percent, minus loss).
     """
 
-    counts: Counts
+    counts: OutcomeCounts
     converged: tuple[float, ...]
     chance: float
     """Value of a constant guess."""
-    whole: Interval = WHOLE
+    value_range: Interval = ACCURACY_RANGE_PCT
     """Range of possible values."""
 
-    def fates(self) -> list[tuple[float, ...]]:
+    def missing_run_scenarios(self) -> list[tuple[float, ...]]:
         """Return the values in both cases of the missing runs: as dead, and as the mean of the
         converged ones.
         """
         converged, missing = self.converged, self.counts.missing
         return [converged, (*converged, *[mean(converged)] * missing)] if missing else [converged]
 
-    def overall(self, converged: Sequence[float]) -> Interval:
+    def interval_over_all_runs(self, converged: Sequence[float]) -> Interval:
         """Return the 95 % interval of the mean over all runs, given the values of the converged
         ones.
         """
-        return hurdle_interval(converged, self.counts.finished, self.chance, whole=self.whole)
+        return hurdle_interval(
+            converged, self.counts.finished, self.chance, value_range=self.value_range
+        )
 
 
 @dataclass(frozen=True)
-class Means:
+class MeansHypothesis:
     """Claim about means: each contrast (a row of weights, one an arm) lies in the region.
 
     Several contrasts form an intersection-union test: the largest one-sided p counts, without a
@@ -94,7 +102,7 @@ class Means:
     """Direction of a claim about a size; it gets a verdict of its own."""
 
     @property
-    def sizes(self) -> tuple[int, ...]:
+    def arm_sizes(self) -> tuple[int, ...]:
         """Return the number of values in each arm, for a forecast."""
         return (
             (len(self.pairs),)
@@ -105,21 +113,21 @@ class Means:
     def effects(self, values: Sequence[Sequence[float]]) -> list[Effect]:
         """Return the effect of each contrast from the values of the converged runs of each arm."""
         if self.pairs is not None:
-            return [contrasts.paired(self.pairs)]
+            return [contrasts.paired_difference(self.pairs)]
         if self.relative:
-            return [contrasts.relative(values)]
+            return [contrasts.relative_difference(values)]
         return [contrasts.contrast(values, row) for row in self.weights]
 
 
 @dataclass(frozen=True)
-class Fails:
+class FailureHypothesis:
     """Claim that the first arm fails to train (dead or diverged) and the second one trains."""
 
     arms: tuple[Arm, Arm]
 
 
 @dataclass(frozen=True)
-class Faster:
+class SpeedHypothesis:
     """Claim that the first arm reaches an accuracy in fewer epochs.
 
     `epochs` has a time for each run that is not missing. It is inf if the run did not reach the
@@ -130,7 +138,7 @@ class Faster:
     epochs: tuple[tuple[float, ...], tuple[float, ...]]
 
 
-Question = Means | Fails | Faster
+Hypothesis = MeansHypothesis | FailureHypothesis | SpeedHypothesis
 
 
 @dataclass(frozen=True)
@@ -140,8 +148,8 @@ class Verdict:
     `p` and `p_holm` are None if there is no test or the difference is deterministic.
     """
 
-    word: Word
-    why: str = ""
+    label: VerdictLabel
+    reason: str = ""
     """Reason of a verdict that does not follow from a p-value."""
     conditional: bool = False
     """True if an arm has dead, diverged or missing runs, so that only its converged runs were
@@ -152,7 +160,7 @@ class Verdict:
     """
     p: float | None = None
     p_holm: float | None = None
-    forecast: Forecast | None = None
+    forecast: SeedForecast | None = None
     direction: Verdict | None = None
     """Verdict on the direction alone, for a claim about a size."""
     look: int = 1
@@ -160,15 +168,15 @@ class Verdict:
     """Confidence level of the interval at this look."""
 
     @property
-    def qualified(self) -> str:
+    def qualified_label(self) -> str:
         """Return the word with its condition, for example `reproduced (conditional on
         convergence)`.
         """
-        decided = self.word in ("reproduced", "partly reproduced", "contradicted")
+        decided = self.label in ("reproduced", "partly reproduced", "contradicted")
         return (
-            f"{self.word} (conditional on convergence)"
+            f"{self.label} (conditional on convergence)"
             if self.conditional and decided
-            else self.word
+            else self.label
         )
 
 
@@ -177,8 +185,8 @@ def region_test(effect: Effect, region: Region) -> tuple[float, float]:
 
     A small p_in shows an effect inside the region, a small p_out an effect outside.
     """
-    p_in = max(effect.above(region.low), effect.below(region.high))
-    p_out = min(effect.below(region.low), effect.above(region.high))
+    p_in = max(effect.p_above(region.low), effect.p_below(region.high))
+    p_out = min(effect.p_below(region.low), effect.p_above(region.high))
     return p_in, p_out
 
 
@@ -203,7 +211,7 @@ def benjamini_hochberg(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def judge(questions: Sequence[Question], *, finished: bool = True) -> list[Verdict]:
+def compute_verdicts(hypotheses: Sequence[Hypothesis], *, finished: bool = True) -> list[Verdict]:
     """Return the verdict of each claim of a study; `finished` is true if every planned run of the
     study is finished.
 
@@ -214,12 +222,14 @@ def judge(questions: Sequence[Question], *, finished: bool = True) -> list[Verdi
     """
     if not finished:
         return [
-            Verdict("waiting", "not judged before the last run of the study") for _ in questions
+            Verdict("waiting", "not judged before the last run of the study") for _ in hypotheses
         ]
-    return _verdicts([[question] for question in questions], ONCE)
+    return _corrected_verdicts([[question] for question in hypotheses], SINGLE_LOOK)
 
 
-def judge_looks(history: Sequence[Sequence[Question]], looks: Looks) -> list[Verdict]:
+def compute_sequential_verdicts(
+    history: Sequence[Sequence[Hypothesis]], looks: Looks
+) -> list[Verdict]:
     """Return the verdict of each claim of a study that adds seeds at declared looks.
 
     `history` has the questions of each claim, one for each look so far, in order. Raises ValueError
@@ -227,23 +237,25 @@ def judge_looks(history: Sequence[Sequence[Question]], looks: Looks) -> list[Ver
     fails: it is tested once, since such small counts leave no error to share.
     """
     for questions in history:
-        once = len(questions) == 1 and isinstance(questions[0], Fails)
+        once = len(questions) == 1 and isinstance(questions[0], FailureHypothesis)
         for number, question in enumerate(questions):
-            if number and isinstance(question, Fails):
+            if number and isinstance(question, FailureHypothesis):
                 raise ValueError("a claim that a network fails is judged at one look")
             for arm in question.arms:
-                if looks.number(arm.counts.planned) != number and not once:
+                if looks.look_index(arm.counts.planned) != number and not once:
                     raise ValueError(
                         f"look {number + 1} is at {looks.seeds[number]} seeds a condition"
                     )
-    return _verdicts(history, looks)
+    return _corrected_verdicts(history, looks)
 
 
-def _verdicts(history: Sequence[Sequence[Question]], looks: Looks) -> list[Verdict]:
-    lines: list[Sequence[Question]] = []
+def _corrected_verdicts(history: Sequence[Sequence[Hypothesis]], looks: Looks) -> list[Verdict]:
+    lines: list[Sequence[Hypothesis]] = []
     directions: list[int | None] = []  # index of the line for a claim's direction, if it has one
     for questions in history:
-        size_claims = [q for q in questions if isinstance(q, Means) and q.direction is not None]
+        size_claims = [
+            q for q in questions if isinstance(q, MeansHypothesis) and q.direction is not None
+        ]
         directions.append(
             len(history) + sum(index is not None for index in directions) if size_claims else None
         )
@@ -255,8 +267,8 @@ def _verdicts(history: Sequence[Sequence[Question]], looks: Looks) -> list[Verdi
     lines = [*history, *lines]
     results_by_line = [[_test(question) for question in line] for line in lines]
     corrected = [
-        looks.spent([result.p for result in results])
-        if not isinstance(line[0], Fails)
+        looks.corrected_p([result.p for result in results])
+        if not isinstance(line[0], FailureHypothesis)
         else (results[0].p, 0)
         for line, results in zip(lines, results_by_line, strict=True)
     ]
@@ -278,28 +290,28 @@ class _TestResult(NamedTuple):
 
     side: Literal["in", "out", "none"]
     p: float
-    why: str = ""
-    word: Word = "inconclusive"
+    reason: str = ""
+    label: VerdictLabel = "inconclusive"
     effect: Effect | None = None
 
 
-def _test(question: Question) -> _TestResult:
+def _test(hypothesis: Hypothesis) -> _TestResult:
     """Test a question and return the result with the largest p over all cases of the missing runs.
 
     The side is `none` if the missing runs could change it.
     """
-    arms = question.arms
+    arms = hypothesis.arms
     if any(arm.counts.out_of_memory for arm in arms):
         return _TestResult(
             "none", 1.0, "a condition does not fit into this machine's memory", "untestable"
         )
-    if sum(arm.counts.missing > 0 for arm in arms) > MOST_UNCERTAIN:
+    if sum(arm.counts.missing > 0 for arm in arms) > MAX_INCOMPLETE_ARMS:
         return _TestResult(
-            "none", 1.0, f"runs are missing in more than {MOST_UNCERTAIN} of the conditions"
+            "none", 1.0, f"runs are missing in more than {MAX_INCOMPLETE_ARMS} of the conditions"
         )
     effect: Effect | None = None
-    match question:
-        case Means():
+    match hypothesis:
+        case MeansHypothesis():
             short = [arm for arm in arms if len(arm.converged) < 2]
             if short and len(arms) == 2:
                 rates = " against ".join(
@@ -308,7 +320,7 @@ def _test(question: Question) -> _TestResult:
                 return _TestResult(
                     "none", 1.0, f"too few converged runs for a test of means: {rates} converged"
                 )
-            if short or (question.pairs is not None and len(question.pairs) < 2):
+            if short or (hypothesis.pairs is not None and len(hypothesis.pairs) < 2):
                 what = (
                     f"{len(short)} of the {len(arms)} conditions have"
                     if short
@@ -318,19 +330,22 @@ def _test(question: Question) -> _TestResult:
                     "none", 1.0, f"too few converged runs for a test of means: {what} fewer than 2"
                 )
             results = [
-                _test_means(question, cases) for cases in product(*(arm.fates() for arm in arms))
+                _test_means(hypothesis, cases)
+                for cases in product(*(arm.missing_run_scenarios() for arm in arms))
             ]
-            effect = _weakest_effect(question, question.effects([arm.converged for arm in arms]))
-        case Fails():
+            effect = _weakest_effect(
+                hypothesis, hypothesis.effects([arm.converged for arm in arms])
+            )
+        case FailureHypothesis():
             failures = [(arm.counts.dead + arm.counts.diverged, arm.counts.missing) for arm in arms]
             results = [
-                _test_fails(question, cases)
+                _test_failure(hypothesis, cases)
                 for cases in product(*({k, k + m} for k, m in failures))
             ]
-        case Faster():
+        case SpeedHypothesis():
             results = [
-                _test_faster(*cases)
-                for cases in product(*map(_arrival_cases, arms, question.epochs))
+                _test_speed(*cases)
+                for cases in product(*map(_time_scenarios, arms, hypothesis.epochs))
             ]
     worst = max(results, key=lambda result: result.p)
     if any(result.side != worst.side for result in results):
@@ -338,16 +353,16 @@ def _test(question: Question) -> _TestResult:
     return worst._replace(effect=effect)
 
 
-def _weakest_effect(question: Means, effects: Sequence[Effect]) -> Effect:
-    return max(effects, key=lambda effect: region_test(effect, question.region)[0])
+def _weakest_effect(hypothesis: MeansHypothesis, effects: Sequence[Effect]) -> Effect:
+    return max(effects, key=lambda effect: region_test(effect, hypothesis.region)[0])
 
 
-def _test_means(question: Means, converged: Sequence[tuple[float, ...]]) -> _TestResult:
+def _test_means(hypothesis: MeansHypothesis, converged: Sequence[tuple[float, ...]]) -> _TestResult:
     """Test means for one case of the missing runs.
 
     The converged runs decide, unless the means over all runs contradict them.
     """
-    region, effects = question.region, question.effects(converged)
+    region, effects = hypothesis.region, hypothesis.effects(converged)
     tests = [region_test(effect, region) for effect in effects]
     p_in, p_out = (
         max(test[0] for test in tests),
@@ -360,15 +375,16 @@ def _test_means(question: Means, converged: Sequence[tuple[float, ...]]) -> _Tes
     side: Literal["in", "out"] = "in" if p_in <= p_out else "out"
     if any(
         len(values) < arm.counts.finished
-        for values, arm in zip(converged, question.arms, strict=True)
+        for values, arm in zip(converged, hypothesis.arms, strict=True)
     ):
         overall = [
-            arm.overall(values) for arm, values in zip(question.arms, converged, strict=True)
+            arm.interval_over_all_runs(values)
+            for arm, values in zip(hypothesis.arms, converged, strict=True)
         ]
         spans = (
-            [_ratio_span(overall)]
-            if question.relative
-            else [_span(overall, row) for row in question.weights]
+            [_relative_difference_interval(overall)]
+            if hypothesis.relative
+            else [_contrast_interval(overall, row) for row in hypothesis.weights]
         )
         outside = any(span.high <= region.low or span.low >= region.high for span in spans)
         inside = all(region.low < span.low and span.high < region.high for span in spans)
@@ -379,12 +395,12 @@ def _test_means(question: Means, converged: Sequence[tuple[float, ...]]) -> _Tes
     return _TestResult(side, min(1.0, 2 * min(p_in, p_out)))
 
 
-def _span(arms: Sequence[Interval], weights: Sequence[float]) -> Interval:
+def _contrast_interval(arms: Sequence[Interval], weights: Sequence[float]) -> Interval:
     used = [(c * arm.low, c * arm.high) for c, arm in zip(weights, arms, strict=True) if c]
     return Interval(math.fsum(map(min, used)), math.fsum(map(max, used)))
 
 
-def _ratio_span(arms: Sequence[Interval]) -> Interval:
+def _relative_difference_interval(arms: Sequence[Interval]) -> Interval:
     pairs = list(zip(arms[::2], arms[1::2], strict=True))
     if any(right.low <= 0 <= right.high or math.isinf(right.low) for _, right in pairs):
         return Interval(-math.inf, math.inf)
@@ -394,22 +410,22 @@ def _ratio_span(arms: Sequence[Interval]) -> Interval:
     )
 
 
-def _test_fails(question: Fails, failed: Sequence[int]) -> _TestResult:
+def _test_failure(hypothesis: FailureHypothesis, failed: Sequence[int]) -> _TestResult:
     """Test the claim that the first arm fails and the second one trains.
 
     It is reproduced if the first arm fails more often and in at least half of its runs, and the
     second one in at most half. It is contradicted if the first arm clearly fails in fewer than half
     of its runs, by the one-sided 95 % bound (Clopper and Pearson 1934).
     """
-    (k_a, k_b), (n_a, n_b) = failed, [arm.counts.finished for arm in question.arms]
+    (k_a, k_b), (n_a, n_b) = failed, [arm.counts.finished for arm in hypothesis.arms]
     if 2 * k_a < n_a:
-        return _TestResult("out", exact.below_half(k_a, n_a))
+        return _TestResult("out", exact.binomial_test_below_half(k_a, n_a))
     if 2 * k_b > n_b:
         return _TestResult("none", 1.0, "both conditions fail in most of their runs")
     return _TestResult("in", min(1.0, 2 * exact.boschloo(k_a, n_a, k_b, n_b)))
 
 
-def _arrival_cases(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ...]]:
+def _time_scenarios(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ...]]:
     """Return the times in both cases of missing runs: never, and at the time of the median run."""
     missing = arm.counts.missing
     middle = sorted(epochs)[(len(epochs) - 1) // 2] if epochs else math.inf
@@ -419,15 +435,15 @@ def _arrival_cases(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ...
     ]
 
 
-def _test_faster(left: tuple[float, ...], right: tuple[float, ...]) -> _TestResult:
+def _test_speed(left: tuple[float, ...], right: tuple[float, ...]) -> _TestResult:
     if not any(math.isfinite(x) for x in (*left, *right)):
         return _TestResult("none", 1.0, "no run of either condition reached the level")
-    sooner, later, _ = exact.race(left, right)
+    sooner, later, _ = exact.time_to_accuracy_rank_test(left, right)
     return _TestResult("in" if sooner <= later else "out", min(1.0, 2 * min(sooner, later)))
 
 
 def _verdict(
-    line: Sequence[Question],
+    line: Sequence[Hypothesis],
     results: Sequence[_TestResult],
     corrected: tuple[float, int],
     p_holm: float,
@@ -438,16 +454,16 @@ def _verdict(
     latest look.
     """
     question, latest, (p, decided) = line[-1], results[-1], corrected
-    result = latest if latest.word == "untestable" else results[decided]
-    word, effect = result.word, latest.effect
+    result = latest if latest.label == "untestable" else results[decided]
+    word, effect = result.label, latest.effect
     if result.side != "none" and p_holm < ALPHA:
         word = "reproduced" if result.side == "in" else "contradicted"
-    means = isinstance(question, Means)
+    means = isinstance(question, MeansHypothesis)
     tested = result.side != "none" and not (effect is not None and effect.deterministic)
     return Verdict(
-        word=word,
+        label=word,
         effect=effect,
-        why=result.why if word in ("inconclusive", "untestable") else "",
+        reason=result.reason if word in ("inconclusive", "untestable") else "",
         conditional=means
         and any(arm.counts.converged < arm.counts.finished for arm in question.arms),
         p=p if tested else None,
@@ -460,15 +476,23 @@ def _verdict(
     )
 
 
-def _forecast(question: Question, effect: Effect | None, alpha: float) -> Forecast | None:
+def _forecast(hypothesis: Hypothesis, effect: Effect | None, alpha: float) -> SeedForecast | None:
     """Return the seeds that would decide a claim if the observed effect is the true one."""
-    if isinstance(question, Means):
-        return forecast(effect, question.sizes, question.region, alpha) if effect else None
-    min_runs = 1 + min(arm.counts.finished for arm in question.arms)
-    if isinstance(question, Faster):
-        return race_seeds(exact.race(*question.epochs)[2], alpha, min_runs)
-    rates = [(arm.counts.dead + arm.counts.diverged) / arm.counts.finished for arm in question.arms]
-    return first_enough(
+    if isinstance(hypothesis, MeansHypothesis):
+        return (
+            forecast_seeds(effect, hypothesis.arm_sizes, hypothesis.region, alpha)
+            if effect
+            else None
+        )
+    min_runs = 1 + min(arm.counts.finished for arm in hypothesis.arms)
+    if isinstance(hypothesis, SpeedHypothesis):
+        return rank_test_seeds(
+            exact.time_to_accuracy_rank_test(*hypothesis.epochs)[2], alpha, min_runs
+        )
+    rates = [
+        (arm.counts.dead + arm.counts.diverged) / arm.counts.finished for arm in hypothesis.arms
+    ]
+    return smallest_sufficient_seeds(
         lambda n: exact.decision_power(n, rates[0], rates[1], alpha) >= 0.8, min_runs
     )
 
@@ -478,5 +502,5 @@ def _combine_direction(size: Verdict, direction: Verdict) -> Verdict:
 
     A contradicted size with a reproduced direction is partly reproduced.
     """
-    partly = size.word == "contradicted" and direction.word == "reproduced"
-    return replace(size, word="partly reproduced" if partly else size.word, direction=direction)
+    partly = size.label == "contradicted" and direction.label == "reproduced"
+    return replace(size, label="partly reproduced" if partly else size.label, direction=direction)

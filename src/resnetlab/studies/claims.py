@@ -13,25 +13,25 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, assert_never
 
-from resnetlab.schema import FieldError, PositiveAmount, spec, tagged
+from resnetlab.schema import FieldError, PositiveFloat, discriminated_by, strict_dataclass
 
 Metric = Literal["top1", "error", "loss"]
 """Metric of a claim: accuracy in percent, error in percent or loss in nats. For error and loss,
 less is better. A difference in error is also one in accuracy; a percentage of an error is not."""
 
-Images = Literal["test", "train"]
+ClaimSplit = Literal["test", "train"]
 """Images of a comparison: the test images, or the fixed train images that every run evaluates in
 evaluation mode.
 """
 
 
-@spec
+@strict_dataclass
 class _ClaimText:
     says: str
     source: str = ""
 
 
-@spec
+@strict_dataclass
 class Greater(_ClaimText):
     """Claim that `left` is better than `right`."""
 
@@ -40,7 +40,7 @@ class Greater(_ClaimText):
     """Label of a condition. A study file gives its axes: `{ model.depth = 56 }`."""
     right: str
     metric: Metric = "top1"
-    split: Images = "test"
+    split: ClaimSplit = "test"
     paired: bool = False
     """Compare the runs of each seed pair by pair.
 
@@ -48,7 +48,7 @@ class Greater(_ClaimText):
     """
 
 
-@spec
+@strict_dataclass
 class About(_ClaimText):
     """Claim that `left` is better than `right` by about `size`.
 
@@ -60,15 +60,15 @@ class About(_ClaimText):
     right: str
     size: float
     """Difference in points or nats; negative if `right` is better."""
-    margin: PositiveAmount | None = None
+    margin: PositiveFloat | None = None
     """Allowed deviation from the size. None: half of the size, and at least 0.2."""
-    expected_sd: PositiveAmount | None = None
+    expected_sd: PositiveFloat | None = None
     """Expected standard deviation of a run.
 
     A margin too small for the seeds is rejected before any run starts.
     """
     metric: Metric = "top1"
-    split: Images = "test"
+    split: ClaimSplit = "test"
     paired: bool = False
 
     def __post_init__(self) -> None:
@@ -76,12 +76,12 @@ class About(_ClaimText):
             raise FieldError("size", "not a difference", 'size = 2.5, or kind = "equal"')
 
     @property
-    def allowed(self) -> float:
+    def effective_margin(self) -> float:
         """Return the margin, or its default if none is given."""
         return self.margin or max(abs(self.size) / 2, 0.2)
 
 
-@spec
+@strict_dataclass
 class Equal(_ClaimText):
     """Claim that `left` and `right` differ by less than `margin`, in both directions (two one-sided
     tests).
@@ -90,19 +90,19 @@ class Equal(_ClaimText):
     kind: Literal["equal"] = "equal"
     left: str
     right: str
-    margin: PositiveAmount
-    expected_sd: PositiveAmount | None = None
+    margin: PositiveFloat
+    expected_sd: PositiveFloat | None = None
     metric: Metric = "top1"
-    split: Images = "test"
+    split: ClaimSplit = "test"
     paired: bool = False
 
     @property
-    def allowed(self) -> float:
+    def effective_margin(self) -> float:
         """Return the margin."""
         return self.margin
 
 
-@spec
+@strict_dataclass
 class FailsAndTrains(_ClaimText):
     """Claim that most runs of `left` die or diverge and most runs of `right` do not."""
 
@@ -111,7 +111,7 @@ class FailsAndTrains(_ClaimText):
     right: str
 
 
-@spec
+@strict_dataclass
 class Average(_ClaimText):
     """Claim that `left` is better than `right` on average over pairs of conditions."""
 
@@ -119,10 +119,10 @@ class Average(_ClaimText):
     left: tuple[str, ...]
     right: tuple[str, ...]
     metric: Metric = "top1"
-    split: Images = "test"
+    split: ClaimSplit = "test"
 
 
-@spec
+@strict_dataclass
 class Relative(_ClaimText):
     """Claim that `left` is better than `right` by about `size` percent of right, on average over
     pairs.
@@ -133,23 +133,23 @@ class Relative(_ClaimText):
     right: tuple[str, ...]
     size: float
     """Difference in percent: 28 for 28 % less error."""
-    margin: PositiveAmount
-    expected_sd: PositiveAmount | None = None
+    margin: PositiveFloat
+    expected_sd: PositiveFloat | None = None
     """Expected standard deviation of a run, in percent of right, as size and margin."""
     metric: Metric = "error"
-    split: Images = "test"
+    split: ClaimSplit = "test"
 
     def __post_init__(self) -> None:
         if self.size == 0 or not math.isfinite(self.size):
             raise FieldError("size", "not a difference", "size = 28.0")
 
     @property
-    def allowed(self) -> float:
+    def effective_margin(self) -> float:
         """Return the margin."""
         return self.margin
 
 
-@spec
+@strict_dataclass
 class Monotone(_ClaimText):
     """Claim that the metric improves, or worsens, with every step along an axis."""
 
@@ -160,10 +160,10 @@ class Monotone(_ClaimText):
     order: tuple[str, ...]
     """Labels of the conditions along the axis."""
     metric: Metric = "top1"
-    split: Images = "test"
+    split: ClaimSplit = "test"
 
 
-@spec
+@strict_dataclass
 class Best(_ClaimText):
     """Claim that `left` is better than each rival."""
 
@@ -175,10 +175,10 @@ class Best(_ClaimText):
     In a study file, `among` picks them; without it they are all other conditions.
     """
     metric: Metric = "top1"
-    split: Images = "test"
+    split: ClaimSplit = "test"
 
 
-@spec
+@strict_dataclass
 class Faster(_ClaimText):
     """Claim that `left` reaches an accuracy in fewer epochs than `right`.
 
@@ -188,7 +188,7 @@ class Faster(_ClaimText):
     kind: Literal["faster"] = "faster"
     left: str
     right: str
-    accuracy_pct: Annotated[PositiveAmount, "percent"]
+    accuracy_pct: Annotated[PositiveFloat, "percent"]
     """Accuracy to reach: on the test images if both conditions record a test curve, else on
     validation.
     """
@@ -198,17 +198,17 @@ class Faster(_ClaimText):
             raise FieldError("accuracy_pct", "not below 100 %", "accuracy_pct = 90.0")
 
 
-Measured = Greater | About | Equal | Average | Relative | Monotone | Best
+MetricClaim = Greater | About | Equal | Average | Relative | Monotone | Best
 """Kinds of claims that compare a metric."""
 
 Claim = Annotated[
     Greater | About | Equal | FailsAndTrains | Average | Relative | Monotone | Best | Faster,
-    tagged("kind"),
+    discriminated_by("kind"),
 ]
-AnyClaim = Measured | FailsAndTrains | Faster
+AnyClaim = MetricClaim | FailsAndTrains | Faster
 
 
-def labels(claim: AnyClaim) -> tuple[str, ...]:
+def condition_labels(claim: AnyClaim) -> tuple[str, ...]:
     """Return the labels of the conditions that a claim compares, in the order of its question's
     arms.
     """
@@ -225,22 +225,26 @@ def labels(claim: AnyClaim) -> tuple[str, ...]:
             return (claim.left, claim.right)
 
 
-def images(claim: AnyClaim) -> Images:
+def claim_split(claim: AnyClaim) -> ClaimSplit:
     """Return the images of a claim. A kind that compares no metric uses the test images."""
-    return claim.split if isinstance(claim, Measured) else "test"
+    return claim.split if isinstance(claim, MetricClaim) else "test"
 
 
-def described(claim: AnyClaim) -> str:
+def describe_claim(claim: AnyClaim) -> str:
     """Describe a comparison in a line: `residual 56 (A) above plain 56`."""
-    return _comparison(claim) + (", on the train images" if images(claim) == "train" else "")
+    return _describe_comparison(claim) + (
+        ", on the train images" if claim_split(claim) == "train" else ""
+    )
 
 
-def _comparison(claim: AnyClaim) -> str:
+def _describe_comparison(claim: AnyClaim) -> str:
     match claim:
         case Greater():
             return f"{claim.left} above {claim.right}"
         case About():
-            return f"{claim.left} above {claim.right} by {claim.size:g} ± {claim.allowed:g}"
+            return (
+                f"{claim.left} above {claim.right} by {claim.size:g} ± {claim.effective_margin:g}"
+            )
         case Equal():
             return f"{claim.left} and {claim.right} within ± {claim.margin:g}"
         case FailsAndTrains():

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnetlab.errors import mistake
+from resnetlab.errors import input_error
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import encode
 from resnetlab.stats.contrasts import Effect, welch
 from resnetlab.stats.exact import mcnemar
-from resnetlab.stats.intervals import Summary, summarise
+from resnetlab.stats.intervals import Summary, summarize
 from resnetlab.stats.outcomes import Outcome
-from resnetlab.studies.parsing.toml_tables import flat
+from resnetlab.studies.parsing.toml_tables import flatten
 
-FEW = 5
+FEW_RUNS = 5
 """Number of runs a set below which a warning says that the interval is wide."""
 
 
@@ -52,7 +52,7 @@ class Comparison:
 
     a: RunSet
     b: RunSet
-    differs: tuple[str, ...]
+    differing_fields: tuple[str, ...]
     """Fields of the configurations that differ, with both values."""
     effect: Effect | None
     """Difference of the mean test accuracies of converged runs, in points; None if a set has fewer
@@ -71,13 +71,13 @@ def compare(a: str, b: str) -> Comparison:
 
     Raises InputError if a path has no finished run, or if its runs differ in more than their seed.
     """
-    left, right = read_set(a), read_set(b)
+    left, right = read_run_set(a), read_run_set(b)
     effect = None
     if min(len(left.summary.converged_pct), len(right.summary.converged_pct)) >= 2:
         effect = welch(left.summary.converged_pct, right.summary.converged_pct)
     tested = effect is not None and not effect.deterministic
     p = (
-        min(1.0, 2 * min(effect.above(0), effect.below(0)))
+        min(1.0, 2 * min(effect.p_above(0), effect.p_below(0)))
         if tested and effect is not None
         else None
     )
@@ -85,7 +85,7 @@ def compare(a: str, b: str) -> Comparison:
     return Comparison(
         left,
         right,
-        _differing(left, right),
+        _differing_fields(left, right),
         effect,
         p,
         _disagreement(a, b, left, right) if single_runs else None,
@@ -93,13 +93,13 @@ def compare(a: str, b: str) -> Comparison:
     )
 
 
-def read_set(pattern: str) -> RunSet:
+def read_run_set(pattern: str) -> RunSet:
     """Read the runs of a path or a pattern. Raises InputError as `compare` does."""
-    folders = sorted(path for path in _matches(pattern) if (path / "run.json").exists())
+    folders = sorted(path for path in _matching_folders(pattern) if (path / "run.json").exists())
     records = [record for path in folders if (record := RunDirectory(path).record()) is not None]
     if not any(record.result for record in records):
         fix = "give a run's folder, or a pattern of folders in quotes"
-        raise mistake(
+        raise input_error(
             pattern,
             "no finished run there",
             fix,
@@ -114,14 +114,14 @@ def read_set(pattern: str) -> RunSet:
                 )
             )
             fix = "give a pattern that picks one condition"
-            raise mistake(pattern, f"runs that differ in more than their seed: {fields}", fix)
+            raise input_error(pattern, f"runs that differ in more than their seed: {fields}", fix)
     file = records[0].file
     runs: list[tuple[Outcome, float | None]] = [_outcome(record) for record in records]
     name = f"{file.run.model.title} on {file.data_name}"
-    return RunSet(name, tuple(records), summarise(runs, 100 * file.class_share))
+    return RunSet(name, tuple(records), summarize(runs, 100 * file.class_share))
 
 
-def _matches(pattern: str) -> list[Path]:
+def _matching_folders(pattern: str) -> list[Path]:
     if Path(pattern).is_dir():
         return [Path(pattern)]
     anchor = Path(Path(pattern).anchor)
@@ -136,10 +136,10 @@ def _outcome(record: RunRecord) -> tuple[Outcome, float | None]:
 
 
 def _without_seed(record: RunRecord) -> dict[str, Any]:
-    return {key: value for key, value in flat(encode(record.file.run)).items() if key != "seed"}
+    return {key: value for key, value in flatten(encode(record.file.run)).items() if key != "seed"}
 
 
-def _differing(a: RunSet, b: RunSet) -> tuple[str, ...]:
+def _differing_fields(a: RunSet, b: RunSet) -> tuple[str, ...]:
     left, right = _without_seed(a.records[0]), _without_seed(b.records[0])
     names = [key for key in sorted(left.keys() | right.keys()) if left.get(key) != right.get(key)]
     return tuple(
@@ -168,8 +168,10 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
             warnings.append(f"{counts.waiting} runs of {runs.name} are not finished")
     if effect is None:
         warnings.append("fewer than two converged runs a set: no interval and no test of means")
-    elif min(len(runs.summary.converged_pct) for runs in (a, b)) < FEW:
-        warnings.append(f"fewer than {FEW} converged runs a set: the interval is wide, and honest")
+    elif min(len(runs.summary.converged_pct) for runs in (a, b)) < FEW_RUNS:
+        warnings.append(
+            f"fewer than {FEW_RUNS} converged runs a set: the interval is wide, and honest"
+        )
     shared = {record.file.run.seed for record in a.records} & {
         record.file.run.seed for record in b.records
     }
@@ -193,7 +195,7 @@ def _disagreement(path_a: str, path_b: str, a: RunSet, b: RunSet) -> Disagreemen
 
     if a.records[0].file.run.data.sha256 != b.records[0].file.run.data.sha256:
         return None
-    files = [_matches(path)[0] / "logits-test.safetensors" for path in (path_a, path_b)]
+    files = [_matching_folders(path)[0] / "logits-test.safetensors" for path in (path_a, path_b)]
     if not all(path.exists() for path in files):
         return None
     saved = [load_file(path) for path in files]
@@ -204,7 +206,7 @@ def _disagreement(path_a: str, path_b: str, a: RunSet, b: RunSet) -> Disagreemen
     return Disagreement(only_a, only_b, len(right[0]), mcnemar(only_a, only_b))
 
 
-def lines(comparison: Comparison) -> Sequence[str]:
+def format_lines(comparison: Comparison) -> Sequence[str]:
     """Return the comparison as lines of text."""
     text = []
     for letter, runs in (("A", comparison.a), ("B", comparison.b)):
@@ -220,18 +222,19 @@ def lines(comparison: Comparison) -> Sequence[str]:
         text.append(
             f"{letter}: {runs.name}: {mean}, {counts.converged} of {counts.planned} runs converged"
         )
-    text += [f"differs in {field}" for field in comparison.differs]
+    text += [f"differs in {field}" for field in comparison.differing_fields]
     effect = comparison.effect
     if effect is not None and effect.deterministic:
         text.append(
-            f"A - B: {effect.d:+.1f} points: both sets are constant, a deterministic difference"
+            f"A - B: {effect.estimate:+.1f} points: both sets are constant, a deterministic "
+            "difference"
         )
     elif effect is not None and comparison.p is not None:
         low, high = effect.interval()
         p = f"p = {comparison.p:.4f}" if comparison.p >= 1e-4 else "p < 0.0001"
         text.append(
-            f"A - B: {effect.d:+.1f} points [{low:.1f}, {high:.1f}], Welch, nu = "
-            f"{effect.nu:.1f}, {p}"
+            f"A - B: {effect.estimate:+.1f} points [{low:.1f}, {high:.1f}], Welch, nu = "
+            f"{effect.df:.1f}, {p}"
         )
     if comparison.disagreement is not None:
         pair = comparison.disagreement
@@ -244,25 +247,25 @@ def lines(comparison: Comparison) -> Sequence[str]:
     return [*text, *(f"note: {warning}" for warning in comparison.warnings)]
 
 
-def facts(comparison: Comparison) -> dict[str, Any]:
+def to_dict(comparison: Comparison) -> dict[str, Any]:
     """Return the comparison as plain values, for `--json`: accuracies in percent, differences A
     minus B in points.
     """
     effect = comparison.effect
     return {
-        "a": _set_facts(comparison.a),
-        "b": _set_facts(comparison.b),
-        "differs": comparison.differs,
-        "difference_points": effect.d if effect is not None else None,
+        "a": _run_set_to_dict(comparison.a),
+        "b": _run_set_to_dict(comparison.b),
+        "differs": comparison.differing_fields,
+        "difference_points": effect.estimate if effect is not None else None,
         "difference_interval_points": effect.interval() if effect is not None else None,
-        "degrees_of_freedom": effect.nu if effect is not None else None,
+        "degrees_of_freedom": effect.df if effect is not None else None,
         "p": comparison.p,
         "disagreement": comparison.disagreement,
         "notes": comparison.warnings,
     }
 
 
-def _set_facts(runs: RunSet) -> dict[str, Any]:
+def _run_set_to_dict(runs: RunSet) -> dict[str, Any]:
     summary = runs.summary
     return {
         "name": runs.name,

@@ -12,7 +12,7 @@ from statistics import median
 from resnetlab.runs.records import RunRecord
 from resnetlab.studies.plan import PlannedRun
 
-STEPS = 20
+MIN_STEPS = 20
 """Number of steps of a run before its speed is used."""
 
 
@@ -26,9 +26,9 @@ class _Throughput:
     time: float
 
     @property
-    def known(self) -> bool:
+    def has_enough_steps(self) -> bool:
         """Return whether the run has taken enough steps for an estimate."""
-        return self.step - self.first_step >= STEPS
+        return self.step - self.first_step >= MIN_STEPS
 
     @property
     def seconds_per_step(self) -> float:
@@ -36,27 +36,27 @@ class _Throughput:
         return (self.time - self.first_time) / (self.step - self.first_step)
 
 
-class Estimate:
+class TimeEstimator:
     """Estimator of the seconds that a study still needs, from the steps of its runs."""
 
     def __init__(self, runs: Iterable[PlannedRun], finished: Iterable[str], workers: int) -> None:
         self.runs = {run.id: run for run in runs}
-        self.left = set(self.runs) - set(finished)
+        self.unfinished = set(self.runs) - set(finished)
         self.workers = max(1, workers)
-        self.paces: dict[str, _Throughput] = {}
-        self.totals: dict[str, int] = {}
+        self.throughputs: dict[str, _Throughput] = {}
+        self.total_steps: dict[str, int] = {}
 
-    def see(self, run_id: str, step: int, total: int, now: float) -> None:
+    def update(self, run_id: str, step: int, total: int, now: float) -> None:
         """Record that a run has taken `step` of `total` steps at the time `now`, in seconds of any
         clock.
         """
-        pace = self.paces.setdefault(run_id, _Throughput(step, now, step, now))
+        pace = self.throughputs.setdefault(run_id, _Throughput(step, now, step, now))
         pace.step, pace.time = step, now
-        self.totals[run_id] = total
+        self.total_steps[run_id] = total
 
-    def done(self, run_id: str) -> None:
+    def mark_finished(self, run_id: str) -> None:
         """Record that a run needs no more time."""
-        self.left.discard(run_id)
+        self.unfinished.discard(run_id)
 
     def seconds_left(self) -> float | None:
         """Return the seconds for all runs that are left, on all workers; None until a run has taken
@@ -65,33 +65,34 @@ class Estimate:
         The time of a condition comes from its own runs. For a condition that has not begun, it
         comes from the other runs, in proportion to multiply-adds.
         """
-        known = {run_id: pace for run_id, pace in self.paces.items() if pace.known}
+        known = {run_id: pace for run_id, pace in self.throughputs.items() if pace.has_enough_steps}
         if not known:
             return None
         by_condition: dict[str, list[float]] = {}
         for run_id, pace in known.items():
             by_condition.setdefault(self.runs[run_id].condition, []).append(
-                pace.seconds_per_step * self.totals[run_id]
+                pace.seconds_per_step * self.total_steps[run_id]
             )
         seconds_by_condition = {
             condition: sum(times) / len(times) for condition, times in by_condition.items()
         }
         per_mac = sum(
-            pace.seconds_per_step * self.totals[i] / self.runs[i].macs for i, pace in known.items()
+            pace.seconds_per_step * self.total_steps[i] / self.runs[i].macs
+            for i, pace in known.items()
         ) / len(known)
         seconds = 0.0
         longest = 0.0
-        for run_id in self.left:
+        for run_id in self.unfinished:
             run = self.runs[run_id]
-            total = self.totals.get(run_id, 0)
-            share = 1 - self.paces[run_id].step / total if total else 1.0
+            total = self.total_steps.get(run_id, 0)
+            share = 1 - self.throughputs[run_id].step / total if total else 1.0
             run_seconds = share * seconds_by_condition.get(run.condition, per_mac * run.macs)
             seconds += run_seconds
             longest = max(longest, run_seconds)
         return max(longest, seconds / self.workers)
 
 
-def expected_seconds(run: PlannedRun, past: Sequence[RunRecord]) -> float | None:
+def expected_seconds(run: PlannedRun, past_records: Sequence[RunRecord]) -> float | None:
     """Return the seconds that a run will take, from the throughput of finished runs with the same
     numerics.
 
@@ -101,7 +102,7 @@ def expected_seconds(run: PlannedRun, past: Sequence[RunRecord]) -> float | None
     file = run.file
     comparable = [
         record
-        for record in past
+        for record in past_records
         if record.file.run.numerics == file.run.numerics and record.result is not None
     ]
     speeds = [

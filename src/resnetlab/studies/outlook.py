@@ -12,9 +12,9 @@ from typing import Any
 
 from resnetlab.runs.records import RunRecord
 from resnetlab.stats.intervals import variance
-from resnetlab.stats.power import runs_for, smallest_effect
+from resnetlab.stats.power import minimum_detectable_effect, required_runs
 from resnetlab.studies.eta import expected_seconds
-from resnetlab.studies.parsing.power_checks import cautions
+from resnetlab.studies.parsing.power_checks import plan_warnings
 from resnetlab.studies.plan import Plan, StudyRecord
 
 
@@ -31,7 +31,7 @@ class ConditionOutlook:
     """
     sd_points: float | None
     """Standard deviation of the test accuracy of its converged runs; None for fewer than two."""
-    measured: int
+    measured_runs: int
     """Number of converged runs with a test accuracy."""
 
 
@@ -44,13 +44,13 @@ class Outlook:
     finished: int
     workers: int
     conditions: tuple[ConditionOutlook, ...]
-    smallest_sds: float | None
+    detectable_effect_sds: float | None
     """Smallest difference that the seeds detect with 80 % power, in sds of a run; None for one
     seed.
     """
     seeds_for_one_sd: int
     """Seeds a condition that detect a difference of one standard deviation with the same power."""
-    cautions: tuple[str, ...]
+    warnings: tuple[str, ...]
     """Claims that the seeds may not decide."""
 
     @property
@@ -68,14 +68,20 @@ class Outlook:
 
 
 def outlook(
-    plan: Plan, record: StudyRecord, past: Sequence[RunRecord], left: Collection[str], workers: int
+    plan: Plan,
+    record: StudyRecord,
+    past_records: Sequence[RunRecord],
+    unfinished_ids: Collection[str],
+    workers: int,
 ) -> Outlook:
     """Return the outlook on a plan whose runs `left` are still to do, on `workers` processes."""
     conditions = []
     for condition in plan.study.conditions:
         runs = [run for run in plan.runs if run.condition == condition.label]
         results = [
-            cell.record.result for cell in record.of(condition.label) if cell.record is not None
+            cell.record.result
+            for cell in record.runs_of(condition.label)
+            if cell.record is not None
         ]
         values = [
             100 - r.test.top1_error_pct for r in results if r and r.status == "converged" and r.test
@@ -84,8 +90,8 @@ def outlook(
             ConditionOutlook(
                 condition.label,
                 len(runs),
-                sum(run.id in left for run in runs),
-                expected_seconds(runs[0], past),
+                sum(run.id in unfinished_ids for run in runs),
+                expected_seconds(runs[0], past_records),
                 variance(values) ** 0.5 if len(values) > 1 else None,
                 len(values),
             )
@@ -94,18 +100,18 @@ def outlook(
     return Outlook(
         plan.study.name,
         len(plan.runs),
-        len(plan.runs) - len(left),
+        len(plan.runs) - len(unfinished_ids),
         workers,
         tuple(conditions),
-        smallest_effect(seeds) if seeds > 1 else None,
-        math.ceil(runs_for(1.0)),
-        cautions(plan.study.claims, seeds, plan.study.published),
+        minimum_detectable_effect(seeds) if seeds > 1 else None,
+        math.ceil(required_runs(1.0)),
+        plan_warnings(plan.study.claims, seeds, plan.study.published),
     )
 
 
-def facts(ahead: Outlook) -> dict[str, Any]:
+def to_dict(plan_outlook: Outlook) -> dict[str, Any]:
     """Return the outlook as plain values, for `--json`."""
-    smallest = ahead.smallest_sds
+    smallest = plan_outlook.detectable_effect_sds
     conditions = [
         {
             "condition": row.label,
@@ -117,19 +123,19 @@ def facts(ahead: Outlook) -> dict[str, Any]:
             if smallest and row.sd_points is not None
             else None,
         }
-        for row in ahead.conditions
+        for row in plan_outlook.conditions
     ]
-    seconds = ahead.seconds
+    seconds = plan_outlook.seconds
     return {
-        "study": ahead.study,
-        "runs": ahead.runs,
-        "finished": ahead.finished,
-        "to_do": ahead.runs - ahead.finished,
-        "workers": ahead.workers,
+        "study": plan_outlook.study,
+        "runs": plan_outlook.runs,
+        "finished": plan_outlook.finished,
+        "to_do": plan_outlook.runs - plan_outlook.finished,
+        "workers": plan_outlook.workers,
         "worker_seconds": seconds,
-        "train_seconds": seconds / max(1, ahead.workers) if seconds is not None else None,
+        "train_seconds": seconds / max(1, plan_outlook.workers) if seconds is not None else None,
         "smallest_difference_sds": smallest,
-        "seeds_for_one_sd": ahead.seeds_for_one_sd,
+        "seeds_for_one_sd": plan_outlook.seeds_for_one_sd,
         "conditions": conditions,
-        "notes": ahead.cautions,
+        "notes": plan_outlook.warnings,
     }

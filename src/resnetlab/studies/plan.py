@@ -12,23 +12,23 @@ from functools import cached_property
 from typing import Literal, TypeVar
 
 from resnetlab.data.config import DataIdentity
-from resnetlab.inspection.diagnostics_config import Instruments
-from resnetlab.models.configs import Model
-from resnetlab.recipes.finetune import Tuning
+from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.models.configs import ModelConfig
+from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.runs.config import ALGORITHM_VERSION, SCHEMA, TUNING_VERSION, RunSpec, run_id
+from resnetlab.runs.config import ALGORITHM_VERSION, FINETUNE_VERSION, SCHEMA, RunConfig, run_id
 from resnetlab.runs.records import RunFile, RunRecord
-from resnetlab.schema import spec
-from resnetlab.studies.study import Condition, Opened, Study
+from resnetlab.schema import strict_dataclass
+from resnetlab.studies.study import Condition, DataKey, Study
 
 Item = TypeVar("Item")
 
-Cost = Callable[[Model, int, int, int], tuple[int, int]]
+CostFunction = Callable[[ModelConfig, int, int, int], tuple[int, int]]
 """Function that counts a network's parameters and multiply-adds for one image, given channels,
 classes and side.
 """
 
-Resolve = Callable[[Numerics], Numerics]
+ResolveNumerics = Callable[[Numerics], Numerics]
 """Function that replaces `auto` in numerics by the values of the machine that runs them."""
 
 
@@ -46,7 +46,7 @@ class DataFacts:
     about: str = ""
 
 
-@spec
+@strict_dataclass
 class PlannedRun:
     """Planned run of a study: a condition, a seed and the run for them."""
 
@@ -60,7 +60,7 @@ class PlannedRun:
     """
 
 
-@spec
+@strict_dataclass
 class Plan:
     """Plan of a study: its runs in the order in which they start.
 
@@ -73,15 +73,15 @@ class Plan:
     """Command that repeats the study."""
 
 
-State = Literal["waiting", "running", "missing", "finished"]
+RunState = Literal["waiting", "running", "missing", "finished"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class StudyRun:
     """Planned run with its state and its record."""
 
     run: PlannedRun
-    state: State
+    state: RunState
     record: RunRecord | None
 
 
@@ -90,31 +90,31 @@ class StudyRecord:
     """Record of a study: the study with all its planned runs. A report is built from it."""
 
     study: Study
-    cells: tuple[Cell, ...]
+    runs: tuple[StudyRun, ...]
 
-    def of(self, label: str) -> tuple[Cell, ...]:
+    def runs_of(self, label: str) -> tuple[StudyRun, ...]:
         """Return the cells of a condition, in the order of their seeds."""
-        return tuple(sorted(self._of.get(label, ()), key=lambda cell: cell.run.seed))
+        return tuple(sorted(self._runs_by_condition.get(label, ()), key=lambda cell: cell.run.seed))
 
     @cached_property
-    def _of(self) -> dict[str, list[Cell]]:
-        return grouped(self.cells, lambda cell: cell.run.condition)
+    def _runs_by_condition(self) -> dict[str, list[StudyRun]]:
+        return group_by(self.runs, lambda cell: cell.run.condition)
 
 
-def grouped(items: Iterable[Item], label: Callable[[Item], str]) -> dict[str, list[Item]]:
+def group_by(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list[Item]]:
     """Group items by their label. They keep their order."""
     groups: dict[str, list[Item]] = {}
     for item in items:
-        groups.setdefault(label(item), []).append(item)
+        groups.setdefault(key(item), []).append(item)
     return groups
 
 
-def expand(
+def make_plan(
     study: Study,
-    facts: Mapping[Opened, DataFacts],
-    resolve: Resolve,
-    cost: Cost,
-    counts: Mapping[str, int] | None = None,
+    facts: Mapping[DataKey, DataFacts],
+    resolve: ResolveNumerics,
+    cost: CostFunction,
+    seed_counts: Mapping[str, int] | None = None,
 ) -> Plan:
     """Return the plan of a study: every condition with every seed, seed by seed, the costliest run
     of a seed first.
@@ -124,10 +124,12 @@ def expand(
     """
     runs = []
     for number, seed in enumerate(study.seeds):
-        conditions = [c for c in study.conditions if counts is None or number < counts[c.label]]
+        conditions = [
+            c for c in study.conditions if seed_counts is None or number < seed_counts[c.label]
+        ]
         seed_runs = [
-            _planned(
-                c, seed, facts[c.opened], resolve(study.numerics_of(c)), cost, study.instruments
+            _plan_run(
+                c, seed, facts[c.data_key], resolve(study.numerics_of(c)), cost, study.instruments
             )
             for c in conditions
         ]
@@ -146,8 +148,8 @@ def folder_name(plan: Plan) -> str:
     return f"{study.name}-{hashlib.sha256('|'.join(changed).encode()).hexdigest()[:6]}"
 
 
-def record(
-    plan: Plan, read: Callable[[str], RunRecord | None], running: frozenset[str] = frozenset()
+def make_record(
+    plan: Plan, read_run: Callable[[str], RunRecord | None], running: frozenset[str] = frozenset()
 ) -> StudyRecord:
     """Return the record of a study.
 
@@ -155,12 +157,12 @@ def record(
     """
     cells = []
     for run in plan.runs:
-        run_record = read(run.id)
-        cells.append(Cell(run, _state(run_record, run.id in running), run_record))
+        run_record = read_run(run.id)
+        cells.append(StudyRun(run, _state(run_record, run.id in running), run_record))
     return StudyRecord(plan.study, tuple(cells))
 
 
-def _state(run_record: RunRecord | None, running: bool) -> State:
+def _state(run_record: RunRecord | None, running: bool) -> RunState:
     if run_record is not None and run_record.result is not None:
         return "finished"
     if running:
@@ -173,16 +175,18 @@ def _state(run_record: RunRecord | None, running: bool) -> State:
     return "missing" if gave_up else "waiting"
 
 
-def _planned(
+def _plan_run(
     condition: Condition,
     seed: int,
     facts: DataFacts,
     numerics: Numerics,
-    cost: Cost,
-    instruments: Instruments,
+    cost: CostFunction,
+    instruments: DiagnosticsConfig,
 ) -> PlannedRun:
-    version = TUNING_VERSION if isinstance(condition.recipe, Tuning) else ALGORITHM_VERSION
-    run = RunSpec(
+    version = (
+        FINETUNE_VERSION if isinstance(condition.recipe, FinetuneRecipe) else ALGORITHM_VERSION
+    )
+    run = RunConfig(
         algorithm_version=version,
         model=condition.model,
         data=facts.identity,
@@ -190,7 +194,7 @@ def _planned(
         numerics=numerics,
         seed=seed,
     )
-    side = condition.recipe.seen(facts.side, facts.channels)
+    side = condition.recipe.input_size(facts.side, facts.channels)
     parameters, macs = cost(condition.model, facts.channels, len(facts.classes), side)
     file = RunFile(
         schema=SCHEMA,

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from resnetlab.models.configs import VGG, External, ImageNetResNet, LeNet5, Model
-from resnetlab.studies.plan import Cost
-from resnetlab.studies.references import Value
+from resnetlab.models.configs import (
+    ExternalConfig,
+    ImageNetConfig,
+    LeNet5Config,
+    ModelConfig,
+    VGGConfig,
+)
+from resnetlab.studies.plan import CostFunction
+from resnetlab.studies.references import ReferenceValue
 from resnetlab.studies.study import Study
 
 
-def rows(study: Study, cost: Cost) -> list[dict[str, Any]]:
+def cost_rows(study: Study, cost: CostFunction) -> list[dict[str, Any]]:
     """Return a row for each published number, with the parameters and multiply-adds of its
     condition.
 
@@ -26,18 +32,18 @@ def rows(study: Study, cost: Cost) -> list[dict[str, Any]]:
     """
     table = []
     for condition in study.conditions:
-        parameters, macs = cost(condition.model, *_made_for(condition.model))
+        parameters, macs = cost(condition.model, *_standard_input(condition.model))
         row = {"condition": condition.label, "parameters": parameters, "macs": macs}
         references = [pair for pair in study.published if pair.condition == condition.label]
         table += [
-            row | {"published": said(p.value), "of": p.value.label, "source": p.title}
+            row | {"published": format_value(p.value), "of": p.value.label, "source": p.title}
             for p in references
         ]
         table += [] if references else [row | {"published": None, "of": None, "source": None}]
     return table
 
 
-def said(value: Value) -> str:
+def format_value(value: ReferenceValue) -> str:
     """Return a value as text: `27.94 % error`, `3.6 x 10^9 multiply-adds`, or the reason that there
     is no number.
     """
@@ -47,12 +53,12 @@ def said(value: Value) -> str:
     return f"{value.value:.{value.decimals}f}{unit} {value.quantity}"
 
 
-def _made_for(model: Model) -> tuple[int, int, int]:
+def _standard_input(model: ModelConfig) -> tuple[int, int, int]:
     """Return the channels, classes and side of the images that a network was made for."""
     match model:
-        case ImageNetResNet() | VGG() | External():
+        case ImageNetConfig() | VGGConfig() | ExternalConfig():
             return 3, 1000, 224
-        case LeNet5():
+        case LeNet5Config():
             return 1, 10, 28
         case _:
             return 3, 10, 32

@@ -12,8 +12,16 @@ import statistics
 from dataclasses import field, replace
 from typing import Any, Literal
 
-from resnetlab.schema import FieldError, Link, Name, Positive, PositiveAmount, Whole, spec
-from resnetlab.stats.prediction import Published
+from resnetlab.schema import (
+    FieldError,
+    HttpsUrl,
+    Name,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    strict_dataclass,
+)
+from resnetlab.stats.prediction import ReportedResult
 
 Quantity = Literal["accuracy", "error", "loss", "top-5 error", "multiply-adds"]
 """Quantity in percent (accuracy, errors), nats (loss) or 10^9 (multiply-adds).
@@ -22,8 +30,8 @@ Accuracy and error are top-1.
 """
 
 
-@spec
-class Value:
+@strict_dataclass
+class ReferenceValue:
     """Published value: a number of a source, or the reason that there is none."""
 
     label: str
@@ -38,16 +46,16 @@ class Value:
     value: float | None = None
     status: str = ""
     """Reason that there is no value: `out of memory`, `not trained`, `above 60`."""
-    decimals: Whole = 2
+    decimals: NonNegativeInt = 2
     """Number of printed decimals; the rounding half-width is half a unit of the last one."""
-    half_width: PositiveAmount | None = None
+    half_width: PositiveFloat | None = None
     """Half-width of the value if it was read from a figure or is approximate; None for a printed
     value.
     """
-    sd: PositiveAmount | None = None
+    sd: PositiveFloat | None = None
     runs: tuple[float, ...] = ()
     """Values of all runs, if the source gives them."""
-    m: Positive = 1
+    m: PositiveInt = 1
     """Number of runs behind the value; 1 if the source does not say."""
     statistic: Literal["mean", "best"] = "mean"
     """Statistic of the m runs. For one run the two are equal."""
@@ -57,13 +65,13 @@ class Value:
     """Split on which the value was measured."""
     chosen: Literal["", "validation", "test"] = ""
     """Split that selected the epoch. Empty: the last epoch, or the source does not say."""
-    epochs: PositiveAmount | None = None
+    epochs: PositiveFloat | None = None
     """Number of epochs of training, if the numbers of the file differ in that; else the protocol
     has it.
     """
-    epoch: PositiveAmount | None = None
+    epoch: PositiveFloat | None = None
     """Epoch of the value, if it was measured before the end of training."""
-    parameters: Positive | None = None
+    parameters: PositiveInt | None = None
     """Number of parameters of the network, from the source."""
     note: str = ""
 
@@ -82,7 +90,7 @@ class Value:
             lower = self.quantity not in ("accuracy", "multiply-adds")
             best = min(self.runs) if lower else max(self.runs)
             expected = statistics.mean(self.runs) if self.statistic == "mean" else best
-            if abs(expected - self.value) > 1.01 * self.rounding:
+            if abs(expected - self.value) > 1.01 * self.rounding_half_width:
                 what = f"the {self.statistic} of the runs is {expected:.{self.decimals + 1}f}"
                 raise FieldError("value", what, f"value = {expected:.{self.decimals}f}")
 
@@ -98,12 +106,12 @@ class Value:
         )
 
     @property
-    def rounding(self) -> float:
+    def rounding_half_width(self) -> float:
         """Return the largest distance between the printed and the measured value."""
         return self.half_width or 0.5 * 10.0**-self.decimals
 
     @property
-    def spread(self) -> float | None:
+    def run_sd(self) -> float | None:
         """Return the standard deviation of a run, from the source or from its runs."""
         return self.sd or (statistics.stdev(self.runs) if len(self.runs) > 1 else None) or None
 
@@ -116,25 +124,25 @@ class Value:
             return None
         return self.value if self.quantity == "accuracy" else 100 - self.value
 
-    def source(self) -> Published:
+    def as_reported_result(self) -> ReportedResult:
         """Return the value for the statistics: a top-1 value as accuracy in percent, another
         quantity unchanged.
         """
         value = self.value if self.accuracy_pct is None else self.accuracy_pct
         assert value is not None, self.label
         runs = tuple(100 - run for run in self.runs) if self.quantity == "error" else self.runs
-        return Published(
+        return ReportedResult(
             value=value,
             runs=self.m,
-            best=self.statistic == "best" and self.m > 1,
-            half_width=self.rounding,
+            is_best=self.statistic == "best" and self.m > 1,
+            half_width=self.rounding_half_width,
             values=runs,
             independent=self.independent,
         )
 
 
-@spec
-class Differs:
+@strict_dataclass
+class ProtocolDifference:
     """Difference between a source's protocol and this one that no config field describes."""
 
     published: str
@@ -144,7 +152,7 @@ class Differs:
     """Fields of a condition that does the same as the source."""
 
 
-@spec
+@strict_dataclass
 class Protocol:
     """Protocol behind the numbers of a file, as far as the source describes it."""
 
@@ -152,14 +160,14 @@ class Protocol:
     """Protocol in a sentence."""
     data: str = ""
     """Name of the data, resnetlab's own if it has one."""
-    classes: Positive | None = None
+    classes: PositiveInt | None = None
     """Number of classes. A study whose data have another number cannot be compared with it."""
-    train_images: Positive | None = None
-    epochs: PositiveAmount | None = None
-    steps: Positive | None = None
+    train_images: PositiveInt | None = None
+    epochs: PositiveFloat | None = None
+    steps: PositiveInt | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     """Fields of a condition that the source specifies: `"recipe.batch_size" = 128`."""
-    differs: tuple[Differs, ...] = ()
+    differs: tuple[ProtocolDifference, ...] = ()
     """Differences in words, for what no field can express."""
 
     def __post_init__(self) -> None:
@@ -167,18 +175,18 @@ class Protocol:
             raise FieldError("epochs", "given beside steps", "keep one of the two")
 
 
-@spec
-class Source:
+@strict_dataclass
+class ReferenceSource:
     """Source of published numbers: a file of the catalog."""
 
     name: Name
     title: str
     """Short title for a column: `He et al. 2016, table 6`."""
     citation: str
-    url: Link = ""
+    url: HttpsUrl = ""
     """Address of the work, if it is public."""
     protocol: Protocol
-    value: tuple[Value, ...]
+    value: tuple[ReferenceValue, ...]
 
     def __post_init__(self) -> None:
         if not self.value:
@@ -194,12 +202,12 @@ class Source:
                 "protocol.steps", "given beside a value's epochs", "keep one of the two"
             )
 
-    def beside(self, value: Value, condition: str) -> Beside:
+    def match(self, value: ReferenceValue, condition: str) -> MatchedReference:
         """Return a value of the source with the label of its condition; an empty label stands for
         no condition.
         """
         protocol = replace(self.protocol, epochs=value.epochs) if value.epochs else self.protocol
-        return Beside(
+        return MatchedReference(
             condition=condition,
             title=self.title,
             citation=self.citation,
@@ -209,14 +217,14 @@ class Source:
         )
 
 
-@spec
-class Beside:
+@strict_dataclass
+class MatchedReference:
     """Published number with its condition. It is self-contained, so a report needs no catalog."""
 
     condition: str
     """Label of the condition; empty for a number without one."""
     title: str
     citation: str
-    url: Link = ""
+    url: HttpsUrl = ""
     protocol: Protocol
-    value: Value
+    value: ReferenceValue

@@ -11,37 +11,37 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnetlab.data.config import Data
-from resnetlab.data.splits import load
-from resnetlab.errors import InputError, Problem, mistake
-from resnetlab.files import MAX_OWN_BYTES, is_locked, read_json, write_json
+from resnetlab.data.splits import load_dataset
+from resnetlab.errors import InputError, Problem, input_error
+from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_json
 from resnetlab.finetune.dataset import load_photographs
-from resnetlab.models.configs.external import External
-from resnetlab.models.flops import cost
-from resnetlab.recipes.finetune import Tuning
+from resnetlab.models.configs.external import ExternalConfig
+from resnetlab.models.flops import model_cost
+from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.paths import LOCK, located
+from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import decode, encode
-from resnetlab.studies.executors.base import Backend, Event, Job
+from resnetlab.studies.executors.base import Executor, Job, RunEvent
 from resnetlab.studies.plan import (
     DataFacts,
     Plan,
     PlannedRun,
     StudyRecord,
-    expand,
     folder_name,
-    record,
+    make_plan,
+    make_record,
 )
-from resnetlab.studies.study import Opened, Study
+from resnetlab.studies.study import DataKey, Study
 
 
 def plan_study(
     study: Study,
     root: Path,
-    backend: Backend,
-    say: Callable[[str], None],
+    executor: Executor,
+    notify: Callable[[str], None],
     command: str = "",
-    counts: Mapping[str, int] | None = None,
+    seed_counts: Mapping[str, int] | None = None,
 ) -> Plan:
     """Open the study's data, resolve the numerics for the backend's machines, plan the runs and
     write plan.json.
@@ -49,66 +49,72 @@ def plan_study(
     `counts` has the number of seeds of each condition so far, if seeds are added in looks. Raises
     InputError if the data cannot be read or a network does not fit them.
     """
-    refuse_absent_weights(study)
-    facts = opened_facts(study, root, say)
-    refuse_other_classes(study, facts)
-    plan = replace(expand(study, facts, backend.settle, cost, counts), command=command)
+    check_weights_exist(study)
+    facts = load_data_facts(study, root, notify)
+    check_class_counts(study, facts)
+    plan = replace(
+        make_plan(study, facts, executor.resolve_numerics, model_cost, seed_counts), command=command
+    )
     write_json(root / "studies" / folder_name(plan) / "plan.json", encode(plan))
     return plan
 
 
-def refuse_absent_weights(study: Study) -> None:
+def check_weights_exist(study: Study) -> None:
     """Raise InputError if the file of weights for a fine-tuning recipe is missing.
 
     The content of that file is part of the ids of its runs.
     """
-    for model in dict.fromkeys(c.model for c in study.conditions if isinstance(c.recipe, Tuning)):
+    for model in dict.fromkeys(
+        c.model for c in study.conditions if isinstance(c.recipe, FinetuneRecipe)
+    ):
         if (
-            isinstance(model, External)
+            isinstance(model, ExternalConfig)
             and model.weights != "hub"
             and not Path(model.weights).expanduser().is_file()
         ):
             fix = "put the file there; resnetlab import-weights makes one of a checkpoint of others"
-            raise mistake(
+            raise input_error(
                 study.name, "no such file of weights", fix, field="model.weights", got=model.weights
             )
 
 
-def opened_facts(study: Study, root: Path, say: Callable[[str], None]) -> dict[Opened, DataFacts]:
+def load_data_facts(
+    study: Study, root: Path, notify: Callable[[str], None]
+) -> dict[DataKey, DataFacts]:
     """Open the study's data and return the facts that the plan needs.
 
     `say` receives notes about reading them.
     """
-    facts: dict[Opened, DataFacts] = {}
+    facts: dict[DataKey, DataFacts] = {}
     for condition in study.conditions:
-        if condition.opened not in facts:
-            opening = photograph_facts if isinstance(condition.recipe, Tuning) else array_facts
-            facts[condition.opened] = opening(condition.data, root, say)
+        if condition.data_key not in facts:
+            opening = photo_facts if isinstance(condition.recipe, FinetuneRecipe) else array_facts
+            facts[condition.data_key] = opening(condition.data, root, notify)
     return facts
 
 
-def array_facts(data: Data, root: Path, say: Callable[[str], None]) -> DataFacts:
+def array_facts(data: Data, root: Path, notify: Callable[[str], None]) -> DataFacts:
     """Return the facts about data whose images all have one size."""
-    dataset = load(data, root / "cache", say)
+    dataset = load_dataset(data, root / "cache", notify)
     for note in dataset.notes:
-        say(note)
+        notify(note)
     return DataFacts(
         name=dataset.name,
         identity=dataset.identity,
         classes=dataset.classes,
         channels=dataset.channels,
-        side=dataset.side,
+        side=dataset.image_size,
         train_images=len(dataset.train),
-        class_share=float(dataset.shares.max()),
+        class_share=float(dataset.class_shares.max()),
         about=dataset.about,
     )
 
 
-def photograph_facts(data: Data, root: Path, say: Callable[[str], None]) -> DataFacts:
+def photo_facts(data: Data, root: Path, notify: Callable[[str], None]) -> DataFacts:
     """Return the facts about a folder of photographs, which a recipe resizes itself."""
-    photos = load_photographs(data, root / "cache", say)
+    photos = load_photographs(data, root / "cache", notify)
     for note in photos.notes:
-        say(note)
+        notify(note)
     return DataFacts(
         name=photos.name,
         identity=photos.identity,
@@ -116,12 +122,12 @@ def photograph_facts(data: Data, root: Path, say: Callable[[str], None]) -> Data
         channels=3,
         side=0,
         train_images=len(photos.train),
-        class_share=photos.chance,
-        about=photos.overlap,
+        class_share=photos.chance_accuracy,
+        about=photos.pretraining_overlap,
     )
 
 
-def refuse_other_classes(study: Study, facts: Mapping[Opened, DataFacts]) -> None:
+def check_class_counts(study: Study, facts: Mapping[DataKey, DataFacts]) -> None:
     """Raise InputError if the data of a published table have another number of classes.
 
     Such numbers cannot be compared with the study.
@@ -129,7 +135,7 @@ def refuse_other_classes(study: Study, facts: Mapping[Opened, DataFacts]) -> Non
     problems = {}
     for pair in study.published:
         facts_of_data, classes = (
-            facts[study.condition(pair.condition).opened],
+            facts[study.condition(pair.condition).data_key],
             pair.protocol.classes,
         )
         if classes is not None and len(facts_of_data.classes) != classes:
@@ -152,24 +158,24 @@ def read_plan(folder: Path) -> Plan:
     """Read the plan of a report's folder. Raises InputError if there is none."""
     path = folder / "plan.json"
     if not path.exists():
-        raise mistake(str(folder), "no study was begun there", "resnetlab study run STUDY")
-    plan: Plan = decode(Plan, read_json(path, MAX_OWN_BYTES), str(path))
+        raise input_error(str(folder), "no study was begun there", "resnetlab study run STUDY")
+    plan: Plan = decode(Plan, read_json(path, MAX_GENERATED_BYTES), str(path))
     return plan
 
 
 def read_record(plan: Plan, root: Path) -> StudyRecord:
     """Read the record of a study from the present state of its runs."""
-    folders = located(root, [run.id for run in plan.runs])
+    folders = locate_runs(root, [run.id for run in plan.runs])
     running = frozenset(run_id for run_id, path in folders.items() if is_locked(path / LOCK))
-    return record(plan, lambda run_id: RunDirectory(folders[run_id]).record(), running)
+    return make_record(plan, lambda run_id: RunDirectory(folders[run_id]).record(), running)
 
 
-def missing(plan: Plan, root: Path) -> list[PlannedRun]:
+def pending_runs(plan: Plan, root: Path) -> list[PlannedRun]:
     """Return the planned runs that have no result or lack a measurement that can still be made, in
     order.
     """
-    folders = located(root, [run.id for run in plan.runs])
-    return [run for run in plan.runs if RunDirectory(folders[run.id]).lacks(run.file)]
+    folders = locate_runs(root, [run.id for run in plan.runs])
+    return [run for run in plan.runs if RunDirectory(folders[run.id]).needs_work(run.file)]
 
 
 def past_runs(root: Path) -> list[RunRecord]:
@@ -182,6 +188,10 @@ def past_runs(root: Path) -> list[RunRecord]:
     return records
 
 
-def run_plan(plan: Plan, root: Path, backend: Backend, stop: Callable[[], bool]) -> Iterator[Event]:
+def run_plan(
+    plan: Plan, root: Path, executor: Executor, should_stop: Callable[[], bool]
+) -> Iterator[RunEvent]:
     """Run the missing runs of a plan and yield their events."""
-    yield from backend.run([Job(run.id, run.file) for run in missing(plan, root)], stop)
+    yield from executor.run(
+        [Job(run.id, run.file) for run in pending_runs(plan, root)], should_stop
+    )

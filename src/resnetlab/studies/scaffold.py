@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnetlab.errors import InputError, mistake
-from resnetlab.files import create_once
+from resnetlab.errors import InputError, input_error
+from resnetlab.files import write_once
 from resnetlab.schema import parse_toml
 from resnetlab.shell import command_line
 from resnetlab.studies.parsing.overrides import Overrides, toml_value
-from resnetlab.studies.parsing.study_file import PARTS, parse_study
+from resnetlab.studies.parsing.study_file import CONDITION_PARTS, parse_study
 
-WHOLE_MODELS = ("model", "model.name", "model.depth", "model.blocks")
+MODEL_AXES = ("model", "model.name", "model.depth", "model.blocks")
 """Axes that name the network, so that the file needs no `model`."""
 
 
 @dataclass(frozen=True)
-class Answers:
+class StudyOptions:
     """Answers for a new study file, in the form of command-line options."""
 
     question: str
@@ -36,14 +36,14 @@ class Answers:
     """Network of the study, if no axis names one."""
 
 
-def axes(vary: Sequence[str]) -> dict[str, list[Any]]:
+def parse_axes(vary: Sequence[str]) -> dict[str, list[Any]]:
     """Parse the axes of a grid. Raises InputError for text that is not FIELD=VALUE,VALUE."""
     grid: dict[str, list[Any]] = {}
     for text in vary:
         name, _, values = (part.strip() for part in text.partition("="))
-        if name.split(".")[0] not in PARTS or not values:
-            allowed = ", ".join(f"{part}.*" for part in PARTS)
-            raise mistake(
+        if name.split(".")[0] not in CONDITION_PARTS or not values:
+            allowed = ", ".join(f"{part}.*" for part in CONDITION_PARTS)
+            raise input_error(
                 "--vary",
                 "not FIELD=VALUE,VALUE",
                 "--vary model.depth=20,56",
@@ -51,7 +51,7 @@ def axes(vary: Sequence[str]) -> dict[str, list[Any]]:
                 allowed=allowed,
             )
         if name in grid:
-            raise mistake("--vary", f"{name} is given twice", f"--vary {name}={values},...")
+            raise input_error("--vary", f"{name} is given twice", f"--vary {name}={values},...")
         listed = toml_value(values) if values.startswith("[") else None
         grid[name] = (
             listed
@@ -61,13 +61,13 @@ def axes(vary: Sequence[str]) -> dict[str, list[Any]]:
     return grid
 
 
-def text_of(answers: Answers, path: Path) -> str:
+def study_text(options: StudyOptions, path: Path) -> str:
     """Return the text of the study file.
 
     Raises InputError with every mistake that `study check` would find.
     """
-    grid = axes(answers.vary)
-    named = any(axis in WHOLE_MODELS for axis in grid)
+    grid = parse_axes(options.vary)
+    named = any(axis in MODEL_AXES for axis in grid)
     lines = [
         "# Source:   ours",
         f"# Command:  resnetlab study run {command_line([str(path)])}",
@@ -77,20 +77,20 @@ def text_of(answers: Answers, path: Path) -> str:
             "past runs tell"
         ),
         "# Result:   not run",
-        f"name = {_toml(path.stem)}",
-        f"question = {_toml(answers.question)}",
+        f"name = {_to_toml(path.stem)}",
+        f"question = {_to_toml(options.question)}",
         (
             'about = ""                           # what the study is, in a sentence: the report '
             "prints it"
         ),
         'limits = ""                          # what it does not show',
-        f"data = {_toml(answers.data)}",
-        f"recipe = {_toml(answers.recipe)}",
-        *([] if named else [f"model = {_toml(answers.model)}"]),
-        f"seeds = {_toml(list(range(answers.seeds)))}",
+        f"data = {_to_toml(options.data)}",
+        f"recipe = {_to_toml(options.recipe)}",
+        *([] if named else [f"model = {_to_toml(options.model)}"]),
+        f"seeds = {_to_toml(list(range(options.seeds)))}",
         "",
         "[grid]                               # conditions: the product of the axes",
-        *(f"{axis} = {_toml(values)}" for axis, values in grid.items()),
+        *(f"{axis} = {_to_toml(values)}" for axis, values in grid.items()),
         "",
         *_example(grid),
     ]
@@ -103,19 +103,21 @@ def text_of(answers: Answers, path: Path) -> str:
     return text
 
 
-def write_study(answers: Answers, path: Path) -> None:
+def write_study(options: StudyOptions, path: Path) -> None:
     """Write the study file atomically.
 
     Raises InputError for a mistake or if the file already exists.
     """
     if path.suffix != ".toml":
-        raise mistake("--out", "a study file ends in .toml", f"--out {path}.toml", got=str(path))
+        raise input_error(
+            "--out", "a study file ends in .toml", f"--out {path}.toml", got=str(path)
+        )
     if not path.parent.is_dir():
-        raise mistake(str(path.parent), "no such folder", f"mkdir -p {path.parent}")
-    text = text_of(answers, path)
-    if not create_once(path, text):
+        raise input_error(str(path.parent), "no such folder", f"mkdir -p {path.parent}")
+    text = study_text(options, path)
+    if not write_once(path, text):
         raise InputError(
-            *mistake(str(path), "is there already", "give another --out, or remove it").problems
+            *input_error(str(path), "is there already", "give another --out, or remove it").problems
         )
 
 
@@ -131,8 +133,8 @@ def _example(grid: Mapping[str, Sequence[Any]]) -> list[str]:
     fixed = {axis: values[0] for axis, values in grid.items()}
     sides = {"left": fixed | {varied: grid[varied][-1]}, "right": fixed}
     sentence = (
-        f"{varied} {_plain(sides['left'][varied])} is more accurate than "
-        f"{_plain(sides['right'][varied])}."
+        f"{varied} {_value_text(sides['left'][varied])} is more accurate than "
+        f"{_value_text(sides['right'][varied])}."
     )
     return [
         (
@@ -140,27 +142,27 @@ def _example(grid: Mapping[str, Sequence[Any]]) -> list[str]:
             "State it before you run."
         ),
         "# [[claim]]",
-        f"# says = {_toml(sentence)}",
+        f"# says = {_to_toml(sentence)}",
         *(
-            f"# {side} = {{ {', '.join(f'{a} = {_toml(v)}' for a, v in at.items())} }}"
+            f"# {side} = {{ {', '.join(f'{a} = {_to_toml(v)}' for a, v in at.items())} }}"
             for side, at in sides.items()
         ),
     ]
 
 
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else _toml(value)
+def _value_text(value: Any) -> str:
+    return value if isinstance(value, str) else _to_toml(value)
 
 
-def _toml(value: Any) -> str:
+def _to_toml(value: Any) -> str:
     """Return a value as TOML.
 
     For strings, numbers, booleans and lists of them, JSON text is valid TOML.
     """
     if isinstance(value, dict):
-        return f"{{ {', '.join(f'{key} = {_toml(item)}' for key, item in value.items())} }}"
+        return f"{{ {', '.join(f'{key} = {_to_toml(item)}' for key, item in value.items())} }}"
     if isinstance(value, list):
-        return f"[{', '.join(map(_toml, value))}]"
+        return f"[{', '.join(map(_to_toml, value))}]"
     return json.dumps(value, ensure_ascii=False).replace(
         "\x7f", "\\u007f"
     )  # TOML needs this character escaped; JSON does not escape it

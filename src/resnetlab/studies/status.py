@@ -14,18 +14,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from resnetlab.errors import mistake
-from resnetlab.files import MAX_OWN_BYTES, is_locked, read_json, read_lines
-from resnetlab.runs.paths import LOCK, located
+from resnetlab.errors import input_error
+from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, read_jsonl
+from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.shell import is_path
 from resnetlab.stats.outcomes import OUTCOMES
 
-UNLIKE = (KeyError, TypeError, AttributeError)
+INVALID_TABLE_ERRORS = (KeyError, TypeError, AttributeError)
 """Errors that an invalid table raises when it is read without its schema."""
 
 
 @dataclass(frozen=True)
-class Standing:
+class StudyStatus:
     """Status of a study: numbers of its runs by outcome."""
 
     counts: Mapping[str, Counter[str]]
@@ -37,17 +37,17 @@ class Standing:
     """Command that continues the study."""
 
 
-def standing(folder: Path, root: Path) -> Standing:
+def study_status(folder: Path, root: Path) -> StudyStatus:
     """Return the status of the study with the report folder `folder` and runs under `root`.
 
     Raises InputError if there is no such study or one of its files is not valid.
     """
     path = folder / "plan.json"
     if not path.exists():
-        raise mistake(str(folder), "no study was begun there", "resnetlab study run STUDY")
-    plan = read_json(path, MAX_OWN_BYTES)
+        raise input_error(str(folder), "no study was begun there", "resnetlab study run STUDY")
+    plan = read_json(path, MAX_GENERATED_BYTES)
     try:
-        folders = located(root, [run["id"] for run in plan["runs"]])
+        folders = locate_runs(root, [run["id"] for run in plan["runs"]])
         counts = {
             str(condition["label"]): Counter[str]() for condition in plan["study"]["conditions"]
         }
@@ -56,24 +56,24 @@ def standing(folder: Path, root: Path) -> Standing:
             outcome, is_result = _outcome(folders[run["id"]])
             counts[run["condition"]][outcome] += 1
             finished += is_result
-        return Standing(counts, finished, len(plan["runs"]), str(plan.get("command", "")))
-    except UNLIKE:
+        return StudyStatus(counts, finished, len(plan["runs"]), str(plan.get("command", "")))
+    except INVALID_TABLE_ERRORS:
         _raise_parse_error(plan, path, root)
         raise
 
 
-def facts(standing: Standing, folder: Path) -> dict[str, Any]:
+def to_dict(status: StudyStatus, folder: Path) -> dict[str, Any]:
     """Return the status as plain values, for `--json`."""
     conditions = []
-    for label, counts in standing.counts.items():
+    for label, counts in status.counts.items():
         by_outcome = {outcome.replace(" ", "_"): counts[outcome] for outcome in OUTCOMES}
         conditions.append({"condition": label, "planned": counts.total(), **by_outcome})
     return {
         "folder": str(folder),
-        "planned": standing.planned,
-        "finished": standing.finished,
+        "planned": status.planned,
+        "finished": status.finished,
         "conditions": conditions,
-        "command": standing.command,
+        "command": status.command,
     }
 
 
@@ -85,7 +85,7 @@ def _raise_parse_error(table: object, path: Path, root: Path) -> None:
 
     plan: Plan = decode(Plan, table, str(path))
     for run in plan.runs:
-        RunDirectory.of(root, run.id).result()
+        RunDirectory.find(root, run.id).result()
 
 
 def _outcome(run: Path) -> tuple[str, bool]:
@@ -93,34 +93,34 @@ def _outcome(run: Path) -> tuple[str, bool]:
     if not (run / "run.json").exists():
         return ("running" if is_locked(run / LOCK) else "waiting"), False
     if (run / "result.json").exists():
-        return _checked_status(read_json(run / "result.json")["status"]), True
+        return _check_status(read_json(run / "result.json")["status"]), True
     if is_locked(run / LOCK):
         return "running", False
-    events = read_lines(run / "provenance.jsonl")
+    events = read_jsonl(run / "provenance.jsonl")
     return ("missing" if events and events[-1].get("event") == "gave up" else "waiting"), False
 
 
-def _checked_status(status: object) -> str:
+def _check_status(status: object) -> str:
     if status not in OUTCOMES:
         raise KeyError(status)
     return status
 
 
 @dataclass(frozen=True)
-class Begun:
+class StartedStudy:
     """Study that was begun: the folders of its plan and reports."""
 
-    planned: Path | None = None
+    plan_folder: Path | None = None
     """Report folder of the unchanged study; None if it has no plan or the study file is newer than
     the plan.
     """
-    reported: bool = False
+    has_report: bool = False
     """True if the unchanged study has a report, also of an older version of its file."""
-    changed: tuple[Path, ...] = ()
+    overridden_folders: tuple[Path, ...] = ()
     """Report folders of the study with changes by commands."""
 
 
-def begun(source: str, root: Path) -> Begun:
+def find_started(source: str, root: Path) -> StartedStudy:
     """Find the folders of a study under `root`, given its catalog name or TOML file."""
     in_catalog = (
         Path(str(resources.files("resnetlab.catalog"))) / "studies" / f"{Path(source).name}.toml"
@@ -132,24 +132,24 @@ def begun(source: str, root: Path) -> Begun:
             path.stat().st_mtime_ns,
         )
     except (OSError, ValueError, KeyError):
-        return Begun()
+        return StartedStudy()
     plain = root / "studies" / name
     current = (plain / "plan.json").exists() and (
         plain / "plan.json"
     ).stat().st_mtime_ns > modified_ns
     folders = sorted((root / "studies").glob(f"{name}-" + "[0-9a-f]" * 6))
     changed = tuple(
-        folder for folder in folders if _is_reported(folder) and _name_of(folder) == name
+        folder for folder in folders if _has_report(folder) and _study_name(folder) == name
     )
-    return Begun(plain if current else None, _is_reported(plain), changed)
+    return StartedStudy(plain if current else None, _has_report(plain), changed)
 
 
-def _is_reported(folder: Path) -> bool:
+def _has_report(folder: Path) -> bool:
     return (folder / "plan.json").exists() and (folder / "report.json").exists()
 
 
-def _name_of(folder: Path) -> str:
+def _study_name(folder: Path) -> str:
     try:
-        return str(read_json(folder / "plan.json", MAX_OWN_BYTES)["study"]["name"])
-    except UNLIKE:
+        return str(read_json(folder / "plan.json", MAX_GENERATED_BYTES)["study"]["name"])
+    except INVALID_TABLE_ERRORS:
         return ""

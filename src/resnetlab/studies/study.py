@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from resnetlab.data.config import Data
-from resnetlab.inspection.diagnostics_config import Instruments
-from resnetlab.models.configs import Model
-from resnetlab.recipes.finetune import AnyRecipe, Tuning
+from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.models.configs import ModelConfig
+from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.schema import Name, Positive, PositiveAmount, Whole, spec
+from resnetlab.schema import Name, NonNegativeInt, PositiveFloat, PositiveInt, strict_dataclass
 from resnetlab.studies.claims import Claim, Equal, Greater
-from resnetlab.studies.references import Beside
+from resnetlab.studies.references import MatchedReference
 
-Opened = tuple[Data, bool]
+DataKey = tuple[Data, bool]
 """Data, with a flag that is true if they are opened as photographs of any size, for fine-tuning."""
 
 
-@spec
+@strict_dataclass
 class Condition:
     """Condition of a study: a model, data and a recipe."""
 
@@ -25,19 +25,19 @@ class Condition:
     """Label that is short and unique within the study: `residual 56 (A)`."""
     values: dict[str, Any]
     """Value on each axis of the grid: `{"model.depth": 56}`."""
-    model: Model
+    model: ModelConfig
     data: Data
     recipe: AnyRecipe
     numerics: Numerics | None = None
     """Numerics of the condition, if the grid varies them; None for those of the study."""
 
     @property
-    def opened(self) -> Opened:
+    def data_key(self) -> DataKey:
         """Return the data in the form that the recipe needs."""
-        return self.data, isinstance(self.recipe, Tuning)
+        return self.data, isinstance(self.recipe, FinetuneRecipe)
 
 
-@spec
+@strict_dataclass
 class Distance:
     """Distance between the test curves of `left` and `right`, pair by pair: the sum of squared
     residuals.
@@ -52,7 +52,7 @@ class Distance:
     metric: Literal["top1", "loss"] = "top1"
 
 
-@spec
+@strict_dataclass
 class Ensemble:
     """Ensemble of runs by the mean of their probabilities.
 
@@ -73,7 +73,7 @@ makes no claim.
 """
 
 
-@spec
+@strict_dataclass
 class Rung:
     """Rung of a ladder: a condition and the parent that it is compared with."""
 
@@ -89,7 +89,7 @@ class Rung:
     """Explanation in a sentence: its effect and the reason that it should help."""
     source: str = ""
     expect: Expect = "greater"
-    margin: PositiveAmount | None = None
+    margin: PositiveFloat | None = None
     """Margin in points, for `equal`."""
 
     @property
@@ -123,7 +123,7 @@ class Rung:
         )
 
 
-@spec
+@strict_dataclass
 class Study:
     """Study: a question with resolved conditions, seeds and claims."""
 
@@ -134,18 +134,18 @@ class Study:
     limits: str = ""
     """Limitations of the study."""
     conditions: tuple[Condition, ...]
-    seeds: tuple[Whole, ...]
+    seeds: tuple[NonNegativeInt, ...]
     claims: tuple[Claim, ...] = ()
-    published: tuple[Beside, ...] = ()
+    published: tuple[MatchedReference, ...] = ()
     """Published numbers, each with its condition."""
-    published_only: tuple[Beside, ...] = ()
+    published_only: tuple[MatchedReference, ...] = ()
     """Published numbers of the same sources that belong to no condition."""
     numerics: Numerics = Numerics()
-    looks: tuple[Positive, ...] = ()
+    looks: tuple[PositiveInt, ...] = ()
     """Seeds a condition at each look, if seeds are added until the claims are decided; empty for
     all seeds at once.
     """
-    instruments: Instruments = Instruments()
+    instruments: DiagnosticsConfig = DiagnosticsConfig()
     """Additional measurements during its runs."""
     overrides: tuple[str, ...] = ()
     """Changes that a command made to the file: `recipe.epochs = 2 (was 10)`."""

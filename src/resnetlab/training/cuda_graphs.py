@@ -23,35 +23,35 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from resnetlab.data.device_images import Resident
-from resnetlab.data.transforms.epoch_draws import EpochPlan
-from resnetlab.models.configs.external import External
+from resnetlab.data.device_images import DeviceImages
+from resnetlab.data.transforms.epoch_draws import EpochDraws
+from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.training.memory import is_out_of_memory
-from resnetlab.training.state import Learner
-from resnetlab.training.steps import Steps
+from resnetlab.training.state import ScratchTrainState
+from resnetlab.training.steps import EagerSteps
 
-WARM = 3
+WARMUP_STEPS = 3
 """Number of eager steps before the capture, as torch's notes ask."""
 
-CHECKED = 2
+VERIFY_STEPS = 2
 """Number of steps that are then taken both ways.
 
 The second one has another batch and another learning rate than the captured one.
 """
 
 
-def why_plain(learner: Learner) -> str:
+def graph_blocker(state: ScratchTrainState) -> str:
     """Return the reason why the steps of `learner` cannot be captured, or "" if they can, as far as
     is known before training.
     """
     reasons = {
-        "steps are captured on GPUs alone": learner.numerics.capture == "auto",
-        "numerics.capture is off": learner.numerics.capture == "off",
-        "several processes share each batch": learner.team.size > 1,
-        "RandAugment's operations are chosen on the processor": learner.recipe.augment.randaugment
+        "steps are captured on GPUs alone": state.numerics.capture == "auto",
+        "numerics.capture is off": state.numerics.capture == "off",
+        "several processes share each batch": state.world.size > 1,
+        "RandAugment's operations are chosen on the processor": state.recipe.augment.randaugment
         is not None,
         "the code of an external network may do more on the processor than is recorded": isinstance(
-            learner.spec, External
+            state.spec, ExternalConfig
         ),
     }
     return next((reason for reason, applies in reasons.items() if applies), "")
@@ -69,20 +69,20 @@ class CudaGraphs:
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     @contextlib.contextmanager
-    def lane(self) -> Iterator[None]:
+    def on_stream(self) -> Iterator[None]:
         """Send the GPU work of the `with` block to the side stream."""
         with torch.cuda.stream(self.stream):
             yield
 
-    def follow(self) -> None:
+    def wait_for_current_stream(self) -> None:
         """Let the side stream wait for the work that was queued on the current stream."""
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
 
-    def rest(self) -> None:
+    def synchronize(self) -> None:
         """Wait until the side stream has finished its work."""
         self.stream.synchronize()
 
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
         """Capture `work` without running it and return a function that runs it.
 
         Raises RuntimeError if it cannot be captured.
@@ -90,133 +90,137 @@ class CudaGraphs:
         gc.collect()  # otherwise tensors of earlier runs might be freed during the capture
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self.stream):
-            work()
+            function()
         return graph.replay
 
-    def random_state(self) -> list[Tensor]:
+    def rng_state(self) -> list[Tensor]:
         """Return the states of the random generators that a layer could draw from (CPU and this
         GPU).
         """
         return [torch.get_rng_state(), torch.cuda.get_rng_state(self.device)]
 
 
-class Captured(Steps[Resident]):
+class GraphedSteps(EagerSteps[DeviceImages]):
     """Steps that replay a CUDA graph for each full batch of images on the device; a shorter last
     batch is eager.
     """
 
-    learner: Learner
-    plan: EpochPlan
+    state: ScratchTrainState
+    draws: EpochDraws
 
-    def __init__(self, learner: Learner, images: Resident, graphs: CudaGraphs) -> None:
-        super().__init__(learner, images)
+    def __init__(self, state: ScratchTrainState, images: DeviceImages, graphs: CudaGraphs) -> None:
+        super().__init__(state, images)
         self.graphs = graphs
-        self.warm, self.checks = WARM, CHECKED
+        self.warmup_left, self.checks_left = WARMUP_STEPS, VERIFY_STEPS
         self.replay: Callable[[], None] | None = None
-        self.place = torch.zeros(
-            1, dtype=torch.int64, device=learner.device
+        self.batch_start = torch.zeros(
+            1, dtype=torch.int64, device=state.device
         )  # index of the batch's first image
-        self.ahead = torch.arange(learner.recipe.batch_size, device=learner.device)
-        self.planned = False
-        graphs.follow()
+        self.batch_offsets = torch.arange(state.recipe.batch_size, device=state.device)
+        self.has_draws = False
+        graphs.wait_for_current_stream()
 
-    def begin(self, epoch: int) -> None:
+    def start_epoch(self, epoch: int) -> None:
         """Copy the plan of `epoch` into the tensors that the captured step reads."""
-        with self.graphs.lane():
-            plan = self.learner.plan(self.images, epoch)
-            if not self.planned:
-                self.plan, self.planned = plan, True
-                self.batches = partial(self.learner.batch, self.images, plan)
+        with self.graphs.on_stream():
+            plan = self.state.epoch_draws(self.images, epoch)
+            if not self.has_draws:
+                self.draws, self.has_draws = plan, True
+                self.batches = partial(self.state.batch, self.images, plan)
                 return
             for field in fields(plan):
-                getattr(self.plan, field.name).copy_(getattr(plan, field.name))
+                getattr(self.draws, field.name).copy_(getattr(plan, field.name))
 
-    def take(self, part: slice, size: int) -> None:
+    def step(self, batch_slice: slice, batch_size: int) -> None:
         """Take a step on `part` of the epoch, which has `size` images."""
-        learner = self.learner
-        with self.graphs.lane():
-            if learner.plain or size < learner.recipe.batch_size:
-                super().take(part, size)
+        learner = self.state
+        with self.graphs.on_stream():
+            if learner.eager_reason or batch_size < learner.recipe.batch_size:
+                super().step(batch_slice, batch_size)
                 return
-            if self.warm:
-                self._warm_up(part, size)
+            if self.warmup_left:
+                self._warmup_step(batch_slice, batch_size)
                 return
-            self.place.fill_(part.start)
-            learner.set_rates()
+            self.batch_start.fill_(batch_slice.start)
+            learner.set_lr()
             if self.replay is None:
-                self._record()
+                self._capture()
             if self.replay is None:
-                super().take(part, size)
-            elif self.checks:
-                self._check(part, size)
+                super().step(batch_slice, batch_size)
+            elif self.checks_left:
+                self._verify_replay(batch_slice, batch_size)
             else:
                 self.replay()
                 learner.step += 1
 
-    def rest(self) -> None:
+    def synchronize(self) -> None:
         """Wait until the side stream has finished its work."""
-        self.graphs.rest()
+        self.graphs.synchronize()
 
-    def resume(self) -> None:
+    def wait_for_current_stream(self) -> None:
         """Let the side stream wait for evaluations and all other GPU work that the caller queued
         meanwhile.
         """
-        self.graphs.follow()
+        self.graphs.wait_for_current_stream()
 
-    def _warm_up(self, part: slice, size: int) -> None:
+    def _warmup_step(self, batch_slice: slice, batch_size: int) -> None:
         """Take an eager step and detect random draws of a layer.
 
         Such draws depend on the step number, which a replay does not have.
         """
-        step = self.learner.step
-        super().take(part, size)
-        state_after_step = self.graphs.random_state()
-        self.learner.seed_layers(step)
-        if not all(map(torch.equal, state_after_step, self.graphs.random_state())):
-            self.learner.plain = "a layer draws random numbers"
-        self.warm -= 1
+        step = self.state.step
+        super().step(batch_slice, batch_size)
+        state_after_step = self.graphs.rng_state()
+        self.state.seed_dropout(step)
+        if not all(map(torch.equal, state_after_step, self.graphs.rng_state())):
+            self.state.eager_reason = "a layer draws random numbers"
+        self.warmup_left -= 1
 
-    def _record(self) -> None:
+    def _capture(self) -> None:
         """Capture a step; on failure store the reason, so that the run goes on with eager steps."""
-        self.learner.optimiser.zero_grad()
+        self.state.optimizer.zero_grad()
         try:
-            self.replay = self.graphs.record(self._captured_step)
+            self.replay = self.graphs.capture(self._captured_step)
         except RuntimeError as error:
             # Too little memory, or a layer that waits for the device. The run goes on, only slower.
-            self.learner.plain = f"a step cannot be recorded: {str(error).splitlines()[0][:160]}"
+            self.state.eager_reason = (
+                f"a step cannot be recorded: {str(error).splitlines()[0][:160]}"
+            )
 
     def _captured_step(self) -> None:
         """Train on the batch at `self.place` and store its loss and error count."""
-        learner = self.learner
-        scores = learner.update(*learner.batch(self.images, self.plan, self.place + self.ahead))
-        index = self.place // learner.recipe.batch_size
+        learner = self.state
+        scores = learner.forward_backward_update(
+            *learner.batch(self.images, self.draws, self.batch_start + self.batch_offsets)
+        )
+        index = self.batch_start // learner.recipe.batch_size
         learner.losses.index_copy_(0, index, scores[:1])
-        learner.wrong.index_copy_(0, index, scores[1:].long())
+        learner.error_counts.index_copy_(0, index, scores[1:].long())
 
-    def _check(self, part: slice, size: int) -> None:
+    def _verify_replay(self, batch_slice: slice, batch_size: int) -> None:
         """Take a step both ways; if the replay differs from the eager step, discard the graph."""
-        step = self.learner.step
-        reason = self._compare_with_eager(part, size)
+        step = self.state.step
+        reason = self._compare_with_eager(batch_slice, batch_size)
         if reason:
-            self.learner.plain, self.replay = reason, None
-        if self.learner.step == step:  # again, now that the memory of the graph is free
-            super().take(part, size)
-        self.checks -= 1
+            self.state.eager_reason, self.replay = reason, None
+        if self.state.step == step:  # again, now that the memory of the graph is free
+            super().step(batch_slice, batch_size)
+        self.checks_left -= 1
 
-    def _compare_with_eager(self, part: slice, size: int) -> str:
+    def _compare_with_eager(self, batch_slice: slice, batch_size: int) -> str:
         """Replay a step, undo it, and take it eagerly.
 
         Return the reason why the replay must not be used, or "". The copies lie in CPU memory, so
         that the check needs no more GPU memory than an eager step.
         """
-        tensors = self.learner.tensors()
+        tensors = self.state.state_dict()
         before = _copy_to_cpu(tensors)
         if self.replay is not None:
             self.replay()
         replayed = _copy_to_cpu(tensors)
         _restore(tensors, before)
         try:
-            super().take(part, size)
+            super().step(batch_slice, batch_size)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -243,13 +247,13 @@ def _same_bits(left: Tensor, right: Tensor) -> bool:
     return torch.equal(left.reshape(-1).view(torch.uint8), right.reshape(-1).view(torch.uint8))
 
 
-def steps_of(learner: Learner, images: Resident) -> Steps[Resident]:
+def build_steps(state: ScratchTrainState, images: DeviceImages) -> EagerSteps[DeviceImages]:
     """Return captured steps if `learner` allows them, else eager steps; `learner.plain` holds the
     reason.
     """
-    learner.plain = why_plain(learner)
+    state.eager_reason = graph_blocker(state)
     return (
-        Steps(learner, images)
-        if learner.plain
-        else Captured(learner, images, CudaGraphs(learner.device))
+        EagerSteps(state, images)
+        if state.eager_reason
+        else GraphedSteps(state, images, CudaGraphs(state.device))
     )

@@ -8,22 +8,22 @@ from collections.abc import Iterator
 import torch
 
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.training.memory import keep_freed_memory, release_freed_memory
-from resnetlab.training.resolve import check_index, refuse_emulation
+from resnetlab.training.memory import release_freed_memory, retain_freed_memory
+from resnetlab.training.resolve import check_bf16_support, check_device_index
 
 
-def prepare(numerics: Numerics, device_index: int = 0) -> torch.device:
+def setup_device(numerics: Numerics, device_index: int = 0) -> torch.device:
     """Set this process up for a run with resolved `numerics` and return its device.
 
     One kernel is chosen for one shape, whatever else runs, and fp32 is true fp32 on a GPU as well.
     Raises InputError if the run was planned in bf16 on another machine and this processor would
     emulate it, or if this machine lacks the GPU.
     """
-    refuse_emulation(numerics)
-    check_index(numerics.device, device_index)
+    check_bf16_support(numerics)
+    check_device_index(numerics.device, device_index)
     torch.set_num_threads(numerics.threads)
     if numerics.device == "cpu":
-        keep_freed_memory()
+        retain_freed_memory()
     if numerics.device == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
@@ -70,7 +70,7 @@ def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-def layout(numerics: Numerics) -> torch.memory_format:
+def memory_format(numerics: Numerics) -> torch.memory_format:
     """Return the memory format of images and weights."""
     return (
         torch.channels_last

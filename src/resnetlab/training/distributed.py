@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from resnetlab.errors import mistake
-from resnetlab.recipes.numerics import place
+from resnetlab.errors import input_error
+from resnetlab.recipes.numerics import torchrun_env
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ TIMEOUT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Team:
+class World:
     """Rank of this process and number of processes of the run: `rank` of `size`, `local` on its
     machine.
 
@@ -36,33 +36,36 @@ class Team:
 
     rank: int = 0
     size: int = 1
-    local: int = 0
+    local_rank: int = 0
 
     @property
-    def first(self) -> bool:
+    def is_main_process(self) -> bool:
         """True for the process that reads and writes the run's folder (rank 0)."""
         return self.rank == 0
 
-    def parts(self, images: int, accumulate: int) -> list[slice]:
+    def microbatches(self, batch_size: int, grad_accum_steps: int) -> list[slice]:
         """Return this process's slices of a batch of `images`: `accumulate` slices, one after
         another.
         """
-        sizes = [len(part) for part in torch.arange(images).tensor_split(self.size * accumulate)]
+        sizes = [
+            len(part)
+            for part in torch.arange(batch_size).tensor_split(self.size * grad_accum_steps)
+        ]
         starts = [sum(sizes[:index]) for index in range(len(sizes))]
-        own = range(self.rank * accumulate, (self.rank + 1) * accumulate)
+        own = range(self.rank * grad_accum_steps, (self.rank + 1) * grad_accum_steps)
         return [slice(starts[index], starts[index] + sizes[index]) for index in own]
 
-    def total(self, values: Tensor) -> Tensor:
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
         """Sum `values` over the processes, in place."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
-    def agreed(self, flag: bool) -> bool:
+    def all_reduce_any(self, flag: bool) -> bool:
         """Return True if `flag` is true in any process. All processes get the same answer."""
-        return any(self.gathered(flag))
+        return any(self.all_gather(flag))
 
-    def gathered(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """Return the `value` of every process, by rank."""
         if self.size == 1:
             return [value]
@@ -70,7 +73,7 @@ class Team:
         dist.all_gather_object(values, value)
         return values  # type: ignore[return-value]
 
-    def from_first(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Return the first process's `value` in every process."""
         if self.size == 1:
             return value
@@ -79,27 +82,27 @@ class Team:
         return values[0]
 
 
-ALONE = Team()
+SINGLE_PROCESS = World()
 
 
-def from_environment() -> Team:
+def torchrun_world() -> World:
     """Return the team that torchrun's variables describe, or `ALONE` without torchrun."""
-    return Team(*place())
+    return World(*torchrun_env())
 
 
 @contextlib.contextmanager
-def joined(team: Team, device: str) -> Iterator[None]:
+def process_group(world: World, device: str) -> Iterator[None]:
     """Connect to the other processes of `team` for the `with` block.
 
     Raises InputError for a device other than cpu and cuda.
     """
-    if team.size == 1:
+    if world.size == 1:
         yield
         return
     if device == "cuda":
-        torch.cuda.set_device(team.local)
+        torch.cuda.set_device(world.local_rank)
     elif device != "cpu":
-        raise mistake(
+        raise input_error(
             "",
             "several processes need cpu or cuda",
             "--set numerics.device=cpu",

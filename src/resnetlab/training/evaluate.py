@@ -10,20 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.data.device_images import Resident
-from resnetlab.training.distributed import ALONE, Team
-from resnetlab.training.preserve import unchanged
-from resnetlab.training.rng import stream
+from resnetlab.data.device_images import DeviceImages
+from resnetlab.training.distributed import SINGLE_PROCESS, World
+from resnetlab.training.preserve import preserve_buffers_and_mode
+from resnetlab.training.rng import make_generator
 
-FEW = 10
+MAX_CLASSES_WITHOUT_TOP5 = 10
 """Largest number of classes without a top-5 error, which would say little there."""
 
-BATCH = 500
+EVAL_BATCH_SIZE = 500
 """Images in a batch, unless the model declares its own number as `stateful_evaluation`."""
 
 
 @dataclass(frozen=True)
-class Scored:
+class EvalResult:
     """Evaluation result of one split, computed in evaluation mode."""
 
     logits: Tensor
@@ -35,7 +35,7 @@ class Scored:
     """Top-5 error in per cent; None for ten classes or fewer."""
 
     @property
-    def finite(self) -> bool:
+    def is_finite(self) -> bool:
         """True if the loss is finite."""
         return math.isfinite(self.loss_nats)
 
@@ -43,10 +43,10 @@ class Scored:
 def evaluate(
     model: nn.Module,
     forward: Callable[[Tensor], Tensor],
-    images: Resident,
-    team: Team = ALONE,
-    batch: int = BATCH,
-) -> Scored:
+    images: DeviceImages,
+    world: World = SINGLE_PROCESS,
+    batch_size: int = EVAL_BATCH_SIZE,
+) -> EvalResult:
     """Evaluate `images` with `forward`, which maps `batch` images of pixels to logits (B, K).
 
     The batches are distributed over the processes of `team`, and every process gets all results.
@@ -55,24 +55,26 @@ def evaluate(
     all classes; such a model declares its batch size as `stateful_evaluation`. Every buffer and the
     mode of `model` are restored.
     """
-    order = torch.randperm(len(images), generator=stream(0, "evaluation")).to(images.pixels.device)
-    size: int = getattr(model, "stateful_evaluation", batch)
-    with unchanged(model), torch.inference_mode():
+    order = torch.randperm(len(images), generator=make_generator(0, "evaluation")).to(
+        images.pixels.device
+    )
+    size: int = getattr(model, "stateful_evaluation", batch_size)
+    with preserve_buffers_and_mode(model), torch.inference_mode():
         model.eval()
         batches = torch.split(order, size)
         own_logits = [
-            forward(images.pixels[part]).float().cpu() for part in batches[team.rank :: team.size]
+            forward(images.pixels[part]).float().cpu() for part in batches[world.rank :: world.size]
         ]
-    by_rank = team.gathered(own_logits)
+    by_rank = world.all_gather(own_logits)
     shuffled = torch.cat(
-        [by_rank[index % team.size][index // team.size] for index in range(len(batches))]
+        [by_rank[index % world.size][index // world.size] for index in range(len(batches))]
     )
     logits = torch.empty_like(shuffled).index_copy_(0, order.cpu(), shuffled)
     labels = images.labels.cpu()
     loss = F.cross_entropy(logits.double(), labels)
     wrong = logits.argmax(1) != labels
-    result = Scored(logits, float(loss), 100 * int(wrong.sum()) / len(labels))
-    if logits.shape[1] <= FEW:
+    result = EvalResult(logits, float(loss), 100 * int(wrong.sum()) / len(labels))
+    if logits.shape[1] <= MAX_CLASSES_WITHOUT_TOP5:
         return result
     outside_top5 = (logits > logits.gather(1, labels[:, None])).sum(1) >= 5
     return replace(result, top5_error_pct=100 * int(outside_top5.sum()) / len(labels))

@@ -27,28 +27,32 @@ BF16_FLAGS = ("avx512_bf16", "amx_bf16")
 
 def has_cuda() -> bool:
     """Return True if torch can compute on a GPU through CUDA (or ROCm)."""
-    if not _loaded() and sys.platform == "linux" and not any(map(os.path.exists, GPU_FILES)):
+    if (
+        not _torch_is_loaded()
+        and sys.platform == "linux"
+        and not any(map(os.path.exists, GPU_FILES))
+    ):
         return False
-    return bool(_torch().cuda.is_available())
+    return bool(_import_torch().cuda.is_available())
 
 
 def has_mps() -> bool:
     """Return True if torch can compute on the GPU of an Apple processor."""
-    if not _loaded() and sys.platform != "darwin":
+    if not _torch_is_loaded() and sys.platform != "darwin":
         return False
-    return bool(_torch().backends.mps.is_available())
+    return bool(_import_torch().backends.mps.is_available())
 
 
 def gpu_count() -> int:
     """Return the number of GPUs that torch can use through CUDA."""
-    return int(_torch().cuda.device_count())
+    return int(_import_torch().cuda.device_count())
 
 
 def gpu_has_bf16() -> bool:
     """Return True if the CUDA GPU has tensor cores for bf16: compute capability 8 (Ampere) or
     newer.
     """
-    return int(_torch().cuda.get_device_capability()[0]) >= 8
+    return int(_import_torch().cuda.get_device_capability()[0]) >= 8
 
 
 def processor_has_bf16() -> bool:
@@ -62,11 +66,11 @@ def processor_has_bf16() -> bool:
         name in limit for name in ("BF16", "FP16", "AMX", "AVX10")
     ):
         return False
-    flags = None if _loaded() else read_cpuinfo()[1]
+    flags = None if _torch_is_loaded() else read_cpuinfo()[1]
     if flags is not None:
         return any(name in flags for name in BF16_FLAGS)
     probe: Callable[[], dict[str, object]] = getattr(
-        _torch().cpu, "get_capabilities", dict
+        _import_torch().cpu, "get_capabilities", dict
     )  # missing in older torch
     capabilities = probe()
     return any(bool(capabilities.get(name)) for name in BF16_FLAGS)
@@ -76,7 +80,7 @@ def instruction_set() -> str:
     """Return the name of the vector instructions that torch uses on this processor: `AVX2`, `AVX512
     with bf16`.
     """
-    name: str = _torch().backends.cpu.get_cpu_capability()
+    name: str = _import_torch().backends.cpu.get_cpu_capability()
     return f"{name} with bf16" if processor_has_bf16() else name
 
 
@@ -97,7 +101,7 @@ def read_cpuinfo() -> tuple[str, frozenset[str] | None]:
     return fields.get("model name", ""), frozenset(flags.split()) if flags else None
 
 
-def _loaded() -> bool:
+def _torch_is_loaded() -> bool:
     """Return True if torch is imported already.
 
     Its own answer is then used, because it is the most reliable.
@@ -105,7 +109,7 @@ def _loaded() -> bool:
     return "torch" in sys.modules
 
 
-def _torch() -> Any:
+def _import_torch() -> Any:
     import torch
 
     return torch

@@ -13,7 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def take_turns(runs: Iterable[Generator[None, None, T]]) -> Iterator[tuple[int, T]]:
+def round_robin(runs: Iterable[Generator[None, None, T]]) -> Iterator[tuple[int, T]]:
     """Advance each of `runs` in turn until all have ended; yield (index, return value) as each
     ends.
 

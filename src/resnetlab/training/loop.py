@@ -12,20 +12,20 @@ from typing import Literal
 
 import torch
 
-from resnetlab.training.state import Images, Trainee
-from resnetlab.training.steps import Steps
+from resnetlab.training.state import ImagesT, TrainState
+from resnetlab.training.steps import EagerSteps
 
-PULSE_SECONDS = 0.5
+TICK_SECONDS = 0.5
 
-AGREE_STEPS = 8
+STOP_SYNC_STEPS = 8
 """Number of steps between two checks whether any process of the run was asked to stop."""
 
 
-Moment = Literal["start", "turn", "pulse", "epoch", "stopped"]
+EventKind = Literal["start", "turn", "pulse", "epoch", "stopped"]
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainEvent:
     """State of the loop when it yields.
 
     start: nothing is trained yet; turn: a step was taken; pulse: some time has passed; epoch: an
@@ -33,70 +33,74 @@ class Progress:
     turn the device may still be computing.
     """
 
-    moment: Moment
+    kind: EventKind
     step: int
-    total: int
+    total_steps: int
     epoch: float
-    images: int
+    images_processed: int
     """Train images processed since the generator started."""
     seconds: float
     """Seconds spent in steps since the generator started."""
 
 
 def train(
-    learner: Trainee[Images], steps: Steps[Images], stop: Callable[[], bool], *, turns: bool = False
-) -> Iterator[Progress]:
+    state: TrainState[ImagesT],
+    steps: EagerSteps[ImagesT],
+    should_stop: Callable[[], bool],
+    *,
+    yield_every_step: bool = False,
+) -> Iterator[TrainEvent]:
     """Train `learner` with `steps` to its last step, or until `stop()` is true.
 
     Training continues from `learner.step`. The order, crops and flips of an epoch follow from the
     seed and the epoch alone. The random state of the process is restored when the generator ends.
     With `turns` the loop yields after every step, so that another run can take one.
     """
-    recipe, per_epoch = learner.recipe, learner.steps_per_epoch
+    recipe, per_epoch = state.recipe, state.steps_per_epoch
     started, seconds, images_done, planned = time.monotonic(), 0.0, 0, -1
     pulse = started
 
-    def pause(moment: Moment) -> Iterator[Progress]:
+    def pause(moment: EventKind) -> Iterator[TrainEvent]:
         nonlocal seconds, started, pulse
         if moment != "turn":
-            steps.rest()
+            steps.synchronize()
         seconds += time.monotonic() - started
-        yield Progress(
-            moment, learner.step, learner.total, learner.step / per_epoch, images_done, seconds
+        yield TrainEvent(
+            moment, state.step, state.total_steps, state.step / per_epoch, images_done, seconds
         )
         if moment != "turn":
-            steps.resume()
+            steps.wait_for_current_stream()
         started = time.monotonic()
         pulse = pulse if moment == "turn" else started
 
-    with torch.random.fork_rng(devices=[learner.device] if learner.device.type == "cuda" else []):
-        if learner.step == 0:
+    with torch.random.fork_rng(devices=[state.device] if state.device.type == "cuda" else []):
+        if state.step == 0:
             yield from pause("start")
-        while learner.step < learner.total:
-            if _should_stop(learner, stop):
+        while state.step < state.total_steps:
+            if _collective_stop(state, should_stop):
                 yield from pause("stopped")
                 return
-            epoch, index = divmod(learner.step, per_epoch)
+            epoch, index = divmod(state.step, per_epoch)
             if planned != epoch:
-                steps.begin(epoch)
+                steps.start_epoch(epoch)
                 planned = epoch
             part = slice(index * recipe.batch_size, (index + 1) * recipe.batch_size)
-            size = min(part.stop, learner.train_images) - part.start
-            steps.take(part, size)
+            size = min(part.stop, state.num_train_images) - part.start
+            steps.step(part, size)
             images_done += size
-            if learner.step % per_epoch == 0 or learner.step == learner.total:
+            if state.step % per_epoch == 0 or state.step == state.total_steps:
                 yield from pause("epoch")
-            elif time.monotonic() - pulse > PULSE_SECONDS:
+            elif time.monotonic() - pulse > TICK_SECONDS:
                 yield from pause("pulse")
-            elif turns:
+            elif yield_every_step:
                 yield from pause("turn")
 
 
-def _should_stop(learner: Trainee[Images], stop: Callable[[], bool]) -> bool:
+def _collective_stop(state: TrainState[ImagesT], should_stop: Callable[[], bool]) -> bool:
     """Return True if this process, or another process of the run, was asked to stop.
 
     All processes get the same answer at the same step.
     """
-    if learner.team.size == 1:
-        return stop()
-    return learner.step % AGREE_STEPS == 0 and learner.team.agreed(stop())
+    if state.world.size == 1:
+        return should_stop()
+    return state.step % STOP_SYNC_STEPS == 0 and state.world.all_reduce_any(should_stop())

@@ -8,11 +8,11 @@ from typing import assert_never
 from resnetlab.recipes.train import Constant, Cosine, Exponential, OneCycle, Schedule, Step
 
 
-def rate(schedule: Schedule, step: int, total: int, steps_per_epoch: int) -> float:
+def lr_factor(schedule: Schedule, step: int, total_steps: int, steps_per_epoch: int) -> float:
     """Return the factor of the full learning rate at `step`, counted from 0, of `total` steps."""
-    progress = step / total
+    progress = step / total_steps
     if not isinstance(schedule, OneCycle) and progress < schedule.warmup:
-        return (step + 1) / (schedule.warmup * total + 1)
+        return (step + 1) / (schedule.warmup * total_steps + 1)
     match schedule:
         case Constant():
             return 1.0

@@ -93,7 +93,7 @@ def _windows_peak() -> int:
     return 0
 
 
-def keep_freed_memory() -> None:
+def retain_freed_memory() -> None:
     """Let glibc retain the memory that a step frees, since the next step needs as much.
 
     Returning pages to the system and fetching them again costs time (`benchmarks/tries.py`). Other

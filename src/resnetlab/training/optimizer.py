@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop
 
 
-def build_optimiser(
+def build_optimizer(
     recipe: Recipe,
     model: nn.Module,
-    share: Callable[[str], float] = lambda _: 1.0,
+    lr_scale: Callable[[str], float] = lambda _: 1.0,
     *,
     capturable: bool = False,
 ) -> torch.optim.Optimizer:
@@ -30,7 +30,7 @@ def build_optimiser(
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             no_decay = not recipe.decay_norm_and_bias and parameter.ndim <= 1
-            by_group.setdefault((no_decay, -share(name)), []).append(parameter)
+            by_group.setdefault((no_decay, -lr_scale(name)), []).append(parameter)
     groups = [
         {
             "params": parameters,
@@ -79,37 +79,37 @@ def build_optimiser(
             assert_never(settings)
 
 
-def rates_as_tensors(optimiser: torch.optim.Optimizer, device: torch.device) -> None:
+def lrs_to_device(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
     """Store each group's learning rate as an fp32 tensor on `device`; torch's fused kernels take no
     other type.
     """
-    for group in optimiser.param_groups:
+    for group in optimizer.param_groups:
         group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
 
 
-def set_rates(optimiser: torch.optim.Optimizer, rates: list[float]) -> None:
+def set_lr(optimizer: torch.optim.Optimizer, lrs: list[float]) -> None:
     """Set the learning rate of each group; a rate that is a tensor is filled in place, so that a
     captured step reads it.
     """
-    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+    for group, rate in zip(optimizer.param_groups, lrs, strict=True):
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+def optimizer_state_dict(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
     """Return the optimizer's state tensors by name, `<parameter>/<quantity>`."""
     tensors = {}
     for name, parameter in model.named_parameters():
-        for quantity, value in optimiser.state.get(parameter, {}).items():
+        for quantity, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
                 tensors[f"{name}/{quantity}"] = value
     return tensors
 
 
-def restore_optimiser(
-    optimiser: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]
+def load_optimizer_state_dict(
+    optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]
 ) -> None:
     """Restore the state that `optimiser_tensors` returned; each tensor takes its parameter's device
     and layout.
@@ -125,4 +125,4 @@ def restore_optimiser(
             layout_of = parameter if value.shape == parameter.shape else value
             # The optimizer gets a copy, because fused Adam counts its steps in place.
             target = torch.empty_like(layout_of, device=parameter.device)
-            optimiser.state[parameter][quantity] = target.copy_(value)
+            optimizer.state[parameter][quantity] = target.copy_(value)

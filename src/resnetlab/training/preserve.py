@@ -10,7 +10,7 @@ from torch import nn
 
 
 @contextmanager
-def unchanged(model: nn.Module) -> Iterator[None]:
+def preserve_buffers_and_mode(model: nn.Module) -> Iterator[None]:
     """Restore every buffer of `model` and the mode of each module on exit."""
     modules = [(module, module.training, dict(module._buffers)) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]

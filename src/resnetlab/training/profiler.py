@@ -17,27 +17,27 @@ from torch import Tensor
 from torch.profiler import profile
 
 from resnetlab.files import replace_file, write_text
-from resnetlab.training.state import Batches, Trainee
-from resnetlab.training.steps import Steps
+from resnetlab.training.state import Batches, TrainState
+from resnetlab.training.steps import EagerSteps
 
-SKIPPED, RECORDED = 5, 20
+SKIPPED_STEPS, TRACED_STEPS = 5, 20
 """Numbers of steps: those before the trace begins, while allocators and kernels settle, and those
 in the trace.
 """
 
-OPERATORS = 12
+MAX_OPERATORS = 12
 
-OTHER = "all else"
-OF_A_STEP = ("forward", "backward", "optimiser", "rest of a step")
-PHASES = ("data", *OF_A_STEP, "evaluation", "checkpoints", OTHER)
+OTHER_PHASE = "all else"
+STEP_PHASES = ("forward", "backward", "optimiser", "rest of a step")
+PHASES = ("data", *STEP_PHASES, "evaluation", "checkpoints", OTHER_PHASE)
 
-TABLE, TRACE = "table.txt", "trace.json.gz"
+TABLE_FILE, TRACE_FILE = "table.txt", "trace.json.gz"
 
 
-class Phases:
+class NullProfiler:
     """No-op profiler with the interface of `Profile`."""
 
-    def __enter__(self) -> Phases:
+    def __enter__(self) -> NullProfiler:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -48,12 +48,12 @@ class Phases:
         """Mark the `with` block as one of PHASES."""
         yield
 
-    def timed(self, steps: Steps[Any]) -> Steps[Any]:
+    def wrap_steps(self, steps: EagerSteps[Any]) -> EagerSteps[Any]:
         """Return the steps unchanged."""
         return steps
 
 
-class Profile(Phases):
+class RunProfiler(NullProfiler):
     """Profiler of the phases of a run.
 
     It measures `learner` while the context is open and writes its results to `folder`. On an
@@ -61,51 +61,53 @@ class Profile(Phases):
     captured step is one replay, so all of its time counts as "rest of a step".
     """
 
-    def __init__(self, learner: Trainee[Any], folder: Path) -> None:
-        self.learner, self.folder = learner, folder
+    def __init__(self, state: TrainState[Any], folder: Path) -> None:
+        self.state, self.folder = state, folder
         self.seconds: dict[str, float] = defaultdict(float)
-        self.now, self.at, self.taken = OTHER, time.monotonic(), 0
+        self.current_phase, self.phase_start, self.num_steps = OTHER_PHASE, time.monotonic(), 0
         activities = [torch.profiler.ProfilerActivity.CPU]
-        activities += (
-            [torch.profiler.ProfilerActivity.CUDA] if learner.device.type == "cuda" else []
+        activities += [torch.profiler.ProfilerActivity.CUDA] if state.device.type == "cuda" else []
+        self.torch_profiler, self.is_tracing, self.num_traced_steps = (
+            profile(activities=activities),
+            False,
+            0,
         )
-        self.trace, self.tracing, self.traced = profile(activities=activities), False, 0
-        self.undo = contextlib.ExitStack()
+        self.exit_stack = contextlib.ExitStack()
 
-    def __enter__(self) -> Profile:
-        learner = self.learner
+    def __enter__(self) -> RunProfiler:
+        learner = self.state
         for handle in (
             learner.model.register_forward_pre_hook(lambda *_: self._switch_within_step("forward")),
-            learner.optimiser.register_step_pre_hook(
+            learner.optimizer.register_step_pre_hook(
                 lambda *_: self._switch_within_step("optimiser")
             ),
-            learner.optimiser.register_step_post_hook(
+            learner.optimizer.register_step_post_hook(
                 lambda *_: self._switch_within_step("rest of a step")
             ),
         ):
-            self.undo.callback(handle.remove)
-        for name, timed in (("batches", self._batches), ("loss", self._loss)):
+            self.exit_stack.callback(handle.remove)
+        for name, timed in (("batches", self._timed_batches), ("loss", self._timed_loss)):
             setattr(learner, name, timed(getattr(learner, name)))
-            self.undo.callback(delattr, learner, name)
+            self.exit_stack.callback(delattr, learner, name)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._switch(OTHER)
+        self._switch(OTHER_PHASE)
         self._end_trace()
-        self.undo.close()
-        if self.traced:
-            part = self.folder / f".{TRACE}"
+        self.exit_stack.close()
+        if self.num_traced_steps:
+            part = self.folder / f".{TRACE_FILE}"
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.trace.export_chrome_trace(str(part))
-            replace_file(part, self.folder / TRACE)
-        write_text(self.folder / TABLE, "\n".join(self._lines()) + "\n")
+            self.torch_profiler.export_chrome_trace(str(part))
+            replace_file(part, self.folder / TRACE_FILE)
+        write_text(self.folder / TABLE_FILE, "\n".join(self._table_lines()) + "\n")
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count the time of the `with` block for `name`, one of PHASES; then go back to the phase
         before.
         """
-        before = self.now
+        before = self.current_phase
         self._switch(name)
         try:
             yield
@@ -114,22 +116,24 @@ class Profile(Phases):
 
     def _switch(self, name: str) -> None:
         """Add the time since the last switch to the current phase and begin the phase `name`."""
-        if self.learner.device.type == "cuda":
+        if self.state.device.type == "cuda":
             if torch.cuda.is_current_stream_capturing():
                 return
             torch.cuda.synchronize()
         now = time.monotonic()
-        self.seconds[self.now] += now - self.at
-        self.now, self.at = name, now
+        self.seconds[self.current_phase] += now - self.phase_start
+        self.current_phase, self.phase_start = name, now
 
     def _switch_within_step(self, name: str) -> None:
         """Switch the phase unless the model runs outside a training step, for example in an
         evaluation.
         """
-        if self.now in OF_A_STEP:
+        if self.current_phase in STEP_PHASES:
             self._switch(name)
 
-    def _batches(self, batches: Callable[[Any, int], Batches]) -> Callable[[Any, int], Batches]:
+    def _timed_batches(
+        self, batches: Callable[[Any, int], Batches]
+    ) -> Callable[[Any, int], Batches]:
         """Wrap `batches` so that its time counts as data."""
 
         def timed(images: Any, epoch: int) -> Batches:
@@ -144,7 +148,9 @@ class Profile(Phases):
 
         return timed
 
-    def _loss(self, loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    def _timed_loss(
+        self, loss: Callable[[Tensor, Tensor], Tensor]
+    ) -> Callable[[Tensor, Tensor], Tensor]:
         """Wrap `loss` so that the backward phase begins when it returns."""
 
         def timed(logits: Tensor, labels: Tensor) -> Tensor:
@@ -154,51 +160,57 @@ class Profile(Phases):
 
         return timed
 
-    def timed(self, steps: Steps[Any]) -> Steps[Any]:
-        """Return the steps with a `take` that is counted, timed, and traced for RECORDED steps."""
-        take = steps.take
+    def wrap_steps(self, steps: EagerSteps[Any]) -> EagerSteps[Any]:
+        """Return the steps with a `step` that is counted, timed, and traced for RECORDED steps."""
+        step = steps.step
 
-        def timed_take(part: slice, size: int) -> None:
-            if self.taken == SKIPPED:
-                self.trace.start()
-                self.tracing = True
+        def timed_step(batch_slice: slice, batch_size: int) -> None:
+            if self.num_steps == SKIPPED_STEPS:
+                self.torch_profiler.start()
+                self.is_tracing = True
             with self.phase("rest of a step"):
-                take(part, size)
-            self.taken += 1
-            self.traced += self.tracing
-            if self.traced == RECORDED:
+                step(batch_slice, batch_size)
+            self.num_steps += 1
+            self.num_traced_steps += self.is_tracing
+            if self.num_traced_steps == TRACED_STEPS:
                 self._end_trace()
 
-        steps.take = timed_take  # type: ignore[method-assign]
+        steps.step = timed_step  # type: ignore[method-assign]
         return steps
 
     def _end_trace(self) -> None:
-        if self.tracing:
-            self.tracing = False
-            self.trace.stop()
+        if self.is_tracing:
+            self.is_tracing = False
+            self.torch_profiler.stop()
 
-    def _lines(self) -> Iterator[str]:
+    def _table_lines(self) -> Iterator[str]:
         total_seconds = sum(self.seconds.values())
-        yield f"{total_seconds:9.2f} s  100.0 %  the run, {self.taken:,} steps"
+        yield f"{total_seconds:9.2f} s  100.0 %  the run, {self.num_steps:,} steps"
         for name in PHASES:
             yield (
                 f"{self.seconds[name]:9.2f} s  {100 * self.seconds[name] / total_seconds:5.1f} %  "
                 f"{name}"
             )
-        if not self.traced:
-            yield f"No trace: it begins after {SKIPPED} steps."
+        if not self.num_traced_steps:
+            yield f"No trace: it begins after {SKIPPED_STEPS} steps."
             return
         yield ""
-        averages = self.trace.key_averages()
-        on_device = self.learner.device.type == "cuda"
+        averages = self.torch_profiler.key_averages()
+        on_device = self.state.device.type == "cuda"
         own_time = {
             item.key: float(item.self_device_time_total if on_device else item.self_cpu_time_total)
             for item in averages
         }
         calls, total = {item.key: item.count for item in averages}, sum(own_time.values()) or 1.0
-        yield f"a step        share  calls  operator (of {self.traced} steps, its own time alone)"
-        for name in sorted(own_time, key=lambda name: -own_time[name])[:OPERATORS]:
-            milliseconds, count = own_time[name] / 1e3 / self.traced, calls[name] / self.traced
+        yield (
+            f"a step        share  calls  operator (of {self.num_traced_steps} steps, its own "
+            "time alone)"
+        )
+        for name in sorted(own_time, key=lambda name: -own_time[name])[:MAX_OPERATORS]:
+            milliseconds, count = (
+                own_time[name] / 1e3 / self.num_traced_steps,
+                calls[name] / self.num_traced_steps,
+            )
             yield (
                 f"{milliseconds:9.3f} ms  {100 * own_time[name] / total:5.1f} %  {count:5.0f}  "
                 f"{name[:60]}"

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from resnetlab.errors import mistake
-from resnetlab.recipes.numerics import Numerics, cores
+from resnetlab.errors import input_error
+from resnetlab.recipes.numerics import Numerics, available_cpus
 from resnetlab.training.hardware import (
     gpu_count,
     gpu_has_bf16,
@@ -19,26 +19,26 @@ from resnetlab.training.hardware import (
 )
 
 
-def resolve(numerics: Numerics, *, single: bool) -> Numerics:
+def resolve_numerics(numerics: Numerics, *, single_run: bool) -> Numerics:
     """Return `numerics` with every `auto` replaced.
 
     With `single`, one run takes all cores; in a study each run takes one thread. Raises InputError
     if this machine lacks the requested device, or if bf16 is requested on a processor that only
     emulates it.
     """
-    device = _device(numerics.device)
+    device = _resolve_device(numerics.device)
     precision = numerics.precision
     if precision == "auto":
         precision = "bf16" if _bf16_is_fast(device) else "fp32"
     if precision == "bf16-emulated" and (device != "cpu" or processor_has_bf16()):
         precision = "bf16"
-    refuse_emulation(replace(numerics, device=device, precision=precision))
+    check_bf16_support(replace(numerics, device=device, precision=precision))
     layout = numerics.memory_format
     if layout == "auto":
         layout = "contiguous" if device == "mps" else "channels_last"
     if numerics.batch_norm == "synchronised" and (device != "cuda" or numerics.ranks == 1):
         fix = "--set numerics.batch_norm=local"
-        raise mistake(
+        raise input_error(
             "",
             "synchronised needs several processes, each with a GPU",
             fix,
@@ -46,13 +46,13 @@ def resolve(numerics: Numerics, *, single: bool) -> Numerics:
         )
     capture = numerics.capture
     if capture == "on" and device != "cuda":
-        raise mistake(
+        raise input_error(
             "",
             "only steps on a GPU are captured",
             "--set numerics.capture=auto",
             field="numerics.capture",
         )
-    threads = numerics.threads or (max(1, cores() // numerics.ranks) if single else 1)
+    threads = numerics.threads or (max(1, available_cpus() // numerics.ranks) if single_run else 1)
     return replace(
         numerics,
         device=device,
@@ -63,7 +63,7 @@ def resolve(numerics: Numerics, *, single: bool) -> Numerics:
     )
 
 
-def refuse_emulation(numerics: Numerics) -> None:
+def check_bf16_support(numerics: Numerics) -> None:
     """Raise InputError if bf16 would be emulated although the config does not allow it."""
     if numerics.device == "cpu" and numerics.precision == "bf16" and not processor_has_bf16():
         problem = (
@@ -71,15 +71,15 @@ def refuse_emulation(numerics: Numerics) -> None:
             "than fp32"
         )
         fix = "--set numerics.precision=fp32, or bf16-emulated if you accept that"
-        raise mistake("", problem, fix, field="numerics.precision", got="bf16")
+        raise input_error("", problem, fix, field="numerics.precision", got="bf16")
 
 
-def check_index(device: str, index: int) -> None:
+def check_device_index(device: str, index: int) -> None:
     """Raise InputError unless the machine has a GPU of that index."""
     count = gpu_count() if device == "cuda" and index else 1
     if device == "cuda" and index >= count:
         allowed = ", ".join(f"cuda:{number}" for number in range(count))
-        raise mistake(
+        raise input_error(
             "--device",
             "no such GPU on this machine",
             "--device cuda",
@@ -88,7 +88,9 @@ def check_index(device: str, index: int) -> None:
         )
 
 
-def _device(requested: Literal["auto", "cpu", "cuda", "mps"]) -> Literal["cpu", "cuda", "mps"]:
+def _resolve_device(
+    requested: Literal["auto", "cpu", "cuda", "mps"],
+) -> Literal["cpu", "cuda", "mps"]:
     if requested == "cpu":
         return "cpu"
     if requested == "auto":
@@ -96,7 +98,7 @@ def _device(requested: Literal["auto", "cpu", "cuda", "mps"]) -> Literal["cpu", 
     available = {"cpu": True, "cuda": has_cuda(), "mps": has_mps()}
     if not available[requested]:
         names = ", ".join(name for name, present in available.items() if present)
-        raise mistake(
+        raise input_error(
             "",
             f"no {requested} device on this machine",
             "--device auto",

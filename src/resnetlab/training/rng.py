@@ -7,7 +7,7 @@ import hashlib
 import torch
 
 
-def stream_seed(seed: int, *names: str | int) -> int:
+def derive_seed(seed: int, *names: str | int) -> int:
     """Return a 63-bit seed for the stream of that name: SHA-256 of `seed` and `names`, each
     preceded by its length.
     """
@@ -15,6 +15,6 @@ def stream_seed(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def stream(seed: int, *names: str | int) -> torch.Generator:
+def make_generator(seed: int, *names: str | int) -> torch.Generator:
     """Return a CPU generator for a named stream, for example `stream(seed, "epoch", 12)`."""
-    return torch.Generator().manual_seed(stream_seed(seed, *names))
+    return torch.Generator().manual_seed(derive_seed(seed, *names))

@@ -9,39 +9,39 @@ from typing import Generic
 
 import torch
 
-from resnetlab.training.state import Batches, Images, Trainee
+from resnetlab.training.state import Batches, ImagesT, TrainState
 
 
-class Steps(Generic[Images]):
+class EagerSteps(Generic[ImagesT]):
     """Eager steps of `learner` over `images`, each taken by the learner's own `train_step`."""
 
     batches: Batches
 
-    def __init__(self, learner: Trainee[Images], images: Images) -> None:
-        self.learner, self.images = learner, images
+    def __init__(self, state: TrainState[ImagesT], images: ImagesT) -> None:
+        self.state, self.images = state, images
 
-    def begin(self, epoch: int) -> None:
+    def start_epoch(self, epoch: int) -> None:
         """Begin an epoch: the next steps belong to it."""
-        self.batches = self.learner.batches(self.images, epoch)
+        self.batches = self.state.batches(self.images, epoch)
 
-    def take(self, part: slice, size: int) -> None:
+    def step(self, batch_slice: slice, batch_size: int) -> None:
         """Take a step on `part` of the epoch, which has `size` images."""
-        learner = self.learner
-        if learner.apart and learner.team.size > 1:
-            parts = learner.team.parts(size, learner.numerics.accumulate)
+        learner = self.state
+        if learner.can_shard_batches and learner.world.size > 1:
+            parts = learner.world.microbatches(batch_size, learner.numerics.accumulate)
             images, labels = self.batches(
-                slice(part.start + parts[0].start, part.start + parts[-1].stop)
+                slice(batch_slice.start + parts[0].start, batch_slice.start + parts[-1].stop)
             )
-            learner.train_step(images, labels, size)
+            learner.train_step(images, labels, batch_size)
         else:
-            learner.train_step(*self.batches(part))
+            learner.train_step(*self.batches(batch_slice))
 
-    def rest(self) -> None:
+    def synchronize(self) -> None:
         """Wait until the device has finished the queued work, so that the clock counts it and
         callers read final values.
         """
-        if self.learner.device.type == "cuda":
-            torch.cuda.current_stream(self.learner.device).synchronize()
+        if self.state.device.type == "cuda":
+            torch.cuda.current_stream(self.state.device).synchronize()
 
-    def resume(self) -> None:
+    def wait_for_current_stream(self) -> None:
         """Continue after a pause in which the caller may have used the device."""

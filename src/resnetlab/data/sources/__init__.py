@@ -12,17 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnetlab.data.config import Source
-from resnetlab.errors import InputError, mistake, nearest
+from resnetlab.errors import InputError, input_error, suggest
 from resnetlab.shell import is_path
 
-HUB_NAMES = ("cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")
-NAMES = ("digits", *HUB_NAMES)
+TORCHVISION_NAMES = ("cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")
+SOURCE_NAMES = ("digits", *TORCHVISION_NAMES)
 """Names that `source` may have instead of a path.
 
 A folder of such a name is reached as `./digits`.
 """
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 def silent(line: str) -> None:
@@ -34,7 +34,7 @@ def open_source(
     *,
     image_size: int | None = None,
     cache: Path,
-    say: Say = silent,
+    notify: Notify = silent,
     skip_bad: bool = False,
 ) -> Source:
     """Open `source`: one of `NAMES`, an `.npz` or a folder.
@@ -49,37 +49,39 @@ def open_source(
         is_folder, exists = path.is_dir(), path.exists()
     except OSError as error:
         problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
-        raise mistake(source, problem, "give a path that you may read") from error
-    if source in NAMES:
-        data = _open_named(source, image_size, say)
+        raise input_error(source, problem, "give a path that you may read") from error
+    if source in SOURCE_NAMES:
+        data = _open_named(source, image_size, notify)
         note = f"{source} is the data set of that name; the folder beside it is ./{source}"
         return replace(data, notes=(*data.notes, note)) if is_folder else data
     if is_folder:
         from resnetlab.data.sources.folder import open_folder
 
-        return open_folder(path, image_size=image_size, cache=cache, say=say, skip_bad=skip_bad)
+        return open_folder(
+            path, image_size=image_size, cache=cache, notify=notify, skip_bad=skip_bad
+        )
     if not exists:
-        raise _unknown(source)
-    from resnetlab.data.sources.npz import open_arrays
+        raise _unknown_source_error(source)
+    from resnetlab.data.sources.npz import open_npz
 
-    _refuse_size(source, image_size)
-    return open_arrays(path)
+    _check_no_image_size(source, image_size)
+    return open_npz(path)
 
 
-def _open_named(name: str, image_size: int | None, say: Say) -> Source:
-    _refuse_size(name, image_size)
+def _open_named(name: str, image_size: int | None, notify: Notify) -> Source:
+    _check_no_image_size(name, image_size)
     if name == "digits":
         from resnetlab.data.sources.digits import open_digits
 
         return open_digits()
-    from resnetlab.data.sources.torchvision_sets import open_hub
+    from resnetlab.data.sources.torchvision_sets import open_torchvision_set
 
-    return open_hub(name, say=say)
+    return open_torchvision_set(name, notify=notify)
 
 
-def _refuse_size(source: str, image_size: int | None) -> None:
+def _check_no_image_size(source: str, image_size: int | None) -> None:
     if image_size is not None:
-        raise mistake(
+        raise input_error(
             "data",
             f"{source} is not a folder of images",
             "remove it",
@@ -88,13 +90,13 @@ def _refuse_size(source: str, image_size: int | None) -> None:
         )
 
 
-def _unknown(source: str) -> InputError:
+def _unknown_source_error(source: str) -> InputError:
     looks_like_path = is_path(source) or source.endswith(".npz")
-    suggestion = "" if looks_like_path else nearest(source, NAMES)
+    suggestion = "" if looks_like_path else suggest(source, SOURCE_NAMES)
     problem = "no such file or folder" if looks_like_path else "no such name, file or folder"
-    return mistake(
+    return input_error(
         source,
         problem,
         suggestion or "give a name, an .npz or a folder that exists",
-        allowed=", ".join(NAMES),
+        allowed=", ".join(SOURCE_NAMES),
     )

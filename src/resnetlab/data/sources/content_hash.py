@@ -17,16 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.data.config import Images, Source
+from resnetlab.data.config import LabeledImages, Source
 
 
-def assemble(
+def build_source(
     name: str,
     classes: Sequence[str],
     *,
-    train: Images,
-    test: Images,
-    validation: Images | None = None,
+    train: LabeledImages,
+    test: LabeledImages,
+    validation: LabeledImages | None = None,
     notes: Sequence[str] = (),
 ) -> Source:
     """Return a Source of checked arrays, with the hash of its content."""
@@ -37,14 +37,14 @@ def assemble(
     return Source(name, tuple(classes), train, test, validation, sha256, tuple(notes))
 
 
-def images(pixels: NDArray[np.uint8], labels: NDArray[np.generic]) -> Images:
+def make_images(pixels: NDArray[np.uint8], labels: NDArray[np.generic]) -> LabeledImages:
     """Return `Images` of pixels (N, H, W) or (N, H, W, C) uint8 and integer labels (N,)."""
     if pixels.ndim == 3:
         pixels = pixels[..., np.newaxis]
-    return Images(np.ascontiguousarray(pixels), np.ascontiguousarray(labels, dtype=np.int64))
+    return LabeledImages(np.ascontiguousarray(pixels), np.ascontiguousarray(labels, dtype=np.int64))
 
 
-def content_sha256(classes: Sequence[str], splits: dict[str, Images]) -> str:
+def content_sha256(classes: Sequence[str], splits: dict[str, LabeledImages]) -> str:
     """Return the SHA-256, in hexadecimal, of the canonical form above."""
     parts = [
         array

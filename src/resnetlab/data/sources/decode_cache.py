@@ -23,7 +23,7 @@ from resnetlab.errors import InputError
 
 
 @dataclass(frozen=True)
-class Probe:
+class FileHeader:
     """Result of hashing a file: `size` is (height, width) as stored; `reason` is empty for a good
     header.
     """
@@ -34,7 +34,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedImages:
     """Decoded images: `pixels` (N, S, S, C) of the good files, C 1 when all are grey; a `reason`
     for each file, or ''.
     """
@@ -43,19 +43,19 @@ class Decoded:
     reasons: tuple[str, ...]
 
 
-def probe(root: Path, paths: Sequence[str], workers: int) -> list[Probe]:
+def read_headers(root: Path, paths: Sequence[str], workers: int) -> list[FileHeader]:
     """Hash each file and read its header."""
 
-    def probe_file(path: str) -> Probe:
+    def probe_file(path: str) -> FileHeader:
         digest = ""
         try:
-            raw = image_decoder.read(root / path)
+            raw = image_decoder.read_bytes(root / path)
             digest = hashlib.sha256(raw).hexdigest()
-            return Probe(digest, image_decoder.header(raw), "")
+            return FileHeader(digest, image_decoder.read_size(raw), "")
         except image_decoder.BadImageError as error:
-            return Probe(digest, (0, 0), str(error))
+            return FileHeader(digest, (0, 0), str(error))
 
-    with image_decoder.quiet(), ThreadPoolExecutor(max_workers=workers) as pool:
+    with image_decoder.suppress_pillow_warnings(), ThreadPoolExecutor(max_workers=workers) as pool:
         return list(pool.map(probe_file, paths))
 
 
@@ -67,30 +67,32 @@ def decode(
     *,
     cache: Path,
     workers: int,
-    say: Callable[[str], None],
-) -> Decoded:
+    notify: Callable[[str], None],
+) -> DecodedImages:
     """Decode the files as squares of `side` pixels, or load them if the cache has them all."""
     if not paths:
-        return Decoded(np.empty((0, side, side, 1), np.uint8), ())
-    key = key_of(side, hashes)
+        return DecodedImages(np.empty((0, side, side, 1), np.uint8), ())
+    key = cache_key(side, hashes)
     cached = load(cache, key)
     if cached is not None and len(cached.reasons) == len(paths):
         return cached
     if pixels_path(cache, key).exists():
-        say(f"{pixels_path(cache, key)} is damaged: decoding the images again")
-    say(f"decoding {len(paths):,} images to {side} x {side} pixels")
+        notify(f"{pixels_path(cache, key)} is damaged: decoding the images again")
+    notify(f"decoding {len(paths):,} images to {side} x {side} pixels")
     decoded = _decode(root, paths, hashes, side, workers)
-    with files.atomic(pixels_path(cache, key), "wb") as file:
+    with files.atomic_write(pixels_path(cache, key), "wb") as file:
         np.save(file, decoded.pixels)
     reasons = list(decoded.reasons)
-    facts = {"reasons": reasons, "sha256": _digest(key, decoded.pixels, reasons)}
+    facts = {"reasons": reasons, "sha256": _checksum(key, decoded.pixels, reasons)}
     files.write_json(pixels_path(cache, key).with_suffix(".json"), facts)
     return load(cache, key) or decoded
 
 
-def key_of(side: int, hashes: Sequence[str]) -> str:
+def cache_key(side: int, hashes: Sequence[str]) -> str:
     """Return the cache key for these files as squares of `side` pixels."""
-    return hashlib.sha256(json.dumps([image_decoder.DECODER, side, *hashes]).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([image_decoder.DECODER_VERSION, side, *hashes]).encode()
+    ).hexdigest()
 
 
 def pixels_path(cache: Path, key: str) -> Path:
@@ -98,48 +100,50 @@ def pixels_path(cache: Path, key: str) -> Path:
     return cache / f"{key}.npy"
 
 
-def load(cache: Path, key: str) -> Decoded | None:
+def load(cache: Path, key: str) -> DecodedImages | None:
     """Return the cached images, memory-mapped; None when there are none, or when a byte differs
     from what was written.
     """
     try:
-        facts = files.read_json(pixels_path(cache, key).with_suffix(".json"), files.MAX_OWN_BYTES)
+        facts = files.read_json(
+            pixels_path(cache, key).with_suffix(".json"), files.MAX_GENERATED_BYTES
+        )
         reasons = [str(reason) for reason in facts["reasons"]]
         # Copy-on-write, though nobody writes: torch warns about read-only arrays.
         pixels = np.load(pixels_path(cache, key), mmap_mode="c")
-        intact = facts["sha256"] == _digest(key, pixels, reasons)
+        intact = facts["sha256"] == _checksum(key, pixels, reasons)
     except (InputError, OSError, ValueError, KeyError, TypeError, EOFError):
         return None
-    return Decoded(pixels, tuple(reasons)) if intact else None
+    return DecodedImages(pixels, tuple(reasons)) if intact else None
 
 
 def _decode(
     root: Path, paths: Sequence[str], hashes: Sequence[str], side: int, workers: int
-) -> Decoded:
+) -> DecodedImages:
     pixels = np.empty((len(paths), side, side, 3), np.uint8)
 
     def decode_file(index: int) -> tuple[str, bool]:
         try:
-            raw = image_decoder.read(root / paths[index])
+            raw = image_decoder.read_bytes(root / paths[index])
             if hashlib.sha256(raw).hexdigest() != hashes[index]:
                 raise image_decoder.BadImageError("changed while it was read")
-            tile = image_decoder.square(image_decoder.decode(raw), side)
+            tile = image_decoder.resize_center_square(image_decoder.decode(raw), side)
         except image_decoder.BadImageError as error:
             return str(error), True
         grey = tile.ndim == 2
         pixels[index] = tile[..., np.newaxis] if grey else tile
         return "", grey
 
-    with image_decoder.quiet(), ThreadPoolExecutor(max_workers=workers) as pool:
+    with image_decoder.suppress_pillow_warnings(), ThreadPoolExecutor(max_workers=workers) as pool:
         results = list(pool.map(decode_file, range(len(paths))))
     good = np.array([not reason for reason, _ in results], dtype=np.bool_)
     pixels = pixels if good.all() else pixels[good]
     if all(grey for _, grey in results):
         pixels = np.ascontiguousarray(pixels[..., :1])
-    return Decoded(pixels, tuple(reason for reason, _ in results))
+    return DecodedImages(pixels, tuple(reason for reason, _ in results))
 
 
-def _digest(key: str, pixels: NDArray[np.uint8], reasons: list[str]) -> str:
+def _checksum(key: str, pixels: NDArray[np.uint8], reasons: list[str]) -> str:
     content = [
         key,
         pixels.shape,

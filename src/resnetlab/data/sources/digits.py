@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from resnetlab.data import stratify
 from resnetlab.data.config import Source
 from resnetlab.data.sources import content_hash
-from resnetlab.errors import mistake
+from resnetlab.errors import input_error
 
-TEST_SHARE = 0.2
+TEST_FRACTION = 0.2
 
 
 def open_digits() -> Source:
@@ -29,18 +29,18 @@ def open_digits() -> Source:
     levels, labels = read_digits()
     pixels = np.rint(levels * 255 / 16).astype(np.uint8)
     classes = [str(digit) for digit in range(10)]
-    test = stratify.split_test(labels, classes, TEST_SHARE, "digits")
+    test = stratify.draw_test_split(labels, classes, TEST_FRACTION, "digits")
     notes = [
         (
             f"digits has no test split: {test.sum()} of its {len(labels)} images were set apart, "
             "by class, by seed 0"
         )
     ]
-    return content_hash.assemble(
+    return content_hash.build_source(
         "digits",
         classes,
-        train=content_hash.images(pixels[~test], labels[~test]),
-        test=content_hash.images(pixels[test], labels[test]),
+        train=content_hash.make_images(pixels[~test], labels[~test]),
+        test=content_hash.make_images(pixels[test], labels[test]),
         notes=notes,
     )
 
@@ -55,7 +55,7 @@ def read_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """
     package = importlib.util.find_spec("sklearn")
     if package is None or package.origin is None:
-        raise mistake(
+        raise input_error(
             "digits",
             "scikit-learn, which ships these images, is not installed",
             "pip install scikit-learn",

@@ -22,23 +22,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab import files
-from resnetlab.data.config import Images, Source, Split
-from resnetlab.data.sources import Say, decode_cache, folder_cache, image_decoder, manifest, silent
-from resnetlab.data.sources.folder_cache import Seen
-from resnetlab.data.sources.folder_layout import Listing, list_folder
-from resnetlab.data.sources.folder_types import Passed
-from resnetlab.data.sources.manifest import Cut, Row
-from resnetlab.errors import InputError, Problem, mistake
-from resnetlab.settings import CACHE, cache_dir
+from resnetlab.data.config import LabeledImages, Source, Split
+from resnetlab.data.sources import (
+    Notify,
+    decode_cache,
+    folder_cache,
+    image_decoder,
+    manifest,
+    silent,
+)
+from resnetlab.data.sources.folder_cache import CachedFolder
+from resnetlab.data.sources.folder_layout import FolderListing, list_folder
+from resnetlab.data.sources.folder_types import SkippedFile
+from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
+from resnetlab.errors import InputError, Problem, input_error
+from resnetlab.settings import CACHE_VARIABLE, cache_dir
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-DEFAULT_SIDE = 64
+DEFAULT_IMAGE_SIZE = 64
 """Default side in pixels, used if images differ in size and no size is given."""
 
 
 @dataclass(frozen=True)
-class Bad:
+class BadFile:
     """Image file that cannot be used, with the reason."""
 
     path: str
@@ -47,19 +54,19 @@ class Bad:
 
 
 @dataclass(frozen=True)
-class Survey:
+class FolderScan:
     """Survey of a folder that accounts for every file: used as `rows` and `pixels` (N, S, S, C),
     skipped, or bad.
     """
 
     root: Path
     classes: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ManifestRow, ...]
     pixels: NDArray[np.uint8]
-    passed: tuple[Passed, ...]
-    bad: tuple[Bad, ...]
+    skipped: tuple[SkippedFile, ...]
+    bad: tuple[BadFile, ...]
     notes: tuple[str, ...]
-    kept: str
+    pixels_key: str
     """Cache key of the pixels."""
 
 
@@ -68,7 +75,7 @@ def open_folder(
     *,
     image_size: int | None,
     cache: Path,
-    say: Say = silent,
+    notify: Notify = silent,
     skip_bad: bool = False,
     workers: int | None = None,
 ) -> Source:
@@ -77,10 +84,10 @@ def open_folder(
 
     Raises InputError with every mistake found; bad files are a mistake unless `skip_bad` is set.
     """
-    _refuse_inside(cache, root)
+    _check_outside(cache, root)
     # Notes contain two of these paths, so the cache key depends on them.
     options = (
-        image_decoder.DECODER,
+        image_decoder.DECODER_VERSION,
         image_size,
         skip_bad,
         str(root),
@@ -88,45 +95,50 @@ def open_folder(
         str(cache.resolve()),
     )
     cache_path, fingerprint = (
-        folder_cache.place_of(root, _image_cache(), "images", *options),
-        folder_cache.look(root),
+        folder_cache.folder_cache_path(root, _image_cache_dir(), "images", *options),
+        folder_cache.fingerprint_folder(root),
     )
-    images = folder_cache.recall(cache_path, fingerprint)
+    images = folder_cache.load(cache_path, fingerprint)
     if images is None:
-        surveyed = survey(
-            root, image_size=image_size, cache=cache, say=say, skip_bad=skip_bad, workers=workers
+        surveyed = scan_folder(
+            root,
+            image_size=image_size,
+            cache=cache,
+            notify=notify,
+            skip_bad=skip_bad,
+            workers=workers,
         )
-        images = _cached_form(surveyed)
-        folder_cache.remember(
-            cache_path, fingerprint, images, surveyed.kept, _dependencies(surveyed, cache)
+        images = _to_cached_folder(surveyed)
+        folder_cache.save(
+            cache_path, fingerprint, images, surveyed.pixels_key, _dependencies(surveyed, cache)
         )
-    return _source(root, images)
+    return _to_source(root, images)
 
 
-def to_source(surveyed: Survey) -> Source:
+def to_source(scan: FolderScan) -> Source:
     """Return the Source of a surveyed folder."""
-    return _source(surveyed.root, _cached_form(surveyed))
+    return _to_source(scan.root, _to_cached_folder(scan))
 
 
-def _cached_form(surveyed: Survey) -> Seen:
-    number = {name: k for k, name in enumerate(surveyed.classes)}
-    labels = np.array([number[row.label] for row in surveyed.rows], np.int64)
+def _to_cached_folder(scan: FolderScan) -> CachedFolder:
+    number = {name: k for k, name in enumerate(scan.classes)}
+    labels = np.array([number[row.label] for row in scan.rows], np.int64)
     splits = np.array(
-        [SPLITS.index(row.split) if row.split else len(SPLITS) for row in surveyed.rows], np.uint8
+        [SPLITS.index(row.split) if row.split else len(SPLITS) for row in scan.rows], np.uint8
     )
-    return Seen(
-        surveyed.classes, surveyed.pixels, labels, splits, manifest_sha256(surveyed), surveyed.notes
-    )
+    return CachedFolder(scan.classes, scan.pixels, labels, splits, folder_sha256(scan), scan.notes)
 
 
-def _source(root: Path, images: Seen) -> Source:
-    def part(split: Split) -> Images:
+def _to_source(root: Path, images: CachedFolder) -> Source:
+    def part(split: Split) -> LabeledImages:
         indices = np.flatnonzero(images.splits == SPLITS.index(split))
         if len(indices) and indices[-1] - indices[0] + 1 == len(
             indices
         ):  # a contiguous range stays memory-mapped
-            return Images(images.pixels[indices[0] : indices[-1] + 1], images.labels[indices])
-        return Images(images.pixels[indices], images.labels[indices])
+            return LabeledImages(
+                images.pixels[indices[0] : indices[-1] + 1], images.labels[indices]
+            )
+        return LabeledImages(images.pixels[indices], images.labels[indices])
 
     validation = part("validation") if (images.splits == SPLITS.index("validation")).any() else None
     name = root.resolve().name
@@ -135,48 +147,48 @@ def _source(root: Path, images: Seen) -> Source:
     )
 
 
-def _dependencies(surveyed: Survey, cache: Path) -> list[Path]:
+def _dependencies(scan: FolderScan, cache: Path) -> list[Path]:
     """Return the files outside the folder on which its Source depends."""
-    used = [row.path for row in surveyed.rows]
-    listed = sorted([*used, *(item.path for item in surveyed.bad)])
-    splits, bad = (manifest.stem(surveyed.root, paths) for paths in (used, listed))
+    used = [row.path for row in scan.rows]
+    listed = sorted([*used, *(item.path for item in scan.bad)])
+    splits, bad = (manifest.file_stem(scan.root, paths) for paths in (used, listed))
     return [
         cache / f"{splits}-splits.csv",
         cache / f"{bad}-bad.csv",
-        folder_cache.files_of(surveyed.root, _image_cache()),
+        folder_cache.file_headers_path(scan.root, _image_cache_dir()),
     ]
 
 
-def _image_cache() -> Path:
+def _image_cache_dir() -> Path:
     """Return the folder of the user's cache for decoded images and for what folders contained when
     they were read.
     """
     return cache_dir() / "images"
 
 
-def _refuse_inside(cache: Path, root: Path) -> None:
+def _check_outside(cache: Path, root: Path) -> None:
     fixes = {
         cache: "give an output folder outside it, or name the folder of images itself",
-        _image_cache(): f"give {CACHE} a folder outside it, or name the folder of images itself",
+        _image_cache_dir(): f"give {CACHE_VARIABLE} a folder outside it, or name the folder of images itself",
     }
     for path, fix in fixes.items():
         if path.resolve().is_relative_to(
             root.resolve()
         ):  # the next survey would list and hash what is written there
-            raise mistake(str(root), f"{path} lies in the folder of images", fix)
+            raise input_error(str(root), f"{path} lies in the folder of images", fix)
 
 
-def survey(
+def scan_folder(
     root: Path,
     *,
     image_size: int | None,
     cache: Path,
-    say: Say = silent,
+    notify: Notify = silent,
     skip_bad: bool = False,
     workers: int | None = None,
-    cut: Cut | Path | None = None,
-    anew: bool = False,
-) -> Survey:
+    split: SplitSpec | Path | None = None,
+    rehash: bool = False,
+) -> FolderScan:
     """List, hash, decode and split a folder. Raises InputError.
 
     With a `Cut` the splits are drawn anew; with a path they follow that manifest; with None they
@@ -184,57 +196,57 @@ def survey(
     again, unless with `anew`. Pixels go to the user's cache; `cache` is for files that belong to
     the output: the manifest and the list of bad files.
     """
-    _refuse_inside(cache, root)
+    _check_outside(cache, root)
     workers = workers or decode_cache.default_workers()
     listing = list_folder(root)
     paths = [file.path for file in listing.files]
-    say(f"reading {len(paths):,} files of {root}")
-    probes = folder_cache.probe(root, paths, workers, _image_cache(), anew=anew)
+    notify(f"reading {len(paths):,} files of {root}")
+    probes = folder_cache.read_headers(root, paths, workers, _image_cache_dir(), rehash=rehash)
     readable = [index for index, probe in enumerate(probes) if not probe.reason]
     sizes = {probes[index].size for index in readable}
-    side, notes = _side(image_size, sizes)
+    side, notes = _choose_side(image_size, sizes)
     hashes = [probes[index].sha256 for index in readable]
     good_paths = [paths[index] for index in readable]
     result = decode_cache.decode(
-        root, good_paths, hashes, side, cache=_image_cache(), workers=workers, say=say
+        root, good_paths, hashes, side, cache=_image_cache_dir(), workers=workers, notify=notify
     )
     reasons = [probe.reason for probe in probes]
     for index, reason in zip(readable, result.reasons, strict=True):
         reasons[index] = reason
     bad = tuple(
-        Bad(path, probe.sha256, reason)
+        BadFile(path, probe.sha256, reason)
         for path, probe, reason in zip(paths, probes, reasons, strict=True)
         if reason
     )
     rows = [
-        Row(file.path, file.label, file.split, probe.sha256, probe.size)
+        ManifestRow(file.path, file.label, file.split, probe.sha256, probe.size)
         for file, probe, reason in zip(listing.files, probes, reasons, strict=True)
         if not reason
     ]
-    notes += _account(listing, bad, rows, cache, skip_bad=skip_bad)
+    notes += _collect_problems(listing, bad, rows, cache, skip_bad=skip_bad)
     split_notes: tuple[str, ...] = ()
-    match cut:
+    match split:
         case None:
-            complete, split_notes = manifest.complete(rows, listing.classes, root, cache)
-        case Cut():
-            complete = manifest.cut_anew(rows, listing.classes, root, cut)
+            complete, split_notes = manifest.fill_missing_splits(rows, listing.classes, root, cache)
+        case SplitSpec():
+            complete = manifest.resplit(rows, listing.classes, root, split)
         case Path():
-            complete = manifest.follow(rows, root, cut)
-            _need_train(complete, cut)
-    key = decode_cache.key_of(side, hashes)
-    return Survey(
+            complete = manifest.apply_manifest(rows, root, split)
+            _check_all_in_train(complete, split)
+    key = decode_cache.cache_key(side, hashes)
+    return FolderScan(
         root,
         listing.classes,
         complete,
         result.pixels,
-        listing.passed,
+        listing.skipped,
         bad,
         (*notes, *split_notes),
         key,
     )
 
 
-def _need_train(rows: Sequence[Row], path: Path) -> None:
+def _check_all_in_train(rows: Sequence[ManifestRow], path: Path) -> None:
     """Raise InputError for each class that the manifest at `path` leaves without a train image."""
     trained = {row.label for row in rows if row.split == "train"}
     untrained = sorted({row.label for row in rows} - trained)
@@ -245,22 +257,24 @@ def _need_train(rows: Sequence[Row], path: Path) -> None:
         )
 
 
-def manifest_sha256(surveyed: Survey) -> str:
+def folder_sha256(scan: FolderScan) -> str:
     """Return the SHA-256, in hexadecimal, of the lines that the module's docstring describes."""
-    side, channels = surveyed.pixels.shape[2:]
+    side, channels = scan.pixels.shape[2:]
     lines: list[list[object]] = [
-        ["resnetlab folder 1", image_decoder.DECODER, side, channels, *surveyed.classes]
+        ["resnetlab folder 1", image_decoder.DECODER_VERSION, side, channels, *scan.classes]
     ]
-    lines += [["used", row.path, row.label, row.split, row.sha256] for row in surveyed.rows]
-    lines += [["passed", item.path, item.reason] for item in surveyed.passed]
-    lines += [["bad", item.path, item.sha256] for item in surveyed.bad]
+    lines += [["used", row.path, row.label, row.split, row.sha256] for row in scan.rows]
+    lines += [["passed", item.path, item.reason] for item in scan.skipped]
+    lines += [["bad", item.path, item.sha256] for item in scan.bad]
     digest = hashlib.sha256()
     for line in lines:
         digest.update(json.dumps(line).encode() + b"\n")
     return digest.hexdigest()
 
 
-def _side(image_size: int | None, sizes: set[tuple[int, int]]) -> tuple[int, tuple[str, ...]]:
+def _choose_side(
+    image_size: int | None, sizes: set[tuple[int, int]]
+) -> tuple[int, tuple[str, ...]]:
     """Return the side of the squares in pixels: as requested, or the images' own when all are equal
     squares, or the default.
     """
@@ -270,14 +284,20 @@ def _side(image_size: int | None, sizes: set[tuple[int, int]]) -> tuple[int, tup
     if len(sizes) == 1 and height == width:
         return height, ()
     note = (
-        f"images differ in size or are not square: resized to {DEFAULT_SIDE} pixels (image_size "
+        f"images differ in size or are not square: resized to {DEFAULT_IMAGE_SIZE} pixels "
+        "(image_size "
         "says otherwise)"
     )
-    return DEFAULT_SIDE, (note,) if sizes else ()
+    return DEFAULT_IMAGE_SIZE, (note,) if sizes else ()
 
 
-def _account(
-    listing: Listing, bad: tuple[Bad, ...], rows: list[Row], cache: Path, *, skip_bad: bool
+def _collect_problems(
+    listing: FolderListing,
+    bad: tuple[BadFile, ...],
+    rows: list[ManifestRow],
+    cache: Path,
+    *,
+    skip_bad: bool,
 ) -> tuple[str, ...]:
     """Return notes on skipped files.
 
@@ -286,13 +306,14 @@ def _account(
     problems, notes = [], []
     if bad:
         path = (
-            cache / f"{manifest.stem(listing.root, [file.path for file in listing.files])}-bad.csv"
+            cache
+            / f"{manifest.file_stem(listing.root, [file.path for file in listing.files])}-bad.csv"
         )
-        _write_bad(path, bad)
+        _write_bad_files(path, bad)
         first, files_ = bad[0], f"1 of {len(bad)} bad files" if len(bad) > 1 else "the one bad file"
         if skip_bad:
             notes.append(
-                f"{_files(len(bad), 'bad file')} left out (first: {first.path}: "
+                f"{_count_files(len(bad), 'bad file')} left out (first: {first.path}: "
                 f"{first.reason}); listed in {path}"
             )
         else:
@@ -300,22 +321,26 @@ def _account(
             problems.append(
                 Problem(f"{listing.root}/{first.path}", problem, "replace them, or --skip-bad")
             )
-    problems += _empty(listing, bad, rows)
+    problems += _empty_class_problems(listing, bad, rows)
     if problems:
         raise InputError(*problems)
-    if listing.passed:
-        kinds = Counter(item.reason for item in listing.passed)
+    if listing.skipped:
+        kinds = Counter(item.reason for item in listing.skipped)
         summary = ", ".join(f"{number} {reason}" for reason, number in kinds.most_common())
-        notes.append(f"{_files(len(listing.passed), 'file')} passed over: {summary}")
-    notes += _twins(listing)
+        notes.append(f"{_count_files(len(listing.skipped), 'file')} passed over: {summary}")
+    notes += _case_collisions(listing)
     return tuple(notes)
 
 
-def _empty(listing: Listing, bad: tuple[Bad, ...], rows: list[Row]) -> list[Problem]:
+def _empty_class_problems(
+    listing: FolderListing, bad: tuple[BadFile, ...], rows: list[ManifestRow]
+) -> list[Problem]:
     trained = {row.label for row in rows if row.split in (None, "train")}
     broken = [item.path for item in bad]
     problems = [
-        listing.problem_of_empty(label, broken) for label in listing.classes if label not in trained
+        listing.empty_class_problem(label, broken)
+        for label in listing.classes
+        if label not in trained
     ]
     for split in sorted(
         {file.split for file in listing.files if file.split}
@@ -329,7 +354,7 @@ def _empty(listing: Listing, bad: tuple[Bad, ...], rows: list[Row]) -> list[Prob
     return problems
 
 
-def _twins(listing: Listing) -> list[str]:
+def _case_collisions(listing: FolderListing) -> list[str]:
     """Return a note on names that a case-insensitive file system could not distinguish."""
     by_folded_path = defaultdict(list)
     for file in listing.files:
@@ -343,14 +368,14 @@ def _twins(listing: Listing) -> list[str]:
     )
 
 
-def _files(count: int, noun: str) -> str:
+def _count_files(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' if count > 1 else ''}"
 
 
-def _write_bad(path: Path, bad: tuple[Bad, ...]) -> None:
+def _write_bad_files(path: Path, bad: tuple[BadFile, ...]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "reason"))
     writer.writerows((item.path, item.reason) for item in bad)
-    with files.atomic(path, "wb") as file:
+    with files.atomic_write(path, "wb") as file:
         file.write(text.getvalue().encode(errors="surrogateescape"))

@@ -25,37 +25,37 @@ from numpy.typing import NDArray
 
 from resnetlab import files
 from resnetlab.data.sources import decode_cache
-from resnetlab.data.sources.decode_cache import Probe
+from resnetlab.data.sources.decode_cache import FileHeader
 from resnetlab.data.sources.folder_layout import is_folder
 
-FORM = 1
+CACHE_VERSION = 1
 """Version of the cache format. Increase it by hand when the meaning of the stored data changes."""
 
-YOUNG_NS = 2_000_000_000
+MTIME_RESOLUTION_NS = 2_000_000_000
 """Coarsest resolution of a file system's clock: FAT's clock ticks every two seconds."""
 
-Stamp = tuple[int, int]
+FileStamp = tuple[int, int]
 """Size of a file in bytes and its modification time in nanoseconds."""
 
 
 @dataclass(frozen=True)
-class Look:
+class Fingerprint:
     """Fingerprint of a folder: hash over path, size and time of all files; and the latest
     modification time in nanoseconds.
     """
 
     sha256: str
-    newest: int
-    began: int
+    newest_ns: int
+    started_ns: int
 
     @property
-    def settled(self) -> bool:
+    def is_stable(self) -> bool:
         """True if every further change of a file will have a new modification time."""
-        return self.newest < self.began - YOUNG_NS
+        return self.newest_ns < self.started_ns - MTIME_RESOLUTION_NS
 
 
 @dataclass(frozen=True)
-class Seen:
+class CachedFolder:
     """Images of a folder: `pixels` (N, S, S, C), `labels` (N,) and `splits` (N,), as indices of a
     Split.
     """
@@ -68,7 +68,7 @@ class Seen:
     notes: tuple[str, ...]
 
 
-def look(root: Path) -> Look:
+def fingerprint_folder(root: Path) -> Fingerprint:
     """Return the fingerprint of the folder `root`; no file is opened."""
     began, newest, lines, pending = time.time_ns(), 0, list[str](), [""]
     while pending:
@@ -87,12 +87,12 @@ def look(root: Path) -> Look:
                         f"{status.st_mode}"
                     )
         except OSError:  # the reader of the folder reports what cannot be listed
-            return Look("", began, began)
+            return Fingerprint("", began, began)
     text = "\n".join(sorted(lines))
-    return Look(hashlib.sha256(os.fsencode(text)).hexdigest(), newest, began)
+    return Fingerprint(hashlib.sha256(os.fsencode(text)).hexdigest(), newest, began)
 
 
-def recall(path: Path, fingerprint: Look) -> Seen | None:
+def load(path: Path, fingerprint: Fingerprint) -> CachedFolder | None:
     """Return the images cached at `path`, memory-mapped; None if the folder or anything else
     differs.
     """
@@ -106,15 +106,19 @@ def recall(path: Path, fingerprint: Look) -> Seen | None:
         if decoded is None:
             return None
         classes, notes = tuple(facts["classes"]), tuple(facts["notes"])
-        return Seen(
+        return CachedFolder(
             classes, decoded.pixels, arrays["labels"], arrays["splits"], facts["sha256"], notes
         )
     except (KeyError, TypeError):
         return None
 
 
-def remember(
-    path: Path, fingerprint: Look, images: Seen, pixels: str, beside: Iterable[Path]
+def save(
+    path: Path,
+    fingerprint: Fingerprint,
+    images: CachedFolder,
+    pixels_key: str,
+    dependencies: Iterable[Path],
 ) -> None:
     """Write the folder's images to the cache at `path`; their pixels are in the cache under the
     name `pixels`.
@@ -122,11 +126,11 @@ def remember(
     `beside` are other files of the cache that the result depends on: if one is written again, the
     folder is read again.
     """
-    if fingerprint.settled:
+    if fingerprint.is_stable:
         facts = {
             "look": fingerprint.sha256,
-            "beside": _stamps(beside),
-            "pixels": pixels,
+            "beside": _stamps(dependencies),
+            "pixels": pixels_key,
             "classes": images.classes,
             "sha256": images.sha256,
             "notes": images.notes,
@@ -134,20 +138,22 @@ def remember(
         _write(path, facts, labels=images.labels, splits=images.splits)
 
 
-def probe(
-    root: Path, paths: Sequence[str], workers: int, cache: Path, *, anew: bool = False
-) -> list[Probe]:
+def read_headers(
+    root: Path, paths: Sequence[str], workers: int, cache: Path, *, rehash: bool = False
+) -> list[FileHeader]:
     """Hash those files that changed since the last call, as `decode_cache.probe`; with `anew`, hash
     all files.
     """
-    began, cache_path = time.time_ns(), files_of(root, cache)
+    began, cache_path = time.time_ns(), file_headers_path(root, cache)
     stamps = {path: _stamp(root / path) for path in paths}
-    cached = {} if anew else _read_probes(cache_path)
+    cached = {} if rehash else _load_headers(cache_path)
     probes = {path: result for path, (stamp, result) in cached.items() if stamps.get(path) == stamp}
     fresh = [path for path in paths if path not in probes]
-    probes |= zip(fresh, decode_cache.probe(root, fresh, workers), strict=True)
+    probes |= zip(fresh, decode_cache.read_headers(root, fresh, workers), strict=True)
     stable = [
-        (path, *stamp) for path, stamp in stamps.items() if stamp and stamp[1] < began - YOUNG_NS
+        (path, *stamp)
+        for path, stamp in stamps.items()
+        if stamp and stamp[1] < began - MTIME_RESOLUTION_NS
     ]
     if fresh and stable:
         hashed = [
@@ -160,31 +166,33 @@ def probe(
     return [probes[path] for path in paths]
 
 
-def place_of(root: Path, cache: Path, what: str, *asked: object) -> Path:
+def folder_cache_path(root: Path, cache: Path, kind: str, *options: object) -> Path:
     """Return the cache path for a folder; `what` and `asked` distinguish the questions."""
     resolved = root.resolve()
     name = re.sub(r"[^A-Za-z0-9._-]", "_", resolved.name) or "root"
-    key = hashlib.sha256(repr((FORM, os.fsencode(resolved), *asked)).encode()).hexdigest()
-    return cache / f"{name}-{key[:8]}-{what}.npz"
+    key = hashlib.sha256(
+        repr((CACHE_VERSION, os.fsencode(resolved), *options)).encode()
+    ).hexdigest()
+    return cache / f"{name}-{key[:8]}-{kind}.npz"
 
 
-def files_of(root: Path, cache: Path) -> Path:
+def file_headers_path(root: Path, cache: Path) -> Path:
     """Return the cache path for the hashes of the folder's files."""
-    return place_of(root, cache, "files")
+    return folder_cache_path(root, cache, "files")
 
 
-def _read_probes(cache_path: Path) -> dict[str, tuple[Stamp, Probe]]:
+def _load_headers(cache_path: Path) -> dict[str, tuple[FileStamp, FileHeader]]:
     facts, _ = _read(cache_path)
     try:
         return {
-            path: ((size, changed), Probe(sha256, (height, width), reason))
+            path: ((size, changed), FileHeader(sha256, (height, width), reason))
             for path, size, changed, sha256, height, width, reason in facts["files"]
         }
     except (KeyError, TypeError, ValueError):
         return {}
 
 
-def _stamp(path: Path) -> Stamp | None:
+def _stamp(path: Path) -> FileStamp | None:
     try:
         status = os.stat(path, follow_symlinks=False)  # noqa: PTH116
     except OSError:
@@ -197,7 +205,7 @@ def _stamps(paths: Iterable[Path]) -> dict[str, list[int]]:
 
 
 def _write(path: Path, facts: dict[str, Any], **arrays: NDArray[Any]) -> None:
-    with files.atomic(path, "wb") as file:
+    with files.atomic_write(path, "wb") as file:
         np.savez(file, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
 
 

@@ -16,12 +16,18 @@ from pathlib import Path
 from typing import Literal
 
 from resnetlab.data.config import Split
-from resnetlab.data.sources.folder_types import LABELS, WORDS, Entry, Labelled, Passed
+from resnetlab.data.sources.folder_types import (
+    LABELS_FILE,
+    SPLIT_ALIASES,
+    LabeledFile,
+    ScannedFile,
+    SkippedFile,
+)
 from resnetlab.data.sources.labels_csv import read_labels
-from resnetlab.errors import InputError, Problem, mistake
+from resnetlab.errors import InputError, Problem, input_error
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif")
-FOREIGN = (
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif")
+UNSUPPORTED_SUFFIXES = (
     ".tif",
     ".tiff",
     ".heic",
@@ -41,35 +47,38 @@ FOREIGN = (
 Layout = Literal["splits", "classes", "labels"]
 """Layout of a folder of images: `train/CLASS/*`, `CLASS/*`, or `labels.csv`."""
 
-SYSTEM = ("thumbs.db", "desktop.ini", "icon\r")
+SYSTEM_FILES = ("thumbs.db", "desktop.ini", "icon\r")
 MAX_DEPTH = 32
 MAX_FILES = 20_000_000
 
-LAYOUT = (
+LAYOUT_HINT = (
     "lay it out as FOLDER/train/CLASS/*.jpg and FOLDER/test/CLASS/*.jpg, or as FOLDER/CLASS/*.jpg"
 )
 
 
 @dataclass(frozen=True)
-class Listing:
+class FolderListing:
     """Listing of every file under `root`, by relative path with `/` between the parts, sorted."""
 
     root: Path
     layout: Layout
     classes: tuple[str, ...]
-    files: tuple[Labelled, ...]
-    passed: tuple[Passed, ...]
+    files: tuple[LabeledFile, ...]
+    skipped: tuple[SkippedFile, ...]
 
-    def problem_of_empty(self, label: str, bad: Iterable[str]) -> Problem:
+    def empty_class_problem(self, label: str, bad: Iterable[str]) -> Problem:
         """Return the error for a class without a usable train image; it names the skipped files."""
         if self.layout == "labels":
             problem = f'no usable train image of class "{label}"'
             return Problem(
-                f"{self.root}/{LABELS}", problem, "add train images of it, or remove its rows"
+                f"{self.root}/{LABELS_FILE}", problem, "add train images of it, or remove its rows"
             )
         folder = f"train/{label}" if self.layout == "splits" else label
         skipped = sorted(
-            {f'{item.reason} "{_below(item.path, folder)}"' for item in self._passed_in(folder)}
+            {
+                f'{item.reason} "{_child_name(item.path, folder)}"'
+                for item in self._skipped_in(folder)
+            }
         )
         broken = [path for path in bad if path.startswith(folder + "/")]
         if broken:
@@ -77,17 +86,17 @@ class Listing:
         problem = "0 images" + (f" ({', '.join(skipped[:5])} skipped)" if skipped else "")
         return Problem(f"{self.root}/{folder}", problem, "add images or remove the folder")
 
-    def _passed_in(self, folder: str) -> list[Passed]:
-        return [item for item in self.passed if item.path.startswith(folder + "/")]
+    def _skipped_in(self, folder: str) -> list[SkippedFile]:
+        return [item for item in self.skipped if item.path.startswith(folder + "/")]
 
 
-def list_folder(root: Path) -> Listing:
+def list_folder(root: Path) -> FolderListing:
     """Give every file of `root` a class or a reason.
 
     Raises InputError when the folder has no known layout.
     """
     entries, folders = walk(root)
-    if any(entry.path == LABELS and not entry.hindrance for entry in entries):
+    if any(entry.path == LABELS_FILE and not entry.skip_reason for entry in entries):
         layout: Layout = "labels"
         files, passed = read_labels(root, entries)
         classes = sorted({file.label for file in files})
@@ -96,21 +105,21 @@ def list_folder(root: Path) -> Listing:
             folder for folder in folders if "/" not in folder and not folder.startswith(".")
         )
         splits = _split_folders(root, visible, folders)
-        classes, problems = _classes(root, folders, splits)
+        classes, problems = _find_classes(root, folders, splits)
         if problems:
             raise InputError(*problems)
         layout = "splits" if splits else "classes"
         files, passed = _assign_classes(entries, splits)
     _check_classes(root, classes)
     ordered = tuple(sorted(files, key=lambda file: file.path))
-    return Listing(
+    return FolderListing(
         root, layout, tuple(classes), ordered, tuple(sorted(passed, key=lambda item: item.path))
     )
 
 
-def walk(root: Path) -> tuple[list[Entry], set[str]]:
+def walk(root: Path) -> tuple[list[ScannedFile], set[str]]:
     """Return all files under `root` and all folders, by their paths below it. Raises InputError."""
-    entries: list[Entry] = []
+    entries: list[ScannedFile] = []
     folders: set[str] = set()
     pending = [""]
     while pending:
@@ -120,11 +129,11 @@ def walk(root: Path) -> tuple[list[Entry], set[str]]:
                 children = list(entries_in_folder)
         except OSError as error:
             if not folder:
-                raise mistake(
+                raise input_error(
                     str(root), f"cannot be read: {error.strerror}", "give a folder you may read"
                 ) from error
             entries.append(
-                Entry(folder, f"cannot be read: {(error.strerror or str(error)).lower()}")
+                ScannedFile(folder, f"cannot be read: {(error.strerror or str(error)).lower()}")
             )
             continue
         for child in children:
@@ -133,10 +142,12 @@ def walk(root: Path) -> tuple[list[Entry], set[str]]:
                 folders.add(path)
                 pending.append(path)
             else:
-                entries.append(Entry(path, _hindrance(child)))
+                entries.append(ScannedFile(path, _entry_skip_reason(child)))
         if folder.count("/") >= MAX_DEPTH or len(entries) > MAX_FILES:
-            raise mistake(
-                str(root), f"deeper than {MAX_DEPTH} folders, or over {MAX_FILES:,} files", LAYOUT
+            raise input_error(
+                str(root),
+                f"deeper than {MAX_DEPTH} folders, or over {MAX_FILES:,} files",
+                LAYOUT_HINT,
             )
     return entries, folders
 
@@ -153,7 +164,7 @@ def _is_junction(child: os.DirEntry[str]) -> bool:
     return tag == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
 
 
-def _hindrance(child: os.DirEntry[str]) -> str:
+def _entry_skip_reason(child: os.DirEntry[str]) -> str:
     if child.is_symlink() or (child.is_dir(follow_symlinks=False) and _is_junction(child)):
         return "a link"
     try:
@@ -167,36 +178,38 @@ def _hindrance(child: os.DirEntry[str]) -> str:
 def _split_folders(root: Path, visible: list[str], folders: set[str]) -> dict[str, Split]:
     """Return the folders that are splits, or none when the folders of `root` are classes."""
     if not visible:
-        raise mistake(str(root), "no folders of images in it", LAYOUT)
-    named_splits = {name: WORDS[name] for name in visible if name in WORDS}
+        raise input_error(str(root), "no folders of images in it", LAYOUT_HINT)
+    named_splits = {name: SPLIT_ALIASES[name] for name in visible if name in SPLIT_ALIASES}
     has_classes = {
         name
         for name in named_splits
-        if any(_parent(folder) == name and not _hidden(folder) for folder in folders)
+        if any(_parent(folder) == name and not _is_hidden(folder) for folder in folders)
     }
     if not has_classes and len(named_splits) < len(visible):
         return {}  # folders of classes, one of which may be named train
     if "train" not in has_classes:
-        raise mistake(
-            f"{root}/train", "no folders of classes in it (links are not followed)", LAYOUT
+        raise input_error(
+            f"{root}/train", "no folders of classes in it (links are not followed)", LAYOUT_HINT
         )
     spellings = [name for name, split in named_splits.items() if split == "validation"]
     if len(spellings) > 1:
-        raise mistake(
+        raise input_error(
             str(root), f"two validation splits: {', '.join(spellings)}", "keep one of them"
         )
     return named_splits
 
 
-def _classes(
+def _find_classes(
     root: Path, folders: set[str], splits: dict[str, Split]
 ) -> tuple[list[str], list[Problem]]:
     """Return the class names, sorted, and a problem for each class that is not in train."""
     if not splits:
-        return sorted(folder for folder in folders if "/" not in folder and not _hidden(folder)), []
+        return sorted(
+            folder for folder in folders if "/" not in folder and not _is_hidden(folder)
+        ), []
     by_split = defaultdict(set)
     for folder in folders:
-        if folder.count("/") == 1 and not _hidden(folder):
+        if folder.count("/") == 1 and not _is_hidden(folder):
             by_split[_parent(folder)].add(folder.split("/")[1])
     fix = "add train images of it, or remove it"
     untrained = [
@@ -210,35 +223,39 @@ def _classes(
 
 
 def _assign_classes(
-    entries: list[Entry], splits: dict[str, Split]
-) -> tuple[list[Labelled], list[Passed]]:
+    entries: list[ScannedFile], splits: dict[str, Split]
+) -> tuple[list[LabeledFile], list[SkippedFile]]:
     files, passed = [], []
     depth = 2 if splits else 1
     for entry in entries:
         parts = entry.path.split("/")
-        reason = _reason(entry, parts, depth, splits)
+        reason = _skip_reason(entry, parts, depth, splits)
         if reason:
-            passed.append(Passed(entry.path, reason))
+            passed.append(SkippedFile(entry.path, reason))
         else:
             files.append(
-                Labelled(entry.path, parts[depth - 1], splits[parts[0]] if splits else None)
+                LabeledFile(entry.path, parts[depth - 1], splits[parts[0]] if splits else None)
             )
     return files, passed
 
 
-def _reason(entry: Entry, parts: list[str], depth: int, splits: dict[str, Split]) -> str:
+def _skip_reason(entry: ScannedFile, parts: list[str], depth: int, splits: dict[str, Split]) -> str:
     """Return the reason why a file cannot be an image, or "" if it can."""
-    if _hidden(entry.path):
+    if _is_hidden(entry.path):
         return "hidden"
-    if entry.hindrance:
-        return entry.hindrance
-    if parts[-1].lower() in SYSTEM:
+    if entry.skip_reason:
+        return entry.skip_reason
+    if parts[-1].lower() in SYSTEM_FILES:
         return "system file"
     if splits and parts[0] not in splits:
         return "outside train, validation and test"
     if len(parts) != depth + 1:
         return "not directly in a class's folder"
-    return "" if parts[-1].lower().endswith(SUFFIXES + FOREIGN) else "not an image by its name"
+    return (
+        ""
+        if parts[-1].lower().endswith(IMAGE_SUFFIXES + UNSUPPORTED_SUFFIXES)
+        else "not an image by its name"
+    )
 
 
 def _check_classes(root: Path, classes: list[str]) -> None:
@@ -261,7 +278,7 @@ def _check_classes(root: Path, classes: list[str]) -> None:
     ]
     if len(classes) < 2:
         names_found = ", ".join(classes) or "none"
-        problems.append(Problem(str(root), "fewer than two classes", LAYOUT, got=names_found))
+        problems.append(Problem(str(root), "fewer than two classes", LAYOUT_HINT, got=names_found))
     if problems:
         raise InputError(*problems)
 
@@ -274,7 +291,7 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _hidden(path: str) -> bool:
+def _is_hidden(path: str) -> bool:
     return any(part.startswith(".") for part in path.split("/"))
 
 
@@ -282,6 +299,6 @@ def _parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _below(path: str, folder: str) -> str:
+def _child_name(path: str, folder: str) -> str:
     """Return the first part of `path` below `folder`."""
     return path.removeprefix(folder + "/").split("/")[0]

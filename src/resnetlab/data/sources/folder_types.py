@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from resnetlab.data.config import Split
 
-WORDS: dict[str, Split] = {
+SPLIT_ALIASES: dict[str, Split] = {
     "train": "train",
     "validation": "validation",
     "valid": "validation",
@@ -15,19 +15,19 @@ WORDS: dict[str, Split] = {
 }
 
 
-LABELS = "labels.csv"
+LABELS_FILE = "labels.csv"
 
 
 @dataclass(frozen=True)
-class Entry:
+class ScannedFile:
     """File of a folder; `hindrance` is the reason why it cannot be an image, or empty."""
 
     path: str
-    hindrance: str = ""
+    skip_reason: str = ""
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabeledFile:
     """File that should be an image of class `label`; `split` is None if the folder does not tell
     it.
     """
@@ -38,7 +38,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Passed:
+class SkippedFile:
     """File that was skipped, with the reason."""
 
     path: str

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-DECODER = 1
+DECODER_VERSION = 1
 """Version of the decoder. Increase it by hand when the same file gives other pixels."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
@@ -38,17 +38,17 @@ MIN_SIDE = 4
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 # Without O_NONBLOCK, opening a FIFO in place of the file would hang; without O_BINARY, Windows
 # changes line ends.
-_READ = os.O_RDONLY | _NO_FOLLOW
+_OPEN_FLAGS = os.O_RDONLY | _NO_FOLLOW
 for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
-    _READ |= getattr(os, _flag, 0)
+    _OPEN_FLAGS |= getattr(os, _flag, 0)
 
 # Pillow warns above its limit and refuses above twice the limit. With this limit, `_open` refuses
 # the images in between, about which Pillow only warns.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
-_GREY = ("1", "L", "LA", "La")
+_GRAY_MODES = ("1", "L", "LA", "La")
 _ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
+_ORIENTATION_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -57,7 +57,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_DISGUISES = {
+_OTHER_FORMATS = {
     b"%PDF": "a PDF",
     b"%!PS": "PostScript",
     b"\xc5\xd0\xd3\xc6": "PostScript",
@@ -74,7 +74,7 @@ class BadImageError(Exception):
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def suppress_pillow_warnings() -> Iterator[None]:
     """Silence Pillow's warnings (damaged EXIF, large images); the important ones become a reason of
     BadImageError.
 
@@ -86,12 +86,12 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def read(path: str | Path) -> bytes:
+def read_bytes(path: str | Path) -> bytes:
     """Return the bytes of a regular file; links are not followed. Raises BadImageError."""
     try:
         if not _NO_FOLLOW and not stat.S_ISREG(os.lstat(path).st_mode):
             raise BadImageError("not a regular file")
-        handle = os.open(path, _READ)
+        handle = os.open(path, _OPEN_FLAGS)
         with os.fdopen(handle, "rb") as file:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):
@@ -103,7 +103,7 @@ def read(path: str | Path) -> bytes:
         raise BadImageError(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
 
 
-def header(raw: bytes) -> tuple[int, int]:
+def read_size(raw: bytes) -> tuple[int, int]:
     """Return height and width in pixels as stored, from the file's header alone.
 
     Raises BadImageError.
@@ -112,7 +112,7 @@ def header(raw: bytes) -> tuple[int, int]:
     return image.height, image.width
 
 
-def decode(raw: bytes, reduction: int = 1) -> Image.Image:
+def decode(raw: bytes, draft_factor: int = 1) -> Image.Image:
     """Return the complete image, upright, in mode L or RGB. Raises BadImageError otherwise.
 
     With a `reduction` of 2, 4 or 8 a JPEG is decoded at that fraction of its sides, rounded up:
@@ -122,10 +122,10 @@ def decode(raw: bytes, reduction: int = 1) -> Image.Image:
     image = _open(raw)
     kind = image.format or "image"
     try:
-        if reduction > 1:
-            image.draft(None, (image.width // reduction, image.height // reduction))
+        if draft_factor > 1:
+            image.draft(None, (image.width // draft_factor, image.height // draft_factor))
         image.load()
-        return flatten(image)
+        return orient_and_convert(image)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds of errors for a damaged file
@@ -142,12 +142,12 @@ def upright_size(raw: bytes) -> tuple[int, int]:
     return (image.height, image.width) if _orientation(image) >= 5 else image.size
 
 
-def flatten(image: Image.Image) -> Image.Image:
+def orient_and_convert(image: Image.Image) -> Image.Image:
     """Return a loaded image of any mode, upright, as mode L or RGB, by the rules above."""
-    return _to_grey_or_rgb(_upright(image))
+    return _to_gray_or_rgb(_apply_orientation(image))
 
 
-def square(image: Image.Image, side: int) -> NDArray[np.uint8]:
+def resize_center_square(image: Image.Image, side: int) -> NDArray[np.uint8]:
     """Return the center square of an image, resized: (side, side) grey or (side, side, 3) RGB.
 
     It is antialiased bilinear, as in the evaluation of torchvision's reference networks, and equals
@@ -170,7 +170,7 @@ def _open(raw: bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImageError(f"more than {MAX_PIXELS // 10**6} megapixels") from None
     except Exception as error:
-        disguise = _DISGUISES.get(raw[:4], "not an image")
+        disguise = _OTHER_FORMATS.get(raw[:4], "not an image")
         raise BadImageError(f"{disguise} (allowed: {', '.join(FORMATS)})") from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImageError(f"more than {MAX_PIXELS // 10**6} megapixels")
@@ -179,8 +179,8 @@ def _open(raw: bytes) -> Image.Image:
     return image
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    method = _UPRIGHT.get(_orientation(image))
+def _apply_orientation(image: Image.Image) -> Image.Image:
+    method = _ORIENTATION_TRANSPOSES.get(_orientation(image))
     return image if method is None else image.transpose(method)
 
 
@@ -190,14 +190,14 @@ def _orientation(image: Image.Image) -> int:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # a damaged EXIF block does not damage the pixels
         return 1
-    return orientation if orientation in _UPRIGHT else 1
+    return orientation if orientation in _ORIENTATION_TRANSPOSES else 1
 
 
-def _to_grey_or_rgb(image: Image.Image) -> Image.Image:
+def _to_gray_or_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # Pillow's own conversion clips at 255
         levels = np.asarray(image).astype(np.int64).clip(0, 65535)
         return Image.fromarray(((levels + 128) // 257).astype(np.uint8))
-    grey = image.mode in _GREY
+    grey = image.mode in _GRAY_MODES
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     mode = "L" if grey else "RGB"

@@ -23,14 +23,14 @@ import numpy as np
 from resnetlab import files
 from resnetlab.data import stratify
 from resnetlab.data.config import Split
-from resnetlab.errors import InputError, Problem, mistake
+from resnetlab.errors import InputError, Problem, input_error
 
-SHARE = 0.15
-HEADER = ("path", "label", "split", "sha256")
+DEFAULT_FRACTION = 0.15
+COLUMNS = ("path", "label", "split", "sha256")
 
 
 @dataclass(frozen=True)
-class Row:
+class ManifestRow:
     """Row of a usable image: path below the root, class, split, SHA-256 of the file, size as
     stored.
     """
@@ -43,16 +43,16 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Cut:
+class SplitSpec:
     """Split of all images of a folder: train, validation and test, as fractions that add up to 1 or
     as counts.
     """
 
-    parts: tuple[float, float, float]
+    lengths: tuple[float, float, float]
     seed: int = 0
 
     @classmethod
-    def parse(cls, text: str, seed: int = 0, option: str = "--split") -> Cut:
+    def parse(cls, text: str, seed: int = 0, option: str = "--split") -> SplitSpec:
         """Parse `.6,.2,.2` or `12240,4200,4140`. Raises InputError."""
         fix = f"{option} .6,.2,.2, or counts that add up to the images: {option} 12240,4200,4140"
         try:
@@ -67,7 +67,7 @@ class Cut:
             and parts[2]
         )
         if not valid or not (are_counts or abs(sum(parts) - 1) < 1e-6):
-            raise mistake(
+            raise input_error(
                 option, "not shares or counts of train, validation and test", fix, got=text
             )
         return cls((parts[0], parts[1], parts[2]), seed)
@@ -77,32 +77,32 @@ class Cut:
 
         Raises InputError when counts do not add up to `images`.
         """
-        if sum(self.parts) < 1.5:  # fractions
-            validation, test = (round(share * images) for share in self.parts[1:])
+        if sum(self.lengths) < 1.5:  # fractions
+            validation, test = (round(share * images) for share in self.lengths[1:])
             return images - validation - max(1, test), validation, max(1, test)
-        train, validation, test = (int(part) for part in self.parts)
+        train, validation, test = (int(part) for part in self.lengths)
         if train + validation + test != images:
             problem = (
                 f"{train:,} + {validation:,} + {test:,} = {train + validation + test:,}, of "
                 f"{images:,} images"
             )
-            raise mistake(
+            raise input_error(
                 where, problem, "counts that add up, or shares such as .6,.2,.2", field="split"
             )
         return train, validation, test
 
 
-def cut_of(text: str, option: str = "--split") -> Cut | Path | None:
+def parse_split(text: str, option: str = "--split") -> SplitSpec | Path | None:
     """Parse the value of `--split`: fractions or counts, the path of a manifest, or None if empty.
 
     Raises InputError.
     """
     if not text:
         return None
-    return Path(text) if text.endswith(".csv") else Cut.parse(text, option=option)
+    return Path(text) if text.endswith(".csv") else SplitSpec.parse(text, option=option)
 
 
-def stem(root: Path, paths: Sequence[str]) -> str:
+def file_stem(root: Path, paths: Sequence[str]) -> str:
     """Return `<folder-name>-<short hash of the paths>`, the beginning of the names of files about a
     folder.
     """
@@ -110,9 +110,9 @@ def stem(root: Path, paths: Sequence[str]) -> str:
     return f"{name}-{hashlib.sha256(json.dumps(list(paths)).encode()).hexdigest()[:8]}"
 
 
-def complete(
-    rows: Sequence[Row], classes: Sequence[str], root: Path, cache: Path
-) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+def fill_missing_splits(
+    rows: Sequence[ManifestRow], classes: Sequence[str], root: Path, cache: Path
+) -> tuple[tuple[ManifestRow, ...], tuple[str, ...]]:
     """Return the rows, each with a split, and a note for the user when splits had to be drawn.
 
     Without any split, 15 % of the images become test and 15 % validation; with train but no test,
@@ -121,11 +121,11 @@ def complete(
     """
     if any(row.split == "test" for row in rows):
         return tuple(rows), ()
-    path = cache / f"{stem(root, [row.path for row in rows])}-splits.csv"
-    stored = _read(path, rows)
-    result = stored or _cut(rows, classes, str(root))
+    path = cache / f"{file_stem(root, [row.path for row in rows])}-splits.csv"
+    stored = _read_manifest(path, rows)
+    result = stored or _draw_missing_splits(rows, classes, str(root))
     if stored is None:
-        write(path, result)
+        write_manifest(path, result)
     description = (
         "15 % test and 15 % validation"
         if rows[0].split is None
@@ -140,19 +140,21 @@ def complete(
     )
 
 
-def cut_anew(rows: Sequence[Row], classes: Sequence[str], root: Path, cut: Cut) -> tuple[Row, ...]:
+def resplit(
+    rows: Sequence[ManifestRow], classes: Sequence[str], root: Path, split_spec: SplitSpec
+) -> tuple[ManifestRow, ...]:
     """Return the rows with new splits drawn by class as `cut` asks, whatever splits they had.
 
     Raises InputError.
     """
     index_of = {name: k for k, name in enumerate(classes)}
     labels = np.array([index_of[row.label] for row in rows], np.int64)
-    _, validation, test = cut.counts(len(rows), str(root))
-    splits = stratify.split_by_counts(labels, classes, validation, test, cut.seed, str(root))
+    _, validation, test = split_spec.counts(len(rows), str(root))
+    splits = stratify.split_by_counts(labels, classes, validation, test, split_spec.seed, str(root))
     return tuple(replace(row, split=split) for row, split in zip(rows, splits, strict=True))
 
 
-def follow(rows: Sequence[Row], root: Path, path: Path) -> tuple[Row, ...]:
+def apply_manifest(rows: Sequence[ManifestRow], root: Path, path: Path) -> tuple[ManifestRow, ...]:
     """Return the rows, each with its split in the manifest at `path`.
 
     Raises InputError unless the two fit.
@@ -162,11 +164,11 @@ def follow(rows: Sequence[Row], root: Path, path: Path) -> tuple[Row, ...]:
         text = path.read_bytes().decode(errors="surrogateescape")
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except (OSError, csv.Error, ValueError) as error:
-        raise mistake(
+        raise input_error(
             str(path), f"cannot be read: {error}", "give a manifest of resnetlab data split"
         ) from None
-    if not lines or tuple(lines[0]) != HEADER or any(len(line) != len(HEADER) for line in lines):
-        raise mistake(str(path), "not a manifest", fix, allowed=",".join(HEADER))
+    if not lines or tuple(lines[0]) != COLUMNS or any(len(line) != len(COLUMNS) for line in lines):
+        raise input_error(str(path), "not a manifest", fix, allowed=",".join(COLUMNS))
     listed = {line[0]: (line[1], line[3]) for line in lines[1:]}
     splits = {line[0]: line[2] for line in lines[1:]}
     present = {row.path: (row.label, row.sha256) for row in rows}
@@ -196,15 +198,17 @@ def follow(rows: Sequence[Row], root: Path, path: Path) -> tuple[Row, ...]:
     return tuple(replace(row, split=splits[row.path]) for row in rows)  # type: ignore[arg-type]
 
 
-def _cut(rows: Sequence[Row], classes: Sequence[str], where: str) -> tuple[Row, ...]:
+def _draw_missing_splits(
+    rows: Sequence[ManifestRow], classes: Sequence[str], where: str
+) -> tuple[ManifestRow, ...]:
     index_of = {name: k for k, name in enumerate(classes)}
     if all(row.split is None for row in rows):
         labels = np.array([index_of[row.label] for row in rows], np.int64)
-        splits = stratify.split_three_ways(labels, classes, SHARE, where)
+        splits = stratify.split_three_ways(labels, classes, DEFAULT_FRACTION, where)
         return tuple(replace(row, split=split) for row, split in zip(rows, splits, strict=True))
     train = [index for index, row in enumerate(rows) if row.split == "train"]
     labels = np.array([index_of[rows[index].label] for index in train], np.int64)
-    test = stratify.split_test(labels, classes, SHARE, where)
+    test = stratify.draw_test_split(labels, classes, DEFAULT_FRACTION, where)
     test_indices = {index for index, drawn in zip(train, test, strict=True) if drawn}
     return tuple(
         replace(row, split="test") if index in test_indices else row
@@ -212,17 +216,19 @@ def _cut(rows: Sequence[Row], classes: Sequence[str], where: str) -> tuple[Row, 
     )
 
 
-def write(path: Path, rows: Sequence[Row]) -> None:
+def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
     """Write a manifest atomically."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
+    writer.writerow(COLUMNS)
     writer.writerows((row.path, row.label, row.split, row.sha256) for row in rows)
-    with files.atomic(path, "wb") as file:  # surrogateescape preserves names that are not UTF-8
+    with files.atomic_write(
+        path, "wb"
+    ) as file:  # surrogateescape preserves names that are not UTF-8
         file.write(text.getvalue().encode(errors="surrogateescape"))
 
 
-def _read(path: Path, rows: Sequence[Row]) -> tuple[Row, ...] | None:
+def _read_manifest(path: Path, rows: Sequence[ManifestRow]) -> tuple[ManifestRow, ...] | None:
     """Return the rows with the splits of a manifest that lists exactly these files, or None."""
     try:
         text = path.read_bytes().decode(errors="surrogateescape")
@@ -230,9 +236,9 @@ def _read(path: Path, rows: Sequence[Row]) -> tuple[Row, ...] | None:
     except (OSError, csv.Error, ValueError):
         return None
     well_formed = (
-        tuple(header) == HEADER
+        tuple(header) == COLUMNS
         and len(lines) == len(rows)
-        and all(len(line) == len(HEADER) for line in lines)
+        and all(len(line) == len(COLUMNS) for line in lines)
     )
     if not well_formed:
         return None

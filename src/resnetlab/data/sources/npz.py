@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from resnetlab.data.config import Source
 from resnetlab.data.sources import content_hash
-from resnetlab.errors import InputError, Problem, mistake, nearest
+from resnetlab.errors import InputError, Problem, input_error, suggest
 
 MIN_SIDE = 4
 MAX_CLASSES = 100_000
@@ -33,10 +33,12 @@ MAX_BYTES = 64 * 2**30
 A data set is loaded into memory, and a small archive must not unpack without limit.
 """
 
-VALIDATION_WORDS = ("validation", "val", "valid")
-FIX_FILE = "write it again with np.savez(file, x_train=..., y_train=..., x_test=..., y_test=...)"
+VALIDATION_ALIASES = ("validation", "val", "valid")
+REWRITE_HINT = (
+    "write it again with np.savez(file, x_train=..., y_train=..., x_test=..., y_test=...)"
+)
 
-BROKEN = (
+ARCHIVE_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     OSError,
@@ -50,7 +52,7 @@ BROKEN = (
 
 
 @dataclass(frozen=True)
-class Header:
+class ArrayHeader:
     """Shape and dtype of an array in the archive, known without reading the array."""
 
     shape: tuple[int, ...]
@@ -58,11 +60,11 @@ class Header:
 
 
 @dataclass
-class _Check:
+class _FileCheck:
     """Collector of the mistakes in one file."""
 
     where: str
-    headers: dict[str, Header]
+    headers: dict[str, ArrayHeader]
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, key: str, problem: str, fix: str, *, got: object = "", allowed: str = "") -> None:
@@ -71,13 +73,13 @@ class _Check:
         )
 
 
-def open_arrays(path: Path, name: str = "", notes: tuple[str, ...] = ()) -> Source:
+def open_npz(path: Path, name: str = "", notes: tuple[str, ...] = ()) -> Source:
     """Return the Source in an `.npz` file; `name` overrides the file's stem.
 
     Raises InputError with every mistake.
     """
     if not path.is_file():  # a FIFO would hang the open
-        raise mistake(
+        raise input_error(
             str(path), "neither a folder nor a regular file", "give an .npz or a folder of images"
         )
     with _damage_as_error(str(path)):
@@ -91,14 +93,14 @@ def _damage_as_error(where: str) -> Iterator[None]:
     """Report the exceptions of a damaged archive as one InputError."""
     try:
         yield
-    except BROKEN as error:
-        fix = f"{FIX_FILE}, or give a folder of images"
-        raise mistake(where, "not an .npz file, or a truncated one", fix) from error
+    except ARCHIVE_ERRORS as error:
+        fix = f"{REWRITE_HINT}, or give a folder of images"
+        raise input_error(where, "not an .npz file, or a truncated one", fix) from error
 
 
 def _read(archive: zipfile.ZipFile, where: str, name: str, notes: tuple[str, ...]) -> Source:
     with _damage_as_error(where):
-        check = _Check(where, _headers(archive, where))
+        check = _FileCheck(where, _headers(archive, where))
 
     def load(key: str) -> NDArray[Any]:
         with _damage_as_error(where), archive.open(f"{key}.npy") as file:
@@ -114,11 +116,11 @@ def _read(archive: zipfile.ZipFile, where: str, name: str, notes: tuple[str, ...
     ):
         check.add("about", "not one text", "about=np.array('where the images come from')")
     labels = {} if check.problems else {split: load(f"y_{word}") for split, word in splits.items()}
-    classes = _classes(check, load("classes") if has_names else None, labels, splits)
+    classes = _checked_classes(check, load("classes") if has_names else None, labels, splits)
     if check.problems:
         raise InputError(*check.problems)
     parts = {
-        split: content_hash.images(load(f"x_{word}"), labels[split])
+        split: content_hash.make_images(load(f"x_{word}"), labels[split])
         for split, word in splits.items()
     }
     used = {"about", "classes", *(f"{kind}_{word}" for kind in "xy" for word in splits.values())}
@@ -126,7 +128,7 @@ def _read(archive: zipfile.ZipFile, where: str, name: str, notes: tuple[str, ...
     if extra:
         notes = (*notes, f"{where}: arrays not used: {', '.join(extra)}")
     about = str(load("about")) if "about" in check.headers else ""
-    source = content_hash.assemble(
+    source = content_hash.build_source(
         name,
         classes,
         train=parts["train"],
@@ -137,10 +139,10 @@ def _read(archive: zipfile.ZipFile, where: str, name: str, notes: tuple[str, ...
     return replace(source, about=about)
 
 
-def _headers(archive: zipfile.ZipFile, where: str) -> dict[str, Header]:
+def _headers(archive: zipfile.ZipFile, where: str) -> dict[str, ArrayHeader]:
     headers = {}
     if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-        raise mistake(
+        raise input_error(
             where, f"unpacks to more than {MAX_BYTES >> 30} GiB", "keep fewer or smaller images"
         )
     for member in archive.infolist():
@@ -151,14 +153,14 @@ def _headers(archive: zipfile.ZipFile, where: str) -> dict[str, Header]:
         if not dtype.hasobject and math.prod(shape) * dtype.itemsize > member.file_size:
             # Otherwise numpy would allocate the memory that the header promises.
             raise ValueError("a header promises more than its array holds")
-        headers[member.filename.removesuffix(".npy")] = Header(shape, dtype)
+        headers[member.filename.removesuffix(".npy")] = ArrayHeader(shape, dtype)
     return headers
 
 
-def _splits(check: _Check) -> dict[str, str]:
+def _splits(check: _FileCheck) -> dict[str, str]:
     """Return the splits whose two arrays exist, with the word by which the file spells each."""
     validation_words = [
-        word for word in VALIDATION_WORDS if {f"x_{word}", f"y_{word}"} & set(check.headers)
+        word for word in VALIDATION_ALIASES if {f"x_{word}", f"y_{word}"} & set(check.headers)
     ]
     if len(validation_words) > 1:
         check.add(
@@ -174,7 +176,7 @@ def _splits(check: _Check) -> dict[str, str]:
     for split, word in splits.items():
         missing = [key for key in (f"x_{word}", f"y_{word}") if key not in check.headers]
         for key in missing:
-            suggestion = nearest(key, set(check.headers) - used)
+            suggestion = suggest(key, set(check.headers) - used)
             check.add(
                 key,
                 "missing",
@@ -186,7 +188,7 @@ def _splits(check: _Check) -> dict[str, str]:
     return complete
 
 
-def _check_pixels(check: _Check, key: str, reference: str) -> None:
+def _check_pixels(check: _FileCheck, key: str, reference: str) -> None:
     header = check.headers[key]
     shape, allowed = header.shape, "(N, H, W) or (N, H, W, 1 or 3)"
     if header.dtype != np.uint8:
@@ -245,7 +247,7 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[1:], 1) if len(shape) == 3 else shape[1:]
 
 
-def _check_labels(check: _Check, key: str, pixels: str) -> None:
+def _check_labels(check: _FileCheck, key: str, pixels: str) -> None:
     header, images = check.headers[key], check.headers[pixels]
     if header.dtype.kind not in "iu":
         check.add(key, "labels are not whole numbers", f"{key}.astype(np.int64)", got=header.dtype)
@@ -262,7 +264,7 @@ def _check_labels(check: _Check, key: str, pixels: str) -> None:
         check.add(key, f"differs in length from {pixels}", "give each image one label", got=lengths)
 
 
-def _check_classes(check: _Check) -> bool:
+def _check_classes(check: _FileCheck) -> bool:
     """Return True if there is a readable array of class names."""
     header = check.headers.get("classes")
     if header is None:
@@ -280,11 +282,11 @@ def _check_classes(check: _Check) -> bool:
     return True
 
 
-def _classes(
-    check: _Check,
+def _checked_classes(
+    check: _FileCheck,
     names: NDArray[np.str_] | None,
     labels: dict[str, NDArray[Any]],
-    words: dict[str, str],
+    aliases: dict[str, str],
 ) -> list[str]:
     """Return the class names, checked against the labels of each split."""
     top = 1 + max((int(part.max()) for part in labels.values()), default=0)
@@ -303,7 +305,7 @@ def _classes(
                 f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
             )
             check.add(
-                f"y_{words[split]}",
+                f"y_{aliases[split]}",
                 "no such class",
                 "mend the labels",
                 got=example,

@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from resnetlab.data.config import Images, Source
-from resnetlab.data.sources import Say, content_hash
-from resnetlab.errors import Problem, ResourceError, mistake
-from resnetlab.files import FULL
-from resnetlab.settings import downloads_dir, refuse_offline
+from resnetlab.data.config import LabeledImages, Source
+from resnetlab.data.sources import Notify, content_hash
+from resnetlab.errors import Problem, ResourceError, input_error
+from resnetlab.files import DISK_FULL_ERRNOS
+from resnetlab.settings import check_downloads_allowed, downloads_dir
 
-NEARBY = Path(".data")
-PATIENCE_SECONDS = 30.0
+LOCAL_DATA_FOLDER = Path(".data")
+TIMEOUT_SECONDS = 30.0
 """Timeout of a network operation.
 
 Without it a network that drops packets would block the command for minutes.
@@ -31,51 +31,53 @@ Without it a network that drops packets would block the command for minutes.
 
 
 @dataclass(frozen=True)
-class Hub:
+class TorchvisionSet:
     """Entry of torchvision: its class name, the size of the download in megabytes, and the path for
     files placed by hand.
     """
 
-    torchvision: str
+    class_name: str
     megabytes: int
-    place: str
+    manual_path: str
 
 
-HUB = {
-    "cifar10": Hub("CIFAR10", 170, "cifar-10-python.tar.gz"),
-    "cifar100": Hub("CIFAR100", 169, "cifar-100-python.tar.gz"),
-    "mnist": Hub("MNIST", 12, "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"),
-    "fashion-mnist": Hub(
+TORCHVISION_SETS = {
+    "cifar10": TorchvisionSet("CIFAR10", 170, "cifar-10-python.tar.gz"),
+    "cifar100": TorchvisionSet("CIFAR100", 169, "cifar-100-python.tar.gz"),
+    "mnist": TorchvisionSet(
+        "MNIST", 12, "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"
+    ),
+    "fashion-mnist": TorchvisionSet(
         "FashionMNIST", 31, "FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz"
     ),
-    "svhn": Hub("SVHN", 246, "{train,test}_32x32.mat"),
+    "svhn": TorchvisionSet("SVHN", 246, "{train,test}_32x32.mat"),
 }
 
 
-def open_hub(name: str, *, say: Say) -> Source:
+def open_torchvision_set(name: str, *, notify: Notify) -> Source:
     """Return the Source of a name in `HUB`.
 
     Raises InputError when it is neither on this machine nor downloadable. Files that a user put
     into `settings.downloads_dir()` by hand are read as if they had been downloaded.
     """
-    nearby = NEARBY / f"{name}.npz"
+    nearby = LOCAL_DATA_FOLDER / f"{name}.npz"
     if nearby.is_file():
-        from resnetlab.data.sources.npz import open_arrays
+        from resnetlab.data.sources.npz import open_npz
 
-        return open_arrays(nearby, name, (f"{name} was read from {nearby}",))
-    hub, root = HUB[name], downloads_dir()
+        return open_npz(nearby, name, (f"{name} was read from {nearby}",))
+    hub, root = TORCHVISION_SETS[name], downloads_dir()
     import torchvision.datasets
 
-    dataset_class = getattr(torchvision.datasets, hub.torchvision)
+    dataset_class = getattr(torchvision.datasets, hub.class_name)
     try:
         train, test = (
             _split(dataset_class, name, root, split, download=False) for split in ("train", "test")
         )
     except Exception:  # missing or incomplete: torchvision raises many kinds of errors for both
-        refuse_offline(name, _by_hand(name, root))
-        say(f"downloading {name}: about {hub.megabytes} MB into {root}")
+        check_downloads_allowed(name, _manual_instruction(name, root))
+        notify(f"downloading {name}: about {hub.megabytes} MB into {root}")
         train, test = _download(dataset_class, name, root)
-    return content_hash.assemble(
+    return content_hash.build_source(
         name, _classes(name, train), train=_images(name, train), test=_images(name, test)
     )
 
@@ -90,21 +92,22 @@ def _download(dataset_class: Callable[..., Any], name: str, root: Path) -> tuple
             )
             return train, test
     except Exception as error:  # sockets, archives, checksums: the remedy is the same
-        if isinstance(error, OSError) and error.errno in FULL:
+        if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
             fix = "free some space, then give the same command again"
             raise ResourceError(
                 Problem(str(root), f"the disk is full; {name} was not downloaded", fix)
             ) from error
         lines = str(error).strip().splitlines() or [type(error).__name__]
         problem = f"can be neither read nor downloaded: {lines[-1].strip()[:120]}"
-        raise mistake(name, problem, _by_hand(name, root)) from error
+        raise input_error(name, problem, _manual_instruction(name, root)) from error
 
 
-def _by_hand(name: str, root: Path) -> str:
+def _manual_instruction(name: str, root: Path) -> str:
     """Return the instruction which file to put into which folder."""
     return (
-        f"put {HUB[name].place} into {root}, or give an .npz: --data FILE.npz (or "
-        f"{NEARBY / name}.npz here)"
+        f"put {TORCHVISION_SETS[name].manual_path} into {root}, or give an .npz: --data "
+        "FILE.npz (or "
+        f"{LOCAL_DATA_FOLDER / name}.npz here)"
     )
 
 
@@ -116,11 +119,11 @@ def _split(
     return dataset_class(root, train=split == "train", download=download)
 
 
-def _images(name: str, dataset: Any) -> Images:
+def _images(name: str, dataset: Any) -> LabeledImages:
     pixels = np.asarray(dataset.data)
     if name == "svhn":
         pixels = pixels.transpose(0, 2, 3, 1)
-    return content_hash.images(
+    return content_hash.make_images(
         pixels, np.asarray(dataset.labels if name == "svhn" else dataset.targets)
     )
 
@@ -134,7 +137,7 @@ def _classes(name: str, train: Any) -> list[str]:
 def _timeout() -> Iterator[None]:
     """Set the default timeout of sockets for the `with` block."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE_SECONDS)
+    socket.setdefaulttimeout(TIMEOUT_SECONDS)
     try:
         yield
     finally:

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnetlab.data.config import Augment
-from resnetlab.data.transforms.epoch_draws import EpochPlan
+from resnetlab.data.transforms.epoch_draws import EpochDraws
 
 
-def crop_and_flip(
-    pixels: Tensor, corner: Tensor | None, mirror: Tensor | None, padding: int, size: int = 0
+def crop_and_hflip(
+    pixels: Tensor, crop_offset: Tensor | None, hflip: Tensor | None, padding: int, size: int = 0
 ) -> Tensor:
     """Crop each image of (B, H, W, C) at its corner, with `padding` black pixels around it, and
     flip some images.
@@ -21,22 +21,22 @@ def crop_and_flip(
     `corner` (B, 2) int64 holds top and left, `mirror` (B,) bool; None skips that operation. The
     crop has `size` pixels a side, 0 for the size of the image. One gather does both.
     """
-    if corner is None and mirror is None:
+    if crop_offset is None and hflip is None:
         return pixels
     batch, height, width, _ = pixels.shape
     height, width = (size or height, size or width)
     rows = torch.arange(height, device=pixels.device)[None, :].expand(batch, -1)
     columns = torch.arange(width, device=pixels.device)[None, :].expand(batch, -1)
-    if mirror is not None:
-        columns = torch.where(mirror[:, None], width - 1 - columns, columns)
-    if corner is not None:
+    if hflip is not None:
+        columns = torch.where(hflip[:, None], width - 1 - columns, columns)
+    if crop_offset is not None:
         pixels = F.pad(pixels, (0, 0, padding, padding, padding, padding))
-        rows, columns = rows + corner[:, :1], columns + corner[:, 1:]
+        rows, columns = rows + crop_offset[:, :1], columns + crop_offset[:, 1:]
     index = torch.arange(batch, device=pixels.device)
     return pixels[index[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def centre(pixels: Tensor, size: int) -> Tensor:
+def center_crop(pixels: Tensor, size: int) -> Tensor:
     """Return the center crop of (B, H, W, C) with `size` pixels a side, or all of it if `size` is
     0.
     """
@@ -46,74 +46,82 @@ def centre(pixels: Tensor, size: int) -> Tensor:
     return pixels[:, top : top + size, left : left + size]
 
 
-def cut_out(images: Tensor, hole: Tensor, size: int) -> Tensor:
+def cutout(images: Tensor, cutout_center: Tensor, size: int) -> Tensor:
     """Set a square of `size` pixels around `hole` (B, 2) to 0, the mean, in each image of (B, C, H,
     W); it may overlap the border.
     """
     height, width = images.shape[2:]
-    rows = torch.arange(height, device=images.device)[None, :] - hole[:, :1] + size // 2
-    columns = torch.arange(width, device=images.device)[None, :] - hole[:, 1:] + size // 2
+    rows = torch.arange(height, device=images.device)[None, :] - cutout_center[:, :1] + size // 2
+    columns = torch.arange(width, device=images.device)[None, :] - cutout_center[:, 1:] + size // 2
     inside = ((rows >= 0) & (rows < size))[:, None, :, None] & ((columns >= 0) & (columns < size))[
         :, None, None, :
     ]
     return torch.where(inside, 0.0, images)  # keeps channels-last, which masked_fill does not
 
 
-def normalise(pixels: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+def normalize(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Return (x / 255 - mean) / deviation: (B, H, W, C) uint8 to (B, C, H, W) fp32, channels-last
     in memory.
     """
-    return ((pixels.float() - 255 * mean) / (255 * deviation)).permute(0, 3, 1, 2)
+    return ((pixels.float() - 255 * mean) / (255 * std)).permute(0, 3, 1, 2)
 
 
-def mix(values: Tensor, share: Tensor, mate: Tensor) -> Tensor:
+def mixup(values: Tensor, mix_lambda: Tensor, mix_partner: Tensor) -> Tensor:
     """Mix each of (B, ...) with another item of the batch; `share` is its own weight, `mate` (B,)
     orders the partners.
 
     Zhang et al. 2018, sec. 2, with one weight per image and partners from the same batch, as they
     recommend.
     """
-    weight = share.view(-1, *[1] * (values.dim() - 1))
-    return weight * values + (1 - weight) * values[mate.argsort(stable=True)]
+    weight = mix_lambda.view(-1, *[1] * (values.dim() - 1))
+    return weight * values + (1 - weight) * values[mix_partner.argsort(stable=True)]
 
 
 def train_batch(
     pixels: Tensor,
-    plan: EpochPlan,
-    part: slice | Tensor,
+    draws: EpochDraws,
+    positions: slice | Tensor,
     augment: Augment,
-    scale: Callable[[Tensor], Tensor],
+    normalizer: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Return a part of an epoch, augmented and normalized by `scale`: (B, C, H, W), from the whole
     split (N, H, W, C).
     """
-    corner = plan.corner[part] if augment.crop_padding or augment.crop else None
-    mirror = plan.mirror[part] if augment.flip else None
-    batch = crop_and_flip(
-        pixels[plan.order[part]], corner, mirror, augment.crop_padding, augment.crop
+    corner = draws.crop_offset[positions] if augment.crop_padding or augment.crop else None
+    mirror = draws.hflip[positions] if augment.flip else None
+    batch = crop_and_hflip(
+        pixels[draws.order[positions]], corner, mirror, augment.crop_padding, augment.crop
     )
     if augment.randaugment:
         # The import is here because torchvision's operations take seconds to import.
         from resnetlab.data.transforms.randaugment import rand_augment
 
         batch = rand_augment(
-            batch, plan.operation[part], plan.opposite[part], augment.randaugment.magnitude
+            batch, draws.op[positions], draws.op_flip[positions], augment.randaugment.magnitude
         )
-    images = scale(batch)
+    images = normalizer(batch)
     if augment.cutout:
-        images = cut_out(images, plan.hole[part], augment.cutout)
-    return mix(images, plan.share[part], plan.mate[part]) if augment.mixup else images
+        images = cutout(images, draws.cutout_center[positions], augment.cutout)
+    return (
+        mixup(images, draws.mix_lambda[positions], draws.mix_partner[positions])
+        if augment.mixup
+        else images
+    )
 
 
 def train_labels(
-    labels: Tensor, plan: EpochPlan, part: slice | Tensor, augment: Augment, classes: int
+    labels: Tensor, draws: EpochDraws, positions: slice | Tensor, augment: Augment, classes: int
 ) -> Tensor:
     """Return the labels (B,) of a part of an epoch; with mixup the class probabilities (B, K) of
     each mixture.
     """
-    batch = labels[plan.order[part]]
+    batch = labels[draws.order[positions]]
     return (
-        mix(F.one_hot(batch, classes).float(), plan.share[part], plan.mate[part])
+        mixup(
+            F.one_hot(batch, classes).float(),
+            draws.mix_lambda[positions],
+            draws.mix_partner[positions],
+        )
         if augment.mixup
         else batch
     )

@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from resnetlab.data.sources import image_decoder
-from resnetlab.schema import FieldError, Positive, PositiveAmount, spec
+from resnetlab.schema import FieldError, PositiveFloat, PositiveInt, strict_dataclass
 
-CROP_RATIO = 256 / 224
+RESIZE_CROP_RATIO = 256 / 224
 """Ratio of the resized shorter side to the crop in ImageNet evaluation: int(256/224 x size)."""
 
-MAX_RATIO = 32
+MAX_ASPECT_RATIO = 32
 """Longer to shorter side before a crop. Of a longer strip the middle is taken first: 4 x 5,000,000
 pixels with the shorter side at 256 would be 80 billion."""
 
 _KERNELS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-@spec
-class View:
+@strict_dataclass
+class EvalTransform:
     """Evaluation transform: resize, crop and normalization of an image."""
 
     rule: Literal["crop", "whole", "square"] = "crop"
@@ -33,16 +33,16 @@ class View:
     whole: resize the longer side to `size` without a crop, so that images differ in shape. square:
     resize the largest center square to `size` in one step, as for the images of a training run.
     """
-    size: Positive
+    size: PositiveInt
     """Size in pixels."""
-    resize: Positive | None = None
+    resize: PositiveInt | None = None
     """Shorter side in pixels before the crop, for the rule crop only; None is int(256/224 x size).
     """
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     channels: Literal[1, 3] = 3
     mean: tuple[float, ...]
     """Mean per channel, of pixels from 0 to 1."""
-    deviation: tuple[PositiveAmount, ...]
+    deviation: tuple[PositiveFloat, ...]
     """Standard deviation per channel, of pixels from 0 to 1."""
 
     def __post_init__(self) -> None:
@@ -63,68 +63,70 @@ class View:
     @property
     def shorter_side(self) -> int:
         """Shorter side in pixels of a resized image before the crop."""
-        return self.resize or int(CROP_RATIO * self.size)
+        return self.resize or int(RESIZE_CROP_RATIO * self.size)
 
 
-def resized(image: Image.Image, view: View) -> Image.Image:
+def resize_image(image: Image.Image, transform: EvalTransform) -> Image.Image:
     """Return the image in the mode and at the scale of `view`, before the crop.
 
     The other side is int(side x long / short), as in torchvision's Resize.
     """
-    image = image.convert("L" if view.channels == 1 else "RGB")
-    if view.rule == "crop" and max(image.size) > MAX_RATIO * min(image.size):
-        image = _middle(image)
+    image = image.convert("L" if transform.channels == 1 else "RGB")
+    if transform.rule == "crop" and max(image.size) > MAX_ASPECT_RATIO * min(image.size):
+        image = _crop_long_strip(image)
     width, height = image.size
-    kernel = _KERNELS[view.interpolation]
-    match view.rule:
+    kernel = _KERNELS[transform.interpolation]
+    match transform.rule:
         case "square":
-            return Image.fromarray(image_decoder.square(image, view.size))
+            return Image.fromarray(image_decoder.resize_center_square(image, transform.size))
         case "crop":
-            side, reference = view.shorter_side, min(width, height)
+            side, reference = transform.shorter_side, min(width, height)
         case "whole":
-            side, reference = view.size, max(width, height)
-    target = _scaled(width, side, reference), _scaled(height, side, reference)
+            side, reference = transform.size, max(width, height)
+    target = _scaled_edge(width, side, reference), _scaled_edge(height, side, reference)
     return image if target == image.size else image.resize(target, kernel)
 
 
-def _middle(image: Image.Image) -> Image.Image:
+def _crop_long_strip(image: Image.Image) -> Image.Image:
     """Return the middle of a narrow image, MAX_RATIO times as long as it is wide."""
-    longest = MAX_RATIO * min(image.size)
+    longest = MAX_ASPECT_RATIO * min(image.size)
     left, top = (max(0, (edge - longest) // 2) for edge in image.size)
     return image.crop(
         (left, top, min(image.width, left + longest), min(image.height, top + longest))
     )
 
 
-def _scaled(edge: int, side: int, reference: int) -> int:
+def _scaled_edge(edge: int, side: int, reference: int) -> int:
     return side if edge == reference else max(1, int(side * edge / reference))
 
 
-def centre(image: Image.Image, side: int) -> Image.Image:
+def center_crop(image: Image.Image, side: int) -> Image.Image:
     """Return the center square of `side` pixels, rounded as in torchvision's CenterCrop."""
     left, top = (int(round((edge - side) / 2.0)) for edge in image.size)  # noqa: RUF046
     return image.crop((left, top, left + side, top + side))
 
 
-def show(image: Image.Image, view: View) -> NDArray[np.uint8]:
+def apply_eval_transform(image: Image.Image, transform: EvalTransform) -> NDArray[np.uint8]:
     """Return the network's input (H, W, C) uint8 for a decoded image; square unless the rule is
     whole.
     """
-    image_resized = resized(image, view)
-    return pixels(centre(image_resized, view.size) if view.rule == "crop" else image_resized)
+    image_resized = resize_image(image, transform)
+    return image_to_array(
+        center_crop(image_resized, transform.size) if transform.rule == "crop" else image_resized
+    )
 
 
-def ten_crops(image: Image.Image, view: View) -> NDArray[np.uint8]:
+def ten_crops(image: Image.Image, transform: EvalTransform) -> NDArray[np.uint8]:
     """Return ten crops of a decoded image, (10, S, S, C) uint8, in the order of torchvision's
     TenCrop.
 
     They are the four corners and the center of the resized image, and those of its mirror image.
     """
-    image_resized = resized(image, view)
+    image_resized = resize_image(image, transform)
     return np.stack(
         [
-            *_five_crops(image_resized, view.size),
-            *_five_crops(ImageOps.mirror(image_resized), view.size),
+            *_five_crops(image_resized, transform.size),
+            *_five_crops(ImageOps.mirror(image_resized), transform.size),
         ]
     )
 
@@ -133,10 +135,10 @@ def _five_crops(image: Image.Image, side: int) -> list[NDArray[np.uint8]]:
     right, bottom = image.width - side, image.height - side
     corners = ((0, 0), (right, 0), (0, bottom), (right, bottom))
     crops = [image.crop((left, top, left + side, top + side)) for left, top in corners]
-    return [pixels(crop) for crop in (*crops, centre(image, side))]
+    return [image_to_array(crop) for crop in (*crops, center_crop(image, side))]
 
 
-def pixels(image: Image.Image) -> NDArray[np.uint8]:
+def image_to_array(image: Image.Image) -> NDArray[np.uint8]:
     """Return (H, W, C) uint8 of an image in mode L or RGB."""
     array = np.array(image)  # a copy: Pillow's own buffer is read-only, and torch warns about that
     return array[..., np.newaxis] if array.ndim == 2 else array

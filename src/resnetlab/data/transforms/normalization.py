@@ -8,38 +8,40 @@ from typing import Any, assert_never
 import torch
 from torch import Tensor
 
-from resnetlab.data.config import PRESETS, Fixed, Images, Normalise
+from resnetlab.data.config import CHANNEL_STATS_PRESETS, ChannelStats, LabeledImages, NormalizeMode
 from resnetlab.data.device_images import channel_statistics
 from resnetlab.data.transforms import zca
-from resnetlab.data.transforms.augment import centre, normalise
-from resnetlab.data.transforms.zca import Whitening
+from resnetlab.data.transforms.augment import center_crop, normalize
+from resnetlab.data.transforms.zca import ZCAWhitening
 
 
 @dataclass(frozen=True)
-class ByChannel:
+class ChannelNormalizer:
     """Normalization by channel: (x - mean) / deviation."""
 
     values: tuple[list[float], list[float]]
     """Mean and deviation as Python numbers; they are rounded to fp32 only when they are applied."""
     mean: Tensor
-    deviation: Tensor
+    std: Tensor
 
     @classmethod
-    def of(cls, mean: list[float], deviation: list[float], device: torch.device) -> ByChannel:
+    def from_stats(
+        cls, mean: list[float], std: list[float], device: torch.device
+    ) -> ChannelNormalizer:
         """Create from numbers, in units of x from 0 to 1."""
         return cls(
-            (mean, deviation),
+            (mean, std),
             torch.tensor(mean, device=device),
-            torch.tensor(deviation, device=device),
+            torch.tensor(std, device=device),
         )
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Normalize (B, H, W, C) uint8 to (B, C, H, W) fp32."""
-        return normalise(pixels, self.mean, self.deviation)
+        return normalize(pixels, self.mean, self.std)
 
 
 @dataclass(frozen=True)
-class ByImage:
+class PerImageNormalizer:
     """Normalization of each image by its own mean and deviation over all its pixels and channels.
 
     The deviation has a lower bound: that of an image with a single value one step of 255 off. So a
@@ -58,47 +60,51 @@ class ByImage:
         )
 
 
-Scale = ByChannel | ByImage | Whitening
+Normalizer = ChannelNormalizer | PerImageNormalizer | ZCAWhitening
 
 
-def fitted(how: Normalise, train: Images, crop: int, device: torch.device) -> Scale:
+def fit_normalizer(
+    mode: NormalizeMode, train: LabeledImages, crop_size: int, device: torch.device
+) -> Normalizer:
     """Return the normalization `how` on `device`, fitted to the train images if necessary.
 
     `crop` is the side of the network's input, 0 for whole images: whitening is fitted to center
     crops of that size.
     """
     channels = train.pixels.shape[3]
-    match how:
+    match mode:
         case "train":
             mean, deviation = channel_statistics(train)
             # The deviation 1.0 keeps a constant channel constant.
-            return ByChannel.of(mean, [value or 1.0 for value in deviation], device)
+            return ChannelNormalizer.from_stats(mean, [value or 1.0 for value in deviation], device)
         case "half":
-            return ByChannel.of([0.5] * channels, [0.5] * channels, device)
+            return ChannelNormalizer.from_stats([0.5] * channels, [0.5] * channels, device)
         case "none":
-            return ByChannel.of([0.0] * channels, [1.0] * channels, device)
-        case Fixed():
-            return ByChannel.of(list(how.mean), list(how.deviation), device)
+            return ChannelNormalizer.from_stats([0.0] * channels, [1.0] * channels, device)
+        case ChannelStats():
+            return ChannelNormalizer.from_stats(list(mode.mean), list(mode.deviation), device)
         case "imagenet" | "practical":
-            return fitted(PRESETS[how], train, crop, device)
+            return fit_normalizer(CHANNEL_STATS_PRESETS[mode], train, crop_size, device)
         case "per-image":
-            return ByImage()
+            return PerImageNormalizer()
         case "zca":
-            return zca.fit(centre(torch.from_numpy(train.pixels), crop).numpy()).to(device)
+            return zca.fit(center_crop(torch.from_numpy(train.pixels), crop_size).numpy()).to(
+                device
+            )
         case _:
-            assert_never(how)
+            assert_never(mode)
 
 
-def described(scale: Scale) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def export_normalizer(normalizer: Normalizer) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the metadata and tensors that a weights file needs to normalize pixels in the same
     way.
     """
-    match scale:
-        case ByChannel(values=(mean, deviation)):
+    match normalizer:
+        case ChannelNormalizer(values=(mean, deviation)):
             return {"mean": mean, "deviation": deviation}, {}
-        case ByImage():
+        case PerImageNormalizer():
             return {"normalise": "per-image"}, {}
-        case Whitening(mean=mean, matrix=matrix):
+        case ZCAWhitening(mean=mean, matrix=matrix):
             return {"normalise": "zca"}, {"mean": mean, "matrix": matrix}
         case _:
-            assert_never(scale)
+            assert_never(normalizer)

@@ -19,7 +19,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from resnetlab.data.transforms.eval_transform import View, pixels, resized, show
+from resnetlab.data.transforms.eval_transform import (
+    EvalTransform,
+    apply_eval_transform,
+    image_to_array,
+    resize_image,
+)
 
 Augmentation = Literal["none", "standard", "test-like"]
 """Kind of augmentation. none: the evaluation transform. standard: RandomResizedCrop, flip,
@@ -28,16 +33,16 @@ ColorJitter(.05, .05, .05), and the center crop shifted along the longer side at
 al. 2019, sec. 4 and 5).
 """
 
-SCALE = (0.08, 1.0)  # Szegedy et al. 2015, sec. 6
-RATIO = (3 / 4, 4 / 3)  # Szegedy et al. 2015, sec. 6
-TRIES = 10  # torchvision's RandomResizedCrop
-REDUCTIONS = (1, 2, 4, 8)  # libjpeg's
-USUAL_AREA = 0.15  # as a fraction of the photograph; 92 % of the crops have more
-JITTER = {"none": 0.0, "standard": 0.3, "test-like": 0.05}
+CROP_AREA_RANGE = (0.08, 1.0)  # Szegedy et al. 2015, sec. 6
+ASPECT_RATIO_RANGE = (3 / 4, 4 / 3)  # Szegedy et al. 2015, sec. 6
+MAX_CROP_TRIES = 10  # torchvision's RandomResizedCrop
+JPEG_DRAFT_FACTORS = (1, 2, 4, 8)  # libjpeg's
+TYPICAL_CROP_AREA = 0.15  # as a fraction of the photograph; 92 % of the crops have more
+JITTER_STRENGTH = {"none": 0.0, "standard": 0.3, "test-like": 0.05}
 
 
 @dataclass(frozen=True)
-class Draws:
+class PhotoDraws:
     """Random draws of one epoch; row i belongs to image i.
 
     All lie between 0 and 1 except `order` and `turns`.
@@ -46,25 +51,34 @@ class Draws:
     order: Tensor  # (N,) int64: image indices in the order of use
     crop: Tensor  # (N, TRIES, 4): fraction of the area, aspect ratio, top, left
     shift: Tensor  # (N,): along the longer side
-    mirror: Tensor  # (N,) bool
+    hflip: Tensor  # (N,) bool
     jitter: Tensor  # (N, 3): brightness, contrast, saturation
-    turns: Tensor  # (N, 3) int64: order of these three changes
+    jitter_order: Tensor  # (N, 3) int64: order of these three changes
 
 
-def draw_epoch(count: int, draw: Callable[[str], torch.Generator]) -> Draws:
+def draw_photo_epoch(
+    num_images: int, generator_for: Callable[[str], torch.Generator]
+) -> PhotoDraws:
     """Draw an epoch over `count` images; `draw` returns a generator for each kind of draw."""
-    return Draws(
-        order=torch.randperm(count, generator=draw("order")),
-        crop=torch.rand((count, TRIES, 4), generator=draw("crop"), dtype=torch.float64),
-        shift=torch.rand(count, generator=draw("shift"), dtype=torch.float64),
-        mirror=torch.rand(count, generator=draw("flip")) < 0.5,
-        jitter=torch.rand((count, 3), generator=draw("jitter"), dtype=torch.float64),
-        turns=torch.rand((count, 3), generator=draw("turns")).argsort(1),
+    return PhotoDraws(
+        order=torch.randperm(num_images, generator=generator_for("order")),
+        crop=torch.rand(
+            (num_images, MAX_CROP_TRIES, 4), generator=generator_for("crop"), dtype=torch.float64
+        ),
+        shift=torch.rand(num_images, generator=generator_for("shift"), dtype=torch.float64),
+        hflip=torch.rand(num_images, generator=generator_for("flip")) < 0.5,
+        jitter=torch.rand((num_images, 3), generator=generator_for("jitter"), dtype=torch.float64),
+        jitter_order=torch.rand((num_images, 3), generator=generator_for("turns")).argsort(1),
     )
 
 
-def reduction(
-    view: View, how: Augmentation, draws: Draws, index: int, width: int, height: int
+def jpeg_draft_factor(
+    transform: EvalTransform,
+    augmentation: Augmentation,
+    draws: PhotoDraws,
+    index: int,
+    width: int,
+    height: int,
 ) -> int:
     """Return the reduction (1, 2, 4 or 8) at which a photograph may be decoded and still be no
     smaller than its crop needs.
@@ -72,107 +86,124 @@ def reduction(
     `width` and `height` are those of the photograph. Large crops get the reduction of usual ones:
     the work is nearly the same, and pixels decoded for one epoch serve the next.
     """
-    match how:
+    match augmentation:
         case "none":
             return 1
         case "standard":
-            *_, h, w = random_box(height, width, draws.crop[index].tolist())
-            scale = min(h, w, math.sqrt(USUAL_AREA * width * height)) / view.size
+            *_, h, w = random_resized_crop_box(height, width, draws.crop[index].tolist())
+            scale = min(h, w, math.sqrt(TYPICAL_CROP_AREA * width * height)) / transform.size
         case "test-like":
-            scale = min(width, height) / view.shorter_side
+            scale = min(width, height) / transform.shorter_side
         case _:
-            assert_never(how)
-    return max((factor for factor in REDUCTIONS if factor <= scale), default=1)
+            assert_never(augmentation)
+    return max((factor for factor in JPEG_DRAFT_FACTORS if factor <= scale), default=1)
 
 
-def show_train(
+def apply_train_transform(
     photo: NDArray[np.uint8],
-    view: View,
-    how: Augmentation,
-    draws: Draws,
-    place: int,
-    whole: tuple[int, int] | None = None,
+    transform: EvalTransform,
+    augmentation: Augmentation,
+    draws: PhotoDraws,
+    index: int,
+    original_size: tuple[int, int] | None = None,
 ) -> Tensor:
     """Return the augmented photograph number `place`, (H, W, 3), as (C, S, S) uint8; S is the size
     of `view`.
 
     `photo` may have been decoded at a reduction; `whole` is then its original width and height.
     """
-    match how:
+    match augmentation:
         case "none":
-            return _planes(show(Image.fromarray(photo), view))
+            return _to_chw(apply_eval_transform(Image.fromarray(photo), transform))
         case "standard":
             image = _random_crop(
-                photo, view, draws.crop[place].tolist(), whole or (photo.shape[1], photo.shape[0])
+                photo,
+                transform,
+                draws.crop[index].tolist(),
+                original_size or (photo.shape[1], photo.shape[0]),
             )
         case "test-like":
-            crop = shifted(
-                resized(Image.fromarray(photo), view), view.size, float(draws.shift[place])
+            crop = shifted_center_crop(
+                resize_image(Image.fromarray(photo), transform),
+                transform.size,
+                float(draws.shift[index]),
             )
-            image = _planes(pixels(crop))
+            image = _to_chw(image_to_array(crop))
         case _:
-            assert_never(how)
-    if draws.mirror[place]:
+            assert_never(augmentation)
+    if draws.hflip[index]:
         image = TF.horizontal_flip(image)
     return _jitter_colors(
-        image, JITTER[how], draws.jitter[place].tolist(), draws.turns[place].tolist()
+        image,
+        JITTER_STRENGTH[augmentation],
+        draws.jitter[index].tolist(),
+        draws.jitter_order[index].tolist(),
     )
 
 
 def _random_crop(
-    photo: NDArray[np.uint8], view: View, tries: list[list[float]], original: tuple[int, int]
+    photo: NDArray[np.uint8],
+    transform: EvalTransform,
+    tries: list[list[float]],
+    original_size: tuple[int, int],
 ) -> Tensor:
     """Return a random crop (C, S, S) of a photograph (H, W, 3) whose size was `original` before it
     was decoded.
     """
-    top, left, height, width = random_box(original[1], original[0], tries)
-    y, x = photo.shape[0] / original[1], photo.shape[1] / original[0]
+    top, left, height, width = random_resized_crop_box(original_size[1], original_size[0], tries)
+    y, x = photo.shape[0] / original_size[1], photo.shape[1] / original_size[0]
     rows = slice(round(top * y), max(round(top * y) + 1, round((top + height) * y)))
     columns = slice(round(left * x), max(round(left * x) + 1, round((left + width) * x)))
-    crop: Tensor = TF.resize(_planes(photo[rows, columns]), [view.size, view.size], antialias=True)
-    return crop if view.channels == 3 else TF.rgb_to_grayscale(crop)
+    crop: Tensor = TF.resize(
+        _to_chw(photo[rows, columns]), [transform.size, transform.size], antialias=True
+    )
+    return crop if transform.channels == 3 else TF.rgb_to_grayscale(crop)
 
 
-def _planes(array: NDArray[np.uint8]) -> Tensor:
+def _to_chw(array: NDArray[np.uint8]) -> Tensor:
     """Return a view (C, H, W) of (H, W, C)."""
     return torch.from_numpy(array).permute(2, 0, 1)
 
 
-def random_box(height: int, width: int, tries: list[list[float]]) -> tuple[int, int, int, int]:
+def random_resized_crop_box(
+    height: int, width: int, tries: list[list[float]]
+) -> tuple[int, int, int, int]:
     """Return top, left, height and width of a random crop of random shape (Szegedy et al. 2015,
     sec. 6).
 
     Each try has a fraction of the area, an aspect ratio (uniform in its logarithm) and a position.
     The first try that fits is used, else the largest center crop with a permitted ratio.
     """
-    low, high = (math.log(bound) for bound in RATIO)
+    low, high = (math.log(bound) for bound in ASPECT_RATIO_RANGE)
     for area, ratio, top, left in tries:
-        target = height * width * (SCALE[0] + area * (SCALE[1] - SCALE[0]))
+        target = (
+            height * width * (CROP_AREA_RANGE[0] + area * (CROP_AREA_RANGE[1] - CROP_AREA_RANGE[0]))
+        )
         shape = math.exp(low + ratio * (high - low))
         w, h = round(math.sqrt(target * shape)), round(math.sqrt(target / shape))
         if 0 < w <= width and 0 < h <= height:
             return int(top * (height - h + 1)), int(left * (width - w + 1)), h, w
-    w = min(width, round(height * RATIO[1]))
-    h = min(height, round(width / RATIO[0]))
+    w = min(width, round(height * ASPECT_RATIO_RANGE[1]))
+    h = min(height, round(width / ASPECT_RATIO_RANGE[0]))
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def shifted(image: Image.Image, side: int, share: float) -> Image.Image:
+def shifted_center_crop(image: Image.Image, side: int, position: float) -> Image.Image:
     """Return a square of `side` pixels, centered along the shorter side, at position `share` (0 to
     1) along the longer.
     """
     margin_x, margin_y = image.width - side, image.height - side
     along_x = margin_x >= margin_y
-    left = int(share * (margin_x + 1)) if along_x else margin_x // 2
-    top = margin_y // 2 if along_x else int(share * (margin_y + 1))
+    left = int(position * (margin_x + 1)) if along_x else margin_x // 2
+    top = margin_y // 2 if along_x else int(position * (margin_y + 1))
     return image.crop((left, top, left + side, top + side))
 
 
-def _jitter_colors(image: Tensor, strength: float, draws: list[float], turns: list[int]) -> Tensor:
+def _jitter_colors(image: Tensor, strength: float, draws: list[float], order: list[int]) -> Tensor:
     """Multiply brightness, contrast and saturation by 1 - strength to 1 + strength each, in the
     order of `turns`.
     """
     adjustments = (TF.adjust_brightness, TF.adjust_contrast, TF.adjust_saturation)
-    for kind in turns:
+    for kind in order:
         image = adjustments[kind](image, 1 + strength * (2 * draws[kind] - 1))
     return image

@@ -48,21 +48,21 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 """Operations and ranges of torchvision's RandAugment, which are those of the paper's code."""
 
-TWO_WAYS = range(1, 10)
+SIGNED_OPERATIONS = range(1, 10)
 """Indices of the operations that have two directions."""
 
 
-def rand_augment(pixels: Tensor, operation: Tensor, opposite: Tensor, magnitude: int) -> Tensor:
+def rand_augment(pixels: Tensor, op: Tensor, op_flip: Tensor, magnitude: int) -> Tensor:
     """Apply to each image of (B, H, W, C) uint8 the operations that `operation` and `opposite` (B,
     R) give it.
 
     `magnitude` is from 0 to 30. Images with the same operation are processed together.
     """
     images = pixels.permute(0, 3, 1, 2).contiguous()
-    for kinds, negatives in zip(operation.T.tolist(), opposite.T.tolist(), strict=True):
+    for kinds, negatives in zip(op.T.tolist(), op_flip.T.tolist(), strict=True):
         groups: dict[tuple[int, bool], list[int]] = {}
         for index, (kind, negative) in enumerate(zip(kinds, negatives, strict=True)):
-            groups.setdefault((kind, negative and kind in TWO_WAYS), []).append(index)
+            groups.setdefault((kind, negative and kind in SIGNED_OPERATIONS), []).append(index)
         for (kind, negative), indices in groups.items():
             selected = torch.tensor(indices, device=images.device)
             images[selected] = OPERATIONS[kind](

@@ -14,12 +14,12 @@ EPSILON = 0.1
 """Constant added to the eigenvalues of the covariance of pixels from 0 to 1 (Pal and Sudeep 2016).
 """
 
-BLOCK = 1_000
+BLOCK_IMAGES = 1_000
 """Number of images whose products are summed at once: 25 MB for CIFAR."""
 
 
 @dataclass(frozen=True)
-class Whitening:
+class ZCAWhitening:
     """ZCA whitening: (x - `mean`) times the symmetric `matrix`; `mean` (D,), `matrix` (D, D), fp32,
     x from 0 to 1, D = H W C.
     """
@@ -32,12 +32,12 @@ class Whitening:
         flat = pixels.flatten(1).float() / 255 - self.mean
         return (flat @ self.matrix).view(pixels.shape).permute(0, 3, 1, 2)
 
-    def to(self, device: torch.device) -> Whitening:
+    def to(self, device: torch.device) -> ZCAWhitening:
         """Return the same whitening on a device."""
-        return Whitening(self.mean.to(device), self.matrix.to(device))
+        return ZCAWhitening(self.mean.to(device), self.matrix.to(device))
 
 
-def moments(pixels: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+def mean_and_covariance(pixels: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
     """Return mean (D,) and covariance (D, D) of images (N, H, W, C), for pixels from 0 to 1, in
     fp64.
 
@@ -46,14 +46,14 @@ def moments(pixels: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
     """
     flat = torch.from_numpy(pixels.reshape(len(pixels), -1))
     products = torch.zeros(flat.shape[1], flat.shape[1], dtype=torch.float64)
-    for start in range(0, len(flat), BLOCK):
-        block = flat[start : start + BLOCK].double()
+    for start in range(0, len(flat), BLOCK_IMAGES):
+        block = flat[start : start + BLOCK_IMAGES].double()
         products.addmm_(block.T, block)
     mean = flat.sum(0, dtype=torch.int64).double() / len(flat)
     return mean / 255, (products / len(flat) - mean.outer(mean)) / 255**2
 
 
-def fit(pixels: NDArray[np.uint8]) -> Whitening:
+def fit(pixels: NDArray[np.uint8]) -> ZCAWhitening:
     """Fit the whitening of images (N, H, W, C): U (S + epsilon)^(-1/2) U^T of their covariance U S
     U^T, in fp64.
 
@@ -62,12 +62,12 @@ def fit(pixels: NDArray[np.uint8]) -> Whitening:
     """
     key = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest() + str(pixels.shape)
     if key not in _cache:
-        mean, covariance = moments(pixels)
+        mean, covariance = mean_and_covariance(pixels)
         values, vectors = torch.linalg.eigh(covariance)
         matrix = (vectors / (values.clamp(min=0) + EPSILON).sqrt()) @ vectors.T
         _cache.clear()
-        _cache[key] = Whitening(mean.float(), matrix.float())
+        _cache[key] = ZCAWhitening(mean.float(), matrix.float())
     return _cache[key]
 
 
-_cache: dict[str, Whitening] = {}
+_cache: dict[str, ZCAWhitening] = {}

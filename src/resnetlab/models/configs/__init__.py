@@ -4,32 +4,40 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from resnetlab.models.configs.bag_of_words import BagOfWords
-from resnetlab.models.configs.cifar import MAX_DEPTH, CifarNet, Shortcut, cifar
-from resnetlab.models.configs.classic import VGG, AlexNetCifar, LeNet5
-from resnetlab.models.configs.dense import DenseNet
-from resnetlab.models.configs.external import External
-from resnetlab.models.configs.imagenet import ImageNetResNet
-from resnetlab.schema import tagged
+from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
+from resnetlab.models.configs.cifar import MAX_DEPTH, CifarConfig, Shortcut, cifar_config
+from resnetlab.models.configs.classic import AlexNetCifarConfig, LeNet5Config, VGGConfig
+from resnetlab.models.configs.dense import DenseNetConfig
+from resnetlab.models.configs.external import ExternalConfig
+from resnetlab.models.configs.imagenet import ImageNetConfig
+from resnetlab.schema import discriminated_by
 
 __all__ = [
     "MAX_DEPTH",
-    "VGG",
-    "AlexNetCifar",
-    "BagOfWords",
-    "CifarNet",
-    "DenseNet",
-    "External",
-    "ImageNetResNet",
-    "LeNet5",
-    "Model",
-    "Own",
+    "AlexNetCifarConfig",
+    "BagOfWordsConfig",
+    "BuiltinConfig",
+    "CifarConfig",
+    "DenseNetConfig",
+    "ExternalConfig",
+    "ImageNetConfig",
+    "LeNet5Config",
+    "ModelConfig",
     "Shortcut",
-    "cifar",
+    "VGGConfig",
+    "cifar_config",
 ]
 
-Own = CifarNet | ImageNetResNet | LeNet5 | AlexNetCifar | VGG | DenseNet | BagOfWords
+BuiltinConfig = (
+    CifarConfig
+    | ImageNetConfig
+    | LeNet5Config
+    | AlexNetCifarConfig
+    | VGGConfig
+    | DenseNetConfig
+    | BagOfWordsConfig
+)
 """Families whose cost follows from the config alone."""
 
-Model = Annotated[Own | External, tagged("family")]
+ModelConfig = Annotated[BuiltinConfig | ExternalConfig, discriminated_by("family")]
 """Union of all model families; `skeleton` in build.py has a case for each."""

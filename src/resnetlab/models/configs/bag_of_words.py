@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from resnetlab.errors import mistake
-from resnetlab.schema import Positive, PositiveAmount, spec
+from resnetlab.errors import input_error
+from resnetlab.schema import PositiveFloat, PositiveInt, strict_dataclass
 
 
-@spec
-class BagOfWords:
+@strict_dataclass
+class BagOfWordsConfig:
     """Bag of visual words: each patch is assigned to a word of a dictionary; a linear SVM
     classifies the counts by region.
 
@@ -23,14 +23,14 @@ class BagOfWords:
     """
 
     family: Literal["bag-of-words"] = "bag-of-words"
-    words: Positive = 400
-    patch: Positive = 6
+    words: PositiveInt = 400
+    patch: PositiveInt = 6
     """Side of a patch in pixels."""
-    stride: Positive = 2
+    stride: PositiveInt = 2
     """Distance in pixels from one patch to the next."""
-    regions: Positive = 2
+    regions: PositiveInt = 2
     """Number of regions along each side of the image; each region has its own counts."""
-    penalty: PositiveAmount = 1.0
+    penalty: PositiveFloat = 1.0
     """C of the SVM: the weight of a misclassification relative to the size of the coefficients."""
 
     depth = 1
@@ -39,28 +39,28 @@ class BagOfWords:
     @property
     def slug(self) -> str:
         """Common name of the model; a config that differs from the usual one ends with a `+`."""
-        return "bow-svm" if self == BagOfWords() else "bow-svm+"
+        return "bow-svm" if self == BagOfWordsConfig() else "bow-svm+"
 
     @property
     def title(self) -> str:
         """Title for a table or a figure."""
         return "bag of words, SVM"
 
-    def places(self, side: int) -> int:
+    def patches_per_side(self, side: int) -> int:
         """Return the number of patches along a side of the image.
 
         Raises InputError if there is none.
         """
         if side < self.patch:
             problem = f"cannot take images of {side} pixels: a patch has {self.patch}"
-            raise mistake(self.slug, problem, f"patch = {side}", field="model.patch")
+            raise input_error(self.slug, problem, f"patch = {side}", field="model.patch")
         return (side - self.patch) // self.stride + 1
 
-    def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
+    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
         """Return the learned numbers (whitening, dictionary, SVM), and the multiply-adds for one
         image of `side` pixels.
         """
-        patches, length = self.places(side) ** 2, channels * self.patch**2
+        patches, length = self.patches_per_side(side) ** 2, channels * self.patch**2
         features = self.regions**2 * self.words
-        learned = length * (length + 1) + self.words * length + (features + 1) * classes
-        return learned, patches * length * (length + self.words) + features * classes
+        learned = length * (length + 1) + self.words * length + (features + 1) * num_classes
+        return learned, patches * length * (length + self.words) + features * num_classes

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from resnetlab.models.configs.cost import Tally, count
-from resnetlab.schema import FieldError, Fraction, Positive, Whole, spec
+from resnetlab.models.configs.cost import CostCounter, count_cost
+from resnetlab.schema import FieldError, NonNegativeInt, PositiveInt, UnitInterval, strict_dataclass
 
 Shortcut = Literal["none", "A", "B", "C", "gated"]
 
@@ -29,8 +29,8 @@ EXPANSION = 4
 """Ratio of a bottleneck's output channels to its inner channels."""
 
 
-@spec
-class CifarNet:
+@strict_dataclass
+class CifarConfig:
     """Residual or plain network for small images (He et al. 2016, sec. 4.2).
 
     A 3x3 convolution, stages of blocks, global average pooling, a classifier. The first block of
@@ -39,9 +39,9 @@ class CifarNet:
     """
 
     family: Literal["cifar"] = "cifar"
-    blocks: tuple[Whole, ...]
+    blocks: tuple[NonNegativeInt, ...]
     """Number of blocks per stage; (3, 3, 3) is ResNet-20."""
-    widths: tuple[Positive, ...] = (16, 32, 64)
+    widths: tuple[PositiveInt, ...] = (16, 32, 64)
     """Number of channels per stage; the stem has those of the first stage."""
     shortcut: Shortcut = "A"
     """Shortcut option. none: a plain network; A: subsampling and zero-padded channels; B:
@@ -49,7 +49,7 @@ class CifarNet:
     gate between branch and shortcut (highway).
     """
     batch_norm: bool = True
-    dropout: Fraction = 0.0
+    dropout: UnitInterval = 0.0
     """Probability of dropping a channel at the end of each block's branch."""
     init: Literal["he", "pytorch"] = "he"
     """Weight initialization. he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: the
@@ -100,7 +100,7 @@ class CifarNet:
         kind = "plain" if self.shortcut == "none" else "resnet"
         option = {"none": "", "A": "", "B": "-b", "C": "-c", "gated": "-gated"}[self.shortcut]
         classic = (
-            CifarNet(blocks=(self.blocks[0],) * 3, shortcut=self.shortcut)
+            CifarConfig(blocks=(self.blocks[0],) * 3, shortcut=self.shortcut)
             if self.blocks[0]
             else None
         )
@@ -129,42 +129,44 @@ class CifarNet:
         options += norm
         return f"{kind} {self.depth}" + (f" ({', '.join(options)})" if options else "")
 
-    def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
+    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
         """Return the parameters, and the multiply-adds of convolutions and classifier for one image
         of `side` pixels.
 
         They are counted from the definition; tests compare them with the built network.
         """
-        return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
+        return count_cost(
+            self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
+        )
 
-    def _walk(self, tally: Tally, classes: int) -> None:
+    def _count_layers(self, counter: CostCounter, num_classes: int) -> None:
         bias = not self.batch_norm
-        tally.conv("stem", self.widths[0], 3, 1, 1, bias=bias)
-        tally.norm(self.batch_norm)
+        counter.conv("stem", self.widths[0], 3, 1, 1, bias=bias)
+        counter.norm(self.batch_norm)
         pre = self.arrangement == "full-preactivation"
         first = True
         for stage, (blocks, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
             for block in range(blocks):
                 stride = 2 if stage and not block else 1
-                name, channels, side = f"stages.{stage}.{block}", tally.channels, tally.side
+                name, channels, side = f"stages.{stage}.{block}", counter.channels, counter.side
                 for layer, (out, kernel, step) in enumerate(self.convolutions(width, stride), 1):
-                    tally.norm(self.batch_norm and pre and not (first and layer == 1))
-                    tally.conv(f"{name}.conv{layer}", out, kernel, step, kernel // 2, bias=bias)
-                    tally.norm(self.batch_norm and not pre)
+                    counter.norm(self.batch_norm and pre and not (first and layer == 1))
+                    counter.conv(f"{name}.conv{layer}", out, kernel, step, kernel // 2, bias=bias)
+                    counter.norm(self.batch_norm and not pre)
                 first = False
-                changes = stride > 1 or channels != tally.channels
-                shortcut, out = Tally(channels, side), tally.channels
+                changes = stride > 1 or channels != counter.channels
+                shortcut, out = CostCounter(channels, side), counter.channels
                 if self.shortcut == "C" or (self.shortcut == "B" and changes):
                     shortcut.conv(f"{name}.shortcut", out, 1, stride, bias=bias)
                     shortcut.norm(self.batch_norm and not pre)
                 elif self.shortcut == "gated":
                     shortcut.conv(f"{name}.shortcut.gate", out, 1, stride, bias=True)
-                tally.parameters, tally.macs = (
-                    tally.parameters + shortcut.parameters,
-                    tally.macs + shortcut.macs,
+                counter.parameters, counter.macs = (
+                    counter.parameters + shortcut.parameters,
+                    counter.macs + shortcut.macs,
                 )
-        tally.norm(self.batch_norm and pre)
-        tally.linear(classes)
+        counter.norm(self.batch_norm and pre)
+        counter.linear(num_classes)
 
     def convolutions(self, width: int, stride: int) -> tuple[tuple[int, int, int], ...]:
         """Return the channels, kernel size and stride of each convolution of a block."""
@@ -177,20 +179,24 @@ class CifarNet:
         )  # the stride as in He et al.'s own code
 
 
-def cifar(depth: int, shortcut: Shortcut = "A", **fields: Any) -> CifarNet:
+def cifar_config(depth: int, shortcut: Shortcut = "A", **fields: Any) -> CifarConfig:
     """Return the classic network of `depth` = 6n + 2 weighted layers (9n + 2 with bottlenecks):
     widths 16, 32, 64.
     """
     layers = 3 if fields.get("block") == "bottleneck" else 2
-    return replace(CifarNet(blocks=same_blocks(depth, 3, "", layers), shortcut=shortcut), **fields)
+    return replace(
+        CifarConfig(blocks=blocks_for_depth(depth, 3, "", layers), shortcut=shortcut), **fields
+    )
 
 
-def same_blocks(depth: object, stages: int, field: str, layers: int = 2) -> tuple[int, ...]:
+def blocks_for_depth(
+    depth: object, num_stages: int, field: str, layers_per_block: int = 2
+) -> tuple[int, ...]:
     """Return equal numbers of blocks for `stages` that give `depth`.
 
     Raises FieldError with the nearest possible depths.
     """
-    step = layers * stages
+    step = layers_per_block * num_stages
     if not isinstance(depth, int) or isinstance(depth, bool):
         raise FieldError(field, f"not a whole number (got {str(depth)[:60]})", f"{3 * step + 2}")
     if abs(depth) > MAX_DEPTH:
@@ -199,7 +205,7 @@ def same_blocks(depth: object, stages: int, field: str, layers: int = 2) -> tupl
         below = max(step + 2, (depth - 2) // step * step + 2)
         fix = f"{below} or {below + step}" if depth > step + 2 else f"{step + 2}"
         raise FieldError(field, f"{depth} is not {step}n + 2", fix)
-    return ((depth - 2) // step,) * stages
+    return ((depth - 2) // step,) * num_stages
 
 
 DEPTH_REPORT = {
@@ -215,14 +221,14 @@ Its 18 has 7 blocks: 16 weighted layers.
 """
 
 
-def depth_report(depth: int, plain: bool) -> CifarNet:
+def depth_report_config(depth: int, plain: bool) -> CifarConfig:
     """Return a network of the depth report as its text describes it.
 
     1x1 convolutions where the shape changes, batch normalization after convolutions, dropout .5 in
     the blocks, and the default initialization of torch.nn.
     """
     shortcut: Shortcut = "none" if plain else "B"
-    return CifarNet(
+    return CifarConfig(
         blocks=DEPTH_REPORT[depth],
         widths=(16, 32, 64, 128),
         shortcut=shortcut,
@@ -231,7 +237,7 @@ def depth_report(depth: int, plain: bool) -> CifarNet:
     )
 
 
-def _depth_report_name(model: CifarNet) -> str:
+def _depth_report_name(model: CifarConfig) -> str:
     """Return the name of a network of the depth report, or "" for any other network."""
     return next(
         (f"depth-report-{kind}{depth}" for kind, depth, config in _DEPTH_REPORT if config == model),
@@ -240,7 +246,7 @@ def _depth_report_name(model: CifarNet) -> str:
 
 
 _DEPTH_REPORT = [
-    (kind, depth, depth_report(depth, kind == "plain"))
+    (kind, depth, depth_report_config(depth, kind == "plain"))
     for kind in ("plain", "resnet")
     for depth in DEPTH_REPORT
 ]

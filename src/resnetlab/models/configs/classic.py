@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from resnetlab.models.configs.cost import Tally, count
-from resnetlab.schema import FieldError, Fraction, Positive, spec
+from resnetlab.models.configs.cost import CostCounter, count_cost
+from resnetlab.schema import FieldError, PositiveInt, UnitInterval, strict_dataclass
 
 
-@spec
-class LeNet5:
+@strict_dataclass
+class LeNet5Config:
     """LeNet-5 as it is taught today (after LeCun et al. 1998): tanh, max pooling, images of 28x28
     pixels.
 
@@ -26,31 +26,33 @@ class LeNet5:
     @property
     def slug(self) -> str:
         """Common name of the network, with a `+` if the config differs from the classic one."""
-        return "lenet5" if self == LeNet5() else "lenet5+"
+        return "lenet5" if self == LeNet5Config() else "lenet5+"
 
     @property
     def title(self) -> str:
         """Title for a table or a figure."""
         return "LeNet-5"
 
-    def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
+    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
         """Return the parameters, and the multiply-adds of convolutions and linear layers for one
         image of `side` pixels.
         """
-        return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
+        return count_cost(
+            self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
+        )
 
-    def _walk(self, tally: Tally, classes: int) -> None:
-        tally.conv("conv1", 6, 5, 1, 2, bias=True)
-        tally.pool("pool1", 2, 2)
-        tally.conv("conv2", 16, 5, bias=True)
-        tally.pool("pool2", 2, 2)
-        tally.flatten("fc3", 5)
-        for out in (120, 84, classes):
-            tally.linear(out)
+    def _count_layers(self, counter: CostCounter, num_classes: int) -> None:
+        counter.conv("conv1", 6, 5, 1, 2, bias=True)
+        counter.pool("pool1", 2, 2)
+        counter.conv("conv2", 16, 5, bias=True)
+        counter.pool("pool2", 2, 2)
+        counter.flatten("fc3", 5)
+        for out in (120, 84, num_classes):
+            counter.linear(out)
 
 
-@spec
-class AlexNetCifar:
+@strict_dataclass
+class AlexNetCifarConfig:
     """Small AlexNet for CIFAR (Deep Learning practical 5-6, sec. 2.1): three 5x5 convolutions, two
     linear layers.
 
@@ -62,7 +64,7 @@ class AlexNetCifar:
     family: Literal["alexnet-cifar"] = "alexnet-cifar"
     ceil_mode: bool = False
     """Rounding up in the last pooling, so that a crop of 28 pixels still gives 4x4 (sec. 3.2)."""
-    dropout: Fraction = 0.0
+    dropout: UnitInterval = 0.0
     """Probability of dropping a unit between the two linear layers (sec. 3.4)."""
     batch_norm: bool = False
     """Batch normalization after each convolution, before its ReLU (sec. 3.5)."""
@@ -74,7 +76,7 @@ class AlexNetCifar:
     @property
     def slug(self) -> str:
         """Common name of the network, with a `+` if the config differs from the classic one."""
-        return "alexnet-cifar" if self == AlexNetCifar() else "alexnet-cifar+"
+        return "alexnet-cifar" if self == AlexNetCifarConfig() else "alexnet-cifar+"
 
     @property
     def title(self) -> str:
@@ -87,24 +89,26 @@ class AlexNetCifar:
         names = [name for name, present in options.items() if present]
         return "AlexNet for CIFAR" + (f" ({', '.join(names)})" if names else "")
 
-    def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
+    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
         """Return the parameters, and the multiply-adds of convolutions and linear layers for one
         image of `side` pixels.
         """
-        return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
+        return count_cost(
+            self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
+        )
 
-    def _walk(self, tally: Tally, classes: int) -> None:
+    def _count_layers(self, counter: CostCounter, num_classes: int) -> None:
         for layer, out in enumerate((32, 64, 64), 1):
-            tally.conv(f"conv{layer}", out, 5, 1, 2, bias=True)
-            tally.norm(self.batch_norm)
-            tally.pool(f"pool{layer}", 2, 2, ceil=self.ceil_mode and layer == 3)
-        tally.flatten("fc4", 4)
-        tally.linear(1000)
-        tally.linear(classes)
+            counter.conv(f"conv{layer}", out, 5, 1, 2, bias=True)
+            counter.norm(self.batch_norm)
+            counter.pool(f"pool{layer}", 2, 2, ceil=self.ceil_mode and layer == 3)
+        counter.flatten("fc4", 4)
+        counter.linear(1000)
+        counter.linear(num_classes)
 
 
-@spec
-class VGG:
+@strict_dataclass
+class VGGConfig:
     """VGG: stages of 3x3 convolutions, each followed by a 2x2 max pooling, and three linear layers.
 
     Source: Simonyan and Zisserman 2015. Feature maps are averaged to 7x7 before the first linear
@@ -112,15 +116,15 @@ class VGG:
     """
 
     family: Literal["vgg"] = "vgg"
-    convolutions: tuple[Positive, ...] = (2, 2, 3, 3, 3)
+    convolutions: tuple[PositiveInt, ...] = (2, 2, 3, 3, 3)
     """Number of convolutions per stage; the default is VGG-16."""
-    widths: tuple[Positive, ...] = (64, 128, 256, 512, 512)
+    widths: tuple[PositiveInt, ...] = (64, 128, 256, 512, 512)
     """Number of channels per stage."""
-    hidden: Positive = 4096
+    hidden: PositiveInt = 4096
     """Units of the first and the second linear layer."""
     batch_norm: bool = False
     """Batch normalization after each convolution, before its ReLU."""
-    dropout: Fraction = 0.5
+    dropout: UnitInterval = 0.5
     """Probability of dropping a unit after the first and the second linear layer."""
     init: Literal["he", "pytorch"] = "he"
 
@@ -147,27 +151,29 @@ class VGG:
     @property
     def slug(self) -> str:
         """Common name of the network, with a `+` if the config differs from the classic one."""
-        return "vgg16" if self == VGG() else f"vgg{self.depth}+"
+        return "vgg16" if self == VGGConfig() else f"vgg{self.depth}+"
 
     @property
     def title(self) -> str:
         """Title for a table or a figure."""
         return f"VGG-{self.depth}" + (" (batch norm)" if self.batch_norm else "")
 
-    def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
+    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
         """Return the parameters, and the multiply-adds of convolutions and linear layers for one
         image of `side` pixels.
         """
-        return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
+        return count_cost(
+            self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
+        )
 
-    def _walk(self, tally: Tally, classes: int) -> None:
+    def _count_layers(self, counter: CostCounter, num_classes: int) -> None:
         for stage, (convolutions, width) in enumerate(
             zip(self.convolutions, self.widths, strict=True)
         ):
             for layer in range(convolutions):
-                tally.conv(f"stages.{stage}.{layer}.conv", width, 3, 1, 1, bias=True)
-                tally.norm(self.batch_norm)
-            tally.pool(f"pool {stage + 1}", 2, 2)
-        tally.channels, tally.side = tally.channels * 49, 1
-        for out in (self.hidden, self.hidden, classes):
-            tally.linear(out)
+                counter.conv(f"stages.{stage}.{layer}.conv", width, 3, 1, 1, bias=True)
+                counter.norm(self.batch_norm)
+            counter.pool(f"pool {stage + 1}", 2, 2)
+        counter.channels, counter.side = counter.channels * 49, 1
+        for out in (self.hidden, self.hidden, num_classes):
+            counter.linear(out)

@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from resnetlab.errors import InputError, mistake
+from resnetlab.errors import InputError, input_error
 
-LARGEST_SIDE = 1024
+MAX_SIDE = 1024
 """Side in pixels at which the search for a suitable image size ends."""
 
 
-class NoFitError(Exception):
+class ShapeError(Exception):
     """Error of a layer that cannot take its input."""
 
-    def __init__(self, layer: str, side: int, needs: str) -> None:
+    def __init__(self, layer: str, side: int, required: str) -> None:
         super().__init__(layer)
-        self.layer, self.side, self.needs = layer, side, needs
+        self.layer, self.side, self.required = layer, side, required
 
 
 @dataclass
-class Tally:
+class CostCounter:
     """Running total of parameters and multiply-adds (convolutions and linear layers, one image).
 
     `channels` and `side` are those of the input of the next layer.
@@ -49,7 +49,7 @@ class Tally:
         """Add a convolution; `bias` adds one number per filter."""
         side = (self.side + 2 * padding - kernel) // stride + 1
         if side < 1:
-            raise NoFitError(
+            raise ShapeError(
                 layer, self.side, f"at least {kernel - 2 * padding}x{kernel - 2 * padding}"
             )
         weights = kernel**2 * self.channels // groups * out
@@ -70,7 +70,7 @@ class Tally:
         if ceil and (side - 1) * stride >= self.side + padding:
             side -= 1
         if side < 1 or (span < 0 and not ceil):
-            raise NoFitError(
+            raise ShapeError(
                 layer, self.side, f"at least {kernel - 2 * padding}x{kernel - 2 * padding}"
             )
         self.side = side
@@ -78,7 +78,7 @@ class Tally:
     def flatten(self, layer: str, side: int) -> None:
         """Flatten the maps to one vector for a linear `layer` that expects maps of `side`."""
         if self.side != side:
-            raise NoFitError(layer, self.side, f"{side}x{side}")
+            raise ShapeError(layer, self.side, f"{side}x{side}")
         self.channels, self.side = self.channels * side**2, 1
 
     def linear(self, out: int) -> None:
@@ -88,42 +88,52 @@ class Tally:
         self.channels = out
 
 
-def count(name: str, walk: Callable[[Tally], None], channels: int, side: int) -> tuple[int, int]:
+def count_cost(
+    name: str, count_layers: Callable[[CostCounter], None], channels: int, side: int
+) -> tuple[int, int]:
     """Return the parameters and multiply-adds of the layers that `walk` adds to its tally.
 
     Raises InputError that names the layer that cannot take images of `side`, and the smallest size
     that works.
     """
-    tally = Tally(channels, side)
+    tally = CostCounter(channels, side)
     try:
-        walk(tally)
-    except NoFitError as error:
-        raise _size_error(name, walk, channels, side, error) from None
+        count_layers(tally)
+    except ShapeError as error:
+        raise _size_error(name, count_layers, channels, side, error) from None
     return tally.parameters, tally.macs
 
 
 def _size_error(
-    name: str, walk: Callable[[Tally], None], channels: int, side: int, error: NoFitError
+    name: str,
+    count_layers: Callable[[CostCounter], None],
+    channels: int,
+    side: int,
+    error: ShapeError,
 ) -> InputError:
     """Return the InputError for `error`, with the sizes of images that the network can take."""
     sides = [
-        candidate for candidate in range(1, LARGEST_SIDE + 1) if _fits(walk, channels, candidate)
+        candidate
+        for candidate in range(1, MAX_SIDE + 1)
+        if _fits(count_layers, channels, candidate)
     ]
-    problem = f"layer {error.layer} takes maps of {error.needs} and gets {error.side}x{error.side}"
+    problem = (
+        f"layer {error.layer} takes maps of {error.required} and gets {error.side}x{error.side}"
+    )
     largest = next((a for a, b in zip(sides, [*sides[1:], 0], strict=True) if b != a + 1), 0)
     fix = (
         f"the smallest images that it takes are {sides[0]}x{sides[0]} pixels"
         if sides
         else "another network"
     )
-    if sides and largest < LARGEST_SIDE:
+    if sides and largest < MAX_SIDE:
         fix += f", the largest {largest}x{largest}"
-    return mistake(name, problem, fix, field=f"images of {side}x{side} pixels")
+    return input_error(name, problem, fix, field=f"images of {side}x{side} pixels")
 
 
-def _fits(walk: Callable[[Tally], None], channels: int, side: int) -> bool:
+def _fits(count_layers: Callable[[CostCounter], None], channels: int, side: int) -> bool:
     try:
-        walk(Tally(channels, side))
-    except NoFitError:
+        count_layers(CostCounter(channels, side))
+    except ShapeError:
         return False
     return True

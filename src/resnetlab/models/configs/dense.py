@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from resnetlab.models.configs.cost import Tally, count
-from resnetlab.schema import FieldError, Fraction, Positive, spec
+from resnetlab.models.configs.cost import CostCounter, count_cost
+from resnetlab.schema import FieldError, PositiveInt, UnitInterval, strict_dataclass
 
 MAX_DEPTH = 1000
 """Maximum number of weighted layers: the input of a layer grows with depth, and the cost with its
@@ -13,8 +13,8 @@ square.
 """
 
 
-@spec
-class DenseNet:
+@strict_dataclass
+class DenseNetConfig:
     """DenseNet: each layer takes the feature maps of all layers before it in its block (Huang et
     al. 2017, sec. 3 and 4.2).
 
@@ -24,13 +24,13 @@ class DenseNet:
     """
 
     family: Literal["densenet"] = "densenet"
-    depth: Positive = 40
+    depth: PositiveInt = 40
     """Number of weighted layers: 3n + 4."""
-    growth: Positive = 12
+    growth: PositiveInt = 12
     """Growth rate k: channels that each layer adds."""
-    stem: Positive = 16
+    stem: PositiveInt = 16
     """Number of channels of the first convolution."""
-    dropout: Fraction = 0.0
+    dropout: UnitInterval = 0.0
     """Probability of dropping a channel after each convolution of a block."""
     init: Literal["he", "pytorch"] = "he"
 
@@ -52,7 +52,7 @@ class DenseNet:
     @property
     def slug(self) -> str:
         """Common name of the network, with a `+` if the config differs from the classic one."""
-        classic = DenseNet(depth=self.depth, growth=self.growth)
+        classic = DenseNetConfig(depth=self.depth, growth=self.growth)
         return f"densenet{self.depth}-k{self.growth}{'' if self == classic else '+'}"
 
     @property
@@ -60,22 +60,24 @@ class DenseNet:
         """Title for a table or a figure."""
         return f"DenseNet-{self.depth} (k = {self.growth})"
 
-    def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
+    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
         """Return the parameters, and the multiply-adds of convolutions and classifier for one image
         of `side` pixels.
         """
-        return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
+        return count_cost(
+            self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
+        )
 
-    def _walk(self, tally: Tally, classes: int) -> None:
-        tally.conv("stem", self.stem, 3, 1, 1)
+    def _count_layers(self, counter: CostCounter, num_classes: int) -> None:
+        counter.conv("stem", self.stem, 3, 1, 1)
         for block in range(3):
             for layer in range(self.layers):
-                before = tally.channels
-                tally.norm()
-                tally.conv(f"blocks.{block}.{layer}.conv", self.growth, 3, 1, 1)
-                tally.channels += before
-            tally.norm()
+                before = counter.channels
+                counter.norm()
+                counter.conv(f"blocks.{block}.{layer}.conv", self.growth, 3, 1, 1)
+                counter.channels += before
+            counter.norm()
             if block < 2:
-                tally.conv(f"transitions.{block}.conv", tally.channels, 1)
-                tally.pool(f"transitions.{block}.pool", 2, 2)
-        tally.linear(classes)
+                counter.conv(f"transitions.{block}.conv", counter.channels, 1)
+                counter.pool(f"transitions.{block}.pool", 2, 2)
+        counter.linear(num_classes)

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from resnetlab.files import sha256
-from resnetlab.schema import FieldError, PositiveAmount, spec
+from resnetlab.schema import FieldError, PositiveFloat, strict_dataclass
 
 T = TypeVar("T")
 
-Value = bool | int | float | str | list[int]
+KwargValue = bool | int | float | str | list[int]
 
 _LIBRARY = re.compile(r"(timm|torchvision)/([A-Za-z0-9_.-]{1,100})")
 _FUNCTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*")
 
 
-@spec
-class External:
+@strict_dataclass
+class ExternalConfig:
     """Network that another package builds.
 
     Its layers and its cost are unknown until it is built.
@@ -31,7 +31,7 @@ class External:
     family: Literal["external"] = "external"
     source: str
     """Source of the network: `timm/NAME`, `torchvision/NAME` or `package.module:function`."""
-    kwargs: dict[str, Value] = dataclasses.field(default_factory=dict, hash=False)
+    kwargs: dict[str, KwargValue] = dataclasses.field(default_factory=dict, hash=False)
     """Arguments of the function that builds it. `num_classes` is added unless it is given here."""
     weights: str = ""
     """Initial weights.
@@ -49,7 +49,7 @@ class External:
     """Mean per channel, for pixels from 0 to 1, that the weights were trained with; empty: as the
     weights state.
     """
-    deviation: tuple[PositiveAmount, ...] = ()
+    deviation: tuple[PositiveFloat, ...] = ()
     """Standard deviation per channel, as `mean`."""
     class_names: tuple[str, ...] = ()
     """Class names of the outputs, in order; empty: as the weights state."""
@@ -81,7 +81,7 @@ class External:
     @property
     def slug(self) -> str:
         """Source of the network, such as `timm/NAME`, with a `+` if there are more settings."""
-        return self.source if self == External(source=self.source) else f"{self.source}+"
+        return self.source if self == ExternalConfig(source=self.source) else f"{self.source}+"
 
     @property
     def title(self) -> str:
@@ -98,9 +98,9 @@ class External:
         return f"{self.name} ({origin}{', pre-trained' if self.weights else ''})"
 
 
-def with_hash(model: T) -> T:
+def with_weights_hash(model: T) -> T:
     """Return `model` with the SHA-256 of its weights file, if it names a file that exists."""
-    if isinstance(model, External) and model.weights not in ("", "hub") and not model.sha256:
+    if isinstance(model, ExternalConfig) and model.weights not in ("", "hub") and not model.sha256:
         try:
             path = Path(model.weights).expanduser()
             return dataclasses.replace(model, sha256=sha256(path)) if path.is_file() else model

@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from resnetlab.models.configs.cifar import EXPANSION, MAX_DEPTH
-from resnetlab.models.configs.cost import Tally, count
-from resnetlab.schema import FieldError, Positive, spec
+from resnetlab.models.configs.cost import CostCounter, count_cost
+from resnetlab.schema import FieldError, PositiveInt, strict_dataclass
 
 WIDTHS = (64, 128, 256, 512)
 """Number of channels per stage, before the expansion of a bottleneck (He et al. 2016, table 1)."""
 
 
-@spec
-class ImageNetResNet:
+@strict_dataclass
+class ImageNetConfig:
     """Residual or plain network for ImageNet (He et al. 2016, table 1; ResNeXt: Xie et al. 2017).
 
     A 7x7 convolution of stride 2, a 3x3 max pooling of stride 2, four stages, global average
@@ -24,7 +24,7 @@ class ImageNetResNet:
     """
 
     family: Literal["imagenet"] = "imagenet"
-    blocks: tuple[Positive, Positive, Positive, Positive]
+    blocks: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
     """Number of blocks per stage; (3, 4, 6, 3) is ResNet-34, and with bottlenecks ResNet-50."""
     block: Literal["basic", "bottleneck"] = "basic"
     """basic: two 3x3 convolutions; bottleneck: 1x1, 3x3, and 1x1 to four times the width."""
@@ -36,9 +36,9 @@ class ImageNetResNet:
     """Convolution of a bottleneck that halves the image: the first, 1x1 (the paper), or the middle,
     3x3 (torchvision).
     """
-    cardinality: Positive = 1
+    cardinality: PositiveInt = 1
     """Number of groups of a bottleneck's 3x3 convolution."""
-    group_width: Positive = 64
+    group_width: PositiveInt = 64
     """Number of channels per group in the stage with 64 channels: `32x48d` is 32 groups of 48."""
     init: Literal["he", "pytorch"] = "he"
     """Weight initialization. he: normal, sd sqrt(2 / fan-in) (He et al. 2015b); pytorch: the
@@ -86,11 +86,13 @@ class ImageNetResNet:
         kind = "ResNeXt" if self.cardinality > 1 else "ResNet"
         return f"{kind}-{self.depth}{groups}" + (f" ({', '.join(options)})" if options else "")
 
-    def cost(self, channels: int, classes: int, side: int) -> tuple[int, int]:
+    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
         """Return the parameters, and the multiply-adds of convolutions and classifier for one image
         of `side` pixels.
         """
-        return count(self.slug, lambda tally: self._walk(tally, classes), channels, side)
+        return count_cost(
+            self.slug, lambda tally: self._count_layers(tally, num_classes), channels, side
+        )
 
     def convolutions(self, width: int, stride: int) -> tuple[tuple[int, int, int, int], ...]:
         """Return the channels, kernel size, stride and groups of each convolution of a block."""
@@ -104,34 +106,36 @@ class ImageNetResNet:
             (EXPANSION * width, 1, 1, 1),
         )
 
-    def _walk(self, tally: Tally, classes: int) -> None:
-        tally.conv("stem", 64, 7, 2, 3)
-        tally.norm()
-        tally.pool("pool", 3, 2, 1)
+    def _count_layers(self, counter: CostCounter, num_classes: int) -> None:
+        counter.conv("stem", 64, 7, 2, 3)
+        counter.norm()
+        counter.pool("pool", 3, 2, 1)
         for stage, (blocks, width) in enumerate(zip(self.blocks, WIDTHS, strict=True)):
             for block in range(blocks):
                 stride = 2 if stage and not block else 1
-                name, channels, side = f"stages.{stage}.{block}", tally.channels, tally.side
+                name, channels, side = f"stages.{stage}.{block}", counter.channels, counter.side
                 for layer, (out, kernel, step, groups) in enumerate(
                     self.convolutions(width, stride), 1
                 ):
-                    tally.conv(f"{name}.conv{layer}", out, kernel, step, kernel // 2, groups=groups)
-                    tally.norm()
-                changes = stride > 1 or channels != tally.channels
-                if self.shortcut == "C" or (self.shortcut == "B" and changes):
-                    shortcut = Tally(channels, side)
-                    shortcut.conv(f"{name}.shortcut", tally.channels, 1, stride)
-                    shortcut.norm()
-                    tally.parameters, tally.macs = (
-                        tally.parameters + shortcut.parameters,
-                        tally.macs + shortcut.macs,
+                    counter.conv(
+                        f"{name}.conv{layer}", out, kernel, step, kernel // 2, groups=groups
                     )
-        tally.linear(classes)
+                    counter.norm()
+                changes = stride > 1 or channels != counter.channels
+                if self.shortcut == "C" or (self.shortcut == "B" and changes):
+                    shortcut = CostCounter(channels, side)
+                    shortcut.conv(f"{name}.shortcut", counter.channels, 1, stride)
+                    shortcut.norm()
+                    counter.parameters, counter.macs = (
+                        counter.parameters + shortcut.parameters,
+                        counter.macs + shortcut.macs,
+                    )
+        counter.linear(num_classes)
 
 
-def _resnet(*blocks: int, **fields: Any) -> ImageNetResNet:
+def _resnet(*blocks: int, **fields: Any) -> ImageNetConfig:
     a, b, c, d = blocks
-    return ImageNetResNet(blocks=(a, b, c, d), **fields)
+    return ImageNetConfig(blocks=(a, b, c, d), **fields)
 
 
 IMAGENET = {

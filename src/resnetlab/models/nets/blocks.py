@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnetlab.models.configs.cifar import Arrangement
-from resnetlab.models.nets.shortcuts import Gate, Project
+from resnetlab.models.nets.shortcuts import HighwayGate, ProjectionShortcut
 
 
 class BasicBlock(nn.Module):
@@ -34,7 +34,7 @@ class BasicBlock(nn.Module):
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
         self.shortcut = shortcut
 
-    def branch(self, x: Tensor) -> Tensor:
+    def residual(self, x: Tensor) -> Tensor:
         """Return the output of the residual branch: (N, C_in, H, W) to (N, C_out, H / stride, W /
         stride).
         """
@@ -45,8 +45,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
         if self.shortcut is None:
-            return F.relu(self.branch(x))
-        return F.relu(added(self.shortcut, x, self.branch(x)))
+            return F.relu(self.residual(x))
+        return F.relu(add_shortcut(self.shortcut, x, self.residual(x)))
 
 
 class Block(nn.Module):
@@ -68,10 +68,14 @@ class Block(nn.Module):
         *,
         batch_norm: bool = True,
         dropout: float = 0.0,
-        first: bool = False,
+        is_first: bool = False,
     ) -> None:
         super().__init__()
-        self.layers, self.arrangement, self.first = len(convolutions), arrangement, first
+        self.num_convolutions, self.arrangement, self.is_first = (
+            len(convolutions),
+            arrangement,
+            is_first,
+        )
         channels = channels_in
         for layer, (out, kernel, stride, groups) in enumerate(convolutions, 1):
             conv = nn.Conv2d(
@@ -79,7 +83,7 @@ class Block(nn.Module):
             )
             norm_channels = channels if arrangement == "full-preactivation" else out
             without_norm = not batch_norm or (
-                arrangement == "full-preactivation" and first and layer == 1
+                arrangement == "full-preactivation" and is_first and layer == 1
             )
             self.add_module(f"conv{layer}", conv)
             self.add_module(
@@ -97,22 +101,25 @@ class Block(nn.Module):
         out: Tensor = getattr(self, f"norm{layer}")(x)
         return out
 
-    def activated(self, x: Tensor) -> Tensor:
+    def preactivate(self, x: Tensor) -> Tensor:
         """Return the input of the first convolution."""
-        if self.first or self.arrangement not in ("relu-only-preactivation", "full-preactivation"):
+        if self.is_first or self.arrangement not in (
+            "relu-only-preactivation",
+            "full-preactivation",
+        ):
             return x
         return F.relu(self._norm(1, x) if self.arrangement == "full-preactivation" else x)
 
-    def branch(self, x: Tensor) -> Tensor:
+    def residual(self, x: Tensor) -> Tensor:
         """Return the output of the residual branch from the activated input: (N, C_in, H, W) to (N,
         C_out, H / stride, W / stride).
         """
         pre = self.arrangement == "full-preactivation"
-        for layer in range(1, self.layers + 1):
+        for layer in range(1, self.num_convolutions + 1):
             if layer > 1:
                 x = F.relu(self._norm(layer, x) if pre else x)
             x = self._conv(layer, x)
-            last = layer == self.layers
+            last = layer == self.num_convolutions
             x = (
                 x
                 if pre or (last and self.arrangement == "norm-after-addition")
@@ -124,25 +131,27 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
-        activated = self.activated(x)
+        activated = self.preactivate(x)
         preactivated_shortcut = self.arrangement == "full-preactivation" and isinstance(
-            self.shortcut, Project
+            self.shortcut, ProjectionShortcut
         )
-        x = added(self.shortcut, activated if preactivated_shortcut else x, self.branch(activated))
+        x = add_shortcut(
+            self.shortcut, activated if preactivated_shortcut else x, self.residual(activated)
+        )
         if self.arrangement == "norm-after-addition":
-            return F.relu(self._norm(self.layers, x))
+            return F.relu(self._norm(self.num_convolutions, x))
         return F.relu(x) if self.arrangement == "original" else x
 
 
-def added(shortcut: nn.Module | None, x: Tensor, branch: Tensor) -> Tensor:
+def add_shortcut(shortcut: nn.Module | None, x: Tensor, residual: Tensor) -> Tensor:
     """Return the sum of branch and shortcut, their gated mix, or the branch alone for a plain
     block.
     """
     match shortcut:
         case None:
-            return branch
-        case Gate():
-            return shortcut.mix(x, branch)
+            return residual
+        case HighwayGate():
+            return shortcut.mix(x, residual)
         case _:
-            out: Tensor = shortcut(x) + branch
+            out: Tensor = shortcut(x) + residual
             return out

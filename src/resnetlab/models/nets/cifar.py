@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.models.configs.cifar import EXPANSION, CifarNet
+from resnetlab.models.configs.cifar import EXPANSION, CifarConfig
 from resnetlab.models.nets.blocks import BasicBlock, Block
-from resnetlab.models.nets.shortcuts import Gate, way_around
+from resnetlab.models.nets.shortcuts import HighwayGate, make_shortcut
 
 
 class CifarNetwork(nn.Module):
     """Network for small images: stem, stages, average pooling, classifier."""
 
-    def __init__(self, spec: CifarNet, channels: int, classes: int) -> None:
+    def __init__(self, spec: CifarConfig, channels: int, num_classes: int) -> None:
         super().__init__()
         width = spec.widths[0]
         self.stem = nn.Conv2d(channels, width, 3, 1, 1, bias=not spec.batch_norm)
@@ -23,14 +23,16 @@ class CifarNetwork(nn.Module):
             blocks: list[nn.Module] = []
             for block in range(count):
                 stride = 2 if stage > 0 and block == 0 else 1
-                blocks.append(_block(spec, width, out, stride, first=not stages and not blocks))
+                blocks.append(
+                    _make_block(spec, width, out, stride, is_first=not stages and not blocks)
+                )
                 width = out if spec.block == "basic" else EXPANSION * out
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
         if spec.arrangement == "full-preactivation" and spec.batch_norm:
             self.head_norm = nn.BatchNorm2d(width)
         self.activates_last = spec.arrangement in ("relu-only-preactivation", "full-preactivation")
-        self.head = nn.Linear(width, classes)
+        self.head = nn.Linear(width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, H, W)."""
@@ -43,9 +45,11 @@ class CifarNetwork(nn.Module):
         return logits
 
 
-def _block(spec: CifarNet, channels_in: int, width: int, stride: int, first: bool) -> nn.Module:
+def _make_block(
+    spec: CifarConfig, channels_in: int, width: int, stride: int, is_first: bool
+) -> nn.Module:
     channels_out = width if spec.block == "basic" else EXPANSION * width
-    shortcut = _shortcut(spec, channels_in, channels_out, stride)
+    shortcut = _make_shortcut(spec, channels_in, channels_out, stride)
     if spec.block == "basic" and spec.arrangement == "original":
         return BasicBlock(
             channels_in, channels_out, stride, shortcut, spec.batch_norm, spec.dropout
@@ -58,16 +62,18 @@ def _block(spec: CifarNet, channels_in: int, width: int, stride: int, first: boo
         spec.arrangement,
         batch_norm=spec.batch_norm,
         dropout=spec.dropout,
-        first=first,
+        is_first=is_first,
     )
 
 
-def _shortcut(spec: CifarNet, channels_in: int, channels_out: int, stride: int) -> nn.Module | None:
+def _make_shortcut(
+    spec: CifarConfig, channels_in: int, channels_out: int, stride: int
+) -> nn.Module | None:
     if spec.shortcut == "none":
         return None
     if spec.shortcut == "gated":
-        return Gate(channels_in, channels_out, stride)
+        return HighwayGate(channels_in, channels_out, stride)
     norm = spec.batch_norm and spec.arrangement != "full-preactivation"
-    return way_around(
+    return make_shortcut(
         spec.shortcut, channels_in, channels_out, stride, norm, bias=not spec.batch_norm
     )

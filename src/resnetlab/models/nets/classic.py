@@ -6,25 +6,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.models.configs.classic import VGG, AlexNetCifar, LeNet5
-from resnetlab.models.configs.dense import DenseNet
+from resnetlab.models.configs.classic import AlexNetCifarConfig, LeNet5Config, VGGConfig
+from resnetlab.models.configs.dense import DenseNetConfig
 
 
 class LeNet5Network(nn.Module):
     """LeNet-5 for 28x28 images: two convolutions with tanh and max pooling, three linear layers."""
 
-    def __init__(self, spec: LeNet5, channels: int, classes: int) -> None:
+    def __init__(self, spec: LeNet5Config, channels: int, num_classes: int) -> None:
         super().__init__()
         self.spec = spec
         self.conv1 = nn.Conv2d(channels, 6, 5, padding=2)
         self.conv2 = nn.Conv2d(6, 16, 5)
         self.fc3 = nn.Linear(400, 120)
         self.fc4 = nn.Linear(120, 84)
-        self.fc5 = nn.Linear(84, classes)
+        self.fc5 = nn.Linear(84, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, 28, 28)."""
-        _check(self.spec, images)
+        _check_image_size(self.spec, images)
         x = F.max_pool2d(torch.tanh(self.conv1(images)), 2)
         x = F.max_pool2d(torch.tanh(self.conv2(x)), 2)
         x = torch.tanh(self.fc3(x.flatten(1)))
@@ -38,7 +38,7 @@ class AlexNetCifarNetwork(nn.Module):
     It takes 32x32 images, or 28x28 images with `ceil_mode`.
     """
 
-    def __init__(self, spec: AlexNetCifar, channels: int, classes: int) -> None:
+    def __init__(self, spec: AlexNetCifarConfig, channels: int, num_classes: int) -> None:
         super().__init__()
         self.spec = spec
         for layer, (in_channels, out) in enumerate(((channels, 32), (32, 64), (64, 64)), 1):
@@ -51,11 +51,11 @@ class AlexNetCifarNetwork(nn.Module):
             )
         self.fc4 = nn.Linear(1024, 1000)
         self.dropout = nn.Dropout(spec.dropout) if spec.dropout else nn.Identity()
-        self.fc5 = nn.Linear(1000, classes)
+        self.fc5 = nn.Linear(1000, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, 32, 32)."""
-        _check(self.spec, images)
+        _check_image_size(self.spec, images)
         x = images
         for layer in (1, 2, 3):
             conv, norm, pool = (
@@ -72,7 +72,7 @@ class VGGNetwork(nn.Module):
     layers.
     """
 
-    def __init__(self, spec: VGG, channels: int, classes: int) -> None:
+    def __init__(self, spec: VGGConfig, channels: int, num_classes: int) -> None:
         super().__init__()
         self.spec = spec
         stages = []
@@ -90,12 +90,12 @@ class VGGNetwork(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.fc1 = nn.Linear(49 * channels, spec.hidden)
         self.fc2 = nn.Linear(spec.hidden, spec.hidden)
-        self.fc3 = nn.Linear(spec.hidden, classes)
+        self.fc3 = nn.Linear(spec.hidden, num_classes)
         self.dropout = nn.Dropout(spec.dropout) if spec.dropout else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, H, W)."""
-        _check(self.spec, images)
+        _check_image_size(self.spec, images)
         x = images
         for stage in self.stages:
             x = F.max_pool2d(stage(x), 2)
@@ -138,7 +138,7 @@ class DenseNetwork(nn.Module):
     pooling, classifier.
     """
 
-    def __init__(self, spec: DenseNet, channels: int, classes: int) -> None:
+    def __init__(self, spec: DenseNetConfig, channels: int, num_classes: int) -> None:
         super().__init__()
         self.spec = spec
         self.stem = nn.Conv2d(channels, spec.stem, 3, padding=1, bias=False)
@@ -153,11 +153,11 @@ class DenseNetwork(nn.Module):
             transitions += [Transition(width)] if block < 2 else []
         self.blocks, self.transitions = nn.ModuleList(blocks), nn.ModuleList(transitions)
         self.norm = nn.BatchNorm2d(width)
-        self.head = nn.Linear(width, classes)
+        self.head = nn.Linear(width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, H, W)."""
-        _check(self.spec, images)
+        _check_image_size(self.spec, images)
         x = self.stem(images)
         for block, transition in zip(self.blocks, [*self.transitions, nn.Identity()], strict=True):
             x = transition(block(x))
@@ -166,7 +166,9 @@ class DenseNetwork(nn.Module):
         return logits
 
 
-def _check(spec: LeNet5 | AlexNetCifar | VGG | DenseNet, images: Tensor) -> None:
+def _check_image_size(
+    spec: LeNet5Config | AlexNetCifarConfig | VGGConfig | DenseNetConfig, images: Tensor
+) -> None:
     """Raise InputError that names the layer that cannot take images of this size, and the smallest
     size that works.
     """

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnetlab.models.configs.imagenet import WIDTHS, ImageNetResNet
+from resnetlab.models.configs.imagenet import WIDTHS, ImageNetConfig
 from resnetlab.models.nets.blocks import Block
-from resnetlab.models.nets.shortcuts import way_around
+from resnetlab.models.nets.shortcuts import make_shortcut
 
 
 class ImageNetNetwork(nn.Module):
@@ -16,7 +16,7 @@ class ImageNetNetwork(nn.Module):
     It takes images of any size.
     """
 
-    def __init__(self, spec: ImageNetResNet, channels: int, classes: int) -> None:
+    def __init__(self, spec: ImageNetConfig, channels: int, num_classes: int) -> None:
         super().__init__()
         self.stem = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
         self.stem_norm = nn.BatchNorm2d(64)
@@ -30,13 +30,13 @@ class ImageNetNetwork(nn.Module):
                 shortcut = (
                     None
                     if spec.shortcut == "none"
-                    else way_around(spec.shortcut, width, out, stride, True)
+                    else make_shortcut(spec.shortcut, width, out, stride, True)
                 )
                 blocks.append(Block(width, convolutions, shortcut))
                 width = out
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
-        self.head = nn.Linear(width, classes)
+        self.head = nn.Linear(width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, K) of images (N, C, H, W)."""

@@ -12,14 +12,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from resnetlab.models.nets.shortcuts import Gate
+from resnetlab.models.nets.shortcuts import HighwayGate
 
-Draw = Callable[[str], torch.Generator]
+GeneratorFor = Callable[[str], torch.Generator]
 """Function from a parameter's name to its random generator on the CPU."""
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, kind: Literal["he", "pytorch"], draw: Draw) -> None:
+def init_weights(
+    model: nn.Module, kind: Literal["he", "pytorch"], generator_for: GeneratorFor
+) -> None:
     """Initialize convolutions and linear layers; normalization layers start as the identity.
 
     he: normal with sd sqrt(2 / fan-in), biases 0 (He et al. 2015, "Delving deep into rectifiers",
@@ -35,19 +37,24 @@ def initialise(model: nn.Module, kind: Literal["he", "pytorch"], draw: Draw) -> 
             continue
         fan_in = module.weight[0].numel()
         if kind == "he":
-            _fill(module.weight, draw(f"{name}.weight"), normal=True, scale=(2 / fan_in) ** 0.5)
+            _fill_(
+                module.weight,
+                generator_for(f"{name}.weight"),
+                normal=True,
+                scale=(2 / fan_in) ** 0.5,
+            )
             if module.bias is not None:
                 module.bias.zero_()
         else:
-            _fill(module.weight, draw(f"{name}.weight"), normal=False, scale=fan_in**-0.5)
+            _fill_(module.weight, generator_for(f"{name}.weight"), normal=False, scale=fan_in**-0.5)
             if module.bias is not None:
-                _fill(module.bias, draw(f"{name}.bias"), normal=False, scale=fan_in**-0.5)
+                _fill_(module.bias, generator_for(f"{name}.bias"), normal=False, scale=fan_in**-0.5)
     for module in model.modules():
-        if isinstance(module, Gate) and module.gate.bias is not None:
-            module.gate.bias.fill_(Gate.first_bias)
+        if isinstance(module, HighwayGate) and module.gate.bias is not None:
+            module.gate.bias.fill_(HighwayGate.initial_bias)
 
 
-def _fill(parameter: Tensor, generator: torch.Generator, normal: bool, scale: float) -> None:
+def _fill_(parameter: Tensor, generator: torch.Generator, normal: bool, scale: float) -> None:
     values = torch.empty(parameter.shape)  # on the CPU: the same numbers for every device
     values = (
         values.normal_(0, scale, generator=generator)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Pad(nn.Module):
+class ZeroPadShortcut(nn.Module):
     """Shortcut option A: every `stride`-th pixel, with zero channels added in equal number at both
     ends; no parameters.
     """
@@ -17,18 +17,18 @@ class Pad(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
         extra = channels_out - channels_in
-        self.stride, self.before, self.after = stride, extra // 2, extra - extra // 2
+        self.stride, self.pad_before, self.pad_after = stride, extra // 2, extra - extra // 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, C_out, ceil(H / stride), ceil(W / stride)) for (N, C_in, H, W)."""
         if self.stride > 1 and torch.is_grad_enabled() and x.requires_grad:
-            x = cast(Tensor, _EveryPixel.apply(x, self.stride))
+            x = cast(Tensor, _StridedSlice.apply(x, self.stride))
         else:
             x = x[:, :, :: self.stride, :: self.stride]
-        return F.pad(x, (0, 0, 0, 0, self.before, self.after))
+        return F.pad(x, (0, 0, 0, 0, self.pad_before, self.pad_after))
 
 
-class _EveryPixel(torch.autograd.Function):
+class _StridedSlice(torch.autograd.Function):
     """Subsampling to every `stride`-th pixel with a gradient in the memory format of the images.
 
     The gradient of a plain slice is not in that format, which makes the sums that follow slow on
@@ -51,7 +51,7 @@ class _EveryPixel(torch.autograd.Function):
         return grad_input, None
 
 
-class Project(nn.Sequential):
+class ProjectionShortcut(nn.Sequential):
     """Shortcut options B and C: a 1x1 convolution, with batch norm if the network has it."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Project(nn.Sequential):
         self.norm = nn.BatchNorm2d(channels_out) if batch_norm else nn.Identity()
 
 
-class Gate(Pad):
+class HighwayGate(ZeroPadShortcut):
     """Gated shortcut: a learned weight for the branch, and the rest for the shortcut of option A.
 
     g = sigmoid of a 1x1 convolution of the block's input; the block returns g x branch + (1 - g) x
@@ -77,22 +77,22 @@ class Gate(Pad):
     al. 2015. The gate starts nearly closed.
     """
 
-    first_bias = -6.0  # He et al. 2016b, table 1: from 0 to -5 training fails
+    initial_bias = -6.0  # He et al. 2016b, table 1: from 0 to -5 training fails
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__(channels_in, channels_out, stride)
         self.gate = nn.Conv2d(channels_in, channels_out, 1, stride)
 
-    def mix(self, x: Tensor, branch: Tensor) -> Tensor:
+    def mix(self, x: Tensor, residual: Tensor) -> Tensor:
         """Return the gated mix (N, C_out, ...) of the input (N, C_in, H, W) and the branch's
         output.
         """
         gate = torch.sigmoid(self.gate(x))
-        mixed: Tensor = gate * branch + (1 - gate) * self(x)
+        mixed: Tensor = gate * residual + (1 - gate) * self(x)
         return mixed
 
 
-def way_around(
+def make_shortcut(
     option: Literal["A", "B", "C"],
     channels_in: int,
     channels_out: int,
@@ -106,5 +106,5 @@ def way_around(
     """
     changes = stride != 1 or channels_in != channels_out
     if option == "C" or (option == "B" and changes):
-        return Project(channels_in, channels_out, stride, batch_norm, bias)
-    return Pad(channels_in, channels_out, stride) if changes else nn.Identity()
+        return ProjectionShortcut(channels_in, channels_out, stride, batch_norm, bias)
+    return ZeroPadShortcut(channels_in, channels_out, stride) if changes else nn.Identity()

@@ -33,7 +33,7 @@ class SubsampledConv2d(nn.Conv2d):
         return F.conv2d(x[:, :, ::rows, ::columns], self.weight, self.bias)
 
 
-def is_affected(module: nn.Module) -> bool:
+def is_unsafe_conv(module: nn.Module) -> bool:
     """Return True for a convolution whose backward pass may trigger the fault of oneDNN."""
     return (
         isinstance(module, nn.Conv2d)
@@ -45,7 +45,7 @@ def is_affected(module: nn.Module) -> bool:
     )
 
 
-def make_safe(model: nn.Module) -> nn.Module:
+def replace_unsafe_convs(model: nn.Module) -> nn.Module:
     """Turn each affected convolution of `model` into a `SubsampledConv2d`, in place, and return the
     model.
 
@@ -53,6 +53,6 @@ def make_safe(model: nn.Module) -> nn.Module:
     pass of its own is left alone: it may do more than a convolution.
     """
     for module in model.modules():
-        if type(module).forward is nn.Conv2d.forward and is_affected(module):
+        if type(module).forward is nn.Conv2d.forward and is_unsafe_conv(module):
             module.__class__ = SubsampledConv2d
     return model

@@ -8,14 +8,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.reports import document
-from resnetlab.reports.document import Curves, Depths, Dots, Forest, Scatter, Steps, Worths
+from resnetlab.reports.document import (
+    AblationPlot,
+    DepthPlot,
+    DotPlot,
+    ForestPlot,
+    LadderPlot,
+    LearningCurves,
+    ScatterPlot,
+)
 from resnetlab.reports.figures import curves, depth, dots, forest, ladder, scatter
-from resnetlab.reports.figures.canvas import COLOURS, fix_colours, standalone, style, svg, themed
+from resnetlab.reports.figures.canvas import (
+    COLORS,
+    apply_fixed_colors,
+    figure_style,
+    to_standalone_svg,
+    to_svg,
+    to_themed_svg,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "Drawing", "draw", "pdf", "standalone", "themed"]
+__all__ = ["COLORS", "Drawing", "draw", "draw_pdf", "to_standalone_svg", "to_themed_svg"]
 
 
 @dataclass(frozen=True)
@@ -26,16 +41,16 @@ class Drawing:
     narrow: str
 
 
-def draw(picture: document.Figure) -> Drawing:
+def draw(plot: document.AnyPlot) -> Drawing:
     """Draw a figure as SVG at both widths."""
-    with style():
+    with figure_style():
         wide, narrow = (
-            svg(_painted(picture, small), f"{picture.key}-{small:d}") for small in (False, True)
+            to_svg(_draw_figure(plot, small), f"{plot.key}-{small:d}") for small in (False, True)
         )
     return Drawing(wide, narrow)
 
 
-def pdf(picture: document.Figure) -> bytes:
+def draw_pdf(plot: document.AnyPlot) -> bytes:
     """Draw the wide figure as a PDF file with its fonts, in fixed colors.
 
     The same values give the same bytes.
@@ -43,23 +58,23 @@ def pdf(picture: document.Figure) -> bytes:
     import matplotlib as mpl
 
     buffer = io.BytesIO()
-    with style(), mpl.rc_context({"pdf.fonttype": 42}):
-        figure = _painted(picture, False)
-        fix_colours(figure)
+    with figure_style(), mpl.rc_context({"pdf.fonttype": 42}):
+        figure = _draw_figure(plot, False)
+        apply_fixed_colors(figure)
         figure.savefig(
             buffer, format="pdf", metadata=dict.fromkeys(("CreationDate", "Creator", "Producer"))
         )
     return buffer.getvalue()
 
 
-def _painted(picture: document.Figure, small: bool) -> Figure:
+def _draw_figure(plot: document.AnyPlot, narrow: bool) -> Figure:
     painters: dict[type, Callable[[Any, bool], Figure]] = {
-        Dots: dots.paint,
-        Curves: curves.paint,
-        Forest: forest.paint,
-        Steps: ladder.paint,
-        Depths: depth.paint,
-        Worths: depth.paint_worths,
-        Scatter: scatter.paint,
+        DotPlot: dots.draw,
+        LearningCurves: curves.draw,
+        ForestPlot: forest.draw,
+        LadderPlot: ladder.draw,
+        DepthPlot: depth.draw,
+        AblationPlot: depth.draw_ablations,
+        ScatterPlot: scatter.draw,
     }
-    return painters[type(picture)](picture, small)
+    return painters[type(plot)](plot, narrow)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Placeholder: CSS variable, fixed color. Series: Okabe and Ito 2008, darkened where text needs more
 # contrast.
-COLOURS = {
+COLORS = {
     "#010101": ("--ink", "#1c1e21"),
     "#020202": ("--muted", "#5b626b"),
     "#030303": ("--grid", "#dfe3e8"),
@@ -32,9 +32,9 @@ COLOURS = {
     "#050505": ("--series-5", "#8a6d00"),
     "#050506": ("--series-6", "#4a4f57"),
 }
-INK, MUTED, GRID, CARD, *SERIES = COLOURS
-MARKS = ("o", "s", "^", "D", "P", "h")
-DASHES: tuple[Any, ...] = (
+INK, MUTED, GRID, CARD, *SERIES = COLORS
+MARKERS = ("o", "s", "^", "D", "P", "h")
+LINE_STYLES: tuple[Any, ...] = (
     (0, (4, 1.6)),
     "-",
     (0, (6, 1.5, 1.2, 1.5)),
@@ -43,7 +43,7 @@ DASHES: tuple[Any, ...] = (
     "-",
 )
 
-PUBLISHED: dict[str, Any] = {
+REFERENCE_STYLE: dict[str, Any] = {
     "color": INK,
     "marker": "D",
     "ms": 7,
@@ -53,13 +53,13 @@ PUBLISHED: dict[str, Any] = {
 }
 """Style of a published number: an open diamond."""
 
-WIDE, NARROW = 880, 342
+WIDE_PX, NARROW_PX = 880, 342
 """Widths in CSS pixels: the column of a desktop page, and a phone of 390 pixels minus its margins.
 """
 
 
 @contextmanager
-def style() -> Iterator[None]:
+def figure_style() -> Iterator[None]:
     """Set the matplotlib settings for drawing and saving figures."""
     import matplotlib as mpl
 
@@ -99,7 +99,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def svg(figure: Figure, name: str) -> str:
+def to_svg(figure: Figure, name: str) -> str:
     """Return the SVG element of a figure, with unique ids, so that a page can contain several
     figures.
     """
@@ -128,7 +128,7 @@ def svg(figure: Figure, name: str) -> str:
     return re.sub(r"\s*\n\s*", " ", text)
 
 
-def new(width: int, height: float) -> Figure:
+def new_figure(width: int, height: float) -> Figure:
     """Return an empty figure of a size in CSS pixels. matplotlib's points become the units of the
     SVG.
     """
@@ -140,12 +140,12 @@ def new(width: int, height: float) -> Figure:
     return figure
 
 
-def wrapped(text: str, letters: int) -> list[str]:
+def wrap_lines(text: str, max_chars: int) -> list[str]:
     """Wrap text to at most 3 lines."""
-    return textwrap.wrap(text, letters, max_lines=3, placeholder="…") or [""]
+    return textwrap.wrap(text, max_chars, max_lines=3, placeholder="…") or [""]
 
 
-def fix_colours(figure: Figure) -> None:
+def apply_fixed_colors(figure: Figure) -> None:
     """Replace the placeholder color of every artist by its fixed color."""
     from matplotlib.colors import to_hex, to_rgba
 
@@ -156,8 +156,8 @@ def fix_colours(figure: Figure) -> None:
             return [fixed(row) for row in colour]
         placeholder = to_hex(colour)
         return (
-            (*to_rgba(COLOURS[placeholder][1])[:3], to_rgba(colour)[3])
-            if placeholder in COLOURS
+            (*to_rgba(COLORS[placeholder][1])[:3], to_rgba(colour)[3])
+            if placeholder in COLORS
             else colour
         )
 
@@ -175,7 +175,7 @@ def fix_colours(figure: Figure) -> None:
                 put(after)
 
 
-def themed(svg: str, label: str) -> str:
+def to_themed_svg(svg: str, label: str) -> str:
     """Return the SVG for a page that defines the colors as CSS variables.
 
     `label` is the escaped text alternative.
@@ -184,7 +184,7 @@ def themed(svg: str, label: str) -> str:
     return _replace_placeholders(svg, lambda variable, _: f"var({variable})")
 
 
-def standalone(svg: str) -> str:
+def to_standalone_svg(svg: str) -> str:
     """Return the SVG as a file, in fixed colors on a white card, so that it is legible on light and
     dark pages.
     """
@@ -201,7 +201,7 @@ def standalone(svg: str) -> str:
     )
 
 
-def _replace_placeholders(svg: str, choose: Callable[[str, str], str]) -> str:
-    for sentinel, (variable, colour) in COLOURS.items():
-        svg = svg.replace(sentinel, choose(variable, colour))
+def _replace_placeholders(svg: str, color_for: Callable[[str, str], str]) -> str:
+    for sentinel, (variable, colour) in COLORS.items():
+        svg = svg.replace(sentinel, color_for(variable, colour))
     return svg

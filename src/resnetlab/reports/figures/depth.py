@@ -5,76 +5,87 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports.document import Depths, Panel, Quantity, Worth, Worths
+from resnetlab.reports.document import AblationPanel, AblationPlot, DepthPlot, LayerQuantity, Panel
 from resnetlab.reports.figures.canvas import (
-    DASHES,
     GRID,
     INK,
+    LINE_STYLES,
     MUTED,
-    NARROW,
+    NARROW_PX,
     SERIES,
-    WIDE,
-    new,
-    wrapped,
+    WIDE_PX,
+    new_figure,
+    wrap_lines,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIDE, GAP, HIGH, FOOT = 50, 22, 128, 40
+LEFT_PX, GAP_PX, PANEL_HEIGHT_PX, BOTTOM_PX = 50, 22, 128, 40
 """Sizes in pixels: left of the panels, between them, the height of one, and below the last."""
 
 
-def paint(picture: Depths, small: bool) -> Figure:
+def draw(plot: DepthPlot, narrow: bool) -> Figure:
     """Draw the quantities below one another, each with its title and a grid of panels."""
     grids = [
-        _Grid([panel.label for panel in quantity.panels], small) for quantity in picture.quantities
+        _PanelGrid([panel.label for panel in quantity.panels], narrow)
+        for quantity in plot.quantities
     ]
-    height = sum(grid.height + 24 for grid in grids) + FOOT
-    figure = new(_width(small), height)
+    height = sum(grid.height + 24 for grid in grids) + BOTTOM_PX
+    figure = new_figure(_width_px(narrow), height)
     top = height
-    for number, (quantity, grid) in enumerate(zip(picture.quantities, grids, strict=True)):
-        figure.text(4 / _width(small), (top - 16) / height, quantity.title, fontsize=13, color=INK)
+    for number, (quantity, grid) in enumerate(zip(plot.quantities, grids, strict=True)):
+        figure.text(
+            4 / _width_px(narrow), (top - 16) / height, quantity.title, fontsize=13, color=INK
+        )
         last = number == len(grids) - 1
         for ax, panel in zip(
-            grid.axes(figure, top - 24, height, last), quantity.panels, strict=True
+            grid.add_axes(figure, top - 24, height, last), quantity.panels, strict=True
         ):
-            _quantity_panel(ax, panel, quantity)
+            _draw_quantity_panel(ax, panel, quantity)
         top -= grid.height + 24
-    figure.text(SIDE / _width(small), 6 / height, "layer", color=MUTED, fontsize=12)
+    figure.text(LEFT_PX / _width_px(narrow), 6 / height, "layer", color=MUTED, fontsize=12)
     return figure
 
 
-def paint_worths(picture: Worths, small: bool) -> Figure:
+def draw_ablations(plot: AblationPlot, narrow: bool) -> Figure:
     """Draw block ablations as a grid of panels on one scale of accuracy."""
-    grid = _Grid([worth.panel.label for worth in picture.worths], small)
-    height = grid.height + FOOT + 16
-    figure = new(_width(small), height)
-    for ax, worth in zip(grid.axes(figure, height - 16, height, True), picture.worths, strict=True):
-        _ablation_panel(ax, worth)
-    figure.text(SIDE / _width(small), 6 / height, "block switched off", color=MUTED, fontsize=12)
-    figure.text(4 / _width(small), 1 - 14 / height, "test accuracy, %", color=MUTED, fontsize=12)
+    grid = _PanelGrid([worth.panel.label for worth in plot.ablations], narrow)
+    height = grid.height + BOTTOM_PX + 16
+    figure = new_figure(_width_px(narrow), height)
+    for ax, worth in zip(
+        grid.add_axes(figure, height - 16, height, True), plot.ablations, strict=True
+    ):
+        _draw_ablation_panel(ax, worth)
+    figure.text(
+        LEFT_PX / _width_px(narrow), 6 / height, "block switched off", color=MUTED, fontsize=12
+    )
+    figure.text(
+        4 / _width_px(narrow), 1 - 14 / height, "test accuracy, %", color=MUTED, fontsize=12
+    )
     return figure
 
 
-def _width(small: bool) -> int:
-    return NARROW if small else WIDE
+def _width_px(narrow: bool) -> int:
+    return NARROW_PX if narrow else WIDE_PX
 
 
-class _Grid:
+class _PanelGrid:
     """Grid of panels, with as many side by side as fit."""
 
-    def __init__(self, labels: Sequence[str], small: bool) -> None:
-        self.count, self.width = len(labels), _width(small)
-        self.columns = min(self.count, 2 if small else 4)
-        self.lines = -(-self.count // self.columns)
-        self.wide = (self.width - SIDE - 8 - GAP * (self.columns - 1)) / self.columns
-        self.titles = [wrapped(label, int(self.wide / 8.2)) for label in labels]
-        self.head = 10 + 16 * max(len(title) for title in self.titles)
-        self.height = self.lines * (HIGH + self.head) + 14
+    def __init__(self, labels: Sequence[str], narrow: bool) -> None:
+        self.panel_count, self.width = len(labels), _width_px(narrow)
+        self.column_count = min(self.panel_count, 2 if narrow else 4)
+        self.row_count = -(-self.panel_count // self.column_count)
+        self.panel_width = (
+            self.width - LEFT_PX - 8 - GAP_PX * (self.column_count - 1)
+        ) / self.column_count
+        self.titles = [wrap_lines(label, int(self.panel_width / 8.2)) for label in labels]
+        self.title_height = 10 + 16 * max(len(title) for title in self.titles)
+        self.height = self.row_count * (PANEL_HEIGHT_PX + self.title_height) + 14
 
-    def axes(self, figure: Figure, top: float, height: float, last: bool) -> list[Axes]:
+    def add_axes(self, figure: Figure, top: float, height: float, is_last: bool) -> list[Axes]:
         """Add the axes of the panels below `top` to a figure of `height`.
 
         Only the `last` grid has numbers below it.
@@ -83,27 +94,36 @@ class _Grid:
 
         panels = []
         for index, title in enumerate(self.titles):
-            row, column = divmod(index, self.columns)
-            x, y = SIDE + column * (self.wide + GAP), top - (row + 1) * (HIGH + self.head)
+            row, column = divmod(index, self.column_count)
+            x, y = (
+                LEFT_PX + column * (self.panel_width + GAP_PX),
+                top - (row + 1) * (PANEL_HEIGHT_PX + self.title_height),
+            )
             ax = figure.add_axes(
-                (x / self.width, y / height, self.wide / self.width, HIGH / height)
+                (
+                    x / self.width,
+                    y / height,
+                    self.panel_width / self.width,
+                    PANEL_HEIGHT_PX / height,
+                )
             )
             ax.grid(axis="y")
             ax.set_title("\n".join(title), loc="left", pad=4, fontsize=12)
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             ax.tick_params(
-                labelleft=column == 0, labelbottom=last and index + self.columns >= self.count
+                labelleft=column == 0,
+                labelbottom=is_last and index + self.column_count >= self.panel_count,
             )
             panels.append(ax)
         return panels
 
 
-def _quantity_panel(ax: Axes, panel: Panel, quantity: Quantity) -> None:
+def _draw_quantity_panel(ax: Axes, panel: Panel, quantity: LayerQuantity) -> None:
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     ends = [x for other in quantity.panels for line in other.runs for x in line.x]
     ax.set(xlim=(0, max(ends, default=1.0) + 1), ylim=(quantity.low, quantity.high))
-    if quantity.log:
+    if quantity.log_scale:
         ax.set_yscale("log")
         ax.set_ylim(quantity.low, quantity.high)
         ax.yaxis.set_major_locator(LogLocator(numticks=5))
@@ -115,26 +135,26 @@ def _quantity_panel(ax: Axes, panel: Panel, quantity: Quantity) -> None:
     for other in quantity.panels:
         if other is not panel and other.mean:
             ax.plot(other.mean.x, other.mean.y, color=MUTED, lw=1, alpha=0.45, zorder=1)
-    colour = SERIES[panel.style % len(SERIES)]
+    colour = SERIES[panel.series_index % len(SERIES)]
     for line in panel.runs:
         failed: dict[str, Any] = {} if line.outcome == "converged" else {"ls": (0, (3, 2))}
         ax.plot(line.x, line.y, color=colour, lw=0.9, alpha=0.55, zorder=3, **failed)
     if panel.mean:
-        dashes = DASHES[panel.style % len(DASHES)]
+        dashes = LINE_STYLES[panel.series_index % len(LINE_STYLES)]
         ax.plot(panel.mean.x, panel.mean.y, color=colour, lw=2.2, ls=dashes, zorder=4)
 
 
-def _ablation_panel(ax: Axes, worth: Worth) -> None:
+def _draw_ablation_panel(ax: Axes, ablation: AblationPanel) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    panel, colour = worth.panel, SERIES[worth.panel.style % len(SERIES)]
+    panel, colour = ablation.panel, SERIES[ablation.panel.series_index % len(SERIES)]
     count = max((x for line in panel.runs for x in line.x), default=1.0)
     ax.set(xlim=(0.3, count + 0.7), ylim=(0, 102))
     ax.yaxis.set_major_locator(MaxNLocator(4))
-    for stage in worth.stages:
+    for stage in ablation.stage_starts:
         ax.axvline(stage - 0.5, color=GRID, lw=2, zorder=0)
-    ax.axhline(worth.chance_pct, color=MUTED, lw=1.2, ls=(0, (1.5, 2)), zorder=1)
-    ax.axhline(worth.whole_pct, color=INK, lw=1.2, ls=(0, (4, 2)), zorder=2)
+    ax.axhline(ablation.chance_pct, color=MUTED, lw=1.2, ls=(0, (1.5, 2)), zorder=1)
+    ax.axhline(ablation.full_accuracy_pct, color=INK, lw=1.2, ls=(0, (4, 2)), zorder=2)
     for line in panel.runs:
         ax.plot(
             line.x,
@@ -148,7 +168,9 @@ def _ablation_panel(ax: Axes, worth: Worth) -> None:
             clip_on=False,
         )
     if panel.mean:
-        ax.vlines(panel.mean.x, panel.mean.y, worth.whole_pct, color=colour, lw=1.2, zorder=3)
+        ax.vlines(
+            panel.mean.x, panel.mean.y, ablation.full_accuracy_pct, color=colour, lw=1.2, zorder=3
+        )
         ax.plot(
             panel.mean.x,
             panel.mean.y,

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports.document import DotRow, Dots
+from resnetlab.reports.document import DotPlot, DotRow
 from resnetlab.reports.figures.canvas import (
     CARD,
     GRID,
     INK,
-    MARKS,
+    MARKERS,
     MUTED,
-    NARROW,
-    PUBLISHED,
+    NARROW_PX,
+    REFERENCE_STYLE,
     SERIES,
-    WIDE,
-    new,
-    wrapped,
+    WIDE_PX,
+    new_figure,
+    wrap_lines,
 )
 
 if TYPE_CHECKING:
@@ -24,38 +24,38 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-EDGE = ("out of memory", "missing")
+OUTCOMES_AT_EDGE = ("out of memory", "missing")
 """Outcomes without an accuracy; their marks are at the left edge of the axis."""
 
 
-def paint(picture: Dots, small: bool) -> Figure:
+def draw(plot: DotPlot, narrow: bool) -> Figure:
     """Draw every run as a dot, with a row for each condition."""
-    rows, width = picture.rows, NARROW if small else WIDE
-    low, high = picture.low_pct, picture.high_pct
-    edge = any(dot.outcome in EDGE for row in rows for dot in row.dots)
+    rows, width = plot.rows, NARROW_PX if narrow else WIDE_PX
+    low, high = plot.low_pct, plot.high_pct
+    edge = any(dot.outcome in OUTCOMES_AT_EDGE for row in rows for dot in row.dots)
     handles = _legend(rows, any(low <= row.chance_pct <= high for row in rows))
-    columns = 2 if small else 5
+    columns = 2 if narrow else 5
     extra = (
-        max(len(wrapped(row.label, 40)) for row in rows) * 18
+        max(len(wrap_lines(row.label, 40)) for row in rows) * 18
         if max(len(row.label) for row in rows) > 18
         else 0
     )
-    foot, row_height = 34 + 19 * -(-len(handles) // columns), 106 + extra if small else 68
-    row_height += 15 * max(len(row.published) for row in rows)
+    foot, row_height = 34 + 19 * -(-len(handles) // columns), 106 + extra if narrow else 68
+    row_height += 15 * max(len(row.reference_marks) for row in rows)
     height = row_height * len(rows) + foot + 6
-    figure = new(width, height)
-    left, right = (10 / width, 1 - 14 / width) if small else (176 / width, 1 - 214 / width)
+    figure = new_figure(width, height)
+    left, right = (10 / width, 1 - 14 / width) if narrow else (176 / width, 1 - 214 / width)
     ax = figure.add_axes((left, foot / height, right - left, row_height * len(rows) / height))
     ax.set(xlim=(low - 0.06 * (high - low) * edge, high), ylim=(len(rows) - 0.5, -0.5), yticks=[])
     ax.grid(axis="x")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} %" if 0 <= value <= 100 else "")
-    ax.locator_params(axis="x", nbins=4 if small else 6)
+    ax.locator_params(axis="x", nbins=4 if narrow else 6)
     for index, row in enumerate(rows):
-        _dot_row(ax, row, index, row_height, extra if small else None)
+        _draw_row(ax, row, index, row_height, extra if narrow else None)
     figure.legend(
         handles=handles,
         loc="lower left",
-        bbox_to_anchor=(4 / width if small else left, 0),
+        bbox_to_anchor=(4 / width if narrow else left, 0),
         borderaxespad=0.2,
         ncols=columns,
         fontsize=12,
@@ -68,7 +68,9 @@ def paint(picture: Dots, small: bool) -> Figure:
     return figure
 
 
-def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) -> None:
+def _draw_row(
+    ax: Axes, row: DotRow, index: int, height: int, extra_label_height: int | None
+) -> None:
     """Draw the row of a condition, `height` pixels high.
 
     A row of a narrow figure has `extra` pixels for a long label; in a wide figure `extra` is None.
@@ -78,8 +80,8 @@ def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) 
         """Convert pixels below the upper edge of the row to the units of the axis."""
         return index - 0.5 + pixels / height
 
-    colour = SERIES[row.style % len(SERIES)]
-    small, below = extra is not None, extra or 0
+    colour = SERIES[row.series_index % len(SERIES)]
+    small, below = extra_label_height is not None, extra_label_height or 0
     top, bottom, bar = (46 + below, 76 + below, 91 + below) if small else (11, 43, 56)
     ax.plot(
         [row.chance_pct] * 2,
@@ -93,7 +95,7 @@ def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) 
     step = (bottom - top) / max(4, len(row.dots) - 1)
     for number, dot in enumerate(row.dots):
         pixels = (top + bottom) / 2 + (number - (len(row.dots) - 1) / 2) * step
-        _dot(ax, dot.outcome, dot.value_pct, y(pixels), row.style, colour)
+        _draw_dot(ax, dot.outcome, dot.value_pct, y(pixels), row.series_index, colour)
     if row.mean_pct is not None:
         if row.low_pct is not None and row.high_pct is not None:
             ax.plot(
@@ -112,7 +114,7 @@ def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) 
             solid_capstyle="butt",
             zorder=5,
         )
-    for number, mark in enumerate(row.published, 1):
+    for number, mark in enumerate(row.reference_marks, 1):
         y_mark = y(bar + 15 * number)
         if mark.low_pct is not None and mark.high_pct is not None:
             ax.plot(
@@ -123,9 +125,9 @@ def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) 
                 solid_capstyle="butt",
                 zorder=4,
             )
-        ax.plot(mark.value_pct, y_mark, **PUBLISHED, clip_on=False, zorder=5)
-    rate, numbers = row.said
-    edge = _edge(row)
+        ax.plot(mark.value_pct, y_mark, **REFERENCE_STYLE, clip_on=False, zorder=5)
+    rate, numbers = row.texts
+    edge = _edge_text(row)
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
     if small:
         text["bbox"] = {
@@ -133,7 +135,7 @@ def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) 
             "edgecolor": "none",
             "pad": 1.5,
         }  # the background hides lines behind the text
-        for number, line in enumerate(wrapped(row.label, 40)):
+        for number, line in enumerate(wrap_lines(row.label, 40)):
             ax.text(0, y(15 + 18 * number), line, fontweight="bold", **text)
         ax.text(1, y(15 + below), numbers, ha="right", **text)
         ax.text(
@@ -143,7 +145,7 @@ def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) 
         ax.text(
             -0.03,
             y(34),
-            "\n".join(wrapped(row.label, 20)),
+            "\n".join(wrap_lines(row.label, 20)),
             ha="right",
             fontweight="bold",
             linespacing=1.35,
@@ -158,16 +160,18 @@ def _dot_row(ax: Axes, row: DotRow, index: int, height: int, extra: int | None) 
             ax.text(1.04, y(34 + 20 * (number - (len(lines) - 1) / 2)), line, color=shade, **text)
 
 
-def _dot(ax: Axes, outcome: str, value: float | None, y: float, style: int, colour: str) -> None:
+def _draw_dot(
+    ax: Axes, outcome: str, value: float | None, y: float, style: int, color: str
+) -> None:
     """Draw the dot of a run: filled if it converged, open if it failed.
 
     A run without an accuracy is at the left edge of the axis.
     """
-    form: dict[str, Any] = {"color": colour, "ls": "none", "zorder": 3, "clip_on": False}
+    form: dict[str, Any] = {"color": color, "ls": "none", "zorder": 3, "clip_on": False}
     match outcome:
         case "converged" if value is not None:
             edge: dict[str, Any] = {"markeredgecolor": CARD, "markeredgewidth": 0.8}
-            ax.plot(value, y, marker=MARKS[style % len(MARKS)], ms=7.5, **(form | edge))
+            ax.plot(value, y, marker=MARKERS[style % len(MARKERS)], ms=7.5, **(form | edge))
         case "dead" if value is not None:
             ax.plot(value, y, marker="x", ms=7.5, mew=2, **form)
         case "diverged" if value is not None:
@@ -188,10 +192,12 @@ def _dot(ax: Axes, outcome: str, value: float | None, y: float, style: int, colo
             pass
 
 
-def _edge(row: DotRow) -> str:
+def _edge_text(row: DotRow) -> str:
     """Describe the marks at the left edge: `2 out of memory, 1 missing`."""
     outcomes = [dot.outcome for dot in row.dots]
-    return ", ".join(f"{outcomes.count(name)} {name}" for name in EDGE if name in outcomes)
+    return ", ".join(
+        f"{outcomes.count(name)} {name}" for name in OUTCOMES_AT_EDGE if name in outcomes
+    )
 
 
 def _legend(rows: tuple[DotRow, ...], chance: bool) -> list[Line2D]:
@@ -199,11 +205,11 @@ def _legend(rows: tuple[DotRow, ...], chance: bool) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
     outcomes = {dot.outcome for row in rows for dot in row.dots}
-    styles = [row.style for row in rows for dot in row.dots if dot.outcome == "converged"]
+    styles = [row.series_index for row in rows for dot in row.dots if dot.outcome == "converged"]
     marks: dict[str, tuple[str, dict[str, Any]]] = {
         "converged": (
             "converged run",
-            {"marker": MARKS[min(styles, default=0) % len(MARKS)], "ms": 7.5},
+            {"marker": MARKERS[min(styles, default=0) % len(MARKERS)], "ms": 7.5},
         ),
         "dead": ("dead", {"marker": "x", "ms": 7.5, "mew": 2}),
         "diverged": ("diverged", {"marker": "v", "ms": 8, "mfc": "none", "mew": 1.7}),
@@ -219,8 +225,8 @@ def _legend(rows: tuple[DotRow, ...], chance: bool) -> list[Line2D]:
         handles.append(
             Line2D([], [], color=INK, lw=2, marker="|", ms=9, mew=3, label="mean, 95 % t-interval")
         )
-    if any(row.published for row in rows):
-        handles.append(Line2D([], [], label="published", **PUBLISHED))
+    if any(row.reference_marks for row in rows):
+        handles.append(Line2D([], [], label="published", **REFERENCE_STYLE))
     if chance:
         handles.append(Line2D([], [], color=MUTED, lw=1.2, ls=(0, (2, 2)), label="chance"))
     return handles

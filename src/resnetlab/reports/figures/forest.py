@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports.document import Forest, ForestRow
+from resnetlab.reports.document import ForestPlot, ForestRow
 from resnetlab.reports.figures.canvas import (
     CARD,
     GRID,
     INK,
     MUTED,
-    NARROW,
-    PUBLISHED,
+    NARROW_PX,
+    REFERENCE_STYLE,
     SERIES,
-    WIDE,
-    new,
-    wrapped,
+    WIDE_PX,
+    new_figure,
+    wrap_lines,
 )
 
 if TYPE_CHECKING:
@@ -23,38 +23,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def paint(picture: Forest, small: bool) -> Figure:
+def draw(plot: ForestPlot, narrow: bool) -> Figure:
     """Draw the rows by unit, each unit with its own axis.
 
     Claims without an effect come last, without an axis.
     """
-    units = list(
-        dict.fromkeys(row.unit for row in sorted(picture.rows, key=lambda row: not row.unit))
-    )
-    groups = [[row for row in picture.rows if row.unit == unit] for unit in units]
-    width, foot = NARROW if small else WIDE, 46
+    units = list(dict.fromkeys(row.unit for row in sorted(plot.rows, key=lambda row: not row.unit)))
+    groups = [[row for row in plot.rows if row.unit == unit] for unit in units]
+    width, foot = NARROW_PX if narrow else WIDE_PX, 46
     row_height = (
-        (126 if small else 84)
-        if any(row.said[2] for row in picture.rows)
-        else (110 if small else 66)
+        (126 if narrow else 84)
+        if any(row.texts[2] for row in plot.rows)
+        else (110 if narrow else 66)
     )
     feet = [foot if unit else 8 for unit in units]
     height = (
         sum(row_height * len(rows) + below for rows, below in zip(groups, feet, strict=True)) + 4
     )
-    figure = new(width, height)
-    left, right = (10 / width, 1 - 14 / width) if small else (252 / width, 1 - 276 / width)
+    figure = new_figure(width, height)
+    left, right = (10 / width, 1 - 14 / width) if narrow else (252 / width, 1 - 276 / width)
     top: float = height - 4
     for unit, rows, below in zip(units, groups, feet, strict=True):
         top -= row_height * len(rows)
         ax = figure.add_axes((left, top / height, right - left, row_height * len(rows) / height))
         top -= below
-        low, high = _forest_scale(rows)
+        low, high = _scale(rows)
         ax.set(xlim=(low, high), ylim=(len(rows) - 0.5, -0.5), yticks=[])
         if unit:
             ax.grid(axis="x")
             ax.axvline(0, color=MUTED, lw=1, zorder=2)
-            ax.locator_params(axis="x", nbins=4 if small else 6)
+            ax.locator_params(axis="x", nbins=4 if narrow else 6)
             figure.text(
                 left, (top + 4) / height, f"left better by, {unit}", color=MUTED, fontsize=12
             )
@@ -62,19 +60,21 @@ def paint(picture: Forest, small: bool) -> Figure:
             ax.set_xticks([])
             ax.spines["bottom"].set_visible(False)
         for index, row in enumerate(rows):
-            _forest_row(ax, row, index, row_height, small)
+            _draw_row(ax, row, index, row_height, narrow)
     return figure
 
 
-def _forest_scale(rows: list[ForestRow]) -> tuple[float, float]:
+def _scale(rows: list[ForestRow]) -> tuple[float, float]:
     """Return the ends of the scale: it contains every effect, zero and the finite ends of regions.
 
     Intervals extend it by at most the spread of these values on each side.
     """
-    effects = [row.d for row in rows if row.d is not None] + [
-        known.d for row in rows for known in row.published
+    effects = [row.effect for row in rows if row.effect is not None] + [
+        known.effect for row in rows for known in row.reference_effects
     ]
-    ends = [end for row in rows for end in row.region if row.d is not None and -1e9 < end < 1e9]
+    ends = [
+        end for row in rows for end in row.region if row.effect is not None and -1e9 < end < 1e9
+    ]
     low, high = min([0.0, *effects, *ends]), max([0.0, *effects, *ends])
     spread = max(high - low, 1e-6)
     low = max(low - spread, min([low, *(row.low for row in rows if row.low is not None)]))
@@ -83,14 +83,14 @@ def _forest_scale(rows: list[ForestRow]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _forest_row(ax: Axes, row: ForestRow, index: int, height: int, small: bool) -> None:
+def _draw_row(ax: Axes, row: ForestRow, index: int, height: int, narrow: bool) -> None:
     def y(pixels: float) -> float:
         return index - 0.5 + pixels / height
 
-    center, half = y(height - 20 if small else height / 2), (12 if small else 24) / height
+    center, half = y(height - 20 if narrow else height / 2), (12 if narrow else 24) / height
     ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
     low, high = ax.get_xlim()
-    if row.d is not None and row.low is not None and row.high is not None:
+    if row.effect is not None and row.low is not None and row.high is not None:
         ends = (max(low, row.region[0]), min(high, row.region[1]))
         ax.fill_between(
             ends, center - half, center + half, color=SERIES[2], alpha=0.16, lw=0, zorder=1
@@ -109,18 +109,20 @@ def _forest_row(ax: Axes, row: ForestRow, index: int, height: int, small: bool) 
                     end, center, marker=mark, color=INK, ms=6, ls="none", clip_on=False, zorder=4
                 )
         face = CARD if row.conditional else INK
-        ax.plot(row.d, center, marker="o", ms=8, mfc=face, mec=INK, mew=1.6, ls="none", zorder=5)
-        for known in row.published:
-            ax.plot(known.d, center + 0.75 * half, **PUBLISHED, clip_on=False, zorder=4)
+        ax.plot(
+            row.effect, center, marker="o", ms=8, mfc=face, mec=INK, mew=1.6, ls="none", zorder=5
+        )
+        for known in row.reference_effects:
+            ax.plot(known.effect, center + 0.75 * half, **REFERENCE_STYLE, clip_on=False, zorder=4)
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
     lines = [
-        (row.word, INK, "bold"),
-        *((line, INK if not n else MUTED, "normal") for n, line in enumerate(row.said)),
+        (row.verdict, INK, "bold"),
+        *((line, INK if not n else MUTED, "normal") for n, line in enumerate(row.texts)),
     ]
     lines = [line for line in lines if line[0]]
-    if small:
+    if narrow:
         text["bbox"] = {"facecolor": CARD, "edgecolor": "none", "pad": 1.0}
-        label = wrapped(row.label, 42)
+        label = wrap_lines(row.label, 42)
         ax.text(
             0,
             y(12),
@@ -133,7 +135,12 @@ def _forest_row(ax: Axes, row: ForestRow, index: int, height: int, small: bool) 
             ax.text(0, y(29 + 16 * number), line[:56], color=shade, fontsize=12, **text)
         return
     ax.text(
-        -0.04, y(height / 2), "\n".join(wrapped(row.label, 32)), ha="right", linespacing=1.3, **text
+        -0.04,
+        y(height / 2),
+        "\n".join(wrap_lines(row.label, 32)),
+        ha="right",
+        linespacing=1.3,
+        **text,
     )
     for number, (line, shade, weight) in enumerate(lines):
         below = height / 2 + 19 * (number - (len(lines) - 1) / 2)

@@ -4,52 +4,52 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.reports.document import StepRow, Steps
+from resnetlab.reports.document import LadderPlot, RungRow
 from resnetlab.reports.figures.canvas import (
     CARD,
     GRID,
     INK,
     MUTED,
-    NARROW,
+    NARROW_PX,
     SERIES,
-    WIDE,
-    new,
-    wrapped,
+    WIDE_PX,
+    new_figure,
+    wrap_lines,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAIN, SIDE = SERIES[1], SERIES[5]
+MAIN_COLOR, SIDE_COLOR = SERIES[1], SERIES[5]
 
 
-def paint(picture: Steps, small: bool) -> Figure:
+def draw(plot: LadderPlot, narrow: bool) -> Figure:
     """Draw main rungs as dots and side rungs as squares beside the line."""
-    rows, width = picture.rows, NARROW if small else WIDE
-    row_height, foot = (66, 58) if small else (44, 58)
+    rows, width = plot.rows, NARROW_PX if narrow else WIDE_PX
+    row_height, foot = (66, 58) if narrow else (44, 58)
     height = row_height * len(rows) + foot + 4
-    figure = new(width, height)
-    left, right = (10 / width, 1 - 14 / width) if small else (232 / width, 1 - 222 / width)
+    figure = new_figure(width, height)
+    left, right = (10 / width, 1 - 14 / width) if narrow else (232 / width, 1 - 222 / width)
     ax = figure.add_axes((left, foot / height, right - left, row_height * len(rows) / height))
-    ax.set(xlim=(picture.low_pct, picture.high_pct), ylim=(len(rows) - 0.5, -0.5), yticks=[])
+    ax.set(xlim=(plot.low_pct, plot.high_pct), ylim=(len(rows) - 0.5, -0.5), yticks=[])
     ax.grid(axis="x")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g} %" if 0 <= value <= 100 else "")
-    ax.locator_params(axis="x", nbins=4 if small else 6)
-    offset = (row_height - 16) / row_height - 0.5 if small else 0.0
+    ax.locator_params(axis="x", nbins=4 if narrow else 6)
+    offset = (row_height - 16) / row_height - 0.5 if narrow else 0.0
     for index in range(len(rows)):
-        _trunk(ax, rows, index, offset)
+        _draw_parent_lines(ax, rows, index, offset)
     for index, row in enumerate(rows):
         ax.axhline(index + 0.5, color=GRID, lw=1, zorder=0)
-        _row(ax, row, rows, index + offset)
-        _words(ax, row, index, small, row_height)
+        _draw_row(ax, row, rows, index + offset)
+        _draw_labels(ax, row, index, narrow, row_height)
     handles = _legend(rows)
     figure.legend(
         handles=handles,
         loc="lower left",
-        bbox_to_anchor=(4 / width if small else left, 0),
+        bbox_to_anchor=(4 / width if narrow else left, 0),
         borderaxespad=0.2,
-        ncols=2 if small else len(handles),
+        ncols=2 if narrow else len(handles),
         fontsize=12,
         labelcolor=MUTED,
         handlelength=1.2,
@@ -60,7 +60,7 @@ def paint(picture: Steps, small: bool) -> Figure:
     return figure
 
 
-def _trunk(ax: Axes, rows: tuple[StepRow, ...], index: int, offset: float) -> None:
+def _draw_parent_lines(ax: Axes, rows: tuple[RungRow, ...], index: int, offset: float) -> None:
     """Draw the lines from a rung down to its children: solid to the next rung, dotted to the last
     side rung.
     """
@@ -72,21 +72,21 @@ def _trunk(ax: Axes, rows: tuple[StepRow, ...], index: int, offset: float) -> No
     ]
     if mean is None or not children:
         return
-    main = [number for number in children if not rows[number].side]
+    main = [number for number in children if not rows[number].is_side_rung]
     ax.plot(
         [mean] * 2,
         [index + offset, max(children) + offset],
-        color=SIDE,
+        color=SIDE_COLOR,
         lw=1.2,
         ls=(0, (1.5, 2)),
         zorder=1,
     )
     if main:
-        ax.plot([mean] * 2, [index + offset, main[0] + offset], color=MAIN, lw=1.8, zorder=2)
+        ax.plot([mean] * 2, [index + offset, main[0] + offset], color=MAIN_COLOR, lw=1.8, zorder=2)
 
 
-def _row(ax: Axes, row: StepRow, rows: tuple[StepRow, ...], y: float) -> None:
-    colour = SIDE if row.side else MAIN
+def _draw_row(ax: Axes, row: RungRow, rows: tuple[RungRow, ...], y: float) -> None:
+    colour = SIDE_COLOR if row.is_side_rung else MAIN_COLOR
     if row.mean_pct is None:
         return
     start = rows[row.parent].mean_pct if row.parent is not None else None
@@ -105,11 +105,11 @@ def _row(ax: Axes, row: StepRow, rows: tuple[StepRow, ...], y: float) -> None:
         ends = [max(low, row.low_pct), min(high, row.high_pct)]
         ax.plot(ends, [y] * 2, color=INK, lw=1.8, solid_capstyle="butt", zorder=4)
     form: dict[str, Any] = {"ls": "none", "zorder": 5, "clip_on": False}
-    face = CARD if row.side else colour
+    face = CARD if row.is_side_rung else colour
     ax.plot(
         row.mean_pct,
         y,
-        marker="s" if row.side else "o",
+        marker="s" if row.is_side_rung else "o",
         ms=8,
         mfc=face,
         mec=colour,
@@ -120,22 +120,22 @@ def _row(ax: Axes, row: StepRow, rows: tuple[StepRow, ...], y: float) -> None:
         ax.plot(row.train_pct, y, marker="^", ms=6.5, mfc="none", mec=MUTED, mew=1.2, **form)
 
 
-def _words(ax: Axes, row: StepRow, index: int, small: bool, height: int) -> None:
+def _draw_labels(ax: Axes, row: RungRow, index: int, narrow: bool, height: int) -> None:
     def y(pixels: float) -> float:
         return index - 0.5 + pixels / height
 
     text: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center"}
-    weight = "normal" if row.side else "bold"
-    reached, gained = row.said
-    if small:
+    weight = "normal" if row.is_side_rung else "bold"
+    reached, gained = row.texts
+    if narrow:
         text["bbox"] = {"facecolor": CARD, "edgecolor": "none", "pad": 1.0}
-        label = wrapped(row.label, 34)
+        label = wrap_lines(row.label, 34)
         short_label = label[0] + ("…" if len(label) > 1 else "")
-        ax.text(0.04 if row.side else 0, y(13), short_label, fontweight=weight, **text)
+        ax.text(0.04 if row.is_side_rung else 0, y(13), short_label, fontweight=weight, **text)
         ax.text(1, y(13), reached, ha="right", **text)
         ax.text(1, y(31), gained, color=MUTED, ha="right", fontsize=12, **text)
         return
-    lines = wrapped(row.label, 24 if row.side else 26)
+    lines = wrap_lines(row.label, 24 if row.is_side_rung else 26)
     ax.text(
         -0.03,
         y(height / 2),
@@ -149,15 +149,19 @@ def _words(ax: Axes, row: StepRow, index: int, small: bool, height: int) -> None
     ax.text(1.03 + 0.17, y(height / 2), gained, color=MUTED, fontsize=12, **text)
 
 
-def _legend(rows: tuple[StepRow, ...]) -> list[Any]:
+def _legend(rows: tuple[RungRow, ...]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     marks: list[tuple[bool, str, dict[str, Any]]] = [
-        (any(not row.side for row in rows), "rung", {"marker": "o", "mfc": MAIN, "mec": MAIN}),
         (
-            any(row.side for row in rows),
+            any(not row.is_side_rung for row in rows),
+            "rung",
+            {"marker": "o", "mfc": MAIN_COLOR, "mec": MAIN_COLOR},
+        ),
+        (
+            any(row.is_side_rung for row in rows),
             "side rung",
-            {"marker": "s", "mfc": CARD, "mec": SIDE, "mew": 1.8},
+            {"marker": "s", "mfc": CARD, "mec": SIDE_COLOR, "mew": 1.8},
         ),
         (
             any(row.train_pct is not None for row in rows),

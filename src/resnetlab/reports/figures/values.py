@@ -11,25 +11,25 @@ import math
 from collections.abc import Iterable, Sequence
 
 from resnetlab.reports.document import (
-    Dots,
-    Figure,
-    Forest,
+    AnyPlot,
+    DotPlot,
+    ForestPlot,
     ForestRow,
-    Known,
-    Scatter,
-    StepRow,
-    Steps,
+    LadderPlot,
+    ReferenceEffect,
+    RungRow,
+    ScatterPlot,
 )
 
-Value = str | float | None
+CsvValue = str | float | None
 
 
-def table(picture: Figure) -> str:
+def plot_csv(plot: AnyPlot) -> str:
     """Return the values of a figure as CSV, or empty text if other files of the report have all of
     them.
     """
-    match picture:
-        case Forest():
+    match plot:
+        case ForestPlot():
             names = [
                 "claim",
                 "unit",
@@ -46,9 +46,13 @@ def table(picture: Figure) -> str:
             ]
             return csv_text(
                 names,
-                (_effect(row, known) for row in picture.rows for known in row.published or (None,)),
+                (
+                    _effect_values(row, known)
+                    for row in plot.rows
+                    for known in row.reference_effects or (None,)
+                ),
             )
-        case Steps():
+        case LadderPlot():
             names = [
                 "rung",
                 "parent",
@@ -59,8 +63,8 @@ def table(picture: Figure) -> str:
                 "train_pct",
                 "adds",
             ]
-            return csv_text(names, (_step(row, picture.rows) for row in picture.rows))
-        case Dots() if any(row.published for row in picture.rows):
+            return csv_text(names, (_rung_values(row, plot.rows) for row in plot.rows))
+        case DotPlot() if any(row.reference_marks for row in plot.rows):
             names = [
                 "condition",
                 "mean_pct",
@@ -82,45 +86,49 @@ def table(picture: Figure) -> str:
                         mark.low_pct,
                         mark.high_pct,
                     ]
-                    for row in picture.rows
-                    for mark in row.published
+                    for row in plot.rows
+                    for mark in row.reference_marks
                 ),
             )
-        case Scatter():
-            names = ["network", picture.unit, "accuracy_pct", "low_pct", "high_pct", "published"]
-            published = "yes" if picture.published else "no"
+        case ScatterPlot():
+            names = ["network", plot.unit, "accuracy_pct", "low_pct", "high_pct", "published"]
+            published = "yes" if plot.published else "no"
             return csv_text(
                 names,
                 (
                     [spot.label, spot.x, spot.y_pct, spot.low_pct, spot.high_pct, published]
-                    for spot in picture.spots
+                    for spot in plot.points
                 ),
             )
         case _:
             return ""
 
 
-def _step(row: StepRow, rows: Sequence[StepRow]) -> list[Value]:
+def _rung_values(row: RungRow, rows: Sequence[RungRow]) -> list[CsvValue]:
     parent = None if row.parent is None else rows[row.parent].label
-    values: list[Value] = [row.mean_pct, row.low_pct, row.high_pct, row.train_pct, row.said[1]]
-    return [row.label, parent, "yes" if row.side else "no", *values]
+    values: list[CsvValue] = [row.mean_pct, row.low_pct, row.high_pct, row.train_pct, row.texts[1]]
+    return [row.label, parent, "yes" if row.is_side_rung else "no", *values]
 
 
-def _effect(row: ForestRow, known: Known | None) -> list[Value]:
-    values: list[Value] = [
+def _effect_values(row: ForestRow, reference_effect: ReferenceEffect | None) -> list[CsvValue]:
+    values: list[CsvValue] = [
         row.label,
         row.unit,
         *row.region,
-        row.d,
+        row.effect,
         row.low,
         row.high,
-        row.word,
-        *row.said[1:],
+        row.verdict,
+        *row.texts[1:],
     ]
-    return [*values, known.d, "; ".join(known.sources)] if known else [*values, None, None]
+    return (
+        [*values, reference_effect.effect, "; ".join(reference_effect.sources)]
+        if reference_effect
+        else [*values, None, None]
+    )
 
 
-def csv_text(names: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
+def csv_text(names: Sequence[str], rows: Iterable[Sequence[CsvValue]]) -> str:
     """Format a table as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -129,5 +137,5 @@ def csv_text(names: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
     return buffer.getvalue()
 
 
-def _is_nan(value: Value) -> bool:
+def _is_nan(value: CsvValue) -> bool:
     return isinstance(value, float) and math.isnan(value)

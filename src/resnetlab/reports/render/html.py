@@ -19,17 +19,17 @@ def render(report: Report, drawings: Mapping[str, figures.Drawing]) -> str:
     from markupsafe import Markup, escape
 
     pictures = {}
-    for picture in report.pictures:
+    for picture in report.plots:
         label, drawing = str(escape(picture.alt)), drawings[picture.key]
         # matplotlib escapes the text that it draws, and its SVG contains no other text of ours.
         pictures[picture.key] = Markup(
-            f'<div class="wide">{figures.themed(drawing.wide, label)}</div>'
-            f'<div class="narrow">{figures.themed(drawing.narrow, label)}</div>'
+            f'<div class="wide">{figures.to_themed_svg(drawing.wide, label)}</div>'
+            f'<div class="narrow">{figures.to_themed_svg(drawing.narrow, label)}</div>'
         )
-    return environment().get_template("report.html").render(report=report, pictures=pictures)
+    return jinja_environment().get_template("report.html").render(report=report, pictures=pictures)
 
 
-def environment() -> Environment:
+def jinja_environment() -> Environment:
     """Return the Jinja environment of the pages.
 
     Text is escaped, and a missing value raises an error.

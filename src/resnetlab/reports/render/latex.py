@@ -11,10 +11,10 @@ import re
 from pathlib import Path
 
 from resnetlab import files
-from resnetlab.analysis.study_data import Evidence
+from resnetlab.analysis.study_data import StudyData
 from resnetlab.reports import figures
-from resnetlab.reports.document import Cell, Fact, Picture, Report, Table
-from resnetlab.reports.study.assemble import assemble
+from resnetlab.reports.document import Cell, Fact, Plot, Report, Table
+from resnetlab.reports.study.assemble import build_report
 
 PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
 \usepackage[utf8]{inputenc}
@@ -31,7 +31,7 @@ PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
 \sloppy
 \begin{document}"""
 
-CHARACTERS = {
+LATEX_ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
     "}": r"\}",
@@ -70,20 +70,22 @@ CHARACTERS = {
 Brackets and stars have braces; after the end of a line they would be arguments.
 """
 
-PLAIN = 150
+CHARS_PER_LINE = 150
 """Approximate number of letters of the tables' font size in a line."""
 
 
-def write_latex(source: Report | Evidence, folder: Path) -> Path:
+def write_latex(report_or_data: Report | StudyData, folder: Path) -> Path:
     """Write `figures/*.pdf` and then `report.tex` into `folder`, each atomically. Return the path
     of `report.tex`.
 
     Raises ResourceError if the disk is full.
     """
-    report = assemble(source) if isinstance(source, Evidence) else source
-    for picture in report.pictures:
-        drawing = figures.pdf(picture)
-        with files.atomic(folder / "figures" / f"{picture.key}.pdf", "wb") as file:
+    report = (
+        build_report(report_or_data) if isinstance(report_or_data, StudyData) else report_or_data
+    )
+    for picture in report.plots:
+        drawing = figures.draw_pdf(picture)
+        with files.atomic_write(folder / "figures" / f"{picture.key}.pdf", "wb") as file:
             file.write(drawing)
     path = folder / "report.tex"
     files.write_text(path, render(report))
@@ -102,12 +104,12 @@ def render(report: Report) -> str:
             for item in report.verdicts
         )
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
-    parts += [escape(report.answer), *_picture(report.dots)]
+    parts += [escape(report.answer), *_plot(report.dots)]
     parts.append(rf"\textbf{{What this does not show.}} {escape(report.limits)}")
     if report.ladder:
         parts += [
             r"\section*{Ladder}",
-            *_picture(report.ladder.steps),
+            *_plot(report.ladder.steps),
             *_table(report.ladder.table),
         ]
     parts += [r"\section*{Conditions}", escape(report.about), *_table(report.conditions)]
@@ -115,7 +117,7 @@ def render(report: Report) -> str:
     if report.claims:
         parts += [
             r"\section*{Claims}",
-            *(_picture(report.forest) if report.forest else []),
+            *(_plot(report.forest) if report.forest else []),
             *_table(report.claims),
         ]
     if report.beside:
@@ -133,17 +135,17 @@ def render(report: Report) -> str:
     if report.costs:
         parts.append(r"\section*{Accuracy and cost}")
         for scatter in report.costs:
-            parts += [rf"\subsection*{{{escape(scatter.title)}}}", *_picture(scatter)]
+            parts += [rf"\subsection*{{{escape(scatter.title)}}}", *_plot(scatter)]
     if report.curves:
         parts.append(r"\section*{Learning curves}")
         for curve in report.curves:
-            parts += [rf"\subsection*{{{escape(curve.title)}}}", *_picture(curve)]
+            parts += [rf"\subsection*{{{escape(curve.title)}}}", *_plot(curve)]
     if report.distances:
         parts += [r"\subsection*{How far apart curves lie}", *_table(report.distances)]
     if report.inside:
         parts.append(r"\section*{Inside the networks}")
         for picture in report.inside:
-            parts += [rf"\subsection*{{{escape(picture.title)}}}", *_picture(picture)]
+            parts += [rf"\subsection*{{{escape(picture.title)}}}", *_plot(picture)]
     parts += [r"\section*{Ledger of runs}", *_table(report.ledger), r"\section*{How to repeat it}"]
     parts += [rf"{{\ttfamily\raggedright {escape(report.command)}\par}}", escape(report.test_split)]
     parts.append(_facts(report.facts))
@@ -168,40 +170,40 @@ def escape(text: str) -> str:
     """
     words = re.split(r"(\s+)", text)
     return "".join(
-        " " if word.isspace() and "\N{NO-BREAK SPACE}" not in word else _word(word)
+        " " if word.isspace() and "\N{NO-BREAK SPACE}" not in word else _escape_word(word)
         for word in words
     )
 
 
-def _word(word: str) -> str:
+def _escape_word(word: str) -> str:
     long = len(word) > 18
     parts = []
     for index, letter in enumerate(word):
-        parts.append(_letter(letter, word[index - 1] if index else ""))
+        parts.append(_escape_char(letter, word[index - 1] if index else ""))
         if long and (letter in "-_./," or (len(word) > 30 and index % 8 == 7)):
             parts.append(r"\allowbreak{}")
     return "".join(parts)
 
 
-def _letter(letter: str, before: str) -> str:
-    if letter in CHARACTERS:
-        return CHARACTERS[letter]
-    if letter == before and letter in "-,":  # LaTeX would join two of them to another character
-        return f"{{{letter}}}"
-    if letter.isascii() and letter.isprintable():
-        return letter
+def _escape_char(char: str, previous: str) -> str:
+    if char in LATEX_ESCAPES:
+        return LATEX_ESCAPES[char]
+    if char == previous and char in "-,":  # LaTeX would join two of them to another character
+        return f"{{{char}}}"
+    if char.isascii() and char.isprintable():
+        return char
     if (
-        letter.isalpha() and letter <= "\N{LATIN SMALL LETTER Y WITH DIAERESIS}"
+        char.isalpha() and char <= "\N{LATIN SMALL LETTER Y WITH DIAERESIS}"
     ):  # Latin-1, for French and German
-        return letter
-    return rf"{{[}}U+{ord(letter):04X}{{]}}"  # the fonts of the document lack this letter
+        return char
+    return rf"{{[}}U+{ord(char):04X}{{]}}"  # the fonts of the document lack this letter
 
 
-def _picture(picture: Picture) -> list[str]:
-    graphic = rf"\includegraphics[width=\linewidth]{{figures/{picture.key}.pdf}}"
+def _plot(plot: Plot) -> list[str]:
+    graphic = rf"\includegraphics[width=\linewidth]{{figures/{plot.key}.pdf}}"
     return [
-        f"% {' '.join(escape(picture.alt).split())}\n{graphic}",
-        rf"{{\small {escape(picture.caption)}\par}}",
+        f"% {' '.join(escape(plot.alt).split())}\n{graphic}",
+        rf"{{\small {escape(plot.caption)}\par}}",
     ]
 
 
@@ -236,9 +238,9 @@ def _widths(table: Table) -> list[float]:
             line for row in table.rows for line in (row[index].text, *row[index].note.split("; "))
         ]
         word = max(len(part) for part in column.name.split())
-        natural.append(2 + max([word, *(min(len(line), PLAIN // 3) for line in lines)]))
+        natural.append(2 + max([word, *(min(len(line), CHARS_PER_LINE // 3) for line in lines)]))
     gaps = 0.014 * (len(natural) - 1)
-    scale = min(1 / PLAIN, (1 - gaps) / sum(natural))
+    scale = min(1 / CHARS_PER_LINE, (1 - gaps) / sum(natural))
     return [scale * letters for letters in natural]
 
 

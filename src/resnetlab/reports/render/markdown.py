@@ -7,7 +7,7 @@ from __future__ import annotations
 import html
 import re
 
-from resnetlab.reports.document import Cell, Fact, Picture, Report, Table
+from resnetlab.reports.document import Cell, Fact, Plot, Report, Table
 
 
 def render(report: Report) -> str:
@@ -19,16 +19,16 @@ def render(report: Report) -> str:
         parts.append(
             "\n".join(f"- **{escape(item.note)}**: {escape(item.text)}" for item in report.verdicts)
         )
-    parts += [escape(report.answer), *_picture(report.dots)]
+    parts += [escape(report.answer), *_plot(report.dots)]
     parts.append(f"**What this does not show.** {escape(report.limits)}")
     if report.ladder:
-        parts += ["## Ladder", *_picture(report.ladder.steps), *table(report.ladder.table)]
+        parts += ["## Ladder", *_plot(report.ladder.steps), *table(report.ladder.table)]
     parts += ["## Conditions", escape(report.about), *table(report.conditions)]
     parts += ["### What became of the runs", *table(report.outcomes)]
     if report.claims:
         parts += [
             "## Claims",
-            *(_picture(report.forest) if report.forest else []),
+            *(_plot(report.forest) if report.forest else []),
             *table(report.claims),
         ]
     if report.beside:
@@ -42,22 +42,22 @@ def render(report: Report) -> str:
     if report.costs:
         parts.append("## Accuracy and cost")
         for scatter in report.costs:
-            parts += [f"### {escape(scatter.title)}", *_picture(scatter)]
+            parts += [f"### {escape(scatter.title)}", *_plot(scatter)]
     if report.curves:
         parts.append("## Learning curves")
         for curve in report.curves:
-            parts += [f"### {escape(curve.title)}", *_picture(curve)]
+            parts += [f"### {escape(curve.title)}", *_plot(curve)]
     if report.distances:
         parts += ["### How far apart curves lie", *table(report.distances)]
     if report.inside:
         parts.append("## Inside the networks")
         for picture in report.inside:
-            parts += [f"### {escape(picture.title)}", *_picture(picture)]
+            parts += [f"### {escape(picture.title)}", *_plot(picture)]
     parts += [
         "## Ledger of runs",
         *table(report.ledger),
         "## How to repeat it",
-        _code(report.command),
+        _code_block(report.command),
     ]
     parts.append(escape(report.test_split))
     parts.append(_facts(report.facts))
@@ -82,8 +82,8 @@ def _facts(facts: tuple[Fact, ...]) -> str:
     return "\n".join(f"- {escape(fact.term)}: {escape(fact.said)}" for fact in facts)
 
 
-def _picture(picture: Picture) -> list[str]:
-    return [f"![{escape(picture.alt)}](figures/{picture.key}.svg)", escape(picture.caption)]
+def _plot(plot: Plot) -> list[str]:
+    return [f"![{escape(plot.alt)}](figures/{plot.key}.svg)", escape(plot.caption)]
 
 
 def table(table: Table) -> list[str]:
@@ -105,6 +105,6 @@ def _cell(cell: Cell) -> str:
     )
 
 
-def _code(text: str) -> str:
+def _code_block(text: str) -> str:
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}sh\n{text}\n{fence}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.study_data import Evidence, gather
-from resnetlab.reports.document import Cell, Report, shown
+from resnetlab.analysis.study_data import StudyData, collect
+from resnetlab.reports.document import Cell, Report, escape_strings
 from resnetlab.reports.study import (
     cost_plots,
     diagnostics,
@@ -20,49 +20,49 @@ from resnetlab.reports.study import (
 from resnetlab.studies.plan import StudyRecord
 
 
-def build(record: StudyRecord, command: str = "") -> Report:
+def build_report_from_record(record: StudyRecord, command: str = "") -> Report:
     """Build the report of a study, finished or not.
 
     `command` is the command that repeats the study.
     """
-    return assemble(gather(record, command))
+    return build_report(collect(record, command))
 
 
-def assemble(evidence: Evidence) -> Report:
+def build_report(study_data: StudyData) -> Report:
     """Build a report from evidence. The same evidence gives the same report."""
-    analysis = analyze(evidence)
+    analysis = analyze(study_data)
     report = Report(
-        name=evidence.study.name,
-        question=evidence.study.question,
-        about=evidence.study.about,
+        name=study_data.study.name,
+        question=study_data.study.question,
+        about=study_data.study.about,
         banner=text.banner(analysis),
         verdicts=tuple(
-            Cell(claim.says, badge=verdict.word, note=verdict.qualified)
-            for claim, verdict in zip(evidence.study.claims, analysis.verdicts, strict=True)
+            Cell(claim.says, badge=verdict.label, note=verdict.qualified_label)
+            for claim, verdict in zip(study_data.study.claims, analysis.verdicts, strict=True)
         ),
         answer=text.answer(analysis),
-        dots=plots.dots(analysis),
+        dots=plots.dot_plot(analysis),
         limits=text.limits(analysis),
         conditions=tables.conditions(analysis),
         claims=tables.claims(analysis),
-        forest=plots.forest(analysis),
+        forest=plots.forest_plot(analysis),
         outcomes=tables.outcomes(analysis),
-        curves=plots.curves(analysis),
-        ledger=tables.ledger(analysis),
-        test_split=text.test_split(analysis),
+        curves=plots.learning_curves(analysis),
+        ledger=tables.run_table(analysis),
+        test_split=text.test_split_note(analysis),
         command=text.command(analysis),
         facts=tables.facts(analysis),
         common=tables.settings(analysis)[0],
         differing=tables.settings(analysis)[1],
         made_by=text.made_by(analysis),
         beside=references.table(analysis),
-        protocols=references.protocols(analysis),
+        protocols=references.protocol_facts(analysis),
         distances=distances.table(analysis),
         ensembles=ensembles.table(analysis),
-        alone=references.alone(analysis),
-        ladder=ladder.section(analysis),
+        alone=references.unmatched_table(analysis),
+        ladder=ladder.ladder_section(analysis),
         exploratory=exploratory.table(analysis),
-        inside=diagnostics.pictures(analysis),
-        costs=cost_plots.pictures(analysis),
+        inside=diagnostics.diagnostic_plots(analysis),
+        costs=cost_plots.scatter_plots(analysis),
     )
-    return shown(report)
+    return escape_strings(report)

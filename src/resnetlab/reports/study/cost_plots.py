@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.document import Scatter, Spot
-from resnetlab.reports.format import listed, number, pct
-from resnetlab.reports.study.finetune import any_tuned
+from resnetlab.reports.document import ScatterPlot, ScatterPoint
+from resnetlab.reports.format import format_number, format_pct, join_words
+from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.stats.intervals import mean
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 
-def pictures(analysis: StudyAnalysis) -> tuple[Scatter, ...]:
+def scatter_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
     """Return the plots of a study that compares several pre-trained networks, and those of
     published networks.
     """
-    return (*_measured(analysis), *_published(analysis))
+    return (*_measured_plots(analysis), *_reference_plots(analysis))
 
 
-def _measured(analysis: StudyAnalysis) -> tuple[Scatter, ...]:
+def _measured_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
     models = {condition.model for condition in analysis.study.conditions}
-    if not any_tuned(analysis) or len({repr(model) for model in models}) < 2:
+    if not has_finetuning(analysis) or len({repr(model) for model in models}) < 2:
         return ()
     by_parameters, by_speed = [], []
     for label, summary in analysis.summaries.items():
@@ -32,14 +32,14 @@ def _measured(analysis: StudyAnalysis) -> tuple[Scatter, ...]:
         low, high = summary.interval_pct or (None, None)
         rest = (label, summary.mean_pct, low, high, analysis.style(label))
         if rows[0].parameters:
-            by_parameters.append(Spot(float(rows[0].parameters), *rest))
+            by_parameters.append(ScatterPoint(float(rows[0].parameters), *rest))
         seconds = [
             row.evaluation_seconds
             for row in rows
             if row.status == "converged" and row.evaluation_seconds
         ]
         if seconds and (images := analysis.data(label).test_images):
-            by_speed.append(Spot(images / mean(seconds), *rest))
+            by_speed.append(ScatterPoint(images / mean(seconds), *rest))
     caption = (
         "Mean test accuracy of the converged runs; line: its 95 % t-interval over the seeds, cut "
         "at the edge."
@@ -62,7 +62,7 @@ def _measured(analysis: StudyAnalysis) -> tuple[Scatter, ...]:
     return tuple(plots)
 
 
-def _published(analysis: StudyAnalysis) -> tuple[Scatter, ...]:
+def _reference_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
     references = [
         pair
         for pair in analysis.study.published_only
@@ -72,7 +72,7 @@ def _published(analysis: StudyAnalysis) -> tuple[Scatter, ...]:
     for data in dict.fromkeys(pair.protocol.data for pair in references):
         pairs = [pair for pair in references if pair.protocol.data == data]
         spots = [
-            Spot(
+            ScatterPoint(
                 float(pair.value.parameters or 0),
                 pair.value.label,
                 pair.value.accuracy_pct or 0.0,
@@ -82,7 +82,7 @@ def _published(analysis: StudyAnalysis) -> tuple[Scatter, ...]:
             )
             for pair in pairs
         ]
-        sources = listed(list(dict.fromkeys(pair.title for pair in pairs)))
+        sources = join_words(list(dict.fromkeys(pair.title for pair in pairs)))
         caption = f"Published only, nothing here was measured: accuracy on {data} ({sources})."
         title = f"Published accuracy on {data} against parameters"
         plots.append(
@@ -92,14 +92,21 @@ def _published(analysis: StudyAnalysis) -> tuple[Scatter, ...]:
 
 
 def _scatter(
-    key: str, title: str, unit: str, caption: str, spots: list[Spot], published: bool = False
-) -> Scatter:
+    key: str,
+    title: str,
+    unit: str,
+    caption: str,
+    spots: list[ScatterPoint],
+    published: bool = False,
+) -> ScatterPlot:
     values = [spot.y_pct for spot in spots]
     pad = max(1.0, 0.35 * (max(values) - min(values)))
     alt = (
         f"{title}. "
-        + "; ".join(f"{spot.label}: {number(spot.x, 0)}, {pct(spot.y_pct)}" for spot in spots)
+        + "; ".join(
+            f"{spot.label}: {format_number(spot.x, 0)}, {format_pct(spot.y_pct)}" for spot in spots
+        )
         + "."
     )
     ends = max(0.0, min(values) - pad), min(100.5, max(values) + pad)
-    return Scatter(key, title, caption, alt, unit, tuple(spots), *ends, published)
+    return ScatterPlot(key, title, caption, alt, unit, tuple(spots), *ends, published)

@@ -7,9 +7,16 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import TYPE_CHECKING
 
-from resnetlab.analysis.study_data import Norm
-from resnetlab.reports.document import Depths, Line, Panel, Quantity, Worth, Worths
-from resnetlab.reports.format import pct, plural
+from resnetlab.analysis.study_data import GradientNormRow
+from resnetlab.reports.document import (
+    AblationPanel,
+    AblationPlot,
+    DepthPlot,
+    LayerQuantity,
+    Line,
+    Panel,
+)
+from resnetlab.reports.format import format_count, format_pct
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -23,17 +30,17 @@ QUANTITIES = {
 """Fields of a layer, each with its title and a flag for a logarithmic scale."""
 
 
-def pictures(analysis: StudyAnalysis) -> tuple[Depths | Worths, ...]:
+def diagnostic_plots(analysis: StudyAnalysis) -> tuple[DepthPlot | AblationPlot, ...]:
     """Return a figure by depth for each measured epoch, then the figure of block ablations."""
-    epochs = sorted({norm.epoch for norm in analysis.evidence.norms})
-    worths = _ablations(analysis)
-    return (*(_depths(analysis, epoch) for epoch in epochs), *([worths] if worths else []))
+    epochs = sorted({norm.epoch for norm in analysis.study_data.gradient_norms})
+    worths = _ablation_plot(analysis)
+    return (*(_depth_plot(analysis, epoch) for epoch in epochs), *([worths] if worths else []))
 
 
-def _depths(analysis: StudyAnalysis, epoch: float) -> Depths:
+def _depth_plot(analysis: StudyAnalysis, epoch: float) -> DepthPlot:
     norms = [
         norm
-        for norm in analysis.evidence.norms
+        for norm in analysis.study_data.gradient_norms
         if norm.epoch == epoch and _is_on_main_path(norm.layer)
     ]
     quantities = [_quantity(analysis, norms, field, *form) for field, form in QUANTITIES.items()]
@@ -48,7 +55,7 @@ def _depths(analysis: StudyAnalysis, epoch: float) -> Depths:
         f"{when[0].upper()}{when[1:]}, by layer from the image on, projections of shortcuts "
         "left out; one batch of "
         f"{batch} train images in training mode, on "
-        f"{_of_all(measured, len(analysis.evidence.rows))}. "
+        f"{_run_count_text(measured, len(analysis.study_data.rows))}. "
         "Thin lines: runs, dashed where they did not converge. Bold: the median of all of "
         "them. Grey: the other "
         "conditions. A response "
@@ -62,7 +69,7 @@ def _depths(analysis: StudyAnalysis, epoch: float) -> Depths:
         f"{quantity.title}, first to last layer: {_range_text(quantity)}" for quantity in drawn
     ]
     alt = f"Layers by depth {when}, a panel a condition. {'. '.join(ranges)}."
-    return Depths(f"depth-epoch-{epoch:g}", f"Layer by layer, {when}", caption, alt, drawn)
+    return DepthPlot(f"depth-epoch-{epoch:g}", f"Layer by layer, {when}", caption, alt, drawn)
 
 
 def _is_on_main_path(layer: str) -> bool:
@@ -71,8 +78,8 @@ def _is_on_main_path(layer: str) -> bool:
 
 
 def _quantity(
-    analysis: StudyAnalysis, norms: list[Norm], field: str, title: str, log: bool
-) -> Quantity:
+    analysis: StudyAnalysis, norms: list[GradientNormRow], field: str, title: str, log: bool
+) -> LayerQuantity:
     panels = []
     for label in analysis.summaries:
         runs: dict[int, dict[float, float]] = {}
@@ -84,9 +91,9 @@ def _quantity(
     values = [y for panel in panels for line in panel.runs for y in line.y]
     low, high = min(values, default=1.0), max(values, default=1.0)
     if log:
-        return Quantity(title, log, tuple(panels), low / 1.5, 1.5 * high)
+        return LayerQuantity(title, log, tuple(panels), low / 1.5, 1.5 * high)
     top = 100.0 if field.endswith("_pct") else 1.05 * high
-    return Quantity(title, log, tuple(panels), 0.0, top or 1.0)
+    return LayerQuantity(title, log, tuple(panels), 0.0, top or 1.0)
 
 
 def _panel(analysis: StudyAnalysis, label: str, runs: Mapping[int, Mapping[float, float]]) -> Panel:
@@ -106,28 +113,32 @@ def _panel(analysis: StudyAnalysis, label: str, runs: Mapping[int, Mapping[float
     )
 
 
-def _range_text(quantity: Quantity) -> str:
+def _range_text(quantity: LayerQuantity) -> str:
     """Describe the first and last medians: `plain 56 0.12 to 0.0031; residual 56 0.2 to 0.19`."""
     means = [(panel.label, panel.mean) for panel in quantity.panels if panel.mean]
     return "; ".join(f"{label} {line.y[0]:.2g} to {line.y[-1]:.2g}" for label, line in means)
 
 
-def _of_all(measured: int, planned: int) -> str:
+def _run_count_text(measured: int, planned: int) -> str:
     return (
-        plural(planned, "run") if measured == planned else f"{measured} of {plural(planned, 'run')}"
+        format_count(planned, "run")
+        if measured == planned
+        else f"{measured} of {format_count(planned, 'run')}"
     )
 
 
-def _ablations(analysis: StudyAnalysis) -> Worths | None:
+def _ablation_plot(analysis: StudyAnalysis) -> AblationPlot | None:
     worths = tuple(
-        worth for label in analysis.summaries if (worth := _ablation(analysis, label)) is not None
+        worth
+        for label in analysis.summaries
+        if (worth := _ablation_panel(analysis, label)) is not None
     )
     if not worths:
         return None
     measured = sum(len(worth.panel.runs) for worth in worths)
     caption = (
         f"Test accuracy with one block switched off, block by block from the image on, of "
-        f"{_of_all(measured, len(analysis.evidence.rows))}; nothing is trained again. A "
+        f"{_run_count_text(measured, len(analysis.study_data.rows))}; nothing is trained again. A "
         "residual block then gives what "
         "goes around it, a plain one passes its input on (Veit et al. 2016). Small dots: "
         "runs; large: their median, on "
@@ -139,13 +150,13 @@ def _ablations(analysis: StudyAnalysis) -> Worths | None:
         "Test accuracy without each block, a panel a condition. "
         f"{'; '.join(map(_ablation_text, worths))}."
     )
-    return Worths("blocks", "Without one block", caption, alt, worths)
+    return AblationPlot("blocks", "Without one block", caption, alt, worths)
 
 
-def _ablation(analysis: StudyAnalysis, label: str) -> Worth | None:
+def _ablation_panel(analysis: StudyAnalysis, label: str) -> AblationPanel | None:
     runs: dict[int, dict[float, float]] = {}
     full_accuracies, names = [], {}
-    for block in analysis.evidence.blocks:
+    for block in analysis.study_data.blocks:
         if block.condition != label:
             continue
         if block.without == "nothing":
@@ -157,15 +168,15 @@ def _ablation(analysis: StudyAnalysis, label: str) -> Worth | None:
     if not runs:
         return None
     chance = analysis.summaries[label].chance_pct
-    return Worth(
+    return AblationPanel(
         _panel(analysis, label, runs),
         median(full_accuracies),
         chance,
-        tuple(_stages(names.items())),
+        tuple(_stage_starts(names.items())),
     )
 
 
-def _stages(names: Iterable[tuple[int, str]]) -> Iterable[int]:
+def _stage_starts(names: Iterable[tuple[int, str]]) -> Iterable[int]:
     """Yield the number of each block that begins a new stage (`stages.1` in `stages.1.0`), except
     the first.
     """
@@ -177,10 +188,11 @@ def _stages(names: Iterable[tuple[int, str]]) -> Iterable[int]:
         before = stage
 
 
-def _ablation_text(worth: Worth) -> str:
-    middle = worth.panel.mean
+def _ablation_text(ablation: AblationPanel) -> str:
+    middle = ablation.panel.mean
     lowest = min(middle.y) if middle else math.nan
     return (
-        f"{worth.panel.label} {pct(worth.whole_pct)} whole, {pct(lowest)} without the block that "
+        f"{ablation.panel.label} {format_pct(ablation.full_accuracy_pct)} whole, "
+        f"{format_pct(lowest)} without the block that "
         "it misses most"
     )

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from resnetlab.reports.document import Cell, Column, Table
-from resnetlab.reports.format import NOTHING, number, plural
-from resnetlab.reports.study.references import address
+from resnetlab.reports.format import DASH, format_count, format_number
+from resnetlab.reports.study.references import citation_url
 from resnetlab.stats.intervals import mean
 from resnetlab.studies.study import Distance
 
@@ -49,17 +49,19 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
     a, b = (_curves(analysis, label, distance.metric) for label in (left, right))
     loss = distance.metric == "loss"
     digits, unit = (4, "nats²") if loss else (1, "points²")
-    runs = [_ssr(a[seed], b[seed]) for seed in a if seed in b]
-    within = [_ssr(one, other) for one, other in itertools.combinations(a.values(), 2)]
+    runs = [_sum_squared_differences(a[seed], b[seed]) for seed in a if seed in b]
+    within = [
+        _sum_squared_differences(one, other) for one, other in itertools.combinations(a.values(), 2)
+    ]
 
     def with_unit(value: float) -> str:
-        return f"{number(value, digits)} {unit}"
+        return f"{format_number(value, digits)} {unit}"
 
-    runs_cell = Cell(NOTHING)
+    runs_cell = Cell(DASH)
     if runs:
         span = (
-            f"{number(min(runs), digits)} to {number(max(runs), digits)}; "
-            f"{plural(len(runs), 'seed')}"
+            f"{format_number(min(runs), digits)} to {format_number(max(runs), digits)}; "
+            f"{format_count(len(runs), 'seed')}"
         )
         runs_cell = Cell(with_unit(mean(runs)), span)
     return (
@@ -68,11 +70,13 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
             distance.says,
             distance.source,
             cited=distance.source,
-            url=address(analysis, distance.source),
+            url=citation_url(analysis, distance.source),
         ),
-        Cell(with_unit(_ssr(_mean(a), _mean(b))) if a and b else NOTHING),
+        Cell(
+            with_unit(_sum_squared_differences(_mean_curve(a), _mean_curve(b))) if a and b else DASH
+        ),
         runs_cell,
-        Cell(with_unit(mean(within)) if within else NOTHING),
+        Cell(with_unit(mean(within)) if within else DASH),
     )
 
 
@@ -81,7 +85,7 @@ def _curves(analysis: StudyAnalysis, label: str, metric: str) -> dict[int, Curve
     curves: dict[int, dict[float, float]] = {
         row.seed: {} for row in analysis.rows(label) if row.status == "converged"
     }
-    for point in analysis.evidence.points:
+    for point in analysis.study_data.curve_points:
         value = point.loss_nats if metric == "loss" else 100 - point.top1_error_pct
         if (
             (point.condition, point.split) == (label, "test")
@@ -93,11 +97,11 @@ def _curves(analysis: StudyAnalysis, label: str, metric: str) -> dict[int, Curve
     return {seed: curve for seed, curve in curves.items() if curve}
 
 
-def _ssr(a: Curve, b: Curve) -> float:
+def _sum_squared_differences(a: Curve, b: Curve) -> float:
     return sum((a[epoch] - b[epoch]) ** 2 for epoch in a if epoch in b)
 
 
-def _mean(curves: Mapping[int, Curve]) -> Curve:
+def _mean_curve(curves: Mapping[int, Curve]) -> Curve:
     """Return the mean curve over the epochs that all curves have."""
     first = next(iter(curves.values()))
     shared = [epoch for epoch in first if all(epoch in curve for curve in curves.values())]

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from resnetlab.analysis.ensembles import Joint
+from resnetlab.analysis.ensembles import EnsembleRow
 from resnetlab.reports.document import Cell, Column, Table
-from resnetlab.reports.format import NOTHING, capital, listed, pct, places, plural, signed, span
-from resnetlab.reports.study.references import address
+from resnetlab.reports.format import (
+    DASH,
+    capitalize_first,
+    decimals,
+    format_count,
+    format_interval,
+    format_pct,
+    format_signed,
+    join_words,
+)
+from resnetlab.reports.study.references import citation_url
 from resnetlab.stats.intervals import Interval, mean, t_interval
 from resnetlab.studies.study import Ensemble
 
@@ -49,19 +58,20 @@ def table(analysis: StudyAnalysis) -> Table | None:
     return Table("ensembles", columns, rows, note) if rows else None
 
 
-def sentence(analysis: StudyAnalysis) -> str:
+def ensemble_sentence(analysis: StudyAnalysis) -> str:
     """Return the accuracy of ensembles over several conditions in words; empty if there is no such
     ensemble.
     """
     sentences = []
     for index, ensemble in enumerate(analysis.study.ensembles):
-        if across := _across(analysis, index):
+        if across := _across_conditions(analysis, index):
             gain, interval, _ = _gain(across)
-            digits = places(interval)
-            reached = pct(mean([joint.accuracy_pct for joint in across]), digits)
-            by = f"{signed(gain, digits)} points {span(interval, digits)}"
+            digits = decimals(interval)
+            reached = format_pct(mean([joint.accuracy_pct for joint in across]), digits)
+            by = f"{format_signed(gain, digits)} points {format_interval(interval, digits)}"
             sentences.append(
-                f"{capital(listed(ensemble.of))} together reach {reached}, {by} over the mean "
+                f"{capitalize_first(join_words(ensemble.of))} together reach {reached}, {by} "
+                "over the mean "
                 "of the members."
             )
     return " ".join(sentences)
@@ -69,7 +79,7 @@ def sentence(analysis: StudyAnalysis) -> str:
 
 def _rows(analysis: StudyAnalysis, index: int, ensemble: Ensemble) -> Iterator[tuple[Cell, ...]]:
     by_condition = {
-        joint.condition: joint for joint in analysis.evidence.joints if joint.ensemble == index
+        joint.condition: joint for joint in analysis.study_data.ensembles if joint.ensemble == index
     }
     for label in ensemble.of:
         yield _row(
@@ -78,45 +88,49 @@ def _rows(analysis: StudyAnalysis, index: int, ensemble: Ensemble) -> Iterator[t
         )
     if len(ensemble.of) > 1:
         source_text = "; ".join(part for part in (ensemble.says, ensemble.source) if part)
-        url = address(analysis, ensemble.source)
+        url = citation_url(analysis, ensemble.source)
         name = Cell(
-            f"One of each: {listed(ensemble.of)}", source_text, cited=ensemble.source, url=url
+            f"One of each: {join_words(ensemble.of)}", source_text, cited=ensemble.source, url=url
         )
-        yield _row(name, _across(analysis, index))
+        yield _row(name, _across_conditions(analysis, index))
 
 
-def _across(analysis: StudyAnalysis, index: int) -> list[Joint]:
+def _across_conditions(analysis: StudyAnalysis, index: int) -> list[EnsembleRow]:
     return [
         joint
-        for joint in analysis.evidence.joints
+        for joint in analysis.study_data.ensembles
         if joint.ensemble == index and not joint.condition
     ]
 
 
-def _row(name: Cell, joints: Sequence[Joint]) -> tuple[Cell, ...]:
-    if not joints:
-        return (name, *[Cell(NOTHING)] * 6)
-    gain, interval, covers = _gain(joints)
-    digits = places(interval)
-    several = f"{plural(len(joints), 'ensemble')}, one a seed" if len(joints) > 1 else ""
+def _row(name: Cell, ensemble_rows: Sequence[EnsembleRow]) -> tuple[Cell, ...]:
+    if not ensemble_rows:
+        return (name, *[Cell(DASH)] * 6)
+    gain, interval, covers = _gain(ensemble_rows)
+    digits = decimals(interval)
+    several = (
+        f"{format_count(len(ensemble_rows), 'ensemble')}, one a seed"
+        if len(ensemble_rows) > 1
+        else ""
+    )
     return (
         name,
-        Cell(str(joints[0].members), several),
-        Cell(pct(mean([joint.accuracy_pct for joint in joints]), digits)),
-        Cell(pct(mean([joint.members_pct for joint in joints]), digits)),
-        Cell(signed(gain, digits)),
-        Cell(span(interval, digits)),
+        Cell(str(ensemble_rows[0].members), several),
+        Cell(format_pct(mean([joint.accuracy_pct for joint in ensemble_rows]), digits)),
+        Cell(format_pct(mean([joint.members_pct for joint in ensemble_rows]), digits)),
+        Cell(format_signed(gain, digits)),
+        Cell(format_interval(interval, digits)),
         Cell(covers),
     )
 
 
-def _gain(joints: Sequence[Joint]) -> tuple[float, Interval | None, str]:
+def _gain(ensemble_rows: Sequence[EnsembleRow]) -> tuple[float, Interval | None, str]:
     """Return the gain over the members in points, its interval, and the interval's meaning."""
-    gains = [joint.gain for joint in joints]
-    if len(joints) > 1:
+    gains = [joint.gain for joint in ensemble_rows]
+    if len(ensemble_rows) > 1:
         return mean(gains), t_interval(gains), "other seeds, these test images"
     return (
         gains[0],
-        Interval(joints[0].gain_low, joints[0].gain_high),
+        Interval(ensemble_rows[0].gain_low, ensemble_rows[0].gain_high),
         "other images, these trained networks",
     )

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from resnetlab.reports.document import Cell
-from resnetlab.reports.format import NOTHING, listed, number
-from resnetlab.stats.verdict import Fails, Faster
+from resnetlab.reports.format import DASH, format_number, join_words
+from resnetlab.stats.verdict import FailureHypothesis, SpeedHypothesis
 from resnetlab.studies import claims
-from resnetlab.studies.claims import AnyClaim, Measured
+from resnetlab.studies.claims import AnyClaim, MetricClaim
 
 
 def unit(claim: AnyClaim) -> str:
@@ -21,56 +21,66 @@ def unit(claim: AnyClaim) -> str:
     return "nats" if getattr(claim, "metric", "top1") == "loss" else "points"
 
 
-def compared(claim: AnyClaim) -> str:
+def describe_estimand(claim: AnyClaim) -> str:
     """Describe the estimand and its region: `residual 56 (A) − plain 56`, `...: from 1.0 to 3.0
     points`.
     """
     match claim:
         case claims.Greater():
-            return _less(claim.left, claim.right, claim) + _pairs(claim.paired)
+            return _difference_text(claim.left, claim.right, claim) + _paired_text(claim.paired)
         case claims.About():
-            ends = (number(claim.size - claim.allowed, 2), number(claim.size + claim.allowed, 2))
-            compared = _less(claim.left, claim.right, claim) + _pairs(claim.paired)
+            ends = (
+                format_number(claim.size - claim.effective_margin, 2),
+                format_number(claim.size + claim.effective_margin, 2),
+            )
+            compared = _difference_text(claim.left, claim.right, claim) + _paired_text(claim.paired)
             return f"{compared}: from {ends[0]} to {ends[1]} {unit(claim)}"
         case claims.Equal():
-            compared = _less(claim.left, claim.right, claim) + _pairs(claim.paired)
+            compared = _difference_text(claim.left, claim.right, claim) + _paired_text(claim.paired)
             return f"{compared}: within ± {claim.margin:g} {unit(claim)}"
         case claims.FailsAndTrains():
             return f"runs that fail, {claim.left} against {claim.right}"
         case claims.Average():
-            pairs = [_less(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)]
-            return f"mean of {listed(pairs)}"
+            pairs = [
+                _difference_text(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)
+            ]
+            return f"mean of {join_words(pairs)}"
         case claims.Relative():
-            pairs = [_less(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)]
-            ends = (number(claim.size - claim.margin, 1), number(claim.size + claim.margin, 1))
+            pairs = [
+                _difference_text(*pair, claim) for pair in zip(claim.left, claim.right, strict=True)
+            ]
+            ends = (
+                format_number(claim.size - claim.margin, 1),
+                format_number(claim.size + claim.margin, 1),
+            )
             return (
-                f"mean of {listed(pairs)}, each in percent of the right: from {ends[0]} to "
+                f"mean of {join_words(pairs)}, each in percent of the right: from {ends[0]} to "
                 f"{ends[1]} %"
             )
         case claims.Monotone():
-            return f"{' → '.join(claim.order)}: every step {claim.change} {_metric(claim)}"
+            return f"{' → '.join(claim.order)}: every step {claim.change} {_metric_text(claim)}"
         case claims.Best():
-            return f"{claim.left} against {listed(claim.rivals)}, by {_metric(claim)}"
+            return f"{claim.left} against {join_words(claim.rivals)}, by {_metric_text(claim)}"
         case claims.Faster():
             return f"epochs to {claim.accuracy_pct:g} %, {claim.left} against {claim.right}"
         case _:
             assert_never(claim)
 
 
-def counted(question: Fails | Faster) -> Cell:
+def counts_cell(hypothesis: FailureHypothesis | SpeedHypothesis) -> Cell:
     """Return a cell with the numbers of a claim that compares no means."""
-    if isinstance(question, Fails):
-        counts_of_arms = [arm.counts for arm in question.arms]
+    if isinstance(hypothesis, FailureHypothesis):
+        counts_of_arms = [arm.counts for arm in hypothesis.arms]
         rates = [
             f"{counts.dead + counts.diverged} of {counts.finished}" for counts in counts_of_arms
         ]
         return Cell(f"{rates[0]} fail", f"against {rates[1]}")
-    medians = [statistics.median_high(times) if times else math.nan for times in question.epochs]
+    medians = [statistics.median_high(times) if times else math.nan for times in hypothesis.epochs]
     never = [
-        f"{sum(math.isinf(time) for time in times)} of {len(times)}" for times in question.epochs
+        f"{sum(math.isinf(time) for time in times)} of {len(times)}" for times in hypothesis.epochs
     ]
     median_texts = [
-        NOTHING if math.isnan(m) else "never" if math.isinf(m) else f"{m:g}" for m in medians
+        DASH if math.isnan(m) else "never" if math.isinf(m) else f"{m:g}" for m in medians
     ]
     return Cell(
         f"{median_texts[0]} against {median_texts[1]} epochs",
@@ -78,7 +88,7 @@ def counted(question: Fails | Faster) -> Cell:
     )
 
 
-_HOW = {
+_TEST_DESCRIPTIONS = {
     "greater": "greater: the difference is above 0",
     "about": "a size: the difference is in the region that the claim declares, and its "
     "direction is "
@@ -100,23 +110,25 @@ _HOW = {
 }
 
 
-def note(declared: Sequence[AnyClaim], family: str) -> str:
+def claims_note(declared_claims: Sequence[AnyClaim], correction: str) -> str:
     """Return the note under the table of claims."""
-    how = "; ".join(_HOW[kind] for kind in dict.fromkeys(claim.kind for claim in declared))
-    if any(claims.images(claim) == "train" for claim in declared):
+    how = "; ".join(
+        _TEST_DESCRIPTIONS[kind] for kind in dict.fromkeys(claim.kind for claim in declared_claims)
+    )
+    if any(claims.claim_split(claim) == "train" for claim in declared_claims):
         how += (
             ". The train images: a fixed part of the train split, evaluated as the test images are"
         )
     paired = (
         " Pairs: runs of one training, compared within themselves."
-        if any(_is_paired(c) for c in declared)
+        if any(_is_paired(c) for c in declared_claims)
         else ""
     )
     return (
         "Differences say how much better left is: accuracy, or how much lower error or loss, "
         "over converged runs by "
         f"Welch's t with ν degrees of freedom. How each claim is judged - {how}. Where p "
-        f"({family}) is below 0.05, the "
+        f"({correction}) is below 0.05, the "
         f"claim is reproduced or contradicted; otherwise it is inconclusive.{paired}"
     )
 
@@ -125,19 +137,21 @@ def _is_paired(claim: AnyClaim) -> bool:
     return bool(getattr(claim, "paired", False))
 
 
-def _pairs(paired: bool) -> str:
+def _paired_text(paired: bool) -> str:
     return ", run by run" if paired else ""
 
 
-def _metric(claim: Measured) -> str:
+def _metric_text(claim: MetricClaim) -> str:
     metric = {"top1": "accuracy", "error": "error", "loss": "loss"}[claim.metric]
     return f"test {metric}" if claim.split == "test" else f"{metric} on the train images"
 
 
-def _less(left: str, right: str, claim: Measured) -> str:
+def _difference_text(left: str, right: str, claim: MetricClaim) -> str:
     """Return the difference in words, in the order for which a value above 0 means that left is
     better.
     """
     if claim.metric == "top1":
-        return f"{left} − {right}" + (f" in {_metric(claim)}" if claim.split == "train" else "")
-    return f"{right} − {left} in {_metric(claim)}"
+        return f"{left} − {right}" + (
+            f" in {_metric_text(claim)}" if claim.split == "train" else ""
+        )
+    return f"{right} − {left} in {_metric_text(claim)}"

@@ -6,18 +6,27 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from resnetlab.reports.document import Cell, Column, Table
-from resnetlab.reports.format import NOTHING, listed, number, p_value, places, plural, signed, span
+from resnetlab.reports.format import (
+    DASH,
+    decimals,
+    format_count,
+    format_interval,
+    format_number,
+    format_p_value,
+    format_signed,
+    join_words,
+)
 from resnetlab.stats.contrasts import Effect, welch
 from resnetlab.stats.intervals import Summary
 from resnetlab.stats.verdict import benjamini_hochberg
-from resnetlab.studies.claims import labels
+from resnetlab.studies.claims import condition_labels
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
-MOST_PAIRS = 15
+MAX_PAIRS = 15
 """Largest number of pairs; with more pairs each condition is compared only with the best one."""
-MOST_ROWS = 20
+MAX_ROWS = 20
 """Largest number of rows; a note has the number of the others."""
 
 
@@ -26,15 +35,15 @@ def table(analysis: StudyAnalysis) -> Table | None:
 
     It is None if claims name all conditions or if the study is not finished.
     """
-    claimed = {label for claim in analysis.study.claims for label in labels(claim)}
+    claimed = {label for claim in analysis.study.claims for label in condition_labels(claim)}
     comparable = {
-        label: summary for label, summary in analysis.summaries.items() if _comparable(summary)
+        label: summary for label, summary in analysis.summaries.items() if _is_comparable(summary)
     }
     pairs = [pair for pair in combinations(comparable, 2) if not claimed.issuperset(pair)]
     if not analysis.counts.complete or not pairs:
         return None
     best = max(comparable, key=lambda label: comparable[label].mean_pct or 0.0)
-    against_best = len(pairs) > MOST_PAIRS
+    against_best = len(pairs) > MAX_PAIRS
     if against_best:
         pairs = [
             (best, label)
@@ -43,7 +52,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
         ]
     effects = [welch(comparable[a].converged_pct, comparable[b].converged_pct) for a, b in pairs]
     tested = [effect for effect in effects if not effect.deterministic]
-    p_values = [min(1.0, 2 * min(effect.above(0), effect.below(0))) for effect in tested]
+    p_values = [min(1.0, 2 * min(effect.p_above(0), effect.p_below(0))) for effect in tested]
     adjusted = iter(benjamini_hochberg(p_values))
     rows = [
         (pair, effect, None if effect.deterministic else next(adjusted))
@@ -65,20 +74,20 @@ def table(analysis: StudyAnalysis) -> Table | None:
     note = (
         f"No claim declared these differences, so none is judged. {selection}: left less "
         "right in test accuracy, over "
-        f"converged runs, by Welch's t; p corrected over {plural(len(tested), 'difference')} "
+        f"converged runs, by Welch's t; p corrected over {format_count(len(tested), 'difference')} "
         "for their false discovery "
         "rate (Benjamini and Hochberg 1995), each interval for itself."
     )
-    if len(rows) > MOST_ROWS:
-        note += f" {plural(len(rows) - MOST_ROWS, 'row')} with a larger p are left out."
+    if len(rows) > MAX_ROWS:
+        note += f" {format_count(len(rows) - MAX_ROWS, 'row')} with a larger p are left out."
     if short := [label for label in analysis.summaries if label not in comparable]:
-        note += f" Not compared, with fewer than 2 converged runs: {listed(short)}."
+        note += f" Not compared, with fewer than 2 converged runs: {join_words(short)}."
     return Table(
-        "exploratory", columns, tuple(_row(analysis, *row) for row in rows[:MOST_ROWS]), note
+        "exploratory", columns, tuple(_row(analysis, *row) for row in rows[:MAX_ROWS]), note
     )
 
 
-def _comparable(summary: Summary) -> bool:
+def _is_comparable(summary: Summary) -> bool:
     return len(summary.converged_pct) >= 2 and not summary.counts.out_of_memory
 
 
@@ -92,14 +101,16 @@ def _row(
         if outcomes.converged < outcomes.finished
     ]
     interval = None if effect.deterministic else effect.interval()
-    digits = places(interval)
+    digits = decimals(interval)
     return (
         Cell(
             f"{pair[0]} − {pair[1]}",
-            f"of converged runs alone: {listed(failures)}" if failures else "",
+            f"of converged runs alone: {join_words(failures)}" if failures else "",
         ),
-        Cell(signed(effect.d, digits), "deterministic" if effect.deterministic else ""),
-        Cell(span(interval, digits)),
-        Cell(NOTHING if effect.nu is None else number(effect.nu)),
-        Cell(p_value(p)),
+        Cell(
+            format_signed(effect.estimate, digits), "deterministic" if effect.deterministic else ""
+        ),
+        Cell(format_interval(interval, digits)),
+        Cell(DASH if effect.df is None else format_number(effect.df)),
+        Cell(format_p_value(p)),
     )

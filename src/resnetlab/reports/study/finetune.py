@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.bundle.licences import licence_of
-from resnetlab.recipes.finetune import Stage, Tuning
+from resnetlab.bundle.licences import find_license
+from resnetlab.recipes.finetune import FinetuneRecipe, Stage
 from resnetlab.reports.document import Fact
-from resnetlab.reports.format import listed, plural
+from resnetlab.reports.format import format_count, join_words
 from resnetlab.schema import encode, without_defaults
 
 if TYPE_CHECKING:
@@ -30,25 +30,27 @@ _AUGMENTATION = {
 }
 
 
-def any_tuned(analysis: StudyAnalysis) -> bool:
+def has_finetuning(analysis: StudyAnalysis) -> bool:
     """Return whether the study has a recipe of fine-tuning."""
-    return any(isinstance(condition.recipe, Tuning) for condition in analysis.study.conditions)
+    return any(
+        isinstance(condition.recipe, FinetuneRecipe) for condition in analysis.study.conditions
+    )
 
 
 def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
     """Return the protocol of each fine-tuning recipe and the license of each network's weights."""
-    tuned = [c for c in analysis.study.conditions if isinstance(c.recipe, Tuning)]
+    tuned = [c for c in analysis.study.conditions if isinstance(c.recipe, FinetuneRecipe)]
     protocols: dict[str, list[str]] = {}
     licenses: dict[str, list[str]] = {}
     for condition in tuned:
-        assert isinstance(condition.recipe, Tuning), condition.recipe
-        protocols.setdefault(protocol(condition.recipe), []).append(condition.label)
-        license_ = licence_of(condition.model)
+        assert isinstance(condition.recipe, FinetuneRecipe), condition.recipe
+        protocols.setdefault(describe_protocol(condition.recipe), []).append(condition.label)
+        license_ = find_license(condition.model)
         restriction = ", which rules out commercial use" if license_.non_commercial else ""
         licenses.setdefault(f"{license_}{restriction}", []).append(condition.label)
     groups = [("Fine-tuning", protocols), ("Licence of the weights", licenses)]
     return tuple(
-        Fact(term + (f" ({listed(labels)})" if len(labels_by_text) > 1 else ""), text)
+        Fact(term + (f" ({join_words(labels)})" if len(labels_by_text) > 1 else ""), text)
         for term, labels_by_text in groups
         for text, labels in labels_by_text.items()
     )
@@ -58,7 +60,7 @@ def settings(condition: Condition) -> dict[str, dict[str, Any]]:
     """Return the data and recipe of a fine-tuning condition as tables, without the fields that it
     does not use.
     """
-    if not isinstance(condition.recipe, Tuning):
+    if not isinstance(condition.recipe, FinetuneRecipe):
         return {}
     stages = {
         stage.name: without_defaults(stage) | {"name": None} for stage in condition.recipe.stages
@@ -68,29 +70,33 @@ def settings(condition: Condition) -> dict[str, dict[str, Any]]:
     return {"recipe": recipe, "data": data}
 
 
-def protocol(tuning: Tuning) -> str:
+def describe_protocol(recipe: FinetuneRecipe) -> str:
     """Describe the protocol of a recipe of fine-tuning in sentences."""
-    sentences = [_stage(stage) for stage in tuning.due]
+    sentences = [_describe_stage(stage) for stage in recipe.resolved_stages]
     view = (
         "whole"
-        if tuning.view == "whole"
+        if recipe.view == "whole"
         else "by the shorter side at int(256/224 x test size) and the centre crop"
     )
-    if tuning.crops > 1:
-        view += f"; the test photographs by the mean probabilities of {tuning.crops} crops"
-    balance = " Each class weighs alike in the loss." if tuning.class_weights == "balanced" else ""
+    if recipe.crops > 1:
+        view += f"; the test photographs by the mean probabilities of {recipe.crops} crops"
+    balance = " Each class weighs alike in the loss." if recipe.class_weights == "balanced" else ""
     return f"{' '.join(sentences)}{balance} Evaluation shows photographs {view}."
 
 
-def _stage(stage: Stage) -> str:
+def _describe_stage(stage: Stage) -> str:
     recipe, optimizer = stage.recipe, stage.recipe.optimiser
     trainable = _TRAINABLE.get(str(stage.trains), f"all but the first {stage.trains} parts learn")
     rates = [f"{rate:g}" for rate in stage.rates or (optimizer.lr,)]
     rate = f"at {rates[0]}" if len(rates) == 1 else f"at the best of {', '.join(rates)}"
-    length = plural(recipe.epochs, "epoch") if recipe.epochs else plural(recipe.steps or 0, "step")
+    length = (
+        format_count(recipe.epochs, "epoch")
+        if recipe.epochs
+        else format_count(recipe.steps or 0, "step")
+    )
     scaled = ", JPEGs decoded no further than a crop needs" if stage.decode == "scaled" else ""
     until = (
-        f", ended after {plural(stage.patience, 'epoch')} without a lower validation loss"
+        f", ended after {format_count(stage.patience, 'epoch')} without a lower validation loss"
         if stage.patience
         else ""
     )

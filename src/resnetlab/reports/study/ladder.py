@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.document import Cell, Column, Ladder, StepRow, Steps, Table
-from resnetlab.reports.format import NOTHING, capital, p_value, pct, places, signed, span
+from resnetlab.reports.document import Cell, Column, LadderPlot, LadderSection, RungRow, Table
+from resnetlab.reports.format import (
+    DASH,
+    capitalize_first,
+    decimals,
+    format_interval,
+    format_p_value,
+    format_pct,
+    format_signed,
+)
 from resnetlab.stats.contrasts import Effect, welch
 from resnetlab.stats.intervals import mean
 from resnetlab.stats.verdict import Verdict
@@ -15,9 +23,9 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 
-def section(analysis: StudyAnalysis) -> Ladder | None:
+def ladder_section(analysis: StudyAnalysis) -> LadderSection | None:
     """Return the table and figure of a ladder, or None if the study has no ladder."""
-    return Ladder(_table(analysis), _steps(analysis)) if analysis.study.ladder else None
+    return LadderSection(_table(analysis), _plot(analysis)) if analysis.study.ladder else None
 
 
 def _verdicts(analysis: StudyAnalysis) -> dict[str, Verdict]:
@@ -81,41 +89,49 @@ def _table(analysis: StudyAnalysis) -> Table:
 
 def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[Cell, ...]:
     summary, effect = analysis.summaries[rung.condition], _effect(analysis, rung)
-    counts, digits = summary.counts, places(summary.interval_pct)
+    counts, digits = summary.counts, decimals(summary.interval_pct)
     train = _train_pct(analysis, rung.condition)
     side = f"side rung: instead of {rung.instead_of}, upon {rung.parent}" if rung.instead_of else ""
     changes = (
         "; ".join(part for part in (side, *rung.adds) if part)
         or "model, data and recipe of the study"
     )
-    notes = [span(summary.interval_pct, digits)] if summary.interval_pct else []
+    notes = [format_interval(summary.interval_pct, digits)] if summary.interval_pct else []
     notes += (
         [f"{counts.converged} of {counts.finished} converged"]
         if counts.converged < counts.finished
         else []
     )
     gap_to_test = None if train is None or summary.mean_pct is None else train - summary.mean_pct
-    difference, interval = Cell(NOTHING), None
+    difference, interval = Cell(DASH), None
     if effect is not None:
         interval = effect.interval(verdict.confidence if verdict else 0.95)
-        difference = Cell(signed(effect.d, places(interval)), span(interval, places(interval)))
-    word = Cell("no claim" if rung.parent else NOTHING)
+        difference = Cell(
+            format_signed(effect.estimate, decimals(interval)),
+            format_interval(interval, decimals(interval)),
+        )
+    word = Cell("no claim" if rung.parent else DASH)
     if verdict is not None:
-        p = f"p {p_value(verdict.p_holm)}, Holm" if verdict.p_holm is not None else ""
+        p = f"p {format_p_value(verdict.p_holm)}, Holm" if verdict.p_holm is not None else ""
         word = Cell(
-            capital(verdict.word), "; ".join(filter(None, (p, _expected(rung)))), verdict.word
+            capitalize_first(verdict.label),
+            "; ".join(filter(None, (p, _expectation_text(rung)))),
+            verdict.label,
         )
     return (
         Cell(rung.condition, changes),
-        Cell(pct(summary.mean_pct, digits), "; ".join(notes)),
-        Cell(pct(train), "" if gap_to_test is None else f"{signed(gap_to_test)} to test"),
+        Cell(format_pct(summary.mean_pct, digits), "; ".join(notes)),
+        Cell(
+            format_pct(train),
+            "" if gap_to_test is None else f"{format_signed(gap_to_test)} to test",
+        ),
         difference,
         word,
         Cell(rung.why),
     )
 
 
-def _expected(rung: Rung) -> str:
+def _expectation_text(rung: Rung) -> str:
     within = f"within {rung.margin:g} points" if rung.margin else ""
     return (
         "expected: "
@@ -123,9 +139,9 @@ def _expected(rung: Rung) -> str:
     )
 
 
-def _steps(analysis: StudyAnalysis) -> Steps:
+def _plot(analysis: StudyAnalysis) -> LadderPlot:
     names = [rung.condition for rung in analysis.study.ladder]
-    rows = tuple(_step(analysis, rung, names) for rung in analysis.study.ladder)
+    rows = tuple(_rung_row(analysis, rung, names) for rung in analysis.study.ladder)
     values = [value for row in rows for value in (row.mean_pct, row.train_pct) if value is not None]
     low, high = min(values, default=0.0), max(values, default=100.0)
     pad = 0.06 * (high - low) + 0.3
@@ -138,31 +154,37 @@ def _steps(analysis: StudyAnalysis) -> Steps:
         "what was learned by heart."
     )
     descriptions = [
-        f"{row.label}{', a side rung' if row.side else ''}: {' '.join(filter(None, row.said))}"
+        f"{row.label}{', a side rung' if row.is_side_rung else ''}: "
+        f"{' '.join(filter(None, row.texts))}"
         for row in rows
     ]
     alt = f"Steps of the ladder. {'; '.join(descriptions)}."
-    return Steps(
+    return LadderPlot(
         "ladder", "The ladder", caption, alt, rows, max(-1.0, low - pad), min(101.0, high + pad)
     )
 
 
-def _step(analysis: StudyAnalysis, rung: Rung, names: list[str]) -> StepRow:
+def _rung_row(analysis: StudyAnalysis, rung: Rung, names: list[str]) -> RungRow:
     summary, effect = analysis.summaries[rung.condition], _effect(analysis, rung)
     low, high = summary.interval_pct or (None, None)
-    digits = places(summary.interval_pct)
+    digits = decimals(summary.interval_pct)
     difference = ""
     if effect is not None:
         interval = effect.interval()
-        difference = f"{signed(effect.d, places(interval))} {span(interval, places(interval))}"
-    reached = pct(summary.mean_pct, digits) if summary.mean_pct is not None else "no converged run"
-    return StepRow(
+        difference = (
+            f"{format_signed(effect.estimate, decimals(interval))} "
+            f"{format_interval(interval, decimals(interval))}"
+        )
+    reached = (
+        format_pct(summary.mean_pct, digits) if summary.mean_pct is not None else "no converged run"
+    )
+    return RungRow(
         label=rung.condition,
-        side=bool(rung.instead_of),
+        is_side_rung=bool(rung.instead_of),
         parent=names.index(rung.parent) if rung.parent else None,
         mean_pct=summary.mean_pct,
         low_pct=low,
         high_pct=high,
         train_pct=_train_pct(analysis, rung.condition),
-        said=(reached, difference),
+        texts=(reached, difference),
     )

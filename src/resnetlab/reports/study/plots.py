@@ -6,55 +6,61 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from resnetlab.analysis.study_data import Point
+from resnetlab.analysis.study_data import CurvePoint
 from resnetlab.reports.document import (
-    Curves,
     Dot,
+    DotPlot,
     DotRow,
-    Dots,
-    Forest,
+    ForestPlot,
     ForestRow,
-    Known,
+    LearningCurves,
     Line,
     Panel,
+    ReferenceEffect,
 )
-from resnetlab.reports.format import listed, pct, places, signed, span
+from resnetlab.reports.format import (
+    decimals,
+    format_interval,
+    format_pct,
+    format_signed,
+    join_words,
+)
 from resnetlab.reports.study import estimands, references, text
-from resnetlab.reports.study.finetune import any_tuned
+from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.stats.intervals import Summary, mean, t_interval
-from resnetlab.stats.verdict import Means, Question, Verdict
+from resnetlab.stats.verdict import Hypothesis, MeansHypothesis, Verdict
 from resnetlab.studies.claims import AnyClaim
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
-MOST_PANELS = 20
+MAX_PANELS = 20
 """Largest number of panels; a larger figure is hard to read and takes very long to draw."""
 
-BAND_RUNS = 5
+MIN_T_BAND_RUNS = 5
 """Number of runs from which a t-band is more informative than the range of the runs."""
 
 
-def dots(analysis: StudyAnalysis) -> Dots:
+def dot_plot(analysis: StudyAnalysis) -> DotPlot:
     """Return the figure of every planned run, by condition."""
     rows = tuple(
         _dot_row(analysis, label, summary) for label, summary in analysis.summaries.items()
     )
-    low, high = _scale(rows)
+    low, high = _accuracy_scale(rows)
     hidden = all(row.chance_pct < low for row in rows)
     caption, alt = (
-        text.dots_caption(analysis, hidden) + references.caption(rows),
-        text.dots_alt(analysis),
+        text.dot_plot_caption(analysis, hidden) + references.marks_caption(rows),
+        text.dot_plot_alt(analysis),
     )
-    return Dots("accuracy", "Test accuracy", caption, alt, rows, low, high)
+    return DotPlot("accuracy", "Test accuracy", caption, alt, rows, low, high)
 
 
-def _scale(rows: tuple[DotRow, ...]) -> tuple[float, float]:
+def _accuracy_scale(rows: tuple[DotRow, ...]) -> tuple[float, float]:
     """Return the ends of the accuracy scale: all runs and, unless it is far away, chance."""
     values = [dot.value_pct for row in rows for dot in row.dots if dot.value_pct is not None]
     if not values:
         return 0.0, 100.0
-    values += [mark.value_pct for row in rows for mark in row.published]
+    values += [mark.value_pct for row in rows for mark in row.reference_marks]
     low, high = min(values), max(values)
     spread = max(high - low, 1.0)
     # Intervals of few runs may be far wider than the runs. They are cut; the text has their ends.
@@ -75,26 +81,26 @@ def _dot_row(analysis: StudyAnalysis, label: str, summary: Summary) -> DotRow:
         dots.append(
             Dot(row.seed, row.status, summary.chance_pct if row.status == "diverged" else accuracy)
         )
-    counts, digits = summary.counts, places(summary.interval_pct)
+    counts, digits = summary.counts, decimals(summary.interval_pct)
     pending = f", {counts.running + counts.waiting} to come" if not counts.complete else ""
-    mean_text = "" if summary.mean_pct is None else pct(summary.mean_pct, digits)
+    mean_text = "" if summary.mean_pct is None else format_pct(summary.mean_pct, digits)
     if summary.interval_pct:
-        mean_text += f" {span(summary.interval_pct, digits)}"
+        mean_text += f" {format_interval(summary.interval_pct, digits)}"
     low, high = summary.interval_pct or (None, None)
     return DotRow(
         label=label,
-        style=analysis.style(label),
+        series_index=analysis.style(label),
         chance_pct=summary.chance_pct,
         dots=tuple(dots),
         mean_pct=summary.mean_pct,
         low_pct=low,
         high_pct=high,
-        said=(f"{counts.converged}/{counts.finished} converged{pending}", mean_text),
-        published=references.marks(analysis, label),
+        texts=(f"{counts.converged}/{counts.finished} converged{pending}", mean_text),
+        reference_marks=references.reference_marks(analysis, label),
     )
 
 
-def forest(analysis: StudyAnalysis) -> Forest | None:
+def forest_plot(analysis: StudyAnalysis) -> ForestPlot | None:
     """Return the forest plot of all claims.
 
     It is None if there are fewer than two claims (the answer then contains all of it) or the study
@@ -103,9 +109,9 @@ def forest(analysis: StudyAnalysis) -> Forest | None:
     claims = analysis.study.claims
     if not analysis.counts.complete or len(claims) < 2:
         return None
-    judged_claims = zip(claims, analysis.questions, analysis.verdicts, strict=True)
+    judged_claims = zip(claims, analysis.hypotheses, analysis.verdicts, strict=True)
     rows = tuple(
-        _forest_row(claim, question, verdict, references.effects(analysis, claim))
+        _forest_row(claim, question, verdict, references.reference_effects(analysis, claim))
         for claim, question, verdict in judged_claims
     )
     caption = (
@@ -116,31 +122,37 @@ def forest(analysis: StudyAnalysis) -> Forest | None:
         "are missing."
     )
     if sources := list(
-        dict.fromkeys(title for row in rows for known in row.published for title in known.sources)
+        dict.fromkeys(
+            title for row in rows for known in row.reference_effects for title in known.sources
+        )
     ):
-        caption += f" Diamond: the effect in published numbers ({listed(sources)})."
-    alt = "Effect of each claim. " + "; ".join(map(_forest_words, rows)) + "."
-    return Forest("claims", "Claims", caption, alt, rows)
+        caption += f" Diamond: the effect in published numbers ({join_words(sources)})."
+    alt = "Effect of each claim. " + "; ".join(map(_forest_alt, rows)) + "."
+    return ForestPlot("claims", "Claims", caption, alt, rows)
 
 
-def _forest_words(row: ForestRow) -> str:
+def _forest_alt(row: ForestRow) -> str:
     """Describe a row for the text alternative."""
     known = [
-        f", published {signed(known.d, 2)} ({listed(known.sources)})" for known in row.published
+        f", published {format_signed(known.effect, 2)} ({join_words(known.sources)})"
+        for known in row.reference_effects
     ]
-    return f"{row.label} {row.said[0]}: {row.word}" + "".join(known)
+    return f"{row.label} {row.texts[0]}: {row.verdict}" + "".join(known)
 
 
 def _forest_row(
-    claim: AnyClaim, question: Question, verdict: Verdict, published: tuple[Known, ...]
+    claim: AnyClaim,
+    hypothesis: Hypothesis,
+    verdict: Verdict,
+    reference_effects: tuple[ReferenceEffect, ...],
 ) -> ForestRow:
     effect, unit = verdict.effect, estimands.unit(claim)
     region = (
-        (question.region.low, question.region.high)
-        if isinstance(question, Means)
+        (hypothesis.region.low, hypothesis.region.high)
+        if isinstance(hypothesis, MeansHypothesis)
         else (math.nan, math.nan)
     )
-    counts = [arm.counts for arm in question.arms]
+    counts = [arm.counts for arm in hypothesis.arms]
     failed = {
         name: sum(getattr(arm_counts, name.replace(" ", "_")) for arm_counts in counts)
         for name in ("dead", "diverged", "out of memory", "missing")
@@ -152,31 +164,45 @@ def _forest_row(
         rates = f"{converged}/{sum(arm_counts.finished for arm_counts in counts)}"
     run_texts = (f"{rates} converged", failures)
     if effect is None:
-        effect_text = "" if isinstance(question, Means) else estimands.counted(question).text
+        effect_text = (
+            ""
+            if isinstance(hypothesis, MeansHypothesis)
+            else estimands.counts_cell(hypothesis).text
+        )
         return ForestRow(
-            claim.says, "", region, None, None, None, verdict.word, False, (effect_text, *run_texts)
+            claim.says,
+            "",
+            region,
+            None,
+            None,
+            None,
+            verdict.label,
+            False,
+            (effect_text, *run_texts),
         )
     interval = effect.interval(verdict.confidence)
-    digits = 3 if unit == "nats" else places(interval)
-    effect_text = f"{signed(effect.d, digits)} {span(interval, digits)} {unit}"
+    digits = 3 if unit == "nats" else decimals(interval)
+    effect_text = (
+        f"{format_signed(effect.estimate, digits)} {format_interval(interval, digits)} {unit}"
+    )
     return ForestRow(
         claim.says,
         unit,
         region,
-        effect.d,
+        effect.estimate,
         *interval,
-        verdict.word,
+        verdict.label,
         verdict.conditional,
         (effect_text, *run_texts),
-        published,
+        reference_effects,
     )
 
 
-def curves(analysis: StudyAnalysis) -> tuple[Curves, ...]:
+def learning_curves(analysis: StudyAnalysis) -> tuple[LearningCurves, ...]:
     """Return the curves of the loss on the train subset and of the error on the split with a
     recorded curve.
     """
-    points = analysis.evidence.points
+    points = analysis.study_data.curve_points
     figures = []
     if any(point.split == "train" for point in points):
         figures.append(_curves(analysis, "train", "loss"))
@@ -188,19 +214,19 @@ def curves(analysis: StudyAnalysis) -> tuple[Curves, ...]:
     return tuple(figures)
 
 
-def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> Curves:
+def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> LearningCurves:
     labels, left_out = (
-        list(analysis.summaries)[:MOST_PANELS],
-        max(0, len(analysis.summaries) - MOST_PANELS),
+        list(analysis.summaries)[:MAX_PANELS],
+        max(0, len(analysis.summaries) - MAX_PANELS),
     )
     panels = tuple(_panel(analysis, label, split, quantity) for label in labels)
     if analysis.study.ladder and (split, quantity) == ("test", "error"):
         train = [_panel(analysis, label, "train", quantity).mean for label in labels]
         panels = tuple(
-            replace(panel, beside=line) for panel, line in zip(panels, train, strict=True)
+            replace(panel, other_split_mean=line) for panel, line in zip(panels, train, strict=True)
         )
     values = [y for panel in panels for line in panel.runs for y in line.y]
-    classes = {len(facts.classes) for facts in analysis.evidence.data}
+    classes = {len(facts.classes) for facts in analysis.study_data.data}
     reference = math.log(max(classes)) if quantity == "loss" and len(classes) == 1 else None
     top = max(values, default=1.0) * 1.05
     cut = False
@@ -221,7 +247,7 @@ def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> Curves:
         f"{'; '.join(finals) or 'none yet'}."
     )
     label = f"ln {max(classes)}" if reference else ""
-    return Curves(
+    return LearningCurves(
         f"{split}-{quantity}", title, caption, alt, unit, panels, reference, label, top, left_out
     )
 
@@ -229,58 +255,62 @@ def _curves(analysis: StudyAnalysis, split: str, quantity: str) -> Curves:
 def _caption(
     analysis: StudyAnalysis,
     panels: tuple[Panel, ...],
-    left_out: int,
+    omitted_conditions: int,
     split: str,
     quantity: str,
-    reference: float | None,
-    cut: bool,
+    uniform_loss: float | None,
+    is_cut: bool,
 ) -> str:
     """Return the caption of a figure of learning curves."""
     converged_runs = [
         sum(line.outcome == "converged" for line in panel.runs) for panel in panels if panel.band
     ]
     kinds = []
-    if any(n >= BAND_RUNS for n in converged_runs):
+    if any(n >= MIN_T_BAND_RUNS for n in converged_runs):
         kinds.append("a pointwise 95 % t-interval of the mean")
-    if any(n < BAND_RUNS for n in converged_runs):
-        kinds.append(f"the range of the runs where fewer than {BAND_RUNS} converged")
+    if any(n < MIN_T_BAND_RUNS for n in converged_runs):
+        kinds.append(f"the range of the runs where fewer than {MIN_T_BAND_RUNS} converged")
     sentences = [
         "Thin lines: runs, dashed where they did not converge. Bold: mean of the converged runs."
     ]
     sentences += [f"Band: {', and '.join(kinds)}."] if kinds else []
-    if any(panel.beside for panel in panels):
+    if any(panel.other_split_mean for panel in panels):
         sentences.append(
             "Dashed: mean error on the fixed train images, whose way to the bold line is what "
             "was overfitted."
         )
-    if left_out:
+    if omitted_conditions:
         sentences.append(
-            f"The first {len(panels)} of {len(panels) + left_out} conditions; curves.csv holds all."
+            f"The first {len(panels)} of {len(panels) + omitted_conditions} conditions; "
+            "curves.csv holds all."
         )
     elif sum(panel.mean is not None for panel in panels) > 1:
         sentences.append("Grey: the means of the other conditions.")
     if split == "train":
-        images = {facts.train_subset_images for facts in analysis.evidence.data} - {None}
+        images = {facts.train_subset_images for facts in analysis.study_data.data} - {None}
         of = f" of {max(n for n in images if n):,} images" if len(images) == 1 else ""
         sentences.append(
             f"A fixed train subset{of}, in evaluation mode; step 0 is the network before training."
         )
-    if split == "validation" and any_tuned(analysis):
+    if split == "validation" and has_finetuning(analysis):
         sentences.append(
             "The stages of a fine-tuning stand one after another, each judged at the size at "
             "which it learns."
         )
-    if reference:
-        sentences.append(f"Dotted: {reference:.2f} nats, the loss of a uniform guess.")
+    if uniform_loss:
+        sentences.append(f"Dotted: {uniform_loss:.2f} nats, the loss of a uniform guess.")
     if quantity == "error" and split == "test":
         sentences.append("Nothing was chosen by this curve.")
     return " ".join(
-        [*sentences, *(["A triangle at the top stands for a mean above the scale."] if cut else [])]
+        [
+            *sentences,
+            *(["A triangle at the top stands for a mean above the scale."] if is_cut else []),
+        ]
     )
 
 
 def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Panel:
-    by_seed: dict[int, list[Point]] = {}
+    by_seed: dict[int, list[CurvePoint]] = {}
     for point in analysis.points(label):
         if point.split == split:
             by_seed.setdefault(point.seed, []).append(point)
@@ -302,7 +332,7 @@ def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Pa
     average = Line("converged", tuple(shared), tuple(mean(column) for column in columns))
     band = None
     if len(converged) >= 2:
-        use_t = len(converged) >= BAND_RUNS
+        use_t = len(converged) >= MIN_T_BAND_RUNS
         edges = [t_interval(column) if use_t else (min(column), max(column)) for column in columns]
         pairs = [edge for edge in edges if edge is not None]
         band = (tuple(max(0.0, low) for low, _ in pairs), tuple(high for _, high in pairs))

@@ -12,22 +12,39 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.document import Cell, Column, DotRow, Fact, Known, Mark, Table
-from resnetlab.reports.format import NOTHING, capital, listed, number, pct, places, plural, span
+from resnetlab.reports.document import (
+    Cell,
+    Column,
+    DotRow,
+    Fact,
+    ReferenceEffect,
+    ReferenceMark,
+    Table,
+)
+from resnetlab.reports.format import (
+    DASH,
+    capitalize_first,
+    decimals,
+    format_count,
+    format_interval,
+    format_number,
+    format_pct,
+    join_words,
+)
 from resnetlab.stats.intervals import Interval, mean
-from resnetlab.stats.prediction import Badge, against
+from resnetlab.stats.prediction import CompatibilityBadge, compare_with_reported
 from resnetlab.studies.claims import (
     About,
     AnyClaim,
     Average,
+    ClaimSplit,
     Equal,
     Greater,
-    Images,
     Relative,
-    labels,
+    condition_labels,
 )
-from resnetlab.studies.parsing.references import has, settled, works
-from resnetlab.studies.references import Beside, Quantity
+from resnetlab.studies.parsing.references import citation_urls, flatten_condition, has_fields
+from resnetlab.studies.references import MatchedReference, Quantity
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -37,24 +54,24 @@ TOP5: Quantity = "top-5 error"
 
 
 @dataclass(frozen=True)
-class Compared:
+class ReferenceComparison:
     """Comparison of a published number with converged runs: accuracies or top-5 errors in percent,
     or nats.
     """
 
-    beside: Beside
+    reference: MatchedReference
     measured: tuple[float, ...]
-    badge: Badge | None
+    badge: CompatibilityBadge | None
     interval: Interval | None
     """Prediction interval of the published number if nothing differs; None without a badge."""
-    why: str
+    no_badge_reason: str
     """Reason that there is no badge."""
     differences: tuple[str, ...]
-    drawn: bool
+    is_plotted: bool
     """True if the number is of the same images, so that figures of them can contain it."""
 
 
-def compared(analysis: StudyAnalysis) -> tuple[Compared, ...]:
+def compare_references(analysis: StudyAnalysis) -> tuple[ReferenceComparison, ...]:
     """Compare every published number of the study with its runs, in the order of the conditions."""
     order = list(analysis.summaries)
     pairs = sorted(analysis.study.published, key=lambda pair: order.index(pair.condition))
@@ -63,7 +80,10 @@ def compared(analysis: StudyAnalysis) -> tuple[Compared, ...]:
 
 def table(analysis: StudyAnalysis) -> Table | None:
     """Return the table of published and measured numbers, or None if the study names none."""
-    rows = tuple(_row(item, address(analysis, item.beside.title)) for item in compared(analysis))
+    rows = tuple(
+        _row(item, citation_url(analysis, item.reference.title))
+        for item in compare_references(analysis)
+    )
     if not rows:
         return None
     columns = (
@@ -88,13 +108,13 @@ def table(analysis: StudyAnalysis) -> Table | None:
     return Table("beside", columns, rows, note, "scroll")
 
 
-def alone(analysis: StudyAnalysis) -> Table | None:
+def unmatched_table(analysis: StudyAnalysis) -> Table | None:
     """Return the table of published numbers without a measured one, or None if there are none."""
     rows = tuple(
         (
             Cell(pair.value.label),
-            Cell(pair.title, cited=pair.title, url=address(analysis, pair.title)),
-            _published(pair),
+            Cell(pair.title, cited=pair.title, url=citation_url(analysis, pair.title)),
+            _reference_cell(pair),
             Cell(
                 "Published only",
                 "of no condition of this study"
@@ -118,24 +138,24 @@ def alone(analysis: StudyAnalysis) -> Table | None:
     return Table("alone", columns, rows, note) if rows else None
 
 
-def protocols(analysis: StudyAnalysis) -> tuple[Fact, ...]:
+def protocol_facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
     """Return the protocol of each source, and its differences that no field of a condition
     describes.
     """
-    sources: dict[str, list[Beside]] = {}
+    sources: dict[str, list[MatchedReference]] = {}
     for pair in analysis.study.published:
         sources.setdefault(pair.title, []).append(pair)
     facts = []
     for title, pairs in sources.items():
         labelled = tuple(dict.fromkeys(pair.condition for pair in pairs))
-        facts.append(Fact(f"{capital(title)}, the protocol", pairs[0].protocol.said))
+        facts.append(Fact(f"{capitalize_first(title)}, the protocol", pairs[0].protocol.said))
         for item in pairs[0].protocol.differs:
             affected = [
                 label
                 for label in labelled
-                if not item.unless or not has(analysis.study.condition(label), item.unless)
+                if not item.unless or not has_fields(analysis.study.condition(label), item.unless)
             ]
-            where = f" ({listed(affected)})" if len(affected) < len(labelled) else ""
+            where = f" ({join_words(affected)})" if len(affected) < len(labelled) else ""
             if affected:
                 facts.append(
                     Fact("What differs", f"published: {item.published}; here: {item.here}{where}")
@@ -143,28 +163,28 @@ def protocols(analysis: StudyAnalysis) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def address(analysis: StudyAnalysis, source: str) -> str:
+def citation_url(analysis: StudyAnalysis, source: str) -> str:
     """Return the address of a cited work, or empty text if it is not known.
 
     `source` names the work before the first comma, then its table or figure.
     """
     pairs = (*analysis.study.published, *analysis.study.published_only)
-    known = works() | {pair.title.partition(",")[0]: pair.url for pair in pairs if pair.url}
+    known = citation_urls() | {pair.title.partition(",")[0]: pair.url for pair in pairs if pair.url}
     return known.get(source.partition(",")[0], "")
 
 
-def marks(analysis: StudyAnalysis, label: str) -> tuple[Mark, ...]:
+def reference_marks(analysis: StudyAnalysis, label: str) -> tuple[ReferenceMark, ...]:
     """Return the marks of published numbers for a condition in the first figure."""
     result = []
-    for item in compared(analysis):
-        value = item.beside.value.accuracy_pct
-        if item.beside.condition == label and item.drawn and value is not None:
+    for item in compare_references(analysis):
+        value = item.reference.value.accuracy_pct
+        if item.reference.condition == label and item.is_plotted and value is not None:
             low, high = item.interval or (None, None)
-            result.append(Mark(value, low, high))
+            result.append(ReferenceMark(value, low, high))
     return tuple(result)
 
 
-def effects(analysis: StudyAnalysis, claim: AnyClaim) -> tuple[Known, ...]:
+def reference_effects(analysis: StudyAnalysis, claim: AnyClaim) -> tuple[ReferenceEffect, ...]:
     """Return the effects of a claim in published numbers.
 
     An effect needs a number for each condition of the claim, all with the same quantity and
@@ -172,7 +192,7 @@ def effects(analysis: StudyAnalysis, claim: AnyClaim) -> tuple[Known, ...]:
     """
     if not isinstance(claim, Greater | About | Equal | Average | Relative):
         return ()
-    groups: dict[tuple[str, ...], list[Beside]] = {}
+    groups: dict[tuple[str, ...], list[MatchedReference]] = {}
     for pair in analysis.study.published:
         value = pair.value
         kind = "loss" if value.quantity == "loss" else "top1"
@@ -181,7 +201,7 @@ def effects(analysis: StudyAnalysis, claim: AnyClaim) -> tuple[Known, ...]:
             and value.quantity != TOP5
             and not _mismatch_reason(analysis, pair, claim.split)
         )
-        if comparable and value.value is not None and pair.condition in labels(claim):
+        if comparable and value.value is not None and pair.condition in condition_labels(claim):
             best = value.m > 1 and value.statistic == "best"
             key = (repr(replace(pair.protocol, said="")), value.chosen, "best" if best else "")
             groups.setdefault(key, []).append(pair)
@@ -196,26 +216,28 @@ def effects(analysis: StudyAnalysis, claim: AnyClaim) -> tuple[Known, ...]:
             candidates = [pair for pair in pairs if pair.title == title or not title]
             first = [
                 next((pair for pair in candidates if pair.condition == label), None)
-                for label in labels(claim)
+                for label in condition_labels(claim)
             ]
             chosen = [pair for pair in first if pair is not None]
             if len(chosen) == len(first):
                 titles = dict.fromkeys(pair.title for pair in pairs if pair in chosen)
-                result.append(Known(_published_effect(claim, chosen), tuple(titles)))
+                result.append(ReferenceEffect(_reference_effect(claim, chosen), tuple(titles)))
     return tuple(result)
 
 
-def _covers(pairs: list[Beside], claim: AnyClaim, title: str) -> bool:
-    return {pair.condition for pair in pairs if pair.title == title} >= set(labels(claim))
+def _covers(references: list[MatchedReference], claim: AnyClaim, title: str) -> bool:
+    return {pair.condition for pair in references if pair.title == title} >= set(
+        condition_labels(claim)
+    )
 
 
-def _published_effect(
-    claim: Greater | About | Equal | Average | Relative, pairs: list[Beside]
+def _reference_effect(
+    claim: Greater | About | Equal | Average | Relative, references: list[MatchedReference]
 ) -> float:
     """Return the advantage of left over right, in points or nats, or in percent of right."""
     values = []
-    for pair in pairs:
-        value = pair.value.source().value
+    for pair in references:
+        value = pair.value.as_reported_result().value
         values.append(
             -value if claim.metric == "loss" else value - (100 if claim.metric == "error" else 0)
         )
@@ -225,9 +247,9 @@ def _published_effect(
     )
 
 
-def caption(rows: tuple[DotRow, ...]) -> str:
+def marks_caption(rows: tuple[DotRow, ...]) -> str:
     """Return the explanation of the diamonds for a caption, or empty text if there is none."""
-    marks = [mark for row in rows for mark in row.published]
+    marks = [mark for row in rows for mark in row.reference_marks]
     if not marks:
         return ""
     without_interval = any(mark.low_pct is None for mark in marks)
@@ -239,39 +261,39 @@ def caption(rows: tuple[DotRow, ...]) -> str:
     )
 
 
-def _compare(analysis: StudyAnalysis, pair: Beside) -> Compared:
-    value = pair.value
-    measured = _measured(analysis, pair)
-    differences, reduction = _differences(analysis, pair)
+def _compare(analysis: StudyAnalysis, reference: MatchedReference) -> ReferenceComparison:
+    value = reference.value
+    measured = _measured_values(analysis, reference)
+    differences, reduction = _differences(analysis, reference)
     why = (
         value.status
-        or _not_measured_reason(analysis, pair)
+        or _not_measured_reason(analysis, reference)
         or reduction
-        or _no_interval_reason(analysis, pair, measured)
+        or _no_interval_reason(analysis, reference, measured)
     )
     badge, interval = None, None
     if not why:
-        source = value.source()
-        subset_error = _subset_error(analysis, pair, mean(measured))
-        badge, interval, _ = against(
+        source = value.as_reported_result()
+        subset_error = _subset_error(analysis, reference, mean(measured))
+        badge, interval, _ = compare_with_reported(
             measured, replace(source, half_width=source.half_width + subset_error)
         )
-    drawn = not _mismatch_reason(analysis, pair) and value.accuracy_pct is not None
-    return Compared(pair, measured, badge, interval, why, differences, drawn)
+    drawn = not _mismatch_reason(analysis, reference) and value.accuracy_pct is not None
+    return ReferenceComparison(reference, measured, badge, interval, why, differences, drawn)
 
 
-def _measured(analysis: StudyAnalysis, pair: Beside) -> tuple[float, ...]:
+def _measured_values(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[float, ...]:
     """Return the values of the converged runs on the split and at the epoch of a published number.
 
     They are losses in nats, top-5 errors in percent, or accuracies in percent.
     """
-    value, measured = pair.value, []
+    value, measured = reference.value, []
     points = {
         (p.seed, p.split, p.epoch): p
-        for p in analysis.evidence.points
-        if p.condition == pair.condition
+        for p in analysis.study_data.curve_points
+        if p.condition == reference.condition
     }
-    for row in analysis.rows(pair.condition):
+    for row in analysis.rows(reference.condition):
         if row.status != "converged":
             continue
         if value.epoch:
@@ -289,26 +311,30 @@ def _measured(analysis: StudyAnalysis, pair: Beside) -> tuple[float, ...]:
     return tuple(number for number in measured if number is not None)
 
 
-def _subset_error(analysis: StudyAnalysis, pair: Beside, accuracy: float) -> float:
+def _subset_error(analysis: StudyAnalysis, reference: MatchedReference, accuracy: float) -> float:
     """Return the sampling error of an accuracy in percent that was measured on a part of the train
     images.
 
     It is half the width of the 95 % interval of the accuracy on all train images; 0 for other
     numbers.
     """
-    facts = analysis.data(pair.condition)
+    facts = analysis.data(reference.condition)
     part, all_images = facts.train_subset_images, facts.train_images
-    if pair.value.split != "train" or pair.value.accuracy_pct is None or not part:
+    if reference.value.split != "train" or reference.value.accuracy_pct is None or not part:
         return 0.0
     return NormalDist().inv_cdf(0.975) * math.sqrt(
         accuracy * (100 - accuracy) / part * (1 - part / all_images)
     )
 
 
-def _not_measured_reason(analysis: StudyAnalysis, pair: Beside) -> str:
+def _not_measured_reason(analysis: StudyAnalysis, reference: MatchedReference) -> str:
     """Return the reason why this quantity was not measured here; empty if it was."""
-    value, name, published_data = pair.value, analysis.data(pair.condition).name, pair.protocol.data
-    rows = analysis.rows(pair.condition)
+    value, name, published_data = (
+        reference.value,
+        analysis.data(reference.condition).name,
+        reference.protocol.data,
+    )
+    rows = analysis.rows(reference.condition)
     top5_measured = any(getattr(row, f"{value.split}_top5_error_pct") is not None for row in rows)
     if value.quantity == "multiply-adds" or (
         value.quantity == TOP5 and analysis.counts.complete and not top5_measured
@@ -319,53 +345,61 @@ def _not_measured_reason(analysis: StudyAnalysis, pair: Beside) -> str:
     at = f" at epoch {value.epoch:g}" if value.epoch else ""
     recorded = {
         p.split
-        for p in analysis.evidence.points
-        if p.condition == pair.condition and p.epoch == value.epoch
+        for p in analysis.study_data.curve_points
+        if p.condition == reference.condition and p.epoch == value.epoch
     }
     if value.epoch and analysis.counts.complete and value.split not in recorded:
         return f"measured on the {value.split} images{at}, of which nothing is recorded here"
     return ""
 
 
-def _mismatch_reason(analysis: StudyAnalysis, pair: Beside, split: Images = "test") -> str:
+def _mismatch_reason(
+    analysis: StudyAnalysis, reference: MatchedReference, split: ClaimSplit = "test"
+) -> str:
     """Return the reason that the number is not comparable with a split at the end of training;
     empty if it is.
     """
-    value = pair.value
+    value = reference.value
     if value.split != split:
         return f"measured on the {value.split} images, here on the {split} images"
-    return _not_measured_reason(analysis, pair) or (
+    return _not_measured_reason(analysis, reference) or (
         f"read at epoch {value.epoch:g}, before the end" if value.epoch else ""
     )
 
 
-def _no_interval_reason(analysis: StudyAnalysis, pair: Beside, measured: tuple[float, ...]) -> str:
+def _no_interval_reason(
+    analysis: StudyAnalysis, reference: MatchedReference, measured: tuple[float, ...]
+) -> str:
     if not analysis.counts.complete:
         return "waiting for the last run"
     if len(measured) < 2:
-        return f"{plural(len(measured), 'converged run')}: no interval"
-    lower_best = pair.value.quantity in ("loss", TOP5) and pair.value.statistic == "best"
-    return f"a best {pair.value.quantity}, for which no interval is known" if lower_best else ""
+        return f"{format_count(len(measured), 'converged run')}: no interval"
+    lower_best = reference.value.quantity in ("loss", TOP5) and reference.value.statistic == "best"
+    return (
+        f"a best {reference.value.quantity}, for which no interval is known" if lower_best else ""
+    )
 
 
-def _differences(analysis: StudyAnalysis, pair: Beside) -> tuple[tuple[str, ...], str]:
+def _differences(
+    analysis: StudyAnalysis, reference: MatchedReference
+) -> tuple[tuple[str, ...], str]:
     """Return the differences from the source's protocol, and the reason that this one is reduced,
     if it is.
     """
     condition, facts, protocol = (
-        analysis.study.condition(pair.condition),
-        analysis.data(pair.condition),
-        pair.protocol,
+        analysis.study.condition(reference.condition),
+        analysis.data(reference.condition),
+        reference.protocol,
     )
     recipe, differences, reductions = condition.recipe, [], []
     if facts.name == f"{protocol.data}-rebuilt":
         differences.append(f"data {facts.name} (published {protocol.data})")
-    if pair.value.split == "train" and facts.train_subset_images:
+    if reference.value.split == "train" and facts.train_subset_images:
         differences.append(
             f"{facts.train_subset_images:,} of the train images, for which the interval "
             "allows (published: all)"
         )
-    fields = settled(condition)
+    fields = flatten_condition(condition)
     steps = recipe.total_steps(facts.train_images)
     if protocol.steps is not None:
         published_images = protocol.steps * int(
@@ -376,7 +410,7 @@ def _differences(analysis: StudyAnalysis, pair: Beside) -> tuple[tuple[str, ...]
         if steps * recipe.batch_size < published_images:
             reductions.append("fewer steps than the published one")
     if protocol.epochs is not None:
-        epochs = recipe.passes(facts.train_images)
+        epochs = recipe.num_epochs(facts.train_images)
         if epochs != protocol.epochs:
             differences.append(f"{epochs:g} epochs (published {protocol.epochs:g})")
         if epochs < protocol.epochs:
@@ -395,17 +429,19 @@ def _differences(analysis: StudyAnalysis, pair: Beside) -> tuple[tuple[str, ...]
                 f"{key.split('.', 1)[-1]} {_setting_text(fields[key])} (published "
                 f"{_setting_text(published_value)})"
             )
-    if pair.value.chosen != ("validation" if recipe.choose == "best" else ""):
+    if reference.value.chosen != ("validation" if recipe.choose == "best" else ""):
         published = (
-            f"by the {pair.value.chosen} images" if pair.value.chosen else "the last, or not said"
+            f"by the {reference.value.chosen} images"
+            if reference.value.chosen
+            else "the last, or not said"
         )
         differences.append(
             f"the epoch: {'by validation' if recipe.choose == 'best' else 'the last'} "
             f"(published {published})"
         )
     if (
-        analysis.summaries[pair.condition].counts.converged
-        < analysis.summaries[pair.condition].counts.finished
+        analysis.summaries[reference.condition].counts.converged
+        < analysis.summaries[reference.condition].counts.finished
     ):
         differences.append("converged runs alone")
     # The data may be the same, only in another folder: then `--data` is no change of the protocol.
@@ -416,43 +452,49 @@ def _differences(analysis: StudyAnalysis, pair: Beside) -> tuple[tuple[str, ...]
         if not item.startswith(("seeds = ", "grid.", *same))
     ]
     reductions += [f"changed by the command: {item}" for item in changed]
-    return tuple(differences), f"a shrunken protocol: {listed(reductions)}" if reductions else ""
+    return tuple(
+        differences
+    ), f"a shrunken protocol: {join_words(reductions)}" if reductions else ""
 
 
 def _setting_text(value: object) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value}"
 
 
-def _row(item: Compared, url: str) -> tuple[Cell, ...]:
-    value, measured = item.beside.value, item.measured
-    digits = 3 if value.quantity == "loss" else places(item.interval)
-    measured_cell = Cell(NOTHING, "n = 0")
+def _row(comparison: ReferenceComparison, url: str) -> tuple[Cell, ...]:
+    value, measured = comparison.reference.value, comparison.measured
+    digits = 3 if value.quantity == "loss" else decimals(comparison.interval)
+    measured_cell = Cell(DASH, "n = 0")
     if measured:
         where = f"; {value.split} images" if value.split != "test" else ""
         when = f"; after epoch {value.epoch:g}" if value.epoch else ""
         measured_cell = Cell(
             _value_text(mean(measured), digits, value.quantity), f"n = {len(measured)}{where}{when}"
         )
-    word = Cell(capital(item.badge), "", item.badge) if item.badge else Cell("None", item.why)
+    word = (
+        Cell(capitalize_first(comparison.badge), "", comparison.badge)
+        if comparison.badge
+        else Cell("None", comparison.no_badge_reason)
+    )
     return (
-        Cell(item.beside.condition),
-        Cell(item.beside.title, value.label, cited=item.beside.title, url=url),
-        _published(item.beside),
+        Cell(comparison.reference.condition),
+        Cell(comparison.reference.title, value.label, cited=comparison.reference.title, url=url),
+        _reference_cell(comparison.reference),
         measured_cell,
-        Cell(span(item.interval, digits)),
+        Cell(format_interval(comparison.interval, digits)),
         word,
-        Cell("; ".join(item.differences) or "nothing that the source says"),
+        Cell("; ".join(comparison.differences) or "nothing that the source says"),
     )
 
 
-def _published(pair: Beside) -> Cell:
+def _reference_cell(reference: MatchedReference) -> Cell:
     """Return a published value with the decimals of its source, and a note on its runs."""
-    value = pair.value
+    value = reference.value
     if value.value is None:
-        return Cell(NOTHING, value.status)
+        return Cell(DASH, value.status)
     notes = [f"{value.statistic} of {value.m}" if value.m > 1 else "m = 1"]
     notes += (
-        [f"sd {number(value.sd, 3 if value.quantity == 'loss' else 2)}"]
+        [f"sd {format_number(value.sd, 3 if value.quantity == 'loss' else 2)}"]
         if value.sd is not None
         else []
     )
@@ -466,7 +508,7 @@ def _published(pair: Beside) -> Cell:
     notes += [value.note] if value.note else []
     accuracy = value.accuracy_pct
     if accuracy is not None:
-        return Cell(pct(accuracy, value.decimals), "; ".join(notes))
+        return Cell(format_pct(accuracy, value.decimals), "; ".join(notes))
     unit = {"loss": "nats", "top-5 error": "% top-5 error", "multiply-adds": "x 10^9"}[
         value.quantity
     ]
@@ -475,5 +517,9 @@ def _published(pair: Beside) -> Cell:
 
 def _value_text(value: float, digits: int, quantity: Quantity) -> str:
     if quantity == "loss":
-        return f"{number(value, digits)} nats"
-    return f"{number(value, digits)} % {TOP5}" if quantity == TOP5 else pct(value, digits)
+        return f"{format_number(value, digits)} nats"
+    return (
+        f"{format_number(value, digits)} % {TOP5}"
+        if quantity == TOP5
+        else format_pct(value, digits)
+    )

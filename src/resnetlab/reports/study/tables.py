@@ -5,38 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.analysis.study_data import Machine, Row
+from resnetlab.analysis.study_data import Machine, RunRow
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.document import Cell, Column, Fact, Table
 from resnetlab.reports.format import (
-    NOTHING,
-    capital,
-    duration,
-    forecast,
-    listed,
-    number,
-    p_value,
-    pct,
-    places,
-    plural,
-    rate_span,
-    signed,
-    span,
+    DASH,
+    capitalize_first,
+    decimals,
+    format_count,
+    format_duration,
+    format_forecast,
+    format_interval,
+    format_number,
+    format_p_value,
+    format_pct,
+    format_rate_interval,
+    format_signed,
+    join_words,
 )
 from resnetlab.reports.study import estimands, finetune
-from resnetlab.reports.study.references import address
+from resnetlab.reports.study.references import citation_url
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Summary, mean
-from resnetlab.stats.outcomes import OUTCOMES, Counts
+from resnetlab.stats.outcomes import OUTCOMES, OutcomeCounts
 from resnetlab.stats.power import ALPHA
-from resnetlab.stats.verdict import GREATER, Means, Question, Verdict
+from resnetlab.stats.verdict import GREATER, Hypothesis, MeansHypothesis, Verdict
 from resnetlab.studies.claims import AnyClaim, Greater
-from resnetlab.studies.parsing.study_file import PARTS
+from resnetlab.studies.parsing.study_file import CONDITION_PARTS
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
-FINAL = 1 - ALPHA
+SINGLE_LOOK_CONFIDENCE = 1 - ALPHA
 """Confidence of the intervals of a study with a single look."""
 
 
@@ -52,7 +52,7 @@ def conditions(analysis: StudyAnalysis) -> Table:
         Column("Training, a run"),
     )
     rows = tuple(
-        _condition(label, summary, analysis.rows(label))
+        _condition_row(label, summary, analysis.rows(label))
         for label, summary in analysis.summaries.items()
     )
     note = (
@@ -68,29 +68,31 @@ def conditions(analysis: StudyAnalysis) -> Table:
     return Table("conditions", columns, rows, note)
 
 
-def _condition(label: str, summary: Summary, runs: Sequence[Row]) -> tuple[Cell, ...]:
+def _condition_row(label: str, summary: Summary, runs: Sequence[RunRow]) -> tuple[Cell, ...]:
     seconds = [row.train_seconds for row in runs if row.train_seconds > 0]
     parameters = runs[0].parameters
-    digits = places(summary.interval_pct)
+    digits = decimals(summary.interval_pct)
     counts = summary.counts
-    rate = Cell(f"{counts.converged} of {counts.finished}", rate_span(summary.success_wilson))
+    rate = Cell(
+        f"{counts.converged} of {counts.finished}", format_rate_interval(summary.success_wilson)
+    )
     if not counts.finished:
-        rate = Cell(NOTHING)
+        rate = Cell(DASH)
     parts = []
     if summary.all_interval_pct:
-        parts.append(f"{span(summary.all_interval_pct, digits)} {summary.all_rule}")
+        parts.append(f"{format_interval(summary.all_interval_pct, digits)} {summary.all_rule}")
     if summary.all_range_pct:
         low, high = summary.all_range_pct
-        parts.append(f"runs {number(low, digits)} to {number(high, digits)}")
-    everything = Cell(pct(summary.all_mean_pct, digits), "; ".join(parts))
+        parts.append(f"runs {format_number(low, digits)} to {format_number(high, digits)}")
+    everything = Cell(format_pct(summary.all_mean_pct, digits), "; ".join(parts))
     return (
-        Cell(label, plural(parameters, "parameter") if parameters else ""),
+        Cell(label, format_count(parameters, "parameter") if parameters else ""),
         rate,
-        Cell(pct(summary.mean_pct, digits)),
-        Cell(NOTHING if summary.sd_pct is None else number(summary.sd_pct, 2)),
-        Cell(span(summary.interval_pct, digits)),
+        Cell(format_pct(summary.mean_pct, digits)),
+        Cell(DASH if summary.sd_pct is None else format_number(summary.sd_pct, 2)),
+        Cell(format_interval(summary.interval_pct, digits)),
         everything,
-        Cell(duration(mean(seconds)) if seconds else NOTHING),
+        Cell(format_duration(mean(seconds)) if seconds else DASH),
     )
 
 
@@ -101,10 +103,10 @@ def outcomes(analysis: StudyAnalysis) -> Table:
     columns = (
         Column("Condition", numeric=False),
         Column("Planned"),
-        *(Column(capital(name)) for name in names),
+        *(Column(capitalize_first(name)) for name in names),
     )
 
-    def row(label: str, counts: Counts) -> tuple[Cell, ...]:
+    def row(label: str, counts: OutcomeCounts) -> tuple[Cell, ...]:
         values = (counts.planned, *(getattr(counts, name.replace(" ", "_")) for name in names))
         return (Cell(label), *(Cell(f"{value:,}") for value in values))
 
@@ -126,7 +128,10 @@ def claims(analysis: StudyAnalysis) -> Table | None:
         for c in analysis.study.claims
     )
     one_unit = all(estimands.unit(claim) == "points" for claim in analysis.study.claims)
-    looked = any(verdict.look > 1 or verdict.confidence != FINAL for verdict in analysis.verdicts)
+    looked = any(
+        verdict.look > 1 or verdict.confidence != SINGLE_LOOK_CONFIDENCE
+        for verdict in analysis.verdicts
+    )
     columns = (
         Column("Claim", numeric=False),
         Column("Difference, points" if one_unit else "Difference"),
@@ -136,11 +141,11 @@ def claims(analysis: StudyAnalysis) -> Table | None:
         Column("p, Holm"),
         Column("Verdict", numeric=False),
     )
-    judged_claims = zip(analysis.study.claims, analysis.questions, analysis.verdicts, strict=True)
+    judged_claims = zip(analysis.study.claims, analysis.hypotheses, analysis.verdicts, strict=True)
     rows = tuple(
         row
         for triple in judged_claims
-        for row in _claim(*triple, one_unit, address(analysis, triple[0].source))
+        for row in _claim_rows(*triple, one_unit, citation_url(analysis, triple[0].source))
     )
     lines = (
         "claims"
@@ -163,74 +168,76 @@ def claims(analysis: StudyAnalysis) -> Table | None:
         "claims",
         columns,
         rows,
-        note if only_simple else estimands.note(analysis.study.claims, family),
+        note if only_simple else estimands.claims_note(analysis.study.claims, family),
     )
 
 
-def _claim(
-    claim: AnyClaim, question: Question, verdict: Verdict, one_unit: bool, url: str
+def _claim_rows(
+    claim: AnyClaim, hypothesis: Hypothesis, verdict: Verdict, one_unit: bool, url: str
 ) -> Iterable[tuple[Cell, ...]]:
     """Yield the row of a claim, and a second row for the direction of a claim about a size."""
-    compared = estimands.compared(claim)
+    compared = estimands.describe_estimand(claim)
     note = f"{compared} · {claim.source}" if claim.source else compared
     says = Cell(claim.says, note, cited=claim.source, url=url)
-    digits = places(verdict.effect.interval()) if verdict.effect else 1
+    digits = decimals(verdict.effect.interval()) if verdict.effect else 1
     unit = estimands.unit(claim)
-    numbers = _numbers(verdict, 3 if unit == "nats" else digits, "" if one_unit else f" {unit}")
-    if verdict.word != "waiting" and not isinstance(question, Means):
-        numbers[0] = estimands.counted(question)
-    yield (says, *numbers, _word(verdict))
-    if verdict.direction is not None and isinstance(question, Means):
-        side = "above" if question.direction == GREATER else "below"
-        _, _, nu, p, p_holm = _numbers(verdict.direction, digits, "")
+    numbers = _effect_cells(
+        verdict, 3 if unit == "nats" else digits, "" if one_unit else f" {unit}"
+    )
+    if verdict.label != "waiting" and not isinstance(hypothesis, MeansHypothesis):
+        numbers[0] = estimands.counts_cell(hypothesis)
+    yield (says, *numbers, _verdict_cell(verdict))
+    if verdict.direction is not None and isinstance(hypothesis, MeansHypothesis):
+        side = "above" if hypothesis.direction == GREATER else "below"
+        _, _, nu, p, p_holm = _effect_cells(verdict.direction, digits, "")
         direction = Cell("Its direction", f"{side} 0, a line of its own")
-        yield (direction, Cell(NOTHING), Cell(NOTHING), nu, p, p_holm, _word(verdict.direction))
+        yield (direction, Cell(DASH), Cell(DASH), nu, p, p_holm, _verdict_cell(verdict.direction))
 
 
-def _word(verdict: Verdict) -> Cell:
-    why = verdict.why or (forecast(verdict.forecast) if verdict.forecast else "")
+def _verdict_cell(verdict: Verdict) -> Cell:
+    why = verdict.reason or (format_forecast(verdict.forecast) if verdict.forecast else "")
     if verdict.effect is not None and verdict.effect.deterministic:
         why = "; ".join(
             part for part in (why, "deterministic difference: no run of an arm differs") if part
         )
     word = Cell(
-        capital(verdict.word),
-        why or verdict.qualified[len(verdict.word) :].strip(" ()"),
-        verdict.word,
+        capitalize_first(verdict.label),
+        why or verdict.qualified_label[len(verdict.label) :].strip(" ()"),
+        verdict.label,
     )
     if (
         verdict.conditional
-        and verdict.word in ("reproduced", "partly reproduced", "contradicted")
+        and verdict.label in ("reproduced", "partly reproduced", "contradicted")
         and why
     ):
         word = Cell(word.text, f"conditional on convergence; {why}", word.badge)
     return word
 
 
-def _numbers(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
+def _effect_cells(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
     """Return cells for difference, interval, degrees of freedom and both p-values; a dash if there
     is no value.
     """
     effect = verdict.effect
-    p_values = [Cell(p_value(verdict.p)), Cell(p_value(verdict.p_holm))]
+    p_values = [Cell(format_p_value(verdict.p)), Cell(format_p_value(verdict.p_holm))]
     if effect is None:
-        return [Cell(NOTHING), Cell(NOTHING), Cell(NOTHING), *p_values]
+        return [Cell(DASH), Cell(DASH), Cell(DASH), *p_values]
     interval = None if effect.deterministic else effect.interval(verdict.confidence)
-    nu = NOTHING if effect.nu is None else number(effect.nu)
+    nu = DASH if effect.df is None else format_number(effect.df)
     look = (
         ""
-        if verdict.confidence == FINAL
+        if verdict.confidence == SINGLE_LOOK_CONFIDENCE
         else f"{100 * verdict.confidence:g} %, look {verdict.look}"
     )
     return [
-        Cell(signed(effect.d, digits) + unit),
-        Cell(span(interval, digits), look),
+        Cell(format_signed(effect.estimate, digits) + unit),
+        Cell(format_interval(interval, digits), look),
         Cell(nu),
         *p_values,
     ]
 
 
-def ledger(analysis: StudyAnalysis) -> Table:
+def run_table(analysis: StudyAnalysis) -> Table:
     """Return the table of every planned run."""
     columns = (
         Column("Condition", numeric=False),
@@ -244,7 +251,7 @@ def ledger(analysis: StudyAnalysis) -> Table:
         Column("Run", numeric=False),
     )
     rows = tuple(
-        _run(row, analysis.summaries[label].chance_pct)
+        _run_row(row, analysis.summaries[label].chance_pct)
         for label in analysis.summaries
         for row in analysis.rows(label)
     )
@@ -252,19 +259,21 @@ def ledger(analysis: StudyAnalysis) -> Table:
     return Table("ledger", columns, rows, note, "scroll")
 
 
-def _run(row: Row, chance_pct: float) -> tuple[Cell, ...]:
+def _run_row(row: RunRow, chance_pct: float) -> tuple[Cell, ...]:
     if row.status == "diverged":
-        accuracy = Cell(pct(chance_pct), "counted as a guess")
+        accuracy = Cell(format_pct(chance_pct), "counted as a guess")
     else:
-        accuracy = Cell(NOTHING if row.test_error_pct is None else pct(100 - row.test_error_pct))
+        accuracy = Cell(
+            DASH if row.test_error_pct is None else format_pct(100 - row.test_error_pct)
+        )
     return (
         Cell(row.condition),
         Cell(str(row.seed)),
         Cell(row.status, row.reason, row.status),
         accuracy,
-        Cell(NOTHING if row.train_loss_nats is None else number(row.train_loss_nats, 3)),
+        Cell(DASH if row.train_loss_nats is None else format_number(row.train_loss_nats, 3)),
         Cell(f"{row.epochs:,.1f}".removesuffix(".0")),
-        Cell(duration(row.train_seconds) if row.train_seconds else NOTHING),
+        Cell(format_duration(row.train_seconds) if row.train_seconds else DASH),
         Cell(f"{row.attempts:,}"),
         Cell(row.run),
     )
@@ -272,16 +281,16 @@ def _run(row: Row, chance_pct: float) -> tuple[Cell, ...]:
 
 def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
     """Return facts about data, software, hardware and numerics, one for each different value."""
-    evidence = analysis.evidence
+    evidence = analysis.study_data
     facts = []
     for data in evidence.data:
-        where = f" ({listed(data.conditions)})" if len(evidence.data) > 1 else ""
+        where = f" ({join_words(data.conditions)})" if len(evidence.data) > 1 else ""
         counts = [
             (data.train_images, "train"),
             (data.validation_images, "validation"),
             (data.test_images, "test"),
         ]
-        images = listed([f"{n:,} {split}" for n, split in counts if n])
+        images = join_words([f"{n:,} {split}" for n, split in counts if n])
         names = ", ".join(data.classes[:12]) + (", …" if len(data.classes) > 12 else "")
         facts += [
             Fact(
@@ -292,8 +301,8 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
         ]
     facts += finetune.facts(analysis)
     for machine in evidence.machines:
-        where = f", {plural(machine.runs, 'run')}" if len(evidence.machines) > 1 else ""
-        facts += _machine(machine, where)
+        where = f", {format_count(machine.runs, 'run')}" if len(evidence.machines) > 1 else ""
+        facts += _machine_facts(machine, where)
     for numerics in evidence.numerics:
         defaults = encode(Numerics())
         changed = {
@@ -302,15 +311,17 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
         text = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items())
         facts.append(Fact("Numerics", text))
     if evidence.began:
-        facts.append(Fact("Run", f"{_time(evidence.began)} to {_time(evidence.ended)} UTC"))
+        facts.append(
+            Fact("Run", f"{_format_time(evidence.began)} to {_format_time(evidence.ended)} UTC")
+        )
     return tuple(facts)
 
 
-def _machine(machine: Machine, where: str) -> list[Fact]:
+def _machine_facts(machine: Machine, suffix: str) -> list[Fact]:
     commit = f", commit {machine.commit}" if machine.commit else ""
     dirty = " with uncommitted changes" if machine.dirty else ""
     device = machine.device if machine.device != "cpu" else ""
-    hardware = listed(
+    hardware = join_words(
         [
             part
             for part in dict.fromkeys((machine.processor, machine.instruction_set, device))
@@ -319,15 +330,15 @@ def _machine(machine: Machine, where: str) -> list[Fact]:
     )
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     lines = [
-        (f"Software{where}", f"resnetlab {machine.version}{commit}{dirty}"),
-        (f"Packages{where}", packages),
-        (f"Machine{where}", ", ".join(part for part in (hardware, machine.platform) if part)),
-        (f"Python{where}", machine.python),
+        (f"Software{suffix}", f"resnetlab {machine.version}{commit}{dirty}"),
+        (f"Packages{suffix}", packages),
+        (f"Machine{suffix}", ", ".join(part for part in (hardware, machine.platform) if part)),
+        (f"Python{suffix}", machine.python),
     ]
     return [Fact(term, text) for term, text in lines if text]
 
 
-def _time(iso: str) -> str:
+def _format_time(iso: str) -> str:
     return iso[:16].replace("T", " ")
 
 
@@ -338,9 +349,9 @@ def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
     flat = {
         condition.label: {
             f"{part}.{name}": value
-            for part in PARTS
+            for part in CONDITION_PARTS
             if getattr(condition, part) is not None
-            for name, value in _flat(
+            for name, value in _flatten(
                 finetune.settings(condition).get(part) or encode(getattr(condition, part))
             ).items()
         }
@@ -348,7 +359,7 @@ def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
     }
     names = list(dict.fromkeys(name for fields in flat.values() for name in fields))
     same = [
-        name for name in names if len({fields.get(name, NOTHING) for fields in flat.values()}) == 1
+        name for name in names if len({fields.get(name, DASH) for fields in flat.values()}) == 1
     ]
     first = next(iter(flat.values()))
     common = Table(
@@ -365,26 +376,28 @@ def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
         *(Column(name, numeric=False) for name in differing),
     )
     rows = tuple(
-        (Cell(label), *(Cell(fields.get(name, NOTHING)) for name in differing))
+        (Cell(label), *(Cell(fields.get(name, DASH)) for name in differing))
         for label, fields in flat.items()
     )
     return common, Table("differing", columns, rows, narrow="scroll")
 
 
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
+def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """Flatten nested tables to dotted names, without fields that are None."""
     flat: dict[str, str] = {}
     for name, value in table.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+            flat |= _flatten(value, f"{prefix}{name}.")
         elif value is not None:
-            flat[f"{prefix}{name}"] = _value(value)
+            flat[f"{prefix}{name}"] = _format_value(value)
     return flat
 
 
-def _value(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return (
-        ", ".join(_value(item) for item in value) if isinstance(value, list | tuple) else f"{value}"
+        ", ".join(_format_value(item) for item in value)
+        if isinstance(value, list | tuple)
+        else f"{value}"
     )

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.format import capital, listed, number, pct, places, plural, span
+from resnetlab.reports.format import (
+    capitalize_first,
+    decimals,
+    format_count,
+    format_interval,
+    format_number,
+    format_pct,
+    join_words,
+)
 from resnetlab.reports.study import ensembles
-from resnetlab.reports.study.finetune import any_tuned
+from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.shell import command_line
 from resnetlab.stats.intervals import Summary, mean, t_interval
 from resnetlab.stats.verdict import Verdict
@@ -27,8 +35,8 @@ def banner(analysis: StudyAnalysis) -> str:
         f"{counts.waiting:,} waiting",
     ]
     return (
-        f"Partial report: {counts.finished:,} of {plural(counts.planned, 'run')} finished, "
-        + listed([part for part in remaining if part and not part.startswith("0 ")])
+        f"Partial report: {counts.finished:,} of {format_count(counts.planned, 'run')} finished, "
+        + join_words([part for part in remaining if part and not part.startswith("0 ")])
     )
 
 
@@ -36,40 +44,42 @@ def answer(analysis: StudyAnalysis) -> str:
     """Return the answer of the study in one sentence."""
     claims, verdicts = analysis.study.claims, analysis.verdicts
     if not analysis.counts.complete:
-        progress = f"{analysis.counts.finished:,} of {plural(analysis.counts.planned, 'run')}"
+        progress = f"{analysis.counts.finished:,} of {format_count(analysis.counts.planned, 'run')}"
         reason = "no claim is judged before the last one" if claims else "the means may still move"
         return f"{progress} {'is' if analysis.counts.finished == 1 else 'are'} finished: {reason}."
     if not claims:
         return _without_claims(analysis)
     first = _comparison(analysis, claims[0], verdicts[0])
     if len(claims) == 1:
-        return f"{capital(first)}."
-    words = Counter(verdict.word for verdict in verdicts)
-    summary = listed(
+        return f"{capitalize_first(first)}."
+    words = Counter(verdict.label for verdict in verdicts)
+    summary = join_words(
         [f"{number} {'is' if number == 1 else 'are'} {word}" for word, number in words.items()]
     )
     summary = (
         f"Of {len(claims)} claims, {summary}"
         if len(words) > 1
-        else f"All {len(claims)} claims are {verdicts[0].word}"
+        else f"All {len(claims)} claims are {verdicts[0].label}"
     )
     return f"{summary}; the first: {first}."
 
 
 def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> str:
-    word = verdict.qualified.replace(" (", ", ").removesuffix(")")
-    why = f" ({verdict.why})" if verdict.why else ""
+    word = verdict.qualified_label.replace(" (", ", ").removesuffix(")")
+    why = f" ({verdict.reason})" if verdict.reason else ""
     if not isinstance(claim, Greater | About | Equal | FailsAndTrains):
         return f"{claim.says.strip().rstrip('.')}: {word}{why}"
     if not isinstance(claim, FailsAndTrains) and (claim.metric == "loss" or claim.split == "train"):
         return f"{_loss_or_train_comparison(analysis, claim)}: {word}{why}"
     left, right = analysis.summaries[claim.left], analysis.summaries[claim.right]
-    text = f"{reached(claim.left, left)}, {reached(claim.right, right)}"
+    text = f"{describe_accuracy(claim.left, left)}, {describe_accuracy(claim.right, right)}"
     if left.interval_pct and right.interval_pct:
-        digits = places(right.interval_pct)
-        other = f"{pct(right.mean_pct, digits)} {span(right.interval_pct, digits)}"
+        digits = decimals(right.interval_pct)
+        other = (
+            f"{format_pct(right.mean_pct, digits)} {format_interval(right.interval_pct, digits)}"
+        )
         rate = f"({right.counts.converged} of {right.counts.finished})"
-        text = f"{reached(claim.left, left)}, against {other} for {claim.right} {rate}"
+        text = f"{describe_accuracy(claim.left, left)}, against {other} for {claim.right} {rate}"
     return f"{text}: {word}{why}"
 
 
@@ -89,10 +99,18 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
         if not values:
             return claim.says.strip().rstrip(".")
         interval = t_interval(values)
-        digits = 3 if loss else places(interval)
-        reached = f"{number(mean(values), digits)} nats" if loss else pct(mean(values), digits)
+        digits = 3 if loss else decimals(interval)
+        reached = (
+            f"{format_number(mean(values), digits)} nats"
+            if loss
+            else format_pct(mean(values), digits)
+        )
         sides.append(
-            " ".join(part for part in (reached, span(interval, digits) if interval else "") if part)
+            " ".join(
+                part
+                for part in (reached, format_interval(interval, digits) if interval else "")
+                if part
+            )
         )
     counts = [analysis.summaries[label].counts for label in (claim.left, claim.right)]
     left_rate, right_rate = (f"{side.converged} of {side.finished}" for side in counts)
@@ -103,7 +121,7 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
     )
 
 
-def reached(label: str, summary: Summary) -> str:
+def describe_accuracy(label: str, summary: Summary) -> str:
     """Describe the accuracy of a condition: `plain 56 reached 23.4 % [18.2, 28.6] test accuracy (4
     of 5 converged)`.
     """
@@ -114,25 +132,32 @@ def reached(label: str, summary: Summary) -> str:
     if summary.mean_pct is None:
         return f"{label} learned in no run ({rate})"
     if summary.interval_pct is None:
-        return f"{label} reached {pct(summary.mean_pct)} in its one converged run ({rate})"
-    digits = places(summary.interval_pct)
+        return f"{label} reached {format_pct(summary.mean_pct)} in its one converged run ({rate})"
+    digits = decimals(summary.interval_pct)
     return (
-        f"{label} reached {pct(summary.mean_pct, digits)} {span(summary.interval_pct, digits)} "
+        f"{label} reached {format_pct(summary.mean_pct, digits)} "
+        f"{format_interval(summary.interval_pct, digits)} "
         f"test accuracy ({rate})"
     )
 
 
 def _without_claims(analysis: StudyAnalysis) -> str:
     labels = list(analysis.summaries)
-    accuracies = listed([reached(label, analysis.summaries[label]) for label in labels[:4]])
-    more = f", and {plural(len(labels) - 4, 'condition')} more below" if len(labels) > 4 else ""
-    together = ensembles.sentence(analysis)
+    accuracies = join_words(
+        [describe_accuracy(label, analysis.summaries[label]) for label in labels[:4]]
+    )
+    more = (
+        f", and {format_count(len(labels) - 4, 'condition')} more below" if len(labels) > 4 else ""
+    )
+    together = ensembles.ensemble_sentence(analysis)
     why = (
         "its claims need what was left out"
         if analysis.study.left_out
         else "the study declares no claim"
     )
-    return f"{capital(accuracies)}{more}; {why}, so none is judged." + (together and f" {together}")
+    return f"{capitalize_first(accuracies)}{more}; {why}, so none is judged." + (
+        together and f" {together}"
+    )
 
 
 def limits(analysis: StudyAnalysis) -> str:
@@ -150,7 +175,7 @@ def limits(analysis: StudyAnalysis) -> str:
         )
     sentences += [
         f"About {data.name}: {data.about.strip().rstrip('.')}."
-        for data in analysis.evidence.data
+        for data in analysis.study_data.data
         if data.about
     ]
     train_images = {
@@ -161,17 +186,17 @@ def limits(analysis: StudyAnalysis) -> str:
     if train_images:
         sentences.append(
             "A shrunken protocol: trained on "
-            f"{listed([f'{n:,}' for n in sorted(train_images)])} images alone."
+            f"{join_words([f'{n:,}' for n in sorted(train_images)])} images alone."
         )
     if not sentences:
         sentences.append("Other data, other recipes, longer training: nothing here speaks of them.")
     return " ".join(sentences)
 
 
-def test_split(analysis: StudyAnalysis) -> str:
+def test_split_note(analysis: StudyAnalysis) -> str:
     """Explain that the test images selected nothing, and name the split that did."""
     best = any(condition.recipe.choose == "best" for condition in analysis.study.conditions)
-    if any_tuned(analysis):
+    if has_finetuning(analysis):
         return (
             "The test photographs chose nothing: validation chose the epoch, the learning "
             "rate where several are "
@@ -190,8 +215,8 @@ def test_split(analysis: StudyAnalysis) -> str:
 
 def command(analysis: StudyAnalysis) -> str:
     """Return the command that repeats the study."""
-    if analysis.evidence.command:
-        return analysis.evidence.command
+    if analysis.study_data.command:
+        return analysis.study_data.command
     words = ["resnetlab", "study", "run", analysis.study.name]
     for override in analysis.study.overrides:
         key, _, value = override.partition(" = ")
@@ -208,8 +233,8 @@ def command(analysis: StudyAnalysis) -> str:
 
 def made_by(analysis: StudyAnalysis) -> str:
     """Return the last line of the report."""
-    versions = listed(
-        list(dict.fromkeys(m.version for m in analysis.evidence.machines if m.version))
+    versions = join_words(
+        list(dict.fromkeys(m.version for m in analysis.study_data.machines if m.version))
     )
     return (
         f"Written by resnetlab {versions}".strip()
@@ -217,29 +242,32 @@ def made_by(analysis: StudyAnalysis) -> str:
     )
 
 
-def dots_caption(analysis: StudyAnalysis, hidden: bool) -> str:
+def dot_plot_caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
     """Return the caption of the first figure. `hidden` is true if chance is outside its scale."""
     text = (
         "Every planned run. The bar is the mean of the converged runs, the line its 95 % t-interval"
     )
     chances = sorted({round(summary.chance_pct, 1) for summary in analysis.summaries.values()})
     guess = (
-        f"chance, the share of the largest class, is {listed([pct(chance) for chance in chances])}"
+        "chance, the share of the largest class, is "
+        f"{join_words([format_pct(chance) for chance in chances])}"
     )
-    guess += ", off the scale" if hidden else ""
+    guess += ", off the scale" if chance_hidden else ""
     extra = "; a diverged run stands at chance" if analysis.counts.diverged else ""
     edge = analysis.counts.out_of_memory + analysis.counts.missing
     extra += "; runs without an accuracy stand at the left edge" if edge else ""
     return f"{text}; {guess}{extra}."
 
 
-def dots_alt(analysis: StudyAnalysis) -> str:
+def dot_plot_alt(analysis: StudyAnalysis) -> str:
     """Describe the first figure for its text alternative."""
     parts = []
     for label, summary in analysis.summaries.items():
-        digits = places(summary.interval_pct)
-        interval = f" {span(summary.interval_pct, digits)}" if summary.interval_pct else ""
-        mean = f"mean {pct(summary.mean_pct, digits)}{interval}"
+        digits = decimals(summary.interval_pct)
+        interval = (
+            f" {format_interval(summary.interval_pct, digits)}" if summary.interval_pct else ""
+        )
+        mean = f"mean {format_pct(summary.mean_pct, digits)}{interval}"
         counts = summary.counts
         parts.append(
             f"{label}: {mean if summary.mean_pct is not None else 'no mean'}, "

@@ -11,18 +11,18 @@ from typing import Any, Literal, Protocol
 
 from resnetlab.errors import Problem, ResourceError
 from resnetlab.recipes.numerics import Numerics, Placement
-from resnetlab.runs.config import SCHEMA, RunSpec
+from resnetlab.runs.config import SCHEMA, RunConfig
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Evaluation, Result, RunFile, Status
 from resnetlab.schema import decode, encode
 
-ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 """Number of attempts for a run before it counts as missing."""
 
-STOP_SECONDS = 25.0
+STOP_TIMEOUT_SECONDS = 25.0
 """Seconds that a worker has to write its checkpoint before it is killed."""
 
-BUSY_SECONDS = 2.0
+LOCK_RETRY_SECONDS = 2.0
 """Seconds before another attempt at a run that another driver has locked."""
 
 
@@ -37,7 +37,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Event:
+class RunEvent:
     """Event of a run. A `tick` belongs to no run; it only says that time has passed."""
 
     kind: Literal["tick", "progress", "finished", "stopped", "failed", "missing"]
@@ -51,19 +51,19 @@ class Event:
     reason: str = ""
 
 
-class Backend(Protocol):
+class Executor(Protocol):
     """Backend: the machines that train the runs of a study."""
 
-    def settle(self, numerics: Numerics) -> Numerics:
+    def resolve_numerics(self, numerics: Numerics) -> Numerics:
         """Return `numerics` with `auto` resolved for the machines of this backend.
 
         Raises InputError.
         """
 
-    def width(self, jobs: Sequence[Job]) -> int:
+    def max_parallel(self, jobs: Sequence[Job]) -> int:
         """Return the number of `jobs` that run at the same time."""
 
-    def run(self, jobs: Sequence[Job], stop: Callable[[], bool]) -> Iterator[Event]:
+    def run(self, jobs: Sequence[Job], should_stop: Callable[[], bool]) -> Iterator[RunEvent]:
         """Run the jobs in their order as machines become free, and yield their events.
 
         It ends early if `stop()` returns true. Raises ResourceError if the disk is full.
@@ -71,44 +71,46 @@ class Backend(Protocol):
 
 
 @dataclass
-class Queue:
+class JobQueue:
     """Queue of jobs, with delayed jobs (their runs are locked by another driver) and the number of
     attempts.
     """
 
     root: Path
     waiting: list[Job]
-    later: list[tuple[float, Job]] = field(default_factory=list)
+    delayed: list[tuple[float, Job]] = field(default_factory=list)
     attempts: dict[str, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.waiting or self.later)
+        return bool(self.waiting or self.delayed)
 
-    def due(self) -> list[Job]:
+    def ready_jobs(self) -> list[Job]:
         """Return the jobs that may begin now, in order."""
         now = time.monotonic()
-        self.waiting += [job for when, job in self.later if when <= now]
-        self.later = [(when, job) for when, job in self.later if when > now]
+        self.waiting += [job for when, job in self.delayed if when <= now]
+        self.delayed = [(when, job) for when, job in self.delayed if when > now]
         return self.waiting
 
-    def take(self, most: int) -> list[Job]:
+    def next_jobs(self, max_jobs: int) -> list[Job]:
         """Take the next job, with others of its condition that may run beside it, up to `most` in
         all.
 
         A job that was tried before runs alone, so that its failure cannot end another job.
         """
         first = self.waiting.pop(0)
-        if most == 1 or first.id in self.attempts:
+        if max_jobs == 1 or first.id in self.attempts:
             return [first]
-        same = _condition(first)
+        same = _condition_config(first)
         others = [
-            job for job in self.waiting if job.id not in self.attempts and _condition(job) == same
-        ][: most - 1]
+            job
+            for job in self.waiting
+            if job.id not in self.attempts and _condition_config(job) == same
+        ][: max_jobs - 1]
         for job in others:
             self.waiting.remove(job)
         return [first, *others]
 
-    def after(self, job: Job, message: dict[str, Any] | None, lost: str = "") -> Event:
+    def finish(self, job: Job, message: dict[str, Any] | None, lost_reason: str = "") -> RunEvent:
         """Return the event for a worker's last message about `job`, and put `job` into the queue
         again if it may retry.
 
@@ -116,27 +118,31 @@ class Queue:
         a disk is full.
         """
         if message is not None and message["kind"] == "busy":
-            self.later.append((time.monotonic() + BUSY_SECONDS, job))
-            return Event("tick")
-        event = event_of(message) if message is not None else Event("failed", job.id, reason=lost)
+            self.delayed.append((time.monotonic() + LOCK_RETRY_SECONDS, job))
+            return RunEvent("tick")
+        event = (
+            decode_event(message)
+            if message is not None
+            else RunEvent("failed", job.id, reason=lost_reason)
+        )
         if event.kind != "failed":
             return event
         self.attempts[job.id] = self.attempts.get(job.id, 0) + 1
-        self._note(job, "failed", event.reason)
+        self._log_event(job, "failed", event.reason)
         if message is not None and message["exit_code"] == ResourceError.exit_code:
             raise ResourceError(Problem("", event.reason, ""))
-        if self.attempts[job.id] < ATTEMPTS and (message is None or message["again"]):
+        if self.attempts[job.id] < MAX_ATTEMPTS and (message is None or message["again"]):
             self.waiting.append(replace(job, from_step=None))
             return event
-        self._note(job, "gave up", event.reason)
-        return Event("missing", job.id, reason=event.reason)
+        self._log_event(job, "gave up", event.reason)
+        return RunEvent("missing", job.id, reason=event.reason)
 
-    def out_of_memory(self, job: Job) -> Event | None:
+    def record_out_of_memory(self, job: Job) -> RunEvent | None:
         """Record that the system killed the run's process for lack of memory; None if another
         process has the run.
         """
-        directory = RunDirectory.of(self.root, job.id)
-        with directory.claimed() as acquired:
+        directory = RunDirectory.find(self.root, job.id)
+        with directory.lock() as acquired:
             if not acquired:
                 return None
             reason = "the system killed the process for want of memory"
@@ -144,12 +150,12 @@ class Queue:
                 schema=SCHEMA, status="out of memory", reason=reason, step=0, chosen_step=0
             )
             directory.commit(result)
-            return Event("finished", job.id, status="out of memory", reason=reason)
+            return RunEvent("finished", job.id, status="out of memory", reason=reason)
 
-    def _note(self, job: Job, event: str, reason: str) -> None:
+    def _log_event(self, job: Job, event: str, reason: str) -> None:
         with contextlib.suppress(ResourceError):  # a full disk is reported elsewhere
-            directory = RunDirectory.of(self.root, job.id)
-            directory.note(
+            directory = RunDirectory.find(self.root, job.id)
+            directory.log_event(
                 {
                     "event": event,
                     "time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
@@ -158,12 +164,12 @@ class Queue:
             )
 
 
-def _condition(job: Job) -> RunSpec:
+def _condition_config(job: Job) -> RunConfig:
     """Return the part of the config that all runs of a condition share."""
     return replace(job.file.run, seed=0)
 
 
-def message_of(job: Job, root: Path, placement: Placement) -> dict[str, Any]:
+def encode_job(job: Job, root: Path, placement: Placement) -> dict[str, Any]:
     """Encode a job as a message for a worker."""
     return {
         "id": job.id,
@@ -174,13 +180,13 @@ def message_of(job: Job, root: Path, placement: Placement) -> dict[str, Any]:
     }
 
 
-def event_of(message: dict[str, Any]) -> Event:
+def decode_event(message: dict[str, Any]) -> RunEvent:
     """Decode a worker's message as an event."""
     kind = message["kind"]
     if kind == "progress":
         speed = message["images"] / message["seconds"] if message["seconds"] else 0.0
         evaluations = tuple(decode(Evaluation, line, "worker") for line in message["evaluations"])
-        return Event(
+        return RunEvent(
             "progress",
             message["id"],
             message["step"],
@@ -190,7 +196,7 @@ def event_of(message: dict[str, Any]) -> Event:
             evaluations,
         )
     if kind == "ready":
-        return Event("tick")
-    return Event(
+        return RunEvent("tick")
+    return RunEvent(
         kind, message["id"], status=message.get("status"), reason=message.get("reason", "")
     )

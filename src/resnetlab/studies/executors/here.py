@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from resnetlab.recipes.numerics import Placement
-from resnetlab.studies.executors.base import Event, Job, Queue, event_of, message_of
+from resnetlab.studies.executors.base import Job, JobQueue, RunEvent, decode_event, encode_job
 
 POLL_SECONDS = 0.2
 """Seconds between two checks of a run that another process trains."""
 
 
-def run_here(
+def run_in_process(
     job: Job,
     root: Path,
     placement: Placement,
-    stop: Callable[[], bool],
-    see: Callable[[Event], None],
+    should_stop: Callable[[], bool],
+    on_event: Callable[[RunEvent], None],
 ) -> None:
     """Train one run under `root` in this process, and pass its events to `see`.
 
@@ -28,27 +28,27 @@ def run_here(
     full.
     """
     from resnetlab.studies.executors.worker import (
-        Bench,
+        JobRunner,
     )  # imports torch; mistakes are reported before
     from resnetlab.training.device import restored_settings
 
-    queued = Queue(root, [job])
+    queued = JobQueue(root, [job])
     log = root / "cache" / "logs" / f"{job.id}.log"
     last: dict[str, Any] = {}
 
     def tell(**message: Any) -> None:
         if message["kind"] == "progress":
-            see(event_of(message))
+            on_event(decode_event(message))
         else:
             last.update(message)
 
     with restored_settings():
-        while queued and not stop():
-            if not queued.due():
-                see(Event("tick"))
+        while queued and not should_stop():
+            if not queued.ready_jobs():
+                on_event(RunEvent("tick"))
                 time.sleep(POLL_SECONDS)
                 continue
-            (ready,) = queued.take(1)
+            (ready,) = queued.next_jobs(1)
             last.clear()
-            Bench(stop, tell, log=log).work(message_of(ready, root, placement))
-            see(queued.after(ready, last))
+            JobRunner(should_stop, tell, log=log).run(encode_job(ready, root, placement))
+            on_event(queued.finish(ready, last))

@@ -24,7 +24,7 @@ POLL_SECONDS = 0.1
 """Seconds between two checks for workers that have ended."""
 
 
-def can_launch() -> bool:
+def can_fork_workers() -> bool:
     """Return whether this system can copy a process and pass it open files."""
     return hasattr(os, "fork") and hasattr(socket, "send_fds") and hasattr(socket, "AF_UNIX")
 
@@ -50,34 +50,38 @@ class Launcher:
                 stderr=errors,
                 start_new_session=True,
             )
-        self.waiting: list[LaunchedWorker] = []
-        self.workers: dict[int, LaunchedWorker] = {}
-        self.news = threading.Condition()
-        self.gone = False
+        self.pending_workers: list[ForkedWorker] = []
+        self.workers: dict[int, ForkedWorker] = {}
+        self.state_changed = threading.Condition()
+        self.has_exited = False
         """True if the process has ended; then workers are started without it."""
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def start(self, log: Path) -> LaunchedWorker:
+    def start(self, log: Path) -> ForkedWorker:
         """Ask for a worker whose standard error is the file `log`; it comes as soon as torch is
         imported.
         """
         (stdin, to_worker), (from_worker, stdout) = os.pipe(), os.pipe()
-        worker = LaunchedWorker(
-            self.news,
+        worker = ForkedWorker(
+            self.state_changed,
             open(to_worker, "w", encoding="utf-8"),  # noqa: PTH123, SIM115
             open(from_worker, encoding="utf-8"),  # noqa: PTH123, SIM115
         )
-        with log.open("w", encoding="utf-8") as errors, contextlib.suppress(OSError), self.news:
-            if self.gone:
+        with (
+            log.open("w", encoding="utf-8") as errors,
+            contextlib.suppress(OSError),
+            self.state_changed,
+        ):
+            if self.has_exited:
                 worker.returncode = -9
             else:
-                self.waiting.append(worker)
+                self.pending_workers.append(worker)
             socket.send_fds(self.socket, [b"w"], [stdin, stdout, errors.fileno()])
         for end in (stdin, stdout):  # if the launcher is gone, the worker's output ends here
             os.close(end)
         return worker
 
-    def end(self) -> None:
+    def close(self) -> None:
         """End the process. Workers that still run go on."""
         with contextlib.suppress(OSError):  # the process has ended
             self.socket.shutdown(socket.SHUT_RDWR)  # closing would wait for the thread that reads
@@ -98,25 +102,25 @@ class Launcher:
         ):
             for line in lines:
                 message = json.loads(line)
-                with self.news:
+                with self.state_changed:
                     if "code" in message:
                         self.workers[message["pid"]].returncode = message["code"]
                     else:
-                        worker = self.workers[message["pid"]] = self.waiting.pop(0)
+                        worker = self.workers[message["pid"]] = self.pending_workers.pop(0)
                         worker.pid = message["pid"]
-                    self.news.notify_all()
-        with self.news:  # nobody else could report an end
-            self.gone = True
-            for worker in (*self.waiting, *self.workers.values()):
+                    self.state_changed.notify_all()
+        with self.state_changed:  # nobody else could report an end
+            self.has_exited = True
+            for worker in (*self.pending_workers, *self.workers.values()):
                 worker.returncode = -9 if worker.returncode is None else worker.returncode
-            self.news.notify_all()
+            self.state_changed.notify_all()
 
 
-class LaunchedWorker:
+class ForkedWorker:
     """Worker process with the part of the `subprocess.Popen` interface that a driver needs."""
 
-    def __init__(self, news: threading.Condition, stdin: TextIO, stdout: TextIO) -> None:
-        self.news, self.stdin, self.stdout = news, stdin, stdout
+    def __init__(self, state_changed: threading.Condition, stdin: TextIO, stdout: TextIO) -> None:
+        self.state_changed, self.stdin, self.stdout = state_changed, stdin, stdout
         self.pid: int | None = None
         self.returncode: int | None = None
 
@@ -125,8 +129,8 @@ class LaunchedWorker:
 
         Raises subprocess.TimeoutExpired.
         """
-        with self.news:
-            self.news.wait_for(lambda: self.returncode is not None, timeout)
+        with self.state_changed:
+            self.state_changed.wait_for(lambda: self.returncode is not None, timeout)
             if self.returncode is None:
                 raise subprocess.TimeoutExpired("worker", timeout or 0.0)
             return self.returncode
@@ -135,16 +139,16 @@ class LaunchedWorker:
         """End the process at once; one that has not started yet ends by itself, since its input is
         closed.
         """
-        with self.news, contextlib.suppress(ProcessLookupError):
+        with self.state_changed, contextlib.suppress(ProcessLookupError):
             if self.pid is not None and self.returncode is None:
                 os.kill(self.pid, 9)
 
 
-def main(number: int) -> None:
+def main(socket_fd: int) -> None:
     """Start a worker for each request that comes through the socket `number`, and report the end of
     each.
     """
-    driver = socket.socket(fileno=number)
+    driver = socket.socket(fileno=socket_fd)
     from resnetlab.studies.executors import worker  # imports torch, once for all workers
 
     while True:

@@ -19,15 +19,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from resnetlab.recipes.numerics import Numerics, Placement, cores
-from resnetlab.studies.executors.base import STOP_SECONDS, Event, Job, Queue, event_of, message_of
-from resnetlab.studies.executors.launcher import LaunchedWorker, Launcher, can_launch
-from resnetlab.training.resolve import check_index, resolve
+from resnetlab.recipes.numerics import Numerics, Placement, available_cpus
+from resnetlab.studies.executors.base import (
+    STOP_TIMEOUT_SECONDS,
+    Job,
+    JobQueue,
+    RunEvent,
+    decode_event,
+    encode_job,
+)
+from resnetlab.studies.executors.launcher import ForkedWorker, Launcher, can_fork_workers
+from resnetlab.training.resolve import check_device_index, resolve_numerics
 
 COMMAND = (sys.executable, "-m", "resnetlab.studies.executors.worker")
 
 
-class LocalBackend:
+class LocalExecutor:
     """Backend of worker processes on this machine, each with the threads that its run asks for."""
 
     def __init__(self, root: Path, placement: Placement) -> None:
@@ -35,16 +42,16 @@ class LocalBackend:
         self.messages: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
         self.launcher: Launcher | None = None
 
-    def settle(self, numerics: Numerics) -> Numerics:
+    def resolve_numerics(self, numerics: Numerics) -> Numerics:
         """Return the numerics resolved for this machine.
 
         A run has one thread unless they ask for more.
         """
-        resolved = resolve(numerics, single=False)
-        check_index(resolved.device, self.placement.device_index)
+        resolved = resolve_numerics(numerics, single_run=False)
+        check_device_index(resolved.device, self.placement.device_index)
         return resolved
 
-    def width(self, jobs: Sequence[Job]) -> int:
+    def max_parallel(self, jobs: Sequence[Job]) -> int:
         """Return the number of runs at the same time: the number of processes times the parallel
         seeds in each.
 
@@ -53,54 +60,56 @@ class LocalBackend:
         if not jobs:
             return 0
         numerics = jobs[0].file.run.numerics
-        processes = max(1, cores() // max(1, numerics.threads)) if numerics.device == "cpu" else 1
+        processes = (
+            max(1, available_cpus() // max(1, numerics.threads)) if numerics.device == "cpu" else 1
+        )
         return min(len(jobs), (self.placement.workers or processes) * self.placement.abreast)
 
-    def run(self, jobs: Sequence[Job], stop: Callable[[], bool]) -> Iterator[Event]:
+    def run(self, jobs: Sequence[Job], should_stop: Callable[[], bool]) -> Iterator[RunEvent]:
         """Run the jobs in their order as workers become free, and yield their events.
 
         It ends early if `stop()` returns true. When the generator ends, every worker has ended.
         Raises ResourceError if the disk is full.
         """
         queued, count = (
-            Queue(self.root, list(jobs)),
-            math.ceil(self.width(jobs) / self.placement.abreast),
+            JobQueue(self.root, list(jobs)),
+            math.ceil(self.max_parallel(jobs) / self.placement.abreast),
         )
         numerics = jobs[0].file.run.numerics if jobs else Numerics()
         workers = [_Worker(self, number, numerics.threads) for number in range(count)]
-        if count > 1 and numerics.device == "cpu" and can_launch():
+        if count > 1 and numerics.device == "cpu" and can_fork_workers():
             self.launcher = Launcher(
                 self.logs / f"launcher-{os.getpid()}.log", _environment(numerics.threads)
             )
         try:
             while queued or any(worker.jobs for worker in workers):
-                if stop():
-                    yield from self._stopped(workers)
+                if should_stop():
+                    yield from self._stop_workers(workers)
                     return
-                self._hand_out(queued, workers)
+                self._assign_jobs(queued, workers)
                 try:
                     worker, message = self.messages.get(timeout=0.2)
                 except queue.Empty:
-                    yield Event("tick")
+                    yield RunEvent("tick")
                     continue
                 if message is None:
-                    yield from self._died(worker, queued)
+                    yield from self._handle_exit(worker, queued)
                 elif not worker.jobs:
                     pass  # a late message of an earlier job
                 elif message["kind"] in ("ready", "progress", "stopped"):
-                    yield event_of(message)
+                    yield decode_event(message)
                 else:
-                    event = queued.after(worker.jobs.pop(message["id"]), message)
+                    event = queued.finish(worker.jobs.pop(message["id"]), message)
                     if (
-                        not stop()
+                        not should_stop()
                     ):  # the caller may write a report now; no worker should wait meanwhile
-                        self._hand_out(queued, workers)
+                        self._assign_jobs(queued, workers)
                     yield event
         finally:
             for worker in workers:
-                worker.end()
+                worker.close()
             if self.launcher:
-                self.launcher.end()
+                self.launcher.close()
                 self.launcher = None
 
     @property
@@ -108,37 +117,37 @@ class LocalBackend:
         """Return the folder for the output of worker processes other than their messages."""
         return self.root / "cache" / "logs"
 
-    def _hand_out(self, queued: Queue, workers: list[_Worker]) -> None:
+    def _assign_jobs(self, queued: JobQueue, workers: list[_Worker]) -> None:
         """Give waiting jobs to idle workers."""
-        ready = queued.due()
+        ready = queued.ready_jobs()
         for worker in workers:
             if not worker.jobs and ready:
-                worker.start(queued.take(self.placement.abreast))
+                worker.start(queued.next_jobs(self.placement.abreast))
 
-    def _stopped(self, workers: list[_Worker]) -> Iterator[Event]:
+    def _stop_workers(self, workers: list[_Worker]) -> Iterator[RunEvent]:
         """Ask every worker to write a checkpoint and stop, and wait for it."""
         for worker in workers:
             worker.send({"stop": True})
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
         while any(worker.jobs for worker in workers) and time.monotonic() < deadline:
             with contextlib.suppress(queue.Empty):
                 worker, message = self.messages.get(timeout=0.2)
                 if message is None:
-                    yield from (Event("stopped", run_id) for run_id in worker.jobs)
+                    yield from (RunEvent("stopped", run_id) for run_id in worker.jobs)
                     worker.jobs = {}
                 elif (
                     message["kind"] in ("stopped", "finished", "failed")
                     and message["id"] in worker.jobs
                 ):
                     del worker.jobs[message["id"]]
-                    yield event_of(message)
+                    yield decode_event(message)
 
-    def _died(self, worker: _Worker, queued: Queue) -> Iterator[Event]:
+    def _handle_exit(self, worker: _Worker, queued: JobQueue) -> Iterator[RunEvent]:
         """Handle the end of a worker's process, which may have had unfinished jobs."""
-        worker.gone, jobs = True, list(worker.jobs.values())
+        worker.has_exited, jobs = True, list(worker.jobs.values())
         if not jobs:
             return
-        worker.end()
+        worker.close()
         code = (worker.process.returncode if worker.process else 0) or 0
         kills, worker.jobs = _memory_kills(), {}
         # With several runs it is not known which one used up the memory, so each is tried again
@@ -147,43 +156,43 @@ class LocalBackend:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         lost = f"its process {how}; its log is cache/logs/{worker.log.name}"
         for job in jobs:
-            event = queued.out_of_memory(job) if short_of_memory else None
-            yield event or queued.after(job, None, lost)
+            event = queued.record_out_of_memory(job) if short_of_memory else None
+            yield event or queued.finish(job, None, lost)
 
 
 @dataclass
 class _Worker:
     """Worker process of the backend, with its present jobs by run id."""
 
-    backend: LocalBackend
+    executor: LocalExecutor
     number: int
     threads: int
-    process: subprocess.Popen[str] | LaunchedWorker | None = None
+    process: subprocess.Popen[str] | ForkedWorker | None = None
     jobs: dict[str, Job] = field(default_factory=dict)
     listener: threading.Thread | None = None
-    gone: bool = True
+    has_exited: bool = True
     memory_kills: int = field(default_factory=lambda: _memory_kills())
 
     @property
     def log(self) -> Path:
-        return self.backend.logs / f"worker-{os.getpid()}-{self.number}.log"
+        return self.executor.logs / f"worker-{os.getpid()}-{self.number}.log"
 
     def start(self, jobs: list[Job]) -> None:
         """Start `jobs` side by side, in a new process if there is none."""
-        if self.gone:
+        if self.has_exited:
             self._spawn()
         self.jobs = {job.id: job for job in jobs}
         self.send(
-            {"jobs": [message_of(job, self.backend.root, self.backend.placement) for job in jobs]}
+            {"jobs": [encode_job(job, self.executor.root, self.executor.placement) for job in jobs]}
         )
 
     def send(self, message: dict[str, Any]) -> None:
-        if self.process and self.process.stdin and not self.gone:
+        if self.process and self.process.stdin and not self.has_exited:
             with contextlib.suppress(OSError):  # it died; the end of its output reports that
                 self.process.stdin.write(json.dumps(message) + "\n")
                 self.process.stdin.flush()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """End the process by closing its input; kill it if it does not end."""
         if self.process is None:
             return
@@ -191,7 +200,7 @@ class _Worker:
             if self.process.stdin:
                 self.process.stdin.close()
         try:
-            self.process.wait(STOP_SECONDS if self.jobs else 5)
+            self.process.wait(STOP_TIMEOUT_SECONDS if self.jobs else 5)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -203,15 +212,17 @@ class _Worker:
 
     def _spawn(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        launcher = self.backend.launcher
+        launcher = self.executor.launcher
         self.process = (
-            launcher.start(self.log) if launcher and not launcher.gone else self._started()
+            launcher.start(self.log)
+            if launcher and not launcher.has_exited
+            else self._start_process()
         )
-        self.gone, self.memory_kills = False, _memory_kills()
+        self.has_exited, self.memory_kills = False, _memory_kills()
         self.listener = threading.Thread(target=self._listen, args=(self.process,), daemon=True)
         self.listener.start()
 
-    def _started(self) -> subprocess.Popen[str]:
+    def _start_process(self) -> subprocess.Popen[str]:
         """Start a new Python process, which imports torch itself."""
         with self.log.open("w") as log:
             return subprocess.Popen(
@@ -227,13 +238,13 @@ class _Worker:
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
 
-    def _listen(self, process: subprocess.Popen[str] | LaunchedWorker) -> None:
+    def _listen(self, process: subprocess.Popen[str] | ForkedWorker) -> None:
         if process.stdout:
             with process.stdout as lines:
                 for line in lines:
                     with contextlib.suppress(ValueError):  # a line cut short by a kill
-                        self.backend.messages.put((self, json.loads(line)))
-        self.backend.messages.put((self, None))
+                        self.executor.messages.put((self, json.loads(line)))
+        self.executor.messages.put((self, None))
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -25,19 +25,26 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from resnetlab.errors import InputError, mistake
+from resnetlab.errors import InputError, input_error
 from resnetlab.files import write_text
 from resnetlab.recipes.numerics import Numerics, Placement
 from resnetlab.schema import decode, encode
-from resnetlab.settings import CACHE, OFFLINE
-from resnetlab.studies.executors.base import STOP_SECONDS, Event, Job, Queue, event_of, message_of
+from resnetlab.settings import CACHE_VARIABLE, OFFLINE_VARIABLE
+from resnetlab.studies.executors.base import (
+    STOP_TIMEOUT_SECONDS,
+    Job,
+    JobQueue,
+    RunEvent,
+    decode_event,
+    encode_job,
+)
 
 POLL_SECONDS = 0.3
-LISTEN_SECONDS = 1.0
+STOP_POLL_SECONDS = 1.0
 """Seconds between two questions of a task whether it should stop."""
 
 
-class RayBackend:
+class RayExecutor:
     """Backend that runs jobs under `root` on a Ray cluster.
 
     `address` is that of a cluster, `auto` for one that runs on this machine, or empty to start one.
@@ -54,28 +61,28 @@ class RayBackend:
             except (OSError, ValueError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]
                 fix = "ray start --head, or --address of a cluster that runs"
-                raise mistake(
+                raise input_error(
                     "", f"no Ray cluster answers: {reason}", fix, field="address", got=address
                 ) from None
-        self.mark = self.root / "cache" / "cluster"
-        write_text(self.mark, ray.get_runtime_context().get_job_id())
+        self.cluster_marker = self.root / "cache" / "cluster"
+        write_text(self.cluster_marker, ray.get_runtime_context().get_job_id())
 
-    def settle(self, numerics: Numerics) -> Numerics:
+    def resolve_numerics(self, numerics: Numerics) -> Numerics:
         """Return the numerics resolved on a machine of the cluster.
 
         It is a machine with a GPU if there is one and the study may use it.
         """
         gpus = ray.cluster_resources().get("GPU", 0) and numerics.device in ("auto", "cuda")
-        task = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=0)(_settle)
-        resolved, problems = ray.get(task.remote(encode(numerics), self._here()))
+        task = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=0)(_resolve_numerics)
+        resolved, problems = ray.get(task.remote(encode(numerics), self._driver_environment()))
         if problems:
             raise InputError(*problems)
         return decode(Numerics, resolved, "cluster")  # type: ignore[no-any-return]
 
-    def width(self, jobs: Sequence[Job]) -> int:
+    def max_parallel(self, jobs: Sequence[Job]) -> int:
         """Return the number of tasks that the cluster can run at the same time."""
         resources, tasks = ray.cluster_resources(), len(jobs)
-        for kind, needed in self._needs(jobs[0]).items() if jobs else ():
+        for kind, needed in self._resources(jobs[0]).items() if jobs else ():
             if needed:
                 tasks = min(
                     tasks,
@@ -83,86 +90,92 @@ class RayBackend:
                 )
         return tasks
 
-    def run(self, jobs: Sequence[Job], stop: Callable[[], bool]) -> Iterator[Event]:
+    def run(self, jobs: Sequence[Job], should_stop: Callable[[], bool]) -> Iterator[RunEvent]:
         """Run the jobs as the cluster has free resources, and yield their events.
 
         It ends early if `stop()` returns true. Raises ResourceError if a disk is full.
         """
-        queued, running = Queue(self.root, list(jobs)), dict[Any, Job]()
+        queued, running = JobQueue(self.root, list(jobs)), dict[Any, Job]()
         on_driver = NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
         board = ray.remote(num_cpus=0, scheduling_strategy=on_driver)(_MessageBoard).remote()
         try:
             while queued or running:
-                ready = queued.due()
+                ready = queued.ready_jobs()
                 while ready:
                     job = ready.pop(0)
-                    running[self._begin(job, board)] = job
-                if stop():
-                    yield from self._stopped(running, board)
+                    running[self._start_task(job, board)] = job
+                if should_stop():
+                    yield from self._stop_tasks(running, board)
                     return
-                ended = _ended_of(running)
-                for message in ray.get(board.take.remote()):
-                    yield event_of(message)
+                ended = _wait_for_ended(running)
+                for message in ray.get(board.drain.remote()):
+                    yield decode_event(message)
                 for ref in ended:
-                    yield self._ended(ref, running.pop(ref), queued)
+                    yield self._finish_task(ref, running.pop(ref), queued)
                 if not ended:
-                    yield Event("tick")
+                    yield RunEvent("tick")
         finally:
             for ref in running:
                 ray.cancel(ref, force=True)
             ray.kill(board)
 
-    def _begin(self, job: Job, board: Any) -> Any:
-        task = ray.remote(**self._needs(job), max_retries=0)(_train)
-        return task.remote(message_of(job, self.root, self.placement), board, self._here())
+    def _start_task(self, job: Job, board: Any) -> Any:
+        task = ray.remote(**self._resources(job), max_retries=0)(_run_job)
+        return task.remote(
+            encode_job(job, self.root, self.placement), board, self._driver_environment()
+        )
 
-    def _needs(self, job: Job) -> dict[str, float]:
+    def _resources(self, job: Job) -> dict[str, float]:
         numerics = job.file.run.numerics
         gpus = self.placement.gpus_per_run if numerics.device == "cuda" else 0
         return {"num_cpus": numerics.threads, "num_gpus": gpus}
 
-    def _here(self) -> dict[str, str]:
-        personal = {name: os.environ[name] for name in (CACHE, OFFLINE) if name in os.environ}
-        text = self.mark.read_text(encoding="utf-8")
+    def _driver_environment(self) -> dict[str, str]:
+        personal = {
+            name: os.environ[name]
+            for name in (CACHE_VARIABLE, OFFLINE_VARIABLE)
+            if name in os.environ
+        }
+        text = self.cluster_marker.read_text(encoding="utf-8")
         return {
             "folder": str(Path.cwd()),
-            "mark": str(self.mark),
+            "mark": str(self.cluster_marker),
             "text": text,
             **_versions(),
             **personal,
         }
 
-    def _ended(self, ref: Any, job: Job, queued: Queue) -> Event:
+    def _finish_task(self, ref: Any, job: Job, queued: JobQueue) -> RunEvent:
         try:
-            return queued.after(job, ray.get(ref))
+            return queued.finish(job, ray.get(ref))
         except ray.exceptions.OutOfMemoryError:
-            return queued.out_of_memory(job) or queued.after(
+            return queued.record_out_of_memory(job) or queued.finish(
                 job, None, "its process was killed for want of memory"
             )
         except ray.exceptions.RayError as error:
-            return queued.after(
+            return queued.finish(
                 job, None, f"its machine or process was lost ({type(error).__name__})"
             )
 
-    def _stopped(self, running: dict[Any, Job], board: Any) -> Iterator[Event]:
+    def _stop_tasks(self, running: dict[Any, Job], board: Any) -> Iterator[RunEvent]:
         """Ask every task to write a checkpoint and stop, and wait for it."""
         ray.get(board.stop.remote())
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
         while running and time.monotonic() < deadline:
-            for ref in _ended_of(running):
+            for ref in _wait_for_ended(running):
                 job = running.pop(ref)
                 with contextlib.suppress(ray.exceptions.RayError):
                     message = ray.get(ref)
                     yield (
-                        event_of(message)
+                        decode_event(message)
                         if message["kind"] == "finished"
-                        else Event("stopped", job.id)
+                        else RunEvent("stopped", job.id)
                     )
 
 
-def _ended_of(running: dict[Any, Job]) -> list[Any]:
+def _wait_for_ended(running: dict[Any, Job]) -> list[Any]:
     """Return the tasks that have ended, after a short wait."""
     if not running:
         time.sleep(POLL_SECONDS)
@@ -188,17 +201,17 @@ class _MessageBoard:
         self.messages: list[dict[str, Any]] = []
         self.stopped = False
 
-    def tell(self, message: dict[str, Any]) -> None:
+    def send(self, message: dict[str, Any]) -> None:
         self.messages.append(message)
 
-    def take(self) -> list[dict[str, Any]]:
+    def drain(self) -> list[dict[str, Any]]:
         messages, self.messages = self.messages, []
         return messages
 
     def stop(self) -> None:
         self.stopped = True
 
-    def stopping(self) -> bool:
+    def is_stopping(self) -> bool:
         return self.stopped
 
 
@@ -210,43 +223,57 @@ def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("resnetlab", "torch")}
 
 
-def _entered(driver: dict[str, str]) -> None:
+def _enter_driver_environment(driver_environment: dict[str, str]) -> None:
     """Enter the driver's folder and settings.
 
     Raises InputError if this machine differs from the driver's.
     """
     node = ray.util.get_node_ip_address()
     for name, version in _versions().items():
-        if version != driver[name]:
-            fix = f"install {name} {driver[name]} on every machine of the cluster"
-            raise mistake(
-                node, f"another {name} than the driver's", fix, got=version, allowed=driver[name]
+        if version != driver_environment[name]:
+            fix = f"install {name} {driver_environment[name]} on every machine of the cluster"
+            raise input_error(
+                node,
+                f"another {name} than the driver's",
+                fix,
+                got=version,
+                allowed=driver_environment[name],
             )
-    mark = Path(driver["mark"])
-    if not mark.is_file() or mark.read_text(encoding="utf-8") != driver["text"]:
-        raise mistake(
+    mark = Path(driver_environment["mark"])
+    if not mark.is_file() or mark.read_text(encoding="utf-8") != driver_environment["text"]:
+        raise input_error(
             node,
             f"does not see {mark.parent.parent}",
             "give --output on storage that all machines share",
         )
-    os.chdir(driver["folder"] if Path(driver["folder"]).is_dir() else mark.parent)
-    os.environ.update({name: driver[name] for name in (CACHE, OFFLINE) if name in driver})
+    os.chdir(
+        driver_environment["folder"] if Path(driver_environment["folder"]).is_dir() else mark.parent
+    )
+    os.environ.update(
+        {
+            name: driver_environment[name]
+            for name in (CACHE_VARIABLE, OFFLINE_VARIABLE)
+            if name in driver_environment
+        }
+    )
 
 
-def _settle(numerics: dict[str, Any], driver: dict[str, str]) -> tuple[Any, tuple[Any, ...]]:
+def _resolve_numerics(
+    numerics: dict[str, Any], driver_environment: dict[str, str]
+) -> tuple[Any, tuple[Any, ...]]:
     """Return the numerics resolved on this machine, or its problems."""
-    from resnetlab.training.resolve import resolve
+    from resnetlab.training.resolve import resolve_numerics
 
     try:
-        _entered(driver)
-        return encode(resolve(decode(Numerics, numerics, "driver"), single=False)), ()
+        _enter_driver_environment(driver_environment)
+        return encode(resolve_numerics(decode(Numerics, numerics, "driver"), single_run=False)), ()
     except InputError as error:
         return None, error.problems
 
 
-def _train(job: dict[str, Any], board: Any, driver: dict[str, str]) -> dict[str, Any]:
+def _run_job(job: dict[str, Any], board: Any, driver_environment: dict[str, str]) -> dict[str, Any]:
     """Run a job and return the last message about it."""
-    from resnetlab.studies.executors.worker import Bench
+    from resnetlab.studies.executors.worker import JobRunner
 
     last: dict[str, Any] = {}
     stop = threading.Event()
@@ -254,17 +281,17 @@ def _train(job: dict[str, Any], board: Any, driver: dict[str, str]) -> dict[str,
     def tell(**message: Any) -> None:
         last.update(message)
         if message["kind"] == "progress":
-            board.tell.remote(message)
+            board.send.remote(message)
 
     def listen() -> None:
         while not stop.is_set():
             with contextlib.suppress(ray.exceptions.RayError):
-                if ray.get(board.stopping.remote()):
+                if ray.get(board.is_stopping.remote()):
                     stop.set()
-            stop.wait(LISTEN_SECONDS)
+            stop.wait(STOP_POLL_SECONDS)
 
     try:
-        _entered(driver)
+        _enter_driver_environment(driver_environment)
     except InputError as error:
         return {
             "kind": "failed",
@@ -274,6 +301,6 @@ def _train(job: dict[str, Any], board: Any, driver: dict[str, str]) -> dict[str,
             "again": False,
         }
     threading.Thread(target=listen, daemon=True).start()
-    Bench(stop.is_set, tell).work(job)
+    JobRunner(stop.is_set, tell).run(job)
     stop.set()
     return last

@@ -19,20 +19,20 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, TextIO
 
-from resnetlab.data.device_images import Residents
-from resnetlab.data.splits import load
+from resnetlab.data.device_images import DeviceImageCache
+from resnetlab.data.splits import load_dataset
 from resnetlab.errors import ResnetlabError
 from resnetlab.finetune.dataset import load_photographs
 from resnetlab.lazy_compiler import defer_compiler
-from resnetlab.recipes.finetune import Tuning
+from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.numerics import Placement
-from resnetlab.runs.lifecycle import BusyError, CrowdedError
+from resnetlab.runs.lifecycle import RunLockedError, SharedDeviceOutOfMemoryError
 from resnetlab.runs.records import Evaluation, Result, RunFile
-from resnetlab.runs.session import attempt
+from resnetlab.runs.session import run_attempt
 from resnetlab.schema import decode, encode
-from resnetlab.training.distributed import ALONE, Team
-from resnetlab.training.interleave import take_turns
-from resnetlab.training.loop import Progress
+from resnetlab.training.distributed import SINGLE_PROCESS, World
+from resnetlab.training.interleave import round_robin
+from resnetlab.training.loop import TrainEvent
 
 
 def main() -> None:
@@ -46,11 +46,11 @@ def main() -> None:
     stop, jobs = threading.Event(), queue.Queue[dict[str, Any] | None]()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_listen, args=(stop, jobs), daemon=True).start()
-    driver = _Driver(out, stop)
-    driver.tell(kind="ready")
-    bench = Bench(stop.is_set, driver.tell)
+    driver = _DriverConnection(out, stop)
+    driver.send(kind="ready")
+    bench = JobRunner(stop.is_set, driver.send)
     while (job := jobs.get()) is not None and not stop.is_set():
-        bench.work(*job["jobs"])
+        bench.run(*job["jobs"])
     os._exit(0)  # the listening thread may still block on standard input; nothing is left to close
 
 
@@ -64,13 +64,13 @@ def _listen(stop: threading.Event, jobs: queue.Queue[dict[str, Any] | None]) -> 
     jobs.put(None)
 
 
-class _Driver:
+class _DriverConnection:
     """Connection to the driver process."""
 
     def __init__(self, out: TextIO, stop: threading.Event) -> None:
         self.out, self.stop = out, stop
 
-    def tell(self, **message: object) -> None:
+    def send(self, **message: object) -> None:
         try:
             self.out.write(json.dumps(message) + "\n")
             self.out.flush()
@@ -78,21 +78,21 @@ class _Driver:
             self.stop.set()
 
 
-class Bench:
+class JobRunner:
     """Runner of jobs in a process. Data stay open for the next job if it uses the same."""
 
     def __init__(
         self,
-        stop: Callable[[], bool],
-        tell: Callable[..., None],
-        team: Team = ALONE,
+        should_stop: Callable[[], bool],
+        send: Callable[..., None],
+        world: World = SINGLE_PROCESS,
         log: Path | None = None,
     ) -> None:
-        self.stop, self.tell, self.team, self.log = stop, tell, team, log
-        self.held: tuple[Any, Any] | None = None
-        self.residents = Residents()
+        self.should_stop, self.send, self.world, self.log = should_stop, send, world, log
+        self.cached_data: tuple[Any, Any] | None = None
+        self.image_cache = DeviceImageCache()
 
-    def work(self, *jobs: dict[str, Any]) -> None:
+    def run(self, *jobs: dict[str, Any]) -> None:
         """Run jobs of `message_of`, several of them side by side, and send messages about them.
 
         The last message about each is busy, failed, stopped or finished. A job that lacked memory
@@ -101,15 +101,15 @@ class Bench:
         beside = len(jobs) > 1
         crowded = [
             index
-            for index, alone in take_turns(self._attempt(job, beside) for job in jobs)
+            for index, alone in round_robin(self._run_job(job, beside) for job in jobs)
             if alone
         ]
         if crowded:
             gc.collect()  # frees device memory that their errors still reference
         for index in crowded:
-            self.work(jobs[index] | {"from_step": None})
+            self.run(jobs[index] | {"from_step": None})
 
-    def _attempt(self, job: dict[str, Any], beside: bool) -> Generator[None, None, bool]:
+    def _run_job(self, job: dict[str, Any], shared_device: bool) -> Generator[None, None, bool]:
         """Run a job and yield after each step if others run `beside` it.
 
         Return true if it must run alone.
@@ -118,22 +118,22 @@ class Bench:
         try:
             file = decode(RunFile, job["file"], "job")
             placement = decode(Placement, job["placement"], "job")
-            data = self._opened(file, root)
-            run: Callable[..., Generator[None, None, Result | None]] = attempt
-            if isinstance(file.run.recipe, Tuning):
+            data = self._load_data(file, root)
+            run: Callable[..., Generator[None, None, Result | None]] = run_attempt
+            if isinstance(file.run.recipe, FinetuneRecipe):
                 from resnetlab.finetune.study_run import (
-                    attempt_tuning as run,
+                    run_finetune_attempt as run,
                 )  # torchvision takes seconds to import
 
-            def say(progress: Progress, evaluations: tuple[Evaluation, ...]) -> None:
-                self.tell(
+            def say(progress: TrainEvent, evaluations: tuple[Evaluation, ...]) -> None:
+                self.send(
                     kind="progress",
                     id=run_id,
-                    moment=progress.moment,
+                    moment=progress.kind,
                     step=progress.step,
-                    total=progress.total,
+                    total=progress.total_steps,
                     epoch=progress.epoch,
-                    images=progress.images,
+                    images=progress.images_processed,
                     seconds=progress.seconds,
                     evaluations=[encode(evaluation) for evaluation in evaluations],
                 )
@@ -144,33 +144,33 @@ class Bench:
                 data,
                 root,
                 placement,
-                self.stop,
+                self.should_stop,
                 say,
                 job["from_step"],
-                self.team,
-                self.residents if beside else None,
+                self.world,
+                self.image_cache if shared_device else None,
             )
-        except CrowdedError:
+        except SharedDeviceOutOfMemoryError:
             return True
-        except BusyError:
-            self.tell(kind="busy", id=run_id)
+        except RunLockedError:
+            self.send(kind="busy", id=run_id)
         except ResnetlabError as error:
-            self.tell(
+            self.send(
                 kind="failed", id=run_id, reason=str(error), exit_code=error.exit_code, again=False
             )
         except OSError as error:
-            self.tell(kind="failed", id=run_id, reason=str(error), exit_code=1, again=True)
+            self.send(kind="failed", id=run_id, reason=str(error), exit_code=1, again=True)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0] + self._keep_traceback()
-            self.tell(kind="failed", id=run_id, reason=reason, exit_code=1, again=False)
+            reason = f"{type(error).__name__}: {error}".splitlines()[0] + self._log_traceback()
+            self.send(kind="failed", id=run_id, reason=reason, exit_code=1, again=False)
         else:
             if result is None:
-                self.tell(kind="stopped", id=run_id)
+                self.send(kind="stopped", id=run_id)
             else:
-                self.tell(kind="finished", id=run_id, status=result.status)
+                self.send(kind="finished", id=run_id, status=result.status)
         return False
 
-    def _keep_traceback(self) -> str:
+    def _log_traceback(self) -> str:
         """Write an unexpected error to the log and return the name of the log.
 
         A worker logs to standard error.
@@ -182,16 +182,16 @@ class Bench:
         self.log.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
         return f" (more in {self.log})"
 
-    def _opened(self, file: RunFile, root: Path) -> Any:
+    def _load_data(self, file: RunFile, root: Path) -> Any:
         """Return the data of a run in the form that its recipe needs."""
-        opening = load_photographs if isinstance(file.run.recipe, Tuning) else load
-        if self.held is None or self.held[0] != (file.data, opening):
-            self.held, self.residents = (
+        opening = load_photographs if isinstance(file.run.recipe, FinetuneRecipe) else load_dataset
+        if self.cached_data is None or self.cached_data[0] != (file.data, opening):
+            self.cached_data, self.image_cache = (
                 None,
-                Residents(),
+                DeviceImageCache(),
             )  # free the old data before the new ones are loaded
-            self.held = (file.data, opening), opening(file.data, root / "cache")
-        return self.held[1]
+            self.cached_data = (file.data, opening), opening(file.data, root / "cache")
+        return self.cached_data[1]
 
 
 if __name__ == "__main__":

@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from resnetlab.errors import InputError, Problem, nearest
-from resnetlab.models.configs.bag_of_words import BagOfWords
+from resnetlab.errors import InputError, Problem, suggest
+from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.schema import decode
 from resnetlab.studies.claims import AnyClaim, Claim
-from resnetlab.studies.parsing.power_checks import refusals
-from resnetlab.studies.parsing.toml_tables import flat
+from resnetlab.studies.parsing.power_checks import check_claim
+from resnetlab.studies.parsing.toml_tables import flatten
 from resnetlab.studies.study import Distance, Ensemble
 
 if TYPE_CHECKING:
-    from resnetlab.studies.references import Beside
+    from resnetlab.studies.references import MatchedReference
     from resnetlab.studies.study import Condition
 
 T = TypeVar("T")
 
-_ONE: dict[str, tuple[str, ...]] = {
+_SINGLE_CONDITION_FIELDS: dict[str, tuple[str, ...]] = {
     "greater": ("left", "right"),
     "about": ("left", "right"),
     "equal": ("left", "right"),
@@ -31,7 +31,7 @@ _ONE: dict[str, tuple[str, ...]] = {
     "fails-and-trains": ("left", "right"),
     "best": ("left",),
 }
-_RESOLVED = {"monotone": "order", "best": "rivals"}
+_DERIVED_FIELDS = {"monotone": "order", "best": "rivals"}
 """Fields that a file must not give, because they follow from other fields."""
 
 
@@ -40,7 +40,7 @@ def parse_claims(
     conditions: Sequence[Condition],
     seeds: int,
     where: str,
-    published: Sequence[Beside] = (),
+    references: Sequence[MatchedReference] = (),
 ) -> tuple[list[AnyClaim], tuple[Problem, ...]]:
     """Parse `[[claim]]` tables, look up their conditions, and return the claims and every mistake.
 
@@ -51,8 +51,8 @@ def parse_claims(
     claims: list[AnyClaim] = []
     problems: list[Problem] = []
     for index, table in enumerate(tables):
-        picker = _Picker(conditions, where, f"claim[{index}]")
-        resolved = picker.resolved({"kind": "greater"} | table)
+        picker = _ConditionSelector(conditions, where, f"claim[{index}]")
+        resolved = picker.resolve({"kind": "greater"} | table)
         problems += picker.problems
         try:
             claim = decode(Claim, resolved, where, picker.field)
@@ -60,17 +60,17 @@ def parse_claims(
             problems += error.problems
             continue
         if conditions and not picker.problems:
-            problems += refusals(claim, conditions, seeds, published, where, picker.field)
+            problems += check_claim(claim, conditions, seeds, references, where, picker.field)
             claims.append(claim)
     return claims, tuple(problems)
 
 
-def kept_claims(
+def answerable_claims(
     tables: Iterable[dict[str, Any]],
     conditions: Sequence[Condition],
     seeds: int,
     where: str,
-    published: Sequence[Beside] = (),
+    references: Sequence[MatchedReference] = (),
 ) -> tuple[list[AnyClaim], tuple[str, ...]]:
     """Return the claims that need only `conditions`, a part of the grid, and the sentences of the
     other claims.
@@ -78,7 +78,7 @@ def kept_claims(
     claims: list[AnyClaim] = []
     left_out = []
     for table in tables:
-        parsed, problems = parse_claims([table], conditions, seeds, where, published)
+        parsed, problems = parse_claims([table], conditions, seeds, where, references)
         claims += [] if problems else parsed
         left_out += [str(table["says"])] if problems else []
     return claims, tuple(left_out)
@@ -92,9 +92,9 @@ def parse_distances(
     """
     followed = {condition.label for condition in conditions if condition.data.test_curve}
 
-    def read(picker: _Picker, table: dict[str, Any]) -> Distance:
+    def read(picker: _ConditionSelector, table: dict[str, Any]) -> Distance:
         if "left" in table and "right" in table:
-            table["left"], table["right"] = picker.matched(table["left"], table["right"])
+            table["left"], table["right"] = picker.matched_pairs(table["left"], table["right"])
         distance: Distance = decode(Distance, table, where, picker.field)
         if conditions and not picker.problems and not {*distance.left, *distance.right} <= followed:
             picker.add_problem(
@@ -102,7 +102,7 @@ def parse_distances(
             )
         return distance
 
-    return _each(tables, "distance", conditions, where, read)
+    return _parse_tables(tables, "distance", conditions, where, read)
 
 
 def parse_ensembles(
@@ -113,9 +113,9 @@ def parse_ensembles(
     """
     known = {condition.label: condition for condition in conditions}
 
-    def read(picker: _Picker, table: dict[str, Any]) -> Ensemble:
+    def read(picker: _ConditionSelector, table: dict[str, Any]) -> Ensemble:
         if "of" in table:
-            table["of"] = picker.many(table["of"], "of") or ["?"]
+            table["of"] = picker.select(table["of"], "of") or ["?"]
         ensemble: Ensemble = decode(Ensemble, table, where, picker.field)
         members = [known[label] for label in ensemble.of if label in known]
         if any(condition.data != members[0].data for condition in members):
@@ -125,7 +125,9 @@ def parse_ensembles(
                 "of",
             )
         if svms := [
-            condition.label for condition in members if isinstance(condition.model, BagOfWords)
+            condition.label
+            for condition in members
+            if isinstance(condition.model, BagOfWordsConfig)
         ]:
             picker.add_problem(
                 "the scores of an SVM are no probabilities",
@@ -135,10 +137,10 @@ def parse_ensembles(
             )
         return ensemble
 
-    return _each(tables, "ensemble", conditions, where, read)
+    return _parse_tables(tables, "ensemble", conditions, where, read)
 
 
-def kept_tables(
+def answerable_tables(
     parse: Callable[
         [Iterable[dict[str, Any]], Sequence[Condition], str],
         tuple[tuple[T, ...], tuple[Problem, ...]],
@@ -156,12 +158,12 @@ def kept_tables(
     )
 
 
-def _each(
+def _parse_tables(
     tables: Iterable[dict[str, Any]],
     name: str,
     conditions: Sequence[Condition],
     where: str,
-    read: Callable[[_Picker, dict[str, Any]], T],
+    read: Callable[[_ConditionSelector, dict[str, Any]], T],
 ) -> tuple[tuple[T, ...], tuple[Problem, ...]]:
     """Read a copy of each table with `read`.
 
@@ -170,7 +172,7 @@ def _each(
     results: list[T] = []
     problems: list[Problem] = []
     for index, table in enumerate(tables):
-        picker = _Picker(conditions, where, f"{name}[{index}]")
+        picker = _ConditionSelector(conditions, where, f"{name}[{index}]")
         try:
             results.append(read(picker, dict(table)))
             problems += picker.problems
@@ -179,7 +181,7 @@ def _each(
     return tuple(results), tuple(problems)
 
 
-class _Picker:
+class _ConditionSelector:
     """Lookup of the conditions that a table names. It collects every mistake in the names."""
 
     def __init__(self, conditions: Sequence[Condition], where: str, field: str) -> None:
@@ -187,31 +189,31 @@ class _Picker:
         self.problems: list[Problem] = []
         self.axes = list(conditions[0].values) if conditions else []
 
-    def resolved(self, table: dict[str, Any]) -> dict[str, Any]:
+    def resolve(self, table: dict[str, Any]) -> dict[str, Any]:
         """Return the table with labels in place of axes; `?` stands for a label with a problem."""
         kind = str(table["kind"])
-        if kind in _RESOLVED and _RESOLVED[kind] in table:
-            self.add_problem("unknown field", "remove it", _RESOLVED[kind])
+        if kind in _DERIVED_FIELDS and _DERIVED_FIELDS[kind] in table:
+            self.add_problem("unknown field", "remove it", _DERIVED_FIELDS[kind])
         resolved = dict(table)
-        for side in _ONE.get(kind, ()):
+        for side in _SINGLE_CONDITION_FIELDS.get(kind, ()):
             if side in table:
-                resolved[side] = self._one(table[side], side)
+                resolved[side] = self._select_one(table[side], side)
         if kind in ("average", "relative") and "left" in table and "right" in table:
-            resolved["left"], resolved["right"] = self.matched(table["left"], table["right"])
+            resolved["left"], resolved["right"] = self.matched_pairs(table["left"], table["right"])
         if kind == "monotone":
-            resolved["order"] = self._steps_along(resolved.pop("where", {}), table.get("along"))
+            resolved["order"] = self._ordered_along(resolved.pop("where", {}), table.get("along"))
         if kind == "best":
             rivals = [
                 label
-                for label in self.many(resolved.pop("among", {}), "among")
+                for label in self.select(resolved.pop("among", {}), "among")
                 if label != resolved.get("left")
             ]
             resolved["rivals"] = rivals
             if not rivals and self.conditions and not self.problems:
                 self.add_problem("no condition besides left", "pick two or more", "among")
         same = (
-            kind in _ONE
-            and len(_ONE[kind]) == 2
+            kind in _SINGLE_CONDITION_FIELDS
+            and len(_SINGLE_CONDITION_FIELDS[kind]) == 2
             and resolved.get("left") == resolved.get("right") != "?"
         )
         if same and self.conditions and "left" in resolved and not self.problems:
@@ -225,7 +227,7 @@ class _Picker:
         path = f"{self.field}.{field}" if field else self.field
         self.problems.append(Problem(self.where, what, fix, path, got=got, allowed=allowed))
 
-    def _lookup(self, axes: object, field: str) -> tuple[list[Condition], str]:
+    def _find_conditions(self, axes: object, field: str) -> tuple[list[Condition], str]:
         """Return the conditions with these values of the axes, and the axes as text.
 
         If there is none, the result is empty and the problem is recorded.
@@ -238,13 +240,13 @@ class _Picker:
                 got=str(axes)[:60],
             )
             return [], ""
-        wanted = self._dotted(axes)
+        wanted = self._flatten_axes(axes)
         text = ", ".join(f"{axis} = {value}" for axis, value in wanted.items()) or "nothing"
         if not self.conditions:
             return [], ""
         known = ", ".join(self.axes)
         if unknown := [axis for axis in wanted if axis not in self.axes]:
-            fix = nearest(unknown[0], self.axes) or (
+            fix = suggest(unknown[0], self.axes) or (
                 f"choose from {known}" if known else "add a [grid]"
             )
             self.add_problem(f"{unknown[0]} is not an axis of the grid", fix, field, known)
@@ -258,17 +260,17 @@ class _Picker:
             self.add_problem(f"no condition with {text}", "use values of the grid", field, known)
         return conditions, text
 
-    def _dotted(self, axes: object) -> dict[str, Any]:
+    def _flatten_axes(self, axes: object) -> dict[str, Any]:
         """Return the axes as dotted fields.
 
         A value may be a table, for example a network without a name.
         """
         table = axes if isinstance(axes, dict) else {}
         values = {key: value for key, value in table.items() if key in self.axes}
-        return values | flat({key: value for key, value in table.items() if key not in values})
+        return values | flatten({key: value for key, value in table.items() if key not in values})
 
-    def _one(self, axes: object, field: str) -> str:
-        conditions, text = self._lookup(axes, field)
+    def _select_one(self, axes: object, field: str) -> str:
+        conditions, text = self._find_conditions(axes, field)
         if len(conditions) > 1:
             what, fix = (
                 f"{len(conditions)} conditions with {text}",
@@ -277,19 +279,19 @@ class _Picker:
             self.add_problem(what, fix, field, ", ".join(self.axes))
         return conditions[0].label if len(conditions) == 1 else "?"
 
-    def many(self, axes: object, field: str) -> list[str]:
+    def select(self, axes: object, field: str) -> list[str]:
         """Return the labels of all conditions with these values of the axes."""
-        return [condition.label for condition in self._lookup(axes, field)[0]]
+        return [condition.label for condition in self._find_conditions(axes, field)[0]]
 
-    def matched(self, left: object, right: object) -> tuple[list[str], list[str]]:
+    def matched_pairs(self, left: object, right: object) -> tuple[list[str], list[str]]:
         """Return the labels of both sides, pair by pair.
 
         A pair agrees in every axis that neither side names.
         """
-        sides = [self._lookup(left, "left")[0], self._lookup(right, "right")[0]]
+        sides = [self._find_conditions(left, "left")[0], self._find_conditions(right, "right")[0]]
         if not all(sides):
             return ["?"], ["?"]
-        named = {axis for axes in (left, right) for axis in self._dotted(axes)}
+        named = {axis for axes in (left, right) for axis in self._flatten_axes(axes)}
         other_axes = [axis for axis in self.axes if axis not in named]
         keyed = [
             {repr([c.values.get(axis) for axis in other_axes]): c.label for c in side}
@@ -309,12 +311,12 @@ class _Picker:
             )
         return list(keyed[0].values()), [keyed[1].get(key, "?") for key in keyed[0]]
 
-    def _steps_along(self, axes: object, along: object) -> list[str]:
-        conditions, text = self._lookup(axes, "where")
+    def _ordered_along(self, axes: object, along: object) -> list[str]:
+        conditions, text = self._find_conditions(axes, "where")
         if not conditions or not isinstance(along, str):
             return ["?"]
         if along not in self.axes:
-            fix = nearest(along, self.axes) or f"choose from {', '.join(self.axes)}"
+            fix = suggest(along, self.axes) or f"choose from {', '.join(self.axes)}"
             self.add_problem(
                 f"{along} is not an axis of the grid", fix, "along", ", ".join(self.axes)
             )
@@ -323,7 +325,9 @@ class _Picker:
         if len(conditions) < 2 or any(
             value in values[:index] for index, value in enumerate(values)
         ):
-            other = [axis for axis in self.axes if axis != along and axis not in self._dotted(axes)]
+            other = [
+                axis for axis in self.axes if axis != along and axis not in self._flatten_axes(axes)
+            ]
             fix = f"where = {{ {other[0]} = ... }}" if other else f"two values or more of {along}"
             self.add_problem(
                 f"{len(conditions)} conditions with {text} are no steps along {along}", fix, "where"

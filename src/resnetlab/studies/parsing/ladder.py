@@ -11,17 +11,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import field
 from typing import Any
 
-from resnetlab.errors import InputError, Problem, nearest
-from resnetlab.schema import FieldError, PositiveAmount, decode, spec
-from resnetlab.studies.parsing.toml_tables import below, flat, merged
+from resnetlab.errors import InputError, Problem, suggest
+from resnetlab.schema import FieldError, PositiveFloat, decode, strict_dataclass
+from resnetlab.studies.parsing.toml_tables import deep_merge, flatten, has_subfield
 from resnetlab.studies.study import Expect, Rung
 
-ROOTS = {"model": "name", "data": "source", "recipe": "base"}
+BARE_NAME_FIELDS = {"model": "name", "data": "source", "recipe": "base"}
 """Parts that a rung may add to, each with the field that a bare name sets."""
 
 
-@spec
-class _Table:
+@strict_dataclass
+class _RungTable:
     """Table `[[rung]]` of a study file."""
 
     name: str
@@ -30,7 +30,7 @@ class _Table:
     instead_of: str = ""
     source: str = ""
     expect: Expect = "greater"
-    margin: PositiveAmount | None = None
+    margin: PositiveFloat | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.name) <= 64:
@@ -53,16 +53,16 @@ def parse_rungs(
     ):
         return (), (Problem(where, "not tables", "write each as [[rung]]", field="rung"),)
     problems: list[Problem] = []
-    parsed: list[_Table] = []
+    parsed: list[_RungTable] = []
     for index, table in enumerate(rung_tables):
         try:
-            parsed.append(decode(_Table, table, where, f"rung[{index}]"))
+            parsed.append(decode(_RungTable, table, where, f"rung[{index}]"))
         except InputError as error:
             problems += error.problems
     if problems:
         return (), tuple(problems)
     for index, table in enumerate(parsed):
-        problems += _mistakes(table, parsed[:index], where, f"rung[{index}]")
+        problems += _rung_problems(table, parsed[:index], where, f"rung[{index}]")
     if tables.get("grid"):
         problems.append(Problem(where, "given beside [grid]", "keep one of the two", field="rung"))
     main = [table.name for table in parsed if not table.instead_of]
@@ -72,7 +72,9 @@ def parse_rungs(
             condition=table.name,
             parent=parents.get(table.instead_of or table.name, ""),
             instead_of=table.instead_of,
-            adds=tuple(f"{key} = {_value_text(value)}" for key, value in flat(table.adds).items()),
+            adds=tuple(
+                f"{key} = {_value_text(value)}" for key, value in flatten(table.adds).items()
+            ),
             why=table.why,
             source=table.source,
             expect=table.expect,
@@ -83,8 +85,10 @@ def parse_rungs(
     return rungs, tuple(problems)
 
 
-def _mistakes(table: _Table, before: list[_Table], where: str, field: str) -> Iterator[Problem]:
-    if table.name in [other.name for other in before]:
+def _rung_problems(
+    table: _RungTable, earlier_rungs: list[_RungTable], where: str, field: str
+) -> Iterator[Problem]:
+    if table.name in [other.name for other in earlier_rungs]:
         yield Problem(
             where,
             "a name stands twice",
@@ -92,7 +96,7 @@ def _mistakes(table: _Table, before: list[_Table], where: str, field: str) -> It
             f"{field}.name",
             table.name,
         )
-    if not before and (table.adds or table.instead_of):
+    if not earlier_rungs and (table.adds or table.instead_of):
         what = "the first rung is the baseline, which is the file's model, data and recipe"
         yield Problem(
             where,
@@ -100,24 +104,24 @@ def _mistakes(table: _Table, before: list[_Table], where: str, field: str) -> It
             "put it into those, and give the first rung a name and a why",
             f"{field}.adds",
         )
-    if before and not table.adds:
+    if earlier_rungs and not table.adds:
         yield Problem(
             where, "changes nothing", 'adds = { "recipe.normalise" = "train" }', f"{field}.adds"
         )
-    known = [other.name for other in before if not other.instead_of][1:]
-    if before and table.instead_of and table.instead_of not in known:
-        fix = nearest(table.instead_of, known) or "name a rung before it that is built upon another"
+    known = [other.name for other in earlier_rungs if not other.instead_of][1:]
+    if earlier_rungs and table.instead_of and table.instead_of not in known:
+        fix = suggest(table.instead_of, known) or "name a rung before it that is built upon another"
         what, allowed = "no such rung before it", ", ".join(known)
         yield Problem(
             where, what, fix, f"{field}.instead_of", got=table.instead_of, allowed=allowed
         )
     for key in table.adds:
-        if (root := key.split(".")[0]) not in ROOTS:
-            fix = nearest(root, ROOTS) or 'adds = { "recipe.normalise" = "train" }'
+        if (root := key.split(".")[0]) not in BARE_NAME_FIELDS:
+            fix = suggest(root, BARE_NAME_FIELDS) or 'adds = { "recipe.normalise" = "train" }'
             yield Problem(where, "not a field of model, data or recipe", fix, f"{field}.adds.{key}")
 
 
-def climb(tables: Mapping[str, Any], bases: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def resolve_rungs(tables: Mapping[str, Any], bases: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the tables of model, data and recipe of each rung, by its name.
 
     They are those of its parent with what the rung adds. `tables` is a file whose rungs have no
@@ -135,18 +139,18 @@ def climb(tables: Mapping[str, Any], bases: Mapping[str, Any]) -> dict[str, dict
     return parts_by_rung
 
 
-def setter(tables: Mapping[str, Any], key: str) -> str:
+def rung_setting(tables: Mapping[str, Any], key: str) -> str:
     """Return the name of the rung that sets a dotted field or a part of it; empty if none does."""
     rungs = tables.get("rung")
     for table in rungs if isinstance(rungs, list) else ():
         adds = table.get("adds") if isinstance(table, dict) else None
-        keys = flat(adds) if isinstance(adds, dict) else {}
-        if key in keys or below(key, keys):
+        keys = flatten(adds) if isinstance(adds, dict) else {}
+        if key in keys or has_subfield(key, keys):
             return str(table.get("name"))
     return ""
 
 
-def axis_of(tables: Mapping[str, Any]) -> dict[str, list[str]]:
+def rung_axis(tables: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the axis of a ladder with its rungs as values; empty if the study has no ladder."""
     rungs = tables.get("rung")
     names = (
@@ -157,7 +161,7 @@ def axis_of(tables: Mapping[str, Any]) -> dict[str, list[str]]:
     return {"rung": names} if names else {}
 
 
-def kept_rungs(
+def select_rungs(
     rungs: Iterable[Rung], names: Collection[str]
 ) -> tuple[tuple[Rung, ...], tuple[Problem, ...]]:
     """Return the rungs with these names, and a problem for each whose parent is not among them."""
@@ -179,14 +183,14 @@ def _with_additions(parts: Mapping[str, Any], adds: Mapping[str, Any]) -> dict[s
     for key, value in adds.items():
         for part in reversed(key.split(".")):
             value = {part: value}
-        nested = merged(nested, value)
+        nested = deep_merge(nested, value)
     named = {
-        root: {ROOTS[root]: part_table}
+        root: {BARE_NAME_FIELDS[root]: part_table}
         if isinstance(part_table, str) and isinstance(nested.get(root), dict)
         else part_table
         for root, part_table in parts.items()
     }
-    return merged(named, nested)
+    return deep_merge(named, nested)
 
 
 def _value_text(value: object) -> str:

@@ -8,17 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from resnetlab.errors import InputError, Problem, nearest
+from resnetlab.errors import InputError, Problem, suggest
 from resnetlab.schema import MAX_DEPTH, parse_toml
-from resnetlab.shell import last_part
-from resnetlab.studies.parsing.ladder import axis_of, setter
+from resnetlab.shell import strip_folders
+from resnetlab.studies.parsing.ladder import rung_axis, rung_setting
 from resnetlab.studies.parsing.toml_tables import (
-    below,
-    copied,
+    deep_copy,
     get_field,
     grid_of,
-    put_field,
+    has_subfield,
     recipe_table,
+    set_field,
 )
 
 
@@ -33,31 +33,31 @@ class Overrides:
     seeds: tuple[int, ...] | None = None
 
 
-class Changed(NamedTuple):
+class OverrideResult(NamedTuple):
     """Study file with the changes of a command."""
 
     tables: dict[str, Any]
-    later: dict[str, Any]
+    deferred: dict[str, Any]
     """Fields that the command sets below an axis."""
-    kept: dict[str, list[Any]]
+    axis_subset: dict[str, list[Any]]
     """Values of each axis that the command keeps."""
-    said: tuple[str, ...]
+    summary: tuple[str, ...]
     """Changes as text."""
 
 
-def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed:
+def apply_overrides(raw: dict[str, Any], where: str, overrides: Overrides) -> OverrideResult:
     """Return the tables with the changes of a command.
 
     Raises InputError with every mistake of the command.
     """
-    tables = copied(raw)
+    tables = deep_copy(raw)
     grid = grid_of(tables)
     later: dict[str, Any] = {}
-    axes = grid | axis_of(tables)
+    axes = grid | rung_axis(tables)
     axis_values: dict[str, list[Any]] = {}
     changes, problems = [], []
     if overrides.data is not None:
-        changes.append(f"data = {last_part(overrides.data)}")
+        changes.append(f"data = {strip_folders(overrides.data)}")
         if "data" in grid or "data.source" in grid:
             problems.append(
                 Problem(
@@ -82,11 +82,13 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
             else:
                 axis_values[part] = list(value)
                 changes.append(f"{key} = {text} (was {len(axes[part])} values)")
-        elif text and key in ("model", "recipe") and key not in grid and not below(key, grid):
+        elif (
+            text and key in ("model", "recipe") and key not in grid and not has_subfield(key, grid)
+        ):
             previous = tables.get(key)
             tables[key] = value
             changes.append(
-                f"{key} = {last_part(text) if text.endswith('.toml') else text}"
+                f"{key} = {strip_folders(text) if text.endswith('.toml') else text}"
                 + (f" (was {previous})" if previous else "")
             )
         elif (
@@ -94,18 +96,18 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
             or not 1 <= key.count(".") <= MAX_DEPTH
             or root not in ("model", "data", "recipe", "numerics")
         ):
-            fix = nearest(root, ["model", "data", "recipe", "numerics"]) or "--set recipe.epochs=2"
+            fix = suggest(root, ["model", "data", "recipe", "numerics"]) or "--set recipe.epochs=2"
             allowed = "model.*, data.*, recipe.*, numerics.*, grid.*"
             problems.append(
                 Problem("--set", "not FIELD=VALUE", fix, got=setting[:60], allowed=allowed)
             )
-        elif key in grid or below(key, grid):
+        elif key in grid or has_subfield(key, grid):
             fix = (
                 f"--set 'grid.{key}=[...]' keeps some of its values; for others edit a copy of "
                 "the study file"
             )
             problems.append(Problem("--set", f"{key} is an axis of the study's grid", fix))
-        elif rung := setter(tables, key):
+        elif rung := rung_setting(tables, key):
             problems.append(
                 Problem(
                     "--set", f'{key} is set by the rung "{rung}"', "edit a copy of the study file"
@@ -119,24 +121,24 @@ def overridden(raw: dict[str, Any], where: str, overrides: Overrides) -> Changed
                 tables["recipe"] = recipe_table(tables.get("recipe"), where, "recipe")
             previous = get_field(tables, key)
             if key.endswith(".name") and previous not in (None, value):
-                put_field(
+                set_field(
                     tables, key.removesuffix(".name"), {"name": value}, where
                 )  # another kind has other fields, so the old table is replaced
             else:
-                put_field(tables, key, value, where)
+                set_field(tables, key, value, where)
             changes.append(
                 f"{key} = {text}" + (f" (was {previous})" if previous is not None else "")
             )
     if problems:
         raise InputError(*problems)
-    return Changed(tables, later, axis_values, tuple(changes))
+    return OverrideResult(tables, later, axis_values, tuple(changes))
 
 
 def _axis_problem(axis: str, value: Any, grid: dict[str, Any]) -> Problem | None:
     """Return the problem with keeping only these values of an axis, or None."""
     field = f"grid.{axis}"
     if axis not in grid:
-        fix = nearest(axis, grid) or (
+        fix = suggest(axis, grid) or (
             "name an axis of the study" if grid else "remove it: the study has no grid"
         )
         return Problem(

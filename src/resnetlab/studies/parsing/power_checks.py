@@ -11,25 +11,33 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from resnetlab.errors import Problem
-from resnetlab.recipes.finetune import AnyRecipe, Tuning
+from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
 from resnetlab.stats.intervals import mean
-from resnetlab.stats.power import MOST_SEEDS, smallest_margin
-from resnetlab.studies.claims import About, AnyClaim, Equal, Faster, Greater, Relative, labels
+from resnetlab.stats.power import MAX_SEEDS, minimum_confirmable_margin
+from resnetlab.studies.claims import (
+    About,
+    AnyClaim,
+    Equal,
+    Faster,
+    Greater,
+    Relative,
+    condition_labels,
+)
 
 if TYPE_CHECKING:
     from resnetlab.data.config import Data
-    from resnetlab.models.configs import Model
-    from resnetlab.studies.references import Beside, Value
+    from resnetlab.models.configs import ModelConfig
+    from resnetlab.studies.references import MatchedReference, ReferenceValue
     from resnetlab.studies.study import Condition
 
-WithMargin = About | Equal | Relative
+ClaimWithMargin = About | Equal | Relative
 
 
-def refusals(
+def check_claim(
     claim: AnyClaim,
     conditions: Sequence[Condition],
     seeds: int,
-    published: Sequence[Beside],
+    references: Sequence[MatchedReference],
     where: str,
     field: str,
 ) -> list[Problem]:
@@ -38,23 +46,28 @@ def refusals(
     """
     problems = []
     by_label = {condition.label: condition for condition in conditions}
-    if isinstance(claim, WithMargin) and (spread := _spread(claim, published)):
-        reach = _reach(seeds, spread)
-        if claim.allowed < reach:
+    if isinstance(claim, ClaimWithMargin) and (spread := _run_variance(claim, references)):
+        reach = _smallest_margin(seeds, spread)
+        if claim.effective_margin < reach:
             enough = next(
-                (n for n in range(2, MOST_SEEDS + 1) if _reach(n, spread) <= claim.allowed), None
+                (
+                    n
+                    for n in range(2, MAX_SEEDS + 1)
+                    if _smallest_margin(n, spread) <= claim.effective_margin
+                ),
+                None,
             )
             more = (
                 f"{enough} seeds"
                 if enough
-                else f"more than {MOST_SEEDS} seeds, which is not affordable"
+                else f"more than {MAX_SEEDS} seeds, which is not affordable"
             )
             wider = (
                 f"margin = {math.ceil(100 * reach) / 100:g}, or " if math.isfinite(reach) else ""
             )
             own = "" if claim.expected_sd else ", or an expected_sd of your own"
             what = (
-                f"{seeds} seed{'s' * (seeds > 1)} cannot confirm ± {claim.allowed:g} at a "
+                f"{seeds} seed{'s' * (seeds > 1)} cannot confirm ± {claim.effective_margin:g} at a "
                 "standard deviation of "
             )
             problems.append(
@@ -63,7 +76,7 @@ def refusals(
     if (
         isinstance(claim, Greater | About | Equal)
         and claim.paired
-        and not shared(by_label[claim.left], by_label[claim.right])
+        and not share_training(by_label[claim.left], by_label[claim.right])
     ):
         what = "runs of left and right share nothing but a seed, which is not a pair"
         problems.append(
@@ -81,24 +94,26 @@ def refusals(
     return problems
 
 
-class _Spread(NamedTuple):
+class _RunVariance(NamedTuple):
     """Variances of a run of each arm, as `smallest_margin` takes them, and their origin as text."""
 
     variances: tuple[float, ...]
     origin: str
 
 
-def _reach(seeds: int, spread: _Spread) -> float:
-    return smallest_margin(seeds, spread.variances) if seeds > 1 else math.inf
+def _smallest_margin(seeds: int, run_variance: _RunVariance) -> float:
+    return minimum_confirmable_margin(seeds, run_variance.variances) if seeds > 1 else math.inf
 
 
-def _spread(claim: WithMargin, published: Sequence[Beside]) -> _Spread | None:
+def _run_variance(
+    claim: ClaimWithMargin, references: Sequence[MatchedReference]
+) -> _RunVariance | None:
     """Return the spread from the claim's expected_sd or the published numbers; None without both,
     and for pairs.
     """
     if not isinstance(claim, Relative) and claim.paired:
         return None
-    weights = [1.0] * len(labels(claim))
+    weights = [1.0] * len(condition_labels(claim))
     if isinstance(
         claim, Relative
     ):  # r = a / b has the variance (s_a^2 + r^2 s_b^2) / b^2, and k of them are averaged
@@ -108,55 +123,59 @@ def _spread(claim: WithMargin, published: Sequence[Beside]) -> _Spread | None:
         unit = " %" if isinstance(claim, Relative) else ""
         sds, origin = [claim.expected_sd] * len(weights), f"{claim.expected_sd:g}{unit}"
     else:
-        sds, origin = _published_sds(claim, published)
+        sds, origin = _reference_sds(claim, references)
     return (
-        _Spread(tuple((w * sd) ** 2 for w, sd in zip(weights, sds, strict=True)), origin)
+        _RunVariance(tuple((w * sd) ** 2 for w, sd in zip(weights, sds, strict=True)), origin)
         if sds
         else None
     )
 
 
-def _published_sds(claim: WithMargin, published: Sequence[Beside]) -> tuple[list[float], str]:
+def _reference_sds(
+    claim: ClaimWithMargin, references: Sequence[MatchedReference]
+) -> tuple[list[float], str]:
     """Return a standard deviation for each arm, in the margin's unit, and their origin as text.
 
     It is that of the first published number of the arm that has one, else the mean over the other
     arms.
     """
-    comparable = [b for b in published if _alike(claim, b.value)]
-    by_label = {label: [b for b in comparable if b.condition == label] for label in labels(claim)}
+    comparable = [b for b in references if _is_comparable(claim, b.value)]
+    by_label = {
+        label: [b for b in comparable if b.condition == label] for label in condition_labels(claim)
+    }
     first = {
-        label: next((b for b in values if b.value.spread), None)
+        label: next((b for b in values if b.value.run_sd), None)
         for label, values in by_label.items()
     }
     known = {label: reference for label, reference in first.items() if reference}
     if not known:
         return [], ""
-    default_sd = mean([reference.value.spread or 0.0 for reference in known.values()])
+    default_sd = mean([reference.value.run_sd or 0.0 for reference in known.values()])
     sds = [
-        (reference.value.spread if (reference := first[label]) else None) or default_sd
-        for label in labels(claim)
+        (reference.value.run_sd if (reference := first[label]) else None) or default_sd
+        for label in condition_labels(claim)
     ]
     if isinstance(claim, Relative):
         levels = [
-            next(filter(None, (_level(claim, b.value) for b in by_label[right])), None)
+            next(filter(None, (_value_in_metric(claim, b.value) for b in by_label[right])), None)
             for right in claim.right
         ]
         if not all(levels):
             return [], ""
         sds = [100 * sd / (levels[index // 2] or math.inf) for index, sd in enumerate(sds)]
     return sds, " and ".join(
-        f"{reference.value.spread:.2g} ({label}: {reference.title})"
+        f"{reference.value.run_sd:.2g} ({label}: {reference.title})"
         for label, reference in known.items()
     )
 
 
-def _alike(claim: WithMargin, value: Value) -> bool:
+def _is_comparable(claim: ClaimWithMargin, value: ReferenceValue) -> bool:
     """Return whether a published value has the claim's metric and split."""
     quantities = ("loss",) if claim.metric == "loss" else ("accuracy", "error")
     return value.quantity in quantities and value.split == claim.split
 
 
-def _level(claim: WithMargin, value: Value) -> float | None:
+def _value_in_metric(claim: ClaimWithMargin, value: ReferenceValue) -> float | None:
     """Return a published value in the claim's metric."""
     accuracy = value.accuracy_pct
     return (
@@ -164,16 +183,16 @@ def _level(claim: WithMargin, value: Value) -> float | None:
     )
 
 
-def shared(left: Condition, right: Condition) -> bool:
+def share_training(left: Condition, right: Condition) -> bool:
     """Return whether runs of one seed share their whole training, so that only its evaluation
     differs.
     """
 
-    def plain(c: Condition) -> tuple[Model, Data, AnyRecipe]:
+    def plain(c: Condition) -> tuple[ModelConfig, Data, AnyRecipe]:
         recipe: AnyRecipe = c.recipe
         recipe = (
             replace(recipe, crops=1)
-            if isinstance(recipe, Tuning)
+            if isinstance(recipe, FinetuneRecipe)
             else replace(recipe, choose="last")
         )
         return c.model, replace(c.data, test_curve=False), recipe
@@ -181,8 +200,8 @@ def shared(left: Condition, right: Condition) -> bool:
     return plain(left) == plain(right)
 
 
-def cautions(
-    claims: Iterable[AnyClaim], seeds: int, published: Sequence[Beside] = ()
+def plan_warnings(
+    claims: Iterable[AnyClaim], seeds: int, references: Sequence[MatchedReference] = ()
 ) -> tuple[str, ...]:
     """Return a note for each claim that the seeds of a plan may not decide."""
     notes = []
@@ -194,9 +213,9 @@ def cautions(
                 f"{claim.says}: {count} cannot decide it, whatever they give; {min_seeds} can"
             )
         elif (
-            isinstance(claim, WithMargin)
+            isinstance(claim, ClaimWithMargin)
             and not claim.expected_sd
-            and not _spread(claim, published)
+            and not _run_variance(claim, references)
         ):
             notes.append(
                 f"{claim.says}: neither an expected_sd nor a published one, so nothing says "

@@ -6,27 +6,27 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from resnetlab.errors import InputError, Problem, nearest
+from resnetlab.errors import InputError, Problem, suggest
 from resnetlab.models.parse import parse_model
 from resnetlab.schema import decode, encode
-from resnetlab.studies.parsing.toml_tables import flat, names, read_named
-from resnetlab.studies.references import Beside, Source, Value
+from resnetlab.studies.parsing.toml_tables import catalog_names, flatten, read_named
+from resnetlab.studies.references import MatchedReference, ReferenceSource, ReferenceValue
 from resnetlab.studies.study import Condition
 
 
-def published_names() -> list[str]:
+def reference_names() -> list[str]:
     """Return the names of the catalog's sources of published numbers."""
-    return names("published")
+    return catalog_names("published")
 
 
 @cache
-def works() -> dict[str, str]:
+def citation_urls() -> dict[str, str]:
     """Return the address of each work with numbers in the catalog, if it is public, by its short
     citation.
 
     A short citation is for example `He et al. 2016`.
     """
-    tables = [read_named("published", name, "published source")[0] for name in published_names()]
+    tables = [read_named("published", name, "published source")[0] for name in reference_names()]
     return {
         str(table["title"]).partition(",")[0]: str(table["url"])
         for table in tables
@@ -34,13 +34,15 @@ def works() -> dict[str, str]:
     }
 
 
-def load_published(source: str, where: str = "", field: str = "published") -> Source:
+def load_reference_source(
+    source: str, where: str = "", field: str = "published"
+) -> ReferenceSource:
     """Read the published numbers of a catalog name or TOML file.
 
     Raises InputError with every mistake.
     """
     raw, file = read_named("published", source, "published source", where, field)
-    loaded: Source = decode(Source, raw, file)
+    loaded: ReferenceSource = decode(ReferenceSource, raw, file)
     problems: list[Problem] = []
     for index, value in enumerate(loaded.value):
         for model in value.models:
@@ -53,16 +55,16 @@ def load_published(source: str, where: str = "", field: str = "published") -> So
     return loaded
 
 
-def parse_published(
-    named: object, conditions: Sequence[Condition], where: str
-) -> tuple[tuple[Beside, ...], tuple[Problem, ...]]:
+def parse_references(
+    raw_names: object, conditions: Sequence[Condition], where: str
+) -> tuple[tuple[MatchedReference, ...], tuple[Problem, ...]]:
     """Parse a study's `published = "he2016-cifar10"` (or a list of names) and assign the numbers to
     its conditions.
 
     A number belongs to the conditions that have its network and the fields in its `at`. A number
     without a condition comes last, with an empty label.
     """
-    source_names = [named] if isinstance(named, str) else named
+    source_names = [raw_names] if isinstance(raw_names, str) else raw_names
     fix = 'published = "he2016-cifar10"'
     if not isinstance(source_names, list) or not all(
         isinstance(item, str) for item in source_names
@@ -72,17 +74,17 @@ def parse_published(
         return (), (
             Problem(where, "a source stands twice", "give each source once", field="published"),
         )
-    pairs: list[Beside] = []
-    unmatched: list[Beside] = []
+    pairs: list[MatchedReference] = []
+    unmatched: list[MatchedReference] = []
     problems: tuple[Problem, ...] = ()
     for item in source_names:
         try:
-            source = load_published(item, where)
+            source = load_reference_source(item, where)
         except InputError as error:
             problems += error.problems
             continue
         matches = [
-            source.beside(value, condition.label)
+            source.match(value, condition.label)
             for condition in conditions
             for value in source.value
             if _matches(value, condition)
@@ -92,7 +94,7 @@ def parse_published(
             conditions and not matches and known
         ):  # a source that names no network has no condition anyway
             slug = conditions[0].model.slug
-            fix = nearest(slug, known) or f"remove {item}, or add a condition that it has"
+            fix = suggest(slug, known) or f"remove {item}, or add a condition that it has"
             what = f"no number of {item} is of a condition of this study"
             problems += (
                 Problem(
@@ -102,22 +104,24 @@ def parse_published(
         pairs += matches
         matched_values = [pair.value for pair in matches]
         unmatched += [
-            source.beside(value, "") for value in source.value if value not in matched_values
+            source.match(value, "") for value in source.value if value not in matched_values
         ]
     return (*pairs, *unmatched), problems
 
 
-def settled(condition: Condition) -> dict[str, Any]:
+def flatten_condition(condition: Condition) -> dict[str, Any]:
     """Return the fields of a condition by dotted name, defaults included."""
-    return flat({part: encode(getattr(condition, part)) for part in ("model", "data", "recipe")})
+    return flatten({part: encode(getattr(condition, part)) for part in ("model", "data", "recipe")})
 
 
-def has(condition: Condition, wanted: Mapping[str, Any]) -> bool:
+def has_fields(condition: Condition, required_fields: Mapping[str, Any]) -> bool:
     """Return whether a condition has all of these fields."""
-    fields: Mapping[str, Any] = settled(condition) | condition.values if wanted else {}
-    return all(fields.get(key) == value for key, value in flat(wanted).items())
+    fields: Mapping[str, Any] = (
+        flatten_condition(condition) | condition.values if required_fields else {}
+    )
+    return all(fields.get(key) == value for key, value in flatten(required_fields).items())
 
 
-def _matches(value: Value, condition: Condition) -> bool:
+def _matches(value: ReferenceValue, condition: Condition) -> bool:
     named = any(parse_model(model, value.label) == condition.model for model in value.models)
-    return named and has(condition, value.at)
+    return named and has_fields(condition, value.at)

@@ -14,45 +14,45 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from resnetlab.data.config import Data
-from resnetlab.data.sources import NAMES
-from resnetlab.errors import InputError, Problem, nearest
-from resnetlab.inspection.diagnostics_config import Instruments
-from resnetlab.models.configs import External, Model
-from resnetlab.models.parse import from_hub, parse_model
-from resnetlab.recipes.finetune import AnyRecipe, Tuning, tuning_names
+from resnetlab.data.sources import SOURCE_NAMES
+from resnetlab.errors import InputError, Problem, suggest
+from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.models.configs import ExternalConfig, ModelConfig
+from resnetlab.models.parse import parse_model, with_hub_weights
+from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe, finetune_recipe_names
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
-from resnetlab.schema import Name, Whole, decode, spec
-from resnetlab.shell import last_part
+from resnetlab.schema import Name, NonNegativeInt, decode, strict_dataclass
+from resnetlab.shell import strip_folders
 from resnetlab.studies.parsing.claims import (
-    kept_claims,
-    kept_tables,
+    answerable_claims,
+    answerable_tables,
     parse_claims,
     parse_distances,
     parse_ensembles,
 )
-from resnetlab.studies.parsing.ladder import climb, kept_rungs, parse_rungs
-from resnetlab.studies.parsing.overrides import Overrides, overridden
-from resnetlab.studies.parsing.references import parse_published
+from resnetlab.studies.parsing.ladder import parse_rungs, resolve_rungs, select_rungs
+from resnetlab.studies.parsing.overrides import Overrides, apply_overrides
+from resnetlab.studies.parsing.references import parse_references
 from resnetlab.studies.parsing.toml_tables import (
-    below,
-    copied,
+    catalog_names,
+    deep_copy,
     grid_of,
-    names,
-    put_field,
+    has_subfield,
     read_named,
     recipe_table,
+    set_field,
 )
 from resnetlab.studies.study import Condition, Rung, Study
 
 MAX_CONDITIONS = 1_000
 
-PARTS = ("model", "data", "recipe", "numerics")
+CONDITION_PARTS = ("model", "data", "recipe", "numerics")
 """Parts of a condition that an axis of the grid may vary."""
 
 
-@spec
-class _File:
+@strict_dataclass
+class _StudyFile:
     """Study file before names are looked up."""
 
     name: Name
@@ -63,19 +63,19 @@ class _File:
     recipe: Any = None
     model: Any = None
     numerics: Numerics = Numerics()
-    seeds: Annotated[tuple[Whole, ...], "run seeds"]
+    seeds: Annotated[tuple[NonNegativeInt, ...], "run seeds"]
     grid: dict[str, Any] = field(default_factory=dict)
     rung: tuple[dict[str, Any], ...] = ()
     claim: tuple[dict[str, Any], ...] = ()
     distance: tuple[dict[str, Any], ...] = ()
     ensemble: tuple[dict[str, Any], ...] = ()
     published: Any = ()
-    instruments: Instruments = Instruments()
+    instruments: DiagnosticsConfig = DiagnosticsConfig()
 
 
 def study_names() -> list[str]:
     """Return the names of the studies of the catalog."""
-    return names("studies")
+    return catalog_names("studies")
 
 
 def load_recipe(value: object, where: str = "", field: str = "recipe") -> AnyRecipe:
@@ -84,7 +84,7 @@ def load_recipe(value: object, where: str = "", field: str = "recipe") -> AnyRec
     A recipe with stages is one of fine-tuning.
     """
     table = recipe_table(value, where, field)
-    recipe: AnyRecipe = decode(Tuning if "stages" in table else Recipe, table, where, field)
+    recipe: AnyRecipe = decode(FinetuneRecipe if "stages" in table else Recipe, table, where, field)
     return recipe
 
 
@@ -103,8 +103,8 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
 
     `where` names the tables in errors.
     """
-    tables, later, axis_values, changes = overridden(raw, where, overrides)
-    file, problems = _attempt(lambda: decode(_File, tables, where))
+    tables, later, axis_values, changes = apply_overrides(raw, where, overrides)
+    file, problems = _collect_problems(lambda: decode(_StudyFile, tables, where))
     # The parts are read even if the outline has mistakes, so that a person has to correct a file
     # only once.
     rungs: tuple[Rung, ...] = ()
@@ -127,7 +127,7 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
     )
     seeds = len(file.seeds) if file is not None else 0
     known = [] if problems else conditions
-    references, reference_problems = parse_published(tables.get("published", []), known, where)
+    references, reference_problems = parse_references(tables.get("published", []), known, where)
     claims, more = parse_claims(claims_in_file, known, seeds, where, references)
     problems += more + reference_problems
     distance_tables, ensemble_tables = (
@@ -143,13 +143,13 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
             for c in conditions
             if all(c.values[axis] in values for axis, values in axis_values.items())
         ]
-        references, _ = parse_published(
+        references, _ = parse_references(
             tables.get("published", []), conditions, where
         )  # no problem here: a source may lose all its numbers
-        claims, left_out = kept_claims(claims_in_file, conditions, seeds, where, references)
-        distances = kept_tables(parse_distances, distance_tables, conditions, where)
-        ensembles = kept_tables(parse_ensembles, ensemble_tables, conditions, where)
-        all_rungs, (rungs, problems) = rungs, kept_rungs(rungs, axis_values.get("rung", ()))
+        claims, left_out = answerable_claims(claims_in_file, conditions, seeds, where, references)
+        distances = answerable_tables(parse_distances, distance_tables, conditions, where)
+        ensembles = answerable_tables(parse_ensembles, ensemble_tables, conditions, where)
+        all_rungs, (rungs, problems) = rungs, select_rungs(rungs, axis_values.get("rung", ()))
         left_out = (
             *(rung.claim.says for rung in all_rungs if rung.claim and rung not in rungs),
             *left_out,
@@ -178,15 +178,15 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
 
 
 def _check_instruments(
-    instruments: Instruments, conditions: list[Condition], where: str
+    instruments: DiagnosticsConfig, conditions: list[Condition], where: str
 ) -> tuple[Problem, ...]:
     """Return problems for measurements that fine-tuning does not have, and for epochs that no run
     reaches.
 
     The epochs are checked only if the recipes give their number.
     """
-    if instruments != Instruments() and any(
-        isinstance(condition.recipe, Tuning) for condition in conditions
+    if instruments != DiagnosticsConfig() and any(
+        isinstance(condition.recipe, FinetuneRecipe) for condition in conditions
     ):
         what = "measured while a network is trained from its first weights alone"
         return (
@@ -210,7 +210,7 @@ def _check_instruments(
 
 
 def _conditions(
-    tables: Mapping[str, Any], where: str, later: Mapping[str, Any]
+    tables: Mapping[str, Any], where: str, deferred: Mapping[str, Any]
 ) -> tuple[list[Condition], tuple[Problem, ...]]:
     """Return the conditions of a grid and every mistake.
 
@@ -230,10 +230,12 @@ def _conditions(
                     where, "a value stands twice", "give each value once", field=f"grid.{axis}"
                 ),
             )
-        if axis.split(".")[0] not in PARTS:
-            fix = nearest(axis.split(".")[0], PARTS) or "model.depth = [20, 56]"
+        if axis.split(".")[0] not in CONDITION_PARTS:
+            fix = suggest(axis.split(".")[0], CONDITION_PARTS) or "model.depth = [20, 56]"
             problems += (
-                Problem(where, f"not a field of {', '.join(PARTS)}", fix, field=f"grid.{axis}"),
+                Problem(
+                    where, f"not a field of {', '.join(CONDITION_PARTS)}", fix, field=f"grid.{axis}"
+                ),
             )
     bases, more = _bases(tables, where, grid)
     problems += more
@@ -249,7 +251,7 @@ def _conditions(
     conditions = []
     for point in itertools.product(*grid.values()):
         values = dict(zip(grid, point, strict=True))
-        condition, more = _condition(bases, values, where, later)
+        condition, more = _condition(bases, values, where, deferred)
         problems += more
         if condition:
             conditions.append(condition)
@@ -263,7 +265,7 @@ def _bases(
     of them.
     """
     bases: dict[str, Any] = {name: tables.get(name) for name in ("model", "data", "numerics")}
-    bases["recipe"], problems = _attempt(
+    bases["recipe"], problems = _collect_problems(
         lambda: (
             recipe_table(tables.get("recipe"), where, "recipe")
             if tables.get("recipe") is not None
@@ -275,7 +277,7 @@ def _bases(
         if (
             tables.get(name) is None
             and name not in grid
-            and (name == "recipe" or not below(name, grid))
+            and (name == "recipe" or not has_subfield(name, grid))
         ):
             problems += (Problem(where, "missing", fix, field=name),)
         elif name != "recipe" and not isinstance(tables.get(name), str | dict | None):
@@ -292,13 +294,13 @@ def _rungs(
     problems += more
     if problems:
         return (), [], problems
-    parts_by_rung = climb(tables, bases)
+    parts_by_rung = resolve_rungs(tables, bases)
     conditions: dict[str, Condition] = {}
     for index, rung in enumerate(rungs):
         if rung.parent and rung.parent not in conditions:
             continue  # the mistakes of its parent must be corrected first
-        condition, more = _resolved(
-            copied(parts_by_rung[rung.condition]), {"rung": rung.condition}, where
+        condition, more = _resolve_condition(
+            deep_copy(parts_by_rung[rung.condition]), {"rung": rung.condition}, where
         )
         field = f"rung[{index}].adds" if rung.parent else ""
         problems += tuple(
@@ -321,41 +323,43 @@ def _is_same(left: Condition, right: Condition) -> bool:
 
 
 def _condition(
-    bases: Mapping[str, Any], values: dict[str, Any], where: str, later: Mapping[str, Any]
+    bases: Mapping[str, Any], values: dict[str, Any], where: str, deferred: Mapping[str, Any]
 ) -> tuple[Condition | None, tuple[Problem, ...]]:
-    parts = {name: copied(base) for name, base in bases.items()}
+    parts = {name: deep_copy(base) for name, base in bases.items()}
     problems: tuple[Problem, ...] = ()
     for axis, value in sorted(
         values.items(), key=lambda item: item[0].count(".")
     ):  # a table before its fields
-        problems += _attempt(partial(put_field, parts, axis, value, where))[1]
-    for key, value in later.items():
-        problems += _attempt(partial(put_field, parts, key, value, where))[1]
-    return (None, problems) if problems else _resolved(parts, values, where)
+        problems += _collect_problems(partial(set_field, parts, axis, value, where))[1]
+    for key, value in deferred.items():
+        problems += _collect_problems(partial(set_field, parts, key, value, where))[1]
+    return (None, problems) if problems else _resolve_condition(parts, values, where)
 
 
-def _resolved(
+def _resolve_condition(
     parts: dict[str, Any], values: dict[str, Any], where: str
 ) -> tuple[Condition | None, tuple[Problem, ...]]:
     """Return the condition of these tables, with its network as label, and every mistake."""
     if isinstance(parts["data"], str):
         parts["data"] = {"source": parts["data"]}
-    model, more = _attempt(lambda: parse_model(parts["model"], where))
-    data, more_data = _attempt(lambda: decode(Data, parts["data"], where, "data"))
-    recipe, more_recipe = _attempt(lambda: load_recipe(parts["recipe"], where))
+    model, more = _collect_problems(lambda: parse_model(parts["model"], where))
+    data, more_data = _collect_problems(lambda: decode(Data, parts["data"], where, "data"))
+    recipe, more_recipe = _collect_problems(lambda: load_recipe(parts["recipe"], where))
     problems: tuple[Problem, ...] = more + more_data + more_recipe
     numerics = None
-    if below("numerics", values):
-        numerics, more = _attempt(lambda: decode(Numerics, parts["numerics"], where, "numerics"))
+    if has_subfield("numerics", values):
+        numerics, more = _collect_problems(
+            lambda: decode(Numerics, parts["numerics"], where, "numerics")
+        )
         problems += more
     if problems or model is None:
         return None, problems
     label = model.title
-    if isinstance(recipe, Tuning):
-        model = from_hub(model)
-        if problems := at_odds(model, data, where):
+    if isinstance(recipe, FinetuneRecipe):
+        model = with_hub_weights(model)
+        if problems := finetune_conflicts(model, data, where):
             return None, problems
-        label = model.name if isinstance(model, External) else label
+        label = model.name if isinstance(model, ExternalConfig) else label
     elif data.split is not None:
         what = "cuts photographs for fine-tuning alone, and this recipe is none"
         return None, (
@@ -366,12 +370,12 @@ def _resolved(
     ), ()
 
 
-def at_odds(model: Model, data: Data, where: str) -> tuple[Problem, ...]:
+def finetune_conflicts(model: ModelConfig, data: Data, where: str) -> tuple[Problem, ...]:
     """Return the reasons that a recipe of fine-tuning cannot use this network and these data; empty
     if it can.
     """
     problems = []
-    if not (isinstance(model, External) and model.weights):
+    if not (isinstance(model, ExternalConfig) and model.weights):
         fix = "timm/NAME, torchvision/NAME, or a TOML file that names weights"
         what = "has no pre-trained weights, from which a recipe of fine-tuning begins"
         problems.append(Problem(where, what, fix, field="model", got=model.slug))
@@ -386,7 +390,7 @@ def at_odds(model: Model, data: Data, where: str) -> tuple[Problem, ...]:
         problems.append(
             Problem(where, "has no place with a recipe of fine-tuning", fix, field=f"data.{name}")
         )
-    if data.source in NAMES or data.source.endswith(".npz"):
+    if data.source in SOURCE_NAMES or data.source.endswith(".npz"):
         what = "arrays, where a recipe of fine-tuning needs a folder of photographs"
         problems.append(Problem(where, what, "--data DIR", field="data.source", got=data.source))
     return tuple(problems)
@@ -413,7 +417,7 @@ def _assign_labels(conditions: list[Condition]) -> list[Condition]:
         for c in conditions
     ]
     tuned = (
-        all(isinstance(condition.recipe, Tuning) for condition in conditions)
+        all(isinstance(condition.recipe, FinetuneRecipe) for condition in conditions)
         and len(set(labels)) == 1
     )
     candidates = [
@@ -436,12 +440,12 @@ def _axis_text(axis: tuple[str, Any]) -> str:
     A path is shortened to its last part for reports.
     """
     name, value = axis
-    if name == "recipe" and value in tuning_names():
+    if name == "recipe" and value in finetune_recipe_names():
         return str(value)
-    return f"{name} {last_part(value) if isinstance(value, str) else value}"
+    return f"{name} {strip_folders(value) if isinstance(value, str) else value}"
 
 
-def _attempt(action: Callable[[], Any]) -> tuple[Any, tuple[Problem, ...]]:
+def _collect_problems(action: Callable[[], Any]) -> tuple[Any, tuple[Problem, ...]]:
     try:
         return action(), ()
     except InputError as error:

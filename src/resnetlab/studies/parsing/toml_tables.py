@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from resnetlab.errors import mistake, nearest
-from resnetlab.recipes.finetune import tuning_names, tuning_table
+from resnetlab.errors import input_error, suggest
+from resnetlab.recipes.finetune import finetune_recipe_names, finetune_recipe_table
 from resnetlab.schema import parse_toml, read_toml
 from resnetlab.shell import is_path
 
@@ -21,7 +21,7 @@ def read_named(
 
     `others` are further valid names, which the caller looks up itself; errors list them too.
     """
-    if source in names(kind):
+    if source in catalog_names(kind):
         path = resources.files("resnetlab.catalog") / kind / f"{source}.toml"
         return parse_toml(path.read_text(encoding="utf-8"), f"{source}.toml"), f"{source}.toml"
     if source.endswith(".toml") or is_path(source):
@@ -31,14 +31,14 @@ def read_named(
         return read_toml(
             relative_path if where.endswith(".toml") and relative_path.exists() else Path(source)
         ), source
-    known = [*names(kind), *others]
-    fix = nearest(source, known) or f"one of {', '.join(known)}, or a path that ends in .toml"
-    raise mistake(
+    known = [*catalog_names(kind), *others]
+    fix = suggest(source, known) or f"one of {', '.join(known)}, or a path that ends in .toml"
+    raise input_error(
         where or source, f"unknown {noun}", fix, field=field, got=source, allowed=", ".join(known)
     )
 
 
-def names(kind: str) -> list[str]:
+def catalog_names(kind: str) -> list[str]:
     """Return the names of the catalog's `studies`, `recipes` or another kind."""
     folder = resources.files("resnetlab.catalog") / kind
     return sorted(
@@ -46,7 +46,7 @@ def names(kind: str) -> list[str]:
     )
 
 
-def source_of(study: str) -> str:
+def study_source(study: str) -> str:
     """Return the source of a study of the catalog, from the first line of its file: `# Source:
     ...`.
     """
@@ -54,7 +54,7 @@ def source_of(study: str) -> str:
     return path.read_text(encoding="utf-8").partition("\n")[0].partition("Source:")[2].strip()
 
 
-def outlines() -> list[dict[str, Any]]:
+def summarize_studies() -> list[dict[str, Any]]:
     """Count the conditions and seeds of each study of the catalog, and give its question and its
     source.
 
@@ -62,15 +62,15 @@ def outlines() -> list[dict[str, Any]]:
     the parsed studies.
     """
     rows = []
-    for name in names("studies"):
+    for name in catalog_names("studies"):
         tables, _ = read_named("studies", name, "study")
         conditions = len(tables.get("rung", ())) or math.prod(map(len, grid_of(tables).values()))
         row = {"study": name, "conditions": conditions, "seeds": len(tables["seeds"])}
-        rows.append(row | {"question": tables["question"], "source": source_of(name)})
+        rows.append(row | {"question": tables["question"], "source": study_source(name)})
     return rows
 
 
-def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten nested tables: `{model: {depth: 56}}` becomes `{"model.depth": 56}`."""
     dotted: dict[str, Any] = {}
     for key, value in table.items():
@@ -83,19 +83,21 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             # The stages of a recipe of fine-tuning.
             value = {str(number): stage for number, stage in enumerate(value)}
         dotted |= (
-            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+            flatten(value, f"{prefix}{key}.")
+            if isinstance(value, dict)
+            else {f"{prefix}{key}": value}
         )
     return dotted
 
 
-def copied(value: Any) -> Any:
+def deep_copy(value: Any) -> Any:
     """Return a deep copy of tables and lists."""
     if isinstance(value, dict):
-        return {key: copied(item) for key, item in value.items()}
-    return [copied(item) for item in value] if isinstance(value, list) else value
+        return {key: deep_copy(item) for key, item in value.items()}
+    return [deep_copy(item) for item in value] if isinstance(value, list) else value
 
 
-def merged(base: dict[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+def deep_merge(base: dict[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
     """Merge `table` into a copy of `base`.
 
     An inner table with another `name` replaces that of the base completely.
@@ -104,7 +106,7 @@ def merged(base: dict[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in table.items():
         base_value: Any = result.get(key)
         result[key] = (
-            merged(base_value, value) if _is_same_kind(base_value, value) else copied(value)
+            deep_merge(base_value, value) if _is_same_kind(base_value, value) else deep_copy(value)
         )
     return result
 
@@ -123,7 +125,7 @@ def get_field(tables: Mapping[str, Any], key: str) -> Any:
     return node
 
 
-def put_field(tables: dict[str, Any], key: str, value: object, where: str) -> None:
+def set_field(tables: dict[str, Any], key: str, value: object, where: str) -> None:
     """Set a dotted field. A part that is a bare name (`model = "cifar-resnet20"`) becomes a table
     with that name.
 
@@ -139,7 +141,7 @@ def put_field(tables: dict[str, Any], key: str, value: object, where: str) -> No
             inner = {}
         elif not isinstance(inner, dict):
             path = ".".join(parts[: depth + 1])
-            raise mistake(
+            raise input_error(
                 where,
                 f"not a table, so that {key} has no place in it",
                 f"remove {path}",
@@ -155,26 +157,28 @@ def recipe_table(value: object, where: str, field: str) -> dict[str, Any]:
 
     A table with `base` is merged into the recipe that `base` names.
     """
-    if isinstance(value, str) and value in tuning_names():
-        return tuning_table(value)
+    if isinstance(value, str) and value in finetune_recipe_names():
+        return finetune_recipe_table(value)
     if isinstance(value, str):
-        table = read_named("recipes", value, "recipe", where, field, tuning_names())[0]
+        table = read_named("recipes", value, "recipe", where, field, finetune_recipe_names())[0]
         return {"name": Path(value).stem} | table if "stages" in table else table
     if value is None:
-        raise mistake(where, "missing", f'{field} = "adam"', field=field)
+        raise input_error(where, "missing", f'{field} = "adam"', field=field)
     if not isinstance(value, dict):
-        raise mistake(where, "not a recipe", f'{field} = "adam"', field=field, got=value)
+        raise input_error(where, "not a recipe", f'{field} = "adam"', field=field, got=value)
     table = dict(value)
     base = table.pop("base", None)
-    return merged(recipe_table(base, where, f"{field}.base"), table) if base is not None else table
+    return (
+        deep_merge(recipe_table(base, where, f"{field}.base"), table) if base is not None else table
+    )
 
 
 def grid_of(tables: Mapping[str, Any]) -> dict[str, Any]:
     """Return the axes of a study file, each a dotted field with its values."""
     grid = tables.get("grid", {})
-    return flat(grid) if isinstance(grid, dict) else {}
+    return flatten(grid) if isinstance(grid, dict) else {}
 
 
-def below(name: str, keys: Iterable[str]) -> bool:
+def has_subfield(name: str, keys: Iterable[str]) -> bool:
     """Return whether any of `keys` is a field of `name`."""
     return any(key.startswith(f"{name}.") for key in keys)
