@@ -131,8 +131,10 @@ def test_a_failed_download_is_one_line_that_says_where_to_put_which_file(
         f"--data FILE.npz (or .data/{name}.npz here)"
     )
     assert said == [
-        f"downloading {name}: about {torchvision_sets.TORCHVISION_SETS[name].megabytes} MB "
-        f"into {root}"
+        (
+            f"downloading {name}: about {torchvision_sets.TORCHVISION_SETS[name].megabytes} MB "
+            f"into {root}"
+        )
     ]
     assert socket.getdefaulttimeout() is None
 

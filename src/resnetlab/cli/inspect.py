@@ -306,8 +306,10 @@ def identity(
             "least and most of seeds."
         ),
         "A residual stack has to learn F = 0, a plain one F = x; both start from the same weights.",
-        "Each stack is judged at the best of the learning rates "
-        f"{', '.join(map(str, LEARNING_RATES))}.",
+        (
+            "Each stack is judged at the best of the learning rates "
+            f"{', '.join(map(str, LEARNING_RATES))}."
+        ),
     ]
     typer.echo(render(measure_identity_mapping(seeds=seeds, steps=steps), form, notes=notes))
 

@@ -168,7 +168,7 @@ def show_plan(
 
 
 def _outlook_lines(plan_outlook: outlook.Outlook, power: bool) -> Iterator[str]:
-    yield f"{plan_outlook.study}: {plan_outlook.runs} runs, {plan_outlook.finished} of them finished"
+    yield f"{plan_outlook.study}: {plan_outlook.runs} runs, {plan_outlook.finished} finished"
     for condition in plan_outlook.conditions:
         seconds = condition.seconds
         pace = (

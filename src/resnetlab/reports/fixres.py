@@ -165,13 +165,17 @@ def page(resolution_table: ResolutionTable) -> Page:
         ("Photographs", data),
         (
             "Recipe",
-            f"{resolution_table.recipe}, seed {resolution_table.seed}, "
-            f"{resolution_table.precision}",
+            (
+                f"{resolution_table.recipe}, seed {resolution_table.seed}, "
+                f"{resolution_table.precision}"
+            ),
         ),
         (
             "Machine",
-            f"{resolution_table.machine}; {format.format_duration(resolution_table.seconds)} in "
-            "all",
+            (
+                f"{resolution_table.machine}; {format.format_duration(resolution_table.seconds)} in "
+                "all"
+            ),
         ),
         ("Test split", chosen),
         ("Time and memory", shared),

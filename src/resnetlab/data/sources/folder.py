@@ -169,7 +169,7 @@ def _image_cache_dir() -> Path:
 def _check_outside(cache: Path, root: Path) -> None:
     fixes = {
         cache: "give an output folder outside it, or name the folder of images itself",
-        _image_cache_dir(): f"give {CACHE_VARIABLE} a folder outside it, or name the folder of images itself",
+        _image_cache_dir(): f"give {CACHE_VARIABLE} a folder outside it, or name that folder",
     }
     for path, fix in fixes.items():
         if path.resolve().is_relative_to(
