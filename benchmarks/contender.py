@@ -55,7 +55,7 @@ def our_loop(
     device = setup_device(numerics)
     sgd = SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
     augment = Augment(crop_padding=side // 8, flip=True)
-    recipe = Recipe(batch_size=batch, epochs=10_000, optimiser=sgd, augment=augment)
+    recipe = Recipe(batch_size=batch, epochs=10_000, optimizer=sgd, augment=augment)
     learner = ScratchTrainState(cifar_config(depth), recipe, numerics, 0, held, 10, device)
     seen = 0
     for progress in train(

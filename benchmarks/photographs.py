@@ -163,7 +163,7 @@ def loader(
 
 def ours(photographs: PhotoSplit, decode: str, number: int, window: int) -> int:
     """An epoch of a stage's batches."""
-    view = EvalTransform(size=SIZE, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    view = EvalTransform(size=SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
     stage = SimpleNamespace(augment="standard", decode=decode, name="all")
     halves = SimpleNamespace(trunk=None, at="")
     subject = SimpleNamespace(images=lambda pixels: pixels, device=torch.device("cpu"))

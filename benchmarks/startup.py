@@ -146,12 +146,12 @@ def prepare(root: Path) -> None:
     shutil.copy(root / "photos" / "test" / "cat" / "0.jpg", root / "photo.jpg")
     spec = get_model_config("cifar-resnet20", "benchmark", "")
     module = build_model(spec, 3, 3, lambda name: torch.Generator().manual_seed(len(name)))
-    view = EvalTransform(size=32, mean=(0.5,) * 3, deviation=(0.25,) * 3)
+    view = EvalTransform(size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
     classes = ("cat", "dog", "owl")
     save_bundle(
         root / "pets",
         module,
-        ModelFile(name="pets", model=spec, classes=classes, view=view, licence=License(name="MIT")),
+        ModelFile(name="pets", model=spec, classes=classes, eval_transform=view, license=License(name="MIT")),
     )
     run([*program(), "study", "plan", "digits"], root)
 

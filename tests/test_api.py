@@ -76,8 +76,8 @@ def test_a_run_that_cannot_be_done_says_why_and_how_to_go_on(
 def test_models_recipes_and_data_may_be_given_as_values(tmp_path: Path, small_npz: Path) -> None:
     from resnetlab.api import plan_run
 
-    recipe = rl.Recipe(epochs=3, optimiser=rl.SGD(lr=0.05))
-    data = rl.Data(source=str(small_npz), validation=0.2)
+    recipe = rl.Recipe(epochs=3, optimizer=rl.SGD(lr=0.05))
+    data = rl.DataConfig(source=str(small_npz), validation=0.2)
     plan = plan_run(rl.cifar_config(14, "B", dropout=0.1), data, recipe, seed=5, output=tmp_path)
     run = plan.runs[0].file.run
     assert (run.model, run.recipe, run.seed) == (rl.cifar_config(14, "B", dropout=0.1), recipe, 5)

@@ -24,7 +24,7 @@ import resnetlab.runs.config
 import resnetlab.runs.records
 import resnetlab.studies.parsing.study_file
 from resnetlab import files, schema
-from resnetlab.data.config import Augment, ChannelStats, Data, DataIdentity, RandAugment
+from resnetlab.data.config import Augment, ChannelStats, DataConfig, DataIdentity, RandAugment
 from resnetlab.errors import InputError
 from resnetlab.models.configs import CifarConfig
 from resnetlab.recipes.numerics import Numerics, Placement
@@ -323,7 +323,7 @@ RUN = RunConfig(
     model=CifarConfig(blocks=(3, 3, 3), shortcut="B"),
     data=DataIdentity(sha256="0" * 64, validation=0.0),
     recipe=Recipe(
-        epochs=10, optimiser=SGD(lr=0.05, weight_decay=1e-4), schedule=Step(milestones=(0.5,))
+        epochs=10, optimizer=SGD(lr=0.05, weight_decay=1e-4), schedule=Step(milestones=(0.5,))
     ),
     numerics=Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1),
     seed=3,
@@ -332,13 +332,13 @@ STUDY = Study(
     name="depth",
     question="?",
     seeds=(0, 1),
-    claims=(Greater(says="better", left="a", right="b"),),
+    claims=(Greater(statement="better", left="a", right="b"),),
     conditions=(
         Condition(
             label="a",
             values={"model.depth": 20},
             model=RUN.model,
-            data=Data(source="digits"),
+            data=DataConfig(source="digits"),
             recipe=RUN.recipe,
         ),
     ),
@@ -441,7 +441,7 @@ recipes = st.builds(
         mixup=st.sampled_from([0.0, 0.2]),
     ),
     normalise=st.sampled_from(
-        ["train", "half", "none", "zca", ChannelStats(mean=(0.5,), deviation=(0.2,))]
+        ["train", "half", "none", "zca", ChannelStats(mean=(0.5,), std=(0.2,))]
     ),
     label_smoothing=fraction,
     decay_norm_and_bias=st.booleans(),
@@ -552,7 +552,7 @@ def test_the_identity_of_a_run_is_what_it_was() -> None:
 
 
 def test_the_kind_of_a_part_stands_in_the_canonical_form_even_by_default() -> None:
-    assert schema.without_defaults(Recipe(epochs=1, optimiser=AdamW())) == {
+    assert schema.without_defaults(Recipe(epochs=1, optimizer=AdamW())) == {
         "epochs": 1,
         "optimiser": {"name": "adamw"},
     }

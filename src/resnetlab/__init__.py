@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         resume,
         train,
     )
-    from resnetlab.data.config import Data
+    from resnetlab.data.config import DataConfig
     from resnetlab.deploy.predict import Classifier, Prediction, load_model
     from resnetlab.errors import InputError, ResnetlabError, ResourceError
     from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
@@ -71,7 +71,7 @@ __all__ = [
     "Claim",
     "Classifier",
     "Condition",
-    "Data",
+    "DataConfig",
     "DiagnosticsConfig",
     "Evaluation",
     "InputError",

@@ -21,7 +21,7 @@ from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.interim import next_seed_counts, with_looks
 from resnetlab.analysis.study_data import collect
 from resnetlab.bundle.licences import check_commercial_use, find_license
-from resnetlab.data.config import Data
+from resnetlab.data.config import DataConfig
 from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import ModelConfig
@@ -321,7 +321,7 @@ def open_study(folder: str | Path) -> tuple[LoadedStudy, Plan]:
 
 def plan_run(
     model: str | ModelConfig,
-    data: str | Data,
+    data: str | DataConfig,
     recipe: str | AnyRecipe,
     *,
     seed: int = 0,
@@ -355,7 +355,7 @@ def plan_run(
 
 def train(
     model: str | ModelConfig,
-    data: str | Data,
+    data: str | DataConfig,
     recipe: str | AnyRecipe = "cifar",
     *,
     seed: int = 0,

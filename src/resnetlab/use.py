@@ -89,12 +89,12 @@ def _mistake_images(
         notify(f"drawing the {len(mistakes)} surest mistakes with Grad-CAM")
     with image_decoder.suppress_pillow_warnings():
         images = [
-            apply_eval_transform(by_name[mistake.name].load(), model.file.view)
+            apply_eval_transform(by_name[mistake.name].load(), model.file.eval_transform)
             for mistake in mistakes
         ]
     heat_maps = [""] * len(mistakes)
     try:
-        explanations = Explainer(model).explain(images, [mistake.said for mistake in mistakes])
+        explanations = Explainer(model).explain(images, [mistake.predicted for mistake in mistakes])
         for index, explanation in enumerate(explanations):
             heat_maps[index] = data_uri(explanation.overlay())
             on_item("mistakes drawn", index + 1, len(mistakes))

@@ -88,7 +88,7 @@ def test_it_runs_as_a_run_with_a_record(small_npz: Path, tmp_path: Path) -> None
         "adam",
         settings=settings,
         output=tmp_path,
-        diagnostics=DiagnosticsConfig(drop_blocks=True),
+        diagnostics=DiagnosticsConfig(ablate_blocks=True),
     )
     assert again.id == record.id
     assert not (folder / "instruments").exists()  # it has no blocks, and is not opened for them

@@ -23,7 +23,7 @@ from resnetlab.models.build import build_model
 from resnetlab.models.configs import CifarConfig, ExternalConfig, ModelConfig
 from resnetlab.models.weights import write_weights
 
-VIEW = EvalTransform(size=32, mean=(0.5, 0.5, 0.5), deviation=(0.25, 0.25, 0.25))
+VIEW = EvalTransform(size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 SMALL = CifarConfig(blocks=(1, 1), widths=(4, 8))
 SQUEEZE = ExternalConfig(source="torchvision/squeezenet1_1")
 
@@ -187,7 +187,7 @@ def test_the_card_says_what_the_file_says_and_takes_no_markup_from_names(tmp_pat
         SMALL,
         name="<script>",
         classes=("a|b", "*c*", "d"),
-        licence=License(name="CC-BY-NC-4.0", of="the backbone"),
+        licence=License(name="CC-BY-NC-4.0", applies_to="the backbone"),
         caveats=("The pre-training saw the test images.",),
         metrics=(
             Metric(
@@ -240,7 +240,7 @@ def test_a_finished_run_is_a_model_and_is_shown_the_pixels_that_it_trained_on(
     record = rl.train(SMALL, str(small_npz), "adam", settings=["recipe.epochs=1"], output=tmp_path)
     held = load_bundle(tmp_path / "runs" / record.id)
     assert held.file.classes == ("left", "right", "middle")
-    assert (held.file.view.rule, held.file.view.size, held.file.view.channels) == ("square", 8, 1)
+    assert (held.file.eval_transform.crop_mode, held.file.eval_transform.size, held.file.eval_transform.channels) == ("square", 8, 1)
     assert held.file.provenance["run"] == record.id
     assert record.result is not None
     assert held.file.weights_sha256 == record.result.weights_sha256
@@ -256,8 +256,8 @@ def test_a_run_on_crops_is_shown_the_centre_and_a_whitened_one_is_refused(
 
     cropped = ["recipe.epochs=1", "recipe.augment.crop=6"]
     record = rl.train(SMALL, str(small_npz), "adam", settings=cropped, output=tmp_path)
-    view = read_model_file(tmp_path / "runs" / record.id).view
-    assert (view.rule, view.resize, view.size) == ("crop", 8, 6)
+    view = read_model_file(tmp_path / "runs" / record.id).eval_transform
+    assert (view.crop_mode, view.resize, view.size) == ("crop", 8, 6)
     record = rl.train(
         SMALL, str(small_npz), "adam", settings=[*cropped, "recipe.normalise=zca"], output=tmp_path
     )

@@ -23,7 +23,7 @@ def test_a_folder_is_counted_measured_and_accounted_for(tmp_path: Path) -> None:
     assert audit.counts == {"train": (5, 4), "test": (2, 2)}
     assert (audit.num_images, audit.shape) == (13, (8, 8, 3))
     assert audit.sizes == ImageSizes((16, 16, 20), (24, 24, 50))
-    assert audit.passed_over == (UnusedFile("train/cat/.DS_Store", "hidden"),)
+    assert audit.skipped == (UnusedFile("train/cat/.DS_Store", "hidden"),)
     assert audit.bad == (
         UnusedFile("test/dog/bad.png", "not an image (allowed: JPEG, PNG, WEBP, BMP, GIF)"),
     )
@@ -62,7 +62,7 @@ def test_an_npz_is_audited_by_split_and_index(tmp_path: Path) -> None:
 
 def test_a_name_is_audited_as_well(tmp_path: Path) -> None:
     audit = audit_source("digits", cache=tmp_path)
-    assert (audit.name, audit.num_images, audit.bad, audit.passed_over) == ("digits", 1797, (), ())
+    assert (audit.name, audit.num_images, audit.bad, audit.skipped) == ("digits", 1797, (), ())
 
 
 def test_the_lines_are_bounded_and_cannot_drive_a_terminal(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.data import stratify
-from resnetlab.data.config import Data, Source
+from resnetlab.data.config import DataConfig, Source
 from resnetlab.data.sources import content_hash
 from resnetlab.data.splits import split_dataset
 from resnetlab.errors import InputError
@@ -57,7 +57,7 @@ def cuttable(counts: list[int], share: float) -> bool:
 def test_a_cut_is_disjoint_complete_and_in_the_order_of_the_source(
     counts: list[int], share: float, seed: int
 ) -> None:
-    data = Data(source="numbers", validation=share, split_seed=seed)
+    data = DataConfig(source="numbers", validation=share, split_seed=seed)
     if not cuttable(counts, share):
         with pytest.raises(InputError, match="cannot be set apart"):
             split_dataset(source_of(counts), data)
@@ -74,7 +74,7 @@ def test_a_cut_is_disjoint_complete_and_in_the_order_of_the_source(
 
 @given(st.lists(st.integers(10, 60), min_size=2, max_size=8), st.floats(0.01, 0.5))
 def test_every_class_is_within_one_of_its_share(counts: list[int], share: float) -> None:
-    made = split_dataset(source_of(counts), Data(source="numbers", validation=share))
+    made = split_dataset(source_of(counts), DataConfig(source="numbers", validation=share))
     total = round(share * sum(counts))
     drawn = (
         np.bincount(made.validation.labels, minlength=len(counts))
@@ -92,14 +92,14 @@ def test_the_order_of_the_classes_moves_no_image(
         return
     order = list(range(len(counts)))
     random.shuffle(order)
-    data = Data(source="numbers", validation=share)
+    data = DataConfig(source="numbers", validation=share)
     assert numbers(split_dataset(source_of(counts), data).validation) == numbers(
         split_dataset(source_of(counts, order=order), data).validation
     )
 
 
 def test_the_same_seed_gives_the_same_split_whatever_numpy_drew_before() -> None:
-    data = Data(source="numbers", validation=0.2, split_seed=3)
+    data = DataConfig(source="numbers", validation=0.2, split_seed=3)
     first = split_dataset(source_of([30, 20, 10]), data)
     np.random.seed(99)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
@@ -112,7 +112,7 @@ def test_another_seed_gives_another_split() -> None:
     cuts = {
         tuple(
             numbers(
-                split_dataset(source_of([30, 30]), Data(source="n", split_seed=seed)).validation
+                split_dataset(source_of([30, 30]), DataConfig(source="n", split_seed=seed)).validation
             )
         )
         for seed in range(8)
@@ -124,7 +124,7 @@ def test_the_draw_is_the_one_that_was_published() -> None:
     """Golden: a change here changes every run's data and must raise the form's number."""
     assert stratify.stable_permutation(10, "validation", 0, "cat").tolist() == GOLDEN_ORDER
     assert (
-        numbers(split_dataset(source_of([12, 8]), Data(source="n", validation=0.25)).validation)
+        numbers(split_dataset(source_of([12, 8]), DataConfig(source="n", validation=0.25)).validation)
         == GOLDEN_CUT
     )
 
@@ -138,21 +138,21 @@ def test_another_class_growing_moves_no_image_of_this_one() -> None:
 
 
 def test_without_a_share_there_is_no_validation_split() -> None:
-    made = split_dataset(source_of([5, 5]), Data(source="numbers", validation=0))
+    made = split_dataset(source_of([5, 5]), DataConfig(source="numbers", validation=0))
     assert made.validation is None
     assert len(made.train) == 10
 
 
 def test_a_sources_own_validation_split_goes_before_a_share() -> None:
     source = source_of([5, 5], own_validation=True)
-    made = split_dataset(source, Data(source="numbers", validation=0.4))
+    made = split_dataset(source, DataConfig(source="numbers", validation=0.4))
     assert made.validation is source.validation
     assert len(made.train) == 10
     assert made.identity.validation == 0
 
 
 def test_classes_of_one_image_keep_it_in_train() -> None:
-    made = split_dataset(source_of([1, 1, 1, 17]), Data(source="numbers", validation=0.5))
+    made = split_dataset(source_of([1, 1, 1, 17]), DataConfig(source="numbers", validation=0.5))
     assert np.bincount(made.train.labels).tolist() == [1, 1, 1, 7]
     assert set(made.validation.labels) == {3}
 
@@ -162,10 +162,10 @@ def test_train_images_keeps_that_many_by_class_and_leaves_validation_alone(
     counts: list[int], data: st.DataObject
 ) -> None:
     share = 0.1 if cuttable(counts, 0.1) else 0
-    whole = split_dataset(source_of(counts), Data(source="numbers", validation=share))
+    whole = split_dataset(source_of(counts), DataConfig(source="numbers", validation=share))
     size = data.draw(st.integers(len(counts), len(whole.train)))
     small = split_dataset(
-        source_of(counts), Data(source="numbers", validation=share, train_images=size)
+        source_of(counts), DataConfig(source="numbers", validation=share, train_images=size)
     )
     assert len(small.train) == size
     assert set(numbers(small.train)) <= set(numbers(whole.train))
@@ -179,7 +179,7 @@ def test_more_train_images_than_there_are_or_fewer_than_classes_is_one_line(
     size: int, fix: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        split_dataset(source_of([10, 10]), Data(source="numbers", train_images=size))
+        split_dataset(source_of([10, 10]), DataConfig(source="numbers", train_images=size))
     assert str(caught.value) == (
         f"numbers: train_images: not that many, or fewer than the classes (got {size}; "
         f"allowed: 2 to 18). Fix: {fix}"
@@ -189,7 +189,7 @@ def test_more_train_images_than_there_are_or_fewer_than_classes_is_one_line(
 def test_the_identity_holds_the_content_and_the_cut() -> None:
     source = source_of([10, 10])
     identity = split_dataset(
-        source, Data(source="elsewhere", validation=0.2, split_seed=4, test_curve=True)
+        source, DataConfig(source="elsewhere", validation=0.2, split_seed=4, test_curve=True)
     ).identity
     assert (
         identity.sha256,

@@ -45,7 +45,7 @@ def test_the_shorter_side_is_256_to_224_of_the_crop_rounded_down(size: int, shor
 
 
 def test_a_whole_image_keeps_its_shape_and_loses_nothing() -> None:
-    view = EvalTransform(rule="whole", size=64, **HALF)
+    view = EvalTransform(crop_mode="whole", size=64, **HALF)
     assert apply_eval_transform(picture(0, 501, 375), view).shape == (
         47,
         64,
@@ -63,7 +63,7 @@ def test_a_strip_that_would_fill_the_memory_is_shown_its_middle(upright: bool) -
         strip.T if upright else strip
     )  # at 32 pixels it would be 16,000,000 long
     shown = apply_eval_transform(
-        image, EvalTransform(size=28, resize=32, channels=1, mean=(0.5,), deviation=(0.5,))
+        image, EvalTransform(size=28, resize=32, channels=1, mean=(0.5,), std=(0.5,))
     )
     assert shown.shape == (28, 28, 1)
     assert shown.min() == 255
@@ -72,13 +72,13 @@ def test_a_strip_that_would_fill_the_memory_is_shown_its_middle(upright: bool) -
 def test_a_square_has_the_pixels_that_a_run_trains_on() -> None:
     image = picture(3, 57, 41)
     assert np.array_equal(
-        apply_eval_transform(image, EvalTransform(rule="square", size=16, **HALF)),
+        apply_eval_transform(image, EvalTransform(crop_mode="square", size=16, **HALF)),
         image_decoder.resize_center_square(image, 16),
     )
 
 
 def test_grey_and_colour_become_what_the_network_takes() -> None:
-    grey = EvalTransform(size=16, channels=1, mean=(0.5,), deviation=(0.5,))
+    grey = EvalTransform(size=16, channels=1, mean=(0.5,), std=(0.5,))
     assert apply_eval_transform(picture(0, 30, 20), grey).shape == (16, 16, 1)
     assert apply_eval_transform(picture(0, 30, 20, "L"), EvalTransform(size=16, **HALF)).shape == (
         16,
@@ -91,6 +91,6 @@ def test_a_view_that_contradicts_itself_is_refused() -> None:
     with pytest.raises(FieldError, match="resize"):
         EvalTransform(size=64, resize=32, **HALF)
     with pytest.raises(FieldError, match="resize"):
-        EvalTransform(rule="square", size=64, resize=70, **HALF)
+        EvalTransform(crop_mode="square", size=64, resize=70, **HALF)
     with pytest.raises(FieldError, match="mean"):
         EvalTransform(size=64, channels=1, **HALF)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from helpers.pictures import lines_of, split_tree
-from resnetlab.data.config import Data
+from resnetlab.data.config import DataConfig
 from resnetlab.data.sources import SOURCE_NAMES, TORCHVISION_NAMES, open_source, torchvision_sets
 from resnetlab.data.splits import load_dataset
 from resnetlab.errors import InputError
@@ -66,7 +66,7 @@ def test_digits_are_the_same_bytes_as_ever(tmp_path: Path) -> None:
 
 
 def test_load_opens_and_cuts(tmp_path: Path) -> None:
-    made = load_dataset(Data(source="digits", validation=0.1, train_images=500), tmp_path)
+    made = load_dataset(DataConfig(source="digits", validation=0.1, train_images=500), tmp_path)
     assert (len(made.train), len(made.validation), len(made.test)) == (500, 144, 359)
     assert (made.channels, made.image_size, made.identity.sha256) == (1, 8, DIGITS)
 

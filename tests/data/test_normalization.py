@@ -43,7 +43,7 @@ def images(count: int = 40, side: int = 6, channels: int = 3, seed: int = 0) -> 
         ("imagenet", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
         ("practical", [0.491, 0.482, 0.447], [0.202, 0.199, 0.201]),
         (
-            ChannelStats(mean=(0.1, 0.2, 0.3), deviation=(1.0, 2.0, 3.0)),
+            ChannelStats(mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0)),
             [0.1, 0.2, 0.3],
             [1.0, 2.0, 3.0],
         ),
@@ -201,13 +201,13 @@ def test_a_mistake_in_a_scale_is_told_in_one_line(value: object, said: str) -> N
             "recipe: augment.crop: larger than the images",
         ),
         (
-            Recipe(epochs=1, normalise="imagenet"),
+            Recipe(epochs=1, normalize="imagenet"),
             32,
             1,
             "recipe: normalise: numbers for 3 channels",
         ),
         (
-            Recipe(epochs=1, normalise=ChannelStats(mean=(0.5,), deviation=(0.5,))),
+            Recipe(epochs=1, normalize=ChannelStats(mean=(0.5,), std=(0.5,))),
             32,
             3,
             "recipe: normalise: numbers for 1",
@@ -219,5 +219,5 @@ def test_a_recipe_that_does_not_fit_the_images_says_so(
 ) -> None:
     with pytest.raises(InputError, match=said):
         recipe.input_size(side, channels)
-    assert Recipe(epochs=1, augment=Augment(crop=28), normalise="practical").input_size(32, 3) == 28
+    assert Recipe(epochs=1, augment=Augment(crop=28), normalize="practical").input_size(32, 3) == 28
     assert Recipe(epochs=1).input_size(32, 3) == 32

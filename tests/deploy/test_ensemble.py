@@ -29,7 +29,7 @@ def test_the_gain_is_counted_image_by_image() -> None:
     ]
     found = ensemble_result(["a", "b", "c"], members, truth)
     # Means of class 0: .567, .633, .333, .633: right, right, right, wrong.
-    assert (found.together.count, [one.count for one in found.members], found.best) == (
+    assert (found.ensemble.count, [one.count for one in found.members], found.best) == (
         3,
         [2, 3, 2],
         1,
@@ -39,7 +39,7 @@ def test_the_gain_is_counted_image_by_image() -> None:
     )  # it alone is right on the third image, the best alone on the fourth
     assert found.p == binomtest(1, 2).pvalue
     assert found.over_mean.points == pytest.approx(100 * (3 - 7 / 3) / 4)
-    assert found.agreed.count == 0
+    assert found.agreement.count == 0
 
 
 def test_members_are_the_same_whatever_the_order_of_their_outputs(
@@ -67,7 +67,7 @@ def test_members_are_the_same_whatever_the_order_of_their_outputs(
     )
     data = open_labeled_images(str(photos), "test", tmp_path / "cache")
     found = evaluate_ensemble([load_model(tmp_path / "a"), load_model(tmp_path / "b")], data)
-    assert found.agreed.count == 14
+    assert found.agreement.count == 14
     assert found.over_best.points == found.over_mean.points == 0
 
 

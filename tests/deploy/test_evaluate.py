@@ -59,14 +59,14 @@ def test_the_scores_are_those_of_scikit_learn(pets: Path) -> None:
     )
     assert found.loss_nats == pytest.approx(log_loss(truth, p, labels=range(6)))
     table = confusion_matrix(truth, p.argmax(1), labels=range(6))
-    assert {(one.true, one.said): one.images for one in found.confusions} == {
+    assert {(one.true, one.predicted): one.images for one in found.confusions} == {
         (CLASSES[t], CLASSES[s]): table[t, s]
         for t in range(6)
         for s in range(6)
         if t != s and table[t, s]
     }
     assert {
-        one.name: (one.recall.count, one.recall.images, one.named) for one in found.classes
+        one.name: (one.recall.count, one.recall.images, one.predicted) for one in found.classes
     } == {CLASSES[k]: (table[k, k], table[k].sum(), table[:, k].sum()) for k in range(4)}
     assert len(found.mistakes) == 400 - found.top1.count
     assert found.mistakes[0].probability == max(one.probability for one in found.mistakes)
@@ -210,7 +210,7 @@ def test_broken_files_count_nowhere_and_are_listed(
     (tmp_path / "photos" / "train" / "dog" / "000.jpg").write_text("of another split")
     found = rl.evaluate(rl.load_model(pets), str(tmp_path / "photos"), cache=tmp_path / "cache")
     assert found.top1.images == 12
-    assert [name for name, _ in found.bad] == ["test/cat/000.jpg", "test/dog/000.jpg"]
+    assert [name for name, _ in found.bad_files] == ["test/cat/000.jpg", "test/dog/000.jpg"]
 
 
 def test_a_split_that_is_not_there_is_told(photos: Path, tmp_path: Path) -> None:

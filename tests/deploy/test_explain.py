@@ -147,7 +147,7 @@ def test_an_evaluation_of_a_network_without_places_has_a_page_without_heat(
 def test_a_model_of_whole_photographs_is_explained_too(tmp_path: Path) -> None:
     from resnetlab.data.transforms.eval_transform import EvalTransform
 
-    whole = EvalTransform(rule="whole", size=40, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    whole = EvalTransform(crop_mode="whole", size=40, mean=(0.5,) * 3, std=(0.5,) * 3)
     found = explain(load_model(write_model(tmp_path / "whole", view=whole)), picture(1, 60, 45))
     assert found.heat_map.shape == (30, 40)
 
@@ -180,7 +180,7 @@ def test_the_colours_of_heat_are_the_turbo_map() -> None:
 
 def test_several_photographs_are_explained_as_each_alone(pets: Path) -> None:
     model = load_model(pets)
-    shown = [apply_eval_transform(picture(seed, 60, 50), model.file.view) for seed in range(11)]
+    shown = [apply_eval_transform(picture(seed, 60, 50), model.file.eval_transform) for seed in range(11)]
     labels = [CLASSES[seed % len(CLASSES)] for seed in range(10)] + [""]
     together = list(Explainer(model).explain(shown, labels))
     for pixels, label, one in zip(shown, labels, together, strict=True):

@@ -105,7 +105,7 @@ def test_a_file_that_differs_is_not_kept(
 
 
 def test_what_cannot_be_exported_is_a_line(pets: Path, tmp_path: Path) -> None:
-    whole = EvalTransform(rule="whole", size=40, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    whole = EvalTransform(crop_mode="whole", size=40, mean=(0.5,) * 3, std=(0.5,) * 3)
     folder = write_model(tmp_path / "whole", view=whole)
     with pytest.raises(InputError, match="sees whole photographs"):
         commands.export(folder, "onnx", tmp_path / "a.onnx")

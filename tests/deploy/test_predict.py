@@ -93,7 +93,7 @@ def test_the_ten_crops_are_torchvisions(width: int, height: int, size: int, more
 
 
 def test_ten_crops_need_a_model_that_crops(tmp_path: Path) -> None:
-    whole = write_model(tmp_path / "whole", view=EvalTransform(rule="whole", size=32, **HALF))
+    whole = write_model(tmp_path / "whole", view=EvalTransform(crop_mode="whole", size=32, **HALF))
     with pytest.raises(InputError, match="leave no corners"):
         load_model(whole).predict([picture(0)], tta="ten-crop")
     with pytest.raises(InputError, match="allowed: none, flip, ten-crop"):
@@ -102,7 +102,7 @@ def test_ten_crops_need_a_model_that_crops(tmp_path: Path) -> None:
 
 def test_whole_photographs_of_many_shapes_are_named_as_if_each_came_alone(tmp_path: Path) -> None:
     model = load_model(
-        write_model(tmp_path / "whole", view=EvalTransform(rule="whole", size=32, **HALF))
+        write_model(tmp_path / "whole", view=EvalTransform(crop_mode="whole", size=32, **HALF))
     )
     images = [picture(seed, 20 + 7 * seed, 60 - 5 * seed) for seed in range(6)]
     together = model.predict(images)
@@ -181,7 +181,7 @@ def test_predictions_as_csv_are_a_line_a_class(pets: Path, photos: Path, run: Ru
 
 
 def test_weights_that_are_not_for_commerce_need_a_word(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "wsl", licence=License(name="CC-BY-NC-4.0", of="the backbone"))
+    folder = write_model(tmp_path / "wsl", licence=License(name="CC-BY-NC-4.0", applies_to="the backbone"))
     with pytest.raises(InputError, match=r"CC-BY-NC-4.0 \(the backbone\).*--accept-licence"):
         load_model(folder)
     assert load_model(folder, accept_license=True).predict([picture(0)])

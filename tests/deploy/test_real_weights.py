@@ -54,8 +54,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, list[Laz
         name="mobilenetv2_100",
         model=spec,
         classes=tuple(f"{k}" for k in range(1001)),
-        view=EvalTransform(size=224, mean=(0.5,) * 3, deviation=(0.5,) * 3),
-        licence=License(name="Apache-2.0"),
+        eval_transform=EvalTransform(size=224, mean=(0.5,) * 3, std=(0.5,) * 3),
+        license=License(name="Apache-2.0"),
     )
     folder = tmp_path_factory.mktemp("real") / "mobilenet"
     save_bundle(folder, build_model(spec, 3, 1001, lambda _: torch.Generator()), file)

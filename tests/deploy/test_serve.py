@@ -180,7 +180,7 @@ def test_those_above_the_limit_are_told_to_wait_and_what_takes_long_is_ended(
     release, looking = threading.Event(), threading.Event()
     look = serve.Service.predict
 
-    def slow(self: serve.Service, raw: bytes, top: int, explained: bool) -> serve.Answer:
+    def slow(self: serve.Service, raw: bytes, top: int, explained: bool) -> serve.PredictResponse:
         looking.set()
         release.wait(20)
         return look(self, raw, top, explained)
@@ -204,7 +204,7 @@ def test_those_above_the_limit_are_told_to_wait_and_what_takes_long_is_ended(
 def test_an_unforeseen_error_is_a_line_too(
     service: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> serve.Answer:
+    def broken(*_: object) -> serve.PredictResponse:
         raise ZeroDivisionError("secret")
 
     monkeypatch.setattr(serve.Service, "look", broken)

@@ -61,7 +61,7 @@ def spec(backbone: Path) -> ExternalConfig:
         source="helpers.tiny:tiny",
         weights=str(backbone.with_suffix(".safetensors")),
         mean=(0.5,) * 3,
-        deviation=(0.5,) * 3,
+        std=(0.5,) * 3,
     )
 
 

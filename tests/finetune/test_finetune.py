@@ -57,7 +57,7 @@ def subject(spec: ExternalConfig, seed: int = 0) -> FinetuneModel:
 
 
 def stage(**fields: object) -> Stage:
-    recipe = Recipe(batch_size=8, epochs=2, optimiser=Adam(lr=1e-2))
+    recipe = Recipe(batch_size=8, epochs=2, optimizer=Adam(lr=1e-2))
     return Stage(**({"name": "stage", "recipe": recipe} | fields))  # type: ignore[arg-type]
 
 
@@ -81,9 +81,9 @@ def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(
     ]
     bundle = load_bundle(done.model_folder)
     assert bundle.file.classes == KINDS
-    assert bundle.file.licence.name == "Apache-2.0"
+    assert bundle.file.license.name == "Apache-2.0"
     assert [metric.split for metric in bundle.file.metrics] == ["validation", "test"]
-    view = bundle.file.view
+    view = bundle.file.eval_transform
     with torch.no_grad():
         right = 0
         for number, kind in enumerate(KINDS):
@@ -252,7 +252,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_of_before(
     held, one = opened(photos), subject(spec)
     before = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
     wild = stage(
-        recipe=Recipe(batch_size=8, epochs=1, optimiser=Adam(lr=1e30)), trains="all", augment="none"
+        recipe=Recipe(batch_size=8, epochs=1, optimizer=Adam(lr=1e30)), trains="all", augment="none"
     )
     fitted = fit(one, wild, held, views(one), 0)  # type: ignore[arg-type]
     assert fitted.diverged
@@ -292,7 +292,7 @@ def test_the_test_split_chooses_nothing(photos: Path, backbone: Path) -> None:
         replace(told(photos, backbone, recipe="fixres", epochs=2), output=photos.parent / "again")
     )
     assert (again.model_folder / "weights.safetensors").read_bytes() == weights
-    assert again.result.test.right < first.result.test.right
+    assert again.result.test.correct < first.result.test.correct
 
 
 def test_an_earlier_model_is_compared_on_the_same_images(photos: Path, backbone: Path) -> None:
@@ -304,7 +304,7 @@ def test_an_earlier_model_is_compared_on_the_same_images(photos: Path, backbone:
     assert held is not None
     assert held.baseline == first.model_folder.name
     assert held.baseline_accuracy_pct == pytest.approx(first.result.test.accuracy_pct)
-    difference = second.result.test.right - first.result.test.right
+    difference = second.result.test.correct - first.result.test.correct
     assert held.only_this - held.only_baseline == difference
 
 
@@ -367,7 +367,7 @@ def test_every_recipe_of_the_catalog_runs(photos: Path, backbone: Path) -> None:
     for name in ("fixres", "full", "proof-of-concept"):
         done = finetune(told(photos, backbone, recipe=name, epochs=1))
         assert len(done.result.stages) == len(load_finetune_recipe(name).stages)
-        assert sum(item.chosen for item in done.result.stages) == 1
+        assert sum(item.selected for item in done.result.stages) == 1
 
 
 # Bad input
@@ -418,7 +418,7 @@ def test_non_commercial_weights_need_a_word(photos: Path, backbone: Path) -> Non
     backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
     assert "no commercial use. Fix: --accept-licence" in refused(told(photos, backbone))
     done = finetune(told(photos, backbone, recipe=QUICK, accept_licence=True))
-    assert load_bundle(done.model_folder).file.licence.non_commercial
+    assert load_bundle(done.model_folder).file.license.non_commercial
 
 
 def test_a_class_in_test_that_train_lacks_is_named(photos: Path, backbone: Path) -> None:
@@ -519,7 +519,7 @@ def test_a_recipe_says_what_it_cannot_take() -> None:
     with pytest.raises(ValueError, match="no place here"):
         stage(recipe=replace(recipe, normalise="half"))
     with pytest.raises(ValueError, match="whole images differ in shape"):
-        FinetuneRecipe(name="a", view="whole", stages=(stage(),))
+        FinetuneRecipe(name="a", crop_mode="whole", stages=(stage(),))
 
 
 def test_whole_photographs_can_be_probed(photos: Path, backbone: Path, tmp_path: Path) -> None:
@@ -531,7 +531,7 @@ def test_whole_photographs_can_be_probed(photos: Path, backbone: Path, tmp_path:
     recipe.write_text('view = "whole"\n' + text)
     texture("plain", 77, 80, 33).save(photos / "train" / "plain" / "wide.png")
     done = finetune(told(photos, backbone, recipe=str(recipe)))
-    assert load_bundle(done.model_folder).file.view.rule == "whole"
+    assert load_bundle(done.model_folder).file.eval_transform.crop_mode == "whole"
 
 
 def test_everything_is_read_before_anything_is_trained(photos: Path, backbone: Path) -> None:

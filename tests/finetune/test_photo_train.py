@@ -25,7 +25,7 @@ from resnetlab.data.transforms.photo_train import (
 )
 from resnetlab.training.rng import make_generator
 
-VIEW = EvalTransform(size=24, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+VIEW = EvalTransform(size=24, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 def draws(count: int = 50, seed: int = 0, epoch: int = 0) -> PhotoDraws:
@@ -98,7 +98,7 @@ def test_a_random_crop_is_what_pillow_makes_of_the_same_draws(channels: int) -> 
     """
     image, every = texture("down", 3, 610, 470), draws()
     view = EvalTransform(
-        size=48, channels=channels, mean=(0.5,) * channels, deviation=(0.5,) * channels
+        size=48, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels
     )  # type: ignore[arg-type]
     for place in range(20):
         top, left, height, width = random_resized_crop_box(470, 610, every.crop[place].tolist())

@@ -55,22 +55,22 @@ def test_every_cell_has_both_stages_and_the_best_by_validation_is_the_model(
     looks = {}
     for cell in found.cells:
         assert cell.status == "done"
-        assert cell.one is not None
-        assert cell.two is not None
+        assert cell.stage_one is not None
+        assert cell.stage_two is not None
         assert cell.paired is not None
         assert (
             cell.paired.only_this - cell.paired.only_baseline
-            == cell.two[1].right - cell.one[1].right
+            == cell.stage_two[1].correct - cell.stage_one[1].correct
         )
         assert cell.peak_bytes > 0
-        for pair in (cell.one, cell.two):
+        for pair in (cell.stage_one, cell.stage_two):
             assert (pair[0].images, pair[1].images) == (12, 18)
             looks.setdefault(
                 (pair[0].accuracy_pct, -pair[0].loss_nats), (cell.train_size, cell.test_size)
             )
     assert found.best == looks[max(looks)]
     bundle = load_bundle(report.parents[1] / "models" / report.name)
-    assert bundle.file.view.size == found.best[1]  # type: ignore[index]
+    assert bundle.file.eval_transform.size == found.best[1]  # type: ignore[index]
     assert [row.status for row in found.rows] == ["done", "done"]
 
 
@@ -128,8 +128,8 @@ def test_what_was_not_reached_is_not_evaluated(photos: Path, backbone: Path) -> 
 
 def test_the_first_stage_alone_is_a_recipe_too(photos: Path, backbone: Path) -> None:
     found, _ = swept(told(photos, backbone, recipe="proof-of-concept"))
-    assert all(cell.two is None and cell.one is not None for cell in found.cells)
-    assert found.trainable == 12 * 3 + 3
+    assert all(cell.stage_two is None and cell.stage_one is not None for cell in found.cells)
+    assert found.trainable_parameters == 12 * 3 + 3
     recipe = photos.parent / "three.toml"
     recipe.write_text(
         "".join(f'[[stages]]\nname = "{name}"\nrecipe = {{ epochs = 1 }}\n' for name in "xyz")
@@ -159,9 +159,9 @@ def test_the_report_is_built_again_byte_for_byte_and_holds_the_numbers_of_the_ta
     with (report / "cells.csv").open() as file:
         rows = list(csv.DictReader(file))
     for row, cell in zip(rows, found.cells, strict=True):
-        assert cell.two is not None
-        assert float(row["two_test_pct"]) == cell.two[1].accuracy_pct
-        assert f"{cell.two[1].accuracy_pct:.1f} %" in (report / "report.md").read_text()
+        assert cell.stage_two is not None
+        assert float(row["two_test_pct"]) == cell.stage_two[1].accuracy_pct
+        assert f"{cell.stage_two[1].accuracy_pct:.1f} %" in (report / "report.md").read_text()
     html = (report / "report.html").read_text()
     assert "One seed: the intervals are over the 18 test images" in html
     assert "<img" not in html

@@ -37,7 +37,7 @@ from resnetlab.schema import decode, without_defaults
 from resnetlab.training.rng import make_generator
 
 SCENES = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "scenes.py"))["scenes"]
-VIEW = EvalTransform(size=48, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+VIEW = EvalTransform(size=48, mean=(0.5,) * 3, std=(0.5,) * 3)
 ORIENTATION = 0x0112
 
 

@@ -52,7 +52,7 @@ recipe = { batch_size = 8, epochs = 25, optimiser = { name = "adam" } }
 
 
 def stage(**fields: object) -> Stage:
-    recipe = Recipe(batch_size=8, epochs=2, optimiser=Adam(lr=1e-2))
+    recipe = Recipe(batch_size=8, epochs=2, optimizer=Adam(lr=1e-2))
     return Stage(**({"name": "stage", "recipe": recipe} | fields))  # type: ignore[arg-type]
 
 
@@ -179,7 +179,7 @@ def test_a_stage_that_was_cut_short_is_not_kept(
     cut = kept.load_or_train(
         basis, one, lambda: fit(one, stage(), held, views, 0, should_stop=stop)
     )
-    assert not cut.whole
+    assert not cut.complete
     assert not list(kept.folder.glob("*.safetensors"))
 
 

@@ -181,10 +181,10 @@ def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
         assert result.validation.images == 12
     folder = RunDirectory.find(tmp_path, plan.runs[0].id).path
     bundle = load_bundle(folder)
-    assert bundle.file.licence.name == "Apache-2.0"
+    assert bundle.file.license.name == "Apache-2.0"
     held = load_file(folder / "logits-test.safetensors")
     test = open_photographs(photos, cache=tmp_path / "cache").test
-    again = predict_photos(bundle.module, test, bundle.file.view, torch.device("cpu"))
+    again = predict_photos(bundle.module, test, bundle.file.eval_transform, torch.device("cpu"))
     np.testing.assert_allclose(np.log(again.probabilities), held["logits"], atol=1e-4)
     assert (held["labels"] == test.labels).all()
     splits = [
@@ -234,12 +234,12 @@ def test_where_a_later_stage_is_worse_the_run_is_the_stage_that_validation_prefe
     ).plan(tmp_path)
     (result,) = do(plan, tmp_path)
     assert result is not None
-    assert result.chosen_step <= 8 * 4 < result.step  # in the first stage, of four batches an epoch
+    assert result.selected_step <= 8 * 4 < result.step  # in the first stage, of four batches an epoch
     bundle = load_bundle(RunDirectory.find(tmp_path, plan.runs[0].id).path)
     parts = open_photographs(photos, cache=tmp_path / "cache")
     for part, scores in ((parts.validation, result.validation), (parts.test, result.test)):
         assert scores is not None
-        again = predict_photos(bundle.module, part, bundle.file.view, torch.device("cpu"))
+        again = predict_photos(bundle.module, part, bundle.file.eval_transform, torch.device("cpu"))
         assert scores.top1_error_pct == pytest.approx(100 * (1 - again.correct.mean()))
 
 
@@ -415,7 +415,7 @@ def test_the_network_of_the_source_s_study_is_the_one_that_its_report_counts() -
     assert isinstance(model, ExternalConfig)
     assert traced_cost(model, 3, 120, 224)[0] == 826_608_056
     assert find_license(model).name == "CC-BY-NC-4.0"
-    beside = {pair.value.label: pair.condition for pair in load_study("fixres").study.published}
+    beside = {pair.value.label: pair.condition for pair in load_study("fixres").study.references}
     assert beside["train 320, test 224"] == "proof-of-concept, train 320, test 224"
     assert len(beside) == 8
 
@@ -467,7 +467,7 @@ def test_networks_are_drawn_against_what_they_cost_beside_published_ones(
         claim=[],
         published=["fixres-imagenet", "fixres-figure1"],
     )
-    assert {pair.value.label for pair in study.study.published_only} >= {
+    assert {pair.value.label for pair in study.study.unmatched_references} >= {
         "FixEfficientNet-L2",
         "ResNeXt-101 32x48d",
     }
@@ -532,7 +532,7 @@ def test_ten_crops_are_those_of_torchvision_and_their_probabilities_are_averaged
 ) -> None:
     test = open_photographs(photos, cache=tmp_path / "cache").test
     model = load_network(spec)
-    view = EvalTransform(size=16, mean=spec.mean, deviation=spec.deviation)
+    view = EvalTransform(size=16, mean=spec.mean, std=spec.std)
     ours = predict_photos(model, test, view, torch.device("cpu"), crops=10).probabilities
     for place in range(len(test)):
         image = test.load(place)

@@ -25,7 +25,7 @@ def write_model(
     )
     with torch.no_grad():
         module.get_parameter("head.weight").mul_(4)
-    view = EvalTransform(size=24, resize=28, mean=(0.4, 0.5, 0.6), deviation=(0.2, 0.25, 0.3))
+    view = EvalTransform(size=24, resize=28, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
     table = {
         "name": folder.name,
         "model": NET,

@@ -147,7 +147,7 @@ def _metrics(outcome, accuracy, generator, test_curve):
 def _result(outcome, accuracy, metrics, generator):
     if outcome == "out of memory":
         return Result(
-            schema=1, status=outcome, reason="needed 12 GB of 8 GB", step=0, chosen_step=0
+            schema=1, status=outcome, reason="needed 12 GB of 8 GB", step=0, selected_step=0
         )
     step = metrics[-1].step
     seconds = step * 0.04 + float(generator.random())
@@ -157,7 +157,7 @@ def _result(outcome, accuracy, metrics, generator):
             status=outcome,
             reason=f"loss nan at step {step + 9}",
             step=step + 9,
-            chosen_step=step,
+            selected_step=step,
             train_seconds=seconds,
         )
     error = 100 - accuracy
@@ -167,7 +167,7 @@ def _result(outcome, accuracy, metrics, generator):
         status=outcome,
         reason="never left chance" if outcome == "dead" else "",
         step=step,
-        chosen_step=step,
+        selected_step=step,
         train=Scores(images=500, loss_nats=loss * 0.9, top1_error_pct=error * 0.9),
         validation=Scores(images=143, loss_nats=loss, top1_error_pct=error),
         test=Scores(images=360, loss_nats=loss, top1_error_pct=error),

@@ -310,7 +310,7 @@ def test_real_weights_load_into_timms_network(file: str, kwargs: dict[str, Any])
         kwargs=kwargs,
         weights=str(path),
         mean=(0.5,) * 3,
-        deviation=(0.5,) * 3,
+        std=(0.5,) * 3,
     )
     model = build(spec).eval()
     tensors, _ = read_weights(path)

@@ -250,7 +250,7 @@ def test_every_field_of_a_spec_stands_in_the_page_on_study_files() -> None:
     import dataclasses
 
     import resnetlab as rl
-    from resnetlab.data.config import Augment, ChannelStats, Data, RandAugment
+    from resnetlab.data.config import Augment, ChannelStats, DataConfig, RandAugment
     from resnetlab.models.configs import CifarConfig
     from resnetlab.recipes import train
     from resnetlab.recipes.finetune import FinetuneRecipe, Stage
@@ -258,7 +258,7 @@ def test_every_field_of_a_spec_stands_in_the_page_on_study_files() -> None:
     text = (ROOT / "docs" / "study-files.md").read_text(encoding="utf-8")
     schedules = (train.Constant, train.Step, train.Exponential, train.Cosine, train.OneCycle)
     forms = (
-        Data,
+        DataConfig,
         CifarConfig,
         Augment,
         RandAugment,

@@ -58,7 +58,7 @@ def test_a_committed_table_of_sizes_is_full_says_where_it_came_from_and_names_it
         ResolutionTable, read_json(folder / fixres.FIXRES_FILE), str(folder)
     )
     assert len(found.cells) == len(found.rows) * len({cell.test_size for cell in found.cells})
-    assert all(cell.status == "done" and cell.one and cell.two for cell in found.cells)
+    assert all(cell.status == "done" and cell.stage_one and cell.stage_two for cell in found.cells)
     assert re.fullmatch(r"[0-9a-f]{40}", found.provenance["commit"])
     assert not found.provenance["dirty"]
     assert any("ImageNet" in caveat for caveat in found.caveats)

@@ -65,22 +65,22 @@ def measured() -> StudyData:
                     seed=seed,
                     without=name,
                     accuracy_pct=left,
-                    lost_points=90.0 - left,
+                    accuracy_drop=90.0 - left,
                 )
                 for name, left in worth.items()
             ]
     study = replace(
-        evidence.study, instruments=DiagnosticsConfig(gradients=(0, 2), drop_blocks=True)
+        evidence.study, instruments=DiagnosticsConfig(gradient_norms=(0, 2), ablate_blocks=True)
     )
     return replace(evidence, study=study, norms=tuple(norms), blocks=tuple(blocks))
 
 
 def test_a_study_that_did_not_ask_has_no_such_figure() -> None:
-    assert build_report(collect(study_record())).inside == ()
+    assert build_report(collect(study_record())).diagnostics == ()
 
 
 def test_each_epoch_has_a_figure_by_depth_and_projections_are_left_out(measured: StudyData) -> None:
-    first, second, _ = build_report(measured).inside
+    first, second, _ = build_report(measured).diagnostics
     assert isinstance(first, DepthPlot)
     assert isinstance(second, DepthPlot)
     assert (first.key, second.key) == ("depth-epoch-0", "depth-epoch-2")
@@ -106,7 +106,7 @@ def test_each_epoch_has_a_figure_by_depth_and_projections_are_left_out(measured:
 
 
 def test_blocks_are_drawn_by_number_with_the_places_where_stages_begin(measured: StudyData) -> None:
-    worths = build_report(measured).inside[-1]
+    worths = build_report(measured).diagnostics[-1]
     assert isinstance(worths, AblationPlot)
     assert [worth.panel.label for worth in worths.ablations] == list(
         dict.fromkeys(b.condition for b in measured.blocks)
@@ -128,7 +128,7 @@ def test_the_figures_are_files_with_words_and_the_report_is_built_again_from_its
     for path in sorted((tmp_path / "a").rglob("*.*")):
         assert (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes() == path.read_bytes()
     text = (tmp_path / "a" / "report.md").read_text(encoding="utf-8")
-    for picture in build_report(measured).inside:
+    for picture in build_report(measured).diagnostics:
         assert (tmp_path / "a" / "figures" / f"{picture.key}.svg").read_text().count("<path") > 10
         assert f"(figures/{picture.key}.svg)" in text
         assert page.count(f'aria-label="{picture.alt}"') == 2
@@ -141,7 +141,7 @@ def test_a_run_in_which_nothing_is_finite_has_no_line(measured: StudyData) -> No
         replace(n, weight_gradient_norm=None) if n.condition == "plain 56" else n
         for n in measured.gradient_norms
     )
-    first = build_report(replace(measured, norms=norms)).inside[0]
+    first = build_report(replace(measured, norms=norms)).diagnostics[0]
     assert isinstance(first, DepthPlot)
     panel = next(panel for panel in first.quantities[0].panels if panel.label == "plain 56")
     assert panel.mean is None

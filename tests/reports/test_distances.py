@@ -13,7 +13,7 @@ from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.study import Distance
 
 PAIRS = Distance(
-    says="They are alike.",
+    statement="They are alike.",
     source="a figure",
     left=("residual 8 (A)", "plain 56"),
     right=("plain 8", "residual 56 (A)"),

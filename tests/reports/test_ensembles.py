@@ -22,7 +22,7 @@ from resnetlab.studies.plan import StudyRecord
 from resnetlab.studies.study import Ensemble
 
 IMAGES = 120
-PAIR = Ensemble(says="Together they are better.", source="a slide", of=("plain 8", "plain 56"))
+PAIR = Ensemble(statement="Together they are better.", source="a slide", conditions=("plain 8", "plain 56"))
 
 
 def planted(folder, ensemble=PAIR, truth=TRUTH):
@@ -182,7 +182,7 @@ def test_an_ensemble_that_cannot_be_is_refused_at_load(changed, said):
 
 def test_a_part_of_the_grid_keeps_the_ensemble_of_its_conditions():
     study = load_study("he2016", Overrides(settings=("grid.model.depth=[20, 56]",)))
-    assert study.ensembles[0].of == ("residual 20 (A)", "residual 56 (A)")
+    assert study.ensembles[0].conditions == ("residual 20 (A)", "residual 56 (A)")
     assert (
         load_study("he2016", Overrides(settings=('grid.model.shortcut=["none"]',))).ensembles == ()
     )

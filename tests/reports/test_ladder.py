@@ -138,15 +138,15 @@ def test_overfitting_shows_as_what_train_has_above_test() -> None:
 def test_the_figure_leads_from_parents_and_marks_side_rungs() -> None:
     held = report().ladder
     assert held is not None
-    assert [(row.label, row.is_side_rung, row.parent) for row in held.steps.rows] == [
+    assert [(row.label, row.is_side_rung, row.parent) for row in held.plot.rows] == [
         ("baseline", False, None),
         ("+ normalisation", False, 0),
         ("halves", True, 0),
         ("+ momentum", False, 1),
     ]
-    drawing = draw(held.steps)
+    drawing = draw(held.plot)
     for svg in (drawing.wide, drawing.narrow):
-        for row in held.steps.rows:
+        for row in held.plot.rows:
             assert f">{row.label}<" in svg
 
 
@@ -167,8 +167,8 @@ def test_nothing_is_judged_before_the_last_run(left: str) -> None:
 def test_a_rung_that_never_learned_is_drawn_without_a_point() -> None:
     held = report(TRUTH | {"+ momentum": [("dead", 10.0)] * 5}).ladder
     assert held is not None
-    assert held.steps.rows[3].mean_pct is None
-    assert "no converged run" in draw(held.steps).wide
+    assert held.plot.rows[3].mean_pct is None
+    assert "no converged run" in draw(held.plot).wide
 
 
 def test_all_renderers_show_the_ladder_and_other_studies_have_none(tmp_path: Path) -> None:

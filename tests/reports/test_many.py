@@ -25,7 +25,7 @@ def test_of_many_conditions_the_first_have_a_panel_and_none_shows_all_others() -
         condition.label: TRUTH[study.conditions[k % 4].label] for k, condition in enumerate(named)
     }
     report = build_report_from_record(study_record(truth, study=many))
-    assert len(report.dots.rows) == 25
+    assert len(report.dot_plot.rows) == 25
     for picture in report.curves:
         assert [panel.label for panel in picture.panels] == [
             condition.label for condition in named[:MAX_PANELS]

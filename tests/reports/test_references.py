@@ -22,7 +22,7 @@ from resnetlab.studies.references import (
 )
 
 RESIDUAL = "residual 56 (A)"  # 97.5, 96.1, 98.1, 96.9, 97.2
-PROTOCOL = Protocol(said="as it was", data="digits", epochs=10, fields={"recipe.batch_size": 64})
+PROTOCOL = Protocol(summary="as it was", data="digits", epochs=10, fields={"recipe.batch_size": 64})
 
 
 def report(value, *, protocol=PROTOCOL, condition=RESIDUAL, truth=TRUTH, **changes):
@@ -60,19 +60,19 @@ def test_a_compatible_number_stands_with_its_interval_and_as_a_diamond():
     assert told["95 % prediction interval"].text == f"[{97.16 - half:.1f}, {97.16 + half:.1f}]"
     assert told["Badge"].badge == "compatible"
     assert told["What differs"].text == "nothing that the source says"
-    marks = {row.label: row.reference_marks for row in held.dots.rows}
+    marks = {row.label: row.reference_marks for row in held.dot_plot.rows}
     assert [mark.value_pct for mark in marks[RESIDUAL]] == [pytest.approx(97.16)]
     assert marks[RESIDUAL][0].low_pct == pytest.approx(97.16 - half)
     assert not marks["plain 56"]
-    assert "Diamond: a published number" in held.dots.caption
-    assert ">published<" in figures.draw(held.dots).wide
+    assert "Diamond: a published number" in held.dot_plot.caption
+    assert ">published<" in figures.draw(held.dot_plot).wide
 
 
 def test_a_distant_number_is_incompatible_and_stays_on_the_axis():
     held = report(error(12.0, m=5, sd=0.3))
     assert row(held)["Badge"].badge == "incompatible"
     assert "mean of 5; sd 0.30" in row(held)["Published"].note
-    assert held.dots.low_pct < 88
+    assert held.dot_plot.low_pct < 88
     assert held.verdicts[0].badge == "reproduced"  # a badge is no verdict
 
 
@@ -264,7 +264,7 @@ def test_a_number_of_the_train_images_stands_beside_the_train_images_at_its_epoc
     assert told["95 % prediction interval"].text == f"[{middle - half:.1f}, {middle + half:.1f}]"
     assert told["Badge"].badge == ("compatible" if abs(middle - 97.0) < half else "incompatible")
     assert f"{facts.train_subset_images:,} of the train images" in told["What differs"].text
-    assert not any(row.reference_marks for row in held.dots.rows)
+    assert not any(row.reference_marks for row in held.dot_plot.rows)
 
 
 def test_a_rebuilt_copy_of_the_data_is_told_and_compared():
@@ -283,11 +283,11 @@ def test_a_rebuilt_copy_of_the_data_is_told_and_compared():
 
 def test_what_no_field_says_of_a_protocol_stands_in_words_in_every_file(tmp_path):
     differs = (
-        ProtocolDifference(published="weights shared", here="weights of each seed"),
+        ProtocolDifference(reference="weights shared", here="weights of each seed"),
         ProtocolDifference(
-            published="plain by batch", here="plain by running", unless={"model.shortcut": "A"}
+            reference="plain by batch", here="plain by running", unless={"model.shortcut": "A"}
         ),
-        ProtocolDifference(published="ten epochs", here="never", unless={"recipe.epochs": 10}),
+        ProtocolDifference(reference="ten epochs", here="never", unless={"recipe.epochs": 10}),
     )
     protocol = replace(PROTOCOL, differs=differs)
     beside = tuple(
@@ -298,7 +298,7 @@ def test_what_no_field_says_of_a_protocol_stands_in_words_in_every_file(tmp_path
     )
     evidence = reports.collect(study_record(study=replace(load_study("digits"), published=beside)))
     held = reports.build_report(evidence)
-    assert [(fact.term, fact.said) for fact in held.protocols] == [
+    assert [(fact.term, fact.text) for fact in held.protocols] == [
         ("A source, the protocol", "as it was"),
         ("What differs", "published: weights shared; here: weights of each seed"),
         ("What differs", "published: plain by batch; here: plain by running (plain 56)"),
@@ -332,7 +332,7 @@ def test_dependent_runs_get_a_badge_by_their_mean():
 
 
 def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only(tmp_path):
-    other = ReferenceValue(label="FPNet-20", quantity="error", value=7.9, m=3, sd=0.2)
+    other = ReferenceValue(label="FPNet-20", quantity="error", value=7.9, num_runs=3, sd=0.2)
     held = replace(
         load_study("digits"),
         published=(
@@ -350,7 +350,7 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
     page = reports.write(reports.collect(study_record(study=held)), tmp_path).read_text(
         encoding="utf-8"
     )
-    table = reports.build_report(reports.collect(study_record(study=held))).alone
+    table = reports.build_report(reports.collect(study_record(study=held))).unmatched_references
     assert [[cell.text for cell in row] for row in table.rows] == [
         ["FPNet-20", "A source", "92.10 %", "Published only"],
         ["its name", "A source", "97.00 %", "Published only"],
@@ -364,7 +364,7 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
     assert "Published only" in latex.render(
         reports.build_report(reports.collect(study_record(study=held)))
     )
-    assert reports.build_report_from_record(study_record()).alone is None
+    assert reports.build_report_from_record(study_record()).unmatched_references is None
 
 
 def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
@@ -381,7 +381,7 @@ def test_the_table_is_in_every_file_and_survives_a_rebuild(tmp_path):
     assert b"Published beside measured" in before
     assert "## Published beside measured" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert reports.rebuild(tmp_path).read_bytes() == before
-    assert reports.build_report_from_record(study_record()).beside is None
+    assert reports.build_report_from_record(study_record()).references is None
     told = (tmp_path / "figures" / "accuracy.csv").read_text(encoding="utf-8").splitlines()
     assert told[0].startswith("condition,mean_pct")
     assert [line.split(",")[0] for line in told[1:]] == [RESIDUAL]

@@ -103,11 +103,11 @@ def test_no_status_leaves_a_denominator(truth):
         for outcome in {outcome for outcome, _ in runs}:
             assert int(held[outcome]) == sum(o == outcome for o, _ in runs)
     assert texts(report.outcomes)[-1][:2] == ["all", "20"]
-    assert len(report.ledger.rows) == 20
-    assert [row[2] for row in texts(report.ledger)] == [
+    assert len(report.run_table.rows) == 20
+    assert [row[2] for row in texts(report.run_table)] == [
         o for runs in truth.values() for o, _ in runs
     ]
-    assert [dot.outcome for row in report.dots.rows for dot in row.dots] == [
+    assert [dot.outcome for row in report.dot_plot.rows for dot in row.dots] == [
         o for r in truth.values() for o, _ in r
     ]
     for row in texts(report.conditions):
@@ -135,7 +135,7 @@ def test_conditions_show_the_specified_estimates():
 
 def test_a_diverged_run_counts_as_a_guess_and_says_so():
     report = reports.build_report_from_record(study_record(FINISHED))
-    row = next(row for row in report.ledger.rows if row[2].text == "diverged")
+    row = next(row for row in report.run_table.rows if row[2].text == "diverged")
     assert (row[3].text, row[3].note) == ("10.1 %", "counted as a guess")
 
 
@@ -198,7 +198,7 @@ def test_all_machines_and_commits_are_named():
         "processor": "Another processor",
     }
     report = reports.build_report_from_record(study_record(events=(EVENT, moved)))
-    said = " ".join(fact.said for fact in report.facts)
+    said = " ".join(fact.text for fact in report.facts)
     for part in (
         "abc1234",
         "fff9999 with uncommitted changes",
@@ -208,7 +208,7 @@ def test_all_machines_and_commits_are_named():
         "1,294",
     ):
         assert part in said
-    assert {row[7] for row in texts(report.ledger)} == {"2"}
+    assert {row[7] for row in texts(report.run_table)} == {"2"}
 
 
 def test_several_claims_and_none():
@@ -225,7 +225,7 @@ def test_several_claims_and_none():
     assert without.claims is None
     assert "declares no claim" in without.answer
     lost = reports.build_report_from_record(
-        study_record(study=replace(study, claims=(), left_out=(claim.says,)))
+        study_record(study=replace(study, claims=(), left_out=(claim.statement,)))
     )
     assert "its claims need what was left out, so none is judged" in lost.answer
 
@@ -243,7 +243,7 @@ def test_no_path_of_the_machine_is_told(tmp_path, place):
 
 def test_numbers_are_rounded_and_never_a_negative_zero():
     report = reports.build_report_from_record(study_record())
-    for table in (report.conditions, report.claims, report.ledger):
+    for table in (report.conditions, report.claims, report.run_table):
         for row in table.rows:
             for cell in row:
                 assert not re.search(r"\d\.\d{4,}(?! )|-0\.0\b|nan|inf", cell.text)

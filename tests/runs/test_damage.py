@@ -52,7 +52,7 @@ def stopped(tmp_path: Path, small_npz: Path) -> Path:
 
     planned = plan.runs[0]
     dataset = load_dataset(planned.file.data, tmp_path / "cache", lambda _: None)
-    often = Placement(checkpoint_seconds=0, longest_loss_seconds=1e6)
+    often = Placement(checkpoint_seconds=0, max_checkpoint_seconds=1e6)
     result = execute(
         planned.id,
         planned.file,

@@ -18,9 +18,9 @@ from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result, RunFile
 from resnetlab.runs.session import execute
 
-ALL = rl.DiagnosticsConfig(gradients=(0, 1, 3), drop_blocks=True)
+ALL = rl.DiagnosticsConfig(gradient_norms=(0, 1, 3), ablate_blocks=True)
 FIXED = ("numerics.threads=1", "numerics.precision=fp32", "recipe.batch_size=16", "recipe.epochs=3")
-EVERY_STEP = rl.Placement(checkpoint_seconds=0, longest_loss_seconds=0)
+EVERY_STEP = rl.Placement(checkpoint_seconds=0, max_checkpoint_seconds=0)
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +156,7 @@ def test_blocks_may_be_asked_for_after_the_end_and_nothing_is_trained_again(
 ) -> None:
     run = Run(small_npz, tmp_path, rl.DiagnosticsConfig())
     result = run()
-    asked = replace(run.file, instruments=rl.DiagnosticsConfig(drop_blocks=True))
+    asked = replace(run.file, instruments=rl.DiagnosticsConfig(ablate_blocks=True))
     assert run.directory.needs_work(asked)
     assert not run.directory.needs_work(run.file)
     before = (run.directory.path / "metrics.jsonl").read_bytes()
@@ -174,7 +174,7 @@ def test_what_is_asked_of_a_run_on_its_way_is_what_a_resume_finds(
     run = Run(small_npz, tmp_path, rl.DiagnosticsConfig())
     run(until=2)
     run(until=3, file=replace(run.file, instruments=ALL))
-    assert run.directory.file().instruments == ALL
+    assert run.directory.file().diagnostics == ALL
 
 
 def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_told(

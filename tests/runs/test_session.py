@@ -27,7 +27,7 @@ from resnetlab.studies.plan import Plan
 from resnetlab.training.loop import TrainEvent
 from resnetlab.training.state import ScratchTrainState
 
-EVERY_STEP = rl.Placement(checkpoint_seconds=0, longest_loss_seconds=0)
+EVERY_STEP = rl.Placement(checkpoint_seconds=0, max_checkpoint_seconds=0)
 RECIPE = 'recipe.optimiser={name="adam",lr=0.003}'
 
 
@@ -146,7 +146,7 @@ def test_any_sequence_of_stops_leaves_the_same_bits(
 
 def test_how_often_checkpoints_are_written_changes_no_bit(tmp_path: Path, small_npz: Path) -> None:
     often, never = Runner(small_npz, tmp_path / "often"), Runner(small_npz, tmp_path / "never")
-    often(), never(placement=rl.Placement(checkpoint_seconds=1e9, longest_loss_seconds=1e9))
+    often(), never(placement=rl.Placement(checkpoint_seconds=1e9, max_checkpoint_seconds=1e9))
     assert outcome(often.directory.path) == outcome(never.directory.path)
 
 
@@ -267,7 +267,7 @@ def test_best_keeps_the_weights_with_the_least_validation_error(
     }
     assert result is not None
     assert result.validation is not None
-    assert result.chosen_step == min(errors, key=lambda step: (errors[step], step))
+    assert result.selected_step == min(errors, key=lambda step: (errors[step], step))
     assert result.validation.top1_error_pct == min(errors.values())
 
 

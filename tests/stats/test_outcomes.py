@@ -33,5 +33,5 @@ def test_more_looks_and_one_class_alone_raise_the_bound():
 def test_every_planned_run_is_counted_once(outcomes):
     counts = count_outcomes(outcomes)
     assert counts.planned == len(outcomes)
-    assert counts.finished == counts.converged + counts.failed + counts.missing
+    assert counts.finished == counts.trained + counts.failed + counts.missing
     assert counts.complete == (not {"running", "waiting"} & set(outcomes))

@@ -19,7 +19,7 @@ from PIL import Image
 from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.study_data import collect
 from resnetlab.api import LoadedStudy
-from resnetlab.data.config import Augment, Data
+from resnetlab.data.config import Augment, DataConfig
 from resnetlab.errors import InputError
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
@@ -111,7 +111,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Pat
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     weights = str(root / "tiny.safetensors")
     spec = ExternalConfig(
-        source="helpers.tiny:tiny", weights=weights, mean=(0.5,) * 3, deviation=(0.5,) * 3
+        source="helpers.tiny:tiny", weights=weights, mean=(0.5,) * 3, std=(0.5,) * 3
     )
     return {name: root / name for name in ("photos", "stanford-dogs")}, spec
 
@@ -143,13 +143,13 @@ def shrunken(
         stages = tuple(
             replace(
                 stage,
-                rates=stage.rates[:2],
+                rates=stage.lrs[:2],
                 recipe=replace(stage.recipe, steps=stage.recipe.steps and 20),
             )
             for stage in tuning.stages
         )
         sizes = {"train_size": tuning.train_size // 8, "test_size": tuning.test_size // 8}
-        data = Data(source=str(folders[condition.data.source]))
+        data = DataConfig(source=str(folders[condition.data.source]))
         model = replace(tiny, class_names=(f"network {networks.index(condition.model)}",))
         return replace(
             condition,
@@ -195,7 +195,7 @@ def test_every_study_plans_and_its_smallest_claim_runs_as_a_shrunken_copy_to_its
         conditions=tuple(map(whole.condition, kept)),
         claims=(claim,) if claim else (),
         ladder=(),
-        published=tuple(pair for pair in whole.published if pair.condition in kept),
+        published=tuple(pair for pair in whole.references if pair.condition in kept),
     )
     loaded = LoadedStudy(part)
     plan = loaded.plan(tmp_path)
@@ -311,22 +311,22 @@ def test_a_study_of_a_source_pins_its_precision_and_reports_the_last_epoch_of_al
     assert study.numerics.precision == "fp32"
     for condition in study.conditions:
         assert condition.data.validation == 0
-        assert condition.recipe.choose == "last"
-        assert condition.recipe.normalise == "half"
+        assert condition.recipe.select == "last"
+        assert condition.recipe.normalize == "half"
         assert condition.recipe.augment == Augment()
 
 
 def test_each_number_of_the_two_reports_stands_beside_its_condition() -> None:
-    described = {(item.condition, item.value.label) for item in load_study("depth").published}
+    described = {(item.condition, item.value.label) for item in load_study("depth").references}
     assert len(described) == 10
     assert ("residual 18 (depth report)", "residual 18") in described
-    as_run = {item.condition for item in load_study("depth-as-run").published}
+    as_run = {item.condition for item in load_study("depth-as-run").references}
     assert as_run == {
         f"{kind} (depth {depth}, {run})"
         for kind in ("plain", "residual")
         for depth in (8, 14, 18, 34, 50)
         for run in ("as described", "as run")
     }
-    assert len(load_study("shortcuts").published) == 24  # accuracy and loss
-    assert len(load_study("shortcuts-torchvision").published) == 7
-    assert not any(item.value.independent for item in load_study("shortcuts").published)
+    assert len(load_study("shortcuts").references) == 24  # accuracy and loss
+    assert len(load_study("shortcuts-torchvision").references) == 7
+    assert not any(item.value.independent for item in load_study("shortcuts").references)

@@ -37,7 +37,7 @@ def write(
         schema=1,
         run=spec,
         data_name="digits",
-        data=rl.Data(source="digits"),
+        data=rl.DataConfig(source="digits"),
         classes=("a", "b"),
         train_images=10,
         class_share=0.5,
@@ -46,7 +46,7 @@ def write(
     write_json(directory.path / "run.json", encode(file))
     if accuracy_pct is not None:
         scores = rl.Scores(images=4, loss_nats=0.5, top1_error_pct=100 - accuracy_pct)
-        directory.commit(Result(schema=1, status=status, step=1, chosen_step=1, test=scores))
+        directory.commit(Result(schema=1, status=status, step=1, selected_step=1, test=scores))
     return directory.path
 
 

@@ -222,7 +222,7 @@ def test_the_data_are_on_the_device_once(
 
 def test_a_cluster_has_no_runs_side_by_side(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="abreast: runs side by side are not for Ray"):
-        choose_executor("ray", tmp_path, rl.Placement(abreast=2), "")
+        choose_executor("ray", tmp_path, rl.Placement(parallel_seeds=2), "")
 
 
 def test_only_untried_runs_of_one_condition_stand_side_by_side(

@@ -96,7 +96,7 @@ def test_a_rung_adds_to_the_one_before_and_a_side_rung_to_the_parent_of_the_one_
         "+ dropout",
     ]
     recipes = {name: condition.recipe for name, condition in held.items()}
-    assert [recipes[name].normalise for name in held] == [
+    assert [recipes[name].normalize for name in held] == [
         "none",
         "train",
         "half",
@@ -104,14 +104,14 @@ def test_a_rung_adds_to_the_one_before_and_a_side_rung_to_the_parent_of_the_one_
         "train",
         "train",
     ]
-    assert recipes["halves"].optimiser == recipes["baseline"].optimiser == SGD(lr=0.1, momentum=0.0)
+    assert recipes["halves"].optimizer == recipes["baseline"].optimizer == SGD(lr=0.1, momentum=0.0)
     assert (
-        recipes["+ momentum"].optimiser
-        == recipes["+ dropout"].optimiser
+        recipes["+ momentum"].optimizer
+        == recipes["+ dropout"].optimizer
         == SGD(lr=0.1, momentum=0.9)
     )
     assert recipes["+ momentum"].schedule == recipes["+ dropout"].schedule == Exponential()
-    assert (recipes["Adam"].optimiser, recipes["Adam"].schedule) == (Adam(), Cosine())
+    assert (recipes["Adam"].optimizer, recipes["Adam"].schedule) == (Adam(), Cosine())
     assert [condition.model.dropout for condition in held.values()] == [0.0] * 5 + [0.1]  # type: ignore[union-attr]
     assert [recipe.augment.flip for recipe in recipes.values()] == [False] * 5 + [True]
     assert {condition.recipe.epochs for condition in held.values()} == {2}
@@ -140,19 +140,19 @@ def test_a_rung_claims_what_is_expected_of_it_against_its_parent() -> None:
     first, second, third, fourth = parse(tables()).claims
     assert (first, second) == (
         Greater(
-            says="“+ normalisation” is more accurate than “baseline”.",
+            statement="“+ normalisation” is more accurate than “baseline”.",
             source="a paper, sec. 1",
             left="+ normalisation",
             right="baseline",
         ),
         Greater(
-            says="“+ momentum” is more accurate than “+ normalisation”.",
+            statement="“+ momentum” is more accurate than “+ normalisation”.",
             left="+ momentum",
             right="+ normalisation",
         ),
     )
     assert third == Equal(
-        says="“Adam” and “+ normalisation” are within 1 points.",
+        statement="“Adam” and “+ normalisation” are within 1 points.",
         left="Adam",
         right="+ normalisation",
         margin=1.0,
@@ -188,7 +188,7 @@ def test_selected_rungs_keep_their_parents_and_the_dropped_claims_are_named() ->
         == [rung.condition for rung in study.ladder]
         == ["baseline", "+ normalisation", "halves"]
     )
-    assert [claim.says for claim in study.claims] == [
+    assert [claim.statement for claim in study.claims] == [
         "“+ normalisation” is more accurate than “baseline”."
     ]
     assert len(study.left_out) == 3
@@ -196,7 +196,7 @@ def test_selected_rungs_keep_their_parents_and_the_dropped_claims_are_named() ->
     assert '"Adam" stands upon "+ normalisation", which is left out' in line
     assert "not a value of the axis" in told(tables(), settings=('grid.rung=["basline"]',))
     kept = load_study("ladder", Overrides(settings=('grid.rung=["baseline", "+ normalisation"]',)))
-    assert {pair.condition for pair in kept.published} == {"baseline", "+ normalisation"}
+    assert {pair.condition for pair in kept.references} == {"baseline", "+ normalisation"}
 
 
 def test_a_plan_keeps_its_ladder() -> None:
@@ -279,19 +279,19 @@ def test_the_ladder_of_the_catalog_is_the_practicals() -> None:
     ]
     held = by_name(study)
     last = held["+ batch norm"]
-    assert (last.recipe.normalise, last.recipe.augment.crop, last.recipe.augment.flip) == (
+    assert (last.recipe.normalize, last.recipe.augment.crop, last.recipe.augment.flip) == (
         "train",
         28,
         True,
     )
-    assert (last.recipe.optimiser, last.recipe.schedule) == (
+    assert (last.recipe.optimizer, last.recipe.schedule) == (
         SGD(lr=0.1, momentum=0.9),
         Exponential(gamma=0.95),
     )
     assert (last.model.dropout, last.model.batch_norm, last.model.ceil_mode) == (0.5, True, True)  # type: ignore[union-attr]
-    assert held["baseline"].recipe.optimiser == SGD(lr=0.1, momentum=0.0)
-    beside = {pair.condition: pair.value.value for pair in study.published if not pair.value.chosen}
+    assert held["baseline"].recipe.optimizer == SGD(lr=0.1, momentum=0.0)
+    beside = {pair.condition: pair.value.value for pair in study.references if not pair.value.selected_on}
     assert set(main[:4]) < set(beside)
-    assert {pair.protocol.epochs for pair in study.published if pair.condition == "baseline"} == {
+    assert {pair.protocol.epochs for pair in study.references if pair.condition == "baseline"} == {
         40
     }

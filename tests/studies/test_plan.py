@@ -209,7 +209,7 @@ def test_past_runs_tell_how_long_a_study_takes() -> None:
 
     def finished(run: int, speed: float) -> RunRecord:
         result = Result(
-            schema=1, status="converged", step=1, chosen_step=1, images_per_second=speed
+            schema=1, status="converged", step=1, selected_step=1, images_per_second=speed
         )
         return RunRecord(id=str(run), file=plan.runs[run].file, result=result)
 

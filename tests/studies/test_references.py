@@ -28,8 +28,8 @@ def test_each_file_loads_and_is_named_as_its_file(name):
     source = load_reference_source(name)
     assert source.name == name
     for held in source.value:
-        if held.runs and held.sd:
-            assert math.sqrt(variance(held.runs)) == pytest.approx(held.sd, abs=0.006)
+        if held.run_values and held.sd:
+            assert math.sqrt(variance(held.run_values)) == pytest.approx(held.sd, abs=0.006)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_value_keeps_what_its_source_says_of_it():
         0.005,
     )
     assert not own.independent
-    assert mean(own.runs) == pytest.approx(own.value, abs=0.005)
+    assert mean(own.run_values) == pytest.approx(own.value, abs=0.005)
     assert value("fixres-dogs", "train 320, test 380").status == "out of memory"
     assert value("he2016-figure6", "plain 20").rounding_half_width == 0.5
     assert value("depth-report", "plain 8").split == "train"
@@ -95,20 +95,20 @@ def study(published, **changes):
 
 
 def test_a_number_stands_beside_the_condition_of_its_network():
-    held = study("he2016-cifar10").published
+    held = study("he2016-cifar10").references
     told = [(item.condition, item.value.value) for item in held]
     assert told == [("residual 20 (A)", 8.75), ("residual 56 (A)", 6.97)]
-    assert len(study(["he2016-cifar10", "he2016-figure6"]).published) == 4
-    assert load_study("digits").published == load_study("digits").published_only == ()
+    assert len(study(["he2016-cifar10", "he2016-figure6"]).references) == 4
+    assert load_study("digits").references == load_study("digits").unmatched_references == ()
     assert not {"published", "published_only"} & set(without_defaults(load_study("digits")))
 
 
 def test_numbers_that_no_condition_has_are_kept_apart():
     held = study(["he2016-cifar10", "he2016-figure6"])
-    told = {pair.value.label for pair in held.published_only}
+    told = {pair.value.label for pair in held.unmatched_references}
     assert {"ResNet-32", "ResNet-110, mean of 5", "plain 44"} <= told
-    assert not told & {pair.value.label for pair in held.published}
-    assert {pair.condition for pair in held.published_only} == {""}
+    assert not told & {pair.value.label for pair in held.references}
+    assert {pair.condition for pair in held.unmatched_references} == {""}
     assert decode(Study, encode(held), "report.json") == held
 
 
@@ -129,7 +129,7 @@ def test_a_study_that_names_no_number_is_refused(published, said):
 def test_at_tells_the_numbers_of_one_network_apart(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(HE + 'value = 8.75\nat = { "recipe.epochs" = 10 }\n', encoding="utf-8")
-    assert [item.condition for item in study(str(path)).published] == ["residual 20 (A)"]
+    assert [item.condition for item in study(str(path)).references] == ["residual 20 (A)"]
     path.write_text(HE + 'value = 8.75\nat = { "recipe.epochs" = 11 }\n', encoding="utf-8")
     with pytest.raises(InputError, match="no number of"):
         study(str(path))
@@ -142,7 +142,7 @@ def test_a_number_of_a_network_that_is_built_in_several_ways_stands_beside_each(
         + "value = 8.75\n"
     )
     path.write_text(text, encoding="utf-8")
-    assert [item.condition for item in study(str(path)).published] == [
+    assert [item.condition for item in study(str(path)).references] == [
         "plain 20",
         "residual 20 (A)",
     ]

@@ -167,14 +167,14 @@ def test_a_recipe_may_be_a_name_a_table_or_a_table_with_a_base() -> None:
     changed = load_recipe(
         {"base": "cifar", "epochs": 2, "optimiser": {"lr": 0.5}, "schedule": {"name": "cosine"}}
     )
-    assert changed.optimiser == SGD(lr=0.5, nesterov=True, weight_decay=5e-4)
+    assert changed.optimizer == SGD(lr=0.5, nesterov=True, weight_decay=5e-4)
     assert (changed.epochs, changed.schedule, changed.augment) == (2, Cosine(), whole.augment)
     assert load_recipe({"epochs": 3}) == Recipe(epochs=3)
 
 
 def test_another_kind_of_optimiser_takes_no_field_of_the_base_with_it() -> None:
     changed = load_recipe({"base": "he2016", "optimiser": {"name": "adam"}})
-    assert changed.optimiser == Adam()
+    assert changed.optimizer == Adam()
     assert changed.schedule == Step()
 
 
@@ -223,7 +223,7 @@ def test_the_study_of_digits_is_the_one_that_the_readme_promises() -> None:
     }
     assert study.seeds == (0, 1, 2, 3, 4)
     recipe = study.conditions[0].recipe
-    assert (recipe.optimiser, recipe.batch_size, recipe.epochs) == (Adam(lr=1e-3), 64, 10)
+    assert (recipe.optimizer, recipe.batch_size, recipe.epochs) == (Adam(lr=1e-3), 64, 10)
     assert [(claim.left, claim.right) for claim in study.claims] == [
         ("residual 56 (A)", "plain 56")
     ]
@@ -231,7 +231,7 @@ def test_the_study_of_digits_is_the_one_that_the_readme_promises() -> None:
 
 def test_the_recipe_of_the_paper_is_the_papers() -> None:
     recipe = load_recipe("he2016")
-    assert recipe.optimiser == SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
+    assert recipe.optimizer == SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
     assert (recipe.batch_size, recipe.steps, recipe.schedule) == (
         128,
         64_000,
@@ -315,7 +315,7 @@ def test_what_is_set_below_an_axis_holds_for_each_of_its_values() -> None:
         settings=("recipe.epochs=2", "model.dropout=0.1", "recipe.optimiser.name=sgd"),
     )
     assert {
-        (c.recipe.epochs, c.model.dropout, c.recipe.optimiser.name) for c in study.conditions
+        (c.recipe.epochs, c.model.dropout, c.recipe.optimizer.name) for c in study.conditions
     } == {(2, 0.1, "sgd")}
     assert {c.recipe.batch_size for c in study.conditions} == {64, 128}
     assert "recipe.epochs = 2" in study.overrides

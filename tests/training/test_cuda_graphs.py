@@ -140,21 +140,21 @@ SHORT: dict[str, Any] = {
 NETWORK = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8))
 CASES = {
     "momentum, falling rate": Recipe(
-        optimiser=SGD(lr=0.05, nesterov=True, weight_decay=1e-3), schedule=Cosine(), **SHORT
+        optimizer=SGD(lr=0.05, nesterov=True, weight_decay=1e-3), schedule=Cosine(), **SHORT
     ),
     "no momentum": Recipe(
-        optimiser=SGD(lr=0.05, momentum=0.0), schedule=Cosine(warmup=0.3), **SHORT
+        optimizer=SGD(lr=0.05, momentum=0.0), schedule=Cosine(warmup=0.3), **SHORT
     ),
-    "adam": Recipe(optimiser=Adam(), schedule=OneCycle(), **SHORT),
+    "adam": Recipe(optimizer=Adam(), schedule=OneCycle(), **SHORT),
     "adamw, two groups": Recipe(
-        optimiser=AdamW(), schedule=Cosine(), decay_norm_and_bias=False, **SHORT
+        optimizer=AdamW(), schedule=Cosine(), decay_norm_and_bias=False, **SHORT
     ),
-    "rmsprop": Recipe(optimiser=RMSprop(), schedule=Cosine(), **SHORT),
+    "rmsprop": Recipe(optimizer=RMSprop(), schedule=Cosine(), **SHORT),
     "average, clipped": Recipe(
-        optimiser=SGD(lr=0.05), ema=0.9, clip_norm=1.0, schedule=Cosine(), **SHORT
+        optimizer=SGD(lr=0.05), ema=0.9, clip_norm=1.0, schedule=Cosine(), **SHORT
     ),
     "augmented": Recipe(
-        optimiser=SGD(lr=0.05),
+        optimizer=SGD(lr=0.05),
         augment=Augment(crop_padding=2, flip=True, cutout=3),
         label_smoothing=0.1,
         schedule=Cosine(),
@@ -235,7 +235,7 @@ def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
 def test_other_networks_and_scales_are_captured_too(
     small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn], model: Any, settings: dict[str, Any]
 ) -> None:
-    recipe = Recipe(optimiser=SGD(lr=0.05), **SHORT, **settings)
+    recipe = Recipe(optimizer=SGD(lr=0.05), **SHORT, **settings)
     learner = gpu.learner(recipe, model=model)
     small.run(learner)
     assert (learner.eager_reason, stand_in.replayed) == ("", 8)
@@ -377,7 +377,7 @@ def test_a_network_that_draws_goes_the_plain_way(
 def test_a_step_whose_loss_is_not_finite_is_the_same_both_ways(
     small: Any, gpu: Gpu, stand_in: type[StandIn]
 ) -> None:
-    learner = gpu.learner(Recipe(optimiser=SGD(lr=1e30), **SHORT))
+    learner = gpu.learner(Recipe(optimizer=SGD(lr=1e30), **SHORT))
     small.run(learner)
     assert learner.first_nonfinite_step() is not None
     assert (learner.eager_reason, stand_in.replayed) == ("", 8)

@@ -72,20 +72,20 @@ def test_a_gpu_takes_bf16_where_it_has_the_units_and_one_thread(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     found = resolve_numerics(Numerics(threads=8), single_run=True)
     assert found == Numerics(
-        device="cuda", precision=precision, memory_format="channels_last", threads=1, capture="on"
+        device="cuda", precision=precision, memory_format="channels_last", threads=1, cuda_graphs="on"
     )
     assert resolve_numerics(found, single_run=False) == found
-    assert resolve_numerics(Numerics(capture="off"), single_run=True) == replace(
+    assert resolve_numerics(Numerics(cuda_graphs="off"), single_run=True) == replace(
         found, capture="off"
     )
 
 
 def test_on_the_processor_nothing_is_captured_and_a_runs_identity_says_nothing_of_it() -> None:
     assert resolve_numerics(
-        Numerics(device="cpu", capture="off"), single_run=True
+        Numerics(device="cpu", cuda_graphs="off"), single_run=True
     ) == resolve_numerics(Numerics(device="cpu"), single_run=True)
     with pytest.raises(InputError, match=r"numerics\.capture: only steps on a GPU are captured"):
-        resolve_numerics(Numerics(device="cpu", capture="on"), single_run=True)
+        resolve_numerics(Numerics(device="cpu", cuda_graphs="on"), single_run=True)
 
 
 @pytest.mark.parametrize(

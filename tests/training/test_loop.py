@@ -171,7 +171,7 @@ def test_every_image_of_an_epoch_is_met_once_with_its_label_and_each_epoch_in_an
     small: Any,
 ) -> None:
     images = small.numbered(30)
-    learner = small.learner(Recipe(batch_size=8, epochs=3, normalise="none"), images)
+    learner = small.learner(Recipe(batch_size=8, epochs=3, normalize="none"), images)
     batches = small.watched(learner)
     small.run(learner, images)
     orders = []
@@ -243,19 +243,19 @@ DROPPING = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
 PLAIN = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut="B", batch_norm=False)
 CASES: dict[str, tuple[Recipe, CifarConfig]] = {
     "momentum": (
-        Recipe(optimiser=SGD(lr=0.05, nesterov=True, weight_decay=1e-3), **SHORT),
+        Recipe(optimizer=SGD(lr=0.05, nesterov=True, weight_decay=1e-3), **SHORT),
         DROPPING,
     ),
-    "no momentum": (Recipe(optimiser=SGD(lr=0.05, momentum=0.0), **SHORT), PLAIN),
-    "adam": (Recipe(optimiser=Adam(), schedule=OneCycle(), **SHORT), PLAIN),
+    "no momentum": (Recipe(optimizer=SGD(lr=0.05, momentum=0.0), **SHORT), PLAIN),
+    "adam": (Recipe(optimizer=Adam(), schedule=OneCycle(), **SHORT), PLAIN),
     "adamw": (
-        Recipe(optimiser=AdamW(), schedule=Cosine(warmup=0.3), decay_norm_and_bias=False, **SHORT),
+        Recipe(optimizer=AdamW(), schedule=Cosine(warmup=0.3), decay_norm_and_bias=False, **SHORT),
         DROPPING,
     ),
-    "average": (Recipe(optimiser=SGD(lr=0.05), ema=0.9, clip_norm=1.0, **SHORT), DROPPING),
+    "average": (Recipe(optimizer=SGD(lr=0.05), ema=0.9, clip_norm=1.0, **SHORT), DROPPING),
     "augmented": (
         Recipe(
-            optimiser=SGD(lr=0.05),
+            optimizer=SGD(lr=0.05),
             augment=Augment(crop_padding=2, flip=True, cutout=3),
             label_smoothing=0.1,
             **SHORT,
@@ -333,7 +333,7 @@ def test_two_learners_of_one_seed_are_equal_and_of_two_seeds_are_not(small: Any)
 
 
 def test_a_restored_learner_owns_its_tensors(small: Any) -> None:
-    recipe = Recipe(batch_size=8, steps=6, optimiser=Adam(), ema=0.5)
+    recipe = Recipe(batch_size=8, steps=6, optimizer=Adam(), ema=0.5)
     first = small.learner(recipe)
     small.run(first, until=3)
     second = small.learner(recipe)
@@ -430,7 +430,7 @@ def test_a_weight_that_is_not_finite_is_found_even_when_no_loss_shows_it(
 
 def test_a_learner_is_judged_by_its_average_where_it_has_one(small: Any) -> None:
     images = small.images()
-    learner = small.learner(Recipe(batch_size=8, epochs=2, ema=0.9, optimiser=SGD(lr=0.3)), images)
+    learner = small.learner(Recipe(batch_size=8, epochs=2, ema=0.9, optimizer=SGD(lr=0.3)), images)
     small.run(learner, images)
     judged = copy.deepcopy(learner.model).eval()
     judged.load_state_dict(learner.judged_weights())
@@ -446,7 +446,7 @@ def test_a_learner_is_judged_by_its_average_where_it_has_one(small: Any) -> None
     ("recipe", "seen"),
     [
         (Recipe(steps=1, augment=Augment(crop=6)), 6),
-        (Recipe(steps=1, normalise="zca", augment=Augment(crop=4)), 4),
+        (Recipe(steps=1, normalize="zca", augment=Augment(crop=4)), 4),
     ],
 )
 def test_a_network_trained_on_crops_is_judged_on_centres(

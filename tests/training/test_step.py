@@ -57,15 +57,15 @@ class ByHand:
         with torch.no_grad():
             for name, parameter in named.items():
                 decays = recipe.decay_norm_and_bias or parameter.ndim > 1
-                decay = recipe.optimiser.weight_decay if decays else 0.0
-                self._update(name, parameter, gradients[name], recipe.optimiser.lr * factor, decay)
+                decay = recipe.optimizer.weight_decay if decays else 0.0
+                self._update(name, parameter, gradients[name], recipe.optimizer.lr * factor, decay)
                 self.average[name] = recipe.ema * self.average[name] + (1 - recipe.ema) * parameter
         return float(loss.detach())
 
     def _update(
         self, name: str, parameter: Tensor, gradient: Tensor, lr: float, decay: float
     ) -> None:
-        settings = self.recipe.optimiser
+        settings = self.recipe.optimizer
         if isinstance(settings, AdamW):
             parameter *= 1 - lr * decay
         else:
@@ -98,30 +98,30 @@ class ByHand:
 
 SHORT: dict[str, Any] = {"steps": 6, "batch_size": 8}
 RECIPES = {
-    "sgd": Recipe(optimiser=SGD(lr=0.1, momentum=0.0), **SHORT),
-    "momentum": Recipe(optimiser=SGD(lr=0.1, momentum=0.9, weight_decay=0.01), **SHORT),
+    "sgd": Recipe(optimizer=SGD(lr=0.1, momentum=0.0), **SHORT),
+    "momentum": Recipe(optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=0.01), **SHORT),
     "nesterov": Recipe(
-        optimiser=SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01), **SHORT
+        optimizer=SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01), **SHORT
     ),
     "falling rate": Recipe(
-        optimiser=SGD(lr=0.1), schedule=Step(milestones=(0.5,), gamma=0.1), **SHORT
+        optimizer=SGD(lr=0.1), schedule=Step(milestones=(0.5,), gamma=0.1), **SHORT
     ),
     "no decay of norm and bias": Recipe(
-        optimiser=SGD(lr=0.1, weight_decay=0.1), decay_norm_and_bias=False, **SHORT
+        optimizer=SGD(lr=0.1, weight_decay=0.1), decay_norm_and_bias=False, **SHORT
     ),
-    "label smoothing": Recipe(optimiser=SGD(lr=0.1), label_smoothing=0.2, **SHORT),
-    "clipped": Recipe(optimiser=SGD(lr=0.1), clip_norm=0.5, **SHORT),
-    "hardly clipped": Recipe(optimiser=SGD(lr=0.1), clip_norm=1e6, **SHORT),
+    "label smoothing": Recipe(optimizer=SGD(lr=0.1), label_smoothing=0.2, **SHORT),
+    "clipped": Recipe(optimizer=SGD(lr=0.1), clip_norm=0.5, **SHORT),
+    "hardly clipped": Recipe(optimizer=SGD(lr=0.1), clip_norm=1e6, **SHORT),
     # A large epsilon, since where the gradient is nearly 0 the sign of a rounding error would be a
     # whole step.
-    "adam": Recipe(optimiser=Adam(lr=0.01, eps=1e-2, weight_decay=0.1), **SHORT),
+    "adam": Recipe(optimizer=Adam(lr=0.01, eps=1e-2, weight_decay=0.1), **SHORT),
     "adamw": Recipe(
-        optimiser=AdamW(lr=0.01, eps=1e-2, weight_decay=0.1), decay_norm_and_bias=False, **SHORT
+        optimizer=AdamW(lr=0.01, eps=1e-2, weight_decay=0.1), decay_norm_and_bias=False, **SHORT
     ),
-    "rmsprop": Recipe(optimiser=RMSprop(lr=0.01, eps=1e-2, weight_decay=0.1), **SHORT),
-    "average": Recipe(optimiser=SGD(lr=0.1), ema=0.8, **SHORT),
+    "rmsprop": Recipe(optimizer=RMSprop(lr=0.01, eps=1e-2, weight_decay=0.1), **SHORT),
+    "average": Recipe(optimizer=SGD(lr=0.1), ema=0.8, **SHORT),
     "everything": Recipe(
-        optimiser=SGD(lr=0.1, nesterov=True, weight_decay=0.01),
+        optimizer=SGD(lr=0.1, nesterov=True, weight_decay=0.01),
         label_smoothing=0.1,
         clip_norm=1.0,
         ema=0.9,
@@ -170,7 +170,7 @@ def test_steps_are_those_of_the_textbook(small: Any, name: str, batch_norm: bool
 def test_a_step_in_each_layout_and_precision_goes_downhill(small: Any, precision: str) -> None:
     images = small.images()
     for layout in ("contiguous", "channels_last"):
-        recipe = Recipe(batch_size=10, epochs=15, optimiser=Adam(lr=0.01))
+        recipe = Recipe(batch_size=10, epochs=15, optimizer=Adam(lr=0.01))
         learner = small.learner(recipe, images, precision=precision, layout=layout)
         held = DeviceImages.from_images(images, small.cpu)
         losses = [
@@ -182,7 +182,7 @@ def test_a_step_in_each_layout_and_precision_goes_downhill(small: Any, precision
 
 def test_logits_in_bf16_are_judged_in_fp32(small: Any) -> None:
     """The loss of logits that bf16 rounds is their own, not rounded once more."""
-    learner = small.learner(Recipe(batch_size=8, steps=3, optimiser=SGD(lr=1e-9)), precision="bf16")
+    learner = small.learner(Recipe(batch_size=8, steps=3, optimizer=SGD(lr=1e-9)), precision="bf16")
     draw = torch.Generator().manual_seed(0)
     images, labels = torch.randn(8, 1, 8, 8, generator=draw), torch.randint(4, (8,), generator=draw)
     model = copy.deepcopy(learner.model)
@@ -197,7 +197,7 @@ def test_the_rate_that_a_step_takes_is_the_schedules(small: Any) -> None:
     recipe = Recipe(
         batch_size=8,
         steps=6,
-        optimiser=SGD(lr=0.2),
+        optimizer=SGD(lr=0.2),
         schedule=Step(milestones=(0.5,)),
         decay_norm_and_bias=False,
     )
@@ -225,7 +225,7 @@ def test_norms_and_biases_decay_only_where_the_recipe_says_so(
 ) -> None:
     model = small.learner(Recipe(steps=1)).model
     optimiser = build_optimizer(
-        Recipe(steps=1, optimiser=settings, decay_norm_and_bias=everything), model
+        Recipe(steps=1, optimizer=settings, decay_norm_and_bias=everything), model
     )
     decay = {
         id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]
@@ -243,7 +243,7 @@ def test_norms_and_biases_decay_only_where_the_recipe_says_so(
 def test_an_optimiser_restored_goes_on_as_if_never_stopped(small: Any) -> None:
     for settings in (SGD(), SGD(momentum=0.0), Adam(), AdamW(), RMSprop()):
         models = [small.learner(Recipe(steps=1)).model for _ in range(2)]
-        one, two = (build_optimizer(Recipe(steps=1, optimiser=settings), model) for model in models)
+        one, two = (build_optimizer(Recipe(steps=1, optimizer=settings), model) for model in models)
         draw = torch.Generator().manual_seed(0)
         gradients = [
             [torch.randn(p.shape, generator=draw) for p in models[0].parameters()] for _ in range(4)
@@ -290,7 +290,7 @@ def test_what_dropout_drops_follows_from_seed_and_step(small: Any) -> None:
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_each_step_drops_anew(small: Any, dropout: float) -> None:
     model = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=dropout)
-    learner = small.learner(Recipe(batch_size=4, steps=5, optimiser=SGD(lr=1e-12)), model=model)
+    learner = small.learner(Recipe(batch_size=4, steps=5, optimizer=SGD(lr=1e-12)), model=model)
     batch = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 4
     with torch.random.fork_rng():
         for _ in range(5):

@@ -53,7 +53,7 @@ def ensemble_rows(
     return tuple(
         joint
         for index, ensemble in enumerate(ensembles)
-        for joint in _rows_of_ensemble(index, ensemble.of, study_runs)
+        for joint in _rows_of_ensemble(index, ensemble.conditions, study_runs)
     )
 
 
@@ -104,9 +104,9 @@ def _ensemble_row(
         condition=condition,
         seed=seed,
         members=len(members),
-        images=result.together.images,
-        accuracy_pct=result.together.pct,
-        members_pct=result.together.pct - result.over_mean.points,
+        images=result.ensemble.images,
+        accuracy_pct=result.ensemble.pct,
+        members_pct=result.ensemble.pct - result.over_mean.points,
         gain_low=interval.low,
         gain_high=interval.high,
     )

@@ -278,7 +278,7 @@ def _gradient_norm_rows(study_run: StudyRun, study: Study) -> Iterable[GradientN
     ask for more.
     """
     for norms in study_run.record.gradient_norms if study_run.record else ():
-        if norms.epoch in study.instruments.gradients:
+        if norms.epoch in study.diagnostics.gradient_norms:
             for layer in norms.layers:
                 yield GradientNormRow(
                     condition=study_run.run.condition,
@@ -290,7 +290,7 @@ def _gradient_norm_rows(study_run: StudyRun, study: Study) -> Iterable[GradientN
 
 
 def _block_rows(study_run: StudyRun, study: Study) -> Iterable[BlockRow]:
-    if study.instruments.drop_blocks and study_run.record and study_run.record.block_ablation:
+    if study.diagnostics.ablate_blocks and study_run.record and study_run.record.block_ablation:
         for block in study_run.record.block_ablation.blocks:
             yield BlockRow(
                 condition=study_run.run.condition, seed=study_run.run.seed, **vars(block)

@@ -20,8 +20,8 @@ def model_card(file: ModelFile) -> str:
 
 def describe_transform(file: ModelFile) -> str:
     """Describe the evaluation transform in a sentence."""
-    view = file.view
-    match view.rule:
+    view = file.eval_transform
+    match view.crop_mode:
         case "crop":
             cut = (
                 f"the shorter side is resized to {view.shorter_side} pixels, the centre "
@@ -33,7 +33,7 @@ def describe_transform(file: ModelFile) -> str:
             cut = f"the largest centre square is resized to {view.size} x {view.size} pixels"
     colour = "grey" if view.channels == 1 else "RGB"
     mean, deviation = (
-        ", ".join(f"{value:.4g}" for value in values) for values in (view.mean, view.deviation)
+        ", ".join(f"{value:.4g}" for value in values) for values in (view.mean, view.std)
     )
     return f"Upright, {colour}; {cut} ({view.interpolation}); (x / 255 - [{mean}]) / [{deviation}]."
 
@@ -60,9 +60,9 @@ def _sections(file: ModelFile) -> Iterator[str]:
     )
     yield f"What the network is shown of a photograph: {describe_transform(file)}"
     yield "## Licence"
-    source = f" Said in {_escape(file.licence.source)}." if file.licence.source else ""
-    yield f"{_escape(str(file.licence))}.{source}" + (
-        " **No commercial use.**" if file.licence.non_commercial else ""
+    source = f" Said in {_escape(file.license.source)}." if file.license.source else ""
+    yield f"{_escape(str(file.license))}.{source}" + (
+        " **No commercial use.**" if file.license.non_commercial else ""
     )
     if file.caveats:
         yield "## Caveats"

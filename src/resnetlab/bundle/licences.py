@@ -16,11 +16,11 @@ def find_license(spec: ModelConfig) -> License:
     """
     name = spec.name if isinstance(spec, ExternalConfig) else spec.slug
     of = f"the pre-trained weights of {spec.slug}"
-    if isinstance(spec, ExternalConfig) and spec.licence:
-        return License(name=spec.licence, of=of)
+    if isinstance(spec, ExternalConfig) and spec.license:
+        return License(name=spec.license, applies_to=of)
     if any(word in name for word in NON_COMMERCIAL_NAMES):
-        return License(name="CC-BY-NC-4.0", of=of, source="github.com/facebookresearch/WSL-Images")
-    return License(of=of)
+        return License(name="CC-BY-NC-4.0", applies_to=of, source="github.com/facebookresearch/WSL-Images")
+    return License(applies_to=of)
 
 
 def check_commercial_use(spec: ModelConfig, weights_license: License) -> None:

@@ -69,10 +69,10 @@ def read_pending_table(folder: Path) -> Any:
 
 def check_license(folder: Path, file: ModelFile, accept_license: bool) -> None:
     """Raise InputError if the license forbids commercial use and is not accepted."""
-    if file.licence.non_commercial and not accept_license:
+    if file.license.non_commercial and not accept_license:
         fix = "if your use is not commercial: --accept-licence (in Python, accept_licence=True)"
         raise input_error(
-            str(folder), f"the licence of the weights rules out commercial use: {file.licence}", fix
+            str(folder), f"the licence of the weights rules out commercial use: {file.license}", fix
         )
 
 

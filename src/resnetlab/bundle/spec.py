@@ -39,7 +39,7 @@ class License:
 
     name: str = ""
     """SPDX identifier (`Apache-2.0`, `CC-BY-NC-4.0`); empty if it is unknown."""
-    of: str = ""
+    applies_to: str = ""
     """Subject of the license, if it is not the entire model: `the pre-trained weights of
     timm/mobilenetv2_100`.
     """
@@ -52,7 +52,7 @@ class License:
         return "NC" in re.split(r"[^A-Z]+", self.name.upper())
 
     def __str__(self) -> str:
-        return f"{self.name or 'not known'}{f' ({self.of})' if self.of else ''}"
+        return f"{self.name or 'not known'}{f' ({self.applies_to})' if self.applies_to else ''}"
 
 
 @strict_dataclass
@@ -65,11 +65,11 @@ class ModelFile:
     """Model config without a path, since the weights are in the same folder."""
     classes: tuple[str, ...]
     """Class names in the order of the outputs."""
-    view: EvalTransform
+    eval_transform: EvalTransform
     """Evaluation transform of the input images."""
     weights_sha256: str = ""
     """SHA-256 of the weights; set when the folder is written."""
-    licence: License = License()
+    license: License = License()
     caveats: tuple[str, ...] = ()
     """Caveats for the reader of the metrics: for example, the pre-training data contain the test
     images.

@@ -151,20 +151,20 @@ def _matches_sha256(weights: Path, file: ModelFile) -> bool:
 
 def _weights_metadata(file: ModelFile) -> dict[str, Any]:
     """Return metadata for the weights file, so that it can be used without its folder."""
-    view = file.view
+    view = file.eval_transform
     return {
         "model": encode(file.model),
         "classes": file.classes,
         "channels": view.channels,
         "side": view.size,
         "mean": view.mean,
-        "deviation": view.deviation,
-        "licence": file.licence.name,
+        "deviation": view.std,
+        "licence": file.license.name,
     }
 
 
 def _build_with_weights(file: ModelFile, tensors: dict[str, Tensor], where: str) -> nn.Module:
-    channels, classes = file.view.channels, len(file.classes)
+    channels, classes = file.eval_transform.channels, len(file.classes)
     if isinstance(
         file.model, ExternalConfig
     ):  # such networks may compute buffers that are not in the file

@@ -95,7 +95,7 @@ def data_describe(
 @data.command("split")
 def data_split(
     folder: Folder,
-    shares: Annotated[
+    fractions: Annotated[
         str, typer.Option(help="Of train, validation and test; they add up to 1.")
     ] = ".6,.2,.2",
     split: Annotated[str, typer.Option(help="Counts in place of shares: 12240,4200,4140.")] = "",
@@ -113,7 +113,7 @@ def data_split(
     from resnetlab.data.sources import manifest
     from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, scan_folder
 
-    cut = manifest.SplitSpec.parse(split or shares, seed, "--split" if split else "--shares")
+    cut = manifest.SplitSpec.parse(split or fractions, seed, "--split" if split else "--shares")
     listing = scan_folder(
         folder,
         image_size=DEFAULT_IMAGE_SIZE,

@@ -182,7 +182,7 @@ def evaluate(
             typer.echo(f"Page: {page}")
     if open_report and page is not None:
         open_page(page)
-    raise typer.Exit(UNFINISHED if result.bad else DONE)
+    raise typer.Exit(UNFINISHED if result.bad_files else DONE)
 
 
 def ensemble(
@@ -231,7 +231,7 @@ def ensemble(
     for name, member in zip(result.names, result.members, strict=True):
         typer.echo(f"{name:24} {_format_proportion(member)}")
     typer.echo(
-        f"{'ensemble':24} {_format_proportion(result.together)} of {result.together.images:,} "
+        f"{'ensemble':24} {_format_proportion(result.ensemble)} of {result.ensemble.images:,} "
         "images"
     )
     best = result.names[result.best]
@@ -240,7 +240,7 @@ def ensemble(
         f"{result.p:.3g}"
     )
     typer.echo(f"against the mean of the members: {_format_gain(result.over_mean)}")
-    typer.echo(f"all members agree on {_format_proportion(result.agreed)}")
+    typer.echo(f"all members agree on {_format_proportion(result.agreement)}")
     typer.echo(
         "Intervals are over images, of these very models; the best was chosen on these "
         "images, which flatters it."
@@ -439,10 +439,10 @@ def _summary(result: EvaluationResult) -> Iterator[str]:
     for scores in sorted(result.classes, key=lambda scores: scores.recall.pct)[:5]:
         yield f"  {scores.name:32} {_format_proportion(scores.recall)} of {scores.recall.images:,}"
     for pair in result.confusions[:3]:
-        yield f"  {pair.images:,} x {pair.true} called {pair.said}"
+        yield f"  {pair.images:,} x {pair.true} called {pair.predicted}"
     for line in (*result.caveats, *result.notes):
         yield f"note: {line}"
-    for name, reason in result.bad:
+    for name, reason in result.bad_files:
         yield f"not read: {name}: {reason}"
 
 

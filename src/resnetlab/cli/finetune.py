@@ -36,7 +36,7 @@ Weights = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Names every random stream.", min=0)]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out broken files.")]
-Accept = Annotated[
+AcceptLicense = Annotated[
     bool, typer.Option("--accept-licence", help="Keep to a licence that forbids commercial use.")
 ]
 
@@ -67,7 +67,7 @@ def finetune(
         Path | None, typer.Option(help="An earlier model, compared on the same test images.")
     ] = None,
     skip_bad: SkipBad = False,
-    accept_license: Accept = False,
+    accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
     json: Json = False,
@@ -141,11 +141,11 @@ def fixres(
     epochs: Annotated[int | None, typer.Option(help="Of each stage, at most.", min=1)] = None,
     split: SplitOption = "",
     seed: Seed = 0,
-    picture: Annotated[
+    preview: Annotated[
         Path | None, typer.Option(help="Draw this photograph as both sizes see it, no more.")
     ] = None,
     skip_bad: SkipBad = False,
-    accept_license: Accept = False,
+    accept_license: AcceptLicense = False,
     device: Device = "",
     output: Output = Path(),
     json: Json = False,
@@ -160,11 +160,11 @@ def fixres(
         _parse_sizes(test_sizes, "--test-sizes"),
     )
     check_device(device)
-    if picture is not None:
+    if preview is not None:
         from resnetlab.finetune.apparent_size import draw_crops
 
         path = output / "reports" / "picture.png"
-        drawn = draw_crops(picture, trains[0], tests[0], path)
+        drawn = draw_crops(preview, trains[0], tests[0], path)
         if json:
             print_json({"picture": path, "answer": drawn})
         else:
@@ -243,7 +243,7 @@ def summary_lines(report: FinetuneResult, model: Path, folder: Path, split: str)
     """Summarize a fine-tuning in lines. The last line is a command for the user's next step."""
     text = []
     for stage in report.stages:
-        chosen = " (chosen)" if stage.chosen else ""
+        chosen = " (chosen)" if stage.selected else ""
         state = (
             "diverged; the weights before it stay"
             if stage.diverged
@@ -269,7 +269,7 @@ def summary_lines(report: FinetuneResult, model: Path, folder: Path, split: str)
     if report.worst:
         text.append("most confident mistakes:")
         text += [
-            f"  {item.path}: {item.label} taken for {item.said} ({100 * item.probability:.0f} %)"
+            f"  {item.path}: {item.label} taken for {item.predicted} ({100 * item.probability:.0f} %)"
             for item in report.worst[:5]
         ]
     if report.worst and not split:  # with another split, `evaluate` would use other images

@@ -223,7 +223,7 @@ def _print_window(
 
 
 @inspect.command("family")
-def family(
+def architecture_table(
     name: Annotated[str, typer.Argument(help="depth-report or imagenet.", metavar="FAMILY")],
     data: Annotated[
         str, typer.Option("--data", help="Add parameters for each image of its training part.")
@@ -240,10 +240,10 @@ def family(
 
     rows, facts = architecture_table(name), {}
     if data:
-        from resnetlab.data.config import Data
+        from resnetlab.data.config import DataConfig
         from resnetlab.data.splits import load_dataset
 
-        dataset = load_dataset(Data(source=data), output / "cache", notify)
+        dataset = load_dataset(DataConfig(source=data), output / "cache", notify)
         images = len(dataset.train)
         rows = architecture_table(
             name, dataset.channels, len(dataset.classes), dataset.image_size, images
@@ -253,7 +253,7 @@ def family(
 
 
 @inspect.command("fully-conv")
-def fully_conv(
+def fully_convolutional(
     name: ModelName,
     image: Annotated[str, typer.Option("--input", help="The larger image.", metavar="CxHxW")],
     train_input: Annotated[
@@ -319,7 +319,7 @@ DataOption = Annotated[str, typer.Option("--data", help="Where the data lie now.
 
 
 @inspect.command("drop-blocks")
-def drop_blocks(
+def block_ablation(
     run: Run,
     data: DataOption = "",
     json: Json = False,
@@ -427,7 +427,7 @@ def _gradients_of_run(run_folder: Path, data: str, images: int, quiet: bool) -> 
 def _gradients_at_init(spec: Any, data: str, output: Path, seed: int, images: int) -> GradientNorms:
     import torch
 
-    from resnetlab.data.config import Data
+    from resnetlab.data.config import DataConfig
     from resnetlab.data.device_images import DeviceImages
     from resnetlab.data.splits import load_dataset
     from resnetlab.inspection.gradients import measure_gradients
@@ -436,7 +436,7 @@ def _gradients_at_init(spec: Any, data: str, output: Path, seed: int, images: in
     from resnetlab.recipes.train import Recipe
     from resnetlab.training.state import ScratchTrainState
 
-    dataset, device = load_dataset(Data(source=data), output / "cache", notify), torch.device("cpu")
+    dataset, device = load_dataset(DataConfig(source=data), output / "cache", notify), torch.device("cpu")
     model_cost(spec, dataset.channels, len(dataset.classes), dataset.image_size)
     numerics = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
     recipe = Recipe(batch_size=images, epochs=1)

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from resnetlab.cli import completion, deploy
 from resnetlab.cli.data import data
 from resnetlab.cli.doctor import doctor
-from resnetlab.cli.finetune import Accept, finetune, fixres
+from resnetlab.cli.finetune import AcceptLicense, finetune, fixres
 from resnetlab.cli.inspect import inspect
 from resnetlab.cli.manners import (
     EXIT_CODES,
@@ -193,7 +193,7 @@ def study_run(
     workers: Workers = 0,
     device: Device = "",
     skip_bad: SkipBad = False,
-    abreast: Annotated[
+    parallel_seeds: Annotated[
         int,
         typer.Option(
             help="Seeds of a condition that a worker trains side by side, on a GPU.", min=1
@@ -218,7 +218,7 @@ def study_run(
     gpus_per_run: Annotated[
         float, typer.Option(help="With Ray: GPUs a run, or a share of one.")
     ] = 1.0,
-    accept_license: Accept = False,
+    accept_license: AcceptLicense = False,
     dry_run: DryRun = False,
     json: Json = False,
     open_report: Open = False,
@@ -231,7 +231,7 @@ def study_run(
     most = max_seeds if until_decided else None
     index = parse_device(device)[1] if device else 0
     placement = Placement(
-        workers=workers, gpus_per_run=gpus_per_run, abreast=abreast, device_index=index
+        workers=workers, gpus_per_run=gpus_per_run, parallel_seeds=parallel_seeds, device_index=index
     )
     executor = choose_executor(backend, output, placement, address)
     loaded = _load(source, data, settings, seeds, device)
@@ -403,7 +403,7 @@ def study_new(
 
 
 @study.command("published")
-def study_published(
+def study_references(
     source: StudyName,
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
@@ -453,13 +453,13 @@ def train(
         int | None, typer.Option(help="Side in pixels for a folder of photographs.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Names every random stream of the run.", min=0)] = 0,
-    gradients: Annotated[
+    gradient_norms: Annotated[
         str,
         typer.Option(
             help="Save norms by layer after these epochs; 0: before training.", metavar="EPOCHS"
         ),
     ] = "",
-    drop_blocks: Annotated[
+    ablate_blocks: Annotated[
         bool, typer.Option("--drop-blocks", help="At the end, try it without each block.")
     ] = False,
     profile: Annotated[
@@ -489,10 +489,10 @@ def train(
         "numerics.device": kind or None,
         "data.skip_bad": "true" if skip_bad else None,
     }
-    if not all(part.strip().isdigit() for part in gradients.split(",") if gradients):
-        raise input_error("--gradients", "not a list of epochs", "--gradients 0,1,5", got=gradients)
-    epochs_asked = tuple(dict.fromkeys(int(part) for part in gradients.split(",") if part))
-    instruments = DiagnosticsConfig(gradients=epochs_asked, drop_blocks=drop_blocks)
+    if not all(part.strip().isdigit() for part in gradient_norms.split(",") if gradient_norms):
+        raise input_error("--gradients", "not a list of epochs", "--gradients 0,1,5", got=gradient_norms)
+    epochs_asked = tuple(dict.fromkeys(int(part) for part in gradient_norms.split(",") if part))
+    instruments = DiagnosticsConfig(gradient_norms=epochs_asked, ablate_blocks=ablate_blocks)
     fields = [f"{field}={value}" for field, value in short.items() if value is not None]
     placement, changed = Placement(profile=profile, device_index=index), [*fields, *settings]
     raise typer.Exit(
@@ -555,7 +555,7 @@ def verify(
     result: Annotated[
         Path, typer.Argument(help="A folder with a report: results/digits.", metavar="RESULT")
     ],
-    cells: Annotated[int, typer.Option(help="Runs to repeat.", min=1)] = 2,
+    runs: Annotated[int, typer.Option(help="Runs to repeat.", min=1)] = 2,
     seed: Annotated[int, typer.Option(help="Draws which runs.", min=0)] = 0,
     data: DataSource = "",
     output: Annotated[
@@ -571,7 +571,7 @@ def verify(
     """Repeat some runs of a report and check them against prediction intervals."""
     from resnetlab.cli.work import verify_result
 
-    raise typer.Exit(verify_result(result, output, cells, seed, data, as_json=json))
+    raise typer.Exit(verify_result(result, output, runs, seed, data, as_json=json))
 
 
 @app.command()

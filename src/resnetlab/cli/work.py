@@ -77,7 +77,7 @@ def choose_executor(name: str, output: Path, placement: Placement, address: str)
         case "local":
             return LocalExecutor(output, placement)
         case "ray":
-            if placement.abreast > 1:
+            if placement.parallel_seeds > 1:
                 raise input_error(
                     "", "runs side by side are not for Ray", "--gpus-per-run 0.2", field="abreast"
                 )
@@ -204,7 +204,7 @@ def _outlook_lines(plan_outlook: outlook.Outlook, power: bool) -> Iterator[str]:
 
 
 def verify_result(
-    folder: Path, output: Path | None, cells: int, seed: int, data: str, *, as_json: bool = False
+    folder: Path, output: Path | None, runs: int, seed: int, data: str, *, as_json: bool = False
 ) -> int:
     """Repeat some runs of a report. Return an exit code that tells whether all agree with it."""
     from resnetlab.replication import format_replication, summary, to_dict, verify
@@ -219,7 +219,7 @@ def verify_result(
 
         items = []
         for item in verify(
-            folder, root, num_runs=cells, seed=seed, data=data, notify=notify, train=train
+            folder, root, num_runs=runs, seed=seed, data=data, notify=notify, train=train
         ):
             (notify if as_json else typer.echo)(format_replication(item))
             items.append(item)
@@ -229,7 +229,7 @@ def verify_result(
             if output
             else "the unfinished run is lost; --output DIR keeps it"
         )
-        print(f"Stopped after {len(items)} of {cells} runs; {advice}.", file=sys.stderr)
+        print(f"Stopped after {len(items)} of {runs} runs; {advice}.", file=sys.stderr)
         return 128 + interrupt.number
     if as_json:
         print_json(to_dict(items))

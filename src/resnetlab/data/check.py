@@ -51,7 +51,7 @@ class Audit:
     classes: tuple[str, ...]
     counts: Mapping[Split, tuple[int, ...]]
     sizes: ImageSizes
-    passed_over: tuple[UnusedFile, ...]
+    skipped: tuple[UnusedFile, ...]
     bad: tuple[UnusedFile, ...]
     duplicates: tuple[tuple[str, ...], ...]
     """Groups of images with the same pixels in more than one split, by path or by `split[index]`.
@@ -82,7 +82,7 @@ class Audit:
             ),
             *_table(self.classes, self.counts, limit),
         ]
-        for title, left_out in (("passed over", self.passed_over), ("bad", self.bad)):
+        for title, left_out in (("passed over", self.skipped), ("bad", self.bad)):
             lines.append(f"{title}: {len(left_out):,}")
             lines += _truncate_lines([f"  {item.path}: {item.reason}" for item in left_out], limit)
         lines.append(f"same pixels in more than one split: {len(self.duplicates):,}")

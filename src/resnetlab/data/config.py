@@ -25,7 +25,7 @@ Split = Literal["train", "validation", "test"]
 
 
 @strict_dataclass
-class Data:
+class DataConfig:
     """Data set config: the source of images and its split into train, validation and test."""
 
     source: str
@@ -76,11 +76,11 @@ class ChannelStats:
     """
 
     mean: tuple[NonNegativeFloat, ...]
-    deviation: tuple[PositiveFloat, ...]
+    std: tuple[PositiveFloat, ...]
 
     def __post_init__(self) -> None:
-        if len(self.mean) != len(self.deviation) or len(self.mean) not in (1, 3):
-            problem = f"{len(self.mean)} means and {len(self.deviation)} deviations"
+        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
+            problem = f"{len(self.mean)} means and {len(self.std)} deviations"
             raise FieldError("mean", problem, "give one of each a channel, 1 or 3")
 
 
@@ -91,11 +91,11 @@ NormalizeMode = (
 
 CHANNEL_STATS_PRESETS = {
     # Statistics of ImageNet's train images, as torchvision's networks expect them.
-    "imagenet": ChannelStats(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225)),
+    "imagenet": ChannelStats(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     # Deep Learning practical 5-6, sec. 3.1, as printed. Its deviations are means over the
     # deviations of single images. Those of a channel over all of CIFAR-10's train images are 0.247,
     # 0.243 and 0.262.
-    "practical": ChannelStats(mean=(0.491, 0.482, 0.447), deviation=(0.202, 0.199, 0.201)),
+    "practical": ChannelStats(mean=(0.491, 0.482, 0.447), std=(0.202, 0.199, 0.201)),
 }
 
 

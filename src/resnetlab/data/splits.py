@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.data import stratify
-from resnetlab.data.config import Data, DataIdentity, Dataset, LabeledImages, Source
+from resnetlab.data.config import DataConfig, DataIdentity, Dataset, LabeledImages, Source
 from resnetlab.data.sources import Notify, open_source, silent
 from resnetlab.errors import input_error
 
 
-def load_dataset(data: Data, cache: Path, notify: Notify = silent) -> Dataset:
+def load_dataset(data: DataConfig, cache: Path, notify: Notify = silent) -> Dataset:
     """Open `data.source` and split it. Raises InputError, as `open_source` and `cut` do."""
     source = open_source(
         data.source, image_size=data.image_size, cache=cache, notify=notify, skip_bad=data.skip_bad
@@ -26,7 +26,7 @@ def load_dataset(data: Data, cache: Path, notify: Notify = silent) -> Dataset:
     return split_dataset(source, data)
 
 
-def split_dataset(source: Source, data: Data) -> Dataset:
+def split_dataset(source: Source, data: DataConfig) -> Dataset:
     """Split a source as `data` asks: first validation, then `train_images` of the rest.
 
     A source's own validation split is used if there is one. Otherwise round(validation N) train

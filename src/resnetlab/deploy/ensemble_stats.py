@@ -32,14 +32,14 @@ class EnsembleResult:
 
     names: tuple[str, ...]
     members: tuple[Proportion, ...]
-    together: Proportion
+    ensemble: Proportion
     best: int
     """Index of the best member. The same images select it, so its accuracy is optimistic."""
     over_best: AccuracyGain
     over_mean: AccuracyGain
     p: float
     """McNemar's exact p-value for a difference between the ensemble and the best member."""
-    agreed: Proportion
+    agreement: Proportion
     """Fraction of images for which all members predict the same class."""
 
 
@@ -66,7 +66,7 @@ def ensemble_result(
     return EnsembleResult(
         names=tuple(names),
         members=tuple(proportion(int(row.sum()), images) for row in correct),
-        together=proportion(int(combined.sum()), images),
+        ensemble=proportion(int(combined.sum()), images),
         best=best,
         over_best=AccuracyGain(
             100 * (only_combined - only_best) / images,
@@ -74,5 +74,5 @@ def ensemble_result(
         ),
         over_mean=AccuracyGain(float(gains.mean()), t_interval(gains.tolist())),
         p=mcnemar(only_combined, only_best),
-        agreed=proportion(int((predicted == predicted[0]).all(0).sum()), images),
+        agreement=proportion(int((predicted == predicted[0]).all(0).sum()), images),
     )

@@ -94,7 +94,7 @@ def evaluate(
     return EvaluationResult(
         model=model.file.name,
         model_sha256=model.file.weights_sha256,
-        licence=model.file.licence,
+        license=model.file.license,
         caveats=model.file.caveats,
         data=data.name,
         split=data.split,
@@ -108,19 +108,19 @@ def evaluate(
         classes=tuple(_class_scores(names, truth, predicted)),
         bins=bins,
         confusions=tuple(
-            Confusion(true=names[t], said=names[s], images=n) for (t, s), n in pairs.most_common()
+            Confusion(true=names[t], predicted=names[s], images=n) for (t, s), n in pairs.most_common()
         ),
         mistakes=tuple(
             Misclassification(
                 name=predictions.images[k].name,
                 true=names[truth[k]],
-                said=names[predicted[k]],
+                predicted=names[predicted[k]],
                 probability=float(confidence[k]),
                 true_probability=float(true_probability[k]),
             )
             for k in by_confidence
         ),
-        bad=predictions.bad_files,
+        bad_files=predictions.bad_files,
         notes=data.notes,
     )
 
@@ -131,7 +131,7 @@ def _class_scores(
     for k in np.unique(labels).tolist():
         of_class = labels == k
         recall = proportion(int((predicted[of_class] == k).sum()), int(of_class.sum()))
-        yield ClassScore(name=names[k], recall=recall, named=int((predicted == k).sum()))
+        yield ClassScore(name=names[k], recall=recall, predicted=int((predicted == k).sum()))
 
 
 def _calibration_bins(

@@ -127,7 +127,7 @@ def explain(model: Classifier, image: Image.Image, label: str = "") -> Explanati
 
     Raises the same errors as `Explainer.explain`.
     """
-    return next(Explainer(model).explain([apply_eval_transform(image, model.file.view)], [label]))
+    return next(Explainer(model).explain([apply_eval_transform(image, model.file.eval_transform)], [label]))
 
 
 def grad_cam(

@@ -119,9 +119,9 @@ def metadata(model: Classifier) -> dict[str, str]:
         "name": file.name,
         "classes": json.dumps(file.classes, ensure_ascii=False),
         "preprocessing": describe_transform(file),
-        "view": json.dumps(encode(file.view)),
-        "licence": str(file.licence),
-        "non_commercial": json.dumps(file.licence.non_commercial),
+        "view": json.dumps(encode(file.eval_transform)),
+        "licence": str(file.license),
+        "non_commercial": json.dumps(file.license.non_commercial),
         "caveats": json.dumps(file.caveats, ensure_ascii=False),
         "weights_sha256": file.weights_sha256,
         "output": "logits; softmax gives probabilities",
@@ -133,7 +133,7 @@ def _check_images(
     model: Classifier, folder: Path | None
 ) -> tuple[NDArray[np.uint8], Literal["photographs", "generated pictures"]]:
     """Return eight images (N, H, W, C) after the evaluation transform."""
-    view = model.file.view
+    view = model.file.eval_transform
     if folder is None:
         return np.stack(
             [apply_eval_transform(image, view) for image in _generate_images()]
@@ -203,7 +203,7 @@ def _write_onnx(model: Classifier, example: Tensor) -> bytes:
     proto = program.model_proto
     onnx.helper.set_model_props(proto, metadata(model))
     proto.doc_string = (
-        f"{model.file.name}. {describe_transform(model.file)} Licence: {model.file.licence}."
+        f"{model.file.name}. {describe_transform(model.file)} Licence: {model.file.license}."
     )
     onnx.checker.check_model(proto)
     raw: bytes = proto.SerializeToString()

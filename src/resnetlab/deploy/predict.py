@@ -70,7 +70,7 @@ class Classifier:
         self.module = bundle.module.to(self.device)
         self._mean, self._std = (
             torch.tensor(values, device=self.device)
-            for values in (bundle.file.view.mean, bundle.file.view.deviation)
+            for values in (bundle.file.eval_transform.mean, bundle.file.eval_transform.std)
         )
 
     @property
@@ -116,8 +116,8 @@ class Classifier:
         Raises InputError if `tta` does not suit the model, and ResourceError if a batch does not
         fit in memory.
         """
-        check_tta(self.file.view, tta)
-        for chunk in _prefetch(images, self.file.view, tta, batch_size):
+        check_tta(self.file.eval_transform, tta)
+        for chunk in _prefetch(images, self.file.eval_transform, tta, batch_size):
             by_shape = defaultdict(list)  # whole photographs differ in shape
             for index, (_, views) in enumerate(chunk):
                 if not isinstance(views, str):

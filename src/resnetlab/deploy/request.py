@@ -37,7 +37,7 @@ def check_model(folder: Path, accept_license: bool, tta: str = "none") -> ModelF
     """
     file = read_model_file(folder)
     check_license(folder, file, accept_license)
-    check_tta(file.view, tta)
+    check_tta(file.eval_transform, tta)
     return file
 
 
@@ -47,10 +47,10 @@ def check_tta(transform: EvalTransform, tta: str) -> None:
         raise input_error(
             "--tta", "unknown", "--tta flip", got=tta, allowed=", ".join(get_args(Tta))
         )
-    if tta == "ten-crop" and transform.rule != "crop":
+    if tta == "ten-crop" and transform.crop_mode != "crop":
         raise input_error(
             "--tta",
-            f"the model is shown {transform.rule} photographs, which leave no corners",
+            f"the model is shown {transform.crop_mode} photographs, which leave no corners",
             "--tta flip",
         )
 
@@ -74,7 +74,7 @@ def check_export_format(file: ModelFile, export_format: str) -> None:
             got=export_format,
             allowed=", ".join(get_args(ExportFormat)),
         )
-    if file.view.rule == "whole":
+    if file.eval_transform.crop_mode == "whole":
         fix = "a model that crops, or predict and serve, which take every shape"
         raise input_error(
             file.name, "sees whole photographs, so that its input has no one shape", fix

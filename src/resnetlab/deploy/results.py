@@ -36,7 +36,7 @@ class ClassScore:
     name: str
     recall: Proportion
     """Percentage of the images of the class that are classified correctly."""
-    named: int
+    predicted: int
     """Number of images for which the model predicts the class."""
 
 
@@ -57,7 +57,7 @@ class Confusion:
     """Number of images of class `true` that the model predicts as `said`."""
 
     true: str
-    said: str
+    predicted: str
     images: int
 
 
@@ -67,7 +67,7 @@ class Misclassification:
 
     name: str
     true: str
-    said: str
+    predicted: str
     probability: float
     true_probability: float
 
@@ -79,7 +79,7 @@ class EvaluationResult:
     schema: int = 1
     model: str
     model_sha256: str
-    licence: License
+    license: License
     caveats: tuple[str, ...] = ()
     data: str
     split: str
@@ -97,6 +97,6 @@ class EvaluationResult:
     bins: tuple[CalibrationBin, ...]
     mistakes: tuple[Misclassification, ...]
     """All misclassified images, the most confident first."""
-    bad: tuple[tuple[str, str], ...] = ()
+    bad_files: tuple[tuple[str, str], ...] = ()
     """Unreadable files and the reason. No number above includes them."""
     notes: tuple[str, ...] = ()

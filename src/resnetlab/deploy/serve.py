@@ -45,7 +45,7 @@ FORM_FIELD = "photograph"
 
 
 @dataclass(frozen=True)
-class Named:
+class PredictedClass:
     """Class with its probability, 0 to 1."""
 
     name: str
@@ -53,13 +53,13 @@ class Named:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PredictResponse:
     """Response of `/predict`."""
 
     model: str
-    licence: str
+    license: str
     """License of the weights, which also applies to what is made with them."""
-    classes: list[Named]
+    classes: list[PredictedClass]
     """Classes, the most probable one first."""
     seconds: float
     grad_cam: str = ""
@@ -67,13 +67,13 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Health:
+class HealthResponse:
     """Response of `/health`."""
 
     status: str
     model: str
     classes: int
-    licence: str
+    license: str
 
 
 class Service:
@@ -84,7 +84,7 @@ class Service:
         self.num_requests = 0
         self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="look")
 
-    async def handle(self, request: Request, top: int, with_heat_map: bool) -> Answer:
+    async def handle(self, request: Request, top: int, with_heat_map: bool) -> PredictResponse:
         """Read a photograph from a request and predict its classes within the limits."""
         if self.num_requests >= self.limits.max_requests:
             raise HTTPException(
@@ -107,31 +107,31 @@ class Service:
         finally:
             self.num_requests -= 1
 
-    def predict(self, raw: bytes, top: int, with_heat_map: bool) -> Answer:
+    def predict(self, raw: bytes, top: int, with_heat_map: bool) -> PredictResponse:
         """Predict the classes of the photograph in the bytes `raw`."""
         start = time.monotonic()
         with image_decoder.suppress_pillow_warnings():
             photograph = self._decode(raw)
         probabilities = self.model.predict_proba(
-            augmented_views(photograph, self.model.file.view, "none")[np.newaxis]
+            augmented_views(photograph, self.model.file.eval_transform, "none")[np.newaxis]
         )[0]
         result = ImagePrediction(LazyImage("photograph", lambda: photograph), probabilities)
         guesses = [
-            Named(guess.label, guess.probability)
+            PredictedClass(guess.label, guess.probability)
             for guess in self.model.top_k(result, top).top_classes
         ]
         heat = ""
         if with_heat_map:
             try:
                 (explained_as,) = self.explainer.explain(
-                    [apply_eval_transform(photograph, self.model.file.view)], [""]
+                    [apply_eval_transform(photograph, self.model.file.eval_transform)], [""]
                 )
                 heat = _png_uri(explained_as.overlay())
             except InputError as error:
                 raise HTTPException(501, str(error)) from None
         file = self.model.file
-        return Answer(
-            file.name, str(file.licence), guesses, round(time.monotonic() - start, 3), heat
+        return PredictResponse(
+            file.name, str(file.license), guesses, round(time.monotonic() - start, 3), heat
         )
 
     def _decode(self, raw: bytes) -> Image.Image:
@@ -186,9 +186,9 @@ def create_app(model: Classifier, limits: Limits | None = None, host: str = "127
         )
 
     @app.get("/health", summary="Whether the service is up, and with which model.")
-    async def health() -> Health:
+    async def health() -> HealthResponse:
         file = model.file
-        return Health("ok", file.name, len(file.classes), str(file.licence))
+        return HealthResponse("ok", file.name, len(file.classes), str(file.license))
 
     @app.post(
         "/predict",
@@ -201,7 +201,7 @@ def create_app(model: Classifier, limits: Limits | None = None, host: str = "127
         explain: Annotated[
             bool, Query(description="With where the first class was seen (Grad-CAM).")
         ] = False,
-    ) -> Answer:
+    ) -> PredictResponse:
         """Predict the classes of the photograph in the body: the file itself, or a form with one
         file.
         """

@@ -55,7 +55,7 @@ def draw_crops(photo: Path, train_size: int, test_size: int, out: Path) -> str:
         )
         box = (left, top, left + w, top + h)
         tiles.append(image.resize((train_size, train_size), Image.Resampling.BILINEAR, box=box))
-    view = EvalTransform(size=test_size, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+    view = EvalTransform(size=test_size, mean=(0.5,) * 3, std=(0.5,) * 3)
     tiles.append(center_crop(resize_image(image, view), test_size))
     sheet = Image.new(
         "RGB", (sum(tile.width for tile in tiles) + 60, max(train_size, test_size) + 30), "white"

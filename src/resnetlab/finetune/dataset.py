@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnetlab.data import stratify
-from resnetlab.data.config import Data, DataIdentity, Split
+from resnetlab.data.config import DataConfig, DataIdentity, Split
 from resnetlab.data.sources import Notify, image_decoder, silent
 from resnetlab.data.sources.decode_cache import default_workers
 from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, folder_sha256, scan_folder
@@ -180,7 +180,7 @@ class PhotoDataset:
         return DataIdentity(sha256=self.sha256, validation=0.0)
 
 
-def load_photographs(data: Data, cache: Path, notify: Notify = silent) -> PhotoDataset:
+def load_photographs(data: DataConfig, cache: Path, notify: Notify = silent) -> PhotoDataset:
     """Load the photographs that a study names as `data`, for a fine-tuning recipe.
 
     Raises InputError.

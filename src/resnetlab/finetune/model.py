@@ -132,7 +132,7 @@ class FinetuneModel:
         Raises InputError if the network does not accept it.
         """
         check_side(self.model, size, self.spec.slug)
-        return EvalTransform(rule=crop_mode, size=size, mean=self.mean, deviation=self.std)  # type: ignore[arg-type]
+        return EvalTransform(crop_mode=crop_mode, size=size, mean=self.mean, std=self.std)  # type: ignore[arg-type]
 
     def split_for_training(self, trainable: Trainable, side: int) -> SplitModel:
         """Split the network for training the part `trains`, and set train modes and
@@ -195,7 +195,7 @@ class FinetuneModel:
         key = (split_model.split_point, transform, tuple(row.sha256 for row in photo_split.rows))
         if split_model.trunk is not None and key in self.feature_cache.entries:
             return DeviceImages(*self.feature_cache.entries[key])
-        if transform.rule == "whole":
+        if transform.crop_mode == "whole":
             return self._whole_image_features(split_model, photo_split, transform, labels)
         pixels = torch.from_numpy(
             photo_split.stack(lambda image: apply_eval_transform(image, transform), self.on_item)

@@ -124,7 +124,7 @@ def run_stages(
     tuning, photos, team = job.recipe, job.photos, finetune_model.world
     views = {
         "train": finetune_model.eval_transform(tuning.train_size),
-        "test": finetune_model.eval_transform(tuning.test_size, tuning.view),
+        "test": finetune_model.eval_transform(tuning.test_size, tuning.crop_mode),
     }
     weights = None
     if tuning.class_weights != "none":
@@ -153,7 +153,7 @@ def run_stages(
             on_event=on_event,
         )
         fitted = cache.load_or_train(basis, finetune_model, fitting, should_stop)
-        if not fitted.epochs and not fitted.whole:
+        if not fitted.epochs and not fitted.complete:
             notify(
                 f"{stage.name}: stopped after {fitted.seconds:.0f} s, within its first epoch: "
                 "it changes nothing"
@@ -214,7 +214,7 @@ def run_finetuning(
     spec, weights, classes = job.backbone.spec, job.backbone.weights, job.photos.classes
     subject = FinetuneModel(spec, weights, classes, job.seed, job.numerics, device, world, on_item)
     tuning, photos = job.recipe, job.photos
-    view = subject.eval_transform(tuning.test_size, tuning.view)
+    view = subject.eval_transform(tuning.test_size, tuning.crop_mode)
     done: list[tuple[StageResult, AccuracyEstimate]] = []
     best: dict[str, torch.Tensor] = {}
 
@@ -313,11 +313,11 @@ def predict_photos(
     With 10 `crops`, average the probabilities.
     """
     mean, deviation = (
-        torch.tensor(values, device=device) for values in (transform.mean, transform.deviation)
+        torch.tensor(values, device=device) for values in (transform.mean, transform.std)
     )
     batches = []
     batch = (
-        FEATURE_BATCH_SIZE if transform.rule == "crop" else 1
+        FEATURE_BATCH_SIZE if transform.crop_mode == "crop" else 1
     )  # whole photographs differ in shape
     with image_decoder.suppress_pillow_warnings():
         for begin in range(0, len(photo_split), batch):
@@ -361,7 +361,7 @@ def accuracy_estimate(predictions: Predictions) -> AccuracyEstimate:
     loss = float(-np.log(np.maximum(picked, 1e-300)).mean())
     return AccuracyEstimate(
         images=count,
-        right=right,
+        correct=right,
         accuracy_pct=100 * right / count,
         low_pct=100 * low,
         high_pct=100 * high,
@@ -418,7 +418,7 @@ def _fit_to_budget(
     )
     predict_photos(finetune_model.model, sample, view, finetune_model.device)
     passes = (
-        1 if stage.trains in ("classifier", "last norm") else 3
+        1 if stage.trainable in ("classifier", "last norm") else 3
     )  # forward; forward and backward
     pace = (time.monotonic() - timer) / len(sample)
     epoch = pace * (passes * len(photos.train) + len(photos.validation))
@@ -445,8 +445,8 @@ def save_model(
         name=folder.name,
         model=finetune_model.spec,
         classes=job.photos.classes,
-        view=transform,
-        licence=job.backbone.license,
+        eval_transform=transform,
+        license=job.backbone.license,
         caveats=(*caveats(job), *left_out),
         metrics=metrics,
         provenance={
@@ -493,7 +493,7 @@ def _evaluate_baseline(
         what = f"knows other classes than {photos.root}: {', '.join(unknown[:3])}"
         raise input_error(str(folder), what, "a model of these classes as --baseline")
     device = torch.device("cpu")
-    scores = predict_photos(bundle.module, photos.test, bundle.file.view, device, on_item=on_item)
+    scores = predict_photos(bundle.module, photos.test, bundle.file.eval_transform, device, on_item=on_item)
     order = [bundle.file.classes.index(name) for name in photos.classes]
     return folder.name, Predictions(scores.probabilities[:, order], photos.test.labels)
 
@@ -511,14 +511,14 @@ def _make_result(
     stages = tuple(
         StageRecord(
             name=fitted.stage,
-            rate=fitted.rate,
-            trained=fitted.trained,
+            lr=fitted.lr,
+            trainable_parameters=fitted.trainable_parameters,
             epochs=len(fitted.epochs),
             best_epoch=fitted.best.epoch,
             validation=look,
             seconds=round(fitted.seconds, 1),
             diverged=fitted.diverged,
-            chosen=index == best,
+            selected=index == best,
         )
         for index, (fitted, look) in enumerate(stage_results)
     )
@@ -530,7 +530,7 @@ def _make_result(
         Misclassification(
             path=photos.test.rows[index].path,
             label=photos.classes[predictions.labels[index]],
-            said=photos.classes[predictions.predicted[index]],
+            predicted=photos.classes[predictions.predicted[index]],
             probability=float(confident[index]),
         )
         for index in wrong[:MAX_MISCLASSIFIED]

@@ -138,7 +138,7 @@ class _Sweep:
             seconds=round(time.monotonic() - start + self.cached_seconds, 1),
             peak_bytes=peak.bytes,
         )
-        estimates = cell.two or cell.one
+        estimates = cell.stage_two or cell.stage_one
         summary = f"validation {estimates[0].accuracy_pct:.1f} %" if estimates else cell.status
         self.notify(f"train {train_size}, test {test_size}: {summary}, {cell.seconds:.0f} s")
         return cell
@@ -248,7 +248,7 @@ def sweep(
     )
     for size in sorted({*train_sizes, *test_sizes}):
         subject.eval_transform(size)
-    subject.split_for_training(job.recipe.stages[0].trains, train_sizes[0])
+    subject.split_for_training(job.recipe.stages[0].trainable, train_sizes[0])
     trained, total = (
         count_parameters(subject.model, trainable=True),
         count_parameters(subject.model),
@@ -282,11 +282,11 @@ def sweep(
             cells=tuple(cells.values()),
             best=best.sizes if best else None,
             best_paired=paired,
-            trainable=trained,
+            trainable_parameters=trained,
             parameters=total,
             precision=job.numerics.precision,
             machine=str(line["processor"]),
-            licence=str(job.backbone.license),
+            license=str(job.backbone.license),
             caveats=caveats(job),
             command=command,
             seconds=round(time.monotonic() - start, 1),

@@ -12,7 +12,7 @@ class AccuracyEstimate:
     """Accuracy estimate on one split, with its exact 95 % interval over images, and the loss."""
 
     images: PositiveInt
-    right: NonNegativeInt
+    correct: NonNegativeInt
     accuracy_pct: float
     low_pct: float
     high_pct: float
@@ -24,15 +24,15 @@ class StageRecord:
     """Record of a stage. `validation` is at the test size, with the weights of the best epoch."""
 
     name: str
-    rate: float
-    trained: NonNegativeInt
+    lr: float
+    trainable_parameters: NonNegativeInt
     """Number of trained parameters."""
     epochs: NonNegativeInt
     best_epoch: NonNegativeInt
     validation: AccuracyEstimate
     seconds: float
     diverged: bool = False
-    chosen: bool = False
+    selected: bool = False
 
 
 @strict_dataclass
@@ -41,7 +41,7 @@ class Misclassification:
 
     path: str
     label: str
-    said: str
+    predicted: str
     probability: float
 
 
@@ -90,9 +90,9 @@ class ResolutionCell:
     train_size: PositiveInt
     test_size: PositiveInt
     status: Literal["done", "out of memory", "not evaluated"] = "not evaluated"
-    one: tuple[AccuracyEstimate, AccuracyEstimate] | None = None
+    stage_one: tuple[AccuracyEstimate, AccuracyEstimate] | None = None
     """Accuracy after stage one on validation and on test."""
-    two: tuple[AccuracyEstimate, AccuracyEstimate] | None = None
+    stage_two: tuple[AccuracyEstimate, AccuracyEstimate] | None = None
     """Accuracy after stage two on validation and on test; None if the recipe has no stage two."""
     paired: Comparison | None = None
     """Comparison of stage two with stage one on the same test images."""
@@ -132,11 +132,11 @@ class ResolutionTable:
     """Comparison of the best pair with stage one at its train size for both, on the same test
     images.
     """
-    trainable: NonNegativeInt
+    trainable_parameters: NonNegativeInt
     parameters: PositiveInt
     precision: str
     machine: str
-    licence: str
+    license: str
     caveats: tuple[str, ...] = ()
     command: str
     seconds: float

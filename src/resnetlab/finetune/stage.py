@@ -55,7 +55,7 @@ class EpochResult:
     loss_nats: float
     seconds: float
     """Time since the start of the stage."""
-    running: tuple[float, float] = (0.0, 0.0)
+    train_metrics: tuple[float, float] = (0.0, 0.0)
     """Mean loss in nats and top-1 error in percent over the batches of the epoch, in training mode.
     """
 
@@ -67,15 +67,15 @@ class StageResult:
     stage: str
     best: EpochResult
     epochs: tuple[EpochResult, ...]
-    rate: float
-    trained: int
+    lr: float
+    trainable_parameters: int
     """Number of trained parameters."""
     seconds: float
     diverged: bool = False
     """True if the loss was not finite at any learning rate; the network then has its weights from
     before.
     """
-    whole: bool = True
+    complete: bool = True
     """False if the stage was stopped before its end."""
     peak_bytes: int = 0
     """Peak memory during the stage."""
@@ -98,9 +98,9 @@ class FinetuneState(TrainState[PhotoSplit]):
         class_weights: Tensor | None,
     ) -> None:
         optimiser = build_optimizer(
-            recipe, split_model.tail, layer_decay_scales(split_model.tail, stage.depth_decay)
+            recipe, split_model.tail, layer_decay_scales(split_model.tail, stage.layer_decay)
         )
-        numerics = replace(finetune_model.numerics, accumulate=stage.accumulate)
+        numerics = replace(finetune_model.numerics, accumulate=stage.grad_accum_steps)
         super().__init__(
             split_model.tail,
             optimiser,
@@ -240,12 +240,12 @@ def fit(
     """
     start = time.monotonic()
     view = views[stage.size]
-    halves = finetune_model.split_for_training(stage.trains, view.size)
-    if stage.checkpoint_parts:
+    halves = finetune_model.split_for_training(stage.trainable, view.size)
+    if stage.grad_checkpointing:
         enable_grad_checkpointing(halves.tail)
     validation = finetune_model.features_or_pixels(halves, photos.validation, view)
     state = {name: tensor.detach().clone() for name, tensor in halves.tail.state_dict().items()}
-    tries = [_with_lr(stage.recipe, rate) for rate in stage.rates] or [stage.recipe]
+    tries = [_with_lr(stage.recipe, rate) for rate in stage.lrs] or [stage.recipe]
     best: (
         tuple[tuple[float, float], EpochResult, tuple[EpochResult, ...], float, dict[str, Tensor]]
         | None
@@ -263,11 +263,11 @@ def fit(
         if epochs:
             top = max(epochs, key=_selection_key)
             notify(
-                f"{stage.name}: rate {recipe.optimiser.lr:g}, validation "
+                f"{stage.name}: rate {recipe.optimizer.lr:g}, validation "
                 f"{top.accuracy_pct:.1f} % at epoch {top.epoch}"
             )
         if best_weights is not None and epochs and (best is None or _selection_key(top) > best[0]):
-            best = _selection_key(top), top, tuple(epochs), recipe.optimiser.lr, best_weights
+            best = _selection_key(top), top, tuple(epochs), recipe.optimizer.lr, best_weights
         if not complete:
             break
         if recipe is not tries[-1] and finetune_model.world.all_reduce_any(should_stop()):
@@ -290,11 +290,11 @@ def fit(
             ),
             seconds,
         )
-        rate = tries[0].optimiser.lr
+        rate = tries[0].optimizer.lr
         return StageResult(
-            stage.name, before, (), rate, trained, seconds, diverged=complete, whole=complete
+            stage.name, before, (), rate, trained, seconds, diverged=complete, complete=complete
         )
-    return StageResult(stage.name, best[1], best[2], best[3], trained, seconds, whole=complete)
+    return StageResult(stage.name, best[1], best[2], best[3], trained, seconds, complete=complete)
 
 
 def invalidate_features(
@@ -302,8 +302,8 @@ def invalidate_features(
 ) -> None:
     """Remove the cached features that a finished stage made invalid."""
     finetune_model.feature_cache.remove_stale(
-        split_model.split_point if stage.trains in ("classifier", "last norm") else "",
-        stage.trains != "classifier",
+        split_model.split_point if stage.trainable in ("classifier", "last norm") else "",
+        stage.trainable != "classifier",
     )
 
 
@@ -394,7 +394,7 @@ def _epochs_since_best_loss(epochs: list[EpochResult]) -> int:
 
 
 def _with_lr(recipe: Recipe, lr: float) -> Recipe:
-    return replace(recipe, optimiser=replace(recipe.optimiser, lr=lr))
+    return replace(recipe, optimiser=replace(recipe.optimizer, lr=lr))
 
 
 def layer_decay_scales(model: nn.Module, decay: float) -> Callable[[str], float]:

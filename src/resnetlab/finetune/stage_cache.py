@@ -59,12 +59,12 @@ class StageKey:
     seed: int
     numerics: Numerics
     stages: tuple[Stage, ...] = ()
-    views: tuple[EvalTransform, ...] = ()
+    eval_transforms: tuple[EvalTransform, ...] = ()
     """Evaluation transform of each stage."""
 
     def with_stage(self, stage: Stage, transform: EvalTransform) -> StageKey:
         """Return the key after one more stage."""
-        return replace(self, stages=(*self.stages, stage), views=(*self.views, transform))
+        return replace(self, stages=(*self.stages, stage), views=(*self.eval_transforms, transform))
 
 
 def stage_key(finetune_model: FinetuneModel, data: str, class_weights: str) -> StageKey:
@@ -111,7 +111,7 @@ class StageCache:
         `wait_seconds`.
         """
         path = self.folder / f"{config_hash(key)[:32]}.safetensors"
-        team, stage, side = finetune_model.world, key.stages[-1], key.views[-1].size
+        team, stage, side = finetune_model.world, key.stages[-1], key.eval_transforms[-1].size
         stop_waiting = (
             should_stop if team.size == 1 else None
         )  # one process of a team must not give up while the others wait
@@ -121,11 +121,11 @@ class StageCache:
                 with peak_memory(finetune_model.device) as peak:
                     fitted = fit()
                 fitted = replace(fitted, peak_bytes=peak.bytes)
-                if team.is_main_process and fitted.whole and fitted.epochs:
+                if team.is_main_process and fitted.complete and fitted.epochs:
                     _write_stage(path, trainable_state(finetune_model.model), fitted)
                 return fitted
         tensors, fitted = cached
-        halves = finetune_model.split_for_training(stage.trains, side)
+        halves = finetune_model.split_for_training(stage.trainable, side)
         finetune_model.model.load_state_dict(tensors, strict=False)
         invalidate_features(finetune_model, halves, stage)
         return fitted

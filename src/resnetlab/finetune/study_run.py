@@ -127,7 +127,7 @@ class FinetuneSession:
         backbone = Backbone(run.model, None, find_license(run.model), "")
         self.job = FinetuneJob(photos, backbone, run.recipe, run.seed, run.numerics)
         self.cache = StageCache(root / "cache" / "stages", WAIT_SECONDS)
-        self.transform = self.finetune_model.eval_transform(run.recipe.test_size, run.recipe.view)
+        self.transform = self.finetune_model.eval_transform(run.recipe.test_size, run.recipe.crop_mode)
         self.started = False
         self.step, self.epoch, self.seconds = 0, 0.0, 0.0  # sums over the finished stages
         # Predictions of the best stage, and the step of its best epoch.
@@ -153,7 +153,7 @@ class FinetuneSession:
             for fitted, predictions in run_stages(
                 self.job, self.finetune_model, self.cache, should_stop=should_stop, on_event=watch
             ):
-                if not fitted.whole:
+                if not fitted.complete:
                     return None
                 if fitted.diverged:
                     return self._commit(
@@ -217,7 +217,7 @@ class FinetuneSession:
                 top1_error_pct=100 - epoch.accuracy_pct,
                 seconds=round(self.seconds + epoch.seconds, 3),
             )
-            loss, error = epoch.running
+            loss, error = epoch.train_metrics
             lines += [
                 evaluation,
                 replace(evaluation, split="running", loss_nats=loss, top1_error_pct=error),
@@ -299,7 +299,7 @@ class FinetuneSession:
             status=status,
             reason=reason,
             step=self.step,
-            chosen_step=self.selected[1] if self.selected else self.step,
+            selected_step=self.selected[1] if self.selected else self.step,
             validation=split_scores.get("validation"),
             test=split_scores.get("test"),
             train_seconds=round(self.seconds, 3),
@@ -320,7 +320,7 @@ def _transform_metadata(transform: EvalTransform) -> dict[str, object]:
         "channels": transform.channels,
         "side": transform.size,
         "mean": transform.mean,
-        "deviation": transform.deviation,
+        "deviation": transform.std,
     }
 
 

@@ -62,13 +62,13 @@ def ablate_blocks(state: ScratchTrainState, test: DeviceImages) -> BlockAblation
         return 100 - evaluate(state.model, state.forward, test).top1_error_pct
 
     full_accuracy = accuracy()
-    rows = [BlockAblation(without="nothing", accuracy_pct=full_accuracy, lost_points=0.0)]
+    rows = [BlockAblation(without="nothing", accuracy_pct=full_accuracy, accuracy_drop=0.0)]
     for name, block in named_blocks(state.model).items():
         with without_branch(block):
             accuracy_left = accuracy()
         rows.append(
             BlockAblation(
-                without=name, accuracy_pct=accuracy_left, lost_points=full_accuracy - accuracy_left
+                without=name, accuracy_pct=accuracy_left, accuracy_drop=full_accuracy - accuracy_left
             )
         )
     return BlockAblations(images=len(test), blocks=tuple(rows))

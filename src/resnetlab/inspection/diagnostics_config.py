@@ -12,13 +12,13 @@ class DiagnosticsConfig:
     They are placement: none of them changes a bit of the training; a test checks it.
     """
 
-    gradients: tuple[NonNegativeInt, ...] = ()
+    gradient_norms: tuple[NonNegativeInt, ...] = ()
     """Epochs after which norms are measured layer by layer; 0 is before training."""
-    drop_blocks: bool = False
+    ablate_blocks: bool = False
     """Block ablation at the end of training: accuracy without each block in turn."""
 
     def __post_init__(self) -> None:
-        if len(set(self.gradients)) < len(self.gradients):
+        if len(set(self.gradient_norms)) < len(self.gradient_norms):
             raise FieldError("gradients", "an epoch stands twice", "gradients = [0, 1, 5]")
 
 
@@ -67,7 +67,7 @@ class BlockAblation:
 
     without: str
     accuracy_pct: float
-    lost_points: float
+    accuracy_drop: float
 
 
 @strict_dataclass

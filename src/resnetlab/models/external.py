@@ -120,7 +120,7 @@ def weights_metadata(spec: ExternalConfig) -> WeightsMetadata:
     return WeightsMetadata(
         spec.class_names or facts.class_names,
         spec.mean or facts.mean,
-        spec.deviation or facts.std,
+        spec.std or facts.std,
         facts.side,
     )
 

@@ -30,7 +30,7 @@ class Stage:
     """Stage of fine-tuning: the trainable part, the training images and the recipe."""
 
     name: str
-    trains: Trainable = "classifier"
+    trainable: Trainable = "classifier"
     """Trainable part. classifier; last norm: the classifier and the last batch norm; all; or a
     number of first parts that stay frozen.
     """
@@ -52,20 +52,20 @@ class Stage:
 
     `augment`, `normalise` and `choose` must be left out.
     """
-    rates: tuple[PositiveFloat, ...] = ()
+    lrs: tuple[PositiveFloat, ...] = ()
     """Learning rates to try in place of the recipe's; the validation result selects one."""
     patience: NonNegativeInt = 0
     """Epochs without a lower validation loss after which the stage stops; 0 for no early stopping.
     """
-    depth_decay: Annotated[UnitInterval, "above 0"] | Literal[1] = 1
+    layer_decay: Annotated[UnitInterval, "above 0"] | Literal[1] = 1
     """Factor of the learning rate from each part of the network to the part before it; 1 for one
     rate.
     """
-    accumulate: PositiveInt = 1
+    grad_accum_steps: PositiveInt = 1
     """Number of microbatches that a batch is split into; the optimizer step is that of the full
     batch.
     """
-    checkpoint_parts: bool = False
+    grad_checkpointing: bool = False
     """Activation checkpointing: recompute the activations of each part in the backward pass.
 
     It saves memory and costs time.
@@ -73,7 +73,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         recipe = self.recipe
-        if (recipe.augment, recipe.normalise, recipe.choose) != (
+        if (recipe.augment, recipe.normalize, recipe.select) != (
             type(recipe.augment)(),
             "train",
             "last",
@@ -87,7 +87,7 @@ class Stage:
                 "without augmentation photographs are shown as in evaluation",
                 'decode = "exact"',
             )
-        if not self.depth_decay:
+        if not self.layer_decay:
             raise FieldError("depth_decay", "0 leaves one part to learn", "depth_decay = 0.8")
 
 
@@ -102,7 +102,7 @@ class FinetuneRecipe:
     about: str = ""
     train_size: PositiveInt = 224
     test_size: PositiveInt = 224
-    view: Literal["crop", "whole"] = "crop"
+    crop_mode: Literal["crop", "whole"] = "crop"
     """Evaluation transform. crop: resize the shorter side to int(256/224 x size) and take the
     center crop. whole: the whole image.
     """
@@ -119,7 +119,7 @@ class FinetuneRecipe:
     """Upper limit for the epochs of each stage that counts in epochs."""
     stages: tuple[Stage, ...]
 
-    choose = "best"
+    select = "best"
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -128,15 +128,15 @@ class FinetuneRecipe:
             raise FieldError(
                 "stages", "two of one name, which would draw alike", "give each a name of its own"
             )
-        if self.view == "whole" and any(
-            stage.trains != "classifier" or stage.augment != "none" for stage in self.stages
+        if self.crop_mode == "whole" and any(
+            stage.trainable != "classifier" or stage.augment != "none" for stage in self.stages
         ):
             what = (
                 "whole images differ in shape, so only a classifier on constant features can be "
                 "trained on them"
             )
             raise FieldError("view", what, 'view = "crop"')
-        if self.view == "whole" and self.crops != 1:
+        if self.crop_mode == "whole" and self.crops != 1:
             raise FieldError("crops", "whole images leave no corners", "crops = 1")
 
     @property

@@ -33,9 +33,9 @@ class Numerics:
     many times slower than fp32. On a processor with the instructions, `bf16-emulated` is `bf16`.
     """
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
-    ranks: PositiveInt = 1
+    world_size: PositiveInt = 1
     """Number of processes that share each batch of a run (torchrun)."""
-    accumulate: PositiveInt = 1
+    grad_accum_steps: PositiveInt = 1
     """Number of microbatches that a process computes one after another, to save memory."""
     batch_norm: Literal["local", "synchronised"] = "local"
     """Scope of batch statistics: a process's part of a batch, or (on GPUs) the parts of all
@@ -43,7 +43,7 @@ class Numerics:
     """
     threads: NonNegativeInt = 0
     """CPU threads of a run; 0 means 1 in a study and all cores in a single run."""
-    capture: Literal["auto", "on", "off"] = "auto"
+    cuda_graphs: Literal["auto", "on", "off"] = "auto"
     """CUDA graphs: steps are captured once and replayed, and the optimizer reads its learning rate
     as an fp32 number on the GPU.
 
@@ -59,13 +59,13 @@ class Placement:
     """Number of worker processes of a study; 0 chooses by the number of cores."""
     device_index: NonNegativeInt = 0
     """Index of the GPU."""
-    abreast: PositiveInt = 1
+    parallel_seeds: PositiveInt = 1
     """Number of runs of one condition that a worker process trains side by side."""
     gpus_per_run: Annotated[PositiveFloat, "GPUs, or a share of one"] = 1.0
     """GPUs of a cluster that one run gets, if it computes on a GPU; may be a fraction."""
     checkpoint_seconds: NonNegativeFloat = 30.0
     """Minimum time in seconds between checkpoints at the ends of epochs."""
-    longest_loss_seconds: NonNegativeFloat = 300.0
+    max_checkpoint_seconds: NonNegativeFloat = 300.0
     """Time in seconds after which a checkpoint is written within an epoch."""
     profile: bool = False
     """Profiling: write a trace and a table of times into the run's folder."""

@@ -145,10 +145,10 @@ class Recipe:
     batch_size: PositiveInt = 128
     epochs: PositiveInt | None = None
     steps: PositiveInt | None = None
-    optimiser: Optimizer = SGD()
+    optimizer: Optimizer = SGD()
     schedule: Schedule = Constant()
     augment: Augment = Augment()
-    normalise: NormalizeMode = "train"
+    normalize: NormalizeMode = "train"
     """Normalization. train: mean and sd per channel of the train split; half: (x - .5) / .5; none:
     x from 0 to 1; per-image: each image by its own mean and sd; zca: ZCA whitening fitted to the
     train split; imagenet, practical or a table: given numbers.
@@ -162,7 +162,7 @@ class Recipe:
     """
     clip_norm: NonNegativeFloat = 0.0
     """Maximum norm of the gradient of all parameters; 0 for no clipping."""
-    choose: Literal["last", "best"] = "last"
+    select: Literal["last", "best"] = "last"
     """Checkpoint selection: the last weights, or those with the lowest validation error.
 
     They are saved and tested.
@@ -200,9 +200,9 @@ class Recipe:
                 got=crop,
             )
         fixed = (
-            CHANNEL_STATS_PRESETS.get(self.normalise)
-            if isinstance(self.normalise, str)
-            else self.normalise
+            CHANNEL_STATS_PRESETS.get(self.normalize)
+            if isinstance(self.normalize, str)
+            else self.normalize
         )
         if isinstance(fixed, ChannelStats) and len(fixed.mean) != channels:
             problem = f"numbers for {len(fixed.mean)} channels, of images that have {channels}"

@@ -44,7 +44,7 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
-    narrow: Literal["cards", "scroll"] = "cards"
+    narrow_layout: Literal["cards", "scroll"] = "cards"
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class LadderSection:
     """Section on a ladder: a table and a figure of its rungs."""
 
     table: Table
-    steps: LadderPlot
+    plot: LadderPlot
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,7 @@ class Fact:
     """Fact: a term and its text."""
 
     term: str
-    said: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -308,21 +308,21 @@ class Report:
     verdicts: tuple[Cell, ...]
     """Sentence and verdict of each claim, with a badge."""
     answer: str
-    dots: DotPlot
+    dot_plot: DotPlot
     limits: str
     conditions: Table
     claims: Table | None
     forest: ForestPlot | None
     outcomes: Table
     curves: tuple[LearningCurves, ...]
-    ledger: Table
+    run_table: Table
     test_split: str
     command: str
     facts: tuple[Fact, ...]
     common: Table
     differing: Table | None
     made_by: str
-    beside: Table | None = None
+    references: Table | None = None
     """Table of published beside measured numbers."""
     protocols: tuple[Fact, ...] = ()
     """Protocols of the sources, in words."""
@@ -330,12 +330,12 @@ class Report:
     """Table of distances between curves."""
     ensembles: Table | None = None
     """Table of ensembles."""
-    alone: Table | None = None
+    unmatched_references: Table | None = None
     """Table of published numbers without a measured one."""
     ladder: LadderSection | None = None
     exploratory: Table | None = None
     """Table of differences that no claim declared."""
-    inside: tuple[DepthPlot | AblationPlot, ...] = ()
+    diagnostics: tuple[DepthPlot | AblationPlot, ...] = ()
     """Figures of layers and blocks, if the study asks for these measurements."""
     costs: tuple[ScatterPlot, ...] = ()
     """Figures of accuracy against cost."""
@@ -343,9 +343,9 @@ class Report:
     @property
     def plots(self) -> tuple[AnyPlot, ...]:
         """Return all figures, in order."""
-        steps = [self.ladder.steps] if self.ladder else []
+        steps = [self.ladder.plot] if self.ladder else []
         forest = [self.forest] if self.forest else []
-        return (self.dots, *steps, *forest, *self.costs, *self.curves, *self.inside)
+        return (self.dot_plot, *steps, *forest, *self.costs, *self.curves, *self.diagnostics)
 
 
 def escape_strings(value: T) -> T:

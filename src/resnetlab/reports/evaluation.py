@@ -34,8 +34,8 @@ OTHER_CLASS = "another class"
 class MistakeImages:
     """Data URIs of the network's input image and of the heat map on it (empty if there is none)."""
 
-    photo: str
-    heat: str = ""
+    image: str
+    heatmap: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def make_confusion_matrix(result: EvaluationResult) -> ConfusionMatrix | None:
         return None
     counts = {(row.name, row.name): row.recall.count for row in result.classes}
     for pair in result.confusions:
-        column = pair.said if pair.said in names else OTHER_CLASS
+        column = pair.predicted if pair.predicted in names else OTHER_CLASS
         counts[pair.true, column] = counts.get((pair.true, column), 0) + pair.images
     columns = (
         (*names, OTHER_CLASS)
@@ -121,16 +121,16 @@ def write(result: EvaluationResult, images: Mapping[str, MistakeImages], folder:
             row.recall.pct,
             row.recall.low,
             row.recall.high,
-            row.named,
+            row.predicted,
         )
         for row in result.classes
     ]
     columns = ("class", "images", "right", "recall_pct", "low", "high", "called_so")
     write_text(folder / "classes.csv", csv_text(columns, classes))
-    pairs = [(pair.true, pair.said, pair.images) for pair in result.confusions]
+    pairs = [(pair.true, pair.predicted, pair.images) for pair in result.confusions]
     write_text(folder / "confusions.csv", csv_text(("true", "said", "images"), pairs))
     mistakes = [
-        (row.name, row.true, row.said, row.probability, row.true_probability)
+        (row.name, row.true, row.predicted, row.probability, row.true_probability)
         for row in result.mistakes
     ]
     write_text(

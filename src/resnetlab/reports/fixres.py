@@ -49,7 +49,7 @@ class Page:
     answer: str
     limits: str
     table: Table
-    rows: Table
+    stage_table: Table
     facts: tuple[tuple[str, str], ...]
     command: str
 
@@ -107,7 +107,7 @@ CSV_COLUMNS = (
 
 def _csv_row(cell: ResolutionCell) -> list[str | float | None]:
     values: list[str | float | None] = []
-    for pair in (cell.one, cell.two):
+    for pair in (cell.stage_one, cell.stage_two):
         values += (
             [pair[0].accuracy_pct, pair[1].accuracy_pct, pair[1].low_pct, pair[1].high_pct]
             if pair
@@ -156,12 +156,12 @@ def page(resolution_table: ResolutionTable) -> Page:
         (
             "Network",
             (
-                f"{resolution_table.model}: {resolution_table.trainable:,} of "
+                f"{resolution_table.model}: {resolution_table.trainable_parameters:,} of "
                 f"{resolution_table.parameters:,} parameters learn in "
                 "stage one"
             ),
         ),
-        ("Licence of the weights", resolution_table.licence),
+        ("Licence of the weights", resolution_table.license),
         ("Photographs", data),
         (
             "Recipe",
@@ -186,7 +186,7 @@ def page(resolution_table: ResolutionTable) -> Page:
         answer=" ".join((_answer(resolution_table), *_caveats(resolution_table))),
         limits=limits,
         table=_cell_table(resolution_table),
-        rows=_stage_table(resolution_table),
+        stage_table=_stage_table(resolution_table),
         facts=facts,
         command=resolution_table.command,
     )
@@ -217,10 +217,10 @@ def _answer(resolution_table: ResolutionTable) -> str:
         ),
         None,
     )
-    if cell is None or cell.one is None:
+    if cell is None or cell.stage_one is None:
         return "No cell has been measured."
-    use_two = cell.two is not None and _selection_key(cell.two[0]) >= _selection_key(cell.one[0])
-    estimate = (cell.two if use_two and cell.two else cell.one)[1]
+    use_two = cell.stage_two is not None and _selection_key(cell.stage_two[0]) >= _selection_key(cell.stage_one[0])
+    estimate = (cell.stage_two if use_two and cell.stage_two else cell.stage_one)[1]
     text = (
         f"By validation the best pair is train {cell.train_size}, test {cell.test_size}, "
         f"stage {'two' if use_two else 'one'}: {_format_accuracy(estimate)} on test."
@@ -271,7 +271,7 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
         first = Shown(
             f"{cell.train_size} → {cell.test_size}", note="best by validation" if best else ""
         )
-        if cell.one is None:
+        if cell.stage_one is None:
             state = Shown(cell.status, badge=cell.status)
             memory = (
                 _format_memory(cell.peak_bytes) if cell.status == "out of memory" else format.DASH
@@ -280,7 +280,7 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
             rows.append((first, state, blank, blank, blank, blank, Shown(memory)))
             continue
         validation = " / ".join(
-            f"{pair[0].accuracy_pct:.1f}" for pair in (cell.one, cell.two) if pair
+            f"{pair[0].accuracy_pct:.1f}" for pair in (cell.stage_one, cell.stage_two) if pair
         )
         paired = format.DASH
         if cell.paired:
@@ -289,8 +289,8 @@ def _cell_table(resolution_table: ResolutionTable) -> Table:
         rows.append(
             (
                 first,
-                _accuracy_cell(cell.one[1]),
-                _accuracy_cell(cell.two[1]) if cell.two else Shown("–"),
+                _accuracy_cell(cell.stage_one[1]),
+                _accuracy_cell(cell.stage_two[1]) if cell.stage_two else Shown("–"),
                 Shown(paired, note),
                 Shown(f"{validation} %"),
                 Shown(format.format_duration(cell.seconds)),
@@ -352,7 +352,7 @@ def _figure_svg(key: str, resolution_table: ResolutionTable, narrow: bool) -> st
 
 
 def _test_estimate(cell: ResolutionCell) -> AccuracyEstimate | None:
-    pair = cell.two or cell.one
+    pair = cell.stage_two or cell.stage_one
     return pair[1] if pair else None
 
 
@@ -419,7 +419,7 @@ def _draw_lines(ax: Axes, resolution_table: ResolutionTable, key: str, narrow: b
                 continue
             x = [(edge / 224) ** 2 if key == "cost" else edge for edge, _ in points]
             label = (
-                f"train {size}" if stage == "two" or not any(cell.two for cell in cells) else None
+                f"train {size}" if stage == "two" or not any(cell.stage_two for cell in cells) else None
             )
             ax.plot(
                 x,
@@ -478,7 +478,7 @@ def _markdown(content: Page) -> str:
         parts += [f"![{escape(CAPTIONS[key])}](figures/{key}.svg)", escape(CAPTIONS[key])]
     parts += [
         "## Stage one",
-        *markdown.table(content.rows),
+        *markdown.table(content.stage_table),
         "## How to repeat it",
         f"```sh\n{content.command}\n```",
     ]

@@ -61,7 +61,7 @@ def execute_bag_of_words(
         schema=SCHEMA,
         status="dead" if dead else "converged",
         step=0,
-        chosen_step=0,
+        selected_step=0,
         reason=f"never above chance: {accuracy:.1f} % of {count:,} test images" if dead else "",
         train=scores["train"],
         validation=scores.get("validation"),

@@ -90,9 +90,9 @@ class RunDirectory:
                 "remove the folder, or use another --output",
             )
         if (
-            existing.instruments != file.instruments
+            existing.diagnostics != file.diagnostics
         ):  # the requested measurements may change between sessions
-            write_json(path, encode(replace(existing, instruments=file.instruments)))
+            write_json(path, encode(replace(existing, instruments=file.diagnostics)))
 
     def file(self) -> RunFile:
         """Read run.json. Raises InputError when it is absent or has another schema version."""
@@ -199,7 +199,7 @@ class RunDirectory:
         if not (self.path / "result.json").exists():
             return True
         has_weights = (self.path / "weights.safetensors").exists()
-        requested = file.instruments.drop_blocks and not isinstance(
+        requested = file.diagnostics.ablate_blocks and not isinstance(
             file.run.model, BagOfWordsConfig
         )
         return (

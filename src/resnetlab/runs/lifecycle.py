@@ -91,7 +91,7 @@ def run_once(
                 status="out of memory",
                 reason=str(error).splitlines()[0][:200],
                 step=step,
-                chosen_step=step,
+                selected_step=step,
             )
             directory.commit(result)
             return result
@@ -99,7 +99,7 @@ def run_once(
 
 def check_world_size(file: RunFile, world: World, directory: RunDirectory) -> None:
     """Raise InputError if the number of processes differs from that of the run."""
-    ranks = file.run.numerics.ranks
+    ranks = file.run.numerics.world_size
     if ranks != world.size:
         command = command_line(
             [

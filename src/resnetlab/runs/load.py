@@ -73,7 +73,7 @@ def load_run(directory: RunDirectory, file: RunFile, dataset: Dataset) -> Loaded
     )
     learner.ema_weights = []  # the saved weights are already the evaluated ones
     result = directory.result()
-    learner.step = result.chosen_step if result else learner.total_steps
+    learner.step = result.selected_step if result else learner.total_steps
     return LoadedRun(file, dataset, learner)
 
 

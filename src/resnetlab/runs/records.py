@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from resnetlab.data.config import Data, Split
+from resnetlab.data.config import DataConfig, Split
 from resnetlab.inspection.diagnostics_config import BlockAblations, DiagnosticsConfig, GradientNorms
 from resnetlab.runs.config import RunConfig
 from resnetlab.schema import strict_dataclass
@@ -54,7 +54,7 @@ class Result:
     """Explanation of a status other than converged."""
     step: int
     """Number of optimizer steps."""
-    chosen_step: int
+    selected_step: int
     """Step whose weights were saved and tested."""
     train: Scores | None = None
     """Scores on a fixed subset of the train split."""
@@ -76,7 +76,7 @@ class RunFile:
     data_name: str
     data_about: str = ""
     """Remark on the images for the reader of a report."""
-    data: Data
+    data: DataConfig
     """Data config as given by the user, with the path that a resumed run uses."""
     classes: tuple[str, ...]
     train_images: int
@@ -85,7 +85,7 @@ class RunFile:
     """Number of parameters of the network; 0 in old files without this count."""
     macs: int = 0
     """Multiply-adds of the forward pass for one image."""
-    instruments: DiagnosticsConfig = DiagnosticsConfig()
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     """Measurements during training. They are not part of the run's identity."""
     class_share: float
     """Largest share of one class among the test images: the accuracy of a network that learned
@@ -133,7 +133,7 @@ def to_dict(record: RunRecord) -> dict[str, Any]:
         "status": result.status if result else None,
         "reason": result.reason if result else "",
         "steps": result.step if result else None,
-        "chosen_step": result.chosen_step if result else None,
+        "chosen_step": result.selected_step if result else None,
         **by_split,
         "train_seconds": result.train_seconds if result else None,
         "evaluation_seconds": result.evaluation_seconds if result else None,

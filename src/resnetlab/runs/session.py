@@ -174,7 +174,7 @@ def _check_batch_size(
     """Raise InputError if the run's batches are too small for its number of processes."""
     numerics, recipe = file.run.numerics, recipe_of(file)
     check_world_size(file, world, directory)
-    parts = numerics.ranks * numerics.accumulate
+    parts = numerics.world_size * numerics.grad_accum_steps
     least = min(
         recipe.batch_size,
         image_count - (recipe.steps_per_epoch(image_count) - 1) * recipe.batch_size,
@@ -278,14 +278,14 @@ class RunSession:
                     evaluations = self._evaluate(progress)
             if self.world.is_main_process:
                 self.directory.append_metrics(*evaluations)
-                if progress.epoch in self.file.instruments.gradients:
+                if progress.epoch in self.file.diagnostics.gradient_norms:
                     self._save_gradient_norms()
                 on_progress(progress, evaluations)
                 self._log_eager_reason()
             waited = time.monotonic() - saved
             should_save = {
                 "start": False,
-                "pulse": waited >= self.placement.longest_loss_seconds,
+                "pulse": waited >= self.placement.max_checkpoint_seconds,
                 "epoch": waited >= self.placement.checkpoint_seconds
                 and progress.step < progress.total_steps,
                 "stopped": progress.step > 0,
@@ -379,7 +379,7 @@ class RunSession:
         }
         self.evaluation_seconds += time.monotonic() - start
         validation = self.latest_results.get("validation")
-        if self.recipe.choose == "best" and validation is not None and progress.kind == "epoch":
+        if self.recipe.select == "best" and validation is not None and progress.kind == "epoch":
             better = self.best is None or validation.top1_error_pct < self.best.error_pct
             if better and validation.is_finite:
                 weights = {
@@ -460,7 +460,7 @@ class RunSession:
             return self._commit_diverged(self.state.step)
         status, reason = self._status(scores["test"])
         self._write_outputs(scores["test"])
-        if self.file.instruments.drop_blocks:
+        if self.file.diagnostics.ablate_blocks:
             self.directory.save_block_ablation(ablate_blocks(self.state, self.test))
         return self._commit(status, reason, self.state.step, scores)
 
@@ -525,7 +525,7 @@ class RunSession:
             status=status,
             reason=reason,
             step=step,
-            chosen_step=self.best.step if self.best else step,
+            selected_step=self.best.step if self.best else step,
             train=split_scores.get("train"),
             validation=split_scores.get("validation"),
             test=split_scores.get("test"),

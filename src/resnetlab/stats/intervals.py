@@ -167,7 +167,7 @@ def summarize(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -
     dead = [x for outcome, x in runs if outcome == "dead" and x is not None]
     accuracies = tuple(sorted([*converged, *dead, *[chance_pct] * counts.diverged]))
     interval, rule = _interval_over_all_runs(counts, converged, accuracies, chance_pct)
-    reachable = wilson(counts.converged + counts.missing, counts.finished)
+    reachable = wilson(counts.trained + counts.missing, counts.finished)
     return Summary(
         counts=counts,
         chance_pct=chance_pct,
@@ -176,8 +176,8 @@ def summarize(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -
         mean_pct=mean(converged) if converged else None,
         sd_pct=math.sqrt(variance(converged)) if len(converged) > 1 else None,
         interval_pct=t_interval(converged),
-        success_rate=counts.converged / counts.finished if counts.finished else None,
-        success_wilson=Interval(wilson(counts.converged, counts.finished).low, reachable.high),
+        success_rate=counts.trained / counts.finished if counts.finished else None,
+        success_wilson=Interval(wilson(counts.trained, counts.finished).low, reachable.high),
         all_mean_pct=mean(accuracies) if accuracies else None,
         all_range_pct=Interval(accuracies[0], accuracies[-1]) if accuracies else None,
         all_interval_pct=interval,
@@ -193,7 +193,7 @@ def _interval_over_all_runs(
 ) -> tuple[Interval | None, Literal["t", "hurdle", "whole range", "none"]]:
     if not accuracies or not counts.complete or counts.out_of_memory:
         return None, "none"
-    if counts.finished in (counts.converged, counts.dead, counts.diverged):
+    if counts.finished in (counts.trained, counts.at_chance, counts.diverged):
         interval = t_interval(accuracies)
         return interval, "t" if interval else "none"
     rule: Literal["hurdle", "whole range"] = "hurdle" if len(converged) > 1 else "whole range"

@@ -65,8 +65,8 @@ def is_at_chance(
 class OutcomeCounts:
     """Numbers of runs by outcome. They always add up to `planned`."""
 
-    converged: int = 0
-    dead: int = 0
+    trained: int = 0
+    at_chance: int = 0
     diverged: int = 0
     out_of_memory: int = 0
     missing: int = 0
@@ -81,12 +81,12 @@ class OutcomeCounts:
     @property
     def finished(self) -> int:
         """Return the number of runs that will not go on: the denominator of a success rate."""
-        return self.converged + self.failed + self.missing
+        return self.trained + self.failed + self.missing
 
     @property
     def failed(self) -> int:
         """Return the number of runs that ended and did not converge. Each of them is a result."""
-        return self.dead + self.diverged + self.out_of_memory
+        return self.at_chance + self.diverged + self.out_of_memory
 
     @property
     def complete(self) -> bool:

@@ -315,7 +315,7 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
             short = [arm for arm in arms if len(arm.converged) < 2]
             if short and len(arms) == 2:
                 rates = " against ".join(
-                    f"{arm.counts.converged} of {arm.counts.finished}" for arm in arms
+                    f"{arm.counts.trained} of {arm.counts.finished}" for arm in arms
                 )
                 return _TestResult(
                     "none", 1.0, f"too few converged runs for a test of means: {rates} converged"
@@ -337,7 +337,7 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
                 hypothesis, hypothesis.effects([arm.converged for arm in arms])
             )
         case FailureHypothesis():
-            failures = [(arm.counts.dead + arm.counts.diverged, arm.counts.missing) for arm in arms]
+            failures = [(arm.counts.at_chance + arm.counts.diverged, arm.counts.missing) for arm in arms]
             results = [
                 _test_failure(hypothesis, cases)
                 for cases in product(*({k, k + m} for k, m in failures))
@@ -465,7 +465,7 @@ def _verdict(
         effect=effect,
         reason=result.reason if word in ("inconclusive", "untestable") else "",
         conditional=means
-        and any(arm.counts.converged < arm.counts.finished for arm in question.arms),
+        and any(arm.counts.trained < arm.counts.finished for arm in question.arms),
         p=p if tested else None,
         p_holm=p_holm if tested else None,
         forecast=_forecast(question, effect, ALPHA / lines)
@@ -490,7 +490,7 @@ def _forecast(hypothesis: Hypothesis, effect: Effect | None, alpha: float) -> Se
             exact.time_to_accuracy_rank_test(*hypothesis.epochs)[2], alpha, min_runs
         )
     rates = [
-        (arm.counts.dead + arm.counts.diverged) / arm.counts.finished for arm in hypothesis.arms
+        (arm.counts.at_chance + arm.counts.diverged) / arm.counts.finished for arm in hypothesis.arms
     ]
     return smallest_sufficient_seeds(
         lambda n: exact.decision_power(n, rates[0], rates[1], alpha) >= 0.8, min_runs

@@ -27,7 +27,7 @@ evaluation mode.
 
 @strict_dataclass
 class _ClaimText:
-    says: str
+    statement: str
     source: str = ""
 
 

@@ -159,9 +159,9 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
         )
     for runs in (a, b):
         counts = runs.summary.counts
-        if counts.converged < counts.finished:
+        if counts.trained < counts.finished:
             warnings.append(
-                f"{counts.converged} of {counts.finished} runs of {runs.name} converged: the "
+                f"{counts.trained} of {counts.finished} runs of {runs.name} converged: the "
                 "means are of those alone"
             )
         if counts.waiting:
@@ -220,7 +220,7 @@ def format_lines(comparison: Comparison) -> Sequence[str]:
         )
         counts = summary.counts
         text.append(
-            f"{letter}: {runs.name}: {mean}, {counts.converged} of {counts.planned} runs converged"
+            f"{letter}: {runs.name}: {mean}, {counts.trained} of {counts.planned} runs converged"
         )
     text += [f"differs in {field}" for field in comparison.differing_fields]
     effect = comparison.effect
@@ -270,7 +270,7 @@ def _run_set_to_dict(runs: RunSet) -> dict[str, Any]:
     return {
         "name": runs.name,
         "runs": summary.counts.planned,
-        "converged": summary.counts.converged,
+        "converged": summary.counts.trained,
         "test_accuracy_pct": summary.mean_pct,
         "sd_pct": summary.sd_pct,
         "interval_pct": summary.interval_pct,

@@ -105,7 +105,7 @@ def outlook(
         tuple(conditions),
         minimum_detectable_effect(seeds) if seeds > 1 else None,
         math.ceil(required_runs(1.0)),
-        plan_warnings(plan.study.claims, seeds, plan.study.published),
+        plan_warnings(plan.study.claims, seeds, plan.study.references),
     )
 
 

@@ -129,7 +129,7 @@ def make_plan(
         ]
         seed_runs = [
             _plan_run(
-                c, seed, facts[c.data_key], resolve(study.numerics_of(c)), cost, study.instruments
+                c, seed, facts[c.data_key], resolve(study.numerics_of(c)), cost, study.diagnostics
             )
             for c in conditions
         ]
@@ -207,7 +207,7 @@ def _plan_run(
         parameters=parameters,
         macs=macs,
         class_share=facts.class_share,
-        instruments=instruments,
+        diagnostics=instruments,
     )
     steps = condition.recipe.total_steps(facts.train_images)
     return PlannedRun(

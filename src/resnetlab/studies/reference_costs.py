@@ -34,7 +34,7 @@ def cost_rows(study: Study, cost: CostFunction) -> list[dict[str, Any]]:
     for condition in study.conditions:
         parameters, macs = cost(condition.model, *_standard_input(condition.model))
         row = {"condition": condition.label, "parameters": parameters, "macs": macs}
-        references = [pair for pair in study.published if pair.condition == condition.label]
+        references = [pair for pair in study.references if pair.condition == condition.label]
         table += [
             row | {"published": format_value(p.value), "of": p.value.label, "source": p.title}
             for p in references

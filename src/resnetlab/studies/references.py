@@ -53,9 +53,9 @@ class ReferenceValue:
     value.
     """
     sd: PositiveFloat | None = None
-    runs: tuple[float, ...] = ()
+    run_values: tuple[float, ...] = ()
     """Values of all runs, if the source gives them."""
-    m: PositiveInt = 1
+    num_runs: PositiveInt = 1
     """Number of runs behind the value; 1 if the source does not say."""
     statistic: Literal["mean", "best"] = "mean"
     """Statistic of the m runs. For one run the two are equal."""
@@ -63,7 +63,7 @@ class ReferenceValue:
     """False if its runs share initial weights or optimizer states; such a value is not tested."""
     split: Literal["train", "validation", "test"] = "test"
     """Split on which the value was measured."""
-    chosen: Literal["", "validation", "test"] = ""
+    selected_on: Literal["", "validation", "test"] = ""
     """Split that selected the epoch. Empty: the last epoch, or the source does not say."""
     epochs: PositiveFloat | None = None
     """Number of epochs of training, if the numbers of the file differ in that; else the protocol
@@ -84,12 +84,12 @@ class ReferenceValue:
             )
         if self.value is not None and not math.isfinite(self.value):
             raise FieldError("value", "not finite", 'status = "diverged"')
-        if self.runs and len(self.runs) != self.m:
-            raise FieldError("m", f"{self.m} for {len(self.runs)} runs", f"m = {len(self.runs)}")
-        if self.runs and self.value is not None:
+        if self.run_values and len(self.run_values) != self.num_runs:
+            raise FieldError("m", f"{self.num_runs} for {len(self.run_values)} runs", f"m = {len(self.run_values)}")
+        if self.run_values and self.value is not None:
             lower = self.quantity not in ("accuracy", "multiply-adds")
-            best = min(self.runs) if lower else max(self.runs)
-            expected = statistics.mean(self.runs) if self.statistic == "mean" else best
+            best = min(self.run_values) if lower else max(self.run_values)
+            expected = statistics.mean(self.run_values) if self.statistic == "mean" else best
             if abs(expected - self.value) > 1.01 * self.rounding_half_width:
                 what = f"the {self.statistic} of the runs is {expected:.{self.decimals + 1}f}"
                 raise FieldError("value", what, f"value = {expected:.{self.decimals}f}")
@@ -113,7 +113,7 @@ class ReferenceValue:
     @property
     def run_sd(self) -> float | None:
         """Return the standard deviation of a run, from the source or from its runs."""
-        return self.sd or (statistics.stdev(self.runs) if len(self.runs) > 1 else None) or None
+        return self.sd or (statistics.stdev(self.run_values) if len(self.run_values) > 1 else None) or None
 
     @property
     def accuracy_pct(self) -> float | None:
@@ -130,11 +130,11 @@ class ReferenceValue:
         """
         value = self.value if self.accuracy_pct is None else self.accuracy_pct
         assert value is not None, self.label
-        runs = tuple(100 - run for run in self.runs) if self.quantity == "error" else self.runs
+        runs = tuple(100 - run for run in self.run_values) if self.quantity == "error" else self.run_values
         return ReportedResult(
             value=value,
-            runs=self.m,
-            is_best=self.statistic == "best" and self.m > 1,
+            runs=self.num_runs,
+            is_best=self.statistic == "best" and self.num_runs > 1,
             half_width=self.rounding_half_width,
             values=runs,
             independent=self.independent,
@@ -145,7 +145,7 @@ class ReferenceValue:
 class ProtocolDifference:
     """Difference between a source's protocol and this one that no config field describes."""
 
-    published: str
+    reference: str
     """Protocol of the source, as a clause: `evaluated by the statistics of each batch`."""
     here: str
     unless: dict[str, Any] = field(default_factory=dict)
@@ -156,7 +156,7 @@ class ProtocolDifference:
 class Protocol:
     """Protocol behind the numbers of a file, as far as the source describes it."""
 
-    said: str
+    summary: str
     """Protocol in a sentence."""
     data: str = ""
     """Name of the data, resnetlab's own if it has one."""
@@ -167,7 +167,7 @@ class Protocol:
     steps: PositiveInt | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     """Fields of a condition that the source specifies: `"recipe.batch_size" = 128`."""
-    differs: tuple[ProtocolDifference, ...] = ()
+    differences: tuple[ProtocolDifference, ...] = ()
     """Differences in words, for what no field can express."""
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from resnetlab.data.config import Data
+from resnetlab.data.config import DataConfig
 from resnetlab.data.splits import load_dataset
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_json
@@ -93,7 +93,7 @@ def load_data_facts(
     return facts
 
 
-def array_facts(data: Data, root: Path, notify: Callable[[str], None]) -> DataFacts:
+def array_facts(data: DataConfig, root: Path, notify: Callable[[str], None]) -> DataFacts:
     """Return the facts about data whose images all have one size."""
     dataset = load_dataset(data, root / "cache", notify)
     for note in dataset.notes:
@@ -110,7 +110,7 @@ def array_facts(data: Data, root: Path, notify: Callable[[str], None]) -> DataFa
     )
 
 
-def photo_facts(data: Data, root: Path, notify: Callable[[str], None]) -> DataFacts:
+def photo_facts(data: DataConfig, root: Path, notify: Callable[[str], None]) -> DataFacts:
     """Return the facts about a folder of photographs, which a recipe resizes itself."""
     photos = load_photographs(data, root / "cache", notify)
     for note in photos.notes:
@@ -133,7 +133,7 @@ def check_class_counts(study: Study, facts: Mapping[DataKey, DataFacts]) -> None
     Such numbers cannot be compared with the study.
     """
     problems = {}
-    for pair in study.published:
+    for pair in study.references:
         facts_of_data, classes = (
             facts[study.condition(pair.condition).data_key],
             pair.protocol.classes,

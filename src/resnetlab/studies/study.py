@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from resnetlab.data.config import Data
+from resnetlab.data.config import DataConfig
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import ModelConfig
 from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
@@ -13,7 +13,7 @@ from resnetlab.schema import Name, NonNegativeInt, PositiveFloat, PositiveInt, s
 from resnetlab.studies.claims import Claim, Equal, Greater
 from resnetlab.studies.references import MatchedReference
 
-DataKey = tuple[Data, bool]
+DataKey = tuple[DataConfig, bool]
 """Data, with a flag that is true if they are opened as photographs of any size, for fine-tuning."""
 
 
@@ -26,7 +26,7 @@ class Condition:
     values: dict[str, Any]
     """Value on each axis of the grid: `{"model.depth": 56}`."""
     model: ModelConfig
-    data: Data
+    data: DataConfig
     recipe: AnyRecipe
     numerics: Numerics | None = None
     """Numerics of the condition, if the grid varies them; None for those of the study."""
@@ -43,7 +43,7 @@ class Distance:
     residuals.
     """
 
-    says: str
+    statement: str
     """Statement of a source about it."""
     source: str = ""
     left: tuple[str, ...]
@@ -60,10 +60,10 @@ class Ensemble:
     seed.
     """
 
-    says: str = ""
+    statement: str = ""
     """Statement of a source about it."""
     source: str = ""
-    of: tuple[str, ...]
+    conditions: tuple[str, ...]
     """Labels of conditions. A study file gives axes that pick them."""
 
 
@@ -103,7 +103,7 @@ class Rung:
         if self.expect == "equal" and self.margin is not None:
             says = f"{name} and {parent_name} are within {self.margin:g} points."
             return Equal(
-                says=says,
+                statement=says,
                 source=self.source,
                 left=self.condition,
                 right=self.parent,
@@ -116,7 +116,7 @@ class Rung:
         )
         word = "more" if self.expect == "greater" else "less"
         return Greater(
-            says=f"{name} is {word} accurate than {parent_name}.",
+            statement=f"{name} is {word} accurate than {parent_name}.",
             source=self.source,
             left=better,
             right=worse,
@@ -136,16 +136,16 @@ class Study:
     conditions: tuple[Condition, ...]
     seeds: tuple[NonNegativeInt, ...]
     claims: tuple[Claim, ...] = ()
-    published: tuple[MatchedReference, ...] = ()
+    references: tuple[MatchedReference, ...] = ()
     """Published numbers, each with its condition."""
-    published_only: tuple[MatchedReference, ...] = ()
+    unmatched_references: tuple[MatchedReference, ...] = ()
     """Published numbers of the same sources that belong to no condition."""
     numerics: Numerics = Numerics()
     looks: tuple[PositiveInt, ...] = ()
     """Seeds a condition at each look, if seeds are added until the claims are decided; empty for
     all seeds at once.
     """
-    instruments: DiagnosticsConfig = DiagnosticsConfig()
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     """Additional measurements during its runs."""
     overrides: tuple[str, ...] = ()
     """Changes that a command made to the file: `recipe.epochs = 2 (was 10)`."""

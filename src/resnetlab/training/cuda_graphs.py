@@ -45,8 +45,8 @@ def graph_blocker(state: ScratchTrainState) -> str:
     is known before training.
     """
     reasons = {
-        "steps are captured on GPUs alone": state.numerics.capture == "auto",
-        "numerics.capture is off": state.numerics.capture == "off",
+        "steps are captured on GPUs alone": state.numerics.cuda_graphs == "auto",
+        "numerics.capture is off": state.numerics.cuda_graphs == "off",
         "several processes share each batch": state.world.size > 1,
         "RandAugment's operations are chosen on the processor": state.recipe.augment.randaugment
         is not None,

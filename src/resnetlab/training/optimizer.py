@@ -25,7 +25,7 @@ def build_optimizer(
     in which everything that changes from step to step lies on the GPU; fused SGD needs no such
     option.
     """
-    settings = recipe.optimiser
+    settings = recipe.optimizer
     by_group: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

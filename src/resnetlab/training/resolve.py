@@ -36,7 +36,7 @@ def resolve_numerics(numerics: Numerics, *, single_run: bool) -> Numerics:
     layout = numerics.memory_format
     if layout == "auto":
         layout = "contiguous" if device == "mps" else "channels_last"
-    if numerics.batch_norm == "synchronised" and (device != "cuda" or numerics.ranks == 1):
+    if numerics.batch_norm == "synchronised" and (device != "cuda" or numerics.world_size == 1):
         fix = "--set numerics.batch_norm=local"
         raise input_error(
             "",
@@ -44,7 +44,7 @@ def resolve_numerics(numerics: Numerics, *, single_run: bool) -> Numerics:
             fix,
             field="numerics.batch_norm",
         )
-    capture = numerics.capture
+    capture = numerics.cuda_graphs
     if capture == "on" and device != "cuda":
         raise input_error(
             "",
@@ -52,7 +52,7 @@ def resolve_numerics(numerics: Numerics, *, single_run: bool) -> Numerics:
             "--set numerics.capture=auto",
             field="numerics.capture",
         )
-    threads = numerics.threads or (max(1, available_cpus() // numerics.ranks) if single_run else 1)
+    threads = numerics.threads or (max(1, available_cpus() // numerics.world_size) if single_run else 1)
     return replace(
         numerics,
         device=device,

@@ -256,7 +256,7 @@ class TrainState(ABC, Generic[ImagesT]):
         """
         self.optimizer.zero_grad()
         losses, scores = [], []
-        parts = self.world.microbatches(global_batch_size or len(images), self.numerics.accumulate)
+        parts = self.world.microbatches(global_batch_size or len(images), self.numerics.grad_accum_steps)
         if global_batch_size:  # `images` holds this process's slices only
             parts = [
                 slice(part.start - parts[0].start, part.stop - parts[0].start) for part in parts
@@ -309,11 +309,11 @@ class ScratchTrainState(TrainState[DeviceImages]):
             built = nn.SyncBatchNorm.convert_sync_batchnorm(built)  # type: ignore[no-untyped-call]
         network: nn.Module = built.to(device).to(memory_format=memory_format(numerics))
         self.spec, self.eager_reason = model, ""
-        optimiser = build_optimizer(recipe, network, capturable=numerics.capture == "on")
+        optimiser = build_optimizer(recipe, network, capturable=numerics.cuda_graphs == "on")
         super().__init__(network, optimiser, recipe, numerics, seed, len(train), device, world)
-        if numerics.capture == "on":
+        if numerics.cuda_graphs == "on":
             lrs_to_device(optimiser, device)
-        self.normalizer = fit_normalizer(recipe.normalise, train, recipe.augment.crop, device)
+        self.normalizer = fit_normalizer(recipe.normalize, train, recipe.augment.crop, device)
         self.num_classes = num_classes
 
     def forward(self, pixels: Tensor) -> Tensor:

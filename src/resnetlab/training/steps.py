@@ -28,7 +28,7 @@ class EagerSteps(Generic[ImagesT]):
         """Take a step on `part` of the epoch, which has `size` images."""
         learner = self.state
         if learner.can_shard_batches and learner.world.size > 1:
-            parts = learner.world.microbatches(batch_size, learner.numerics.accumulate)
+            parts = learner.world.microbatches(batch_size, learner.numerics.grad_accum_steps)
             images, labels = self.batches(
                 slice(batch_slice.start + parts[0].start, batch_slice.start + parts[-1].stop)
             )

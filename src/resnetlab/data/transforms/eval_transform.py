@@ -28,7 +28,7 @@ _KERNELS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 class EvalTransform:
     """Evaluation transform: resize, crop and normalization of an image."""
 
-    rule: Literal["crop", "whole", "square"] = "crop"
+    crop_mode: Literal["crop", "whole", "square"] = "crop"
     """Rule. crop: resize the shorter side to `resize`, then take the center square of `size`.
     whole: resize the longer side to `size` without a crop, so that images differ in shape. square:
     resize the largest center square to `size` in one step, as for the images of a training run.
@@ -42,17 +42,17 @@ class EvalTransform:
     channels: Literal[1, 3] = 3
     mean: tuple[float, ...]
     """Mean per channel, of pixels from 0 to 1."""
-    deviation: tuple[PositiveFloat, ...]
+    std: tuple[PositiveFloat, ...]
     """Standard deviation per channel, of pixels from 0 to 1."""
 
     def __post_init__(self) -> None:
-        if self.resize is not None and (self.rule != "crop" or self.resize < self.size):
+        if self.resize is not None and (self.crop_mode != "crop" or self.resize < self.size):
             raise FieldError(
                 "resize",
-                f"{self.resize} does not go with {self.rule} of {self.size}",
+                f"{self.resize} does not go with {self.crop_mode} of {self.size}",
                 "leave it out",
             )
-        for field, values in (("mean", self.mean), ("deviation", self.deviation)):
+        for field, values in (("mean", self.mean), ("deviation", self.std)):
             if len(values) != self.channels:
                 raise FieldError(
                     field,
@@ -72,11 +72,11 @@ def resize_image(image: Image.Image, transform: EvalTransform) -> Image.Image:
     The other side is int(side x long / short), as in torchvision's Resize.
     """
     image = image.convert("L" if transform.channels == 1 else "RGB")
-    if transform.rule == "crop" and max(image.size) > MAX_ASPECT_RATIO * min(image.size):
+    if transform.crop_mode == "crop" and max(image.size) > MAX_ASPECT_RATIO * min(image.size):
         image = _crop_long_strip(image)
     width, height = image.size
     kernel = _KERNELS[transform.interpolation]
-    match transform.rule:
+    match transform.crop_mode:
         case "square":
             return Image.fromarray(image_decoder.resize_center_square(image, transform.size))
         case "crop":
@@ -112,7 +112,7 @@ def apply_eval_transform(image: Image.Image, transform: EvalTransform) -> NDArra
     """
     image_resized = resize_image(image, transform)
     return image_to_array(
-        center_crop(image_resized, transform.size) if transform.rule == "crop" else image_resized
+        center_crop(image_resized, transform.size) if transform.crop_mode == "crop" else image_resized
     )
 
 

@@ -82,7 +82,7 @@ def fit_normalizer(
         case "none":
             return ChannelNormalizer.from_stats([0.0] * channels, [1.0] * channels, device)
         case ChannelStats():
-            return ChannelNormalizer.from_stats(list(mode.mean), list(mode.deviation), device)
+            return ChannelNormalizer.from_stats(list(mode.mean), list(mode.std), device)
         case "imagenet" | "practical":
             return fit_normalizer(CHANNEL_STATS_PRESETS[mode], train, crop_size, device)
         case "per-image":

@@ -49,11 +49,11 @@ class ExternalConfig:
     """Mean per channel, for pixels from 0 to 1, that the weights were trained with; empty: as the
     weights state.
     """
-    deviation: tuple[PositiveFloat, ...] = ()
+    std: tuple[PositiveFloat, ...] = ()
     """Standard deviation per channel, as `mean`."""
     class_names: tuple[str, ...] = ()
     """Class names of the outputs, in order; empty: as the weights state."""
-    licence: str | None = None
+    license: str | None = None
     """License of the weights as an SPDX identifier; it changes nothing in a run."""
 
     shortcut = "none"
@@ -61,7 +61,7 @@ class ExternalConfig:
     def __post_init__(self) -> None:
         if not (_LIBRARY.fullmatch(self.source) or _FUNCTION.fullmatch(self.source)):
             raise FieldError("source", "names no network", 'source = "torchvision/resnet18"')
-        if len(self.mean) != len(self.deviation):
+        if len(self.mean) != len(self.std):
             raise FieldError("mean", "mean and deviation differ in length", "give both a channel")
         if self.weights == "hub" and self.library == "":
             raise FieldError("weights", "a function has no hub", "the path of a safetensors file")

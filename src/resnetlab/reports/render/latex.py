@@ -104,12 +104,12 @@ def render(report: Report) -> str:
             for item in report.verdicts
         )
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
-    parts += [escape(report.answer), *_plot(report.dots)]
+    parts += [escape(report.answer), *_plot(report.dot_plot)]
     parts.append(rf"\textbf{{What this does not show.}} {escape(report.limits)}")
     if report.ladder:
         parts += [
             r"\section*{Ladder}",
-            *_plot(report.ladder.steps),
+            *_plot(report.ladder.plot),
             *_table(report.ladder.table),
         ]
     parts += [r"\section*{Conditions}", escape(report.about), *_table(report.conditions)]
@@ -120,14 +120,14 @@ def render(report: Report) -> str:
             *(_plot(report.forest) if report.forest else []),
             *_table(report.claims),
         ]
-    if report.beside:
+    if report.references:
         parts += [
             r"\section*{Published beside measured}",
-            *_table(report.beside),
+            *_table(report.references),
             _facts(report.protocols),
         ]
-    if report.alone:
-        parts += [r"\subsection*{Published only}", *_table(report.alone)]
+    if report.unmatched_references:
+        parts += [r"\subsection*{Published only}", *_table(report.unmatched_references)]
     if report.ensembles:
         parts += [r"\section*{Ensembles}", *_table(report.ensembles)]
     if report.exploratory:
@@ -142,11 +142,11 @@ def render(report: Report) -> str:
             parts += [rf"\subsection*{{{escape(curve.title)}}}", *_plot(curve)]
     if report.distances:
         parts += [r"\subsection*{How far apart curves lie}", *_table(report.distances)]
-    if report.inside:
+    if report.diagnostics:
         parts.append(r"\section*{Inside the networks}")
-        for picture in report.inside:
+        for picture in report.diagnostics:
             parts += [rf"\subsection*{{{escape(picture.title)}}}", *_plot(picture)]
-    parts += [r"\section*{Ledger of runs}", *_table(report.ledger), r"\section*{How to repeat it}"]
+    parts += [r"\section*{Ledger of runs}", *_table(report.run_table), r"\section*{How to repeat it}"]
     parts += [rf"{{\ttfamily\raggedright {escape(report.command)}\par}}", escape(report.test_split)]
     parts.append(_facts(report.facts))
     if report.differing:
@@ -160,7 +160,7 @@ def render(report: Report) -> str:
 
 
 def _facts(facts: tuple[Fact, ...]) -> str:
-    items = "\n".join(rf"\item[{{{escape(fact.term)}}}] {escape(fact.said)}" for fact in facts)
+    items = "\n".join(rf"\item[{{{escape(fact.term)}}}] {escape(fact.text)}" for fact in facts)
     return f"{{\\small\\begin{{description}}\n{items}\n\\end{{description}}}}" if items else ""
 
 

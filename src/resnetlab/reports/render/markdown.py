@@ -19,10 +19,10 @@ def render(report: Report) -> str:
         parts.append(
             "\n".join(f"- **{escape(item.note)}**: {escape(item.text)}" for item in report.verdicts)
         )
-    parts += [escape(report.answer), *_plot(report.dots)]
+    parts += [escape(report.answer), *_plot(report.dot_plot)]
     parts.append(f"**What this does not show.** {escape(report.limits)}")
     if report.ladder:
-        parts += ["## Ladder", *_plot(report.ladder.steps), *table(report.ladder.table)]
+        parts += ["## Ladder", *_plot(report.ladder.plot), *table(report.ladder.table)]
     parts += ["## Conditions", escape(report.about), *table(report.conditions)]
     parts += ["### What became of the runs", *table(report.outcomes)]
     if report.claims:
@@ -31,10 +31,10 @@ def render(report: Report) -> str:
             *(_plot(report.forest) if report.forest else []),
             *table(report.claims),
         ]
-    if report.beside:
-        parts += ["## Published beside measured", *table(report.beside), _facts(report.protocols)]
-    if report.alone:
-        parts += ["### Published only", *table(report.alone)]
+    if report.references:
+        parts += ["## Published beside measured", *table(report.references), _facts(report.protocols)]
+    if report.unmatched_references:
+        parts += ["### Published only", *table(report.unmatched_references)]
     if report.ensembles:
         parts += ["## Ensembles", *table(report.ensembles)]
     if report.exploratory:
@@ -49,13 +49,13 @@ def render(report: Report) -> str:
             parts += [f"### {escape(curve.title)}", *_plot(curve)]
     if report.distances:
         parts += ["### How far apart curves lie", *table(report.distances)]
-    if report.inside:
+    if report.diagnostics:
         parts.append("## Inside the networks")
-        for picture in report.inside:
+        for picture in report.diagnostics:
             parts += [f"### {escape(picture.title)}", *_plot(picture)]
     parts += [
         "## Ledger of runs",
-        *table(report.ledger),
+        *table(report.run_table),
         "## How to repeat it",
         _code_block(report.command),
     ]
@@ -79,7 +79,7 @@ def escape(text: str) -> str:
 
 
 def _facts(facts: tuple[Fact, ...]) -> str:
-    return "\n".join(f"- {escape(fact.term)}: {escape(fact.said)}" for fact in facts)
+    return "\n".join(f"- {escape(fact.term)}: {escape(fact.text)}" for fact in facts)
 
 
 def _plot(plot: Plot) -> list[str]:

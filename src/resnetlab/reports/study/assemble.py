@@ -37,32 +37,32 @@ def build_report(study_data: StudyData) -> Report:
         about=study_data.study.about,
         banner=text.banner(analysis),
         verdicts=tuple(
-            Cell(claim.says, badge=verdict.label, note=verdict.qualified_label)
+            Cell(claim.statement, badge=verdict.label, note=verdict.qualified_label)
             for claim, verdict in zip(study_data.study.claims, analysis.verdicts, strict=True)
         ),
         answer=text.answer(analysis),
-        dots=plots.dot_plot(analysis),
+        dot_plot=plots.dot_plot(analysis),
         limits=text.limits(analysis),
         conditions=tables.conditions(analysis),
         claims=tables.claims(analysis),
         forest=plots.forest_plot(analysis),
         outcomes=tables.outcomes(analysis),
         curves=plots.learning_curves(analysis),
-        ledger=tables.run_table(analysis),
+        run_table=tables.run_table(analysis),
         test_split=text.test_split_note(analysis),
         command=text.command(analysis),
         facts=tables.facts(analysis),
         common=tables.settings(analysis)[0],
         differing=tables.settings(analysis)[1],
         made_by=text.made_by(analysis),
-        beside=references.table(analysis),
+        references=references.table(analysis),
         protocols=references.protocol_facts(analysis),
         distances=distances.table(analysis),
         ensembles=ensembles.table(analysis),
-        alone=references.unmatched_table(analysis),
+        unmatched_references=references.unmatched_table(analysis),
         ladder=ladder.ladder_section(analysis),
         exploratory=exploratory.table(analysis),
-        inside=diagnostics.diagnostic_plots(analysis),
+        diagnostics=diagnostics.diagnostic_plots(analysis),
         costs=cost_plots.scatter_plots(analysis),
     )
     return escape_strings(report)

@@ -65,7 +65,7 @@ def _measured_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
 def _reference_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
     references = [
         pair
-        for pair in analysis.study.published_only
+        for pair in analysis.study.unmatched_references
         if pair.value.parameters and pair.value.accuracy_pct is not None
     ]
     plots = []

@@ -67,7 +67,7 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
     return (
         Cell(f"{left} and {right}", "test loss" if loss else "test accuracy"),
         Cell(
-            distance.says,
+            distance.statement,
             distance.source,
             cited=distance.source,
             url=citation_url(analysis, distance.source),

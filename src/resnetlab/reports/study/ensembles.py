@@ -70,7 +70,7 @@ def ensemble_sentence(analysis: StudyAnalysis) -> str:
             reached = format_pct(mean([joint.accuracy_pct for joint in across]), digits)
             by = f"{format_signed(gain, digits)} points {format_interval(interval, digits)}"
             sentences.append(
-                f"{capitalize_first(join_words(ensemble.of))} together reach {reached}, {by} "
+                f"{capitalize_first(join_words(ensemble.conditions))} together reach {reached}, {by} "
                 "over the mean "
                 "of the members."
             )
@@ -81,16 +81,16 @@ def _rows(analysis: StudyAnalysis, index: int, ensemble: Ensemble) -> Iterator[t
     by_condition = {
         joint.condition: joint for joint in analysis.study_data.ensembles if joint.ensemble == index
     }
-    for label in ensemble.of:
+    for label in ensemble.conditions:
         yield _row(
             Cell(label, "its seeds together"),
             [by_condition[label]] if label in by_condition else [],
         )
-    if len(ensemble.of) > 1:
-        source_text = "; ".join(part for part in (ensemble.says, ensemble.source) if part)
+    if len(ensemble.conditions) > 1:
+        source_text = "; ".join(part for part in (ensemble.statement, ensemble.source) if part)
         url = citation_url(analysis, ensemble.source)
         name = Cell(
-            f"One of each: {join_words(ensemble.of)}", source_text, cited=ensemble.source, url=url
+            f"One of each: {join_words(ensemble.conditions)}", source_text, cited=ensemble.source, url=url
         )
         yield _row(name, _across_conditions(analysis, index))
 

@@ -72,7 +72,7 @@ def counts_cell(hypothesis: FailureHypothesis | SpeedHypothesis) -> Cell:
     if isinstance(hypothesis, FailureHypothesis):
         counts_of_arms = [arm.counts for arm in hypothesis.arms]
         rates = [
-            f"{counts.dead + counts.diverged} of {counts.finished}" for counts in counts_of_arms
+            f"{counts.at_chance + counts.diverged} of {counts.finished}" for counts in counts_of_arms
         ]
         return Cell(f"{rates[0]} fail", f"against {rates[1]}")
     medians = [statistics.median_high(times) if times else math.nan for times in hypothesis.epochs]

@@ -96,9 +96,9 @@ def _row(
 ) -> tuple[Cell, ...]:
     counts = {label: analysis.summaries[label].counts for label in pair}
     failures = [
-        f"{outcomes.converged} of {outcomes.finished} runs of {label}"
+        f"{outcomes.trained} of {outcomes.finished} runs of {label}"
         for label, outcomes in counts.items()
-        if outcomes.converged < outcomes.finished
+        if outcomes.trained < outcomes.finished
     ]
     interval = None if effect.deterministic else effect.interval()
     digits = decimals(interval)

@@ -75,7 +75,7 @@ def describe_protocol(recipe: FinetuneRecipe) -> str:
     sentences = [_describe_stage(stage) for stage in recipe.resolved_stages]
     view = (
         "whole"
-        if recipe.view == "whole"
+        if recipe.crop_mode == "whole"
         else "by the shorter side at int(256/224 x test size) and the centre crop"
     )
     if recipe.crops > 1:
@@ -85,9 +85,9 @@ def describe_protocol(recipe: FinetuneRecipe) -> str:
 
 
 def _describe_stage(stage: Stage) -> str:
-    recipe, optimizer = stage.recipe, stage.recipe.optimiser
-    trainable = _TRAINABLE.get(str(stage.trains), f"all but the first {stage.trains} parts learn")
-    rates = [f"{rate:g}" for rate in stage.rates or (optimizer.lr,)]
+    recipe, optimizer = stage.recipe, stage.recipe.optimizer
+    trainable = _TRAINABLE.get(str(stage.trainable), f"all but the first {stage.trainable} parts learn")
+    rates = [f"{rate:g}" for rate in stage.lrs or (optimizer.lr,)]
     rate = f"at {rates[0]}" if len(rates) == 1 else f"at the best of {', '.join(rates)}"
     length = (
         format_count(recipe.epochs, "epoch")

@@ -98,8 +98,8 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
     )
     notes = [format_interval(summary.interval_pct, digits)] if summary.interval_pct else []
     notes += (
-        [f"{counts.converged} of {counts.finished} converged"]
-        if counts.converged < counts.finished
+        [f"{counts.trained} of {counts.finished} converged"]
+        if counts.trained < counts.finished
         else []
     )
     gap_to_test = None if train is None or summary.mean_pct is None else train - summary.mean_pct

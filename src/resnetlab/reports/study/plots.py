@@ -95,7 +95,7 @@ def _dot_row(analysis: StudyAnalysis, label: str, summary: Summary) -> DotRow:
         mean_pct=summary.mean_pct,
         low_pct=low,
         high_pct=high,
-        texts=(f"{counts.converged}/{counts.finished} converged{pending}", mean_text),
+        texts=(f"{counts.trained}/{counts.finished} converged{pending}", mean_text),
         reference_marks=references.reference_marks(analysis, label),
     )
 
@@ -158,9 +158,9 @@ def _forest_row(
         for name in ("dead", "diverged", "out of memory", "missing")
     }
     failures = ", ".join(f"{number} {name}" for name, number in failed.items() if number)
-    rates = " and ".join(f"{arm_counts.converged}/{arm_counts.finished}" for arm_counts in counts)
+    rates = " and ".join(f"{arm_counts.trained}/{arm_counts.finished}" for arm_counts in counts)
     if len(counts) > 2:
-        converged = sum(arm_counts.converged for arm_counts in counts)
+        converged = sum(arm_counts.trained for arm_counts in counts)
         rates = f"{converged}/{sum(arm_counts.finished for arm_counts in counts)}"
     run_texts = (f"{rates} converged", failures)
     if effect is None:
@@ -170,7 +170,7 @@ def _forest_row(
             else estimands.counts_cell(hypothesis).text
         )
         return ForestRow(
-            claim.says,
+            claim.statement,
             "",
             region,
             None,
@@ -186,7 +186,7 @@ def _forest_row(
         f"{format_signed(effect.estimate, digits)} {format_interval(interval, digits)} {unit}"
     )
     return ForestRow(
-        claim.says,
+        claim.statement,
         unit,
         region,
         effect.estimate,

@@ -74,7 +74,7 @@ class ReferenceComparison:
 def compare_references(analysis: StudyAnalysis) -> tuple[ReferenceComparison, ...]:
     """Compare every published number of the study with its runs, in the order of the conditions."""
     order = list(analysis.summaries)
-    pairs = sorted(analysis.study.published, key=lambda pair: order.index(pair.condition))
+    pairs = sorted(analysis.study.references, key=lambda pair: order.index(pair.condition))
     return tuple(_compare(analysis, pair) for pair in pairs)
 
 
@@ -123,7 +123,7 @@ def unmatched_table(analysis: StudyAnalysis) -> Table | None:
                 "published only",
             ),
         )
-        for pair in analysis.study.published_only
+        for pair in analysis.study.unmatched_references
     )
     columns = (
         Column("Number", numeric=False),
@@ -143,13 +143,13 @@ def protocol_facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
     describes.
     """
     sources: dict[str, list[MatchedReference]] = {}
-    for pair in analysis.study.published:
+    for pair in analysis.study.references:
         sources.setdefault(pair.title, []).append(pair)
     facts = []
     for title, pairs in sources.items():
         labelled = tuple(dict.fromkeys(pair.condition for pair in pairs))
-        facts.append(Fact(f"{capitalize_first(title)}, the protocol", pairs[0].protocol.said))
-        for item in pairs[0].protocol.differs:
+        facts.append(Fact(f"{capitalize_first(title)}, the protocol", pairs[0].protocol.summary))
+        for item in pairs[0].protocol.differences:
             affected = [
                 label
                 for label in labelled
@@ -158,7 +158,7 @@ def protocol_facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
             where = f" ({join_words(affected)})" if len(affected) < len(labelled) else ""
             if affected:
                 facts.append(
-                    Fact("What differs", f"published: {item.published}; here: {item.here}{where}")
+                    Fact("What differs", f"published: {item.reference}; here: {item.here}{where}")
                 )
     return tuple(facts)
 
@@ -168,7 +168,7 @@ def citation_url(analysis: StudyAnalysis, source: str) -> str:
 
     `source` names the work before the first comma, then its table or figure.
     """
-    pairs = (*analysis.study.published, *analysis.study.published_only)
+    pairs = (*analysis.study.references, *analysis.study.unmatched_references)
     known = citation_urls() | {pair.title.partition(",")[0]: pair.url for pair in pairs if pair.url}
     return known.get(source.partition(",")[0], "")
 
@@ -193,7 +193,7 @@ def reference_effects(analysis: StudyAnalysis, claim: AnyClaim) -> tuple[Referen
     if not isinstance(claim, Greater | About | Equal | Average | Relative):
         return ()
     groups: dict[tuple[str, ...], list[MatchedReference]] = {}
-    for pair in analysis.study.published:
+    for pair in analysis.study.references:
         value = pair.value
         kind = "loss" if value.quantity == "loss" else "top1"
         comparable = (
@@ -202,8 +202,8 @@ def reference_effects(analysis: StudyAnalysis, claim: AnyClaim) -> tuple[Referen
             and not _mismatch_reason(analysis, pair, claim.split)
         )
         if comparable and value.value is not None and pair.condition in condition_labels(claim):
-            best = value.m > 1 and value.statistic == "best"
-            key = (repr(replace(pair.protocol, said="")), value.chosen, "best" if best else "")
+            best = value.num_runs > 1 and value.statistic == "best"
+            key = (repr(replace(pair.protocol, said="")), value.selected_on, "best" if best else "")
             groups.setdefault(key, []).append(pair)
     result = []
     for pairs in groups.values():
@@ -429,18 +429,18 @@ def _differences(
                 f"{key.split('.', 1)[-1]} {_setting_text(fields[key])} (published "
                 f"{_setting_text(published_value)})"
             )
-    if reference.value.chosen != ("validation" if recipe.choose == "best" else ""):
+    if reference.value.selected_on != ("validation" if recipe.select == "best" else ""):
         published = (
-            f"by the {reference.value.chosen} images"
-            if reference.value.chosen
+            f"by the {reference.value.selected_on} images"
+            if reference.value.selected_on
             else "the last, or not said"
         )
         differences.append(
-            f"the epoch: {'by validation' if recipe.choose == 'best' else 'the last'} "
+            f"the epoch: {'by validation' if recipe.select == 'best' else 'the last'} "
             f"(published {published})"
         )
     if (
-        analysis.summaries[reference.condition].counts.converged
+        analysis.summaries[reference.condition].counts.trained
         < analysis.summaries[reference.condition].counts.finished
     ):
         differences.append("converged runs alone")
@@ -492,7 +492,7 @@ def _reference_cell(reference: MatchedReference) -> Cell:
     value = reference.value
     if value.value is None:
         return Cell(DASH, value.status)
-    notes = [f"{value.statistic} of {value.m}" if value.m > 1 else "m = 1"]
+    notes = [f"{value.statistic} of {value.num_runs}" if value.num_runs > 1 else "m = 1"]
     notes += (
         [f"sd {format_number(value.sd, 3 if value.quantity == 'loss' else 2)}"]
         if value.sd is not None

@@ -74,7 +74,7 @@ def _condition_row(label: str, summary: Summary, runs: Sequence[RunRow]) -> tupl
     digits = decimals(summary.interval_pct)
     counts = summary.counts
     rate = Cell(
-        f"{counts.converged} of {counts.finished}", format_rate_interval(summary.success_wilson)
+        f"{counts.trained} of {counts.finished}", format_rate_interval(summary.success_wilson)
     )
     if not counts.finished:
         rate = Cell(DASH)
@@ -178,7 +178,7 @@ def _claim_rows(
     """Yield the row of a claim, and a second row for the direction of a claim about a size."""
     compared = estimands.describe_estimand(claim)
     note = f"{compared} · {claim.source}" if claim.source else compared
-    says = Cell(claim.says, note, cited=claim.source, url=url)
+    says = Cell(claim.statement, note, cited=claim.source, url=url)
     digits = decimals(verdict.effect.interval()) if verdict.effect else 1
     unit = estimands.unit(claim)
     numbers = _effect_cells(
@@ -366,7 +366,7 @@ def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
         "common",
         (Column("Field", numeric=False), Column("All conditions", numeric=False)),
         tuple((Cell(name), Cell(first[name])) for name in same),
-        narrow="scroll",
+        narrow_layout="scroll",
     )
     differing = [name for name in names if name not in same]
     if not differing:
@@ -379,7 +379,7 @@ def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
         (Cell(label), *(Cell(fields.get(name, DASH)) for name in differing))
         for label, fields in flat.items()
     )
-    return common, Table("differing", columns, rows, narrow="scroll")
+    return common, Table("differing", columns, rows, narrow_layout="scroll")
 
 
 def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, str]:

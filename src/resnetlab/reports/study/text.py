@@ -68,7 +68,7 @@ def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> s
     word = verdict.qualified_label.replace(" (", ", ").removesuffix(")")
     why = f" ({verdict.reason})" if verdict.reason else ""
     if not isinstance(claim, Greater | About | Equal | FailsAndTrains):
-        return f"{claim.says.strip().rstrip('.')}: {word}{why}"
+        return f"{claim.statement.strip().rstrip('.')}: {word}{why}"
     if not isinstance(claim, FailsAndTrains) and (claim.metric == "loss" or claim.split == "train"):
         return f"{_loss_or_train_comparison(analysis, claim)}: {word}{why}"
     left, right = analysis.summaries[claim.left], analysis.summaries[claim.right]
@@ -78,7 +78,7 @@ def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> s
         other = (
             f"{format_pct(right.mean_pct, digits)} {format_interval(right.interval_pct, digits)}"
         )
-        rate = f"({right.counts.converged} of {right.counts.finished})"
+        rate = f"({right.counts.trained} of {right.counts.finished})"
         text = f"{describe_accuracy(claim.left, left)}, against {other} for {claim.right} {rate}"
     return f"{text}: {word}{why}"
 
@@ -97,7 +97,7 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
         ]
         values = [value if loss else 100 - value for value in recorded if value is not None]
         if not values:
-            return claim.says.strip().rstrip(".")
+            return claim.statement.strip().rstrip(".")
         interval = t_interval(values)
         digits = 3 if loss else decimals(interval)
         reached = (
@@ -113,7 +113,7 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
             )
         )
     counts = [analysis.summaries[label].counts for label in (claim.left, claim.right)]
-    left_rate, right_rate = (f"{side.converged} of {side.finished}" for side in counts)
+    left_rate, right_rate = (f"{side.trained} of {side.finished}" for side in counts)
     metric = f"{claim.split} {'loss' if loss else 'accuracy'} ({left_rate} converged)"
     return (
         f"{claim.left} reached {sides[0]} {metric}, against {sides[1]} for {claim.right} "
@@ -126,7 +126,7 @@ def describe_accuracy(label: str, summary: Summary) -> str:
     of 5 converged)`.
     """
     counts = summary.counts
-    rate = f"{counts.converged} of {counts.finished} converged"
+    rate = f"{counts.trained} of {counts.finished} converged"
     if counts.out_of_memory:
         return f"{label} ran out of memory"
     if summary.mean_pct is None:
@@ -195,7 +195,7 @@ def limits(analysis: StudyAnalysis) -> str:
 
 def test_split_note(analysis: StudyAnalysis) -> str:
     """Explain that the test images selected nothing, and name the split that did."""
-    best = any(condition.recipe.choose == "best" for condition in analysis.study.conditions)
+    best = any(condition.recipe.select == "best" for condition in analysis.study.conditions)
     if has_finetuning(analysis):
         return (
             "The test photographs chose nothing: validation chose the epoch, the learning "
@@ -271,6 +271,6 @@ def dot_plot_alt(analysis: StudyAnalysis) -> str:
         counts = summary.counts
         parts.append(
             f"{label}: {mean if summary.mean_pct is not None else 'no mean'}, "
-            f"{counts.converged} of {counts.planned} converged"
+            f"{counts.trained} of {counts.planned} converged"
         )
     return "Test accuracy of every run by condition. " + "; ".join(parts) + "."

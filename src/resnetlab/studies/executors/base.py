@@ -147,7 +147,7 @@ class JobQueue:
                 return None
             reason = "the system killed the process for want of memory"
             result = Result(
-                schema=SCHEMA, status="out of memory", reason=reason, step=0, chosen_step=0
+                schema=SCHEMA, status="out of memory", reason=reason, step=0, selected_step=0
             )
             directory.commit(result)
             return RunEvent("finished", job.id, status="out of memory", reason=reason)

@@ -63,7 +63,7 @@ class LocalExecutor:
         processes = (
             max(1, available_cpus() // max(1, numerics.threads)) if numerics.device == "cpu" else 1
         )
-        return min(len(jobs), (self.placement.workers or processes) * self.placement.abreast)
+        return min(len(jobs), (self.placement.workers or processes) * self.placement.parallel_seeds)
 
     def run(self, jobs: Sequence[Job], should_stop: Callable[[], bool]) -> Iterator[RunEvent]:
         """Run the jobs in their order as workers become free, and yield their events.
@@ -73,7 +73,7 @@ class LocalExecutor:
         """
         queued, count = (
             JobQueue(self.root, list(jobs)),
-            math.ceil(self.max_parallel(jobs) / self.placement.abreast),
+            math.ceil(self.max_parallel(jobs) / self.placement.parallel_seeds),
         )
         numerics = jobs[0].file.run.numerics if jobs else Numerics()
         workers = [_Worker(self, number, numerics.threads) for number in range(count)]
@@ -122,7 +122,7 @@ class LocalExecutor:
         ready = queued.ready_jobs()
         for worker in workers:
             if not worker.jobs and ready:
-                worker.start(queued.next_jobs(self.placement.abreast))
+                worker.start(queued.next_jobs(self.placement.parallel_seeds))
 
     def _stop_workers(self, workers: list[_Worker]) -> Iterator[RunEvent]:
         """Ask every worker to write a checkpoint and stop, and wait for it."""

@@ -117,7 +117,7 @@ def parse_ensembles(
         if "of" in table:
             table["of"] = picker.select(table["of"], "of") or ["?"]
         ensemble: Ensemble = decode(Ensemble, table, where, picker.field)
-        members = [known[label] for label in ensemble.of if label in known]
+        members = [known[label] for label in ensemble.conditions if label in known]
         if any(condition.data != members[0].data for condition in members):
             picker.add_problem(
                 "conditions of other data",

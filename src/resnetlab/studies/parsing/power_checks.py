@@ -25,7 +25,7 @@ from resnetlab.studies.claims import (
 )
 
 if TYPE_CHECKING:
-    from resnetlab.data.config import Data
+    from resnetlab.data.config import DataConfig
     from resnetlab.models.configs import ModelConfig
     from resnetlab.studies.references import MatchedReference, ReferenceValue
     from resnetlab.studies.study import Condition
@@ -188,7 +188,7 @@ def share_training(left: Condition, right: Condition) -> bool:
     differs.
     """
 
-    def plain(c: Condition) -> tuple[ModelConfig, Data, AnyRecipe]:
+    def plain(c: Condition) -> tuple[ModelConfig, DataConfig, AnyRecipe]:
         recipe: AnyRecipe = c.recipe
         recipe = (
             replace(recipe, crops=1)
@@ -210,7 +210,7 @@ def plan_warnings(
         if seeds < min_seeds:
             count = "one seed" if seeds == 1 else f"{seeds} seeds"
             notes.append(
-                f"{claim.says}: {count} cannot decide it, whatever they give; {min_seeds} can"
+                f"{claim.statement}: {count} cannot decide it, whatever they give; {min_seeds} can"
             )
         elif (
             isinstance(claim, ClaimWithMargin)
@@ -218,7 +218,7 @@ def plan_warnings(
             and not _run_variance(claim, references)
         ):
             notes.append(
-                f"{claim.says}: neither an expected_sd nor a published one, so nothing says "
+                f"{claim.statement}: neither an expected_sd nor a published one, so nothing says "
                 f"whether {seeds} seeds can "
                 "confirm its margin"
             )

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from resnetlab.data.config import Data
+from resnetlab.data.config import DataConfig
 from resnetlab.data.sources import SOURCE_NAMES
 from resnetlab.errors import InputError, Problem, suggest
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
@@ -69,8 +69,8 @@ class _StudyFile:
     claim: tuple[dict[str, Any], ...] = ()
     distance: tuple[dict[str, Any], ...] = ()
     ensemble: tuple[dict[str, Any], ...] = ()
-    published: Any = ()
-    instruments: DiagnosticsConfig = DiagnosticsConfig()
+    references: Any = ()
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
 
 
 def study_names() -> list[str]:
@@ -151,7 +151,7 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         ensembles = answerable_tables(parse_ensembles, ensemble_tables, conditions, where)
         all_rungs, (rungs, problems) = rungs, select_rungs(rungs, axis_values.get("rung", ()))
         left_out = (
-            *(rung.claim.says for rung in all_rungs if rung.claim and rung not in rungs),
+            *(rung.claim.statement for rung in all_rungs if rung.claim and rung not in rungs),
             *left_out,
         )
     problems += _check_instruments(file.instruments, conditions, where) if file is not None else ()
@@ -165,10 +165,10 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         conditions=tuple(conditions),
         seeds=file.seeds,
         claims=(*(rung.claim for rung in rungs if rung.claim), *claims),
-        published=tuple(pair for pair in references if pair.condition),
-        published_only=tuple(pair for pair in references if not pair.condition),
+        references=tuple(pair for pair in references if pair.condition),
+        unmatched_references=tuple(pair for pair in references if not pair.condition),
         numerics=file.numerics,
-        instruments=file.instruments,
+        diagnostics=file.instruments,
         overrides=changes,
         left_out=left_out,
         distances=distances,
@@ -194,7 +194,7 @@ def _check_instruments(
         )
     epochs = [condition.recipe.epochs for condition in conditions]
     last = max((epoch for epoch in epochs if epoch is not None), default=0)
-    late = [epoch for epoch in instruments.gradients if epoch > last]
+    late = [epoch for epoch in instruments.gradient_norms if epoch > last]
     if not late or None in epochs or not epochs:
         return ()
     fix = f"epochs from 0 (before training) to {last}"
@@ -343,7 +343,7 @@ def _resolve_condition(
     if isinstance(parts["data"], str):
         parts["data"] = {"source": parts["data"]}
     model, more = _collect_problems(lambda: parse_model(parts["model"], where))
-    data, more_data = _collect_problems(lambda: decode(Data, parts["data"], where, "data"))
+    data, more_data = _collect_problems(lambda: decode(DataConfig, parts["data"], where, "data"))
     recipe, more_recipe = _collect_problems(lambda: load_recipe(parts["recipe"], where))
     problems: tuple[Problem, ...] = more + more_data + more_recipe
     numerics = None
@@ -370,7 +370,7 @@ def _resolve_condition(
     ), ()
 
 
-def finetune_conflicts(model: ModelConfig, data: Data, where: str) -> tuple[Problem, ...]:
+def finetune_conflicts(model: ModelConfig, data: DataConfig, where: str) -> tuple[Problem, ...]:
     """Return the reasons that a recipe of fine-tuning cannot use this network and these data; empty
     if it can.
     """
@@ -379,7 +379,7 @@ def finetune_conflicts(model: ModelConfig, data: Data, where: str) -> tuple[Prob
         fix = "timm/NAME, torchvision/NAME, or a TOML file that names weights"
         what = "has no pre-trained weights, from which a recipe of fine-tuning begins"
         problems.append(Problem(where, what, fix, field="model", got=model.slug))
-    allowed_data = Data(source=data.source, skip_bad=data.skip_bad, split=data.split)
+    allowed_data = DataConfig(source=data.source, skip_bad=data.skip_bad, split=data.split)
     unused = [name for name, value in vars(data).items() if value != getattr(allowed_data, name)]
     for name in unused:
         fix = (
