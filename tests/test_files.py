@@ -251,7 +251,7 @@ def test_a_file_that_stays_open_is_left_whole_and_the_error_passes(
 ) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    monkeypatch.setattr(files, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(files, "IN_USE_TIMEOUT_SECONDS", 0.05)
     monkeypatch.setattr(Path, "replace", in_use)
     with pytest.raises(PermissionError):
         files.write_text(path, "new")

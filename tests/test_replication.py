@@ -110,7 +110,8 @@ def test_a_result_in_bf16_is_refused_by_name_where_it_would_be_emulated(
 ) -> None:
     monkeypatch.setattr("resnetlab.replication.processor_has_bf16", lambda: False)
     monkeypatch.setattr(
-        "resnetlab.replication._numerics", lambda *_: Numerics(device="cpu", precision="bf16")
+        "resnetlab.replication._matching_numerics",
+        lambda *_: Numerics(device="cpu", precision="bf16"),
     )
     with pytest.raises(InputError, match="precision: its runs were trained in bf16") as caught:
         list(verify(result, tmp_path))

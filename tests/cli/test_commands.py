@@ -235,7 +235,7 @@ def test_a_signal_between_two_looks_is_not_taken_for_the_end(
     finished = StudyOutcome.__new__(StudyOutcome)
     monkeypatch.setattr(StudyOutcome, "finished", True)
     monkeypatch.setattr("resnetlab.cli.work._run_plan", run_plan)
-    monkeypatch.setattr(LoadedStudy, "stages", stages)
+    monkeypatch.setattr(LoadedStudy, "plan_rounds", stages)
     monkeypatch.setattr(LoadedStudy, "report", lambda *_: finished)
     code, out, err = resnetlab("study", "run", study_file, "--until-decided")
     assert (code, out) == (130, "")

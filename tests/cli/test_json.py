@@ -114,7 +114,7 @@ def test_a_result_as_json_has_the_keys_of_the_page(
     resnetlab: Resnetlab, workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(workspace)
-    monkeypatch.setattr("resnetlab.data.download.fetch", lambda *_: Path("oxford-pets"))
+    monkeypatch.setattr("resnetlab.data.download.download_dataset", lambda *_: Path("oxford-pets"))
     if name == "import-weights":
         from resnetlab.models.build import build_model
         from resnetlab.models.parse import parse_model

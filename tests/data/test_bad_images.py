@@ -236,7 +236,7 @@ def test_neither_a_fifo_nor_a_link_is_read(
     """Nor where a system has no flags that refuse them: such an open would hang, and follow."""
     if flags != "all":
         monkeypatch.setattr(image_decoder, "_NO_FOLLOW", 0)
-        monkeypatch.setattr(image_decoder, "_READ", os.O_RDONLY)
+        monkeypatch.setattr(image_decoder, "_OPEN_FLAGS", os.O_RDONLY)
     fifo, link = os.path.join(tmp_path, "fifo"), os.path.join(tmp_path, "link")  # noqa: PTH118
     os.mkfifo(fifo)
     os.symlink("/etc/hostname", link)  # noqa: PTH211

@@ -115,7 +115,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files of images that are opened."""
     held: list[Path] = []
     read = image_decoder.read_bytes
-    monkeypatch.setattr(image_decoder, "read", lambda path: held.append(Path(path)) or read(path))
+    monkeypatch.setattr(
+        image_decoder, "read_bytes", lambda path: held.append(Path(path)) or read(path)
+    )
     return held
 
 

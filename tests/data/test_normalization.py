@@ -120,7 +120,7 @@ def test_whitened_directions_have_the_variance_that_epsilon_leaves() -> None:
 def test_moments_are_exact_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     held = images(count=70)
     mean, covariance = zca.mean_and_covariance(held.pixels)
-    monkeypatch.setattr(zca, "BLOCK", 7)
+    monkeypatch.setattr(zca, "BLOCK_IMAGES", 7)
     again = zca.mean_and_covariance(held.pixels[::-1].copy())
     assert torch.equal(mean, again[0])
     assert torch.equal(covariance, again[1])
@@ -161,7 +161,7 @@ def test_whitening_is_fitted_once_a_process_and_again_for_other_images(
 ) -> None:
     calls: list[int] = []
     plain = zca.mean_and_covariance
-    monkeypatch.setattr(zca, "moments", lambda pixels: calls.append(1) or plain(pixels))
+    monkeypatch.setattr(zca, "mean_and_covariance", lambda pixels: calls.append(1) or plain(pixels))
     first, other = images(seed=5), images(seed=6)
     one, again, two = zca.fit(first.pixels), zca.fit(first.pixels.copy()), zca.fit(other.pixels)
     assert one is again

@@ -129,7 +129,7 @@ def test_an_evaluation_of_a_network_without_places_has_a_page_without_heat(
     def without(_: nn.Module, __: torch.Tensor, where: str) -> tuple[str, nn.Module]:
         return last_spatial_layer(nn.Sequential(nn.Flatten()), torch.zeros(1, 3, 2, 2), where)
 
-    monkeypatch.setattr(explaining, "last_stage", without)
+    monkeypatch.setattr(explaining, "last_spatial_layer", without)
     said: list[str] = []
     rl.evaluate(
         rl.load_model(pets),
@@ -200,7 +200,7 @@ def test_the_stage_of_an_evaluation_s_mistakes_is_looked_for_once(
     asked: list[str] = []
     monkeypatch.setattr(
         explaining,
-        "last_stage",
+        "last_spatial_layer",
         lambda *given: asked.append(given[2]) or last_spatial_layer(*given),
     )
     found = rl.evaluate(

@@ -185,7 +185,7 @@ def test_those_above_the_limit_are_told_to_wait_and_what_takes_long_is_ended(
         release.wait(20)
         return look(self, raw, top, explained)
 
-    monkeypatch.setattr(serve.Service, "look", slow)
+    monkeypatch.setattr(serve.Service, "predict", slow)
     with client(pets, Limits(seconds=2, max_requests=1)) as held:
         answers: list[httpx.Response] = []
         first = threading.Thread(
@@ -207,7 +207,7 @@ def test_an_unforeseen_error_is_a_line_too(
     def broken(*_: object) -> serve.PredictResponse:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(serve.Service, "look", broken)
+    monkeypatch.setattr(serve.Service, "predict", broken)
     assert told(service.post("/predict", content=PHOTO), 500) == "unforeseen: ZeroDivisionError"
 
 

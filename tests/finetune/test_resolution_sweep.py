@@ -96,7 +96,7 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_go_on(
             )
         return real(self, cell)
 
-    monkeypatch.setattr(module._Sweep, "_measured", short)
+    monkeypatch.setattr(module._Sweep, "_evaluate_stages", short)
     found, report = swept(told(photos, backbone))
     assert [cell.status for cell in found.cells] == ["done", "done", "out of memory"] * 2
     assert all(cell.peak_bytes > 0 for cell in found.cells)

@@ -140,7 +140,7 @@ def test_what_is_kept_in_memory_changes_no_bit_and_stays_within_its_bound(
     first = part_of(tmp_path, 6)
     bound = 7 * 640 * 480
     for scaled in (False, True):
-        monkeypatch.setattr(module, "ALBUM_BYTES", bound)
+        monkeypatch.setattr(module, "IMAGE_CACHE_BYTES", bound)
         part = PhotoSplit(first.root, first.rows, first.labels)
         once = [crops(part, "standard", scaled, draws(6, 0)) for _ in range(3)]
         held = part._image_cache.arrays
@@ -150,7 +150,7 @@ def test_what_is_kept_in_memory_changes_no_bit_and_stays_within_its_bound(
             == part._image_cache.total_bytes
             <= bound
         )
-        monkeypatch.setattr(module, "ALBUM_BYTES", 0)
+        monkeypatch.setattr(module, "IMAGE_CACHE_BYTES", 0)
         part = PhotoSplit(first.root, first.rows, first.labels)
         for kept in once:
             np.testing.assert_array_equal(kept, crops(part, "standard", scaled, draws(6, 0)))
@@ -162,7 +162,7 @@ def test_a_photograph_that_is_kept_is_read_once(
 ) -> None:
     part, read = part_of(tmp_path, 3), []
     whole = image_decoder.read_bytes
-    monkeypatch.setattr(image_decoder, "read", lambda path: read.append(path) or whole(path))
+    monkeypatch.setattr(image_decoder, "read_bytes", lambda path: read.append(path) or whole(path))
     for epoch in range(3):
         crops(part, "standard", False, draws(3, epoch))
     assert len(read) == 3

@@ -121,35 +121,36 @@ def spied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], li
         raise typer.Exit
 
     monkeypatch.setattr("resnetlab.studies.compare.compare", lambda *_: None)
-    monkeypatch.setattr("resnetlab.studies.compare.lines", lambda _: [])
-    monkeypatch.setattr("resnetlab.runs.load.open_finished", opened)
+    monkeypatch.setattr("resnetlab.studies.compare.format_lines", lambda _: [])
+    monkeypatch.setattr("resnetlab.runs.load.open_run", opened)
     monkeypatch.setattr("resnetlab.runs.directory.check_finished", opened)
     monkeypatch.setattr("resnetlab.deploy.request.check_model", lambda *_, **__: opened())
     monkeypatch.setattr("resnetlab.inspection.render_table.render", lambda *_, **__: "")
     monkeypatch.setattr("resnetlab.models.convert.import_weights", lambda *_: "weights.safetensors")
-    monkeypatch.setattr(work, "choose_backend", lambda *_: None)
+    monkeypatch.setattr(work, "choose_executor", lambda *_: None)
     for name in ("run_study", "show_plan", "train_one", "resume_one", "verify_result"):
         monkeypatch.setattr(work, name, note(name))
     monkeypatch.setattr("resnetlab.cli.status.show_status", note("show_status"))
     monkeypatch.setattr("resnetlab.studies.plan.folder_name", lambda _: "")
     monkeypatch.setattr(LoadedStudy, "plan", note("plan"))
     monkeypatch.setattr(
-        "resnetlab.data.check.check",
+        "resnetlab.data.check.audit_source",
         lambda *_, **__: type("Audit", (), {"lines": list, "bad": ()})(),
     )
     monkeypatch.setattr(
-        "resnetlab.data.summary.describe", lambda *_, **__: type("Found", (), {"lines": list})
+        "resnetlab.data.summary.summarize_folder",
+        lambda *_, **__: type("Found", (), {"lines": list}),
     )
     monkeypatch.setattr("resnetlab.reports.dataset.write", lambda *_: "")
     survey = type("Survey", (), {"rows": (), "notes": ()})
-    monkeypatch.setattr("resnetlab.data.sources.folder.survey", lambda *_, **__: survey)
-    monkeypatch.setattr("resnetlab.data.download.fetch", lambda *_: "")
+    monkeypatch.setattr("resnetlab.data.sources.folder.scan_folder", lambda *_, **__: survey)
+    monkeypatch.setattr("resnetlab.data.download.download_dataset", lambda *_: "")
     tuned = type("Done", (), {"record": None, "model": None, "report": None})
     monkeypatch.setattr("resnetlab.finetune.api.finetune", lambda *_, **__: tuned)
-    monkeypatch.setattr("resnetlab.cli.finetune.lines", lambda *_: [])
+    monkeypatch.setattr("resnetlab.cli.finetune.summary_lines", lambda *_: [])
     monkeypatch.setattr("resnetlab.cli.finetune._check_folder", lambda _: None)
     monkeypatch.setattr("resnetlab.finetune.api.fixres", lambda *_, **__: [(None, None)])
-    monkeypatch.setattr("resnetlab.finetune.apparent_size.draw", lambda *_: "")
+    monkeypatch.setattr("resnetlab.finetune.apparent_size.draw_crops", lambda *_: "")
     monkeypatch.setattr("resnetlab.reports.fixres.write", lambda *_: "")
     monkeypatch.setattr("resnetlab.reports.fixres.page", lambda _: type("Page", (), {"answer": ""}))
     monkeypatch.chdir(tmp_path)

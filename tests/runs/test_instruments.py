@@ -25,7 +25,7 @@ EVERY_STEP = rl.Placement(checkpoint_seconds=0, max_checkpoint_seconds=0)
 
 @pytest.fixture(autouse=True)
 def pulses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resnetlab.training.loop.PULSE_SECONDS", -1.0)
+    monkeypatch.setattr("resnetlab.training.loop.TICK_SECONDS", -1.0)
 
 
 class Run:

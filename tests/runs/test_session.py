@@ -34,7 +34,7 @@ RECIPE = 'recipe.optimiser={name="adam",lr=0.003}'
 @pytest.fixture(autouse=True)
 def pulses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pulse after each step, so that every step may be a checkpoint's."""
-    monkeypatch.setattr("resnetlab.training.loop.PULSE_SECONDS", -1.0)
+    monkeypatch.setattr("resnetlab.training.loop.TICK_SECONDS", -1.0)
 
 
 def plan_of(data: Path, *settings: str, seed: int = 0, output: Path) -> Plan:

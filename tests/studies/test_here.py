@@ -93,7 +93,7 @@ def test_an_unforeseen_error_is_one_line_with_the_traceback_in_a_log(
 def test_a_run_that_another_process_trains_is_waited_for(
     small_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resnetlab.studies.executors.base.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("resnetlab.studies.executors.base.LOCK_RETRY_SECONDS", 0.01)
     attempts: list[int] = []
     real = worker.run_attempt
 
@@ -103,7 +103,7 @@ def test_a_run_that_another_process_trains_is_waited_for(
             raise RunLockedError(Problem("run", "another process trains this run", "wait for it"))
         return real(*arguments, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(worker, "attempt", attempt)
+    monkeypatch.setattr(worker, "run_attempt", attempt)
     assert train(small_npz, tmp_path).result is not None
     assert len(attempts) == 3
 

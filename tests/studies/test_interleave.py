@@ -210,7 +210,7 @@ def test_the_data_are_on_the_device_once(
         copied.append(len(images))
         return plain(images, device)
 
-    monkeypatch.setattr(DeviceImages, "of", staticmethod(of))
+    monkeypatch.setattr(DeviceImages, "from_images", staticmethod(of))
     work(tmp_path, jobs)
     dataset = load_dataset(jobs[0].file.data, tmp_path / "cache")
     assert copied.count(len(dataset.test)) == 1

@@ -52,7 +52,7 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., It
         script = tmp_path / "worker.py"
         script.write_text(WORKER.format(act=act))
         monkeypatch.setattr(local, "COMMAND", (sys.executable, str(script)))
-        monkeypatch.setattr(local, "can_launch", lambda: False)
+        monkeypatch.setattr(local, "can_fork_workers", lambda: False)
         return LocalExecutor(tmp_path, rl.Placement(workers=workers)).run(jobs, stop)
 
     return run
@@ -164,7 +164,7 @@ def test_a_run_that_another_driver_holds_is_waited_for(
 def test_stopping_waits_for_each_worker_and_leaves_none(
     backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "STOP_SECONDS", 5.0)
+    monkeypatch.setattr(local, "STOP_TIMEOUT_SECONDS", 5.0)
     began = time.monotonic()
     act = 'sys.stdin.readline(); tell(kind="stopped", id=run); sys.exit()'
     said = told(backend(jobs, act, workers=2, stop=lambda: time.monotonic() - began > 1))
@@ -174,7 +174,7 @@ def test_stopping_waits_for_each_worker_and_leaves_none(
 def test_a_worker_that_hangs_is_killed_after_its_time(
     backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "STOP_SECONDS", 0.5)
+    monkeypatch.setattr(local, "STOP_TIMEOUT_SECONDS", 0.5)
     began = time.monotonic()
     assert told(backend(jobs, "time.sleep(60)", stop=lambda: time.monotonic() - began > 1)) == []
 

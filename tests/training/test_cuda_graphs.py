@@ -291,7 +291,7 @@ def test_the_comparison_of_bits_sees_a_replay_that_does_not_see_a_change(
     """These tests can fail: without the steps taken both ways a broken capture ends with other
     bits.
     """
-    monkeypatch.setattr(cuda_graphs, "CHECKED", 0)
+    monkeypatch.setattr(cuda_graphs, "VERIFY_STEPS", 0)
     plain = gpu.plain(CASES["augmented"])
     stand_in.frozen = (STALE[stale],)
     learner = gpu.learner(CASES["augmented"])

@@ -60,8 +60,8 @@ def test_a_file_of_a_gpu_driver_sends_the_question_to_torch(
             asked.append("cuda")
             return True
 
-    monkeypatch.setattr(hardware, "_loaded", lambda: False)
-    monkeypatch.setattr(hardware, "_torch", lambda: type("Torch", (), {"cuda": Cuda}))
+    monkeypatch.setattr(hardware, "_torch_is_loaded", lambda: False)
+    monkeypatch.setattr(hardware, "_import_torch", lambda: type("Torch", (), {"cuda": Cuda}))
     monkeypatch.setattr(hardware, "GPU_FILES", ("/nothing",))
     monkeypatch.setattr("sys.platform", "linux")
     assert not hardware.has_cuda()

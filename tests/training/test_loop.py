@@ -58,7 +58,7 @@ def test_steps_that_are_no_whole_epochs_end_with_the_run(small: Any) -> None:
 def test_it_pauses_for_those_who_watch_when_time_has_passed(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "PULSE_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "TICK_SECONDS", -1.0)
     learner = small.learner(Recipe(batch_size=8, steps=4))
     assert [p.moment for p in small.run(learner)] == ["start", "pulse", "pulse", "epoch", "epoch"]
 
@@ -101,7 +101,7 @@ def test_seconds_are_those_of_training_and_not_of_the_body_of_the_callers_loop(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(loop, "PULSE_SECONDS", 1e9)
+    monkeypatch.setattr(loop, "TICK_SECONDS", 1e9)
     learner = small.learner(Recipe(batch_size=8, epochs=3))
     step = learner.train_step
 

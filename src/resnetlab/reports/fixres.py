@@ -173,8 +173,8 @@ def page(resolution_table: ResolutionTable) -> Page:
         (
             "Machine",
             (
-                f"{resolution_table.machine}; {format.format_duration(resolution_table.seconds)} in "
-                "all"
+                f"{resolution_table.machine}; "
+                f"{format.format_duration(resolution_table.seconds)} in all"
             ),
         ),
         ("Test split", chosen),
