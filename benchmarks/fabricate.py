@@ -34,11 +34,11 @@ model = {{ depth = 8, widths = [4, 4, 8] }}
 numerics = {{ device = "cpu", precision = "fp32" }}
 seeds = {seeds}
 [grid]
-recipe.optimiser.lr = {rates}
+recipe.optimizer.lr = {rates}
 [[claim]]
 says = "The first rate beats the second."
-left = {{ recipe.optimiser.lr = {first} }}
-right = {{ recipe.optimiser.lr = {second} }}
+left = {{ recipe.optimizer.lr = {first} }}
+right = {{ recipe.optimizer.lr = {second} }}
 """
 
 

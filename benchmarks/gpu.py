@@ -132,7 +132,7 @@ class Bench:
 def training(batch: int, **settings: Any) -> Recipe:
     """Without end, as the classic recipes have it."""
     classic = {
-        "optimiser": SGD(lr=0.1, momentum=0.9, weight_decay=1e-4),
+        "optimizer": SGD(lr=0.1, momentum=0.9, weight_decay=1e-4),
         "augment": Augment(crop_padding=4, flip=True),
     }
     return Recipe(batch_size=batch, **{"epochs": 10_000, **classic, **settings})
@@ -143,9 +143,9 @@ def training(batch: int, **settings: Any) -> Recipe:
 
 EQUAL: dict[str, dict[str, Any]] = {
     "sgd": {"schedule": Cosine(), "ema": 0.99},
-    "adam": {"optimiser": Adam(), "schedule": Cosine()},
-    "adamw": {"optimiser": AdamW(), "clip_norm": 1.0, "label_smoothing": 0.1},
-    "rmsprop": {"optimiser": RMSprop(), "schedule": Cosine()},
+    "adam": {"optimizer": Adam(), "schedule": Cosine()},
+    "adamw": {"optimizer": AdamW(), "clip_norm": 1.0, "label_smoothing": 0.1},
+    "rmsprop": {"optimizer": RMSprop(), "schedule": Cosine()},
 }
 
 
@@ -158,7 +158,7 @@ def differing(left: ScratchTrainState, right: ScratchTrainState) -> list[str]:
 
 
 def bits(bench: Bench, model: ModelConfig, batch: int, steps: int) -> dict[str, str]:
-    """Captured against plain for each optimiser, and seeds abreast against each alone: OK,
+    """Captured against plain for each optimizer, and seeds abreast against each alone: OK,
     DIFFERENT or PLAIN.
     """
 
@@ -341,7 +341,7 @@ def really_run(folder: Path, seconds: float) -> int:
         str(data),
         "--output",
         str(folder),
-        "--abreast",
+        "--parallel-seeds",
         str(SEEDS),
         "--device",
         "cuda",

@@ -2,8 +2,8 @@
 benchmarks/photographs.py`.
 
 Theirs: `ImageFolder`, `RandomResizedCrop(224)` and a `DataLoader`, in the calling process and with
-two workers; and the same with the flips and colours of ours. Ours: what a stage of fine-tuning
-shows, with its flips and colours, decoded exactly and scaled, for ten epochs: in the first nothing
+two workers; and the same with the flips and colors of ours. Ours: what a stage of fine-tuning
+shows, with its flips and colors, decoded exactly and scaled, for ten epochs: in the first nothing
 was decoded before, in the later ones what fits the bound was kept. Windows alternate, each side in
 a new process, for photographs of several sizes. Prints medians and ratios to the better loader,
 writes `benchmarks/photographs.json`, and ends with 1 where ten epochs of scaled decoding are below
@@ -47,7 +47,7 @@ SIZES = {(1000, 750): 200, (1500, 1000): 200, (3000, 2000): 100}
 SIZE, BATCH, WINDOWS, EPOCHS = 224, 32, 5, 10
 TARGET = 2.0
 
-COLOURS = (transforms.RandomHorizontalFlip(), transforms.ColorJitter(0.3, 0.3, 0.3))
+COLORS = (transforms.RandomHorizontalFlip(), transforms.ColorJitter(0.3, 0.3, 0.3))
 """What our stage does besides."""
 
 SIDES = ("theirs", "ours")
@@ -93,17 +93,17 @@ def measure(width: int, height: int, count: int) -> dict[str, dict[str, float]]:
                     taken.setdefault(name, []).append(images)
     pace = {name: round(statistics.median(each), 1) for name, each in taken.items()}
     best, alike = (
-        max(pace[f"{who}, {n} workers"] for n in (0, 2)) for who in ("ImageFolder", "with colours")
+        max(pace[f"{who}, {n} workers"] for n in (0, 2)) for who in ("ImageFolder", "with colors")
     )
     print(f"{width} x {height}")
     for name, images in pace.items():
         print(
             f"{name:28} {images:7.1f} images/s  {images / best:5.2f} x ImageFolder at its best, "
-            f"{images / alike:5.2f} x with colours"
+            f"{images / alike:5.2f} x with colors"
         )
     ratios = {name: round(images / best, 2) for name, images in pace.items()}
     ratios |= {
-        f"{name}, to ImageFolder with colours": round(pace[name] / alike, 2)
+        f"{name}, to ImageFolder with colors": round(pace[name] / alike, 2)
         for name in pace
         if "ours" in name
     }
@@ -116,7 +116,7 @@ def side(name: str, root: Path, width: int, height: int, window: int) -> dict[st
     found = {}
     if name == "theirs":
         for workers in (0, 2):
-            for kind, more in (("ImageFolder", ()), ("with colours", COLOURS)):
+            for kind, more in (("ImageFolder", ()), ("with colors", COLORS)):
                 held = loader(root, workers, *more)
                 count, seconds = timed(lambda held=held: sum(len(labels) for _, labels in held))  # type: ignore[misc]
                 found[f"{kind}, {workers} workers"] = count / seconds

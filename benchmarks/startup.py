@@ -151,7 +151,13 @@ def prepare(root: Path) -> None:
     save_bundle(
         root / "pets",
         module,
-        ModelFile(name="pets", model=spec, classes=classes, eval_transform=view, license=License(name="MIT")),
+        ModelFile(
+            name="pets",
+            model=spec,
+            classes=classes,
+            eval_transform=view,
+            license=License(name="MIT"),
+        ),
     )
     run([*program(), "study", "plan", "digits"], root)
 

@@ -82,19 +82,19 @@ def epochs(
         pin_memory=pinned,
         persistent_workers=tuned and workers > 0,
     )
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     criterion = nn.CrossEntropyLoss()
     running = 0.0
     while True:
         for images, targets in loader:
             images = images.to(device, non_blocking=pinned, memory_format=layout)
             targets = targets.to(device, non_blocking=pinned)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             with torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext():
                 logits = model(images)
             loss = criterion(logits.float(), targets)
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             if not tuned:
                 running += loss.item()
             yield len(targets)

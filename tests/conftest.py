@@ -54,7 +54,7 @@ STUDY = """
 name = "small"
 question = "Is the residual network better?"
 data = "{data}"
-recipe = {{ batch_size = 16, epochs = 2, optimiser = {{ name = "adam", lr = 1e-3 }} }}
+recipe = {{ batch_size = 16, epochs = 2, optimizer = {{ name = "adam", lr = 1e-3 }} }}
 model = {{ depth = 8, widths = [4, 4, 8] }}
 numerics = {{ precision = "fp32" }}
 seeds = [0, 1]
@@ -70,7 +70,7 @@ right = {{ model.shortcut = "none" }}
 def small_arrays(
     per_class: int = 40, test_per_class: int = 20, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Three classes of 8x8 grey images: bright on the left, on the right, or in the middle; easy,
+    """Three classes of 8x8 gray images: bright on the left, on the right, or in the middle; easy,
     but not trivial.
     """
     draw = np.random.default_rng(seed)
@@ -99,7 +99,7 @@ def _one_core() -> Iterator[None]:
     cores.
     """
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("resnetlab.training.resolve.cores", lambda: 1)
+        patched.setattr("resnetlab.training.resolve.available_cpus", lambda: 1)
         yield
 
 

@@ -88,9 +88,9 @@ def test_the_same_digits_hold_wherever_other_runs_lie(repeated: list[Replication
 
 
 def test_a_run_that_ended_otherwise_does_not_hold(repeated: list[Replication]) -> None:
-    dead = replace(repeated[0], reported=replace(repeated[0].reported, status="dead"))
+    dead = replace(repeated[0], reported=replace(repeated[0].reported, status="at chance"))
     assert not dead.is_consistent
-    assert format_replication(dead).endswith("reported dead, here converged: does not hold")
+    assert format_replication(dead).endswith("reported at chance, here trained: does not hold")
 
 
 def test_the_cells_are_drawn_by_the_seed_and_never_more_than_there_are(

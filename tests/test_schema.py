@@ -98,12 +98,12 @@ class House:
     animal: Annotated[Cat | Dog, discriminated_by("kind")] = Cat()
     animals: tuple[Annotated[Cat | Dog, discriminated_by("kind")], ...] = ()
     share: UnitInterval = 0.5
-    colour: Literal["red", "green"] = "red"
+    color: Literal["red", "green"] = "red"
     floors: PositiveInt | None = None
     label: Name = "home"
 
 
-FIELDS = "animal, animals, colour, floors, label, share, street"
+FIELDS = "animal, animals, color, floors, label, share, street"
 NAMES = "a string, 1 to 64 letters, digits, '.', '_' or '-'"
 
 
@@ -123,7 +123,7 @@ def told(form: Any, value: object, field: str = "") -> list[str]:
         ({}, 'house.toml: street: missing. Fix: add street = "..."'),
         (
             {"street": "a", "colr": 1},
-            f'house.toml: colr: unknown field (allowed: {FIELDS}). Fix: did you mean "colour"?',
+            f'house.toml: colr: unknown field (allowed: {FIELDS}). Fix: did you mean "color"?',
         ),
         (
             {"street": 3},
@@ -152,9 +152,9 @@ def told(form: Any, value: object, field: str = "") -> list[str]:
             ),
         ),
         (
-            {"street": "a", "colour": "gren"},
+            {"street": "a", "color": "gren"},
             (
-                'house.toml: colour: unknown value (got "gren"; allowed: red, green). Fix: did you '
+                'house.toml: color: unknown value (got "gren"; allowed: red, green). Fix: did you '
                 'mean "green"?'
             ),
         ),
@@ -408,7 +408,7 @@ def spoil(whole: Any, data: st.DataObject) -> None:
 
 fraction = st.floats(0, 1, exclude_max=True)
 positive_amount = st.floats(1e-6, 10)
-optimisers = st.one_of(
+optimizers = st.one_of(
     st.builds(
         SGD,
         lr=positive_amount,
@@ -430,7 +430,7 @@ recipes = st.builds(
     Recipe,
     batch_size=st.integers(2, 512),
     epochs=st.integers(1, 300),
-    optimiser=optimisers,
+    optimizer=optimizers,
     schedule=schedules,
     augment=st.builds(
         Augment,
@@ -440,7 +440,7 @@ recipes = st.builds(
         randaugment=st.sampled_from([None, RandAugment(operations=3)]),
         mixup=st.sampled_from([0.0, 0.2]),
     ),
-    normalise=st.sampled_from(
+    normalize=st.sampled_from(
         ["train", "half", "none", "zca", ChannelStats(mean=(0.5,), std=(0.2,))]
     ),
     label_smoothing=fraction,
@@ -516,7 +516,7 @@ def _with(value: Any, path: list[str], new: object) -> Any:
         lambda: dataclasses.replace(RUN, data=DataIdentity(sha256="0" * 64, validation=-0.0)),
         lambda: _with(
             RUN,
-            ["recipe", "optimiser"],
+            ["recipe", "optimizer"],
             SGD(lr=0.05, weight_decay=1e-4, momentum=0.9, nesterov=False),
         ),
         lambda: _with(RUN, ["recipe", "ema"], 0),
@@ -544,7 +544,7 @@ def test_the_identity_of_a_run_is_what_it_was() -> None:
         '{"algorithm_version":1,"data":{"sha256":"' + "0" * 64 + '","validation":0.0},'
         '"model":{"blocks":[3,3,3],"family":"cifar","shortcut":"B"},'
         '"numerics":{"device":"cpu","memory_format":"channels_last","precision":"fp32","threads":1},'
-        '"recipe":{"epochs":10,"optimiser":{"lr":0.05,"name":"sgd","weight_decay":0.0001},'
+        '"recipe":{"epochs":10,"optimizer":{"lr":0.05,"name":"sgd","weight_decay":0.0001},'
         '"schedule":{"milestones":[0.5],"name":"step"}},"seed":3}'
     )
     assert hashlib.sha256(canonical.encode()).hexdigest() == config_hash(RUN)
@@ -554,14 +554,14 @@ def test_the_identity_of_a_run_is_what_it_was() -> None:
 def test_the_kind_of_a_part_stands_in_the_canonical_form_even_by_default() -> None:
     assert schema.without_defaults(Recipe(epochs=1, optimizer=AdamW())) == {
         "epochs": 1,
-        "optimiser": {"name": "adamw"},
+        "optimizer": {"name": "adamw"},
     }
     assert schema.without_defaults(CifarConfig(blocks=(1, 1, 1)))["family"] == "cifar"
 
 
-def test_a_recipe_that_names_its_default_optimiser_is_the_one_that_leaves_it_out() -> None:
+def test_a_recipe_that_names_its_default_optimizer_is_the_one_that_leaves_it_out() -> None:
     assert config_hash(
-        decode(Recipe, {"epochs": 1, "optimiser": {"name": "sgd"}}, "x")
+        decode(Recipe, {"epochs": 1, "optimizer": {"name": "sgd"}}, "x")
     ) == config_hash(Recipe(epochs=1))
 
 

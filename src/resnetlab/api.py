@@ -20,7 +20,7 @@ from typing import Any
 from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.interim import next_seed_counts, with_looks
 from resnetlab.analysis.study_data import collect
-from resnetlab.bundle.licences import check_commercial_use, find_license
+from resnetlab.bundle.licenses import check_commercial_use, find_license
 from resnetlab.data.config import DataConfig
 from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
@@ -135,7 +135,7 @@ class LoadedStudy:
         at 3, 5 and 10 seeds a condition: only conditions of claims that are still undecided get
         more seeds.
 
-        Pre-trained weights whose license forbids commercial use need `accept_licence`. Raises
+        Pre-trained weights whose license forbids commercial use need `accept_license`. Raises
         InputError.
         """
         if not accept_license:
@@ -198,7 +198,7 @@ class LoadedStudy:
         page = write(evidence, root / "studies" / folder_name(plan))
         report = build_report(evidence)
         claims = tuple(
-            {"says": item.text, "verdict": item.badge, "in_full": item.note}
+            {"claim": item.text, "verdict": item.badge, "explanation": item.note}
             for item in report.verdicts
         )
         return StudyOutcome(record, report.answer, page, claims)
@@ -236,7 +236,7 @@ class LoadedStudy:
             most_seeds: Largest number of seeds a condition. Seeds are added at interim analyses
                 until every claim is decided.
             backend: Executor of the runs, instead of processes on this machine.
-            accept_licence: Accept pre-trained weights whose license forbids commercial use.
+            accept_license: Accept pre-trained weights whose license forbids commercial use.
 
         Raises:
             InputError: The study, its data or an option is invalid.
@@ -331,7 +331,7 @@ def plan_run(
     notify: Callable[[str], None] = _silent,
 ) -> Plan:
     """Return the plan of one run, which uses all cores and makes the measurements that
-    `instruments` list.
+    `diagnostics` list.
 
     Raises InputError.
     """
@@ -341,7 +341,7 @@ def plan_run(
         "name": "train",
         "question": "",
         "seeds": [seed],
-        "instruments": encode(diagnostics or DiagnosticsConfig()),
+        "diagnostics": encode(diagnostics or DiagnosticsConfig()),
     }
     study = parse_study(tables, "", Overrides(settings=tuple(settings)))
     _check_licenses(study)
@@ -376,7 +376,7 @@ def train(
         seed: Seed of the initial weights, the order of the images and the augmentation.
         settings: Values for single fields, such as `"recipe.epochs=2"` or
             `"numerics.precision=fp32"`.
-        instruments: Measurements during and after training.
+        diagnostics: Measurements during and after training.
         output: Folder that contains `runs`.
         stop: Function that is asked between steps; training ends with a checkpoint once it returns
             True.

@@ -2,7 +2,7 @@
 reported ones.
 
 The 95 % prediction interval of one new run is mean +- t s sqrt(1 + 1 / n), from the n reported
-converged runs of its condition. One run proves nothing about a mean, and one in twenty lies outside
+trained runs of its condition. One run proves nothing about a mean, and one in twenty lies outside
 its interval by chance.
 """
 
@@ -34,7 +34,7 @@ class Replication:
     reported: RunRow
     repeated: RunRow
     prediction_interval: Interval | None
-    """Prediction interval of a single new run; None if fewer than two reported runs converged."""
+    """Prediction interval of a single new run; None if fewer than two reported runs trained."""
     same_environment: bool
     """True if torch, processor, data and numerics equal those of a reported run."""
 
@@ -42,7 +42,7 @@ class Replication:
     def is_consistent(self) -> bool:
         """Return True if the repetition agrees with the reported run.
 
-        Both must have the same status. The accuracy of a converged run must equal the reported one
+        Both must have the same status. The accuracy of a trained run must equal the reported one
         or lie in the prediction interval.
         """
         if self.repeated.status != self.reported.status:
@@ -51,7 +51,7 @@ class Replication:
             return True
         accuracy = _accuracy(self.repeated)
         if (
-            self.repeated.status != "converged"
+            self.repeated.status != "trained"
             or self.prediction_interval is None
             or accuracy is None
         ):
@@ -69,7 +69,9 @@ class Replication:
 
 def sample_runs(study_data: StudyData, num_runs: int, seed: int) -> tuple[RunRow, ...]:
     """Draw `cells` finished runs of a result by `seed`. Raises InputError if there are none."""
-    finished = [row for row in study_data.rows if row.status in ("converged", "dead", "diverged")]
+    finished = [
+        row for row in study_data.rows if row.status in ("trained", "at chance", "diverged")
+    ]
     if not finished:
         raise input_error(
             study_data.study.name,
@@ -116,7 +118,7 @@ def verify(
             conditions=(_with_data(condition, data),),
             seeds=(row.seed,),
             claims=(),
-            published=(),
+            references=(),
             ladder=(),
             ensembles=(),
             numerics=numerics,
@@ -130,13 +132,13 @@ def verify(
         alike = [
             other
             for other in evidence.rows
-            if (other.condition, other.status) == (row.condition, "converged")
+            if (other.condition, other.status) == (row.condition, "trained")
         ]
-        converged = [value for other in alike if (value := _accuracy(other)) is not None]
+        trained = [value for other in alike if (value := _accuracy(other)) is not None]
         yield Replication(
             row,
             now.rows[0],
-            _prediction_interval(converged),
+            _prediction_interval(trained),
             _is_same_environment(evidence, now, plan, row),
         )
 
@@ -223,12 +225,8 @@ def _accuracy(row: RunRow) -> float | None:
     return None if row.test_error_pct is None else 100 - row.test_error_pct
 
 
-def _prediction_interval(converged: Sequence[float]) -> Interval | None:
-    return (
-        prediction_interval([(converged, ReportedResult(value=0.0))])
-        if len(converged) > 1
-        else None
-    )
+def _prediction_interval(trained: Sequence[float]) -> Interval | None:
+    return prediction_interval([(trained, ReportedResult(value=0.0))]) if len(trained) > 1 else None
 
 
 def _with_data(condition: Condition, data: str) -> Condition:

@@ -75,6 +75,54 @@ def _type_adapter(type_: Any) -> TypeAdapter[Any]:
     return _adapters[type_]
 
 
+SCHEMA = 2
+"""Version of the names in files. Schema 2 gave fields and statuses the field's standard names."""
+
+RENAMED_FIELDS = {
+    "abreast": "parallel_seeds",
+    "accumulate": "grad_accum_steps",
+    "capture": "cuda_graphs",
+    "checkpoint_parts": "grad_checkpointing",
+    "choose": "select",
+    "chosen": "selected_on",
+    "depth_decay": "layer_decay",
+    "deviation": "std",
+    "differs": "differences",
+    "drop_blocks": "ablate_blocks",
+    "gradients": "gradient_norms",
+    "instruments": "diagnostics",
+    "licence": "license",
+    "longest_loss_seconds": "max_checkpoint_seconds",
+    "m": "num_runs",
+    "normalise": "normalize",
+    "of": "conditions",
+    "optimiser": "optimizer",
+    "published": "references",
+    "ranks": "world_size",
+    "rates": "lrs",
+    "rule": "crop_mode",
+    "runs": "run_values",
+    "said": "summary",
+    "says": "statement",
+    "trains": "trainable",
+    "view": "crop_mode",
+}
+"""Names of fields in schema 1, and in schema 2."""
+
+
+def check_schema(table: object, where: str) -> None:
+    """Raise InputError if `table`, the content of the file `where`, has another schema version."""
+    schema = table.get("schema", 1) if isinstance(table, dict) else None
+    if schema == SCHEMA:
+        return
+    if isinstance(schema, int) and schema < SCHEMA:
+        what = f"written by an older resnetlab: fields were renamed in schema {SCHEMA} (CHANGELOG)"
+        fix = "run it again, or read it with the version that wrote it"
+    else:
+        what, fix = "another schema", "read it with the resnetlab that wrote it"
+    raise input_error(where, what, fix, field="schema", got=schema, allowed=str(SCHEMA))
+
+
 def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
     """Decode `value` (plain tables, lists, strings and numbers) as an instance of the type `form`.
 
@@ -230,7 +278,11 @@ def _to_problem(type_: Any, detail: ErrorDetails, where: str, prefix: str) -> Pr
     match detail["type"]:
         case "unexpected_keyword_argument" | "extra_forbidden":
             known = sorted(item.name for item in dataclasses.fields(holder)) if holder else []
-            fix = suggest(last, known) or "remove it"
+            renamed = RENAMED_FIELDS.get(last)
+            if renamed in known:
+                fix = f"write {renamed}: the field was renamed in schema {SCHEMA}"
+            else:
+                fix = suggest(last, known) or "remove it"
             return Problem(where, "unknown field", fix, field=field, allowed=", ".join(known))
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
             fix = (

@@ -48,9 +48,9 @@ def evaluate(
     With `out`, write a page with the most confident mistakes and the tables behind it to that
     folder. Raises InputError.
     """
-    labelled = open_labeled_images(data, split, Path(cache), notify, manifest_path=manifest)
+    labeled = open_labeled_images(data, split, Path(cache), notify, manifest_path=manifest)
     return evaluate_on(
-        model, labelled, tta=tta, batch_size=batch_size, out=out, notify=notify, on_item=on_item
+        model, labeled, tta=tta, batch_size=batch_size, out=out, notify=notify, on_item=on_item
     )
 
 

@@ -56,7 +56,7 @@ def pretend(plan: Plan, root: Path, accuracy: Callable[[str, int], float]) -> No
         scores = rl.Scores(
             images=60, loss_nats=1.0, top1_error_pct=100 - accuracy(run.condition, run.seed)
         )
-        directory.commit(Result(schema=1, status="converged", step=1, selected_step=1, test=scores))
+        directory.commit(Result(schema=1, status="trained", step=1, selected_step=1, test=scores))
 
 
 def run(

@@ -71,7 +71,7 @@ def test_it_runs_as_a_run_with_a_record(small_npz: Path, tmp_path: Path) -> None
     settings = ["model.words=8", "model.patch=4", "data.validation=0.0"]
     record = rl.train("bow-svm", str(small_npz), "digits", settings=settings, output=tmp_path)
     assert record.result is not None
-    assert record.result.status == "converged"
+    assert record.result.status == "trained"
     assert record.result.test is not None
     assert record.result.test.top1_error_pct < 20
     assert record.result.test.loss_nats is None
@@ -91,7 +91,7 @@ def test_it_runs_as_a_run_with_a_record(small_npz: Path, tmp_path: Path) -> None
         diagnostics=DiagnosticsConfig(ablate_blocks=True),
     )
     assert again.id == record.id
-    assert not (folder / "instruments").exists()  # it has no blocks, and is not opened for them
+    assert not (folder / "diagnostics").exists()  # it has no blocks, and is not opened for them
 
 
 def test_what_it_is_not_is_told_in_a_line() -> None:

@@ -187,7 +187,7 @@ def test_the_card_says_what_the_file_says_and_takes_no_markup_from_names(tmp_pat
         SMALL,
         name="<script>",
         classes=("a|b", "*c*", "d"),
-        licence=License(name="CC-BY-NC-4.0", applies_to="the backbone"),
+        license=License(name="CC-BY-NC-4.0", applies_to="the backbone"),
         caveats=("The pre-training saw the test images.",),
         metrics=(
             Metric(
@@ -226,7 +226,7 @@ def test_what_is_no_model_is_told_in_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "non_commercial"), [("Apache-2.0", False), ("CC-BY-NC-4.0", True), ("cc-by-nc", True)]
 )
-def test_a_licence_that_rules_out_commerce_is_known_by_its_name(
+def test_a_license_that_rules_out_commerce_is_known_by_its_name(
     name: str, non_commercial: bool
 ) -> None:
     assert License(name=name).non_commercial is non_commercial
@@ -240,7 +240,11 @@ def test_a_finished_run_is_a_model_and_is_shown_the_pixels_that_it_trained_on(
     record = rl.train(SMALL, str(small_npz), "adam", settings=["recipe.epochs=1"], output=tmp_path)
     held = load_bundle(tmp_path / "runs" / record.id)
     assert held.file.classes == ("left", "right", "middle")
-    assert (held.file.eval_transform.crop_mode, held.file.eval_transform.size, held.file.eval_transform.channels) == ("square", 8, 1)
+    assert (
+        held.file.eval_transform.crop_mode,
+        held.file.eval_transform.size,
+        held.file.eval_transform.channels,
+    ) == ("square", 8, 1)
     assert held.file.provenance["run"] == record.id
     assert record.result is not None
     assert held.file.weights_sha256 == record.result.weights_sha256
@@ -249,7 +253,7 @@ def test_a_finished_run_is_a_model_and_is_shown_the_pixels_that_it_trained_on(
         load_bundle(tmp_path / "runs" / record.id)
 
 
-def test_a_run_on_crops_is_shown_the_centre_and_a_whitened_one_is_refused(
+def test_a_run_on_crops_is_shown_the_center_and_a_whitened_one_is_refused(
     tmp_path: Path, small_npz: Path
 ) -> None:
     import resnetlab as rl
@@ -259,7 +263,7 @@ def test_a_run_on_crops_is_shown_the_centre_and_a_whitened_one_is_refused(
     view = read_model_file(tmp_path / "runs" / record.id).eval_transform
     assert (view.crop_mode, view.resize, view.size) == ("crop", 8, 6)
     record = rl.train(
-        SMALL, str(small_npz), "adam", settings=[*cropped, "recipe.normalise=zca"], output=tmp_path
+        SMALL, str(small_npz), "adam", settings=[*cropped, "recipe.normalize=zca"], output=tmp_path
     )
     with pytest.raises(InputError, match="scaled by zca"):
         read_model_file(tmp_path / "runs" / record.id)

@@ -56,7 +56,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, small_npz: Path, study_t
     torch.manual_seed(0)
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     (root / "tiny.toml").write_text(
-        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicence = "Apache-2.0"\n'
+        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
         "mean = [0.5, 0.5, 0.5]\ndeviation = [0.5, 0.5, 0.5]\n"
     )
     np.savez(root / "bands.npz", **np.load(small_npz))

@@ -76,7 +76,7 @@ def test_a_study_file_with_three_mistakes_tells_three(
     assert [line.split(": ")[3] for line in lines] == [
         "model.depth",
         "recipe.epochs",
-        "recipe.optimiser.lr_rate",
+        "recipe.optimizer.lr_rate",
     ]
     assert all(
         line.startswith(f"resnetlab: error: {path}: ") and ". Fix: " in line for line in lines

@@ -58,7 +58,7 @@ def test_a_damaged_run_is_printed_with_its_mending_and_the_exit_code_says_so(
     assert code == 5
     (line,) = [line for line in out.splitlines() if line.startswith("damage")]
     assert line.endswith(
-        f". Fix: remove {run / 'result.json'}, then: resnetlab resume {run} --from 0"
+        f". Fix: remove {run / 'result.json'}, then: resnetlab resume {run} --from-step 0"
     )
     code, out, _ = resnetlab("doctor", run, "--json")
     assert code == 5
@@ -72,12 +72,12 @@ def test_mend_mends_the_named_run_alone(resnetlab: Resnetlab, root: Path) -> Non
     for run in (one, other):
         with (run / "metrics.jsonl").open("a") as file:
             file.write("{")
-    code, out, _ = resnetlab("doctor", one, "--mend")
+    code, out, _ = resnetlab("doctor", one, "--repair")
     assert (code, out.splitlines()[0]) == (0, f"mended: {one / 'metrics.jsonl'}")
     assert resnetlab("doctor", other)[0] == 5
-    code, _, err = resnetlab("doctor", "--mend")
+    code, _, err = resnetlab("doctor", "--repair")
     assert code == 2
-    assert "--mend: no run was named. Fix: resnetlab doctor RUN --mend" in err
+    assert "--repair: no run was named. Fix: resnetlab doctor RUN --repair" in err
 
 
 def test_the_first_lines_come_before_torch(root: Path) -> None:

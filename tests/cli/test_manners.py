@@ -285,7 +285,7 @@ def complete(line: str) -> list[str]:
         ("resnetlab train cifar-resnet20-", ["cifar-resnet20-b", "cifar-resnet20-c"]),
         ("resnetlab train cifar-resnet20 --recipe ada", ["adam"]),
         ("resnetlab train cifar-resnet20 --device cu", ["cuda"]),
-        ("resnetlab doctor --men", ["--mend"]),
+        ("resnetlab doctor --men", ["--repair"]),
     ],
 )
 def test_commands_options_and_names_are_completed_without_torch(

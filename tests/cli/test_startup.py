@@ -118,7 +118,10 @@ MISTAKES = {
         "import-weights nosuch.pth --as cifar-resnet20",
         "nosuch.pth: no such file",
     ),
-    "look at blocks of what is no run": ("inspect drop-blocks nosuch", "nosuch: no finished run"),
+    "look at blocks of what is no run": (
+        "inspect block-ablation nosuch",
+        "nosuch: no finished run",
+    ),
     "look at filters of what is no run": ("inspect filters nosuch", "nosuch: no finished run"),
 }
 
@@ -133,7 +136,7 @@ def test_a_mistake_is_told_before_anything_heavy_is_imported(here: Path, mistake
 
 
 @pytest.mark.parametrize(
-    "words", ["--help", "models", "study published imagenet-tables", "data check photos"]
+    "words", ["--help", "models", "study references imagenet-tables", "data check photos"]
 )
 def test_what_needs_no_network_imports_nothing_heavy(here: Path, words: str) -> None:
     code, out, _, imported = command(here, *words.split())

@@ -98,7 +98,7 @@ def test_cutout_is_that_of_a_loop_over_images_even_where_it_overhangs(
     images = draw.random((batch, 2, height, width)).astype(np.float32) + 1
     hole = np.stack([draw.integers(0, height, batch), draw.integers(0, width, batch)], 1)
     expected = [
-        naive_cutout(image, *centre, size) for image, centre in zip(images, hole, strict=True)
+        naive_cutout(image, *center, size) for image, center in zip(images, hole, strict=True)
     ]
     got = cutout(torch.from_numpy(images), torch.from_numpy(hole), size)
     assert np.array_equal(got.numpy(), np.stack(expected))
@@ -111,7 +111,7 @@ def test_a_hole_away_from_the_edge_has_its_whole_area(size: int, zeros: int) -> 
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_normalised_images_are_x_less_mean_by_sd_in_fp32_and_channels_last(channels: int) -> None:
+def test_normalized_images_are_x_less_mean_by_sd_in_fp32_and_channels_last(channels: int) -> None:
     pixels = pixels_of(4, 6, 5, channels)
     mean, deviation = [0.5, 0.4, 0.3][:channels], [0.2, 0.25, 0.3][:channels]
     got = normalize(torch.from_numpy(pixels), torch.tensor(mean), torch.tensor(deviation))
@@ -122,7 +122,7 @@ def test_normalised_images_are_x_less_mean_by_sd_in_fp32_and_channels_last(chann
     assert np.abs(got.numpy() - expected.transpose(0, 3, 1, 2)).max() < 2e-6
 
 
-def test_normalised_images_are_those_of_torchvision() -> None:
+def test_normalized_images_are_those_of_torchvision() -> None:
     from torchvision.transforms import v2
 
     pixels = torch.from_numpy(pixels_of(4, 6, 6, 3))

@@ -113,7 +113,7 @@ def test_an_image_of_just_under_the_cap_is_judged_by_its_pixels_not_by_a_warning
     assert not refused(png_header(9_900, 10_000)).startswith("more than")
 
 
-def test_palette_transparency_alpha_and_colour_keys_are_composited_on_white() -> None:
+def test_palette_transparency_alpha_and_color_keys_are_composited_on_white() -> None:
     red = Image.new("RGBA", (8, 8), (200, 0, 0, 255))
     red.paste((0, 0, 200, 0), (0, 0, 4, 8))  # the left half is wholly transparent blue
     half = Image.new("RGBA", (8, 8), (0, 0, 0, 128))
@@ -136,15 +136,15 @@ def test_palette_transparency_alpha_and_colour_keys_are_composited_on_white() ->
     assert abs(int(np.asarray(image_decoder.decode(encoded(half)))[0, 0, 0]) - 127) <= 1
 
 
-def test_grey_with_alpha_stays_grey_and_is_composited_on_white() -> None:
-    grey = Image.new("LA", (8, 8), (40, 255))
-    grey.paste((40, 0), (0, 0, 4, 8))
-    image = image_decoder.decode(encoded(grey))
+def test_gray_with_alpha_stays_gray_and_is_composited_on_white() -> None:
+    gray = Image.new("LA", (8, 8), (40, 255))
+    gray.paste((40, 0), (0, 0, 4, 8))
+    image = image_decoder.decode(encoded(gray))
     assert image.mode == "L"
     assert np.asarray(image)[0].tolist() == [255] * 4 + [40] * 4
 
 
-def test_one_bit_images_are_black_and_white_grey() -> None:
+def test_one_bit_images_are_black_and_white_gray() -> None:
     bits = Image.new("1", (8, 8), 1)
     bits.paste(0, (0, 0, 4, 8))
     image = image_decoder.decode(encoded(bits))
@@ -152,7 +152,7 @@ def test_one_bit_images_are_black_and_white_grey() -> None:
     assert np.asarray(image)[0].tolist() == [0] * 4 + [255] * 4
 
 
-def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
+def test_sixteen_bit_gray_is_scaled_not_clipped() -> None:
     levels = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)
     image = image_decoder.decode(encoded(Image.fromarray(levels)))
     assert image.mode == "L"
@@ -196,7 +196,7 @@ def test_a_damaged_exif_block_does_not_cost_the_image() -> None:
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP"])
 def test_of_an_animation_the_first_frame_is_taken(kind: str) -> None:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "lime", "blue")]
     options = {"lossless": True} if kind == "WEBP" else {}
     raw = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     with Image.open(io.BytesIO(raw)) as opened:
@@ -204,7 +204,7 @@ def test_of_an_animation_the_first_frame_is_taken(kind: str) -> None:
     assert np.asarray(image_decoder.decode(raw))[0, 0].tolist() == [255, 0, 0]
 
 
-def test_a_square_is_the_centre_of_the_image_resized() -> None:
+def test_a_square_is_the_center_of_the_image_resized() -> None:
     image = picture(5, 80, 40)
     pixels = np.asarray(image.resize((40, 20), Image.Resampling.BILINEAR).crop((10, 0, 30, 20)))
     assert (

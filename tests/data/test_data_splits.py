@@ -112,7 +112,9 @@ def test_another_seed_gives_another_split() -> None:
     cuts = {
         tuple(
             numbers(
-                split_dataset(source_of([30, 30]), DataConfig(source="n", split_seed=seed)).validation
+                split_dataset(
+                    source_of([30, 30]), DataConfig(source="n", split_seed=seed)
+                ).validation
             )
         )
         for seed in range(8)
@@ -124,7 +126,9 @@ def test_the_draw_is_the_one_that_was_published() -> None:
     """Golden: a change here changes every run's data and must raise the form's number."""
     assert stratify.stable_permutation(10, "validation", 0, "cat").tolist() == GOLDEN_ORDER
     assert (
-        numbers(split_dataset(source_of([12, 8]), DataConfig(source="n", validation=0.25)).validation)
+        numbers(
+            split_dataset(source_of([12, 8]), DataConfig(source="n", validation=0.25)).validation
+        )
         == GOLDEN_CUT
     )
 

@@ -1,4 +1,4 @@
-"""Images on a device, and the statistics by which they are normalised."""
+"""Images on a device, and the statistics by which they are normalized."""
 
 from __future__ import annotations
 

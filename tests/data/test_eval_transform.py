@@ -26,7 +26,7 @@ HALF = {"mean": (0.5,) * 3, "deviation": (0.5,) * 3}
 @given(
     st.integers(8, 90), st.integers(8, 90), st.integers(5, 40), st.integers(0, 20), st.booleans()
 )
-def test_a_crop_is_torchvisions_resize_and_centre_crop(
+def test_a_crop_is_torchvisions_resize_and_center_crop(
     width: int, height: int, size: int, more: int, bicubic: bool
 ) -> None:
     kind = "bicubic" if bicubic else "bilinear"
@@ -77,9 +77,9 @@ def test_a_square_has_the_pixels_that_a_run_trains_on() -> None:
     )
 
 
-def test_grey_and_colour_become_what_the_network_takes() -> None:
-    grey = EvalTransform(size=16, channels=1, mean=(0.5,), std=(0.5,))
-    assert apply_eval_transform(picture(0, 30, 20), grey).shape == (16, 16, 1)
+def test_gray_and_color_become_what_the_network_takes() -> None:
+    gray = EvalTransform(size=16, channels=1, mean=(0.5,), std=(0.5,))
+    assert apply_eval_transform(picture(0, 30, 20), gray).shape == (16, 16, 1)
     assert apply_eval_transform(picture(0, 30, 20, "L"), EvalTransform(size=16, **HALF)).shape == (
         16,
         16,

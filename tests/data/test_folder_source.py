@@ -176,14 +176,14 @@ def test_images_of_one_square_size_keep_it_and_others_become_sixty_four(tmp_path
     assert "resized to 64 pixels" in other.notes[0]
 
 
-def test_a_folder_of_grey_images_has_one_channel_and_one_colour_makes_three(tmp_path: Path) -> None:
-    root = split_tree(tmp_path / "grey", mode="L")
-    grey = opened(root, image_size=8)
-    assert grey.train.pixels.shape[3] == 1
-    save(root / "test/cat/colour.png", picture(1))
+def test_a_folder_of_gray_images_has_one_channel_and_one_color_makes_three(tmp_path: Path) -> None:
+    root = split_tree(tmp_path / "gray", mode="L")
+    gray = opened(root, image_size=8)
+    assert gray.train.pixels.shape[3] == 1
+    save(root / "test/cat/color.png", picture(1))
     mixed = opened(root, image_size=8)
     assert mixed.train.pixels.shape[3] == 3
-    np.testing.assert_array_equal(mixed.train.pixels[..., 1:2], grey.train.pixels)
+    np.testing.assert_array_equal(mixed.train.pixels[..., 1:2], gray.train.pixels)
 
 
 # What is passed over

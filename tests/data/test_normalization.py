@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 def images(count: int = 40, side: int = 6, channels: int = 3, seed: int = 0) -> LabeledImages:
-    """Smooth images: neighbours are alike, as in photographs."""
+    """Smooth images: neighbors are alike, as in photographs."""
     draw = np.random.default_rng(seed)
     noise = draw.normal(size=(count, side + 2, side + 2, channels)).cumsum(1).cumsum(2)[:, 2:, 2:]
     pixels = np.clip(128 + 12 * noise, 0, 255).astype(np.uint8)
@@ -62,7 +62,7 @@ def test_given_numbers_are_applied_as_they_are(
     )
 
 
-def test_the_train_split_is_normalised_by_its_own_mean_and_sd() -> None:
+def test_the_train_split_is_normalized_by_its_own_mean_and_sd() -> None:
     held = images()
     scale = fit_normalizer("train", held, 0, CPU)
     assert isinstance(scale, ChannelNormalizer)
@@ -172,20 +172,20 @@ def test_whitening_is_fitted_once_a_process_and_again_for_other_images(
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("zac", "recipe.normalise: unknown value"),
-        (3, "recipe.normalise: unknown value"),
-        ({"mean": [0.5]}, "recipe.normalise.deviation: missing"),
+        ("zac", "recipe.normalize: unknown value"),
+        (3, "recipe.normalize: unknown value"),
+        ({"mean": [0.5]}, "recipe.normalize.deviation: missing"),
         (
             {"mean": [0.5], "deviation": [0.5, 0.5]},
-            "recipe.normalise.mean: 1 means and 2 deviations",
+            "recipe.normalize.mean: 1 means and 2 deviations",
         ),
-        ({"mean": [0.5], "deviation": [0.0]}, "recipe.normalise.deviation[0]: out of range"),
-        ({"mean": [0.5], "sd": [0.5], "deviation": [0.5]}, "recipe.normalise.sd: unknown field"),
+        ({"mean": [0.5], "deviation": [0.0]}, "recipe.normalize.deviation[0]: out of range"),
+        ({"mean": [0.5], "sd": [0.5], "deviation": [0.5]}, "recipe.normalize.sd: unknown field"),
     ],
 )
 def test_a_mistake_in_a_scale_is_told_in_one_line(value: object, said: str) -> None:
     with pytest.raises(InputError) as caught:
-        decode(Recipe, {"epochs": 1, "normalise": value}, "study.toml", "recipe")
+        decode(Recipe, {"epochs": 1, "normalize": value}, "study.toml", "recipe")
     (line,) = str(caught.value).splitlines()
     assert said in line
     assert "Fix: " in line
@@ -204,13 +204,13 @@ def test_a_mistake_in_a_scale_is_told_in_one_line(value: object, said: str) -> N
             Recipe(epochs=1, normalize="imagenet"),
             32,
             1,
-            "recipe: normalise: numbers for 3 channels",
+            "recipe: normalize: numbers for 3 channels",
         ),
         (
             Recipe(epochs=1, normalize=ChannelStats(mean=(0.5,), std=(0.5,))),
             32,
             3,
-            "recipe: normalise: numbers for 1",
+            "recipe: normalize: numbers for 1",
         ),
     ],
 )

@@ -49,7 +49,7 @@ def test_arrays_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert (source.name, source.validation, source.train.labels.dtype) == ("set", None, np.int64)
 
 
-def test_grey_images_need_no_channel_axis_and_unnamed_classes_are_numbered(tmp_path: Path) -> None:
+def test_gray_images_need_no_channel_axis_and_unnamed_classes_are_numbered(tmp_path: Path) -> None:
     flat = {
         "x_train": np.zeros((12, 6, 6), np.uint8),
         "x_test": np.zeros((6, 6, 6), np.uint8),

@@ -130,7 +130,7 @@ def test_an_evaluation_leaves_a_page_and_its_tables(
     ]
     held = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert held["top1"]["images"] == 14
-    assert held["licence"]["name"] == "MIT"
+    assert held["license"]["name"] == "MIT"
     page = (tmp_path / "out" / "report.html").read_text()
     shown = min(24, len(found.mistakes))
     assert page.count('<img src="data:image/jpeg;base64,') == 2 * shown  # each with its heat

@@ -99,7 +99,7 @@ def test_a_class_that_the_model_lacks_is_told_with_the_nearest(pets: Path) -> No
         explain(load_model(pets), picture(0), "newts")
 
 
-def test_a_grey_model_explains_in_colour(tmp_path: Path, small_npz: Path) -> None:
+def test_a_gray_model_explains_in_color(tmp_path: Path, small_npz: Path) -> None:
     import resnetlab as rl
     from resnetlab.models.configs import CifarConfig
 
@@ -171,7 +171,7 @@ def test_the_heat_is_that_of_an_independent_library(network: object) -> None:
     assert np.abs(ours - theirs).max() < 1e-4
 
 
-def test_the_colours_of_heat_are_the_turbo_map() -> None:
+def test_the_colors_of_heat_are_the_turbo_map() -> None:
     from matplotlib import colormaps
 
     heat = np.linspace(0, 1, 256, dtype=np.float32)[None]
@@ -180,7 +180,9 @@ def test_the_colours_of_heat_are_the_turbo_map() -> None:
 
 def test_several_photographs_are_explained_as_each_alone(pets: Path) -> None:
     model = load_model(pets)
-    shown = [apply_eval_transform(picture(seed, 60, 50), model.file.eval_transform) for seed in range(11)]
+    shown = [
+        apply_eval_transform(picture(seed, 60, 50), model.file.eval_transform) for seed in range(11)
+    ]
     labels = [CLASSES[seed % len(CLASSES)] for seed in range(10)] + [""]
     together = list(Explainer(model).explain(shown, labels))
     for pixels, label, one in zip(shown, labels, together, strict=True):

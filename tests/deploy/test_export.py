@@ -56,10 +56,10 @@ def test_another_program_names_photographs_as_predict_does(
         assert np.allclose([given[name] for name in CLASSES], row, atol=1e-4)
 
 
-def test_the_file_says_how_it_is_used_and_under_which_licence(tmp_path: Path) -> None:
+def test_the_file_says_how_it_is_used_and_under_which_license(tmp_path: Path) -> None:
     folder = write_model(
         tmp_path / "wsl",
-        licence=License(name="CC-BY-NC-4.0"),
+        license=License(name="CC-BY-NC-4.0"),
         caveats=("Has seen the test images.",),
     )
     export(load_model(folder, device="cpu", accept_license=True), "onnx", tmp_path / "wsl.onnx")
@@ -67,7 +67,7 @@ def test_the_file_says_how_it_is_used_and_under_which_licence(tmp_path: Path) ->
     told = {item.key: item.value for item in held.metadata_props}
     assert json.loads(told["classes"]) == list(CLASSES)
     assert json.loads(told["view"])["resize"] == 28
-    assert told["licence"] == "CC-BY-NC-4.0"
+    assert told["license"] == "CC-BY-NC-4.0"
     assert json.loads(told["non_commercial"]) is True
     assert json.loads(told["caveats"]) == ["Has seen the test images."]
     assert all(not tensor.external_data for tensor in held.graph.initializer)
@@ -83,7 +83,7 @@ def test_a_program_of_torch_export_gives_the_same_for_any_batch(pets: Path, tmp_
         assert torch.allclose(program(images), load_model(pets).module(images), atol=1e-5)
         assert program(images[:1]).shape == (1, 6)
     assert json.loads(extra["classes"]) == list(CLASSES)
-    assert json.loads(extra["model.json"])["licence"]["name"] == "MIT"
+    assert json.loads(extra["model.json"])["license"]["name"] == "MIT"
 
 
 @pytest.mark.parametrize("by", [1e-3, float("nan")])

@@ -181,8 +181,10 @@ def test_predictions_as_csv_are_a_line_a_class(pets: Path, photos: Path, run: Ru
 
 
 def test_weights_that_are_not_for_commerce_need_a_word(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "wsl", licence=License(name="CC-BY-NC-4.0", applies_to="the backbone"))
-    with pytest.raises(InputError, match=r"CC-BY-NC-4.0 \(the backbone\).*--accept-licence"):
+    folder = write_model(
+        tmp_path / "wsl", license=License(name="CC-BY-NC-4.0", applies_to="the backbone")
+    )
+    with pytest.raises(InputError, match=r"CC-BY-NC-4.0 \(the backbone\).*--accept-license"):
         load_model(folder)
     assert load_model(folder, accept_license=True).predict([picture(0)])
 

@@ -72,7 +72,7 @@ def test_a_photograph_gets_what_predict_says_of_it(
         assert [one["probability"] for one in held["classes"]] == pytest.approx(
             [g.probability for g in expected]
         )
-        assert (held["model"], held["licence"], held["grad_cam"]) == ("pets", "MIT", "")
+        assert (held["model"], held["license"], held["grad_cam"]) == ("pets", "MIT", "")
 
 
 def test_the_heat_comes_as_a_picture_where_it_is_asked_for(service: TestClient) -> None:
@@ -82,14 +82,14 @@ def test_the_heat_comes_as_a_picture_where_it_is_asked_for(service: TestClient) 
     assert Image.open(io.BytesIO(base64.b64decode(text))).size == (24, 24)
 
 
-def test_health_says_which_model_is_served_and_its_licence(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "wsl", licence=License(name="CC-BY-NC-4.0"))
+def test_health_says_which_model_is_served_and_its_license(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "wsl", license=License(name="CC-BY-NC-4.0"))
     with client(folder) as held:
         assert held.get("/health").json() == {
             "status": "ok",
             "model": "wsl",
             "classes": len(CLASSES),
-            "licence": "CC-BY-NC-4.0",
+            "license": "CC-BY-NC-4.0",
         }
         assert "No commercial use" in held.get("/").text
 

@@ -38,11 +38,11 @@ def images(count: int = 6, seed: int = 0) -> Tensor:
 
 def stepped(model: nn.Module, steps: int = 3) -> nn.Module:
     """A few steps of training, as the loop does them: in whatever mode the network is."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for step in range(steps):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         F.cross_entropy(model(images(seed=step)), torch.arange(6)).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
     return model
 
 

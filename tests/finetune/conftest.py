@@ -34,7 +34,7 @@ def pretrained(place: Path) -> Path:
     write_weights(place / "tiny.safetensors", model.state_dict(), {})
     file = place / "tiny.toml"
     file.write_text(
-        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicence = "Apache-2.0"\n'
+        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
         "mean = [0.5, 0.5, 0.5]\ndeviation = [0.5, 0.5, 0.5]\n"
     )
     return file

@@ -416,8 +416,8 @@ def test_a_size_below_what_the_network_takes_is_refused(photos: Path, backbone: 
 
 def test_non_commercial_weights_need_a_word(photos: Path, backbone: Path) -> None:
     backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
-    assert "no commercial use. Fix: --accept-licence" in refused(told(photos, backbone))
-    done = finetune(told(photos, backbone, recipe=QUICK, accept_licence=True))
+    assert "no commercial use. Fix: --accept-license" in refused(told(photos, backbone))
+    done = finetune(told(photos, backbone, recipe=QUICK, accept_license=True))
     assert load_bundle(done.model_folder).file.license.non_commercial
 
 
@@ -517,7 +517,7 @@ def test_without_weights_and_without_a_network_one_line_says_what_to_do(
 def test_a_recipe_says_what_it_cannot_take() -> None:
     recipe = Recipe(epochs=1)
     with pytest.raises(ValueError, match="no place here"):
-        stage(recipe=replace(recipe, normalise="half"))
+        stage(recipe=replace(recipe, normalize="half"))
     with pytest.raises(ValueError, match="whole images differ in shape"):
         FinetuneRecipe(name="a", crop_mode="whole", stages=(stage(),))
 

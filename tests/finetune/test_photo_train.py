@@ -1,4 +1,4 @@
-"""Crops, flips and colours: in bounds, the same each time, and each draw's stream its own."""
+"""Crops, flips and colors: in bounds, the same each time, and each draw's stream its own."""
 
 from __future__ import annotations
 
@@ -93,13 +93,11 @@ def test_without_augmentation_training_sees_what_evaluation_sees() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_random_crop_is_what_pillow_makes_of_the_same_draws(channels: int) -> None:
-    """Within the levels that rounding in between gives: a crop, a flip, and the changes of colour
+    """Within the levels that rounding in between gives: a crop, a flip, and the changes of color
     in their order.
     """
     image, every = texture("down", 3, 610, 470), draws()
-    view = EvalTransform(
-        size=48, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels
-    )  # type: ignore[arg-type]
+    view = EvalTransform(size=48, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels)  # type: ignore[arg-type]
     for place in range(20):
         top, left, height, width = random_resized_crop_box(470, 610, every.crop[place].tolist())
         box = (left, top, left + width, top + height)
@@ -112,7 +110,7 @@ def test_a_random_crop_is_what_pillow_makes_of_the_same_draws(channels: int) -> 
             theirs = theirs.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         by = [0.7 + 0.6 * draw for draw in every.jitter[place].tolist()]
         for turn in every.jitter_order[place].tolist():
-            if channels == 3 or turn < 2:  # grey has no saturation
+            if channels == 3 or turn < 2:  # gray has no saturation
                 theirs = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)[turn](
                     theirs
                 ).enhance(by[turn])
@@ -137,13 +135,13 @@ def test_the_same_place_of_the_same_epoch_is_the_same_whatever_came_before(how: 
     assert (later != first[0]).any()
 
 
-def test_colours_of_stage_two_move_by_a_twentieth_at_most() -> None:
-    grey = Image.new("RGB", (48, 40), (100, 100, 100))
-    held = np.stack([shown(grey, "test-like", place) for place in range(50)])
+def test_colors_of_stage_two_move_by_a_twentieth_at_most() -> None:
+    gray = Image.new("RGB", (48, 40), (100, 100, 100))
+    held = np.stack([shown(gray, "test-like", place) for place in range(50)])
     assert held.min() >= 94
     assert held.max() <= 106
     assert np.ptp(held) > 4
-    wild = np.stack([shown(grey, "standard", place) for place in range(50)])
+    wild = np.stack([shown(gray, "standard", place) for place in range(50)])
     assert wild.min() < 85
     assert wild.max() > 115
     assert (wild.min(), wild.max()) >= (69, 0)

@@ -196,7 +196,7 @@ def test_the_command_writes_the_table_and_the_picture_and_refuses_sizes_that_are
     assert out.startswith("By validation the best pair is train 16, test ")
     assert (photos.parent / "reports" / "stripes-tiny-fixres" / "report.html").is_file()
     texture("plain", 1, 300, 200).save(photos.parent / "one.png")
-    code, out, err = call("--picture", "one.png", "--train-sizes", "64", "--test-sizes", "64")
+    code, out, err = call("--preview", "one.png", "--train-sizes", "64", "--test-sizes", "64")
     assert code == 0, err
     assert "times as large in training as in evaluation" in out
     assert (photos.parent / "reports" / "picture.png").is_file()

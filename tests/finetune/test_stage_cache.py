@@ -43,11 +43,11 @@ SLOW = """
 [[stages]]
 name = "stage one"
 trains = "classifier"
-recipe = { batch_size = 8, epochs = 2, optimiser = { name = "adam" } }
+recipe = { batch_size = 8, epochs = 2, optimizer = { name = "adam" } }
 [[stages]]
 name = "stage two"
 trains = "all"
-recipe = { batch_size = 8, epochs = 25, optimiser = { name = "adam" } }
+recipe = { batch_size = 8, epochs = 25, optimizer = { name = "adam" } }
 """
 
 

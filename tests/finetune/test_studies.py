@@ -20,7 +20,7 @@ import resnetlab as rl
 from helpers.processes import import_path
 from resnetlab.analysis.study_data import collect
 from resnetlab.api import LoadedStudy, load_study, plan_run, resume_job
-from resnetlab.bundle.licences import find_license
+from resnetlab.bundle.licenses import find_license
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.status import show_status
 from resnetlab.cli.work import show_plan
@@ -50,7 +50,7 @@ from resnetlab.studies.run import read_record
 from resnetlab.training.interleave import round_robin
 
 FIXRES = {"base": "fixres", "epochs": 1, "train_size": 16}
-LEARNS = {"batch_size": 8, "optimiser": {"name": "adam", "lr": 0.05}}
+LEARNS = {"batch_size": 8, "optimizer": {"name": "adam", "lr": 0.05}}
 RECIPE = {
     "name": "mine",
     "train_size": 16,
@@ -61,7 +61,7 @@ RECIPE = {
             "trains": "last norm",
             "size": "test",
             "augment": "test-like",
-            "recipe": LEARNS | {"epochs": 1, "optimiser": {"name": "adam"}},
+            "recipe": LEARNS | {"epochs": 1, "optimizer": {"name": "adam"}},
         },
     ],
 }
@@ -176,7 +176,7 @@ def test_a_finished_run_is_a_model_that_gives_the_answers_which_the_run_kept(
     plan = loaded(photos, backbone).plan(tmp_path)
     for result in do(plan, tmp_path):
         assert result is not None
-        assert result.status in ("converged", "dead")
+        assert result.status in ("trained", "at chance")
         assert result.validation is not None
         assert result.validation.images == 12
     folder = RunDirectory.find(tmp_path, plan.runs[0].id).path
@@ -215,14 +215,14 @@ def test_a_run_is_dead_where_neither_validation_nor_test_rose_above_luck(
             is_at_chance(max(looks), 1 / 3, 12, len(looks)),
             is_at_chance(100 - result.test.top1_error_pct, 1 / 3, 18, 1),
         )
-        assert result.status == ("dead" if all(lucky) else "converged")
+        assert result.status == ("at chance" if all(lucky) else "trained")
 
 
 def test_where_a_later_stage_is_worse_the_run_is_the_stage_that_validation_prefers(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     first, second = RECIPE["stages"]  # type: ignore[misc]
-    spoiled = second | {"recipe": LEARNS | {"epochs": 2, "optimiser": {"name": "adam", "lr": 40.0}}}
+    spoiled = second | {"recipe": LEARNS | {"epochs": 2, "optimizer": {"name": "adam", "lr": 40.0}}}
     grid = {"recipe.test_size": [24]}
     plan = loaded(
         photos,
@@ -234,7 +234,9 @@ def test_where_a_later_stage_is_worse_the_run_is_the_stage_that_validation_prefe
     ).plan(tmp_path)
     (result,) = do(plan, tmp_path)
     assert result is not None
-    assert result.selected_step <= 8 * 4 < result.step  # in the first stage, of four batches an epoch
+    assert (
+        result.selected_step <= 8 * 4 < result.step
+    )  # in the first stage, of four batches an epoch
     bundle = load_bundle(RunDirectory.find(tmp_path, plan.runs[0].id).path)
     parts = open_photographs(photos, cache=tmp_path / "cache")
     for part, scores in ((parts.validation, result.validation), (parts.test, result.test)):
@@ -290,7 +292,7 @@ def test_what_decides_a_run_is_in_its_name_and_nothing_else(
         .replace("Apache-2.0", "MIT")
     )
     (moved / "other.toml").write_text(text)
-    assert hashes(moved / "other.toml") == before  # where weights lie, and their licence
+    assert hashes(moved / "other.toml") == before  # where weights lie, and their license
     assert (
         hashes(recipe=RECIPE | {"name": "other", "about": "?"}) == before
     )  # what a recipe is called
@@ -368,8 +370,8 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
             r"data\.validation: has no place.*data\.split cuts",
         ),
         (
-            {"instruments": {"drop_blocks": True}},
-            "instruments: measured while a network is trained",
+            {"diagnostics": {"drop_blocks": True}},
+            "diagnostics: measured while a network is trained",
         ),
         (
             {"recipe": {"base": "fixres", "train_sise": 16}},
@@ -443,13 +445,13 @@ def test_weights_that_are_not_for_commerce_are_fitted_only_by_those_who_say_that
     backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
     study = loaded(photos, backbone)
     with pytest.raises(
-        InputError, match=r"CC-BY-NC-4\.0.*no commercial use. Fix: --accept-licence"
+        InputError, match=r"CC-BY-NC-4\.0.*no commercial use. Fix: --accept-license"
     ):
         next(study.plan_rounds(tmp_path))
     assert len(next(study.plan_rounds(tmp_path, accept_license=True)).runs) == 4
-    with pytest.raises(InputError, match="--accept-licence"):
+    with pytest.raises(InputError, match="--accept-license"):
         plan_run(str(backbone), str(photos), "probe", output=tmp_path)
-    with pytest.raises(InputError, match="--accept-licence"):
+    with pytest.raises(InputError, match="--accept-license"):
         next(load_study("fixres").plan_rounds(tmp_path))
 
 
@@ -479,7 +481,7 @@ def test_networks_are_drawn_against_what_they_cost_beside_published_ones(
         replace(
             row,
             parameters=(10 if row.condition == first else 30) * 1_000_000,
-            status="converged",
+            status="trained",
             evaluation_seconds=2.0 if row.condition == first else 4.0,
         )
         for row in held.rows

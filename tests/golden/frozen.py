@@ -25,21 +25,21 @@ HERE = Path(__file__).parent
 FILE = HERE / "frozen.json"
 RESULTS = HERE.parents[1] / "results"
 
-SGD = "recipe.optimiser={name='sgd',lr=0.05,momentum=0.9,weight_decay=1e-4}"
-ADAM = "recipe.optimiser={name='adam',lr=2e-3}"
+SGD = "recipe.optimizer={name='sgd',lr=0.05,momentum=0.9,weight_decay=1e-4}"
+ADAM = "recipe.optimizer={name='adam',lr=2e-3}"
 FP32 = "numerics.precision=fp32"
 
 RUNS: dict[str, tuple[str, ...]] = {
     "plain, SGD": ("cifar-plain8", SGD, FP32),
     "option A, SGD with Nesterov": (
         "cifar-resnet8",
-        "recipe.optimiser={name='sgd',lr=0.05,nesterov=true}",
+        "recipe.optimizer={name='sgd',lr=0.05,nesterov=true}",
         FP32,
     ),
     "option A, contiguous": ("cifar-resnet8", SGD, FP32, "numerics.memory_format=contiguous"),
     "option B, Adam": ("cifar-resnet8-b", ADAM, FP32),
-    "option C, AdamW": ("cifar-resnet8-c", "recipe.optimiser={name='adamw',lr=2e-3}", FP32),
-    "gated, RMSprop": ("cifar-resnet8-gated", "recipe.optimiser={name='rmsprop'}", FP32),
+    "option C, AdamW": ("cifar-resnet8-c", "recipe.optimizer={name='adamw',lr=2e-3}", FP32),
+    "gated, RMSprop": ("cifar-resnet8-gated", "recipe.optimizer={name='rmsprop'}", FP32),
     "full pre-activation": ("cifar-resnet8-b", "model.arrangement=full-preactivation", SGD, FP32),
     "bottleneck": ("cifar-resnet8", "model.block=bottleneck", SGD, FP32),
     "without batch norm": ("cifar-plain8", "model.batch_norm=false", ADAM, FP32),
@@ -68,15 +68,15 @@ RUNS: dict[str, tuple[str, ...]] = {
         FP32,
     ),
     "one cycle": ("cifar-resnet8", "recipe.schedule={name='one-cycle'}", SGD, FP32),
-    "ZCA": ("cifar-resnet8", "recipe.normalise=zca", ADAM, FP32),
+    "ZCA": ("cifar-resnet8", "recipe.normalize=zca", ADAM, FP32),
     "per image, cosine": (
         "cifar-resnet8",
-        "recipe.normalise=per-image",
+        "recipe.normalize=per-image",
         "recipe.schedule={name='cosine'}",
         SGD,
         FP32,
     ),
-    "accumulated gradients": ("cifar-resnet8", "numerics.accumulate=2", SGD, FP32),
+    "accumulated gradients": ("cifar-resnet8", "numerics.grad_accum_steps=2", SGD, FP32),
     "two threads": ("cifar-resnet8", "numerics.threads=2", SGD, FP32),
     "bf16": ("cifar-resnet8", SGD, "numerics.precision=bf16-emulated"),
 }

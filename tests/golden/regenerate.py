@@ -3,7 +3,7 @@
 networks.tsv: every network with a name, counted on the network as built (the meta device), not from
 its spec. layers.tsv: output size and weights of each layer of the small classic networks.
 fields.tsv: what `inspect model` says of each layer: output, parameters, multiply-adds, receptive
-fields, jump. families.tsv: what `inspect family` says of the depth report's table 1 and of the
+fields, jump. families.tsv: what `inspect table` says of the depth report's table 1 and of the
 ImageNet networks. windows.tsv: the arithmetic of `inspect conv` and `inspect pool`, the cases of
 the practical's figure 1 among them.
 """

@@ -7,8 +7,8 @@ from resnetlab.stats.verdict import Arm
 
 
 def arm(values=(), whole=None, chance=10.0, **others):
-    """An arm with these converged values, and others given as outcome = values."""
-    runs = [("converged", value) for value in values]
+    """An arm with these trained values, and others given as outcome = values."""
+    runs = [("trained", value) for value in values]
     for outcome, held in others.items():
         runs += [(outcome.replace("_", " "), value) for value in held]
     held = summarize(runs, chance)

@@ -13,7 +13,7 @@ from resnetlab.data.sources import open_source
 
 
 def picture(seed: int, width: int = 24, height: int = 16, mode: str = "RGB") -> Image.Image:
-    """A smooth gradient with a colour of its own, which survives JPEG and resizing recognisably."""
+    """A smooth gradient with a color of its own, which survives JPEG and resizing recognizably."""
     rng = np.random.default_rng(seed)
     ramp = np.linspace(0, 1, width)[None, :, None] * np.linspace(0.2, 1, height)[:, None, None]
     pixels = (ramp * rng.integers(60, 255, 3) + rng.integers(0, 3, (height, width, 3))).clip(0, 255)

@@ -31,7 +31,7 @@ def write_model(
         "model": NET,
         "classes": classes,
         "view": view,
-        "licence": License(name="MIT"),
+        "license": License(name="MIT"),
     }
     save_bundle(folder, module, ModelFile(**(table | fields)))  # type: ignore[arg-type]
     return folder

@@ -14,7 +14,7 @@ QUICK = str(Path(__file__).with_name("quick.toml"))
 
 
 def texture(kind: str, seed: int, width: int = 40, height: int = 32) -> Image.Image:
-    """Stripes one way, the other, or none, in colours of their own, with noise."""
+    """Stripes one way, the other, or none, in colors of their own, with noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     wave = {"across": np.sin(y / 2), "down": np.sin(x / 2), "plain": np.zeros((height, width))}[

@@ -36,31 +36,31 @@ EVENT = {
 }
 
 TRUTH = {
-    "plain 8": [("converged", x) for x in (98.9, 98.6, 99.2, 98.9, 99.4)],
-    "residual 8 (A)": [("converged", x) for x in (99.2, 98.9, 98.6, 99.4, 98.9)],
+    "plain 8": [("trained", x) for x in (98.9, 98.6, 99.2, 98.9, 99.4)],
+    "residual 8 (A)": [("trained", x) for x in (99.2, 98.9, 98.6, 99.4, 98.9)],
     "plain 56": [
-        ("converged", 35.8),
-        ("converged", 28.1),
-        ("dead", 10.3),
-        ("converged", 22.8),
-        ("dead", 14.7),
+        ("trained", 35.8),
+        ("trained", 28.1),
+        ("at chance", 10.3),
+        ("trained", 22.8),
+        ("at chance", 14.7),
     ],
-    "residual 56 (A)": [("converged", x) for x in (97.5, 96.1, 98.1, 96.9, 97.2)],
+    "residual 56 (A)": [("trained", x) for x in (97.5, 96.1, 98.1, 96.9, 97.2)],
 }
 """By condition, by seed: how the run ends, and at what test accuracy in percent."""
 
 EVERY_STATUS = TRUTH | {
     "plain 8": [
-        ("converged", 98.9),
+        ("trained", 98.9),
         ("out of memory", None),
         ("missing", None),
         ("diverged", None),
-        ("dead", 11.1),
+        ("at chance", 11.1),
     ],
     "residual 8 (A)": [
         ("missing", None),
-        ("converged", 98.9),
-        ("converged", 98.6),
+        ("trained", 98.9),
+        ("trained", 98.6),
         ("running", None),
         ("waiting", None),
     ],
@@ -115,7 +115,7 @@ def _record(run, outcome, accuracy, events, test_curve):
         provenance += (broken, {"event": "gave up", "time": "2026-11-22T07:02:00Z"})
     metrics = tuple(_metrics(outcome, accuracy, generator, test_curve))
     result = None
-    if outcome in ("converged", "dead", "diverged", "out of memory"):
+    if outcome in ("trained", "at chance", "diverged", "out of memory"):
         result = _result(outcome, accuracy, metrics, generator)
     return RunRecord(
         id=run.id, file=run.file, metrics=metrics, provenance=provenance, result=result
@@ -124,7 +124,7 @@ def _record(run, outcome, accuracy, events, test_curve):
 
 def _metrics(outcome, accuracy, generator, test_curve):
     """Exponential decay from a guess to the accuracy, with noise; failures stop where they fail."""
-    final = {"converged": accuracy, "dead": accuracy}.get(outcome) or 40.0
+    final = {"trained": accuracy, "at chance": accuracy}.get(outcome) or 40.0
     last = {"diverged": 3, "running": 4, "missing": 2, "out of memory": 0}.get(outcome, EPOCHS)
     rate = 0.9 if final > 90 else 0.25
     for epoch in range(last + 1):
@@ -165,7 +165,7 @@ def _result(outcome, accuracy, metrics, generator):
     return Result(
         schema=1,
         status=outcome,
-        reason="never left chance" if outcome == "dead" else "",
+        reason="never left chance" if outcome == "at chance" else "",
         step=step,
         selected_step=step,
         train=Scores(images=500, loss_nats=loss * 0.9, top1_error_pct=error * 0.9),

@@ -61,9 +61,9 @@ def test_the_map_on_a_larger_image_is_the_network_on_each_of_its_windows() -> No
     ).eval()
     with torch.no_grad():
         for layer in (model.conv1, model.conv2, model.conv3):
-            centre = layer.weight[:, :, 2, 2].clone()
+            center = layer.weight[:, :, 2, 2].clone()
             layer.weight.zero_()
-            layer.weight[:, :, 2, 2] = centre
+            layer.weight[:, :, 2, 2] = center
         image = torch.randn(1, 3, 48, 40, generator=torch.Generator().manual_seed(2))
         scores = FullyConvolutional(model, (3, 32, 32))(image)
         assert scores.shape == (1, 10, 3, 2)
@@ -90,10 +90,10 @@ def test_a_network_that_cannot_be_read_so_is_told_in_a_line() -> None:
 
 
 def test_fully_conv_prints_the_map_of_scores(call: Call) -> None:
-    code, out, _ = call("fully-conv", "alexnet-cifar", "--input", "3x64x96", "--json")
+    code, out, _ = call("fully-convolutional", "alexnet-cifar", "--input", "3x64x96", "--json")
     held = json.loads(out)
     assert (code, held["scores"]) == (0, [10, 5, 9])
     assert held["largest_difference_at_training_size"] < 1e-5
-    code, _, err = call("fully-conv", "alexnet-cifar", "--input", "3x16x96")
+    code, _, err = call("fully-convolutional", "alexnet-cifar", "--input", "3x16x96")
     assert (code, err.count("\n")) == (2, 1)
     assert "at least 3x32x32" in err

@@ -1,4 +1,4 @@
-"""What the instruments say is what was reviewed: the golden tables, and what the sources and torch
+"""What the diagnostics say is what was reviewed: the golden tables, and what the sources and torch
 say of the same.
 """
 

@@ -30,7 +30,7 @@ SHORTCUTS = ["none", "A", "B", "C", "gated"]
 
 
 def build(spec: CifarConfig, seed: int = 0) -> nn.Module:
-    """In double precision, with normalisations that are not the identity."""
+    """In double precision, with normalizations that are not the identity."""
     model = build_model(spec, 3, 5, lambda name: make_generator(seed, "init", name)).double().eval()
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():

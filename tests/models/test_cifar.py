@@ -144,7 +144,7 @@ def reference(
 
 
 def stirred(spec: CifarConfig, channels: int = 3) -> nn.Module:
-    """A network in double precision whose normalisations are not the identity."""
+    """A network in double precision whose normalizations are not the identity."""
     model = build(spec, channels).double()
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():

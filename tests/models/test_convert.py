@@ -184,13 +184,13 @@ def test_a_family_without_known_repositories_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_the_licence_of_what_is_imported_goes_with_it(theirs: nn.Module, tmp_path: Path) -> None:
+def test_the_license_of_what_is_imported_goes_with_it(theirs: nn.Module, tmp_path: Path) -> None:
     torch.save(theirs.state_dict(), tmp_path / "theirs.th")
     path = import_weights(
         tmp_path / "theirs.th", "cifar-resnet20", tmp_path / "out", "CC-BY-NC-4.0"
     )
     with safe_open(path, framework="pt") as file:
-        assert json.loads(file.metadata()["resnetlab"])["licence"] == "CC-BY-NC-4.0"
+        assert json.loads(file.metadata()["resnetlab"])["license"] == "CC-BY-NC-4.0"
     from resnetlab.deploy.predict import load_model
 
     with pytest.raises(InputError, match="rules out commercial use"):

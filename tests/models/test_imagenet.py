@@ -49,7 +49,7 @@ def test_torchvisions_weights_load_and_give_torchvisions_logits(name: str) -> No
     theirs = get_model(name, weights=None).eval()
     with torch.no_grad():
         for key, tensor in theirs.state_dict().items():
-            if "running" in key:  # as initialised they would hide a norm in another's place
+            if "running" in key:  # as initialized they would hide a norm in another's place
                 tensor.uniform_(0.9, 1.1) if "var" in key else tensor.normal_(0, 0.1)
         ours = empty(name).to_empty(device="cpu").eval()
         load_weights(

@@ -92,7 +92,7 @@ def test_a_name_that_resembles_nothing_is_told_where_to_look() -> None:
     ],
     ids=range(9),
 )
-def test_a_depth_that_is_none_is_told_with_its_neighbours(depth: object, remedy: str) -> None:
+def test_a_depth_that_is_none_is_told_with_its_neighbors(depth: object, remedy: str) -> None:
     assert told({"depth": depth}) == [f"study.toml: {remedy}"]
 
 

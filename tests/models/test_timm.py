@@ -57,7 +57,7 @@ def test_timms_weights_load_and_give_timms_logits(name: str) -> None:
     theirs = timm.create_model(name, num_classes=10).eval()
     with torch.no_grad():
         for key, tensor in theirs.state_dict().items():
-            if "running" in key:  # as initialised they would hide a norm in another's place
+            if "running" in key:  # as initialized they would hide a norm in another's place
                 tensor.uniform_(0.9, 1.1) if "var" in key else tensor.normal_(0, 0.1)
             elif key.endswith("bn3.weight") or (name == "resnet18" and key.endswith("bn2.weight")):
                 tensor.uniform_(0.5, 1)  # timm starts them at 0, which would hide the branch
@@ -81,8 +81,8 @@ def test_a_network_of_timms_is_built_with_the_arguments_of_the_spec() -> None:
         assert torch.equal(model(images), own(images))
     assert type(model.conv_stem).__name__ == "Conv2dSame"
     assert model_cost(SMALL, 3, 7, 64)[0] == sum(p.numel() for p in own.parameters())
-    grey = build(ExternalConfig(source="timm/resnet18"), channels=1)
-    assert grey(torch.zeros(1, 1, 32, 32)).shape == (1, 7)
+    gray = build(ExternalConfig(source="timm/resnet18"), channels=1)
+    assert gray(torch.zeros(1, 1, 32, 32)).shape == (1, 7)
 
 
 def test_a_local_file_goes_there_and_back(tmp_path: Path) -> None:

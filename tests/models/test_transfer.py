@@ -155,7 +155,7 @@ def test_sizes_that_a_network_does_not_take_and_freezing_all_of_it_are_told() ->
         build_with_new_head(ExternalConfig(source="torchvision/squeezenet1_0"), 3, generator)
 
 
-def test_folded_statistics_are_recognised_and_others_are_not() -> None:
+def test_folded_statistics_are_recognized_and_others_are_not() -> None:
     norm = nn.BatchNorm2d(4, eps=1e-3)
     assert not is_folded(norm)  # mean 0, variance 1: what a norm starts with
     assert norm.running_var is not None

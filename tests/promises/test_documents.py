@@ -81,7 +81,7 @@ def test_the_files_that_contributing_names_are_there() -> None:
     )
     named = set(re.findall(r"`((?:[\w-]+/)+[\w.-]+\.(?:py|toml|json|md))`", text)) - {
         "catalog/studies/NAME.toml",
-        "catalog/published/NAME.toml",
+        "catalog/references/NAME.toml",
     }
     assert len(named) > 20
     assert (
@@ -240,9 +240,9 @@ def test_the_ladder_of_the_page_on_study_files_loads_and_claims_what_the_page_sa
     study = parse_study(tomllib.loads(text), "study-files.md", Overrides())
     assert [(rung.condition, rung.parent) for rung in study.ladder] == [
         ("baseline", ""),
-        ("+ normalisation", "baseline"),
-        ("+ momentum", "+ normalisation"),
-        ("+ momentum, constant rate", "+ normalisation"),
+        ("+ normalization", "baseline"),
+        ("+ momentum", "+ normalization"),
+        ("+ momentum, constant rate", "+ normalization"),
     ]
     assert len(study.claims) == 2
 
@@ -288,4 +288,4 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "report.html" in done.stdout
-    assert re.search(r"converged \d", done.stdout)
+    assert re.search(r"trained \d", done.stdout)

@@ -141,7 +141,7 @@ def test_after_kill_9_nothing_finished_is_run_again_and_the_rest_has_the_same_bi
 def test_seeds_side_by_side_that_are_killed_go_on_side_by_side_with_the_bits_that_they_have_alone(
     tmp_path: Path, whole: tuple[Path, dict[str, Any]]
 ) -> None:
-    kill_and_go_on(tmp_path, *whole, [0.4], "-j", "1", "--abreast", "2")
+    kill_and_go_on(tmp_path, *whole, [0.4], "-j", "1", "--parallel-seeds", "2")
 
 
 @pytest.mark.slow

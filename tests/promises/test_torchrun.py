@@ -23,14 +23,14 @@ from resnetlab.studies.run import past_runs
 RECIPE = """
 batch_size = 24
 epochs = {epochs}
-optimiser = {{ name = "sgd", lr = 0.05 }}
+optimizer = {{ name = "sgd", lr = 0.05 }}
 augment = {{ crop_padding = 2, flip = true }}
 """
 
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Train a network without batch normalisation on 100 images of 28 pixels; the last batch of an
+    """Train a network without batch normalization on 100 images of 28 pixels; the last batch of an
     epoch has four.
     """
     place, draw = tmp_path_factory.mktemp("bars"), np.random.default_rng(0)
@@ -110,7 +110,7 @@ def test_two_processes_learn_as_one_does_on_the_whole_batch(
     output, said = by_two
     assert said.count("of training") == 1  # the first alone speaks
     two, whole = past_runs(output)[0], one(words, tmp_path / "one", monkeypatch)
-    parted = one([*words, "--set", "numerics.accumulate=2"], tmp_path / "parts", monkeypatch)
+    parted = one([*words, "--set", "numerics.grad_accum_steps=2"], tmp_path / "parts", monkeypatch)
     expected = curve(whole)
     assert len(expected) == 14  # train and test at 0 to 4 epochs, the loop's own mean from 1
     for other in (two, parted):

@@ -70,7 +70,7 @@ def measured() -> StudyData:
                 for name, left in worth.items()
             ]
     study = replace(
-        evidence.study, instruments=DiagnosticsConfig(gradient_norms=(0, 2), ablate_blocks=True)
+        evidence.study, diagnostics=DiagnosticsConfig(gradient_norms=(0, 2), ablate_blocks=True)
     )
     return replace(evidence, study=study, norms=tuple(norms), blocks=tuple(blocks))
 
@@ -90,11 +90,11 @@ def test_each_epoch_has_a_figure_by_depth_and_projections_are_left_out(measured:
     assert panel.mean.x == (1.0, 2.0, 4.0, 5.0)
     assert panel.mean.y == pytest.approx([3, 0.3, 0.003, 0.0003])  # of seeds 0 to 4, the third
     assert [line.outcome for line in panel.runs] == [
-        "converged",
-        "converged",
-        "dead",
-        "converged",
-        "dead",
+        "trained",
+        "trained",
+        "at chance",
+        "trained",
+        "at chance",
     ]
     assert "plain 56 3 to 0.0003" in second.alt
     assert "19 of 20 runs" in second.caption

@@ -26,8 +26,8 @@ def evidence(distance=PAIRS):
 
 
 def curves(held, label, field):
-    """An array (runs, epochs) of the converged runs, without step 0."""
-    seeds = [row.seed for row in held.rows if row.condition == label and row.status == "converged"]
+    """An array (runs, epochs) of the trained runs, without step 0."""
+    seeds = [row.seed for row in held.rows if row.condition == label and row.status == "trained"]
     told: dict[int, list[float]] = {seed: [] for seed in seeds}
     for point in held.points:
         if (point.condition, point.split) == (label, "test") and point.seed in told and point.step:
@@ -70,7 +70,7 @@ def test_the_table_is_in_every_file_and_in_none_of_a_study_that_asks_for_none(tm
     ):
         assert "How far apart curves lie" in text
     assert reports.build_report_from_record(study_record()).distances is None
-    failed = TRUTH | {"plain 8": [("dead", 10.0)] * 5}
+    failed = TRUTH | {"plain 8": [("at chance", 10.0)] * 5}
     study = replace(load_study("digits"), distances=(PAIRS,))
     none = reports.build_report_from_record(
         study_record(failed, study=study, test_curve=True)

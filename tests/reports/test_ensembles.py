@@ -22,7 +22,9 @@ from resnetlab.studies.plan import StudyRecord
 from resnetlab.studies.study import Ensemble
 
 IMAGES = 120
-PAIR = Ensemble(statement="Together they are better.", source="a slide", conditions=("plain 8", "plain 56"))
+PAIR = Ensemble(
+    statement="Together they are better.", source="a slide", conditions=("plain 8", "plain 56")
+)
 
 
 def planted(folder, ensemble=PAIR, truth=TRUTH):
@@ -69,7 +71,7 @@ def test_seeds_that_err_on_other_images_are_all_right_together_and_the_gain_is_p
 
 
 def test_the_interval_of_one_ensemble_is_students_over_images(tmp_path):
-    """Of `plain 56` three runs converged, of seeds 0, 1 and 3: the first and the last miss the same
+    """Of `plain 56` three runs trained, of seeds 0, 1 and 3: the first and the last miss the same
     images.
     """
     joint = planted(tmp_path).ensembles[1]

@@ -20,7 +20,7 @@ def explored(truth=TRUTH, study=None):
 
 
 def accuracies(label):
-    return [value for outcome, value in TRUTH[label] if outcome == "converged"]
+    return [value for outcome, value in TRUTH[label] if outcome == "trained"]
 
 
 def test_a_study_without_claims_explores_every_pair_by_welch_and_benjamini_hochberg():
@@ -37,7 +37,7 @@ def test_a_study_without_claims_explores_every_pair_by_welch_and_benjamini_hochb
             "< 0.0001" if corrected < 1e-4 else f"{corrected:.{4 if corrected < 1e-3 else 3}f}"
         )
         notes = [f"{k} of 5 runs of {name}" for name in (a, b) if (k := len(accuracies(name))) < 5]
-        assert row[0].note == (f"of converged runs alone: {' and '.join(notes)}" if notes else "")
+        assert row[0].note == (f"of trained runs alone: {' and '.join(notes)}" if notes else "")
     assert "so none is judged" in table.note
     assert "over 6 differences" in table.note
 
@@ -70,7 +70,7 @@ def test_a_large_grid_is_set_against_its_best_and_cut():
     study = grid([6 * n + 2 for n in range(1, 31)])
     generator = np.random.default_rng(0)
     truth = {
-        condition.label: [("converged", 90 + n / 10 + x) for x in generator.normal(0, 0.3, 3)]
+        condition.label: [("trained", 90 + n / 10 + x) for x in generator.normal(0, 0.3, 3)]
         for n, condition in enumerate(study.conditions)
     }
     table = explored(truth, study)
@@ -84,9 +84,9 @@ def test_a_large_grid_is_set_against_its_best_and_cut():
 
 def test_conditions_that_cannot_be_compared_are_named_and_constant_ones_get_no_p():
     truth = TRUTH | {
-        "plain 8": [("converged", 99.0)] * 5,
-        "residual 8 (A)": [("converged", 98.0)] * 5,
-        "plain 56": [("dead", 10.0)] * 5,
+        "plain 8": [("trained", 99.0)] * 5,
+        "residual 8 (A)": [("trained", 98.0)] * 5,
+        "plain 56": [("at chance", 10.0)] * 5,
     }
     table = explored(truth)
     first = table.rows[0]
@@ -97,7 +97,7 @@ def test_conditions_that_cannot_be_compared_are_named_and_constant_ones_get_no_p
         "–",
     )
     assert "over 2 differences" in table.note
-    assert table.note.endswith("fewer than 2 converged runs: plain 56.")
+    assert table.note.endswith("fewer than 2 trained runs: plain 56.")
 
 
 def test_an_unfinished_study_explores_nothing():

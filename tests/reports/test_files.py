@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
     ).parent
 
 
-def test_every_badge_has_its_colours_and_is_read_in_both_themes():
+def test_every_badge_has_its_colors_and_is_read_in_both_themes():
     css = (files("resnetlab.reports") / "templates" / "report.css").read_text(encoding="utf-8")
     light, dark = re.findall(r":root \{(.*?)\n *\}", css, flags=re.S)[:2]
     ours = {
@@ -47,16 +47,16 @@ def test_every_badge_has_its_colours_and_is_read_in_both_themes():
         "running",
     }  # plain
     for theme in (light, dark):
-        colours = dict(re.findall(r"(--[\w-]+): (#\w{6})", theme))
+        colors = dict(re.findall(r"(--[\w-]+): (#\w{6})", theme))
         for fill, ink in {*ours.values(), ("--idle-fill", "--idle")}:
-            assert contrast(colours[fill], colours[ink]) >= 4.5
+            assert contrast(colors[fill], colors[ink]) >= 4.5
 
 
 def contrast(one, other):
     """WCAG 2: relative luminances, the lighter over the darker."""
 
-    def luminance(colour):
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    def luminance(color):
+        parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         red, green, blue = [
             p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts
         ]
@@ -118,7 +118,7 @@ def test_ids_are_unique_and_every_reference_has_its_target(folder):
     assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) <= set(ids)
 
 
-def test_figures_have_words_and_colours_of_the_page(folder):
+def test_figures_have_words_and_colors_of_the_page(folder):
     text = (folder / "report.html").read_text(encoding="utf-8")
     drawn = [a for tag, a in Page(text).tags if tag == "svg"]
     assert len(drawn) == 6
@@ -193,7 +193,7 @@ def test_a_damaged_file_is_named(folder, tmp_path):
     for name in ("report.json", "results.csv", "curves.csv"):
         shutil.copy(folder / name, tmp_path)
     text = (tmp_path / "results.csv").read_text(encoding="utf-8")
-    (tmp_path / "results.csv").write_text(text.replace("converged", "splendid"), encoding="utf-8")
+    (tmp_path / "results.csv").write_text(text.replace("trained", "splendid"), encoding="utf-8")
     with pytest.raises(InputError, match=r"results\.csv:2"):
         reports.rebuild(tmp_path)
     held = json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) | {"schema": 99}

@@ -27,37 +27,37 @@ name = "steps"
 question = "Which step helps?"
 data = { source = "digits", test_curve = true }
 model = "cifar-resnet8"
-recipe = { epochs = 10, optimiser = { name = "sgd", lr = 0.1, momentum = 0.0 }, normalise = "none" }
+recipe = { epochs = 10, optimizer = { name = "sgd", lr = 0.1, momentum = 0.0 }, normalize = "none" }
 seeds = [0, 1, 2, 3, 4]
 [[rung]]
 name = "baseline"
 why = "Where it begins."
 [[rung]]
-name = "+ normalisation"
-adds = { "recipe.normalise" = "train" }
+name = "+ normalization"
+adds = { "recipe.normalize" = "train" }
 why = "One rate suits all directions."
 [[rung]]
 name = "halves"
-instead_of = "+ normalisation"
-adds = { "recipe.normalise" = "half" }
+instead_of = "+ normalization"
+adds = { "recipe.normalize" = "half" }
 expect = "none"
 why = "Without statistics."
 [[rung]]
 name = "+ momentum"
-adds = { "recipe.optimiser.momentum" = 0.9 }
+adds = { "recipe.optimizer.momentum" = 0.9 }
 expect = "less"
 why = "Steps that are too long."
 """
 TRUTH: dict[str, list[tuple[str, float | None]]] = {
-    "baseline": [("converged", x) for x in (80.1, 80.6, 79.8, 80.4, 80.0)],
-    "+ normalisation": [("converged", x) for x in (85.1, 85.9, 84.8, 85.4, 85.2)],
-    "halves": [("converged", x) for x in (82.0, 82.6, 81.5, 82.4, 82.2)],
+    "baseline": [("trained", x) for x in (80.1, 80.6, 79.8, 80.4, 80.0)],
+    "+ normalization": [("trained", x) for x in (85.1, 85.9, 84.8, 85.4, 85.2)],
+    "halves": [("trained", x) for x in (82.0, 82.6, 81.5, 82.4, 82.2)],
     "+ momentum": [
-        ("converged", 60.0),
-        ("converged", 58.5),
+        ("trained", 60.0),
+        ("trained", 58.5),
         ("diverged", None),
-        ("converged", 61.2),
-        ("dead", 10.0),
+        ("trained", 61.2),
+        ("at chance", 10.0),
     ],
 }
 
@@ -75,7 +75,7 @@ def report(truth: Any = None) -> Report:
 
 
 def values(name: str) -> list[float]:
-    return [value for outcome, value in TRUTH[name] if outcome == "converged" and value is not None]
+    return [value for outcome, value in TRUTH[name] if outcome == "trained" and value is not None]
 
 
 def test_each_rung_is_set_against_its_parent_by_welch() -> None:
@@ -83,9 +83,9 @@ def test_each_rung_is_set_against_its_parent_by_welch() -> None:
     assert held is not None
     rows = {row[0].text: row for row in held.table.rows}
     for name, parent in (
-        ("+ normalisation", "baseline"),
+        ("+ normalization", "baseline"),
         ("halves", "baseline"),
-        ("+ momentum", "+ normalisation"),
+        ("+ momentum", "+ normalization"),
     ):
         test = stats.ttest_ind(values(name), values(parent), equal_var=False)
         interval = test.confidence_interval(0.95)
@@ -103,7 +103,7 @@ def test_what_is_expected_is_judged_and_the_rest_is_shown_without_a_verdict() ->
     assert told.ladder is not None
     assert told.claims is not None
     rows = {row[0].text: row for row in told.ladder.table.rows}
-    assert (rows["+ normalisation"][4].badge, rows["+ normalisation"][4].note.split("; ")[-1]) == (
+    assert (rows["+ normalization"][4].badge, rows["+ normalization"][4].note.split("; ")[-1]) == (
         "reproduced",
         "expected: better",
     )
@@ -112,7 +112,7 @@ def test_what_is_expected_is_judged_and_the_rest_is_shown_without_a_verdict() ->
     assert rows["halves"][4].text == "no claim"
     p = [
         stats.ttest_ind(values(a), values(b), equal_var=False).pvalue
-        for a, b in (("+ normalisation", "baseline"), ("+ momentum", "+ normalisation"))
+        for a, b in (("+ normalization", "baseline"), ("+ momentum", "+ normalization"))
     ]
     assert max(p) < 0.001, "far from the line in either order of Holm"
     assert "no claim" not in {row[-1].text for row in told.claims.rows}
@@ -140,7 +140,7 @@ def test_the_figure_leads_from_parents_and_marks_side_rungs() -> None:
     assert held is not None
     assert [(row.label, row.is_side_rung, row.parent) for row in held.plot.rows] == [
         ("baseline", False, None),
-        ("+ normalisation", False, 0),
+        ("+ normalization", False, 0),
         ("halves", True, 0),
         ("+ momentum", False, 1),
     ]
@@ -153,7 +153,7 @@ def test_the_figure_leads_from_parents_and_marks_side_rungs() -> None:
 def test_failed_runs_have_their_denominator() -> None:
     held = report().ladder
     assert held is not None
-    assert "3 of 5 converged" in held.table.rows[3][1].note
+    assert "3 of 5 trained" in held.table.rows[3][1].note
 
 
 @pytest.mark.parametrize("left", ["waiting", "running"])
@@ -165,10 +165,10 @@ def test_nothing_is_judged_before_the_last_run(left: str) -> None:
 
 
 def test_a_rung_that_never_learned_is_drawn_without_a_point() -> None:
-    held = report(TRUTH | {"+ momentum": [("dead", 10.0)] * 5}).ladder
+    held = report(TRUTH | {"+ momentum": [("at chance", 10.0)] * 5}).ladder
     assert held is not None
     assert held.plot.rows[3].mean_pct is None
-    assert "no converged run" in draw(held.plot).wide
+    assert "no trained run" in draw(held.plot).wide
 
 
 def test_all_renderers_show_the_ladder_and_other_studies_have_none(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_report_gives_what_its_evidence_gives_byte_for_byte(evidence, tmp_path
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
 
 
-def test_colours_of_a_pdf_are_fixed(evidence):
+def test_colors_of_a_pdf_are_fixed(evidence):
     import matplotlib as mpl
 
     with mpl.rc_context({"pdf.compression": 0}):
@@ -91,7 +91,7 @@ def test_colours_of_a_pdf_are_fixed(evidence):
     sentinels = {tuple(int(name[i : i + 2], 16) for i in (1, 3, 5)) for name in figures.COLORS}
     used = re.findall(r"([\d.]+) ([\d.]+) ([\d.]+) (?:rg|RG)", drawn)
     assert used
-    assert not {tuple(round(255 * float(part)) for part in colour) for colour in used} & sentinels
+    assert not {tuple(round(255 * float(part)) for part in color) for color in used} & sentinels
 
 
 @pytest.mark.parametrize(

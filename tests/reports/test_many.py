@@ -31,8 +31,8 @@ def test_of_many_conditions_the_first_have_a_panel_and_none_shows_all_others() -
             condition.label for condition in named[:MAX_PANELS]
         ]
         assert "The first 20 of 25 conditions; curves.csv holds all." in picture.caption
-        assert "Grey" not in picture.caption
+        assert "Gray" not in picture.caption
     assert "stroke-opacity: 0.45" not in draw(report.curves[0]).wide
     few = build_report_from_record(study_record(TRUTH))
-    assert "Grey" in few.curves[0].caption
+    assert "Gray" in few.curves[0].caption
     assert draw(few.curves[0]).wide.count("stroke-opacity: 0.45") == 4 * 3

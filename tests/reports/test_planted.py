@@ -27,7 +27,7 @@ model.shortcut = ["none", "A", "B"]
 
 
 def converged(*values):
-    return [("converged", value) for value in values]
+    return [("trained", value) for value in values]
 
 
 TRUTH = {
@@ -37,15 +37,15 @@ TRUTH = {
     "plain 14": converged(88.0, 88.3, 87.8, 88.2, 88.1),
     "residual 14 (A)": converged(93.0, 93.4, 92.8, 93.1, 93.3),
     "residual 14 (B)": [*converged(93.2, 93.0, 93.4, 92.9), ("missing", None)],
-    "plain 20": [*converged(84.0, 84.5, 83.8), ("dead", 10.2), ("diverged", None)],
+    "plain 20": [*converged(84.0, 84.5, 83.8), ("at chance", 10.2), ("diverged", None)],
     "residual 20 (A)": converged(95.0, 95.2, 94.8, 95.1, 95.3),
     "residual 20 (B)": [("out of memory", None)] * 5,
     "plain 56": [
-        ("dead", 10.3),
-        ("dead", 14.7),
-        ("dead", 10.3),
+        ("at chance", 10.3),
+        ("at chance", 14.7),
+        ("at chance", 10.3),
         ("diverged", None),
-        ("dead", 10.1),
+        ("at chance", 10.1),
     ],
     "residual 56 (A)": converged(97.1, 97.3, 96.9, 97.2, 97.0),
     "residual 56 (B)": [
@@ -227,7 +227,7 @@ def test_a_claim_on_the_train_images_is_judged_there_and_says_so():
 def test_failed_and_missing_runs_qualify_and_are_named(report):
     held = rows(report)
     assert held["failed runs"][-1].note == "conditional on convergence"
-    assert held["a dead arm"][-1].note.endswith("5 of 5 against 0 of 5 converged")
+    assert held["a dead arm"][-1].note.endswith("5 of 5 against 0 of 5 trained")
     assert "seeds a condition" in held["missing runs that matter"][-1].note
     assert "memory" in held["out of memory"][-1].note
 
@@ -277,9 +277,9 @@ def test_the_forest_plot_has_a_row_a_claim_with_its_failed_runs(report):
     assert held["a size"].low < held["a size"].d < held["a size"].high
     assert (held["failed runs"].conditional, held["failed runs"].said[1:]) == (
         True,
-        ("5/5 and 3/5 converged", "1 dead, 1 diverged"),
+        ("5/5 and 3/5 trained", "1 at chance, 1 diverged"),
     )
-    assert held["out of memory"].said[2] == "1 dead, 1 diverged, 5 out of memory"
+    assert held["out of memory"].said[2] == "1 at chance, 1 diverged, 5 out of memory"
     assert (held["it fails"].d, held["it fails"].said[0]) == (None, "5 of 5 fail")
     assert {row.unit for row in held.values()} == {"points", "nats", "%", ""}
     for name in CLAIMS:
@@ -291,7 +291,7 @@ def test_the_forest_plot_stands_in_the_page_and_in_the_document(tmp_path):
     assert "Effect of each claim." in page.read_text(encoding="utf-8")
     assert "](figures/claims.svg)" in (tmp_path / "report.md").read_text(encoding="utf-8")
     drawing = (tmp_path / "figures" / "claims.svg").read_text(encoding="utf-8")
-    assert "1 dead, 1 diverged" in drawing
+    assert "1 at chance, 1 diverged" in drawing
     assert "left better by, nats" in drawing
 
 

@@ -42,13 +42,13 @@ CLAIMS = {
     "faster": PAIR + "accuracy_pct = 85.0",
 }
 
-DEAD = [("dead", 10.0 + seed / 10) for seed in range(5)]
+DEAD = [("at chance", 10.0 + seed / 10) for seed in range(5)]
 MEMORY = [("out of memory", None)] * 5
-NOISY = [("converged", value) for value in (97.0, 83.0, 95.0, 87.0, 90.5)]
+NOISY = [("trained", value) for value in (97.0, 83.0, 95.0, 87.0, 90.5)]
 
 
 def around(mean):
-    return [("converged", mean + jitter) for jitter in (-0.3, -0.1, 0.0, 0.1, 0.3)]
+    return [("trained", mean + jitter) for jitter in (-0.3, -0.1, 0.0, 0.1, 0.3)]
 
 
 def lost(runs):
@@ -125,7 +125,7 @@ def test_each_truth_is_found_by_each_kind(kind, truth, word):
     told = {row[0].text: [cell.text for cell in row[1:]] for row in report.outcomes.rows}
     assert told["all"][0] == "20"  # whatever became of them
     assert all(int(row[0]) == sum(map(int, row[1:])) for row in told.values())
-    failed = [outcome for held in runs.values() for outcome, _ in held if outcome != "converged"]
+    failed = [outcome for held in runs.values() for outcome, _ in held if outcome != "trained"]
     if (
         failed
         and word in ("reproduced", "partly reproduced")

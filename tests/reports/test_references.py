@@ -195,10 +195,10 @@ def test_what_a_command_changed_costs_the_badge_and_more_seeds_do_not():
     )
     elsewhere = row(report(error(), overrides=("data = mine.npz",)))  # named as the source's
     assert elsewhere["Badge"].badge == "compatible"
-    told = row(report(error(), overrides=("recipe.optimiser.lr = 0.1 (was 0.001)",)))["Badge"]
+    told = row(report(error(), overrides=("recipe.optimizer.lr = 0.1 (was 0.001)",)))["Badge"]
     assert (
         told.note
-        == "a shrunken protocol: changed by the command: recipe.optimiser.lr = 0.1 (was 0.001)"
+        == "a shrunken protocol: changed by the command: recipe.optimizer.lr = 0.1 (was 0.001)"
     )
 
 
@@ -211,13 +211,13 @@ def test_a_shrunken_data_set_costs_the_badge():
 def test_differences_of_the_protocol_are_told_beside_a_badge():
     fields = {
         "recipe.batch_size": 128,
-        "recipe.optimiser.name": "sgd",
-        "recipe.optimiser.momentum": 0.9,
+        "recipe.optimizer.name": "sgd",
+        "recipe.optimizer.momentum": 0.9,
     }
     told = row(report(error(chosen="test"), protocol=replace(PROTOCOL, epochs=5, fields=fields)))
     assert told["Badge"].badge == "compatible"
     assert told["What differs"].text == (
-        "10 epochs (published 5); batch_size 64 (published 128); optimiser.name adam "
+        "10 epochs (published 5); batch_size 64 (published 128); optimizer.name adam "
         "(published sgd); "
         "the epoch: the last (published by the test images)"
     )
@@ -226,7 +226,7 @@ def test_differences_of_the_protocol_are_told_beside_a_badge():
 def test_failed_runs_are_told():
     told = row(report(error(70.0), condition="plain 56"))
     assert told["Measured"].note == "n = 3"
-    assert "converged runs alone" in told["What differs"].text
+    assert "trained runs alone" in told["What differs"].text
 
 
 @pytest.mark.parametrize("epoch", [None, 9.0])
@@ -318,8 +318,8 @@ def test_losses_are_compared_with_losses():
 
 
 def test_a_partial_study_and_one_run_get_no_badge():
-    one = TRUTH | {RESIDUAL: [("converged", 97.0), *[("dead", 10.0)] * 4]}
-    assert row(report(error(), truth=one))["Badge"].note == "1 converged run: no interval"
+    one = TRUTH | {RESIDUAL: [("trained", 97.0), *[("at chance", 10.0)] * 4]}
+    assert row(report(error(), truth=one))["Badge"].note == "1 trained run: no interval"
     waiting = TRUTH | {"plain 8": [("waiting", None)] * 5}
     assert row(report(error(), truth=waiting))["Badge"].note == "waiting for the last run"
 

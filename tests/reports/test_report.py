@@ -13,7 +13,7 @@ from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study
 
 FINISHED = {
-    label: [(o, x) if o not in ("running", "waiting") else ("dead", 10.0) for o, x in runs]
+    label: [(o, x) if o not in ("running", "waiting") else ("at chance", 10.0) for o, x in runs]
     for label, runs in EVERY_STATUS.items()
 }
 
@@ -26,7 +26,7 @@ def test_the_answer_names_both_arms_their_intervals_their_rates_and_the_verdict(
     report = reports.build_report_from_record(study_record())
     low, high = t_interval((35.8, 28.1, 22.8))
     assert report.answer.startswith(
-        "Residual 56 (A) reached 97.2 % [96.2, 98.1] test accuracy (5 of 5 converged)"
+        "Residual 56 (A) reached 97.2 % [96.2, 98.1] test accuracy (5 of 5 trained)"
     )
     assert f"28.9 % [{low:.1f}, {high:.1f}] for plain 56 (3 of 5)" in report.answer
     assert report.answer.endswith("reproduced, conditional on convergence.")
@@ -39,12 +39,12 @@ def test_the_answer_names_both_arms_their_intervals_their_rates_and_the_verdict(
         (
             "top1",
             "train",
-            "Residual 56 (A) reached {:.1f} % [{:.1f}, {:.1f}] train accuracy (5 of 5 converged)",
+            "Residual 56 (A) reached {:.1f} % [{:.1f}, {:.1f}] train accuracy (5 of 5 trained)",
         ),
         (
             "loss",
             "test",
-            "Residual 56 (A) reached {:.3f} nats [{:.3f}, {:.3f}] test loss (5 of 5 converged)",
+            "Residual 56 (A) reached {:.3f} nats [{:.3f}, {:.3f}] test loss (5 of 5 trained)",
         ),
     ],
 )
@@ -56,18 +56,18 @@ def test_the_answer_about_other_images_or_the_loss_has_their_means(metric, split
     answer = reports.build_report_from_record(study_record(study=study)).answer
     assert answer.startswith(said.format(sum(values) / 5, *t_interval(values)))
     assert (
-        f" {split} {'loss' if metric == 'loss' else 'accuracy'} (5 of 5 converged), against "
+        f" {split} {'loss' if metric == 'loss' else 'accuracy'} (5 of 5 trained), against "
         in answer
     )
     assert "] for plain 56 (3 of 5): " in answer
-    failed = TRUTH | {"plain 56": [("dead", 10.0)] * 5}
+    failed = TRUTH | {"plain 56": [("at chance", 10.0)] * 5}
     assert reports.build_report_from_record(study_record(failed, study=study)).answer.startswith(
         "Residual 56 is more accurate"
     )
 
 
 def test_planted_verdicts_are_told():
-    same = TRUTH | {"plain 56": [("converged", x) for x in (97.4, 96.2, 98.0, 97.0, 97.1)]}
+    same = TRUTH | {"plain 56": [("trained", x) for x in (97.4, 96.2, 98.0, 97.0, 97.1)]}
     report = reports.build_report_from_record(study_record(same))
     assert report.verdicts[0].badge == "inconclusive"
     assert "seeds a condition" in report.claims.rows[0][-1].note
@@ -78,11 +78,11 @@ def test_planted_verdicts_are_told():
 
 
 def test_too_few_converged_runs_give_the_success_rates():
-    dead = TRUTH | {"plain 56": [("converged", 35.8), *[("dead", 10.0)] * 4]}
+    dead = TRUTH | {"plain 56": [("trained", 35.8), *[("at chance", 10.0)] * 4]}
     report = reports.build_report_from_record(study_record(dead))
     assert report.verdicts[0].badge == "inconclusive"
-    assert "5 of 5 against 1 of 5 converged" in report.answer
-    assert "35.8 % in its one converged run" in report.answer
+    assert "5 of 5 against 1 of 5 trained" in report.answer
+    assert "35.8 % in its one trained run" in report.answer
 
 
 def test_out_of_memory_is_untestable():
@@ -175,7 +175,7 @@ def test_bands_are_named_as_what_they_are():
     assert "t-interval" in loss.caption
     assert "fewer than 5" in loss.caption
     plain = next(panel for panel in loss.panels if panel.label == "plain 56")
-    learned = [line.y for line in plain.runs if line.outcome == "converged"]
+    learned = [line.y for line in plain.runs if line.outcome == "trained"]
     assert plain.band[0] == tuple(min(column) for column in zip(*learned, strict=True))
     assert loss.uniform_loss == pytest.approx(2.302585)
 

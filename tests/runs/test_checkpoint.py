@@ -21,7 +21,7 @@ def checkpoint(step: int) -> Checkpoint:
     draw = torch.Generator().manual_seed(step)
     state = {
         "model/a": torch.randn(3, 4, generator=draw),
-        "optimiser/step": torch.tensor(float(step)),
+        "optimizer/step": torch.tensor(float(step)),
     }
     return Checkpoint(
         {"state": state, "best": {"a": torch.arange(5)}}, {"step": step, "torch": "2"}

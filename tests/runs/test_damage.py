@@ -139,7 +139,7 @@ def test_a_temporary_file_of_a_write_that_was_killed_is_found(
     monkeypatch.undo()
     (found,) = check_run(run).damage
     assert (found.kind, Path(found.path).parent) == ("leftover", run)
-    assert shlex.split(found.fix) == ["resnetlab", "doctor", str(run), "--mend"]
+    assert shlex.split(found.fix) == ["resnetlab", "doctor", str(run), "--repair"]
 
 
 def test_mending_removes_what_no_reader_reads_and_nothing_else(run: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_damaged_checkpoint_names_the_earlier_one_from_which_the_run_continues
     flip(stopped / "checkpoints" / str(steps[1]) / "state.safetensors")
     (found,) = check_run(stopped).damage
     assert (found.kind, found.path) == ("corrupt", str(stopped / "checkpoints" / str(steps[1])))
-    assert found.fix == f"resnetlab resume {stopped} --from {steps[0]}"
+    assert found.fix == f"resnetlab resume {stopped} --from-step {steps[0]}"
     with pytest.raises(ResnetlabError, match="differs from its SHA-256"):
         rl.resume(stopped)
     assert rl.resume(stopped, from_step=steps[0]).result
@@ -183,7 +183,7 @@ def test_a_checkpoint_that_was_cut_short_asks_for_nothing_but_to_continue(stoppe
 def test_a_finished_run_with_broken_weights_is_made_again_as_the_line_says(run: Path) -> None:
     flip(run / "weights.safetensors")
     (found,) = check_run(run).damage
-    assert found.fix == f"remove {run / 'result.json'}, then: resnetlab resume {run} --from 0"
+    assert found.fix == f"remove {run / 'result.json'}, then: resnetlab resume {run} --from-step 0"
     before = RunDirectory(run).result()
     (run / "result.json").unlink()
     again = rl.resume(run, from_step=0).result

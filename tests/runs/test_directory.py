@@ -46,7 +46,7 @@ def test_rewinding_forgets_what_came_after_a_checkpoint(tmp_path: Path) -> None:
 def test_a_result_is_committed_once(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     first, second = (
-        Result(schema=1, status="converged", step=step, selected_step=step) for step in (1, 2)
+        Result(schema=1, status="trained", step=step, selected_step=step) for step in (1, 2)
     )
     assert directory.commit(first)
     assert not directory.commit(second)

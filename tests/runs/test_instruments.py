@@ -32,7 +32,7 @@ class Run:
     """A small residual network with dropout, under a root of its own."""
 
     def __init__(
-        self, data: Path, root: Path, instruments: rl.DiagnosticsConfig = ALL, *settings: str
+        self, data: Path, root: Path, diagnostics: rl.DiagnosticsConfig = ALL, *settings: str
     ) -> None:
         model = rl.CifarConfig(blocks=(1, 1), widths=(4, 8), dropout=0.1)
         plan = plan_run(
@@ -40,7 +40,7 @@ class Run:
             str(data),
             "adam",
             settings=[*FIXED, *settings],
-            diagnostics=instruments,
+            diagnostics=diagnostics,
             output=root,
         )
         self.file, self.root = plan.runs[0].file, root
@@ -64,7 +64,7 @@ class Run:
 
     def measured(self) -> dict[str, bytes]:
         return {
-            path.name: path.read_bytes() for path in (self.directory.path / "instruments").glob("*")
+            path.name: path.read_bytes() for path in (self.directory.path / "diagnostics").glob("*")
         }
 
 
@@ -74,7 +74,7 @@ class Run:
         (),
         (
             "recipe.ema=0.9",
-            "recipe.choose=best",
+            "recipe.select=best",
             "data.validation=0.2",
             "numerics.precision=bf16-emulated",
         ),
@@ -95,9 +95,12 @@ def test_instruments_change_no_bit_of_a_run_and_no_letter_of_its_name(
     ]
     assert logits[0] == logits[1]
     assert not alone.measured()
-    assert {"gradients-0.json", "gradients-1.json", "gradients-3.json", "drop-blocks.json"} == set(
-        watched.measured()
-    )
+    assert {
+        "gradient-norms-0.json",
+        "gradient-norms-1.json",
+        "gradient-norms-3.json",
+        "block-ablation.json",
+    } == set(watched.measured())
 
 
 def test_a_stopped_run_ends_with_the_measurements_of_an_uninterrupted_one(
@@ -109,7 +112,7 @@ def test_a_stopped_run_ends_with_the_measurements_of_an_uninterrupted_one(
     for stop in (1, steps - 1, steps, steps + 1):
         broken = Run(small_npz, tmp_path / f"broken-{stop}")
         assert broken(until=stop) is None
-        assert ("gradients-1.json" in broken.measured()) == (stop >= steps)
+        assert ("gradient-norms-1.json" in broken.measured()) == (stop >= steps)
         broken()
         assert broken.measured() == whole.measured()
 
@@ -156,7 +159,7 @@ def test_blocks_may_be_asked_for_after_the_end_and_nothing_is_trained_again(
 ) -> None:
     run = Run(small_npz, tmp_path, rl.DiagnosticsConfig())
     result = run()
-    asked = replace(run.file, instruments=rl.DiagnosticsConfig(ablate_blocks=True))
+    asked = replace(run.file, diagnostics=rl.DiagnosticsConfig(ablate_blocks=True))
     assert run.directory.needs_work(asked)
     assert not run.directory.needs_work(run.file)
     before = (run.directory.path / "metrics.jsonl").read_bytes()
@@ -165,7 +168,7 @@ def test_blocks_may_be_asked_for_after_the_end_and_nothing_is_trained_again(
     assert not run.directory.needs_work(asked)
     whole = Run(small_npz, tmp_path / "whole")
     whole()
-    assert run.measured()["drop-blocks.json"] == whole.measured()["drop-blocks.json"]
+    assert run.measured()["block-ablation.json"] == whole.measured()["block-ablation.json"]
 
 
 def test_what_is_asked_of_a_run_on_its_way_is_what_a_resume_finds(
@@ -173,7 +176,7 @@ def test_what_is_asked_of_a_run_on_its_way_is_what_a_resume_finds(
 ) -> None:
     run = Run(small_npz, tmp_path, rl.DiagnosticsConfig())
     run(until=2)
-    run(until=3, file=replace(run.file, instruments=ALL))
+    run(until=3, file=replace(run.file, diagnostics=ALL))
     assert run.directory.file().diagnostics == ALL
 
 
@@ -181,7 +184,7 @@ def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_told(
     tmp_path: Path, study_text: str
 ) -> None:
     file = tmp_path / "s.toml"
-    file.write_text(study_text + "\n[instruments]\ngradients = [0, 1]\ndrop_blocks = true\n")
+    file.write_text(study_text + "\n[diagnostics]\ngradients = [0, 1]\ndrop_blocks = true\n")
     outcome = rl.load_study(file).run(tmp_path)
     plain = rl.load_study(_written(tmp_path / "p.toml", study_text)).plan(tmp_path)
     assert [cell.run.id for cell in outcome.record.runs] == [run.id for run in plain.runs]
@@ -192,13 +195,13 @@ def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_told(
     for said, line in (
         (
             "gradients = [0, 99]",
-            "instruments.gradients: after the last epoch (got 99). Fix: epochs from 0",
+            "diagnostics.gradients: after the last epoch (got 99). Fix: epochs from 0",
         ),
-        ("gradients = [1, 1]", "instruments.gradients: an epoch stands twice"),
-        ("drop_block = true", "instruments.drop_block: unknown field"),
+        ("gradients = [1, 1]", "diagnostics.gradients: an epoch stands twice"),
+        ("drop_block = true", "diagnostics.drop_block: unknown field"),
     ):
         with pytest.raises(InputError, match=line.replace("(", r"\(").replace(")", r"\)")):
-            rl.load_study(_written(tmp_path / "bad.toml", f"{study_text}\n[instruments]\n{said}\n"))
+            rl.load_study(_written(tmp_path / "bad.toml", f"{study_text}\n[diagnostics]\n{said}\n"))
 
 
 def test_train_takes_epochs_and_blocks(
@@ -218,9 +221,9 @@ def test_train_takes_epochs_and_blocks(
         "digits",
         "--epochs",
         "1",
-        "--gradients",
+        "--gradient-norms",
         "0,1",
-        "--drop-blocks",
+        "--ablate-blocks",
         "--output",
         str(tmp_path),
     )
@@ -231,7 +234,7 @@ def test_train_takes_epochs_and_blocks(
     assert {row["epoch"] for row in rows} == {0, 1}
     code, out, _ = _call(monkeypatch, capsys, "inspect", "drop-blocks", str(run), "--json")
     assert json.loads(out)["rows"][0]["without"] == "nothing"
-    code, _, err = _call(monkeypatch, capsys, "train", "cifar-resnet8", "--gradients", "one")
+    code, _, err = _call(monkeypatch, capsys, "train", "cifar-resnet8", "--gradient-norms", "one")
     assert (code, err.count("\n")) == (2, 1)
 
 

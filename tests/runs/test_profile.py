@@ -52,7 +52,7 @@ def trained(
 
 
 @pytest.mark.parametrize(
-    "options", [(), ("recipe.ema=0.9", "numerics.accumulate=2", "recipe.clip_norm=1.0")]
+    "options", [(), ("recipe.ema=0.9", "numerics.grad_accum_steps=2", "recipe.clip_norm=1.0")]
 )
 def test_a_profiled_run_has_the_bits_of_another(
     tmp_path: Path, small_npz: Path, options: tuple[str, ...]
@@ -87,11 +87,11 @@ def test_the_table_adds_up_and_the_trace_holds_its_steps(
     assert list(seconds) == list(PHASES)
     assert sum(seconds.values()) == pytest.approx(whole, abs=0.01 * len(PHASES))
     steps = sum(
-        seconds[name] for name in ("data", "forward", "backward", "optimiser", "rest of a step")
+        seconds[name] for name in ("data", "forward", "backward", "optimizer", "rest of a step")
     )
     assert 0.5 * 1000 * result.train_seconds < steps < whole
     assert (
-        min(seconds["forward"], seconds["backward"], seconds["optimiser"], seconds["evaluation"])
+        min(seconds["forward"], seconds["backward"], seconds["optimizer"], seconds["evaluation"])
         > 0
     )
     events = json.loads(gzip.decompress((held.path / "profile" / TRACE_FILE).read_bytes()))[

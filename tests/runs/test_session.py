@@ -28,7 +28,7 @@ from resnetlab.training.loop import TrainEvent
 from resnetlab.training.state import ScratchTrainState
 
 EVERY_STEP = rl.Placement(checkpoint_seconds=0, max_checkpoint_seconds=0)
-RECIPE = 'recipe.optimiser={name="adam",lr=0.003}'
+RECIPE = 'recipe.optimizer={name="adam",lr=0.003}'
 
 
 @pytest.fixture(autouse=True)
@@ -91,9 +91,9 @@ class Runner:
     [
         (),
         ("numerics.threads=2",),
-        ("recipe.ema=0.9", "recipe.choose=best", "data.validation=0.2"),
+        ("recipe.ema=0.9", "recipe.select=best", "data.validation=0.2"),
         (
-            'recipe.optimiser={name="sgd",lr=0.1,nesterov=true}',
+            'recipe.optimizer={name="sgd",lr=0.1,nesterov=true}',
             "recipe.schedule={name='one-cycle'}",
             "recipe.clip_norm=1.0",
         ),
@@ -104,8 +104,8 @@ class Runner:
         ),
         (
             "recipe.augment={crop=6,flip=true,mixup=0.4,randaugment={operations=2}}",
-            "recipe.normalise=zca",
-            'recipe.optimiser={name="rmsprop"}',
+            "recipe.normalize=zca",
+            'recipe.optimizer={name="rmsprop"}',
         ),
     ],
 )
@@ -206,9 +206,9 @@ def test_a_run_leaves_the_files_that_its_readers_expect(tmp_path: Path, small_np
     "options",
     [
         (),
-        ("recipe.normalise=per-image",),
-        ("recipe.normalise=zca", "recipe.augment.crop=6"),
-        ("recipe.normalise=half",),
+        ("recipe.normalize=per-image",),
+        ("recipe.normalize=zca", "recipe.augment.crop=6"),
+        ("recipe.normalize=half",),
     ],
 )
 def test_the_weights_file_holds_all_that_a_prediction_needs(
@@ -257,7 +257,7 @@ def test_best_keeps_the_weights_with_the_least_validation_error(
     tmp_path: Path, small_npz: Path
 ) -> None:
     runner = Runner(
-        small_npz, tmp_path, "recipe.choose=best", "data.validation=0.3", "recipe.epochs=6", RECIPE
+        small_npz, tmp_path, "recipe.select=best", "data.validation=0.3", "recipe.epochs=6", RECIPE
     )
     result = runner()
     errors = {
@@ -359,10 +359,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_before_a_good_checkp
 
 
 def test_a_network_that_never_leaves_chance_is_dead(tmp_path: Path, small_npz: Path) -> None:
-    runner = Runner(small_npz, tmp_path, 'recipe.optimiser={name="sgd",lr=1e-12,momentum=0.0}')
+    runner = Runner(small_npz, tmp_path, 'recipe.optimizer={name="sgd",lr=1e-12,momentum=0.0}')
     result = runner()
     assert result is not None
-    assert result.status == "dead"
+    assert result.status == "at chance"
     assert "never above chance" in result.reason
     assert result.test is not None
 
@@ -418,7 +418,7 @@ def test_a_full_disk_is_said_before_a_checkpoint_is_written_and_the_run_goes_on_
     ("settings", "named"),
     [
         (("recipe.batch_size=8",), "batch_size"),
-        (("recipe.optimiser.lr=0.5",), "lr"),
+        (("recipe.optimizer.lr=0.5",), "lr"),
         (("numerics.precision=bf16-emulated",), "precision"),
     ],
 )
@@ -465,7 +465,7 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_offered(
     damaged = bytearray(state.read_bytes())
     damaged[-5] ^= 16
     state.write_bytes(damaged)
-    with pytest.raises(InputError, match=r"state.safetensors differs .* --from 7"):
+    with pytest.raises(InputError, match=r"state.safetensors differs .* --from-step 7"):
         runner()
     assert runner(from_step=7) is not None
     assert outcome(runner.directory.path) == outcome(whole.directory.path)

@@ -70,7 +70,7 @@ def test_hurdle_interval_is_the_bonferroni_product_and_the_whole_range_below_two
 
 @given(st.lists(accuracies, min_size=2, max_size=8), st.randoms())
 def test_the_order_of_seeds_changes_nothing(values, random):
-    runs = [("converged", value) for value in values] + [("dead", 10.0), ("diverged", None)]
+    runs = [("trained", value) for value in values] + [("at chance", 10.0), ("diverged", None)]
     shuffled = list(runs)
     random.shuffle(shuffled)
     assert summarize(runs, 10.0) == summarize(shuffled, 10.0)
@@ -79,7 +79,7 @@ def test_the_order_of_seeds_changes_nothing(values, random):
 
 @given(st.lists(accuracies, min_size=1, max_size=8))
 def test_a_diverged_run_changes_the_success_rate_and_never_lowers_n(values):
-    runs = [("converged", value) for value in values]
+    runs = [("trained", value) for value in values]
     before, after = summarize(runs, 10.0), summarize([*runs, ("diverged", None)], 10.0)
     assert after.success_rate < before.success_rate == 1
     assert after.counts.planned == before.counts.planned + 1
@@ -89,7 +89,7 @@ def test_a_diverged_run_changes_the_success_rate_and_never_lowers_n(values):
 
 def test_runs_without_an_accuracy_stay_in_the_denominators():
     summary = summarize(
-        [("converged", 90.0), ("converged", 91.0), ("missing", None), ("diverged", None)], 10.0
+        [("trained", 90.0), ("trained", 91.0), ("missing", None), ("diverged", None)], 10.0
     )
     assert summary.success_rate == 0.5
     assert summary.success_wilson == (wilson(2, 4).low, wilson(3, 4).high)
@@ -99,10 +99,10 @@ def test_runs_without_an_accuracy_stay_in_the_denominators():
 
 
 def test_interval_over_all_runs_is_students_only_where_all_ended_alike():
-    alike = summarize([("dead", x) for x in (10.0, 11.0, 12.0)], 10.0)
+    alike = summarize([("at chance", x) for x in (10.0, 11.0, 12.0)], 10.0)
     assert (alike.all_rule, alike.all_interval_pct) == ("t", t_interval((10.0, 11.0, 12.0)))
     assert alike.interval_pct is None
-    mixed = summarize([("dead", 10.0), ("dead", 11.0), ("converged", 60.0)], 10.0)
+    mixed = summarize([("at chance", 10.0), ("at chance", 11.0), ("trained", 60.0)], 10.0)
     assert (mixed.all_rule, mixed.all_interval_pct) == ("whole range", (0.0, 100.0))
 
 

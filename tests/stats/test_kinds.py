@@ -309,7 +309,7 @@ def test_more_than_two_conditions_say_how_many_have_too_few_runs():
     found = compute_verdicts([chain(arm(HIGH), arm((92.0,), dead=[10.0] * 4), arm(LOW))])[0]
     assert (found.label, found.reason) == (
         "inconclusive",
-        "too few converged runs for a test of means: 1 of the 3 conditions have fewer than 2",
+        "too few trained runs for a test of means: 1 of the 3 conditions have fewer than 2",
     )
 
 

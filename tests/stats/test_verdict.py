@@ -39,8 +39,8 @@ arms = st.lists(st.floats(0, 100).map(lambda x: round(x, 1)), min_size=2, max_si
 
 
 def arm(values=(), **others):
-    """An arm with these converged accuracies, and others given as outcome = accuracies."""
-    runs = [("converged", value) for value in values]
+    """An arm with these trained accuracies, and others given as outcome = accuracies."""
+    runs = [("trained", value) for value in values]
     for outcome, held in others.items():
         runs += [(outcome.replace("_", " "), value) for value in held]
     held = summarize(runs, 10.0)
@@ -170,7 +170,7 @@ def test_a_missing_run_must_not_matter():
     high, low = (97.0, 96.5, 97.5, 96.8), (30.0, 25.0, 36.0)
     assert verdict(arm(high, missing=[None]), arm(low)).label == "reproduced"
     left, right = arm((60.0, 60.4, 60.2), missing=[None]), arm((59.9, 59.5, 59.7))
-    present = welch(left.converged, right.converged).interval()
+    present = welch(left.trained, right.trained).interval()
     assert present.low > 0
     assert verdict(left, right).conditional
     borderline = verdict(arm((60.0, 61.0), missing=[None]), arm((57.6, 58.6)))

@@ -239,7 +239,7 @@ def test_a_claim_that_is_turned_round_comes_out_contradicted(
         "seeds": [0, 1, 2],
         "data": {"source": "digits", "validation": 0.0},
         "model": "cifar-resnet8",
-        "recipe": {"batch_size": 64, "optimiser": {"name": "adam"}},
+        "recipe": {"batch_size": 64, "optimizer": {"name": "adam"}},
         "grid": {"recipe.steps": [15, 80]},
         "claim": [
             {

@@ -416,13 +416,13 @@ def test_every_mistake_of_claims_is_told_with_those_of_the_file() -> None:
 def test_runs_of_one_training_are_pairs() -> None:
     grid = (
         GRID.split("[grid]")[0]
-        + 'model = "cifar-resnet8"\n[grid]\nrecipe.choose = ["last", "best"]\n'
+        + 'model = "cifar-resnet8"\n[grid]\nrecipe.select = ["last", "best"]\n'
     )
-    text = 'paired = true\nleft = { recipe.choose = "best" }\nright = { recipe.choose = "last" }'
+    text = 'paired = true\nleft = { recipe.select = "best" }\nright = { recipe.select = "last" }'
     found = study(text, grid=grid, data={"source": "digits", "validation": 0.1}).claims[0]
     runs = {
         label: ConditionRuns(
-            tuple(RunOutcome(seed, "converged", 10.0 * seed + e) for seed, e in enumerate(errors)),
+            tuple(RunOutcome(seed, "trained", 10.0 * seed + e) for seed, e in enumerate(errors)),
             0.1,
             10,
             1.0,
@@ -477,7 +477,7 @@ def test_no_table_ends_in_a_traceback(table: dict[str, Any]) -> None:
 
 def runs(*errors: float, epochs: float = 10.0, **more: Any) -> ConditionRuns:
     return ConditionRuns(
-        tuple(RunOutcome(i, "converged", e, e / 100, **more) for i, e in enumerate(errors)),
+        tuple(RunOutcome(i, "trained", e, e / 100, **more) for i, e in enumerate(errors)),
         0.1,
         10,
         epochs,
@@ -504,7 +504,7 @@ def test_regions_and_directions_are_those_of_the_claims() -> None:
 
 def test_less_loss_and_less_error_are_better() -> None:
     found = asked("greater")  # by loss
-    assert found.arms[0].converged == pytest.approx((-0.032, -0.03, -0.029))
+    assert found.arms[0].trained == pytest.approx((-0.032, -0.03, -0.029))
     assert found.arms[0].chance == -math.log(10)
     assert compute_verdicts([found])[0].label == "reproduced"
     effect = compute_verdicts([asked("relative")])[0].effect
@@ -520,8 +520,8 @@ def test_a_claim_on_the_train_images_is_judged_by_what_the_runs_reached_there() 
     ]
     learned = ConditionRuns(
         (
-            RunOutcome(0, "converged", 9.0, train_error_pct=1.0),
-            RunOutcome(1, "converged", 9.0, train_error_pct=2.0),
+            RunOutcome(0, "trained", 9.0, train_error_pct=1.0),
+            RunOutcome(1, "trained", 9.0, train_error_pct=2.0),
         ),
         0.1,
         10,
@@ -531,8 +531,8 @@ def test_a_claim_on_the_train_images_is_judged_by_what_the_runs_reached_there() 
         assert describe_claim(one).endswith(", on the train images")
         assert without_defaults(one)["split"] == "train"
         arms = to_hypothesis(one, dict.fromkeys((*PLAIN, *RESIDUAL), learned)).arms
-        assert {arm.converged for arm in arms} == {(-2.0, -1.0)}
-    by_loss = RunOutcome(0, "converged", 9.0, 0.3, train_error_pct=1.0, train_loss_nats=0.1)
+        assert {arm.trained for arm in arms} == {(-2.0, -1.0)}
+    by_loss = RunOutcome(0, "trained", 9.0, 0.3, train_error_pct=1.0, train_loss_nats=0.1)
     assert [by_loss.value("loss", split) for split in ("test", "train")] == [-0.3, -0.1]
     assert by_loss.value("top1", "train") == 99.0
 
@@ -560,11 +560,11 @@ def test_a_race_is_run_within_the_epochs_of_both_and_nobody_leaves_it() -> None:
     late = {"validation": ((1.0, 50.0), (2.0, 60.0), (30.0, 95.0))}
     left = ConditionRuns(
         (
-            RunOutcome(0, "converged", 5.0, curves=quick),
-            RunOutcome(1, "converged", 5.0, curves=late),
+            RunOutcome(0, "trained", 5.0, curves=quick),
+            RunOutcome(1, "trained", 5.0, curves=late),
             RunOutcome(2, "diverged"),
             RunOutcome(3, "missing"),
-            RunOutcome(4, "dead", 90.0),
+            RunOutcome(4, "at chance", 90.0),
         ),
         0.1,
         10,

@@ -30,7 +30,7 @@ SPEC = RunConfig(
 
 
 def write(
-    root: Path, spec: RunConfig, accuracy_pct: float | None, status: Status = "converged"
+    root: Path, spec: RunConfig, accuracy_pct: float | None, status: Status = "trained"
 ) -> Path:
     """A finished run, or with None one that is not."""
     file = RunFile(
@@ -77,7 +77,7 @@ def test_the_effect_is_welchs(tmp_path: Path) -> None:
 
 def test_each_warning_is_given_where_it_fits(tmp_path: Path) -> None:
     many(tmp_path, SPEC, [90.0, 91.0])
-    write(tmp_path, replace(SPEC, seed=2), 50.0, "dead")
+    write(tmp_path, replace(SPEC, seed=2), 50.0, "at chance")
     write(tmp_path, replace(SPEC, seed=3), None)
     other = replace(SPEC, data=DataIdentity(sha256="cd" * 32), recipe=rl.Recipe(epochs=2))
     many(tmp_path, replace(other, numerics=replace(SPEC.numerics, threads=2)), [90.0, 91.5, 92.0])
@@ -92,7 +92,7 @@ def test_each_warning_is_given_where_it_fits(tmp_path: Path) -> None:
         "the data differ",
         "2 of 3 runs",
         "1 runs",
-        "fewer than 5 converged",
+        "fewer than 5 trained",
         "first weights",
         "numerics",
     ):

@@ -23,30 +23,30 @@ name = "steps"
 question = "Which step helps?"
 data = "digits"
 model = "cifar-resnet8"
-recipe = { epochs = 2, optimiser = { name = "sgd", lr = 0.1, momentum = 0.0 }, normalise = "none" }
+recipe = { epochs = 2, optimizer = { name = "sgd", lr = 0.1, momentum = 0.0 }, normalize = "none" }
 seeds = [0, 1]
 [[rung]]
 name = "baseline"
 why = "Where it begins."
 [[rung]]
-name = "+ normalisation"
-adds = { "recipe.normalise" = "train" }
+name = "+ normalization"
+adds = { "recipe.normalize" = "train" }
 why = "One rate suits all directions."
 source = "a paper, sec. 1"
 [[rung]]
 name = "halves"
-instead_of = "+ normalisation"
-adds = { "recipe.normalise" = "half" }
+instead_of = "+ normalization"
+adds = { "recipe.normalize" = "half" }
 expect = "none"
 why = "Without statistics."
 [[rung]]
 name = "+ momentum"
-adds = { recipe.optimiser.momentum = 0.9, recipe.schedule = { name = "exponential" } }
+adds = { recipe.optimizer.momentum = 0.9, recipe.schedule = { name = "exponential" } }
 why = "A mean of past gradients."
 [[rung]]
 name = "Adam"
 instead_of = "+ momentum"
-adds = { "recipe.optimiser" = { name = "adam" }, "recipe.schedule" = { name = "cosine" } }
+adds = { "recipe.optimizer" = { name = "adam" }, "recipe.schedule" = { name = "cosine" } }
 expect = "equal"
 margin = 1.0
 why = "A rate a weight."
@@ -89,7 +89,7 @@ def test_a_rung_adds_to_the_one_before_and_a_side_rung_to_the_parent_of_the_one_
     held = by_name(parse(tables()))
     assert list(held) == [
         "baseline",
-        "+ normalisation",
+        "+ normalization",
         "halves",
         "+ momentum",
         "Adam",
@@ -122,15 +122,15 @@ def test_every_rung_knows_its_parent_and_what_it_added() -> None:
     rungs = {rung.condition: rung for rung in parse(tables()).ladder}
     assert {name: rung.parent for name, rung in rungs.items()} == {
         "baseline": "",
-        "+ normalisation": "baseline",
+        "+ normalization": "baseline",
         "halves": "baseline",
-        "+ momentum": "+ normalisation",
-        "Adam": "+ normalisation",
+        "+ momentum": "+ normalization",
+        "Adam": "+ normalization",
         "+ dropout": "+ momentum",
     }
-    assert rungs["halves"].instead_of == "+ normalisation"
+    assert rungs["halves"].instead_of == "+ normalization"
     assert rungs["+ momentum"].adds == (
-        "recipe.optimiser.momentum = 0.9",
+        "recipe.optimizer.momentum = 0.9",
         "recipe.schedule.name = exponential",
     )
     assert rungs["+ dropout"].adds == ("model.dropout = 0.1", "recipe.augment.flip = true")
@@ -140,21 +140,21 @@ def test_a_rung_claims_what_is_expected_of_it_against_its_parent() -> None:
     first, second, third, fourth = parse(tables()).claims
     assert (first, second) == (
         Greater(
-            statement="“+ normalisation” is more accurate than “baseline”.",
+            statement="“+ normalization” is more accurate than “baseline”.",
             source="a paper, sec. 1",
-            left="+ normalisation",
+            left="+ normalization",
             right="baseline",
         ),
         Greater(
-            statement="“+ momentum” is more accurate than “+ normalisation”.",
+            statement="“+ momentum” is more accurate than “+ normalization”.",
             left="+ momentum",
-            right="+ normalisation",
+            right="+ normalization",
         ),
     )
     assert third == Equal(
-        statement="“Adam” and “+ normalisation” are within 1 points.",
+        statement="“Adam” and “+ normalization” are within 1 points.",
         left="Adam",
-        right="+ normalisation",
+        right="+ normalization",
         margin=1.0,
     )
     assert isinstance(fourth, Greater)
@@ -175,28 +175,28 @@ def test_a_command_changes_what_all_rungs_share_and_no_field_that_a_rung_sets() 
     assert {(c.recipe.epochs, c.data.train_images) for c in study.conditions} == {(3, 500)}
     assert study.seeds == (0, 1, 2)
     for key, rung in (
-        ("recipe.normalise=half", "+ normalisation"),
+        ("recipe.normalize=half", "+ normalization"),
         ("recipe.schedule={name='cosine'}", "+ momentum"),
     ):
         assert f'is set by the rung "{rung}"' in told(tables(), settings=(key,))
 
 
 def test_selected_rungs_keep_their_parents_and_the_dropped_claims_are_named() -> None:
-    study = parse(tables(), settings=('grid.rung=["baseline", "+ normalisation", "halves"]',))
+    study = parse(tables(), settings=('grid.rung=["baseline", "+ normalization", "halves"]',))
     assert (
         list(by_name(study))
         == [rung.condition for rung in study.ladder]
-        == ["baseline", "+ normalisation", "halves"]
+        == ["baseline", "+ normalization", "halves"]
     )
     assert [claim.statement for claim in study.claims] == [
-        "“+ normalisation” is more accurate than “baseline”."
+        "“+ normalization” is more accurate than “baseline”."
     ]
     assert len(study.left_out) == 3
     line = told(tables(), settings=('grid.rung=["baseline", "Adam"]',))
-    assert '"Adam" stands upon "+ normalisation", which is left out' in line
+    assert '"Adam" stands upon "+ normalization", which is left out' in line
     assert "not a value of the axis" in told(tables(), settings=('grid.rung=["basline"]',))
-    kept = load_study("ladder", Overrides(settings=('grid.rung=["baseline", "+ normalisation"]',)))
-    assert {pair.condition for pair in kept.references} == {"baseline", "+ normalisation"}
+    kept = load_study("ladder", Overrides(settings=('grid.rung=["baseline", "+ normalization"]',)))
+    assert {pair.condition for pair in kept.references} == {"baseline", "+ normalization"}
 
 
 def test_a_plan_keeps_its_ladder() -> None:
@@ -208,12 +208,12 @@ def test_a_plan_keeps_its_ladder() -> None:
     ("raw", "said"),
     [
         (
-            changed(1, adds={"recipe.normalise": "none"}),
+            changed(1, adds={"recipe.normalize": "none"}),
             "rung[1].adds: changes nothing of baseline",
         ),
         (
-            changed(3, adds={"recipe.optimiser.momentum": 0.0}),
-            "rung[3].adds: changes nothing of + normalisation",
+            changed(3, adds={"recipe.optimizer.momentum": 0.0}),
+            "rung[3].adds: changes nothing of + normalization",
         ),
         (changed(1, adds={}), "rung[1].adds: changes nothing"),
         (
@@ -221,12 +221,12 @@ def test_a_plan_keeps_its_ladder() -> None:
             "rung[1].adds.recipe.normalize: unknown field",
         ),
         (
-            changed(1, adds={"recipe.normalise": "trian"}),
-            "rung[1].adds.recipe.normalise: unknown value",
+            changed(1, adds={"recipe.normalize": "trian"}),
+            "rung[1].adds.recipe.normalize: unknown value",
         ),
         (
-            changed(1, adds={"recipes.normalise": "train"}),
-            "rung[1].adds.recipes.normalise: not a field of model, data",
+            changed(1, adds={"recipes.normalize": "train"}),
+            "rung[1].adds.recipes.normalize: not a field of model, data",
         ),
         (changed(3, name="baseline"), "rung[3].name: a name stands twice"),
         (changed(2, instead_of="+ normalization"), "rung[2].instead_of: no such rung before it"),
@@ -234,7 +234,7 @@ def test_a_plan_keeps_its_ladder() -> None:
         (changed(2, instead_of="+ dropout"), "rung[2].instead_of: no such rung before it"),
         (changed(5, instead_of="Adam"), "rung[5].instead_of: no such rung before it"),
         (
-            changed(0, adds={"recipe.normalise": "half"}),
+            changed(0, adds={"recipe.normalize": "half"}),
             "rung[0].adds: the first rung is the baseline",
         ),
         (changed(1, expect="better"), "rung[1].expect: unknown value"),
@@ -263,7 +263,7 @@ def test_a_mistake_in_a_ladder_is_told_with_its_place_and_its_remedy(
 
 def test_a_mistake_below_is_told_once_and_not_again_of_every_rung_above() -> None:
     assert len(told(tables(recipe={"epochs": 0})).splitlines()) == 1
-    assert len(told(changed(1, adds={"recipe.normalise": "trian"})).splitlines()) == 1
+    assert len(told(changed(1, adds={"recipe.normalize": "trian"})).splitlines()) == 1
 
 
 def test_the_ladder_of_the_catalog_is_the_practicals() -> None:
@@ -271,7 +271,7 @@ def test_the_ladder_of_the_catalog_is_the_practicals() -> None:
     main = [rung.condition for rung in study.ladder if not rung.instead_of]
     assert main == [
         "baseline",
-        "+ normalisation",
+        "+ normalization",
         "+ crop 28 and flip",
         "+ momentum and decay",
         "+ dropout",
@@ -290,7 +290,9 @@ def test_the_ladder_of_the_catalog_is_the_practicals() -> None:
     )
     assert (last.model.dropout, last.model.batch_norm, last.model.ceil_mode) == (0.5, True, True)  # type: ignore[union-attr]
     assert held["baseline"].recipe.optimizer == SGD(lr=0.1, momentum=0.0)
-    beside = {pair.condition: pair.value.value for pair in study.references if not pair.value.selected_on}
+    beside = {
+        pair.condition: pair.value.value for pair in study.references if not pair.value.selected_on
+    }
     assert set(main[:4]) < set(beside)
     assert {pair.protocol.epochs for pair in study.references if pair.condition == "baseline"} == {
         40

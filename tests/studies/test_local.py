@@ -39,7 +39,7 @@ for line in sys.stdin:
     {act}
 """
 
-FINISH = 'tell(kind="finished", id=run, status="converged")'
+FINISH = 'tell(kind="finished", id=run, status="trained")'
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_no_more_threads_are_given_out_than_there_are_cores(
 ) -> None:
     from dataclasses import replace
 
-    monkeypatch.setattr(local, "cores", lambda: 8)
+    monkeypatch.setattr(local, "available_cpus", lambda: 8)
 
     def of(threads: int, device: str = "cpu") -> Job:
         file = jobs[0].file

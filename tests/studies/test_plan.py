@@ -61,7 +61,7 @@ def test_the_id_of_a_run_is_what_it_was() -> None:
     "changed",
     [
         Overrides(settings=("recipe.epochs=9",)),
-        Overrides(settings=("recipe.optimiser.lr=0.002",)),
+        Overrides(settings=("recipe.optimizer.lr=0.002",)),
         Overrides(settings=("model.dropout=0.1",)),
         Overrides(seeds=(7,)),
     ],
@@ -209,7 +209,7 @@ def test_past_runs_tell_how_long_a_study_takes() -> None:
 
     def finished(run: int, speed: float) -> RunRecord:
         result = Result(
-            schema=1, status="converged", step=1, selected_step=1, images_per_second=speed
+            schema=1, status="trained", step=1, selected_step=1, images_per_second=speed
         )
         return RunRecord(id=str(run), file=plan.runs[run].file, result=result)
 

@@ -23,7 +23,7 @@ STUDY = """
 name = "cluster"
 question = "Do machines change a result?"
 data = {{ source = "{data}", validation = 0.0 }}
-recipe = {{ batch_size = 8, epochs = {epochs}, optimiser = {{ name = "adam" }} }}
+recipe = {{ batch_size = 8, epochs = {epochs}, optimizer = {{ name = "adam" }} }}
 model = {{ depth = 8, widths = [4, 4, 8], shortcut = "none" }}
 seeds = [0, 1, 2]
 """

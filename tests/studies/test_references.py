@@ -74,7 +74,7 @@ def test_a_value_keeps_what_its_source_says_of_it():
     [
         (HE + "value = 8.75\nsplitt = 1\n", r"value\[0\].splitt: unknown field"),
         (HE, "neither or both of value and status"),
-        (HE + 'value = 8.75\nstatus = "dead"\n', "neither or both"),
+        (HE + 'value = 8.75\nstatus = "at chance"\n', "neither or both"),
         (HE + "value = 8.75\nruns = [8.7, 8.8]\n", r"m: 1 for 2 runs"),
         (HE + "value = 8.75\nm = 2\nruns = [8.0, 8.1]\n", "the mean of the runs is 8.05"),
         (HE.replace("resnet20", "resnet21") + "value = 8.75\n", r"value\[0\].model: 21 is not 6n"),

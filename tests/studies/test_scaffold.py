@@ -64,7 +64,7 @@ def test_whatever_is_asked_the_file_says_it(
 
 
 def test_values_are_read_as_toml_and_a_list_may_be_one_value() -> None:
-    assert parse_axes(["recipe.optimiser.lr=1e-3,0.1"]) == {"recipe.optimiser.lr": [1e-3, 0.1]}
+    assert parse_axes(["recipe.optimizer.lr=1e-3,0.1"]) == {"recipe.optimizer.lr": [1e-3, 0.1]}
     assert parse_axes(["model.blocks=[[1, 1, 1], [2, 2, 2]]"]) == {
         "model.blocks": [[1, 1, 1], [2, 2, 2]]
     }

@@ -63,7 +63,7 @@ def test_runs_in_every_state_are_counted_as_the_careful_reader_counts_them(few: 
     (runs[3] / "run.json").unlink()
     runs[4].rename(runs[4].with_name(runs[4].name.replace("digits-", "other-")))
     held = json.loads((runs[6] / "result.json").read_text())
-    (runs[6] / "result.json").write_text(json.dumps(held | {"status": "dead"}))
+    (runs[6] / "result.json").write_text(json.dumps(held | {"status": "at chance"}))
     with (runs[5] / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found, record = study_status(few, root), read_record(read_plan(few), root)
@@ -75,8 +75,8 @@ def test_runs_in_every_state_are_counted_as_the_careful_reader_counts_them(few: 
         ] += 1
     assert found.counts == careful
     assert sum(careful.values(), Counter()) == {
-        "converged": 2,
-        "dead": 1,
+        "trained": 2,
+        "at chance": 1,
         "missing": 1,
         "running": 1,
         "waiting": 3,

@@ -142,11 +142,11 @@ def test_a_field_below_an_axis_is_set_after_it_in_whatever_order_they_stand() ->
 @pytest.mark.parametrize(
     "grid",
     [
-        {"recipe.optimiser.lr": [0.1, 0.2]},
+        {"recipe.optimizer.lr": [0.1, 0.2]},
         {"model.widths": [[4, 8, 16], [8, 16, 32]], "recipe.batch_size": [8, 16]},
         {"model.depth": [8, 14], "data.validation": [0.0, 0.1]},
         {
-            "recipe.optimiser.lr": [0.1, 0.2],
+            "recipe.optimizer.lr": [0.1, 0.2],
             "recipe.schedule": [{"name": "cosine"}, {"name": "constant"}],
         },
         {"data.split_seed": [0, 1], "data.validation": [0, 0.5]},
@@ -158,22 +158,22 @@ def test_a_field_below_an_axis_is_set_after_it_in_whatever_order_they_stand() ->
     ],
 )
 def test_labels_tell_all_conditions_apart(grid: dict[str, Any]) -> None:
-    study = parse(single(grid=grid, recipe={"epochs": 1, "optimiser": {"name": "sgd"}}))
+    study = parse(single(grid=grid, recipe={"epochs": 1, "optimizer": {"name": "sgd"}}))
     assert len(set(labels(study))) == len(study.conditions)
 
 
 def test_a_recipe_may_be_a_name_a_table_or_a_table_with_a_base() -> None:
     whole = load_recipe("cifar")
     changed = load_recipe(
-        {"base": "cifar", "epochs": 2, "optimiser": {"lr": 0.5}, "schedule": {"name": "cosine"}}
+        {"base": "cifar", "epochs": 2, "optimizer": {"lr": 0.5}, "schedule": {"name": "cosine"}}
     )
     assert changed.optimizer == SGD(lr=0.5, nesterov=True, weight_decay=5e-4)
     assert (changed.epochs, changed.schedule, changed.augment) == (2, Cosine(), whole.augment)
     assert load_recipe({"epochs": 3}) == Recipe(epochs=3)
 
 
-def test_another_kind_of_optimiser_takes_no_field_of_the_base_with_it() -> None:
-    changed = load_recipe({"base": "he2016", "optimiser": {"name": "adam"}})
+def test_another_kind_of_optimizer_takes_no_field_of_the_base_with_it() -> None:
+    changed = load_recipe({"base": "he2016", "optimizer": {"name": "adam"}})
     assert changed.optimizer == Adam()
     assert changed.schedule == Step()
 
@@ -279,15 +279,15 @@ def test_an_override_of_data_keeps_how_it_is_cut_and_does_not_tell_a_path() -> N
 @pytest.mark.parametrize(
     ("setting", "found"),
     [
-        ("recipe.optimiser.lr=0.5", lambda c: c.recipe.optimiser == Adam(lr=0.5)),
-        ("recipe.optimiser.name=sgd", lambda c: c.recipe.optimiser == SGD()),
+        ("recipe.optimizer.lr=0.5", lambda c: c.recipe.optimizer == Adam(lr=0.5)),
+        ("recipe.optimizer.name=sgd", lambda c: c.recipe.optimizer == SGD()),
         (
-            'recipe.optimiser={ name = "sgd", lr = 0.3 }',
-            lambda c: c.recipe.optimiser == SGD(lr=0.3),
+            'recipe.optimizer={ name = "sgd", lr = 0.3 }',
+            lambda c: c.recipe.optimizer == SGD(lr=0.3),
         ),
         ("recipe.schedule.name=cosine", lambda c: c.recipe.schedule == Cosine()),
         ("recipe.augment.flip=true", lambda c: c.recipe.augment.flip),
-        ("recipe.normalise=half", lambda c: c.recipe.normalise == "half"),
+        ("recipe.normalize=half", lambda c: c.recipe.normalize == "half"),
         ("data.validation=0.2", lambda c: c.data.validation == 0.2),
         ("model.widths=[4, 8, 16]", lambda c: c.model.widths == (4, 8, 16)),
         ("model.shortcut=B", lambda c: c.model.shortcut == "B"),
@@ -312,7 +312,7 @@ def test_what_is_set_below_an_axis_holds_for_each_of_its_values() -> None:
     grid = {"model": ["cifar-plain8", "cifar-resnet8"], "recipe": ["digits", "cifar"]}
     study = parse(
         tables(grid=grid, claim=None),
-        settings=("recipe.epochs=2", "model.dropout=0.1", "recipe.optimiser.name=sgd"),
+        settings=("recipe.epochs=2", "model.dropout=0.1", "recipe.optimizer.name=sgd"),
     )
     assert {
         (c.recipe.epochs, c.model.dropout, c.recipe.optimizer.name) for c in study.conditions
@@ -406,7 +406,7 @@ def test_data_that_are_an_axis_are_not_overridden_in_silence(grid: dict[str, Any
 
 def test_a_study_with_three_mistakes_tells_three() -> None:
     known = (
-        "about, claim, data, distance, ensemble, grid, instruments, limits, model, name, "
+        "about, claim, data, distance, ensemble, grid, diagnostics, limits, model, name, "
         "numerics, published, "
         "question, recipe, rung, seeds"
     )
@@ -637,7 +637,7 @@ keys = st.sampled_from(
         "widths",
         "name",
         "base",
-        "optimiser",
+        "optimizer",
         "lr",
         "epochs",
         "source",

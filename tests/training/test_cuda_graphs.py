@@ -224,10 +224,10 @@ def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
 @pytest.mark.parametrize(
     ("model", "settings"),
     [
-        (CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut="B"), {"normalise": "per-image"}),
+        (CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut="B"), {"normalize": "per-image"}),
         (
             CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), batch_norm=False, shortcut="none"),
-            {"normalise": "zca"},
+            {"normalize": "zca"},
         ),
         (DenseNetConfig(depth=7, growth=4, stem=4), {"augment": Augment(crop=8, flip=True)}),
     ],
@@ -277,7 +277,7 @@ def test_what_the_callers_body_does_between_replays_changes_no_bit(
 # ------------------------------------------------------------------------------
 
 STALE: dict[str, Callable[[Any], Tensor]] = {
-    "the learning rate": lambda steps: steps.learner.optimiser.param_groups[0]["lr"],
+    "the learning rate": lambda steps: steps.learner.optimizer.param_groups[0]["lr"],
     "the place in the epoch": lambda steps: steps.place,
     "the order of the epoch": lambda steps: steps.plan.order,
     "the crops of the epoch": lambda steps: steps.plan.corner,
@@ -404,4 +404,4 @@ def test_on_the_processor_the_rate_stays_a_number_and_nothing_is_captured(small:
     learner = small.learner(CASES["adam"])
     small.run(learner)
     assert learner.plain == "steps are captured on GPUs alone"
-    assert all(isinstance(group["lr"], float) for group in learner.optimiser.param_groups)
+    assert all(isinstance(group["lr"], float) for group in learner.optimizer.param_groups)

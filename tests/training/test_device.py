@@ -35,7 +35,7 @@ def test_nothing_is_left_to_choose_and_what_was_chosen_stays(
         device="cpu", precision=precision, memory_format=memory_format, threads=threads
     )
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("resnetlab.training.resolve.cores", lambda: 7)
+        patched.setattr("resnetlab.training.resolve.available_cpus", lambda: 7)
         found = resolve_numerics(asked, single_run=single)
     assert "auto" not in (found.device, found.precision, found.memory_format)
     assert found.threads == (threads or (7 if single else 1))
@@ -72,7 +72,11 @@ def test_a_gpu_takes_bf16_where_it_has_the_units_and_one_thread(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     found = resolve_numerics(Numerics(threads=8), single_run=True)
     assert found == Numerics(
-        device="cuda", precision=precision, memory_format="channels_last", threads=1, cuda_graphs="on"
+        device="cuda",
+        precision=precision,
+        memory_format="channels_last",
+        threads=1,
+        cuda_graphs="on",
     )
     assert resolve_numerics(found, single_run=False) == found
     assert resolve_numerics(Numerics(cuda_graphs="off"), single_run=True) == replace(

@@ -195,13 +195,13 @@ def order_of(
 
 
 def test_the_order_follows_from_seed_and_epoch_and_from_nothing_else(small: Any) -> None:
-    plain: dict[str, Any] = {"batch_size": 8, "epochs": 2, "normalise": "none"}
+    plain: dict[str, Any] = {"batch_size": 8, "epochs": 2, "normalize": "none"}
     base = order_of(small, Recipe(**plain))
     for other in (
         Recipe(**plain | {"augment": Augment(flip=True)}),
         Recipe(**plain | {"augment": Augment(crop_padding=1, flip=True, cutout=2)}),
         Recipe(**plain | {"batch_size": 15}),
-        Recipe(**plain | {"optimiser": Adam(), "label_smoothing": 0.1}),
+        Recipe(**plain | {"optimizer": Adam(), "label_smoothing": 0.1}),
         Recipe(**plain | {"epochs": None, "steps": 8}),
     ):
         assert order_of(small, other) == base
@@ -351,7 +351,7 @@ def test_a_checkpoint_names_each_tensor_once_and_holds_all_that_a_step_changes(
     learner = small.learner(recipe, model=model)
     small.run(learner, until=2)
     held = learner.tensors()
-    assert {name.split("/")[0] for name in held} <= {"model", "optimiser", "average", "epoch"}
+    assert {name.split("/")[0] for name in held} <= {"model", "optimizer", "average", "epoch"}
     places = [tensor.data_ptr() for tensor in held.values()]
     assert len(set(places)) == len(places)
     assert all(f"model/{name}" in held for name in learner.model.state_dict())
@@ -449,7 +449,7 @@ def test_a_learner_is_judged_by_its_average_where_it_has_one(small: Any) -> None
         (Recipe(steps=1, normalize="zca", augment=Augment(crop=4)), 4),
     ],
 )
-def test_a_network_trained_on_crops_is_judged_on_centres(
+def test_a_network_trained_on_crops_is_judged_on_centers(
     small: Any, recipe: Recipe, seen: int
 ) -> None:
     learner = small.learner(recipe)
@@ -489,7 +489,7 @@ def test_with_mixup_the_running_numbers_are_those_of_mixtures_and_of_their_large
     assert learner.running() == (pytest.approx(loss / seen, rel=1e-5), 100 * wrong / seen)
 
 
-def test_images_of_one_grey_are_trained_on_without_a_division_by_zero(small: Any) -> None:
+def test_images_of_one_gray_are_trained_on_without_a_division_by_zero(small: Any) -> None:
     images = LabeledImages(small.images().pixels * 0 + 9, small.images().labels)
     learner = small.learner(Recipe(batch_size=8, epochs=1), images)
     small.run(learner, images)

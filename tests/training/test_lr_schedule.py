@@ -22,12 +22,12 @@ def rates(schedule: Schedule, total: int, per_epoch: int = 10) -> list[float]:
 
 def torch_rates(total: int, make: Any, every: int = 1) -> list[float]:
     """What a scheduler of torch multiplies a rate of 1 by, step by step."""
-    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    scheduler = make(optimiser)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = make(optimizer)
     found = []
     for step in range(total):
-        found.append(optimiser.param_groups[0]["lr"])
-        optimiser.step()
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
         if (step + 1) % every == 0:
             scheduler.step()
     return found

@@ -20,20 +20,20 @@ from resnetlab.schema import decode
         ({"epochs": 1, "steps": 1}, "epochs: given beside steps. Fix: keep one of the two"),
         (
             {"epochs": 1, "batch_size": 1},
-            "batch_size: 1 leaves batch normalisation no batch. Fix: batch_size = 2",
+            "batch_size: 1 leaves batch normalization no batch. Fix: batch_size = 2",
         ),
         (
-            {"epochs": 1, "optimiser": {"name": "sgd", "momentum": 0.0, "nesterov": True}},
-            "optimiser.nesterov: needs a momentum above 0. Fix: momentum = 0.9",
+            {"epochs": 1, "optimizer": {"name": "sgd", "momentum": 0.0, "nesterov": True}},
+            "optimizer.nesterov: needs a momentum above 0. Fix: momentum = 0.9",
         ),
         (
             {"epochs": 1, "schedule": {"name": "one-cycle", "peak": 0}},
             "schedule.peak: 0 leaves no way up. Fix: peak = 0.3",
         ),
         (
-            {"epochs": 1, "optimiser": {"name": "adam", "lrr": 0.1}},
+            {"epochs": 1, "optimizer": {"name": "adam", "lrr": 0.1}},
             (
-                "optimiser.lrr: unknown field (allowed: betas, eps, lr, name, weight_decay). "
+                "optimizer.lrr: unknown field (allowed: betas, eps, lr, name, weight_decay). "
                 "Fix: did "
                 'you mean "lr"?'
             ),

@@ -1,4 +1,4 @@
-"""One step of training is the textbook's: against plain gradients and optimisers written out by
+"""One step of training is the textbook's: against plain gradients and optimizers written out by
 hand.
 """
 
@@ -206,13 +206,13 @@ def test_the_rate_that_a_step_takes_is_the_schedules(small: Any) -> None:
     taken = []
     for _ in range(6):
         learner.train_step(*batch)
-        taken.append({group["lr"] for group in learner.optimiser.param_groups})
+        taken.append({group["lr"] for group in learner.optimizer.param_groups})
     assert [list(rates) for rates in taken] == [
         [pytest.approx(r)] for r in (0.2, 0.2, 0.2, 0.02, 0.02, 0.02)
     ]
 
 
-# Optimisers
+# Optimizers
 # --------------------------------------------------------------------------------------------------
 
 
@@ -224,14 +224,14 @@ def test_norms_and_biases_decay_only_where_the_recipe_says_so(
     small: Any, settings: Any, everything: bool
 ) -> None:
     model = small.learner(Recipe(steps=1)).model
-    optimiser = build_optimizer(
+    optimizer = build_optimizer(
         Recipe(steps=1, optimizer=settings, decay_norm_and_bias=everything), model
     )
     decay = {
-        id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]
+        id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]
     }
     assert (
-        sum(len(group["params"]) for group in optimiser.param_groups)
+        sum(len(group["params"]) for group in optimizer.param_groups)
         == len(list(model.parameters()))
         == len(decay)
     )
@@ -240,7 +240,7 @@ def test_norms_and_biases_decay_only_where_the_recipe_says_so(
         assert decay[id(parameter)] == (0.0 if spared else 0.1), name
 
 
-def test_an_optimiser_restored_goes_on_as_if_never_stopped(small: Any) -> None:
+def test_an_optimizer_restored_goes_on_as_if_never_stopped(small: Any) -> None:
     for settings in (SGD(), SGD(momentum=0.0), Adam(), AdamW(), RMSprop()):
         models = [small.learner(Recipe(steps=1)).model for _ in range(2)]
         one, two = (build_optimizer(Recipe(steps=1, optimizer=settings), model) for model in models)
@@ -249,11 +249,11 @@ def test_an_optimiser_restored_goes_on_as_if_never_stopped(small: Any) -> None:
             [torch.randn(p.shape, generator=draw) for p in models[0].parameters()] for _ in range(4)
         ]
 
-        def steps(optimiser: Any, model: nn.Module, some: list[list[Tensor]]) -> None:
+        def steps(optimizer: Any, model: nn.Module, some: list[list[Tensor]]) -> None:
             for of_step in some:
                 for parameter, gradient in zip(model.parameters(), of_step, strict=True):
                     parameter.grad = gradient.clone()
-                optimiser.step()
+                optimizer.step()
 
         steps(one, models[0], gradients[:2])
         models[1].load_state_dict(models[0].state_dict())

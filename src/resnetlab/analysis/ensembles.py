@@ -49,7 +49,7 @@ class EnsembleRow:
 def ensemble_rows(
     ensembles: Sequence[Ensemble], study_runs: Sequence[StudyRun]
 ) -> tuple[EnsembleRow, ...]:
-    """Return the ensembles of a study, made from the converged runs among `cells`."""
+    """Return the ensembles of a study, made from the trained runs among `cells`."""
     return tuple(
         joint
         for index, ensemble in enumerate(ensembles)
@@ -60,7 +60,7 @@ def ensemble_rows(
 def _rows_of_ensemble(
     index: int, labels: tuple[str, ...], study_runs: Sequence[StudyRun]
 ) -> Iterator[EnsembleRow]:
-    """Yield an ensemble for each condition, then one for each seed that converged in every
+    """Yield an ensemble for each condition, then one for each seed that trained in every
     condition.
     """
     answers: dict[str, dict[int, Answers]] = {label: {} for label in labels}
@@ -79,12 +79,10 @@ def _rows_of_ensemble(
 
 def _test_probabilities(study_run: StudyRun) -> Answers | None:
     record = study_run.record
-    converged = (
-        record is not None and record.result is not None and record.result.status == "converged"
-    )
+    trained = record is not None and record.result is not None and record.result.status == "trained"
     return (
         RunDirectory(Path(record.folder)).test_probabilities()
-        if record is not None and converged and record.folder
+        if record is not None and trained and record.folder
         else None
     )
 

@@ -81,11 +81,11 @@ class ConditionRuns:
     def arm(self, metric: Metric = "top1", split: ClaimSplit = "test") -> Arm:
         """Return the runs as an arm for the statistics.
 
-        For a claim about loss, a converged run whose loss is not a finite number counts as
+        For a claim about loss, a trained run whose loss is not a finite number counts as
         diverged.
         """
         value_by_seed = {
-            run.seed: run.value(metric, split) for run in self.runs if run.outcome == "converged"
+            run.seed: run.value(metric, split) for run in self.runs if run.outcome == "trained"
         }
         without_value = {seed for seed, value in value_by_seed.items() if value is None}
         counts = count_outcomes(
@@ -116,7 +116,7 @@ class ConditionRuns:
                 math.inf,
             )
             for run in self.runs
-            if run.outcome in ("converged", "dead", "diverged")
+            if run.outcome in ("trained", "at chance", "diverged")
         )
 
 
@@ -198,7 +198,7 @@ def _two_arm_hypothesis(
             {
                 run.seed: run.value(claim.metric, claim.split)
                 for run in condition.runs
-                if run.outcome == "converged"
+                if run.outcome == "trained"
             }
             for condition in (runs[claim.left], runs[claim.right])
         ]

@@ -29,15 +29,13 @@ from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.records import RunRecord
-from resnetlab.schema import decode, strict_dataclass, without_defaults
+from resnetlab.schema import SCHEMA, check_schema, decode, strict_dataclass, without_defaults
 from resnetlab.shell import strip_folders
 from resnetlab.stats.outcomes import Outcome
 from resnetlab.studies.plan import StudyRecord, StudyRun
 from resnetlab.studies.study import Condition, Study
 
 T = TypeVar("T")
-
-SCHEMA = 1
 
 
 @strict_dataclass
@@ -397,7 +395,7 @@ def save(study_data: StudyData, folder: Path) -> None:
     without_tables = replace(
         study_data, rows=(), curve_points=(), gradient_norms=(), blocks=(), ensembles=()
     )
-    files.write_json(folder / "report.json", without_defaults(without_tables))
+    files.write_json(folder / "report.json", {"schema": SCHEMA} | without_defaults(without_tables))
     files.write_text(folder / "results.csv", _to_csv(RunRow, study_data.rows))
     files.write_text(folder / "curves.csv", _to_csv(CurvePoint, study_data.curve_points))
     if study_data.gradient_norms:
@@ -411,13 +409,9 @@ def save(study_data: StudyData, folder: Path) -> None:
 def load(folder: Path) -> StudyData:
     """Read the evidence that `save` wrote. Raises InputError that names the file and the field."""
     path = folder / "report.json"
-    evidence: StudyData = decode(
-        StudyData, files.read_json(path, files.MAX_GENERATED_BYTES), str(path)
-    )
-    if evidence.schema != SCHEMA:
-        raise input_error(
-            str(path), "of another resnetlab", "install the version that wrote it", field="schema"
-        )
+    table = files.read_json(path, files.MAX_GENERATED_BYTES)
+    check_schema(table, str(path))
+    evidence: StudyData = decode(StudyData, table, str(path))
     return replace(
         evidence,
         rows=_read_csv(RunRow, folder / "results.csv"),

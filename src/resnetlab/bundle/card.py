@@ -24,18 +24,18 @@ def describe_transform(file: ModelFile) -> str:
     match view.crop_mode:
         case "crop":
             cut = (
-                f"the shorter side is resized to {view.shorter_side} pixels, the centre "
+                f"the shorter side is resized to {view.shorter_side} pixels, the center "
                 f"{view.size} kept"
             )
         case "whole":
             cut = f"the longer side is resized to {view.size} pixels, and nothing is cut off"
         case "square":
-            cut = f"the largest centre square is resized to {view.size} x {view.size} pixels"
-    colour = "grey" if view.channels == 1 else "RGB"
+            cut = f"the largest center square is resized to {view.size} x {view.size} pixels"
+    color = "gray" if view.channels == 1 else "RGB"
     mean, deviation = (
         ", ".join(f"{value:.4g}" for value in values) for values in (view.mean, view.std)
     )
-    return f"Upright, {colour}; {cut} ({view.interpolation}); (x / 255 - [{mean}]) / [{deviation}]."
+    return f"Upright, {color}; {cut} ({view.interpolation}); (x / 255 - [{mean}]) / [{deviation}]."
 
 
 def _sections(file: ModelFile) -> Iterator[str]:
@@ -59,7 +59,7 @@ def _sections(file: ModelFile) -> Iterator[str]:
         '```python\nimport resnetlab as rl\n\nprint(rl.load_model(".").predict(["photo.jpg"]))\n```'
     )
     yield f"What the network is shown of a photograph: {describe_transform(file)}"
-    yield "## Licence"
+    yield "## License"
     source = f" Said in {_escape(file.license.source)}." if file.license.source else ""
     yield f"{_escape(str(file.license))}.{source}" + (
         " **No commercial use.**" if file.license.non_commercial else ""

@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from resnetlab.bundle.spec import MODEL_FILE, SCHEMA, WEIGHTS_FILE, ModelFile
+from resnetlab.bundle.spec import MODEL_FILE, WEIGHTS_FILE, ModelFile
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import read_json, sha256
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.tensorfile import read_metadata
-from resnetlab.schema import decode
+from resnetlab.schema import check_schema, decode
 
 PENDING_FILE = ".model.json.next"
 """Name of the model.json of an unfinished save.
@@ -36,18 +36,15 @@ def read_model_file(folder: Path) -> ModelFile:
     """Read the description of the model in `folder`, without its weights. Raises InputError."""
     if (folder / MODEL_FILE).is_file():
         table = read_pending_table(folder) or read_json(folder / MODEL_FILE)
-        schema = table.get("schema") if isinstance(table, dict) else None
-        if schema != SCHEMA:
-            fix = "read it with the resnetlab that wrote it"
-            raise input_error(
-                str(folder / MODEL_FILE), "another schema", fix, got=schema, allowed=str(SCHEMA)
-            )
+        check_schema(table, str(folder / MODEL_FILE))
         file: ModelFile = decode(ModelFile, table, str(folder / MODEL_FILE))
         return file
     path = folder / WEIGHTS_FILE
     if (folder / "run.json").is_file() and not path.is_file():
         raise input_error(
-            str(folder), "a run that keeps no weights", "give a run that ended as converged or dead"
+            str(folder),
+            "a run that keeps no weights",
+            "give a run that ended as trained or at chance",
         )
     if not path.is_file():
         raise input_error(str(folder), "no model in it", EXPECTED_FOLDER)
@@ -70,9 +67,9 @@ def read_pending_table(folder: Path) -> Any:
 def check_license(folder: Path, file: ModelFile, accept_license: bool) -> None:
     """Raise InputError if the license forbids commercial use and is not accepted."""
     if file.license.non_commercial and not accept_license:
-        fix = "if your use is not commercial: --accept-licence (in Python, accept_licence=True)"
+        fix = "if your use is not commercial: --accept-license (in Python, accept_license=True)"
         raise input_error(
-            str(folder), f"the licence of the weights rules out commercial use: {file.license}", fix
+            str(folder), f"the license of the weights rules out commercial use: {file.license}", fix
         )
 
 
@@ -81,18 +78,18 @@ def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
     where = str(folder / WEIGHTS_FILE)
     if "model" not in metadata:
         raise input_error(where, "does not say of which network it is", EXPECTED_FOLDER)
-    if "normalise" in metadata:
+    if "normalize" in metadata:
         what = (
-            f"a network whose pixels are scaled by {metadata['normalise']}, which a model's "
+            f"a network whose pixels are scaled by {metadata['normalize']}, which a model's "
             "folder cannot say"
         )
-        raise input_error(where, what, 'train it with recipe.normalise = "train"')
+        raise input_error(where, what, 'train it with recipe.normalize = "train"')
     resize = (
-        {"rule": "crop", "resize": metadata["resize"]}
+        {"crop_mode": "crop", "resize": metadata["resize"]}
         if "resize" in metadata
-        else {"rule": "square"}
+        else {"crop_mode": "square"}
     )
-    view = resize | {name: metadata.get(name) for name in ("mean", "deviation")}
+    view = resize | {name: metadata.get(name) for name in ("mean", "std")}
     view |= {"size": metadata.get("side"), "channels": metadata.get("channels", 3)}
     result = read_json(folder / "result.json") if (folder / "result.json").is_file() else {}
     origin = {
@@ -102,9 +99,9 @@ def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
         "name": folder.resolve().name,
         "model": metadata["model"],
         "classes": metadata.get("classes"),
-        "view": metadata.get("view", view),
+        "eval_transform": metadata.get("eval_transform", view),
         "caveats": metadata.get("caveats", []),
-        "licence": {"name": metadata.get("licence", "")},
+        "license": {"name": metadata.get("license", "")},
         "weights_sha256": result.get("weights_sha256", ""),
         "provenance": origin,
     }
@@ -123,7 +120,7 @@ def without_weights_source(model: ModelConfig, classes: int) -> ModelConfig:
         weights="",
         sha256="",
         mean=(),
-        deviation=(),
+        std=(),
         class_names=(),
-        licence=None,
+        license=None,
     )

@@ -11,9 +11,8 @@ from typing import Any
 
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.models.configs import ModelConfig
-from resnetlab.schema import FieldError, NonNegativeInt, PositiveInt, strict_dataclass
+from resnetlab.schema import SCHEMA, FieldError, NonNegativeInt, PositiveInt, strict_dataclass
 
-SCHEMA = 1
 WEIGHTS_FILE, MODEL_FILE, CARD_FILE = "weights.safetensors", "model.json", "README.md"
 
 

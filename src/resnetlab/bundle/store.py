@@ -23,7 +23,7 @@ from resnetlab.bundle.reading import (
     read_pending_table,
     without_weights_source,
 )
-from resnetlab.bundle.spec import CARD_FILE, MODEL_FILE, SCHEMA, WEIGHTS_FILE, ModelFile
+from resnetlab.bundle.spec import CARD_FILE, MODEL_FILE, WEIGHTS_FILE, ModelFile
 from resnetlab.errors import input_error
 from resnetlab.files import (
     disk_full_as_error,
@@ -39,7 +39,7 @@ from resnetlab.models.build import allocate_on_cpu, build_model, build_module
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.flops import count_parameters
 from resnetlab.models.weights import load_weights, read_weights, write_weights
-from resnetlab.schema import encode
+from resnetlab.schema import SCHEMA, encode
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ def _weights_metadata(file: ModelFile) -> dict[str, Any]:
         "channels": view.channels,
         "side": view.size,
         "mean": view.mean,
-        "deviation": view.std,
-        "licence": file.license.name,
+        "std": view.std,
+        "license": file.license.name,
     }
 
 

@@ -108,12 +108,12 @@ def data_split(
 ) -> None:
     """Split a folder into train, validation and test by class, and write a manifest.
 
-    Example:  resnetlab data split photos --shares .6,.2,.2
+    Example:  resnetlab data split photos --fractions .6,.2,.2
     """
     from resnetlab.data.sources import manifest
     from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, scan_folder
 
-    cut = manifest.SplitSpec.parse(split or fractions, seed, "--split" if split else "--shares")
+    cut = manifest.SplitSpec.parse(split or fractions, seed, "--split" if split else "--fractions")
     listing = scan_folder(
         folder,
         image_size=DEFAULT_IMAGE_SIZE,

@@ -48,7 +48,7 @@ TtaOption = Annotated[
 ]
 Batch = Annotated[int, typer.Option("-b", "--batch-size", help="Pictures at a time.", min=1)]
 AcceptLicense = Annotated[
-    bool, typer.Option("--accept-licence", help="Use weights that are not for commerce.")
+    bool, typer.Option("--accept-license", help="Use weights that are not for commerce.")
 ]
 Split = Annotated[
     str, typer.Option("--split", help="train, validation, test or all.", metavar="SPLIT")
@@ -155,8 +155,8 @@ def evaluate(
     from resnetlab.deploy.request import check_model, match_classes
 
     file = check_model(model, accept_license, tta)
-    labelled = open_labeled_images(data, split, output / "cache", notify, manifest_path=manifest)  # type: ignore[arg-type]
-    match_classes(file.classes, labelled)
+    labeled = open_labeled_images(data, split, output / "cache", notify, manifest_path=manifest)  # type: ignore[arg-type]
+    match_classes(file.classes, labeled)
     _announce_loading(file, quiet=json)
     from resnetlab import use
     from resnetlab.deploy.predict import load_model
@@ -165,7 +165,7 @@ def evaluate(
     loaded = load_model(model, device=device, accept_license=accept_license)
     result = use.evaluate_on(
         loaded,
-        labelled,
+        labeled,
         tta=tta,  # type: ignore[arg-type]
         batch_size=batch_size,
         out=out,
@@ -212,7 +212,7 @@ def ensemble(
     from resnetlab.deploy.request import check_model
 
     files = [check_model(model, accept_license, tta) for model in models]
-    labelled = open_labeled_images(data, split, output / "cache", notify, manifest_path=manifest)  # type: ignore[arg-type]
+    labeled = open_labeled_images(data, split, output / "cache", notify, manifest_path=manifest)  # type: ignore[arg-type]
     _announce_loading(files[0], quiet=json)
     from resnetlab.deploy.ensemble import evaluate_ensemble
     from resnetlab.deploy.predict import load_model
@@ -220,7 +220,7 @@ def ensemble(
     loaded = [load_model(model, device=device, accept_license=accept_license) for model in models]
     result = evaluate_ensemble(
         loaded,
-        labelled,
+        labeled,
         tta=tta,  # type: ignore[arg-type]
         batch_size=batch_size,
         on_item=ProgressLine(),

@@ -88,8 +88,11 @@ class Display:
             active.images_per_second = event.images_per_second
             self.time_estimator.update(event.id, event.step, event.total, now)
             for evaluation in event.evaluations:
-                if evaluation.split in ("validation", "test", "running"):
-                    if evaluation.split == "running" and active.split not in ("", "running"):
+                if evaluation.split in ("validation", "test", "train epoch"):
+                    if evaluation.split == "train epoch" and active.split not in (
+                        "",
+                        "train epoch",
+                    ):
                         continue
                     active.error_pct, active.split = evaluation.top1_error_pct, evaluation.split
         elif event.kind != "tick":
@@ -120,7 +123,7 @@ class Display:
 
     def _end_line(self, event: RunEvent) -> str:
         count = f"[{len(self.finished):>{len(str(len(self.runs)))}}/{len(self.runs)}]"
-        if event.kind == "stopped":
+        if event.kind == "interrupted":
             return f"{self._run_name(event.id)}: stopped, to be gone on with"
         if event.kind == "failed":
             return (

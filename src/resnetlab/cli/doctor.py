@@ -34,7 +34,7 @@ def doctor(
     ] = None,
     output: OutputDir = Path(),
     mend: Annotated[
-        bool, typer.Option("--mend", help="Remove temporary files and torn lines from the RUNs.")
+        bool, typer.Option("--repair", help="Remove temporary files and torn lines from the RUNs.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -49,7 +49,7 @@ def doctor(
 
     folders = tuple(runs or ())
     if mend and not folders:
-        raise input_error("--mend", "no run was named", "resnetlab doctor RUN --mend")
+        raise input_error("--repair", "no run was named", "resnetlab doctor RUN --repair")
     if mend:
         from resnetlab.runs.damage import repair as mended
 

@@ -37,7 +37,7 @@ Weights = Annotated[
 Seed = Annotated[int, typer.Option(help="Names every random stream.", min=0)]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out broken files.")]
 AcceptLicense = Annotated[
-    bool, typer.Option("--accept-licence", help="Keep to a licence that forbids commercial use.")
+    bool, typer.Option("--accept-license", help="Keep to a license that forbids commercial use.")
 ]
 
 
@@ -269,7 +269,8 @@ def summary_lines(report: FinetuneResult, model: Path, folder: Path, split: str)
     if report.worst:
         text.append("most confident mistakes:")
         text += [
-            f"  {item.path}: {item.label} taken for {item.predicted} ({100 * item.probability:.0f} %)"
+            f"  {item.path}: {item.label} predicted as {item.predicted} "
+            f"({100 * item.probability:.0f} %)"
             for item in report.worst[:5]
         ]
     if report.worst and not split:  # with another split, `evaluate` would use other images

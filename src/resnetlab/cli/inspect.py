@@ -222,7 +222,7 @@ def _print_window(
         _write_svg(svg_path, picture)
 
 
-@inspect.command("family")
+@inspect.command("table")
 def architecture_table(
     name: Annotated[str, typer.Argument(help="depth-report or imagenet.", metavar="FAMILY")],
     data: Annotated[
@@ -252,7 +252,7 @@ def architecture_table(
     typer.echo(render(rows, form, facts=facts, notes=NOTES[name]))
 
 
-@inspect.command("fully-conv")
+@inspect.command("fully-convolutional")
 def fully_convolutional(
     name: ModelName,
     image: Annotated[str, typer.Option("--input", help="The larger image.", metavar="CxHxW")],
@@ -318,7 +318,7 @@ Run = Annotated[Path, typer.Argument(help="A finished run's folder.", metavar="R
 DataOption = Annotated[str, typer.Option("--data", help="Where the data lie now.", metavar="DATA")]
 
 
-@inspect.command("drop-blocks")
+@inspect.command("block-ablation")
 def block_ablation(
     run: Run,
     data: DataOption = "",
@@ -401,7 +401,7 @@ def gradients(
         f"One batch of {measured[0].images} train images, training mode, fp32: {source}.",
         "Norms are over the whole batch, gradients of its mean loss.",
         (
-            "response: what a layer gives, after its normalisation; its sd is that of He et "
+            "response: what a layer gives, after its normalization; its sd is that of He et "
             "al. 2016, "
             "fig. 7."
         ),
@@ -436,7 +436,10 @@ def _gradients_at_init(spec: Any, data: str, output: Path, seed: int, images: in
     from resnetlab.recipes.train import Recipe
     from resnetlab.training.state import ScratchTrainState
 
-    dataset, device = load_dataset(DataConfig(source=data), output / "cache", notify), torch.device("cpu")
+    dataset, device = (
+        load_dataset(DataConfig(source=data), output / "cache", notify),
+        torch.device("cpu"),
+    )
     model_cost(spec, dataset.channels, len(dataset.classes), dataset.image_size)
     numerics = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
     recipe = Recipe(batch_size=images, epochs=1)

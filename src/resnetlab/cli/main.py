@@ -231,7 +231,10 @@ def study_run(
     most = max_seeds if until_decided else None
     index = parse_device(device)[1] if device else 0
     placement = Placement(
-        workers=workers, gpus_per_run=gpus_per_run, parallel_seeds=parallel_seeds, device_index=index
+        workers=workers,
+        gpus_per_run=gpus_per_run,
+        parallel_seeds=parallel_seeds,
+        device_index=index,
     )
     executor = choose_executor(backend, output, placement, address)
     loaded = _load(source, data, settings, seeds, device)
@@ -346,7 +349,7 @@ def study_check(
     runs = len(loaded.conditions) * len(loaded.seeds)
     if json:
         claims = [
-            {"says": claim.says, "kind": claim.kind, "compares": describe_claim(claim)}
+            {"claim": claim.says, "kind": claim.kind, "compares": describe_claim(claim)}
             for claim in loaded.claims
         ]
         labels = [condition.label for condition in loaded.conditions]
@@ -402,7 +405,7 @@ def study_new(
         typer.echo(f"wrote {out}; next: {command}")
 
 
-@study.command("published")
+@study.command("references")
 def study_references(
     source: StudyName,
     json: Json = False,
@@ -460,7 +463,7 @@ def train(
         ),
     ] = "",
     ablate_blocks: Annotated[
-        bool, typer.Option("--drop-blocks", help="At the end, try it without each block.")
+        bool, typer.Option("--ablate-blocks", help="At the end, try it without each block.")
     ] = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="Say where the time goes; keep a trace.")
@@ -481,18 +484,20 @@ def train(
     short = {
         "recipe.epochs": epochs,
         "recipe.batch_size": batch_size,
-        "recipe.optimiser.name": opt,
-        "recipe.optimiser.lr": lr,
-        "recipe.optimiser.weight_decay": weight_decay,
+        "recipe.optimizer.name": opt,
+        "recipe.optimizer.lr": lr,
+        "recipe.optimizer.weight_decay": weight_decay,
         "recipe.schedule.name": sched,
         "data.image_size": img_size,
         "numerics.device": kind or None,
         "data.skip_bad": "true" if skip_bad else None,
     }
     if not all(part.strip().isdigit() for part in gradient_norms.split(",") if gradient_norms):
-        raise input_error("--gradients", "not a list of epochs", "--gradients 0,1,5", got=gradient_norms)
+        raise input_error(
+            "--gradient-norms", "not a list of epochs", "--gradient-norms 0,1,5", got=gradient_norms
+        )
     epochs_asked = tuple(dict.fromkeys(int(part) for part in gradient_norms.split(",") if part))
-    instruments = DiagnosticsConfig(gradient_norms=epochs_asked, ablate_blocks=ablate_blocks)
+    diagnostics = DiagnosticsConfig(gradient_norms=epochs_asked, ablate_blocks=ablate_blocks)
     fields = [f"{field}={value}" for field, value in short.items() if value is not None]
     placement, changed = Placement(profile=profile, device_index=index), [*fields, *settings]
     raise typer.Exit(
@@ -502,7 +507,7 @@ def train(
             recipe,
             changed,
             seed,
-            instruments,
+            diagnostics,
             output,
             placement,
             as_json=json,
@@ -515,7 +520,7 @@ def train(
 def resume(
     run: Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")],
     from_step: Annotated[
-        int | None, typer.Option("--from", help="A checkpoint's step; 0 starts again.", min=0)
+        int | None, typer.Option("--from-step", help="A checkpoint's step; 0 starts again.", min=0)
     ] = None,
     data: DataSource = "",
     device: Device = "",
@@ -593,7 +598,7 @@ def import_weights(
     out: Annotated[
         Path, typer.Option(help="Folder for the safetensors file.", metavar="DIR")
     ] = Path(),
-    licence: Annotated[
+    license: Annotated[
         str, typer.Option(help="Of the weights: Apache-2.0, CC-BY-NC-4.0, ...")
     ] = "",
     json: Json = False,
@@ -608,9 +613,9 @@ def import_weights(
     announce_loading()
     from resnetlab.models.convert import import_weights as convert
 
-    path = convert(file, as_model, out, licence)
+    path = convert(file, as_model, out, license)
     if json:
-        print_json({"file": str(path), "model": as_model, "licence": licence})
+        print_json({"file": str(path), "model": as_model, "license": license})
     else:
         typer.echo(path)
 

@@ -79,7 +79,10 @@ def choose_executor(name: str, output: Path, placement: Placement, address: str)
         case "ray":
             if placement.parallel_seeds > 1:
                 raise input_error(
-                    "", "runs side by side are not for Ray", "--gpus-per-run 0.2", field="abreast"
+                    "",
+                    "runs side by side are not for Ray",
+                    "--gpus-per-run 0.2",
+                    field="parallel_seeds",
                 )
             try:
                 from resnetlab.studies.executors.ray import RayExecutor
@@ -253,7 +256,7 @@ def train_one(
 ) -> int:
     """Train one network, or with `dry_run` print its plan. Return the exit code."""
     rank, size, _ = torchrun_env()
-    shared = [f"numerics.ranks={size}"] if size > 1 else []
+    shared = [f"numerics.world_size={size}"] if size > 1 else []
     say = notify if rank == 0 else lambda _: None
     plan = api.plan_run(
         model,
@@ -355,7 +358,7 @@ def _run_distributed(job: Job, root: Path, placement: Placement, as_json: bool) 
     if last["kind"] in ("failed", "busy"):
         reason = last.get("reason", "another process trains this run")
         raise api.UnfinishedError(Problem(str(directory.path), reason, "see above"))
-    if last["kind"] == "stopped":
+    if last["kind"] == "interrupted":
         return 128 + interrupt.number if interrupt.is_set() else UNFINISHED
     if team.is_main_process and (result := directory.result()):
         _print_result(directory, result, placement.profile, as_json)

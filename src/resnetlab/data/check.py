@@ -82,7 +82,7 @@ class Audit:
             ),
             *_table(self.classes, self.counts, limit),
         ]
-        for title, left_out in (("passed over", self.skipped), ("bad", self.bad)):
+        for title, left_out in (("skipped", self.skipped), ("bad", self.bad)):
             lines.append(f"{title}: {len(left_out):,}")
             lines += _truncate_lines([f"  {item.path}: {item.reason}" for item in left_out], limit)
         lines.append(f"same pixels in more than one split: {len(self.duplicates):,}")

@@ -87,7 +87,7 @@ class ChannelStats:
 NormalizeMode = (
     Literal["train", "half", "none", "per-image", "zca", "imagenet", "practical"] | ChannelStats
 )
-"""Normalization of pixels; `Recipe.normalise` explains the words."""
+"""Normalization of pixels; `Recipe.normalize` explains the words."""
 
 CHANNEL_STATS_PRESETS = {
     # Statistics of ImageNet's train images, as torchvision's networks expect them.

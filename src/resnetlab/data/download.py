@@ -226,6 +226,6 @@ REGISTRY = {
         _flowers_remotes,
         _flowers_rows,
         345,
-        "no licence is stated; cite Nilsback and Zisserman 2008",
+        "no license is stated; cite Nilsback and Zisserman 2008",
     ),
 }

@@ -108,7 +108,8 @@ def evaluate(
         classes=tuple(_class_scores(names, truth, predicted)),
         bins=bins,
         confusions=tuple(
-            Confusion(true=names[t], predicted=names[s], images=n) for (t, s), n in pairs.most_common()
+            Confusion(true=names[t], predicted=names[s], images=n)
+            for (t, s), n in pairs.most_common()
         ),
         mistakes=tuple(
             Misclassification(

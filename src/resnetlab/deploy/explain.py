@@ -127,7 +127,9 @@ def explain(model: Classifier, image: Image.Image, label: str = "") -> Explanati
 
     Raises the same errors as `Explainer.explain`.
     """
-    return next(Explainer(model).explain([apply_eval_transform(image, model.file.eval_transform)], [label]))
+    return next(
+        Explainer(model).explain([apply_eval_transform(image, model.file.eval_transform)], [label])
+    )
 
 
 def grad_cam(
@@ -162,7 +164,7 @@ def grad_cam(
 def apply_colormap(heat: NDArray[np.float32]) -> NDArray[np.float64]:
     """Map heat (H, W), 0 to 1, to colors (H, W, 3), 0 to 255."""
     table = np.array(
-        [[int(colour[k : k + 2], 16) for k in (0, 2, 4)] for colour in TURBO_COLORS.split()],
+        [[int(color[k : k + 2], 16) for k in (0, 2, 4)] for color in TURBO_COLORS.split()],
         np.float64,
     )
     positions = np.linspace(0, 1, len(table))

@@ -119,8 +119,8 @@ def metadata(model: Classifier) -> dict[str, str]:
         "name": file.name,
         "classes": json.dumps(file.classes, ensure_ascii=False),
         "preprocessing": describe_transform(file),
-        "view": json.dumps(encode(file.eval_transform)),
-        "licence": str(file.license),
+        "eval_transform": json.dumps(encode(file.eval_transform)),
+        "license": str(file.license),
         "non_commercial": json.dumps(file.license.non_commercial),
         "caveats": json.dumps(file.caveats, ensure_ascii=False),
         "weights_sha256": file.weights_sha256,
@@ -203,7 +203,7 @@ def _write_onnx(model: Classifier, example: Tensor) -> bytes:
     proto = program.model_proto
     onnx.helper.set_model_props(proto, metadata(model))
     proto.doc_string = (
-        f"{model.file.name}. {describe_transform(model.file)} Licence: {model.file.license}."
+        f"{model.file.name}. {describe_transform(model.file)} License: {model.file.license}."
     )
     onnx.checker.check_model(proto)
     raw: bytes = proto.SerializeToString()

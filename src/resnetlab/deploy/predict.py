@@ -163,7 +163,7 @@ def load_model(
     `import-weights`.
 
     Raises InputError if there is no model or its weights do not match their SHA-256, and, without
-    `accept_licence`, if the license forbids commercial use.
+    `accept_license`, if the license forbids commercial use.
     """
     check_model(Path(folder), accept_license)
     return Classifier(load_bundle(Path(folder)), device)

@@ -157,7 +157,7 @@ def create_app(model: Classifier, limits: Limits | None = None, host: str = "127
     with contextlib.suppress(
         InputError
     ):  # warm-up for later requests; not every network supports Grad-CAM
-        explain(model, Image.new("RGB", (256, 256), "grey"))
+        explain(model, Image.new("RGB", (256, 256), "gray"))
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:

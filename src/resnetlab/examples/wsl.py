@@ -1,7 +1,7 @@
 """ResNeXt-101 32x48d of Mahajan et al. 2018, which no library builds, for its authors' weights in a
 file.
 
-`resnetlab import-weights FILE --as resnext101_32x48d --out resnext101_32x48d --licence
+`resnetlab import-weights FILE --as resnext101_32x48d --out resnext101_32x48d --license
 CC-BY-NC-4.0` converts their checkpoint to the tensor names of this package's own network, which
 this is.
 """

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnetlab.bundle.licences import check_commercial_use, find_license
+from resnetlab.bundle.licenses import check_commercial_use, find_license
 from resnetlab.bundle.spec import License
 from resnetlab.errors import input_error
 from resnetlab.models.configs import ExternalConfig, ModelConfig

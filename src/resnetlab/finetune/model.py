@@ -233,7 +233,7 @@ class FinetuneModel:
         """
         if split_model.trunk is None:
             what = "whole images differ in shape, and this network is not cut before its classifier"
-            raise input_error(self.spec.slug, what, 'view = "crop"', field="view")
+            raise input_error(self.spec.slug, what, 'crop_mode = "crop"', field="crop_mode")
         rows = []
         for index in range(len(photo_split)):
             rows.append(

@@ -493,7 +493,9 @@ def _evaluate_baseline(
         what = f"knows other classes than {photos.root}: {', '.join(unknown[:3])}"
         raise input_error(str(folder), what, "a model of these classes as --baseline")
     device = torch.device("cpu")
-    scores = predict_photos(bundle.module, photos.test, bundle.file.eval_transform, device, on_item=on_item)
+    scores = predict_photos(
+        bundle.module, photos.test, bundle.file.eval_transform, device, on_item=on_item
+    )
     order = [bundle.file.classes.index(name) for name in photos.classes]
     return folder.name, Predictions(scores.probabilities[:, order], photos.test.labels)
 

@@ -80,7 +80,7 @@ def apply_options(recipe: FinetuneRecipe, request: FinetuneRequest) -> FinetuneR
 
     def changed(stage: Stage) -> Stage:
         return (
-            replace(stage, trains=trains)
+            replace(stage, trainable=trains)
             if trains is not None and stage.augment == "standard"
             else stage
         )

@@ -164,7 +164,7 @@ class _Sweep:
         cell = replace(
             cell,
             status="done",
-            one=(accuracy_estimate(first_scores[0]), accuracy_estimate(first_scores[1])),
+            stage_one=(accuracy_estimate(first_scores[0]), accuracy_estimate(first_scores[1])),
         )
         if len(tuning.stages) < 2:
             return cell
@@ -177,7 +177,7 @@ class _Sweep:
         second_scores = predictions()
         self._update_best(cell, second_scores)
         estimates = accuracy_estimate(second_scores[0]), accuracy_estimate(second_scores[1])
-        return replace(cell, two=estimates, paired=compare(second_scores[1], first_scores[1]))
+        return replace(cell, stage_two=estimates, paired=compare(second_scores[1], first_scores[1]))
 
     def _run_stage(
         self, key: StageKey, views: dict[str, EvalTransform], should_stop: Callable[[], bool]

@@ -97,13 +97,13 @@ class FinetuneState(TrainState[PhotoSplit]):
         photos: PhotoSplit,
         class_weights: Tensor | None,
     ) -> None:
-        optimiser = build_optimizer(
+        optimizer = build_optimizer(
             recipe, split_model.tail, layer_decay_scales(split_model.tail, stage.layer_decay)
         )
-        numerics = replace(finetune_model.numerics, accumulate=stage.grad_accum_steps)
+        numerics = replace(finetune_model.numerics, grad_accum_steps=stage.grad_accum_steps)
         super().__init__(
             split_model.tail,
-            optimiser,
+            optimizer,
             recipe,
             numerics,
             seed,
@@ -327,11 +327,11 @@ def _train_one_lr(
     with image_decoder.suppress_pillow_warnings():
         for progress in train(state, EagerSteps(state, photos), should_stop):
             on_event(progress)
-            if progress.kind in ("pulse", "epoch"):
+            if progress.kind in ("tick", "epoch"):
                 state.finetune_model.on_item(
                     f"{state.stage.name}: steps", progress.step, progress.total_steps
                 )
-            if progress.kind == "stopped":
+            if progress.kind == "interrupted":
                 return epochs, best_weights, False
             if progress.kind != "epoch":
                 continue
@@ -394,7 +394,7 @@ def _epochs_since_best_loss(epochs: list[EpochResult]) -> int:
 
 
 def _with_lr(recipe: Recipe, lr: float) -> Recipe:
-    return replace(recipe, optimiser=replace(recipe.optimizer, lr=lr))
+    return replace(recipe, optimizer=replace(recipe.optimizer, lr=lr))
 
 
 def layer_decay_scales(model: nn.Module, decay: float) -> Callable[[str], float]:

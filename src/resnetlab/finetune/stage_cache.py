@@ -64,7 +64,9 @@ class StageKey:
 
     def with_stage(self, stage: Stage, transform: EvalTransform) -> StageKey:
         """Return the key after one more stage."""
-        return replace(self, stages=(*self.stages, stage), views=(*self.eval_transforms, transform))
+        return replace(
+            self, stages=(*self.stages, stage), eval_transforms=(*self.eval_transforms, transform)
+        )
 
 
 def stage_key(finetune_model: FinetuneModel, data: str, class_weights: str) -> StageKey:
@@ -72,7 +74,7 @@ def stage_key(finetune_model: FinetuneModel, data: str, class_weights: str) -> S
     network = finetune_model.spec
     if isinstance(network, ExternalConfig):
         network = replace(
-            network, weights="", sha256="", mean=(), deviation=(), class_names=(), licence=None
+            network, weights="", sha256="", mean=(), std=(), class_names=(), license=None
         )
     return StageKey(
         algorithm_version=FINETUNE_VERSION,

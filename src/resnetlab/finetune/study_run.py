@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from resnetlab.bundle.licences import find_license
+from resnetlab.bundle.licenses import find_license
 from resnetlab.data.device_images import DeviceImageCache
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import input_error
@@ -33,13 +33,12 @@ from resnetlab.finetune.stage_cache import StageCache, StageLockedError
 from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.checkpoint import write_tensors
-from resnetlab.runs.config import SCHEMA
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.lifecycle import RunLockedError, check_world_size, run_once
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.session import ProgressCallback
-from resnetlab.schema import encode
+from resnetlab.schema import SCHEMA, encode
 from resnetlab.stats.outcomes import is_at_chance
 from resnetlab.training.device import setup_device
 from resnetlab.training.distributed import SINGLE_PROCESS, World
@@ -75,7 +74,7 @@ def run_finetune_attempt(
     check_world_size(file, world, directory)
     if from_step:
         what = "a run of fine-tuning goes on from its stages, not from a step"
-        raise input_error(str(directory.path), what, "leave --from out", got=from_step)
+        raise input_error(str(directory.path), what, "leave --from-step out", got=from_step)
     if placement.profile:
         raise input_error(
             str(directory.path), "a run of fine-tuning is not profiled", "leave --profile out"
@@ -127,7 +126,9 @@ class FinetuneSession:
         backbone = Backbone(run.model, None, find_license(run.model), "")
         self.job = FinetuneJob(photos, backbone, run.recipe, run.seed, run.numerics)
         self.cache = StageCache(root / "cache" / "stages", WAIT_SECONDS)
-        self.transform = self.finetune_model.eval_transform(run.recipe.test_size, run.recipe.crop_mode)
+        self.transform = self.finetune_model.eval_transform(
+            run.recipe.test_size, run.recipe.crop_mode
+        )
         self.started = False
         self.step, self.epoch, self.seconds = 0, 0.0, 0.0  # sums over the finished stages
         # Predictions of the best stage, and the step of its best epoch.
@@ -142,7 +143,7 @@ class FinetuneSession:
             on_progress(
                 replace(
                     progress,
-                    kind="pulse",
+                    kind="tick",
                     step=min(total, self.step + progress.step),
                     total_steps=total,
                 ),
@@ -220,7 +221,7 @@ class FinetuneSession:
             loss, error = epoch.train_metrics
             lines += [
                 evaluation,
-                replace(evaluation, split="running", loss_nats=loss, top1_error_pct=error),
+                replace(evaluation, split="train epoch", loss_nats=loss, top1_error_pct=error),
             ]
             best_step = evaluation.step if epoch.epoch == result.best.epoch else best_step
         self.step, self.epoch = lines[-1].step, lines[-1].epoch
@@ -261,17 +262,17 @@ class FinetuneSession:
                 f"{reached:.1f} % of "
                 f"{len(self.photos.test):,} test images"
             )
-            return self._commit("dead", reason, scored, seconds)
-        return self._commit("converged", "", scored, seconds)
+            return self._commit("at chance", reason, scored, seconds)
+        return self._commit("trained", "", scored, seconds)
 
     def _write_outputs(self, test: Probabilities) -> None:
-        licence = self.job.backbone.license
+        license = self.job.backbone.license
         description = {
             "model": encode(self.file.run.identity.model),
             "classes": self.photos.classes,
-            "view": encode(self.transform),
+            "eval_transform": encode(self.transform),
             **_transform_metadata(self.transform),
-            "licence": licence.name,
+            "license": license.name,
             "caveats": caveats(self.job),
             "run": self.directory.path.name,
         }
@@ -320,7 +321,7 @@ def _transform_metadata(transform: EvalTransform) -> dict[str, object]:
         "channels": transform.channels,
         "side": transform.size,
         "mean": transform.mean,
-        "deviation": transform.std,
+        "std": transform.std,
     }
 
 

@@ -68,7 +68,9 @@ def ablate_blocks(state: ScratchTrainState, test: DeviceImages) -> BlockAblation
             accuracy_left = accuracy()
         rows.append(
             BlockAblation(
-                without=name, accuracy_pct=accuracy_left, accuracy_drop=full_accuracy - accuracy_left
+                without=name,
+                accuracy_pct=accuracy_left,
+                accuracy_drop=full_accuracy - accuracy_left,
             )
         )
     return BlockAblations(images=len(test), blocks=tuple(rows))

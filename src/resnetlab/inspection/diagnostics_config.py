@@ -19,7 +19,9 @@ class DiagnosticsConfig:
 
     def __post_init__(self) -> None:
         if len(set(self.gradient_norms)) < len(self.gradient_norms):
-            raise FieldError("gradients", "an epoch stands twice", "gradients = [0, 1, 5]")
+            raise FieldError(
+                "gradient_norms", "an epoch is given twice", "gradient_norms = [0, 1, 5]"
+            )
 
 
 @strict_dataclass
@@ -50,7 +52,7 @@ class LayerNorms:
 
 @strict_dataclass
 class GradientNorms:
-    """Gradient norms of a run, the file instruments/gradients-<epoch>.json."""
+    """Gradient norms of a run, the file diagnostics/gradients-<epoch>.json."""
 
     epoch: float
     step: int
@@ -72,7 +74,7 @@ class BlockAblation:
 
 @strict_dataclass
 class BlockAblations:
-    """Block ablations of a run, the file instruments/drop-blocks.json.
+    """Block ablations of a run, the file diagnostics/block-ablation.json.
 
     For a network without blocks it has only the complete network.
     """

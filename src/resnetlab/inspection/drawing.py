@@ -166,7 +166,7 @@ def _column_center() -> int:
 
 
 def _draw_stages(rows: list[Layer], column: list[int], width: int) -> list[str]:
-    """Draw the stages, every other one on a grey band: name, output size, parameters."""
+    """Draw the stages, every other one on a gray band: name, output size, parameters."""
     parts, position, first_row = [], 0, 0
     for number, (name, layers) in enumerate(_stages([rows[row] for row in column])):
         top, height = TOP_MARGIN + ROW_HEIGHT * position, ROW_HEIGHT * len(layers)

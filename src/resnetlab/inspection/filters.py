@@ -91,7 +91,7 @@ def filter_rows(filters: Filters) -> list[dict[str, Any]]:
 def render_figure(filters: Filters, images: Sequence[CaptionedImage], title: str) -> bytes:
     """Return a PNG with the filters, then one line of maps for each image.
 
-    Filters with three channels are shown in color, with grey for 0.
+    Filters with three channels are shown in color, with gray for 0.
     """
     import matplotlib as mpl
 
@@ -148,7 +148,7 @@ def _draw_filters(figure: Figure, filters: Filters, columns: int, box: list[floa
     if channels == 3:
         colors = (0.5 + weights / (2 * largest)).permute(0, 2, 3, 1).numpy()
         _draw_tiles(
-            figure, colors, columns, box, f"{title}; grey is 0, full colour ±{largest:.2g}", 1.0
+            figure, colors, columns, box, f"{title}; gray is 0, full color ±{largest:.2g}", 1.0
         )
     else:
         _draw_maps(

@@ -58,13 +58,13 @@ def unexplained_variance(
     training mode.
     """
     model = build_stack(blocks, residual, seed)
-    optimiser = torch.optim.Adam(model.parameters(), lr)
+    optimizer = torch.optim.Adam(model.parameters(), lr)
     for step in range(steps):
         x = random_maps(seed, step)
         loss = F.mse_loss(model(x), x)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
         if not step:
             before = float(loss.detach() / x.var())
     with torch.no_grad():

@@ -67,7 +67,7 @@ def pretrained_metadata(model: ModelConfig) -> dict[str, Any]:
     except InputError:  # a library without weights for this network
         return {}
     counts = {"side": facts.side, "classes": len(facts.class_names)}
-    normalization = {"mean": facts.mean, "deviation": facts.std}
+    normalization = {"mean": facts.mean, "std": facts.std}
     return {f"weights_{name}": value for name, value in counts.items() if value} | {
         f"weights_{name}": ", ".join(f"{part:g}" for part in values)
         for name, values in normalization.items()

@@ -68,7 +68,7 @@ def import_weights(file: Path, model_name: str, out: Path, license: str = "") ->
     """Write the weights of a `.th`, `.pth` or `.pt` file as `out`/weights.safetensors and return
     that path.
 
-    The file is loaded without executing code from it. Class names, preprocessing and `licence` go
+    The file is loaded without executing code from it. Class names, preprocessing and `license` go
     into the metadata. Raises InputError when the file is no checkpoint, or not one of `as_model`.
     """
     spec = get_model_config(model_name, "--as", "")
@@ -100,10 +100,10 @@ def import_weights(file: Path, model_name: str, out: Path, license: str = "") ->
         "channels": channels,
         "side": 32 if isinstance(spec, CifarConfig) else 224,
         "mean": IMAGENET_MEAN[:channels],
-        "deviation": IMAGENET_STD[:channels],
+        "std": IMAGENET_STD[:channels],
         "imported_from": file.name,
         "imported_sha256": sha256(file),
-        "licence": license or LICENSES.get(model_name, ""),
+        "license": license or LICENSES.get(model_name, ""),
     }
     if isinstance(spec, ImageNetConfig):
         facts["resize"] = (

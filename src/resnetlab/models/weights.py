@@ -58,9 +58,9 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], WeightsMetadata]:
         facts = WeightsMetadata(
             tuple(map(str, metadata.get("classes", ()))),
             tuple(map(float, metadata.get("mean", ()))),
-            tuple(map(float, metadata.get("deviation", ()))),
+            tuple(map(float, metadata.get("std", ()))),
             int(metadata.get("side", 0)),
-            str(metadata.get("normalise", "")),
+            str(metadata.get("normalize", "")),
             whitening,
         )
     except (TypeError, ValueError):  # another program uses the same keys for something else

@@ -50,7 +50,7 @@ class Stage:
     recipe: Recipe
     """Optimizer, schedule, batch size, epochs and EMA.
 
-    `augment`, `normalise` and `choose` must be left out.
+    `augment`, `normalize` and `choose` must be left out.
     """
     lrs: tuple[PositiveFloat, ...] = ()
     """Learning rates to try in place of the recipe's; the validation result selects one."""
@@ -79,7 +79,7 @@ class Stage:
             "last",
         ):
             raise FieldError(
-                "recipe", "its augment, normalise and choose have no place here", "leave them out"
+                "recipe", "its augment, normalize and choose have no place here", "leave them out"
             )
         if self.decode == "scaled" and self.augment == "none":
             raise FieldError(
@@ -88,7 +88,7 @@ class Stage:
                 'decode = "exact"',
             )
         if not self.layer_decay:
-            raise FieldError("depth_decay", "0 leaves one part to learn", "depth_decay = 0.8")
+            raise FieldError("layer_decay", "0 leaves one part to train", "layer_decay = 0.8")
 
 
 @strict_dataclass
@@ -135,7 +135,7 @@ class FinetuneRecipe:
                 "whole images differ in shape, so only a classifier on constant features can be "
                 "trained on them"
             )
-            raise FieldError("view", what, 'view = "crop"')
+            raise FieldError("crop_mode", what, 'crop_mode = "crop"')
         if self.crop_mode == "whole" and self.crops != 1:
             raise FieldError("crops", "whole images leave no corners", "crops = 1")
 

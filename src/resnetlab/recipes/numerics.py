@@ -37,7 +37,7 @@ class Numerics:
     """Number of processes that share each batch of a run (torchrun)."""
     grad_accum_steps: PositiveInt = 1
     """Number of microbatches that a process computes one after another, to save memory."""
-    batch_norm: Literal["local", "synchronised"] = "local"
+    batch_norm: Literal["local", "synchronized"] = "local"
     """Scope of batch statistics: a process's part of a batch, or (on GPUs) the parts of all
     processes.
     """

@@ -175,7 +175,7 @@ class Recipe:
             raise FieldError("epochs", "missing", "add epochs = 10")
         if self.batch_size == 1:
             raise FieldError(
-                "batch_size", "1 leaves batch normalisation no batch", "batch_size = 2"
+                "batch_size", "1 leaves batch normalization no batch", "batch_size = 2"
             )
         if (
             (self.epochs or 0) > 100_000
@@ -206,7 +206,7 @@ class Recipe:
         )
         if isinstance(fixed, ChannelStats) and len(fixed.mean) != channels:
             problem = f"numbers for {len(fixed.mean)} channels, of images that have {channels}"
-            raise input_error("recipe", problem, 'recipe.normalise = "train"', field="normalise")
+            raise input_error("recipe", problem, 'recipe.normalize = "train"', field="normalize")
         return crop or side
 
     def steps_per_epoch(self, num_images: int) -> int:

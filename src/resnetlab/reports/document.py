@@ -79,7 +79,7 @@ class DotRow:
     low_pct: float | None
     high_pct: float | None
     texts: tuple[str, str]
-    """Texts beside the row: `4/5 converged`, `23.4 % [18.2, 28.6]`."""
+    """Texts beside the row: `4/5 trained`, `23.4 % [18.2, 28.6]`."""
     reference_marks: tuple[ReferenceMark, ...] = ()
 
 
@@ -115,7 +115,7 @@ class Line:
 class Panel:
     """Panel with the curves of a condition.
 
-    `mean` and `band` (low, high at the mean's x) are over converged runs.
+    `mean` and `band` (low, high at the mean's x) are over trained runs.
     """
 
     label: str
@@ -165,9 +165,9 @@ class ForestRow:
     high: float | None
     verdict: str
     conditional: bool
-    """True if only converged runs were compared although others failed."""
+    """True if only trained runs were compared although others failed."""
     texts: tuple[str, str, str]
-    """Texts beside the row: `+67.3 [59.4, 75.2] points`, `5/5 and 3/5 converged`, `2 dead`; each
+    """Texts beside the row: `+67.3 [59.4, 75.2] points`, `5/5 and 3/5 trained`, `2 at chance`; each
     may be empty.
     """
     reference_effects: tuple[ReferenceEffect, ...] = ()

@@ -125,17 +125,17 @@ def write(result: EvaluationResult, images: Mapping[str, MistakeImages], folder:
         )
         for row in result.classes
     ]
-    columns = ("class", "images", "right", "recall_pct", "low", "high", "called_so")
+    columns = ("class", "images", "correct", "recall_pct", "low", "high", "predicted")
     write_text(folder / "classes.csv", csv_text(columns, classes))
     pairs = [(pair.true, pair.predicted, pair.images) for pair in result.confusions]
-    write_text(folder / "confusions.csv", csv_text(("true", "said", "images"), pairs))
+    write_text(folder / "confusions.csv", csv_text(("true", "predicted", "images"), pairs))
     mistakes = [
         (row.name, row.true, row.predicted, row.probability, row.true_probability)
         for row in result.mistakes
     ]
     write_text(
         folder / "mistakes.csv",
-        csv_text(("path", "true", "said", "probability", "true_probability"), mistakes),
+        csv_text(("path", "true", "predicted", "probability", "true_probability"), mistakes),
     )
     page = folder / "report.html"
     write_text(page, render(result, images))

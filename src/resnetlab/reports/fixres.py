@@ -161,7 +161,7 @@ def page(resolution_table: ResolutionTable) -> Page:
                 "stage one"
             ),
         ),
-        ("Licence of the weights", resolution_table.license),
+        ("License of the weights", resolution_table.license),
         ("Photographs", data),
         (
             "Recipe",
@@ -219,7 +219,9 @@ def _answer(resolution_table: ResolutionTable) -> str:
     )
     if cell is None or cell.stage_one is None:
         return "No cell has been measured."
-    use_two = cell.stage_two is not None and _selection_key(cell.stage_two[0]) >= _selection_key(cell.stage_one[0])
+    use_two = cell.stage_two is not None and _selection_key(cell.stage_two[0]) >= _selection_key(
+        cell.stage_one[0]
+    )
     estimate = (cell.stage_two if use_two and cell.stage_two else cell.stage_one)[1]
     text = (
         f"By validation the best pair is train {cell.train_size}, test {cell.test_size}, "
@@ -409,7 +411,7 @@ def _draw_lines(ax: Axes, resolution_table: ResolutionTable, key: str, narrow: b
             key=lambda cell: cell.test_size,
         )
         color, mark = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
-        for stage, faint in (("one", True), ("two", False)):
+        for stage, faint in (("stage_one", True), ("stage_two", False)):
             points = [
                 (cell.test_size, pair[1].accuracy_pct)
                 for cell in cells
@@ -419,7 +421,9 @@ def _draw_lines(ax: Axes, resolution_table: ResolutionTable, key: str, narrow: b
                 continue
             x = [(edge / 224) ** 2 if key == "cost" else edge for edge, _ in points]
             label = (
-                f"train {size}" if stage == "two" or not any(cell.stage_two for cell in cells) else None
+                f"train {size}"
+                if stage == "stage_two" or not any(cell.stage_two for cell in cells)
+                else None
             )
             ax.plot(
                 x,

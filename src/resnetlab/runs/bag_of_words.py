@@ -15,11 +15,10 @@ from resnetlab.data.config import Dataset, LabeledImages
 from resnetlab.files import sha256
 from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.runs.checkpoint import write_tensors
-from resnetlab.runs.config import SCHEMA
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores
-from resnetlab.schema import encode
+from resnetlab.schema import SCHEMA, encode
 from resnetlab.stats.outcomes import is_at_chance
 
 
@@ -56,13 +55,15 @@ def execute_bag_of_words(
     )
     _write_outputs(directory, file, learned, outputs, dataset.test)
     accuracy, count = 100 - scores["test"].top1_error_pct, len(dataset.test)
-    dead = is_at_chance(accuracy, file.class_share, count, 1)
+    at_chance = is_at_chance(accuracy, file.class_share, count, 1)
     result = Result(
         schema=SCHEMA,
-        status="dead" if dead else "converged",
+        status="at chance" if at_chance else "trained",
         step=0,
         selected_step=0,
-        reason=f"never above chance: {accuracy:.1f} % of {count:,} test images" if dead else "",
+        reason=f"never above chance: {accuracy:.1f} % of {count:,} test images"
+        if at_chance
+        else "",
         train=scores["train"],
         validation=scores.get("validation"),
         test=scores["test"],

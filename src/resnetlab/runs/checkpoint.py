@@ -99,7 +99,7 @@ def load_checkpoint(folder: Path, step: int) -> Checkpoint:
     source = folder / str(step)
     manifest = read_json(source / "MANIFEST.json")
     others = [other for other in reversed(saved_steps(folder)) if other < step]
-    fix = resume_command(folder.parent, "--from", str(others[0] if others else 0))
+    fix = resume_command(folder.parent, "--from-step", str(others[0] if others else 0))
     try:
         files, facts = dict(manifest["files"]), dict(manifest["facts"])
         expected = {

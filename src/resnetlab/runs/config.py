@@ -22,9 +22,6 @@ FINETUNE_VERSION = ALGORITHM_VERSION + 1
 changes to fine-tuning alone. Change 1: torch, not Pillow, resizes the random crops and jitters the
 colors."""
 
-SCHEMA = 1
-"""Schema version of the files in a run's folder."""
-
 
 @strict_dataclass
 class RunConfig:
@@ -54,7 +51,7 @@ class RunConfig:
         if isinstance(model, BagOfWordsConfig):
             recipe = Recipe(epochs=1)
         if isinstance(model, ExternalConfig):
-            model = replace(model, licence=None, weights="file" if model.sha256 else model.weights)
+            model = replace(model, license=None, weights="file" if model.sha256 else model.weights)
         if isinstance(recipe, FinetuneRecipe):
             recipe = replace(recipe, name="", about="")
         return replace(self, model=model, recipe=recipe)

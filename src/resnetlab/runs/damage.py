@@ -133,7 +133,7 @@ def _command(*words: object) -> str:
 
 
 def _repair_command(folder: Path) -> str:
-    return _command("doctor", folder, "--mend")
+    return _command("doctor", folder, "--repair")
 
 
 def _remove_and_repeat(folder: Path) -> str:
@@ -149,7 +149,7 @@ def _repeat_command(folder: Path) -> str:
     """
     return (
         f"remove {command_line([str(folder / 'result.json')])}, then: "
-        f"{_command('resume', folder, '--from', 0)}"
+        f"{_command('resume', folder, '--from-step', 0)}"
     )
 
 
@@ -184,9 +184,9 @@ def _is_record(line: bytes) -> bool:
 
 
 def _diagnostics(folder: Path) -> Iterator[Damage]:
-    forms = (("gradients-*.json", GradientNorms), ("drop-blocks.json", BlockAblations))
+    forms = (("gradient-norms-*.json", GradientNorms), ("block-ablation.json", BlockAblations))
     for pattern, form in forms:
-        for path in sorted((folder / "instruments").glob(pattern)):
+        for path in sorted((folder / "diagnostics").glob(pattern)):
             try:
                 decode(form, read_json(path, MAX_GENERATED_BYTES), str(path))
             except InputError as error:
@@ -235,7 +235,9 @@ def _checkpoints(directory: RunDirectory) -> Iterator[Damage]:
         if problem:
             earlier = max((other for other in complete if other < step), default=0)
             cut_short = not (folder / str(step) / "MANIFEST.json").exists()
-            fix = _command("resume", directory.path, *(() if cut_short else ("--from", earlier)))
+            fix = _command(
+                "resume", directory.path, *(() if cut_short else ("--from-step", earlier))
+            )
             yield Damage(str(folder / str(step)), "corrupt", problem, fix)
 
 

@@ -24,10 +24,9 @@ from resnetlab.files import (
 )
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms
 from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
-from resnetlab.runs.config import SCHEMA
 from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.runs.records import Evaluation, Result, RunFile, RunRecord
-from resnetlab.schema import decode, encode
+from resnetlab.schema import check_schema, decode, encode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,17 +91,12 @@ class RunDirectory:
         if (
             existing.diagnostics != file.diagnostics
         ):  # the requested measurements may change between sessions
-            write_json(path, encode(replace(existing, instruments=file.diagnostics)))
+            write_json(path, encode(replace(existing, diagnostics=file.diagnostics)))
 
     def file(self) -> RunFile:
         """Read run.json. Raises InputError when it is absent or has another schema version."""
         table = read_json(self.path / "run.json")
-        schema = table.get("schema") if isinstance(table, dict) else None
-        if schema != SCHEMA:
-            fix = "read it with the resnetlab that wrote it"
-            raise input_error(
-                str(self.path / "run.json"), "another schema", fix, got=schema, allowed=str(SCHEMA)
-            )
+        check_schema(table, str(self.path / "run.json"))
         file: RunFile = decode(RunFile, table, str(self.path / "run.json"))
         return file
 
@@ -152,7 +146,7 @@ class RunDirectory:
 
     def gradient_norms(self) -> tuple[GradientNorms, ...]:
         """Read the saved gradient norms of the layers, in order of steps."""
-        paths = (self.path / "instruments").glob("gradients-*.json")
+        paths = (self.path / "diagnostics").glob("gradient-norms-*.json")
         files: list[GradientNorms] = [
             decode(GradientNorms, read_json(path), str(path)) for path in paths
         ]
@@ -164,12 +158,12 @@ class RunDirectory:
 
     def block_ablation(self) -> BlockAblations | None:
         """Read the block ablation, or return None if the run has none."""
-        path = self.path / "instruments" / "drop-blocks.json"
+        path = self.path / "diagnostics" / "block-ablation.json"
         return decode(BlockAblations, read_json(path), str(path)) if path.exists() else None
 
     def save_block_ablation(self, ablations: BlockAblations) -> None:
         """Write the block ablation atomically."""
-        write_json(self.path / "instruments" / "drop-blocks.json", encode(ablations))
+        write_json(self.path / "diagnostics" / "block-ablation.json", encode(ablations))
 
     def profile(self) -> str:
         """Read the time table of the last profiled session; return an empty string if there is
@@ -205,11 +199,11 @@ class RunDirectory:
         return (
             requested
             and has_weights
-            and not (self.path / "instruments" / "drop-blocks.json").exists()
+            and not (self.path / "diagnostics" / "block-ablation.json").exists()
         )
 
     def _gradient_norms_path(self, gradients: GradientNorms) -> Path:
-        return self.path / "instruments" / f"gradients-{gradients.epoch:g}.json"
+        return self.path / "diagnostics" / f"gradient-norms-{gradients.epoch:g}.json"
 
     def log_event(self, event: dict[str, Any]) -> None:
         """Append a line to provenance.jsonl."""

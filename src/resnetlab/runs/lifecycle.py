@@ -10,9 +10,9 @@ from collections.abc import Callable, Generator
 from resnetlab.data.config import DataIdentity
 from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.runs.checkpoint import saved_steps
-from resnetlab.runs.config import SCHEMA
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result, RunFile
+from resnetlab.schema import SCHEMA
 from resnetlab.shell import command_line
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.memory import is_out_of_memory
@@ -83,7 +83,9 @@ def run_once(
                 raise
             if shared_device:
                 raise SharedDeviceOutOfMemoryError(
-                    Problem(directory.path.name, "out of memory beside other runs", "--abreast 1")
+                    Problem(
+                        directory.path.name, "out of memory beside other runs", "--parallel-seeds 1"
+                    )
                 ) from None
             step = max(saved_steps(directory.checkpoints), default=0)
             result = Result(

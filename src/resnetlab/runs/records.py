@@ -9,7 +9,7 @@ from resnetlab.inspection.diagnostics_config import BlockAblations, DiagnosticsC
 from resnetlab.runs.config import RunConfig
 from resnetlab.schema import strict_dataclass
 
-Status = Literal["converged", "dead", "diverged", "out of memory"]
+Status = Literal["trained", "at chance", "diverged", "out of memory"]
 """Outcome of a finished run.
 
 A run that crashed or was killed has no result and counts as missing.
@@ -32,12 +32,12 @@ class Scores:
 class Evaluation:
     """Line of metrics.jsonl.
 
-    The split `running` is the mean over the batches of an epoch, in training mode.
+    The split `train epoch` is the mean over the batches of an epoch, in training mode.
     """
 
     step: int
     epoch: float
-    split: Split | Literal["running"]
+    split: Split | Literal["train epoch"]
     loss_nats: float | None
     top1_error_pct: float
     seconds: float
@@ -51,7 +51,7 @@ class Result:
     schema: int
     status: Status
     reason: str = ""
-    """Explanation of a status other than converged."""
+    """Explanation of a status other than trained."""
     step: int
     """Number of optimizer steps."""
     selected_step: int
@@ -133,7 +133,7 @@ def to_dict(record: RunRecord) -> dict[str, Any]:
         "status": result.status if result else None,
         "reason": result.reason if result else "",
         "steps": result.step if result else None,
-        "chosen_step": result.selected_step if result else None,
+        "selected_step": result.selected_step if result else None,
         **by_split,
         "train_seconds": result.train_seconds if result else None,
         "evaluation_seconds": result.evaluation_seconds if result else None,

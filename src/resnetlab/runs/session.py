@@ -35,13 +35,12 @@ from resnetlab.runs.checkpoint import (
     torch_version,
     write_tensors,
 )
-from resnetlab.runs.config import SCHEMA
 from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.lifecycle import check_world_size, run_once
 from resnetlab.runs.load import load_run, recipe_of
 from resnetlab.runs.provenance import provenance_event, utc_now
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
-from resnetlab.schema import encode
+from resnetlab.schema import SCHEMA, encode
 from resnetlab.shell import resume_command
 from resnetlab.stats.outcomes import is_at_chance
 from resnetlab.training.cuda_graphs import build_steps, graph_blocker
@@ -265,7 +264,7 @@ class RunSession:
             self.images_processed,
         )
         for progress in train(self.state, steps, should_stop, yield_every_step=yield_each_step):
-            if progress.kind == "turn":
+            if progress.kind == "step":
                 yield
                 continue
             self.train_seconds, self.images_processed = (
@@ -285,10 +284,10 @@ class RunSession:
             waited = time.monotonic() - saved
             should_save = {
                 "start": False,
-                "pulse": waited >= self.placement.max_checkpoint_seconds,
+                "tick": waited >= self.placement.max_checkpoint_seconds,
                 "epoch": waited >= self.placement.checkpoint_seconds
                 and progress.step < progress.total_steps,
-                "stopped": progress.step > 0,
+                "interrupted": progress.step > 0,
             }[progress.kind]
             # Check this before saving, so that no checkpoint contains a value that is not finite.
             # Several processes end
@@ -301,7 +300,7 @@ class RunSession:
                 with self.phases.phase("checkpoints"):
                     self._save_checkpoint()
                 saved = time.monotonic()
-            if progress.kind == "stopped":
+            if progress.kind == "interrupted":
                 return None
             if yield_each_step:
                 yield
@@ -314,14 +313,18 @@ class RunSession:
         if step and step not in steps:
             available = ", ".join(map(str, steps)) or "none"
             raise input_error(
-                path, f"no checkpoint of step {step}", "--from 0 starts again", allowed=available
+                path,
+                f"no checkpoint of step {step}",
+                "--from-step 0 starts again",
+                allowed=available,
             )
         if step:
             checkpoint = load_checkpoint(self.directory.checkpoints, step)
             facts = checkpoint.metadata
             if facts["torch"] != torch_version():
                 fix = (
-                    f"install torch {facts['torch']}, or {resume_command(path, '--from', '0')} to "
+                    f"install torch {facts['torch']}, or "
+                    f"{resume_command(path, '--from-step', '0')} to "
                     "start again"
                 )
                 raise input_error(
@@ -392,7 +395,9 @@ class RunSession:
         ]
         if progress.kind == "epoch":
             lines.append(
-                _evaluation(progress, "running", *self.state.train_metrics(), self.train_seconds)
+                _evaluation(
+                    progress, "train epoch", *self.state.train_metrics(), self.train_seconds
+                )
             )
         return tuple(lines)
 
@@ -465,7 +470,7 @@ class RunSession:
         return self._commit(status, reason, self.state.step, scores)
 
     def _status(self, test: EvalResult) -> tuple[Status, str]:
-        """Return the status and its reason: dead if no evaluation of the watched split was above
+        """Return the status and its reason: at chance if no evaluation of that split rose above
         chance.
         """
         watched: Split = "validation" if "validation" in self.splits else "test"
@@ -477,10 +482,10 @@ class RunSession:
         best = 100 - min(errors)
         if is_at_chance(best, self.file.class_share, images, len(errors)):
             return (
-                "dead",
+                "at chance",
                 f"never above chance: at best {best:.1f} % of {images:,} {watched} images",
             )
-        return "converged", ""
+        return "trained", ""
 
     def _write_outputs(self, test: EvalResult) -> None:
         how, fitted = export_normalizer(self.state.normalizer)
@@ -555,7 +560,7 @@ def _train_subset(images: LabeledImages, split_seed: int, device: torch.device) 
 
 def _evaluation(
     progress: TrainEvent,
-    split: Split | Literal["running"],
+    split: Split | Literal["train epoch"],
     loss: float,
     error: float,
     seconds: float,

@@ -91,7 +91,7 @@ ACCURACY_RANGE_PCT = Interval(0.0, 100.0)
 
 
 def hurdle_interval(
-    converged: Sequence[float],
+    trained: Sequence[float],
     runs: int,
     chance: float,
     unknown_runs: int = 0,
@@ -101,22 +101,22 @@ def hurdle_interval(
 
     A run converges with probability pi; otherwise it stays at chance: mu = c + pi (mu_converged -
     c). A 97.5 % exact interval of pi and a 97.5 % t-interval of mu_converged together cover 95 %
-    (Bonferroni). With fewer than 2 converged runs nothing is known about mu_converged, and the
+    (Bonferroni). With fewer than 2 trained runs nothing is known about mu_converged, and the
     interval is the full range.
 
     Args:
-        converged: values of the converged runs, by default accuracies in percent.
+        trained: values of the trained runs, by default accuracies in percent.
         runs: number of all runs.
         chance: value of a constant guess.
         unknown: number of those runs whose outcome is not known.
         whole: range of possible values.
 
     """
-    inner = t_interval(converged, 0.975)
+    inner = t_interval(trained, 0.975)
     if inner is None:
         return value_range
-    a = clopper_pearson(len(converged), runs, 0.975).low
-    b = clopper_pearson(len(converged) + unknown_runs, runs, 0.975).high
+    a = clopper_pearson(len(trained), runs, 0.975).low
+    b = clopper_pearson(len(trained) + unknown_runs, runs, 0.975).high
     down, up = inner.low - chance, inner.high - chance
     low = chance + min(a * down, b * down)
     high = chance + max(a * up, b * up)
@@ -136,16 +136,16 @@ class Summary:
     chance_pct: float
     converged_pct: tuple[float, ...]
     all_pct: tuple[float, ...]
-    """Accuracies of the converged, dead and diverged runs."""
+    """Accuracies of the trained, at chance and diverged runs."""
     mean_pct: float | None
-    """Mean of the converged runs.
+    """Mean of the trained runs.
 
     They also give `sd_pct` (divisor n - 1) and `interval_pct` (95 %, Student's t).
     """
     sd_pct: float | None
     interval_pct: Interval | None
     success_rate: float | None
-    """Share of finished runs that converged; None if no run is finished."""
+    """Share of finished runs that trained; None if no run is finished."""
     success_wilson: Interval
     all_mean_pct: float | None
     all_range_pct: Interval | None
@@ -163,19 +163,19 @@ def summarize(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -
     of the runs.
     """
     counts = count_outcomes(outcome for outcome, _ in runs)
-    converged = tuple(sorted(x for outcome, x in runs if outcome == "converged" and x is not None))
-    dead = [x for outcome, x in runs if outcome == "dead" and x is not None]
-    accuracies = tuple(sorted([*converged, *dead, *[chance_pct] * counts.diverged]))
-    interval, rule = _interval_over_all_runs(counts, converged, accuracies, chance_pct)
+    trained = tuple(sorted(x for outcome, x in runs if outcome == "trained" and x is not None))
+    at_chance = [x for outcome, x in runs if outcome == "at chance" and x is not None]
+    accuracies = tuple(sorted([*trained, *at_chance, *[chance_pct] * counts.diverged]))
+    interval, rule = _interval_over_all_runs(counts, trained, accuracies, chance_pct)
     reachable = wilson(counts.trained + counts.missing, counts.finished)
     return Summary(
         counts=counts,
         chance_pct=chance_pct,
-        converged_pct=converged,
+        converged_pct=trained,
         all_pct=accuracies,
-        mean_pct=mean(converged) if converged else None,
-        sd_pct=math.sqrt(variance(converged)) if len(converged) > 1 else None,
-        interval_pct=t_interval(converged),
+        mean_pct=mean(trained) if trained else None,
+        sd_pct=math.sqrt(variance(trained)) if len(trained) > 1 else None,
+        interval_pct=t_interval(trained),
         success_rate=counts.trained / counts.finished if counts.finished else None,
         success_wilson=Interval(wilson(counts.trained, counts.finished).low, reachable.high),
         all_mean_pct=mean(accuracies) if accuracies else None,
@@ -187,7 +187,7 @@ def summarize(runs: Sequence[tuple[Outcome, float | None]], chance_pct: float) -
 
 def _interval_over_all_runs(
     counts: OutcomeCounts,
-    converged: Sequence[float],
+    trained: Sequence[float],
     accuracies: Sequence[float],
     chance_pct: float,
 ) -> tuple[Interval | None, Literal["t", "hurdle", "whole range", "none"]]:
@@ -196,5 +196,5 @@ def _interval_over_all_runs(
     if counts.finished in (counts.trained, counts.at_chance, counts.diverged):
         interval = t_interval(accuracies)
         return interval, "t" if interval else "none"
-    rule: Literal["hurdle", "whole range"] = "hurdle" if len(converged) > 1 else "whole range"
-    return hurdle_interval(converged, counts.finished, chance_pct, counts.missing), rule
+    rule: Literal["hurdle", "whole range"] = "hurdle" if len(trained) > 1 else "whole range"
+    return hurdle_interval(trained, counts.finished, chance_pct, counts.missing), rule

@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Outcome = Literal["converged", "dead", "diverged", "out of memory", "missing", "running", "waiting"]
+Outcome = Literal[
+    "trained", "at chance", "diverged", "out of memory", "missing", "running", "waiting"
+]
 """Outcome of a planned run. The last two exist only while a study is running."""
 
 OUTCOMES: tuple[Outcome, ...] = (
-    "converged",
-    "dead",
+    "trained",
+    "at chance",
     "diverged",
     "out of memory",
     "missing",
@@ -22,7 +24,7 @@ OUTCOMES: tuple[Outcome, ...] = (
 )
 
 FALSE_POSITIVE_RATE = 1e-4
-"""Probability that a network which learned nothing is called converged, over all evaluations of a
+"""Probability that a network which learned nothing is called trained, over all evaluations of a
 run.
 """
 

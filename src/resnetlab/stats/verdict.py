@@ -61,25 +61,25 @@ class Arm:
     """
 
     counts: OutcomeCounts
-    converged: tuple[float, ...]
+    trained: tuple[float, ...]
     chance: float
     """Value of a constant guess."""
     value_range: Interval = ACCURACY_RANGE_PCT
     """Range of possible values."""
 
     def missing_run_scenarios(self) -> list[tuple[float, ...]]:
-        """Return the values in both cases of the missing runs: as dead, and as the mean of the
-        converged ones.
+        """Return the values in both cases of the missing runs: at chance, and as the mean of the
+        trained ones.
         """
-        converged, missing = self.converged, self.counts.missing
-        return [converged, (*converged, *[mean(converged)] * missing)] if missing else [converged]
+        trained, missing = self.trained, self.counts.missing
+        return [trained, (*trained, *[mean(trained)] * missing)] if missing else [trained]
 
-    def interval_over_all_runs(self, converged: Sequence[float]) -> Interval:
-        """Return the 95 % interval of the mean over all runs, given the values of the converged
+    def interval_over_all_runs(self, trained: Sequence[float]) -> Interval:
+        """Return the 95 % interval of the mean over all runs, given the values of the trained
         ones.
         """
         return hurdle_interval(
-            converged, self.counts.finished, self.chance, value_range=self.value_range
+            trained, self.counts.finished, self.chance, value_range=self.value_range
         )
 
 
@@ -107,11 +107,11 @@ class MeansHypothesis:
         return (
             (len(self.pairs),)
             if self.pairs is not None
-            else tuple(len(arm.converged) for arm in self.arms)
+            else tuple(len(arm.trained) for arm in self.arms)
         )
 
     def effects(self, values: Sequence[Sequence[float]]) -> list[Effect]:
-        """Return the effect of each contrast from the values of the converged runs of each arm."""
+        """Return the effect of each contrast from the values of the trained runs of each arm."""
         if self.pairs is not None:
             return [contrasts.paired_difference(self.pairs)]
         if self.relative:
@@ -121,7 +121,7 @@ class MeansHypothesis:
 
 @dataclass(frozen=True)
 class FailureHypothesis:
-    """Claim that the first arm fails to train (dead or diverged) and the second one trains."""
+    """Claim that the first arm fails to train (at chance or diverged) and the second one trains."""
 
     arms: tuple[Arm, Arm]
 
@@ -152,11 +152,11 @@ class Verdict:
     reason: str = ""
     """Reason of a verdict that does not follow from a p-value."""
     conditional: bool = False
-    """True if an arm has dead, diverged or missing runs, so that only its converged runs were
+    """True if an arm has at chance, diverged or missing runs, so that only its trained runs were
     compared.
     """
     effect: Effect | None = None
-    """Effect over the converged runs; of several contrasts, the one that supports the claim least.
+    """Effect over the trained runs; of several contrasts, the one that supports the claim least.
     """
     p: float | None = None
     p_holm: float | None = None
@@ -217,7 +217,7 @@ def compute_verdicts(hypotheses: Sequence[Hypothesis], *, finished: bool = True)
 
     Holm's correction counts every declared claim. A claim that cannot be tested counts with p = 1.
     A claim about a size counts twice, because its direction gets a verdict of its own. With fewer
-    than 2 converged runs in an arm there is no test of means. Failed runs have no accuracies that
+    than 2 trained runs in an arm there is no test of means. Failed runs have no accuracies that
     could be tested instead, so the verdict is inconclusive and names the success rates.
     """
     if not finished:
@@ -312,13 +312,13 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
     effect: Effect | None = None
     match hypothesis:
         case MeansHypothesis():
-            short = [arm for arm in arms if len(arm.converged) < 2]
+            short = [arm for arm in arms if len(arm.trained) < 2]
             if short and len(arms) == 2:
                 rates = " against ".join(
                     f"{arm.counts.trained} of {arm.counts.finished}" for arm in arms
                 )
                 return _TestResult(
-                    "none", 1.0, f"too few converged runs for a test of means: {rates} converged"
+                    "none", 1.0, f"too few trained runs for a test of means: {rates} trained"
                 )
             if short or (hypothesis.pairs is not None and len(hypothesis.pairs) < 2):
                 what = (
@@ -327,17 +327,17 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
                     else "the pairs have"
                 )
                 return _TestResult(
-                    "none", 1.0, f"too few converged runs for a test of means: {what} fewer than 2"
+                    "none", 1.0, f"too few trained runs for a test of means: {what} fewer than 2"
                 )
             results = [
                 _test_means(hypothesis, cases)
                 for cases in product(*(arm.missing_run_scenarios() for arm in arms))
             ]
-            effect = _weakest_effect(
-                hypothesis, hypothesis.effects([arm.converged for arm in arms])
-            )
+            effect = _weakest_effect(hypothesis, hypothesis.effects([arm.trained for arm in arms]))
         case FailureHypothesis():
-            failures = [(arm.counts.at_chance + arm.counts.diverged, arm.counts.missing) for arm in arms]
+            failures = [
+                (arm.counts.at_chance + arm.counts.diverged, arm.counts.missing) for arm in arms
+            ]
             results = [
                 _test_failure(hypothesis, cases)
                 for cases in product(*({k, k + m} for k, m in failures))
@@ -357,12 +357,12 @@ def _weakest_effect(hypothesis: MeansHypothesis, effects: Sequence[Effect]) -> E
     return max(effects, key=lambda effect: region_test(effect, hypothesis.region)[0])
 
 
-def _test_means(hypothesis: MeansHypothesis, converged: Sequence[tuple[float, ...]]) -> _TestResult:
+def _test_means(hypothesis: MeansHypothesis, trained: Sequence[tuple[float, ...]]) -> _TestResult:
     """Test means for one case of the missing runs.
 
-    The converged runs decide, unless the means over all runs contradict them.
+    The trained runs decide, unless the means over all runs contradict them.
     """
-    region, effects = hypothesis.region, hypothesis.effects(converged)
+    region, effects = hypothesis.region, hypothesis.effects(trained)
     tests = [region_test(effect, region) for effect in effects]
     p_in, p_out = (
         max(test[0] for test in tests),
@@ -375,11 +375,11 @@ def _test_means(hypothesis: MeansHypothesis, converged: Sequence[tuple[float, ..
     side: Literal["in", "out"] = "in" if p_in <= p_out else "out"
     if any(
         len(values) < arm.counts.finished
-        for values, arm in zip(converged, hypothesis.arms, strict=True)
+        for values, arm in zip(trained, hypothesis.arms, strict=True)
     ):
         overall = [
             arm.interval_over_all_runs(values)
-            for arm, values in zip(hypothesis.arms, converged, strict=True)
+            for arm, values in zip(hypothesis.arms, trained, strict=True)
         ]
         spans = (
             [_relative_difference_interval(overall)]
@@ -390,7 +390,7 @@ def _test_means(hypothesis: MeansHypothesis, converged: Sequence[tuple[float, ..
         inside = all(region.low < span.low and span.high < region.high for span in spans)
         if (side == "in" and outside) or (side == "out" and inside):
             return _TestResult(
-                "none", 1.0, "converged runs say one thing and the mean over all runs another"
+                "none", 1.0, "trained runs say one thing and the mean over all runs another"
             )
     return _TestResult(side, min(1.0, 2 * min(p_in, p_out)))
 
@@ -490,7 +490,8 @@ def _forecast(hypothesis: Hypothesis, effect: Effect | None, alpha: float) -> Se
             exact.time_to_accuracy_rank_test(*hypothesis.epochs)[2], alpha, min_runs
         )
     rates = [
-        (arm.counts.at_chance + arm.counts.diverged) / arm.counts.finished for arm in hypothesis.arms
+        (arm.counts.at_chance + arm.counts.diverged) / arm.counts.finished
+        for arm in hypothesis.arms
     ]
     return smallest_sufficient_seeds(
         lambda n: exact.decision_power(n, rates[0], rates[1], alpha) >= 0.8, min_runs

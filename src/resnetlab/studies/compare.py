@@ -55,7 +55,7 @@ class Comparison:
     differing_fields: tuple[str, ...]
     """Fields of the configurations that differ, with both values."""
     effect: Effect | None
-    """Difference of the mean test accuracies of converged runs, in points; None if a set has fewer
+    """Difference of the mean test accuracies of trained runs, in points; None if a set has fewer
     than two.
     """
     p: float | None
@@ -161,16 +161,16 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
         counts = runs.summary.counts
         if counts.trained < counts.finished:
             warnings.append(
-                f"{counts.trained} of {counts.finished} runs of {runs.name} converged: the "
+                f"{counts.trained} of {counts.finished} runs of {runs.name} trained: the "
                 "means are of those alone"
             )
         if counts.waiting:
             warnings.append(f"{counts.waiting} runs of {runs.name} are not finished")
     if effect is None:
-        warnings.append("fewer than two converged runs a set: no interval and no test of means")
+        warnings.append("fewer than two trained runs a set: no interval and no test of means")
     elif min(len(runs.summary.converged_pct) for runs in (a, b)) < FEW_RUNS:
         warnings.append(
-            f"fewer than {FEW_RUNS} converged runs a set: the interval is wide, and honest"
+            f"fewer than {FEW_RUNS} trained runs a set: the interval is wide, and honest"
         )
     shared = {record.file.run.seed for record in a.records} & {
         record.file.run.seed for record in b.records
@@ -214,13 +214,11 @@ def format_lines(comparison: Comparison) -> Sequence[str]:
         interval = summary.interval_pct
         span = f" [{interval.low:.1f}, {interval.high:.1f}]" if interval else ""
         mean = (
-            f"{summary.mean_pct:.1f} %{span}"
-            if summary.mean_pct is not None
-            else "no converged run"
+            f"{summary.mean_pct:.1f} %{span}" if summary.mean_pct is not None else "no trained run"
         )
         counts = summary.counts
         text.append(
-            f"{letter}: {runs.name}: {mean}, {counts.trained} of {counts.planned} runs converged"
+            f"{letter}: {runs.name}: {mean}, {counts.trained} of {counts.planned} runs trained"
         )
     text += [f"differs in {field}" for field in comparison.differing_fields]
     effect = comparison.effect
@@ -255,7 +253,7 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
     return {
         "a": _run_set_to_dict(comparison.a),
         "b": _run_set_to_dict(comparison.b),
-        "differs": comparison.differing_fields,
+        "differences": comparison.differing_fields,
         "difference_points": effect.estimate if effect is not None else None,
         "difference_interval_points": effect.interval() if effect is not None else None,
         "degrees_of_freedom": effect.df if effect is not None else None,
@@ -270,7 +268,7 @@ def _run_set_to_dict(runs: RunSet) -> dict[str, Any]:
     return {
         "name": runs.name,
         "runs": summary.counts.planned,
-        "converged": summary.counts.trained,
+        "trained": summary.counts.trained,
         "test_accuracy_pct": summary.mean_pct,
         "sd_pct": summary.sd_pct,
         "interval_pct": summary.interval_pct,

@@ -30,9 +30,9 @@ class ConditionOutlook:
     run.
     """
     sd_points: float | None
-    """Standard deviation of the test accuracy of its converged runs; None for fewer than two."""
+    """Standard deviation of the test accuracy of its trained runs; None for fewer than two."""
     measured_runs: int
-    """Number of converged runs with a test accuracy."""
+    """Number of trained runs with a test accuracy."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def outlook(
             if cell.record is not None
         ]
         values = [
-            100 - r.test.top1_error_pct for r in results if r and r.status == "converged" and r.test
+            100 - r.test.top1_error_pct for r in results if r and r.status == "trained" and r.test
         ]
         conditions.append(
             ConditionOutlook(

@@ -16,9 +16,9 @@ from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import ModelConfig
 from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.runs.config import ALGORITHM_VERSION, FINETUNE_VERSION, SCHEMA, RunConfig, run_id
+from resnetlab.runs.config import ALGORITHM_VERSION, FINETUNE_VERSION, RunConfig, run_id
 from resnetlab.runs.records import RunFile, RunRecord
-from resnetlab.schema import strict_dataclass
+from resnetlab.schema import SCHEMA, strict_dataclass
 from resnetlab.studies.study import Condition, DataKey, Study
 
 Item = TypeVar("Item")
@@ -181,7 +181,7 @@ def _plan_run(
     facts: DataFacts,
     numerics: Numerics,
     cost: CostFunction,
-    instruments: DiagnosticsConfig,
+    diagnostics: DiagnosticsConfig,
 ) -> PlannedRun:
     version = (
         FINETUNE_VERSION if isinstance(condition.recipe, FinetuneRecipe) else ALGORITHM_VERSION
@@ -207,7 +207,7 @@ def _plan_run(
         parameters=parameters,
         macs=macs,
         class_share=facts.class_share,
-        diagnostics=instruments,
+        diagnostics=diagnostics,
     )
     steps = condition.recipe.total_steps(facts.train_images)
     return PlannedRun(

@@ -36,10 +36,10 @@ def cost_rows(study: Study, cost: CostFunction) -> list[dict[str, Any]]:
         row = {"condition": condition.label, "parameters": parameters, "macs": macs}
         references = [pair for pair in study.references if pair.condition == condition.label]
         table += [
-            row | {"published": format_value(p.value), "of": p.value.label, "source": p.title}
+            row | {"reference": format_value(p.value), "label": p.value.label, "source": p.title}
             for p in references
         ]
-        table += [] if references else [row | {"published": None, "of": None, "source": None}]
+        table += [] if references else [row | {"reference": None, "label": None, "source": None}]
     return table
 
 

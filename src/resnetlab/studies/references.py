@@ -1,7 +1,7 @@
 """Published numbers as data, each with the condition of a study that it belongs to. Free of torch.
 
-This module defines the files of `catalog/published`. `resnetlab.stats.prediction` decides whether a
-number is compatible with runs; `resnetlab.reports.study.references` decides whether the two can be
+This module defines the files of `catalog/references`. `resnetlab.stats.prediction` decides whether
+a number is compatible with runs; `resnetlab.reports.study.references` decides whether the two can be
 compared at all.
 """
 
@@ -85,7 +85,11 @@ class ReferenceValue:
         if self.value is not None and not math.isfinite(self.value):
             raise FieldError("value", "not finite", 'status = "diverged"')
         if self.run_values and len(self.run_values) != self.num_runs:
-            raise FieldError("m", f"{self.num_runs} for {len(self.run_values)} runs", f"m = {len(self.run_values)}")
+            raise FieldError(
+                "num_runs",
+                f"{self.num_runs} for {len(self.run_values)} runs",
+                f"num_runs = {len(self.run_values)}",
+            )
         if self.run_values and self.value is not None:
             lower = self.quantity not in ("accuracy", "multiply-adds")
             best = min(self.run_values) if lower else max(self.run_values)
@@ -113,7 +117,11 @@ class ReferenceValue:
     @property
     def run_sd(self) -> float | None:
         """Return the standard deviation of a run, from the source or from its runs."""
-        return self.sd or (statistics.stdev(self.run_values) if len(self.run_values) > 1 else None) or None
+        return (
+            self.sd
+            or (statistics.stdev(self.run_values) if len(self.run_values) > 1 else None)
+            or None
+        )
 
     @property
     def accuracy_pct(self) -> float | None:
@@ -130,7 +138,11 @@ class ReferenceValue:
         """
         value = self.value if self.accuracy_pct is None else self.accuracy_pct
         assert value is not None, self.label
-        runs = tuple(100 - run for run in self.run_values) if self.quantity == "error" else self.run_values
+        runs = (
+            tuple(100 - run for run in self.run_values)
+            if self.quantity == "error"
+            else self.run_values
+        )
         return ReportedResult(
             value=value,
             runs=self.num_runs,

@@ -148,7 +148,7 @@ def check_class_counts(study: Study, facts: Mapping[DataKey, DataFacts]) -> None
                 "the study file"
             )
             problems[pair.title, facts_of_data.name] = Problem(
-                study.name, what, fix, field="published"
+                study.name, what, fix, field="references"
             )
     if problems:
         raise InputError(*problems.values())

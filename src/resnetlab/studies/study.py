@@ -84,7 +84,7 @@ class Rung:
     instead_of: str = ""
     """For a side rung, the rung with the same parent. No other rung adds to a side rung."""
     adds: tuple[str, ...] = ()
-    """Fields that the rung sets: `recipe.normalise = train`."""
+    """Fields that the rung sets: `recipe.normalize = train`."""
     why: str = ""
     """Explanation in a sentence: its effect and the reason that it should help."""
     source: str = ""

@@ -46,7 +46,7 @@ def graph_blocker(state: ScratchTrainState) -> str:
     """
     reasons = {
         "steps are captured on GPUs alone": state.numerics.cuda_graphs == "auto",
-        "numerics.capture is off": state.numerics.cuda_graphs == "off",
+        "numerics.cuda_graphs is off": state.numerics.cuda_graphs == "off",
         "several processes share each batch": state.world.size > 1,
         "RandAugment's operations are chosen on the processor": state.recipe.augment.randaugment
         is not None,

@@ -21,7 +21,7 @@ STOP_SYNC_STEPS = 8
 """Number of steps between two checks whether any process of the run was asked to stop."""
 
 
-EventKind = Literal["start", "turn", "pulse", "epoch", "stopped"]
+EventKind = Literal["start", "step", "tick", "epoch", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -62,23 +62,23 @@ def train(
 
     def pause(moment: EventKind) -> Iterator[TrainEvent]:
         nonlocal seconds, started, pulse
-        if moment != "turn":
+        if moment != "step":
             steps.synchronize()
         seconds += time.monotonic() - started
         yield TrainEvent(
             moment, state.step, state.total_steps, state.step / per_epoch, images_done, seconds
         )
-        if moment != "turn":
+        if moment != "step":
             steps.wait_for_current_stream()
         started = time.monotonic()
-        pulse = pulse if moment == "turn" else started
+        pulse = pulse if moment == "step" else started
 
     with torch.random.fork_rng(devices=[state.device] if state.device.type == "cuda" else []):
         if state.step == 0:
             yield from pause("start")
         while state.step < state.total_steps:
             if _collective_stop(state, should_stop):
-                yield from pause("stopped")
+                yield from pause("interrupted")
                 return
             epoch, index = divmod(state.step, per_epoch)
             if planned != epoch:
@@ -91,9 +91,9 @@ def train(
             if state.step % per_epoch == 0 or state.step == state.total_steps:
                 yield from pause("epoch")
             elif time.monotonic() - pulse > TICK_SECONDS:
-                yield from pause("pulse")
+                yield from pause("tick")
             elif yield_every_step:
-                yield from pause("turn")
+                yield from pause("step")
 
 
 def _collective_stop(state: TrainState[ImagesT], should_stop: Callable[[], bool]) -> bool:

@@ -111,7 +111,7 @@ def optimizer_state_dict(optimizer: torch.optim.Optimizer, model: nn.Module) -> 
 def load_optimizer_state_dict(
     optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]
 ) -> None:
-    """Restore the state that `optimiser_tensors` returned; each tensor takes its parameter's device
+    """Restore the state that `optimizer_tensors` returned; each tensor takes its parameter's device
     and layout.
     """
     for name, parameter in model.named_parameters():

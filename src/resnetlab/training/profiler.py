@@ -28,7 +28,7 @@ in the trace.
 MAX_OPERATORS = 12
 
 OTHER_PHASE = "all else"
-STEP_PHASES = ("forward", "backward", "optimiser", "rest of a step")
+STEP_PHASES = ("forward", "backward", "optimizer", "rest of a step")
 PHASES = ("data", *STEP_PHASES, "evaluation", "checkpoints", OTHER_PHASE)
 
 TABLE_FILE, TRACE_FILE = "table.txt", "trace.json.gz"
@@ -79,7 +79,7 @@ class RunProfiler(NullProfiler):
         for handle in (
             learner.model.register_forward_pre_hook(lambda *_: self._switch_within_step("forward")),
             learner.optimizer.register_step_pre_hook(
-                lambda *_: self._switch_within_step("optimiser")
+                lambda *_: self._switch_within_step("optimizer")
             ),
             learner.optimizer.register_step_post_hook(
                 lambda *_: self._switch_within_step("rest of a step")

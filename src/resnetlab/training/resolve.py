@@ -36,11 +36,11 @@ def resolve_numerics(numerics: Numerics, *, single_run: bool) -> Numerics:
     layout = numerics.memory_format
     if layout == "auto":
         layout = "contiguous" if device == "mps" else "channels_last"
-    if numerics.batch_norm == "synchronised" and (device != "cuda" or numerics.world_size == 1):
+    if numerics.batch_norm == "synchronized" and (device != "cuda" or numerics.world_size == 1):
         fix = "--set numerics.batch_norm=local"
         raise input_error(
             "",
-            "synchronised needs several processes, each with a GPU",
+            "synchronized needs several processes, each with a GPU",
             fix,
             field="numerics.batch_norm",
         )
@@ -49,17 +49,19 @@ def resolve_numerics(numerics: Numerics, *, single_run: bool) -> Numerics:
         raise input_error(
             "",
             "only steps on a GPU are captured",
-            "--set numerics.capture=auto",
-            field="numerics.capture",
+            "--set numerics.cuda_graphs=auto",
+            field="numerics.cuda_graphs",
         )
-    threads = numerics.threads or (max(1, available_cpus() // numerics.world_size) if single_run else 1)
+    threads = numerics.threads or (
+        max(1, available_cpus() // numerics.world_size) if single_run else 1
+    )
     return replace(
         numerics,
         device=device,
         precision=precision,
         memory_format=layout,
         threads=threads if device == "cpu" else 1,
-        capture=("off" if capture == "off" else "on") if device == "cuda" else "auto",
+        cuda_graphs=("off" if capture == "off" else "on") if device == "cuda" else "auto",
     )
 
 

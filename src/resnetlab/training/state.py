@@ -166,7 +166,7 @@ class TrainState(ABC, Generic[ImagesT]):
         """Return all tensors that a checkpoint needs for a bit-exact resume, except the step."""
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {
-            f"optimiser/{name}": t
+            f"optimizer/{name}": t
             for name, t in optimizer_state_dict(self.optimizer, self.model).items()
         }
         tensors |= {f"average/{index}": tensor for index, tensor in enumerate(self.ema_weights)}
@@ -176,7 +176,7 @@ class TrainState(ABC, Generic[ImagesT]):
         """Restore the tensors that `tensors` returned at `step`."""
         parts: dict[str, dict[str, Tensor]] = {
             "model": {},
-            "optimiser": {},
+            "optimizer": {},
             "average": {},
             "epoch": {},
         }
@@ -184,7 +184,7 @@ class TrainState(ABC, Generic[ImagesT]):
             part, _, rest = name.partition("/")
             parts[part][rest] = tensor
         self.model.load_state_dict(parts["model"])
-        load_optimizer_state_dict(self.optimizer, self.model, parts["optimiser"])
+        load_optimizer_state_dict(self.optimizer, self.model, parts["optimizer"])
         with torch.no_grad():
             for index, tensor in enumerate(self.ema_weights):
                 tensor.copy_(parts["average"][str(index)])
@@ -256,7 +256,9 @@ class TrainState(ABC, Generic[ImagesT]):
         """
         self.optimizer.zero_grad()
         losses, scores = [], []
-        parts = self.world.microbatches(global_batch_size or len(images), self.numerics.grad_accum_steps)
+        parts = self.world.microbatches(
+            global_batch_size or len(images), self.numerics.grad_accum_steps
+        )
         if global_batch_size:  # `images` holds this process's slices only
             parts = [
                 slice(part.start - parts[0].start, part.stop - parts[0].start) for part in parts
@@ -305,14 +307,14 @@ class ScratchTrainState(TrainState[DeviceImages]):
         built = build_model(
             model, channels, num_classes, lambda name: make_generator(seed, "init", name)
         )
-        if numerics.batch_norm == "synchronised":
+        if numerics.batch_norm == "synchronized":
             built = nn.SyncBatchNorm.convert_sync_batchnorm(built)  # type: ignore[no-untyped-call]
         network: nn.Module = built.to(device).to(memory_format=memory_format(numerics))
         self.spec, self.eager_reason = model, ""
-        optimiser = build_optimizer(recipe, network, capturable=numerics.cuda_graphs == "on")
-        super().__init__(network, optimiser, recipe, numerics, seed, len(train), device, world)
+        optimizer = build_optimizer(recipe, network, capturable=numerics.cuda_graphs == "on")
+        super().__init__(network, optimizer, recipe, numerics, seed, len(train), device, world)
         if numerics.cuda_graphs == "on":
-            lrs_to_device(optimiser, device)
+            lrs_to_device(optimizer, device)
         self.normalizer = fit_normalizer(recipe.normalize, train, recipe.augment.crop, device)
         self.num_classes = num_classes
 

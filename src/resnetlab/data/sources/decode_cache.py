@@ -35,7 +35,7 @@ class FileHeader:
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """Decoded images: `pixels` (N, S, S, C) of the good files, C 1 when all are grey; a `reason`
+    """Decoded images: `pixels` (N, S, S, C) of the good files, C 1 when all are gray; a `reason`
     for each file, or ''.
     """
 
@@ -130,15 +130,15 @@ def _decode(
             tile = image_decoder.resize_center_square(image_decoder.decode(raw), side)
         except image_decoder.BadImageError as error:
             return str(error), True
-        grey = tile.ndim == 2
-        pixels[index] = tile[..., np.newaxis] if grey else tile
-        return "", grey
+        gray = tile.ndim == 2
+        pixels[index] = tile[..., np.newaxis] if gray else tile
+        return "", gray
 
     with image_decoder.suppress_pillow_warnings(), ThreadPoolExecutor(max_workers=workers) as pool:
         results = list(pool.map(decode_file, range(len(paths))))
     good = np.array([not reason for reason, _ in results], dtype=np.bool_)
     pixels = pixels if good.all() else pixels[good]
-    if all(grey for _, grey in results):
+    if all(gray for _, gray in results):
         pixels = np.ascontiguousarray(pixels[..., :1])
     return DecodedImages(pixels, tuple(reason for reason, _ in results))
 

@@ -1,4 +1,4 @@
-"""Digits: the 1,797 handwritten digits of scikit-learn, 8 x 8 grey images in ten classes.
+"""Digits: the 1,797 handwritten digits of scikit-learn, 8 x 8 gray images in ten classes.
 
 Needs no network. Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), its
 test file.

@@ -1,12 +1,12 @@
-"""Image decoder, the only one of the project: one file becomes grey or RGB pixels, upright, or is
+"""Image decoder, the only one of the project: one file becomes gray or RGB pixels, upright, or is
 refused.
 
 Modes are handled as follows:
 
-- grey (1, L, LA, 16-bit grey) becomes L; every other mode (P, RGB, RGBA, CMYK, YCbCr, ...) becomes
+- gray (1, L, LA, 16-bit gray) becomes L; every other mode (P, RGB, RGBA, CMYK, YCbCr, ...) becomes
   RGB;
 - transparency (a channel, a palette's or a color key) is composited on white;
-- 16-bit grey is scaled, round(x 255 / 65535), never clipped; 16-bit color loses its low byte
+- 16-bit gray is scaled, round(x 255 / 65535), never clipped; 16-bit color loses its low byte
   (Pillow reads it so);
 - EXIF orientation is applied; an animation gives its first frame.
 
@@ -148,7 +148,7 @@ def orient_and_convert(image: Image.Image) -> Image.Image:
 
 
 def resize_center_square(image: Image.Image, side: int) -> NDArray[np.uint8]:
-    """Return the center square of an image, resized: (side, side) grey or (side, side, 3) RGB.
+    """Return the center square of an image, resized: (side, side) gray or (side, side, 3) RGB.
 
     It is antialiased bilinear, as in the evaluation of torchvision's reference networks, and equals
     resizing the shorter side and taking the center crop, without the intermediate image. An image
@@ -197,8 +197,8 @@ def _to_gray_or_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # Pillow's own conversion clips at 255
         levels = np.asarray(image).astype(np.int64).clip(0, 65535)
         return Image.fromarray(((levels + 128) // 257).astype(np.uint8))
-    grey = image.mode in _GRAY_MODES
+    gray = image.mode in _GRAY_MODES
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    mode = "L" if grey else "RGB"
+    mode = "L" if gray else "RGB"
     return image if image.mode == mode else image.convert(mode)

@@ -52,7 +52,7 @@ class EvalTransform:
                 f"{self.resize} does not go with {self.crop_mode} of {self.size}",
                 "leave it out",
             )
-        for field, values in (("mean", self.mean), ("deviation", self.std)):
+        for field, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels:
                 raise FieldError(
                     field,
@@ -112,7 +112,9 @@ def apply_eval_transform(image: Image.Image, transform: EvalTransform) -> NDArra
     """
     image_resized = resize_image(image, transform)
     return image_to_array(
-        center_crop(image_resized, transform.size) if transform.crop_mode == "crop" else image_resized
+        center_crop(image_resized, transform.size)
+        if transform.crop_mode == "crop"
+        else image_resized
     )
 
 

@@ -101,10 +101,10 @@ def export_normalizer(normalizer: Normalizer) -> tuple[dict[str, Any], dict[str,
     """
     match normalizer:
         case ChannelNormalizer(values=(mean, deviation)):
-            return {"mean": mean, "deviation": deviation}, {}
+            return {"mean": mean, "std": deviation}, {}
         case PerImageNormalizer():
-            return {"normalise": "per-image"}, {}
+            return {"normalize": "per-image"}, {}
         case ZCAWhitening(mean=mean, matrix=matrix):
-            return {"normalise": "zca"}, {"mean": mean, "matrix": matrix}
+            return {"normalize": "zca"}, {"mean": mean, "matrix": matrix}
         case _:
             assert_never(normalizer)

@@ -149,16 +149,16 @@ def apply_fixed_colors(figure: Figure) -> None:
     """Replace the placeholder color of every artist by its fixed color."""
     from matplotlib.colors import to_hex, to_rgba
 
-    def fixed(colour: Any) -> Any:
-        if isinstance(colour, str) and colour.lower() in ("none", "auto"):
-            return colour
-        if getattr(colour, "ndim", 1) == 2:
-            return [fixed(row) for row in colour]
-        placeholder = to_hex(colour)
+    def fixed(color: Any) -> Any:
+        if isinstance(color, str) and color.lower() in ("none", "auto"):
+            return color
+        if getattr(color, "ndim", 1) == 2:
+            return [fixed(row) for row in color]
+        placeholder = to_hex(color)
         return (
-            (*to_rgba(COLORS[placeholder][1])[:3], to_rgba(colour)[3])
+            (*to_rgba(COLORS[placeholder][1])[:3], to_rgba(color)[3])
             if placeholder in COLORS
-            else colour
+            else color
         )
 
     figure.canvas.draw()  # matplotlib creates the ticks only when it draws
@@ -196,12 +196,10 @@ def to_standalone_svg(svg: str) -> str:
     card = f'<rect width="{width}" height="{height}" rx="6" fill="#ffffff"/>'
     svg = re.sub(r"(<svg [^>]*>)", rf"\1{card}", svg, count=1)
     font = "font-family: system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
-    return _replace_placeholders(svg, lambda _, colour: colour).replace(
-        "font-family: inherit", font
-    )
+    return _replace_placeholders(svg, lambda _, color: color).replace("font-family: inherit", font)
 
 
 def _replace_placeholders(svg: str, color_for: Callable[[str, str], str]) -> str:
-    for sentinel, (variable, colour) in COLORS.items():
-        svg = svg.replace(sentinel, color_for(variable, colour))
+    for sentinel, (variable, color) in COLORS.items():
+        svg = svg.replace(sentinel, color_for(variable, color))
     return svg

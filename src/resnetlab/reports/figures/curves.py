@@ -58,7 +58,7 @@ def draw(plot: LearningCurves, narrow: bool) -> Figure:
 
 
 def _draw_panel(ax: Axes, panel: Panel, plot: LearningCurves) -> None:
-    colour = SERIES[panel.series_index % len(SERIES)]
+    color = SERIES[panel.series_index % len(SERIES)]
     if plot.uniform_loss is not None:
         ax.axhline(plot.uniform_loss, color=MUTED, lw=1.2, ls=(0, (1.5, 2)), zorder=1)
         ax.text(
@@ -84,15 +84,15 @@ def _draw_panel(ax: Axes, panel: Panel, plot: LearningCurves) -> None:
     if panel.mean and panel.band:
         within_scale = [high <= plot.y_max for high in panel.band[1]]
         ax.fill_between(
-            panel.mean.x, *panel.band, where=within_scale, color=colour, alpha=0.16, lw=0, zorder=2
+            panel.mean.x, *panel.band, where=within_scale, color=color, alpha=0.16, lw=0, zorder=2
         )
     for line in panel.runs:
-        _draw_run(ax, line, colour, plot.y_max)
+        _draw_run(ax, line, color, plot.y_max)
     if panel.other_split_mean:
         ax.plot(
             panel.other_split_mean.x,
             _mask_above_scale(panel.other_split_mean, plot.y_max),
-            color=colour,
+            color=color,
             lw=1.6,
             ls=(0, (4, 2)),
             zorder=4,
@@ -102,12 +102,12 @@ def _draw_panel(ax: Axes, panel: Panel, plot: LearningCurves) -> None:
             _mask_above_scale(panel.mean, plot.y_max),
             LINE_STYLES[panel.series_index % len(LINE_STYLES)],
         )
-        ax.plot(panel.mean.x, means, color=colour, lw=2.6, ls=dashes, zorder=4)
+        ax.plot(panel.mean.x, means, color=color, lw=2.6, ls=dashes, zorder=4)
         cut_x = [x for x, y in zip(panel.mean.x, means, strict=True) if math.isnan(y)]
         ax.plot(
             cut_x,
             [0.95 * plot.y_max] * len(cut_x),
-            color=colour,
+            color=color,
             ls="none",
             marker="^",
             ms=7,
@@ -124,7 +124,7 @@ def _mask_above_scale(line: Line, y_max: float) -> list[float]:
 
 
 def _draw_run(ax: Axes, line: Line, color: str, y_max: float) -> None:
-    failed = line.outcome in ("dead", "diverged", "out of memory", "missing")
+    failed = line.outcome in ("at chance", "diverged", "out of memory", "missing")
     style: dict[str, Any] = {"ls": (0, (3, 2))} if failed else {}
     values = _mask_above_scale(line, y_max)
     ax.plot(
@@ -137,7 +137,9 @@ def _draw_run(ax: Axes, line: Line, color: str, y_max: float) -> None:
         **style,
     )
     end = (line.x[-1], min(line.y[-1], y_max))
-    mark = {"dead": "x", "diverged": "v", "out of memory": "X", "missing": "d"}.get(line.outcome)
+    mark = {"at chance": "x", "diverged": "v", "out of memory": "X", "missing": "d"}.get(
+        line.outcome
+    )
     if mark:
         ax.plot(*end, marker=mark, color=color, ms=7, mfc="none", mew=1.7, clip_on=False, zorder=5)
     elif len(line.x) == 1:

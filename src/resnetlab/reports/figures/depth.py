@@ -135,19 +135,19 @@ def _draw_quantity_panel(ax: Axes, panel: Panel, quantity: LayerQuantity) -> Non
     for other in quantity.panels:
         if other is not panel and other.mean:
             ax.plot(other.mean.x, other.mean.y, color=MUTED, lw=1, alpha=0.45, zorder=1)
-    colour = SERIES[panel.series_index % len(SERIES)]
+    color = SERIES[panel.series_index % len(SERIES)]
     for line in panel.runs:
-        failed: dict[str, Any] = {} if line.outcome == "converged" else {"ls": (0, (3, 2))}
-        ax.plot(line.x, line.y, color=colour, lw=0.9, alpha=0.55, zorder=3, **failed)
+        failed: dict[str, Any] = {} if line.outcome == "trained" else {"ls": (0, (3, 2))}
+        ax.plot(line.x, line.y, color=color, lw=0.9, alpha=0.55, zorder=3, **failed)
     if panel.mean:
         dashes = LINE_STYLES[panel.series_index % len(LINE_STYLES)]
-        ax.plot(panel.mean.x, panel.mean.y, color=colour, lw=2.2, ls=dashes, zorder=4)
+        ax.plot(panel.mean.x, panel.mean.y, color=color, lw=2.2, ls=dashes, zorder=4)
 
 
 def _draw_ablation_panel(ax: Axes, ablation: AblationPanel) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    panel, colour = ablation.panel, SERIES[ablation.panel.series_index % len(SERIES)]
+    panel, color = ablation.panel, SERIES[ablation.panel.series_index % len(SERIES)]
     count = max((x for line in panel.runs for x in line.x), default=1.0)
     ax.set(xlim=(0.3, count + 0.7), ylim=(0, 102))
     ax.yaxis.set_major_locator(MaxNLocator(4))
@@ -159,7 +159,7 @@ def _draw_ablation_panel(ax: Axes, ablation: AblationPanel) -> None:
         ax.plot(
             line.x,
             line.y,
-            color=colour,
+            color=color,
             marker=".",
             ms=4,
             alpha=0.5,
@@ -169,12 +169,12 @@ def _draw_ablation_panel(ax: Axes, ablation: AblationPanel) -> None:
         )
     if panel.mean:
         ax.vlines(
-            panel.mean.x, panel.mean.y, ablation.full_accuracy_pct, color=colour, lw=1.2, zorder=3
+            panel.mean.x, panel.mean.y, ablation.full_accuracy_pct, color=color, lw=1.2, zorder=3
         )
         ax.plot(
             panel.mean.x,
             panel.mean.y,
-            color=colour,
+            color=color,
             marker="o",
             ms=5,
             ls="none",

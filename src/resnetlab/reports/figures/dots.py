@@ -80,7 +80,7 @@ def _draw_row(
         """Convert pixels below the upper edge of the row to the units of the axis."""
         return index - 0.5 + pixels / height
 
-    colour = SERIES[row.series_index % len(SERIES)]
+    color = SERIES[row.series_index % len(SERIES)]
     small, below = extra_label_height is not None, extra_label_height or 0
     top, bottom, bar = (46 + below, 76 + below, 91 + below) if small else (11, 43, 56)
     ax.plot(
@@ -95,7 +95,7 @@ def _draw_row(
     step = (bottom - top) / max(4, len(row.dots) - 1)
     for number, dot in enumerate(row.dots):
         pixels = (top + bottom) / 2 + (number - (len(row.dots) - 1) / 2) * step
-        _draw_dot(ax, dot.outcome, dot.value_pct, y(pixels), row.series_index, colour)
+        _draw_dot(ax, dot.outcome, dot.value_pct, y(pixels), row.series_index, color)
     if row.mean_pct is not None:
         if row.low_pct is not None and row.high_pct is not None:
             ax.plot(
@@ -163,16 +163,16 @@ def _draw_row(
 def _draw_dot(
     ax: Axes, outcome: str, value: float | None, y: float, style: int, color: str
 ) -> None:
-    """Draw the dot of a run: filled if it converged, open if it failed.
+    """Draw the dot of a run: filled if it trained, open if it failed.
 
     A run without an accuracy is at the left edge of the axis.
     """
     form: dict[str, Any] = {"color": color, "ls": "none", "zorder": 3, "clip_on": False}
     match outcome:
-        case "converged" if value is not None:
+        case "trained" if value is not None:
             edge: dict[str, Any] = {"markeredgecolor": CARD, "markeredgewidth": 0.8}
             ax.plot(value, y, marker=MARKERS[style % len(MARKERS)], ms=7.5, **(form | edge))
-        case "dead" if value is not None:
+        case "at chance" if value is not None:
             ax.plot(value, y, marker="x", ms=7.5, mew=2, **form)
         case "diverged" if value is not None:
             ax.plot(value, y, marker="v", ms=8, mfc="none", mew=1.7, **form)
@@ -205,13 +205,13 @@ def _legend(rows: tuple[DotRow, ...], chance: bool) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
     outcomes = {dot.outcome for row in rows for dot in row.dots}
-    styles = [row.series_index for row in rows for dot in row.dots if dot.outcome == "converged"]
+    styles = [row.series_index for row in rows for dot in row.dots if dot.outcome == "trained"]
     marks: dict[str, tuple[str, dict[str, Any]]] = {
-        "converged": (
-            "converged run",
+        "trained": (
+            "trained run",
             {"marker": MARKERS[min(styles, default=0) % len(MARKERS)], "ms": 7.5},
         ),
-        "dead": ("dead", {"marker": "x", "ms": 7.5, "mew": 2}),
+        "at chance": ("at chance", {"marker": "x", "ms": 7.5, "mew": 2}),
         "diverged": ("diverged", {"marker": "v", "ms": 8, "mfc": "none", "mew": 1.7}),
         "out of memory": ("out of memory", {"marker": "X", "ms": 8, "mfc": "none", "mew": 1.5}),
         "missing": ("missing", {"marker": "d", "ms": 8, "mfc": "none", "mew": 1.5}),

@@ -86,7 +86,7 @@ def _draw_parent_lines(ax: Axes, rows: tuple[RungRow, ...], index: int, offset: 
 
 
 def _draw_row(ax: Axes, row: RungRow, rows: tuple[RungRow, ...], y: float) -> None:
-    colour = SIDE_COLOR if row.is_side_rung else MAIN_COLOR
+    color = SIDE_COLOR if row.is_side_rung else MAIN_COLOR
     if row.mean_pct is None:
         return
     start = rows[row.parent].mean_pct if row.parent is not None else None
@@ -94,7 +94,7 @@ def _draw_row(ax: Axes, row: RungRow, rows: tuple[RungRow, ...], y: float) -> No
         ax.plot(
             [start, row.mean_pct],
             [y] * 2,
-            color=colour,
+            color=color,
             lw=9,
             alpha=0.3,
             solid_capstyle="butt",
@@ -105,14 +105,14 @@ def _draw_row(ax: Axes, row: RungRow, rows: tuple[RungRow, ...], y: float) -> No
         ends = [max(low, row.low_pct), min(high, row.high_pct)]
         ax.plot(ends, [y] * 2, color=INK, lw=1.8, solid_capstyle="butt", zorder=4)
     form: dict[str, Any] = {"ls": "none", "zorder": 5, "clip_on": False}
-    face = CARD if row.is_side_rung else colour
+    face = CARD if row.is_side_rung else color
     ax.plot(
         row.mean_pct,
         y,
         marker="s" if row.is_side_rung else "o",
         ms=8,
         mfc=face,
-        mec=colour,
+        mec=color,
         mew=1.8,
         **form,
     )

@@ -57,11 +57,11 @@ def draw(plot: ScatterPlot, narrow: bool) -> Figure:
     for number, spot in enumerate(plot.points, 1):
         form: dict[str, Any] = REFERENCE_STYLE if plot.published else {"ls": "none", "ms": 8}
         if not plot.published:
-            colour = SERIES[spot.series_index % len(SERIES)]
+            color = SERIES[spot.series_index % len(SERIES)]
             form = form | {
                 "marker": MARKERS[spot.series_index % len(MARKERS)],
-                "mfc": colour,
-                "mec": colour,
+                "mfc": color,
+                "mec": color,
             }
         if spot.low_pct is not None and spot.high_pct is not None:
             ends = [max(plot.low_pct, spot.low_pct), min(plot.high_pct, spot.high_pct)]

@@ -146,7 +146,11 @@ def render(report: Report) -> str:
         parts.append(r"\section*{Inside the networks}")
         for picture in report.diagnostics:
             parts += [rf"\subsection*{{{escape(picture.title)}}}", *_plot(picture)]
-    parts += [r"\section*{Ledger of runs}", *_table(report.run_table), r"\section*{How to repeat it}"]
+    parts += [
+        r"\section*{Ledger of runs}",
+        *_table(report.run_table),
+        r"\section*{How to repeat it}",
+    ]
     parts += [rf"{{\ttfamily\raggedright {escape(report.command)}\par}}", escape(report.test_split)]
     parts.append(_facts(report.facts))
     if report.differing:

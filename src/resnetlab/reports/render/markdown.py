@@ -32,7 +32,11 @@ def render(report: Report) -> str:
             *table(report.claims),
         ]
     if report.references:
-        parts += ["## Published beside measured", *table(report.references), _facts(report.protocols)]
+        parts += [
+            "## Published beside measured",
+            *table(report.references),
+            _facts(report.protocols),
+        ]
     if report.unmatched_references:
         parts += ["### Published only", *table(report.unmatched_references)]
     if report.ensembles:

@@ -36,12 +36,12 @@ def _measured_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
         seconds = [
             row.evaluation_seconds
             for row in rows
-            if row.status == "converged" and row.evaluation_seconds
+            if row.status == "trained" and row.evaluation_seconds
         ]
         if seconds and (images := analysis.data(label).test_images):
             by_speed.append(ScatterPoint(images / mean(seconds), *rest))
     caption = (
-        "Mean test accuracy of the converged runs; line: its 95 % t-interval over the seeds, cut "
+        "Mean test accuracy of the trained runs; line: its 95 % t-interval over the seeds, cut "
         "at the edge."
     )
     plots = []

@@ -57,9 +57,9 @@ def _depth_plot(analysis: StudyAnalysis, epoch: float) -> DepthPlot:
         f"{batch} train images in training mode, on "
         f"{_run_count_text(measured, len(analysis.study_data.rows))}. "
         "Thin lines: runs, dashed where they did not converge. Bold: the median of all of "
-        "them. Grey: the other "
+        "them. Gray: the other "
         "conditions. A response "
-        "is what a layer gives after its normalisation (He et al. 2016, fig. 7); an "
+        "is what a layer gives after its normalization (He et al. 2016, fig. 7); an "
         "activation, what follows it before "
         "the next layer."
     )
@@ -108,7 +108,7 @@ def _panel(analysis: StudyAnalysis, label: str, runs: Mapping[int, Mapping[float
         label,
         analysis.style(label),
         lines,
-        Line("converged", tuple(depths), middle) if depths else None,
+        Line("trained", tuple(depths), middle) if depths else None,
         None,
     )
 
@@ -142,7 +142,7 @@ def _ablation_plot(analysis: StudyAnalysis) -> AblationPlot | None:
         "residual block then gives what "
         "goes around it, a plain one passes its input on (Veit et al. 2016). Small dots: "
         "runs; large: their median, on "
-        "a line from the whole network's, which is dashed; dotted: chance. At a grey line a "
+        "a line from the whole network's, which is dashed; dotted: chance. At a gray line a "
         "stage begins, with a block "
         "that changes size and maps."
     )

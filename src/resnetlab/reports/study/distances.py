@@ -35,7 +35,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
     )
     note = (
         "SSR: the sum over epochs, without step 0, of the squared difference of two test "
-        "curves of converged runs. "
+        "curves of trained runs. "
         "Of runs: each against the other condition's run of the same seed; their mean, and "
         "the least and the greatest. "
         "Within the first: the mean over pairs of its own runs, which is what chance alone "
@@ -81,9 +81,9 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
 
 
 def _curves(analysis: StudyAnalysis, label: str, metric: str) -> dict[int, Curve]:
-    """Return the test curve of each converged run, by seed."""
+    """Return the test curve of each trained run, by seed."""
     curves: dict[int, dict[float, float]] = {
-        row.seed: {} for row in analysis.rows(label) if row.status == "converged"
+        row.seed: {} for row in analysis.rows(label) if row.status == "trained"
     }
     for point in analysis.study_data.curve_points:
         value = point.loss_nats if metric == "loss" else 100 - point.top1_error_pct

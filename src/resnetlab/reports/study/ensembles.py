@@ -70,7 +70,8 @@ def ensemble_sentence(analysis: StudyAnalysis) -> str:
             reached = format_pct(mean([joint.accuracy_pct for joint in across]), digits)
             by = f"{format_signed(gain, digits)} points {format_interval(interval, digits)}"
             sentences.append(
-                f"{capitalize_first(join_words(ensemble.conditions))} together reach {reached}, {by} "
+                f"{capitalize_first(join_words(ensemble.conditions))} together reach {reached}, "
+                f"{by} "
                 "over the mean "
                 "of the members."
             )
@@ -90,7 +91,10 @@ def _rows(analysis: StudyAnalysis, index: int, ensemble: Ensemble) -> Iterator[t
         source_text = "; ".join(part for part in (ensemble.statement, ensemble.source) if part)
         url = citation_url(analysis, ensemble.source)
         name = Cell(
-            f"One of each: {join_words(ensemble.conditions)}", source_text, cited=ensemble.source, url=url
+            f"One of each: {join_words(ensemble.conditions)}",
+            source_text,
+            cited=ensemble.source,
+            url=url,
         )
         yield _row(name, _across_conditions(analysis, index))
 

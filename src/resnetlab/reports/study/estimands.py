@@ -72,7 +72,8 @@ def counts_cell(hypothesis: FailureHypothesis | SpeedHypothesis) -> Cell:
     if isinstance(hypothesis, FailureHypothesis):
         counts_of_arms = [arm.counts for arm in hypothesis.arms]
         rates = [
-            f"{counts.at_chance + counts.diverged} of {counts.finished}" for counts in counts_of_arms
+            f"{counts.at_chance + counts.diverged} of {counts.finished}"
+            for counts in counts_of_arms
         ]
         return Cell(f"{rates[0]} fail", f"against {rates[1]}")
     medians = [statistics.median_high(times) if times else math.nan for times in hypothesis.epochs]
@@ -95,7 +96,7 @@ _TEST_DESCRIPTIONS = {
     "judged apart; "
     "where the direction holds and the size is contradicted, the claim is partly reproduced",
     "equal": "equal: the difference is within the margin, by two one-sided tests",
-    "fails-and-trains": "fails and trains: Boschloo's exact test of dead and diverged runs, "
+    "fails-and-trains": "fails and trains: Boschloo's exact test of at chance and diverged runs, "
     "with half or more of "
     "the "
     "first condition's and half or fewer of the second's; contradicted where surely fewer than "
@@ -126,7 +127,7 @@ def claims_note(declared_claims: Sequence[AnyClaim], correction: str) -> str:
     )
     return (
         "Differences say how much better left is: accuracy, or how much lower error or loss, "
-        "over converged runs by "
+        "over trained runs by "
         f"Welch's t with ν degrees of freedom. How each claim is judged - {how}. Where p "
         f"({correction}) is below 0.05, the "
         f"claim is reproduced or contradicted; otherwise it is inconclusive.{paired}"

@@ -74,14 +74,14 @@ def table(analysis: StudyAnalysis) -> Table | None:
     note = (
         f"No claim declared these differences, so none is judged. {selection}: left less "
         "right in test accuracy, over "
-        f"converged runs, by Welch's t; p corrected over {format_count(len(tested), 'difference')} "
+        f"trained runs, by Welch's t; p corrected over {format_count(len(tested), 'difference')} "
         "for their false discovery "
         "rate (Benjamini and Hochberg 1995), each interval for itself."
     )
     if len(rows) > MAX_ROWS:
         note += f" {format_count(len(rows) - MAX_ROWS, 'row')} with a larger p are left out."
     if short := [label for label in analysis.summaries if label not in comparable]:
-        note += f" Not compared, with fewer than 2 converged runs: {join_words(short)}."
+        note += f" Not compared, with fewer than 2 trained runs: {join_words(short)}."
     return Table(
         "exploratory", columns, tuple(_row(analysis, *row) for row in rows[:MAX_ROWS]), note
     )
@@ -105,7 +105,7 @@ def _row(
     return (
         Cell(
             f"{pair[0]} − {pair[1]}",
-            f"of converged runs alone: {join_words(failures)}" if failures else "",
+            f"of trained runs alone: {join_words(failures)}" if failures else "",
         ),
         Cell(
             format_signed(effect.estimate, digits), "deterministic" if effect.deterministic else ""

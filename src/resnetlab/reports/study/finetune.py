@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.bundle.licences import find_license
+from resnetlab.bundle.licenses import find_license
 from resnetlab.recipes.finetune import FinetuneRecipe, Stage
 from resnetlab.reports.document import Fact
 from resnetlab.reports.format import format_count, join_words
@@ -25,7 +25,7 @@ _TRAINABLE = {
 _AUGMENTATION = {
     "none": "on photographs as in evaluation",
     "standard": "on random crops, mirrored and recolored (RandomResizedCrop, flip, ColorJitter .3)",
-    "test-like": "on crops as in evaluation but shifted at random, mirrored and recoloured (flip, "
+    "test-like": "on crops as in evaluation but shifted at random, mirrored and recolored (flip, "
     "ColorJitter .05)",
 }
 
@@ -48,7 +48,7 @@ def facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
         license_ = find_license(condition.model)
         restriction = ", which rules out commercial use" if license_.non_commercial else ""
         licenses.setdefault(f"{license_}{restriction}", []).append(condition.label)
-    groups = [("Fine-tuning", protocols), ("Licence of the weights", licenses)]
+    groups = [("Fine-tuning", protocols), ("License of the weights", licenses)]
     return tuple(
         Fact(term + (f" ({join_words(labels)})" if len(labels_by_text) > 1 else ""), text)
         for term, labels_by_text in groups
@@ -76,7 +76,7 @@ def describe_protocol(recipe: FinetuneRecipe) -> str:
     view = (
         "whole"
         if recipe.crop_mode == "whole"
-        else "by the shorter side at int(256/224 x test size) and the centre crop"
+        else "by the shorter side at int(256/224 x test size) and the center crop"
     )
     if recipe.crops > 1:
         view += f"; the test photographs by the mean probabilities of {recipe.crops} crops"
@@ -86,7 +86,9 @@ def describe_protocol(recipe: FinetuneRecipe) -> str:
 
 def _describe_stage(stage: Stage) -> str:
     recipe, optimizer = stage.recipe, stage.recipe.optimizer
-    trainable = _TRAINABLE.get(str(stage.trainable), f"all but the first {stage.trainable} parts learn")
+    trainable = _TRAINABLE.get(
+        str(stage.trainable), f"all but the first {stage.trainable} parts learn"
+    )
     rates = [f"{rate:g}" for rate in stage.lrs or (optimizer.lr,)]
     rate = f"at {rates[0]}" if len(rates) == 1 else f"at the best of {', '.join(rates)}"
     length = (

@@ -45,11 +45,11 @@ def _effect(analysis: StudyAnalysis, rung: Rung) -> Effect | None:
 
 
 def _train_pct(analysis: StudyAnalysis, label: str) -> float | None:
-    """Return the mean accuracy of the converged runs on the fixed train images."""
+    """Return the mean accuracy of the trained runs on the fixed train images."""
     rows = [
         row
         for row in analysis.rows(label)
-        if row.status == "converged" and row.train_error_pct is not None
+        if row.status == "trained" and row.train_error_pct is not None
     ]
     return (
         mean([100 - row.train_error_pct for row in rows if row.train_error_pct is not None])
@@ -72,7 +72,7 @@ def _table(analysis: StudyAnalysis) -> Table:
         _row(analysis, rung, verdicts.get(rung.condition)) for rung in analysis.study.ladder
     )
     note = (
-        "Mean accuracies of converged runs, and the difference to the parent's test accuracy "
+        "Mean accuracies of trained runs, and the difference to the parent's test accuracy "
         "in points; brackets: "
         "95 % intervals, Student's t for a mean, Welch's for a difference. A rung adds to the "
         "one before; a side "
@@ -98,7 +98,7 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
     )
     notes = [format_interval(summary.interval_pct, digits)] if summary.interval_pct else []
     notes += (
-        [f"{counts.trained} of {counts.finished} converged"]
+        [f"{counts.trained} of {counts.finished} trained"]
         if counts.trained < counts.finished
         else []
     )
@@ -176,7 +176,7 @@ def _rung_row(analysis: StudyAnalysis, rung: Rung, names: list[str]) -> RungRow:
             f"{format_interval(interval, decimals(interval))}"
         )
     reached = (
-        format_pct(summary.mean_pct, digits) if summary.mean_pct is not None else "no converged run"
+        format_pct(summary.mean_pct, digits) if summary.mean_pct is not None else "no trained run"
     )
     return RungRow(
         label=rung.condition,

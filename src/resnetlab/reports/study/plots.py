@@ -95,7 +95,7 @@ def _dot_row(analysis: StudyAnalysis, label: str, summary: Summary) -> DotRow:
         mean_pct=summary.mean_pct,
         low_pct=low,
         high_pct=high,
-        texts=(f"{counts.trained}/{counts.finished} converged{pending}", mean_text),
+        texts=(f"{counts.trained}/{counts.finished} trained{pending}", mean_text),
         reference_marks=references.reference_marks(analysis, label),
     )
 
@@ -117,7 +117,7 @@ def forest_plot(analysis: StudyAnalysis) -> ForestPlot | None:
     caption = (
         "Shaded: the region in which a claim holds. Dot: the effect, how much better left is; "
         "line: its interval as in "
-        "the table, cut where it leaves the scale. An open dot compares converged runs alone, "
+        "the table, cut where it leaves the scale. An open dot compares trained runs alone, "
         "where others failed or "
         "are missing."
     )
@@ -155,14 +155,14 @@ def _forest_row(
     counts = [arm.counts for arm in hypothesis.arms]
     failed = {
         name: sum(getattr(arm_counts, name.replace(" ", "_")) for arm_counts in counts)
-        for name in ("dead", "diverged", "out of memory", "missing")
+        for name in ("at chance", "diverged", "out of memory", "missing")
     }
     failures = ", ".join(f"{number} {name}" for name, number in failed.items() if number)
     rates = " and ".join(f"{arm_counts.trained}/{arm_counts.finished}" for arm_counts in counts)
     if len(counts) > 2:
-        converged = sum(arm_counts.trained for arm_counts in counts)
-        rates = f"{converged}/{sum(arm_counts.finished for arm_counts in counts)}"
-    run_texts = (f"{rates} converged", failures)
+        trained = sum(arm_counts.trained for arm_counts in counts)
+        rates = f"{trained}/{sum(arm_counts.finished for arm_counts in counts)}"
+    run_texts = (f"{rates} trained", failures)
     if effect is None:
         effect_text = (
             ""
@@ -263,15 +263,15 @@ def _caption(
 ) -> str:
     """Return the caption of a figure of learning curves."""
     converged_runs = [
-        sum(line.outcome == "converged" for line in panel.runs) for panel in panels if panel.band
+        sum(line.outcome == "trained" for line in panel.runs) for panel in panels if panel.band
     ]
     kinds = []
     if any(n >= MIN_T_BAND_RUNS for n in converged_runs):
         kinds.append("a pointwise 95 % t-interval of the mean")
     if any(n < MIN_T_BAND_RUNS for n in converged_runs):
-        kinds.append(f"the range of the runs where fewer than {MIN_T_BAND_RUNS} converged")
+        kinds.append(f"the range of the runs where fewer than {MIN_T_BAND_RUNS} trained")
     sentences = [
-        "Thin lines: runs, dashed where they did not converge. Bold: mean of the converged runs."
+        "Thin lines: runs, dashed where they did not converge. Bold: mean of the trained runs."
     ]
     sentences += [f"Band: {', and '.join(kinds)}."] if kinds else []
     if any(panel.other_split_mean for panel in panels):
@@ -285,7 +285,7 @@ def _caption(
             "curves.csv holds all."
         )
     elif sum(panel.mean is not None for panel in panels) > 1:
-        sentences.append("Grey: the means of the other conditions.")
+        sentences.append("Gray: the means of the other conditions.")
     if split == "train":
         images = {facts.train_subset_images for facts in analysis.study_data.data} - {None}
         of = f" of {max(n for n in images if n):,} images" if len(images) == 1 else ""
@@ -314,7 +314,7 @@ def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Pa
     for point in analysis.points(label):
         if point.split == split:
             by_seed.setdefault(point.seed, []).append(point)
-    runs, converged = [], []
+    runs, trained = [], []
     for row in analysis.rows(label):
         curve = {
             p.epoch: p.loss_nats if quantity == "loss" else p.top1_error_pct
@@ -323,16 +323,16 @@ def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Pa
         xy = {x: y for x, y in sorted(curve.items()) if y is not None}
         if xy:
             runs.append(Line(row.status, tuple(xy), tuple(xy.values())))
-            converged += [xy] if row.status == "converged" else []
+            trained += [xy] if row.status == "trained" else []
     style = analysis.style(label)
-    shared = [x for x in converged[0] if all(x in run for run in converged)] if converged else []
+    shared = [x for x in trained[0] if all(x in run for run in trained)] if trained else []
     if not shared:
         return Panel(label, style, tuple(runs), None, None)
-    columns = [[run[x] for run in converged] for x in shared]
-    average = Line("converged", tuple(shared), tuple(mean(column) for column in columns))
+    columns = [[run[x] for run in trained] for x in shared]
+    average = Line("trained", tuple(shared), tuple(mean(column) for column in columns))
     band = None
-    if len(converged) >= 2:
-        use_t = len(converged) >= MIN_T_BAND_RUNS
+    if len(trained) >= 2:
+        use_t = len(trained) >= MIN_T_BAND_RUNS
         edges = [t_interval(column) if use_t else (min(column), max(column)) for column in columns]
         pairs = [edge for edge in edges if edge is not None]
         band = (tuple(max(0.0, low) for low, _ in pairs), tuple(high for _, high in pairs))

@@ -55,7 +55,7 @@ TOP5: Quantity = "top-5 error"
 
 @dataclass(frozen=True)
 class ReferenceComparison:
-    """Comparison of a published number with converged runs: accuracies or top-5 errors in percent,
+    """Comparison of a published number with trained runs: accuracies or top-5 errors in percent,
     or nats.
     """
 
@@ -98,7 +98,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
     note = (
         "Test accuracy, where nothing else is said. A published number is compatible where it "
         "falls into the interval "
-        "in which it would fall if nothing differed, from n converged runs here and m runs "
+        "in which it would fall if nothing differed, from n trained runs here and m runs "
         "behind it, its rounding "
         "included (Spence and Stanley 2016); where the source gives independent runs, by "
         "Welch's t. A badge is not a "
@@ -147,15 +147,15 @@ def protocol_facts(analysis: StudyAnalysis) -> tuple[Fact, ...]:
         sources.setdefault(pair.title, []).append(pair)
     facts = []
     for title, pairs in sources.items():
-        labelled = tuple(dict.fromkeys(pair.condition for pair in pairs))
+        labeled = tuple(dict.fromkeys(pair.condition for pair in pairs))
         facts.append(Fact(f"{capitalize_first(title)}, the protocol", pairs[0].protocol.summary))
         for item in pairs[0].protocol.differences:
             affected = [
                 label
-                for label in labelled
+                for label in labeled
                 if not item.unless or not has_fields(analysis.study.condition(label), item.unless)
             ]
-            where = f" ({join_words(affected)})" if len(affected) < len(labelled) else ""
+            where = f" ({join_words(affected)})" if len(affected) < len(labeled) else ""
             if affected:
                 facts.append(
                     Fact("What differs", f"published: {item.reference}; here: {item.here}{where}")
@@ -203,7 +203,11 @@ def reference_effects(analysis: StudyAnalysis, claim: AnyClaim) -> tuple[Referen
         )
         if comparable and value.value is not None and pair.condition in condition_labels(claim):
             best = value.num_runs > 1 and value.statistic == "best"
-            key = (repr(replace(pair.protocol, said="")), value.selected_on, "best" if best else "")
+            key = (
+                repr(replace(pair.protocol, summary="")),
+                value.selected_on,
+                "best" if best else "",
+            )
             groups.setdefault(key, []).append(pair)
     result = []
     for pairs in groups.values():
@@ -283,7 +287,7 @@ def _compare(analysis: StudyAnalysis, reference: MatchedReference) -> ReferenceC
 
 
 def _measured_values(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[float, ...]:
-    """Return the values of the converged runs on the split and at the epoch of a published number.
+    """Return the values of the trained runs on the split and at the epoch of a published number.
 
     They are losses in nats, top-5 errors in percent, or accuracies in percent.
     """
@@ -294,7 +298,7 @@ def _measured_values(analysis: StudyAnalysis, reference: MatchedReference) -> tu
         if p.condition == reference.condition
     }
     for row in analysis.rows(reference.condition):
-        if row.status != "converged":
+        if row.status != "trained":
             continue
         if value.epoch:
             point = points.get((row.seed, value.split, value.epoch))
@@ -373,7 +377,7 @@ def _no_interval_reason(
     if not analysis.counts.complete:
         return "waiting for the last run"
     if len(measured) < 2:
-        return f"{format_count(len(measured), 'converged run')}: no interval"
+        return f"{format_count(len(measured), 'trained run')}: no interval"
     lower_best = reference.value.quantity in ("loss", TOP5) and reference.value.statistic == "best"
     return (
         f"a best {reference.value.quantity}, for which no interval is known" if lower_best else ""
@@ -443,7 +447,7 @@ def _differences(
         analysis.summaries[reference.condition].counts.trained
         < analysis.summaries[reference.condition].counts.finished
     ):
-        differences.append("converged runs alone")
+        differences.append("trained runs alone")
     # The data may be the same, only in another folder: then `--data` is no change of the protocol.
     same = ("data = ",) if facts.name in (protocol.data, f"{protocol.data}-rebuilt") else ()
     changed = [

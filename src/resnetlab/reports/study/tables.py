@@ -41,11 +41,11 @@ SINGLE_LOOK_CONFIDENCE = 1 - ALPHA
 
 
 def conditions(analysis: StudyAnalysis) -> Table:
-    """Return the table of accuracies of each condition, over converged runs and over all runs."""
+    """Return the table of accuracies of each condition, over trained runs and over all runs."""
     columns = (
         Column("Condition", numeric=False),
         Column("Converged"),
-        Column("Mean of converged"),
+        Column("Mean of trained"),
         Column("sd"),
         Column("95 % CI"),
         Column("Mean of all runs"),
@@ -57,12 +57,12 @@ def conditions(analysis: StudyAnalysis) -> Table:
     )
     note = (
         "Test accuracy. Under the success rate, its 95 % Wilson interval. CI of the mean of "
-        "the converged runs: "
+        "the trained runs: "
         "Student's t. The mean of all runs counts a diverged run as a guess; its interval is "
         "Student's t where all "
         "runs ended alike, else it joins an exact interval of the success rate with the "
         "t-interval (hurdle), and is "
-        "the whole range below 2 converged runs. Training time: mean of the finished runs, "
+        "the whole range below 2 trained runs. Training time: mean of the finished runs, "
         "without evaluation."
     )
     return Table("conditions", columns, rows, note)
@@ -158,7 +158,7 @@ def claims(analysis: StudyAnalysis) -> Table | None:
         else "one claim: uncorrected"
     )
     note = (
-        "Left less right, over converged runs, by Welch's t with ν degrees of freedom. Where "
+        "Left less right, over trained runs, by Welch's t with ν degrees of freedom. Where "
         f"p ({family}) is below "
         "0.05, the claim that left is greater is reproduced by a difference above 0 and "
         "contradicted by one below; "

@@ -86,12 +86,12 @@ def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> s
 def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | Equal) -> str:
     """Compare both sides of a claim about loss or train images in words.
 
-    The result is the claim's own sentence if a side has no converged run.
+    The result is the claim's own sentence if a side has no trained run.
     """
     loss = claim.metric == "loss"
     sides = []
     for label in (claim.left, claim.right):
-        rows = [row for row in analysis.rows(label) if row.status == "converged"]
+        rows = [row for row in analysis.rows(label) if row.status == "trained"]
         recorded = [
             getattr(row, f"{claim.split}_{'loss_nats' if loss else 'error_pct'}") for row in rows
         ]
@@ -114,7 +114,7 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
         )
     counts = [analysis.summaries[label].counts for label in (claim.left, claim.right)]
     left_rate, right_rate = (f"{side.trained} of {side.finished}" for side in counts)
-    metric = f"{claim.split} {'loss' if loss else 'accuracy'} ({left_rate} converged)"
+    metric = f"{claim.split} {'loss' if loss else 'accuracy'} ({left_rate} trained)"
     return (
         f"{claim.left} reached {sides[0]} {metric}, against {sides[1]} for {claim.right} "
         f"({right_rate})"
@@ -123,16 +123,16 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
 
 def describe_accuracy(label: str, summary: Summary) -> str:
     """Describe the accuracy of a condition: `plain 56 reached 23.4 % [18.2, 28.6] test accuracy (4
-    of 5 converged)`.
+    of 5 trained)`.
     """
     counts = summary.counts
-    rate = f"{counts.trained} of {counts.finished} converged"
+    rate = f"{counts.trained} of {counts.finished} trained"
     if counts.out_of_memory:
         return f"{label} ran out of memory"
     if summary.mean_pct is None:
         return f"{label} learned in no run ({rate})"
     if summary.interval_pct is None:
-        return f"{label} reached {format_pct(summary.mean_pct)} in its one converged run ({rate})"
+        return f"{label} reached {format_pct(summary.mean_pct)} in its one trained run ({rate})"
     digits = decimals(summary.interval_pct)
     return (
         f"{label} reached {format_pct(summary.mean_pct, digits)} "
@@ -245,7 +245,7 @@ def made_by(analysis: StudyAnalysis) -> str:
 def dot_plot_caption(analysis: StudyAnalysis, chance_hidden: bool) -> str:
     """Return the caption of the first figure. `hidden` is true if chance is outside its scale."""
     text = (
-        "Every planned run. The bar is the mean of the converged runs, the line its 95 % t-interval"
+        "Every planned run. The bar is the mean of the trained runs, the line its 95 % t-interval"
     )
     chances = sorted({round(summary.chance_pct, 1) for summary in analysis.summaries.values()})
     guess = (
@@ -271,6 +271,6 @@ def dot_plot_alt(analysis: StudyAnalysis) -> str:
         counts = summary.counts
         parts.append(
             f"{label}: {mean if summary.mean_pct is not None else 'no mean'}, "
-            f"{counts.trained} of {counts.planned} converged"
+            f"{counts.trained} of {counts.planned} trained"
         )
     return "Test accuracy of every run by condition. " + "; ".join(parts) + "."

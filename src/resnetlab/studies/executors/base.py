@@ -11,10 +11,10 @@ from typing import Any, Literal, Protocol
 
 from resnetlab.errors import Problem, ResourceError
 from resnetlab.recipes.numerics import Numerics, Placement
-from resnetlab.runs.config import SCHEMA, RunConfig
+from resnetlab.runs.config import RunConfig
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Evaluation, Result, RunFile, Status
-from resnetlab.schema import decode, encode
+from resnetlab.schema import SCHEMA, decode, encode
 
 MAX_ATTEMPTS = 3
 """Number of attempts for a run before it counts as missing."""
@@ -40,7 +40,7 @@ class Job:
 class RunEvent:
     """Event of a run. A `tick` belongs to no run; it only says that time has passed."""
 
-    kind: Literal["tick", "progress", "finished", "stopped", "failed", "missing"]
+    kind: Literal["tick", "progress", "finished", "interrupted", "failed", "missing"]
     id: str = ""
     step: int = 0
     total: int = 0

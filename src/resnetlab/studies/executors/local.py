@@ -96,7 +96,7 @@ class LocalExecutor:
                     yield from self._handle_exit(worker, queued)
                 elif not worker.jobs:
                     pass  # a late message of an earlier job
-                elif message["kind"] in ("ready", "progress", "stopped"):
+                elif message["kind"] in ("ready", "progress", "interrupted"):
                     yield decode_event(message)
                 else:
                     event = queued.finish(worker.jobs.pop(message["id"]), message)
@@ -133,10 +133,10 @@ class LocalExecutor:
             with contextlib.suppress(queue.Empty):
                 worker, message = self.messages.get(timeout=0.2)
                 if message is None:
-                    yield from (RunEvent("stopped", run_id) for run_id in worker.jobs)
+                    yield from (RunEvent("interrupted", run_id) for run_id in worker.jobs)
                     worker.jobs = {}
                 elif (
-                    message["kind"] in ("stopped", "finished", "failed")
+                    message["kind"] in ("interrupted", "finished", "failed")
                     and message["id"] in worker.jobs
                 ):
                     del worker.jobs[message["id"]]

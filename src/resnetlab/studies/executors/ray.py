@@ -171,7 +171,7 @@ class RayExecutor:
                     yield (
                         decode_event(message)
                         if message["kind"] == "finished"
-                        else RunEvent("stopped", job.id)
+                        else RunEvent("interrupted", job.id)
                     )
 
 

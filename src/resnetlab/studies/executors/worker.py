@@ -165,7 +165,7 @@ class JobRunner:
             self.send(kind="failed", id=run_id, reason=reason, exit_code=1, again=False)
         else:
             if result is None:
-                self.send(kind="stopped", id=run_id)
+                self.send(kind="interrupted", id=run_id)
             else:
                 self.send(kind="finished", id=run_id, status=result.status)
         return False

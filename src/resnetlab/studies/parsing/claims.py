@@ -80,7 +80,7 @@ def answerable_claims(
     for table in tables:
         parsed, problems = parse_claims([table], conditions, seeds, where, references)
         claims += [] if problems else parsed
-        left_out += [str(table["says"])] if problems else []
+        left_out += [str(table["statement"])] if problems else []
     return claims, tuple(left_out)
 
 
@@ -114,15 +114,15 @@ def parse_ensembles(
     known = {condition.label: condition for condition in conditions}
 
     def read(picker: _ConditionSelector, table: dict[str, Any]) -> Ensemble:
-        if "of" in table:
-            table["of"] = picker.select(table["of"], "of") or ["?"]
+        if "conditions" in table:
+            table["conditions"] = picker.select(table["conditions"], "conditions") or ["?"]
         ensemble: Ensemble = decode(Ensemble, table, where, picker.field)
         members = [known[label] for label in ensemble.conditions if label in known]
         if any(condition.data != members[0].data for condition in members):
             picker.add_problem(
                 "conditions of other data",
                 "pick conditions that are tested on the same images",
-                "of",
+                "conditions",
             )
         if svms := [
             condition.label
@@ -132,7 +132,7 @@ def parse_ensembles(
             picker.add_problem(
                 "the scores of an SVM are no probabilities",
                 "pick networks alone",
-                "of",
+                "conditions",
                 got=svms[0],
             )
         return ensemble

@@ -106,7 +106,7 @@ def _rung_problems(
         )
     if earlier_rungs and not table.adds:
         yield Problem(
-            where, "changes nothing", 'adds = { "recipe.normalise" = "train" }', f"{field}.adds"
+            where, "changes nothing", 'adds = { "recipe.normalize" = "train" }', f"{field}.adds"
         )
     known = [other.name for other in earlier_rungs if not other.instead_of][1:]
     if earlier_rungs and table.instead_of and table.instead_of not in known:
@@ -117,7 +117,7 @@ def _rung_problems(
         )
     for key in table.adds:
         if (root := key.split(".")[0]) not in BARE_NAME_FIELDS:
-            fix = suggest(root, BARE_NAME_FIELDS) or 'adds = { "recipe.normalise" = "train" }'
+            fix = suggest(root, BARE_NAME_FIELDS) or 'adds = { "recipe.normalize" = "train" }'
             yield Problem(where, "not a field of model, data or recipe", fix, f"{field}.adds.{key}")
 
 

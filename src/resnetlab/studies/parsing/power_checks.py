@@ -193,7 +193,7 @@ def share_training(left: Condition, right: Condition) -> bool:
         recipe = (
             replace(recipe, crops=1)
             if isinstance(recipe, FinetuneRecipe)
-            else replace(recipe, choose="last")
+            else replace(recipe, select="last")
         )
         return c.model, replace(c.data, test_curve=False), recipe
 

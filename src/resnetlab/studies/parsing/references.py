@@ -16,7 +16,7 @@ from resnetlab.studies.study import Condition
 
 def reference_names() -> list[str]:
     """Return the names of the catalog's sources of published numbers."""
-    return catalog_names("published")
+    return catalog_names("references")
 
 
 @cache
@@ -26,7 +26,7 @@ def citation_urls() -> dict[str, str]:
 
     A short citation is for example `He et al. 2016`.
     """
-    tables = [read_named("published", name, "published source")[0] for name in reference_names()]
+    tables = [read_named("references", name, "reference")[0] for name in reference_names()]
     return {
         str(table["title"]).partition(",")[0]: str(table["url"])
         for table in tables
@@ -35,13 +35,13 @@ def citation_urls() -> dict[str, str]:
 
 
 def load_reference_source(
-    source: str, where: str = "", field: str = "published"
+    source: str, where: str = "", field: str = "references"
 ) -> ReferenceSource:
     """Read the published numbers of a catalog name or TOML file.
 
     Raises InputError with every mistake.
     """
-    raw, file = read_named("published", source, "published source", where, field)
+    raw, file = read_named("references", source, "reference", where, field)
     loaded: ReferenceSource = decode(ReferenceSource, raw, file)
     problems: list[Problem] = []
     for index, value in enumerate(loaded.value):
@@ -69,10 +69,10 @@ def parse_references(
     if not isinstance(source_names, list) or not all(
         isinstance(item, str) for item in source_names
     ):
-        return (), (Problem(where, "neither a name nor a list of names", fix, field="published"),)
+        return (), (Problem(where, "neither a name nor a list of names", fix, field="references"),)
     if len(set(source_names)) < len(source_names):
         return (), (
-            Problem(where, "a source stands twice", "give each source once", field="published"),
+            Problem(where, "a source stands twice", "give each source once", field="references"),
         )
     pairs: list[MatchedReference] = []
     unmatched: list[MatchedReference] = []
@@ -98,7 +98,7 @@ def parse_references(
             what = f"no number of {item} is of a condition of this study"
             problems += (
                 Problem(
-                    where, what, fix, field="published", got=slug, allowed=", ".join(known)[:200]
+                    where, what, fix, field="references", got=slug, allowed=", ".join(known)[:200]
                 ),
             )
         pairs += matches

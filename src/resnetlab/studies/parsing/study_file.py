@@ -127,7 +127,7 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
     )
     seeds = len(file.seeds) if file is not None else 0
     known = [] if problems else conditions
-    references, reference_problems = parse_references(tables.get("published", []), known, where)
+    references, reference_problems = parse_references(tables.get("references", []), known, where)
     claims, more = parse_claims(claims_in_file, known, seeds, where, references)
     problems += more + reference_problems
     distance_tables, ensemble_tables = (
@@ -144,7 +144,7 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
             if all(c.values[axis] in values for axis, values in axis_values.items())
         ]
         references, _ = parse_references(
-            tables.get("published", []), conditions, where
+            tables.get("references", []), conditions, where
         )  # no problem here: a source may lose all its numbers
         claims, left_out = answerable_claims(claims_in_file, conditions, seeds, where, references)
         distances = answerable_tables(parse_distances, distance_tables, conditions, where)
@@ -154,7 +154,7 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
             *(rung.claim.statement for rung in all_rungs if rung.claim and rung not in rungs),
             *left_out,
         )
-    problems += _check_instruments(file.instruments, conditions, where) if file is not None else ()
+    problems += _check_instruments(file.diagnostics, conditions, where) if file is not None else ()
     if problems or file is None:
         raise InputError(*{(problem.field, problem.what): problem for problem in problems}.values())
     return Study(
@@ -168,7 +168,7 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
         references=tuple(pair for pair in references if pair.condition),
         unmatched_references=tuple(pair for pair in references if not pair.condition),
         numerics=file.numerics,
-        diagnostics=file.instruments,
+        diagnostics=file.diagnostics,
         overrides=changes,
         left_out=left_out,
         distances=distances,
@@ -178,29 +178,29 @@ def parse_study(raw: dict[str, Any], where: str, overrides: Overrides) -> Study:
 
 
 def _check_instruments(
-    instruments: DiagnosticsConfig, conditions: list[Condition], where: str
+    diagnostics: DiagnosticsConfig, conditions: list[Condition], where: str
 ) -> tuple[Problem, ...]:
     """Return problems for measurements that fine-tuning does not have, and for epochs that no run
     reaches.
 
     The epochs are checked only if the recipes give their number.
     """
-    if instruments != DiagnosticsConfig() and any(
+    if diagnostics != DiagnosticsConfig() and any(
         isinstance(condition.recipe, FinetuneRecipe) for condition in conditions
     ):
         what = "measured while a network is trained from its first weights alone"
         return (
-            Problem(where, what, "remove them: a recipe is of fine-tuning", field="instruments"),
+            Problem(where, what, "remove them: a recipe is of fine-tuning", field="diagnostics"),
         )
     epochs = [condition.recipe.epochs for condition in conditions]
     last = max((epoch for epoch in epochs if epoch is not None), default=0)
-    late = [epoch for epoch in instruments.gradient_norms if epoch > last]
+    late = [epoch for epoch in diagnostics.gradient_norms if epoch > last]
     if not late or None in epochs or not epochs:
         return ()
     fix = f"epochs from 0 (before training) to {last}"
     return (
         Problem(
-            where, "after the last epoch", fix, field="instruments.gradients", got=str(late[0])
+            where, "after the last epoch", fix, field="diagnostics.gradient_norms", got=str(late[0])
         ),
     )
 

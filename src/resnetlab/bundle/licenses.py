@@ -19,7 +19,9 @@ def find_license(spec: ModelConfig) -> License:
     if isinstance(spec, ExternalConfig) and spec.license:
         return License(name=spec.license, applies_to=of)
     if any(word in name for word in NON_COMMERCIAL_NAMES):
-        return License(name="CC-BY-NC-4.0", applies_to=of, source="github.com/facebookresearch/WSL-Images")
+        return License(
+            name="CC-BY-NC-4.0", applies_to=of, source="github.com/facebookresearch/WSL-Images"
+        )
     return License(applies_to=of)
 
 
@@ -29,5 +31,5 @@ def check_commercial_use(spec: ModelConfig, weights_license: License) -> None:
     """
     if weights_license.non_commercial:
         what = f"its weights are under {weights_license}: no commercial use"
-        fix = "--accept-licence (study run, finetune, fixres), if you keep to it, or another model"
+        fix = "--accept-license (study run, finetune, fixres), if you keep to it, or another model"
         raise input_error(spec.slug, what, fix)
