@@ -58,12 +58,12 @@ def render(result: EvaluationResult, images: Mapping[str, MistakeImages]) -> str
         jinja_environment()
         .get_template("evaluation.html")
         .render(
-            found=result,
-            shots=images,
-            shown=mistakes,
+            result=result,
+            images=images,
+            worst=mistakes,
             matrix=make_confusion_matrix(result),
             pairs=result.confusions[:MAX_CONFUSION_PAIRS],
-            said=format_proportion,
+            format_proportion=format_proportion,
             pct=format.format_pct,
         )
     )

@@ -464,7 +464,7 @@ def _html(content: Page, drawings: dict[str, list[str]]) -> str:
     }
     return (
         jinja_environment()
-        .get_template("sizes.html")
+        .get_template("fixres.html")
         .render(page=content, pictures=pictures, captions=CAPTIONS)
     )
 
