@@ -36,7 +36,7 @@ seeds = {seeds}
 [grid]
 recipe.optimizer.lr = {rates}
 [[claim]]
-says = "The first rate beats the second."
+statement = "The first rate beats the second."
 left = {{ recipe.optimizer.lr = {first} }}
 right = {{ recipe.optimizer.lr = {second} }}
 """

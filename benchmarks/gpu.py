@@ -207,7 +207,7 @@ def speeds(bench: Bench, depth: int, batch: int) -> dict[str, float]:
         "tuned": lambda: bench.stock(model, batch, tuned=True),
         "plain": lambda: bench.ours(bench.learner(model, recipe), "plain"),
         "captured": lambda: bench.ours(bench.learner(model, recipe)),
-        "abreast": lambda: bench.abreast(model, recipe),
+        "abreast": lambda: bench.parallel_seeds(model, recipe),
     }
     return {name: bench.pace(start()) for name, start in contenders.items() if not bench.late}
 
@@ -241,7 +241,7 @@ def grid(bench: Bench) -> dict[str, Any]:
         bench.numerics = resolve_numerics(study.numerics_of(condition), single_run=False)
         recipe = replace(condition.recipe, epochs=10_000)
         images = 50_000 * (condition.recipe.epochs or 0) * len(study.seeds)
-        seconds += images / bench.pace(bench.abreast(condition.model, recipe))
+        seconds += images / bench.pace(bench.parallel_seeds(condition.model, recipe))
     return {
         "study": GRID_STUDY,
         "minutes of training": round(seconds / 60, 2),

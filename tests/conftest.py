@@ -61,7 +61,7 @@ seeds = [0, 1]
 [grid]
 model.shortcut = ["none", "A"]
 [[claim]]
-says = "A residual network is more accurate than a plain one."
+statement = "A residual network is more accurate than a plain one."
 left = {{ model.shortcut = "A" }}
 right = {{ model.shortcut = "none" }}
 """

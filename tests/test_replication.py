@@ -78,7 +78,7 @@ def test_a_report_that_says_something_else_does_not_hold(
 
 
 def test_the_same_digits_hold_wherever_other_runs_lie(repeated: list[Replication]) -> None:
-    outlier = replace(repeated[0], foreseen=Interval(1.0, 2.0))
+    outlier = replace(repeated[0], prediction_interval=Interval(1.0, 2.0))
     assert outlier.is_consistent
     other = replace(outlier, again=replace(outlier.repeated, test_loss_nats=0.123))
     assert not other.is_consistent

@@ -32,11 +32,11 @@ seeds = [7, 8]
 [grid]
 model.depth = [8, 14, 20]
 [[claim]]
-says = "far apart"
+statement = "far apart"
 left = {{ model.depth = 14 }}
 right = {{ model.depth = 8 }}
 [[claim]]
-says = "close"
+statement = "close"
 left = {{ model.depth = 20 }}
 right = {{ model.depth = 14 }}
 """
@@ -123,7 +123,7 @@ def test_a_claim_that_a_network_fails_is_looked_at_once_at_five_seeds(
     tmp_path: Path, small_npz: Path
 ) -> None:
     sides = "left = { model.depth = 20 }\nright = { model.depth = 8 }\n"
-    more = f'[[claim]]\nsays = "fails"\nkind = "fails-and-trains"\n{sides}'
+    more = f'[[claim]]\nstatement = "fails"\nkind = "fails-and-trains"\n{sides}'
     level = noisy({"residual 8 (A)": 50.0, "residual 14 (A)": 80.0, "residual 20 (A)": 80.1})
     plans = run(study_of(tmp_path, small_npz, more), tmp_path, level)
     counts = [Counter(cell.condition for cell in plan.runs) for plan in plans]

@@ -23,7 +23,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_contender_has_a_pace_and_the_page_tells_all() -> None:
-    bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
+    bench = gpu.JobRunner("cpu", gpu.made(40), seconds=0.05)
     pace = gpu.speeds(bench, 20, 8)
     assert list(pace) == ["stock", "tuned", "plain", "captured", "abreast"]
     assert min(pace.values()) > 0
@@ -54,18 +54,18 @@ def test_each_contender_has_a_pace_and_the_page_tells_all() -> None:
 
 
 def test_bits_are_compared_and_a_difference_is_said() -> None:
-    bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
+    bench = gpu.JobRunner("cpu", gpu.made(40), seconds=0.05)
     found = gpu.bits(bench, TINY, 8, 6)
     assert len(found) == len(gpu.EQUAL) + 1
     assert set(found.values()) == {"OK, but plain: steps are captured on GPUs alone"}
     learners = [bench.learner(TINY, gpu.training(8), seed) for seed in (0, 1)]
     assert gpu.differing(*learners)
-    assert gpu.verdict(same=False, why_plain="") == "DIFFERENT"
+    assert gpu.verdict(same=False, graph_blocker="") == "DIFFERENT"
 
 
 def test_the_grid_is_that_of_the_shortcut_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = gpu.Bench("cpu", gpu.made(40), seconds=0.05)
-    monkeypatch.setattr(gpu.Bench, "pace", lambda *_: 10_000.0)
+    bench = gpu.JobRunner("cpu", gpu.made(40), seconds=0.05)
+    monkeypatch.setattr(gpu.JobRunner, "pace", lambda *_: 10_000.0)
     minutes = 12 * 5 * 10 * 50_000 / 10_000 / 60
     assert gpu.grid(bench) == {
         "study": "shortcuts",

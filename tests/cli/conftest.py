@@ -57,7 +57,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, small_npz: Path, study_t
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     (root / "tiny.toml").write_text(
         'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
-        "mean = [0.5, 0.5, 0.5]\ndeviation = [0.5, 0.5, 0.5]\n"
+        "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
     )
     np.savez(root / "bands.npz", **np.load(small_npz))
     before, arguments = Path.cwd(), sys.argv

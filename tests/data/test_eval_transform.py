@@ -20,7 +20,7 @@ from resnetlab.data.transforms.eval_transform import (
 )
 from resnetlab.schema import FieldError
 
-HALF = {"mean": (0.5,) * 3, "deviation": (0.5,) * 3}
+HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 
 
 @given(

@@ -36,7 +36,7 @@ def images(count: int = 40, side: int = 6, channels: int = 3, seed: int = 0) -> 
 
 
 @pytest.mark.parametrize(
-    ("how", "mean", "deviation"),
+    ("how", "mean", "std"),
     [
         ("half", [0.5] * 3, [0.5] * 3),
         ("none", [0.0] * 3, [1.0] * 3),
@@ -54,7 +54,7 @@ def test_given_numbers_are_applied_as_they_are(
 ) -> None:
     held = images()
     scale = fit_normalizer(how, held, 0, CPU)
-    assert export_normalizer(scale) == ({"mean": mean, "deviation": deviation}, {})
+    assert export_normalizer(scale) == ({"mean": mean, "std": deviation}, {})
     expected = (held.pixels / 255 - mean) / deviation
     assert (
         np.abs(scale(torch.from_numpy(held.pixels)).numpy() - expected.transpose(0, 3, 1, 2)).max()
@@ -176,11 +176,11 @@ def test_whitening_is_fitted_once_a_process_and_again_for_other_images(
         (3, "recipe.normalize: unknown value"),
         ({"mean": [0.5]}, "recipe.normalize.deviation: missing"),
         (
-            {"mean": [0.5], "deviation": [0.5, 0.5]},
+            {"mean": [0.5], "std": [0.5, 0.5]},
             "recipe.normalize.mean: 1 means and 2 deviations",
         ),
-        ({"mean": [0.5], "deviation": [0.0]}, "recipe.normalize.deviation[0]: out of range"),
-        ({"mean": [0.5], "sd": [0.5], "deviation": [0.5]}, "recipe.normalize.sd: unknown field"),
+        ({"mean": [0.5], "std": [0.0]}, "recipe.normalize.deviation[0]: out of range"),
+        ({"mean": [0.5], "sd": [0.5], "std": [0.5]}, "recipe.normalize.sd: unknown field"),
     ],
 )
 def test_a_mistake_in_a_scale_is_told_in_one_line(value: object, said: str) -> None:

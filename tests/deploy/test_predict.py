@@ -29,7 +29,7 @@ from resnetlab.deploy.inputs import find_images
 from resnetlab.deploy.predict import augmented_views, load_model
 from resnetlab.errors import InputError, ResourceError
 
-HALF = {"mean": (0.5,) * 3, "deviation": (0.5,) * 3}
+HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 THEIRS = Compose(
     [Resize(28), CenterCrop(24), ToTensor(), Normalize((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))]
 )

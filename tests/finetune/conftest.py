@@ -35,7 +35,7 @@ def pretrained(place: Path) -> Path:
     file = place / "tiny.toml"
     file.write_text(
         'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
-        "mean = [0.5, 0.5, 0.5]\ndeviation = [0.5, 0.5, 0.5]\n"
+        "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
     )
     return file
 

@@ -99,7 +99,7 @@ def test_a_folder_becomes_a_model_that_loads_and_tells_the_kinds_apart(
     assert json.loads((done.report_folder / "finetune.json").read_text())["test"]["images"] == 18
 
 
-@pytest.mark.parametrize("trains", ["classifier", "last norm", "all", 2])
+@pytest.mark.parametrize("trainable", ["classifier", "last norm", "all", 2])
 @pytest.mark.parametrize("augment", ["none", "standard", "test-like"])
 def test_a_stage_repeated_has_the_same_bits_whatever_the_threads_that_decode(
     photos: Path,
@@ -197,7 +197,7 @@ def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
     view, found = one.eval_transform(24), []
     for pieces in (1, 3):
         halves = one.split_for_training("classifier", 24)
-        told = stage(accumulate=pieces)
+        told = stage(grad_accum_steps=pieces)
         tuner = FinetuneState(
             one,
             halves,

@@ -42,11 +42,11 @@ NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last
 SLOW = """
 [[stages]]
 name = "stage one"
-trains = "classifier"
+trainable = "classifier"
 recipe = { batch_size = 8, epochs = 2, optimizer = { name = "adam" } }
 [[stages]]
 name = "stage two"
-trains = "all"
+trainable = "all"
 recipe = { batch_size = 8, epochs = 25, optimizer = { name = "adam" } }
 """
 
@@ -79,7 +79,7 @@ def fitted(
     return kept.load_or_train(basis, one, compute), len(calls)
 
 
-@pytest.mark.parametrize("trains", ["classifier", "last norm", "all", 2])
+@pytest.mark.parametrize("trainable", ["classifier", "last norm", "all", 2])
 def test_a_kept_stage_leaves_the_bits_of_the_computed_one_and_its_history(
     trains: object, spec: ExternalConfig, held: PhotoDataset, tmp_path: Path
 ) -> None:

@@ -58,7 +58,7 @@ RECIPE = {
         {"name": "stage one", "patience": 9, "recipe": LEARNS | {"epochs": 8}},
         {
             "name": "stage two",
-            "trains": "last norm",
+            "trainable": "last norm",
             "size": "test",
             "augment": "test-like",
             "recipe": LEARNS | {"epochs": 1, "optimizer": {"name": "adam"}},
@@ -73,7 +73,7 @@ TABLES = {
     "grid": {"recipe.test_size": [16, 24]},
     "claim": [
         {
-            "says": "Larger is better.",
+            "statement": "Larger is better.",
             "left": {"recipe.test_size": 24},
             "right": {"recipe.test_size": 16},
         },
@@ -309,7 +309,7 @@ def test_what_decides_a_run_is_in_its_name_and_nothing_else(
     ):  # what the code of fine-tuning means, apart from that of other runs
         later.setattr("resnetlab.studies.plan.TUNING_VERSION", 99)
         assert not before & hashes()
-        later.undo()
+        later.exit_stack()
         later.setattr("resnetlab.studies.plan.ALGORITHM_VERSION", 99)
         assert hashes() == before
     file = loaded(photos, backbone).plan(tmp_path).runs[0].file

@@ -109,7 +109,7 @@ def test_a_local_file_goes_there_and_back_with_classes_and_preprocessing(
     write_weights(
         path,
         model.state_dict(),
-        {"classes": ["a", "b"], "mean": [0.5], "deviation": [0.25], "side": 8},
+        {"classes": ["a", "b"], "mean": [0.5], "std": [0.25], "side": 8},
     )
     spec = ExternalConfig(source=own, weights=str(path), sha256=sha256(path))
     again = build(spec, seed=5).state_dict()

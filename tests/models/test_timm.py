@@ -88,7 +88,7 @@ def test_a_network_of_timms_is_built_with_the_arguments_of_the_spec() -> None:
 def test_a_local_file_goes_there_and_back(tmp_path: Path) -> None:
     model, path, images = build(SMALL), tmp_path / "w.safetensors", torch.randn(1, 3, 64, 64)
     write_weights(
-        path, model.state_dict(), {"classes": ["a", "b"], "mean": [0.5] * 3, "deviation": [0.5] * 3}
+        path, model.state_dict(), {"classes": ["a", "b"], "mean": [0.5] * 3, "std": [0.5] * 3}
     )
     spec = replace(SMALL, weights=str(path), sha256=sha256(path))
     with torch.no_grad():

@@ -307,7 +307,7 @@ def test_a_network_is_fitted_to_photographs_used_and_scored(
     write_weights(here / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     (here / "tiny.toml").write_text(
         'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
-        "mean = [0.5, 0.5, 0.5]\ndeviation = [0.5, 0.5, 0.5]\n"
+        "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
     )
     words = ("finetune", photos, "--model", "tiny.toml", "--recipe", QUICK, "--train-size", 32)
     model = here / "models" / f"stripes-tiny-{Path(QUICK).stem}"

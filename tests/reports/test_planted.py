@@ -136,7 +136,9 @@ CLAIMS = {
 
 
 def planted(names=tuple(CLAIMS)):
-    text = STUDY + "".join(f'[[claim]]\nsays = "{name}"\n{CLAIMS[name][1]}\n' for name in names)
+    text = STUDY + "".join(
+        f'[[claim]]\nstatement = "{name}"\n{CLAIMS[name][1]}\n' for name in names
+    )
     return parse_study(tomllib.loads(text), "study.toml", Overrides())
 
 
@@ -198,7 +200,7 @@ def test_each_claim_says_what_it_compares_and_in_which_unit(report):
 def test_a_claim_on_the_train_images_is_judged_there_and_says_so():
     sides = f"left = {at(14, 'A')}\nright = {at(14, 'none')}\n"
     text = STUDY + "".join(
-        f'[[claim]]\nsays = "Better on {split}."\n{sides}split = "{split}"\n'
+        f'[[claim]]\nstatement = "Better on {split}."\n{sides}split = "{split}"\n'
         for split in ("test", "train")
     )
     evidence = reports.collect(

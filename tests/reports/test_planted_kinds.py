@@ -22,7 +22,7 @@ seeds = [0, 1, 2, 3, 4]
 model.depth = [8, 14]
 model.shortcut = ["none", "A"]
 [[claim]]
-says = "So it is."
+statement = "So it is."
 """
 
 CONDITIONS = ("plain 8", "residual 8 (A)", "plain 14", "residual 14 (A)")

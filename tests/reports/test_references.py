@@ -340,7 +340,7 @@ def test_numbers_of_a_source_that_nothing_was_measured_beside_are_published_only
                 condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
             ),
         ),
-        published_only=tuple(
+        unmatched_references=tuple(
             MatchedReference(
                 condition="", title="A source", citation="", protocol=PROTOCOL, value=value
             )
@@ -400,7 +400,7 @@ def known_effect(**changes):
     """Residual 56 above plain 56: one source has an error of 2.84 and another 30 %."""
     study = load_study("digits")
     claim = study.claims[0]
-    back = replace(claim, says="Back.", left=claim.right, right=claim.left)
+    back = replace(claim, statement="Back.", left=claim.right, right=claim.left)
     residual = MatchedReference(
         condition=RESIDUAL, title="A source", citation="", protocol=PROTOCOL, value=error()
     )
@@ -461,7 +461,7 @@ def test_one_source_is_compared_within_itself_where_it_has_both_numbers():
 def test_the_effects_of_a_forest_plot_stand_beside_it(tmp_path):
     study = load_study("digits")
     claim = study.claims[0]
-    back = replace(claim, says="Back.", left=claim.right, right=claim.left)
+    back = replace(claim, statement="Back.", left=claim.right, right=claim.left)
     reports.write(
         reports.collect(study_record(study=replace(study, claims=(claim, back)))), tmp_path
     )

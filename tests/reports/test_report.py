@@ -214,7 +214,9 @@ def test_all_machines_and_commits_are_named():
 def test_several_claims_and_none():
     study = load_study("digits")
     claim = study.claims[0]
-    back = replace(claim, says="Plain 56 is more accurate.", left=claim.right, right=claim.left)
+    back = replace(
+        claim, statement="Plain 56 is more accurate.", left=claim.right, right=claim.left
+    )
     report = reports.build_report_from_record(
         study_record(study=replace(study, claims=(claim, back)))
     )

@@ -184,7 +184,7 @@ def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_told(
     tmp_path: Path, study_text: str
 ) -> None:
     file = tmp_path / "s.toml"
-    file.write_text(study_text + "\n[diagnostics]\ngradients = [0, 1]\ndrop_blocks = true\n")
+    file.write_text(study_text + "\n[diagnostics]\ngradient_norms = [0, 1]\nablate_blocks = true\n")
     outcome = rl.load_study(file).run(tmp_path)
     plain = rl.load_study(_written(tmp_path / "p.toml", study_text)).plan(tmp_path)
     assert [cell.run.id for cell in outcome.record.runs] == [run.id for run in plain.runs]
@@ -194,10 +194,10 @@ def test_a_study_file_asks_its_runs_and_a_mistake_in_it_is_told(
         assert cell.record.block_ablation
     for said, line in (
         (
-            "gradients = [0, 99]",
+            "gradient_norms = [0, 99]",
             "diagnostics.gradients: after the last epoch (got 99). Fix: epochs from 0",
         ),
-        ("gradients = [1, 1]", "diagnostics.gradients: an epoch stands twice"),
+        ("gradient_norms = [1, 1]", "diagnostics.gradients: an epoch stands twice"),
         ("drop_block = true", "diagnostics.drop_block: unknown field"),
     ):
         with pytest.raises(InputError, match=line.replace("(", r"\(").replace(")", r"\)")):

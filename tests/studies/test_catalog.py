@@ -243,12 +243,12 @@ def test_a_claim_that_is_turned_round_comes_out_contradicted(
         "grid": {"recipe.steps": [15, 80]},
         "claim": [
             {
-                "says": "Training helps.",
+                "statement": "Training helps.",
                 "left": {"recipe.steps": 80},
                 "right": {"recipe.steps": 15},
             },
             {
-                "says": "Training hurts.",
+                "statement": "Training hurts.",
                 "left": {"recipe.steps": 15},
                 "right": {"recipe.steps": 80},
             },
@@ -274,7 +274,7 @@ def test_data_with_other_classes_than_the_published_table_are_refused(
 
 def test_a_claim_about_a_condition_that_does_not_exist_is_refused_with_its_axes() -> None:
     claim = {
-        "says": "?",
+        "statement": "?",
         "left": {"model.depth": 57},
         "right": {"model.depth": 56, "model.shortcut": "A"},
     }

@@ -54,7 +54,7 @@ SIDES = 'left = { model.shortcut = "A" }\nright = { model.shortcut = "none" }\n'
 
 
 def study(*claims: str, grid: str = GRID, **changes: Any) -> Study:
-    text = grid + "".join(f'[[claim]]\nsays = "It is so."\n{claim}\n' for claim in claims)
+    text = grid + "".join(f'[[claim]]\nstatement = "It is so."\n{claim}\n' for claim in claims)
     return parse_study(tomllib.loads(text) | changes, "study.toml", Overrides())
 
 
@@ -70,7 +70,7 @@ def told(*claims: str, **changes: Any) -> list[str]:
 
 
 def test_curves_are_picked_pair_by_pair_where_they_are_recorded() -> None:
-    apart = '[[distance]]\nsays = "They are alike."\n' + SIDES
+    apart = '[[distance]]\nstatement = "They are alike."\n' + SIDES
     followed = GRID.replace("validation = 0.0", "validation = 0.0, test_curve = true")
     (found,) = study(grid=followed + apart).distances
     assert (found.left, found.right, found.metric) == (RESIDUAL, PLAIN, "top1")

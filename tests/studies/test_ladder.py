@@ -164,7 +164,7 @@ def test_a_rung_claims_what_is_expected_of_it_against_its_parent() -> None:
 
 
 def test_claims_of_a_file_pick_rungs_by_name_and_come_after_those_of_the_rungs() -> None:
-    own = {"says": "Adam wins.", "left": {"rung": "Adam"}, "right": {"rung": "baseline"}}
+    own = {"statement": "Adam wins.", "left": {"rung": "Adam"}, "right": {"rung": "baseline"}}
     study = parse(tables(claim=[own]))
     assert (study.claims[-1].left, study.claims[-1].right) == ("Adam", "baseline")  # type: ignore[union-attr]
     assert len(study.claims) == 5
@@ -246,7 +246,7 @@ def test_a_plan_keeps_its_ladder() -> None:
         (tables(recipe={"epochs": 2, "normalize": "none"}), "recipe.normalize: unknown field"),
         (tables(model=None), "model: missing"),
         (
-            tables(claim=[{"says": "?", "left": {"rung": "Adma"}, "right": {"rung": "Adam"}}]),
+            tables(claim=[{"statement": "?", "left": {"rung": "Adma"}, "right": {"rung": "Adam"}}]),
             "no condition with rung",
         ),
     ],

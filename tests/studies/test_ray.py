@@ -201,9 +201,9 @@ def test_the_cache_that_the_driver_names_is_that_of_every_machine(
     monkeypatch.setenv("RESNETLAB_CACHE", "/of/this/machine")
     monkeypatch.chdir(tmp_path)
     here = {"folder": str(tmp_path), "mark": str(mark), "text": "7", **backend._versions()}
-    backend._entered(here)
+    backend._enter_driver_environment(here)
     assert os.environ["RESNETLAB_CACHE"] == "/of/this/machine"
-    backend._entered(here | {"RESNETLAB_CACHE": str(tmp_path / "shared")})
+    backend._enter_driver_environment(here | {"RESNETLAB_CACHE": str(tmp_path / "shared")})
     assert os.environ["RESNETLAB_CACHE"] == str(tmp_path / "shared")
 
 
@@ -212,6 +212,6 @@ def test_a_machine_that_differs_from_the_drivers_says_how(tmp_path: Path) -> Non
     mark = tmp_path / "cache" / "cluster"
     here = {"folder": str(tmp_path), "mark": str(mark), "text": "7", **backend._versions()}
     with pytest.raises(rl.InputError, match=r"does not see .* storage that all machines share"):
-        backend._entered(here)
+        backend._enter_driver_environment(here)
     with pytest.raises(rl.InputError, match=r"another torch than the driver's .*allowed: 1\.0"):
-        backend._entered(here | {"torch": "1.0"})
+        backend._enter_driver_environment(here | {"torch": "1.0"})

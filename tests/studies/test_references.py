@@ -14,7 +14,7 @@ from resnetlab.studies.parsing.toml_tables import read_named
 from resnetlab.studies.study import Study
 
 HE = (
-    'name = "x"\ntitle = "X"\ncitation = "Y"\n[protocol]\nsaid = "as it was"\n'
+    'name = "x"\ntitle = "X"\ncitation = "Y"\n[protocol]\nsummary = "as it was"\n'
     '[[value]]\nlabel = "a"\nmodel = "cifar-resnet20"\nquantity = "error"\n'
 )
 

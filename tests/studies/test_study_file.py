@@ -41,7 +41,7 @@ seeds = [0, 1]
 model.depth = [8, 14]
 model.shortcut = ["none", "A"]
 [[claim]]
-says = "Residual 14 is better than plain 14."
+statement = "Residual 14 is better than plain 14."
 source = "a paper"
 left = { model.depth = 14, model.shortcut = "A" }
 right = { model.depth = 14, model.shortcut = "none" }
@@ -332,7 +332,7 @@ def test_a_part_of_the_grid_keeps_its_labels_and_the_claims_that_it_can_answer()
     raw = tables(
         claim=[
             {
-                "says": "Deeper is better.",
+                "statement": "Deeper is better.",
                 "kind": "monotone",
                 "along": "model.depth",
                 "where": {"model.shortcut": "A"},
@@ -506,7 +506,7 @@ def test_at_most_a_thousand_conditions_are_a_study() -> None:
 
 
 def claim(left: Any, right: Any, **more: Any) -> dict[str, Any]:
-    return {"claim": [{"says": "better", "left": left, "right": right} | more]}
+    return {"claim": [{"statement": "better", "left": left, "right": right} | more]}
 
 
 RESIDUAL, PLAIN = (
@@ -570,8 +570,8 @@ def test_a_claim_about_what_is_not_there_is_told(changes: dict[str, Any], line: 
 def test_two_mistaken_claims_are_told_together() -> None:
     raw = tables(
         claim=[
-            {"says": "a", "left": {"x": 1}, "right": PLAIN},
-            {"says": "b", "left": RESIDUAL, "right": {}},
+            {"statement": "a", "left": {"x": 1}, "right": PLAIN},
+            {"statement": "b", "left": RESIDUAL, "right": {}},
         ]
     )
     assert [line.split(":")[1] for line in told(raw)] == [" claim[0].left", " claim[1].right"]
@@ -644,7 +644,7 @@ keys = st.sampled_from(
         "validation",
         "left",
         "right",
-        "says",
+        "statement",
         "model.depth",
         "recipe.epochs",
         "schedule",

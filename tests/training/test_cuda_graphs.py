@@ -173,7 +173,10 @@ class Gpu:
         self, recipe: Recipe, model: Any = NETWORK, precision: str = "fp32", **more: Any
     ) -> ScratchTrainState:
         """As `small.learner`, with `capture` on."""
-        settings: dict[str, Any] = {"capture": "on", "accumulate": more.pop("accumulate", 1)}
+        settings: dict[str, Any] = {
+            "cuda_graphs": "on",
+            "grad_accum_steps": more.pop("grad_accum_steps", 1),
+        }
         numerics = Numerics(
             device="cpu", precision=precision, memory_format="channels_last", threads=1, **settings
         )  # type: ignore[arg-type]
@@ -215,10 +218,10 @@ def test_a_captured_run_has_the_bits_of_a_plain_one(
 def test_parts_of_a_batch_that_are_computed_one_after_another_are_captured_too(
     small: Any, gpu: Gpu, same: Same, stand_in: type[StandIn]
 ) -> None:
-    learner = gpu.learner(CASES["augmented"], accumulate=2)
+    learner = gpu.learner(CASES["augmented"], grad_accum_steps=2)
     small.run(learner)
     assert stand_in.replayed == 8
-    same(learner.state_dict(), gpu.plain(CASES["augmented"], accumulate=2).state_dict())
+    same(learner.state_dict(), gpu.plain(CASES["augmented"], grad_accum_steps=2).state_dict())
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ def test_a_run_stopped_at_any_step_and_restored_has_the_bits_of_one_that_never_s
         held = small.snapshot(first)
         torch.rand(step)  # the process's own state is nobody's business
         second = small.learner(recipe, **options)
-        second.restore(held, step)
+        second.load_state_dict(held, step)
         assert second.running() == first.running()
         small.run(second)
         same(second.tensors(), whole.tensors())
@@ -302,7 +302,7 @@ def test_a_run_stopped_at_every_step_has_the_bits_of_one_that_never_stopped(
         if learner.step == learner.total:
             break
         fresh = small.learner(recipe, model=model)
-        fresh.restore(small.snapshot(learner), learner.step)
+        fresh.load_state_dict(small.snapshot(learner), learner.step)
         learner = fresh
     same(learner.tensors(), whole.tensors())
 
@@ -337,7 +337,7 @@ def test_a_restored_learner_owns_its_tensors(small: Any) -> None:
     first = small.learner(recipe)
     small.run(first, until=3)
     second = small.learner(recipe)
-    second.restore(first.tensors(), 3)
+    second.load_state_dict(first.tensors(), 3)
     before = small.snapshot(first)
     small.run(second)
     assert all(torch.equal(before[name], tensor) for name, tensor in first.tensors().items())
@@ -405,7 +405,7 @@ def test_the_first_step_whose_loss_is_not_finite_is_found(
 
     learner.train_step = plant
     steps = build_steps(learner, DeviceImages.from_images(small.images(), small.cpu))
-    found = [learner.first_bad_step() for _ in train(learner, steps, never)]
+    found = [learner.first_nonfinite_step() for _ in train(learner, steps, never)]
     epoch = math.ceil(bad / 3)
     assert found[: epoch + 1] == [None] * epoch + [bad]
 
@@ -418,13 +418,13 @@ def test_a_weight_that_is_not_finite_is_found_even_when_no_loss_shows_it(
     small.run(learner)
     learner.model.register_buffer("nothing", torch.empty(0))
     for place, tensor in (("stem_norm", "running_var"), ("head", "weight")):
-        assert learner.first_bad_step() is None
+        assert learner.first_nonfinite_step() is None
         held = getattr(getattr(learner.model, place), tensor).detach().view(-1)
         before = held[-1].item()
         held[-1] = value
-        assert learner.first_bad_step() == 3
+        assert learner.first_nonfinite_step() == 3
         held[-1] = 3e38  # large, and finite
-        assert learner.first_bad_step() is None
+        assert learner.first_nonfinite_step() is None
         held[-1] = before
 
 
@@ -433,7 +433,7 @@ def test_a_learner_is_judged_by_its_average_where_it_has_one(small: Any) -> None
     learner = small.learner(Recipe(batch_size=8, epochs=2, ema=0.9, optimizer=SGD(lr=0.3)), images)
     small.run(learner, images)
     judged = copy.deepcopy(learner.model).eval()
-    judged.load_state_dict(learner.judged_weights())
+    judged.load_state_dict(learner.eval_state_dict())
     learner.model.eval()
     held = DeviceImages.from_images(images, small.cpu)
     x = learner.scale(held.pixels)
@@ -493,4 +493,4 @@ def test_images_of_one_gray_are_trained_on_without_a_division_by_zero(small: Any
     images = LabeledImages(small.images().pixels * 0 + 9, small.images().labels)
     learner = small.learner(Recipe(batch_size=8, epochs=1), images)
     small.run(learner, images)
-    assert learner.first_bad_step() is None
+    assert learner.first_nonfinite_step() is None

@@ -161,7 +161,7 @@ def test_steps_are_those_of_the_textbook(small: Any, name: str, batch_norm: bool
         torch.testing.assert_close(
             dict(learner.model.named_buffers())[key].to(buffer), buffer, rtol=1e-5, atol=1e-5
         )
-    judged = learner.judged_weights()
+    judged = learner.eval_state_dict()
     for key, tensor in (by_hand.average if recipe.ema else {}).items():
         torch.testing.assert_close(judged[key].double(), tensor, rtol=1e-6, atol=2e-6)
 

@@ -1,8 +1,8 @@
 """Published numbers as data, each with the condition of a study that it belongs to. Free of torch.
 
-This module defines the files of `catalog/references`. `resnetlab.stats.prediction` decides whether
-a number is compatible with runs; `resnetlab.reports.study.references` decides whether the two can be
-compared at all.
+This module defines the files of `catalog/references`. `resnetlab.stats.prediction` decides
+whether a number is compatible with runs; `resnetlab.reports.study.references` decides whether the
+two can be compared at all.
 """
 
 from __future__ import annotations
