@@ -353,10 +353,12 @@ def test_a_budget_that_is_over_ends_with_a_usable_model(photos: Path, backbone: 
         request(photos, backbone, recipe="full"), budget_seconds=1e-6, notify=said.append
     )
     assert [item.name for item in done.result.stages] == ["probe"]
-    (left_out,) = [line for line in said if "left out" in line]
-    assert left_out.startswith('stage "all layers" was left out: the budget of 0 s was over after ')
-    assert left_out in done.result.caveats
-    assert left_out in load_bundle(done.model_folder).file.caveats
+    (skipped,) = [line for line in said if "was skipped" in line]
+    assert skipped.startswith(
+        'stage "all layers" was skipped: the time limit of 0 s was over after '
+    )
+    assert skipped in done.result.caveats
+    assert skipped in load_bundle(done.model_folder).file.caveats
 
 
 def test_each_stage_is_announced_when_it_begins_and_each_long_step_as_it_goes(
@@ -374,7 +376,7 @@ def test_each_stage_is_announced_when_it_begins_and_each_long_step_as_it_goes(
     begins = [line for line in said if "begins at 24 pixels" in line]
     assert [line.partition(":")[0] for line in begins] == ["probe", "all layers"]
     assert any(line.startswith("all layers: an epoch takes about ") for line in said)
-    assert said.index("scoring 18 test images") > said.index(begins[-1])
+    assert said.index("evaluating 18 test images") > said.index(begins[-1])
     assert {
         "photographs read",
         "features computed",
@@ -448,7 +450,7 @@ def test_a_size_below_what_the_network_takes_is_refused(photos: Path, backbone: 
 
 def test_non_commercial_weights_need_a_word(photos: Path, backbone: Path) -> None:
     backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
-    assert "no commercial use. Fix: --accept-license" in refused(request(photos, backbone))
+    assert "forbids commercial use: CC-BY-NC-4.0" in refused(request(photos, backbone))
     done = finetune(request(photos, backbone, recipe=QUICK, accept_license=True))
     assert load_bundle(done.model_folder).file.license.non_commercial
 
@@ -517,17 +519,27 @@ def test_the_bare_command_ends_with_the_line_that_uses_the_model(
     assert lines[-2].startswith("resnetlab predict models/stripes-tiny-full ")
     assert "RESNETLAB_WEIGHTS: tiny.toml" in done.stderr
     (shown,) = [
-        line.removeprefix("as pictures: ") for line in lines if line.startswith("as pictures: ")
+        line.removeprefix("to see the mistakes: ")
+        for line in lines
+        if line.startswith("to see the mistakes: ")
     ] or ["resnetlab evaluate models/stripes-tiny-full stripes --out mistakes"]
     again = [sys.executable, "-m", *shlex.split(shown), "--json"]
     scored = subprocess.run(
         again, capture_output=True, text=True, cwd=photos.parent, env=env, timeout=120
     )
     assert scored.returncode == 0, scored.stderr
-    found = json.loads(
+    test = json.loads(
         (photos.parent / "reports" / "stripes-tiny-full" / "finetune.json").read_text()
     )["test"]
-    assert json.loads(scored.stdout)["top1"]["pct"] == pytest.approx(found["accuracy_pct"])
+    top1 = json.loads(scored.stdout)["top1"]
+    assert (top1["pct"], top1["low"], top1["high"]) == pytest.approx(
+        (test["accuracy_pct"], test["low_pct"], test["high_pct"])
+    )
+    printed = subprocess.run(
+        again[:-1], capture_output=True, text=True, cwd=photos.parent, env=env, timeout=120
+    ).stdout
+    (interval,) = [line.partition(" of ")[0] for line in lines if line.startswith("test ")]
+    assert f"top-1 {interval.removeprefix('test ')}, " in printed
     assert (photos.parent / "mistakes" / "report.html").exists()
 
 
