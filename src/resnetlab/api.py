@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.interim import next_seed_counts, with_looks
 from resnetlab.analysis.study_data import collect
 from resnetlab.bundle.licenses import check_commercial_use, find_license
 from resnetlab.data.config import DataConfig
+from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
 from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import ModelConfig
@@ -45,6 +46,15 @@ from resnetlab.studies.plan import Plan, StudyRecord, folder_name, make_plan
 from resnetlab.studies.run import load_data_facts, plan_study, read_plan, read_record, run_plan
 from resnetlab.studies.study import Study
 from resnetlab.training.resolve import resolve_numerics
+
+if TYPE_CHECKING:
+    from resnetlab.deploy.evaluate import ItemCallback
+    from resnetlab.deploy.inputs import LabeledImages, SplitName
+    from resnetlab.deploy.predict import Classifier
+    from resnetlab.deploy.results import EvaluationResult
+
+MAX_REPORTED_MISTAKES = 24
+"""Number of misclassified images on the page of an evaluation."""
 
 REPORT_TIME_FRACTION = 0.02
 """Largest share of the time since the last partial report that writing the next one may take."""
@@ -472,3 +482,72 @@ def _interrupt_as_stop() -> Iterator[ShouldStop]:
         yield lambda: count > 0
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def evaluate(
+    model: Classifier,
+    data: str,
+    *,
+    split: SplitName = "test",
+    manifest: Path | None = None,
+    tta: Tta = "none",
+    batch_size: int = LOADER_BATCH_SIZE,
+    cache: str | Path = "cache",
+    out: str | Path | None = None,
+    notify: Callable[[str], None] = _silent,
+    on_item: ItemCallback = lambda *_: None,
+) -> EvaluationResult:
+    """Evaluate a trained network: `rl.evaluate(rl.load_model("pets"), "photos").top1`.
+
+    Args:
+        model: Network from `load_model`.
+        data: Folder of photographs, an `.npz` file or a named data set.
+        split: Split of the data to evaluate on.
+        manifest: Manifest that defines the splits of a folder.
+        tta: Test-time augmentation.
+        batch_size: Number of photographs in a batch.
+        cache: Folder of the manifest of a folder without a test split.
+        out: Folder for a page with the most confident mistakes and its tables; None writes no page.
+        notify: Function that gets a line about each step.
+        on_item: Callback for the progress of long steps.
+
+    Raises:
+        InputError: The data are invalid, or the model lacks one of their classes.
+    """
+    from resnetlab.deploy.inputs import open_labeled_images
+
+    labeled = open_labeled_images(data, split, Path(cache), notify, manifest_path=manifest)
+    return evaluate_images(
+        model, labeled, tta=tta, batch_size=batch_size, out=out, notify=notify, on_item=on_item
+    )
+
+
+def evaluate_images(
+    model: Classifier,
+    images: LabeledImages,
+    *,
+    tta: Tta = "none",
+    batch_size: int = LOADER_BATCH_SIZE,
+    out: str | Path | None = None,
+    notify: Callable[[str], None] = _silent,
+    on_item: ItemCallback = lambda *_: None,
+) -> EvaluationResult:
+    """Evaluate a trained network on labeled images that are already listed; see `evaluate`."""
+    from resnetlab.deploy.evaluate import evaluate, predict_all
+    from resnetlab.deploy.mistakes import draw_mistakes
+    from resnetlab.reports import evaluation as page
+
+    predictions = predict_all(model, images, tta=tta, batch_size=batch_size, on_item=on_item)
+    result = evaluate(model, images, predictions, tta)
+    if out is not None:
+        mistakes = result.mistakes[:MAX_REPORTED_MISTAKES]
+        drawings = draw_mistakes(model, mistakes, predictions, notify, on_item)
+        uris = {
+            name: page.MistakeImages(
+                page.data_uri(drawing.image),
+                page.data_uri(drawing.heatmap) if drawing.heatmap else "",
+            )
+            for name, drawing in drawings.items()
+        }
+        page.write(result, uris, Path(out))
+    return result
