@@ -48,7 +48,7 @@ _NAMES_BY_MODULE = {
         "resume",
         "train",
     ),
-    "data.config": ("Data",),
+    "data.config": ("DataConfig",),
     "deploy.predict": ("Classifier", "Prediction", "load_model"),
     "errors": ("InputError", "ResnetlabError", "ResourceError"),
     "inspection.diagnostics_config": ("DiagnosticsConfig",),
@@ -56,12 +56,13 @@ _NAMES_BY_MODULE = {
     "models.configs": ("CifarConfig", "cifar_config"),
     "runs.records": ("Evaluation", "Result", "RunRecord", "Scores"),
     "studies.claims": ("Claim",),
-    "studies.parsing.study_file": ("Condition", "Study", "load_recipe"),
+    "studies.parsing.study_file": ("load_recipe",),
+    "studies.study": ("Condition", "Study"),
     "recipes.numerics": ("Numerics", "Placement"),
     "recipes.train": ("SGD", "Adam", "AdamW", "RMSprop", "Recipe"),
     "use": ("evaluate",),
 }
-_MODULE_BY_NAME = {name: home for home, names in _NAMES_BY_MODULE.items() for name in names}
+_MODULE_BY_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 __all__ = [
     "SGD",

@@ -73,7 +73,7 @@ def test_mend_mends_the_named_run_alone(resnetlab: Resnetlab, root: Path) -> Non
         with (run / "metrics.jsonl").open("a") as file:
             file.write("{")
     code, out, _ = resnetlab("doctor", one, "--repair")
-    assert (code, out.splitlines()[0]) == (0, f"mended: {one / 'metrics.jsonl'}")
+    assert (code, out.splitlines()[0]) == (0, f"repaired: {one / 'metrics.jsonl'}")
     assert resnetlab("doctor", other)[0] == 5
     code, _, err = resnetlab("doctor", "--repair")
     assert code == 2
@@ -85,7 +85,7 @@ def test_the_first_lines_come_before_torch(root: Path) -> None:
     code = (
         "import sys\nfrom resnetlab import doctor\n"
         "def late():\n    assert 'torch' not in sys.modules\n    raise SystemExit(0)\n"
-        "doctor.look_at_torch = late\nsys.argv = ['resnetlab', 'doctor', '--output', sys.argv[1]]\n"
+        "doctor.inspect_torch = late\nsys.argv = ['resnetlab', 'doctor', '--output', sys.argv[1]]\n"
         "from resnetlab.cli.main import main\nmain()"
     )
     done = subprocess.run(

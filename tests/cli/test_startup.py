@@ -54,7 +54,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
     save(root / "photo.jpg", picture(1, 60, 50))
     (root / "text.jpg").write_text("no picture")
-    (root / "typo.toml").write_text('source = "timm/mobilenetv2_100"\nstd = [0.5, 0.5, 0.5]\n')
+    (root / "typo.toml").write_text('source = "timm/mobilenetv2_100"\nstdev = [0.5, 0.5, 0.5]\n')
     (root / "bad.toml").write_text("source = \n")
     return root
 
@@ -227,14 +227,14 @@ def test_the_compiler_comes_when_it_is_needed_and_changes_no_bit(tmp_path: Path)
 LEAVING = """
 import atexit, sys, tempfile, threading, time
 from pathlib import Path
-from resnetlab.cli.leaving import leave
+from resnetlab.cli.leaving import exit_process
 folder = tempfile.TemporaryDirectory()
 print(folder.name)
 atexit.register(lambda: print("an exit function"))
 threading.Thread(target=lambda: (time.sleep(0.3), print("a thread"))).start()
 sys.stderr.write("an error without an end of line")
 print("x" * 100000)
-leave(7)
+exit_process(7)
 """
 
 
@@ -249,7 +249,7 @@ def test_a_process_that_leaves_early_loses_nothing() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_output_that_cannot_be_written_is_no_success() -> None:
-    leaving = "from resnetlab.cli.leaving import leave; print('lost'); leave(0)"
+    leaving = "from resnetlab.cli.leaving import exit_process; print('lost'); exit_process(0)"
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
         assert (

@@ -167,9 +167,9 @@ def test_every_kind_is_written_and_read_back_the_same_and_said_in_a_line() -> No
 
 
 def test_a_size_has_a_margin_of_half_of_it_and_of_a_fifth_of_a_point_at_least() -> None:
-    assert claim('kind = "about"\nsize = 3.0\n' + TWO).allowed == 1.5
-    assert claim('kind = "about"\nsize = -0.1\n' + TWO).allowed == 0.2
-    assert claim('kind = "about"\nsize = 3.0\nmargin = 1.0\n' + TWO).allowed == 1.0
+    assert claim('kind = "about"\nsize = 3.0\n' + TWO).effective_margin == 1.5
+    assert claim('kind = "about"\nsize = -0.1\n' + TWO).effective_margin == 0.2
+    assert claim('kind = "about"\nsize = 3.0\nmargin = 1.0\n' + TWO).effective_margin == 1.0
 
 
 def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file() -> None:
@@ -209,7 +209,7 @@ def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file
         (
             'kind = "fails-and-trains"\nsplit = "train"\n' + TWO,
             (
-                "claim[0].split: unknown field (allowed: kind, left, right, says, source). "
+                "claim[0].split: unknown field (allowed: kind, left, right, source, statement). "
                 'Fix: did you mean "left"?'
             ),
         ),
@@ -325,7 +325,7 @@ HE = """
 name = "he"
 title = "He et al. 2016"
 citation = "He et al. 2016"
-protocol = { said = "as it was" }
+protocol = { summary = "as it was" }
 [[value]]
 label = "plain"
 model = "cifar-plain20"
@@ -336,7 +336,7 @@ label = "residual"
 model = "cifar-resnet20"
 quantity = "error"
 value = 8.0
-m = 5
+num_runs = 5
 sd = 0.4
 """
 
@@ -356,16 +356,18 @@ def test_a_margin_below_what_the_spread_of_the_source_allows_is_refused_and_the_
         "(residual 20 (A): He et al. "
         "2016). Fix: margin = 0.59, or 7 seeds, or an expected_sd of your own"
     )
-    assert told(equal, published=source) == [said]
-    assert claim(equal + "expected_sd = 0.2", published=source).expected_sd == 0.2
-    assert claim(equal.replace("0.5", "0.6"), published=source).margin == 0.6
+    assert told(equal, references=source) == [said]
+    assert claim(equal + "expected_sd = 0.2", references=source).expected_sd == 0.2
+    assert claim(equal.replace("0.5", "0.6"), references=source).margin == 0.6
     for elsewhere in ('metric = "loss"\n', 'split = "train"\n'):  # no spread of that is published
-        assert claim(equal + elsewhere, published=source).margin == 0.5
+        assert claim(equal + elsewhere, references=source).margin == 0.5
 
 
 def test_the_runs_of_a_source_give_its_spread(tmp_path: Path) -> None:
-    source = beside(tmp_path, HE.replace("m = 5\nsd = 0.4", "m = 3\nruns = [7.6, 8.0, 8.4]"))
-    (line,) = told('kind = "about"\nsize = 1.0\n' + TWO, published=source)
+    source = beside(
+        tmp_path, HE.replace("num_runs = 5\nsd = 0.4", "num_runs = 3\nrun_values = [7.6, 8.0, 8.4]")
+    )
+    (line,) = told('kind = "about"\nsize = 1.0\n' + TWO, references=source)
     assert (
         "cannot confirm ± 0.5 at a standard deviation of 0.4 (residual 20 (A): He et al. 2016)"
         in line
@@ -380,10 +382,10 @@ def test_a_ratio_has_the_spread_of_the_source_in_percent_of_its_level(tmp_path: 
     r = 1.25
     nu = 4 * (1 + r**2) ** 2 / (1 + r**4)
     reach = stats.t.ppf(0.975, nu) * 5 * math.sqrt((1 + r**2) / 5)
-    (line,) = told(f"{text}margin = {reach - 0.01:.2f}", published=beside(tmp_path))
+    (line,) = told(f"{text}margin = {reach - 0.01:.2f}", references=beside(tmp_path))
     assert "at a standard deviation of 0.4 (residual 20 (A): He et al. 2016)" in line
     assert (
-        claim(f"{text}margin = {reach + 0.01:.2f}", published=beside(tmp_path)).kind == "relative"
+        claim(f"{text}margin = {reach + 0.01:.2f}", references=beside(tmp_path)).kind == "relative"
     )
 
 

@@ -13,13 +13,13 @@ from torch import Tensor
 import resnetlab as rl
 from helpers.outcomes import outcome
 from resnetlab.api import plan_run
-from resnetlab.cli.work import choose_executor
 from resnetlab.data.config import LabeledImages
 from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.data.splits import load_dataset
 from resnetlab.errors import InputError
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.executors.base import Job, JobQueue, encode_job
+from resnetlab.studies.executors.factory import make_executor
 from resnetlab.studies.executors.worker import JobRunner
 from resnetlab.training.interleave import round_robin
 from resnetlab.training.state import ScratchTrainState
@@ -134,7 +134,7 @@ def test_runs_that_were_stopped_side_by_side_go_on_side_by_side_or_alone_with_th
     jobs, expected = alone
     count = iter(range(1_000_000))
     last = work(tmp_path, jobs, stop=lambda: next(count) >= asked)
-    assert {word["kind"] for word in last.values()} == {"stopped"}
+    assert {word["kind"] for word in last.values()} == {"interrupted"}
     assert all(any(RunDirectory.find(tmp_path, job.id).checkpoints.iterdir()) for job in jobs)
     work(tmp_path, [jobs[0]], jobs[1:])
     assert [outcome_of(tmp_path, job) for job in jobs] == expected
@@ -221,8 +221,8 @@ def test_the_data_are_on_the_device_once(
 
 
 def test_a_cluster_has_no_runs_side_by_side(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="abreast: runs side by side are not for Ray"):
-        choose_executor("ray", tmp_path, rl.Placement(parallel_seeds=2), "")
+    with pytest.raises(InputError, match="parallel_seeds: not supported with Ray"):
+        make_executor("ray", tmp_path, rl.Placement(parallel_seeds=2), "")
 
 
 def test_only_untried_runs_of_one_condition_stand_side_by_side(

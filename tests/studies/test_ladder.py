@@ -217,8 +217,8 @@ def test_a_plan_keeps_its_ladder() -> None:
         ),
         (changed(1, adds={}), "rung[1].adds: changes nothing"),
         (
-            changed(1, adds={"recipe.normalize": "train"}),
-            "rung[1].adds.recipe.normalize: unknown field",
+            changed(1, adds={"recipe.normalise": "train"}),
+            "rung[1].adds.recipe.normalise: unknown field",
         ),
         (
             changed(1, adds={"recipe.normalize": "trian"}),
@@ -229,7 +229,7 @@ def test_a_plan_keeps_its_ladder() -> None:
             "rung[1].adds.recipes.normalize: not a field of model, data",
         ),
         (changed(3, name="baseline"), "rung[3].name: a name stands twice"),
-        (changed(2, instead_of="+ normalization"), "rung[2].instead_of: no such rung before it"),
+        (changed(2, instead_of="+ normalisation"), "rung[2].instead_of: no such rung before it"),
         (changed(2, instead_of="baseline"), "rung[2].instead_of: no such rung before it"),
         (changed(2, instead_of="+ dropout"), "rung[2].instead_of: no such rung before it"),
         (changed(5, instead_of="Adam"), "rung[5].instead_of: no such rung before it"),
@@ -243,7 +243,7 @@ def test_a_plan_keeps_its_ladder() -> None:
         (changed(1, whys="?"), "rung[1].whys: unknown field"),
         (tables(grid={"model.depth": [8, 14]}), "rung: given beside [grid]"),
         (tables(rung={"name": "x"}), "rung: not tables"),
-        (tables(recipe={"epochs": 2, "normalize": "none"}), "recipe.normalize: unknown field"),
+        (tables(recipe={"epochs": 2, "normalise": "none"}), "recipe.normalise: unknown field"),
         (tables(model=None), "model: missing"),
         (
             tables(claim=[{"statement": "?", "left": {"rung": "Adma"}, "right": {"rung": "Adam"}}]),

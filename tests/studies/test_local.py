@@ -166,9 +166,9 @@ def test_stopping_waits_for_each_worker_and_leaves_none(
 ) -> None:
     monkeypatch.setattr(local, "STOP_TIMEOUT_SECONDS", 5.0)
     began = time.monotonic()
-    act = 'sys.stdin.readline(); tell(kind="stopped", id=run); sys.exit()'
+    act = 'sys.stdin.readline(); tell(kind="interrupted", id=run); sys.exit()'
     said = told(backend(jobs, act, workers=2, stop=lambda: time.monotonic() - began > 1))
-    assert sorted(said) == sorted([("stopped", job.id) for job in jobs[:2]])
+    assert sorted(said) == sorted([("interrupted", job.id) for job in jobs[:2]])
 
 
 def test_a_worker_that_hangs_is_killed_after_its_time(

@@ -32,10 +32,10 @@ DRIVER = """
 import sys
 from pathlib import Path
 import resnetlab as rl
-from resnetlab.studies.executors.ray import RayBackend
+from resnetlab.studies.executors.ray import RayExecutor
 study, output, address = sys.argv[1:]
-backend = RayBackend(Path(output), rl.Placement(checkpoint_seconds=0), address)
-outcome = rl.load_study(study).run(output, backend=backend)
+executor = RayExecutor(Path(output), rl.Placement(checkpoint_seconds=0), address)
+outcome = rl.load_study(study).run(output, executor=executor)
 sys.exit(0 if outcome.finished else 3)
 """
 

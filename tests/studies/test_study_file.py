@@ -24,7 +24,6 @@ from resnetlab.studies.parsing.study_file import (
     load_recipe,
     load_study,
     parse_study,
-    study_names,
 )
 from resnetlab.studies.parsing.toml_tables import catalog_names
 from resnetlab.studies.study import Study
@@ -192,7 +191,7 @@ def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", study_names())
+@pytest.mark.parametrize("name", catalog_names("studies"))
 def test_every_study_of_the_catalog_loads_and_says_its_source_and_limits(name: str) -> None:
     study = load_study(name)
     assert study.name == name
@@ -406,9 +405,8 @@ def test_data_that_are_an_axis_are_not_overridden_in_silence(grid: dict[str, Any
 
 def test_a_study_with_three_mistakes_tells_three() -> None:
     known = (
-        "about, claim, data, distance, ensemble, grid, diagnostics, limits, model, name, "
-        "numerics, published, "
-        "question, recipe, rung, seeds"
+        "about, claim, data, diagnostics, distance, ensemble, grid, limits, model, name, "
+        "numerics, question, recipe, references, rung, seeds"
     )
     raw = tables(
         seed=3,
@@ -588,9 +586,8 @@ def test_a_claim_in_a_study_without_a_grid_is_told_what_is_missing() -> None:
         (
             "digit",
             (
-                f"unknown study (got digit; allowed: {', '.join(study_names())}). Fix: did "
-                "you mean "
-                '"digits"?'
+                f"unknown study (got digit; allowed: {', '.join(catalog_names('studies'))}). "
+                'Fix: did you mean "digits"?'
             ),
         ),
         ("absent.toml", "absent.toml: cannot be read: no such file or directory. Fix: "),

@@ -142,7 +142,7 @@ def _example(grid: Mapping[str, Sequence[Any]]) -> list[str]:
             "State it before you run."
         ),
         "# [[claim]]",
-        f"# says = {_to_toml(sentence)}",
+        f"# statement = {_to_toml(sentence)}",
         *(
             f"# {side} = {{ {', '.join(f'{a} = {_to_toml(v)}' for a, v in at.items())} }}"
             for side, at in sides.items()

@@ -35,7 +35,6 @@ from resnetlab.studies.parsing.ladder import parse_rungs, resolve_rungs, select_
 from resnetlab.studies.parsing.overrides import Overrides, apply_overrides
 from resnetlab.studies.parsing.references import parse_references
 from resnetlab.studies.parsing.toml_tables import (
-    catalog_names,
     deep_copy,
     grid_of,
     has_subfield,
@@ -71,11 +70,6 @@ class _StudyFile:
     ensemble: tuple[dict[str, Any], ...] = ()
     references: Any = ()
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
-
-
-def study_names() -> list[str]:
-    """Return the names of the studies of the catalog."""
-    return catalog_names("studies")
 
 
 def load_recipe(value: object, where: str = "", field: str = "recipe") -> AnyRecipe:
