@@ -16,7 +16,7 @@ from resnetlab.files import write_json
 from resnetlab.runs.config import RunConfig, run_id
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result, RunFile, Status
-from resnetlab.schema import encode
+from resnetlab.schema import SCHEMA, encode
 from resnetlab.studies.compare import compare, format_lines
 
 SPEC = RunConfig(
@@ -34,7 +34,7 @@ def write(
 ) -> Path:
     """A finished run, or with None one that is not."""
     file = RunFile(
-        schema=1,
+        schema=SCHEMA,
         run=spec,
         data_name="digits",
         data=rl.DataConfig(source="digits"),
@@ -46,7 +46,7 @@ def write(
     write_json(directory.path / "run.json", encode(file))
     if accuracy_pct is not None:
         scores = rl.Scores(images=4, loss_nats=0.5, top1_error_pct=100 - accuracy_pct)
-        directory.commit(Result(schema=1, status=status, step=1, selected_step=1, test=scores))
+        directory.commit(Result(schema=SCHEMA, status=status, step=1, selected_step=1, test=scores))
     return directory.path
 
 

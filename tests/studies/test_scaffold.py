@@ -92,7 +92,7 @@ def test_a_mistake_is_told_and_nothing_is_written(
 def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("# mine\n")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         write_study(answers(*TWO), path)
     assert path.read_text() == "# mine\n"
 
@@ -100,7 +100,7 @@ def test_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
 def test_bare_in_a_terminal_it_asks_and_asks_again_where_an_answer_cannot_be(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from resnetlab.cli.scaffold import prompt_answers
+    from resnetlab.cli.scaffold import prompt_options
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     typed = iter(
@@ -117,7 +117,7 @@ def test_bare_in_a_terminal_it_asks_and_asks_again_where_an_answer_cannot_be(
         ]
     )
     monkeypatch.setattr("typer.prompt", lambda *_, type=str, **__: type(next(typed)))
-    found, out = prompt_answers(answers(), Path("study.toml"))
+    found, out = prompt_options(answers(), Path("study.toml"))
     assert found == answers(
         "model.depth=8,14", "model.shortcut=A,B", question="Is it so?", recipe="adam", seeds=4
     )

@@ -95,7 +95,7 @@ def test_runs_in_every_state_are_counted_as_the_careful_reader_counts_them(few: 
         ("result", "{}", "result.json: schema: missing"),
         (
             "result",
-            '{"schema": 1, "status": "fine", "step": 1, "chosen_step": 1}',
+            '{"schema": 2, "status": "fine", "step": 1, "selected_step": 1}',
             "result.json: status: unknown value",
         ),
     ],
