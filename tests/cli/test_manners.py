@@ -297,7 +297,7 @@ def test_a_run_is_not_resumed_on_another_kind_of_device(
 
 
 def complete(line: str) -> list[str]:
-    """What bash is told for the last word of a line, and whether torch was imported for it."""
+    """Return the completions of the last word of a line, without an import of torch."""
     words = line.split(" ")
     code = (
         "import sys; sys.argv = ['resnetlab']\nfrom resnetlab.cli.main import main\ntry:\n    "

@@ -87,7 +87,7 @@ def test_each_warning_is_given_where_it_fits(tmp_path: Path) -> None:
     hashes = [run_id(replace(SPEC, seed=seed), "digits") for seed in range(4)]
     for name in hashes:
         (tmp_path / "runs" / name).rename(tmp_path / "runs" / f"first-{name}")
-    said = " ".join(compare(f"{tmp_path}/runs/first-*", f"{tmp_path}/runs/digits-*").warnings)
+    warnings = " ".join(compare(f"{tmp_path}/runs/first-*", f"{tmp_path}/runs/digits-*").warnings)
     for words in (
         "the data differ",
         "2 of 3 runs",
@@ -96,7 +96,7 @@ def test_each_warning_is_given_where_it_fits(tmp_path: Path) -> None:
         "first weights",
         "numerics",
     ):
-        assert words in said
+        assert words in warnings
 
 
 def test_two_networks_are_compared_image_by_image(tmp_path: Path) -> None:

@@ -74,11 +74,11 @@ def alone(
 
 
 def test_runs_take_turns_step_by_step_and_end_each_with_its_own() -> None:
-    said: list[str] = []
+    names: list[str] = []
 
     def run(name: str, steps: int) -> Generator[None, None, str]:
         for _ in range(steps):
-            said.append(name)
+            names.append(name)
             yield
         return name.upper()
 
@@ -87,7 +87,7 @@ def test_runs_take_turns_step_by_step_and_end_each_with_its_own() -> None:
         (2, "C"),
         (0, "A"),
     ]
-    assert "".join(said) == "abcaca"
+    assert "".join(names) == "abcaca"
 
 
 def test_an_error_that_one_raises_closes_the_others() -> None:
@@ -214,8 +214,8 @@ def test_the_data_are_on_the_device_once(
     work(tmp_path, jobs)
     dataset = load_dataset(jobs[0].file.data, tmp_path / "cache")
     assert copied.count(len(dataset.test)) == 1
-    held = DeviceImageCache()
-    assert held.get(dataset.train, torch.device("cpu")) is held.get(
+    cache = DeviceImageCache()
+    assert cache.get(dataset.train, torch.device("cpu")) is cache.get(
         dataset.train, torch.device("cpu")
     )
 

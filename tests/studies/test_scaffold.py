@@ -18,8 +18,8 @@ TWO = ("model.depth=20,56", "model.shortcut=none,A")
 
 
 def answers(*vary: str, **changes: object) -> StudyOptions:
-    held = {"question": "Is deeper better?", "data": "digits", "recipe": "digits", "seeds": 3}
-    return StudyOptions(vary=vary, **(held | changes))
+    defaults = {"question": "Is deeper better?", "data": "digits", "recipe": "digits", "seeds": 3}
+    return StudyOptions(vary=vary, **(defaults | changes))
 
 
 def test_the_file_is_a_study_of_the_axes_that_were_asked_for(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_values_are_read_as_toml_and_a_list_may_be_one_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("vary", "said"),
+    ("vary", "message"),
     [
         (("depth=20,56",), r"--vary: not FIELD=VALUE,VALUE \(got depth=20,56"),
         (("model.depth",), "--vary: not FIELD=VALUE,VALUE"),
@@ -82,9 +82,9 @@ def test_values_are_read_as_toml_and_a_list_may_be_one_value() -> None:
     ],
 )
 def test_a_mistake_is_told_and_nothing_is_written(
-    tmp_path: Path, vary: tuple[str, ...], said: str
+    tmp_path: Path, vary: tuple[str, ...], message: str
 ) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         write_study(answers(*vary), tmp_path / "x.toml")
     assert not list(tmp_path.iterdir())
 

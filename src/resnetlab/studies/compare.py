@@ -271,6 +271,6 @@ def _run_set_to_dict(runs: RunSet) -> dict[str, Any]:
         "test_accuracy_pct": summary.mean_pct,
         "sd_pct": summary.sd_pct,
         "interval_pct": summary.interval_pct,
-        "converged_pct": summary.converged_pct,
+        "accuracies_pct": summary.converged_pct,
         "folders": [record.folder for record in runs.records],
     }
