@@ -24,6 +24,7 @@ from resnetlab.bundle.licenses import check_commercial_use, find_license
 from resnetlab.data.config import DataConfig
 from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.messages import Notify, silent
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.flops import model_cost
 from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
@@ -54,10 +55,6 @@ ShouldStop = Callable[[], bool]
 
 def _never() -> bool:
     return False
-
-
-def _silent(_message: str) -> None:
-    """Ignore a progress message."""
 
 
 class UnfinishedError(ResnetlabError):
@@ -109,7 +106,7 @@ class LoadedStudy:
     def plan(
         self,
         output: str | Path = ".",
-        notify: Callable[[str], None] = _silent,
+        notify: Notify = silent,
         executor: Executor | None = None,
     ) -> Plan:
         """Open the data and list the runs of the study under `output`.
@@ -123,7 +120,7 @@ class LoadedStudy:
     def plan_rounds(
         self,
         output: str | Path = ".",
-        notify: Callable[[str], None] = _silent,
+        notify: Notify = silent,
         max_seeds: int | None = None,
         executor: Executor | None = None,
         accept_license: bool = False,
@@ -328,7 +325,7 @@ def plan_run(
     settings: Sequence[str] = (),
     diagnostics: DiagnosticsConfig | None = None,
     output: str | Path = ".",
-    notify: Callable[[str], None] = _silent,
+    notify: Notify = silent,
 ) -> Plan:
     """Return the plan of one run, which uses all cores and makes the measurements that
     `diagnostics` list.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
 
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
-from resnetlab.deploy.evaluate import ItemCallback, PredictionSet, predict_all
+from resnetlab.deploy.evaluate import PredictionSet, predict_all
 from resnetlab.deploy.evaluate import evaluate as scored
 from resnetlab.deploy.explain import Explainer
 from resnetlab.deploy.inputs import LabeledImages, SplitName, open_labeled_images
@@ -17,16 +16,11 @@ from resnetlab.deploy.predict import PREDICT_BATCH_SIZE, Classifier
 from resnetlab.deploy.request import Tta
 from resnetlab.deploy.results import EvaluationResult
 from resnetlab.errors import InputError
+from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.reports.evaluation import MistakeImages, data_uri, write
 
 MAX_REPORTED_MISTAKES = 24
 """Number of misclassified images on the page of an evaluation."""
-
-Notify = Callable[[str], None]
-
-
-def _silent(_: str) -> None:
-    """Ignore a progress message."""
 
 
 def evaluate(
@@ -39,7 +33,7 @@ def evaluate(
     batch_size: int = PREDICT_BATCH_SIZE,
     cache: str | Path = "cache",
     out: str | Path | None = None,
-    notify: Notify = _silent,
+    notify: Notify = silent,
     on_item: ItemCallback = lambda *_: None,
 ) -> EvaluationResult:
     """Evaluate a model on the images of `split` in `data`: `rl.evaluate(rl.load_model("pets"),
@@ -61,7 +55,7 @@ def evaluate_on(
     tta: Tta = "none",
     batch_size: int = PREDICT_BATCH_SIZE,
     out: str | Path | None = None,
-    notify: Notify = _silent,
+    notify: Notify = silent,
     on_item: ItemCallback = lambda *_: None,
 ) -> EvaluationResult:
     """Evaluate a model on labeled images that are already listed; see `evaluate`."""

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.deploy.ensemble_stats import EnsembleResult, ensemble_result
-from resnetlab.deploy.evaluate import ItemCallback, PredictionSet, predict_all
+from resnetlab.deploy.evaluate import PredictionSet, predict_all
 from resnetlab.deploy.inputs import LabeledImages
 from resnetlab.deploy.predict import PREDICT_BATCH_SIZE, Classifier
 from resnetlab.deploy.request import Tta
 from resnetlab.errors import input_error
+from resnetlab.messages import ItemCallback, silent
 
 
 def evaluate_ensemble(
@@ -21,7 +22,7 @@ def evaluate_ensemble(
     *,
     tta: Tta = "none",
     batch_size: int = PREDICT_BATCH_SIZE,
-    on_item: ItemCallback = lambda *_: None,
+    on_item: ItemCallback = silent,
 ) -> EnsembleResult:
     """Evaluate the members and the mean of their probabilities on `data`.
 

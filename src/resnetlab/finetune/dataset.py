@@ -20,14 +20,13 @@ from PIL import Image
 
 from resnetlab.data import stratify
 from resnetlab.data.config import DataConfig, DataIdentity, Split
-from resnetlab.data.sources import Notify, image_decoder, silent
+from resnetlab.data.sources import image_decoder
 from resnetlab.data.sources.decode_cache import default_workers
 from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, folder_sha256, scan_folder
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec, parse_split
 from resnetlab.data.summary import imagenet_overlap
 from resnetlab.errors import InputError, Problem, input_error
-from resnetlab.finetune.progress import ItemCallback
-from resnetlab.finetune.progress import silent as silent_pulse
+from resnetlab.messages import ItemCallback, Notify, silent
 
 VALIDATION_FRACTION = 0.15
 """Fraction of the train images for validation, if a folder has no validation split.
@@ -140,7 +139,7 @@ class PhotoSplit:
     def stack(
         self,
         transform: Callable[[Image.Image], NDArray[np.uint8]],
-        on_item: ItemCallback = silent_pulse,
+        on_item: ItemCallback = silent,
     ) -> NDArray[np.uint8]:
         """Decode all photographs, apply `show` to each, and stack the results (N, H, W, C) of equal
         shape.

@@ -5,6 +5,7 @@ Free of torch.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +14,6 @@ from resnetlab.schema import MAX_DEPTH, parse_toml
 from resnetlab.shell import strip_folders
 from resnetlab.studies.parsing.ladder import rung_axis, rung_setting
 from resnetlab.studies.parsing.toml_tables import (
-    deep_copy,
     get_field,
     grid_of,
     has_subfield,
@@ -50,7 +50,7 @@ def apply_overrides(raw: dict[str, Any], where: str, overrides: Overrides) -> Ov
 
     Raises InputError with every mistake of the command.
     """
-    tables = deep_copy(raw)
+    tables = copy.deepcopy(raw)
     grid = grid_of(tables)
     later: dict[str, Any] = {}
     axes = grid | rung_axis(tables)
