@@ -25,6 +25,7 @@ from resnetlab.data.config import DataConfig
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
 from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.flops import model_cost
 from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
@@ -48,7 +49,6 @@ from resnetlab.studies.study import Study
 from resnetlab.training.resolve import resolve_numerics
 
 if TYPE_CHECKING:
-    from resnetlab.deploy.evaluate import ItemCallback
     from resnetlab.deploy.inputs import LabeledImages, SplitName
     from resnetlab.deploy.predict import Classifier
     from resnetlab.deploy.results import EvaluationResult
@@ -64,10 +64,6 @@ ShouldStop = Callable[[], bool]
 
 def _never() -> bool:
     return False
-
-
-def _silent(_message: str) -> None:
-    """Ignore a progress message."""
 
 
 class UnfinishedError(ResnetlabError):
@@ -119,7 +115,7 @@ class LoadedStudy:
     def plan(
         self,
         output: str | Path = ".",
-        notify: Callable[[str], None] = _silent,
+        notify: Notify = silent,
         executor: Executor | None = None,
     ) -> Plan:
         """Open the data and list the runs of the study. Trains nothing.
@@ -143,7 +139,7 @@ class LoadedStudy:
     def plan_rounds(
         self,
         output: str | Path = ".",
-        notify: Callable[[str], None] = _silent,
+        notify: Notify = silent,
         max_seeds: int | None = None,
         executor: Executor | None = None,
         accept_license: bool = False,
@@ -390,7 +386,7 @@ def plan_run(
     settings: Sequence[str] = (),
     diagnostics: DiagnosticsConfig | None = None,
     output: str | Path = ".",
-    notify: Callable[[str], None] = _silent,
+    notify: Notify = silent,
 ) -> Plan:
     """Return the plan of one run on all cores of this machine; `train` has the same arguments."""
     parts = {"model": model, "data": data, "recipe": recipe}
@@ -557,7 +553,7 @@ def evaluate(
     batch_size: int = LOADER_BATCH_SIZE,
     cache: str | Path = "cache",
     out: str | Path | None = None,
-    notify: Callable[[str], None] = _silent,
+    notify: Notify = silent,
     on_item: ItemCallback = lambda *_: None,
 ) -> EvaluationResult:
     """Evaluate a trained network: `rl.evaluate(rl.load_model("pets"), "photos").top1`.
@@ -592,7 +588,7 @@ def evaluate_images(
     tta: Tta = "none",
     batch_size: int = LOADER_BATCH_SIZE,
     out: str | Path | None = None,
-    notify: Callable[[str], None] = _silent,
+    notify: Notify = silent,
     on_item: ItemCallback = lambda *_: None,
 ) -> EvaluationResult:
     """Evaluate a trained network on labeled images that are already listed; see `evaluate`."""

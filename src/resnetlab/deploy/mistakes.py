@@ -9,11 +9,12 @@ from PIL import Image
 
 from resnetlab.data.photo_loader import load_batches
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
-from resnetlab.deploy.evaluate import ItemCallback, PredictionSet
+from resnetlab.deploy.evaluate import PredictionSet
 from resnetlab.deploy.explain import Explainer
 from resnetlab.deploy.predict import Classifier
 from resnetlab.deploy.results import Misclassification
 from resnetlab.errors import InputError
+from resnetlab.messages import ItemCallback
 
 
 @dataclass(frozen=True)

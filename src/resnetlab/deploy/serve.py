@@ -39,6 +39,7 @@ from resnetlab.deploy.explain import Explainer, explain
 from resnetlab.deploy.limits import Limits
 from resnetlab.deploy.predict import Classifier
 from resnetlab.errors import InputError, input_error
+from resnetlab.messages import Notify
 from resnetlab.training.photo_predictions import ImagePrediction
 
 FORM_FIELD = "photograph"
@@ -212,7 +213,7 @@ def create_app(model: Classifier, limits: Limits | None = None, host: str = "127
     return app
 
 
-def run_server(model: Classifier, host: str, port: int, notify: Callable[[str], None]) -> None:
+def run_server(model: Classifier, host: str, port: int, notify: Notify) -> None:
     """Serve until a signal ends the process. Raises InputError if the port is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -23,7 +23,6 @@ from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
-from resnetlab.finetune.progress import ItemCallback, silent
 from resnetlab.finetune.results import (
     AccuracyEstimate,
     Comparison,
@@ -33,6 +32,7 @@ from resnetlab.finetune.results import (
 )
 from resnetlab.finetune.stage import EventCallback, StageResult, balanced_class_weights, fit
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
+from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.recipes.finetune import FinetuneRecipe, Stage
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.provenance import provenance_event
@@ -44,7 +44,6 @@ from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.evaluate import evaluate
 from resnetlab.training.photo_predictions import Predictions, make_predict_proba, predict_images
 
-Notify = Callable[[str], None]
 MAX_MISCLASSIFIED = 12
 """Number of mistakes in the record, the most confident first."""
 
@@ -75,7 +74,7 @@ def run_stages(
     cache: StageCache,
     *,
     should_stop: Callable[[], bool] = lambda: False,
-    notify: Notify = lambda _: None,
+    notify: Notify = silent,
     on_event: EventCallback = lambda _: None,
     adjust_stage: Callable[[Stage, dict[str, EvalTransform]], Stage] = lambda stage, _: stage,
 ) -> Iterator[tuple[StageResult, Predictions]]:
@@ -197,7 +196,7 @@ def run_finetuning(
     budget_seconds: float | None = None,
     baseline: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    notify: Notify = lambda _: None,
+    notify: Notify = silent,
     on_item: ItemCallback = silent,
     world: World = SINGLE_PROCESS,
 ) -> FinetuneResult:
