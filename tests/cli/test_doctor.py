@@ -85,7 +85,8 @@ def test_the_first_lines_come_before_torch(root: Path) -> None:
     code = (
         "import sys\nfrom resnetlab import doctor\n"
         "def assert_no_torch():\n    assert 'torch' not in sys.modules\n    raise SystemExit(0)\n"
-        "doctor.inspect_torch = assert_no_torch\nsys.argv = ['resnetlab', 'doctor', '--output', sys.argv[1]]\n"
+        "doctor.inspect_torch = assert_no_torch\n"
+        "sys.argv = ['resnetlab', 'doctor', '--output', sys.argv[1]]\n"
         "from resnetlab.cli.main import main\nmain()"
     )
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Imports of commands, in real processes: a mistake is reported without importing heavy packages."""
+"""Imports of commands, in real processes: a mistake is reported without heavy imports."""
 
 from __future__ import annotations
 
