@@ -1,4 +1,4 @@
-"""`resnetlab verify`: a result of this machine is reproduced; a report with other numbers is not."""
+"""`resnetlab verify`: a result of this machine is reproduced; one with other numbers is not."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def test_a_report_with_other_numbers_is_not_reproduced(
     items = list(verify(tmp_path / "altered", tmp_path, num_runs=1, data=str(small_npz)))
     assert not items[0].is_consistent
     assert (
-        "(different digits, though torch, processor and data are the same); 95 % prediction interval ["
-        in format_replication(items[0])
+        "(different digits, though torch, processor and data are the same); 95 % prediction "
+        "interval [" in format_replication(items[0])
     )
     assert format_replication(items[0]).endswith(": not reproduced")
     monkeypatch.setattr("resnetlab.replication.verify", lambda *_, **__: iter(items))
@@ -80,7 +80,7 @@ def test_a_report_with_other_numbers_is_not_reproduced(
     assert end.value.code == 5
 
 
-def test_equal_digits_are_reproduced_even_outside_the_prediction_interval(
+def test_equal_digits_are_reproduced_outside_the_prediction_interval(
     repeated: list[Replication],
 ) -> None:
     outlier = replace(repeated[0], prediction_interval=Interval(1.0, 2.0))

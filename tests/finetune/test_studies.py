@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from resnetlab.cli.status import show_status
-from resnetlab.cli.work import show_plan
 from safetensors.numpy import load_file
 from torchvision.transforms.v2 import functional as TF
 
@@ -24,6 +22,8 @@ from resnetlab.analysis.study_data import collect
 from resnetlab.api import LoadedStudy, load_study, plan_run, resume_job
 from resnetlab.bundle.licenses import find_license
 from resnetlab.bundle.store import load_bundle
+from resnetlab.cli.outlook import print_outlook
+from resnetlab.cli.study import study_status
 from resnetlab.data.transforms.eval_transform import EvalTransform, resize_image, ten_crops
 from resnetlab.errors import InputError
 from resnetlab.finetune import pipeline
@@ -133,16 +133,16 @@ def test_a_study_of_sizes_is_run_by_workers_shares_first_stages_and_reports_its_
         assert said in text, said
     assert str(tmp_path) not in text + (folder / "report.json").read_text()
     plan = study.plan(root)
-    show_status(folder, root)
-    show_plan(plan, root, 1)
+    study_status(str(folder))
+    print_outlook(plan, root, 1)
     said = capsys.readouterr().out
     assert "test 16                  2 planned: " in said
-    assert "4 runs, 4 of them finished" in said
+    assert "4 runs, 4 finished" in said
     runs = {
         run.condition: RunDirectory.find(root, run.id).path for run in plan.runs if run.seed == 0
     }
     told = format_lines(compare(str(runs["test 24"]), str(runs["test 16"])))
-    assert any(line == "differs in recipe.test_size: 24 against 16" for line in told)
+    assert any(line == "different recipe.test_size: 24 against 16" for line in told)
     job, where = resume_job(runs["test 16"])
     last: dict[str, object] = {}
     JobRunner(lambda: False, lambda **message: last.update(message)).run(
