@@ -42,25 +42,11 @@ def evaluate(
     notify: Notify = _silent,
     on_item: ItemCallback = lambda *_: None,
 ) -> EvaluationResult:
-    """Evaluate a model: `rl.evaluate(rl.load_model("pets"), "photos").top1`.
+    """Evaluate a model on the images of `split` in `data`: `rl.evaluate(rl.load_model("pets"),
+    "photos").top1`.
 
-    Args:
-        model: Trained model.
-        data: Name of a data set, path of an .npz file, or a folder of photographs.
-        split: Split to evaluate.
-        manifest: CSV file with the split of each photograph.
-        tta: Test-time augmentation.
-        batch_size: Images per forward pass.
-        cache: Folder for prepared data.
-        out: Folder for a page with the most confident mistakes, and its tables; None for no page.
-        notify: Function that receives messages about the progress.
-        on_item: Function that receives the number of images that are done.
-
-    Returns:
-        Accuracies in percent with 95 % intervals, the loss in nats, and the mistakes.
-
-    Raises:
-        InputError: The data do not exist or do not fit the model.
+    With `out`, write a page with the most confident mistakes and the tables behind it to that
+    folder. Raises InputError.
     """
     labeled = open_labeled_images(data, split, Path(cache), notify, manifest_path=manifest)
     return evaluate_on(
@@ -100,7 +86,7 @@ def _mistake_images(
     by_name = {image.name: image for image in predictions.images}
     mistakes = result.mistakes[:MAX_REPORTED_MISTAKES]
     if mistakes:
-        notify(f"drawing the {len(mistakes)} most confident mistakes with Grad-CAM")
+        notify(f"drawing the {len(mistakes)} surest mistakes with Grad-CAM")
     with image_decoder.suppress_pillow_warnings():
         images = [
             apply_eval_transform(by_name[mistake.name].load(), model.file.eval_transform)
