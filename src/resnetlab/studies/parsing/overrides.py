@@ -5,6 +5,7 @@ Free of torch.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +14,6 @@ from resnetlab.schema import MAX_DEPTH, parse_toml
 from resnetlab.shell import strip_folders
 from resnetlab.studies.parsing.ladder import rung_axis, rung_setting
 from resnetlab.studies.parsing.toml_tables import (
-    deep_copy,
     get_field,
     grid_of,
     has_subfield,
@@ -71,7 +71,7 @@ class _TableEditor:
 
     def __init__(self, raw: dict[str, Any], where: str) -> None:
         self.where = where
-        self.tables = deep_copy(raw)
+        self.tables = copy.deepcopy(raw)
         self.grid = grid_of(self.tables)
         self.axes = self.grid | rung_axis(self.tables)
         self.deferred: dict[str, Any] = {}

@@ -6,6 +6,7 @@ conditions, and reports every mistake of a file at once.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
@@ -35,7 +36,6 @@ from resnetlab.studies.parsing.ladder import parse_rungs, resolve_rungs, select_
 from resnetlab.studies.parsing.overrides import Overrides, apply_overrides
 from resnetlab.studies.parsing.references import parse_references
 from resnetlab.studies.parsing.toml_tables import (
-    deep_copy,
     grid_of,
     has_subfield,
     read_named,
@@ -292,7 +292,7 @@ def _rungs(
         if rung.parent and rung.parent not in conditions:
             continue  # the mistakes of its parent must be corrected first
         condition, more = _resolve_condition(
-            deep_copy(parts_by_rung[rung.condition]), {"rung": rung.condition}, where
+            copy.deepcopy(parts_by_rung[rung.condition]), {"rung": rung.condition}, where
         )
         field = f"rung[{index}].adds" if rung.parent else ""
         problems += tuple(
@@ -317,7 +317,7 @@ def _is_same(left: Condition, right: Condition) -> bool:
 def _condition(
     bases: Mapping[str, Any], values: dict[str, Any], where: str, deferred: Mapping[str, Any]
 ) -> tuple[Condition | None, tuple[Problem, ...]]:
-    parts = {name: deep_copy(base) for name, base in bases.items()}
+    parts = {name: copy.deepcopy(base) for name, base in bases.items()}
     problems: tuple[Problem, ...] = ()
     for axis, value in sorted(
         values.items(), key=lambda item: item[0].count(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -90,13 +91,6 @@ def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return dotted
 
 
-def deep_copy(value: Any) -> Any:
-    """Return a deep copy of tables and lists."""
-    if isinstance(value, dict):
-        return {key: deep_copy(item) for key, item in value.items()}
-    return [deep_copy(item) for item in value] if isinstance(value, list) else value
-
-
 def deep_merge(base: dict[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
     """Merge `table` into a copy of `base`.
 
@@ -106,7 +100,9 @@ def deep_merge(base: dict[str, Any], table: Mapping[str, Any]) -> dict[str, Any]
     for key, value in table.items():
         base_value: Any = result.get(key)
         result[key] = (
-            deep_merge(base_value, value) if _is_same_kind(base_value, value) else deep_copy(value)
+            deep_merge(base_value, value)
+            if _is_same_kind(base_value, value)
+            else copy.deepcopy(value)
         )
     return result
 
