@@ -354,7 +354,7 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
     [
         (
             {"model": "torchvision/resnet18", "data": "digits"},
-            r"data\.source: arrays, where a recipe of fine-tuning",
+            r"data\.source: arrays, but a fine-tuning recipe",
         ),
         (
             {"model": "cifar-resnet20"},
@@ -363,15 +363,15 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
         ({"model": "helpers.tiny:tiny"}, r"model: has no pre-trained weights"),
         (
             {"data": {"source": "photos", "image_size": 32}},
-            r"data\.image_size: has no place.*recipe\.train_size",
+            r"data\.image_size: not available.*recipe\.train_size",
         ),
         (
             {"data": {"source": "photos", "validation": 0.2}},
-            r"data\.validation: has no place.*data\.split cuts",
+            r"data\.validation: not available.*data\.split splits",
         ),
         (
-            {"diagnostics": {"drop_blocks": True}},
-            "diagnostics: measured while a network is trained",
+            {"diagnostics": {"ablate_blocks": True}},
+            "diagnostics: not available with a fine-tuning recipe",
         ),
         (
             {"recipe": {"base": "fixres", "train_sise": 16}},
@@ -381,7 +381,7 @@ def test_an_interrupted_run_goes_on_after_its_last_stage_and_memory_that_ran_out
         ({"recipe": "fixers"}, r"unknown recipe.*fixres"),
         (
             {"recipe": "adam", "data": {"source": "x", "split": ".6,.2,.2"}, "grid": {}},
-            r"data\.split: cuts photographs",
+            r"data\.split: only for fine-tuning recipes",
         ),
     ],
 )

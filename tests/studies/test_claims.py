@@ -202,7 +202,7 @@ def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file
         (
             'kind = "faster"\naccuracy_pct = 90.0\n' + TWO,
             (
-                "claim[0]: no split is followed over the epochs in both conditions. "
+                "claim[0]: no split is evaluated at each epoch in both conditions. "
                 "Fix: data.validation = 0.1, or data.test_curve = true"
             ),
         ),
@@ -289,8 +289,8 @@ def test_steps_along_an_axis_go_by_their_number_and_not_by_the_order_of_the_file
         (
             "paired = true\n" + TWO,
             (
-                "claim[0].paired: runs of left and right share nothing but a seed, which is "
-                "not a pair. "
+                "claim[0].paired: runs of left and right share only a seed, so they are "
+                "not pairs. "
                 "Fix: remove it: Welch's test compares them"
             ),
         ),
@@ -442,12 +442,12 @@ def test_what_so_few_seeds_cannot_decide_is_said_before_they_are_run() -> None:
     labels_by_kind = every()
     assert [line.split(": ")[1] for line in plan_warnings(labels_by_kind.claims, 5)] == [
         (
-            "neither an expected_sd nor a published one, so nothing says whether 5 seeds can "
+            "without an expected_sd or a published standard deviation it is unknown if 5 seeds can "
             "confirm its margin"
         )
     ] * 2
     few = plan_warnings(labels_by_kind.claims, 3)
-    assert "3 seeds cannot decide it, whatever they give; 4 can" in few[-1]
+    assert "3 seeds cannot decide it; 4 can" in few[-1]
     assert len(plan_warnings(labels_by_kind.claims, 1)) == len(labels_by_kind.claims)
 
 

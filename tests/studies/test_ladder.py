@@ -195,7 +195,7 @@ def test_selected_rungs_keep_their_parents_and_the_dropped_claims_are_named() ->
     ]
     assert len(study.left_out) == 3
     line = error_text(tables(), settings=('grid.rung=["baseline", "Adam"]',))
-    assert '"Adam" stands upon "+ normalization", which is left out' in line
+    assert '"Adam" needs its parent "+ normalization", which is left out' in line
     assert "not a value of the axis" in error_text(tables(), settings=('grid.rung=["basline"]',))
     kept = load_study("ladder", Overrides(settings=('grid.rung=["baseline", "+ normalization"]',)))
     assert {pair.condition for pair in kept.references} == {"baseline", "+ normalization"}
@@ -230,20 +230,20 @@ def test_a_plan_keeps_its_ladder() -> None:
             changed(1, adds={"recipes.normalize": "train"}),
             "rung[1].adds.recipes.normalize: not a field of model, data",
         ),
-        (changed(3, name="baseline"), "rung[3].name: a name stands twice"),
-        (changed(2, instead_of="+ normalisation"), "rung[2].instead_of: no such rung before it"),
-        (changed(2, instead_of="baseline"), "rung[2].instead_of: no such rung before it"),
-        (changed(2, instead_of="+ dropout"), "rung[2].instead_of: no such rung before it"),
-        (changed(5, instead_of="Adam"), "rung[5].instead_of: no such rung before it"),
+        (changed(3, name="baseline"), "rung[3].name: given twice"),
+        (changed(2, instead_of="+ normalisation"), "rung[2].instead_of: no such earlier rung"),
+        (changed(2, instead_of="baseline"), "rung[2].instead_of: no such earlier rung"),
+        (changed(2, instead_of="+ dropout"), "rung[2].instead_of: no such earlier rung"),
+        (changed(5, instead_of="Adam"), "rung[5].instead_of: no such earlier rung"),
         (
             changed(0, adds={"recipe.normalize": "half"}),
             "rung[0].adds: the first rung is the baseline",
         ),
         (changed(1, expect="better"), "rung[1].expect: unknown value"),
-        (changed(1, expect="equal"), "rung[1].margin: goes with expect"),
-        (changed(1, margin=1.0), "rung[1].margin: goes with expect"),
+        (changed(1, expect="equal"), "rung[1].margin: requires expect"),
+        (changed(1, margin=1.0), "rung[1].margin: requires expect"),
         (changed(1, whys="?"), "rung[1].whys: unknown field"),
-        (tables(grid={"model.depth": [8, 14]}), "rung: given beside [grid]"),
+        (tables(grid={"model.depth": [8, 14]}), "rung: not allowed together with [grid]"),
         (tables(rung={"name": "x"}), "rung: not tables"),
         (tables(recipe={"epochs": 2, "normalise": "none"}), "recipe.normalise: unknown field"),
         (tables(model=None), "model: missing"),

@@ -196,7 +196,7 @@ def test_the_time_that_is_left_is_what_a_steady_machine_takes() -> None:
 def test_an_unreadable_plan_is_a_mistake_with_its_file(tmp_path: Path) -> None:
     from resnetlab.studies.run import read_plan
 
-    with pytest.raises(rl.InputError, match="no study was begun there"):
+    with pytest.raises(rl.InputError, match="no study was started there"):
         read_plan(tmp_path)
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(rl.InputError, match=r"plan\.json: not JSON"):

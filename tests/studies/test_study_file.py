@@ -427,7 +427,7 @@ def test_a_study_with_three_mistakes_tells_three() -> None:
     [
         ({"seeds": None}, ["seeds: missing. Fix: seeds = [0, 1, 2]"]),
         ({"seeds": []}, ["seeds: empty. Fix: seeds = [0, 1, 2]"]),
-        ({"seeds": [1, 1]}, ["seeds: a seed stands twice. Fix: give each seed once"]),
+        ({"seeds": [1, 1]}, ["seeds: contains a seed twice. Fix: give each seed once"]),
         ({"name": None}, ['name: missing. Fix: add name = "..."']),
         ({"data": None}, ['data: missing. Fix: data = "digits"']),
         ({"recipe": None}, ['recipe: missing. Fix: recipe = "adam"']),
@@ -461,7 +461,7 @@ def test_a_study_with_three_mistakes_tells_three() -> None:
         ),
         (
             {"grid": {"model.depth": [8, 8]}},
-            ["grid.model.depth: a value stands twice. Fix: give each value once"],
+            ["grid.model.depth: contains a value twice. Fix: give each value once"],
         ),
         (
             {"grid": {"modle.depth": [8]}, "model": "cifar-resnet8"},
@@ -544,7 +544,10 @@ RESIDUAL, PLAIN = (
                 "Fix: name one condition by its axes"
             ),
         ),
-        (claim(RESIDUAL, RESIDUAL), "claim[0]: left and right are one condition. Fix: compare two"),
+        (
+            claim(RESIDUAL, RESIDUAL),
+            "claim[0]: left and right are the same condition. Fix: compare two",
+        ),
         (
             claim(RESIDUAL, PLAIN, kind="grater"),
             (
