@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         LoadedStudy,
         StudyOutcome,
         UnfinishedError,
+        evaluate,
         load_study,
         open_study,
         resume,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from resnetlab.studies.claims import Claim
     from resnetlab.studies.parsing.study_file import load_recipe
     from resnetlab.studies.study import Condition, Study
-    from resnetlab.use import evaluate
 
 # Names are looked up on first use: `import resnetlab` alone takes no seconds for torch.
 _NAMES_BY_MODULE = {
@@ -43,6 +43,7 @@ _NAMES_BY_MODULE = {
         "LoadedStudy",
         "StudyOutcome",
         "UnfinishedError",
+        "evaluate",
         "load_study",
         "open_study",
         "resume",
@@ -60,7 +61,6 @@ _NAMES_BY_MODULE = {
     "studies.study": ("Condition", "Study"),
     "recipes.numerics": ("Numerics", "Placement"),
     "recipes.train": ("SGD", "Adam", "AdamW", "RMSprop", "Recipe"),
-    "use": ("evaluate",),
 }
 _MODULE_BY_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 

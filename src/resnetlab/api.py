@@ -15,15 +15,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.interim import next_seed_counts, with_looks
 from resnetlab.analysis.study_data import collect
 from resnetlab.bundle.licenses import check_commercial_use, find_license
 from resnetlab.data.config import DataConfig
+from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
 from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.flops import model_cost
 from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
@@ -46,6 +48,14 @@ from resnetlab.studies.run import load_data_facts, plan_study, read_plan, read_r
 from resnetlab.studies.study import Study
 from resnetlab.training.resolve import resolve_numerics
 
+if TYPE_CHECKING:
+    from resnetlab.deploy.inputs import LabeledImages, SplitName
+    from resnetlab.deploy.predict import Classifier
+    from resnetlab.deploy.results import EvaluationResult
+
+MAX_REPORTED_MISTAKES = 24
+"""Number of misclassified images on the page of an evaluation."""
+
 REPORT_TIME_FRACTION = 0.02
 """Largest share of the time since the last partial report that writing the next one may take."""
 
@@ -54,10 +64,6 @@ ShouldStop = Callable[[], bool]
 
 def _never() -> bool:
     return False
-
-
-def _silent(_message: str) -> None:
-    """Ignore a progress message."""
 
 
 class UnfinishedError(ResnetlabError):
@@ -109,7 +115,7 @@ class LoadedStudy:
     def plan(
         self,
         output: str | Path = ".",
-        notify: Callable[[str], None] = _silent,
+        notify: Notify = silent,
         executor: Executor | None = None,
     ) -> Plan:
         """Open the data and list the runs of the study. Trains nothing.
@@ -133,7 +139,7 @@ class LoadedStudy:
     def plan_rounds(
         self,
         output: str | Path = ".",
-        notify: Callable[[str], None] = _silent,
+        notify: Notify = silent,
         max_seeds: int | None = None,
         executor: Executor | None = None,
         accept_license: bool = False,
@@ -380,7 +386,7 @@ def plan_run(
     settings: Sequence[str] = (),
     diagnostics: DiagnosticsConfig | None = None,
     output: str | Path = ".",
-    notify: Callable[[str], None] = _silent,
+    notify: Notify = silent,
 ) -> Plan:
     """Return the plan of one run on all cores of this machine; `train` has the same arguments."""
     parts = {"model": model, "data": data, "recipe": recipe}
@@ -535,3 +541,72 @@ def _interrupt_as_stop() -> Iterator[ShouldStop]:
         yield lambda: count > 0
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def evaluate(
+    model: Classifier,
+    data: str,
+    *,
+    split: SplitName = "test",
+    manifest: Path | None = None,
+    tta: Tta = "none",
+    batch_size: int = LOADER_BATCH_SIZE,
+    cache: str | Path = "cache",
+    out: str | Path | None = None,
+    notify: Notify = silent,
+    on_item: ItemCallback = lambda *_: None,
+) -> EvaluationResult:
+    """Evaluate a trained network: `rl.evaluate(rl.load_model("pets"), "photos").top1`.
+
+    Args:
+        model: Network from `load_model`.
+        data: Folder of photographs, an `.npz` file or a named data set.
+        split: Split of the data to evaluate on.
+        manifest: Manifest that defines the splits of a folder.
+        tta: Test-time augmentation.
+        batch_size: Number of photographs in a batch.
+        cache: Folder of the manifest of a folder without a test split.
+        out: Folder for a page with the most confident mistakes and its tables; None writes no page.
+        notify: Function that gets a line about each step.
+        on_item: Callback for the progress of long steps.
+
+    Raises:
+        InputError: The data are invalid, or the model lacks one of their classes.
+    """
+    from resnetlab.deploy.inputs import open_labeled_images
+
+    labeled = open_labeled_images(data, split, Path(cache), notify, manifest_path=manifest)
+    return evaluate_images(
+        model, labeled, tta=tta, batch_size=batch_size, out=out, notify=notify, on_item=on_item
+    )
+
+
+def evaluate_images(
+    model: Classifier,
+    images: LabeledImages,
+    *,
+    tta: Tta = "none",
+    batch_size: int = LOADER_BATCH_SIZE,
+    out: str | Path | None = None,
+    notify: Notify = silent,
+    on_item: ItemCallback = lambda *_: None,
+) -> EvaluationResult:
+    """Evaluate a trained network on labeled images that are already listed; see `evaluate`."""
+    from resnetlab.deploy.evaluate import evaluate, predict_all
+    from resnetlab.deploy.mistakes import draw_mistakes
+    from resnetlab.reports import evaluation as page
+
+    predictions = predict_all(model, images, tta=tta, batch_size=batch_size, on_item=on_item)
+    result = evaluate(model, images, predictions, tta)
+    if out is not None:
+        mistakes = result.mistakes[:MAX_REPORTED_MISTAKES]
+        drawings = draw_mistakes(model, mistakes, predictions, notify, on_item)
+        uris = {
+            name: page.MistakeImages(
+                page.data_uri(drawing.image),
+                page.data_uri(drawing.heatmap) if drawing.heatmap else "",
+            )
+            for name, drawing in drawings.items()
+        }
+        page.write(result, uris, Path(out))
+    return result

@@ -17,6 +17,7 @@ from typing import Any
 from resnetlab.analysis.study_data import Machine, RunRow, StudyData, collect, load
 from resnetlab.api import LoadedStudy
 from resnetlab.errors import input_error
+from resnetlab.messages import Notify, silent
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Interval
@@ -88,7 +89,7 @@ def verify(
     num_runs: int = 2,
     seed: int = 0,
     data: str = "",
-    notify: Callable[[str], None] = lambda _: None,
+    notify: Notify = silent,
     train: Callable[[LoadedStudy, Plan], bool] | None = None,
 ) -> Iterator[Replication]:
     """Repeat some runs of a report and yield each comparison as soon as the run is finished.

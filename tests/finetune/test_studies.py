@@ -445,7 +445,7 @@ def test_weights_that_are_not_for_commerce_are_fitted_only_by_those_who_say_that
     backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
     study = loaded(photos, backbone)
     with pytest.raises(
-        InputError, match=r"CC-BY-NC-4\.0.*no commercial use. Fix: --accept-license"
+        InputError, match=r"forbids commercial use: CC-BY-NC-4\.0.*Fix: --accept-license"
     ):
         next(study.plan_rounds(tmp_path))
     assert len(next(study.plan_rounds(tmp_path, accept_license=True)).runs) == 4

@@ -15,6 +15,7 @@ from resnetlab.data.splits import load_dataset
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_json
 from resnetlab.finetune.dataset import load_photographs
+from resnetlab.messages import Notify
 from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.models.flops import model_cost
 from resnetlab.recipes.finetune import FinetuneRecipe
@@ -39,7 +40,7 @@ def plan_study(
     study: Study,
     root: Path,
     executor: Executor,
-    notify: Callable[[str], None],
+    notify: Notify,
     command: str = "",
     seed_counts: Mapping[str, int] | None = None,
 ) -> Plan:
@@ -79,9 +80,7 @@ def check_weights_exist(study: Study) -> None:
             )
 
 
-def load_data_facts(
-    study: Study, root: Path, notify: Callable[[str], None]
-) -> dict[DataKey, DataFacts]:
+def load_data_facts(study: Study, root: Path, notify: Notify) -> dict[DataKey, DataFacts]:
     """Open the study's data and return the facts that the plan needs.
 
     `notify` receives notes about reading them.
@@ -96,7 +95,7 @@ def load_data_facts(
     return facts
 
 
-def array_facts(data: DataConfig, root: Path, notify: Callable[[str], None]) -> DataFacts:
+def array_facts(data: DataConfig, root: Path, notify: Notify) -> DataFacts:
     """Return the facts about data whose images all have one size."""
     dataset = load_dataset(data, root / "cache", notify)
     for note in dataset.notes:
@@ -113,7 +112,7 @@ def array_facts(data: DataConfig, root: Path, notify: Callable[[str], None]) -> 
     )
 
 
-def photo_facts(data: DataConfig, root: Path, notify: Callable[[str], None]) -> DataFacts:
+def photo_facts(data: DataConfig, root: Path, notify: Notify) -> DataFacts:
     """Return the facts about a folder of photographs, which a recipe resizes itself."""
     photos = load_photographs(data, root / "cache", notify)
     for note in photos.notes:
