@@ -119,7 +119,7 @@ def test_two_networks_are_compared_image_by_image(tmp_path: Path) -> None:
     assert any("not their recipes" in line for line in format_lines(found))
 
 
-def test_what_holds_no_finished_run_is_a_mistake(tmp_path: Path) -> None:
+def test_a_path_without_a_finished_run_is_a_mistake(tmp_path: Path) -> None:
     write(tmp_path, SPEC, None)
     for pattern in (f"{tmp_path}/runs/*", f"{tmp_path}/nothing", f"{tmp_path}"):
         with pytest.raises(rl.InputError, match="no finished run there"):
