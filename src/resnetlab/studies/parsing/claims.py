@@ -134,7 +134,7 @@ def parse_ensembles(
             if isinstance(condition.model, BagOfWordsConfig)
         ]:
             selector.add_problem(
-                "the scores of an SVM are not probabilities",
+                "the scores of an SVM are no probabilities",
                 "pick only networks",
                 "conditions",
                 got=svms[0],
