@@ -25,8 +25,9 @@ from resnetlab.data.transforms.photo_train import Augmentation
 from resnetlab.errors import InputError
 from resnetlab.finetune.api import finetune, prepare_job
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit, open_photographs
+from resnetlab.finetune.evaluation import compare, predict_photos
 from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.pipeline import Predictions, StoppedError, compare, predict_photos
+from resnetlab.finetune.pipeline import StoppedError
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.stage import (
     FinetuneState,
@@ -45,6 +46,7 @@ from resnetlab.recipes.finetune import (
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.training.evaluate import evaluate
+from resnetlab.training.photo_predictions import Predictions
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
 CPU = torch.device("cpu")

@@ -204,4 +204,4 @@ def test_the_command_writes_the_table_and_the_picture_and_refuses_sizes_that_are
     for bad in ("128,", "7", "16,16", "a"):
         code, _, err = call("--train-sizes", bad)
         assert code == 2
-        assert "--train-sizes: not sizes from 8 to 4096, each once" in err
+        assert "--train-sizes: not distinct sizes from 8 to 4096" in err
