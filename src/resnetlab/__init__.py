@@ -57,11 +57,12 @@ _NAMES_BY_MODULE = {
     "models.configs": ("CifarConfig", "cifar_config"),
     "runs.records": ("Evaluation", "Result", "RunRecord", "Scores"),
     "studies.claims": ("Claim",),
-    "studies.parsing.study_file": ("Condition", "Study", "load_recipe"),
+    "studies.parsing.study_file": ("load_recipe",),
+    "studies.study": ("Condition", "Study"),
     "recipes.numerics": ("Numerics", "Placement"),
     "recipes.train": ("SGD", "Adam", "AdamW", "RMSprop", "Recipe"),
 }
-_MODULE_BY_NAME = {name: home for home, names in _NAMES_BY_MODULE.items() for name in names}
+_MODULE_BY_NAME = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 __all__ = [
     "SGD",

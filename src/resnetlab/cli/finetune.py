@@ -88,7 +88,7 @@ def finetune(
     seconds = _parse_budget(budget)
     check_device(device)
     _check_folder(folder)
-    from resnetlab.cli.work import SignalFlag
+    from resnetlab.cli.signals import SignalFlag
     from resnetlab.data.sources.manifest import parse_split
     from resnetlab.finetune import api
     from resnetlab.finetune.request import FinetuneRequest
@@ -184,7 +184,7 @@ def fixres(
             typer.echo(summary)
         return
     _check_folder(folder)
-    from resnetlab.cli.work import SignalFlag
+    from resnetlab.cli.signals import SignalFlag
     from resnetlab.data.sources.manifest import parse_split
     from resnetlab.finetune import api
     from resnetlab.finetune.request import FinetuneRequest

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
 from resnetlab.deploy.ensemble_stats import EnsembleResult, ensemble_result
-from resnetlab.deploy.evaluate import ItemCallback, PredictionSet, predict_all
+from resnetlab.deploy.evaluate import PredictionSet, predict_all
 from resnetlab.deploy.inputs import LabeledImages
 from resnetlab.deploy.predict import Classifier
 from resnetlab.errors import input_error
+from resnetlab.messages import ItemCallback, silent
 
 
 def evaluate_ensemble(
@@ -21,7 +22,7 @@ def evaluate_ensemble(
     *,
     tta: Tta = "none",
     batch_size: int = LOADER_BATCH_SIZE,
-    on_item: ItemCallback = lambda *_: None,
+    on_item: ItemCallback = silent,
 ) -> EnsembleResult:
     """Evaluate the members and the mean of their probabilities on `data`.
 

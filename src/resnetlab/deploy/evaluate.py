@@ -7,7 +7,7 @@ Intervals are Clopper-Pearson intervals over the images, as in fine-tuning.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,13 +26,11 @@ from resnetlab.deploy.results import (
     proportion,
 )
 from resnetlab.errors import input_error
+from resnetlab.messages import ItemCallback, silent
 from resnetlab.training.photo_predictions import Predictions
 
 NUM_BINS = 15
 """Number of bins of equal width over the highest probability (Guo et al. 2017, sec. 4)."""
-
-ItemCallback = Callable[[str, int, int], None]
-"""Callback with the name of the step, the number of finished items and their total."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def predict_all(
     *,
     tta: Tta = "none",
     batch_size: int = LOADER_BATCH_SIZE,
-    on_item: ItemCallback = lambda *_: None,
+    on_item: ItemCallback = silent,
 ) -> PredictionSet:
     """Predict all images of `data`. Raises InputError if the model lacks a class of the data."""
     class_index = match_classes(model.classes, data)

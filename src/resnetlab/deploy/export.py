@@ -27,10 +27,10 @@ from resnetlab.deploy.predict import Classifier
 from resnetlab.deploy.request import NUM_CHECK_IMAGES, check_export_format, too_few_images_error
 from resnetlab.errors import input_error
 from resnetlab.files import atomic_write
+from resnetlab.messages import Notify, silent
 from resnetlab.schema import encode
 
 ImageKind = Literal["photographs", "generated images"]
-Notify = Callable[[str], None]
 InferenceFunction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Function from images (N, C, H, W) to logits (N, K)."""
 
@@ -64,7 +64,7 @@ def export(
     export_format: str,
     out: Path,
     check_on: Path | None = None,
-    notify: Notify = lambda _: None,
+    notify: Notify = silent,
 ) -> ExportCheck:
     """Export the model to the file `out`: a function from fp32 images (N, C, H, W), for any N, to
     logits (N, K).

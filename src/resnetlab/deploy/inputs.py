@@ -15,13 +15,7 @@ from typing import Literal, get_args
 from PIL import Image
 
 from resnetlab.data.photo_loader import LazyImage, image_from_file
-from resnetlab.data.sources import (
-    Notify,
-    decode_cache,
-    manifest,
-    open_source,
-    silent,
-)
+from resnetlab.data.sources import decode_cache, manifest, open_source
 from resnetlab.data.sources.folder_layout import (
     IMAGE_SUFFIXES,
     UNSUPPORTED_SUFFIXES,
@@ -32,6 +26,7 @@ from resnetlab.data.sources.folder_layout import (
 from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.data.sources.manifest import ManifestRow
 from resnetlab.errors import escape_controls, input_error
+from resnetlab.messages import Notify, silent
 
 SplitName = Literal["train", "validation", "test", "all"]
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL import Image
 
 from resnetlab.data.photo_loader import load_batches
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
-from resnetlab.deploy.evaluate import ItemCallback, PredictionSet
+from resnetlab.deploy.evaluate import PredictionSet
 from resnetlab.deploy.explain import Explainer
 from resnetlab.deploy.predict import Classifier
 from resnetlab.deploy.results import Misclassification
 from resnetlab.errors import InputError
+from resnetlab.messages import ItemCallback, Notify
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def draw_mistakes(
     model: Classifier,
     mistakes: tuple[Misclassification, ...],
     predictions: PredictionSet,
-    notify: Callable[[str], None],
+    notify: Notify,
     on_item: ItemCallback,
 ) -> dict[str, MistakeDrawing]:
     """Draw misclassified images, by name. A network without spatial feature maps gets no heat

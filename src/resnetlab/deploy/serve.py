@@ -39,6 +39,7 @@ from resnetlab.deploy.explain import Explainer, explain
 from resnetlab.deploy.limits import Limits
 from resnetlab.deploy.predict import Classifier
 from resnetlab.errors import InputError, input_error
+from resnetlab.messages import Notify
 from resnetlab.training.photo_predictions import ImagePrediction
 
 FORM_FIELD = "photograph"
@@ -216,7 +217,7 @@ def run_server(
     model: Classifier,
     host: str,
     port: int,
-    notify: Callable[[str], None],
+    notify: Notify,
     on_ready: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Serve until a signal ends the process.

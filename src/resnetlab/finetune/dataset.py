@@ -20,13 +20,12 @@ from PIL import Image
 from resnetlab.data import stratify
 from resnetlab.data.config import DataConfig, DataIdentity, Split
 from resnetlab.data.photo_loader import LazyImage, load_batches
-from resnetlab.data.sources import Notify, image_decoder, silent
+from resnetlab.data.sources import image_decoder
 from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, folder_sha256, scan_folder
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec, parse_split
 from resnetlab.data.summary import imagenet_overlap
 from resnetlab.errors import InputError, Problem, input_error
-from resnetlab.finetune.progress import ItemCallback
-from resnetlab.finetune.progress import silent as ignore_progress
+from resnetlab.messages import ItemCallback, Notify, silent
 
 VALIDATION_FRACTION = 0.15
 """Fraction of the train images for validation, if a folder has no validation split.
@@ -142,7 +141,7 @@ class PhotoSplit:
     def stack(
         self,
         transform: Callable[[Image.Image], NDArray[np.uint8]],
-        on_item: ItemCallback = ignore_progress,
+        on_item: ItemCallback = silent,
     ) -> NDArray[np.uint8]:
         """Load all photographs and return their transformed pixels (N, H, W, C) uint8."""
         arrays: list[NDArray[np.uint8]] = []

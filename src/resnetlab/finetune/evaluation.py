@@ -13,8 +13,8 @@ from resnetlab.data.photo_loader import Tta
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
-from resnetlab.finetune.progress import ItemCallback, silent
 from resnetlab.finetune.results import AccuracyEstimate, Comparison
+from resnetlab.messages import ItemCallback, silent
 from resnetlab.stats.exact import mcnemar
 from resnetlab.stats.intervals import clopper_pearson
 from resnetlab.training.evaluate import evaluate

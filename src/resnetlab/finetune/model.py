@@ -18,7 +18,7 @@ from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.errors import input_error
 from resnetlab.finetune.dataset import PhotoSplit
-from resnetlab.finetune.progress import ItemCallback, silent
+from resnetlab.messages import ItemCallback, silent
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.external import weights_metadata
 from resnetlab.models.transfer import (

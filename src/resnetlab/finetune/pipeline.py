@@ -29,7 +29,6 @@ from resnetlab.finetune.evaluation import (
     selection_key,
 )
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel
-from resnetlab.finetune.progress import ItemCallback, silent
 from resnetlab.finetune.results import (
     AccuracyEstimate,
     FinetuneResult,
@@ -38,6 +37,7 @@ from resnetlab.finetune.results import (
 )
 from resnetlab.finetune.stage import EventCallback, StageResult, balanced_class_weights, fit
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
+from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.recipes.finetune import FinetuneRecipe, Stage
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.provenance import provenance_event
@@ -46,7 +46,6 @@ from resnetlab.training.device import setup_device
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.photo_predictions import Predictions
 
-Notify = Callable[[str], None]
 MAX_MISCLASSIFIED = 12
 """Number of mistakes in the record, the most confident first."""
 
@@ -77,7 +76,7 @@ def run_stages(
     cache: StageCache,
     *,
     should_stop: Callable[[], bool] = lambda: False,
-    notify: Notify = lambda _: None,
+    notify: Notify = silent,
     on_event: EventCallback = lambda _: None,
     adjust_stage: Callable[[Stage, dict[str, EvalTransform]], Stage] = lambda stage, _: stage,
 ) -> Iterator[tuple[StageResult, Predictions]]:
@@ -194,7 +193,7 @@ def run_finetuning(
     budget_seconds: float | None = None,
     baseline: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    notify: Notify = lambda _: None,
+    notify: Notify = silent,
     on_item: ItemCallback = silent,
     world: World = SINGLE_PROCESS,
 ) -> FinetuneResult:

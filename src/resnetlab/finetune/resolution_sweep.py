@@ -27,17 +27,16 @@ from resnetlab.finetune.evaluation import (
 )
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.pipeline import FinetuneJob, caveats, save_model
-from resnetlab.finetune.progress import ItemCallback, silent
 from resnetlab.finetune.results import Comparison, ResolutionCell, ResolutionTable, TrainResolution
 from resnetlab.finetune.stage import StageResult, fit
 from resnetlab.finetune.stage_cache import StageCache, StageKey, StageLockedError, stage_key
+from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.flops import count_parameters
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.training.device import setup_device
 from resnetlab.training.memory import is_out_of_memory, peak_memory
 from resnetlab.training.photo_predictions import Predictions
 
-Notify = Callable[[str], None]
 StateDict = dict[str, Tensor]
 
 
@@ -216,7 +215,7 @@ def sweep(
     *,
     command: str,
     should_stop: Callable[[], bool] = lambda: False,
-    notify: Notify = lambda _: None,
+    notify: Notify = silent,
     on_item: ItemCallback = silent,
 ) -> Iterator[ResolutionTable]:
     """Yield the table after each row and cell, and write the best network to the folder `model`.

@@ -31,6 +31,7 @@ from resnetlab.data.transforms.photo_train import (
 )
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
+from resnetlab.messages import Notify, silent
 from resnetlab.models.transfer import list_parts
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
@@ -41,7 +42,6 @@ from resnetlab.training.rng import make_generator
 from resnetlab.training.state import Batches, TrainState
 from resnetlab.training.steps import EagerSteps
 
-Notify = Callable[[str], None]
 EventCallback = Callable[[TrainEvent], None]
 """Callback for each pause of the training loop."""
 
@@ -219,7 +219,7 @@ def fit(
     *,
     class_weights: Tensor | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    notify: Notify = lambda _: None,
+    notify: Notify = silent,
     on_event: EventCallback = lambda _: None,
 ) -> StageResult:
     """Train a stage and load the weights of its best epoch into the network.
