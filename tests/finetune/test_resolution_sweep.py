@@ -141,7 +141,7 @@ def test_the_first_stage_alone_is_a_recipe_too(photos: Path, backbone: Path) -> 
     recipe.write_text(
         "".join(f'[[stages]]\nname = "{name}"\nrecipe = {{ epochs = 1 }}\n' for name in "xyz")
     )
-    with pytest.raises(InputError, match="--recipe fixres, or proof-of-concept"):
+    with pytest.raises(InputError, match="--recipe fixres, or --recipe proof-of-concept"):
         swept(request(photos, backbone, recipe=str(recipe)))
 
 
