@@ -28,7 +28,7 @@ from resnetlab.data.transforms.eval_transform import EvalTransform, resize_image
 from resnetlab.errors import InputError
 from resnetlab.finetune import pipeline
 from resnetlab.finetune.dataset import load_photographs, open_photographs
-from resnetlab.finetune.pipeline import predict_photos
+from resnetlab.finetune.evaluation import predict_photos
 from resnetlab.finetune.study_run import run_finetune_attempt
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.flops import traced_cost

@@ -18,15 +18,9 @@ from resnetlab.errors import input_error
 from resnetlab.files import sha256
 from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.dataset import PhotoDataset
+from resnetlab.finetune.evaluation import accuracy_estimate, predict_photos, selection_key
 from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.pipeline import (
-    FinetuneJob,
-    accuracy_estimate,
-    caveats,
-    predict_photos,
-    run_stages,
-    selection_key,
-)
+from resnetlab.finetune.pipeline import FinetuneJob, caveats, run_stages
 from resnetlab.finetune.stage import StageResult
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError
 from resnetlab.recipes.finetune import FinetuneRecipe
