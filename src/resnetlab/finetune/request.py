@@ -49,7 +49,7 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
         raise input_error(
             str(request.folder),
             "no such folder",
-            "give a folder of photographs, in folders of classes",
+            "give a folder of photographs, with a folder per class",
         )
     tuning = apply_options(load_finetune_recipe(request.recipe), request)
     backbone = select_backbone(request.model, request.weights, request.accept_license)

@@ -38,9 +38,8 @@ from resnetlab.training.loop import TrainEvent
 def main() -> None:
     """Serve the driver through standard input and output."""
     defer_compiler()  # optimizers would import the compiler
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole terminal; the driver decides
+    # Ctrl-C reaches all processes of a terminal; only the driver handles it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the output of libraries must not mix with the messages to the driver
     stop, jobs = threading.Event(), queue.Queue[dict[str, Any] | None]()
@@ -48,9 +47,9 @@ def main() -> None:
     threading.Thread(target=_listen, args=(stop, jobs), daemon=True).start()
     driver = _DriverConnection(out, stop)
     driver.send(kind="ready")
-    bench = JobRunner(stop.is_set, driver.send)
+    runner = JobRunner(stop.is_set, driver.send)
     while (job := jobs.get()) is not None and not stop.is_set():
-        bench.run(*job["jobs"])
+        runner.run(*job["jobs"])
     os._exit(0)  # the listening thread may still block on standard input; nothing is left to close
 
 
@@ -93,15 +92,15 @@ class JobRunner:
         self.image_cache = DeviceImageCache()
 
     def run(self, *jobs: dict[str, Any]) -> None:
-        """Run jobs of `message_of`, several of them side by side, and send messages about them.
+        """Run jobs of `encode_job`, several of them side by side, and send messages about them.
 
-        The last message about each is busy, failed, stopped or finished. A job that lacked memory
-        beside the others runs alone after them.
+        The last message about each is busy, failed, interrupted or finished. A job that lacked
+        memory beside the others runs alone after them.
         """
-        beside = len(jobs) > 1
+        shared_device = len(jobs) > 1
         crowded = [
             index
-            for index, alone in round_robin(self._run_job(job, beside) for job in jobs)
+            for index, alone in round_robin(self._run_job(job, shared_device) for job in jobs)
             if alone
         ]
         if crowded:
@@ -110,9 +109,9 @@ class JobRunner:
             self.run(jobs[index] | {"from_step": None})
 
     def _run_job(self, job: dict[str, Any], shared_device: bool) -> Generator[None, None, bool]:
-        """Run a job and yield after each step if others run `beside` it.
+        """Run a job and yield after each step.
 
-        Return true if it must run alone.
+        Return True if it needs the memory of a device that others share, so that it must run alone.
         """
         run_id, root = job["id"], Path(job["root"])
         try:
@@ -125,7 +124,7 @@ class JobRunner:
                     run_finetune_attempt as run,
                 )  # torchvision takes seconds to import
 
-            def say(progress: TrainEvent, evaluations: tuple[Evaluation, ...]) -> None:
+            def on_progress(progress: TrainEvent, evaluations: tuple[Evaluation, ...]) -> None:
                 self.send(
                     kind="progress",
                     id=run_id,
@@ -145,7 +144,7 @@ class JobRunner:
                 root,
                 placement,
                 self.should_stop,
-                say,
+                on_progress,
                 job["from_step"],
                 self.world,
                 self.image_cache if shared_device else None,
@@ -184,13 +183,13 @@ class JobRunner:
 
     def _load_data(self, file: RunFile, root: Path) -> Any:
         """Return the data of a run in the form that its recipe needs."""
-        opening = load_photographs if isinstance(file.run.recipe, FinetuneRecipe) else load_dataset
-        if self.cached_data is None or self.cached_data[0] != (file.data, opening):
+        load = load_photographs if isinstance(file.run.recipe, FinetuneRecipe) else load_dataset
+        if self.cached_data is None or self.cached_data[0] != (file.data, load):
             self.cached_data, self.image_cache = (
                 None,
                 DeviceImageCache(),
             )  # free the old data before the new ones are loaded
-            self.cached_data = (file.data, opening), opening(file.data, root / "cache")
+            self.cached_data = (file.data, load), load(file.data, root / "cache")
         return self.cached_data[1]
 
 

@@ -81,7 +81,7 @@ def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             and all(isinstance(item, dict) for item in value)
             and key == "stages"
         ):
-            # The stages of a recipe of fine-tuning.
+            # The stages of a fine-tuning recipe.
             value = {str(number): stage for number, stage in enumerate(value)}
         dotted |= (
             flatten(value, f"{prefix}{key}.")
@@ -139,7 +139,7 @@ def set_field(tables: dict[str, Any], key: str, value: object, where: str) -> No
             path = ".".join(parts[: depth + 1])
             raise input_error(
                 where,
-                f"not a table, so that {key} has no place in it",
+                f"not a table, so {key} cannot be set in it",
                 f"remove {path}",
                 field=path,
             )
