@@ -145,7 +145,7 @@ def grad_cam(
         features: Feature maps (N, C, h, w) from which the logits were computed.
         logits: Logits (N, K).
         classes: Class index of each image.
-        side: Height and width of the heat maps.
+        size: Height and width of the heat maps.
     """
     selected = logits[torch.arange(len(logits)), torch.tensor(classes)]
     (gradient,) = torch.autograd.grad(selected.sum(), features)
