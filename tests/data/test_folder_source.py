@@ -122,7 +122,7 @@ def test_labels_csv_says_what_is_what(tmp_path: Path) -> None:
     assert len(source.test) == 3
     assert source.notes == (
         "images differ in size or are not square: resized to 64 pixels (image_size says otherwise)",
-        "1 file passed over: 1 not in labels.csv",
+        "1 file skipped: 1 not in labels.csv",
     )
 
 
@@ -186,7 +186,7 @@ def test_a_folder_of_gray_images_has_one_channel_and_one_color_makes_three(tmp_p
     np.testing.assert_array_equal(mixed.train.pixels[..., 1:2], gray.train.pixels)
 
 
-# What is passed over
+# Skipped files
 # --------------------------------------------------------------------------------------------------
 
 
@@ -233,7 +233,7 @@ def test_every_file_that_is_no_image_is_listed_with_its_reason(tmp_path: Path) -
     }
     assert len(found.rows) == 12
     assert found.bad == ()
-    assert found.notes[0].startswith("15 files passed over: 4 a link, 3 hidden, 2 ")
+    assert found.notes[0].startswith("15 files skipped: 4 a link, 3 hidden, 2 ")
 
 
 def test_names_that_are_not_utf8_or_hold_control_characters_are_used(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_skipped_bad_files_are_counted_and_hashed_and_the_rest_is_as_without_the
     spoil(root)
     skipped = opened(root, image_size=8, skip_bad=True)
     np.testing.assert_array_equal(skipped.train.pixels, clean.train.pixels)
-    assert skipped.notes[0].startswith("3 bad files left out (first: test/dog/scan.tiff: a TIFF")
+    assert skipped.notes[0].startswith("3 bad files skipped (first: test/dog/scan.tiff: a TIFF")
     (root / "train/dog/empty.png").unlink()
     assert (
         len({clean.sha256, skipped.sha256, opened(root, image_size=8, skip_bad=True).sha256}) == 3

@@ -136,7 +136,7 @@ def test_a_checkpoint_of_another_network_lists_five_names_and_how_many(
     assert line.count("stages.") == 5
     assert "(60 tensors). Fix: " in line
     (line,) = told(tmp_path / "resnet20.th", "cifar-resnet14", tmp_path / "out").splitlines()
-    assert "has no place in the network: stages.0.2.conv1.weight" in line
+    assert "is unknown to the network: stages.0.2.conv1.weight" in line
     assert "(36 tensors)" in line
     assert not (tmp_path / "out").exists()
 

@@ -20,7 +20,7 @@ from resnetlab.messages import Notify, silent
 
 
 def load_dataset(data: DataConfig, cache: Path, notify: Notify = silent) -> Dataset:
-    """Open `data.source` and split it. Raises InputError, as `open_source` and `cut` do."""
+    """Open `data.source` and split it. Raises InputError."""
     source = open_source(
         data.source, image_size=data.image_size, cache=cache, notify=notify, skip_bad=data.skip_bad
     )

@@ -69,7 +69,8 @@ def import_weights(file: Path, model_name: str, out: Path, license: str = "") ->
     that path.
 
     The file is loaded without executing code from it. Class names, preprocessing and `license` go
-    into the metadata. Raises InputError when the file is no checkpoint, or not one of `as_model`.
+    into the metadata. Raises InputError when the file is no checkpoint, or not one of the model
+    `model_name`.
     """
     spec = get_model_config(model_name, "--as", "")
     if not isinstance(spec, CifarConfig | ImageNetConfig):

@@ -31,12 +31,18 @@ def open_source(
     notify: Notify = silent,
     skip_bad: bool = False,
 ) -> Source:
-    """Open `source`: one of `NAMES`, an `.npz` or a folder.
+    """Open a data set by its name, an `.npz` file or a folder of images.
 
-    `image_size` is the side in pixels of a folder's images. `cache` is the folder for split files
-    and lists of bad files (downloads and decoded images lie in the user's cache:
-    `settings.cache_dir`). `say` receives messages about slow work. With `skip_bad` a folder's
-    broken files are skipped, counted and hashed. Raises InputError with every mistake found.
+    Args:
+        source: One of `SOURCE_NAMES`, or a path.
+        image_size: Side of a folder's images in pixels.
+        cache: Folder for split files and lists of bad files. Downloads and decoded images are in
+            the user's cache, `settings.cache_dir`.
+        notify: Receives messages about slow work.
+        skip_bad: Skip, count and hash the broken files of a folder instead of refusing them.
+
+    Raises:
+        InputError: The source does not exist or is invalid. The error lists every mistake.
     """
     path = Path(source)
     try:
