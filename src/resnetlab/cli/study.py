@@ -273,8 +273,8 @@ def study_list(
     elif markdown:
         typer.echo(render(rows, "markdown"))
     else:
-        shown = [{name: row[name] for name in row if name != "source"} for row in rows]
-        typer.echo(render(shown, "text"))
+        columns = [{name: row[name] for name in row if name != "source"} for row in rows]
+        typer.echo(render(columns, "text"))
 
 
 @study.command("check")
