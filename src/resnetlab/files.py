@@ -226,6 +226,7 @@ def try_lock(path: Path) -> Iterator[bool]:
     process dies. The existence of a lock file means nothing, because the file of a killed process
     would remain.
     """
+    # filelock.FileLock would fall back to the existence of the file where flock is missing.
     from filelock import lock_descriptor, unlock_descriptor  # its import takes 20 ms
 
     with path.open("ab") as file:

@@ -121,7 +121,7 @@ def test_labels_csv_says_what_is_what(tmp_path: Path) -> None:
     assert source.train.labels.tolist() == [1, 0, 1, 0]
     assert len(source.test) == 3
     assert source.notes == (
-        "images differ in size or are not square: resized to 64 pixels (image_size says otherwise)",
+        "images differ in size or are not square: resized to 64 pixels (set image_size to change it)",
         "1 file skipped: 1 not in labels.csv",
     )
 
@@ -152,7 +152,7 @@ def test_mistakes_of_labels_csv_are_told_with_their_lines(tmp_path: Path) -> Non
         f'{where}:7: "a/000.png" a second time. Fix: keep one row for each file',
         f'{where}:8: "a/001.png" has no label. Fix: give it one, or remove the row',
         f'{where}:9: split "tran" is none of train, validation, test. Fix: did you mean "train"?',
-        f"{where}:10: more or fewer values than columns. Fix: quote a value that holds a comma",
+        f"{where}:10: more or fewer values than columns. Fix: quote a value that contains a comma",
     ]
 
 
@@ -440,7 +440,7 @@ def test_of_any_tree_every_file_is_used_or_listed_or_the_folder_is_refused(
 def test_the_output_may_not_lie_in_the_folder_of_images(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     (line,) = refused(root, cache=root / "output" / "cache")
-    assert line.startswith(f"{root}: {root}/output/cache lies in the folder of images. Fix: ")
+    assert line.startswith(f"{root}: {root}/output/cache is inside the folder of images. Fix: ")
     assert not (root / "output").exists()
 
 

@@ -150,7 +150,7 @@ def _with_blocks(table: dict[Any, Any], where: str, field: str) -> dict[Any, Any
         return table
     if "blocks" in table:
         raise input_error(
-            where, "given beside blocks", "keep one of the two", field=f"{field}.depth"
+            where, "given together with blocks", "keep one of the two", field=f"{field}.depth"
         )
     depth = table.pop("depth")
     try:

@@ -91,8 +91,8 @@ def classifier(model: nn.Module, where: str) -> tuple[str, nn.Linear]:
     if not linear:
         raise input_error(
             where,
-            "does not end in a linear layer",
-            "another network: its classifier cannot be replaced",
+            "the model has no final linear layer to replace",
+            "choose a model whose classifier is a linear layer",
         )
     return linear[-1]
 

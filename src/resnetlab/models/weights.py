@@ -36,7 +36,7 @@ class WeightsMetadata:
     std: tuple[float, ...] = ()
     side: int = 0
     normalize: str = ""
-    """Kind of normalization, if it is not by `mean` and `deviation`: `per-image` or `zca`."""
+    """Kind of normalization, if it is not by `mean` and `std`: `per-image` or `zca`."""
     whitening: dict[str, Tensor] = field(default_factory=dict)
     """Tensors of ZCA whitening: `mean` (D,) and `matrix` (D, D)."""
 

@@ -52,7 +52,7 @@ def open_source(
         raise input_error(source, problem, "give a path that you may read") from error
     if source in SOURCE_NAMES:
         data = _open_named(source, image_size, notify)
-        note = f"{source} is the data set of that name; the folder beside it is ./{source}"
+        note = f"{source} is the data set of that name; the folder of the same name is ./{source}"
         return replace(data, notes=(*data.notes, note)) if is_folder else data
     if is_folder:
         from resnetlab.data.sources.folder import open_folder

@@ -169,7 +169,7 @@ def _check_outside(cache: Path, root: Path) -> None:
         if path.resolve().is_relative_to(
             root.resolve()
         ):  # the next scan would list and hash what is written there
-            raise input_error(str(root), f"{path} lies in the folder of images", fix)
+            raise input_error(str(root), f"{path} is inside the folder of images", fix)
 
 
 def scan_folder(
@@ -288,8 +288,7 @@ def _choose_side(
         return height, ()
     note = (
         f"images differ in size or are not square: resized to {DEFAULT_IMAGE_SIZE} pixels "
-        "(image_size "
-        "says otherwise)"
+        "(set image_size to change it)"
     )
     return DEFAULT_IMAGE_SIZE, (note,) if sizes else ()
 

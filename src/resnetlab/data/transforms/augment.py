@@ -63,7 +63,7 @@ def cutout(images: Tensor, cutout_center: Tensor, size: int) -> Tensor:
 
 
 def normalize(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return (x / 255 - mean) / deviation: (B, H, W, C) uint8 to (B, C, H, W) fp32, channels-last
+    """Return (x / 255 - mean) / std: (B, H, W, C) uint8 to (B, C, H, W) fp32, channels-last
     in memory.
     """
     return ((pixels.float() - 255 * mean) / (255 * std)).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Normalization of pixels, as a recipe asks for it."""
+"""Normalization of pixels by the mode of a recipe."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from resnetlab.data.transforms.zca import ZCAWhitening
 
 @dataclass(frozen=True)
 class ChannelNormalizer:
-    """Normalization by channel: (x - mean) / deviation."""
+    """Normalization by channel: (x - mean) / std."""
 
     values: tuple[list[float], list[float]]
-    """Mean and deviation as Python numbers; they are rounded to fp32 only when they are applied."""
+    """Mean and std as Python numbers; they are rounded to fp32 only when they are applied."""
     mean: Tensor
     std: Tensor
 
@@ -76,7 +76,7 @@ def fit_normalizer(
     match mode:
         case "train":
             mean, deviation = channel_statistics(train)
-            # The deviation 1.0 keeps a constant channel constant.
+            # A std of 1.0 keeps a constant channel constant.
             return ChannelNormalizer.from_stats(mean, [value or 1.0 for value in deviation], device)
         case "half":
             return ChannelNormalizer.from_stats([0.5] * channels, [0.5] * channels, device)
