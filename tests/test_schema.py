@@ -697,6 +697,17 @@ def test_a_key_of_schema_1_is_refused_in_one_line_with_its_new_name(
     assert line.endswith(f". Fix: write {new}: the field was renamed in schema 2")
 
 
+@pytest.mark.parametrize(("old", "new"), [("deviation", "std"), ("licence", "license")])
+def test_a_table_of_a_model_is_told_the_new_name_too(old: str, new: str) -> None:
+    with pytest.raises(InputError) as caught:
+        resnetlab.models.parse.parse_model(
+            {"family": "external", "source": "timm/resnet18", old: 1}, "model.toml"
+        )
+    line = str(caught.value).splitlines()[0]
+    assert line.startswith(f"model.toml: model.{old}: unknown field (allowed: ")
+    assert line.endswith(f". Fix: write {new}: the field was renamed in schema 2")
+
+
 def test_the_changelog_and_these_tests_have_every_renamed_key() -> None:
     assert set(schema.RENAMED_FIELDS) == {(old, new) for _, old, new in RENAMED_KEYS}
     changelog = (Path(__file__).parents[1] / "CHANGELOG.md").read_text(encoding="utf-8")

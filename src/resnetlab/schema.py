@@ -15,7 +15,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
@@ -109,6 +109,23 @@ RENAMED_FIELDS = (
     ("view", "crop_mode"),
 )
 """Keys of TOML files in schema 1, and in schema 2. The JSON files of schema 1 are not read."""
+
+
+def unknown_field(where: str, field: str, name: str, known: Collection[str]) -> Problem:
+    """Return the problem of a table's unknown key, with its new name if schema 2 renamed it.
+
+    Args:
+        where: File of the table.
+        field: Path of the key in the file, such as `recipe.optimiser`.
+        name: The key.
+        known: Keys that the table may have.
+    """
+    renamed = next((new for old, new in RENAMED_FIELDS if old == name and new in known), "")
+    if renamed:
+        fix = f"write {renamed}: the field was renamed in schema {SCHEMA}"
+    else:
+        fix = suggest(name, known) or "remove it"
+    return Problem(where, "unknown field", fix, field=field, allowed=", ".join(known))
 
 
 def check_schema(table: object, where: str) -> None:
@@ -281,12 +298,7 @@ def _to_problem(type_: Any, detail: ErrorDetails, where: str, prefix: str) -> Pr
     match detail["type"]:
         case "unexpected_keyword_argument" | "extra_forbidden":
             known = sorted(item.name for item in dataclasses.fields(holder)) if holder else []
-            renamed = next((new for old, new in RENAMED_FIELDS if old == last and new in known), "")
-            if renamed:
-                fix = f"write {renamed}: the field was renamed in schema {SCHEMA}"
-            else:
-                fix = suggest(last, known) or "remove it"
-            return Problem(where, "unknown field", fix, field=field, allowed=", ".join(known))
+            return unknown_field(where, field, last, known)
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
             fix = (
                 "give one more value"

@@ -153,8 +153,8 @@ def test_a_file_that_would_run_something_is_refused_and_runs_nothing(
     torch.save({"state_dict": Trap()}, "bad.th")
     line = told(Path("bad.th"), "cifar-resnet20", tmp_path / "out")
     assert line == (
-        "bad.th: contains more than weights, or is not a file of torch; nothing in it was executed. "
-        "Fix: save it again as a state_dict, with torch.save"
+        "bad.th: contains more than weights, or is not a file of torch; nothing in it was "
+        "executed. Fix: save it again as a state_dict, with torch.save"
     )
     assert not Path("trapped").exists()
 
