@@ -193,5 +193,5 @@ def test_the_license_of_what_is_imported_goes_with_it(theirs: nn.Module, tmp_pat
         assert json.loads(file.metadata()["resnetlab"])["license"] == "CC-BY-NC-4.0"
     from resnetlab.deploy.predict import load_model
 
-    with pytest.raises(InputError, match="rules out commercial use"):
+    with pytest.raises(InputError, match="forbids commercial use"):
         load_model(tmp_path / "out")
