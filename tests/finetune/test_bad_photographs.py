@@ -115,9 +115,9 @@ def test_without_them_the_odd_ones_are_learned_from_and_what_was_left_out_is_tol
     done = finetune(request(photos, backbone, skip_bad=True), notify=notes.append)
     assert done.result.train_images == 3 * good + len(used)
     assert listed(photos) == bad
-    assert any(f"{len(bad)} bad files left out" in note for note in notes)
+    assert any(f"{len(bad)} bad files skipped" in note for note in notes)
     assert any(
-        "6 files passed over: 3 hidden, 2 a link, 1 not a regular file" in note for note in notes
+        "6 files skipped: 3 hidden, 2 a link, 1 not a regular file" in note for note in notes
     )
 
 

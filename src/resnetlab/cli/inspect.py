@@ -83,6 +83,7 @@ def model(
 
 
 def output_format(json: bool, csv: bool, markdown: bool) -> TableFormat:
+    """Return the format of the one given option. Raises InputError for more than one."""
     if json + csv + markdown > 1:
         raise input_error(
             "--json, --csv, --markdown", "more than one output format", "give one of them"

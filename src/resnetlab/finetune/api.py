@@ -50,8 +50,8 @@ def finetune(
         request: Request of the user.
         budget_seconds: Time limit; later stages are shortened or skipped to meet it.
         baseline: Folder of an earlier model to compare with on the test images.
-        stop: Function that is asked between steps; training ends once it returns True.
-        notify: Function that gets a line about each stage.
+        should_stop: Function that is asked between steps; training ends once it returns True.
+        notify: Function that receives a line about each stage.
         on_item: Callback for the progress of long steps.
 
     Raises:

@@ -228,15 +228,15 @@ def fit(
     rates of the stage. A stage that is stopped keeps its best epoch so far.
 
     Args:
-        subject: Network to train.
+        finetune_model: Network to train.
         stage: Stage to train.
         photos: Data set.
         views: Evaluation transforms at the train size and at the test size.
         seed: Seed of the run.
-        weights: Weight of each class in the loss (K,).
-        stop: Function that is asked between steps; training ends once it returns True.
-        say: Function that gets a line about each learning rate.
-        watch: Callback for each pause of the training loop.
+        class_weights: Weight of each class in the loss (K,).
+        should_stop: Function that is asked between steps; training ends once it returns True.
+        notify: Function that receives a line about each learning rate.
+        on_event: Callback for each pause of the training loop.
     """
     start = time.monotonic()
     view = views[stage.size]

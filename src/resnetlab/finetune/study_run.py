@@ -129,6 +129,7 @@ class FinetuneSession:
         self.selected: tuple[Probabilities, int] | None = None
 
     def run(self, should_stop: Callable[[], bool], on_progress: ProgressCallback) -> Result | None:
+        """Train the stages and return the result, or None if `should_stop()` ended the training."""
         best: dict[str, torch.Tensor] = {}
         total, done = self.recipe.total_steps(len(self.photos.train)), 0
 

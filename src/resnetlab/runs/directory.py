@@ -54,6 +54,7 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @contextlib.contextmanager

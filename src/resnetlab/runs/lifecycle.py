@@ -42,14 +42,14 @@ def run_once(
         directory: Folder of the run.
         file: Configuration of the run.
         identity: Identity of the loaded data.
-        do: Generator that executes the run and returns its result, or None if it was stopped.
-        team: Processes that train the run together.
-        again: Function for a finished run that lacks a requested measurement.
-        beside: True if other runs use the same device.
+        body: Generator that executes the run and returns its result, or None if it was stopped.
+        world: Processes that train the run together.
+        complete: Function for a finished run that lacks a requested measurement.
+        shared_device: True if other runs use the same device.
 
     Raises:
-        BusyError: Another process trains this run.
-        CrowdedError: The memory is exhausted while other runs use the device.
+        RunLockedError: Another process trains this run.
+        SharedDeviceOutOfMemoryError: The memory is exhausted while other runs use the device.
         InputError: The data differ from the data of the run.
     """
     with directory.lock() if world.is_main_process else contextlib.nullcontext(True) as acquired:

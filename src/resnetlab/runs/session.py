@@ -89,8 +89,8 @@ def run_attempt(
     world: World = SINGLE_PROCESS,
     shared_image_cache: DeviceImageCache | None = None,
 ) -> Generator[None, None, Result | None]:
-    """Train the run under `root`/runs and return its result, or None if `stop()` ended the training
-    before.
+    """Train the run under `root`/runs and return its result, or None if `should_stop()` ended the
+    training before.
 
     A finished run is read, not run again.
 
@@ -100,19 +100,19 @@ def run_attempt(
         dataset: Data of the run.
         root: Folder that contains `runs`.
         placement: Device index, workers and checkpoint interval.
-        stop: Function that is asked between steps; the training ends with a checkpoint once it
-            returns True.
-        say: Callback for progress and evaluations.
+        should_stop: Function that is asked between steps; the training ends with a checkpoint once
+            it returns True.
+        on_progress: Callback for progress and evaluations.
         from_step: Step of the checkpoint to resume from (0: from the start); None for the last
             checkpoint.
-        team: Processes that train the run together. The first one reads and writes the folder.
-        beside: Data of other runs that share the device with this one. The generator then yields
-            after each step.
+        world: Processes that train the run together. The first one reads and writes the folder.
+        shared_image_cache: Data of other runs that share the device with this one. The generator
+            then yields after each step.
 
     Raises:
-        BusyError: Another process trains the run.
-        CrowdedError: The memory is exhausted while other runs share the device. This is not a
-            result of the run.
+        RunLockedError: Another process trains the run.
+        SharedDeviceOutOfMemoryError: The memory is exhausted while other runs share the device.
+            This is not a result of the run.
         InputError: The data or the number of processes differ from the run's, or a checkpoint is
             damaged.
         ResourceError: The disk is full.
@@ -254,6 +254,7 @@ class RunSession:
         *,
         yield_each_step: bool,
     ) -> Generator[None, None, Result | None]:
+        """Train from the checkpoint on and return the result, or None if the training was ended."""
         if self.world.is_main_process:
             self._restore(from_step)
         self._broadcast_state()
