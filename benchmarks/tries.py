@@ -60,9 +60,7 @@ def change(variant: str) -> dict[str, str]:
 
 def main() -> None:
     """Measure all variants in turns."""
-    rates = steps.measure_identity_mapping(
-        {name: [[sys.executable, __file__, name]] for name in VARIANTS}
-    )
+    rates = steps.measure({name: [[sys.executable, __file__, name]] for name in VARIANTS})
     medians = {name: statistics.median(held) for name, held in rates.items()}
     for name, rate in medians.items():
         low, high = min(rates[name]), max(rates[name])

@@ -26,7 +26,7 @@ from resnetlab.errors import Problem, ResnetlabError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.flops import model_cost
-from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
+from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.study.assemble import build_report
@@ -299,7 +299,7 @@ def load_study(
 
 def _check_licenses(study: Study) -> None:
     for condition in study.conditions:
-        if isinstance(condition.recipe, FinetuneRecipe):
+        if condition.kind.uses_photos:
             check_commercial_use(condition.model, find_license(condition.model))
 
 

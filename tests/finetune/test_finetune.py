@@ -41,6 +41,7 @@ from resnetlab.recipes.finetune import (
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.training.evaluate import evaluate
+from resnetlab.training.step import forward_backward
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
 CPU = torch.device("cpu")
@@ -210,7 +211,7 @@ def test_a_batch_cut_into_pieces_gives_the_gradient_of_the_whole(
         )  # type: ignore[attr-defined]
         halves.tail.eval()  # without dropout
         rows = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
-        loss, logits, _ = tuner._forward_backward(rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]))
+        loss, logits = forward_backward(tuner, rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]), 7)
         grad = one.model.get_submodule("head").weight.grad
         found.append((loss.clone(), logits.clone(), grad.clone()))  # type: ignore[union-attr]
     for one_way, other in zip(*found, strict=True):
@@ -230,7 +231,7 @@ def test_computing_parts_again_on_the_way_back_gives_the_same_gradients(
             one, halves, told_, told_.recipe, one.eval_transform(24), 0, held.train, None
         )  # type: ignore[attr-defined]
         torch.manual_seed(0)
-        tuner._forward_backward(torch.randn(8, 3, 24, 24), torch.arange(8) % 3)
+        forward_backward(tuner, torch.randn(8, 3, 24, 24), torch.arange(8) % 3, 8)
         found.append(
             {name: p.grad.clone() for name, p in one.model.named_parameters() if p.grad is not None}
         )

@@ -35,11 +35,11 @@ from resnetlab.models.transfer import list_parts
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.evaluate import EvalResult, evaluate
-from resnetlab.training.loop import TrainEvent, train
+from resnetlab.training.events import TrainEvent, train_events
 from resnetlab.training.optimizer import build_optimizer
 from resnetlab.training.rng import make_generator
-from resnetlab.training.state import Batches, TrainState
-from resnetlab.training.steps import EagerSteps
+from resnetlab.training.state import TrainState
+from resnetlab.training.step import Batch, BatchLoader, EagerStep
 
 Notify = Callable[[str], None]
 EventCallback = Callable[[TrainEvent], None]
@@ -81,8 +81,8 @@ class StageResult:
     """Peak memory during the stage."""
 
 
-class FinetuneState(TrainState[PhotoSplit]):
-    """Training state of the tail of a network on the photographs of a split."""
+class FinetuneState(TrainState):
+    """Training state of the tail of a model on the photographs of a split."""
 
     can_shard_batches = True
 
@@ -111,28 +111,20 @@ class FinetuneState(TrainState[PhotoSplit]):
             finetune_model.device,
             finetune_model.world,
         )
-        self.finetune_model, self.split_model, self.stage, self.transform, self.class_weights = (
-            finetune_model,
-            split_model,
-            stage,
-            transform,
-            class_weights,
-        )
+        self.finetune_model, self.split_model, self.stage = finetune_model, split_model, stage
+        self.photos, self.transform, self.class_weights = photos, transform, class_weights
 
-    def batches(self, images: PhotoSplit, epoch: int) -> Batches:
-        """Return the batches of an epoch: augmented images, or constant features in a new order."""
-        draws = draw_photo_epoch(
-            len(images),
-            partial(make_generator, self.seed, "finetune", self.stage.name, "epoch", epoch),
-        )
-        if self.stage.augment == "none" and self.split_model.trunk is not None:
-            inputs = self.finetune_model.features_or_pixels(
-                self.split_model, images, self.transform
-            )
+    def load_epoch(self, epoch: int) -> BatchLoader:
+        """Return the loader of an epoch: augmented images, or constant features in a new order."""
+        stage, photos, model = self.stage, self.photos, self.finetune_model
+        generator_for = partial(make_generator, self.seed, "finetune", stage.name, "epoch", epoch)
+        draws = draw_photo_epoch(len(photos), generator_for)
+        if stage.augment == "none" and self.split_model.trunk is not None:
+            inputs = model.features_or_pixels(self.split_model, photos, self.transform)
             if inputs.pixels.dtype != torch.uint8:
                 order = draws.order.to(inputs.pixels.device)
                 return lambda part: (inputs.pixels[order[part]], inputs.labels[order[part]])
-        return _PrefetchLoader(self, images, draws, epoch)
+        return _PrefetchLoader(self, draws, epoch)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy of logits (B, K) and labels (B,), with class weights."""
@@ -148,38 +140,27 @@ class FinetuneState(TrainState[PhotoSplit]):
             each.mean()
         )  # over images, not over weights, so that microbatches add up to the batch
 
-    def _to_memory_format(self, images: Tensor) -> Tensor:
-        return super()._to_memory_format(images) if images.dim() == 4 else images
-
 
 class _PrefetchLoader:
-    """Batch loader of an epoch, whose threads decode and augment one batch ahead of the network."""
+    """Batch loader of an epoch. Its threads decode and augment the next batch during a step."""
 
-    def __init__(
-        self, state: FinetuneState, photos: PhotoSplit, draws: PhotoDraws, epoch: int
-    ) -> None:
-        self.state, self.photos, self.draws, self.epoch = state, photos, draws, epoch
+    def __init__(self, state: FinetuneState, draws: PhotoDraws, epoch: int) -> None:
+        self.state, self.photos, self.draws, self.epoch = state, state.photos, draws, epoch
         # Otherwise torch would start as many threads again within each of these threads.
         self.pool = ThreadPoolExecutor(
             default_workers(), initializer=torch.set_num_threads, initargs=(1,)
         )
         self.pending: dict[int, Future[Tensor]] = {}
 
-    def __call__(self, part: slice) -> tuple[Tensor, Tensor]:
-        subject, halves = self.state.finetune_model, self.state.split_model
-        key = (
-            halves.split_point,
-            self.state.transform,
-            self.state.stage.name,
-            self.state.seed,
-            self.epoch,
-            part.start,
-        )
-        if halves.trunk is not None and key in subject.feature_cache.entries:
-            return subject.feature_cache.entries[key]
-        ahead = slice(
-            part.start + self.state.recipe.batch_size, part.stop + self.state.recipe.batch_size
-        )
+    def __call__(self, part: slice) -> Batch:
+        state = self.state
+        model, split_model = state.finetune_model, state.split_model
+        split_point, stage_name = split_model.split_point, state.stage.name
+        key = (split_point, state.transform, stage_name, state.seed, self.epoch, part.start)
+        if split_model.trunk is not None and key in model.feature_cache.entries:
+            return model.feature_cache.entries[key]
+        batch_size = state.recipe.batch_size
+        ahead = slice(part.start + batch_size, part.stop + batch_size)
         for index in torch.cat([self.draws.order[part], self.draws.order[ahead]]).tolist():
             if index not in self.pending:
                 self.pending[index] = self.pool.submit(self._load_and_augment, index)
@@ -187,27 +168,24 @@ class _PrefetchLoader:
         pixels = torch.stack(
             [self.pending.pop(index).result() for index in order.tolist()]
         ).permute(0, 2, 3, 1)
-        labels = torch.from_numpy(self.photos.labels)[order].to(subject.device)
-        if halves.trunk is None:
-            return subject.preprocess(pixels), labels
-        rows = torch.cat(
-            [subject.features(halves, piece) for piece in torch.split(pixels, FEATURE_BATCH_SIZE)]
-        )
-        subject.feature_cache.add(key, rows, labels)
-        return rows, labels
+        labels = torch.from_numpy(self.photos.labels)[order].to(model.device)
+        if split_model.trunk is None:
+            return model.preprocess(pixels), labels
+        pieces = torch.split(pixels, FEATURE_BATCH_SIZE)
+        features = torch.cat([model.features(split_model, piece) for piece in pieces])
+        model.feature_cache.add(key, features, labels)
+        return features, labels
 
     def _load_and_augment(self, index: int) -> Tensor:
-        view, stage = self.state.transform, self.state.stage
+        transform, augment, draws = self.state.transform, self.state.stage.augment, self.draws
 
         def factor(width: int, height: int) -> int:
-            return (
-                jpeg_draft_factor(view, stage.augment, self.draws, index, width, height)
-                if stage.decode == "scaled"
-                else 1
-            )
+            if self.state.stage.decode != "scaled":
+                return 1
+            return jpeg_draft_factor(transform, augment, draws, index, width, height)
 
         photo, full_size = self.photos.load_reduced(index, factor)
-        return apply_train_transform(photo, view, stage.augment, self.draws, index, full_size)
+        return apply_train_transform(photo, transform, augment, draws, index, full_size)
 
 
 def fit(
@@ -258,7 +236,7 @@ def fit(
         )
         with _threads(1 if constant else finetune_model.numerics.threads):
             epochs, best_weights, complete = _train_one_lr(
-                tuner, photos.train, validation, start, should_stop, on_event
+                tuner, validation, start, should_stop, on_event
             )
         if epochs:
             top = max(epochs, key=_selection_key)
@@ -309,7 +287,6 @@ def invalidate_features(
 
 def _train_one_lr(
     state: FinetuneState,
-    photos: PhotoSplit,
     validation: DeviceImages,
     start: float,
     should_stop: Callable[[], bool],
@@ -325,7 +302,7 @@ def _train_one_lr(
     best_weights: dict[str, Tensor] | None = None
     forward = state.finetune_model.make_forward(state.split_model, state.eval_forward)
     with image_decoder.suppress_pillow_warnings():
-        for progress in train(state, EagerSteps(state, photos), should_stop):
+        for progress in train_events(state, EagerStep(state, state.load_epoch), should_stop):
             on_event(progress)
             if progress.kind in ("tick", "epoch"):
                 state.finetune_model.on_item(

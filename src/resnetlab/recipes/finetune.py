@@ -152,6 +152,16 @@ class FinetuneRecipe:
         return tuple(map(shortened, self.stages))
 
     @property
+    def identity(self) -> FinetuneRecipe:
+        """Recipe without the fields that change no result."""
+        return replace(self, name="", about="")
+
+    @property
+    def training(self) -> FinetuneRecipe:
+        """Recipe without the fields that change the evaluation alone."""
+        return replace(self, crops=1)
+
+    @property
     def batch_size(self) -> int:
         """Batch size of the first stage."""
         return self.stages[0].recipe.batch_size
@@ -165,6 +175,9 @@ class FinetuneRecipe:
     def total_steps(self, num_images: int) -> int:
         """Return the steps of all stages over `images` train images, for one learning rate each."""
         return sum(stage.recipe.total_steps(num_images) for stage in self.resolved_stages)
+
+    def epochs_at(self, _step: int, _num_images: int) -> None:
+        """Return None: stages differ in batch size, so the step does not give the epochs."""
 
     def num_epochs(self, num_images: int) -> float:
         """Return the epochs of all stages over `images` train images."""

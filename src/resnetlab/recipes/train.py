@@ -6,6 +6,7 @@ A default that is taken from a paper names its source.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from resnetlab.data.config import CHANNEL_STATS_PRESETS, Augment, ChannelStats, NormalizeMode
@@ -184,6 +185,16 @@ class Recipe:
         ):
             raise FieldError("", "larger than any machine's lifetime", "epochs up to 100000")
 
+    @property
+    def identity(self) -> Recipe:
+        """Recipe without the fields that change no result."""
+        return self
+
+    @property
+    def training(self) -> Recipe:
+        """Recipe without the fields that change the evaluation alone."""
+        return replace(self, select="last")
+
     def input_size(self, side: int, channels: int) -> int:
         """Return the side in pixels of the network's input for images of `side` pixels.
 
@@ -219,6 +230,10 @@ class Recipe:
     def total_steps(self, num_images: int) -> int:
         """Return the steps of the whole run over `images` train images."""
         return self.steps or (self.epochs or 0) * self.steps_per_epoch(num_images)
+
+    def epochs_at(self, step: int, num_images: int) -> float | None:
+        """Return the epochs over `num_images` train images after `step` steps."""
+        return step / self.steps_per_epoch(num_images)
 
     def num_epochs(self, num_images: int) -> float:
         """Return the epochs of the whole run over `images` train images."""

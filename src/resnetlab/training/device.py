@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.training.memory import release_freed_memory, retain_freed_memory
@@ -77,3 +78,10 @@ def memory_format(numerics: Numerics) -> torch.memory_format:
         if numerics.memory_format == "channels_last"
         else torch.contiguous_format
     )
+
+
+def to_memory_format(images: Tensor, numerics: Numerics) -> Tensor:
+    """Return images (B, C, H, W) in the memory format of the run; features (B, F) are unchanged."""
+    if images.dim() != 4:
+        return images
+    return images.contiguous(memory_format=memory_format(numerics))
