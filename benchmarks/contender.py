@@ -1,6 +1,6 @@
-"""One loop in a process of its own.
+"""Training loop of one contender in its own process.
 
-Reads seconds, trains as long, answers with images and seconds; `steps.py` asks.
+Reads seconds, trains for that time, and answers with images and seconds. `steps.py` starts it.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ SHAPES = {"cifar10": (32, 3, 50_000), "digits": (8, 1, 1_437)}
 
 
 def images(shape: str) -> LabeledImages:
-    """Random pixels (N, H, W, C) and labels (N,) of that shape."""
+    """Return random pixels (N, H, W, C) and labels (N,) of that shape."""
     return LabeledImages(*stock.made(*SHAPES[shape]))
 
 
 def stock_loop(depth: int, batch: int, shape: str, *, tuned: bool, workers: int) -> Iterator[int]:
-    """The images of each step."""
+    """Yield the number of images of each step of a stock loop."""
     held, device = images(shape), torch.device("cpu")
     model = build_model(
         cifar_config(depth), held.pixels.shape[3], 10, lambda name: make_generator(0, "init", name)
@@ -65,7 +65,7 @@ def our_loop(
 
 
 def main() -> None:
-    """`contender.py NAME DEPTH BATCH SHAPE`, a name of `steps.CONTENDERS`."""
+    """Run `contender.py NAME DEPTH BATCH SHAPE`, with a name of `steps.CONTENDERS`."""
     name, depth, batch, shape = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     kind, *words = name.split("-")
     if kind in ("stock", "tuned"):
@@ -78,9 +78,7 @@ def main() -> None:
 
 
 def answer(steps: Iterator[int]) -> None:
-    """Train for the seconds that a line of the input asks for, and say images and seconds; line by
-    line.
-    """
+    """Train for the seconds that each line of the input gives, and print images and seconds."""
     next(steps)
     print("ready", flush=True)
     for line in sys.stdin:

@@ -42,12 +42,12 @@ from resnetlab.schema import encode
 from resnetlab.training.batches import InMemoryBatches
 from resnetlab.training.cuda_graphs import make_step
 from resnetlab.training.device import setup_device
+from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.events import train_events
 from resnetlab.training.interleave import round_robin
 from resnetlab.training.resolve import resolve_numerics
 from resnetlab.training.rng import make_generator
 from resnetlab.training.state import ScratchTrainState
-from resnetlab.training.step import EagerStep
 
 HERE = Path(__file__).parent
 SIDE, CHANNELS, CLASSES = 32, 3, 10
@@ -61,12 +61,12 @@ StepKind = Literal["eager", "captured"]
 
 
 def made(count: int, seed: int = 0) -> LabeledImages:
-    """Random images of CIFAR-10's shape."""
+    """Return random images of CIFAR-10's shape."""
     return LabeledImages(*stock.made(SIDE, CHANNELS, count, seed))
 
 
 class Bench:
-    """Loops on one device over one set of images."""
+    """Training loops on one device over one set of images."""
 
     def __init__(self, device: str, images: LabeledImages, seconds: float) -> None:
         self.numerics = resolve_numerics(Numerics(device=device), single_run=False)  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ class Bench:
             seen = event.images_processed
 
     def stock(self, model: ModelConfig, batch: int, *, tuned: bool) -> Iterator[int]:
-        """The images of each step of a loop as tutorials write it."""
+        """Yield the number of images of each step of a loop as tutorials write it."""
         built = build_model(model, CHANNELS, CLASSES, lambda name: make_generator(0, "init", name))
         pixels, labels = self.images.pixels, self.images.labels
         workers = min(8, available_cpus() - 1)
@@ -111,7 +111,7 @@ class Bench:
                 yield next(loop)
 
     def pace(self, steps: Iterator[int]) -> float:
-        """Images a second, after a warm-up, with the device's work done."""
+        """Return images per second after a warm-up, when the device has finished its work."""
         with contextlib.closing(steps) as loop:  # type: ignore[type-var]
             for _ in range(WARM_STEPS * SEEDS):
                 next(loop)
@@ -128,12 +128,12 @@ class Bench:
 
     @property
     def late(self) -> bool:
-        """Whether the budget is spent."""
+        """True if the budget is spent."""
         return time.monotonic() - self.began > BUDGET_SECONDS
 
 
 def training(batch: int, **settings: Any) -> Recipe:
-    """Without end, as the classic recipes have it."""
+    """Return a classic recipe without an end."""
     classic = {
         "optimizer": SGD(lr=0.1, momentum=0.9, weight_decay=1e-4),
         "augment": Augment(crop_padding=4, flip=True),
@@ -153,7 +153,7 @@ EQUAL: dict[str, dict[str, Any]] = {
 
 
 def differing(left: ScratchTrainState, right: ScratchTrainState) -> list[str]:
-    """The tensors of two learners that differ in a bit."""
+    """Return the names of the tensors in which two training states differ."""
     other = right.state_dict()
     return [
         name for name, tensor in left.state_dict().items() if not torch.equal(tensor, other[name])
@@ -201,7 +201,7 @@ def verdict(same: bool, eager_reason: str) -> str:
 
 
 def speeds(bench: Bench, depth: int, batch: int) -> dict[str, float]:
-    """Images a second of each contender."""
+    """Return the images per second of each contender."""
     model, recipe = cifar_config(depth), training(batch)
     contenders: dict[str, Callable[[], Iterator[int]]] = {
         "stock": lambda: bench.stock(model, batch, tuned=False),
@@ -214,7 +214,7 @@ def speeds(bench: Bench, depth: int, batch: int) -> dict[str, float]:
 
 
 def ratios(pace: dict[str, float]) -> dict[str, float]:
-    """Speed of captured steps over each other kind, and of five seeds side by side."""
+    """Return the speed of captured steps over each other kind, and of five seeds in parallel."""
     captured = pace.get("captured")
     if not captured:
         return {}
@@ -255,7 +255,7 @@ def grid(bench: Bench) -> dict[str, Any]:
 
 
 def page(found: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     lines = [
         f"# On a GPU, {found['time'][:10]}",
         "",
@@ -294,7 +294,7 @@ def page(found: dict[str, Any]) -> str:
 
 
 def measure() -> dict[str, Any]:
-    """All of it, within the budget."""
+    """Measure everything within the budget."""
     bench = Bench("cuda", made(50_000), seconds=6.0)
     found: dict[str, Any] = {
         **machine(),
@@ -365,7 +365,7 @@ def really_run(folder: Path, seconds: float) -> int:
 
 
 def main() -> int:
-    """Measure, and write what was found."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

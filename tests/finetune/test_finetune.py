@@ -26,11 +26,11 @@ from resnetlab.finetune.dataset import PhotoSplit, open_photographs
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.pipeline import Predictions, StoppedError, compare, predict_photos
 from resnetlab.finetune.stage import (
-    FinetuneState,
     balanced_class_weights,
     enable_grad_checkpointing,
     fit,
 )
+from resnetlab.finetune.state import FinetuneState
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import (
     FinetuneRecipe,
@@ -387,7 +387,7 @@ def test_what_is_wrong_is_one_line_with_its_fix_and_leaves_nothing_half_written(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     assert (
-        "unknown recipe of fine-tuning (allowed: fixres, full, probe, proof-of-concept, stage-one)"
+        "unknown fine-tuning recipe (allowed: fixres, full, probe, proof-of-concept, stage-one)"
         in refused(told(photos, backbone, recipe="fixre"))
     )
     assert "--freeze: unknown (got most; allowed: backbone, none, a number of parts)" in refused(

@@ -16,9 +16,10 @@ from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.batches import InMemoryBatches
 from resnetlab.training.cuda_graphs import make_step
+from resnetlab.training.eager_step import BatchLoader, EagerStep
 from resnetlab.training.events import TrainEvent, train_events
 from resnetlab.training.state import ScratchTrainState
-from resnetlab.training.step import BatchLoader, EagerStep, train_step
+from resnetlab.training.step import train_step
 
 MakeStep = Callable[[ScratchTrainState, DeviceImages], EagerStep]
 NETWORK = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8))

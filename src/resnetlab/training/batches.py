@@ -9,9 +9,9 @@ from torch import Tensor
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.augment import train_batch, train_labels
 from resnetlab.data.transforms.epoch_draws import EpochDraws, draw_epoch
+from resnetlab.training.eager_step import Batch, BatchLoader
 from resnetlab.training.rng import make_generator
 from resnetlab.training.state import ScratchTrainState
-from resnetlab.training.step import Batch, BatchLoader
 
 
 class InMemoryBatches:

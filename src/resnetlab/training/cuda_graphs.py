@@ -26,9 +26,10 @@ from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.epoch_draws import EpochDraws
 from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.training.batches import InMemoryBatches
+from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.memory import is_out_of_memory
 from resnetlab.training.state import ScratchTrainState
-from resnetlab.training.step import EagerStep, train_step
+from resnetlab.training.step import train_step
 
 WARMUP_STEPS = 3
 """Number of eager steps before the capture, as torch's notes ask."""

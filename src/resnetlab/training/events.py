@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from resnetlab.training.distributed import collective_stop
+from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.loop import train
 from resnetlab.training.state import TrainState
-from resnetlab.training.step import EagerStep
 
 TICK_SECONDS = 0.5
 

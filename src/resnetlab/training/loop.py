@@ -11,13 +11,12 @@ from typing import Literal
 import torch
 
 from resnetlab.training.state import TrainState
-from resnetlab.training.step import EagerStep
 
 EventKind = Literal["start", "step", "epoch", "interrupted"]
 
 
 def train(
-    state: TrainState, step: EagerStep, should_stop: Callable[[], bool]
+    state: TrainState, step: Callable[[], None], should_stop: Callable[[], bool]
 ) -> Generator[EventKind]:
     """Train from `state.step` to the last step, or until `should_stop()` is true.
 
@@ -25,7 +24,8 @@ def train(
 
     Args:
         state: Training state, which `step` changes.
-        step: Function that takes the next step, eager or as a CUDA graph (`make_step`).
+        step: Function that takes the next step: an `EagerStep`, or a `GraphedStep`, which captures
+            it as a CUDA graph (`make_step`).
         should_stop: Function that is called before each step.
 
     Yields:

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.profiler import profile
 
 from resnetlab.files import replace_file, write_text
+from resnetlab.training.eager_step import Batch, EagerStep
 from resnetlab.training.state import TrainState
-from resnetlab.training.step import Batch, EagerStep
 
 SKIPPED_STEPS, TRACED_STEPS = 5, 20
 """Numbers of steps: those before the trace begins, while allocators and kernels settle, and those
